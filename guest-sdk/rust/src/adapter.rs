@@ -1,0 +1,174 @@
+//! Joins a handler function to the exports of `roadrunner:handler`.
+//!
+//! A component built with this crate exports every shape's interface. What the handler returned is kept here between
+//! the host's calls; one instance answers one request, so there is one place for it.
+
+use std::cell::RefCell;
+
+use crate::bindings::exports::roadrunner::handler::{event_loop, handler, streaming, websocket};
+use crate::bindings::roadrunner::handler::types as wit;
+use crate::error::{Error, Result};
+use crate::fields::Fields;
+use crate::request::Request;
+use crate::response::{Next, Response, Sender, Session, Shape, StreamFn, WebSocketHandler, Writer};
+
+/// What the `handler` attribute implements.
+pub trait Entry {
+    /// Calls the handler.
+    fn answer(request: Request) -> Response;
+}
+
+thread_local! {
+    static HELD: RefCell<Held> = const { RefCell::new(Held::Nothing) };
+}
+
+/// What the host calls next on this instance.
+enum Held {
+    EventLoop(Box<dyn Session>),
+    Nothing,
+    Stream(Box<StreamFn>),
+    WebSocket(Box<dyn WebSocketHandler>),
+}
+
+impl<E: Entry> handler::Guest for E {
+    fn handle(request: wit::Request) -> wit::Response {
+        #[cfg(feature = "log")]
+        crate::log::install();
+        let (response, held) = split(E::answer(Request::from(request)));
+        if let Some(held) = held {
+            HELD.with_borrow_mut(|place| *place = held);
+        }
+        response
+    }
+}
+
+impl<E: Entry> streaming::Guest for E {
+    fn run(out: &wit::BodyWriter) -> Result<Vec<wit::Field>, wit::Error> {
+        let held = HELD.with_borrow_mut(|place| std::mem::replace(place, Held::Nothing));
+        let Held::Stream(write) = held else {
+            out_of_turn("streaming.run")
+        };
+        match write(&Writer::new(out)) {
+            Ok(trailers) => Ok(trailers.into()),
+            Err(error) => Err(error.into()),
+        }
+    }
+}
+
+impl<E: Entry> event_loop::Guest for E {
+    fn on_event(event: wit::Event, out: &wit::BodyWriter) -> wit::Next {
+        HELD.with_borrow_mut(|held| match held {
+            Held::EventLoop(session) => next(session.on_event(event.into(), &Writer::new(out))),
+            _ => out_of_turn("event-loop.on-event"),
+        })
+    }
+}
+
+impl<E: Entry> websocket::Guest for E {
+    fn on_open(out: &wit::WsSender) -> wit::Next {
+        with_websocket("websocket.on-open", |handler| {
+            handler.on_open(&Sender::new(out))
+        })
+    }
+
+    fn on_message(message: wit::WsMessage, out: &wit::WsSender) -> wit::Next {
+        with_websocket("websocket.on-message", |handler| {
+            handler.on_message(message.into(), &Sender::new(out))
+        })
+    }
+
+    fn on_event(event: wit::Event, out: &wit::WsSender) -> wit::Next {
+        with_websocket("websocket.on-event", |handler| {
+            handler.on_event(event.into(), &Sender::new(out))
+        })
+    }
+}
+
+fn with_websocket(
+    call: &str,
+    run: impl FnOnce(&mut dyn WebSocketHandler) -> Result<Next>,
+) -> wit::Next {
+    HELD.with_borrow_mut(|held| match held {
+        Held::WebSocket(handler) => next(run(handler.as_mut())),
+        _ => out_of_turn(call),
+    })
+}
+
+/// Takes a response apart into what goes to the host now and what is kept for its next call.
+fn split(response: Response) -> (wit::Response, Option<Held>) {
+    let head = |headers: Fields| wit::Head {
+        status: response.status,
+        headers: headers.into(),
+    };
+    match response.shape {
+        Shape::Buffered { body, trailers } => {
+            let buffered = wit::Buffered {
+                head: head(response.headers),
+                body,
+                trailers: trailers.into(),
+            };
+            (wit::Response::Buffered(buffered), None)
+        }
+        Shape::EventLoop {
+            session,
+            body_events,
+        } => {
+            let start = wit::LoopStart {
+                head: head(response.headers),
+                body_events,
+            };
+            (wit::Response::Loop(start), Some(Held::EventLoop(session)))
+        }
+        Shape::SendFile {
+            directory,
+            path,
+            range,
+        } => {
+            let range = range.map(|range| wit::ByteRange {
+                start: range.start,
+                length: range.length,
+            });
+            (
+                wit::Response::Sendfile(wit::Sendfile {
+                    head: head(response.headers),
+                    directory,
+                    path,
+                    range,
+                }),
+                None,
+            )
+        }
+        Shape::Stream(write) => (
+            wit::Response::Stream(head(response.headers)),
+            Some(Held::Stream(write)),
+        ),
+        Shape::WebSocket {
+            handler,
+            subprotocol,
+        } => {
+            let start = wit::WebsocketStart {
+                headers: response.headers.into(),
+                subprotocol,
+            };
+            (
+                wit::Response::Websocket(start),
+                Some(Held::WebSocket(handler)),
+            )
+        }
+    }
+}
+
+/// The contract's `next` has no error. A client that left ends the session quietly; a fault becomes a trap, because
+/// only a trap aborts the body, and a body that was cut must not look whole.
+fn next(result: Result<Next>) -> wit::Next {
+    match result {
+        Ok(next) => next.into(),
+        Err(Error::Closed) => Next::stop().into(),
+        Err(error) => panic!("the session failed: {error}"),
+    }
+}
+
+/// The host calls only what the response announced.
+fn out_of_turn(call: &str) -> ! {
+    panic!("the host called {call}, which the response did not ask for")
+}

@@ -1,0 +1,512 @@
+//! Cookies: lenient to read, strict to write (RFC 6265, sections 4.1 and 4.2, with the attributes of its successor
+//! draft: `SameSite`, `Partitioned`, and the `__Host-` and `__Secure-` prefixes).
+
+use std::fmt;
+use std::time::{Duration, SystemTime, UNIX_EPOCH};
+
+use crate::error::Rejection;
+use crate::response::{IntoResponse, Response};
+
+/// The cookies of a request in the order in which they were sent, repeats kept.
+#[derive(Clone, Debug, Default, Eq, PartialEq)]
+pub struct Cookies(Vec<(String, String)>);
+
+impl Cookies {
+    /// Parses the values of `cookie` header fields. What has no `=` is left out; quotes belong to the value, as
+    /// RFC 6265, 5.2 leaves them. Bytes that are not UTF-8 become U+FFFD.
+    pub fn parse<'a>(values: impl IntoIterator<Item = &'a [u8]>) -> Self {
+        let mut cookies = Vec::new();
+        for value in values {
+            for pair in String::from_utf8_lossy(value).split(';') {
+                let Some((name, value)) = pair.split_once('=') else {
+                    continue;
+                };
+                let name = name.trim_matches([' ', '\t']);
+                if !name.is_empty() {
+                    cookies.push((name.to_owned(), value.trim_matches([' ', '\t']).to_owned()));
+                }
+            }
+        }
+        Self(cookies)
+    }
+
+    /// The first cookie of this name. Names are compared with regard to case.
+    pub fn get(&self, name: &str) -> Option<&str> {
+        self.iter()
+            .find(|(present, _)| *present == name)
+            .map(|(_, value)| value)
+    }
+
+    /// Every cookie, in order.
+    pub fn iter(&self) -> impl Iterator<Item = (&str, &str)> {
+        self.0
+            .iter()
+            .map(|(name, value)| (name.as_str(), value.as_str()))
+    }
+}
+
+/// When a cookie is sent with requests that come from another site.
+#[derive(Clone, Copy, Debug, Eq, PartialEq)]
+pub enum SameSite {
+    /// With top-level navigation only.
+    Lax,
+    /// Always; browsers want `Secure` with it.
+    None,
+    /// Never.
+    Strict,
+}
+
+/// A cookie to set. [`SetCookie::to_header`] checks all of it, so that no value from elsewhere can add an attribute.
+#[derive(Clone, Debug, Eq, PartialEq)]
+pub struct SetCookie {
+    name: String,
+    value: String,
+    domain: Option<String>,
+    expires: Option<SystemTime>,
+    http_only: bool,
+    max_age: Option<Duration>,
+    partitioned: bool,
+    path: Option<String>,
+    same_site: Option<SameSite>,
+    secure: bool,
+}
+
+impl SetCookie {
+    /// A cookie that lasts as long as the browser's session, for this host and this path.
+    pub fn new(name: impl Into<String>, value: impl Into<String>) -> Self {
+        Self {
+            name: name.into(),
+            value: value.into(),
+            domain: None,
+            expires: None,
+            http_only: false,
+            max_age: None,
+            partitioned: false,
+            path: None,
+            same_site: None,
+            secure: false,
+        }
+    }
+
+    /// Makes the browser forget a cookie, which must have been set with the same domain and path.
+    pub fn removal(name: impl Into<String>) -> Self {
+        Self::new(name, "").max_age(Duration::ZERO)
+    }
+
+    /// Also for the subdomains of this domain.
+    #[must_use]
+    pub fn domain(mut self, domain: impl Into<String>) -> Self {
+        self.domain = Some(domain.into());
+        self
+    }
+
+    /// Until a point in time, to the second.
+    #[must_use]
+    pub fn expires(mut self, at: SystemTime) -> Self {
+        self.expires = Some(at);
+        self
+    }
+
+    /// Not for scripts.
+    #[must_use]
+    pub fn http_only(mut self) -> Self {
+        self.http_only = true;
+        self
+    }
+
+    /// For so long from now, to the second; wins over [`SetCookie::expires`].
+    #[must_use]
+    pub fn max_age(mut self, age: Duration) -> Self {
+        self.max_age = Some(age);
+        self
+    }
+
+    /// A separate one under each top-level site; wants [`SetCookie::secure`].
+    #[must_use]
+    pub fn partitioned(mut self) -> Self {
+        self.partitioned = true;
+        self
+    }
+
+    /// For this path and all below it.
+    #[must_use]
+    pub fn path(mut self, path: impl Into<String>) -> Self {
+        self.path = Some(path.into());
+        self
+    }
+
+    /// Whether other sites' requests carry it.
+    #[must_use]
+    pub fn same_site(mut self, same_site: SameSite) -> Self {
+        self.same_site = Some(same_site);
+        self
+    }
+
+    /// Over TLS only.
+    #[must_use]
+    pub fn secure(mut self) -> Self {
+        self.secure = true;
+        self
+    }
+
+    /// The value of the `set-cookie` field.
+    ///
+    /// # Errors
+    /// Says which part breaks which rule.
+    pub fn to_header(&self) -> Result<String, CookieError> {
+        self.check()?;
+        let mut header = format!("{}={}", self.name, self.value);
+        if let Some(expires) = self.expires {
+            header.push_str("; Expires=");
+            header.push_str(&imf_fixdate(expires)?);
+        }
+        if let Some(age) = self.max_age {
+            header.push_str(&format!("; Max-Age={}", age.as_secs()));
+        }
+        if let Some(domain) = &self.domain {
+            header.push_str("; Domain=");
+            header.push_str(domain);
+        }
+        if let Some(path) = &self.path {
+            header.push_str("; Path=");
+            header.push_str(path);
+        }
+        if self.secure {
+            header.push_str("; Secure");
+        }
+        if self.http_only {
+            header.push_str("; HttpOnly");
+        }
+        if let Some(same_site) = self.same_site {
+            header.push_str(match same_site {
+                SameSite::Lax => "; SameSite=Lax",
+                SameSite::None => "; SameSite=None",
+                SameSite::Strict => "; SameSite=Strict",
+            });
+        }
+        if self.partitioned {
+            header.push_str("; Partitioned");
+        }
+        Ok(header)
+    }
+
+    fn check(&self) -> Result<(), CookieError> {
+        if self.name.is_empty() || !self.name.bytes().all(is_token) {
+            return Err(CookieError::Name);
+        }
+        if !is_cookie_value(&self.value) {
+            return Err(CookieError::Value);
+        }
+        if self
+            .domain
+            .as_deref()
+            .is_some_and(|domain| !is_domain(domain))
+        {
+            return Err(CookieError::Domain);
+        }
+        if self
+            .path
+            .as_deref()
+            .is_some_and(|path| !path.starts_with('/') || !path.bytes().all(is_attribute_octet))
+        {
+            return Err(CookieError::Path);
+        }
+        if !self.secure && (self.same_site == Some(SameSite::None) || self.partitioned) {
+            return Err(CookieError::NotSecure);
+        }
+        let prefixed = |prefix: &str| {
+            self.name
+                .get(..prefix.len())
+                .is_some_and(|start| start.eq_ignore_ascii_case(prefix))
+        };
+        if prefixed("__Secure-") && !self.secure {
+            return Err(CookieError::Prefix);
+        }
+        if prefixed("__Host-")
+            && (!self.secure || self.domain.is_some() || self.path.as_deref() != Some("/"))
+        {
+            return Err(CookieError::Prefix);
+        }
+        Ok(())
+    }
+}
+
+/// Which rule a cookie breaks.
+#[derive(Clone, Copy, Debug, Eq, PartialEq)]
+#[non_exhaustive]
+pub enum CookieError {
+    /// `Domain` is not a host name.
+    Domain,
+    /// `Expires` lies outside of the years 1970 to 9999.
+    Expires,
+    /// The name is not a token (RFC 9110, 5.6.2).
+    Name,
+    /// `SameSite=None` or `Partitioned` without `Secure`, which browsers refuse.
+    NotSecure,
+    /// `Path` does not begin with `/`, or contains a control character, a semicolon, or a byte outside of ASCII.
+    Path,
+    /// `__Secure-` wants `Secure`; `__Host-` wants `Secure`, `Path=/` and no `Domain`.
+    Prefix,
+    /// The value contains a byte that RFC 6265, 4.1.1 does not allow: encode it, for example as Base64.
+    Value,
+}
+
+impl fmt::Display for CookieError {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(match self {
+            Self::Domain => "the cookie's domain is not a host name",
+            Self::Expires => "the cookie's expiry lies outside of the years 1970 to 9999",
+            Self::Name => "the cookie's name is not a token",
+            Self::NotSecure => "a cookie with SameSite=None or Partitioned must be Secure",
+            Self::Path => {
+                "the cookie's path must begin with `/` and have no control characters and no `;`"
+            }
+            Self::Prefix => {
+                "the prefix of the cookie's name asks for attributes that it does not have"
+            }
+            Self::Value => "the cookie's value contains a byte that cookies cannot carry",
+        })
+    }
+}
+
+impl std::error::Error for CookieError {}
+
+/// The guest's own mistake: 500, without its text.
+impl IntoResponse for CookieError {
+    fn into_response(self) -> Response {
+        Rejection::from(self).into_response()
+    }
+}
+
+impl From<CookieError> for Rejection {
+    fn from(error: CookieError) -> Self {
+        crate::log::write(crate::log::Level::Error, &error.to_string());
+        Self::new(http::StatusCode::INTERNAL_SERVER_ERROR, "internal error")
+    }
+}
+
+/// `tchar` of RFC 9110, 5.6.2.
+fn is_token(byte: u8) -> bool {
+    byte.is_ascii_alphanumeric() || b"!#$%&'*+-.^_`|~".contains(&byte)
+}
+
+/// `cookie-value` of RFC 6265, 4.1.1: octets, or octets between two quotes.
+fn is_cookie_value(value: &str) -> bool {
+    let inner = value
+        .strip_prefix('"')
+        .and_then(|value| value.strip_suffix('"'))
+        .unwrap_or(value);
+    inner
+        .bytes()
+        .all(|byte| matches!(byte, 0x21 | 0x23..=0x2b | 0x2d..=0x3a | 0x3c..=0x5b | 0x5d..=0x7e))
+}
+
+/// `av-octet` of RFC 6265, 4.1.1: any character except controls and the semicolon.
+fn is_attribute_octet(byte: u8) -> bool {
+    matches!(byte, 0x20..=0x7e) && byte != b';'
+}
+
+/// A host name (RFC 1123, 2.1), with the leading dot that older servers write.
+fn is_domain(domain: &str) -> bool {
+    let name = domain.strip_prefix('.').unwrap_or(domain);
+    let is_label = |label: &str| {
+        (1..=63).contains(&label.len())
+            && label
+                .bytes()
+                .all(|byte| byte.is_ascii_alphanumeric() || byte == b'-')
+            && !label.starts_with('-')
+            && !label.ends_with('-')
+    };
+    name.len() <= 253 && name.split('.').all(is_label)
+}
+
+/// `IMF-fixdate` of RFC 9110, 5.6.7, with the civil calendar computed in eras of 400 years.
+fn imf_fixdate(at: SystemTime) -> Result<String, CookieError> {
+    const DAY: u64 = 86_400;
+    const WEEKDAYS: [&str; 7] = ["Thu", "Fri", "Sat", "Sun", "Mon", "Tue", "Wed"];
+    const MONTHS: [&str; 12] = [
+        "Jan", "Feb", "Mar", "Apr", "May", "Jun", "Jul", "Aug", "Sep", "Oct", "Nov", "Dec",
+    ];
+    /// 0000-03-01 to 1970-01-01.
+    const EPOCH: u64 = 719_468;
+    const ERA: u64 = 146_097;
+
+    let seconds = at
+        .duration_since(UNIX_EPOCH)
+        .map_err(|_| CookieError::Expires)?
+        .as_secs();
+    let (days, time) = (seconds / DAY, seconds % DAY);
+    let shifted = days.saturating_add(EPOCH);
+    let (era, day_of_era) = (shifted / ERA, shifted % ERA);
+    let year_of_era =
+        (day_of_era - day_of_era / 1460 + day_of_era / 36_524 - day_of_era / 146_096) / 365;
+    let day_of_year = day_of_era - (365 * year_of_era + year_of_era / 4 - year_of_era / 100);
+    // Years begin in March here, so that the leap day is the last one.
+    let month_from_march = (5 * day_of_year + 2) / 153;
+    let day = day_of_year - (153 * month_from_march + 2) / 5 + 1;
+    let month = (month_from_march + 2) % 12;
+    let year = era * 400 + year_of_era + u64::from(month < 2);
+    if year > 9999 {
+        return Err(CookieError::Expires);
+    }
+    Ok(format!(
+        "{}, {day:02} {} {year:04} {:02}:{:02}:{:02} GMT",
+        WEEKDAYS[(days % 7) as usize],
+        MONTHS[month as usize],
+        time / 3600,
+        time / 60 % 60,
+        time % 60,
+    ))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn parses_what_clients_send() {
+        let cookies = Cookies::parse([&b"a=1; b=\"2\";c=x=y"[..], b" d = 4 ;novalue; =5;a=6"]);
+        let seen: Vec<_> = cookies.iter().collect();
+        assert_eq!(
+            seen,
+            [
+                ("a", "1"),
+                ("b", "\"2\""),
+                ("c", "x=y"),
+                ("d", "4"),
+                ("a", "6")
+            ]
+        );
+        assert_eq!(cookies.get("a"), Some("1"));
+        assert_eq!(cookies.get("A"), None);
+    }
+
+    #[test]
+    fn writes_every_attribute() {
+        let cookie = SetCookie::new("id", "a-1")
+            .expires(UNIX_EPOCH + Duration::from_secs(784_111_777))
+            .max_age(Duration::from_millis(90_500))
+            .domain("example.com")
+            .path("/a b")
+            .secure()
+            .http_only()
+            .same_site(SameSite::Lax)
+            .partitioned();
+        assert_eq!(
+            cookie.to_header().unwrap(),
+            "id=a-1; Expires=Sun, 06 Nov 1994 08:49:37 GMT; Max-Age=90; Domain=example.com; Path=/a b; Secure; HttpOnly; SameSite=Lax; Partitioned"
+        );
+        assert_eq!(
+            SetCookie::removal("id").path("/").to_header().unwrap(),
+            "id=; Max-Age=0; Path=/"
+        );
+        assert_eq!(
+            SetCookie::new("q", "\"quoted\"").to_header().unwrap(),
+            "q=\"quoted\""
+        );
+    }
+
+    #[test]
+    fn refuses_whatever_could_smuggle() {
+        for bad in ["", "a b", "a=b", "a;b", "a\r\nb", "é", "a,b", "(a)"] {
+            assert_eq!(
+                SetCookie::new(bad, "").to_header(),
+                Err(CookieError::Name),
+                "{bad:?}"
+            );
+        }
+        for bad in [
+            "a b", "a;b", "a,b", "a\"b", "\"", "\"a", "a\\b", "a\nb", "a\0", "é", "\u{7f}",
+        ] {
+            assert_eq!(
+                SetCookie::new("a", bad).to_header(),
+                Err(CookieError::Value),
+                "{bad:?}"
+            );
+        }
+        for bad in ["", "a", "/a;b", "/a\r", "/é", "; Secure"] {
+            assert_eq!(
+                SetCookie::new("a", "").path(bad).to_header(),
+                Err(CookieError::Path),
+                "{bad:?}"
+            );
+        }
+        for bad in [
+            "", ".", "a..b", "a b", "a;b", "-a.com", "a-.com", "a_b.com", "a.com.", "é.com",
+        ] {
+            assert_eq!(
+                SetCookie::new("a", "").domain(bad).to_header(),
+                Err(CookieError::Domain),
+                "{bad:?}"
+            );
+        }
+        assert_eq!(
+            SetCookie::new("a", "")
+                .domain(".example.com")
+                .to_header()
+                .unwrap(),
+            "a=; Domain=.example.com"
+        );
+    }
+
+    #[test]
+    fn prefixes_and_cross_site_cookies_ask_for_their_attributes() {
+        assert_eq!(
+            SetCookie::new("__Secure-a", "").to_header(),
+            Err(CookieError::Prefix)
+        );
+        assert_eq!(
+            SetCookie::new("__host-a", "").secure().to_header(),
+            Err(CookieError::Prefix)
+        );
+        assert_eq!(
+            SetCookie::new("__Host-a", "")
+                .secure()
+                .path("/")
+                .domain("a.com")
+                .to_header(),
+            Err(CookieError::Prefix)
+        );
+        assert!(
+            SetCookie::new("__Host-a", "")
+                .secure()
+                .path("/")
+                .to_header()
+                .is_ok()
+        );
+        assert_eq!(
+            SetCookie::new("a", "")
+                .same_site(SameSite::None)
+                .to_header(),
+            Err(CookieError::NotSecure)
+        );
+        assert_eq!(
+            SetCookie::new("a", "").partitioned().to_header(),
+            Err(CookieError::NotSecure)
+        );
+    }
+
+    #[test]
+    fn dates_are_right_at_the_calendar_s_edges() {
+        let date = |seconds| imf_fixdate(UNIX_EPOCH + Duration::from_secs(seconds));
+        assert_eq!(date(0).unwrap(), "Thu, 01 Jan 1970 00:00:00 GMT");
+        assert_eq!(date(951_782_400).unwrap(), "Tue, 29 Feb 2000 00:00:00 GMT");
+        assert_eq!(
+            date(1_078_012_799).unwrap(),
+            "Sat, 28 Feb 2004 23:59:59 GMT"
+        );
+        assert_eq!(
+            date(4_107_542_400).unwrap(),
+            "Mon, 01 Mar 2100 00:00:00 GMT"
+        );
+        assert_eq!(
+            date(253_402_300_799).unwrap(),
+            "Fri, 31 Dec 9999 23:59:59 GMT"
+        );
+        assert_eq!(date(253_402_300_800), Err(CookieError::Expires));
+        assert_eq!(
+            imf_fixdate(UNIX_EPOCH - Duration::from_secs(1)),
+            Err(CookieError::Expires)
+        );
+    }
+}

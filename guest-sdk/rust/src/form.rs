@@ -1,0 +1,167 @@
+//! `application/x-www-form-urlencoded`, which is what queries and simple forms are made of (WHATWG URL, section 5).
+
+/// Decoded pairs in the order in which they were sent, repeats kept. Bytes that are not UTF-8 become U+FFFD.
+#[derive(Clone, Debug, Default, Eq, PartialEq)]
+pub struct Pairs(Vec<(String, String)>);
+
+impl Pairs {
+    /// Parses and decodes. There is no wrong input: a `%` that is not followed by two hexadecimal digits stands for
+    /// itself, as browsers have it.
+    pub fn parse(input: &[u8]) -> Self {
+        let pairs = input
+            .split(|&byte| byte == b'&')
+            .filter(|pair| !pair.is_empty())
+            .map(|pair| {
+                let equals = pair.iter().position(|&byte| byte == b'=');
+                let (name, value) = match equals {
+                    Some(at) => (&pair[..at], &pair[at + 1..]),
+                    None => (pair, &[][..]),
+                };
+                (decode(name), decode(value))
+            });
+        Self(pairs.collect())
+    }
+
+    /// The first value under a name.
+    pub fn get(&self, name: &str) -> Option<&str> {
+        self.get_all(name).next()
+    }
+
+    /// Every value under a name, in order.
+    pub fn get_all<'a>(&'a self, name: &str) -> impl Iterator<Item = &'a str> {
+        self.iter()
+            .filter(move |(present, _)| *present == name)
+            .map(|(_, value)| value)
+    }
+
+    /// The first value under a name, parsed; none if it is absent or does not parse.
+    pub fn parsed<T: std::str::FromStr>(&self, name: &str) -> Option<T> {
+        self.get(name)?.parse().ok()
+    }
+
+    /// Every pair, in order.
+    pub fn iter(&self) -> impl Iterator<Item = (&str, &str)> {
+        self.0
+            .iter()
+            .map(|(name, value)| (name.as_str(), value.as_str()))
+    }
+
+    /// How many there are.
+    pub fn len(&self) -> usize {
+        self.0.len()
+    }
+
+    /// Whether there are none.
+    pub fn is_empty(&self) -> bool {
+        self.0.is_empty()
+    }
+}
+
+impl IntoIterator for Pairs {
+    type Item = (String, String);
+    type IntoIter = std::vec::IntoIter<(String, String)>;
+
+    fn into_iter(self) -> Self::IntoIter {
+        self.0.into_iter()
+    }
+}
+
+/// Decodes `+` and `%XX`.
+fn decode(input: &[u8]) -> String {
+    let mut output = Vec::with_capacity(input.len());
+    let mut rest = input;
+    while let Some((&first, after)) = rest.split_first() {
+        rest = after;
+        match (first, after) {
+            (b'+', _) => output.push(b' '),
+            (b'%', [high, low, after @ ..])
+                if high.is_ascii_hexdigit() && low.is_ascii_hexdigit() =>
+            {
+                output.push(hex(*high) << 4 | hex(*low));
+                rest = after;
+            }
+            _ => output.push(first),
+        }
+    }
+    String::from_utf8(output)
+        .unwrap_or_else(|error| String::from_utf8_lossy(error.as_bytes()).into_owned())
+}
+
+/// The value of a byte that is known to be a hexadecimal digit.
+fn hex(digit: u8) -> u8 {
+    match digit {
+        b'0'..=b'9' => digit - b'0',
+        b'a'..=b'f' => digit - b'a' + 10,
+        _ => digit - b'A' + 10,
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn parsed(input: &str) -> Vec<(String, String)> {
+        Pairs::parse(input.as_bytes()).into_iter().collect()
+    }
+
+    fn pair(name: &str, value: &str) -> (String, String) {
+        (name.to_owned(), value.to_owned())
+    }
+
+    #[test]
+    fn decodes_both_sides() {
+        assert_eq!(
+            parsed("a+b=c%20d&%C3%A9=%e2%82%ac"),
+            [pair("a b", "c d"), pair("é", "€")]
+        );
+    }
+
+    #[test]
+    fn keeps_order_repeats_flags_and_empty_values() {
+        assert_eq!(
+            parsed("b=1&a&b=2&c=&=d"),
+            [
+                pair("b", "1"),
+                pair("a", ""),
+                pair("b", "2"),
+                pair("c", ""),
+                pair("", "d")
+            ]
+        );
+    }
+
+    #[test]
+    fn only_the_first_equals_sign_separates() {
+        assert_eq!(parsed("a=b=c"), [pair("a", "b=c")]);
+    }
+
+    #[test]
+    fn empty_pairs_are_nothing() {
+        assert_eq!(parsed("&&a=1&&"), [pair("a", "1")]);
+        assert!(Pairs::parse(b"").is_empty());
+    }
+
+    #[test]
+    fn wrong_escapes_stand_for_themselves() {
+        assert_eq!(
+            parsed("a=%&b=%4&c=%zz&d=%2"),
+            [
+                pair("a", "%"),
+                pair("b", "%4"),
+                pair("c", "%zz"),
+                pair("d", "%2")
+            ]
+        );
+        assert_eq!(parsed("a=%ff"), [pair("a", "\u{fffd}")]);
+    }
+
+    #[test]
+    fn looks_values_up() {
+        let pairs = Pairs::parse(b"n=5&n=6&bad=x");
+        assert_eq!(pairs.get("n"), Some("5"));
+        assert_eq!(pairs.get_all("n").collect::<Vec<_>>(), ["5", "6"]);
+        assert_eq!(pairs.parsed::<u32>("n"), Some(5));
+        assert_eq!(pairs.parsed::<u32>("bad"), None);
+        assert_eq!(pairs.parsed::<u32>("absent"), None);
+    }
+}

@@ -1,0 +1,64 @@
+//! Writes Roadrunner guests in Rust. A handler is a function with an attribute:
+//!
+//! ```
+//! use roadrunner_guest::{IntoResponse, Request, handler};
+//!
+//! #[handler]
+//! fn hello(request: Request) -> impl IntoResponse {
+//!     format!("hello, {}\n", request.param("name").unwrap_or("world".to_owned()))
+//! }
+//! ```
+//!
+//! The crate is built as a `cdylib` for `wasm32-wasip2`; the project that `roadrunner new` makes has the settings.
+//! Every request gets an instance of its own, so a `static` lasts for one request or one held session.
+//!
+//! What a handler can return is [`IntoResponse`]; the shapes are [`Response::buffered`], [`Stream`], [`EventLoop`] (and
+//! [`Sse`] on top of it), [`SendFile`] and [`WebSocket`]. Handlers are not async: calls that wait suspend the instance
+//! and leave the host free.
+//!
+//! Natively the crate compiles and its pure parts (forms, cookies, framing) work; whatever asks the host panics.
+
+pub mod bus;
+pub mod config;
+pub mod log;
+pub mod routes;
+pub mod sse;
+pub mod timers;
+
+mod adapter;
+#[doc(hidden)]
+pub mod bindings;
+mod body;
+mod cookies;
+mod error;
+mod fields;
+mod form;
+#[cfg(feature = "json")]
+mod json;
+mod request;
+mod response;
+
+pub use body::Body;
+pub use cookies::{CookieError, Cookies, SameSite, SetCookie};
+pub use error::{Error, Rejection, Result};
+pub use fields::Fields;
+pub use form::Pairs;
+pub use http;
+pub use http::StatusCode;
+#[cfg(feature = "json")]
+pub use json::{Json, NdJson, line as ndjson_line};
+pub use request::{Request, Upgrade};
+pub use response::{
+    Disconnect, Event, EventLoop, Html, IntoResponse, Message, Next, Redirect, Response, SendFile,
+    Sender, Session, Stream, WebSocket, WebSocketHandler, Writer, WsMessage,
+};
+pub use roadrunner_guest_macros::handler;
+pub use sse::{Sse, SseEvent, SseWriter};
+
+/// What the `handler` attribute refers to. It may change in any version.
+#[doc(hidden)]
+pub mod __private {
+    pub use crate::adapter::Entry;
+    pub use crate::bindings;
+    pub use crate::bindings::export;
+}

@@ -1,0 +1,72 @@
+//! Log lines, written by the host with the request's id, route and component. Lines past the route's limit are dropped
+//! and counted.
+//!
+//! With the feature `log` (on by default) the macros of the `log` crate write here too, a guest's own and those of the
+//! crates it uses: `roadrunner_guest::log::info!("{count} left")`.
+
+use crate::bindings::roadrunner::handler::log as wit;
+
+#[cfg(feature = "log")]
+pub use ::log::{debug, error, info, trace, warn};
+
+/// How much a line matters.
+#[derive(Clone, Copy, Debug, Eq, Ord, PartialEq, PartialOrd)]
+pub enum Level {
+    /// Everything.
+    Trace,
+    /// For the developer.
+    Debug,
+    /// For the operator.
+    Info,
+    /// Unexpected, handled.
+    Warn,
+    /// Failed.
+    Error,
+}
+
+/// Writes one line.
+pub fn write(level: Level, message: &str) {
+    let level = match level {
+        Level::Trace => wit::Level::Trace,
+        Level::Debug => wit::Level::Debug,
+        Level::Info => wit::Level::Info,
+        Level::Warn => wit::Level::Warn,
+        Level::Error => wit::Level::Error,
+    };
+    wit::log(level, message);
+}
+
+/// Makes this the logger of the `log` crate, unless the guest has set one of its own. The host decides what is kept,
+/// so every level passes.
+#[cfg(feature = "log")]
+pub(crate) fn install() {
+    if ::log::set_logger(&HostLogger).is_ok() {
+        ::log::set_max_level(::log::LevelFilter::Trace);
+    }
+}
+
+#[cfg(feature = "log")]
+struct HostLogger;
+
+#[cfg(feature = "log")]
+impl ::log::Log for HostLogger {
+    fn enabled(&self, _: &::log::Metadata<'_>) -> bool {
+        true
+    }
+
+    fn log(&self, record: &::log::Record<'_>) {
+        let level = match record.level() {
+            ::log::Level::Trace => Level::Trace,
+            ::log::Level::Debug => Level::Debug,
+            ::log::Level::Info => Level::Info,
+            ::log::Level::Warn => Level::Warn,
+            ::log::Level::Error => Level::Error,
+        };
+        match record.args().as_str() {
+            Some(message) => write(level, message),
+            None => write(level, &record.args().to_string()),
+        }
+    }
+
+    fn flush(&self) {}
+}

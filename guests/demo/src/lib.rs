@@ -1,0 +1,115 @@
+//! The routes of `cargo xtask demo`: one for each shape, and a page at `/` that shows them live.
+//!
+//! The routes are kept stable; guests/README.md has the table.
+
+use std::thread;
+use std::time::Duration;
+
+use roadrunner_guest::{
+    Event, Html, IntoResponse, Json, Next, Request, Response, SendFile, Sse, StatusCode, Stream,
+    WebSocket, handler, timers,
+};
+use serde::Serialize;
+
+#[handler]
+fn demo(request: Request) -> Response {
+    let path = request.path();
+    match path.as_str() {
+        "/" => Html(include_str!("index.html")).into_response(),
+        "/hello" => "hello, world\n".into_response(),
+        "/echo" => echo(&request).into_response(),
+        "/stream" => stream(&request).into_response(),
+        "/clock" => clock().into_response(),
+        "/json" => json(&request).into_response(),
+        "/upload" => upload(&request).into_response(),
+        "/ws" => ws().into_response(),
+        _ => match path.strip_prefix("/files/") {
+            Some(file) => SendFile::new("files", file).into_response(),
+            None => (StatusCode::NOT_FOUND, "there is nothing here\n").into_response(),
+        },
+    }
+}
+
+/// Sends each piece of the request body back as it arrives, then the request's trailers.
+fn echo(request: &Request) -> Stream {
+    let mut body = request.body();
+    let mut stream = Stream::new(move |out| {
+        while let Some(piece) = body.read()? {
+            out.write(piece)?;
+        }
+        body.trailers()
+    });
+    for copied in ["content-type", "trailer"] {
+        if let Some(value) = request.header_bytes(copied) {
+            stream = stream.header(copied, value);
+        }
+    }
+    stream
+}
+
+/// `n` chunks (10), `delay` milliseconds (0) after each but the last, and their number as a trailer.
+fn stream(request: &Request) -> Stream {
+    let query = request.query_pairs();
+    let chunks: u64 = query.parsed("n").unwrap_or(10);
+    let delay = Duration::from_millis(query.parsed("delay").unwrap_or(0));
+    Stream::new(move |out| {
+        for chunk in 0..chunks {
+            if chunk > 0 && !delay.is_zero() {
+                thread::sleep(delay);
+            }
+            write!(out, "chunk {chunk}\n")?;
+        }
+        Ok([("x-chunks", chunks.to_string())])
+    })
+    .header("content-type", "text/plain; charset=utf-8")
+    .trailer_names(&["x-chunks"])
+}
+
+/// A tick a second.
+fn clock() -> Sse {
+    timers::every(Duration::from_secs(1));
+    let mut ticks: u64 = 0;
+    Sse::new(move |event, out| {
+        if let Event::Timer(_) = event {
+            ticks += 1;
+            out.data(ticks.to_string())?;
+        }
+        Ok(Next::Continue)
+    })
+}
+
+/// What a small API answers.
+#[derive(Serialize)]
+struct Answer {
+    message: &'static str,
+    method: String,
+    version: String,
+    peer: String,
+}
+
+fn json(request: &Request) -> Json<Answer> {
+    Json(Answer {
+        message: "hello, world",
+        method: request.method().to_string(),
+        version: format!("{:?}", request.version()),
+        peer: request.peer(),
+    })
+}
+
+/// Counts the bytes of a body of any size without keeping them.
+fn upload(request: &Request) -> roadrunner_guest::Result<String> {
+    let mut body = request.body();
+    let mut count: u64 = 0;
+    while let Some(piece) = body.read()? {
+        count += piece.len() as u64;
+    }
+    Ok(format!("{count}\n"))
+}
+
+/// Sends each message back.
+fn ws() -> WebSocket {
+    WebSocket::new(|message, out| {
+        out.send(message)?;
+        Ok(Next::Continue)
+    })
+}
