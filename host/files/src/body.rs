@@ -1,0 +1,161 @@
+//! The body of a file response: bytes at once for a small file, chunks read as they are asked for otherwise.
+//!
+//! A chunk that the kernel holds in memory is copied where the body is polled (`preadv2` with `RWF_NOWAIT`, about
+//! 20 us); anything else is read on the blocking pool, and while reads have to wait for a disk the next chunk is
+//! fetched ahead. So a body holds one chunk that was read ahead at most, beside the one it gave away.
+//!
+//! The length is fixed when the head is made. A file that grows is sent up to that length; one that shrinks ends in
+//! an error, which aborts the response (HTTP/1.1: the connection closes; HTTP/2: RST_STREAM). It never ends early
+//! as if it were whole. A file rewritten in place while it is sent is not noticed: replace files by renaming.
+
+use std::fs::File;
+use std::future::Future;
+use std::io;
+use std::ops::Range;
+use std::pin::Pin;
+use std::sync::Arc;
+use std::task::{Context, Poll, ready};
+
+use bytes::Bytes;
+use http_body::{Body, Frame, SizeHint};
+use tokio::task::JoinHandle;
+
+use crate::read::{self, Chunk};
+
+/// The size of one read, in bytes.
+pub(crate) const CHUNK: u64 = 128 * 1024;
+
+/// A body that is known in length and never larger in memory than two chunks of 128 KiB.
+#[derive(Debug)]
+pub struct FileBody {
+    inner: Inner,
+}
+
+#[derive(Debug)]
+enum Inner {
+    Empty,
+    Reading(Reader),
+    Whole(Bytes),
+}
+
+#[derive(Debug)]
+struct Reader {
+    file: Arc<File>,
+    /// What is still to be given away.
+    left: Range<u64>,
+    /// A read of the next chunk on the blocking pool.
+    pending: Option<JoinHandle<Result<Chunk, FileBodyError>>>,
+}
+
+impl FileBody {
+    /// A body without content.
+    pub fn empty() -> Self {
+        Self { inner: Inner::Empty }
+    }
+
+    /// A body of bytes in memory, for what stands beside files in a caller's types.
+    pub fn bytes(bytes: Bytes) -> Self {
+        Self { inner: if bytes.is_empty() { Inner::Empty } else { Inner::Whole(bytes) } }
+    }
+
+    pub(crate) fn file(file: Arc<File>, span: Range<u64>) -> Self {
+        if span.is_empty() {
+            return Self::empty();
+        }
+        Self { inner: Inner::Reading(Reader { file, left: span, pending: None }) }
+    }
+
+    /// Bytes still to be given away.
+    pub fn remaining(&self) -> u64 {
+        match &self.inner {
+            Inner::Empty => 0,
+            Inner::Reading(reader) => reader.left.end - reader.left.start,
+            Inner::Whole(bytes) => bytes.len() as u64,
+        }
+    }
+}
+
+impl Reader {
+    fn poll_chunk(&mut self, cx: &mut Context<'_>) -> Poll<Result<Bytes, FileBodyError>> {
+        let mut pending = match self.pending.take() {
+            Some(pending) => pending,
+            None => match read::from_memory(&self.file, self.next_read())? {
+                Some(bytes) => {
+                    self.left.start += bytes.len() as u64;
+                    return Poll::Ready(Ok(bytes));
+                }
+                None => self.spawn_read(),
+            },
+        };
+        let Poll::Ready(read) = Pin::new(&mut pending).poll(cx) else {
+            self.pending = Some(pending);
+            return Poll::Pending;
+        };
+        // A join error: the runtime is shutting down.
+        let chunk = read.map_err(|error| FileBodyError::Read(io::Error::other(error)))??;
+        self.left.start += chunk.bytes.len() as u64;
+        if chunk.waited && !self.left.is_empty() {
+            self.pending = Some(self.spawn_read());
+        }
+        Poll::Ready(Ok(chunk.bytes))
+    }
+
+    fn spawn_read(&self) -> JoinHandle<Result<Chunk, FileBodyError>> {
+        let (file, span) = (self.file.clone(), self.next_read());
+        tokio::task::spawn_blocking(move || read::exactly(&file, span))
+    }
+
+    fn next_read(&self) -> Range<u64> {
+        self.left.start..self.left.end.min(self.left.start + CHUNK)
+    }
+}
+
+impl Body for FileBody {
+    type Data = Bytes;
+    type Error = FileBodyError;
+
+    fn poll_frame(
+        mut self: Pin<&mut Self>,
+        cx: &mut Context<'_>,
+    ) -> Poll<Option<Result<Frame<Bytes>, FileBodyError>>> {
+        match &mut self.inner {
+            Inner::Empty => Poll::Ready(None),
+            Inner::Reading(reader) => {
+                let chunk = ready!(reader.poll_chunk(cx));
+                if chunk.is_err() || reader.left.is_empty() {
+                    self.inner = Inner::Empty;
+                }
+                Poll::Ready(Some(chunk.map(Frame::data)))
+            }
+            Inner::Whole(bytes) => {
+                let bytes = std::mem::take(bytes);
+                self.inner = Inner::Empty;
+                Poll::Ready(Some(Ok(Frame::data(bytes))))
+            }
+        }
+    }
+
+    fn is_end_stream(&self) -> bool {
+        matches!(self.inner, Inner::Empty)
+    }
+
+    fn size_hint(&self) -> SizeHint {
+        SizeHint::with_exact(self.remaining())
+    }
+}
+
+/// A file could not be sent to its end.
+#[derive(Debug, thiserror::Error)]
+pub enum FileBodyError {
+    /// A read failed.
+    #[error("cannot read the file: {0}")]
+    Read(#[source] io::Error),
+    /// The file became shorter than it was when its length was sent.
+    #[error("the file ends at byte {at}, {missing} bytes before what was promised")]
+    Truncated {
+        /// Where it ends now.
+        at: u64,
+        /// How many bytes of the read in hand are missing.
+        missing: u64,
+    },
+}

@@ -1,0 +1,71 @@
+//! Positioned reads: what is in memory without waiting, or all of it on a thread that may wait.
+
+use std::fs::File;
+use std::io::{self, IoSliceMut};
+use std::ops::Range;
+use std::os::unix::fs::FileExt;
+
+use bytes::Bytes;
+use rustix::io::{Errno, ReadWriteFlags};
+
+use crate::body::FileBodyError;
+
+/// What a waiting read brought.
+#[derive(Debug)]
+pub(crate) struct Chunk {
+    pub(crate) bytes: Bytes,
+    /// Whether it had to wait for a disk, so that the next one will too.
+    pub(crate) waited: bool,
+}
+
+/// Reads what the kernel holds in memory from the start of `span` on, which may be less than all of it; none when
+/// that is nothing, or when the file system cannot tell.
+pub(crate) fn from_memory(file: &File, span: Range<u64>) -> Result<Option<Bytes>, FileBodyError> {
+    let mut buffer = buffer(&span);
+    let Some(count) = fill_from_memory(file, &mut buffer, span.start)? else {
+        return Ok(None);
+    };
+    if count == 0 {
+        return Err(truncated(&span, 0));
+    }
+    buffer.truncate(count);
+    Ok(Some(Bytes::from(buffer)))
+}
+
+/// Reads all of `span`, however long it takes.
+pub(crate) fn exactly(file: &File, span: Range<u64>) -> Result<Chunk, FileBodyError> {
+    let mut buffer = buffer(&span);
+    let mut filled = fill_from_memory(file, &mut buffer, span.start)?.unwrap_or(0);
+    let waited = filled < buffer.len();
+    while filled < buffer.len() {
+        match file.read_at(&mut buffer[filled..], span.start + filled as u64) {
+            Ok(0) => return Err(truncated(&span, filled)),
+            Ok(count) => filled += count,
+            Err(error) if error.kind() == io::ErrorKind::Interrupted => {}
+            Err(error) => return Err(FileBodyError::Read(error)),
+        }
+    }
+    Ok(Chunk { bytes: Bytes::from(buffer), waited })
+}
+
+/// How many bytes were there; 0 at the end of the file; none when nothing can be had without waiting.
+fn fill_from_memory(file: &File, buffer: &mut [u8], offset: u64) -> Result<Option<usize>, FileBodyError> {
+    loop {
+        match rustix::io::preadv2(file, &mut [IoSliceMut::new(buffer)], offset, ReadWriteFlags::NOWAIT) {
+            Ok(count) => return Ok(Some(count)),
+            Err(Errno::INTR) => {}
+            Err(Errno::AGAIN | Errno::OPNOTSUPP | Errno::NOSYS | Errno::PERM | Errno::INVAL) => return Ok(None),
+            Err(errno) => return Err(FileBodyError::Read(errno.into())),
+        }
+    }
+}
+
+fn buffer(span: &Range<u64>) -> Vec<u8> {
+    // A span is at most one chunk, which any address space holds.
+    vec![0; usize::try_from(span.end - span.start).unwrap_or(usize::MAX)]
+}
+
+fn truncated(span: &Range<u64>, filled: usize) -> FileBodyError {
+    let at = span.start + filled as u64;
+    FileBodyError::Truncated { at, missing: span.end - at }
+}

@@ -1,0 +1,358 @@
+//! From a path to a response: choose the file, decide the head, find or read the content.
+//!
+//! Where things run. A lookup, its metadata and the read of a small file take a few microseconds when the kernel has
+//! them in memory, and are asked for right here, in the mode that fails rather than waits (`RESOLVE_CACHED`,
+//! `RWF_NOWAIT`); only when that fails does the work move to the blocking pool. File systems that talk to a server
+//! or a daemon (NFS, FUSE) may still wait in `open` for it.
+
+use std::fs::File;
+use std::io;
+use std::ops::Range;
+use std::sync::Arc;
+use std::time::SystemTime;
+
+use bytes::Bytes;
+use http::header::{CONTENT_ENCODING, CONTENT_LENGTH, ETAG, HeaderMap, HeaderValue, LOCATION};
+use http::{Method, Response, StatusCode};
+use percent_encoding::{AsciiSet, NON_ALPHANUMERIC, utf8_percent_encode};
+use rustix::io::Errno;
+
+use crate::body::{FileBody, FileBodyError};
+use crate::cache::{FileCache, MAX_CACHED_FILE};
+use crate::directory::{Access, Directory, Entry, LookupError};
+use crate::encoding::{Encoding, Preferences};
+use crate::head::{self, Chosen, Plan};
+use crate::path::{NotFound, RelativePath};
+use crate::range::ByteRange;
+use crate::read;
+use crate::stamp::Stamp;
+
+/// What is looked at of a request.
+#[derive(Clone, Copy, Debug)]
+pub struct RequestView<'a> {
+    /// Its method. Conditions and negotiation apply to GET and HEAD, ranges to GET; another method gets the file as
+    /// it is, and a route that serves files only refuses it before.
+    pub method: &'a Method,
+    /// Its header fields.
+    pub headers: &'a HeaderMap,
+}
+
+/// How a file is served.
+#[derive(Clone, Debug)]
+pub struct Options<'a> {
+    /// 200 lets the request's conditions and range make it 304, 412, 206 or 416; any other is sent as it is.
+    pub status: StatusCode,
+    /// Fields that win over derived ones. `content-length` is always the host's. `content-encoding` or `etag` here
+    /// turn siblings off, since they speak of one file; `accept-ranges: none` turns ranges off.
+    pub headers: HeaderMap,
+    /// A part of the file chosen by the caller, which the request's `Range` then does not touch. With status 206 it
+    /// is sent with its `content-range` and the file's validators; with any other it is the content, with a tag of
+    /// its own. One that starts beyond the end (or is empty, with status 206) is answered with 416.
+    pub range: Option<ByteRange>,
+    /// The file that stands for a directory, such as `index.html`. None: a directory is 404.
+    pub index: Option<&'a str>,
+    /// Whether segments that start with a dot are served. `.well-known` at the start always is.
+    pub hidden: bool,
+    /// Whether `.br`, `.zst` and `.gz` siblings are sent to clients that take them.
+    pub siblings: bool,
+}
+
+impl Options<'_> {
+    /// For a route of files without a guest: 200, siblings, no hidden files, no index.
+    pub fn for_route() -> Self {
+        Self {
+            status: StatusCode::OK,
+            headers: HeaderMap::new(),
+            range: None,
+            index: None,
+            hidden: false,
+            siblings: true,
+        }
+    }
+
+    /// For a guest that answered `sendfile`: its head and range; siblings, hidden files as it chose, no index.
+    pub fn for_guest(status: StatusCode, headers: HeaderMap, range: Option<ByteRange>) -> Self {
+        Self { status, headers, range, hidden: true, ..Self::for_route() }
+    }
+
+    /// Whether the choice between a file and its siblings is open.
+    fn negotiates(&self) -> bool {
+        self.siblings
+            && self.status == StatusCode::OK
+            && self.range.is_none()
+            && !self.headers.contains_key(CONTENT_ENCODING)
+            && !self.headers.contains_key(ETAG)
+    }
+}
+
+impl Default for Options<'_> {
+    /// [`Options::for_route`].
+    fn default() -> Self {
+        Self::for_route()
+    }
+}
+
+/// Answers with the file at `path`, relative and percent-decoded, below `directory`. What cannot be opened becomes
+/// an empty 404, 500 or 503 without the caller's fields; [`try_respond`] leaves that to the caller.
+pub async fn respond(
+    directory: &Directory,
+    cache: &FileCache,
+    path: &str,
+    request: &RequestView<'_>,
+    options: Options<'_>,
+) -> Response<FileBody> {
+    match try_respond(directory, cache, path, request, options).await {
+        Ok(response) => response,
+        Err(error) => {
+            match &error {
+                FileError::NotFound { .. } => tracing::debug!(%error, "file not sent"),
+                FileError::Io { .. } => tracing::warn!(%error, "file not sent"),
+            }
+            let mut headers = HeaderMap::new();
+            headers.insert(CONTENT_LENGTH, HeaderValue::from(0));
+            response(error.status(), headers, FileBody::empty())
+        }
+    }
+}
+
+/// As [`respond`], with the reason when there is no file to send.
+///
+/// # Errors
+/// When `path` names no file that may be served, or the system failed.
+pub async fn try_respond(
+    directory: &Directory,
+    cache: &FileCache,
+    path: &str,
+    request: &RequestView<'_>,
+    options: Options<'_>,
+) -> Result<Response<FileBody>, FileError> {
+    let failed = |error| FileError::new(directory, path, error);
+    let parsed = RelativePath::parse(path, options.hidden).map_err(|reason| failed(LookupError::NotFound(reason)))?;
+    let negotiated = options.negotiates();
+    let preferences = if negotiated { Preferences::of(request.headers) } else { Preferences::PLAIN };
+
+    // A small file that changes while it is read is chosen again; one that never stands still is sent as a large
+    // one, which aborts if it shrinks.
+    let mut attempts = 3;
+    loop {
+        attempts -= 1;
+        let choice = choose(directory, &parsed, options.index, preferences).await.map_err(failed)?;
+        let (file, stamp, encoding, name) = match choice {
+            Choice::File { file, stamp, encoding, indexed: false } => (file, stamp, encoding, parsed.last_segment()),
+            Choice::File { file, stamp, encoding, indexed: true } => {
+                (file, stamp, encoding, options.index.unwrap_or_default())
+            }
+            Choice::Redirect => return Ok(redirect(parsed.last_segment())),
+            Choice::Unacceptable => return Ok(not_acceptable()),
+        };
+        let now = SystemTime::now();
+        let chosen = Chosen { name, stamp, encoding, negotiated };
+        let Plan { status, headers, span } = head::plan(request, &options, &chosen, now);
+
+        let body = if span.is_empty() {
+            FileBody::empty()
+        } else if stamp.size > MAX_CACHED_FILE {
+            FileBody::file(Arc::new(file), span)
+        } else if let Some(content) = cache.find(&stamp) {
+            FileBody::bytes(slice(&content, &span))
+        } else {
+            let file = Arc::new(file);
+            match read_small(&file, &stamp, cache, now).await.map_err(|error| failed(error.into()))? {
+                Some(content) => FileBody::bytes(slice(&content, &span)),
+                None if attempts > 0 => continue,
+                None => FileBody::file(file, span),
+            }
+        };
+        return Ok(response(status, headers, body));
+    }
+}
+
+/// What a path and a client's preferences come to.
+enum Choice {
+    File {
+        file: File,
+        stamp: Stamp,
+        encoding: Option<Encoding>,
+        /// Whether it stands for the directory that was asked for.
+        indexed: bool,
+    },
+    /// A directory named without its slash, below which relative links would go astray.
+    Redirect,
+    /// The client excludes the plain file and there is nothing else.
+    Unacceptable,
+}
+
+/// Chooses here if the kernel has all of it in memory, on the blocking pool if not.
+async fn choose(
+    directory: &Directory,
+    path: &RelativePath<'_>,
+    index: Option<&str>,
+    preferences: Preferences,
+) -> Result<Choice, LookupError> {
+    let slash = path.names_directory();
+    match choose_now(directory, path.as_str(), slash, index, preferences, Access::Cached) {
+        Err(LookupError::Uncached) => {}
+        chosen => return chosen,
+    }
+    let (directory, path, index) = (directory.clone(), path.as_str().to_owned(), index.map(str::to_owned));
+    let waiting = tokio::task::spawn_blocking(move || {
+        choose_now(&directory, &path, slash, index.as_deref(), preferences, Access::Blocking)
+    });
+    waiting.await.map_err(|error| LookupError::Io(io::Error::other(error)))?
+}
+
+fn choose_now(
+    directory: &Directory,
+    path: &str,
+    slash: bool,
+    index: Option<&str>,
+    preferences: Preferences,
+    access: Access,
+) -> Result<Choice, LookupError> {
+    let mut indexed_path = None;
+    let (file, metadata) = match directory.lookup(path, access)? {
+        Entry::File(_, _) if slash => return Err(LookupError::NotFound(NotFound::NotAFile)),
+        Entry::File(file, metadata) => (file, metadata),
+        Entry::Directory => {
+            let index = index.ok_or(LookupError::NotFound(NotFound::NotAFile))?;
+            let below = if path.is_empty() { index.to_owned() } else { format!("{path}/{index}") };
+            let Entry::File(file, metadata) = directory.lookup(&below, access)? else {
+                return Err(LookupError::NotFound(NotFound::NotAFile));
+            };
+            if !slash {
+                return Ok(Choice::Redirect);
+            }
+            indexed_path = Some(below);
+            (file, metadata)
+        }
+    };
+
+    let indexed = indexed_path.is_some();
+    let path = indexed_path.as_deref().unwrap_or(path);
+    for encoding in preferences.encodings.into_iter().flatten() {
+        match directory.lookup(&format!("{path}{}", encoding.suffix()), access) {
+            Ok(Entry::File(file, metadata)) => {
+                return Ok(Choice::File { file, stamp: Stamp::of(&metadata), encoding: Some(encoding), indexed });
+            }
+            // A sibling that may not be served is none.
+            Ok(Entry::Directory) | Err(LookupError::NotFound(_)) => {}
+            Err(error) => return Err(error),
+        }
+    }
+    if !preferences.identity {
+        return Ok(Choice::Unacceptable);
+    }
+    Ok(Choice::File { file, stamp: Stamp::of(&metadata), encoding: None, indexed })
+}
+
+/// The whole content of a small file, kept in the cache; none when it changed meanwhile.
+async fn read_small(
+    file: &Arc<File>,
+    stamp: &Stamp,
+    cache: &FileCache,
+    now: SystemTime,
+) -> io::Result<Option<Bytes>> {
+    let span = 0..stamp.size;
+    let read = match read::from_memory(file, span.clone()) {
+        Ok(Some(bytes)) if bytes.len() as u64 == stamp.size => Ok(bytes),
+        Ok(_) => {
+            let file = file.clone();
+            let waiting = tokio::task::spawn_blocking(move || read::exactly(&file, span));
+            waiting.await.map_err(io::Error::other)?.map(|chunk| chunk.bytes)
+        }
+        Err(error) => Err(error),
+    };
+    let content = match read {
+        Ok(content) => content,
+        Err(FileBodyError::Read(error)) => return Err(error),
+        Err(FileBodyError::Truncated { .. }) => return Ok(None),
+    };
+    let after = Stamp::of(&file.metadata()?);
+    if !after.has_content_of(stamp) {
+        return Ok(None);
+    }
+    if after == *stamp {
+        cache.keep(after, &content, now);
+    }
+    Ok(Some(content))
+}
+
+/// The part of a small file's content; `span` lies within its size, and so fits an index.
+fn slice(content: &Bytes, span: &Range<u64>) -> Bytes {
+    content.slice(span.start as usize..span.end as usize)
+}
+
+/// 301 to the same place with a slash. The location is relative, since only the caller knows what stands before.
+fn redirect(segment: &str) -> Response<FileBody> {
+    let mut headers = HeaderMap::new();
+    // "./" keeps a name with a colon from being read as a scheme (RFC 3986, 4.2).
+    let location = format!("./{}/", utf8_percent_encode(segment, SEGMENT));
+    headers.insert(LOCATION, HeaderValue::try_from(location).expect("percent-encoding leaves printable ASCII"));
+    headers.insert(CONTENT_LENGTH, HeaderValue::from(0));
+    response(StatusCode::MOVED_PERMANENTLY, headers, FileBody::empty())
+}
+
+/// 406: `Accept-Encoding` excludes the plain file (`identity;q=0`), and no sibling would do (RFC 9110, 12.5.3).
+fn not_acceptable() -> Response<FileBody> {
+    let mut headers = HeaderMap::new();
+    head::add_vary(&mut headers);
+    headers.insert(CONTENT_LENGTH, HeaderValue::from(0));
+    response(StatusCode::NOT_ACCEPTABLE, headers, FileBody::empty())
+}
+
+fn response(status: StatusCode, headers: HeaderMap, body: FileBody) -> Response<FileBody> {
+    let mut response = Response::new(body);
+    *response.status_mut() = status;
+    *response.headers_mut() = headers;
+    response
+}
+
+/// Why there is no file to send.
+#[derive(Debug, thiserror::Error)]
+pub enum FileError {
+    /// The system failed: the answer is 503 when descriptors or memory ran out, 500 otherwise.
+    #[error("file {path:?} in directory {directory:?}: {source}")]
+    Io {
+        /// The directory's name.
+        directory: String,
+        /// The path that was asked for.
+        path: String,
+        /// What the system said.
+        source: io::Error,
+    },
+    /// The answer is 404.
+    #[error("file {path:?} in directory {directory:?}: {reason}")]
+    NotFound {
+        /// The directory's name.
+        directory: String,
+        /// The path that was asked for.
+        path: String,
+        /// Why.
+        reason: NotFound,
+    },
+}
+
+impl FileError {
+    fn new(directory: &Directory, path: &str, error: LookupError) -> Self {
+        let (directory, path) = (directory.name().to_owned(), path.to_owned());
+        match error {
+            LookupError::Io(source) => Self::Io { directory, path, source },
+            LookupError::NotFound(reason) => Self::NotFound { directory, path, reason },
+            LookupError::Uncached => Self::Io { directory, path, source: io::ErrorKind::WouldBlock.into() },
+        }
+    }
+
+    /// The status that answers it.
+    pub fn status(&self) -> StatusCode {
+        match self {
+            Self::NotFound { .. } => StatusCode::NOT_FOUND,
+            Self::Io { source, .. } => match Errno::from_io_error(source) {
+                Some(Errno::MFILE | Errno::NFILE | Errno::NOMEM | Errno::AGAIN) => StatusCode::SERVICE_UNAVAILABLE,
+                _ => StatusCode::INTERNAL_SERVER_ERROR,
+            },
+        }
+    }
+}
+
+/// What need not be encoded in a path segment: letters, digits and the other unreserved characters (RFC 3986, 2.3).
+const SEGMENT: &AsciiSet = &NON_ALPHANUMERIC.remove(b'-').remove(b'.').remove(b'_').remove(b'~');
