@@ -1,1 +1,40 @@
-//! Placeholder.
+//! Runs components: an instance for each request, with its own memory and its own limits, ended alone.
+//!
+//! A [`Sandbox`] is the engine of a host. [`Component::load`] prepares a file, a [`Binding`] ties it to a route with
+//! its limits, and [`Binding::respond`] starts an [`Instance`] for one request. What follows depends on the
+//! [`Response`]: nothing, [`Instance::run`], or [`Instance::on_event`] for as long as the session is held.
+//!
+//! This crate knows no sockets and no HTTP connections: requests come in as [`Request`], chunks go out through an
+//! [`Outbox`], and dropping an instance ends its guest.
+
+mod bindings;
+mod cache;
+mod capability;
+mod component;
+mod engine;
+mod gate;
+mod instance;
+mod limits;
+mod memory;
+mod meter;
+mod outcome;
+mod output;
+mod registry;
+mod request;
+mod response;
+mod state;
+
+pub use cache::{Cache, CacheError};
+pub use capability::{Bus, Message};
+pub use component::{Component, Digest, Interfaces, LoadError, inspect};
+pub use engine::{EngineError, EngineSettings, Sandbox, TICK};
+pub use gate::{Gate, GateSettings, Gates, Permit};
+pub use instance::{Disconnect, Event, Instance, Next};
+pub use limits::Limits;
+pub use meter::{Meter, RequestId, Shape, Subject};
+pub use outcome::{Failure, Outcome, Row};
+pub use output::Outbox;
+pub use registry::Registry;
+pub use request::{Body, BodyError, BodyStream, Request, Upgrade};
+pub use response::{Head, Response};
+pub use state::{Binding, Urls};

@@ -1,0 +1,23 @@
+//! Generated from `wit/handler.wit`. Kept in a module of its own that rarely changes: the expansion is large.
+
+#![allow(missing_docs, reason = "the WIT file documents every item")]
+
+wasmtime::component::bindgen!({
+    path: "../../wit",
+    world: "service",
+    imports: {
+        "roadrunner:handler/types.[method]body.read": async | trappable,
+        "roadrunner:handler/types.[method]body.read-to-end": async | trappable,
+        "roadrunner:handler/types.[method]body.trailers": async | trappable,
+        "roadrunner:handler/types.[method]body-writer.write": async | trappable,
+        "roadrunner:handler/types.[method]ws-sender.send": async | trappable,
+        default: trappable,
+    },
+    exports: { default: async },
+    with: {
+        "roadrunner:handler/types.request": crate::request::Request,
+        "roadrunner:handler/types.body": crate::request::Body,
+        "roadrunner:handler/types.body-writer": crate::output::BodyWriter,
+        "roadrunner:handler/types.ws-sender": crate::output::MessageSender,
+    },
+});

@@ -1,0 +1,52 @@
+//! Lines that a guest writes: `log.log`, standard output and standard error.
+//!
+//! All three share the limit `log-bytes` of the instance. What goes over it is dropped and counted; the first line
+//! that is dropped leaves one warning.
+
+use crate::meter::Meter;
+
+/// How much a line matters.
+#[derive(Clone, Copy, Debug, Eq, PartialEq)]
+pub(crate) enum Level {
+    Trace,
+    Debug,
+    Info,
+    Warn,
+    Error,
+}
+
+/// Writes one line to the host's log, if the instance may still log.
+pub(crate) fn write(meter: &Meter, limit: u64, level: Level, message: &str) {
+    let first_drop = meter.log_dropped() == 0;
+    if !meter.take_log(message.len() as u64 + 1, limit) {
+        if first_drop {
+            emit(meter, Level::Warn, &format!("log-bytes ({limit}) is used up; further lines are dropped"));
+        }
+        return;
+    }
+    emit(meter, level, message);
+}
+
+fn emit(meter: &Meter, level: Level, message: &str) {
+    let subject = &meter.subject;
+    macro_rules! event {
+        ($level:ident) => {
+            tracing::event!(
+                target: "guest",
+                tracing::Level::$level,
+                request = %subject.request,
+                component = %subject.component,
+                route = %subject.route,
+                instance = meter.id,
+                "{message}"
+            )
+        };
+    }
+    match level {
+        Level::Trace => event!(TRACE),
+        Level::Debug => event!(DEBUG),
+        Level::Info => event!(INFO),
+        Level::Warn => event!(WARN),
+        Level::Error => event!(ERROR),
+    }
+}

@@ -1,0 +1,9 @@
+//! What a guest may reach outside itself. One module per capability, each with its state for the host, for a
+//! component and for an instance.
+
+pub(crate) mod bus;
+pub(crate) mod log;
+pub(crate) mod timers;
+pub(crate) mod wasi;
+
+pub use bus::{Bus, Message};

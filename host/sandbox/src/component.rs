@@ -1,0 +1,185 @@
+//! A component: validated, compiled, linked, and known by what it exports.
+
+use std::fmt;
+use std::fs;
+use std::io;
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+
+use sha2::{Digest as _, Sha256};
+use wasmtime::component::types::ComponentItem;
+use wasmtime::component::{Component as Compiled, InstancePre};
+
+use crate::bindings::exports::roadrunner::handler as exports;
+use crate::engine::Sandbox;
+use crate::state::State;
+
+/// The name under which a component exports its handler.
+const HANDLER: &str = "roadrunner:handler/handler@0.1.0";
+
+/// The SHA-256 of a component's bytes.
+#[derive(Clone, Copy, Eq, Hash, PartialEq)]
+pub struct Digest([u8; 32]);
+
+impl Digest {
+    /// The digest of these bytes.
+    pub fn of(bytes: &[u8]) -> Self {
+        Self(Sha256::digest(bytes).into())
+    }
+}
+
+impl fmt::Display for Digest {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        self.0.iter().try_for_each(|byte| write!(f, "{byte:02x}"))
+    }
+}
+
+impl fmt::Debug for Digest {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        fmt::Display::fmt(self, f)
+    }
+}
+
+/// Why a file cannot be served.
+#[derive(Debug, thiserror::Error)]
+pub enum LoadError {
+    /// The engine rejects it.
+    #[error("{path} is not a valid component: {reason}", path = .0.display(), reason = .1)]
+    Invalid(PathBuf, String),
+    /// It needs something that this host does not offer.
+    #[error("{path} cannot be linked: {reason}", path = .0.display(), reason = .1)]
+    Link(PathBuf, String),
+    /// It is a core module.
+    #[error(
+        "{path} is a core WebAssembly module and not a component; build it for wasm32-wasip2, \
+         or wrap it with a componentizing tool", path = .0.display()
+    )]
+    Module(PathBuf),
+    /// It exports no handler.
+    #[error("{path} does not export {HANDLER}; it exports {exports}", path = .0.display(), exports = .1)]
+    NoHandler(PathBuf, String),
+    /// It is something else.
+    #[error("{path} is not a WebAssembly component", path = .0.display())]
+    NotWasm(PathBuf),
+    /// It cannot be read.
+    #[error("cannot read {path}: {reason}", path = .0.display(), reason = .1)]
+    Read(PathBuf, #[source] io::Error),
+}
+
+/// A component that is ready to be instantiated.
+pub struct Component {
+    /// The SHA-256 of its bytes.
+    pub digest: Digest,
+    pub(crate) sandbox: Sandbox,
+    pub(crate) pre: InstancePre<State>,
+    pub(crate) handler: exports::handler::GuestIndices,
+    pub(crate) streaming: Option<exports::streaming::GuestIndices>,
+    pub(crate) event_loop: Option<exports::event_loop::GuestIndices>,
+    pub(crate) websocket: Option<exports::websocket::GuestIndices>,
+}
+
+/// What a component exports and imports, by name.
+#[derive(Clone, Debug)]
+pub struct Interfaces {
+    /// The SHA-256 of its bytes.
+    pub digest: Digest,
+    /// What it exports: name and kind.
+    pub exports: Vec<(String, String)>,
+    /// What it imports: name, kind, and whether this host offers it.
+    pub imports: Vec<(String, String, bool)>,
+}
+
+impl Component {
+    /// Reads, validates, compiles (or takes from the cache) and links a component. Takes up to seconds: never call
+    /// it while a request waits.
+    pub fn load(sandbox: &Sandbox, path: &Path) -> Result<Arc<Self>, LoadError> {
+        let (digest, compiled) = compile(sandbox, path)?;
+        let pre = sandbox
+            .linker()
+            .instantiate_pre(&compiled)
+            .map_err(|error| LoadError::Link(path.into(), format!("{error:#}")))?;
+        let handler = exports::handler::GuestIndices::new(&pre).map_err(|_| {
+            let names: Vec<_> = exported(sandbox, &compiled).into_iter().map(|(name, _)| name).collect();
+            let names = if names.is_empty() { "nothing".into() } else { names.join(", ") };
+            LoadError::NoHandler(path.into(), names)
+        })?;
+        Ok(Arc::new(Self {
+            digest,
+            handler,
+            streaming: exports::streaming::GuestIndices::new(&pre).ok(),
+            event_loop: exports::event_loop::GuestIndices::new(&pre).ok(),
+            websocket: exports::websocket::GuestIndices::new(&pre).ok(),
+            pre,
+            sandbox: sandbox.clone(),
+        }))
+    }
+
+    /// The response shapes that the component can answer with.
+    pub fn shapes(&self) -> Vec<&'static str> {
+        let mut shapes = vec!["buffered", "sendfile"];
+        shapes.extend(self.streaming.is_some().then_some("stream"));
+        shapes.extend(self.event_loop.is_some().then_some("loop"));
+        shapes.extend(self.websocket.is_some().then_some("websocket"));
+        shapes
+    }
+}
+
+impl fmt::Debug for Component {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Component").field("digest", &self.digest).finish_non_exhaustive()
+    }
+}
+
+/// Reads and compiles a component and says what it exports and imports, whether it can be served or not.
+pub fn inspect(sandbox: &Sandbox, path: &Path) -> Result<Interfaces, LoadError> {
+    let (digest, compiled) = compile(sandbox, path)?;
+    let kind = compiled.component_type();
+    let offered = |name: &str| {
+        name.starts_with("roadrunner:handler/") || (name.starts_with("wasi:") && name.contains("@0.2."))
+    };
+    let imports = kind
+        .imports(sandbox.engine())
+        .map(|(name, item)| (name.to_owned(), describe(&item.ty), offered(name)))
+        .collect();
+    Ok(Interfaces { digest, exports: exported(sandbox, &compiled), imports })
+}
+
+fn compile(sandbox: &Sandbox, path: &Path) -> Result<(Digest, Compiled), LoadError> {
+    let bytes = fs::read(path).map_err(|error| LoadError::Read(path.into(), error))?;
+    // The preamble: magic, then version 1 and layer 0 for a core module, version 13 and layer 1 for a component.
+    match bytes.get(..8) {
+        Some(b"\0asm\x01\0\0\0") => return Err(LoadError::Module(path.into())),
+        Some([b'\0', b'a', b's', b'm', _, _, 1, 0]) => {}
+        _ => return Err(LoadError::NotWasm(path.into())),
+    }
+    let digest = Digest::of(&bytes);
+    if let Some(compiled) = sandbox.cache().and_then(|cache| cache.load(sandbox.engine(), &digest)) {
+        return Ok((digest, compiled));
+    }
+    let start = std::time::Instant::now();
+    let compiled = Compiled::new(sandbox.engine(), &bytes)
+        .map_err(|error| LoadError::Invalid(path.into(), format!("{error:#}")))?;
+    tracing::info!(path = %path.display(), milliseconds = start.elapsed().as_millis() as u64, "compiled a component");
+    if let Some(cache) = sandbox.cache() {
+        cache.store(sandbox.engine(), &digest, &compiled);
+    }
+    Ok((digest, compiled))
+}
+
+fn exported(sandbox: &Sandbox, compiled: &Compiled) -> Vec<(String, String)> {
+    let kind = compiled.component_type();
+    kind.exports(sandbox.engine()).map(|(name, item)| (name.to_owned(), describe(&item.ty))).collect()
+}
+
+fn describe(item: &ComponentItem) -> String {
+    match item {
+        ComponentItem::ComponentFunc(_) => "function",
+        ComponentItem::CoreFunc(_) => "core function",
+        ComponentItem::Module(_) => "module",
+        ComponentItem::Component(_) => "component",
+        ComponentItem::ComponentInstance(_) => "interface",
+        ComponentItem::Type(_) => "type",
+        ComponentItem::Resource(_) => "resource",
+    }
+    .to_owned()
+}

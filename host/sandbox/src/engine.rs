@@ -1,0 +1,171 @@
+//! The engine: compiler settings, the pool of instance slots, the epoch clock, and the linker.
+//!
+//! The settings were chosen by measurement; docs/performance.md has the table.
+
+use std::fs;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering::Relaxed};
+use std::time::Duration;
+
+use wasmtime::component::{HasSelf, Linker};
+use wasmtime::{Config, Enabled, Engine, InstanceAllocationStrategy, PoolingAllocationConfig};
+
+use crate::bindings::roadrunner::handler as imports;
+use crate::cache::Cache;
+use crate::capability::Bus;
+use crate::registry::Registry;
+use crate::state::State;
+
+/// How often the epoch advances: the longest that a guest runs before it yields the thread.
+pub const TICK: Duration = Duration::from_millis(1);
+
+/// Bytes of a linear memory slot that stay mapped between two instances, when only written pages are reset.
+const KEEP_RESIDENT_SCANNED: usize = 1 << 20;
+
+/// The same when the kernel cannot tell which pages were written: all of it is cleared each time.
+const KEEP_RESIDENT_CLEARED: usize = 64 << 10;
+
+/// Core instances, and tables, that one component may have on average.
+const CORE_PER_COMPONENT: u32 = 4;
+
+/// How the engine is set up.
+#[derive(Clone, Debug)]
+pub struct EngineSettings {
+    /// Slots for instances, running and held together. Each reserves address space and nothing else. Default 11 000.
+    pub slots: u32,
+    /// The largest linear memory that any instance may have, in bytes. Default 4 GiB.
+    pub max_memory: u64,
+    /// Bytes of native stack that wasm code may use. Default 512 KiB.
+    pub stack: usize,
+}
+
+impl Default for EngineSettings {
+    fn default() -> Self {
+        Self { slots: 11_000, max_memory: 4 << 30, stack: 512 << 10 }
+    }
+}
+
+/// Why the engine could not be set up.
+#[derive(Debug, thiserror::Error)]
+#[error(
+    "cannot reserve {slots} instance slots: {source:#}; lower `instances` and `held` under [limits], \
+     or raise the address space limit (ulimit -v) and vm.max_map_count"
+)]
+pub struct EngineError {
+    slots: u32,
+    source: wasmtime::Error,
+}
+
+/// The part of the host that runs components. Cheap to clone.
+#[derive(Clone)]
+pub struct Sandbox(Arc<Inner>);
+
+struct Inner {
+    engine: Engine,
+    linker: Linker<State>,
+    cache: Option<Cache>,
+    bus: Bus,
+    registry: Registry,
+    next_instance: AtomicU64,
+}
+
+impl Sandbox {
+    /// Reserves the instance slots and starts the epoch clock. Compiled code is kept in `cache`, if there is one.
+    pub fn new(settings: &EngineSettings, cache: Option<Cache>) -> Result<Self, EngineError> {
+        let failed = |source| EngineError { slots: settings.slots, source };
+        let engine = Engine::new(&config(settings)).map_err(failed)?;
+        let mut linker = Linker::new(&engine);
+        link(&mut linker).map_err(failed)?;
+        start_clock(&engine).map_err(|error| failed(error.into()))?;
+        Ok(Self(Arc::new(Inner {
+            engine,
+            linker,
+            cache,
+            bus: Bus::default(),
+            registry: Registry::default(),
+            next_instance: AtomicU64::new(1),
+        })))
+    }
+
+    /// The live instances.
+    pub fn registry(&self) -> &Registry {
+        &self.0.registry
+    }
+
+    /// The bus that all components of this host share, each owner with its own topics.
+    pub fn bus(&self) -> &Bus {
+        &self.0.bus
+    }
+
+    pub(crate) fn engine(&self) -> &Engine {
+        &self.0.engine
+    }
+
+    pub(crate) fn linker(&self) -> &Linker<State> {
+        &self.0.linker
+    }
+
+    pub(crate) fn cache(&self) -> Option<&Cache> {
+        self.0.cache.as_ref()
+    }
+
+    pub(crate) fn next_instance(&self) -> u64 {
+        self.0.next_instance.fetch_add(1, Relaxed)
+    }
+}
+
+fn config(settings: &EngineSettings) -> Config {
+    let mut pool = PoolingAllocationConfig::new();
+    let slots = settings.slots;
+    let scan = PoolingAllocationConfig::is_pagemap_scan_available() && !swap_is_on();
+    pool.total_component_instances(slots)
+        .total_core_instances(slots.saturating_mul(CORE_PER_COMPONENT))
+        .total_memories(slots.saturating_add(slots / 4))
+        .total_tables(slots.saturating_mul(CORE_PER_COMPONENT))
+        .total_stacks(slots)
+        .max_memory_size(usize::try_from(settings.max_memory).unwrap_or(usize::MAX))
+        .pagemap_scan(if scan { Enabled::Yes } else { Enabled::No })
+        .linear_memory_keep_resident(if scan { KEEP_RESIDENT_SCANNED } else { KEEP_RESIDENT_CLEARED })
+        .table_keep_resident(4 << 10)
+        .max_unused_warm_slots(256);
+
+    let mut config = Config::new();
+    config
+        .allocation_strategy(InstanceAllocationStrategy::Pooling(pool))
+        // Synchronous callbacks need none of the concurrent machinery: 2.7 us less for each fresh instance.
+        .concurrency_support(false)
+        .epoch_interruption(true)
+        .max_wasm_stack(settings.stack)
+        .async_stack_size(settings.stack + (1 << 20))
+        .memory_init_cow(true);
+    config
+}
+
+/// A dirty page that was swapped out is not seen by the scan for written pages, so a slot might not be cleared.
+fn swap_is_on() -> bool {
+    fs::read_to_string("/proc/swaps").map_or(true, |swaps| swaps.lines().count() > 1)
+}
+
+fn link(linker: &mut Linker<State>) -> wasmtime::Result<()> {
+    wasmtime_wasi::p2::add_to_linker_async(linker)?;
+    imports::types::add_to_linker::<_, HasSelf<_>>(linker, |state| state)?;
+    imports::log::add_to_linker::<_, HasSelf<_>>(linker, |state| state)?;
+    imports::config::add_to_linker::<_, HasSelf<_>>(linker, |state| state)?;
+    imports::routes::add_to_linker::<_, HasSelf<_>>(linker, |state| state)?;
+    imports::bus::add_to_linker::<_, HasSelf<_>>(linker, |state| state)?;
+    imports::timers::add_to_linker::<_, HasSelf<_>>(linker, |state| state)?;
+    Ok(())
+}
+
+/// One thread for each engine; it ends with the engine.
+fn start_clock(engine: &Engine) -> std::io::Result<()> {
+    let engine = engine.weak();
+    std::thread::Builder::new().name("epoch".into()).spawn(move || {
+        while let Some(engine) = engine.upgrade() {
+            engine.increment_epoch();
+            drop(engine);
+            std::thread::sleep(TICK);
+        }
+    })?;
+    Ok(())
+}

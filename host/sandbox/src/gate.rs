@@ -1,0 +1,179 @@
+//! Admission: how many instances there may be, and a bounded queue in front of them.
+//!
+//! A permit is given back when the instance is really gone, not when its response is.
+
+use std::sync::Arc;
+use std::sync::atomic::{AtomicUsize, Ordering::Relaxed};
+use std::time::Duration;
+
+use tokio::sync::{OwnedSemaphorePermit, Semaphore};
+
+use crate::outcome::Outcome;
+
+/// How a gate is set up.
+#[derive(Clone, Debug)]
+pub struct GateSettings {
+    /// Instances that may run at once. Default 1000.
+    pub instances: usize,
+    /// Sessions that may be held at once, beside the running instances. Default 10 000.
+    pub held: usize,
+    /// Requests that may wait for an instance. Default 1000.
+    pub queue: usize,
+    /// How long a request may wait. Default 1 s.
+    pub queue_wait: Duration,
+}
+
+impl Default for GateSettings {
+    fn default() -> Self {
+        Self { instances: 1000, held: 10_000, queue: 1000, queue_wait: Duration::from_secs(1) }
+    }
+}
+
+/// A number of places for instances, and one for held sessions.
+#[derive(Debug)]
+pub struct Gate {
+    instances: Arc<Semaphore>,
+    held: Arc<Semaphore>,
+    settings: GateSettings,
+    waiting: AtomicUsize,
+}
+
+impl Gate {
+    /// A gate with all its places free.
+    pub fn new(settings: GateSettings) -> Arc<Self> {
+        Arc::new(Self {
+            instances: Arc::new(Semaphore::new(settings.instances.min(Semaphore::MAX_PERMITS))),
+            held: Arc::new(Semaphore::new(settings.held.min(Semaphore::MAX_PERMITS))),
+            settings,
+            waiting: AtomicUsize::new(0),
+        })
+    }
+
+    /// Instances that run now.
+    pub fn running(&self) -> usize {
+        self.settings.instances.min(Semaphore::MAX_PERMITS) - self.instances.available_permits()
+    }
+
+    /// Sessions that are held now.
+    pub fn held(&self) -> usize {
+        self.settings.held.min(Semaphore::MAX_PERMITS) - self.held.available_permits()
+    }
+
+    /// Requests that wait now.
+    pub fn waiting(&self) -> usize {
+        self.waiting.load(Relaxed)
+    }
+
+    async fn enter(&self) -> Result<OwnedSemaphorePermit, Outcome> {
+        if let Ok(permit) = self.instances.clone().try_acquire_owned() {
+            return Ok(permit);
+        }
+        let waiter = Waiter::new(&self.waiting);
+        if waiter.ahead >= self.settings.queue {
+            return Err(Outcome::Overloaded);
+        }
+        match tokio::time::timeout(self.settings.queue_wait, self.instances.clone().acquire_owned()).await {
+            Ok(Ok(permit)) => Ok(permit),
+            Ok(Err(_)) | Err(_) => Err(Outcome::Overloaded),
+        }
+    }
+}
+
+/// Counts a waiting request, also when it is cancelled.
+struct Waiter<'a> {
+    waiting: &'a AtomicUsize,
+    ahead: usize,
+}
+
+impl<'a> Waiter<'a> {
+    fn new(waiting: &'a AtomicUsize) -> Self {
+        Self { waiting, ahead: waiting.fetch_add(1, Relaxed) }
+    }
+}
+
+impl Drop for Waiter<'_> {
+    fn drop(&mut self) {
+        self.waiting.fetch_sub(1, Relaxed);
+    }
+}
+
+/// The gates that an instance passes, narrowest first: its route's or component's, and the host's.
+#[derive(Clone, Debug)]
+pub struct Gates(Vec<Arc<Gate>>);
+
+impl Gates {
+    /// Passing all of these.
+    pub fn new(gates: Vec<Arc<Gate>>) -> Self {
+        Self(gates)
+    }
+
+    /// Waits for a place in every gate.
+    pub async fn admit(&self) -> Result<Permit, Outcome> {
+        let mut places = Vec::with_capacity(self.0.len());
+        for gate in &self.0 {
+            places.push(gate.enter().await?);
+        }
+        Ok(Permit(places))
+    }
+
+    /// Turns the permit of a running instance into one of a held session. The place among the running is free again.
+    pub fn hold(&self, permit: &mut Permit) -> Result<(), Outcome> {
+        let mut places = Vec::with_capacity(self.0.len());
+        for gate in &self.0 {
+            places.push(gate.held.clone().try_acquire_owned().map_err(|_| Outcome::HeldExceeded)?);
+        }
+        permit.0 = places;
+        Ok(())
+    }
+}
+
+/// A place in each gate; given back when dropped.
+#[derive(Debug)]
+pub struct Permit(Vec<OwnedSemaphorePermit>);
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn gate(instances: usize, held: usize, queue: usize) -> Arc<Gate> {
+        Gate::new(GateSettings { instances, held, queue, queue_wait: Duration::from_millis(50) })
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn a_full_gate_queues_and_then_refuses() {
+        let gate = gate(1, 0, 1);
+        let gates = Gates::new(vec![gate.clone()]);
+        let first = gates.admit().await.unwrap();
+        let (second, third) = tokio::join!(gates.admit(), gates.admit());
+        assert_eq!(second.unwrap_err(), Outcome::Overloaded);
+        assert_eq!(third.unwrap_err(), Outcome::Overloaded);
+        assert_eq!(gate.waiting(), 0);
+        let (second, ()) = tokio::join!(gates.admit(), async { drop(first) });
+        second.unwrap();
+        assert_eq!(gate.running(), 0);
+    }
+
+    #[tokio::test]
+    async fn a_held_session_frees_its_running_place() {
+        let gate = gate(1, 1, 0);
+        let gates = Gates::new(vec![gate.clone()]);
+        let mut permit = gates.admit().await.unwrap();
+        gates.hold(&mut permit).unwrap();
+        assert_eq!((gate.running(), gate.held()), (0, 1));
+        let mut second = gates.admit().await.unwrap();
+        assert_eq!(gates.hold(&mut second).unwrap_err(), Outcome::HeldExceeded);
+        assert_eq!(gate.running(), 1, "a refused session keeps its running place until it is gone");
+        drop((permit, second));
+        assert_eq!((gate.running(), gate.held()), (0, 0));
+    }
+
+    #[tokio::test]
+    async fn a_place_in_the_first_gate_is_given_back_when_the_second_is_full() {
+        let (narrow, wide) = (gate(2, 0, 0), gate(1, 0, 0));
+        let gates = Gates::new(vec![narrow.clone(), wide]);
+        let first = gates.admit().await.unwrap();
+        assert_eq!(gates.admit().await.unwrap_err(), Outcome::Overloaded);
+        assert_eq!(narrow.running(), 1);
+        drop(first);
+    }
+}

@@ -1,0 +1,46 @@
+//! What one instance, and all instances of one component, may use.
+
+use std::time::Duration;
+
+/// The limits of an instance. All of them are enforced by the host; docs/limits.md names the test that trips each.
+///
+/// # Defaults
+/// See each field.
+#[derive(Clone, Debug)]
+pub struct Limits {
+    /// Bytes of linear memories, tables and what the host buffers for the instance, together. Default 128 MiB.
+    pub memory: u64,
+    /// CPU time of start-up, `handle` and `streaming.run` together. Default 1 s.
+    pub cpu: Duration,
+    /// CPU time of one callback on a held instance. Default 100 ms.
+    pub callback_cpu: Duration,
+    /// Wall-clock time until the head of the response. Default 30 s.
+    pub deadline: Duration,
+    /// Bytes that one call from the guest to the host may carry; a buffered response is one such call.
+    /// Default 16 MiB.
+    pub host_call_bytes: usize,
+    /// Component-model handles open at once; timers and subscriptions count against the same number. Default 1000.
+    pub handles: usize,
+    /// Bytes of log lines, standard output and standard error. More is dropped and counted. Default 64 KiB.
+    pub log_bytes: u64,
+    /// Bytes of bus messages waiting for a held instance. A message that does not fit is missed. Default 1 MiB.
+    pub queue_bytes: usize,
+    /// How long a held instance may go without an event. Default: no limit.
+    pub idle: Option<Duration>,
+}
+
+impl Default for Limits {
+    fn default() -> Self {
+        Self {
+            memory: 128 << 20,
+            cpu: Duration::from_secs(1),
+            callback_cpu: Duration::from_millis(100),
+            deadline: Duration::from_secs(30),
+            host_call_bytes: 16 << 20,
+            handles: 1000,
+            log_bytes: 64 << 10,
+            queue_bytes: 1 << 20,
+            idle: None,
+        }
+    }
+}

@@ -1,0 +1,72 @@
+//! The memory limit of one instance: linear memories, tables and host buffers, added up.
+
+use std::sync::Arc;
+
+use wasmtime::{ResourceLimiter, Result};
+
+use crate::meter::Meter;
+
+/// Bytes that one table element costs the host.
+const TABLE_ELEMENT: u64 = size_of::<usize>() as u64;
+
+/// The account that [`wasmtime`] asks before it grows anything, and that the host asks before it buffers anything.
+#[derive(Debug)]
+pub(crate) struct MemoryBudget {
+    limit: u64,
+    used: u64,
+    /// A growth was refused. The guest usually aborts right after it, which then counts as out of memory.
+    denied: bool,
+    meter: Arc<Meter>,
+}
+
+impl MemoryBudget {
+    pub(crate) fn new(limit: u64, meter: Arc<Meter>) -> Self {
+        Self { limit, used: 0, denied: false, meter }
+    }
+
+    /// Charges bytes that the host is about to hold for the guest; false when they do not fit.
+    pub(crate) fn charge(&mut self, bytes: u64) -> bool {
+        let Some(used) = self.used.checked_add(bytes).filter(|used| *used <= self.limit) else {
+            self.denied = true;
+            return false;
+        };
+        self.used = used;
+        self.meter.set_memory(used);
+        true
+    }
+
+    /// Gives back bytes that were charged.
+    pub(crate) fn release(&mut self, bytes: u64) {
+        self.used = self.used.saturating_sub(bytes);
+        self.meter.set_memory(self.used);
+    }
+
+    /// Bytes that may still be charged.
+    pub(crate) fn left(&self) -> u64 {
+        self.limit - self.used
+    }
+
+    pub(crate) fn denied(&self) -> bool {
+        self.denied
+    }
+}
+
+impl ResourceLimiter for MemoryBudget {
+    fn memory_growing(&mut self, current: usize, desired: usize, _maximum: Option<usize>) -> Result<bool> {
+        Ok(self.charge((desired - current) as u64))
+    }
+
+    fn table_growing(&mut self, current: usize, desired: usize, _maximum: Option<usize>) -> Result<bool> {
+        Ok(self.charge((desired - current) as u64 * TABLE_ELEMENT))
+    }
+
+    fn memory_grow_failed(&mut self, _error: wasmtime::Error) -> Result<()> {
+        self.denied = true;
+        Ok(())
+    }
+
+    fn table_grow_failed(&mut self, _error: wasmtime::Error) -> Result<()> {
+        self.denied = true;
+        Ok(())
+    }
+}

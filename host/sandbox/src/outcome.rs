@@ -1,0 +1,162 @@
+//! How an instance ended: one enum, and one table from it to status, log field and metric label.
+//!
+//! Every shape, every protocol and every counter goes through [`Outcome`]; nothing else in the host decides what a
+//! limit or a fault looks like from outside.
+
+use std::fmt;
+
+/// How the life of an instance ended.
+///
+/// The discriminants index [`Outcome::ALL`] and the counters of the host.
+#[derive(Clone, Copy, Debug, Eq, Hash, PartialEq)]
+#[repr(u8)]
+pub enum Outcome {
+    /// The guest answered in full.
+    Ok,
+    /// The request body was longer than the route's `body` limit.
+    BodyTooLarge,
+    /// The client left before the answer was whole; the instance was dropped.
+    Cancelled,
+    /// The guest used up its CPU time.
+    CpuExceeded,
+    /// The guest did not answer within the wall-clock deadline.
+    DeadlineExceeded,
+    /// The guest reported an error in the middle of a stream.
+    GuestError,
+    /// The guest held more handles, timers or subscriptions than allowed.
+    HandlesExceeded,
+    /// Too many sessions of this component are held already.
+    HeldExceeded,
+    /// One call from the guest to the host carried too many bytes.
+    HostCallExceeded,
+    /// A held session saw no event for longer than its idle limit.
+    IdleExceeded,
+    /// The guest's answer is not valid HTTP.
+    InvalidResponse,
+    /// An operator ended the instance.
+    Killed,
+    /// The guest needed more memory than allowed.
+    MemoryExceeded,
+    /// No instance became free in time.
+    Overloaded,
+    /// The guest trapped, aborted or exited.
+    Trapped,
+    /// The guest answered with a shape that the component or the connection does not support.
+    Unsupported,
+}
+
+/// What an [`Outcome`] looks like from outside.
+#[derive(Clone, Copy, Debug)]
+pub struct Row {
+    /// The status that answers the request when no head was sent yet.
+    pub status: u16,
+    /// The value of the `outcome` field in logs and of the `outcome` label in metrics.
+    pub label: &'static str,
+    /// The text that the client sees as the body of the answer.
+    pub message: &'static str,
+}
+
+impl Outcome {
+    /// Every outcome, in the order of its discriminant.
+    pub const ALL: [Self; 16] = [
+        Self::Ok,
+        Self::BodyTooLarge,
+        Self::Cancelled,
+        Self::CpuExceeded,
+        Self::DeadlineExceeded,
+        Self::GuestError,
+        Self::HandlesExceeded,
+        Self::HeldExceeded,
+        Self::HostCallExceeded,
+        Self::IdleExceeded,
+        Self::InvalidResponse,
+        Self::Killed,
+        Self::MemoryExceeded,
+        Self::Overloaded,
+        Self::Trapped,
+        Self::Unsupported,
+    ];
+
+    /// The one table.
+    pub const fn row(self) -> Row {
+        let (status, label, message) = match self {
+            Self::Ok => (200, "ok", ""),
+            Self::BodyTooLarge => (413, "body-too-large", "the request body is too large"),
+            Self::Cancelled => (499, "cancelled", "the client left"),
+            Self::CpuExceeded => (503, "cpu-exceeded", "the handler used up its CPU time"),
+            Self::DeadlineExceeded => (504, "deadline-exceeded", "the handler did not answer in time"),
+            Self::GuestError => (500, "guest-error", "the handler failed"),
+            Self::HandlesExceeded => (500, "handles-exceeded", "the handler held too many handles"),
+            Self::HeldExceeded => (503, "held-exceeded", "too many sessions are open"),
+            Self::HostCallExceeded => (500, "host-call-exceeded", "the handler sent too much at once"),
+            Self::IdleExceeded => (504, "idle-exceeded", "the session was idle for too long"),
+            Self::InvalidResponse => (500, "invalid-response", "the handler's answer was not valid"),
+            Self::Killed => (503, "killed", "the handler was stopped"),
+            Self::MemoryExceeded => (503, "memory-exceeded", "the handler used up its memory"),
+            Self::Overloaded => (503, "overloaded", "no capacity is free"),
+            Self::Trapped => (500, "trapped", "the handler failed"),
+            Self::Unsupported => (501, "unsupported", "the handler's answer is not supported here"),
+        };
+        Row { status, label, message }
+    }
+}
+
+impl fmt::Display for Outcome {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(self.row().label)
+    }
+}
+
+/// An outcome other than [`Outcome::Ok`], with what is known of its cause.
+///
+/// The detail is for the log; it is never sent to a client.
+#[derive(Debug)]
+pub struct Failure {
+    /// What to tell the outside.
+    pub outcome: Outcome,
+    /// What to tell the operator; empty when the outcome says it all.
+    pub detail: String,
+}
+
+impl Failure {
+    /// A failure with a detail.
+    pub fn new(outcome: Outcome, detail: impl Into<String>) -> Self {
+        Self { outcome, detail: detail.into() }
+    }
+}
+
+impl From<Outcome> for Failure {
+    fn from(outcome: Outcome) -> Self {
+        Self { outcome, detail: String::new() }
+    }
+}
+
+impl fmt::Display for Failure {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(self.outcome.row().label)?;
+        if !self.detail.is_empty() {
+            write!(f, ": {}", self.detail)?;
+        }
+        Ok(())
+    }
+}
+
+impl std::error::Error for Failure {}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_table_is_in_the_order_of_the_discriminants() {
+        for (index, outcome) in Outcome::ALL.into_iter().enumerate() {
+            assert_eq!(outcome as usize, index, "{outcome}");
+        }
+    }
+
+    #[test]
+    fn labels_are_distinct() {
+        let labels: std::collections::BTreeSet<_> = Outcome::ALL.iter().map(|o| o.row().label).collect();
+        assert_eq!(labels.len(), Outcome::ALL.len());
+    }
+}

@@ -1,0 +1,70 @@
+//! The live instances of the host, for introspection and for killing one.
+
+use std::collections::HashMap;
+use std::sync::Arc;
+
+use parking_lot::Mutex;
+
+use crate::meter::Meter;
+
+const SHARDS: usize = 16;
+
+/// Every instance that exists now. Cheap to clone.
+#[derive(Clone, Debug)]
+pub struct Registry(Arc<[Mutex<HashMap<u64, Arc<Meter>>>; SHARDS]>);
+
+impl Default for Registry {
+    fn default() -> Self {
+        Self(Arc::new(std::array::from_fn(|_| Mutex::default())))
+    }
+}
+
+impl Registry {
+    /// All of them, oldest first.
+    pub fn list(&self) -> Vec<Arc<Meter>> {
+        let mut meters: Vec<_> = self.0.iter().flat_map(|shard| shard.lock().values().cloned().collect::<Vec<_>>()).collect();
+        meters.sort_by_key(|meter| meter.id);
+        meters
+    }
+
+    /// How many there are.
+    pub fn len(&self) -> usize {
+        self.0.iter().map(|shard| shard.lock().len()).sum()
+    }
+
+    /// Whether there is none.
+    pub fn is_empty(&self) -> bool {
+        self.len() == 0
+    }
+
+    /// Ends one instance; false when there is none of this id.
+    pub fn kill(&self, id: u64) -> bool {
+        let meter = self.shard(id).lock().get(&id).cloned();
+        meter.is_some_and(|meter| {
+            meter.kill();
+            true
+        })
+    }
+
+    pub(crate) fn insert(&self, meter: Arc<Meter>) -> Registration {
+        self.shard(meter.id).lock().insert(meter.id, meter.clone());
+        Registration { registry: self.clone(), id: meter.id }
+    }
+
+    fn shard(&self, id: u64) -> &Mutex<HashMap<u64, Arc<Meter>>> {
+        &self.0[id as usize % SHARDS]
+    }
+}
+
+/// Keeps an instance listed for as long as it exists.
+#[derive(Debug)]
+pub(crate) struct Registration {
+    registry: Registry,
+    id: u64,
+}
+
+impl Drop for Registration {
+    fn drop(&mut self) {
+        self.registry.shard(self.id).lock().remove(&self.id);
+    }
+}

@@ -1,0 +1,236 @@
+//! A request as a guest sees it: the resources `request` and `body`.
+//!
+//! Nothing is copied into the guest before it asks. A body is either whole (`auto`) or pulled from the wire
+//! (`manual`), and the guest cannot tell but by waiting.
+
+use std::net::SocketAddr;
+use std::pin::Pin;
+use std::sync::Arc;
+
+use bytes::{Bytes, BytesMut};
+use http::HeaderMap;
+
+use crate::meter::RequestId;
+
+/// A request handed to an instance.
+pub struct Request {
+    /// The id in the access log.
+    pub id: RequestId,
+    /// Method, target, version and header fields.
+    pub head: http::request::Parts,
+    /// `http` or `https`.
+    pub scheme: &'static str,
+    /// Host and port as the client gave them; empty when it gave none (HTTP/1.0).
+    pub authority: String,
+    /// The client's address, after trusted forwarding.
+    pub peer: SocketAddr,
+    /// Captures of the route's pattern, percent-decoded, in its order.
+    pub params: Vec<(Arc<str>, String)>,
+    /// The route's name.
+    pub route: Option<Arc<str>>,
+    /// The body; none when there is none.
+    pub body: Option<Body>,
+    /// What a handshake asks for.
+    pub upgrade: Option<Upgrade>,
+}
+
+/// What a handshake asks for.
+#[derive(Clone, Debug)]
+pub enum Upgrade {
+    /// A WebSocket with the offered subprotocols.
+    WebSocket(Vec<String>),
+    /// A WebTransport session.
+    WebTransport,
+}
+
+/// Why a body ended early.
+#[derive(Clone, Debug, thiserror::Error)]
+pub enum BodyError {
+    /// The client ended the connection or the stream.
+    #[error("the client ended the request body early")]
+    Closed,
+    /// The client was too slow.
+    #[error("the request body came too slowly")]
+    Timeout,
+    /// The body is longer than allowed; the limit in bytes.
+    #[error("the request body is longer than {0} bytes")]
+    TooLarge(u64),
+    /// What came was not a valid body.
+    #[error("the request body is malformed: {0}")]
+    Malformed(String),
+}
+
+/// A body on the wire.
+pub type BodyStream = Pin<Box<dyn http_body::Body<Data = Bytes, Error = BodyError> + Send>>;
+
+/// A request body: the resource `body`.
+pub struct Body {
+    source: Option<BodyStream>,
+    /// Received and not yet read.
+    ready: Bytes,
+    trailers: Option<HeaderMap>,
+    failed: Option<BodyError>,
+}
+
+impl Body {
+    /// A body that is all there.
+    pub fn whole(bytes: Bytes, trailers: Option<HeaderMap>) -> Self {
+        Self { source: None, ready: bytes, trailers, failed: None }
+    }
+
+    /// A body that is pulled from the wire.
+    pub fn stream(source: BodyStream) -> Self {
+        Self { source: Some(source), ready: Bytes::new(), trailers: None, failed: None }
+    }
+
+    /// Bytes that are received and not yet read.
+    pub(crate) fn buffered(&self) -> u64 {
+        self.ready.len() as u64
+    }
+
+    /// The next piece, of at most `max` bytes; none at the end.
+    pub async fn read(&mut self, max: usize) -> Result<Option<Bytes>, BodyError> {
+        if self.ready.is_empty() {
+            self.fill().await?;
+        }
+        if self.ready.is_empty() {
+            return Ok(None);
+        }
+        let piece = self.ready.len().min(max);
+        Ok(Some(self.ready.split_to(piece)))
+    }
+
+    /// All that is left, as long as it stays within `limit` bytes.
+    pub async fn read_to_end(&mut self, limit: u64) -> Result<Bytes, BodyError> {
+        if self.source.is_none() && self.failed.is_none() {
+            return Ok(std::mem::take(&mut self.ready));
+        }
+        let mut all = BytesMut::new();
+        loop {
+            if self.ready.is_empty() {
+                self.fill().await?;
+            }
+            if self.ready.is_empty() {
+                return Ok(all.freeze());
+            }
+            if (all.len() + self.ready.len()) as u64 > limit {
+                let error = BodyError::TooLarge(limit);
+                self.failed = Some(error.clone());
+                self.source = None;
+                return Err(error);
+            }
+            all.extend_from_slice(&self.ready);
+            self.ready.clear();
+        }
+    }
+
+    /// The trailer fields; what is left of the body is read and dropped.
+    pub async fn trailers(&mut self) -> Result<HeaderMap, BodyError> {
+        self.ready.clear();
+        while self.source.is_some() {
+            self.ready.clear();
+            self.fill().await?;
+        }
+        self.ready.clear();
+        if let Some(error) = &self.failed {
+            return Err(error.clone());
+        }
+        Ok(self.trailers.clone().unwrap_or_default())
+    }
+
+    /// Pulls one piece from the wire into `ready`, which must be empty; leaves it empty at the end.
+    async fn fill(&mut self) -> Result<(), BodyError> {
+        debug_assert!(self.ready.is_empty(), "a piece would be lost");
+        if let Some(error) = &self.failed {
+            return Err(error.clone());
+        }
+        while let Some(source) = &mut self.source {
+            let Some(frame) = std::future::poll_fn(|cx| source.as_mut().poll_frame(cx)).await else {
+                self.source = None;
+                break;
+            };
+            let frame = frame.inspect_err(|error| {
+                self.failed = Some(error.clone());
+                self.source = None;
+            })?;
+            match frame.into_data() {
+                Ok(data) if data.is_empty() => {}
+                Ok(data) => {
+                    self.ready = data;
+                    break;
+                }
+                Err(frame) => {
+                    if let Ok(trailers) = frame.into_trailers() {
+                        self.trailers = Some(trailers);
+                    }
+                }
+            }
+        }
+        Ok(())
+    }
+}
+
+impl std::fmt::Debug for Body {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("Body")
+            .field("streamed", &self.source.is_some())
+            .field("ready", &self.ready.len())
+            .finish_non_exhaustive()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use http_body_util::{BodyExt as _, StreamBody};
+
+    fn streamed(pieces: Vec<Result<http_body::Frame<Bytes>, BodyError>>) -> Body {
+        let stream = StreamBody::new(futures_util::stream::iter(pieces));
+        Body::stream(Box::pin(stream.map_err(|e| e)))
+    }
+
+    #[tokio::test]
+    async fn pieces_are_cut_to_the_size_asked_for() {
+        let mut body = streamed(vec![
+            Ok(http_body::Frame::data("hello".into())),
+            Ok(http_body::Frame::data(Bytes::new())),
+            Ok(http_body::Frame::data("!".into())),
+        ]);
+        assert_eq!(body.read(3).await.unwrap().unwrap(), "hel");
+        assert_eq!(body.read(3).await.unwrap().unwrap(), "lo");
+        assert_eq!(body.read(3).await.unwrap().unwrap(), "!");
+        assert!(body.read(3).await.unwrap().is_none());
+        assert!(body.read(3).await.unwrap().is_none());
+    }
+
+    #[tokio::test]
+    async fn trailers_drop_what_is_left() {
+        let mut fields = HeaderMap::new();
+        fields.insert("x-sum", "1".parse().unwrap());
+        let mut body = streamed(vec![
+            Ok(http_body::Frame::data("a".into())),
+            Ok(http_body::Frame::data("b".into())),
+            Ok(http_body::Frame::trailers(fields)),
+        ]);
+        assert_eq!(body.read(1).await.unwrap().unwrap(), "a");
+        assert_eq!(body.trailers().await.unwrap()["x-sum"], "1");
+        assert!(body.read(1).await.unwrap().is_none());
+    }
+
+    #[tokio::test]
+    async fn an_early_end_is_an_error_each_time() {
+        let mut body = streamed(vec![Ok(http_body::Frame::data("a".into())), Err(BodyError::Closed)]);
+        assert_eq!(body.read(9).await.unwrap().unwrap(), "a");
+        assert!(matches!(body.read(9).await, Err(BodyError::Closed)));
+        assert!(matches!(body.read_to_end(9).await, Err(BodyError::Closed)));
+        assert!(matches!(body.trailers().await, Err(BodyError::Closed)));
+    }
+
+    #[tokio::test]
+    async fn reading_to_the_end_is_bounded() {
+        let mut body = streamed(vec![Ok(http_body::Frame::data("abc".into())), Ok(http_body::Frame::data("def".into()))]);
+        assert!(matches!(body.read_to_end(5).await, Err(BodyError::TooLarge(5))));
+        let mut body = streamed(vec![Ok(http_body::Frame::data("abc".into())), Ok(http_body::Frame::data("def".into()))]);
+        assert_eq!(body.read_to_end(6).await.unwrap(), "abcdef");
+    }
+}

@@ -1,0 +1,206 @@
+//! A guest's answer, checked: what leaves this module is valid HTTP.
+
+use bytes::Bytes;
+use http::header::{self, HeaderName};
+use http::{HeaderMap, HeaderValue, StatusCode};
+
+use crate::bindings::roadrunner::handler::types;
+use crate::outcome::{Failure, Outcome};
+
+/// The most header fields, and trailer fields, that a guest may answer with.
+const MAX_FIELDS: usize = 1000;
+
+/// Status and header fields.
+#[derive(Clone, Debug)]
+pub struct Head {
+    /// 200 to 599.
+    pub status: StatusCode,
+    /// Never any connection-level field.
+    pub headers: HeaderMap,
+}
+
+/// The shape of a response, and all that is known of it when the handler returns.
+#[derive(Debug)]
+pub enum Response {
+    /// Everything.
+    Buffered {
+        /// Status and header fields.
+        head: Head,
+        /// The whole body.
+        body: Bytes,
+        /// Trailer fields.
+        trailers: HeaderMap,
+    },
+    /// [`crate::Instance::run`] follows.
+    Stream(Head),
+    /// [`crate::Instance::on_event`] follows, for each event.
+    Loop {
+        /// Status and header fields.
+        head: Head,
+        /// Pieces of the request body are events.
+        body_events: bool,
+    },
+    /// A file; the instance is not needed any more.
+    Sendfile {
+        /// Status and header fields.
+        head: Head,
+        /// The name of a granted directory.
+        directory: String,
+        /// A path below it.
+        path: String,
+        /// A part chosen by the guest: the first byte and a length.
+        range: Option<(u64, Option<u64>)>,
+    },
+    /// A WebSocket.
+    WebSocket {
+        /// Header fields to add to the handshake's answer.
+        headers: HeaderMap,
+        /// The chosen subprotocol.
+        subprotocol: Option<String>,
+    },
+    /// A WebTransport session.
+    WebTransport {
+        /// Header fields to add to the handshake's answer.
+        headers: HeaderMap,
+    },
+}
+
+impl Response {
+    pub(crate) fn check(response: types::Response) -> Result<Self, Failure> {
+        Ok(match response {
+            types::Response::Buffered(buffered) => {
+                let head = head(buffered.head)?;
+                check_length(&head, buffered.body.len() as u64)?;
+                let trailers = trailers(buffered.trailers)?;
+                Self::Buffered { head, body: buffered.body.into(), trailers }
+            }
+            types::Response::Stream(start) => Self::Stream(head(start)?),
+            types::Response::Loop(start) => {
+                Self::Loop { head: head(start.head)?, body_events: start.body_events }
+            }
+            types::Response::Sendfile(file) => Self::Sendfile {
+                head: head(file.head)?,
+                directory: file.directory,
+                path: file.path,
+                range: file.range.map(|range| (range.start, range.length)),
+            },
+            types::Response::Websocket(start) => {
+                Self::WebSocket { headers: headers(start.headers)?, subprotocol: start.subprotocol }
+            }
+            types::Response::Webtransport(fields) => Self::WebTransport { headers: headers(fields)? },
+        })
+    }
+}
+
+/// Trailer fields, without those that RFC 9110, 6.5.1 forbids there.
+pub(crate) fn trailers(fields: Vec<types::Field>) -> Result<HeaderMap, Failure> {
+    let mut trailers = headers(fields)?;
+    for name in [
+        header::CONTENT_LENGTH,
+        header::CONTENT_ENCODING,
+        header::CONTENT_RANGE,
+        header::CONTENT_TYPE,
+        header::HOST,
+        header::SET_COOKIE,
+    ] {
+        trailers.remove(name);
+    }
+    Ok(trailers)
+}
+
+fn head(head: types::Head) -> Result<Head, Failure> {
+    let status = StatusCode::from_u16(head.status)
+        .ok()
+        .filter(|status| (200..=599).contains(&status.as_u16()))
+        .ok_or_else(|| invalid(format!("status {} is not in 200..=599", head.status)))?;
+    Ok(Head { status, headers: headers(head.headers)? })
+}
+
+fn headers(fields: Vec<types::Field>) -> Result<HeaderMap, Failure> {
+    if fields.len() > MAX_FIELDS {
+        return Err(invalid(format!("{} header fields are more than {MAX_FIELDS}", fields.len())));
+    }
+    let mut headers = HeaderMap::with_capacity(fields.len());
+    for (name, value) in fields {
+        let name = HeaderName::from_bytes(name.as_bytes())
+            .map_err(|_| invalid(format!("{name:?} is not a header name")))?;
+        if is_connection_level(&name) {
+            continue;
+        }
+        let value = HeaderValue::from_maybe_shared(Bytes::from(value))
+            .map_err(|_| invalid(format!("the value of {name} has a control character")))?;
+        headers.append(name, value);
+    }
+    Ok(headers)
+}
+
+/// RFC 9110, 7.6.1; RFC 9113, 8.2.2: these belong to the connection, and so to the host.
+fn is_connection_level(name: &HeaderName) -> bool {
+    matches!(*name, header::CONNECTION | header::TRANSFER_ENCODING | header::UPGRADE | header::TE)
+        || matches!(name.as_str(), "keep-alive" | "proxy-connection" | "http2-settings")
+}
+
+/// RFC 9110, 8.6: a length that is not true would let the client mistake where the response ends.
+fn check_length(head: &Head, length: u64) -> Result<(), Failure> {
+    for value in head.headers.get_all(header::CONTENT_LENGTH) {
+        let given = value.to_str().ok().and_then(|value| value.parse::<u64>().ok());
+        // With 304, and in answers to HEAD, the length is that of the body left out.
+        if given != Some(length) && length != 0 {
+            return Err(invalid(format!("content-length is {value:?}, and the body has {length} bytes")));
+        }
+    }
+    Ok(())
+}
+
+fn invalid(detail: String) -> Failure {
+    Failure::new(Outcome::InvalidResponse, detail)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn buffered(status: u16, fields: &[(&str, &str)], body: &str) -> types::Response {
+        types::Response::Buffered(types::Buffered {
+            head: types::Head {
+                status,
+                headers: fields.iter().map(|(n, v)| ((*n).to_owned(), v.as_bytes().to_vec())).collect(),
+            },
+            body: body.into(),
+            trailers: vec![],
+        })
+    }
+
+    #[test]
+    fn what_is_not_http_is_refused() {
+        for (status, fields, body) in [
+            (99, &[][..], ""),
+            (101, &[], ""),
+            (600, &[], ""),
+            (200, &[("bad name", "x")], ""),
+            (200, &[("x", "a\r\nset-cookie: b")], ""),
+            (200, &[("x", "a\0")], ""),
+            (200, &[("content-length", "3")], "hello"),
+            (200, &[("content-length", "x")], "hello"),
+        ] {
+            let failure = Response::check(buffered(status, fields, body)).unwrap_err();
+            assert_eq!(failure.outcome, Outcome::InvalidResponse, "{status} {fields:?}");
+            assert!(!failure.detail.is_empty());
+        }
+    }
+
+    #[test]
+    fn connection_level_fields_do_not_cross() {
+        let fields = [("connection", "close"), ("transfer-encoding", "chunked"), ("keep-alive", "1"), ("x", "y")];
+        let Ok(Response::Buffered { head, .. }) = Response::check(buffered(200, &fields, "")) else { panic!() };
+        assert_eq!(head.headers.len(), 1);
+    }
+
+    #[test]
+    fn repeats_and_their_order_are_kept() {
+        let fields = [("set-cookie", "a=1"), ("set-cookie", "b=2")];
+        let Ok(Response::Buffered { head, .. }) = Response::check(buffered(200, &fields, "")) else { panic!() };
+        let cookies: Vec<_> = head.headers.get_all("set-cookie").iter().collect();
+        assert_eq!(cookies, ["a=1", "b=2"]);
+    }
+}

@@ -1,0 +1,359 @@
+//! What the host keeps for one instance, and the functions that the guest imports.
+
+use std::collections::BTreeMap;
+use std::sync::Arc;
+
+use bytes::Bytes;
+use http::HeaderMap;
+use wasmtime::Result;
+use wasmtime::component::{Resource, ResourceTable};
+use wasmtime_wasi::{WasiCtx, WasiCtxView, WasiView};
+
+use crate::bindings::roadrunner::handler::types::{self, Error, Field, WsMessage};
+use crate::bindings::roadrunner::handler::{bus, config, log, routes, timers};
+use crate::capability::bus::{MAX_TOPIC, Subscriber};
+use crate::capability::timers::Timers;
+use crate::capability::{log as lines, wasi};
+use crate::component::Component;
+use crate::gate::Gates;
+use crate::limits::Limits;
+use crate::memory::MemoryBudget;
+use crate::meter::Meter;
+use crate::outcome::Outcome;
+use crate::output::{BodyWriter, MessageSender};
+use crate::request::{Body, BodyError, Request, Upgrade};
+
+/// What `body.read(0)` returns at most.
+const DEFAULT_READ: usize = 64 << 10;
+
+/// A component bound to a route: what all instances started for it share.
+#[derive(Debug)]
+pub struct Binding {
+    /// What runs.
+    pub component: Arc<Component>,
+    /// Whose bus topics it sees.
+    pub owner: Arc<str>,
+    /// What each instance may use.
+    pub limits: Limits,
+    /// How many instances there may be.
+    pub gates: Gates,
+    /// Values from the manifest.
+    pub config: BTreeMap<String, String>,
+    /// The named routes, for `routes.url-for`.
+    pub urls: Arc<dyn Urls>,
+}
+
+/// Builds the path of a named route.
+pub trait Urls: Send + Sync + std::fmt::Debug {
+    /// The path with its parameters filled in, or why there is none.
+    fn url_for(&self, name: &str, params: &[(String, String)]) -> Result<String, String>;
+}
+
+/// A limit that the guest ran into inside a host function; carried through the engine as an error.
+#[derive(Debug, thiserror::Error)]
+#[error("{0}")]
+pub(crate) struct Stop(pub(crate) Outcome);
+
+pub(crate) struct State {
+    pub(crate) memory: MemoryBudget,
+    pub(crate) meter: Arc<Meter>,
+    pub(crate) table: ResourceTable,
+    /// The request's body until the guest takes it.
+    pub(crate) body: Option<Body>,
+    /// Subscriptions and timers; made when the guest first asks for one.
+    pub(crate) session: Option<Box<Session>>,
+    binding: Arc<Binding>,
+    wasi: Option<Box<WasiCtx>>,
+}
+
+#[derive(Debug)]
+pub(crate) struct Session {
+    pub(crate) subscriber: Subscriber,
+    pub(crate) timers: Timers,
+}
+
+impl State {
+    pub(crate) fn new(binding: Arc<Binding>, meter: Arc<Meter>) -> Self {
+        let mut table = ResourceTable::new();
+        table.set_max_capacity(binding.limits.handles);
+        Self {
+            memory: MemoryBudget::new(binding.limits.memory, meter.clone()),
+            meter,
+            table,
+            body: None,
+            session: None,
+            binding,
+            wasi: None,
+        }
+    }
+
+    fn session(&mut self) -> &mut Session {
+        self.session.get_or_insert_with(|| {
+            let bus = self.binding.component.sandbox.bus().clone();
+            Box::new(Session {
+                subscriber: Subscriber::new(bus, self.binding.owner.clone(), self.binding.limits.queue_bytes),
+                timers: Timers::default(),
+            })
+        })
+    }
+
+    /// Timers and subscriptions count as handles.
+    fn take_handle(&mut self) -> Result<()> {
+        let limit = self.binding.limits.handles;
+        let session = self.session();
+        if session.subscriber.len() + session.timers.len() >= limit {
+            return Err(Stop(Outcome::HandlesExceeded).into());
+        }
+        Ok(())
+    }
+}
+
+impl WasiView for State {
+    fn ctx(&mut self) -> WasiCtxView<'_> {
+        let ctx =
+            self.wasi.get_or_insert_with(|| Box::new(wasi::context(&self.meter, self.binding.limits.log_bytes)));
+        WasiCtxView { ctx, table: &mut self.table }
+    }
+}
+
+impl types::Host for State {}
+
+impl types::HostRequest for State {
+    fn id(&mut self, this: Resource<Request>) -> Result<String> {
+        Ok(self.table.get(&this)?.id.to_string())
+    }
+
+    fn method(&mut self, this: Resource<Request>) -> Result<String> {
+        Ok(self.table.get(&this)?.head.method.as_str().to_owned())
+    }
+
+    fn scheme(&mut self, this: Resource<Request>) -> Result<String> {
+        Ok(self.table.get(&this)?.scheme.to_owned())
+    }
+
+    fn authority(&mut self, this: Resource<Request>) -> Result<String> {
+        Ok(self.table.get(&this)?.authority.clone())
+    }
+
+    fn path(&mut self, this: Resource<Request>) -> Result<String> {
+        Ok(self.table.get(&this)?.head.uri.path().to_owned())
+    }
+
+    fn query(&mut self, this: Resource<Request>) -> Result<Option<String>> {
+        Ok(self.table.get(&this)?.head.uri.query().map(str::to_owned))
+    }
+
+    fn version(&mut self, this: Resource<Request>) -> Result<types::Version> {
+        Ok(match self.table.get(&this)?.head.version {
+            http::Version::HTTP_10 => types::Version::Http10,
+            http::Version::HTTP_2 => types::Version::Http2,
+            http::Version::HTTP_3 => types::Version::Http3,
+            _ => types::Version::Http11,
+        })
+    }
+
+    fn peer(&mut self, this: Resource<Request>) -> Result<String> {
+        Ok(self.table.get(&this)?.peer.to_string())
+    }
+
+    fn param(&mut self, this: Resource<Request>, name: String) -> Result<Option<String>> {
+        let params = &self.table.get(&this)?.params;
+        Ok(params.iter().find(|(known, _)| **known == *name).map(|(_, value)| value.clone()))
+    }
+
+    fn params(&mut self, this: Resource<Request>) -> Result<Vec<(String, String)>> {
+        let params = &self.table.get(&this)?.params;
+        Ok(params.iter().map(|(name, value)| (name.to_string(), value.clone())).collect())
+    }
+
+    fn route(&mut self, this: Resource<Request>) -> Result<Option<String>> {
+        Ok(self.table.get(&this)?.route.as_deref().map(str::to_owned))
+    }
+
+    fn header(&mut self, this: Resource<Request>, name: String) -> Result<Option<Vec<u8>>> {
+        Ok(self.table.get(&this)?.head.headers.get(&*name).map(|value| value.as_bytes().to_vec()))
+    }
+
+    fn header_values(&mut self, this: Resource<Request>, name: String) -> Result<Vec<Vec<u8>>> {
+        let values = self.table.get(&this)?.head.headers.get_all(&*name);
+        Ok(values.iter().map(|value| value.as_bytes().to_vec()).collect())
+    }
+
+    fn headers(&mut self, this: Resource<Request>) -> Result<Vec<Field>> {
+        Ok(fields(&self.table.get(&this)?.head.headers))
+    }
+
+    fn body(&mut self, this: Resource<Request>) -> Result<Option<Resource<Body>>> {
+        self.table.get(&this)?;
+        match self.body.take() {
+            Some(body) => Ok(Some(self.table.push(body)?)),
+            None => Ok(None),
+        }
+    }
+
+    fn upgrade(&mut self, this: Resource<Request>) -> Result<Option<types::Upgrade>> {
+        Ok(self.table.get(&this)?.upgrade.as_ref().map(|upgrade| match upgrade {
+            Upgrade::WebSocket(offers) => types::Upgrade::Websocket(offers.clone()),
+            Upgrade::WebTransport => types::Upgrade::Webtransport,
+        }))
+    }
+
+    fn drop(&mut self, this: Resource<Request>) -> Result<()> {
+        self.table.delete(this)?;
+        Ok(())
+    }
+}
+
+impl types::HostBody for State {
+    async fn read(&mut self, this: Resource<Body>, max: u32) -> Result<Result<Option<Vec<u8>>, Error>> {
+        let max = if max == 0 { DEFAULT_READ } else { max as usize };
+        let piece = self.table.get_mut(&this)?.read(max).await;
+        Ok(piece.map(|piece| piece.map(Vec::from)).map_err(Error::from))
+    }
+
+    async fn read_to_end(&mut self, this: Resource<Body>) -> Result<Result<Vec<u8>, Error>> {
+        let all = self.table.get_mut(&this)?.read_to_end(self.memory.left()).await;
+        Ok(all.map(Vec::from).map_err(Error::from))
+    }
+
+    async fn trailers(&mut self, this: Resource<Body>) -> Result<Result<Vec<Field>, Error>> {
+        let trailers = self.table.get_mut(&this)?.trailers().await;
+        Ok(trailers.map(|trailers| fields(&trailers)).map_err(Error::from))
+    }
+
+    fn drop(&mut self, this: Resource<Body>) -> Result<()> {
+        self.table.delete(this)?;
+        Ok(())
+    }
+}
+
+impl types::HostBodyWriter for State {
+    async fn write(&mut self, this: Resource<BodyWriter>, chunk: Vec<u8>) -> Result<Result<(), Error>> {
+        let outbox = self.table.get(&this)?.0.clone();
+        if chunk.is_empty() {
+            return Ok(Ok(()));
+        }
+        let size = chunk.len() as u64;
+        if !self.memory.charge(size) {
+            return Err(Stop(Outcome::MemoryExceeded).into());
+        }
+        let written = outbox.put(Bytes::from(chunk)).await;
+        self.memory.release(size);
+        Ok(written.map_err(|_| Error::Closed))
+    }
+
+    fn drop(&mut self, this: Resource<BodyWriter>) -> Result<()> {
+        self.table.delete(this)?;
+        Ok(())
+    }
+}
+
+impl types::HostWsSender for State {
+    async fn send(&mut self, this: Resource<MessageSender>, _message: WsMessage) -> Result<Result<(), Error>> {
+        self.table.get(&this)?;
+        Ok(Err(Error::Closed))
+    }
+
+    fn close(&mut self, this: Resource<MessageSender>, _code: u16, _reason: String) -> Result<()> {
+        self.table.get(&this)?;
+        Ok(())
+    }
+
+    fn drop(&mut self, this: Resource<MessageSender>) -> Result<()> {
+        self.table.delete(this)?;
+        Ok(())
+    }
+}
+
+impl log::Host for State {
+    fn log(&mut self, level: log::Level, message: String) -> Result<()> {
+        let level = match level {
+            log::Level::Trace => lines::Level::Trace,
+            log::Level::Debug => lines::Level::Debug,
+            log::Level::Info => lines::Level::Info,
+            log::Level::Warn => lines::Level::Warn,
+            log::Level::Error => lines::Level::Error,
+        };
+        lines::write(&self.meter, self.binding.limits.log_bytes, level, &message);
+        Ok(())
+    }
+}
+
+impl config::Host for State {
+    fn get(&mut self, key: String) -> Result<Option<String>> {
+        Ok(self.binding.config.get(&key).cloned())
+    }
+
+    fn entries(&mut self) -> Result<Vec<(String, String)>> {
+        Ok(self.binding.config.iter().map(|(key, value)| (key.clone(), value.clone())).collect())
+    }
+}
+
+impl routes::Host for State {
+    fn url_for(&mut self, name: String, params: Vec<(String, String)>) -> Result<Result<String, Error>> {
+        Ok(self.binding.urls.url_for(&name, &params).map_err(Error::Refused))
+    }
+}
+
+impl bus::Host for State {
+    fn subscribe(&mut self, topic: String) -> Result<Result<(), Error>> {
+        if topic.len() > MAX_TOPIC {
+            return Ok(Err(Error::TooLarge(MAX_TOPIC as u64)));
+        }
+        if !self.session().subscriber.contains(&topic) {
+            self.take_handle()?;
+            self.session().subscriber.subscribe(&topic);
+        }
+        Ok(Ok(()))
+    }
+
+    fn unsubscribe(&mut self, topic: String) -> Result<()> {
+        if let Some(session) = &mut self.session {
+            session.subscriber.unsubscribe(&topic);
+        }
+        Ok(())
+    }
+
+    fn publish(&mut self, topic: String, payload: Vec<u8>) -> Result<Result<u32, Error>> {
+        if topic.len() > MAX_TOPIC {
+            return Ok(Err(Error::TooLarge(MAX_TOPIC as u64)));
+        }
+        let bus = self.binding.component.sandbox.bus();
+        Ok(Ok(bus.publish(&self.binding.owner, &topic, Bytes::from(payload))))
+    }
+}
+
+impl timers::Host for State {
+    fn after(&mut self, ms: u64) -> Result<u64> {
+        self.take_handle()?;
+        Ok(self.session().timers.set(ms, false))
+    }
+
+    fn every(&mut self, ms: u64) -> Result<u64> {
+        self.take_handle()?;
+        Ok(self.session().timers.set(ms, true))
+    }
+
+    fn cancel(&mut self, id: u64) -> Result<()> {
+        if let Some(session) = &mut self.session {
+            session.timers.cancel(id);
+        }
+        Ok(())
+    }
+}
+
+impl From<BodyError> for Error {
+    fn from(error: BodyError) -> Self {
+        match error {
+            BodyError::Closed => Self::Closed,
+            BodyError::Timeout => Self::Timeout,
+            BodyError::TooLarge(limit) => Self::TooLarge(limit),
+            BodyError::Malformed(reason) => Self::Internal(reason),
+        }
+    }
+}
+
+/// Header fields as the guest sees them.
+pub(crate) fn fields(headers: &HeaderMap) -> Vec<Field> {
+    headers.iter().map(|(name, value)| (name.as_str().to_owned(), value.as_bytes().to_vec())).collect()
+}
