@@ -1,0 +1,34 @@
+//! `roadrunner.toml` -> a checked [`Manifest`] with a compiled [`RouteTable`].
+//!
+//! The way in is [`Manifest::load`]. It reports everything that is wrong with a file at once, each problem with its
+//! place and its fix ([`ManifestError`]). What comes out can be used without further checks.
+//!
+//! This crate opens no sockets and loads no components, so that it compiles in seconds and its tests need no engine.
+
+#![forbid(unsafe_code)]
+
+mod decode;
+mod diagnostic;
+mod limits;
+mod manifest;
+mod pattern;
+mod resolve;
+mod route;
+mod router;
+mod scalar;
+mod section;
+
+pub use diagnostic::{Diagnostic, ManifestError, Style};
+pub use limits::{Caps, HostCaps, Limits};
+pub use manifest::{
+    AnyOr, Component, ComponentOptions, Compression, Cors, Http2, Listener, LoadError, MAX_BYTES, Manifest, Middleware,
+    RequestId, ResponseHeaders, Server, Timeouts, Tls,
+};
+pub use pattern::{InvalidPattern, RoutePattern, Segment};
+pub use route::{Files, Methods, Route, StaticFiles, Target};
+pub use router::{Conflict, Lookup, Params, RouteTable, UrlError};
+pub use scalar::{
+    Address, ComponentName, DirectoryName, HostPattern, InvalidHost, InvalidName, ListenerName, MiddlewareName, RouteName,
+    format_duration, format_size,
+};
+pub use section::{BodyMode, Encoding, LogFormat, Protocol};

@@ -1,0 +1,162 @@
+//! The limits of a request and of the instance that answers it, and how sections inherit them.
+//!
+//! Limits of one request are set in `[limits]`, in a component's `limits`, in those of a group, and in those of a
+//! route. The innermost that sets a key decides: defaults < `[limits]` < component < outer group < inner group <
+//! route. Caps on how many instances there are at once (`instances`, `held`) do not replace each other: each holds
+//! where it is written, and a request needs room under all of them.
+
+use std::ops::Range;
+use std::time::Duration;
+
+use toml::Spanned;
+
+use crate::decode::{Field, section};
+use crate::scalar::units::{DAY, GIB, HOUR, KIB, MIB};
+use crate::scalar::{Bytes, Count, OrNone, Time};
+
+/// Declares the limits of a request once: as keys of every section that can set them, and as [`Limits`].
+macro_rules! limits {
+    ($($(#[doc = $doc:literal])* $key:ident : $type:ty = $default:literal => $plain:ty;)*) => {
+        /// What one request may use, resolved for its route.
+        #[derive(Clone, Debug, PartialEq, Eq)]
+        pub struct Limits {
+            $($(#[doc = $doc])* pub $key: $plain,)*
+        }
+
+        section! {
+            /// The limits of the whole host, and the limits of every request that no component, group or route
+            /// sets for itself.
+            pub(crate) struct HostLimitsSection {
+                /// Instances at once that are answering requests. Over it, a request is answered with 503. A held
+                /// session counts here until it is held, and in `held` from then on.
+                instances: Count<1, 100_000> = "1000";
+                /// Sessions held at once: event loops, WebSockets. Over it, the request is answered with 503.
+                held: Count<0, 100_000> = "10_000";
+                $($(#[doc = $doc])* $key: $type = $default;)*
+            }
+        }
+
+        section! {
+            /// The limits of one component or one route. What is not set here is inherited.
+            pub(crate) struct LimitsSection {
+                /// Instances of this component, or for this route, that are answering requests at once. Over it, a
+                /// request is answered with 503. Not inherited: every cap holds where it is written.
+                instances: Count<1, 100_000>;
+                /// Sessions of this component, or on this route, that are held at once. Over it, the request is
+                /// answered with 503. Not inherited: every cap holds where it is written.
+                held: Count<0, 100_000>;
+                $($(#[doc = $doc])* $key: $type;)*
+            }
+        }
+
+        section! {
+            /// The limits of the requests to a group's routes. What is not set here is inherited.
+            pub(crate) struct GroupLimitsSection {
+                $($(#[doc = $doc])* $key: $type;)*
+            }
+        }
+
+        impl HostLimitsSection {
+            pub(crate) fn limits(&self) -> Limits {
+                Limits { $($key: self.$key().get(),)* }
+            }
+
+            /// The key that decides whether `body` fits `memory` here: where a misfit is reported.
+            pub(crate) fn body_place(&self) -> Option<Range<usize>> {
+                self.body.as_ref().map(Spanned::span).or(self.memory.as_ref().map(Spanned::span))
+            }
+        }
+
+        impl LimitsSection {
+            pub(crate) fn apply(&self, limits: &mut Limits) {
+                $(if let Some(value) = &self.$key { limits.$key = value.get_ref().get(); })*
+            }
+
+            /// The key that decides whether `body` fits `memory` here: where a misfit is reported.
+            pub(crate) fn body_place(&self) -> Option<Range<usize>> {
+                self.body.as_ref().map(Spanned::span).or(self.memory.as_ref().map(Spanned::span))
+            }
+        }
+
+        impl GroupLimitsSection {
+            pub(crate) fn apply(&self, limits: &mut Limits) {
+                $(if let Some(value) = &self.$key { limits.$key = value.get_ref().get(); })*
+            }
+
+            /// The key that decides whether `body` fits `memory` here: where a misfit is reported.
+            pub(crate) fn body_place(&self) -> Option<Range<usize>> {
+                self.body.as_ref().map(Spanned::span).or(self.memory.as_ref().map(Spanned::span))
+            }
+        }
+    };
+}
+
+limits! {
+    /// Memory of one instance: its linear memories, its tables, and what the host buffers for it. Growth over it
+    /// fails inside the guest.
+    memory: Bytes<{ 64 * KIB }, { 4 * GIB }> = "\"128MiB\"" => u64;
+    /// CPU time from the instance's start to the end of `handle` and of `streaming.run`. Over it, the guest is
+    /// stopped: 500 before the head, an aborted body after it.
+    cpu: Time<1, { HOUR }> = "\"1s\"" => Duration;
+    /// CPU time of each callback of a held session. Over it, the session is ended.
+    callback_cpu: Time<1, { HOUR }> = "\"100ms\"" => Duration;
+    /// Wall-clock time from the instance's start to the response's head. Over it, the request is answered with 504.
+    deadline: Time<1, { DAY }> = "\"30s\"" => Duration;
+    /// How long a held session may be without an event and without a write before it is ended.
+    idle: OrNone<Time<1000, { 30 * DAY }>> = "\"none\"" => Option<Duration>;
+    /// Request body that is read before the instance starts, in body mode `auto`. Over it, the request is answered
+    /// with 413. It counts as `memory`, and cannot be more.
+    body: Bytes<0, { GIB }> = "\"2MiB\"" => u64;
+    /// Bytes that one call between guest and host may carry, such as a buffered response. Over it, the guest traps.
+    host_call_bytes: Bytes<{ 4 * KIB }, { GIB }> = "\"16MiB\"" => u64;
+    /// Host resources, such as bodies and writers, that an instance may hold at once. Over it, the guest traps.
+    handles: Count<8, 1_000_000> = "1000" => u32;
+    /// Log text of one request or session. Lines past it are dropped and counted.
+    log_bytes: Bytes<0, { 64 * MIB }> = "\"64KiB\"" => u64;
+}
+
+impl Default for Limits {
+    fn default() -> Self {
+        HostLimitsSection::default().limits()
+    }
+}
+
+/// How many instances there may be at once, at one level.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Caps {
+    /// Instances answering requests; none for no cap at this level.
+    pub instances: Option<u32>,
+    /// Sessions held; none for no cap at this level.
+    pub held: Option<u32>,
+}
+
+/// How many instances there may be on the whole host.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct HostCaps {
+    /// Instances answering requests.
+    pub instances: u32,
+    /// Sessions held.
+    pub held: u32,
+}
+
+impl HostCaps {
+    /// The instances that there can be at once, which is the number of pool slots.
+    pub fn pool_size(self) -> u32 {
+        self.instances.saturating_add(self.held)
+    }
+}
+
+impl LimitsSection {
+    pub(crate) fn caps(&self) -> Caps {
+        fn get<const MIN: u32, const MAX: u32>(field: &Field<Count<MIN, MAX>>) -> Option<u32> {
+            field.as_ref().map(|value| value.get_ref().get())
+        }
+        Caps { instances: get(&self.instances), held: get(&self.held) }
+    }
+}
+
+impl HostLimitsSection {
+    pub(crate) fn caps(&self) -> HostCaps {
+        HostCaps { instances: self.instances().get(), held: self.held().get() }
+    }
+}

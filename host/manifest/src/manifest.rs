@@ -1,0 +1,308 @@
+//! The checked configuration of a host.
+//!
+//! What is here is valid by itself: every name that one part uses exists in another, every limit is in its range,
+//! the routes do not conflict. Paths are absolute or relative to the process's working folder. Whether files exist
+//! is known only to [`Manifest::load`], which looks.
+
+use std::collections::BTreeMap;
+use std::path::{Path, PathBuf};
+use std::time::Duration;
+
+use http::{HeaderName, HeaderValue, Method};
+
+use crate::diagnostic::ManifestError;
+use crate::limits::{Caps, HostCaps, Limits};
+use crate::resolve;
+use crate::router::RouteTable;
+use crate::scalar::{Address, ComponentName, DirectoryName, ListenerName, MiddlewareName};
+use crate::section::{Encoding, LogFormat, Protocol};
+
+/// A whole configuration.
+#[derive(Clone, Debug)]
+pub struct Manifest {
+    /// The file that it was read from; none when it was made by [`Manifest::for_component`].
+    pub file: Option<PathBuf>,
+    /// `[server]`.
+    pub server: Server,
+    /// The caps in `[limits]`.
+    pub caps: HostCaps,
+    /// The limits in `[limits]`, before any component, group or route changes them.
+    pub limits: Limits,
+    /// `[[listener]]`, never empty.
+    pub listeners: Vec<Listener>,
+    /// `[admin]`.
+    pub admin: Option<Address>,
+    /// `[timeouts]`.
+    pub timeouts: Timeouts,
+    /// `[http2]`.
+    pub http2: Http2,
+    /// `[directory]`: where each one is.
+    pub directories: BTreeMap<DirectoryName, PathBuf>,
+    /// `[component]`.
+    pub components: BTreeMap<ComponentName, Component>,
+    /// `[middleware]`.
+    pub middlewares: BTreeMap<MiddlewareName, Middleware>,
+    /// `[[route]]` and `[[group]]`, flattened and compiled.
+    pub routes: RouteTable,
+}
+
+/// What [`Manifest::for_component`] is told beside the component.
+#[derive(Clone, Debug, Default)]
+pub struct ComponentOptions {
+    /// Where to listen; the default listener when empty.
+    pub listeners: Vec<Listener>,
+    /// Configuration values.
+    pub config: BTreeMap<String, String>,
+    /// Directories to grant, by name.
+    pub directories: BTreeMap<DirectoryName, PathBuf>,
+    /// Who reads request bodies.
+    pub body: crate::section::BodyMode,
+    /// Where to serve metrics and health.
+    pub admin: Option<Address>,
+}
+
+impl Manifest {
+    /// Reads and checks a file, and looks whether the files and directories that it names are there.
+    pub fn load(path: &Path) -> Result<Self, LoadError> {
+        let read = |source| LoadError::Read { path: path.to_owned(), source };
+        let file = std::fs::File::open(path).map_err(read)?;
+        let mut bytes = Vec::new();
+        std::io::Read::read_to_end(&mut std::io::Read::take(file, MAX_BYTES + 1), &mut bytes).map_err(read)?;
+        if bytes.len() as u64 > MAX_BYTES {
+            return Err(LoadError::TooLarge { path: path.to_owned() });
+        }
+        let text = String::from_utf8(bytes).map_err(|error| {
+            let line = error.as_bytes()[..error.utf8_error().valid_up_to()].split(|b| *b == b'\n').count();
+            LoadError::NotUtf8 { path: path.to_owned(), line }
+        })?;
+        Ok(resolve::manifest(&text, path, resolve::Files::Checked)?)
+    }
+
+    /// Checks a text as if it were the file at `path`, without looking at the file system.
+    pub fn parse(text: &str, path: &Path) -> Result<Self, ManifestError> {
+        resolve::manifest(text, path, resolve::Files::Unchecked)
+    }
+
+    /// The configuration of `roadrunner serve app.wasm`: every method and path goes to one component, under the
+    /// default limits. The component's name is made from the file's; a directory's relative path is kept as it is.
+    pub fn for_component(file: &Path, options: ComponentOptions) -> Self {
+        resolve::for_component(file, options)
+    }
+}
+
+/// The largest manifest, in bytes.
+pub const MAX_BYTES: u64 = 4 << 20;
+
+/// Why a manifest could not be loaded.
+#[derive(Debug, thiserror::Error)]
+pub enum LoadError {
+    /// It was read, and something in it is wrong.
+    #[error(transparent)]
+    Manifest(#[from] ManifestError),
+    /// It is not text.
+    #[error("{}:{line}: the file is not UTF-8 text: save it as UTF-8", path.display())]
+    NotUtf8 {
+        /// The manifest.
+        path: PathBuf,
+        /// The first line that is not, from 1.
+        line: usize,
+    },
+    /// It could not be read.
+    #[error("cannot read the manifest {}: {source}", path.display())]
+    Read {
+        /// The manifest.
+        path: PathBuf,
+        /// Why.
+        source: std::io::Error,
+    },
+    /// It is larger than [`MAX_BYTES`].
+    #[error("the manifest {} is larger than {} bytes", path.display(), MAX_BYTES)]
+    TooLarge {
+        /// The manifest.
+        path: PathBuf,
+    },
+}
+
+/// `[server]`.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Server {
+    /// How long a shutdown waits for requests and sessions.
+    pub drain: Duration,
+    /// Threads that serve requests; none for one a CPU.
+    pub workers: Option<u32>,
+    /// Where compiled components are kept; none for the user's cache folder.
+    pub cache_dir: Option<PathBuf>,
+    /// The form of log lines.
+    pub log: LogFormat,
+}
+
+/// One of `[[listener]]`.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Listener {
+    /// Its name, unique; its address when the manifest gives it none.
+    pub name: String,
+    /// Where it listens.
+    pub address: Address,
+    /// Whether it speaks HTTP/1.1. At least one of the two is spoken.
+    pub http1: bool,
+    /// Whether it speaks HTTP/2.
+    pub http2: bool,
+    /// Its certificate; none for plaintext.
+    pub tls: Option<Tls>,
+}
+
+impl Listener {
+    /// A plaintext listener for HTTP/1.1 and HTTP/2, named by its address.
+    pub fn plain(address: Address) -> Self {
+        Self { name: address.to_string(), address, http1: true, http2: true, tls: None }
+    }
+
+    pub(crate) fn named(name: Option<&ListenerName>, address: Address, protocols: &[Protocol], tls: Option<Tls>) -> Self {
+        Self {
+            name: name.map_or_else(|| address.to_string(), ToString::to_string),
+            address,
+            http1: protocols.contains(&Protocol::Http1),
+            http2: protocols.contains(&Protocol::Http2),
+            tls,
+        }
+    }
+}
+
+/// Where a listener's certificate comes from.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Tls {
+    /// PEM files.
+    Files {
+        /// The certificate chain, the server's own first.
+        certificate: PathBuf,
+        /// The private key.
+        key: PathBuf,
+    },
+    /// Made when the server starts.
+    SelfSigned,
+}
+
+/// `[timeouts]`; the manifest's reference says what happens over each.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Timeouts {
+    /// From the connection to the end of the TLS handshake.
+    pub handshake: Duration,
+    /// From the connection to the bytes that tell HTTP/1.1 from HTTP/2.
+    pub preface: Duration,
+    /// From the first byte of an HTTP/1.1 request to the end of its head.
+    pub request_head: Duration,
+    /// Between two pieces of a request body that is being read.
+    pub body_idle: Duration,
+    /// How long a client may accept nothing of a response.
+    pub write_stall: Duration,
+    /// Between two requests on an HTTP/1.1 connection.
+    pub keep_alive_idle: Duration,
+    /// How long an HTTP/2 connection without streams is kept.
+    pub h2_idle: Duration,
+}
+
+/// `[http2]`.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Http2 {
+    /// SETTINGS_INITIAL_WINDOW_SIZE, in bytes; fits 31 bits (RFC 9113, 6.9.1).
+    pub stream_window: u32,
+    /// The connection's window, in bytes; fits 31 bits.
+    pub connection_window: u32,
+    /// SETTINGS_MAX_CONCURRENT_STREAMS.
+    pub max_streams: u32,
+    /// SETTINGS_MAX_HEADER_LIST_SIZE, in bytes.
+    pub max_header_list: u32,
+}
+
+/// One of `[component]`.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Component {
+    /// The .wasm file.
+    pub file: PathBuf,
+    /// The directories that its sendfile responses may name.
+    pub directories: Vec<DirectoryName>,
+    /// How many instances of it there may be at once.
+    pub caps: Caps,
+    /// Its limits where no group or route changes them.
+    pub limits: Limits,
+}
+
+/// One of `[middleware]`.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Middleware {
+    /// `type = "compression"`.
+    Compression(Compression),
+    /// `type = "cors"`.
+    Cors(Cors),
+    /// `type = "request-id"`.
+    RequestId(RequestId),
+    /// `type = "response-headers"`.
+    ResponseHeaders(ResponseHeaders),
+}
+
+impl Middleware {
+    /// The manifest's word for its type.
+    pub fn kind(&self) -> &'static str {
+        match self {
+            Self::Compression(_) => "compression",
+            Self::Cors(_) => "cors",
+            Self::RequestId(_) => "request-id",
+            Self::ResponseHeaders(_) => "response-headers",
+        }
+    }
+}
+
+/// Compresses responses.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Compression {
+    /// What may be used, the preferred first; never empty.
+    pub encodings: Vec<Encoding>,
+    /// The smallest body that is compressed, in bytes, when its length is known.
+    pub minimum_size: u64,
+}
+
+/// Any value, or one of a list.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum AnyOr<T> {
+    /// `["*"]`.
+    Any,
+    /// These.
+    List(Vec<T>),
+}
+
+/// Lets pages of other origins in.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Cors {
+    /// The origins let in, in lower case. Never `Any` together with `credentials`.
+    pub origins: AnyOr<String>,
+    /// The methods that they may use.
+    pub methods: Vec<Method>,
+    /// The request headers that they may set. Never `Any` together with `credentials`.
+    pub headers: AnyOr<HeaderName>,
+    /// The response headers that their scripts may read.
+    pub expose: Vec<HeaderName>,
+    /// Whether credentials are sent along.
+    pub credentials: bool,
+    /// How long a preflight's answer may be remembered.
+    pub max_age: Duration,
+}
+
+/// Puts the request's id into headers.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct RequestId {
+    /// The header.
+    pub header: HeaderName,
+    /// Whether the client's own id is kept.
+    pub trust: bool,
+}
+
+/// Sets and removes response headers.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct ResponseHeaders {
+    /// Headers that replace those of the same name.
+    pub set: Vec<(HeaderName, HeaderValue)>,
+    /// Headers for responses that have none of that name.
+    pub default: Vec<(HeaderName, HeaderValue)>,
+    /// Headers taken away before others are set.
+    pub remove: Vec<HeaderName>,
+}

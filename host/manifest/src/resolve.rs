@@ -1,0 +1,306 @@
+//! Sections -> [`Manifest`]: everything that one section cannot decide alone.
+//!
+//! Names are looked up, groups are flattened, limits and configuration are inherited, routes are compiled. All
+//! problems are collected; a section that did not decode is passed over without a second complaint.
+
+mod host;
+mod middleware;
+mod route;
+
+use std::collections::BTreeMap;
+use std::ops::Range;
+use std::path::{Path, PathBuf};
+
+use toml::Spanned;
+use toml::de::{DeTable, DeValue};
+
+use crate::decode::{Context, Decode, Place, listed, suggestion};
+use crate::diagnostic::ManifestError;
+use crate::limits::{Caps, Limits};
+use crate::manifest::{Component, ComponentOptions, Manifest};
+use crate::pattern::RoutePattern;
+use crate::route::{Route, Target};
+use crate::router::RouteTable;
+use crate::scalar::{ComponentName, ConfigKey, DirectoryName, FilePath, PlainText, Table, format_size};
+use crate::section::{ComponentSection, ManifestSection};
+
+/// Whether the files that a manifest names are looked for.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Files {
+    Checked,
+    Unchecked,
+}
+
+/// Checks a manifest's text.
+pub(crate) fn manifest(text: &str, path: &Path, files: Files) -> Result<Manifest, ManifestError> {
+    let error = |problems| ManifestError::new(path.display().to_string(), text, problems);
+    let mut context = Context::default();
+    if let Some(span) = too_deep(text) {
+        context.report(span, "sections are nested too deeply", format!("use at most {MAX_DEPTH} levels"));
+        return Err(error(context.problems));
+    }
+    let (document, faults) = DeTable::parse_recoverable(text);
+    for fault in faults {
+        let span = fault.span().unwrap_or_default();
+        context.report(span, fault.message().lines().next().unwrap_or("not TOML").to_owned(), "this is not TOML");
+    }
+    // What a broken file means beyond its syntax would be guesswork.
+    if !context.problems.is_empty() {
+        return Err(error(context.problems));
+    }
+    let span = document.span();
+    let document = Spanned::new(span, DeValue::Table(document.into_inner()));
+    let resolved = ManifestSection::decode(&document, &Place::root(), &mut context).map(|section| {
+        let folder = path.parent().unwrap_or(Path::new("")).to_owned();
+        let mut resolver = Resolver { folder, files, context: &mut context, directories: BTreeMap::new(), directory_names: Vec::new() };
+        resolver.manifest(&section, path)
+    });
+    match resolved {
+        Some(manifest) if context.problems.is_empty() => Ok(manifest),
+        _ => Err(error(context.problems)),
+    }
+}
+
+/// The manifest of a single component.
+pub(crate) fn for_component(file: &Path, options: ComponentOptions) -> Manifest {
+    let section = ManifestSection::default();
+    let mut context = Context::default();
+    let mut resolver =
+        Resolver { folder: PathBuf::new(), files: Files::Unchecked, context: &mut context, directories: BTreeMap::new(), directory_names: Vec::new() };
+    let mut manifest = resolver.manifest(&section, Path::new(""));
+    let name = component_name(file);
+    let limits = manifest.limits.clone();
+    let component = Component {
+        file: file.to_owned(),
+        directories: options.directories.keys().cloned().collect(),
+        caps: Caps::default(),
+        limits: limits.clone(),
+    };
+    let pattern = RoutePattern::new("/*rest").expect("it is a pattern");
+    let route = Route {
+        config: options.config,
+        body: options.body,
+        limits,
+        ..Route::new(pattern, Target::Component(name.clone()))
+    };
+    manifest.file = None;
+    manifest.components.insert(name, component);
+    manifest.routes = RouteTable::new(vec![route]).expect("one route without a name conflicts with nothing");
+    manifest.directories = options.directories;
+    manifest.admin = options.admin;
+    if !options.listeners.is_empty() {
+        manifest.listeners = options.listeners;
+    }
+    manifest
+}
+
+/// A name from `My App.wasm`: `my-app`.
+fn component_name(file: &Path) -> ComponentName {
+    let stem = file.file_stem().unwrap_or_default().to_string_lossy().to_lowercase();
+    let name: String = stem
+        .chars()
+        .map(|c| if c.is_ascii_lowercase() || c.is_ascii_digit() || c == '_' { c } else { '-' })
+        .skip_while(|c| !c.is_ascii_alphanumeric())
+        .take(64)
+        .collect();
+    ComponentName::new(&name).unwrap_or_else(|_| ComponentName::new("app").expect("it is a name"))
+}
+
+/// How deep sections may nest: eight levels of groups, and then some.
+const MAX_DEPTH: usize = 32;
+
+/// A dotted key or header with so many parts that walking the tree that it makes could exhaust the stack. Strings
+/// that look like one are not meant, but have no place in a manifest either.
+fn too_deep(text: &str) -> Option<Range<usize>> {
+    let mut start = 0;
+    for line in text.split_inclusive('\n') {
+        let key = line.split('=').next().unwrap_or_default();
+        if key.matches('.').count() > MAX_DEPTH && !key.trim_start().starts_with('#') {
+            return Some(start..start + key.trim_end().len());
+        }
+        start += line.len();
+    }
+    None
+}
+
+/// What the checks share.
+struct Resolver<'c> {
+    /// The manifest's folder.
+    folder: PathBuf,
+    files: Files,
+    context: &'c mut Context,
+    directories: BTreeMap<DirectoryName, PathBuf>,
+    /// The names of all directories, those whose section is wrong included.
+    directory_names: Vec<String>,
+}
+
+impl Resolver<'_> {
+    fn manifest(&mut self, section: &ManifestSection, path: &Path) -> Manifest {
+        let host = value(&section.limits).cloned().unwrap_or_default();
+        let limits = host.limits();
+        self.check_body(&limits, host.body_place());
+        self.directories(section);
+        let listeners = self.listeners(section);
+        let admin = self.admin(section, &listeners);
+        let middlewares = self.middlewares(section);
+        let components = self.components(section, &limits);
+        let routes = self.routes(section, &limits, &components, &middlewares);
+        Manifest {
+            file: Some(path.to_owned()),
+            server: self.server(section),
+            caps: host.caps(),
+            limits,
+            listeners,
+            admin,
+            timeouts: host::timeouts(section),
+            http2: host::http2(section),
+            directories: std::mem::take(&mut self.directories),
+            components: components.into_iter().map(|(name, known)| (name, known.component)).collect(),
+            middlewares,
+            routes,
+        }
+    }
+
+    fn directories(&mut self, section: &ManifestSection) {
+        self.directory_names = value(&section.directory).map(|table| table.names.clone()).unwrap_or_default();
+        for (name, directory) in entries(&section.directory) {
+            let path = self.path(&directory.path, FileKind::Directory).unwrap_or_default();
+            self.directories.insert(name.get_ref().clone(), path);
+        }
+    }
+
+    fn components(&mut self, section: &ManifestSection, host: &Limits) -> BTreeMap<ComponentName, Known> {
+        let mut components = BTreeMap::new();
+        for (name, component) in entries(&section.component) {
+            let mut limits = host.clone();
+            let mut caps = Caps::default();
+            if let Some(own) = value(&component.limits) {
+                own.apply(&mut limits);
+                caps = own.caps();
+                self.check_body(&limits, own.body_place());
+            }
+            let directories = self.granted(component);
+            let file = self.path(&component.file, FileKind::Component).unwrap_or_default();
+            let known = Known {
+                component: Component { file, directories, caps, limits },
+                config: config(&component.config),
+                section: component.clone(),
+            };
+            components.insert(name.get_ref().clone(), known);
+        }
+        components
+    }
+
+    /// The directories of a component that exist in the manifest.
+    fn granted(&mut self, component: &ComponentSection) -> Vec<DirectoryName> {
+        let mut granted: Vec<DirectoryName> = Vec::new();
+        for name in list(&component.directories) {
+            if granted.contains(name.get_ref()) {
+                self.context.report(name.span(), format!("directory `{}` is granted twice", name.get_ref()), "remove one");
+            } else if self.known_directory(name) {
+                granted.push(name.get_ref().clone());
+            }
+        }
+        granted
+    }
+
+    fn known_directory(&mut self, name: &Spanned<DirectoryName>) -> bool {
+        let known = self.directory_names.iter().any(|known| known == name.get_ref().as_str());
+        if !known {
+            let names: Vec<&str> = self.directory_names.iter().map(String::as_str).collect();
+            self.context.unknown_name(name.span(), "directory", name.get_ref().as_str(), &names);
+        }
+        known
+    }
+
+    /// A body that is read for an instance counts as its memory, so a larger one could never be delivered.
+    fn check_body(&mut self, limits: &Limits, span: Option<Range<usize>>) {
+        if let Some(span) = span.filter(|_| limits.body > limits.memory) {
+            let (body, memory) = (format_size(limits.body), format_size(limits.memory));
+            self.context.report(
+                span,
+                format!("`body` is {body}, more than `memory`, which is {memory}"),
+                "lower `body` or raise `memory`: a body counts as memory of the instance that gets it",
+            );
+        }
+    }
+
+    /// A path seen from the manifest's folder. None when it did not decode.
+    fn path(&mut self, field: &Option<Spanned<FilePath>>, kind: FileKind) -> Option<PathBuf> {
+        let field = field.as_ref()?;
+        let path = field.get_ref().resolve(&self.folder);
+        if self.files == Files::Checked {
+            let fix = match (std::fs::metadata(&path), kind) {
+                (Ok(found), FileKind::Directory) if !found.is_dir() => Some("it is not a directory".to_owned()),
+                (Ok(found), FileKind::Component | FileKind::File) if found.is_dir() => Some("it is a directory".to_owned()),
+                (Ok(_), _) => None,
+                (Err(error), _) if error.kind() == std::io::ErrorKind::NotFound => Some(match kind {
+                    FileKind::Component => "build it, or correct the path".to_owned(),
+                    FileKind::Directory => "make it, or correct the path".to_owned(),
+                    FileKind::File => "correct the path".to_owned(),
+                }),
+                (Err(error), _) => Some(error.to_string()),
+            };
+            if let Some(fix) = fix {
+                self.context.report(field.span(), format!("there is no {} {}", kind.word(), path.display()), fix);
+            }
+        }
+        Some(path)
+    }
+}
+
+/// A component, with what routes need of it.
+struct Known {
+    component: Component,
+    config: BTreeMap<String, String>,
+    section: ComponentSection,
+}
+
+#[derive(Clone, Copy, Debug)]
+enum FileKind {
+    Component,
+    Directory,
+    File,
+}
+
+impl FileKind {
+    fn word(self) -> &'static str {
+        match self {
+            Self::Component => "component",
+            Self::Directory => "directory",
+            Self::File => "file",
+        }
+    }
+}
+
+impl Context {
+    /// A name that nothing in the manifest has.
+    fn unknown_name(&mut self, span: Range<usize>, what: &str, name: &str, known: &[&str]) {
+        let fix = match suggestion(name, known.iter().copied()) {
+            Some(close) => format!("did you mean \"{close}\"?"),
+            None if known.is_empty() => format!("declare it: [{what}.{name}]"),
+            None => format!("declare it, [{what}.{name}], or use one of {}", listed(known.iter().copied())),
+        };
+        self.report(span, format!("there is no {what} `{name}`"), fix);
+    }
+}
+
+/// The value of a key, if it is there and decoded.
+fn value<T>(field: &Option<Spanned<T>>) -> Option<&T> {
+    field.as_ref().map(Spanned::get_ref)
+}
+
+/// The elements of a list that may be missing.
+fn list<T>(field: &Option<Spanned<Vec<T>>>) -> &[T] {
+    value(field).map_or(&[], Vec::as_slice)
+}
+
+/// The entries of a table that may be missing.
+fn entries<K, V>(field: &Option<Spanned<Table<K, V>>>) -> impl Iterator<Item = (&Spanned<K>, &V)> {
+    value(field).map_or(&[][..], |table| table.entries.as_slice()).iter().map(|(key, value)| (key, value.get_ref()))
+}
+
+/// The configuration values of a section.
+fn config(field: &Option<Spanned<Table<ConfigKey, PlainText>>>) -> BTreeMap<String, String> {
+    entries(field).map(|(key, value)| (key.get_ref().0.clone(), value.0.clone())).collect()
+}

@@ -1,0 +1,340 @@
+//! Routes and groups -> a route table.
+
+use std::collections::BTreeMap;
+use std::ops::Range;
+
+use http::Method;
+use toml::Spanned;
+
+use super::{Known, Resolver, config, list, value};
+use crate::decode::Field;
+use crate::limits::{Caps, GroupLimitsSection, Limits};
+use crate::manifest::Middleware;
+use crate::pattern::RoutePattern;
+use crate::route::{Files, Methods, Route, StaticFiles, Target};
+use crate::router::{Conflict, RouteTable};
+use crate::scalar::{ComponentName, HostPattern, MiddlewareName};
+use crate::section::{GroupSection, ManifestSection, RouteSection, StaticSection};
+
+type Components = BTreeMap<ComponentName, Known>;
+type Middlewares = BTreeMap<MiddlewareName, Middleware>;
+
+/// What routes get from the groups around them, the outermost first.
+#[derive(Clone, Default)]
+struct Inherited<'s> {
+    prefix: String,
+    hosts: Vec<HostPattern>,
+    middlewares: Vec<MiddlewareName>,
+    config: BTreeMap<String, String>,
+    limits: Vec<&'s GroupLimitsSection>,
+    /// For messages: `[[route]]`, `[[group.route]]`.
+    section: String,
+}
+
+/// A route with the places that conflicts are reported at.
+struct Placed {
+    route: Route,
+    path: Range<usize>,
+    name: Option<Range<usize>>,
+}
+
+impl Resolver<'_> {
+    pub(super) fn routes(
+        &mut self,
+        section: &ManifestSection,
+        host: &Limits,
+        components: &Components,
+        middlewares: &Middlewares,
+    ) -> RouteTable {
+        let mut checker = Routes { resolver: self, section, host, components, middlewares, placed: Vec::new() };
+        let top = Inherited { section: "route".to_owned(), ..Inherited::default() };
+        checker.all(list(&section.route), &top);
+        for group in list(&section.group) {
+            checker.group(group.get_ref(), &Inherited { section: "group".to_owned(), ..Inherited::default() });
+        }
+        let placed = checker.placed;
+        self.table(placed)
+    }
+
+    fn table(&mut self, placed: Vec<Placed>) -> RouteTable {
+        let mut places = Vec::with_capacity(placed.len());
+        let mut routes = Vec::with_capacity(placed.len());
+        for Placed { route, path, name } in placed {
+            places.push((path, name));
+            routes.push(route);
+        }
+        let conflicts = match RouteTable::new(routes) {
+            Ok(table) => return table,
+            Err(conflicts) => conflicts,
+        };
+        for conflict in conflicts {
+            let message = conflict.to_string();
+            let (span, first, fix, note) = match conflict {
+                Conflict::Name { first, second, .. } => (
+                    places[second].1.clone().unwrap_or_default(),
+                    places[first].1.clone().unwrap_or_default(),
+                    "give each route its own name",
+                    "the first route of this name",
+                ),
+                Conflict::Pattern { first, second, .. } => (
+                    places[second].0.clone(),
+                    places[first].0.clone(),
+                    "give the two different methods or hosts, or remove one",
+                    "the first route of this pattern",
+                ),
+            };
+            self.context.report(span, message, fix);
+            if let Some(problem) = self.context.problems.last_mut() {
+                problem.related = Some((first, note.to_owned()));
+            }
+        }
+        RouteTable::default()
+    }
+}
+
+struct Routes<'r, 'c, 's> {
+    resolver: &'r mut Resolver<'c>,
+    section: &'s ManifestSection,
+    host: &'s Limits,
+    components: &'s Components,
+    middlewares: &'s Middlewares,
+    placed: Vec<Placed>,
+}
+
+impl<'s> Routes<'_, '_, 's> {
+    fn group(&mut self, group: &'s GroupSection, outer: &Inherited<'s>) {
+        let mut inherited = outer.clone();
+        inherited.prefix.push_str(&group.prefix().0);
+        inherited.section = format!("{}.route", outer.section);
+        if group.hosts.is_some() {
+            inherited.hosts = self.hosts(&group.hosts, &format!("[[{}]]", outer.section));
+        }
+        inherited.middlewares.extend(self.named(&group.middlewares));
+        inherited.config.extend(config(&group.config));
+        inherited.limits.extend(value(&group.limits));
+        if group.route.is_none() && group.group.is_none() {
+            let fix = format!("add [[{}]], or remove the group", inherited.section);
+            self.report(group.span.clone(), format!("[[{}]] has no routes", outer.section), fix);
+        }
+        self.all(list(&group.route), &inherited);
+        inherited.section = format!("{}.group", outer.section);
+        for inner in list(&group.group) {
+            self.group(inner.get_ref(), &inherited);
+        }
+    }
+
+    fn all(&mut self, routes: &'s [Spanned<RouteSection>], inherited: &Inherited<'s>) {
+        for route in routes {
+            let placed = self.route(route.get_ref(), inherited);
+            self.placed.extend(placed);
+        }
+    }
+
+    /// None when it is wrong; the reason has been reported.
+    fn route(&mut self, route: &RouteSection, inherited: &Inherited<'s>) -> Option<Placed> {
+        let section = &inherited.section;
+        let pattern = self.pattern(route, inherited);
+        let target = self.target(route, pattern.as_ref(), section);
+        let methods = self.methods(route, target.as_ref(), section);
+        let hosts = match &route.hosts {
+            Some(_) => self.hosts(&route.hosts, &format!("[[{section}]]")),
+            None => inherited.hosts.clone(),
+        };
+        let mut middlewares = inherited.middlewares.clone();
+        middlewares.extend(self.named(&route.middlewares));
+        let known = value(&route.component).and_then(|name| self.components.get(name));
+        let (limits, caps) = self.limits(route, inherited, known);
+        let mut values = known.map(|known| known.config.clone()).unwrap_or_default();
+        values.extend(inherited.config.clone());
+        values.extend(config(&route.config));
+        let path = route.path.as_ref()?.span();
+        let name = route.name.as_ref().map(Spanned::span);
+        let route = Route {
+            hosts,
+            methods: methods?,
+            name: value(&route.name).cloned(),
+            body: route.body(),
+            config: values,
+            limits,
+            caps,
+            middlewares,
+            ..Route::new(pattern?, target?)
+        };
+        Some(Placed { route, path, name })
+    }
+
+    /// The whole pattern of a route.
+    fn pattern(&mut self, route: &RouteSection, inherited: &Inherited<'s>) -> Option<RoutePattern> {
+        let path = route.path.as_ref()?;
+        let whole = format!("{}{}", inherited.prefix, path.get_ref().0);
+        let checked = RoutePattern::checked(&whole);
+        checked
+            .map_err(|fault| {
+                let message = match inherited.prefix.as_str() {
+                    "" => format!("`path` in [[{}]] {}", inherited.section, fault.what),
+                    prefix => format!("`path` in [[{}]], after the prefix `{prefix}`, {}", inherited.section, fault.what),
+                };
+                self.report(path.span(), message, fault.fix);
+            })
+            .ok()
+    }
+
+    fn target(&mut self, route: &RouteSection, pattern: Option<&RoutePattern>, section: &str) -> Option<Target> {
+        match (&route.component, &route.files) {
+            (Some(component), Some(files)) => {
+                let message = format!("[[{section}]] has both `component` and `static`");
+                self.report(files.span(), message, "remove one: a route has one target");
+                self.component(component)
+            }
+            (Some(component), None) => self.component(component),
+            (None, Some(files)) => self.files(route, files, pattern),
+            // A key that did not decode is there, and has been reported.
+            (None, None) => {
+                if !route.failed.iter().any(|key| key == "component" || key == "static") {
+                    let fix = "add `component = ...`, or `static = { directory = ... }`";
+                    self.report(route.span.clone(), format!("[[{section}]] has nothing that answers"), fix);
+                }
+                None
+            }
+        }
+    }
+
+    fn component(&mut self, name: &Spanned<ComponentName>) -> Option<Target> {
+        // A component whose section is wrong is not among the checked ones, and is no unknown name either.
+        let declared = value(&self.section.component);
+        let known: Vec<&str> = declared.map(|table| table.names.iter().map(String::as_str).collect()).unwrap_or_default();
+        if !known.contains(&name.get_ref().as_str()) {
+            self.resolver.context.unknown_name(name.span(), "component", name.get_ref().as_str(), &known);
+            return None;
+        }
+        Some(Target::Component(name.get_ref().clone()))
+    }
+
+    fn files(
+        &mut self,
+        route: &RouteSection,
+        section: &Spanned<StaticSection>,
+        pattern: Option<&RoutePattern>,
+    ) -> Option<Target> {
+        let files = section.get_ref();
+        // What only a component can use would be accepted and ignored.
+        for (key, span) in [
+            ("config", route.config.as_ref().map(Spanned::span)),
+            ("limits", route.limits.as_ref().map(Spanned::span)),
+            ("body", route.body.as_ref().map(Spanned::span)),
+        ] {
+            if let Some(span) = span {
+                self.report(span, format!("`{key}` has no meaning for a static route"), "remove it: there is no instance");
+            }
+        }
+        let chosen = match (value(&files.file), pattern) {
+            (Some(_), Some(pattern)) if pattern.has_rest() => {
+                let fix = "remove `file`, or the capture from `path`";
+                self.report(section.span(), format!("`file` is set, and `{pattern}` captures the path of a file"), fix);
+                None
+            }
+            (Some(file), _) => Some(Files::One(file.0.clone())),
+            (None, Some(pattern)) if !pattern.has_rest() => {
+                if !files.failed.iter().any(|key| key == "file") {
+                    let fix = "end `path` in `/*path`, or name one `file`";
+                    self.report(section.span(), format!("`{pattern}` does not say which file is asked for"), fix);
+                }
+                None
+            }
+            (None, _) => Some(Files::Captured),
+        };
+        let directory = files.directory.as_ref()?;
+        if !self.resolver.known_directory(directory) {
+            return None;
+        }
+        Some(Target::Static(StaticFiles {
+            directory: directory.get_ref().clone(),
+            files: chosen?,
+            index: files.index().0,
+            cache_control: value(&files.cache_control).map(|header| header.0.clone()),
+            precompressed: files.precompressed(),
+        }))
+    }
+
+    fn methods(&mut self, route: &RouteSection, target: Option<&Target>, section: &str) -> Option<Methods> {
+        let is_static = target.map_or(route.files.is_some(), |target| matches!(target, Target::Static(_)));
+        let Some(methods) = &route.methods else {
+            return Some(if is_static { Methods::listed([Method::GET], route.head()) } else { Methods::Any });
+        };
+        if methods.get_ref().is_empty() {
+            let fix = "list some, or leave the key out to answer every method";
+            self.report(methods.span(), format!("`methods` in [[{section}]] is empty"), fix);
+            return None;
+        }
+        let mut names = Vec::new();
+        for method in methods.get_ref() {
+            let name = method.get_ref().0.clone();
+            if is_static && ![Method::GET, Method::HEAD].contains(&name) {
+                self.report(method.span(), format!("a static route cannot answer {name}"), "it answers GET and HEAD");
+            }
+            names.push(name);
+        }
+        if !route.head() && names.contains(&Method::HEAD) {
+            let fix = "remove one of the two";
+            self.report(methods.span(), format!("`methods` in [[{section}]] lists HEAD, and `head` refuses it"), fix);
+        }
+        Some(Methods::listed(names, route.head()))
+    }
+
+    fn hosts(&mut self, hosts: &Field<Vec<Spanned<HostPattern>>>, place: &str) -> Vec<HostPattern> {
+        if let Some(field) = hosts.as_ref().filter(|hosts| hosts.get_ref().is_empty()) {
+            let fix = "list some, or leave the key out to answer for every host";
+            self.report(field.span(), format!("`hosts` in {place} is empty"), fix);
+        }
+        let mut checked: Vec<HostPattern> = Vec::new();
+        for host in list(hosts) {
+            if checked.contains(host.get_ref()) {
+                self.report(host.span(), format!("the host `{}` is listed twice", host.get_ref()), "remove one");
+            } else {
+                checked.push(host.get_ref().clone());
+            }
+        }
+        checked
+    }
+
+    /// The middlewares of a list that exist.
+    fn named(&mut self, names: &Field<Vec<Spanned<MiddlewareName>>>) -> Vec<MiddlewareName> {
+        let declared = value(&self.section.middleware);
+        let known: Vec<&str> = declared.map(|table| table.names.iter().map(String::as_str).collect()).unwrap_or_default();
+        let mut checked: Vec<MiddlewareName> = Vec::new();
+        for name in list(names) {
+            let text = name.get_ref().as_str();
+            if !known.contains(&text) {
+                self.resolver.context.unknown_name(name.span(), "middleware", text, &known);
+            } else if checked.contains(name.get_ref()) {
+                self.report(name.span(), format!("the middleware `{text}` is listed twice"), "remove one");
+            } else if self.middlewares.contains_key(text) {
+                checked.push(name.get_ref().clone());
+            }
+        }
+        checked
+    }
+
+    fn limits(&mut self, route: &RouteSection, inherited: &Inherited<'s>, known: Option<&Known>) -> (Limits, Caps) {
+        let mut limits = self.host.clone();
+        if let Some(component) = known.and_then(|known| value(&known.section.limits)) {
+            component.apply(&mut limits);
+        }
+        let mut span = None;
+        for group in &inherited.limits {
+            group.apply(&mut limits);
+            span = group.body_place().or(span);
+        }
+        let own = value(&route.limits);
+        if let Some(own) = own {
+            own.apply(&mut limits);
+            span = own.body_place().or(span);
+        }
+        self.resolver.check_body(&limits, span);
+        (limits, own.map(|own| own.caps()).unwrap_or_default())
+    }
+
+    fn report(&mut self, span: Range<usize>, message: String, fix: impl Into<String>) {
+        self.resolver.context.report(span, message, fix);
+    }
+}

@@ -1,0 +1,52 @@
+//! The sections of `roadrunner.toml` as they are written: every key, its type, its default and what it means.
+//!
+//! This is the one source of the decoder, the JSON Schema and docs/manifest.md. What a section means together with
+//! the others is decided in `resolve`.
+
+mod application;
+mod host;
+mod middleware;
+
+use toml::Spanned;
+
+use crate::decode::section;
+use crate::limits::HostLimitsSection;
+use crate::scalar::{ComponentName, DirectoryName, MiddlewareName, Table};
+
+pub use application::BodyMode;
+pub(crate) use application::{ComponentSection, DirectorySection, GroupSection, RouteSection, StaticSection};
+pub use host::{LogFormat, Protocol};
+pub(crate) use host::{AdminSection, Http2Section, ListenerSection, ServerSection, TimeoutsSection, TlsChoice};
+pub use middleware::Encoding;
+pub(crate) use middleware::{
+    CompressionSection, CorsSection, MiddlewareSection, ResponseHeadersSection,
+};
+
+section! {
+    /// The configuration of a Roadrunner host. Relative paths start at the folder of this file.
+    pub(crate) struct ManifestSection {
+        /// The program as a whole.
+        server: ServerSection;
+        /// Limits of the whole host, and defaults for the limits of every request.
+        limits: HostLimitsSection;
+        /// Where the host listens. Without any, it listens on 127.0.0.1:8080 for HTTP/1.1 and HTTP/2.
+        listener: Vec<Spanned<ListenerSection>>;
+        /// The listener for metrics, health and live instances. Without it there is none.
+        admin: AdminSection;
+        /// How long the host waits for its clients.
+        timeouts: TimeoutsSection;
+        /// Settings of HTTP/2.
+        http2: Http2Section;
+        /// Directories that components and static routes can be given, by name.
+        directory: Table<DirectoryName, DirectorySection>;
+        /// Components, by name.
+        component: Table<ComponentName, ComponentSection>;
+        /// Middlewares, by name. They act where a route or a group lists them.
+        middleware: Table<MiddlewareName, MiddlewareSection>;
+        /// Routes. Of all that match a request, the most specific answers: first by host, then by path, where a
+        /// literal segment goes before `:param` and that before `*rest`; the order in the file does not matter.
+        route: Vec<Spanned<RouteSection>>;
+        /// Routes that share a prefix, hosts, middlewares, configuration or limits.
+        group: Vec<Spanned<GroupSection>>;
+    }
+}

@@ -1,0 +1,136 @@
+//! Sections about what is served: directories, components, routes, groups.
+
+use toml::Spanned;
+
+use crate::decode::section;
+use crate::limits::{GroupLimitsSection, LimitsSection};
+use crate::pattern::{Prefix, RoutePath};
+use crate::scalar::{
+    ComponentName, ConfigKey, DirectoryName, FilePath, HeaderText, HostPattern, MethodName, MiddlewareName, PlainText,
+    RelativePath, RouteName, Table, choice,
+};
+
+section! {
+    /// A directory of the host.
+    pub(crate) struct DirectorySection {
+        /// Where it is. Nothing outside it can be reached through it, links included.
+        path: FilePath [required];
+    }
+}
+
+section! {
+    /// A component: a .wasm file, what it is given and what it may use.
+    pub(crate) struct ComponentSection {
+        /// The .wasm file.
+        file: FilePath [required];
+        /// The directories that its sendfile responses may name.
+        directories: Vec<Spanned<DirectoryName>> = "[]";
+        /// Values that the guest reads through the `config` interface. Groups and routes can add to them and
+        /// replace them.
+        config: Table<ConfigKey, PlainText>;
+        /// What one request may use.
+        limits: LimitsSection;
+    }
+}
+
+section! {
+    /// A path and what answers it.
+    pub(crate) struct RouteSection {
+        /// The path: literal segments, `:name` for one segment, `*name` at the end for all that is left.
+        path: RoutePath [required];
+        /// The hosts that it answers for, `"example.com"` or `"*.example.org"`, without a port. Without it, every
+        /// host, or those of the group.
+        hosts: Vec<Spanned<HostPattern>>;
+        /// The methods that it answers. Others get 405 with `Allow`. Without it, every method; for a static route,
+        /// GET.
+        methods: Vec<Spanned<MethodName>>;
+        /// Whether a route for GET also answers HEAD.
+        head: bool = "true";
+        /// The component that answers.
+        component: ComponentName;
+        /// Files that answer, without any component.
+        files as "static": StaticSection;
+        /// The route's name in reverse URLs, logs and metrics. Unique.
+        name: RouteName;
+        /// Whether the host reads the request body before the instance starts (`auto`) or the guest pulls it from
+        /// the wire (`manual`).
+        body: BodyMode = "\"auto\"";
+        /// Configuration values of this route; they win over those of its groups and its component.
+        config: Table<ConfigKey, PlainText>;
+        /// What one request to this route may use.
+        limits: LimitsSection;
+        /// Middlewares around this route, the outermost first, inside those of its groups.
+        middlewares: Vec<Spanned<MiddlewareName>> = "[]";
+    }
+}
+
+choice! {
+    /// Who reads a request body.
+    pub enum BodyMode {
+        /// The host, wholly and bounded by the `body` limit, before the instance starts.
+        Auto = "auto",
+        /// The guest, piece by piece, at the pace at which it reads.
+        Manual = "manual",
+    }
+}
+
+impl Default for BodyMode {
+    fn default() -> Self {
+        Self::Auto
+    }
+}
+
+section! {
+    /// A route that answers with files, without any component.
+    pub(crate) struct StaticSection {
+        /// The directory whose files are served.
+        directory: DirectoryName [required];
+        /// The one file that is served, for a route whose path has no `*` capture. Without it, the capture is the
+        /// path of the file.
+        file: RelativePath;
+        /// The file that is served for a directory. An empty text turns this off.
+        index: IndexFile = "\"index.html\"";
+        /// The `cache-control` header of the answers 200, 206 and 304. Without it, there is none.
+        cache_control: HeaderText;
+        /// Whether a `.br` or `.gz` file beside the one that is asked for is sent to clients that accept it.
+        precompressed: bool = "true";
+    }
+}
+
+/// The name of an index file, or none.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(crate) struct IndexFile(pub(crate) Option<String>);
+
+impl crate::scalar::Text for IndexFile {
+    const KIND: &'static str = "a file name, or an empty text";
+
+    fn parse(text: &str) -> Result<Self, crate::scalar::Fault> {
+        if text.is_empty() {
+            return Ok(Self(None));
+        }
+        if text.contains('/') {
+            return Err(crate::scalar::Fault::new("is a path", "write the name of a file, without a slash"));
+        }
+        RelativePath::parse(text).map(|path| Self(Some(path.0)))
+    }
+}
+
+section! {
+    /// Routes with something in common. Groups nest.
+    pub(crate) struct GroupSection {
+        /// What the path of each of its routes starts with.
+        prefix: Prefix = "\"\"";
+        /// The hosts of its routes and groups that name none themselves.
+        hosts: Vec<Spanned<HostPattern>>;
+        /// Middlewares around its routes, the outermost first, inside those of the outer group.
+        middlewares: Vec<Spanned<MiddlewareName>> = "[]";
+        /// Configuration values of its routes; they win over those of the outer group and of components.
+        config: Table<ConfigKey, PlainText>;
+        /// What one request to its routes may use.
+        limits: GroupLimitsSection;
+        /// Its routes, `[[group.route]]`.
+        route: Vec<Spanned<RouteSection>>;
+        /// Groups inside it, `[[group.group]]`.
+        group: Vec<Spanned<GroupSection>>;
+    }
+}

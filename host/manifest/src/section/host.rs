@@ -1,0 +1,148 @@
+//! Sections about the host itself: server, listeners, admin, timeouts, HTTP/2.
+
+use schemars::{Schema, SchemaGenerator, json_schema};
+use toml::Spanned;
+use toml::de::DeValue;
+
+use crate::decode::{Context, Decode, Place, section};
+use crate::scalar::units::{DAY, HOUR, KIB, MIB};
+use crate::scalar::{Address, Bytes, Count, FilePath, ListenerName, Time, choice};
+
+section! {
+    /// The program as a whole.
+    pub(crate) struct ServerSection {
+        /// How long a shutdown waits for requests and sessions to finish before it cuts them.
+        drain: Time<0, { HOUR }> = "\"10s\"";
+        /// Threads that serve requests. Without it, one for each CPU that the process may use.
+        workers: Count<1, 1024>;
+        /// Where compiled components are kept. Without it, `roadrunner` in the user's cache folder. Must be
+        /// writable by nobody else: what is found there is run as native code.
+        cache_dir: FilePath;
+        /// How log lines and the access log are written to standard error.
+        log: LogFormat = "\"human\"";
+    }
+}
+
+choice! {
+    /// The form of log lines.
+    pub enum LogFormat {
+        /// For a person at a terminal.
+        Human = "human",
+        /// One JSON object a line.
+        Json = "json",
+    }
+}
+
+section! {
+    /// One address that the host listens on.
+    pub(crate) struct ListenerSection {
+        /// The listener's name in logs and metrics. Without it, its address.
+        name: ListenerName;
+        /// Where to listen. Port 0 lets the system choose, and the log says which.
+        address: Address [required];
+        /// What is spoken here. Without `tls`, HTTP/2 is recognised by its preface (prior knowledge); with it, by
+        /// ALPN.
+        protocols: Vec<Spanned<Protocol>> = "[\"http1\", \"http2\"]";
+        /// A certificate chain and its key as PEM files, or `"self-signed"` for one made at the start, which no
+        /// client trusts. Without it, the listener is plaintext.
+        tls: TlsChoice;
+    }
+}
+
+choice! {
+    /// A version of HTTP, as a listener offers it.
+    pub enum Protocol {
+        /// HTTP/1.0 and HTTP/1.1.
+        Http1 = "http1",
+        /// HTTP/2.
+        Http2 = "http2",
+    }
+}
+
+section! {
+    /// A certificate chain and its key.
+    pub(crate) struct TlsSection {
+        /// The PEM file of the certificate chain, the server's own certificate first.
+        certificate: FilePath [required];
+        /// The PEM file of its private key.
+        key: FilePath [required];
+    }
+}
+
+/// The value of `tls`.
+#[derive(Clone, Debug)]
+pub(crate) enum TlsChoice {
+    Files(Box<TlsSection>),
+    SelfSigned,
+}
+
+impl Decode for TlsChoice {
+    fn decode(value: &Spanned<DeValue<'_>>, place: &Place, context: &mut Context) -> Option<Self> {
+        match value.get_ref() {
+            DeValue::Table(_) => TlsSection::decode(value, place, context).map(|files| Self::Files(Box::new(files))),
+            DeValue::String(text) if text == "self-signed" => Some(Self::SelfSigned),
+            _ => {
+                let expected = "\"self-signed\", or { certificate = \"cert.pem\", key = \"key.pem\" }";
+                context.report(value.span(), format!("{place} names no certificate"), format!("write {expected}"));
+                None
+            }
+        }
+    }
+
+    fn schema(generator: &mut SchemaGenerator) -> Schema {
+        json_schema!({ "anyOf": [{ "const": "self-signed" }, TlsSection::schema(generator)] })
+    }
+
+    fn kind() -> String {
+        "`\"self-signed\"`, or a section with `certificate` and `key`".to_owned()
+    }
+}
+
+section! {
+    /// The admin listener: `/metrics`, `/live`, `/ready`, `/instances`. It has no authentication of its own: give
+    /// it an address that only operators reach.
+    pub(crate) struct AdminSection {
+        /// Where to listen.
+        address: Address [required];
+    }
+}
+
+section! {
+    /// How long the host waits for its clients. What a guest may take is in the limits.
+    pub(crate) struct TimeoutsSection {
+        /// From the connection to the end of the TLS handshake. Over it, the connection is closed.
+        handshake: Time<1, { HOUR }> = "\"10s\"";
+        /// From the connection to the first bytes that tell HTTP/1.1 from HTTP/2. Over it, the connection is
+        /// closed.
+        preface: Time<1, { HOUR }> = "\"10s\"";
+        /// From the first byte of an HTTP/1.1 request to the end of its head. Over it, the connection is closed.
+        request_head: Time<1, { HOUR }> = "\"10s\"";
+        /// Between two pieces of a request body that is being read. Over it, the read fails, and a request that
+        /// has no response yet is answered with 408.
+        body_idle: Time<1, { DAY }> = "\"30s\"";
+        /// How long a client may accept nothing of a response that is ready to be sent. Over it, the response is
+        /// aborted.
+        write_stall: Time<1, { DAY }> = "\"30s\"";
+        /// Between two requests on an HTTP/1.1 connection. Over it, the connection is closed.
+        keep_alive_idle: Time<1, { DAY }> = "\"60s\"";
+        /// How long an HTTP/2 connection without any stream is kept. Over it, it gets GOAWAY.
+        h2_idle: Time<1, { DAY }> = "\"3m\"";
+    }
+}
+
+section! {
+    /// Settings of HTTP/2 (RFC 9113).
+    pub(crate) struct Http2Section {
+        /// Request body that a client may send on one stream before the guest reads (SETTINGS_INITIAL_WINDOW_SIZE).
+        /// Each open stream may hold so much memory.
+        stream_window: Bytes<{ 64 * KIB - 1 }, { 2048 * MIB - 1 }> = "\"1MiB\"";
+        /// The same for all streams of one connection together.
+        connection_window: Bytes<{ 64 * KIB - 1 }, { 2048 * MIB - 1 }> = "\"1MiB\"";
+        /// Streams that a client may have open on one connection (SETTINGS_MAX_CONCURRENT_STREAMS).
+        max_streams: Count<1, 65_535> = "200";
+        /// Decoded size of a request's head (SETTINGS_MAX_HEADER_LIST_SIZE). Over it, the request is answered with
+        /// 431.
+        max_header_list: Bytes<{ KIB }, { MIB }> = "\"16KiB\"";
+    }
+}
+

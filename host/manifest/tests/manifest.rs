@@ -1,0 +1,104 @@
+//! Manifests that are right, and what they mean.
+
+use std::path::Path;
+use std::time::Duration;
+
+use http::Method;
+use roadrunner_manifest::{
+    Address, ComponentOptions, Files, Limits, Lookup, Manifest, Methods, Middleware, Target, Tls,
+};
+
+fn parse(text: &str) -> Manifest {
+    match Manifest::parse(text, Path::new("/srv/app/roadrunner.toml")) {
+        Ok(manifest) => manifest,
+        Err(error) => panic!("{error}"),
+    }
+}
+
+const FULL: &str = include_str!("full.toml");
+
+#[test]
+fn an_empty_manifest_is_all_defaults() {
+    let manifest = parse("");
+    assert_eq!(manifest.limits, Limits::default());
+    assert_eq!(manifest.limits.memory, 128 << 20);
+    assert_eq!(manifest.limits.cpu, Duration::from_secs(1));
+    assert_eq!(manifest.limits.idle, None);
+    assert_eq!(manifest.caps.pool_size(), 11_000);
+    assert_eq!(manifest.listeners.len(), 1);
+    assert_eq!(manifest.listeners[0].name, "127.0.0.1:8080");
+    assert!(manifest.listeners[0].http1 && manifest.listeners[0].http2);
+    assert_eq!(manifest.admin, None);
+    assert!(manifest.routes.routes().is_empty());
+}
+
+#[test]
+fn every_section_reaches_its_type() {
+    let manifest = parse(FULL);
+    assert_eq!(manifest.server.drain, Duration::from_secs(20));
+    assert_eq!(manifest.server.cache_dir.as_deref(), Some(Path::new("/srv/app/cache")));
+    assert_eq!(manifest.listeners.len(), 2);
+    let tls = Tls::Files { certificate: "/srv/app/tls/cert.pem".into(), key: "/etc/key.pem".into() };
+    assert_eq!(manifest.listeners[1].tls, Some(tls));
+    assert!(!manifest.listeners[1].http1);
+    assert_eq!(manifest.admin, Some(Address::Unix("/srv/app/admin.sock".into())));
+    assert_eq!(manifest.timeouts.request_head, Duration::from_millis(2500));
+    assert_eq!(manifest.http2.max_header_list, 32 << 10);
+    assert_eq!(manifest.directories["files"], Path::new("/srv/app/public"));
+    let api = &manifest.components["api"];
+    assert_eq!(api.file, Path::new("/srv/app/api.wasm"));
+    assert_eq!(api.caps.instances, Some(50));
+    assert_eq!(manifest.middlewares.len(), 4);
+    assert!(matches!(&manifest.middlewares["cors"], Middleware::Cors(cors) if cors.credentials));
+    let site = manifest.routes.by_name("site").expect("a named route");
+    let Target::Static(files) = &site.target else { panic!("{site:?}") };
+    assert_eq!(files.files, Files::Captured);
+    assert_eq!(site.methods, Methods::Listed(vec![Method::GET, Method::HEAD]));
+}
+
+#[test]
+fn limits_come_from_the_innermost_section_that_sets_them() {
+    let manifest = parse(FULL);
+    let limits = |name: &str| manifest.routes.by_name(name).expect(name).limits.clone();
+    // Host, component, group, inner group, route set 1s, 2s, 3s, 4s, 5s one after the other.
+    assert_eq!(manifest.limits.deadline, Duration::from_secs(1));
+    assert_eq!(manifest.components["api"].limits.deadline, Duration::from_secs(2));
+    assert_eq!(limits("plain").deadline, Duration::from_secs(2));
+    assert_eq!(limits("outer").deadline, Duration::from_secs(3));
+    assert_eq!(limits("inner").deadline, Duration::from_secs(4));
+    assert_eq!(limits("innermost").deadline, Duration::from_secs(5));
+    // What an inner section does not set stays.
+    assert_eq!(limits("innermost").memory, 64 << 20);
+    assert_eq!(limits("outer").idle, Some(Duration::from_secs(60)));
+    assert_eq!(limits("innermost").idle, None);
+}
+
+#[test]
+fn groups_add_prefixes_middlewares_and_configuration() {
+    let manifest = parse(FULL);
+    let route = manifest.routes.by_name("innermost").expect("a named route");
+    assert_eq!(route.pattern.as_str(), "/api/:tenant/users/:id");
+    let middlewares: Vec<&str> = route.middlewares.iter().map(|name| name.as_str()).collect();
+    assert_eq!(middlewares, ["ids", "cors", "security"]);
+    let config: Vec<(&str, &str)> = route.config.iter().map(|(k, v)| (k.as_str(), v.as_str())).collect();
+    assert_eq!(config, [("a", "component"), ("b", "group"), ("c", "inner"), ("d", "route")]);
+    assert_eq!(route.hosts.len(), 1);
+    let found = manifest.routes.lookup(Some("api.example.com"), &Method::GET, "/api/t1/users/7");
+    let Lookup::Found { params, .. } = found else { panic!("{found:?}") };
+    assert_eq!(params.iter().collect::<Vec<_>>(), [("tenant", "t1"), ("id", "7")]);
+}
+
+#[test]
+fn one_component_answers_everything() {
+    let manifest = Manifest::for_component(Path::new("out/My App.wasm"), ComponentOptions::default());
+    let (name, component) = manifest.components.iter().next().expect("a component");
+    assert_eq!(name.as_str(), "my-app");
+    assert_eq!(component.file, Path::new("out/My App.wasm"));
+    for path in ["/", "/a/b", "//", "/a%2Fb"] {
+        for method in [Method::GET, Method::POST, Method::OPTIONS] {
+            assert!(matches!(manifest.routes.lookup(None, &method, path), Lookup::Found { index: 0, .. }));
+        }
+    }
+    let unnameable = Manifest::for_component(Path::new("日本.wasm"), ComponentOptions::default());
+    assert!(unnameable.components.contains_key("app"));
+}
