@@ -50,19 +50,33 @@ struct Reader {
 impl FileBody {
     /// A body without content.
     pub fn empty() -> Self {
-        Self { inner: Inner::Empty }
+        Self {
+            inner: Inner::Empty,
+        }
     }
 
     /// A body of bytes in memory, for what stands beside files in a caller's types.
     pub fn bytes(bytes: Bytes) -> Self {
-        Self { inner: if bytes.is_empty() { Inner::Empty } else { Inner::Whole(bytes) } }
+        Self {
+            inner: if bytes.is_empty() {
+                Inner::Empty
+            } else {
+                Inner::Whole(bytes)
+            },
+        }
     }
 
     pub(crate) fn file(file: Arc<File>, span: Range<u64>) -> Self {
         if span.is_empty() {
             return Self::empty();
         }
-        Self { inner: Inner::Reading(Reader { file, left: span, pending: None }) }
+        Self {
+            inner: Inner::Reading(Reader {
+                file,
+                left: span,
+                pending: None,
+            }),
+        }
     }
 
     /// Bytes still to be given away.

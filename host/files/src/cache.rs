@@ -26,8 +26,11 @@ const SHARD_ENTRIES: u64 = 16;
 /// The content of small files. One serves the whole host; cloning it is cheap.
 #[derive(Clone, Debug)]
 pub struct FileCache {
-    entries: Option<Arc<sync::Cache<(u64, u64), Entry, ByteWeight>>>,
+    entries: Option<Arc<Entries>>,
 }
+
+/// By device and inode.
+type Entries = sync::Cache<(u64, u64), Entry, ByteWeight>;
 
 #[derive(Clone, Debug)]
 struct Entry {
@@ -54,15 +57,24 @@ impl FileCache {
             return Self { entries: None };
         }
         let largest = MAX_CACHED_FILE + OVERHEAD;
-        let shards = usize::try_from(max_bytes / (largest * SHARD_ENTRIES)).unwrap_or(usize::MAX).clamp(1, 64);
+        let shards = usize::try_from(max_bytes / (largest * SHARD_ENTRIES))
+            .unwrap_or(usize::MAX)
+            .clamp(1, 64);
         let options = OptionsBuilder::new()
-            .estimated_items_capacity(usize::try_from(max_bytes / 4096).unwrap_or(usize::MAX).clamp(16, 65_536))
+            .estimated_items_capacity(
+                usize::try_from(max_bytes / 4096)
+                    .unwrap_or(usize::MAX)
+                    .clamp(16, 65_536),
+            )
             .weight_capacity(max_bytes)
             .shards(shards)
             .build()
             .expect("both capacities are given");
-        let cache = sync::Cache::with_options(options, ByteWeight, Default::default(), Default::default());
-        Self { entries: Some(Arc::new(cache)) }
+        let cache =
+            sync::Cache::with_options(options, ByteWeight, Default::default(), Default::default());
+        Self {
+            entries: Some(Arc::new(cache)),
+        }
     }
 
     /// Bytes held now, contents and bookkeeping.
@@ -91,7 +103,13 @@ impl FileCache {
         if let Some(entries) = &self.entries
             && stamp.is_settled(now)
         {
-            entries.insert((stamp.device, stamp.inode), Entry { stamp, content: content.clone() });
+            entries.insert(
+                (stamp.device, stamp.inode),
+                Entry {
+                    stamp,
+                    content: content.clone(),
+                },
+            );
         }
     }
 }
@@ -100,5 +118,80 @@ impl Default for FileCache {
     /// 16 MiB.
     fn default() -> Self {
         Self::new(16 * 1024 * 1024)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::time::Duration;
+
+    use super::*;
+
+    fn stamps(count: u32) -> Vec<Stamp> {
+        let directory = tempfile::tempdir().unwrap();
+        let stamp = |index| {
+            let path = directory.path().join(format!("{index}"));
+            std::fs::write(&path, "x").unwrap();
+            Stamp::of(&path.metadata().unwrap())
+        };
+        (0..count).map(stamp).collect()
+    }
+
+    fn later() -> SystemTime {
+        SystemTime::now() + Duration::from_secs(10)
+    }
+
+    #[test]
+    fn it_never_holds_more_than_it_may() {
+        for max_bytes in [100_000, 1_000_000, 5_000_000] {
+            let cache = FileCache::new(max_bytes);
+            let content = Bytes::from(vec![0; 30_000]);
+            for stamp in stamps(500) {
+                cache.keep(stamp, &content, later());
+                assert!(cache.bytes() <= max_bytes, "{} of {max_bytes}", cache.bytes());
+            }
+            assert!(cache.bytes() > max_bytes / 2, "{} of {max_bytes}", cache.bytes());
+        }
+    }
+
+    #[test]
+    fn the_largest_file_fits_the_default() {
+        let cache = FileCache::default();
+        let content = Bytes::from(vec![0; MAX_CACHED_FILE as usize]);
+        for stamp in stamps(100) {
+            cache.keep(stamp, &content, later());
+            assert!(cache.find(&stamp).is_some());
+        }
+        assert_eq!(cache.len(), 100);
+    }
+
+    #[test]
+    fn only_the_exact_version_is_found_and_a_new_one_takes_its_place() {
+        let cache = FileCache::default();
+        let old = stamps(1)[0];
+        let mut new = old;
+        new.size = 2;
+        cache.keep(old, &Bytes::from_static(b"a"), later());
+        assert_eq!(cache.find(&old).as_deref(), Some(&b"a"[..]));
+        assert_eq!(cache.find(&new), None);
+        cache.keep(new, &Bytes::from_static(b"bb"), later());
+        assert_eq!((cache.find(&old), cache.find(&new).as_deref()), (None, Some(&b"bb"[..])));
+        assert_eq!(cache.len(), 1);
+    }
+
+    #[test]
+    fn a_file_that_may_still_change_unseen_is_not_kept() {
+        let cache = FileCache::default();
+        let stamp = stamps(1)[0];
+        cache.keep(stamp, &Bytes::from_static(b"a"), SystemTime::now());
+        assert!(cache.is_empty());
+    }
+
+    #[test]
+    fn without_room_it_is_off() {
+        let cache = FileCache::new(0);
+        let stamp = stamps(1)[0];
+        cache.keep(stamp, &Bytes::from_static(b"a"), later());
+        assert_eq!((cache.find(&stamp), cache.bytes()), (None, 0));
     }
 }

@@ -4,10 +4,13 @@
 //! step out, so there is no moment between a check and an open for a rename or a link to slip into. Symbolic links
 //! that stay inside are followed; absolute ones, ones that climb out, and the magic links of procfs are not. Where
 //! `openat2` is missing (before Linux 5.6, or refused by a seccomp filter) cap-std resolves component by component
-//! on descriptors, with the same promise.
+//! on descriptors, with the same promise; so it does on other systems.
 //!
 //! Not covered: hard links and mounts inside the directory are inside it. Opening a device node can act on the device
 //! before its type is known; a directory that is served should hold none.
+
+#[cfg(target_os = "linux")]
+mod beneath;
 
 use std::fs::{File, Metadata};
 use std::io;
@@ -16,7 +19,7 @@ use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
 use cap_std::fs::OpenOptionsExt;
-use rustix::fs::{Mode, OFlags, ResolveFlags};
+use rustix::fs::{Mode, OFlags};
 use rustix::io::Errno;
 
 use crate::path::NotFound;
@@ -36,11 +39,8 @@ struct Inner {
 
 #[derive(Debug)]
 enum Resolver {
-    Kernel {
-        root: OwnedFd,
-        /// Whether the kernel can be asked for what it has cached and nothing else (`RESOLVE_CACHED`, Linux 5.12).
-        cached: bool,
-    },
+    #[cfg(target_os = "linux")]
+    Kernel(beneath::Beneath),
     Portable(cap_std::fs::Dir),
 }
 
@@ -51,9 +51,13 @@ const FLAGS: OFlags = OFlags::RDONLY
     .union(OFlags::NOCTTY)
     .union(OFlags::CLOEXEC);
 
-/// How often a lookup is repeated when the kernel could not tell whether `..` in a link stayed inside, because
-/// something was renamed at that moment.
-const RENAME_RETRIES: usize = 64;
+/// How the directory itself is opened: to look up below it, not to read its names.
+#[cfg(target_os = "linux")]
+const ROOT_FLAGS: OFlags = OFlags::PATH.union(OFlags::DIRECTORY).union(OFlags::CLOEXEC);
+#[cfg(not(target_os = "linux"))]
+const ROOT_FLAGS: OFlags = OFlags::RDONLY
+    .union(OFlags::DIRECTORY)
+    .union(OFlags::CLOEXEC);
 
 impl Directory {
     /// Opens `path` and keeps it open: a directory that is moved or replaced afterwards is still the one served.
@@ -67,7 +71,9 @@ impl Directory {
     /// As [`Directory::open`], with cap-std whatever the kernel can do.
     #[cfg(test)]
     pub(crate) fn open_portable(name: &str, path: &Path) -> Result<Self, DirectoryError> {
-        Self::open_with(name.into(), path.into(), |root| Ok(Resolver::portable(root)))
+        Self::open_with(name.into(), path.into(), |root| {
+            Ok(Resolver::portable(root))
+        })
     }
 
     fn open_with(
@@ -75,10 +81,17 @@ impl Directory {
         path: PathBuf,
         resolver: impl FnOnce(OwnedFd) -> io::Result<Resolver>,
     ) -> Result<Self, DirectoryError> {
-        let flags = OFlags::PATH | OFlags::DIRECTORY | OFlags::CLOEXEC;
-        let opened = rustix::fs::open(&path, flags, Mode::empty()).map_err(io::Error::from).and_then(resolver);
+        let opened = rustix::fs::open(&path, ROOT_FLAGS, Mode::empty())
+            .map_err(io::Error::from)
+            .and_then(resolver);
         match opened {
-            Ok(resolver) => Ok(Self { inner: Arc::new(Inner { name, path, resolver }) }),
+            Ok(resolver) => Ok(Self {
+                inner: Arc::new(Inner {
+                    name,
+                    path,
+                    resolver,
+                }),
+            }),
             Err(source) => Err(DirectoryError { name, path, source }),
         }
     }
@@ -98,18 +111,18 @@ impl Directory {
     pub(crate) fn lookup(&self, path: &str, access: Access) -> Result<Entry, LookupError> {
         let path = if path.is_empty() { "." } else { path };
         let file = match &self.inner.resolver {
-            Resolver::Kernel { root, cached } => {
-                if access == Access::Cached && !cached {
-                    return Err(LookupError::Uncached);
-                }
-                open_beneath(root, path, access)?
-            }
+            #[cfg(target_os = "linux")]
+            Resolver::Kernel(beneath) => beneath.open(path, access)?,
             Resolver::Portable(_) if access == Access::Cached => return Err(LookupError::Uncached),
             Resolver::Portable(root) => {
                 let mut options = cap_std::fs::OpenOptions::new();
-                // The bits are a small positive constant.
-                options.read(true).custom_flags((FLAGS - OFlags::CLOEXEC).bits().cast_signed());
-                root.open_with(path, &options).map_err(LookupError::from)?.into_std()
+                // cap-std adds O_CLOEXEC itself.
+                options
+                    .read(true)
+                    .custom_flags((FLAGS - OFlags::CLOEXEC).bits() as i32);
+                root.open_with(path, &options)
+                    .map_err(LookupError::from)?
+                    .into_std()
             }
         };
 
@@ -125,41 +138,21 @@ impl Directory {
 }
 
 impl Resolver {
+    #[cfg(target_os = "linux")]
     fn of(root: OwnedFd) -> io::Result<Self> {
-        let probe = |resolve| {
-            let flags = OFlags::PATH | OFlags::CLOEXEC;
-            rustix::fs::openat2(&root, ".", flags, Mode::empty(), ResolveFlags::BENEATH | resolve)
-        };
-        match probe(ResolveFlags::NO_MAGICLINKS) {
-            Ok(_) => {}
-            // EPERM is how some seccomp filters say that they do not know the call.
-            Err(Errno::NOSYS | Errno::PERM) => return Ok(Self::portable(root)),
-            Err(error) => return Err(error.into()),
-        }
-        // An older kernel refuses the flag with EINVAL; EAGAIN is this kernel taking it at its word.
-        let cached = matches!(probe(ResolveFlags::CACHED), Ok(_) | Err(Errno::AGAIN));
-        Ok(Self::Kernel { root, cached })
+        Ok(match beneath::Beneath::probe(root)? {
+            Ok(beneath) => Self::Kernel(beneath),
+            Err(root) => Self::portable(root),
+        })
+    }
+
+    #[cfg(not(target_os = "linux"))]
+    fn of(root: OwnedFd) -> io::Result<Self> {
+        Ok(Self::portable(root))
     }
 
     fn portable(root: OwnedFd) -> Self {
         Self::Portable(cap_std::fs::Dir::from_std_file(File::from(root)))
-    }
-}
-
-fn open_beneath(root: &OwnedFd, path: &str, access: Access) -> Result<File, LookupError> {
-    let mut resolve = ResolveFlags::BENEATH | ResolveFlags::NO_MAGICLINKS;
-    if access == Access::Cached {
-        resolve |= ResolveFlags::CACHED;
-    }
-    let mut retries = RENAME_RETRIES;
-    loop {
-        match rustix::fs::openat2(root, path, FLAGS, Mode::empty(), resolve) {
-            Ok(file) => return Ok(File::from(file)),
-            Err(Errno::INTR) => {}
-            Err(Errno::AGAIN) if access == Access::Cached => return Err(LookupError::Uncached),
-            Err(Errno::AGAIN) if retries > 0 => retries -= 1,
-            Err(errno) => return Err(io::Error::from(errno).into()),
-        }
     }
 }
 
@@ -200,10 +193,14 @@ impl From<io::Error> for LookupError {
         };
         match errno {
             Errno::NOENT => Self::NotFound(NotFound::Missing),
-            Errno::NOTDIR | Errno::ISDIR | Errno::NXIO | Errno::NODEV => Self::NotFound(NotFound::NotAFile),
+            Errno::NOTDIR | Errno::ISDIR | Errno::NXIO | Errno::NODEV => {
+                Self::NotFound(NotFound::NotAFile)
+            }
             Errno::XDEV | Errno::LOOP => Self::NotFound(NotFound::LeavesDirectory),
             Errno::ACCESS | Errno::PERM => Self::NotFound(NotFound::Denied),
-            Errno::NAMETOOLONG | Errno::INVAL | Errno::ILSEQ => Self::NotFound(NotFound::InvalidPath),
+            Errno::NAMETOOLONG | Errno::INVAL | Errno::ILSEQ => {
+                Self::NotFound(NotFound::InvalidPath)
+            }
             _ => Self::Io(error),
         }
     }
@@ -220,3 +217,6 @@ pub struct DirectoryError {
     /// What the system said.
     pub source: io::Error,
 }
+
+#[cfg(test)]
+mod tests;

@@ -23,9 +23,6 @@
 //! Not covered: listings, compression on the fly, `multipart/byteranges`, upload. Percent-decoding, refusing other
 //! methods, error pages and security fields are the caller's.
 
-#[cfg(not(target_os = "linux"))]
-compile_error!("roadrunner-files opens and reads files with Linux's openat2 and preadv2");
-
 mod body;
 mod cache;
 mod conditions;

@@ -103,7 +103,11 @@ mod tests {
         ] {
             let parsed = RelativePath::parse(path, true).expect(path);
             assert_eq!(
-                (parsed.as_str(), parsed.names_directory(), parsed.last_segment()),
+                (
+                    parsed.as_str(),
+                    parsed.names_directory(),
+                    parsed.last_segment()
+                ),
                 (text, slash, last)
             );
         }
@@ -112,17 +116,52 @@ mod tests {
     #[test]
     fn tricks_are_refused() {
         for path in [
-            "/", "//", "/etc/passwd", "//etc", "..", "../", "../a", "a/..", "a/../b", "a/../../b", ".", "./a", "a/.",
-            "a//b", "a//", "a\0", "a\0.txt", "..\\a", "a\\..\\b", "\\\\host\\share", "C:\\x",
+            "/",
+            "//",
+            "/etc/passwd",
+            "//etc",
+            "..",
+            "../",
+            "../a",
+            "a/..",
+            "a/../b",
+            "a/../../b",
+            ".",
+            "./a",
+            "a/.",
+            "a//b",
+            "a//",
+            "a\0",
+            "a\0.txt",
+            "..\\a",
+            "a\\..\\b",
+            "\\\\host\\share",
+            "C:\\x",
         ] {
-            assert_eq!(RelativePath::parse(path, true), Err(NotFound::InvalidPath), "{path:?}");
+            assert_eq!(
+                RelativePath::parse(path, true),
+                Err(NotFound::InvalidPath),
+                "{path:?}"
+            );
         }
     }
 
     #[test]
     fn hidden_files_are_refused_unless_wanted() {
-        for path in [".git/config", "a/.env", ".htaccess", "a/.b/c", "a/.well-known/x", ".well-known/.x", ".x/"] {
-            assert_eq!(RelativePath::parse(path, false), Err(NotFound::Hidden), "{path:?}");
+        for path in [
+            ".git/config",
+            "a/.env",
+            ".htaccess",
+            "a/.b/c",
+            "a/.well-known/x",
+            ".well-known/.x",
+            ".x/",
+        ] {
+            assert_eq!(
+                RelativePath::parse(path, false),
+                Err(NotFound::Hidden),
+                "{path:?}"
+            );
             assert!(RelativePath::parse(path, true).is_ok(), "{path:?}");
         }
         assert!(RelativePath::parse(".well-known/security.txt", false).is_ok());

@@ -1,12 +1,11 @@
 //! Positioned reads: what is in memory without waiting, or all of it on a thread that may wait.
 
 use std::fs::File;
-use std::io::{self, IoSliceMut};
+use std::io;
 use std::ops::Range;
 use std::os::unix::fs::FileExt;
 
 use bytes::Bytes;
-use rustix::io::{Errno, ReadWriteFlags};
 
 use crate::body::FileBodyError;
 
@@ -45,19 +44,43 @@ pub(crate) fn exactly(file: &File, span: Range<u64>) -> Result<Chunk, FileBodyEr
             Err(error) => return Err(FileBodyError::Read(error)),
         }
     }
-    Ok(Chunk { bytes: Bytes::from(buffer), waited })
+    Ok(Chunk {
+        bytes: Bytes::from(buffer),
+        waited,
+    })
 }
 
 /// How many bytes were there; 0 at the end of the file; none when nothing can be had without waiting.
-fn fill_from_memory(file: &File, buffer: &mut [u8], offset: u64) -> Result<Option<usize>, FileBodyError> {
+#[cfg(target_os = "linux")]
+fn fill_from_memory(
+    file: &File,
+    buffer: &mut [u8],
+    offset: u64,
+) -> Result<Option<usize>, FileBodyError> {
+    use rustix::io::{Errno, ReadWriteFlags};
+
     loop {
-        match rustix::io::preadv2(file, &mut [IoSliceMut::new(buffer)], offset, ReadWriteFlags::NOWAIT) {
+        match rustix::io::preadv2(
+            file,
+            &mut [io::IoSliceMut::new(buffer)],
+            offset,
+            ReadWriteFlags::NOWAIT,
+        ) {
             Ok(count) => return Ok(Some(count)),
             Err(Errno::INTR) => {}
-            Err(Errno::AGAIN | Errno::OPNOTSUPP | Errno::NOSYS | Errno::PERM | Errno::INVAL) => return Ok(None),
+            // Not in memory, or a kernel, a file system or a seccomp filter that does not know the question.
+            Err(Errno::AGAIN | Errno::OPNOTSUPP | Errno::NOSYS | Errno::PERM | Errno::INVAL) => {
+                return Ok(None);
+            }
             Err(errno) => return Err(FileBodyError::Read(errno.into())),
         }
     }
+}
+
+/// Only Linux can be asked.
+#[cfg(not(target_os = "linux"))]
+fn fill_from_memory(_: &File, _: &mut [u8], _: u64) -> Result<Option<usize>, FileBodyError> {
+    Ok(None)
 }
 
 fn buffer(span: &Range<u64>) -> Vec<u8> {
@@ -67,5 +90,8 @@ fn buffer(span: &Range<u64>) -> Vec<u8> {
 
 fn truncated(span: &Range<u64>, filled: usize) -> FileBodyError {
     let at = span.start + filled as u64;
-    FileBodyError::Truncated { at, missing: span.end - at }
+    FileBodyError::Truncated {
+        at,
+        missing: span.end - at,
+    }
 }
