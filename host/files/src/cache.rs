@@ -148,9 +148,17 @@ mod tests {
             let content = Bytes::from(vec![0; 30_000]);
             for stamp in stamps(500) {
                 cache.keep(stamp, &content, later());
-                assert!(cache.bytes() <= max_bytes, "{} of {max_bytes}", cache.bytes());
+                assert!(
+                    cache.bytes() <= max_bytes,
+                    "{} of {max_bytes}",
+                    cache.bytes()
+                );
             }
-            assert!(cache.bytes() > max_bytes / 2, "{} of {max_bytes}", cache.bytes());
+            assert!(
+                cache.bytes() > max_bytes / 2,
+                "{} of {max_bytes}",
+                cache.bytes()
+            );
         }
     }
 
@@ -175,7 +183,10 @@ mod tests {
         assert_eq!(cache.find(&old).as_deref(), Some(&b"a"[..]));
         assert_eq!(cache.find(&new), None);
         cache.keep(new, &Bytes::from_static(b"bb"), later());
-        assert_eq!((cache.find(&old), cache.find(&new).as_deref()), (None, Some(&b"bb"[..])));
+        assert_eq!(
+            (cache.find(&old), cache.find(&new).as_deref()),
+            (None, Some(&b"bb"[..]))
+        );
         assert_eq!(cache.len(), 1);
     }
 

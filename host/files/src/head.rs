@@ -261,6 +261,10 @@ pub(crate) fn add_vary(headers: &mut HeaderMap) {
 /// By extension. Text is said to be UTF-8, which is what text files are; JSON and XML say so themselves.
 fn media_type(name: &str) -> HeaderValue {
     match mime_guess::from_path(name).first_raw() {
+        // RFC 9239, 6: the one name that JavaScript goes by now.
+        Some("application/javascript") => {
+            HeaderValue::from_static("text/javascript; charset=utf-8")
+        }
         Some(text) if text.starts_with("text/") => value(format!("{text}; charset=utf-8")),
         Some(other) => HeaderValue::from_static(other),
         None => HeaderValue::from_static("application/octet-stream"),

@@ -1,0 +1,5 @@
+//! Requests put to real directories.
+
+mod bodies;
+mod responses;
+mod support;
