@@ -57,7 +57,7 @@ fn stream(request: &Request) -> Stream {
             if chunk > 0 && !delay.is_zero() {
                 thread::sleep(delay);
             }
-            write!(out, "chunk {chunk}\n")?;
+            writeln!(out, "chunk {chunk}")?;
         }
         Ok([("x-chunks", chunks.to_string())])
     })

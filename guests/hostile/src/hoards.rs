@@ -54,7 +54,7 @@ pub fn timers(n: u64) -> EventLoop {
         if let Event::Timer(_) = event {
             fired += 1;
             if fired.is_multiple_of(100) {
-                write!(out, "fired {fired}\n")?;
+                writeln!(out, "fired {fired}")?;
             }
         }
         Ok(Next::Continue)

@@ -41,7 +41,7 @@ fn cancel(period: Duration) -> EventLoop {
     EventLoop::new(move |event, out| {
         match event {
             Event::Timer(id) if Some(id) == end => {
-                write!(out, "fired {fired}\n")?;
+                writeln!(out, "fired {fired}")?;
                 return Ok(Next::stop());
             }
             Event::Timer(_) => {
@@ -63,7 +63,7 @@ fn count(n: u64, period: Duration) -> EventLoop {
     let mut ticks = 0;
     EventLoop::new(move |event, out| {
         if let Event::Timer(_) = event {
-            write!(out, "tick {ticks}\n")?;
+            writeln!(out, "tick {ticks}")?;
             ticks += 1;
             if ticks >= n {
                 return Ok(Next::stop_with([("x-ticks", ticks.to_string())]));
@@ -95,7 +95,7 @@ fn disconnect(id: String) -> EventLoop {
 fn drain() -> EventLoop {
     EventLoop::new(|event, out| {
         if let Event::Drain(left) = event {
-            write!(out, "goodbye, {left} ms left\n")?;
+            writeln!(out, "goodbye, {left} ms left")?;
             return Ok(Next::stop());
         }
         Ok(Next::Continue)
@@ -126,7 +126,7 @@ fn taken(request: &Request) -> Response {
     let mut pieces = 0;
     let session = EventLoop::new(move |event, out| match event {
         Event::Timer(_) => {
-            write!(out, "read {read}, events {pieces}\n")?;
+            writeln!(out, "read {read}, events {pieces}")?;
             Ok(Next::stop())
         }
         _ => {
@@ -146,7 +146,7 @@ fn fails(n: u64, period: Duration, end: fn() -> Result<Next>) -> EventLoop {
             if ticks == n {
                 return end();
             }
-            write!(out, "tick {ticks}\n")?;
+            writeln!(out, "tick {ticks}")?;
             ticks += 1;
         }
         Ok(Next::Continue)

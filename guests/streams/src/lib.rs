@@ -94,7 +94,7 @@ fn endless(pause: Duration) -> Stream {
 fn ends_badly(n: u64, end: fn() -> roadrunner_guest::Result<()>) -> Stream {
     Stream::new(move |out| {
         for chunk in 0..n {
-            write!(out, "chunk {chunk}\n")?;
+            writeln!(out, "chunk {chunk}")?;
         }
         end()
     })

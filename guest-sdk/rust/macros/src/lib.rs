@@ -125,3 +125,92 @@ fn check_signature(function: &ItemFn) -> syn::Result<()> {
     }
     Ok(())
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn refusal(arguments: Tokens, item: Tokens) -> String {
+        expand(arguments, item)
+            .expect_err("it is refused")
+            .to_string()
+    }
+
+    #[test]
+    fn a_handler_is_kept_as_it_is_and_exported() {
+        let function = quote!(
+            fn hello(request: Request) -> impl IntoResponse {
+                "hello"
+            }
+        );
+        let expanded = expand(quote!(), function.clone())
+            .expect("it is right")
+            .to_string();
+        assert!(expanded.starts_with(&function.to_string()), "{expanded}");
+        assert!(expanded.contains("export !"), "{expanded}");
+    }
+
+    #[test]
+    fn wrong_signatures_are_refused_in_words() {
+        let cases = [
+            (
+                quote!(
+                    fn f() -> R {}
+                ),
+                "a handler takes one argument: `request: Request`",
+            ),
+            (
+                quote!(
+                    fn f(a: A, b: B) -> R {}
+                ),
+                "a handler takes one argument, `request: Request`; everything else is asked of it: `request.param(\"id\")`",
+            ),
+            (
+                quote!(
+                    fn f(self) -> R {}
+                ),
+                "a handler is a free function; it takes `request: Request`",
+            ),
+            (
+                quote!(
+                    fn f(request: Request) {}
+                ),
+                "a handler returns a response: add `-> impl IntoResponse`",
+            ),
+            (
+                quote!(
+                    async fn f(request: Request) -> R {}
+                ),
+                "a handler is not async: calls that wait (reading a body, writing a chunk) suspend the instance and leave the host free",
+            ),
+            (
+                quote!(
+                    fn f<T>(request: T) -> R {}
+                ),
+                "a handler has no generic parameters",
+            ),
+            (
+                quote!(
+                    unsafe fn f(request: Request) -> R {}
+                ),
+                "a handler is a safe function",
+            ),
+            (
+                quote!(
+                    struct S;
+                ),
+                "`handler` stands before a function: `fn name(request: Request) -> impl IntoResponse`",
+            ),
+        ];
+        for (item, message) in cases {
+            assert_eq!(refusal(quote!(), item), message);
+        }
+        let function = quote!(
+            fn f(request: Request) -> R {}
+        );
+        assert_eq!(
+            refusal(quote!(path = "/"), function),
+            "`handler` takes no arguments; routes are in the manifest"
+        );
+    }
+}

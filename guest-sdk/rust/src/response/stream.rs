@@ -16,7 +16,7 @@ use crate::fields::Fields;
 /// # use roadrunner_guest::Stream;
 /// Stream::new(|out| {
 ///     for number in 0..3 {
-///         write!(out, "chunk {number}\n")?;
+///         writeln!(out, "chunk {number}")?;
 ///     }
 ///     Ok([("x-chunks", "3")])
 /// })
