@@ -149,7 +149,10 @@ impl Context {
     /// A key that the section does not have.
     pub(crate) fn unknown_key(&mut self, key: &Spanned<impl AsRef<str>>, place: &Place, known: &[String]) {
         let name = key.get_ref().as_ref();
-        let message = format!("unknown key `{name}` in {place}");
+        let message = match place.section().as_str() {
+            "" => format!("unknown section `{name}`"),
+            _ => format!("unknown key `{name}` in {place}"),
+        };
         let fix = match suggestion(name, known.iter().map(String::as_str)) {
             Some(close) => format!("did you mean `{close}`?"),
             None if known.is_empty() => "remove it: there are no keys here".to_owned(),

@@ -61,9 +61,9 @@ macro_rules! limits {
                 Limits { $($key: self.$key().get(),)* }
             }
 
-            /// The key that decides whether `body` fits `memory` here: where a misfit is reported.
+            /// Where `body` is set here.
             pub(crate) fn body_place(&self) -> Option<Range<usize>> {
-                self.body.as_ref().map(Spanned::span).or(self.memory.as_ref().map(Spanned::span))
+                self.body.as_ref().map(Spanned::span)
             }
         }
 
@@ -72,9 +72,9 @@ macro_rules! limits {
                 $(if let Some(value) = &self.$key { limits.$key = value.get_ref().get(); })*
             }
 
-            /// The key that decides whether `body` fits `memory` here: where a misfit is reported.
+            /// Where `body` is set here.
             pub(crate) fn body_place(&self) -> Option<Range<usize>> {
-                self.body.as_ref().map(Spanned::span).or(self.memory.as_ref().map(Spanned::span))
+                self.body.as_ref().map(Spanned::span)
             }
         }
 
@@ -83,9 +83,9 @@ macro_rules! limits {
                 $(if let Some(value) = &self.$key { limits.$key = value.get_ref().get(); })*
             }
 
-            /// The key that decides whether `body` fits `memory` here: where a misfit is reported.
+            /// Where `body` is set here.
             pub(crate) fn body_place(&self) -> Option<Range<usize>> {
-                self.body.as_ref().map(Spanned::span).or(self.memory.as_ref().map(Spanned::span))
+                self.body.as_ref().map(Spanned::span)
             }
         }
     };
@@ -105,7 +105,7 @@ limits! {
     /// How long a held session may be without an event and without a write before it is ended.
     idle: OrNone<Time<1000, { 30 * DAY }>> = "\"none\"" => Option<Duration>;
     /// Request body that is read before the instance starts, in body mode `auto`. Over it, the request is answered
-    /// with 413. It counts as `memory`, and cannot be more.
+    /// with 413. It counts as `memory`: a value that is inherited is lowered to `memory` where that is less.
     body: Bytes<0, { GIB }> = "\"2MiB\"" => u64;
     /// Bytes that one call between guest and host may carry, such as a buffered response. Over it, the guest traps.
     host_call_bytes: Bytes<{ 4 * KIB }, { GIB }> = "\"16MiB\"" => u64;

@@ -42,7 +42,13 @@ pub(crate) fn manifest(text: &str, path: &Path, files: Files) -> Result<Manifest
     let (document, faults) = DeTable::parse_recoverable(text);
     for fault in faults {
         let span = fault.span().unwrap_or_default();
-        context.report(span, fault.message().lines().next().unwrap_or("not TOML").to_owned(), "this is not TOML");
+        let message = fault.message().lines().next().unwrap_or_default();
+        let fix = match message {
+            "duplicate key" => "remove one: a key or a section stands only once",
+            _ if message.contains("string") || message.contains("value") => "text stands in double quotes: \"10s\"",
+            _ => "this is not TOML: see https://toml.io",
+        };
+        context.report(span, format!("not TOML: {message}"), fix);
     }
     // What a broken file means beyond its syntax would be guesswork.
     if !context.problems.is_empty() {
@@ -137,8 +143,8 @@ struct Resolver<'c> {
 impl Resolver<'_> {
     fn manifest(&mut self, section: &ManifestSection, path: &Path) -> Manifest {
         let host = value(&section.limits).cloned().unwrap_or_default();
-        let limits = host.limits();
-        self.check_body(&limits, host.body_place());
+        let mut limits = host.limits();
+        self.check_body(&mut limits, host.body_place());
         self.directories(section);
         let listeners = self.listeners(section);
         let admin = self.admin(section, &listeners);
@@ -177,7 +183,7 @@ impl Resolver<'_> {
             if let Some(own) = value(&component.limits) {
                 own.apply(&mut limits);
                 caps = own.caps();
-                self.check_body(&limits, own.body_place());
+                self.check_body(&mut limits, own.body_place());
             }
             let directories = self.granted(component);
             let file = self.path(&component.file, FileKind::Component).unwrap_or_default();
@@ -213,16 +219,21 @@ impl Resolver<'_> {
         known
     }
 
-    /// A body that is read for an instance counts as its memory, so a larger one could never be delivered.
-    fn check_body(&mut self, limits: &Limits, span: Option<Range<usize>>) {
-        if let Some(span) = span.filter(|_| limits.body > limits.memory) {
+    /// A body that is read for an instance counts as its memory, so a larger one could never be delivered. `place`
+    /// is where the section that is resolved sets `body` itself.
+    fn check_body(&mut self, limits: &mut Limits, place: Option<Range<usize>>) {
+        if limits.body <= limits.memory {
+            return;
+        }
+        if let Some(place) = place {
             let (body, memory) = (format_size(limits.body), format_size(limits.memory));
             self.context.report(
-                span,
+                place,
                 format!("`body` is {body}, more than `memory`, which is {memory}"),
                 "lower `body` or raise `memory`: a body counts as memory of the instance that gets it",
             );
         }
+        limits.body = limits.memory;
     }
 
     /// A path seen from the manifest's folder. None when it did not decode.

@@ -12,7 +12,7 @@ use schemars::{Schema, SchemaGenerator, json_schema};
 use toml::Spanned;
 use toml::de::DeValue;
 
-use crate::decode::{Context, Decode, Place, listed, suggestion};
+use crate::decode::{Context, Decode, Place, suggestion};
 
 pub use duration::format_duration;
 pub(crate) use duration::{OrNone, Time};
@@ -104,7 +104,9 @@ impl<T: Decode> Decode for Vec<Spanned<T>> {
                     let place = if item.get_ref().is_table() { &element } else { place };
                     T::decode(item, place, context).map(|decoded| Spanned::new(item.span(), decoded))
                 };
-                Some(items.iter().filter_map(decode).collect())
+                // Every element is looked at, and the list counts as failed when one of them is.
+                let decoded: Vec<Option<Spanned<T>>> = items.iter().map(decode).collect();
+                decoded.into_iter().collect()
             }
             DeValue::Table(_) => {
                 let section = place.section();
@@ -152,7 +154,7 @@ impl<K: Text, V: Decode> Decode for Table<K, V> {
             let name: &str = key.get_ref();
             let place = inside.key(name);
             let parsed = K::parse(name)
-                .map_err(|fault| context.report(key.span(), format!("the name of {place} {}", fault.what), fault.fix));
+                .map_err(|fault| context.report(key.span(), format!("the name `{name}` in {inside} {}", fault.what), fault.fix));
             let decoded = V::decode(value, &place, context);
             if let (Ok(parsed), Some(decoded)) = (parsed, decoded) {
                 entries.push((Spanned::new(key.span(), parsed), Spanned::new(value.span(), decoded)));
@@ -210,7 +212,7 @@ pub(crate) fn choose<T: Copy>(text: &str, choices: &[(&'static str, T)]) -> Resu
     let names = || choices.iter().map(|(name, _)| *name);
     let fix = match suggestion(text, names()) {
         Some(close) => format!("did you mean \"{close}\"?"),
-        None => format!("write one of {}", listed(names())),
+        None => format!("write {}", names().map(|name| format!("\"{name}\"")).collect::<Vec<_>>().join(" or ")),
     };
     Err(Fault::new(format!("is \"{text}\""), fix))
 }

@@ -29,6 +29,8 @@ struct Inherited<'s> {
     limits: Vec<&'s GroupLimitsSection>,
     /// For messages: `[[route]]`, `[[group.route]]`.
     section: String,
+    /// Whether a prefix or hosts did not decode.
+    incomplete: bool,
 }
 
 /// A route with the places that conflicts are reported at.
@@ -109,6 +111,7 @@ impl<'s> Routes<'_, '_, 's> {
         if group.hosts.is_some() {
             inherited.hosts = self.hosts(&group.hosts, &format!("[[{}]]", outer.section));
         }
+        inherited.incomplete |= group.failed.iter().any(|key| key == "hosts" || key == "prefix");
         inherited.middlewares.extend(self.named(&group.middlewares));
         inherited.config.extend(config(&group.config));
         inherited.limits.extend(value(&group.limits));
@@ -147,6 +150,10 @@ impl<'s> Routes<'_, '_, 's> {
         let mut values = known.map(|known| known.config.clone()).unwrap_or_default();
         values.extend(inherited.config.clone());
         values.extend(config(&route.config));
+        // With a part of it missing it would look as if it answered for everything, and be in conflict with all.
+        if inherited.incomplete || route.failed.iter().any(|key| key == "hosts" || key == "methods") {
+            return None;
+        }
         let path = route.path.as_ref()?.span();
         let name = route.name.as_ref().map(Spanned::span);
         let route = Route {
@@ -320,17 +327,15 @@ impl<'s> Routes<'_, '_, 's> {
         if let Some(component) = known.and_then(|known| value(&known.section.limits)) {
             component.apply(&mut limits);
         }
-        let mut span = None;
         for group in &inherited.limits {
             group.apply(&mut limits);
-            span = group.body_place().or(span);
         }
         let own = value(&route.limits);
         if let Some(own) = own {
             own.apply(&mut limits);
-            span = own.body_place().or(span);
         }
-        self.resolver.check_body(&limits, span);
+        let place = own.and_then(|own| own.body_place()).or(inherited.limits.last().and_then(|group| group.body_place()));
+        self.resolver.check_body(&mut limits, place);
         (limits, own.map(|own| own.caps()).unwrap_or_default())
     }
 
