@@ -1,7 +1,7 @@
 //! The body of a file response: bytes at once for a small file, chunks read as they are asked for otherwise.
 //!
 //! A chunk that the kernel holds in memory is copied where the body is polled (`preadv2` with `RWF_NOWAIT`, about
-//! 20 us); anything else is read on the blocking pool, and while reads have to wait for a disk the next chunk is
+//! 6 us); anything else is read on the blocking pool, and while reads have to wait for a disk the next chunk is
 //! fetched ahead. So a body holds one chunk that was read ahead at most, beside the one it gave away.
 //!
 //! The length is fixed when the head is made. A file that grows is sent up to that length; one that shrinks ends in

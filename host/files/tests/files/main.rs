@@ -1,5 +1,7 @@
 //! Requests put to real directories.
 
 mod bodies;
+mod conditions;
+mod options;
 mod responses;
 mod support;
