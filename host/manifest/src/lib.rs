@@ -9,6 +9,7 @@
 
 mod decode;
 mod diagnostic;
+mod document;
 mod limits;
 mod manifest;
 mod pattern;
@@ -19,6 +20,7 @@ mod scalar;
 mod section;
 
 pub use diagnostic::{Diagnostic, ManifestError, Style};
+pub use document::{json_schema, reference};
 pub use limits::{Caps, HostCaps, Limits};
 pub use manifest::{
     AnyOr, Component, ComponentOptions, Compression, Cors, Http2, Listener, LoadError, MAX_BYTES, Manifest, Middleware,

@@ -102,3 +102,15 @@ fn one_component_answers_everything() {
     let unnameable = Manifest::for_component(Path::new("日本.wasm"), ComponentOptions::default());
     assert!(unnameable.components.contains_key("app"));
 }
+
+#[test]
+fn the_full_manifest_has_every_key() {
+    // Rows of the reference begin with the key. What is not written in the full manifest is not tested here.
+    let reference = roadrunner_manifest::reference();
+    let (_, sections) = reference.split_once("## Sections").expect("the tables");
+    for row in sections.lines().filter(|line| line.starts_with("| `")) {
+        let key = row.split('`').nth(1).expect("a key");
+        let written = [format!("{key} = "), format!("[{key}"), format!(".{key}]")];
+        assert!(written.iter().any(|form| FULL.contains(form.as_str())), "{key} is not in full.toml");
+    }
+}

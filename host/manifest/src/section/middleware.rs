@@ -19,7 +19,7 @@ pub(crate) enum MiddlewareSection {
 
 choice! {
     /// What a middleware does.
-    pub enum MiddlewareType {
+    pub(crate) enum MiddlewareType {
         /// Response compression.
         Compression = "compression",
         /// Cross-origin resource sharing.
@@ -35,7 +35,7 @@ section! {
     /// Compresses responses for clients that accept it. Responses that already have a `content-encoding`, that are
     /// partial, whose type does not compress (images, archives) or that are event streams pass unchanged.
     pub(crate) struct CompressionSection {
-        /// `"compression"`.
+        /// What it does.
         kind as "type": MiddlewareType [required];
         /// What may be used. Of those that a client likes equally, the first listed is taken.
         encodings: Vec<Spanned<Encoding>> = "[\"zstd\", \"br\", \"gzip\"]";
@@ -60,7 +60,7 @@ section! {
     /// Lets pages of other origins use these routes (Fetch standard, CORS protocol). Preflight requests are
     /// answered without the guest.
     pub(crate) struct CorsSection {
-        /// `"cors"`.
+        /// What it does.
         kind as "type": MiddlewareType [required];
         /// The origins that are let in, or `["*"]` for any.
         origins: Vec<Spanned<Origin>> [required];
@@ -92,7 +92,7 @@ impl Text for HeaderOrAny {
 section! {
     /// Puts the request's id, the one in the logs, into a header of the request and of the response.
     pub(crate) struct RequestIdSection {
-        /// `"request-id"`.
+        /// What it does.
         kind as "type": MiddlewareType [required];
         /// The header's name.
         header: HeaderField = "\"x-request-id\"";
@@ -105,7 +105,7 @@ section! {
 section! {
     /// Sets and removes response headers.
     pub(crate) struct ResponseHeadersSection {
-        /// `"response-headers"`.
+        /// What it does.
         kind as "type": MiddlewareType [required];
         /// Headers that replace those of the same name.
         set: Table<HeaderField, HeaderText>;

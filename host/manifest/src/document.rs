@@ -1,0 +1,139 @@
+//! What can be said about the manifest without one: its JSON Schema, for editors, and its reference, for people.
+//!
+//! Both are made from the sections that the decoder is made from. docs/roadrunner.schema.json and docs/manifest.md
+//! hold the results; a test fails when they are not current.
+
+use std::fmt::Write as _;
+
+use schemars::generate::SchemaSettings;
+
+use crate::decode::{Key, Section};
+use crate::limits::{GroupLimitsSection, HostLimitsSection, LimitsSection};
+use crate::section::{
+    AdminSection, ComponentSection, CompressionSection, CorsSection, DirectorySection, GroupSection, Http2Section,
+    ListenerSection, ManifestSection, MiddlewareType, RequestIdSection, ResponseHeadersSection, RouteSection, ServerSection,
+    StaticSection, TimeoutsSection, TlsSection,
+};
+
+/// The JSON Schema (draft 7, which editors know best) of `roadrunner.toml`, indented and with a final newline.
+pub fn json_schema() -> String {
+    let mut schema = SchemaSettings::draft07().into_generator().into_root_schema_for::<ManifestSection>();
+    schema.insert("title".to_owned(), "roadrunner.toml".into());
+    let mut text = serde_json::to_string_pretty(&schema).expect("a schema is made of strings, numbers and lists");
+    text.push('\n');
+    text
+}
+
+/// The reference of `roadrunner.toml` as Markdown: what is common to all keys, then every section with its keys.
+pub fn reference() -> String {
+    let mut out = String::from(include_str!("document/preface.md"));
+    out.push_str("\n## Sections\n");
+    section::<ManifestSection>(&mut out, "The file");
+    section::<ServerSection>(&mut out, "`[server]`");
+    section::<HostLimitsSection>(&mut out, "`[limits]`");
+    section::<ListenerSection>(&mut out, "`[[listener]]`");
+    section::<TlsSection>(&mut out, "`tls` of a listener");
+    section::<AdminSection>(&mut out, "`[admin]`");
+    section::<TimeoutsSection>(&mut out, "`[timeouts]`");
+    section::<Http2Section>(&mut out, "`[http2]`");
+    section::<DirectorySection>(&mut out, "`[directory.NAME]`");
+    section::<ComponentSection>(&mut out, "`[component.NAME]`");
+    limits::<LimitsSection>(&mut out, "`limits` of a component or a route");
+    section::<RouteSection>(&mut out, "`[[route]]`");
+    section::<StaticSection>(&mut out, "`static` of a route");
+    section::<GroupSection>(&mut out, "`[[group]]`");
+    limits::<GroupLimitsSection>(&mut out, "`limits` of a group");
+    middleware::<CompressionSection>(&mut out, MiddlewareType::Compression);
+    middleware::<CorsSection>(&mut out, MiddlewareType::Cors);
+    middleware::<RequestIdSection>(&mut out, MiddlewareType::RequestId);
+    middleware::<ResponseHeadersSection>(&mut out, MiddlewareType::ResponseHeaders);
+    out
+}
+
+fn section<S: Section>(out: &mut String, title: &str) {
+    table(out, title, &S::doc(), S::keys(), |_| "");
+}
+
+/// Limits without a default of their own have what the outer section has; caps hold where they are written.
+fn limits<S: Section>(out: &mut String, title: &str) {
+    table(out, title, &S::doc(), S::keys(), |key| if ["instances", "held"].contains(&key) { "no cap" } else { "inherited" });
+}
+
+fn middleware<S: Section>(out: &mut String, kind: MiddlewareType) {
+    let mut keys = S::keys();
+    for key in keys.iter_mut().filter(|key| key.name == "type") {
+        key.kind = format!("`\"{kind}\"`");
+    }
+    table(out, &format!("`[middleware.NAME]` with `type = \"{kind}\"`"), &S::doc(), keys, |_| "");
+}
+
+fn table(out: &mut String, title: &str, doc: &str, keys: Vec<Key>, absent: fn(&str) -> &'static str) {
+    // Writing to a String cannot fail.
+    let _ = write!(out, "\n### {title}\n\n{doc}\n\n| Key | Value | Default | Meaning |\n|---|---|---|---|\n");
+    for Key { name, doc, default, required, kind, .. } in keys {
+        let default = match default {
+            _ if required => "required".to_owned(),
+            Some(default) => format!("`{default}`"),
+            None => absent(&name).to_owned(),
+        };
+        let _ = writeln!(out, "| `{name}` | {} | {} | {} |", cell(&kind), cell(&default), cell(&doc));
+    }
+}
+
+fn cell(text: &str) -> String {
+    text.replace('|', "\\|").replace("\n\n", "<br>")
+}
+
+#[cfg(test)]
+mod tests {
+    use std::path::Path;
+
+    use super::*;
+
+    /// `BLESS=1` writes the file instead.
+    fn check(name: &str, current: &str) {
+        let path = Path::new(env!("CARGO_MANIFEST_DIR")).join("../../docs").join(name);
+        if std::env::var_os("BLESS").is_some() {
+            std::fs::write(&path, current).expect("a writable docs folder");
+        }
+        let written = std::fs::read_to_string(&path).unwrap_or_default();
+        assert!(
+            written == current,
+            "docs/{name} is not current: run `BLESS=1 cargo test -p roadrunner-manifest` and review the difference"
+        );
+    }
+
+    #[test]
+    fn the_written_schema_is_current() {
+        check("roadrunner.schema.json", &json_schema());
+    }
+
+    #[test]
+    fn the_written_reference_is_current() {
+        check("manifest.md", &reference());
+    }
+
+    #[test]
+    fn every_key_of_the_schema_is_in_the_reference_and_explained() {
+        fn keys<'s>(schema: &'s serde_json::Value, found: &mut Vec<(&'s str, &'s serde_json::Value)>) {
+            if let Some(properties) = schema.get("properties").and_then(serde_json::Value::as_object) {
+                found.extend(properties.iter().map(|(name, schema)| (name.as_str(), schema)));
+            }
+            match schema {
+                serde_json::Value::Array(items) => items.iter().for_each(|item| keys(item, found)),
+                serde_json::Value::Object(map) => map.values().for_each(|value| keys(value, found)),
+                _ => {}
+            }
+        }
+        let schema: serde_json::Value = serde_json::from_str(&json_schema()).expect("JSON");
+        let reference = reference();
+        let mut found = Vec::new();
+        keys(&schema, &mut found);
+        assert!(found.len() > 80, "only {} keys", found.len());
+        for (name, schema) in found {
+            assert!(reference.contains(&format!("\n| `{name}` | ")), "{name} is not in the reference");
+            let described = schema.get("description").is_some() || schema.get("const").is_some();
+            assert!(described || schema.get("allOf").is_some() || schema.get("$ref").is_some(), "{name}: {schema}");
+        }
+    }
+}
