@@ -1,1 +1,73 @@
-//! Placeholder.
+//! Sockets to exchanges.
+//!
+//! This crate owns listeners, TLS, HTTP/1.1, HTTP/2, their timers, caps and drain. What comes out of it is an
+//! [`Exchange`]: one request whose protocol no longer matters, on a [`Connection`] that can tell how it ended. What
+//! goes back is an `http::Response` with a [`ResponseBody`]. It knows no wasm.
+//!
+//! # Contract
+//!
+//! * Everything is driven by pulling. The future that a [`Service`] returns, and then the response body, are polled
+//!   in the task of the connection (HTTP/1) or of the stream (HTTP/2), and **dropping them is how cancellation
+//!   arrives**: a client that leaves, a deadline and a cut all end in a drop. Nothing is spawned behind the service.
+//! * Nothing here waits without a deadline; every deadline is a field of [`Timeouts`] and is counted in [`Stats`]
+//!   under the same name.
+//! * A panic in the service is a 500 before the head and an abort after it; the connection survives on HTTP/2 and,
+//!   before the head, on HTTP/1.
+//! * A request that reaches the service has one valid authority (or none, on HTTP/1.0), one framing, and no field
+//!   that speaks about the connection on HTTP/2.
+//!
+//! # Modules
+//!
+//! | module | what it is for |
+//! |---|---|
+//! | [`server`](Server) | binds, accepts, drains, cuts |
+//! | `accept` | one listener's accept loop; caps; the way from a socket to a protocol |
+//! | `drive` | one connection's task: hyper's future, the commands, the one lazy timer |
+//! | `stream` | one HTTP/2 stream's task: window stalls and body deadlines |
+//! | `dispatch` | from hyper's request to the service and back: validation, panics, response hygiene |
+//! | `socket`, `io` | the descriptor, and what hyper reads and writes through |
+//! | `frames` | HTTP/2 frame headers as they pass, for flood budgets; bytes in, verdicts out |
+//! | `marks` | how the pieces polled inside one task tell that task what they wait for |
+//!
+//! # What it does not cover
+//!
+//! HTTP/3 (a crate of its own), `h2c` by `Upgrade`, and responses to `103`. HTTP/1 response trailers reach the wire
+//! only if the client sent `TE: trailers` and the response names them in `Trailer` (RFC 9110, 6.5.1 and 6.6.2).
+//! Of a request with both `Content-Length` and `Transfer-Encoding` hyper drops the former, processes the latter and
+//! closes (RFC 9112, 6.1); a bare LF is taken as a line end (RFC 9112, 2.2).
+
+mod accept;
+mod alarm;
+mod body;
+mod connection;
+mod control;
+mod dispatch;
+mod drive;
+mod exchange;
+mod frames;
+mod io;
+mod marks;
+mod response;
+mod server;
+mod service;
+mod settings;
+mod sniff;
+mod socket;
+mod stats;
+mod stream;
+mod tls;
+mod tunnel;
+mod validate;
+
+pub use body::{BodyError, RequestBody};
+pub use connection::{Address, Connection, Ending, Protocol};
+pub use exchange::Exchange;
+pub use response::{Abort, ResponseBody};
+pub use server::{BindError, BoundListener, DrainOutcome, Server};
+pub use service::Service;
+pub use settings::{
+    Caps, ListenAddress, ListenerConfig, Protocols, Settings, TimeoutName, Timeouts,
+};
+pub use stats::Stats;
+pub use tls::{TlsConfig, TlsError, TlsInfo};
+pub use tunnel::{Tunnel, TunnelKind, TunnelRequest};

@@ -1,0 +1,231 @@
+//! Request bodies.
+
+use std::{
+    error::Error,
+    fmt, io,
+    pin::Pin,
+    sync::Arc,
+    task::{Context, Poll, ready},
+};
+
+use bytes::Bytes;
+use http_body::{Body, Frame, SizeHint};
+use hyper::body::Incoming;
+
+use crate::{Connection, Ending, Protocol, TimeoutName, control::Control, marks};
+
+/// The body of a request, as it comes from the wire.
+///
+/// What is not polled is not acknowledged to the client: an HTTP/1 socket is not read, an HTTP/2 window is not opened.
+/// The first poll sends `100 Continue` to a client that waits for it (RFC 9110, 10.1.1). Trailers come as the last
+/// frame, on both protocols. A body that ends without an error is complete.
+pub struct RequestBody {
+    kind: Kind,
+}
+
+enum Kind {
+    Empty,
+    Full(Bytes),
+    Wire {
+        incoming: Incoming,
+        protocol: Protocol,
+        control: Arc<Control>,
+    },
+}
+
+impl RequestBody {
+    /// No body.
+    pub fn empty() -> RequestBody {
+        RequestBody { kind: Kind::Empty }
+    }
+
+    /// A body that is already here, for tests.
+    pub fn from_bytes(bytes: Bytes) -> RequestBody {
+        RequestBody {
+            kind: if bytes.is_empty() {
+                Kind::Empty
+            } else {
+                Kind::Full(bytes)
+            },
+        }
+    }
+
+    pub(crate) fn from_wire(incoming: Incoming, connection: &Connection) -> RequestBody {
+        if incoming.is_end_stream() {
+            return RequestBody::empty();
+        }
+        let control = Arc::clone(&connection.control);
+        RequestBody {
+            kind: Kind::Wire {
+                incoming,
+                protocol: connection.protocol,
+                control,
+            },
+        }
+    }
+}
+
+impl Body for RequestBody {
+    type Data = Bytes;
+    type Error = BodyError;
+
+    fn poll_frame(
+        mut self: Pin<&mut Self>,
+        cx: &mut Context<'_>,
+    ) -> Poll<Option<Result<Frame<Bytes>, BodyError>>> {
+        let (incoming, protocol, control) = match &mut self.kind {
+            Kind::Empty => return Poll::Ready(None),
+            Kind::Full(bytes) => {
+                let bytes = std::mem::take(bytes);
+                self.kind = Kind::Empty;
+                return Poll::Ready(Some(Ok(Frame::data(bytes))));
+            }
+            Kind::Wire {
+                incoming,
+                protocol,
+                control,
+            } => (incoming, *protocol, control),
+        };
+        let polled = Pin::new(&mut *incoming).poll_frame(cx);
+        if polled.is_pending() {
+            if let Some(name) = marks::body_passed() {
+                let error = BodyError::TimedOut(name);
+                control.leave_unread();
+                self.finish();
+                return Poll::Ready(Some(Err(error)));
+            }
+            marks::body_pending();
+            return Poll::Pending;
+        }
+        match ready!(polled) {
+            Some(Ok(frame)) => {
+                marks::body_ready(frame.data_ref().map_or(0, Bytes::len));
+                Poll::Ready(Some(Ok(frame)))
+            }
+            Some(Err(error)) => {
+                let error = BodyError::from_hyper(&error, control);
+                self.finish();
+                Poll::Ready(Some(Err(error)))
+            }
+            // hyper ends the body quietly when the client resets the stream with NO_ERROR.
+            None if protocol == Protocol::Http2 && !incoming.is_end_stream() => {
+                self.finish();
+                Poll::Ready(Some(Err(BodyError::Reset)))
+            }
+            None => {
+                self.finish();
+                Poll::Ready(None)
+            }
+        }
+    }
+
+    fn is_end_stream(&self) -> bool {
+        match &self.kind {
+            Kind::Empty => true,
+            Kind::Full(_) => false,
+            Kind::Wire { incoming, .. } => incoming.is_end_stream(),
+        }
+    }
+
+    fn size_hint(&self) -> SizeHint {
+        match &self.kind {
+            Kind::Empty => SizeHint::with_exact(0),
+            Kind::Full(bytes) => SizeHint::with_exact(bytes.len() as u64),
+            Kind::Wire { incoming, .. } => incoming.size_hint(),
+        }
+    }
+}
+
+impl RequestBody {
+    /// From here on there is nothing to read and nothing to wait for.
+    fn finish(&mut self) {
+        marks::body_ready(0);
+        self.kind = Kind::Empty;
+    }
+}
+
+impl Drop for RequestBody {
+    fn drop(&mut self) {
+        if let Kind::Wire {
+            incoming, control, ..
+        } = &self.kind
+        {
+            marks::body_ready(0);
+            if !incoming.is_end_stream() {
+                control.leave_unread();
+            }
+        }
+    }
+}
+
+impl fmt::Debug for RequestBody {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("RequestBody")
+            .field("size_hint", &self.size_hint())
+            .finish_non_exhaustive()
+    }
+}
+
+/// Why a request body ended early.
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+pub enum BodyError {
+    /// The client closed the connection in an orderly way, in the middle of the body.
+    #[error("the client closed the connection before the end of the body")]
+    Closed,
+    /// The connection failed.
+    #[error("the connection was lost before the end of the body")]
+    ConnectionLost,
+    /// What came is not a body: bad chunk framing, or not as long as `Content-Length` said.
+    #[error("malformed body: {0}")]
+    Malformed(String),
+    /// The client reset the stream.
+    #[error("the client reset the stream before the end of the body")]
+    Reset,
+    /// A deadline passed while the service waited for the next piece.
+    #[error("the body came too slowly ({0})")]
+    TimedOut(TimeoutName),
+}
+
+impl BodyError {
+    fn from_hyper(error: &hyper::Error, control: &Control) -> BodyError {
+        match control.ending() {
+            Ending::PeerClosed => return BodyError::Closed,
+            Ending::Lost | Ending::Closed => return BodyError::ConnectionLost,
+            Ending::TimedOut(name) => return BodyError::TimedOut(name),
+            Ending::Open => {}
+        }
+        let mut source: Option<&(dyn Error + 'static)> = Some(error);
+        while let Some(cause) = source {
+            if let Some(h2) = cause.downcast_ref::<h2::Error>() {
+                return BodyError::from_h2(h2);
+            }
+            if let Some(io) = cause.downcast_ref::<io::Error>() {
+                return match io.kind() {
+                    io::ErrorKind::InvalidData | io::ErrorKind::InvalidInput => {
+                        BodyError::Malformed(io.to_string())
+                    }
+                    io::ErrorKind::UnexpectedEof => BodyError::Closed,
+                    _ => BodyError::ConnectionLost,
+                };
+            }
+            source = cause.source();
+        }
+        if error.is_incomplete_message() {
+            BodyError::Closed
+        } else {
+            BodyError::ConnectionLost
+        }
+    }
+
+    fn from_h2(error: &h2::Error) -> BodyError {
+        if error.is_io() {
+            BodyError::ConnectionLost
+        } else if error.is_remote() && error.is_reset() {
+            BodyError::Reset
+        } else if error.is_library() {
+            BodyError::Malformed(error.to_string())
+        } else {
+            BodyError::ConnectionLost
+        }
+    }
+}

@@ -1,0 +1,131 @@
+//! What is known of a connection, and how it ended.
+
+use std::{
+    fmt,
+    net::{IpAddr, SocketAddr},
+    path::PathBuf,
+    sync::Arc,
+    time::Instant,
+};
+
+use crate::{Stats, TimeoutName, TlsInfo, control::Control, marks};
+
+/// One connection, shared by all its exchanges.
+#[derive(Debug)]
+pub struct Connection {
+    /// Unique in this server; counts from 1.
+    pub id: u64,
+    /// The name of the listener that accepted it.
+    pub listener: Arc<str>,
+    /// The other end.
+    pub peer: Address,
+    /// This end.
+    pub local: Address,
+    /// What is spoken on it.
+    pub protocol: Protocol,
+    /// What the TLS handshake agreed on; none on plain text.
+    pub tls: Option<TlsInfo>,
+    /// When it was accepted.
+    pub opened: Instant,
+    pub(crate) control: Arc<Control>,
+    pub(crate) stats: Arc<Stats>,
+}
+
+impl Connection {
+    /// A connection that no socket stands behind, for tests of a [`Service`](crate::Service).
+    pub fn detached(protocol: Protocol) -> Connection {
+        let nowhere = Address::Ip(SocketAddr::from(([127, 0, 0, 1], 0)));
+        Connection {
+            id: 0,
+            listener: Arc::from("detached"),
+            peer: nowhere.clone(),
+            local: nowhere,
+            protocol,
+            tls: None,
+            opened: Instant::now(),
+            control: Arc::default(),
+            stats: Arc::default(),
+        }
+    }
+
+    /// What the transport has seen so far.
+    ///
+    /// When a service future or a response body is dropped unfinished, this tells why: on HTTP/1 the connection's own
+    /// end; on HTTP/2 likewise, and [`Ending::Open`] if only the stream was reset. A deadline of a single HTTP/2 stream
+    /// shows as [`Ending::TimedOut`] during that drop only.
+    pub fn ending(&self) -> Ending {
+        if let Some(name) = marks::stream_timed_out() {
+            return Ending::TimedOut(name);
+        }
+        self.control.ending()
+    }
+}
+
+/// How a connection ended, as far as the transport has seen.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Ending {
+    /// This side closed it: a cut, the end of a drain, or a flood.
+    Closed,
+    /// An error of the transport, such as a reset.
+    Lost,
+    /// It has not ended.
+    Open,
+    /// The peer closed its side in an orderly way.
+    PeerClosed,
+    /// A deadline of the transport passed.
+    TimedOut(TimeoutName),
+}
+
+/// The protocol of a connection.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub enum Protocol {
+    /// HTTP/1.0 or HTTP/1.1.
+    Http1,
+    /// HTTP/2.
+    Http2,
+}
+
+impl Protocol {
+    /// `http1` or `http2`, for logs and metrics.
+    pub fn as_str(self) -> &'static str {
+        match self {
+            Protocol::Http1 => "http1",
+            Protocol::Http2 => "http2",
+        }
+    }
+}
+
+impl fmt::Display for Protocol {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(self.as_str())
+    }
+}
+
+/// One end of a connection.
+#[derive(Clone, Debug, PartialEq, Eq, Hash)]
+pub enum Address {
+    /// An IP address and a port.
+    Ip(SocketAddr),
+    /// A Unix socket; most clients have no path.
+    Unix(Option<PathBuf>),
+}
+
+impl Address {
+    /// The IP address, if it is one.
+    pub fn ip(&self) -> Option<IpAddr> {
+        match self {
+            Address::Ip(address) => Some(address.ip()),
+            Address::Unix(_) => None,
+        }
+    }
+}
+
+impl fmt::Display for Address {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Address::Ip(address) => address.fmt(f),
+            Address::Unix(Some(path)) => write!(f, "unix:{}", path.display()),
+            Address::Unix(None) => f.write_str("unix"),
+        }
+    }
+}

@@ -1,0 +1,222 @@
+//! The few words of shared state that a connection has, and the registry through which the server reaches all of
+//! them. The connection's own task is the only writer on the hot path.
+
+use std::{
+    collections::HashMap,
+    sync::{
+        Arc,
+        atomic::{
+            AtomicBool, AtomicU8, AtomicU32, AtomicU64,
+            Ordering::{Acquire, Relaxed, Release},
+        },
+    },
+    task::{Context, Waker},
+};
+
+use futures_util::task::AtomicWaker;
+use parking_lot::Mutex;
+use tokio::sync::Notify;
+
+use crate::{Ending, Protocol, TimeoutName};
+
+/// What a connection shares with the server and with its exchanges.
+#[derive(Debug, Default)]
+pub(crate) struct Control {
+    command: AtomicU8,
+    ending: AtomicU8,
+    /// Exchanges whose service future or response body exists.
+    in_flight: AtomicU32,
+    requests: AtomicU64,
+    /// Part of a request body was dropped unread; see `Timeouts::linger`.
+    unread: AtomicBool,
+    is_http2: AtomicBool,
+    /// The stream belongs to a tunnel now.
+    is_tunnel: AtomicBool,
+    task: AtomicWaker,
+}
+
+/// What the server wants of a connection.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+#[repr(u8)]
+pub(crate) enum Command {
+    Run,
+    /// Finish what is in flight, take nothing new.
+    Drain,
+    /// End now.
+    Cut,
+}
+
+impl Control {
+    pub(crate) fn command(&self) -> Command {
+        match self.command.load(Acquire) {
+            0 => Command::Run,
+            1 => Command::Drain,
+            _ => Command::Cut,
+        }
+    }
+
+    /// Registers the connection's task for later commands.
+    pub(crate) fn register(&self, waker: &Waker) {
+        self.task.register(waker);
+    }
+
+    /// Resolves when a command of at least this weight has come.
+    pub(crate) fn poll_command(&self, cx: &mut Context<'_>, least: Command) -> bool {
+        self.register(cx.waker());
+        self.command() >= least
+    }
+
+    fn order(&self, command: Command) {
+        self.command.fetch_max(command as u8, Release);
+        self.task.wake();
+    }
+
+    pub(crate) fn ending(&self) -> Ending {
+        match self.ending.load(Acquire) {
+            0 => Ending::Open,
+            1 => Ending::PeerClosed,
+            2 => Ending::Lost,
+            3 => Ending::Closed,
+            code => Ending::TimedOut(TimeoutName::ALL[usize::from(code) - TIMED_OUT]),
+        }
+    }
+
+    /// Notes how the connection ended; the first note stays.
+    pub(crate) fn end(&self, ending: Ending) {
+        let code = match ending {
+            Ending::Open => return,
+            Ending::PeerClosed => 1,
+            Ending::Lost => 2,
+            Ending::Closed => 3,
+            Ending::TimedOut(name) => (name as usize + TIMED_OUT) as u8,
+        };
+        let _ = self.ending.compare_exchange(0, code, Release, Relaxed);
+    }
+
+    pub(crate) fn in_flight(&self) -> u32 {
+        self.in_flight.load(Relaxed)
+    }
+
+    pub(crate) fn begin_exchange(&self) {
+        self.in_flight.fetch_add(1, Relaxed);
+        // Only the connection's task begins exchanges, so this needs no read-modify-write.
+        self.requests
+            .store(self.requests.load(Relaxed) + 1, Relaxed);
+    }
+
+    pub(crate) fn end_exchange(&self, protocol: Protocol) {
+        let before = self.in_flight.fetch_sub(1, Release);
+        // An HTTP/1 exchange ends inside the connection's task; an HTTP/2 one does not, and the idle clock of the
+        // connection starts with its last stream.
+        if before == 1 && protocol == Protocol::Http2 {
+            self.task.wake();
+        }
+    }
+
+    pub(crate) fn leave_unread(&self) {
+        self.unread.store(true, Relaxed);
+    }
+
+    pub(crate) fn left_unread(&self) -> bool {
+        self.unread.load(Relaxed)
+    }
+
+    pub(crate) fn become_tunnel(&self) {
+        self.is_tunnel.store(true, Relaxed);
+    }
+
+    pub(crate) fn is_tunnel(&self) -> bool {
+        self.is_tunnel.load(Relaxed)
+    }
+
+    pub(crate) fn speaks(&self, protocol: Protocol) {
+        self.is_http2.store(protocol == Protocol::Http2, Relaxed);
+    }
+
+    fn protocol(&self) -> Protocol {
+        if self.is_http2.load(Relaxed) {
+            Protocol::Http2
+        } else {
+            Protocol::Http1
+        }
+    }
+}
+
+const TIMED_OUT: usize = 4;
+
+/// The open connections of a server.
+#[derive(Debug, Default)]
+pub(crate) struct Registry {
+    open: Mutex<HashMap<u64, Arc<Control>>>,
+    next_id: AtomicU64,
+    /// The last command given to all; it also holds for connections that come later.
+    command: AtomicU8,
+    /// Requests of connections that are gone, by protocol.
+    past: [AtomicU64; 2],
+    emptied: Notify,
+}
+
+impl Registry {
+    pub(crate) fn enter(&self) -> (u64, Arc<Control>) {
+        let id = self.next_id.fetch_add(1, Relaxed) + 1;
+        let control = Arc::new(Control::default());
+        let mut open = self.open.lock();
+        control.command.store(self.command.load(Relaxed), Release);
+        open.insert(id, Arc::clone(&control));
+        (id, control)
+    }
+
+    pub(crate) fn leave(&self, id: u64) {
+        let mut open = self.open.lock();
+        if let Some(control) = open.remove(&id) {
+            self.past[control.protocol() as usize]
+                .fetch_add(control.requests.load(Relaxed), Relaxed);
+        }
+        if open.is_empty() {
+            self.emptied.notify_waiters();
+        }
+    }
+
+    pub(crate) fn order(&self, command: Command) {
+        let open = self.open.lock();
+        self.command.fetch_max(command as u8, Relaxed);
+        for control in open.values() {
+            control.order(command);
+        }
+    }
+
+    pub(crate) fn open(&self) -> usize {
+        self.open.lock().len()
+    }
+
+    /// Resolves when no connection is open.
+    pub(crate) async fn empty(&self) {
+        loop {
+            let notified = self.emptied.notified();
+            tokio::pin!(notified);
+            notified.as_mut().enable();
+            if self.open() == 0 {
+                return;
+            }
+            notified.await;
+        }
+    }
+
+    pub(crate) fn requests(&self, protocol: Protocol) -> u64 {
+        let open = self.open.lock();
+        let live: u64 = open
+            .values()
+            .filter(|c| c.protocol() == protocol)
+            .map(|c| c.requests.load(Relaxed))
+            .sum();
+        live + self.past[protocol as usize].load(Relaxed)
+    }
+
+    pub(crate) fn in_flight(&self) -> u64 {
+        self.open
+            .lock()
+            .values()
+            .map(|c| u64::from(c.in_flight()))
+            .sum()
+    }
+}

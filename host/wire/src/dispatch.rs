@@ -1,0 +1,288 @@
+//! From hyper's request to the service, and from its response back to hyper.
+
+use std::{
+    convert::Infallible,
+    future::{Future, poll_fn},
+    panic::{AssertUnwindSafe, catch_unwind},
+    pin::{Pin, pin},
+    sync::{Arc, atomic::Ordering::Relaxed},
+    task::{Context, Poll},
+};
+
+use bytes::Bytes;
+use http::{
+    HeaderMap, HeaderName, HeaderValue, Method, Request, Response, StatusCode, Version, header,
+};
+use http_body::{Body, Frame, SizeHint};
+use hyper::body::Incoming;
+
+use crate::{
+    Abort, Connection, Exchange, RequestBody, ResponseBody, Service, marks, validate::validate,
+};
+
+/// What every exchange of a connection needs; one per connection.
+pub(crate) struct Link<S> {
+    pub(crate) service: Arc<S>,
+    pub(crate) connection: Arc<Connection>,
+}
+
+/// Answers one request. The exchange counts as in flight from now until the response body is dropped.
+pub(crate) fn dispatch<S: Service>(
+    link: &Arc<Link<S>>,
+    request: Request<Incoming>,
+) -> impl Future<Output = Result<Response<WireBody>, Infallible>> + Send + use<S> {
+    marks::exchange_begun();
+    let in_flight = InFlight::new(Arc::clone(&link.connection));
+    let link = Arc::clone(link);
+    async move {
+        let is_head = request.method() == Method::HEAD;
+        let version = request.version();
+        let mut request =
+            request.map(|incoming| RequestBody::from_wire(incoming, &link.connection));
+        let response = match validate(&mut request) {
+            Ok(()) => {
+                let exchange = Exchange {
+                    request,
+                    connection: Arc::clone(&link.connection),
+                };
+                match catch_panics(link.service.call(exchange)).await {
+                    Ok(response) => response,
+                    Err(Panicked) => {
+                        link.connection.stats.panics.fetch_add(1, Relaxed);
+                        plain(StatusCode::INTERNAL_SERVER_ERROR, "internal server error\n")
+                    }
+                }
+            }
+            Err(reason) => {
+                link.connection.stats.bad_requests.fetch_add(1, Relaxed);
+                refuse(reason, version)
+            }
+        };
+        let response = clean(response, is_head, version);
+        let piece = if version == Version::HTTP_2 {
+            H2_PIECE
+        } else {
+            usize::MAX
+        };
+        Ok(response.map(|body| WireBody {
+            body,
+            rest: Bytes::new(),
+            piece,
+            aborting: false,
+            in_flight,
+        }))
+    }
+}
+
+fn plain(status: StatusCode, text: impl Into<Bytes>) -> Response<ResponseBody> {
+    let mut response = Response::new(ResponseBody::full(text));
+    *response.status_mut() = status;
+    response.headers_mut().insert(
+        header::CONTENT_TYPE,
+        HeaderValue::from_static("text/plain; charset=utf-8"),
+    );
+    response
+}
+
+fn refuse(reason: &'static str, version: Version) -> Response<ResponseBody> {
+    let mut response = plain(StatusCode::BAD_REQUEST, format!("bad request: {reason}\n"));
+    if version < Version::HTTP_2 {
+        response
+            .headers_mut()
+            .insert(header::CONNECTION, HeaderValue::from_static("close"));
+    }
+    response
+}
+
+/// Makes a response that hyper can frame on this protocol, whatever the service has put in it.
+fn clean(
+    mut response: Response<ResponseBody>,
+    is_head: bool,
+    version: Version,
+) -> Response<ResponseBody> {
+    let status = response.status();
+    let is_upgrade = status == StatusCode::SWITCHING_PROTOCOLS && version == Version::HTTP_11;
+    if status.is_informational() && !is_upgrade {
+        tracing::error!(%status, "the service answered with a status that cannot end an exchange");
+        return plain(StatusCode::INTERNAL_SERVER_ERROR, "internal server error\n");
+    }
+    if !is_upgrade {
+        strip_connection_fields(response.headers_mut(), version);
+    }
+    // RFC 9110, 6.4.1. hyper sees to this on HTTP/1 but not on HTTP/2.
+    let has_no_body = is_head
+        || matches!(
+            status,
+            StatusCode::NO_CONTENT | StatusCode::RESET_CONTENT | StatusCode::NOT_MODIFIED
+        )
+        || is_upgrade;
+    let length = response.body().size_hint().exact();
+    if has_no_body {
+        if is_head && let Some(length) = length.filter(|length| *length > 0) {
+            response
+                .headers_mut()
+                .insert(header::CONTENT_LENGTH, HeaderValue::from(length));
+        }
+        if matches!(status, StatusCode::NO_CONTENT | StatusCode::RESET_CONTENT) {
+            response.headers_mut().remove(header::CONTENT_LENGTH);
+        }
+        *response.body_mut() = ResponseBody::empty();
+    } else if let Some(length) = length {
+        // A length that is not true would desynchronise the connection (RFC 9112, 6.3), so the body's own wins.
+        if let header::Entry::Occupied(mut given) =
+            response.headers_mut().entry(header::CONTENT_LENGTH)
+        {
+            given.insert(HeaderValue::from(length));
+        }
+    }
+    response
+}
+
+/// RFC 9110, 7.6.1; RFC 9113, 8.2.2. On HTTP/1 a `connection: close` stays: it is how a service asks for the end.
+fn strip_connection_fields(headers: &mut HeaderMap, version: Version) {
+    const FIELDS: [HeaderName; 5] = [
+        header::CONNECTION,
+        HeaderName::from_static("keep-alive"),
+        HeaderName::from_static("proxy-connection"),
+        header::TRANSFER_ENCODING,
+        header::UPGRADE,
+    ];
+    // Nearly every response has none of them; a walk over the few names costs less than five look-ups.
+    if !headers.keys().any(|name| FIELDS.contains(name)) {
+        return;
+    }
+    let close = version < Version::HTTP_2
+        && headers
+            .get_all(header::CONNECTION)
+            .iter()
+            .any(|value| value.as_bytes().eq_ignore_ascii_case(b"close"));
+    for field in FIELDS {
+        headers.remove(field);
+    }
+    if close {
+        headers.insert(header::CONNECTION, HeaderValue::from_static("close"));
+    }
+}
+
+struct Panicked;
+
+/// Runs a future to its end, or to its panic.
+async fn catch_panics<F: Future>(future: F) -> Result<F::Output, Panicked> {
+    let mut future = pin!(future);
+    poll_fn(|cx| {
+        // A future that has panicked is not polled again, so no broken invariant is seen.
+        match catch_unwind(AssertUnwindSafe(|| future.as_mut().poll(cx))) {
+            Ok(polled) => polled.map(Ok),
+            Err(_) => Poll::Ready(Err(Panicked)),
+        }
+    })
+    .await
+}
+
+/// The response body as hyper sees it.
+pub(crate) struct WireBody {
+    body: ResponseBody,
+    /// What is left of a piece that was too large.
+    rest: Bytes,
+    piece: usize,
+    /// The body has failed, and that is still to be said.
+    aborting: bool,
+    in_flight: InFlight,
+}
+
+impl WireBody {
+    /// hyper drops what it has not flushed when a body fails. So it is asked to wait once, which makes it flush, and
+    /// the client gets what was written before the failure.
+    fn abort(&mut self, cx: &mut Context<'_>) -> Poll<Option<Result<Frame<Bytes>, Abort>>> {
+        if std::mem::replace(&mut self.aborting, true) {
+            return Poll::Ready(Some(Err(Abort)));
+        }
+        self.body = ResponseBody::empty();
+        cx.waker().wake_by_ref();
+        Poll::Pending
+    }
+}
+
+impl Body for WireBody {
+    type Data = Bytes;
+    type Error = Abort;
+
+    fn poll_frame(
+        mut self: Pin<&mut Self>,
+        cx: &mut Context<'_>,
+    ) -> Poll<Option<Result<Frame<Bytes>, Abort>>> {
+        if !self.rest.is_empty() {
+            let piece = self.piece.min(self.rest.len());
+            let data = self.rest.split_to(piece);
+            marks::body_offered();
+            return Poll::Ready(Some(Ok(Frame::data(data))));
+        }
+        if self.aborting {
+            return self.abort(cx);
+        }
+        let body = Pin::new(&mut self.body);
+        let polled = match catch_unwind(AssertUnwindSafe(|| body.poll_frame(cx))) {
+            Ok(polled) => polled,
+            Err(_) => {
+                self.in_flight.connection.stats.panics.fetch_add(1, Relaxed);
+                return self.abort(cx);
+            }
+        };
+        match polled {
+            Poll::Ready(Some(Ok(frame))) => match frame.into_data() {
+                Ok(mut data) => {
+                    if data.len() > self.piece {
+                        let first = data.split_to(self.piece);
+                        self.rest = std::mem::replace(&mut data, first);
+                    }
+                    marks::body_offered();
+                    Poll::Ready(Some(Ok(Frame::data(data))))
+                }
+                Err(frame) => Poll::Ready(Some(Ok(frame))),
+            },
+            Poll::Pending => {
+                marks::body_awaited();
+                Poll::Pending
+            }
+            Poll::Ready(Some(Err(Abort))) => self.abort(cx),
+            Poll::Ready(None) => Poll::Ready(None),
+        }
+    }
+
+    fn is_end_stream(&self) -> bool {
+        self.rest.is_empty() && !self.aborting && self.body.is_end_stream()
+    }
+
+    fn size_hint(&self) -> SizeHint {
+        if self.rest.is_empty() {
+            self.body.size_hint()
+        } else {
+            SizeHint::default()
+        }
+    }
+}
+
+/// Counts an exchange as long as it lives.
+struct InFlight {
+    connection: Arc<Connection>,
+}
+
+impl InFlight {
+    fn new(connection: Arc<Connection>) -> InFlight {
+        connection.control.begin_exchange();
+        InFlight { connection }
+    }
+}
+
+impl Drop for InFlight {
+    fn drop(&mut self) {
+        self.connection
+            .control
+            .end_exchange(self.connection.protocol);
+    }
+}
+
+/// A response is handed to h2 in pieces of this many bytes at most: h2 takes a piece as a whole once there is any window
+/// for it, so a piece is what a client can make this side hold per stream. It is also the largest frame that a client
+/// takes without saying so (RFC 9113, 6.5.2), so smaller frames do not result.
+const H2_PIECE: usize = 16 * 1024;

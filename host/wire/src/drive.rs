@@ -1,0 +1,318 @@
+//! The task of one connection: it polls hyper, obeys the server's commands, and holds the one timer.
+
+use std::{
+    future::{Future, poll_fn},
+    pin::{Pin, pin},
+    sync::{Arc, atomic::Ordering::Relaxed},
+    task::{Context, Poll},
+    time::Instant,
+};
+
+use hyper::{
+    server::conn::{http1, http2},
+    service::service_fn,
+};
+use hyper_util::rt::TokioTimer;
+
+use crate::{
+    Connection, Ending, Protocol, Service, Settings, TimeoutName, Timeouts,
+    alarm::Alarm,
+    control::{Command, Control},
+    dispatch::{Link, dispatch},
+    io::Io,
+    marks::{Waits, earliest},
+    socket::Socket,
+    stream::StreamExecutor,
+};
+
+/// Serves HTTP/1 until the connection has ended.
+pub(crate) async fn http1<S: Service>(io: Io, socket: Socket, link: Link<S>, settings: &Settings) {
+    let connection = Arc::clone(&link.connection);
+    let link = Arc::new(link);
+    let service = service_fn(move |request| dispatch(&link, request));
+    let hyper = http1::Builder::new()
+        // A client that closes its side has left; see `Service`.
+        .half_close(false)
+        // Kept by `Driver`, without a timer per request.
+        .header_read_timeout(None)
+        .max_headers(settings.max_headers)
+        .max_header_size(settings.max_header_bytes as usize)
+        .max_buf_size(settings.http1_max_buffer)
+        .serve_connection(io, service)
+        .with_upgrades();
+    let driver = Driver::new(connection, socket, &settings.timeouts);
+    driver.run(hyper, |hyper| hyper.graceful_shutdown()).await;
+}
+
+/// Serves HTTP/2 until the connection has ended.
+pub(crate) async fn http2<S: Service>(
+    io: Io,
+    socket: Socket,
+    link: Link<S>,
+    settings: &Settings,
+    timeouts: Arc<Timeouts>,
+) {
+    let connection = Arc::clone(&link.connection);
+    let link = Arc::new(link);
+    let service = service_fn(move |request| dispatch(&link, request));
+    let executor = StreamExecutor {
+        timeouts,
+        stats: Arc::clone(&connection.stats),
+    };
+    let mut builder = http2::Builder::new(executor);
+    builder
+        .timer(TokioTimer::new())
+        .initial_stream_window_size(settings.h2_stream_window)
+        .initial_connection_window_size(settings.h2_connection_window)
+        .max_concurrent_streams(settings.h2_max_concurrent_streams)
+        .max_header_list_size(settings.max_header_bytes)
+        .max_send_buf_size(settings.h2_max_send_buffer)
+        .keep_alive_interval(settings.timeouts.h2_ping_interval)
+        // hyper sends the PING; `Driver` knows when it was not answered, and says so before the streams are dropped.
+        .keep_alive_timeout(settings.timeouts.h2_ping_timeout * 4);
+    if settings.h2_extended_connect {
+        builder.enable_connect_protocol();
+    }
+    let hyper = builder.serve_connection(io, service);
+    let driver = Driver::new(connection, socket, &settings.timeouts);
+    driver.run(hyper, |hyper| hyper.graceful_shutdown()).await;
+}
+
+struct Driver<'a> {
+    connection: Arc<Connection>,
+    socket: Socket,
+    timeouts: &'a Timeouts,
+    waits: Waits,
+    phase: Phase,
+    /// When the client last sent anything; kept on HTTP/2 only.
+    last_read: Instant,
+    alarm: Alarm,
+    /// Resolves when the peer has gone; made when it is first needed.
+    gone: Option<Pin<Box<dyn Future<Output = Ending> + Send>>>,
+    draining: bool,
+}
+
+/// What a connection is doing when there is nothing to poll.
+#[derive(Clone, Copy, Debug)]
+enum Phase {
+    /// There are exchanges.
+    Busy,
+    /// HTTP/2: it was idle for too long and was told to go.
+    Going(Instant),
+    /// A request head is being read since then.
+    Head(Instant),
+    /// Nothing is going on since then.
+    Idle(Instant),
+    /// HTTP/2: the client has not sent its SETTINGS.
+    Preface(Instant),
+}
+
+impl<'a> Driver<'a> {
+    fn new(connection: Arc<Connection>, socket: Socket, timeouts: &'a Timeouts) -> Driver<'a> {
+        let now = Instant::now();
+        let phase = match connection.protocol {
+            Protocol::Http1 => Phase::Head(now),
+            Protocol::Http2 => Phase::Preface(now),
+        };
+        Driver {
+            connection,
+            socket,
+            timeouts,
+            waits: Waits::default(),
+            phase,
+            last_read: now,
+            alarm: Alarm::default(),
+            gone: None,
+            draining: false,
+        }
+    }
+
+    async fn run<C>(mut self, hyper: C, drain: impl Fn(Pin<&mut C>))
+    where
+        C: Future<Output = hyper::Result<()>>,
+    {
+        {
+            let mut hyper = pin!(hyper);
+            let mut registered = false;
+            poll_fn(|cx| {
+                // The task's waker never changes, and looking at it once is enough.
+                if !registered {
+                    self.control().register(cx.waker());
+                    registered = true;
+                }
+                self.poll(cx, hyper.as_mut(), &drain)
+            })
+            .await;
+            // hyper, and with it every exchange of an HTTP/1 connection, is dropped here: after the ending is known.
+        }
+        self.linger().await;
+    }
+
+    fn poll<C>(
+        &mut self,
+        cx: &mut Context<'_>,
+        mut hyper: Pin<&mut C>,
+        drain: &impl Fn(Pin<&mut C>),
+    ) -> Poll<()>
+    where
+        C: Future<Output = hyper::Result<()>>,
+    {
+        loop {
+            match self.control().command() {
+                Command::Run => {}
+                Command::Drain if self.draining => {}
+                Command::Drain => {
+                    self.draining = true;
+                    drain(hyper.as_mut());
+                }
+                Command::Cut => {
+                    self.control().end(Ending::Closed);
+                    return Poll::Ready(());
+                }
+            }
+            if let Poll::Ready(result) = self.waits.during(|| hyper.as_mut().poll(cx)) {
+                self.finished(result);
+                return Poll::Ready(());
+            }
+            self.enter_phase();
+            if self.is_deserted(cx) {
+                return Poll::Ready(());
+            }
+            let Some((deadline, name)) = self.deadline() else {
+                return Poll::Pending;
+            };
+            if !self.alarm.has_passed(cx, deadline) {
+                return Poll::Pending;
+            }
+            match name {
+                // The service is told, and may still answer; once.
+                TimeoutName::BodyIdle | TimeoutName::BodyMinRate
+                    if self.waits.passed().is_none() =>
+                {
+                    self.connection.stats.count_timeout(name);
+                    self.waits.pass(name);
+                }
+                TimeoutName::H2Idle if matches!(self.phase, Phase::Idle(_)) => {
+                    self.connection.stats.count_timeout(name);
+                    self.phase = Phase::Going(Instant::now());
+                    drain(hyper.as_mut());
+                }
+                _ => {
+                    if self.waits.passed().is_none() && !matches!(self.phase, Phase::Going(_)) {
+                        self.connection.stats.count_timeout(name);
+                    }
+                    tracing::debug!(connection = self.connection.id, timeout = %name, "closing a connection");
+                    self.control().end(Ending::TimedOut(name));
+                    return Poll::Ready(());
+                }
+            }
+        }
+    }
+
+    fn finished(&self, result: hyper::Result<()>) {
+        if let Err(error) = result {
+            tracing::debug!(connection = self.connection.id, %error, "the connection failed");
+            if error.is_parse() {
+                // hyper has answered by itself. What follows the bad head stays unread.
+                self.connection.stats.bad_requests.fetch_add(1, Relaxed);
+                self.control().leave_unread();
+            }
+        }
+        self.control().end(Ending::Closed);
+    }
+
+    fn enter_phase(&mut self) {
+        let is_http2 = self.connection.protocol == Protocol::Http2;
+        if is_http2 && self.waits.read() > 0 {
+            self.last_read = Instant::now();
+        }
+        if is_http2 && self.waits.h2_in_head() {
+            if !matches!(self.phase, Phase::Head(_)) {
+                self.phase = Phase::Head(Instant::now());
+            }
+            return;
+        }
+        if self.control().in_flight() > 0 {
+            self.phase = Phase::Busy;
+            return;
+        }
+        match self.phase {
+            Phase::Preface(_) if !self.waits.h2_settings_seen() => {}
+            Phase::Head(_) if !is_http2 && self.waits.begun() == 0 => {}
+            Phase::Idle(_) if self.waits.begun() == 0 => {
+                if !is_http2 && self.waits.read() > 0 {
+                    self.phase = Phase::Head(Instant::now());
+                }
+            }
+            Phase::Going(_) => {}
+            _ => self.phase = Phase::Idle(Instant::now()),
+        }
+    }
+
+    /// On HTTP/1, whether the client has left an exchange. hyper sees that only while it reads, and it does not read
+    /// while there is a body that the service does not take.
+    fn is_deserted(&mut self, cx: &mut Context<'_>) -> bool {
+        if self.connection.protocol != Protocol::Http1 || !matches!(self.phase, Phase::Busy) {
+            return false;
+        }
+        let gone = self
+            .gone
+            .get_or_insert_with(|| Box::pin(self.socket.clone().gone()));
+        match gone.as_mut().poll(cx) {
+            Poll::Ready(ending) => {
+                self.control().end(ending);
+                true
+            }
+            Poll::Pending => false,
+        }
+    }
+
+    fn deadline(&self) -> Option<(Instant, TimeoutName)> {
+        let timeouts = self.timeouts;
+        let (is_http2, idle) = match self.connection.protocol {
+            Protocol::Http1 => (
+                false,
+                (timeouts.keep_alive_idle, TimeoutName::KeepAliveIdle),
+            ),
+            Protocol::Http2 => (true, (timeouts.h2_idle, TimeoutName::H2Idle)),
+        };
+        let phase = match self.phase {
+            Phase::Busy => None,
+            Phase::Head(since) => Some((since + timeouts.request_head, TimeoutName::RequestHead)),
+            Phase::Idle(since) | Phase::Going(since) => Some((since + idle.0, idle.1)),
+            Phase::Preface(since) => Some((since + timeouts.preface, TimeoutName::Preface)),
+        };
+        let ping = is_http2.then(|| {
+            (
+                self.last_read + timeouts.h2_ping_interval + timeouts.h2_ping_timeout,
+                TimeoutName::H2PingTimeout,
+            )
+        });
+        earliest(earliest(phase, ping), self.waits.deadline(timeouts))
+    }
+
+    /// RFC 9112, 9.6: closes in two steps when the client may still be sending.
+    async fn linger(self) {
+        let control = self.control();
+        let ended_here = matches!(control.ending(), Ending::Closed);
+        if !ended_here
+            || !control.left_unread()
+            || control.is_tunnel()
+            || control.command() == Command::Cut
+        {
+            return;
+        }
+        if self.socket.shutdown_write().is_ok() {
+            // Past the deadline the client had its chance to read the answer.
+            let _ =
+                tokio::time::timeout(self.timeouts.linger, self.socket.drain(LINGER_BYTES)).await;
+        }
+    }
+
+    fn control(&self) -> &Control {
+        &self.connection.control
+    }
+}
+
+/// What is read and dropped at most after a close.
+const LINGER_BYTES: usize = 1024 * 1024;

@@ -1,0 +1,49 @@
+//! One request, whatever protocol carried it.
+
+use std::sync::Arc;
+
+use http::{Request, header};
+
+use crate::{Connection, RequestBody, TunnelRequest};
+
+/// One request and the connection that it came on.
+///
+/// `request.uri()` has a path and a query; whether it also has a scheme and an authority depends on the protocol, so
+/// use [`Exchange::scheme`] and [`Exchange::authority`] for those.
+#[derive(Debug)]
+pub struct Exchange {
+    /// Head and body. The version is the one that the client spoke.
+    pub request: Request<RequestBody>,
+    /// The connection that carried it.
+    pub connection: Arc<Connection>,
+}
+
+impl Exchange {
+    /// The host, with the port if the client gave one: `:authority` or `Host` (RFC 9113, 8.3.1; RFC 9112, 3.2).
+    /// It has been checked against the grammar. Empty for an HTTP/1.0 request without `Host`.
+    pub fn authority(&self) -> &str {
+        if let Some(authority) = self.request.uri().authority() {
+            return authority.as_str();
+        }
+        self.request
+            .headers()
+            .get(header::HOST)
+            .and_then(|host| host.to_str().ok())
+            .unwrap_or("")
+    }
+
+    /// `https` on TLS, otherwise `http`. What the client claims in `:scheme` or in an absolute target is ignored.
+    pub fn scheme(&self) -> &'static str {
+        if self.connection.tls.is_some() {
+            "https"
+        } else {
+            "http"
+        }
+    }
+
+    /// What the request asks to become: an HTTP/1.1 `Upgrade` or an HTTP/2 extended CONNECT (RFC 8441). None for an
+    /// ordinary request, and from the second call on.
+    pub fn take_tunnel(&mut self) -> Option<TunnelRequest> {
+        TunnelRequest::take(&mut self.request, &self.connection)
+    }
+}

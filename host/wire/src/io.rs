@@ -1,0 +1,267 @@
+//! What hyper reads from and writes to: a plain or TLS stream that replays what the sniff has read, notes how the
+//! connection ends, and on HTTP/2 watches the frames that pass.
+
+use std::{
+    io::{self, IoSlice},
+    pin::Pin,
+    sync::{Arc, atomic::Ordering::Relaxed},
+    task::{Context, Poll, ready},
+};
+
+use hyper::rt::ReadBufCursor;
+use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
+use tokio_rustls::server::TlsStream;
+
+use crate::{
+    Connection, Ending, Protocol, Settings,
+    frames::{self, Inbound, Outbound},
+    marks,
+    sniff::Start,
+    socket::Socket,
+};
+
+/// One connection's stream. It lives as long as something reads or writes it, a tunnel included.
+pub(crate) struct Io {
+    transport: Transport,
+    start: Start,
+    connection: Arc<Connection>,
+    frames: Option<Box<Frames>>,
+}
+
+pub(crate) enum Transport {
+    Plain(Socket),
+    Tls(Box<TlsStream<Socket>>),
+}
+
+struct Frames {
+    inbound: Inbound,
+    outbound: Outbound,
+}
+
+impl Io {
+    pub(crate) fn new(
+        transport: Transport,
+        start: Start,
+        connection: Arc<Connection>,
+        settings: &Settings,
+    ) -> Io {
+        connection
+            .stats
+            .open_by(connection.protocol)
+            .fetch_add(1, Relaxed);
+        let frames = (connection.protocol == Protocol::Http2).then(|| {
+            let inbound = Inbound::new(
+                settings.h2_control_frames_per_second,
+                settings.h2_resets_per_second,
+            );
+            Box::new(Frames {
+                inbound,
+                outbound: Outbound::default(),
+            })
+        });
+        Io {
+            transport,
+            start,
+            connection,
+            frames,
+        }
+    }
+
+    fn poll_fill(&mut self, cx: &mut Context<'_>, buf: &mut ReadBuf<'_>) -> Poll<io::Result<()>> {
+        if !self.start.is_empty() {
+            buf.put_slice(self.start.take(buf.remaining()));
+            return Poll::Ready(Ok(()));
+        }
+        match &mut self.transport {
+            Transport::Plain(socket) => Pin::new(socket).poll_read(cx, buf),
+            Transport::Tls(stream) => Pin::new(&mut **stream).poll_read(cx, buf),
+        }
+    }
+
+    /// Notes what was read, and what that says about the connection.
+    fn note_read(&mut self, cx: &mut Context<'_>, read: &io::Result<&[u8]>) -> io::Result<()> {
+        let bytes = match read {
+            Ok([]) => {
+                self.connection.control.end(Ending::PeerClosed);
+                return Ok(());
+            }
+            Ok(bytes) => *bytes,
+            // Many TLS clients close without `close_notify`; that is no attack on a protocol that frames its messages.
+            Err(error) if error.kind() == io::ErrorKind::UnexpectedEof => {
+                self.connection.control.end(Ending::PeerClosed);
+                return Ok(());
+            }
+            Err(_) => {
+                self.connection.control.end(Ending::Lost);
+                return Ok(());
+            }
+        };
+        marks::read(bytes.len());
+        let Some(frames) = &mut self.frames else {
+            return Ok(());
+        };
+        let verdict = frames.inbound.feed(bytes, frames.outbound.frames());
+        marks::h2_progress(frames.inbound.settings_seen(), frames.inbound.in_head());
+        if verdict.is_ok() {
+            return Ok(());
+        }
+        self.connection.stats.floods.fetch_add(1, Relaxed);
+        self.connection.control.end(Ending::Closed);
+        self.connection.control.leave_unread();
+        if frames.outbound.is_between_frames() {
+            let goaway = frames::calm_down(frames.inbound.last_stream());
+            // Best effort: a client that floods may not be reading either.
+            let _ = Pin::new(&mut self.transport).poll_write(cx, &goaway);
+            let _ = Pin::new(&mut self.transport).poll_flush(cx);
+        }
+        Err(io::Error::other(
+            "the client's frames exceed the budget of this connection",
+        ))
+    }
+
+    fn note_written(&mut self, bufs: &[IoSlice<'_>], written: &io::Result<usize>) {
+        match written {
+            Ok(written) => {
+                let Some(frames) = &mut self.frames else {
+                    return;
+                };
+                let mut left = *written;
+                for buf in bufs {
+                    let part = buf.len().min(left);
+                    frames.outbound.feed(&buf[..part]);
+                    left -= part;
+                    if left == 0 {
+                        break;
+                    }
+                }
+            }
+            Err(_) => self.connection.control.end(Ending::Lost),
+        }
+    }
+}
+
+impl hyper::rt::Read for Io {
+    fn poll_read(
+        mut self: Pin<&mut Self>,
+        cx: &mut Context<'_>,
+        mut buf: ReadBufCursor<'_>,
+    ) -> Poll<io::Result<()>> {
+        // SAFETY: `ReadBuf` never de-initialises what is initialised in the slice that it is given.
+        let mut read = ReadBuf::uninit(unsafe { buf.as_mut() });
+        let result = ready!(self.poll_fill(cx, &mut read));
+        let filled = read.filled();
+        let length = filled.len();
+        self.note_read(
+            cx,
+            &result
+                .as_ref()
+                .map(|()| filled)
+                .map_err(|error| error.kind().into()),
+        )?;
+        // SAFETY: these are the bytes that `ReadBuf` knows to be filled, and thus initialised.
+        unsafe { buf.advance(length) };
+        match result {
+            Err(error) if error.kind() == io::ErrorKind::UnexpectedEof => Poll::Ready(Ok(())),
+            result => Poll::Ready(result),
+        }
+    }
+}
+
+impl hyper::rt::Write for Io {
+    fn poll_write(
+        mut self: Pin<&mut Self>,
+        cx: &mut Context<'_>,
+        buf: &[u8],
+    ) -> Poll<io::Result<usize>> {
+        let written = ready!(Pin::new(&mut self.transport).poll_write(cx, buf));
+        self.note_written(&[IoSlice::new(buf)], &written);
+        Poll::Ready(written)
+    }
+
+    fn poll_write_vectored(
+        mut self: Pin<&mut Self>,
+        cx: &mut Context<'_>,
+        bufs: &[IoSlice<'_>],
+    ) -> Poll<io::Result<usize>> {
+        let written = ready!(Pin::new(&mut self.transport).poll_write_vectored(cx, bufs));
+        self.note_written(bufs, &written);
+        Poll::Ready(written)
+    }
+
+    fn is_write_vectored(&self) -> bool {
+        self.transport.is_write_vectored()
+    }
+
+    fn poll_flush(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
+        let flushed = ready!(Pin::new(&mut self.transport).poll_flush(cx));
+        self.note_written(
+            &[],
+            &flushed
+                .as_ref()
+                .map(|()| 0)
+                .map_err(|error| error.kind().into()),
+        );
+        Poll::Ready(flushed)
+    }
+
+    fn poll_shutdown(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
+        // A client that is already gone makes this fail, and that is no news.
+        Pin::new(&mut self.transport)
+            .poll_shutdown(cx)
+            .map(|_| Ok(()))
+    }
+}
+
+impl Drop for Io {
+    fn drop(&mut self) {
+        self.connection
+            .stats
+            .open_by(self.connection.protocol)
+            .fetch_sub(1, Relaxed);
+    }
+}
+
+impl AsyncWrite for Transport {
+    fn poll_write(
+        self: Pin<&mut Self>,
+        cx: &mut Context<'_>,
+        buf: &[u8],
+    ) -> Poll<io::Result<usize>> {
+        match self.get_mut() {
+            Transport::Plain(socket) => socket.poll_send(cx, buf),
+            Transport::Tls(stream) => Pin::new(&mut **stream).poll_write(cx, buf),
+        }
+    }
+
+    fn poll_write_vectored(
+        self: Pin<&mut Self>,
+        cx: &mut Context<'_>,
+        bufs: &[IoSlice<'_>],
+    ) -> Poll<io::Result<usize>> {
+        match self.get_mut() {
+            Transport::Plain(socket) => socket.poll_send_vectored(cx, bufs),
+            Transport::Tls(stream) => Pin::new(&mut **stream).poll_write_vectored(cx, bufs),
+        }
+    }
+
+    fn is_write_vectored(&self) -> bool {
+        match self {
+            Transport::Plain(_) => true,
+            Transport::Tls(stream) => stream.is_write_vectored(),
+        }
+    }
+
+    fn poll_flush(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
+        match self.get_mut() {
+            Transport::Plain(_) => Poll::Ready(Ok(())),
+            Transport::Tls(stream) => Pin::new(&mut **stream).poll_flush(cx),
+        }
+    }
+
+    fn poll_shutdown(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
+        match self.get_mut() {
+            Transport::Plain(socket) => Poll::Ready(socket.shutdown_write()),
+            Transport::Tls(stream) => Pin::new(&mut **stream).poll_shutdown(cx),
+        }
+    }
+}

@@ -1,0 +1,302 @@
+//! How the pieces polled inside one task tell that task what they wait for.
+//!
+//! A connection's task (HTTP/1) or a stream's task (HTTP/2) polls hyper, hyper polls the service and the bodies, and
+//! those end in the socket. The task that holds the timer must know whether the pause is the client's fault, and for
+//! how long it has lasted. It lends its [`Waits`] to a thread-local for the length of one poll; the pieces leave marks
+//! there. That costs a few stores, no lock, no allocation, and reads the clock only when a wait begins.
+//!
+//! Outside of such a poll marks go nowhere, which is right: then no task of this crate is waiting.
+
+use std::{
+    cell::Cell,
+    time::{Duration, Instant},
+};
+
+use crate::{TimeoutName, Timeouts};
+
+/// What a task waits for, as of its last poll.
+#[derive(Clone, Copy, Debug, Default)]
+pub(crate) struct Waits {
+    /// The service waits for a piece of the request body, and has since then.
+    body_since: Option<Instant>,
+    /// The time that the service has waited for this body before that.
+    body_waited: Duration,
+    /// What of this body has come.
+    body_bytes: u64,
+    /// There is something to write and the peer does not take it, since then.
+    write_since: Option<Instant>,
+    /// The last thing that the response body did was to give a piece; and it gave one during the last poll.
+    offered: bool,
+    offered_now: bool,
+    /// Bytes read from the client during the last poll.
+    read: usize,
+    /// Exchanges begun during the last poll.
+    begun: usize,
+    /// HTTP/2: the client's SETTINGS have come; and a field section has begun and not ended.
+    h2_settings_seen: bool,
+    h2_in_head: bool,
+    /// A deadline that has passed, for the pieces to report as an error.
+    passed: Option<TimeoutName>,
+}
+
+impl Waits {
+    /// Runs one poll with these waits in reach of what it polls.
+    pub(crate) fn during<R>(&mut self, poll: impl FnOnce() -> R) -> R {
+        self.read = 0;
+        self.begun = 0;
+        self.offered_now = false;
+        // A panic that passes through here leaves the marks in place; the next poll on this thread overwrites them.
+        MARKS.with(|marks| {
+            marks.active.set(true);
+            marks.waits.set(*self);
+        });
+        let result = poll();
+        MARKS.with(|marks| {
+            marks.active.set(false);
+            *self = marks.waits.get();
+        });
+        result
+    }
+
+    pub(crate) fn read(&self) -> usize {
+        self.read
+    }
+
+    pub(crate) fn begun(&self) -> usize {
+        self.begun
+    }
+
+    /// For a stream that is pending: if its body has given a piece and was not asked for another, then the piece waits
+    /// for the client's window. The wait begins anew with each piece.
+    pub(crate) fn note_window(&mut self) {
+        if !self.offered {
+            self.write_since = None;
+        } else if self.offered_now || self.write_since.is_none() {
+            self.write_since = Some(Instant::now());
+        }
+    }
+
+    pub(crate) fn h2_settings_seen(&self) -> bool {
+        self.h2_settings_seen
+    }
+
+    pub(crate) fn h2_in_head(&self) -> bool {
+        self.h2_in_head
+    }
+
+    pub(crate) fn pass(&mut self, name: TimeoutName) {
+        self.passed = Some(name);
+    }
+
+    pub(crate) fn passed(&self) -> Option<TimeoutName> {
+        self.passed
+    }
+
+    /// The first deadline of what is waited for.
+    pub(crate) fn deadline(&self, timeouts: &Timeouts) -> Option<(Instant, TimeoutName)> {
+        let write = self
+            .write_since
+            .map(|since| (since + timeouts.write_stall, TimeoutName::WriteStall));
+        earliest(write, self.body_deadline(timeouts))
+    }
+
+    fn body_deadline(&self, timeouts: &Timeouts) -> Option<(Instant, TimeoutName)> {
+        let since = self.body_since?;
+        let idle = Some((since + timeouts.body_idle, TimeoutName::BodyIdle));
+        if timeouts.body_min_rate == 0 {
+            return idle;
+        }
+        let earned =
+            Duration::from_secs_f64(self.body_bytes as f64 / f64::from(timeouts.body_min_rate));
+        let left = (timeouts.body_idle + earned).saturating_sub(self.body_waited);
+        earliest(idle, Some((since + left, TimeoutName::BodyMinRate)))
+    }
+}
+
+/// The earlier of two deadlines; of equal ones the first.
+pub(crate) fn earliest(
+    a: Option<(Instant, TimeoutName)>,
+    b: Option<(Instant, TimeoutName)>,
+) -> Option<(Instant, TimeoutName)> {
+    match (a, b) {
+        (Some(a), Some(b)) => Some(if b.0 < a.0 { b } else { a }),
+        (a, b) => a.or(b),
+    }
+}
+
+/// Bytes came from the client.
+pub(crate) fn read(bytes: usize) {
+    mark(|waits| waits.read += bytes);
+}
+
+/// What the client's frames say so far.
+pub(crate) fn h2_progress(settings_seen: bool, in_head: bool) {
+    mark(|waits| {
+        waits.h2_settings_seen = settings_seen;
+        waits.h2_in_head = in_head;
+    });
+}
+
+/// An exchange has begun; what the one before it waited for is past.
+pub(crate) fn exchange_begun() {
+    mark(|waits| {
+        waits.begun += 1;
+        waits.body_since = None;
+        waits.body_waited = Duration::ZERO;
+        waits.body_bytes = 0;
+        waits.passed = None;
+    });
+}
+
+/// The service asked for a piece of the request body and there is none.
+pub(crate) fn body_pending() {
+    mark(|waits| {
+        if waits.body_since.is_none() {
+            waits.body_since = Some(Instant::now());
+        }
+    });
+}
+
+/// The service got a piece of the request body of this many bytes, or its end, or no longer wants any.
+pub(crate) fn body_ready(bytes: usize) {
+    mark(|waits| {
+        waits.body_bytes += bytes as u64;
+        if let Some(since) = waits.body_since.take() {
+            waits.body_waited += since.elapsed();
+        }
+    });
+}
+
+/// The deadline that a body must report instead of waiting on.
+pub(crate) fn body_passed() -> Option<TimeoutName> {
+    MARKS.with(|marks| {
+        if marks.active.get() {
+            marks.waits.get().passed
+        } else {
+            None
+        }
+    })
+}
+
+/// The response body gave a piece.
+pub(crate) fn body_offered() {
+    mark(|waits| {
+        waits.offered = true;
+        waits.offered_now = true;
+    });
+}
+
+/// The response body was asked for a piece and has none.
+pub(crate) fn body_awaited() {
+    mark(|waits| waits.offered = false);
+}
+
+/// The peer does not take what there is to write.
+pub(crate) fn write_blocked() {
+    mark(|waits| {
+        if waits.write_since.is_none() {
+            waits.write_since = Some(Instant::now());
+        }
+    });
+}
+
+/// The peer took something, or there is nothing to write.
+pub(crate) fn write_moved() {
+    mark(|waits| waits.write_since = None);
+}
+
+/// Runs the drop of a stream that was ended for this reason.
+pub(crate) fn with_stream_timed_out<R>(name: TimeoutName, drop: impl FnOnce() -> R) -> R {
+    MARKS.with(|marks| marks.stream_timed_out.set(Some(name)));
+    let result = drop();
+    MARKS.with(|marks| marks.stream_timed_out.set(None));
+    result
+}
+
+pub(crate) fn stream_timed_out() -> Option<TimeoutName> {
+    MARKS.with(|marks| marks.stream_timed_out.get())
+}
+
+fn mark(change: impl FnOnce(&mut Waits)) {
+    MARKS.with(|marks| {
+        if marks.active.get() {
+            let mut waits = marks.waits.get();
+            change(&mut waits);
+            marks.waits.set(waits);
+        }
+    });
+}
+
+struct Marks {
+    active: Cell<bool>,
+    waits: Cell<Waits>,
+    stream_timed_out: Cell<Option<TimeoutName>>,
+}
+
+thread_local! {
+    static MARKS: Marks = const {
+        Marks {
+            active: Cell::new(false),
+            waits: Cell::new(Waits {
+                body_since: None,
+                body_waited: Duration::ZERO,
+                body_bytes: 0,
+                write_since: None,
+                offered: false,
+                offered_now: false,
+                read: 0,
+                begun: 0,
+                h2_settings_seen: false,
+                h2_in_head: false,
+                passed: None,
+            }),
+            stream_timed_out: Cell::new(None),
+        }
+    };
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_wait_keeps_its_start_until_something_comes() {
+        let mut waits = Waits::default();
+        waits.during(body_pending);
+        let first = waits.body_since.expect("a wait has begun");
+        waits.during(body_pending);
+        assert_eq!(waits.body_since, Some(first));
+        waits.during(|| body_ready(10));
+        assert_eq!(waits.body_since, None);
+        assert_eq!(waits.body_bytes, 10);
+    }
+
+    #[test]
+    fn marks_outside_a_poll_go_nowhere() {
+        write_blocked();
+        let mut waits = Waits::default();
+        waits.during(|| ());
+        assert!(waits.write_since.is_none());
+    }
+
+    #[test]
+    fn a_slow_drip_runs_into_the_rate_before_it_runs_idle() {
+        let timeouts = Timeouts {
+            body_idle: Duration::from_secs(10),
+            body_min_rate: 100,
+            ..Timeouts::default()
+        };
+        let now = Instant::now();
+        let waits = Waits {
+            body_since: Some(now),
+            body_waited: Duration::from_secs(11),
+            body_bytes: 300,
+            ..Waits::default()
+        };
+        // 300 bytes at 100 per second earn 3 s on top of the 10 s of grace, of which 11 s are used.
+        assert_eq!(
+            waits.deadline(&timeouts),
+            Some((now + Duration::from_secs(2), TimeoutName::BodyMinRate))
+        );
+    }
+}

@@ -1,0 +1,386 @@
+//! What an operator can set: listeners, timeouts by name, caps and sizes.
+
+use std::{fmt, net::SocketAddr, os::fd::OwnedFd, path::PathBuf, sync::Arc, time::Duration};
+
+use crate::TlsConfig;
+
+/// One place to accept connections.
+#[derive(Debug)]
+pub struct ListenerConfig {
+    /// A name for logs, metrics and errors.
+    pub name: Arc<str>,
+    /// Where to listen.
+    pub address: ListenAddress,
+    /// Which protocols are spoken there.
+    ///
+    /// # Defaults
+    ///
+    /// Both. On a plain listener the first 24 bytes decide (RFC 9113, 3.3); with TLS, ALPN does.
+    pub protocols: Protocols,
+    /// TLS, or none for plain text.
+    pub tls: Option<TlsConfig>,
+    /// Most connections open at once on this listener.
+    ///
+    /// # Defaults
+    ///
+    /// None: only [`Caps`] holds.
+    pub max_connections: Option<usize>,
+}
+
+impl ListenerConfig {
+    /// A plain listener for HTTP/1 and HTTP/2 with prior knowledge.
+    pub fn plain(name: impl Into<Arc<str>>, address: impl Into<ListenAddress>) -> ListenerConfig {
+        ListenerConfig {
+            name: name.into(),
+            address: address.into(),
+            protocols: Protocols::BOTH,
+            tls: None,
+            max_connections: None,
+        }
+    }
+
+    /// A TLS listener for HTTP/1 and HTTP/2.
+    pub fn tls(
+        name: impl Into<Arc<str>>,
+        address: impl Into<ListenAddress>,
+        tls: TlsConfig,
+    ) -> ListenerConfig {
+        ListenerConfig {
+            tls: Some(tls),
+            ..ListenerConfig::plain(name, address)
+        }
+    }
+}
+
+/// Where a listener listens.
+#[derive(Debug)]
+pub enum ListenAddress {
+    /// A listening socket that was opened by someone else, such as systemd. It may be TCP or Unix.
+    Inherited(OwnedFd),
+    /// An IPv4 or IPv6 address and port; port 0 lets the kernel choose. An IPv6 address accepts IPv6 only.
+    Tcp(SocketAddr),
+    /// The path of a Unix stream socket. A socket file that nobody listens on any more is replaced.
+    Unix(PathBuf),
+}
+
+impl From<SocketAddr> for ListenAddress {
+    fn from(address: SocketAddr) -> ListenAddress {
+        ListenAddress::Tcp(address)
+    }
+}
+
+impl fmt::Display for ListenAddress {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            ListenAddress::Inherited(_) => f.write_str("an inherited socket"),
+            ListenAddress::Tcp(address) => address.fmt(f),
+            ListenAddress::Unix(path) => write!(f, "unix:{}", path.display()),
+        }
+    }
+}
+
+/// The set of protocols of a listener; never empty.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Protocols {
+    http1: bool,
+    http2: bool,
+}
+
+impl Protocols {
+    /// HTTP/1 and HTTP/2.
+    pub const BOTH: Protocols = Protocols {
+        http1: true,
+        http2: true,
+    };
+    /// HTTP/1.0 and 1.1 only.
+    pub const HTTP1: Protocols = Protocols {
+        http1: true,
+        http2: false,
+    };
+    /// HTTP/2 only; a client that starts with HTTP/1 is refused with GOAWAY.
+    pub const HTTP2: Protocols = Protocols {
+        http1: false,
+        http2: true,
+    };
+
+    /// Whether HTTP/1 is in the set.
+    pub fn http1(self) -> bool {
+        self.http1
+    }
+
+    /// Whether HTTP/2 is in the set.
+    pub fn http2(self) -> bool {
+        self.http2
+    }
+}
+
+/// Everything that holds for all listeners of one [`Server`](crate::Server).
+#[derive(Clone, Debug)]
+pub struct Settings {
+    /// The deadlines.
+    pub timeouts: Timeouts,
+    /// The caps on connections.
+    pub caps: Caps,
+    /// Most header fields of an HTTP/1 request; above it, 431 and close.
+    ///
+    /// # Defaults
+    ///
+    /// 100.
+    pub max_headers: usize,
+    /// Most bytes of an HTTP/1 request head, request line included, and of a decoded HTTP/2 field section, as
+    /// advertised in `SETTINGS_MAX_HEADER_LIST_SIZE`; above it, 431. Between 8 KiB and [`Settings::http1_max_buffer`].
+    ///
+    /// # Defaults
+    ///
+    /// 16 KiB.
+    pub max_header_bytes: u32,
+    /// Bytes of the read and of the write buffer of an HTTP/1 connection, at most.
+    ///
+    /// # Defaults
+    ///
+    /// 64 KiB.
+    pub http1_max_buffer: usize,
+    /// Receive window of an HTTP/2 stream, in bytes: what a client may send before the service has read any of it.
+    ///
+    /// # Defaults
+    ///
+    /// 1 MiB.
+    pub h2_stream_window: u32,
+    /// Receive window of an HTTP/2 connection, in bytes. This bounds the memory for unread request bodies.
+    ///
+    /// # Defaults
+    ///
+    /// 1 MiB.
+    pub h2_connection_window: u32,
+    /// Most streams open at once on an HTTP/2 connection; above it, REFUSED_STREAM.
+    ///
+    /// # Defaults
+    ///
+    /// 200.
+    pub h2_max_concurrent_streams: u32,
+    /// Most bytes of a response that are taken from its body and wait for the client's window, per stream.
+    ///
+    /// # Defaults
+    ///
+    /// 64 KiB.
+    pub h2_max_send_buffer: usize,
+    /// Frames that cost the peer next to nothing (PING, SETTINGS, PRIORITY, WINDOW_UPDATE, empty DATA, unknown types),
+    /// per second and connection. Two more are allowed for each frame that this side sent. Above it,
+    /// GOAWAY(ENHANCE_YOUR_CALM).
+    ///
+    /// # Defaults
+    ///
+    /// 1000.
+    pub h2_control_frames_per_second: u32,
+    /// RST_STREAM frames per second and connection. Above it, GOAWAY(ENHANCE_YOUR_CALM).
+    ///
+    /// # Defaults
+    ///
+    /// 200.
+    pub h2_resets_per_second: u32,
+    /// Whether HTTP/2 clients may open tunnels with extended CONNECT (RFC 8441).
+    ///
+    /// # Defaults
+    ///
+    /// On. A service that takes no tunnel answers such a request like any other.
+    pub h2_extended_connect: bool,
+}
+
+impl Default for Settings {
+    fn default() -> Settings {
+        Settings {
+            timeouts: Timeouts::default(),
+            caps: Caps::default(),
+            max_headers: 100,
+            max_header_bytes: 16 * 1024,
+            http1_max_buffer: 64 * 1024,
+            h2_stream_window: 1024 * 1024,
+            h2_connection_window: 1024 * 1024,
+            h2_max_concurrent_streams: 200,
+            h2_max_send_buffer: 64 * 1024,
+            h2_control_frames_per_second: 1000,
+            h2_resets_per_second: 200,
+            h2_extended_connect: true,
+        }
+    }
+}
+
+/// Caps on connections open at once. A socket over a cap is closed at once, and counted.
+#[derive(Clone, Debug)]
+pub struct Caps {
+    /// On all listeners together.
+    ///
+    /// # Defaults
+    ///
+    /// 16384.
+    pub connections: usize,
+    /// From one peer: an IPv4 address or an IPv6 /64. Unix sockets have no peer.
+    ///
+    /// # Defaults
+    ///
+    /// None: behind a proxy all connections come from one peer.
+    pub connections_per_peer: Option<usize>,
+}
+
+impl Default for Caps {
+    fn default() -> Caps {
+        Caps {
+            connections: 16_384,
+            connections_per_peer: None,
+        }
+    }
+}
+
+/// The deadlines of the transport. Each counts under its own name in [`Stats::timeouts`](crate::Stats::timeouts).
+#[derive(Clone, Debug)]
+pub struct Timeouts {
+    /// From accept to the end of the TLS handshake.
+    ///
+    /// # Defaults
+    ///
+    /// 10 s.
+    pub handshake: Duration,
+    /// From accept (plain) or the handshake (TLS) until it is known which protocol the client speaks, and on HTTP/2
+    /// until its first SETTINGS frame.
+    ///
+    /// # Defaults
+    ///
+    /// 10 s.
+    pub preface: Duration,
+    /// From the first byte of a request head to its last; on a new HTTP/1 connection, from its start. On HTTP/2, for
+    /// one HEADERS frame with its CONTINUATIONs. Bytes that drip in do not extend it.
+    ///
+    /// # Defaults
+    ///
+    /// 30 s.
+    pub request_head: Duration,
+    /// The longest pause between two pieces of a request body while the service waits for one.
+    ///
+    /// # Defaults
+    ///
+    /// 30 s.
+    pub body_idle: Duration,
+    /// The least bytes per second of a request body, averaged over the time for which the service has waited for it,
+    /// after a grace of one [`Timeouts::body_idle`]. 0 turns it off.
+    ///
+    /// # Defaults
+    ///
+    /// 240.
+    pub body_min_rate: u32,
+    /// The longest time for which a client takes no byte of a response while there are bytes to send: on HTTP/1 and
+    /// for an HTTP/2 connection when the socket is full, for an HTTP/2 stream when its window is closed.
+    ///
+    /// # Defaults
+    ///
+    /// 30 s.
+    pub write_stall: Duration,
+    /// How long an HTTP/1 connection may stay open between two requests.
+    ///
+    /// # Defaults
+    ///
+    /// 75 s.
+    pub keep_alive_idle: Duration,
+    /// How long an HTTP/2 connection may stay open without a stream. It then gets GOAWAY, and as long again to end.
+    ///
+    /// # Defaults
+    ///
+    /// 180 s.
+    pub h2_idle: Duration,
+    /// After this long without a byte from an HTTP/2 client it is sent a PING.
+    ///
+    /// # Defaults
+    ///
+    /// 20 s.
+    pub h2_ping_interval: Duration,
+    /// How long an HTTP/2 client has to answer that PING.
+    ///
+    /// # Defaults
+    ///
+    /// 20 s.
+    pub h2_ping_timeout: Duration,
+    /// How long to keep reading, and dropping what comes, after the server has closed an HTTP/1 connection with part
+    /// of a request unread. Closing at once would let the kernel's reset overtake the response (RFC 9112, 9.6).
+    ///
+    /// # Defaults
+    ///
+    /// 2 s.
+    pub linger: Duration,
+}
+
+impl Default for Timeouts {
+    fn default() -> Timeouts {
+        Timeouts {
+            handshake: Duration::from_secs(10),
+            preface: Duration::from_secs(10),
+            request_head: Duration::from_secs(30),
+            body_idle: Duration::from_secs(30),
+            body_min_rate: 240,
+            write_stall: Duration::from_secs(30),
+            keep_alive_idle: Duration::from_secs(75),
+            h2_idle: Duration::from_secs(180),
+            h2_ping_interval: Duration::from_secs(20),
+            h2_ping_timeout: Duration::from_secs(20),
+            linger: Duration::from_secs(2),
+        }
+    }
+}
+
+/// The name of a deadline that passed: the field of [`Timeouts`] that set it.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+#[repr(u8)]
+pub enum TimeoutName {
+    /// [`Timeouts::body_idle`]
+    BodyIdle,
+    /// [`Timeouts::body_min_rate`]
+    BodyMinRate,
+    /// [`Timeouts::h2_idle`]
+    H2Idle,
+    /// [`Timeouts::h2_ping_timeout`]
+    H2PingTimeout,
+    /// [`Timeouts::handshake`]
+    Handshake,
+    /// [`Timeouts::keep_alive_idle`]
+    KeepAliveIdle,
+    /// [`Timeouts::preface`]
+    Preface,
+    /// [`Timeouts::request_head`]
+    RequestHead,
+    /// [`Timeouts::write_stall`]
+    WriteStall,
+}
+
+impl TimeoutName {
+    /// Every name, in the order of the enum.
+    pub const ALL: [TimeoutName; 9] = [
+        TimeoutName::BodyIdle,
+        TimeoutName::BodyMinRate,
+        TimeoutName::H2Idle,
+        TimeoutName::H2PingTimeout,
+        TimeoutName::Handshake,
+        TimeoutName::KeepAliveIdle,
+        TimeoutName::Preface,
+        TimeoutName::RequestHead,
+        TimeoutName::WriteStall,
+    ];
+
+    /// The field's name, as it stands in settings, metrics and logs.
+    pub fn as_str(self) -> &'static str {
+        match self {
+            TimeoutName::BodyIdle => "body_idle",
+            TimeoutName::BodyMinRate => "body_min_rate",
+            TimeoutName::H2Idle => "h2_idle",
+            TimeoutName::H2PingTimeout => "h2_ping_timeout",
+            TimeoutName::Handshake => "handshake",
+            TimeoutName::KeepAliveIdle => "keep_alive_idle",
+            TimeoutName::Preface => "preface",
+            TimeoutName::RequestHead => "request_head",
+            TimeoutName::WriteStall => "write_stall",
+        }
+    }
+}
+
+impl fmt::Display for TimeoutName {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(self.as_str())
+    }
+}

@@ -1,0 +1,330 @@
+//! Stream sockets, listening and connected, TCP and Unix alike.
+//!
+//! Why not tokio's `TcpStream`: the task that drives a connection must be able to wait for the peer's departure while
+//! hyper owns the reading side and does not read (a request body that the service leaves on the wire). Here the
+//! descriptor is shared, so that one owner reads and another watches. Readiness is kept the way tokio keeps it for its
+//! own sockets, short reads and writes included, so that a request costs no extra system call.
+
+use std::{
+    io::{self, IoSlice},
+    mem::MaybeUninit,
+    net::SocketAddr,
+    os::fd::OwnedFd,
+    pin::Pin,
+    sync::Arc,
+    task::{Context, Poll, ready},
+};
+
+use rustix::net::{
+    AddressFamily, RecvFlags, SendAncillaryBuffer, SendFlags, Shutdown, SocketAddrAny,
+    SocketAddrUnix, SocketFlags, SocketType, sockopt,
+};
+use tokio::io::{AsyncRead, AsyncWrite, Interest, ReadBuf, unix::AsyncFd};
+
+use crate::{Address, Ending, ListenAddress, accept::Permit, marks};
+
+/// A connected stream socket. Clones share it; it is closed with the last one, and so is its permit.
+#[derive(Clone, Debug)]
+pub(crate) struct Socket {
+    inner: Arc<Inner>,
+}
+
+#[derive(Debug)]
+struct Inner {
+    fd: AsyncFd<OwnedFd>,
+    _permit: Permit,
+}
+
+impl Socket {
+    pub(crate) fn new(fd: OwnedFd, permit: Permit) -> io::Result<Socket> {
+        Ok(Socket {
+            inner: Arc::new(Inner {
+                fd: watch(fd, Interest::READABLE | Interest::WRITABLE)?,
+                _permit: permit,
+            }),
+        })
+    }
+
+    /// Reads once the socket has something, and returns how many bytes at the start of `buf` are now initialised.
+    pub(crate) fn poll_recv(
+        &self,
+        cx: &mut Context<'_>,
+        buf: &mut [MaybeUninit<u8>],
+    ) -> Poll<io::Result<usize>> {
+        loop {
+            let mut guard = ready!(self.inner.fd.poll_read_ready(cx))?;
+            match rustix::net::recv(self.inner.fd.get_ref(), &mut *buf, RecvFlags::empty()) {
+                Ok(((received, rest), _)) => {
+                    // With edge-triggered epoll a short read means that the kernel's buffer is empty.
+                    if !received.is_empty() && !rest.is_empty() {
+                        guard.clear_ready();
+                    }
+                    return Poll::Ready(Ok(received.len()));
+                }
+                Err(rustix::io::Errno::AGAIN) => guard.clear_ready(),
+                Err(rustix::io::Errno::INTR) => {}
+                Err(error) => return Poll::Ready(Err(error.into())),
+            }
+        }
+    }
+
+    pub(crate) fn poll_send(&self, cx: &mut Context<'_>, buf: &[u8]) -> Poll<io::Result<usize>> {
+        self.poll_send_with(cx, buf.len(), |fd| {
+            rustix::net::send(fd, buf, SendFlags::NOSIGNAL)
+        })
+    }
+
+    pub(crate) fn poll_send_vectored(
+        &self,
+        cx: &mut Context<'_>,
+        bufs: &[IoSlice<'_>],
+    ) -> Poll<io::Result<usize>> {
+        // The kernel refuses more than UIO_MAXIOV (1024) slices.
+        let bufs = &bufs[..bufs.len().min(1024)];
+        let total = bufs.iter().map(|buf| buf.len()).sum();
+        self.poll_send_with(cx, total, |fd| {
+            rustix::net::sendmsg(
+                fd,
+                bufs,
+                &mut SendAncillaryBuffer::default(),
+                SendFlags::NOSIGNAL,
+            )
+        })
+    }
+
+    fn poll_send_with(
+        &self,
+        cx: &mut Context<'_>,
+        total: usize,
+        send: impl Fn(&OwnedFd) -> rustix::io::Result<usize>,
+    ) -> Poll<io::Result<usize>> {
+        loop {
+            let Poll::Ready(guard) = self.inner.fd.poll_write_ready(cx) else {
+                marks::write_blocked();
+                return Poll::Pending;
+            };
+            let mut guard = guard?;
+            match send(self.inner.fd.get_ref()) {
+                Ok(sent) => {
+                    if sent > 0 && sent < total {
+                        guard.clear_ready();
+                    }
+                    marks::write_moved();
+                    return Poll::Ready(Ok(sent));
+                }
+                Err(rustix::io::Errno::AGAIN) => guard.clear_ready(),
+                Err(rustix::io::Errno::INTR) => {}
+                Err(error) => return Poll::Ready(Err(error.into())),
+            }
+        }
+    }
+
+    pub(crate) fn shutdown_write(&self) -> io::Result<()> {
+        match rustix::net::shutdown(self.inner.fd.get_ref(), Shutdown::Write) {
+            Ok(()) | Err(rustix::io::Errno::NOTCONN) => Ok(()),
+            Err(error) => Err(error.into()),
+        }
+    }
+
+    /// Resolves when the peer has gone, even if there are bytes of it that nobody has read.
+    pub(crate) async fn gone(self) -> Ending {
+        loop {
+            // tokio reports the end of the peer's side with `PRIORITY` as it does with `READABLE`, but the former is
+            // not ready merely because there is something to read.
+            let Ok(mut guard) = self
+                .inner
+                .fd
+                .ready(Interest::PRIORITY | Interest::ERROR)
+                .await
+            else {
+                return Ending::Lost;
+            };
+            if guard.ready().is_error() || guard.ready().is_write_closed() {
+                return Ending::Lost;
+            }
+            if guard.ready().is_read_closed() {
+                return match sockopt::socket_error(self.inner.fd.get_ref()) {
+                    Ok(Ok(())) => Ending::PeerClosed,
+                    _ => Ending::Lost,
+                };
+            }
+            guard.clear_ready();
+        }
+    }
+
+    /// Reads and drops what comes, up to `limit` bytes, until the peer closes.
+    pub(crate) async fn drain(&self, mut limit: usize) {
+        let mut scratch = [MaybeUninit::uninit(); 4096];
+        while limit > 0 {
+            match std::future::poll_fn(|cx| self.poll_recv(cx, &mut scratch)).await {
+                Ok(received) if received > 0 => limit = limit.saturating_sub(received),
+                _ => return,
+            }
+        }
+    }
+
+    /// Sends segments as soon as they are written. Nothing on a Unix socket.
+    pub(crate) fn set_nodelay(&self) -> io::Result<()> {
+        Ok(sockopt::set_tcp_nodelay(self.inner.fd.get_ref(), true)?)
+    }
+
+    pub(crate) fn local(&self) -> Address {
+        rustix::net::getsockname(self.inner.fd.get_ref()).map_or(Address::Unix(None), to_address)
+    }
+}
+
+impl AsyncRead for Socket {
+    fn poll_read(
+        self: Pin<&mut Self>,
+        cx: &mut Context<'_>,
+        buf: &mut ReadBuf<'_>,
+    ) -> Poll<io::Result<()>> {
+        // SAFETY: `poll_recv` only writes initialised bytes into the slice.
+        let received = ready!(self.poll_recv(cx, unsafe { buf.unfilled_mut() }))?;
+        // SAFETY: `poll_recv` has initialised the first `received` bytes.
+        unsafe { buf.assume_init(received) };
+        buf.advance(received);
+        Poll::Ready(Ok(()))
+    }
+}
+
+impl AsyncWrite for Socket {
+    fn poll_write(
+        self: Pin<&mut Self>,
+        cx: &mut Context<'_>,
+        buf: &[u8],
+    ) -> Poll<io::Result<usize>> {
+        self.poll_send(cx, buf)
+    }
+
+    fn poll_write_vectored(
+        self: Pin<&mut Self>,
+        cx: &mut Context<'_>,
+        bufs: &[IoSlice<'_>],
+    ) -> Poll<io::Result<usize>> {
+        self.poll_send_vectored(cx, bufs)
+    }
+
+    fn is_write_vectored(&self) -> bool {
+        true
+    }
+
+    fn poll_flush(self: Pin<&mut Self>, _: &mut Context<'_>) -> Poll<io::Result<()>> {
+        Poll::Ready(Ok(()))
+    }
+
+    fn poll_shutdown(self: Pin<&mut Self>, _: &mut Context<'_>) -> Poll<io::Result<()>> {
+        Poll::Ready(self.shutdown_write())
+    }
+}
+
+/// A listening stream socket.
+#[derive(Debug)]
+pub(crate) struct ListenSocket {
+    fd: AsyncFd<OwnedFd>,
+    pub(crate) local: Address,
+}
+
+impl ListenSocket {
+    pub(crate) fn bind(address: ListenAddress) -> io::Result<ListenSocket> {
+        let fd = match address {
+            ListenAddress::Inherited(fd) => {
+                rustix::io::ioctl_fionbio(&fd, true)?;
+                fd
+            }
+            ListenAddress::Tcp(address) => bind_tcp(address)?,
+            ListenAddress::Unix(path) => {
+                let address = SocketAddrUnix::new(&path)?;
+                match bind_unix(&address) {
+                    Err(error)
+                        if error.kind() == io::ErrorKind::AddrInUse && is_abandoned(&address) =>
+                    {
+                        std::fs::remove_file(&path)?;
+                        bind_unix(&address)?
+                    }
+                    result => result?,
+                }
+            }
+        };
+        let local = to_address(rustix::net::getsockname(&fd)?);
+        Ok(ListenSocket {
+            fd: watch(fd, Interest::READABLE)?,
+            local,
+        })
+    }
+
+    pub(crate) async fn accept(&self) -> io::Result<(OwnedFd, Address)> {
+        loop {
+            let mut guard = self.fd.readable().await?;
+            match rustix::net::acceptfrom_with(
+                self.fd.get_ref(),
+                SocketFlags::CLOEXEC | SocketFlags::NONBLOCK,
+            ) {
+                Ok((fd, peer)) => return Ok((fd, peer.map_or(Address::Unix(None), to_address))),
+                Err(rustix::io::Errno::AGAIN) => guard.clear_ready(),
+                Err(error) => return Err(error.into()),
+            }
+        }
+    }
+}
+
+fn watch(fd: OwnedFd, interest: Interest) -> io::Result<AsyncFd<OwnedFd>> {
+    // SAFETY: an `OwnedFd` names the same open descriptor until it is dropped, and `AsyncFd` drops it after it has
+    // taken it out of epoll.
+    unsafe { AsyncFd::register_with_interest(fd, interest) }.map_err(|error| error.into_parts().1)
+}
+
+fn bind_tcp(address: SocketAddr) -> io::Result<OwnedFd> {
+    let family = if address.is_ipv4() {
+        AddressFamily::INET
+    } else {
+        AddressFamily::INET6
+    };
+    let fd = stream_socket(family)?;
+    sockopt::set_socket_reuseaddr(&fd, true)?;
+    if address.is_ipv6() {
+        sockopt::set_ipv6_v6only(&fd, true)?;
+    }
+    rustix::net::bind(&fd, &address)?;
+    rustix::net::listen(&fd, BACKLOG)?;
+    Ok(fd)
+}
+
+fn bind_unix(address: &SocketAddrUnix) -> io::Result<OwnedFd> {
+    let fd = stream_socket(AddressFamily::UNIX)?;
+    rustix::net::bind(&fd, address)?;
+    rustix::net::listen(&fd, BACKLOG)?;
+    Ok(fd)
+}
+
+/// Whether a socket file exists that no process listens on.
+fn is_abandoned(address: &SocketAddrUnix) -> bool {
+    stream_socket(AddressFamily::UNIX)
+        .is_ok_and(|fd| rustix::net::connect(&fd, address) == Err(rustix::io::Errno::CONNREFUSED))
+}
+
+fn stream_socket(family: AddressFamily) -> io::Result<OwnedFd> {
+    let flags = SocketFlags::CLOEXEC | SocketFlags::NONBLOCK;
+    Ok(rustix::net::socket_with(
+        family,
+        SocketType::STREAM,
+        flags,
+        None,
+    )?)
+}
+
+fn to_address(any: SocketAddrAny) -> Address {
+    if let Ok(address) = SocketAddr::try_from(any.clone()) {
+        return Address::Ip(address);
+    }
+    let path = SocketAddrUnix::try_from(any).ok().and_then(|unix| {
+        let path = unix.path_bytes()?;
+        Some(std::path::PathBuf::from(
+            <std::ffi::OsStr as std::os::unix::ffi::OsStrExt>::from_bytes(path),
+        ))
+    });
+    Address::Unix(path)
+}
+
+/// Connections that the kernel holds until they are accepted; it lowers this to `net.core.somaxconn`.
+const BACKLOG: i32 = 4096;

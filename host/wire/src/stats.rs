@@ -1,0 +1,61 @@
+//! Counters and gauges of the transport, read by the metrics endpoint.
+
+use std::sync::atomic::{AtomicU64, Ordering::Relaxed};
+
+use crate::{Protocol, TimeoutName, control::Registry};
+
+/// Counts since the server was bound. Gauges are the fields whose documentation says "now".
+#[derive(Debug, Default)]
+pub struct Stats {
+    /// Sockets accepted, whatever became of them.
+    pub accepted: AtomicU64,
+    /// Sockets open now, those still in a handshake included.
+    pub open: AtomicU64,
+    /// HTTP/1 connections open now.
+    pub open_http1: AtomicU64,
+    /// HTTP/2 connections open now.
+    pub open_http2: AtomicU64,
+    /// Sockets closed at once because a cap was reached.
+    pub rejected_by_cap: AtomicU64,
+    /// Errors of `accept` that made the loop wait (out of descriptors or memory).
+    pub accept_backoffs: AtomicU64,
+    /// TLS handshakes that failed; those that ran out of time count as a timeout instead.
+    pub handshake_failures: AtomicU64,
+    /// Requests refused by this crate or by the parser before the service saw them.
+    pub bad_requests: AtomicU64,
+    /// Panics of the service or of a response body.
+    pub panics: AtomicU64,
+    /// HTTP/2 connections closed because a frame budget was spent.
+    pub floods: AtomicU64,
+    timeouts: [AtomicU64; TimeoutName::ALL.len()],
+    /// Open connections. Requests are counted there, so that no counter is shared between cores on the hot path.
+    pub(crate) live: Registry,
+}
+
+impl Stats {
+    /// Requests that were read, refused ones included, on connections of this protocol.
+    pub fn requests(&self, protocol: Protocol) -> u64 {
+        self.live.requests(protocol)
+    }
+
+    /// Exchanges whose service future or response body exists now.
+    pub fn in_flight(&self) -> u64 {
+        self.live.in_flight()
+    }
+
+    /// How often this deadline has passed.
+    pub fn timeouts(&self, name: TimeoutName) -> u64 {
+        self.timeouts[name as usize].load(Relaxed)
+    }
+
+    pub(crate) fn count_timeout(&self, name: TimeoutName) {
+        self.timeouts[name as usize].fetch_add(1, Relaxed);
+    }
+
+    pub(crate) fn open_by(&self, protocol: Protocol) -> &AtomicU64 {
+        match protocol {
+            Protocol::Http1 => &self.open_http1,
+            Protocol::Http2 => &self.open_http2,
+        }
+    }
+}

@@ -1,0 +1,639 @@
+//! A server with one service for all tests, and clients for the four ways to reach it.
+#![allow(dead_code, reason = "each test file uses a part of it")]
+
+use std::{
+    future::pending,
+    net::SocketAddr,
+    pin::Pin,
+    sync::{
+        Arc,
+        atomic::{AtomicUsize, Ordering::SeqCst},
+    },
+    task::{Context, Poll},
+    time::{Duration, Instant},
+};
+
+use bytes::Bytes;
+use http::{HeaderMap, HeaderValue, Request, Response, StatusCode};
+use http_body::{Body, Frame};
+use http_body_util::{BodyExt, Full, combinators::BoxBody};
+use hyper_util::rt::{TokioExecutor, TokioIo};
+use roadrunner_wire::{
+    Abort, Address, BodyError, Connection, Ending, Exchange, ListenerConfig, Protocol, Protocols,
+    ResponseBody, Server, Service, Settings, TlsConfig,
+};
+use tokio::{
+    io::{AsyncRead, AsyncReadExt, AsyncWrite, AsyncWriteExt},
+    net::TcpStream,
+    sync::mpsc,
+};
+
+pub type Client = Box<dyn Stream>;
+pub trait Stream: AsyncRead + AsyncWrite + Send + Unpin {}
+impl<T: AsyncRead + AsyncWrite + Send + Unpin> Stream for T {}
+
+/// How a client speaks.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Way {
+    H1,
+    H1Tls,
+    H2,
+    H2Tls,
+}
+
+impl Way {
+    pub const ALL: [Way; 4] = [Way::H1, Way::H1Tls, Way::H2, Way::H2Tls];
+
+    pub fn is_h2(self) -> bool {
+        matches!(self, Way::H2 | Way::H2Tls)
+    }
+
+    pub fn is_tls(self) -> bool {
+        matches!(self, Way::H1Tls | Way::H2Tls)
+    }
+}
+
+/// What the service has to tell a test.
+#[derive(Debug)]
+pub enum Told {
+    /// An exchange of this path has begun.
+    Began(String),
+    /// It was dropped before its end, and the connection said this then.
+    Dropped(String, Ending, Instant),
+    /// Reading its body gave this error.
+    BodyError(String, BodyError),
+}
+
+pub struct Harness {
+    pub server: Server,
+    pub told: mpsc::UnboundedReceiver<Told>,
+    /// Bytes that bodies of `/flood` have given so far.
+    pub given: Arc<AtomicUsize>,
+    plain: SocketAddr,
+    tls: SocketAddr,
+    certificate: rustls_pki_types::CertificateDer<'static>,
+}
+
+pub async fn start() -> Harness {
+    start_with(Settings::default()).await
+}
+
+pub async fn start_with(settings: Settings) -> Harness {
+    let tls = TlsConfig::self_signed().expect("a certificate");
+    let certificate = tls.certificate().clone();
+    let loopback = SocketAddr::from(([127, 0, 0, 1], 0));
+    let listeners = vec![
+        ListenerConfig::plain("plain", loopback),
+        ListenerConfig::tls("tls", loopback, tls),
+    ];
+    start_on(listeners, settings, certificate).await
+}
+
+pub async fn start_on(
+    listeners: Vec<ListenerConfig>,
+    settings: Settings,
+    certificate: rustls_pki_types::CertificateDer<'static>,
+) -> Harness {
+    let (tell, told) = mpsc::unbounded_channel();
+    let given = Arc::new(AtomicUsize::new(0));
+    let service = Arc::new(App {
+        tell,
+        given: Arc::clone(&given),
+    });
+    let server = Server::bind(listeners, settings, service)
+        .await
+        .expect("a free port on loopback");
+    let port = |index: usize| match server
+        .addresses()
+        .get(index)
+        .map(|listener| &listener.address)
+    {
+        Some(Address::Ip(address)) => *address,
+        _ => SocketAddr::from(([127, 0, 0, 1], 1)),
+    };
+    let (plain, tls) = (port(0), port(1));
+    Harness {
+        server,
+        told,
+        given,
+        plain,
+        tls,
+        certificate,
+    }
+}
+
+impl Harness {
+    pub fn address(&self, way: Way) -> SocketAddr {
+        if way.is_tls() { self.tls } else { self.plain }
+    }
+
+    pub async fn tcp(&self) -> TcpStream {
+        TcpStream::connect(self.plain)
+            .await
+            .expect("the server accepts")
+    }
+
+    pub async fn connect(&self, way: Way) -> Client {
+        let tcp = TcpStream::connect(self.address(way))
+            .await
+            .expect("the server accepts");
+        if !way.is_tls() {
+            return Box::new(tcp);
+        }
+        let alpn = if way.is_h2() {
+            b"h2".to_vec()
+        } else {
+            b"http/1.1".to_vec()
+        };
+        Box::new(self.tls_over(tcp, vec![alpn]).await.expect("a handshake"))
+    }
+
+    pub async fn tls_over(
+        &self,
+        tcp: TcpStream,
+        alpn: Vec<Vec<u8>>,
+    ) -> std::io::Result<tokio_rustls::client::TlsStream<TcpStream>> {
+        let mut roots = rustls::RootCertStore::empty();
+        roots
+            .add(self.certificate.clone())
+            .expect("our own certificate");
+        let provider = Arc::new(rustls::crypto::aws_lc_rs::default_provider());
+        let mut config = rustls::ClientConfig::builder_with_provider(provider)
+            .with_safe_default_protocol_versions()
+            .expect("versions")
+            .with_root_certificates(roots)
+            .with_no_client_auth();
+        config.alpn_protocols = alpn;
+        let name = rustls_pki_types::ServerName::try_from("localhost").expect("a name");
+        tokio_rustls::TlsConnector::from(Arc::new(config))
+            .connect(name, tcp)
+            .await
+    }
+
+    /// A client connection through which requests can be sent. Dropping the sender closes it.
+    pub async fn sender(&self, way: Way) -> Sender {
+        let io = TokioIo::new(self.connect(way).await);
+        if way.is_h2() {
+            let (sender, connection) =
+                hyper::client::conn::http2::Builder::new(TokioExecutor::new())
+                    .handshake(io)
+                    .await
+                    .expect("an HTTP/2 handshake");
+            tokio::spawn(connection);
+            Sender::H2(sender)
+        } else {
+            let (sender, connection) = hyper::client::conn::http1::handshake(io)
+                .await
+                .expect("an HTTP/1 client");
+            tokio::spawn(connection.with_upgrades());
+            Sender::H1(sender)
+        }
+    }
+
+    /// Sends bytes as they are on HTTP/1, and reads until the server closes.
+    pub async fn raw(&self, bytes: &[u8]) -> String {
+        let mut tcp = self.tcp().await;
+        tcp.write_all(bytes).await.expect("written");
+        read_to_close(&mut tcp).await
+    }
+
+    /// Waits until an exchange of this path has begun.
+    pub async fn began(&mut self, path: &str) {
+        loop {
+            match soon(self.told.recv()).await.expect("the service lives") {
+                Told::Began(told) if told == path => return,
+                _ => {}
+            }
+        }
+    }
+
+    /// Waits until an exchange of this path was dropped, and says how long that took since `since`.
+    pub async fn dropped(&mut self, path: &str, since: Instant) -> (Ending, Duration) {
+        loop {
+            match soon(self.told.recv()).await.expect("the service lives") {
+                Told::Dropped(told, ending, at) if told == path => {
+                    return (ending, at.saturating_duration_since(since));
+                }
+                _ => {}
+            }
+        }
+    }
+
+    pub async fn body_error(&mut self, path: &str) -> BodyError {
+        loop {
+            match soon(self.told.recv()).await.expect("the service lives") {
+                Told::BodyError(told, error) if told == path => return error,
+                _ => {}
+            }
+        }
+    }
+
+    /// Waits until nothing is in flight and no socket is open.
+    pub async fn is_quiet(&self) {
+        let stats = Arc::clone(self.server.stats());
+        eventually(|| stats.in_flight() == 0 && stats.open.load(SeqCst) == 0).await;
+    }
+}
+
+pub enum Sender {
+    H1(hyper::client::conn::http1::SendRequest<BoxBody<Bytes, std::io::Error>>),
+    H2(hyper::client::conn::http2::SendRequest<BoxBody<Bytes, std::io::Error>>),
+}
+
+impl Sender {
+    pub async fn send(
+        &mut self,
+        request: Request<BoxBody<Bytes, std::io::Error>>,
+    ) -> hyper::Result<Response<hyper::body::Incoming>> {
+        match self {
+            Sender::H1(sender) => {
+                sender.ready().await?;
+                sender.send_request(request).await
+            }
+            Sender::H2(sender) => {
+                sender.ready().await?;
+                sender.send_request(request).await
+            }
+        }
+    }
+
+    pub async fn get(&mut self, path: &str) -> hyper::Result<Response<hyper::body::Incoming>> {
+        let request = request("GET", path, Bytes::new());
+        self.send(request).await
+    }
+}
+
+pub fn request(
+    method: &str,
+    path: &str,
+    body: impl Into<Bytes>,
+) -> Request<BoxBody<Bytes, std::io::Error>> {
+    request_with(
+        method,
+        path,
+        Full::new(body.into())
+            .map_err(|never| match never {})
+            .boxed(),
+    )
+}
+
+pub fn request_with(
+    method: &str,
+    path: &str,
+    body: BoxBody<Bytes, std::io::Error>,
+) -> Request<BoxBody<Bytes, std::io::Error>> {
+    Request::builder()
+        .method(method)
+        .uri(format!("http://localhost{path}"))
+        .header("host", "localhost")
+        .body(body)
+        .expect("a request")
+}
+
+/// Bytes of a response, in text.
+pub async fn text(response: Response<hyper::body::Incoming>) -> String {
+    let bytes = soon(response.into_body().collect())
+        .await
+        .expect("a whole body")
+        .to_bytes();
+    String::from_utf8_lossy(&bytes).into_owned()
+}
+
+pub async fn read_to_close(stream: &mut (impl AsyncRead + Unpin)) -> String {
+    let mut bytes = Vec::new();
+    // A reset after the answer is a close too.
+    let _ = soon(stream.read_to_end(&mut bytes)).await;
+    String::from_utf8_lossy(&bytes).into_owned()
+}
+
+/// Reads until the text has appeared, and returns all that was read.
+pub async fn read_until(stream: &mut (impl AsyncRead + Unpin), text: &str) -> String {
+    let mut bytes = Vec::new();
+    loop {
+        let mut buf = [0; 4096];
+        let read = soon(stream.read(&mut buf)).await.expect("readable");
+        bytes.extend(&buf[..read]);
+        let so_far = String::from_utf8_lossy(&bytes).into_owned();
+        assert!(read > 0, "closed before {text:?}: {so_far:?}");
+        if so_far.contains(text) {
+            return so_far;
+        }
+    }
+}
+
+/// Nothing in these tests takes long; what does hangs.
+pub async fn soon<F: Future>(future: F) -> F::Output {
+    tokio::time::timeout(Duration::from_secs(10), future)
+        .await
+        .expect("within ten seconds")
+}
+
+pub async fn eventually(condition: impl Fn() -> bool) {
+    for _ in 0..500 {
+        if condition() {
+            return;
+        }
+        tokio::time::sleep(Duration::from_millis(10)).await;
+    }
+    panic!("the condition did not come true within five seconds");
+}
+
+/// The service of all tests.
+struct App {
+    tell: mpsc::UnboundedSender<Told>,
+    given: Arc<AtomicUsize>,
+}
+
+impl Service for App {
+    async fn call(&self, mut exchange: Exchange) -> Response<ResponseBody> {
+        let path = exchange.request.uri().path().to_owned();
+        let _ = self.tell.send(Told::Began(path.clone()));
+        let probe = Probe {
+            path: path.clone(),
+            tell: self.tell.clone(),
+            connection: Arc::clone(&exchange.connection),
+        };
+        match path.as_str() {
+            "/hello" => {
+                probe.done();
+                Response::new(ResponseBody::full("hello, world\n"))
+            }
+            "/whoami" => {
+                probe.done();
+                let connection = &exchange.connection;
+                Response::new(ResponseBody::full(format!(
+                    "{} {} {} {:?} {} {} {}",
+                    exchange.scheme(),
+                    exchange.authority(),
+                    connection.protocol,
+                    exchange.request.version(),
+                    connection.listener,
+                    connection.tls.as_ref().map_or("plain", |tls| tls.version),
+                    exchange.request.uri(),
+                )))
+            }
+            "/echo" => Response::new(ResponseBody::new(Echo {
+                body: exchange.request.into_body(),
+                probe: Some(probe),
+            })),
+            "/count" => {
+                let result = exchange.request.into_body().collect().await;
+                let tell = self.tell.clone();
+                probe.done();
+                match result {
+                    Ok(body) => {
+                        let trailers = body.trailers().map_or(0, HeaderMap::len);
+                        Response::new(ResponseBody::full(format!(
+                            "{} {trailers}",
+                            body.to_bytes().len()
+                        )))
+                    }
+                    Err(error) => {
+                        let timed_out = matches!(error, BodyError::TimedOut(_));
+                        let _ = tell.send(Told::BodyError(path, error));
+                        let mut response = Response::new(ResponseBody::full("body\n"));
+                        *response.status_mut() = if timed_out {
+                            StatusCode::REQUEST_TIMEOUT
+                        } else {
+                            StatusCode::BAD_REQUEST
+                        };
+                        response
+                    }
+                }
+            }
+            // Holds the body without reading it.
+            "/hang" => {
+                let _held = (&mut exchange, &probe);
+                pending().await
+            }
+            // Sends a head and one piece, and then nothing.
+            "/idle" => Response::new(ResponseBody::new(Idle {
+                sent: false,
+                _probe: probe,
+                _exchange: exchange,
+            })),
+            "/flood" => Response::new(ResponseBody::new(Flood {
+                given: Arc::clone(&self.given),
+                _probe: probe,
+            })),
+            "/abort" => {
+                probe.done();
+                Response::new(ResponseBody::new(Fails {
+                    sent: false,
+                    panics: false,
+                }))
+            }
+            "/panic-in-body" => {
+                probe.done();
+                Response::new(ResponseBody::new(Fails {
+                    sent: false,
+                    panics: true,
+                }))
+            }
+            "/panic" => {
+                probe.done();
+                panic!("a panic that a test asked for")
+            }
+            "/trailers" => {
+                probe.done();
+                let mut trailers = HeaderMap::new();
+                trailers.insert("x-sum", HeaderValue::from_static("42"));
+                let mut response =
+                    Response::new(ResponseBody::full_with_trailers("data", trailers));
+                response
+                    .headers_mut()
+                    .insert("trailer", HeaderValue::from_static("x-sum"));
+                response
+            }
+            "/dirty" => {
+                probe.done();
+                let mut response = Response::new(ResponseBody::full("clean"));
+                let headers = response.headers_mut();
+                headers.insert(
+                    "connection",
+                    HeaderValue::from_static("keep-alive, x-secret"),
+                );
+                headers.insert("keep-alive", HeaderValue::from_static("timeout=5"));
+                headers.insert("transfer-encoding", HeaderValue::from_static("gzip"));
+                headers.insert("upgrade", HeaderValue::from_static("h2c"));
+                headers.insert("content-length", HeaderValue::from_static("99"));
+                response
+            }
+            "/close" => {
+                probe.done();
+                let mut response = Response::new(ResponseBody::full("bye"));
+                response
+                    .headers_mut()
+                    .insert("connection", HeaderValue::from_static("close"));
+                response
+            }
+            "/big" => {
+                probe.done();
+                Response::new(ResponseBody::full(vec![b'x'; 2 * 1024 * 1024 + 1]))
+            }
+            "/no-content" => {
+                probe.done();
+                let mut response = Response::new(ResponseBody::full("never seen"));
+                *response.status_mut() = StatusCode::NO_CONTENT;
+                response
+            }
+            "/tunnel" => {
+                probe.done();
+                tunnel(exchange)
+            }
+            _ => {
+                probe.done();
+                let mut response = Response::new(ResponseBody::full("not found\n"));
+                *response.status_mut() = StatusCode::NOT_FOUND;
+                response
+            }
+        }
+    }
+}
+
+/// Echoes what comes through a tunnel.
+fn tunnel(mut exchange: Exchange) -> Response<ResponseBody> {
+    let mut response = Response::new(ResponseBody::empty());
+    let Some(request) = exchange.take_tunnel() else {
+        *response.status_mut() = StatusCode::UPGRADE_REQUIRED;
+        return response;
+    };
+    if exchange.connection.protocol == Protocol::Http1 {
+        *response.status_mut() = StatusCode::SWITCHING_PROTOCOLS;
+        response
+            .headers_mut()
+            .insert("connection", HeaderValue::from_static("upgrade"));
+        response.headers_mut().insert(
+            "upgrade",
+            HeaderValue::from_str(request.protocol()).expect("a token"),
+        );
+    }
+    tokio::spawn(async move {
+        let tunnel = request.accept().await.expect("a tunnel");
+        let (mut read, mut write) = tokio::io::split(tunnel);
+        let _ = tokio::io::copy(&mut read, &mut write).await;
+        let _ = write.shutdown().await;
+    });
+    response
+}
+
+/// Tells when it is dropped, unless it is done.
+pub struct Probe {
+    path: String,
+    tell: mpsc::UnboundedSender<Told>,
+    connection: Arc<Connection>,
+}
+
+impl Probe {
+    fn done(self) {
+        let mut probe = std::mem::ManuallyDrop::new(self);
+        probe.path.clear();
+    }
+}
+
+impl Drop for Probe {
+    fn drop(&mut self) {
+        let path = std::mem::take(&mut self.path);
+        let _ = self.tell.send(Told::Dropped(
+            path,
+            self.connection.ending(),
+            Instant::now(),
+        ));
+    }
+}
+
+struct Echo {
+    body: roadrunner_wire::RequestBody,
+    probe: Option<Probe>,
+}
+
+impl Body for Echo {
+    type Data = Bytes;
+    type Error = Abort;
+
+    fn poll_frame(
+        mut self: Pin<&mut Self>,
+        cx: &mut Context<'_>,
+    ) -> Poll<Option<Result<Frame<Bytes>, Abort>>> {
+        let polled = Pin::new(&mut self.body).poll_frame(cx);
+        if let Poll::Ready(None) = polled
+            && let Some(probe) = self.probe.take()
+        {
+            probe.done();
+        }
+        polled.map(|frame| frame.map(|frame| frame.map_err(|_| Abort)))
+    }
+
+    fn is_end_stream(&self) -> bool {
+        self.body.is_end_stream()
+    }
+}
+
+struct Idle {
+    sent: bool,
+    _probe: Probe,
+    _exchange: Exchange,
+}
+
+impl Body for Idle {
+    type Data = Bytes;
+    type Error = Abort;
+
+    fn poll_frame(
+        mut self: Pin<&mut Self>,
+        _: &mut Context<'_>,
+    ) -> Poll<Option<Result<Frame<Bytes>, Abort>>> {
+        if std::mem::replace(&mut self.sent, true) {
+            return Poll::Pending;
+        }
+        Poll::Ready(Some(Ok(Frame::data(Bytes::from_static(b"first")))))
+    }
+}
+
+struct Flood {
+    given: Arc<AtomicUsize>,
+    _probe: Probe,
+}
+
+impl Body for Flood {
+    type Data = Bytes;
+    type Error = Abort;
+
+    fn poll_frame(
+        self: Pin<&mut Self>,
+        _: &mut Context<'_>,
+    ) -> Poll<Option<Result<Frame<Bytes>, Abort>>> {
+        static PIECE: [u8; 8192] = [b'f'; 8192];
+        self.given.fetch_add(PIECE.len(), SeqCst);
+        Poll::Ready(Some(Ok(Frame::data(Bytes::from_static(&PIECE)))))
+    }
+}
+
+struct Fails {
+    sent: bool,
+    panics: bool,
+}
+
+impl Body for Fails {
+    type Data = Bytes;
+    type Error = Abort;
+
+    fn poll_frame(
+        mut self: Pin<&mut Self>,
+        _: &mut Context<'_>,
+    ) -> Poll<Option<Result<Frame<Bytes>, Abort>>> {
+        if std::mem::replace(&mut self.sent, true) {
+            assert!(!self.panics, "a panic that a test asked for");
+            return Poll::Ready(Some(Err(Abort)));
+        }
+        Poll::Ready(Some(Ok(Frame::data(Bytes::from_static(b"first")))))
+    }
+}
+
+/// A plain listener for one set of protocols.
+pub fn only(protocols: Protocols) -> ListenerConfig {
+    ListenerConfig {
+        protocols,
+        ..ListenerConfig::plain("only", SocketAddr::from(([127, 0, 0, 1], 0)))
+    }
+}
