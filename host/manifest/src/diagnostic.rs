@@ -55,17 +55,24 @@ pub struct ManifestError {
     file: String,
     text: String,
     diagnostics: Vec<Diagnostic>,
+    /// How many more there were.
+    more: usize,
 }
+
+/// How many problems of one file are kept: nobody reads on, and finding lines takes time.
+const MAX_DIAGNOSTICS: usize = 100;
 
 impl ManifestError {
     /// Collects the problems of one file. `file` is the name that is printed, `text` what the spans index.
     pub fn new(file: impl Into<String>, text: impl Into<String>, mut diagnostics: Vec<Diagnostic>) -> Self {
         diagnostics.sort_by(|a, b| (a.span.start, a.span.end).cmp(&(b.span.start, b.span.end)));
         diagnostics.dedup();
-        Self { file: file.into(), text: text.into(), diagnostics }
+        let more = diagnostics.len().saturating_sub(MAX_DIAGNOSTICS);
+        diagnostics.truncate(MAX_DIAGNOSTICS);
+        Self { file: file.into(), text: text.into(), diagnostics, more }
     }
 
-    /// The problems, in the order of the file. Never empty when it comes from this crate.
+    /// The problems, in the order of the file: the first hundred. Never empty when it comes from this crate.
     pub fn diagnostics(&self) -> &[Diagnostic] {
         &self.diagnostics
     }
@@ -78,6 +85,9 @@ impl ManifestError {
                 out.push('\n');
             }
             self.render_one(diagnostic, style, &mut out);
+        }
+        if self.more > 0 {
+            let _ = writeln!(out, "\n{}: {} more problems", self.file, self.more);
         }
         out
     }
