@@ -1,5 +1,7 @@
 //! `application/x-www-form-urlencoded`, which is what queries and simple forms are made of (WHATWG URL, section 5).
 
+use crate::percent;
+
 /// Decoded pairs in the order in which they were sent, repeats kept. Bytes that are not UTF-8 become U+FFFD.
 #[derive(Clone, Debug, Default, Eq, PartialEq)]
 pub struct Pairs(Vec<(String, String)>);
@@ -68,32 +70,7 @@ impl IntoIterator for Pairs {
 
 /// Decodes `+` and `%XX`.
 fn decode(input: &[u8]) -> String {
-    let mut output = Vec::with_capacity(input.len());
-    let mut rest = input;
-    while let Some((&first, after)) = rest.split_first() {
-        rest = after;
-        match (first, after) {
-            (b'+', _) => output.push(b' '),
-            (b'%', [high, low, after @ ..])
-                if high.is_ascii_hexdigit() && low.is_ascii_hexdigit() =>
-            {
-                output.push(hex(*high) << 4 | hex(*low));
-                rest = after;
-            }
-            _ => output.push(first),
-        }
-    }
-    String::from_utf8(output)
-        .unwrap_or_else(|error| String::from_utf8_lossy(error.as_bytes()).into_owned())
-}
-
-/// The value of a byte that is known to be a hexadecimal digit.
-fn hex(digit: u8) -> u8 {
-    match digit {
-        b'0'..=b'9' => digit - b'0',
-        b'a'..=b'f' => digit - b'a' + 10,
-        _ => digit - b'A' + 10,
-    }
+    percent::decode(input, |byte| if byte == b'+' { b' ' } else { byte })
 }
 
 #[cfg(test)]

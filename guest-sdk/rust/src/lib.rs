@@ -35,6 +35,7 @@ mod fields;
 mod form;
 #[cfg(feature = "json")]
 mod json;
+mod percent;
 mod request;
 mod response;
 
@@ -47,6 +48,7 @@ pub use http;
 pub use http::StatusCode;
 #[cfg(feature = "json")]
 pub use json::{Json, NdJson, line as ndjson_line};
+pub use percent::percent_decode;
 pub use request::{Request, Upgrade};
 pub use response::{
     Disconnect, Event, EventLoop, Html, IntoResponse, Message, Next, Redirect, Response, SendFile,

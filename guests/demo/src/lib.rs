@@ -7,7 +7,7 @@ use std::time::Duration;
 
 use roadrunner_guest::{
     Event, Html, IntoResponse, Json, Next, Request, Response, SendFile, Sse, StatusCode, Stream,
-    WebSocket, handler, timers,
+    WebSocket, handler, percent_decode, timers,
 };
 use serde::Serialize;
 
@@ -24,7 +24,7 @@ fn demo(request: Request) -> Response {
         "/upload" => upload(&request).into_response(),
         "/ws" => ws().into_response(),
         _ => match path.strip_prefix("/files/") {
-            Some(file) => SendFile::new("files", file).into_response(),
+            Some(file) => SendFile::new("files", percent_decode(file)).into_response(),
             None => (StatusCode::NOT_FOUND, "there is nothing here\n").into_response(),
         },
     }
