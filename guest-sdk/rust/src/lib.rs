@@ -1,22 +1,4 @@
-//! Writes Roadrunner guests in Rust. A handler is a function with an attribute:
-//!
-//! ```
-//! use roadrunner_guest::{IntoResponse, Request, handler};
-//!
-//! #[handler]
-//! fn hello(request: Request) -> impl IntoResponse {
-//!     format!("hello, {}\n", request.param("name").unwrap_or("world".to_owned()))
-//! }
-//! ```
-//!
-//! The crate is built as a `cdylib` for `wasm32-wasip2`; the project that `roadrunner new` makes has the settings.
-//! Every request gets an instance of its own, so a `static` lasts for one request or one held session.
-//!
-//! What a handler can return is [`IntoResponse`]; the shapes are [`Response::buffered`], [`Stream`], [`EventLoop`] (and
-//! [`Sse`] on top of it), [`SendFile`] and [`WebSocket`]. Handlers are not async: calls that wait suspend the instance
-//! and leave the host free.
-//!
-//! Natively the crate compiles and its pure parts (forms, cookies, framing) work; whatever asks the host panics.
+#![doc = include_str!("../README.md")]
 
 pub mod bus;
 pub mod config;
