@@ -7,6 +7,7 @@
 
 #![forbid(unsafe_code)]
 
+mod cli;
 mod decode;
 mod diagnostic;
 mod document;
@@ -19,6 +20,7 @@ mod router;
 mod scalar;
 mod section;
 
+pub use cli::{NewError, Project, Sdk, new_project, routes_table, summary};
 pub use diagnostic::{Diagnostic, ManifestError, Style};
 pub use document::{json_schema, reference};
 pub use limits::{Caps, HostCaps, Limits};

@@ -134,6 +134,8 @@ pub struct Server {
     pub cache_dir: Option<PathBuf>,
     /// The form of log lines.
     pub log: LogFormat,
+    /// Whether every request leaves a line in the log.
+    pub access_log: bool,
 }
 
 /// One of `[[listener]]`.

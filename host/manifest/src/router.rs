@@ -24,8 +24,6 @@ mod params;
 mod reverse;
 mod tree;
 
-use std::collections::HashMap;
-
 use http::{HeaderValue, Method};
 
 use crate::route::{Methods, Route};
@@ -36,12 +34,16 @@ pub use reverse::UrlError;
 use tree::{Match, Tree};
 
 /// A set of routes without conflicts, ready for lookups.
-#[derive(Clone, Debug)]
+#[derive(Clone, Debug, Default)]
 pub struct RouteTable {
     routes: Vec<Route>,
-    names: HashMap<String, usize>,
+    names: Map<usize>,
     hosts: Hosts<Tree>,
 }
+
+/// A map that is made once, from the manifest, and then asked with what clients send. They cannot add to it, so a hash
+/// that is fast serves better than one that resists collisions.
+type Map<V> = std::collections::HashMap<Box<str>, V, foldhash::fast::RandomState>;
 
 /// The answer to a lookup.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -95,11 +97,11 @@ impl RouteTable {
     /// Compiles routes. All conflicts are reported.
     pub fn new(routes: Vec<Route>) -> Result<Self, Vec<Conflict>> {
         let mut conflicts = Vec::new();
-        let mut names = HashMap::new();
+        let mut names = Map::default();
         let mut hosts: Hosts<Tree> = Hosts::default();
         for (index, route) in routes.iter().enumerate() {
             if let Some(name) = &route.name
-                && let Some(first) = names.insert(name.to_string(), index)
+                && let Some(first) = names.insert(name.as_str().into(), index)
             {
                 conflicts.push(Conflict::Name { name: name.to_string(), first, second: index });
             }
@@ -154,12 +156,6 @@ impl RouteTable {
             }
         }
         if tree::is_path(path) { Lookup::NotFound } else { Lookup::BadPath }
-    }
-}
-
-impl Default for RouteTable {
-    fn default() -> Self {
-        Self { routes: Vec::new(), names: HashMap::new(), hosts: Hosts::default() }
     }
 }
 

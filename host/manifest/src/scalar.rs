@@ -220,12 +220,12 @@ pub(crate) fn choose<T: Copy>(text: &str, choices: &[(&'static str, T)]) -> Resu
 /// Declares an enum whose values are words of the manifest.
 macro_rules! choice {
     (
-        $(#[doc = $doc:literal])*
-        $vis:vis enum $name:ident { $($(#[doc = $value_doc:literal])* $value:ident = $text:literal,)* }
+        $(#[$meta:meta])*
+        $vis:vis enum $name:ident { $($(#[$value_meta:meta])* $value:ident = $text:literal,)* }
     ) => {
-        $(#[doc = $doc])*
+        $(#[$meta])*
         #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-        $vis enum $name { $($(#[doc = $value_doc])* $value,)* }
+        $vis enum $name { $($(#[$value_meta])* $value,)* }
 
         impl $name {
             /// The word that the manifest has for it.

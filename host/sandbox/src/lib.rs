@@ -31,7 +31,7 @@ pub use engine::{EngineError, EngineSettings, Sandbox, TICK};
 pub use gate::{Gate, GateSettings, Gates, Permit};
 pub use instance::{Disconnect, Event, Instance, Next};
 pub use limits::Limits;
-pub use meter::{Meter, RequestId, Shape, Subject};
+pub use meter::{Meter, Peer, RequestId, Shape, Subject};
 pub use outcome::{Failure, Outcome, Row};
 pub use output::Outbox;
 pub use registry::Registry;

@@ -66,8 +66,26 @@ pub struct Subject {
     pub component: Arc<str>,
     /// The pattern of the route that matched.
     pub route: Arc<str>,
-    /// The client's address.
-    pub peer: SocketAddr,
+    /// The client, after trusted forwarding.
+    pub peer: Peer,
+}
+
+/// Where a request comes from.
+#[derive(Clone, Copy, Debug, Eq, PartialEq)]
+pub enum Peer {
+    /// An IP address and a port.
+    Address(SocketAddr),
+    /// A process of the same machine, over a socket without addresses.
+    Local,
+}
+
+impl std::fmt::Display for Peer {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        match self {
+            Self::Address(address) => address.fmt(f),
+            Self::Local => f.write_str("local"),
+        }
+    }
 }
 
 /// A request's id: unique in the life of the host, and unlikely to repeat after it.
@@ -165,6 +183,11 @@ impl Meter {
     /// Ends the instance: a guest that runs is interrupted within a tick, one that waits is dropped at once.
     pub fn kill(&self) {
         self.killed.store(true, Relaxed);
+        self.wake();
+    }
+
+    /// Wakes the driver of the instance, if it waits.
+    pub fn wake(&self) {
         if let Some(waker) = self.waker.lock().take() {
             waker.wake();
         }
@@ -265,7 +288,7 @@ mod tests {
                 request: RequestId::Made(0, 1),
                 component: "c".into(),
                 route: "/".into(),
-                peer: ([127, 0, 0, 1], 1).into(),
+                peer: Peer::Local,
             },
         )
     }

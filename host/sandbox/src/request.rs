@@ -3,14 +3,15 @@
 //! Nothing is copied into the guest before it asks. A body is either whole (`auto`) or pulled from the wire
 //! (`manual`), and the guest cannot tell but by waiting.
 
-use std::net::SocketAddr;
+use std::future::poll_fn;
 use std::pin::Pin;
 use std::sync::Arc;
+use std::task::{Context, Poll, ready};
 
 use bytes::{Bytes, BytesMut};
 use http::HeaderMap;
 
-use crate::meter::RequestId;
+use crate::meter::{Peer, RequestId};
 
 /// A request handed to an instance.
 pub struct Request {
@@ -22,8 +23,8 @@ pub struct Request {
     pub scheme: &'static str,
     /// Host and port as the client gave them; empty when it gave none (HTTP/1.0).
     pub authority: String,
-    /// The client's address, after trusted forwarding.
-    pub peer: SocketAddr,
+    /// The client, after trusted forwarding.
+    pub peer: Peer,
     /// Captures of the route's pattern, percent-decoded, in its order.
     pub params: Vec<(Arc<str>, String)>,
     /// The route's name.
@@ -90,14 +91,19 @@ impl Body {
 
     /// The next piece, of at most `max` bytes; none at the end.
     pub async fn read(&mut self, max: usize) -> Result<Option<Bytes>, BodyError> {
+        poll_fn(|context| self.poll_read(context, max)).await
+    }
+
+    /// The same, to be polled.
+    pub fn poll_read(&mut self, context: &mut Context<'_>, max: usize) -> Poll<Result<Option<Bytes>, BodyError>> {
         if self.ready.is_empty() {
-            self.fill().await?;
+            ready!(self.poll_fill(context))?;
         }
         if self.ready.is_empty() {
-            return Ok(None);
+            return Poll::Ready(Ok(None));
         }
         let piece = self.ready.len().min(max);
-        Ok(Some(self.ready.split_to(piece)))
+        Poll::Ready(Ok(Some(self.ready.split_to(piece))))
     }
 
     /// All that is left, as long as it stays within `limit` bytes.
@@ -138,21 +144,34 @@ impl Body {
         Ok(self.trailers.clone().unwrap_or_default())
     }
 
-    /// Pulls one piece from the wire into `ready`, which must be empty; leaves it empty at the end.
+    /// The trailer fields that have come so far: all of them once a read has returned none.
+    pub fn take_trailers(&mut self) -> HeaderMap {
+        self.trailers.take().unwrap_or_default()
+    }
+
     async fn fill(&mut self) -> Result<(), BodyError> {
+        poll_fn(|context| self.poll_fill(context)).await
+    }
+
+    /// Pulls one piece from the wire into `ready`, which must be empty; leaves it empty at the end.
+    fn poll_fill(&mut self, context: &mut Context<'_>) -> Poll<Result<(), BodyError>> {
         debug_assert!(self.ready.is_empty(), "a piece would be lost");
         if let Some(error) = &self.failed {
-            return Err(error.clone());
+            return Poll::Ready(Err(error.clone()));
         }
         while let Some(source) = &mut self.source {
-            let Some(frame) = std::future::poll_fn(|cx| source.as_mut().poll_frame(cx)).await else {
-                self.source = None;
-                break;
+            let frame = match ready!(source.as_mut().poll_frame(context)) {
+                Some(Ok(frame)) => frame,
+                Some(Err(error)) => {
+                    self.failed = Some(error.clone());
+                    self.source = None;
+                    return Poll::Ready(Err(error));
+                }
+                None => {
+                    self.source = None;
+                    break;
+                }
             };
-            let frame = frame.inspect_err(|error| {
-                self.failed = Some(error.clone());
-                self.source = None;
-            })?;
             match frame.into_data() {
                 Ok(data) if data.is_empty() => {}
                 Ok(data) => {
@@ -166,7 +185,7 @@ impl Body {
                 }
             }
         }
-        Ok(())
+        Poll::Ready(Ok(()))
     }
 }
 

@@ -1,1 +1,19 @@
-//! Placeholder.
+//! The program: a manifest in, a host out.
+//!
+//! Data flows one way: listener -> connection -> exchange -> router -> admission -> middleware -> instance -> shape
+//! -> exchange -> wire. `roadrunner-wire` is both ends of it, `roadrunner-sandbox` the middle; this crate joins them
+//! and adds what an operator needs: the manifest, the command line, logs, metrics and the admin listener.
+
+pub mod admin;
+mod app;
+pub mod boot;
+pub mod cli;
+mod client;
+mod drain;
+mod metrics;
+mod middleware;
+mod record;
+pub mod serve;
+mod shapes;
+
+pub use app::App;

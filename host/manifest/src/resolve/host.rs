@@ -15,6 +15,7 @@ impl Resolver<'_> {
             workers: value(&server.workers).map(|count| count.get()),
             cache_dir: value(&server.cache_dir).map(|path| path.resolve(&self.folder)),
             log: server.log(),
+            access_log: server.access_log(),
         }
     }
 

@@ -1,15 +1,15 @@
 //! Which tables apply to a host: the exact one, those of wildcards over it, the one for every host.
 
-use std::collections::HashMap;
 
+use super::Map;
 use crate::scalar::HostPattern;
 
 /// Something for each host pattern.
 #[derive(Clone, Debug)]
 pub(super) struct Hosts<T> {
-    exact: HashMap<Box<str>, T>,
+    exact: Map<T>,
     /// By what follows `*.`.
-    wildcard: HashMap<Box<str>, T>,
+    wildcard: Map<T>,
     every: T,
 }
 
@@ -50,7 +50,7 @@ impl<T> Hosts<T> {
 
 impl<T: Default> Default for Hosts<T> {
     fn default() -> Self {
-        Self { exact: HashMap::new(), wildcard: HashMap::new(), every: T::default() }
+        Self { exact: Map::default(), wildcard: Map::default(), every: T::default() }
     }
 }
 

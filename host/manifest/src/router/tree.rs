@@ -1,12 +1,11 @@
 //! The patterns of one host as a tree of segments.
 
 use std::borrow::Cow;
-use std::collections::HashMap;
 
 use http::{HeaderValue, Method};
 use smallvec::SmallVec;
 
-use super::allow;
+use super::{Map, allow};
 use crate::pattern::{RoutePattern, Segment, decode_segment};
 use crate::route::{Methods, Route};
 
@@ -25,7 +24,7 @@ pub(super) enum Match<'t> {
 #[derive(Clone, Debug, Default)]
 pub(super) struct Tree {
     /// Whole paths of patterns without captures: where the answer is one of these, it is the most specific.
-    literals: HashMap<Box<str>, Leaf>,
+    literals: Map<Leaf>,
     root: Node,
     /// Whether there is anything but `literals`.
     captures: bool,
@@ -33,7 +32,7 @@ pub(super) struct Tree {
 
 #[derive(Clone, Debug, Default)]
 struct Node {
-    literals: HashMap<Box<str>, Node>,
+    literals: Map<Node>,
     param: Option<Box<Node>>,
     rest: Option<Leaf>,
     leaf: Option<Leaf>,
@@ -75,7 +74,7 @@ impl Tree {
 
     /// Computes what lookups need, once all routes are in.
     pub(super) fn finish(&mut self, routes: &[Route]) {
-        let mut literals = HashMap::new();
+        let mut literals = Map::default();
         self.captures = self.root.finish(routes, &mut String::new(), true, &mut literals);
         self.literals = literals;
     }
@@ -108,7 +107,7 @@ impl Node {
         routes: &[Route],
         path: &mut String,
         literal: bool,
-        literals: &mut HashMap<Box<str>, Leaf>,
+        literals: &mut Map<Leaf>,
     ) -> bool {
         for leaf in self.leaf.iter_mut().chain(&mut self.rest) {
             leaf.allow = Some(allow(leaf.routes.iter().map(|&index| &routes[index].methods)));

@@ -66,17 +66,13 @@ section! {
 
 choice! {
     /// Who reads a request body.
+    #[derive(Default)]
     pub enum BodyMode {
         /// The host, wholly and bounded by the `body` limit, before the instance starts.
+        #[default]
         Auto = "auto",
         /// The guest, piece by piece, at the pace at which it reads.
         Manual = "manual",
-    }
-}
-
-impl Default for BodyMode {
-    fn default() -> Self {
-        Self::Auto
     }
 }
 

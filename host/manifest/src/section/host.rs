@@ -20,6 +20,8 @@ section! {
         cache_dir: FilePath;
         /// How log lines and the access log are written to standard error.
         log: LogFormat = "\"human\"";
+        /// Whether every request leaves a line in the log when it is over.
+        access_log: bool = "true";
     }
 }
 

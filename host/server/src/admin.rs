@@ -1,0 +1,160 @@
+//! The operator's listener: metrics, health, and the live instances.
+//!
+//! | request | answer |
+//! |---|---|
+//! | `GET /metrics` | the text format of Prometheus |
+//! | `GET /live` | 200 while the process runs |
+//! | `GET /ready` | 200 while requests are taken, 503 once the drain has begun |
+//! | `GET /instances` | a JSON array, one object for each live instance, oldest first |
+//! | `DELETE /instances/ID` | ends one instance: 204, or 404 |
+//!
+//! It has no password. So it listens on a unix socket or a loopback address only, and over TCP it refuses a request
+//! whose Host is a name other than `localhost`: a page in the operator's browser cannot reach it by rebinding one.
+
+use std::net::IpAddr;
+use std::sync::{Arc, OnceLock};
+
+use http::{HeaderValue, Method, Response, StatusCode, header};
+use roadrunner_sandbox::Meter;
+use roadrunner_wire::{Exchange, ResponseBody, Server, Service};
+use serde::{Deserialize, Serialize};
+
+use crate::app::{App, plain};
+use crate::metrics;
+
+/// Answers the operator.
+pub struct Admin {
+    app: App,
+    server: Arc<OnceLock<Arc<Server>>>,
+}
+
+/// One live instance, as `GET /instances` and `roadrunner ps` show it.
+#[derive(Debug, Deserialize, Serialize)]
+pub struct InstanceInfo {
+    /// The instance's id.
+    pub id: u64,
+    /// The component's name in the manifest.
+    pub component: String,
+    /// The pattern of its route.
+    pub route: String,
+    /// The shape of its response; `pending` until the handler has answered.
+    pub shape: String,
+    /// The request's id, as in the access log.
+    pub request: String,
+    /// The client's address.
+    pub peer: String,
+    /// How long it has existed, in milliseconds.
+    pub age_ms: u64,
+    /// CPU time used, in microseconds.
+    pub cpu_us: u64,
+    /// Bytes charged to its memory limit.
+    pub memory: u64,
+    /// The most bytes ever charged to it.
+    pub peak_memory: u64,
+}
+
+impl InstanceInfo {
+    fn of(meter: &Meter) -> Self {
+        Self {
+            id: meter.id,
+            component: meter.subject.component.to_string(),
+            route: meter.subject.route.to_string(),
+            shape: meter.shape().label().to_owned(),
+            request: meter.subject.request.to_string(),
+            peer: meter.subject.peer.to_string(),
+            age_ms: u64::try_from(meter.started.elapsed().as_millis()).unwrap_or(u64::MAX),
+            cpu_us: u64::try_from(meter.cpu().as_micros()).unwrap_or(u64::MAX),
+            memory: meter.memory(),
+            peak_memory: meter.peak_memory(),
+        }
+    }
+}
+
+impl Admin {
+    /// For this app; `server` is filled in once the listeners are open, and `/ready` waits for it.
+    pub fn new(app: App, server: Arc<OnceLock<Arc<Server>>>) -> Self {
+        Self { app, server }
+    }
+
+    fn answer(&self, method: &Method, path: &str) -> Response<ResponseBody> {
+        let inner = &self.app.0;
+        let registry = inner.sandbox.registry();
+        let get = matches!(*method, Method::GET | Method::HEAD);
+        match path {
+            "/metrics" if get => {
+                let text = metrics::render(inner, self.server.get().map(|server| &**server.stats()));
+                typed(text, "text/plain; version=0.0.4; charset=utf-8")
+            }
+            "/live" if get => plain(StatusCode::OK, "live"),
+            "/ready" if get && self.server.get().is_some() && !inner.drain.has_begun() => plain(StatusCode::OK, "ready"),
+            "/ready" if get => plain(StatusCode::SERVICE_UNAVAILABLE, "not ready"),
+            "/instances" if get => {
+                let list: Vec<_> = registry.list().iter().map(|meter| InstanceInfo::of(meter)).collect();
+                match serde_json::to_string(&list) {
+                    Ok(text) => typed(text, "application/json"),
+                    Err(error) => plain(StatusCode::INTERNAL_SERVER_ERROR, &error.to_string()),
+                }
+            }
+            _ => match path.strip_prefix("/instances/").map(str::parse) {
+                Some(Ok(id)) if *method == Method::DELETE => match registry.kill(id) {
+                    true => with_status(StatusCode::NO_CONTENT),
+                    false => plain(StatusCode::NOT_FOUND, "no instance has this id"),
+                },
+                Some(Ok(_)) => allow("DELETE"),
+                _ if matches!(path, "/metrics" | "/live" | "/ready" | "/instances") => allow("GET, HEAD"),
+                _ => plain(StatusCode::NOT_FOUND, "not found"),
+            },
+        }
+    }
+}
+
+impl Service for Admin {
+    async fn call(&self, exchange: Exchange) -> Response<ResponseBody> {
+        if !is_local_name(exchange.authority()) {
+            return plain(StatusCode::FORBIDDEN, "ask by address or as localhost");
+        }
+        self.answer(exchange.request.method(), exchange.request.uri().path())
+    }
+}
+
+/// Whether an authority is an address, `localhost`, or absent.
+fn is_local_name(authority: &str) -> bool {
+    let host = match authority.strip_prefix('[') {
+        Some(rest) => rest.split(']').next().unwrap_or(""),
+        None => authority.rsplit_once(':').map_or(authority, |(host, _)| host),
+    };
+    host.is_empty() || host.eq_ignore_ascii_case("localhost") || host.parse::<IpAddr>().is_ok()
+}
+
+fn typed(text: String, media: &'static str) -> Response<ResponseBody> {
+    let mut response = Response::new(ResponseBody::full(text));
+    response.headers_mut().insert(header::CONTENT_TYPE, HeaderValue::from_static(media));
+    response
+}
+
+fn with_status(status: StatusCode) -> Response<ResponseBody> {
+    let mut response = Response::new(ResponseBody::empty());
+    *response.status_mut() = status;
+    response
+}
+
+fn allow(methods: &'static str) -> Response<ResponseBody> {
+    let mut response = plain(StatusCode::METHOD_NOT_ALLOWED, "method not allowed");
+    response.headers_mut().insert(header::ALLOW, HeaderValue::from_static(methods));
+    response
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn only_names_of_this_machine_are_answered() {
+        for name in ["", "localhost", "LOCALHOST:9090", "127.0.0.1:9090", "[::1]:9090", "[::1]"] {
+            assert!(is_local_name(name), "{name}");
+        }
+        for name in ["example.com", "example.com:9090", "localhost.example.com", "127.0.0.1.example.com:80"] {
+            assert!(!is_local_name(name), "{name}");
+        }
+    }
+}

@@ -1,0 +1,322 @@
+//! From an exchange to a response: router, admission, instance, shape.
+//!
+//! An [`App`] is what one manifest says. It is made once, before the listeners open, and never changes.
+
+use std::collections::BTreeMap;
+use std::convert::Infallible;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering::Relaxed};
+
+use bytes::BytesMut;
+use http::{HeaderMap, HeaderValue, Method, Request, Response, StatusCode, header};
+use http_body::Body as _;
+use http_body_util::BodyExt as _;
+use roadrunner_files::{Directory, FileCache};
+use roadrunner_manifest::{BodyMode, Lookup, Params, RouteTable};
+use roadrunner_sandbox::{
+    self as sandbox, Binding, Failure, Gate, Outcome, Peer, RequestId, Sandbox, Subject,
+};
+use roadrunner_wire::{Address, BodyError, Connection, Exchange, RequestBody, ResponseBody, Service};
+
+use crate::drain::Drain;
+use crate::metrics::{Metrics, RouteMetrics};
+use crate::middleware::Stack;
+use crate::record::Record;
+use crate::shapes;
+
+/// How long a client should wait before it tries again, in seconds, when the host has no room.
+const RETRY_AFTER: HeaderValue = HeaderValue::from_static("1");
+
+/// Everything that answers requests. Cheap to clone.
+#[derive(Clone)]
+pub struct App(pub(crate) Arc<Inner>);
+
+pub(crate) struct Inner {
+    pub(crate) sandbox: Sandbox,
+    pub(crate) table: Arc<RouteTable>,
+    pub(crate) routes: Vec<Route>,
+    pub(crate) gates: BTreeMap<String, Arc<Gate>>,
+    pub(crate) files: FileCache,
+    pub(crate) metrics: Metrics,
+    pub(crate) drain: Arc<Drain>,
+    pub(crate) access_log: bool,
+    pub(crate) ids: Ids,
+}
+
+/// One route of the table, bound to what answers it.
+pub(crate) struct Route {
+    pub(crate) pattern: Arc<str>,
+    pub(crate) name: Option<Arc<str>>,
+    pub(crate) captures: Vec<Arc<str>>,
+    pub(crate) target: Target,
+    pub(crate) metrics: Arc<RouteMetrics>,
+    /// None when the route has no middleware, so that it costs nothing.
+    pub(crate) stack: Option<Stack>,
+}
+
+pub(crate) enum Target {
+    Guest(Guest),
+    Static(StaticFiles),
+}
+
+pub(crate) struct Guest {
+    pub(crate) binding: Arc<Binding>,
+    pub(crate) component: Arc<str>,
+    pub(crate) body: BodyMode,
+    pub(crate) body_limit: u64,
+    pub(crate) directories: BTreeMap<String, Arc<Directory>>,
+}
+
+pub(crate) struct StaticFiles {
+    pub(crate) directory: Arc<Directory>,
+    pub(crate) settings: roadrunner_manifest::StaticFiles,
+}
+
+/// Makes request ids.
+pub(crate) struct Ids {
+    start: u64,
+    count: AtomicU64,
+}
+
+impl Ids {
+    pub(crate) fn new() -> Self {
+        use std::hash::{BuildHasher as _, RandomState};
+        Self { start: RandomState::new().hash_one(std::time::SystemTime::now()), count: AtomicU64::new(0) }
+    }
+
+    fn next(&self) -> RequestId {
+        RequestId::Made(self.start, self.count.fetch_add(1, Relaxed))
+    }
+}
+
+/// A request on its way to its route's target, apart from head and body.
+#[derive(Clone)]
+pub(crate) struct Context {
+    pub(crate) connection: Arc<Connection>,
+    pub(crate) id: RequestId,
+    pub(crate) route: usize,
+    pub(crate) params: Vec<(Arc<str>, String)>,
+    pub(crate) authority: String,
+    pub(crate) scheme: &'static str,
+}
+
+impl Service for App {
+    async fn call(&self, exchange: Exchange) -> Response<ResponseBody> {
+        let inner = &*self.0;
+        let authority = exchange.authority().to_owned();
+        let scheme = exchange.scheme();
+        let Exchange { request, connection } = exchange;
+        let host = (!authority.is_empty()).then_some(&*authority);
+        let method = wanted_method(&request);
+        let (route, params) = match inner.table.lookup(host, method, request.uri().path()) {
+            Lookup::Found { index, params, .. } => (index, inner.routes[index].params(&params)),
+            other => return inner.unrouted(&other, &request, &connection),
+        };
+        let context = Context { connection, id: inner.ids.next(), route, params, authority, scheme };
+        match &inner.routes[route].stack {
+            None => self.answer(context, request).await,
+            Some(stack) => {
+                let mut request = request;
+                request.extensions_mut().insert(context);
+                stack.call(request).await
+            }
+        }
+    }
+}
+
+impl App {
+    /// What stands behind a route's middlewares.
+    pub(crate) async fn behind_middlewares(self, mut request: Request<RequestBody>) -> Result<Response<ResponseBody>, Infallible> {
+        Ok(match request.extensions_mut().remove::<Context>() {
+            Some(context) => self.answer(context, request).await,
+            None => failure(Outcome::Unsupported),
+        })
+    }
+
+    async fn answer(&self, context: Context, request: Request<RequestBody>) -> Response<ResponseBody> {
+        let route = &self.0.routes[context.route];
+        let record = Record::new(&self.0, &context, request.method(), request.uri());
+        match &route.target {
+            Target::Guest(guest) => self.run(guest, context, request, record).await,
+            Target::Static(files) => shapes::file::serve(&self.0, files, &context, &request, record).await,
+        }
+    }
+
+    async fn run(
+        &self,
+        guest: &Guest,
+        context: Context,
+        request: Request<RequestBody>,
+        mut record: Record,
+    ) -> Response<ResponseBody> {
+        let (head, body) = request.into_parts();
+        let body = match body_for(guest, body, &head.headers).await {
+            Ok(body) => body,
+            Err(answer) => return record.refused(answer),
+        };
+        let permit = match guest.binding.gates.admit().await {
+            Ok(permit) => permit,
+            Err(outcome) => return record.failed(outcome.into()),
+        };
+        let meter = guest.binding.meter(Subject {
+            request: context.id.clone(),
+            component: guest.component.clone(),
+            route: self.0.routes[context.route].pattern.clone(),
+            peer: peer(&context.connection.peer),
+        });
+        record.runs(&meter);
+        let asked = shapes::Asked::of(&head);
+        let request = sandbox::Request {
+            id: context.id.clone(),
+            head,
+            scheme: context.scheme,
+            authority: context.authority,
+            peer: peer(&context.connection.peer),
+            params: context.params,
+            route: self.0.routes[context.route].name.clone(),
+            body,
+            upgrade: None,
+        };
+        match guest.binding.respond(meter, permit, request).await {
+            Ok((instance, response)) => {
+                shapes::answer(&self.0, guest, instance, response, asked, context.connection, record).await
+            }
+            Err(failure) => record.failed(failure),
+        }
+    }
+}
+
+impl Route {
+    fn params(&self, params: &Params<'_, '_>) -> Vec<(Arc<str>, String)> {
+        self.captures.iter().cloned().zip(params.iter().map(|(_, value)| value.to_owned())).collect()
+    }
+}
+
+impl Inner {
+    /// The answer when no route takes the request. The connection stays open.
+    fn unrouted(&self, lookup: &Lookup<'_, '_>, request: &Request<RequestBody>, connection: &Connection) -> Response<ResponseBody> {
+        let mut response = match lookup {
+            Lookup::MethodNotAllowed { .. } => plain(StatusCode::METHOD_NOT_ALLOWED, "method not allowed"),
+            Lookup::BadPath => plain(StatusCode::BAD_REQUEST, "the path is not valid"),
+            Lookup::NotFound | Lookup::Found { .. } => plain(StatusCode::NOT_FOUND, "not found"),
+        };
+        if let Lookup::MethodNotAllowed { allow } = lookup {
+            response.headers_mut().insert(header::ALLOW, (*allow).clone());
+        }
+        crate::record::unrouted(self, request, connection, &response);
+        response
+    }
+}
+
+/// The method that decides the route: for a CORS preflight, the one that it asks about.
+fn wanted_method(request: &Request<RequestBody>) -> &Method {
+    if request.method() != Method::OPTIONS || !request.headers().contains_key(header::ORIGIN) {
+        return request.method();
+    }
+    let asked = request.headers().get(header::ACCESS_CONTROL_REQUEST_METHOD).map(HeaderValue::as_bytes);
+    match asked {
+        Some(b"GET") => &Method::GET,
+        Some(b"HEAD") => &Method::HEAD,
+        Some(b"POST") => &Method::POST,
+        Some(b"PUT") => &Method::PUT,
+        Some(b"PATCH") => &Method::PATCH,
+        Some(b"DELETE") => &Method::DELETE,
+        _ => request.method(),
+    }
+}
+
+/// The guest's body: read whole in mode `auto`, or left on the wire.
+async fn body_for(guest: &Guest, body: RequestBody, headers: &HeaderMap) -> Result<Option<sandbox::Body>, Refusal> {
+    if body.is_end_stream() {
+        return Ok(None);
+    }
+    if guest.body == BodyMode::Manual {
+        let stream = body.map_err(body_error);
+        return Ok(Some(sandbox::Body::stream(Box::pin(stream))));
+    }
+    let limit = guest.body_limit;
+    let declared = body.size_hint().exact().or_else(|| {
+        headers.get(header::CONTENT_LENGTH).and_then(|value| value.to_str().ok()).and_then(|value| value.parse().ok())
+    });
+    if declared.is_some_and(|length| length > limit) {
+        return Err(Refusal::TooLarge);
+    }
+    read_whole(body, limit, declared).await.map(Some)
+}
+
+async fn read_whole(mut body: RequestBody, limit: u64, declared: Option<u64>) -> Result<sandbox::Body, Refusal> {
+    let mut first = bytes::Bytes::new();
+    let mut all = BytesMut::new();
+    let mut trailers = None;
+    let mut total = 0;
+    while let Some(frame) = body.frame().await {
+        match frame.map_err(Refusal::Body)?.into_data() {
+            Ok(data) => {
+                total += data.len() as u64;
+                if total > limit {
+                    return Err(Refusal::TooLarge);
+                }
+                if first.is_empty() {
+                    first = data;
+                    continue;
+                }
+                if all.is_empty() {
+                    all.reserve(usize::try_from(declared.unwrap_or(total).min(limit)).unwrap_or(0));
+                    all.extend_from_slice(&first);
+                }
+                all.extend_from_slice(&data);
+            }
+            Err(frame) => trailers = frame.into_trailers().ok(),
+        }
+    }
+    let whole = if all.is_empty() { first } else { all.freeze() };
+    Ok(sandbox::Body::whole(whole, trailers))
+}
+
+/// Why a request never reached an instance.
+pub(crate) enum Refusal {
+    Body(BodyError),
+    TooLarge,
+}
+
+pub(crate) fn body_error(error: BodyError) -> sandbox::BodyError {
+    match error {
+        BodyError::TimedOut(_) => sandbox::BodyError::Timeout,
+        BodyError::Malformed(reason) => sandbox::BodyError::Malformed(reason),
+        BodyError::Closed | BodyError::ConnectionLost | BodyError::Reset => sandbox::BodyError::Closed,
+    }
+}
+
+pub(crate) fn peer(address: &Address) -> Peer {
+    match address {
+        Address::Ip(address) => Peer::Address(*address),
+        Address::Unix(_) => Peer::Local,
+    }
+}
+
+/// The answer to a failure before the head.
+pub(crate) fn failure(outcome: Outcome) -> Response<ResponseBody> {
+    let row = outcome.row();
+    let mut response = plain(StatusCode::from_u16(row.status).unwrap_or(StatusCode::INTERNAL_SERVER_ERROR), row.message);
+    if matches!(outcome, Outcome::Overloaded | Outcome::HeldExceeded) {
+        response.headers_mut().insert(header::RETRY_AFTER, RETRY_AFTER);
+    }
+    response
+}
+
+/// A short text, with a line end.
+pub(crate) fn plain(status: StatusCode, text: &str) -> Response<ResponseBody> {
+    let mut response = Response::new(ResponseBody::full(format!("{text}\n")));
+    *response.status_mut() = status;
+    response.headers_mut().insert(header::CONTENT_TYPE, HeaderValue::from_static("text/plain; charset=utf-8"));
+    response
+}
+
+impl From<Refusal> for Failure {
+    fn from(refusal: Refusal) -> Self {
+        match refusal {
+            Refusal::TooLarge => Outcome::BodyTooLarge.into(),
+            Refusal::Body(error) => Self::new(Outcome::Cancelled, error.to_string()),
+        }
+    }
+}

@@ -1,0 +1,229 @@
+//! From a manifest to a running host.
+
+use std::collections::BTreeMap;
+use std::path::PathBuf;
+use std::sync::Arc;
+use std::time::Duration;
+
+use anyhow::{Context as _, Result};
+use roadrunner_files::{Directory, FileCache};
+use roadrunner_manifest::{self as manifest, Caps, Manifest, RouteTable, Segment};
+use roadrunner_sandbox::{
+    Binding, Cache, Component, EngineSettings, Gate, GateSettings, Gates, Limits, Sandbox, Urls,
+};
+use roadrunner_wire::{self as wire, ListenAddress, ListenerConfig, Protocols, TlsConfig};
+
+use crate::app::{App, Guest, Ids, Inner, Route, StaticFiles, Target};
+use crate::drain::Drain;
+use crate::metrics::Metrics;
+use crate::middleware::Stack;
+
+/// The name of the host's own gate in metrics.
+const HOST_GATE: &str = "host";
+
+/// Bytes of small files that are kept in memory.
+const FILE_CACHE: u64 = 16 << 20;
+
+/// Slots beside those that the caps allow: an instance that is being dropped has given its place back already.
+const SPARE_SLOTS: u32 = 64;
+
+/// The engine of a manifest: its slots, and its cache of compiled code.
+pub fn sandbox(manifest: &Manifest) -> Result<Sandbox> {
+    let memory = manifest.routes.routes().iter().map(|route| route.limits.memory).max();
+    let settings = EngineSettings {
+        slots: manifest.caps.pool_size().saturating_add(SPARE_SLOTS),
+        max_memory: memory.unwrap_or(manifest.limits.memory).next_multiple_of(64 << 10),
+        ..EngineSettings::default()
+    };
+    let cache = Cache::open(cache_directory(manifest))?;
+    Ok(Sandbox::new(&settings, Some(cache))?)
+}
+
+/// Where compiled code is kept: `cache-dir`, or the user's cache folder.
+fn cache_directory(manifest: &Manifest) -> PathBuf {
+    if let Some(directory) = &manifest.server.cache_dir {
+        return directory.clone();
+    }
+    let base = std::env::var_os("XDG_CACHE_HOME").map(PathBuf::from).filter(|path| path.is_absolute());
+    let base = base.or_else(|| std::env::var_os("HOME").map(|home| PathBuf::from(home).join(".cache")));
+    base.unwrap_or_else(std::env::temp_dir).join("roadrunner")
+}
+
+/// Loads every component and binds every route.
+pub fn app(manifest: &Manifest, sandbox: Sandbox) -> Result<App> {
+    let directories = manifest
+        .directories
+        .iter()
+        .map(|(name, path)| Ok((name.to_string(), Arc::new(Directory::open(name.to_string(), path)?))))
+        .collect::<Result<BTreeMap<_, _>>>()?;
+    let components = manifest
+        .components
+        .iter()
+        .map(|(name, component)| Ok((name.to_string(), Component::load(&sandbox, &component.file)?)))
+        .collect::<Result<BTreeMap<_, _>>>()?;
+
+    let table = Arc::new(manifest.routes.clone());
+    let urls: Arc<dyn Urls> = Arc::new(NamedRoutes(table.clone()));
+    let mut gates = BTreeMap::new();
+    gates.insert(HOST_GATE.to_owned(), gate(Caps { instances: Some(manifest.caps.instances), held: Some(manifest.caps.held) }));
+    for (name, component) in &manifest.components {
+        if component.caps != Caps::default() {
+            gates.insert(format!("component:{name}"), gate(component.caps));
+        }
+    }
+    for route in table.routes() {
+        if route.caps != Caps::default() {
+            gates.insert(route_gate(route), gate(route.caps));
+        }
+    }
+
+    let target = |route: &manifest::Route| match &route.target {
+        manifest::Target::Static(files) => Target::Static(StaticFiles {
+            directory: directories[files.directory.as_str()].clone(),
+            settings: files.clone(),
+        }),
+        manifest::Target::Component(name) => {
+            let component = &manifest.components[name];
+            let passed = [route_gate(route), format!("component:{name}"), HOST_GATE.to_owned()];
+            let granted = component.directories.iter().map(|name| (name.to_string(), directories[name.as_str()].clone()));
+            Target::Guest(Guest {
+                binding: Arc::new(Binding {
+                    component: components[name.as_str()].clone(),
+                    owner: name.as_str().into(),
+                    limits: limits(&route.limits),
+                    gates: Gates::new(passed.iter().filter_map(|name| gates.get(name).cloned()).collect()),
+                    config: route.config.clone(),
+                    urls: urls.clone(),
+                }),
+                component: name.as_str().into(),
+                body: route.body,
+                body_limit: route.limits.body,
+                directories: granted.collect(),
+            })
+        }
+    };
+    let targets: Vec<_> = table.routes().iter().map(target).collect();
+
+    let inner = Arc::new_cyclic(|weak: &std::sync::Weak<Inner>| {
+        let routes = table.routes().iter().zip(targets).map(|(route, target)| {
+            let weak = weak.clone();
+            let middlewares: Vec<_> = route.middlewares.iter().map(|name| manifest.middlewares[name].clone()).collect();
+            Route {
+                pattern: route.pattern.as_str().into(),
+                name: route.name.as_ref().map(|name| name.as_str().into()),
+                captures: route.pattern.segments().iter().filter_map(Segment::capture).map(Arc::from).collect(),
+                target,
+                metrics: Arc::default(),
+                stack: Stack::build(&middlewares, move || weak.upgrade().map(App)),
+            }
+        });
+        Inner {
+            routes: routes.collect(),
+            sandbox,
+            table: table.clone(),
+            gates,
+            files: FileCache::new(FILE_CACHE),
+            metrics: Metrics::default(),
+            drain: Arc::new(Drain::default()),
+            access_log: manifest.server.access_log,
+            ids: Ids::new(),
+        }
+    });
+    Ok(App(inner))
+}
+
+/// The listeners of a manifest.
+pub fn listeners(manifest: &Manifest) -> Result<Vec<ListenerConfig>> {
+    manifest.listeners.iter().map(listener).collect()
+}
+
+/// The settings of the transport.
+pub fn settings(manifest: &Manifest) -> wire::Settings {
+    let defaults = wire::Settings::default();
+    let timeouts = &manifest.timeouts;
+    wire::Settings {
+        timeouts: wire::Timeouts {
+            handshake: timeouts.handshake,
+            preface: timeouts.preface,
+            request_head: timeouts.request_head,
+            body_idle: timeouts.body_idle,
+            write_stall: timeouts.write_stall,
+            keep_alive_idle: timeouts.keep_alive_idle,
+            h2_idle: timeouts.h2_idle,
+            ..defaults.timeouts
+        },
+        h2_stream_window: manifest.http2.stream_window,
+        h2_connection_window: manifest.http2.connection_window,
+        h2_max_concurrent_streams: manifest.http2.max_streams,
+        max_header_bytes: manifest.http2.max_header_list,
+        ..defaults
+    }
+}
+
+fn listener(listener: &manifest::Listener) -> Result<ListenerConfig> {
+    let address = match &listener.address {
+        manifest::Address::Tcp(address) => ListenAddress::Tcp(*address),
+        manifest::Address::Unix(path) => ListenAddress::Unix(path.clone()),
+    };
+    let mut config = match &listener.tls {
+        None => ListenerConfig::plain(&*listener.name, address),
+        Some(tls) => {
+            let tls = match tls {
+                manifest::Tls::Files { certificate, key } => TlsConfig::from_pem_files(certificate, key),
+                manifest::Tls::SelfSigned => TlsConfig::self_signed(),
+            };
+            let tls = tls.with_context(|| format!("cannot set up TLS for the listener {}", listener.name))?;
+            ListenerConfig::tls(&*listener.name, address, tls)
+        }
+    };
+    config.protocols = match (listener.http1, listener.http2) {
+        (true, false) => Protocols::HTTP1,
+        (false, true) => Protocols::HTTP2,
+        _ => Protocols::BOTH,
+    };
+    Ok(config)
+}
+
+fn route_gate(route: &manifest::Route) -> String {
+    let hosts: Vec<_> = route.hosts.iter().map(ToString::to_string).collect();
+    let methods = match &route.methods {
+        manifest::Methods::Any => String::new(),
+        manifest::Methods::Listed(methods) => methods.iter().map(|m| m.as_str()).collect::<Vec<_>>().join(","),
+    };
+    format!("route:{methods} {}{}", hosts.join(","), route.pattern.as_str())
+}
+
+fn gate(caps: Caps) -> Arc<Gate> {
+    let none = u32::MAX;
+    Gate::new(GateSettings {
+        instances: caps.instances.unwrap_or(none) as usize,
+        held: caps.held.unwrap_or(none) as usize,
+        queue: 1000,
+        queue_wait: Duration::from_secs(1),
+    })
+}
+
+fn limits(limits: &manifest::Limits) -> Limits {
+    Limits {
+        memory: limits.memory,
+        cpu: limits.cpu,
+        callback_cpu: limits.callback_cpu,
+        deadline: limits.deadline,
+        host_call_bytes: usize::try_from(limits.host_call_bytes).unwrap_or(usize::MAX),
+        handles: limits.handles as usize,
+        log_bytes: limits.log_bytes,
+        idle: limits.idle,
+        ..Limits::default()
+    }
+}
+
+/// Named routes as guests see them.
+#[derive(Debug)]
+struct NamedRoutes(Arc<RouteTable>);
+
+impl Urls for NamedRoutes {
+    fn url_for(&self, name: &str, params: &[(String, String)]) -> Result<String, String> {
+        let params: Vec<_> = params.iter().map(|(name, value)| (name.as_str(), value.as_str())).collect();
+        self.0.url_for(name, &params).map_err(|error| error.to_string())
+    }
+}

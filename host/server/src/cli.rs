@@ -1,0 +1,290 @@
+//! The command line.
+
+use std::net::SocketAddr;
+use std::path::{Path, PathBuf};
+use std::process::ExitCode;
+
+use anyhow::{Context as _, Result, bail};
+use clap::{Parser, Subcommand};
+use roadrunner_manifest::{
+    Address, BodyMode, ComponentOptions, DirectoryName, Listener, Manifest, Sdk, json_schema, new_project, routes_table, summary,
+};
+use roadrunner_sandbox::{Component, inspect};
+
+use crate::admin::InstanceInfo;
+use crate::{boot, client, serve};
+
+/// The manifest that is looked for when none is named.
+const DEFAULT_MANIFEST: &str = "roadrunner.toml";
+
+/// Serves WebAssembly components: a fresh, isolated instance for every request.
+#[derive(Debug, Parser)]
+#[command(version, max_term_width = 100)]
+struct Cli {
+    #[command(subcommand)]
+    command: Command,
+}
+
+#[derive(Debug, Subcommand)]
+enum Command {
+    /// Serve a component, or what a manifest says
+    Serve(Serve),
+    /// Check a manifest, and that every component in it loads
+    Check(ManifestOption),
+    /// Show the routes of a manifest
+    Routes(ManifestOption),
+    /// Compile the components of a manifest, or one component, into the cache
+    Compile {
+        /// A component; without it, those of the manifest
+        component: Option<PathBuf>,
+        #[command(flatten)]
+        manifest: ManifestOption,
+    },
+    /// Show what a component exports, imports and needs
+    Inspect {
+        /// The component
+        component: PathBuf,
+    },
+    /// Make a project for a handler
+    New {
+        /// Its name, and the folder to make
+        name: String,
+        /// Where the SDK is: a path; without it, the one that this program was built with
+        #[arg(long)]
+        sdk: Option<PathBuf>,
+    },
+    /// Print the JSON Schema of the manifest, for editors
+    Schema,
+    /// List the live instances of a running host
+    Ps {
+        #[command(flatten)]
+        admin: AdminOption,
+        /// As JSON
+        #[arg(long)]
+        json: bool,
+    },
+    /// End one instance of a running host
+    Kill {
+        /// Its id, as `roadrunner ps` shows it
+        id: u64,
+        #[command(flatten)]
+        admin: AdminOption,
+    },
+}
+
+#[derive(Debug, clap::Args)]
+struct Serve {
+    /// A component (.wasm) to serve without a manifest, or a manifest; default: ./roadrunner.toml
+    file: Option<PathBuf>,
+    /// Where to listen, without a manifest [default: 127.0.0.1:8080]
+    #[arg(long, value_name = "ADDRESS")]
+    listen: Vec<SocketAddr>,
+    /// Let the guest read request bodies from the wire, without a manifest
+    #[arg(long)]
+    manual_body: bool,
+    /// Grant a directory for sendfile, without a manifest
+    #[arg(long = "dir", value_name = "NAME=PATH", value_parser = parse_directory)]
+    directories: Vec<(DirectoryName, PathBuf)>,
+    /// A configuration value for the guest, without a manifest
+    #[arg(long = "config", value_name = "KEY=VALUE", value_parser = parse_pair)]
+    config: Vec<(String, String)>,
+    /// Where to serve metrics and health, without a manifest
+    #[arg(long, value_name = "ADDRESS")]
+    admin: Option<SocketAddr>,
+}
+
+#[derive(Debug, clap::Args)]
+struct ManifestOption {
+    /// The manifest
+    #[arg(long, default_value = DEFAULT_MANIFEST)]
+    manifest: PathBuf,
+}
+
+#[derive(Debug, clap::Args)]
+struct AdminOption {
+    /// The host's admin address: IP:PORT or unix:PATH; without it, what the manifest says
+    #[arg(long)]
+    admin: Option<String>,
+    #[command(flatten)]
+    manifest: ManifestOption,
+}
+
+/// Runs the program with the arguments of the process.
+pub fn main() -> ExitCode {
+    match run(Cli::parse().command) {
+        Ok(code) => code,
+        Err(error) => {
+            eprintln!("error: {error:#}");
+            ExitCode::FAILURE
+        }
+    }
+}
+
+fn run(command: Command) -> Result<ExitCode> {
+    match command {
+        Command::Serve(options) => return serve::run(&options.manifest()?),
+        Command::Check(option) => check(&option.manifest)?,
+        Command::Routes(option) => print!("{}", routes_table(&Manifest::load(&option.manifest)?)),
+        Command::Compile { component, manifest } => compile(component.as_deref(), &manifest.manifest)?,
+        Command::Inspect { component } => print_interfaces(&component)?,
+        Command::New { name, sdk } => new(&name, sdk)?,
+        Command::Schema => println!("{}", json_schema().trim_end()),
+        Command::Ps { admin, json } => ps(&admin.address()?, json)?,
+        Command::Kill { id, admin } => kill(&admin.address()?, id)?,
+    }
+    Ok(ExitCode::SUCCESS)
+}
+
+impl Serve {
+    fn manifest(&self) -> Result<Manifest> {
+        let file = self.file.as_deref().unwrap_or(Path::new(DEFAULT_MANIFEST));
+        if file.extension().is_some_and(|extension| extension == "toml") {
+            if !self.listen.is_empty() || !self.directories.is_empty() || !self.config.is_empty() || self.manual_body || self.admin.is_some() {
+                bail!("--listen, --dir, --config, --manual-body and --admin go with a component; a manifest says all that itself");
+            }
+            if self.file.is_none() && !file.exists() {
+                bail!("there is no {DEFAULT_MANIFEST} here; name a component (.wasm) or a manifest (.toml)");
+            }
+            return Ok(Manifest::load(file)?);
+        }
+        let options = ComponentOptions {
+            listeners: self.listen.iter().map(|address| Listener::plain(Address::Tcp(*address))).collect(),
+            config: self.config.iter().cloned().collect(),
+            directories: self.directories.iter().cloned().collect(),
+            body: if self.manual_body { BodyMode::Manual } else { BodyMode::Auto },
+            admin: self.admin.map(Address::Tcp),
+        };
+        Ok(Manifest::for_component(file, options))
+    }
+}
+
+impl AdminOption {
+    fn address(&self) -> Result<Address> {
+        if let Some(text) = &self.admin {
+            if let Some(path) = text.strip_prefix("unix:") {
+                return Ok(Address::Unix(path.into()));
+            }
+            let address = text.parse().with_context(|| format!("{text:?} is not an address: write IP:PORT or unix:PATH"))?;
+            return Ok(Address::Tcp(address));
+        }
+        let manifest = Manifest::load(&self.manifest.manifest)
+            .with_context(|| format!("--admin is not given, and {}", self.manifest.manifest.display()))?;
+        manifest.admin.with_context(|| format!("{} has no [admin] address", self.manifest.manifest.display()))
+    }
+}
+
+/// Loads everything that serving would load, and starts nothing.
+fn check(path: &Path) -> Result<()> {
+    let manifest = Manifest::load(path)?;
+    boot::listeners(&manifest)?;
+    boot::app(&manifest, boot::sandbox(&manifest)?)?;
+    print!("{}", summary(&manifest));
+    Ok(())
+}
+
+fn new(name: &str, sdk: Option<PathBuf>) -> Result<()> {
+    let sdk = match sdk {
+        Some(path) => Sdk::Path(path.canonicalize().with_context(|| format!("there is no SDK at {}", path.display()))?),
+        None => own_sdk(),
+    };
+    let project = new_project(Path::new(""), name, &sdk)?;
+    println!("made {}; next:", project.folder.display());
+    for command in project.next {
+        println!("    {command}");
+    }
+    Ok(())
+}
+
+/// The SDK of the source tree that this program was built from, while it is there; otherwise the released one.
+fn own_sdk() -> Sdk {
+    let path = Path::new(env!("CARGO_MANIFEST_DIR")).join("../../guest-sdk/rust");
+    match path.canonicalize() {
+        Ok(path) => Sdk::Path(path),
+        Err(_) => Sdk::Version(env!("CARGO_PKG_VERSION").to_owned()),
+    }
+}
+
+fn compile(component: Option<&Path>, manifest: &Path) -> Result<()> {
+    let (manifest, files) = match component {
+        Some(file) => (Manifest::for_component(file, ComponentOptions::default()), vec![file.to_owned()]),
+        None => {
+            let manifest = Manifest::load(manifest)?;
+            let files = manifest.components.values().map(|component| component.file.clone()).collect();
+            (manifest, files)
+        }
+    };
+    let sandbox = boot::sandbox(&manifest)?;
+    for file in files {
+        let component = Component::load(&sandbox, &file)?;
+        println!("{} sha256:{}", file.display(), component.digest);
+    }
+    Ok(())
+}
+
+fn print_interfaces(path: &Path) -> Result<()> {
+    let manifest = Manifest::for_component(path, ComponentOptions::default());
+    let sandbox = boot::sandbox(&manifest)?;
+    let interfaces = inspect(&sandbox, path)?;
+    println!("digest   sha256:{}", interfaces.digest);
+    for (name, kind) in &interfaces.exports {
+        println!("exports  {name} ({kind})");
+    }
+    for (name, kind, offered) in &interfaces.imports {
+        println!("imports  {name} ({kind}){}", if *offered { "" } else { ", which this host does not offer" });
+    }
+    match Component::load(&sandbox, path) {
+        Ok(component) => println!("shapes   {}", component.shapes().join(", ")),
+        Err(error) => println!("refused  {error}"),
+    }
+    Ok(())
+}
+
+fn ps(address: &Address, json: bool) -> Result<()> {
+    let (status, body) = client::request(address, "GET", "/instances")?;
+    if status != 200 {
+        bail!("the admin listener answered {status}: {}", body.trim());
+    }
+    if json {
+        println!("{body}");
+        return Ok(());
+    }
+    let instances: Vec<InstanceInfo> = serde_json::from_str(&body).context("the admin listener's answer is not understood")?;
+    let row = |cells: [&str; 9]| {
+        let [id, component, route, shape, age, cpu, memory, peer, request] = cells;
+        println!("{id:>10}  {component:<16} {route:<24} {shape:<9} {age:>10} {cpu:>10} {memory:>9}  {peer:<21} {request}");
+    };
+    row(["ID", "COMPONENT", "ROUTE", "SHAPE", "AGE", "CPU", "MEMORY", "PEER", "REQUEST"]);
+    for instance in instances {
+        row([
+            &instance.id.to_string(),
+            &instance.component,
+            &instance.route,
+            &instance.shape,
+            &format!("{:.1}s", instance.age_ms as f64 / 1000.0),
+            &format!("{:.1}ms", instance.cpu_us as f64 / 1000.0),
+            &format!("{}K", instance.memory / 1024),
+            &instance.peer,
+            &instance.request,
+        ]);
+    }
+    Ok(())
+}
+
+fn kill(address: &Address, id: u64) -> Result<()> {
+    match client::request(address, "DELETE", &format!("/instances/{id}"))? {
+        (204, _) => Ok(()),
+        (404, _) => bail!("no live instance has the id {id}"),
+        (status, body) => bail!("the admin listener answered {status}: {}", body.trim()),
+    }
+}
+
+fn parse_pair(text: &str) -> Result<(String, String), String> {
+    let (key, value) = text.split_once('=').ok_or("write KEY=VALUE")?;
+    Ok((key.to_owned(), value.to_owned()))
+}
+
+fn parse_directory(text: &str) -> Result<(DirectoryName, PathBuf), String> {
+    let (name, path) = text.split_once('=').ok_or("write NAME=PATH")?;
+    let name = DirectoryName::new(name).map_err(|error| error.to_string())?;
+    Ok((name, path.into()))
+}

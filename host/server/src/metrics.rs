@@ -1,0 +1,225 @@
+//! Counters by route, and what `/metrics` shows of them and of the host.
+//!
+//! The counters are plain atomics, touched once at the start and once at the end of a request. Their number is fixed
+//! by the manifest: no label takes a value from a client.
+
+use std::fmt::Write as _;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicI64, AtomicU64, Ordering::Relaxed};
+use std::time::Duration;
+
+use http::StatusCode;
+use roadrunner_sandbox::{Meter, Outcome};
+use roadrunner_wire::{Protocol, Stats, TimeoutName};
+
+use crate::app::{Inner, Target};
+
+/// Upper bounds of the duration buckets, in microseconds.
+const BUCKETS: [u64; 12] = [100, 250, 500, 1000, 2500, 5000, 10_000, 50_000, 100_000, 500_000, 1_000_000, 10_000_000];
+
+/// Counters that belong to no route.
+#[derive(Debug, Default)]
+pub(crate) struct Metrics {
+    not_found: AtomicU64,
+    method_not_allowed: AtomicU64,
+    bad_path: AtomicU64,
+}
+
+impl Metrics {
+    pub(crate) fn unrouted(&self, status: StatusCode) {
+        match status {
+            StatusCode::METHOD_NOT_ALLOWED => &self.method_not_allowed,
+            StatusCode::BAD_REQUEST => &self.bad_path,
+            _ => &self.not_found,
+        }
+        .fetch_add(1, Relaxed);
+    }
+}
+
+/// The counters of one route.
+#[derive(Debug, Default)]
+pub(crate) struct RouteMetrics {
+    in_flight: AtomicI64,
+    outcomes: [AtomicU64; Outcome::ALL.len()],
+    buckets: [AtomicU64; BUCKETS.len() + 1],
+    duration_micros: AtomicU64,
+    cpu_nanos: AtomicU64,
+    peak_memory: AtomicU64,
+    log_dropped: AtomicU64,
+}
+
+impl RouteMetrics {
+    pub(crate) fn begin(&self) {
+        self.in_flight.fetch_add(1, Relaxed);
+    }
+
+    pub(crate) fn end(&self, outcome: Outcome, elapsed: Duration, meter: Option<&Meter>) {
+        let micros = u64::try_from(elapsed.as_micros()).unwrap_or(u64::MAX);
+        self.in_flight.fetch_sub(1, Relaxed);
+        self.outcomes[outcome as usize].fetch_add(1, Relaxed);
+        self.buckets[BUCKETS.partition_point(|bound| *bound < micros)].fetch_add(1, Relaxed);
+        self.duration_micros.fetch_add(micros, Relaxed);
+        if let Some(meter) = meter {
+            self.cpu_nanos.fetch_add(u64::try_from(meter.cpu().as_nanos()).unwrap_or(u64::MAX), Relaxed);
+            if meter.peak_memory() > self.peak_memory.load(Relaxed) {
+                self.peak_memory.fetch_max(meter.peak_memory(), Relaxed);
+            }
+            if meter.log_dropped() > 0 {
+                self.log_dropped.fetch_add(meter.log_dropped(), Relaxed);
+            }
+        }
+    }
+}
+
+/// Everything, in the text format of Prometheus.
+pub(crate) fn render(app: &Inner, stats: Option<&Stats>) -> String {
+    let mut text = Text(String::with_capacity(8192));
+    render_routes(app, &mut text);
+    render_host(app, &mut text);
+    if let Some(stats) = stats {
+        render_wire(stats, &mut text);
+    }
+    text.0
+}
+
+fn render_routes(app: &Inner, text: &mut Text) {
+    let routes: Vec<_> = app
+        .routes
+        .iter()
+        .map(|route| {
+            let component = match &route.target {
+                Target::Guest(guest) => guest.component.clone(),
+                Target::Static(_) => Arc::from(""),
+            };
+            (format!("route=\"{}\",component=\"{}\"", escape(&route.pattern), escape(&component)), &route.metrics)
+        })
+        .collect();
+    text.family("roadrunner_requests_total", "counter", "Requests that ended, by route and outcome.");
+    for (labels, metrics) in &routes {
+        for outcome in Outcome::ALL {
+            let count = metrics.outcomes[outcome as usize].load(Relaxed);
+            if count > 0 || outcome == Outcome::Ok {
+                text.sample("roadrunner_requests_total", &format!("{labels},outcome=\"{outcome}\""), count);
+            }
+        }
+    }
+    text.family("roadrunner_requests_in_flight", "gauge", "Requests that have not ended.");
+    for (labels, metrics) in &routes {
+        text.sample("roadrunner_requests_in_flight", labels, metrics.in_flight.load(Relaxed));
+    }
+    text.family("roadrunner_request_duration_seconds", "histogram", "From the route to the end of the response.");
+    for (labels, metrics) in &routes {
+        let mut total = 0;
+        for (index, count) in metrics.buckets.iter().enumerate() {
+            total += count.load(Relaxed);
+            let bound = BUCKETS.get(index).map_or("+Inf".to_owned(), |micros| (*micros as f64 / 1e6).to_string());
+            text.sample("roadrunner_request_duration_seconds_bucket", &format!("{labels},le=\"{bound}\""), total);
+        }
+        let sum = metrics.duration_micros.load(Relaxed) as f64 / 1e6;
+        text.sample("roadrunner_request_duration_seconds_sum", labels, sum);
+        text.sample("roadrunner_request_duration_seconds_count", labels, total);
+    }
+    text.family("roadrunner_guest_cpu_seconds_total", "counter", "CPU time of guests.");
+    for (labels, metrics) in &routes {
+        text.sample("roadrunner_guest_cpu_seconds_total", labels, metrics.cpu_nanos.load(Relaxed) as f64 / 1e9);
+    }
+    text.family("roadrunner_guest_peak_memory_bytes", "gauge", "The most memory that one instance has used.");
+    for (labels, metrics) in &routes {
+        text.sample("roadrunner_guest_peak_memory_bytes", labels, metrics.peak_memory.load(Relaxed));
+    }
+    text.family("roadrunner_guest_log_dropped_bytes_total", "counter", "Log text over the limit log-bytes.");
+    for (labels, metrics) in &routes {
+        text.sample("roadrunner_guest_log_dropped_bytes_total", labels, metrics.log_dropped.load(Relaxed));
+    }
+}
+
+fn render_host(app: &Inner, text: &mut Text) {
+    text.family("roadrunner_requests_unrouted_total", "counter", "Requests that no route took.");
+    for (reason, count) in [
+        ("not-found", &app.metrics.not_found),
+        ("method-not-allowed", &app.metrics.method_not_allowed),
+        ("bad-path", &app.metrics.bad_path),
+    ] {
+        text.sample("roadrunner_requests_unrouted_total", &format!("reason=\"{reason}\""), count.load(Relaxed));
+    }
+    text.family("roadrunner_instances", "gauge", "Instances that exist now, running and held.");
+    text.sample("roadrunner_instances", "", app.sandbox.registry().len());
+    for (family, help, value) in [
+        ("roadrunner_instances_running", "Instances that are answering requests.", Gauge::Running),
+        ("roadrunner_sessions_held", "Sessions that are held.", Gauge::Held),
+        ("roadrunner_requests_waiting", "Requests that wait for an instance.", Gauge::Waiting),
+    ] {
+        text.family(family, "gauge", help);
+        for (name, gate) in &app.gates {
+            let value = match value {
+                Gauge::Running => gate.running(),
+                Gauge::Held => gate.held(),
+                Gauge::Waiting => gate.waiting(),
+            };
+            text.sample(family, &format!("gate=\"{}\"", escape(name)), value);
+        }
+    }
+    text.family("roadrunner_bus_subscriptions", "gauge", "Subscriptions to topics.");
+    text.sample("roadrunner_bus_subscriptions", "", app.sandbox.bus().subscriptions());
+    text.family("roadrunner_draining", "gauge", "1 while the host shuts down.");
+    text.sample("roadrunner_draining", "", u8::from(app.drain.has_begun()));
+}
+
+#[derive(Clone, Copy)]
+enum Gauge {
+    Running,
+    Held,
+    Waiting,
+}
+
+fn render_wire(stats: &Stats, text: &mut Text) {
+    let counters = [
+        ("roadrunner_connections_accepted_total", "Connections that were accepted.", &stats.accepted),
+        ("roadrunner_connections_rejected_total", "Connections closed at once, over a cap.", &stats.rejected_by_cap),
+        ("roadrunner_connections_flooding_total", "Connections closed over a frame budget.", &stats.floods),
+        ("roadrunner_accept_backoffs_total", "Pauses of an accept loop, for lack of descriptors.", &stats.accept_backoffs),
+        ("roadrunner_handshakes_failed_total", "TLS handshakes that failed.", &stats.handshake_failures),
+        ("roadrunner_requests_malformed_total", "Requests refused before any route.", &stats.bad_requests),
+        ("roadrunner_panics_total", "Panics of the host while it answered.", &stats.panics),
+    ];
+    for (name, help, counter) in counters {
+        text.family(name, "counter", help);
+        text.sample(name, "", counter.load(Relaxed));
+    }
+    text.family("roadrunner_connections_open", "gauge", "Connections that are open, by protocol.");
+    for (protocol, open) in [(Protocol::Http1, &stats.open_http1), (Protocol::Http2, &stats.open_http2)] {
+        text.sample("roadrunner_connections_open", &format!("protocol=\"{protocol}\""), open.load(Relaxed));
+    }
+    text.family("roadrunner_sockets_open", "gauge", "Sockets that are open, those in a handshake included.");
+    text.sample("roadrunner_sockets_open", "", stats.open.load(Relaxed));
+    text.family("roadrunner_wire_requests_total", "counter", "Requests that were read, refused ones included.");
+    for protocol in [Protocol::Http1, Protocol::Http2] {
+        text.sample("roadrunner_wire_requests_total", &format!("protocol=\"{protocol}\""), stats.requests(protocol));
+    }
+    text.family("roadrunner_exchanges_in_flight", "gauge", "Exchanges that have not ended.");
+    text.sample("roadrunner_exchanges_in_flight", "", stats.in_flight());
+    text.family("roadrunner_timeouts_total", "counter", "Deadlines of the transport that passed.");
+    for name in TimeoutName::ALL {
+        text.sample("roadrunner_timeouts_total", &format!("timeout=\"{name}\""), stats.timeouts(name));
+    }
+}
+
+struct Text(String);
+
+impl Text {
+    fn family(&mut self, name: &str, kind: &str, help: &str) {
+        let _ = writeln!(self.0, "# HELP {name} {help}\n# TYPE {name} {kind}");
+    }
+
+    fn sample(&mut self, name: &str, labels: &str, value: impl std::fmt::Display) {
+        let _ = if labels.is_empty() {
+            writeln!(self.0, "{name} {value}")
+        } else {
+            writeln!(self.0, "{name}{{{labels}}} {value}")
+        };
+    }
+}
+
+fn escape(value: &str) -> String {
+    value.replace('\\', "\\\\").replace('"', "\\\"").replace('\n', "\\n")
+}

@@ -1,0 +1,136 @@
+//! Runs a host until it is told to stop.
+
+use std::io::IsTerminal as _;
+use std::process::ExitCode;
+use std::sync::{Arc, OnceLock};
+use std::time::Duration;
+
+use anyhow::{Context as _, Result};
+use roadrunner_manifest::{Address, LogFormat, Manifest};
+use roadrunner_sandbox::Registry;
+use roadrunner_wire::{ListenAddress, ListenerConfig, Server, Settings};
+use tokio::signal::unix::{Signal, SignalKind, signal};
+use tracing_subscriber::EnvFilter;
+
+use crate::admin::Admin;
+use crate::app::App;
+use crate::boot;
+
+/// The exit code when connections were cut, at the drain's deadline or by a second signal.
+const CUT: u8 = 3;
+
+/// How long instances that lose their connection in a cut may take to be dropped.
+const LAST_DROPS: Duration = Duration::from_secs(2);
+
+/// Serves a manifest until SIGTERM or SIGINT. Exits with 0 when everything ended by itself, and with 3 when
+/// connections had to be cut.
+pub fn run(manifest: &Manifest) -> Result<ExitCode> {
+    start_log(manifest.server.log);
+    let mut builder = tokio::runtime::Builder::new_multi_thread();
+    if let Some(workers) = manifest.server.workers {
+        builder.worker_threads(workers as usize);
+    }
+    let runtime = builder.enable_all().build().context("cannot start the runtime")?;
+    runtime.block_on(serve(manifest))
+}
+
+async fn serve(manifest: &Manifest) -> Result<ExitCode> {
+    let mut signals = Signals::new()?;
+    let app = boot::app(manifest, boot::sandbox(manifest)?)?;
+    let slot = Arc::new(OnceLock::new());
+    let admin = match &manifest.admin {
+        Some(address) => Some(open_admin(address, Admin::new(app.clone(), slot.clone())).await?),
+        None => None,
+    };
+    let server = Server::bind(boot::listeners(manifest)?, boot::settings(manifest), Arc::new(app.clone())).await?;
+    let server = Arc::new(server);
+    for listener in server.addresses() {
+        eprintln!("listening on {} ({})", listener.address, listener.name);
+    }
+    for listener in admin.iter().flat_map(Server::addresses) {
+        eprintln!("admin on {}", listener.address);
+    }
+    let _ = slot.set(server.clone());
+
+    let name = signals.next().await;
+    tracing::info!("{name}: draining for up to {:?}", manifest.server.drain);
+    let registry = app.0.sandbox.registry().clone();
+    app.0.drain.begin(manifest.server.drain, &registry);
+    let clean = tokio::select! {
+        outcome = server.drain(manifest.server.drain) => {
+            if !outcome.is_clean() {
+                tracing::warn!("{} connections were cut at the deadline", outcome.cut);
+            }
+            outcome.is_clean()
+        }
+        name = signals.next() => {
+            tracing::warn!("{name} again: cutting every connection");
+            server.cut();
+            false
+        }
+    };
+    wait_for_drops(&registry).await;
+    Ok(if clean { ExitCode::SUCCESS } else { ExitCode::from(CUT) })
+}
+
+async fn open_admin(address: &Address, admin: Admin) -> Result<Server> {
+    let address = match address {
+        Address::Tcp(address) => {
+            anyhow::ensure!(
+                address.ip().is_loopback(),
+                "the admin listener has no password, so {address} would let anyone in: \
+                 use a loopback address such as 127.0.0.1:{}, or unix:PATH",
+                address.port()
+            );
+            ListenAddress::Tcp(*address)
+        }
+        Address::Unix(path) => ListenAddress::Unix(path.clone()),
+    };
+    let listener = ListenerConfig::plain("admin", address);
+    Ok(Server::bind(vec![listener], Settings::default(), Arc::new(admin)).await?)
+}
+
+/// Instances are dropped by the tasks of their connections; the process ends after them.
+async fn wait_for_drops(registry: &Registry) {
+    let deadline = tokio::time::Instant::now() + LAST_DROPS;
+    while !registry.is_empty() && tokio::time::Instant::now() < deadline {
+        tokio::time::sleep(Duration::from_millis(5)).await;
+    }
+}
+
+struct Signals {
+    terminate: Signal,
+    interrupt: Signal,
+}
+
+impl Signals {
+    fn new() -> Result<Self> {
+        let listen = |kind| signal(kind).context("cannot listen for signals");
+        Ok(Self { terminate: listen(SignalKind::terminate())?, interrupt: listen(SignalKind::interrupt())? })
+    }
+
+    async fn next(&mut self) -> &'static str {
+        tokio::select! {
+            _ = self.terminate.recv() => "SIGTERM",
+            _ = self.interrupt.recv() => "SIGINT",
+        }
+    }
+}
+
+/// Log lines go to standard error. `RUST_LOG` filters them (default: info).
+pub fn start_log(format: LogFormat) {
+    let filter = EnvFilter::try_from_default_env().unwrap_or_else(|_| EnvFilter::new("info"));
+    let builder = tracing_subscriber::fmt().with_env_filter(filter).with_writer(std::io::stderr);
+    // A second call, in a test, keeps the first one's settings.
+    let _ = match format {
+        LogFormat::Human => builder.with_ansi(std::io::stderr().is_terminal()).try_init(),
+        LogFormat::Json => builder.json().flatten_event(true).try_init(),
+    };
+}
+
+/// The app that a test or an embedder can drive without a process.
+pub async fn start(manifest: &Manifest) -> Result<(App, Server)> {
+    let app = boot::app(manifest, boot::sandbox(manifest)?)?;
+    let server = Server::bind(boot::listeners(manifest)?, boot::settings(manifest), Arc::new(app.clone())).await?;
+    Ok((app, server))
+}

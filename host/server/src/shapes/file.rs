@@ -1,0 +1,114 @@
+//! The shape sendfile, and static routes: the host reads the file, no instance exists any more.
+
+use http::{HeaderMap, Method, Request, Response, header};
+use http_body_util::BodyExt as _;
+use roadrunner_files::{ByteRange, Directory, FileBody, FileError, Options, RequestView, try_respond};
+use roadrunner_manifest::Files;
+use roadrunner_sandbox::{Failure, Head, Outcome};
+use roadrunner_wire::{Abort, RequestBody, ResponseBody};
+
+use super::Asked;
+use crate::app::{self, Context, Guest, Inner, StaticFiles};
+use crate::record::{Record, Recorded};
+
+/// The request's header fields that decide how a file is sent.
+pub(super) fn conditions(headers: &HeaderMap) -> HeaderMap {
+    let mut kept = HeaderMap::new();
+    for name in [
+        header::ACCEPT_ENCODING,
+        header::IF_MATCH,
+        header::IF_MODIFIED_SINCE,
+        header::IF_NONE_MATCH,
+        header::IF_RANGE,
+        header::IF_UNMODIFIED_SINCE,
+        header::RANGE,
+    ] {
+        for value in headers.get_all(&name) {
+            kept.append(&name, value.clone());
+        }
+    }
+    kept
+}
+
+/// What a guest answered with `sendfile`.
+#[expect(clippy::too_many_arguments, reason = "one call site; they are the fields of the shape")]
+pub(super) async fn send(
+    app: &Inner,
+    guest: &Guest,
+    head: Head,
+    directory: &str,
+    path: &str,
+    range: Option<(u64, Option<u64>)>,
+    asked: &Asked,
+    record: Record,
+) -> Response<ResponseBody> {
+    let Some(granted) = guest.directories.get(directory) else {
+        let detail = format!(
+            "the directory {directory:?} is not granted to this component; \
+             add it to `directories` under [component.{}]",
+            guest.component
+        );
+        return record.failed(Failure::new(Outcome::InvalidResponse, detail));
+    };
+    let range = range.map(|(start, length)| ByteRange { start, length });
+    let options = Options::for_guest(head.status, head.headers, range);
+    respond(app, granted, path, &asked.method, &asked.conditions, options, record).await
+}
+
+/// A static route. The path comes from the client.
+pub(crate) async fn serve(
+    app: &Inner,
+    files: &StaticFiles,
+    context: &Context,
+    request: &Request<RequestBody>,
+    record: Record,
+) -> Response<ResponseBody> {
+    let path = match &files.settings.files {
+        Files::One(path) => path.as_str(),
+        Files::Captured => context.params.last().map_or("", |(_, value)| value.as_str()),
+    };
+    if !matches!(*request.method(), Method::GET | Method::HEAD) {
+        let mut response = app::plain(http::StatusCode::METHOD_NOT_ALLOWED, "method not allowed");
+        response.headers_mut().insert(header::ALLOW, http::HeaderValue::from_static("GET, HEAD"));
+        return record.done(response);
+    }
+    let mut options = Options::for_route();
+    options.index = files.settings.index.as_deref();
+    options.siblings = files.settings.precompressed;
+    if let Some(value) = &files.settings.cache_control {
+        options.headers.insert(header::CACHE_CONTROL, value.clone());
+    }
+    respond(app, &files.directory, path, request.method(), request.headers(), options, record).await
+}
+
+async fn respond(
+    app: &Inner,
+    directory: &Directory,
+    path: &str,
+    method: &Method,
+    headers: &HeaderMap,
+    options: Options<'_>,
+    mut record: Record,
+) -> Response<ResponseBody> {
+    match try_respond(directory, &app.files, path, &RequestView { method, headers }, options).await {
+        Ok(response) => {
+            record.head(response.status());
+            response.map(|body| body_of(body, record))
+        }
+        Err(error) => {
+            if matches!(error, FileError::Io { .. }) {
+                tracing::warn!("{error}");
+            }
+            let status = error.status();
+            record.done(app::plain(status, status.canonical_reason().unwrap_or("failed")))
+        }
+    }
+}
+
+fn body_of(body: FileBody, record: Record) -> ResponseBody {
+    let body = body.map_err(|error| {
+        tracing::warn!("{error}");
+        Abort
+    });
+    ResponseBody::new(Recorded::new(body, record))
+}

@@ -1,0 +1,75 @@
+//! The shape stream: the connection polls the body, and the body polls the guest.
+//!
+//! So a client that does not read holds up the guest, and a connection that drops the body ends it. No task, no
+//! queue: at most one chunk lies between guest and connection.
+
+use std::future::Future;
+use std::pin::Pin;
+use std::task::{Context, Poll};
+
+use bytes::Bytes;
+use http::HeaderMap;
+use http_body::{Body, Frame};
+use roadrunner_sandbox::{Failure, Instance, Outbox, Outcome};
+use roadrunner_wire::{Abort, ResponseBody};
+
+use crate::record::Record;
+
+pub(crate) fn body(mut instance: Instance, record: Record) -> ResponseBody {
+    let outbox = Outbox::default();
+    let mailbox = outbox.clone();
+    let guest = Box::pin(async move { instance.run(&mailbox).await });
+    ResponseBody::new(StreamBody { outbox, guest: Guest::Running(guest), record })
+}
+
+struct StreamBody {
+    outbox: Outbox,
+    guest: Guest,
+    record: Record,
+}
+
+enum Guest {
+    Running(Pin<Box<dyn Future<Output = Result<HeaderMap, Failure>> + Send>>),
+    /// The guest is gone; what it returned is still to be sent.
+    Returned(Result<HeaderMap, Failure>),
+    Ended,
+}
+
+impl Body for StreamBody {
+    type Data = Bytes;
+    type Error = Abort;
+
+    fn poll_frame(mut self: Pin<&mut Self>, context: &mut Context<'_>) -> Poll<Option<Result<Frame<Bytes>, Abort>>> {
+        let this = &mut *self;
+        if let Some(chunk) = this.outbox.take() {
+            this.record.sent(chunk.len());
+            return Poll::Ready(Some(Ok(Frame::data(chunk))));
+        }
+        if let Guest::Running(guest) = &mut this.guest {
+            let polled = guest.as_mut().poll(context);
+            if let Poll::Ready(result) = polled {
+                this.guest = Guest::Returned(result);
+            }
+            // Written before it waited or returned.
+            if let Some(chunk) = this.outbox.take() {
+                this.record.sent(chunk.len());
+                return Poll::Ready(Some(Ok(Frame::data(chunk))));
+            }
+        }
+        match std::mem::replace(&mut this.guest, Guest::Ended) {
+            running @ Guest::Running(_) => {
+                this.guest = running;
+                Poll::Pending
+            }
+            Guest::Returned(Ok(trailers)) => {
+                this.record.close(Outcome::Ok);
+                Poll::Ready((!trailers.is_empty()).then(|| Ok(Frame::trailers(trailers))))
+            }
+            Guest::Returned(Err(failure)) => {
+                this.record.end_with(&failure);
+                Poll::Ready(Some(Err(Abort)))
+            }
+            Guest::Ended => Poll::Ready(None),
+        }
+    }
+}
