@@ -61,7 +61,7 @@ pub enum Told {
     /// It was dropped before its end, and the connection said this then.
     Dropped(String, Ending, Instant),
     /// Reading its body gave this error.
-    BodyError(String, BodyError),
+    BodyError(String, BodyError, Instant),
 }
 
 pub struct Harness {
@@ -207,14 +207,19 @@ impl Harness {
         }
     }
 
-    /// Waits until an exchange of this path was dropped, and says how long that took since `since`.
+    /// Waits until an exchange of this path was dropped, or its body has failed, and says how long that took since
+    /// `since`.
     pub async fn dropped(&mut self, path: &str, since: Instant) -> (Ending, Duration) {
         loop {
-            match soon(self.told.recv()).await.expect("the service lives") {
-                Told::Dropped(told, ending, at) if told == path => {
-                    return (ending, at.saturating_duration_since(since));
-                }
-                _ => {}
+            let (told, ending, at) = match soon(self.told.recv()).await.expect("the service lives") {
+                Told::Dropped(told, ending, at) => (told, ending, at),
+                Told::BodyError(told, BodyError::Closed, at) => (told, Ending::PeerClosed, at),
+                Told::BodyError(told, BodyError::ConnectionLost, at) => (told, Ending::Lost, at),
+                Told::BodyError(told, BodyError::Reset, at) => (told, Ending::Open, at),
+                _ => continue,
+            };
+            if told == path {
+                return (ending, at.saturating_duration_since(since));
             }
         }
     }
@@ -222,7 +227,7 @@ impl Harness {
     pub async fn body_error(&mut self, path: &str) -> BodyError {
         loop {
             match soon(self.told.recv()).await.expect("the service lives") {
-                Told::BodyError(told, error) if told == path => return error,
+                Told::BodyError(told, error, _) if told == path => return error,
                 _ => {}
             }
         }
@@ -390,7 +395,7 @@ impl Service for App {
                     }
                     Err(error) => {
                         let timed_out = matches!(error, BodyError::TimedOut(_));
-                        let _ = tell.send(Told::BodyError(path, error));
+                        let _ = tell.send(Told::BodyError(path, error, Instant::now()));
                         let mut response = Response::new(ResponseBody::full("body\n"));
                         *response.status_mut() = if timed_out {
                             StatusCode::REQUEST_TIMEOUT
