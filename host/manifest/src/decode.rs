@@ -122,11 +122,7 @@ impl Context {
     }
 
     /// The table of a section.
-    pub(crate) fn table<'v, 't>(
-        &mut self,
-        value: &'v Spanned<DeValue<'t>>,
-        place: &Place,
-    ) -> Option<&'v DeTable<'t>> {
+    pub(crate) fn table<'v, 't>(&mut self, value: &'v Spanned<DeValue<'t>>, place: &Place) -> Option<&'v DeTable<'t>> {
         match value.get_ref() {
             DeValue::Table(table) => Some(table),
             DeValue::Array(array) if array.iter().any(|item| item.get_ref().is_table()) => {

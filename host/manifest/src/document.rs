@@ -11,8 +11,8 @@ use crate::decode::{Key, Section};
 use crate::limits::{GroupLimitsSection, HostLimitsSection, LimitsSection};
 use crate::section::{
     AdminSection, ComponentSection, CompressionSection, CorsSection, DirectorySection, GroupSection, Http2Section,
-    ListenerSection, ManifestSection, MiddlewareType, RequestIdSection, ResponseHeadersSection, RouteSection, ServerSection,
-    StaticSection, TimeoutsSection, TlsSection,
+    ListenerSection, ManifestSection, MiddlewareType, RequestIdSection, ResponseHeadersSection, RouteSection,
+    ServerSection, StaticSection, TimeoutsSection, TlsSection,
 };
 
 /// The JSON Schema (draft 7, which editors know best) of `roadrunner.toml`, indented and with a final newline.
@@ -56,7 +56,13 @@ fn section<S: Section>(out: &mut String, title: &str) {
 
 /// Limits without a default of their own have what the outer section has; caps hold where they are written.
 fn limits<S: Section>(out: &mut String, title: &str) {
-    table(out, title, &S::doc(), S::keys(), |key| if ["instances", "held"].contains(&key) { "no cap" } else { "inherited" });
+    table(
+        out,
+        title,
+        &S::doc(),
+        S::keys(),
+        |key| if ["instances", "held"].contains(&key) { "no cap" } else { "inherited" },
+    );
 }
 
 fn middleware<S: Section>(out: &mut String, kind: MiddlewareType) {

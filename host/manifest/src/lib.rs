@@ -32,7 +32,7 @@ pub use pattern::{InvalidPattern, RoutePattern, Segment};
 pub use route::{Files, Methods, Route, StaticFiles, Target};
 pub use router::{Conflict, Lookup, Params, RouteTable, UrlError};
 pub use scalar::{
-    Address, ComponentName, DirectoryName, HostPattern, InvalidHost, InvalidName, ListenerName, MiddlewareName, RouteName,
-    format_duration, format_size,
+    Address, ComponentName, DirectoryName, HostPattern, InvalidHost, InvalidName, ListenerName, MiddlewareName,
+    RouteName, format_duration, format_size,
 };
 pub use section::{BodyMode, Encoding, LogFormat, Protocol};

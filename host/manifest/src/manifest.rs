@@ -159,7 +159,12 @@ impl Listener {
         Self { name: address.to_string(), address, http1: true, http2: true, tls: None }
     }
 
-    pub(crate) fn named(name: Option<&ListenerName>, address: Address, protocols: &[Protocol], tls: Option<Tls>) -> Self {
+    pub(crate) fn named(
+        name: Option<&ListenerName>,
+        address: Address,
+        protocols: &[Protocol],
+        tls: Option<Tls>,
+    ) -> Self {
         Self {
             name: name.map_or_else(|| address.to_string(), ToString::to_string),
             address,

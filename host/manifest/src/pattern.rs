@@ -36,7 +36,11 @@ pub struct RoutePattern {
 impl RoutePattern {
     /// Reads a pattern. The error says which part is wrong.
     pub fn new(text: &str) -> Result<Self, InvalidPattern> {
-        Self::checked(text).map_err(|fault| InvalidPattern { pattern: text.to_owned(), what: fault.what, fix: fault.fix })
+        Self::checked(text).map_err(|fault| InvalidPattern {
+            pattern: text.to_owned(),
+            what: fault.what,
+            fix: fault.fix,
+        })
     }
 
     pub(crate) fn checked(text: &str) -> Result<Self, Fault> {
@@ -148,7 +152,8 @@ fn parse(text: &str) -> Result<Vec<Segment>, Fault> {
     let Some(rest) = text.strip_prefix('/') else {
         return Err(Fault::new("does not start with a slash", format!("write \"/{text}\"")));
     };
-    if let Some(wrong) = text.chars().find(|c| c.is_control() || matches!(c, ' ' | '?' | '#' | '"' | '<' | '>' | '\\')) {
+    if let Some(wrong) = text.chars().find(|c| c.is_control() || matches!(c, ' ' | '?' | '#' | '"' | '<' | '>' | '\\'))
+    {
         let fix = match wrong {
             '?' => "remove the query: routes are matched by path".to_owned(),
             '#' => "remove the fragment: clients do not send it".to_owned(),
@@ -177,7 +182,10 @@ fn parse_segment(segment: &str, last: bool) -> Result<Segment, Fault> {
         return Err(Fault::new("has two slashes in a row", "remove one"));
     }
     if segment == "." || segment == ".." {
-        return Err(Fault::new(format!("has a `{segment}` segment"), "write the path that is meant: clients resolve dots before they ask"));
+        return Err(Fault::new(
+            format!("has a `{segment}` segment"),
+            "write the path that is meant: clients resolve dots before they ask",
+        ));
     }
     if segment.contains(['{', '}']) {
         return Err(Fault::new(format!("has `{segment}`"), "captures are written `:name` and `*name`"));

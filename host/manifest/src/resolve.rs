@@ -55,7 +55,13 @@ pub(crate) fn manifest(text: &str, path: &Path, files: Files) -> Result<Manifest
     let document = Spanned::new(span, DeValue::Table(document.into_inner()));
     let resolved = ManifestSection::decode(&document, &Place::root(), &mut context).map(|section| {
         let folder = path.parent().unwrap_or(Path::new("")).to_owned();
-        let mut resolver = Resolver { folder, files, context: &mut context, directories: BTreeMap::new(), directory_names: Vec::new() };
+        let mut resolver = Resolver {
+            folder,
+            files,
+            context: &mut context,
+            directories: BTreeMap::new(),
+            directory_names: Vec::new(),
+        };
         resolver.manifest(&section, path)
     });
     match resolved {
@@ -68,8 +74,13 @@ pub(crate) fn manifest(text: &str, path: &Path, files: Files) -> Result<Manifest
 pub(crate) fn for_component(file: &Path, options: ComponentOptions) -> Manifest {
     let section = ManifestSection::default();
     let mut context = Context::default();
-    let mut resolver =
-        Resolver { folder: PathBuf::new(), files: Files::Unchecked, context: &mut context, directories: BTreeMap::new(), directory_names: Vec::new() };
+    let mut resolver = Resolver {
+        folder: PathBuf::new(),
+        files: Files::Unchecked,
+        context: &mut context,
+        directories: BTreeMap::new(),
+        directory_names: Vec::new(),
+    };
     let mut manifest = resolver.manifest(&section, Path::new(""));
     let name = component_name(file);
     let limits = manifest.limits.clone();
@@ -182,7 +193,11 @@ impl Resolver<'_> {
         let mut granted: Vec<DirectoryName> = Vec::new();
         for name in list(&component.directories) {
             if granted.contains(name.get_ref()) {
-                self.context.report(name.span(), format!("directory `{}` is granted twice", name.get_ref()), "remove one");
+                self.context.report(
+                    name.span(),
+                    format!("directory `{}` is granted twice", name.get_ref()),
+                    "remove one",
+                );
             } else if self.known_directory(name) {
                 granted.push(name.get_ref().clone());
             }
@@ -223,7 +238,9 @@ impl Resolver<'_> {
         if self.files == Files::Checked {
             let fix = match (std::fs::metadata(&path), kind) {
                 (Ok(found), FileKind::Directory) if !found.is_dir() => Some("it is not a directory".to_owned()),
-                (Ok(found), FileKind::Component | FileKind::File) if found.is_dir() => Some("it is a directory".to_owned()),
+                (Ok(found), FileKind::Component | FileKind::File) if found.is_dir() => {
+                    Some("it is a directory".to_owned())
+                }
                 (Ok(_), _) => None,
                 (Err(error), _) if error.kind() == std::io::ErrorKind::NotFound => Some(match kind {
                     FileKind::Component => "build it, or correct the path".to_owned(),

@@ -18,8 +18,8 @@ pub use duration::format_duration;
 pub(crate) use duration::{OrNone, Time};
 pub use name::{ComponentName, DirectoryName, InvalidName, ListenerName, MiddlewareName, RouteName};
 pub(crate) use path::{FilePath, RelativePath};
-pub(crate) use size::{Bytes, Count};
 pub use size::format_size;
+pub(crate) use size::{Bytes, Count};
 /// Factors of the units in which the sections write their ranges: bytes, and milliseconds.
 pub(crate) mod units {
     pub(crate) use super::duration::{DAY, HOUR};
@@ -62,9 +62,7 @@ impl<T: Text> Decode for T {
             context.wrong_type(value, place, T::KIND);
             return None;
         };
-        T::parse(text)
-            .map_err(|fault| context.report(value.span(), format!("{place} {}", fault.what), fault.fix))
-            .ok()
+        T::parse(text).map_err(|fault| context.report(value.span(), format!("{place} {}", fault.what), fault.fix)).ok()
     }
 
     fn schema(_: &mut SchemaGenerator) -> Schema {
@@ -153,8 +151,9 @@ impl<K: Text, V: Decode> Decode for Table<K, V> {
         for (key, value) in table.iter() {
             let name: &str = key.get_ref();
             let place = inside.key(name);
-            let parsed = K::parse(name)
-                .map_err(|fault| context.report(key.span(), format!("the name `{name}` in {inside} {}", fault.what), fault.fix));
+            let parsed = K::parse(name).map_err(|fault| {
+                context.report(key.span(), format!("the name `{name}` in {inside} {}", fault.what), fault.fix)
+            });
             let decoded = V::decode(value, &place, context);
             if let (Ok(parsed), Some(decoded)) = (parsed, decoded) {
                 entries.push((Spanned::new(key.span(), parsed), Spanned::new(value.span(), decoded)));

@@ -15,8 +15,10 @@ use crate::scalar::{ComponentName, DirectoryName, MiddlewareName, Table};
 
 pub use application::BodyMode;
 pub(crate) use application::{ComponentSection, DirectorySection, GroupSection, RouteSection, StaticSection};
+pub(crate) use host::{
+    AdminSection, Http2Section, ListenerSection, ServerSection, TimeoutsSection, TlsChoice, TlsSection,
+};
 pub use host::{LogFormat, Protocol};
-pub(crate) use host::{AdminSection, Http2Section, ListenerSection, ServerSection, TimeoutsSection, TlsChoice, TlsSection};
 pub use middleware::Encoding;
 pub(crate) use middleware::{
     CompressionSection, CorsSection, MiddlewareSection, MiddlewareType, RequestIdSection, ResponseHeadersSection,

@@ -114,3 +114,36 @@ fn the_full_manifest_has_every_key() {
         assert!(written.iter().any(|form| FULL.contains(form.as_str())), "{key} is not in full.toml");
     }
 }
+
+#[test]
+fn the_commands_print_what_there_is() {
+    let manifest = parse(FULL);
+    let routes = roadrunner_manifest::routes_table(&manifest);
+    let lines: Vec<&str> = routes.lines().collect();
+    assert_eq!(lines.len(), 1 + manifest.routes.routes().len());
+    let fields: Vec<&str> = lines[1..]
+        .iter()
+        .find(|line| line.contains("innermost"))
+        .expect("a line for each route")
+        .split_whitespace()
+        .collect();
+    let expected = [
+        "api.example.com",
+        "/api/:tenant/users/:id",
+        "GET,POST,HEAD",
+        "api",
+        "manual",
+        "innermost",
+        "ids,cors,security",
+    ];
+    assert_eq!(fields, expected);
+    let starts: Vec<Option<usize>> = vec![lines[0].find("PATH"), lines[2].find("/")];
+    assert_eq!(starts[0], starts[1], "columns are aligned:\n{routes}");
+    let summary = roadrunner_manifest::summary(&manifest);
+    for expected in
+        ["2 listeners", "1 component,", "6 routes", "memory 64MiB", "[::1]:8080", "unix:", "/srv/app/public"]
+    {
+        assert!(summary.contains(expected), "{expected} is missing:\n{summary}");
+    }
+    println!("{summary}\n{routes}");
+}

@@ -92,8 +92,12 @@ fn with(pattern: &str, methods: &[&str], head: bool) -> Route {
 
 #[test]
 fn the_owner_of_the_path_decides_on_the_method() {
-    let routes =
-        vec![with("/a/:x", &["GET"], true), with("/a/:y", &["POST", "PURGE"], true), with("/b", &["GET"], false), route("/*rest")];
+    let routes = vec![
+        with("/a/:x", &["GET"], true),
+        with("/a/:y", &["POST", "PURGE"], true),
+        with("/b", &["GET"], false),
+        route("/*rest"),
+    ];
     let table = RouteTable::new(routes).expect("no conflicts");
     let index = |method: &str, path| {
         let method = Method::from_bytes(method.as_bytes()).expect("a method");
@@ -139,7 +143,8 @@ fn the_host_comes_first() {
 #[test]
 fn urls_are_refused_rather_than_wrong() {
     let named = |name: &str, pattern| Route { name: Some(RouteName::new(name).expect("a name")), ..route(pattern) };
-    let table = RouteTable::new(vec![named("user", "/users/:id/*rest"), named("all", "/*rest"), named("home", "/")]).expect("");
+    let table =
+        RouteTable::new(vec![named("user", "/users/:id/*rest"), named("all", "/*rest"), named("home", "/")]).expect("");
     let url = |name, params: &[(&str, &str)]| table.url_for(name, params);
     assert_eq!(url("user", &[("id", "a/b ü"), ("rest", "x/y z?")]).as_deref(), Ok("/users/a%2Fb%20%C3%BC/x/y%20z%3F"));
     assert_eq!(url("home", &[]).as_deref(), Ok("/"));

@@ -39,10 +39,15 @@ impl Resolver<'_> {
             let span = address.span();
             let address = address.get_ref().clone().resolve(&self.folder);
             if listeners.iter().any(|other| same_address(&other.address, &address)) {
-                self.context.report(span, format!("two listeners have the address {address}"), "give each its own, or remove one");
+                self.context.report(
+                    span,
+                    format!("two listeners have the address {address}"),
+                    "give each its own, or remove one",
+                );
             }
             let made = Listener::named(value(&listener.name), address, &protocols, tls);
-            if let Some(name) = listener.name.as_ref().filter(|_| listeners.iter().any(|other| other.name == made.name)) {
+            if let Some(name) = listener.name.as_ref().filter(|_| listeners.iter().any(|other| other.name == made.name))
+            {
                 let message = format!("two listeners are named `{}`", made.name);
                 self.context.report(name.span(), message, "give each its own name");
             }

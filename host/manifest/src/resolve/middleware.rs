@@ -8,7 +8,9 @@ use toml::Spanned;
 use super::{Resolver, entries, list};
 use crate::manifest::{AnyOr, Compression, Cors, Middleware, RequestId, ResponseHeaders};
 use crate::scalar::{HeaderField, HeaderText, MiddlewareName, Table};
-use crate::section::{CompressionSection, CorsSection, Encoding, ManifestSection, MiddlewareSection, ResponseHeadersSection};
+use crate::section::{
+    CompressionSection, CorsSection, Encoding, ManifestSection, MiddlewareSection, ResponseHeadersSection,
+};
 
 impl Resolver<'_> {
     pub(super) fn middlewares(&mut self, section: &ManifestSection) -> BTreeMap<MiddlewareName, Middleware> {
@@ -41,13 +43,16 @@ impl Resolver<'_> {
     fn cors(&mut self, section: &CorsSection) -> Cors {
         let origins = list(&section.origins);
         if let Some(field) = section.origins.as_ref().filter(|origins| origins.get_ref().is_empty()) {
-            self.context.report(field.span(), "cors without origins lets nobody in", "list origins, or remove the middleware");
+            self.context.report(
+                field.span(),
+                "cors without origins lets nobody in",
+                "list origins, or remove the middleware",
+            );
         }
         let any_origin = origins.iter().find(|origin| origin.get_ref().0 == "*");
         let headers = section.headers();
         let any_header = headers.iter().find(|header| header.get_ref().0.is_none());
-        for (wildcard, key) in
-            [(any_origin.map(Spanned::span), "origins"), (any_header.map(Spanned::span), "headers")]
+        for (wildcard, key) in [(any_origin.map(Spanned::span), "origins"), (any_header.map(Spanned::span), "headers")]
         {
             if let Some(span) = wildcard.filter(|_| section.credentials()) {
                 self.context.report(
@@ -91,7 +96,11 @@ impl Resolver<'_> {
         let mut fields: Vec<(HeaderName, HeaderValue)> = Vec::new();
         for (name, value) in entries(table) {
             if fields.iter().any(|(other, _)| *other == name.get_ref().0) {
-                self.context.report(name.span(), format!("the header `{}` is there twice", name.get_ref().0), "remove one");
+                self.context.report(
+                    name.span(),
+                    format!("the header `{}` is there twice", name.get_ref().0),
+                    "remove one",
+                );
             }
             fields.push((name.get_ref().0.clone(), value.0.clone()));
         }

@@ -179,7 +179,9 @@ impl<'s> Routes<'_, '_, 's> {
             .map_err(|fault| {
                 let message = match inherited.prefix.as_str() {
                     "" => format!("`path` in [[{}]] {}", inherited.section, fault.what),
-                    prefix => format!("`path` in [[{}]], after the prefix `{prefix}`, {}", inherited.section, fault.what),
+                    prefix => {
+                        format!("`path` in [[{}]], after the prefix `{prefix}`, {}", inherited.section, fault.what)
+                    }
                 };
                 self.report(path.span(), message, fault.fix);
             })
@@ -209,7 +211,8 @@ impl<'s> Routes<'_, '_, 's> {
     fn component(&mut self, name: &Spanned<ComponentName>) -> Option<Target> {
         // A component whose section is wrong is not among the checked ones, and is no unknown name either.
         let declared = value(&self.section.component);
-        let known: Vec<&str> = declared.map(|table| table.names.iter().map(String::as_str).collect()).unwrap_or_default();
+        let known: Vec<&str> =
+            declared.map(|table| table.names.iter().map(String::as_str).collect()).unwrap_or_default();
         if !known.contains(&name.get_ref().as_str()) {
             self.resolver.context.unknown_name(name.span(), "component", name.get_ref().as_str(), &known);
             return None;
@@ -231,7 +234,11 @@ impl<'s> Routes<'_, '_, 's> {
             ("body", route.body.as_ref().map(Spanned::span)),
         ] {
             if let Some(span) = span {
-                self.report(span, format!("`{key}` has no meaning for a static route"), "remove it: there is no instance");
+                self.report(
+                    span,
+                    format!("`{key}` has no meaning for a static route"),
+                    "remove it: there is no instance",
+                );
             }
         }
         let chosen = match (value(&files.file), pattern) {
@@ -307,7 +314,8 @@ impl<'s> Routes<'_, '_, 's> {
     /// The middlewares of a list that exist.
     fn named(&mut self, names: &Field<Vec<Spanned<MiddlewareName>>>) -> Vec<MiddlewareName> {
         let declared = value(&self.section.middleware);
-        let known: Vec<&str> = declared.map(|table| table.names.iter().map(String::as_str).collect()).unwrap_or_default();
+        let known: Vec<&str> =
+            declared.map(|table| table.names.iter().map(String::as_str).collect()).unwrap_or_default();
         let mut checked: Vec<MiddlewareName> = Vec::new();
         for name in list(names) {
             let text = name.get_ref().as_str();
@@ -334,7 +342,8 @@ impl<'s> Routes<'_, '_, 's> {
         if let Some(own) = own {
             own.apply(&mut limits);
         }
-        let place = own.and_then(|own| own.body_place()).or(inherited.limits.last().and_then(|group| group.body_place()));
+        let place =
+            own.and_then(|own| own.body_place()).or(inherited.limits.last().and_then(|group| group.body_place()));
         self.resolver.check_body(&mut limits, place);
         (limits, own.map(|own| own.caps()).unwrap_or_default())
     }

@@ -1,6 +1,5 @@
 //! Which tables apply to a host: the exact one, those of wildcards over it, the one for every host.
 
-
 use super::Map;
 use crate::scalar::HostPattern;
 

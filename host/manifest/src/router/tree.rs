@@ -102,13 +102,7 @@ impl Tree {
 
 impl Node {
     /// Returns whether there is any capture below.
-    fn finish(
-        &mut self,
-        routes: &[Route],
-        path: &mut String,
-        literal: bool,
-        literals: &mut Map<Leaf>,
-    ) -> bool {
+    fn finish(&mut self, routes: &[Route], path: &mut String, literal: bool, literals: &mut Map<Leaf>) -> bool {
         for leaf in self.leaf.iter_mut().chain(&mut self.rest) {
             leaf.allow = Some(allow(leaf.routes.iter().map(|&index| &routes[index].methods)));
         }
@@ -190,9 +184,11 @@ impl Search<'_> {
 pub(super) fn is_path(path: &str) -> bool {
     let bytes = path.as_bytes();
     bytes.first() == Some(&b'/')
-        && bytes.iter().enumerate().filter(|(_, b)| **b == b'%').all(|(at, _)| {
-            bytes.get(at + 1..at + 3).is_some_and(|digits| digits.iter().all(u8::is_ascii_hexdigit))
-        })
+        && bytes
+            .iter()
+            .enumerate()
+            .filter(|(_, b)| **b == b'%')
+            .all(|(at, _)| bytes.get(at + 1..at + 3).is_some_and(|digits| digits.iter().all(u8::is_ascii_hexdigit)))
 }
 
 fn decode(segment: &str) -> Option<Cow<'_, str>> {

@@ -94,7 +94,9 @@ fn format_ms(ms: u64) -> String {
 }
 
 fn parse_duration(text: &str) -> Result<u64, Fault> {
-    let fault = || Fault::new(format!("is \"{text}\", not a duration"), "write a duration, such as \"250ms\", \"10s\" or \"5m\"");
+    let fault = || {
+        Fault::new(format!("is \"{text}\", not a duration"), "write a duration, such as \"250ms\", \"10s\" or \"5m\"")
+    };
     let digits = text.bytes().take_while(u8::is_ascii_digit).count();
     let (number, unit) = text.split_at(digits);
     if number.is_empty() {

@@ -22,7 +22,9 @@ impl Text for FilePath {
         match text {
             "" => Err(Fault::new("is empty", "write a path, relative to the folder of the manifest")),
             text if text.contains('\0') => Err(Fault::new("contains a NUL", "remove it")),
-            text if text.starts_with("~/") => Err(Fault::new("starts with `~`", "write the whole path: `~` is the shell's")),
+            text if text.starts_with("~/") => {
+                Err(Fault::new("starts with `~`", "write the whole path: `~` is the shell's"))
+            }
             text => Ok(Self(PathBuf::from(text))),
         }
     }

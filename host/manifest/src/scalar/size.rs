@@ -118,7 +118,12 @@ fn parse_size(text: &str) -> Result<u64, Fault> {
         "KiB" => KIB,
         "MiB" => MIB,
         "GiB" => GIB,
-        "" => return Err(Fault::new(format!("is \"{text}\", without a unit"), format!("write \"{number}B\" or {number}"))),
+        "" => {
+            return Err(Fault::new(
+                format!("is \"{text}\", without a unit"),
+                format!("write \"{number}B\" or {number}"),
+            ));
+        }
         other => {
             let meant = match other.to_ascii_lowercase().as_str() {
                 "b" | "byte" | "bytes" => "B",

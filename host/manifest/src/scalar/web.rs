@@ -133,7 +133,8 @@ impl Text for HostPattern {
             return Err(Fault::new("has a `*` that is not the first label", "a wildcard is \"*.\" and a host"));
         }
         if name.is_empty() || name.len() > MAX_HOST || !name.split('.').all(is_label) {
-            let fix = if name.is_ascii() { "write a host name, such as \"example.com\"" } else { "write its \"xn--\" form" };
+            let fix =
+                if name.is_ascii() { "write a host name, such as \"example.com\"" } else { "write its \"xn--\" form" };
             return Err(Fault::new(format!("is \"{text}\", not a host"), fix));
         }
         Ok(if wildcard { Self::Wildcard(name.to_owned()) } else { Self::Exact(name.to_owned()) })
@@ -170,10 +171,16 @@ impl Text for MethodName {
         let upper = text.to_ascii_uppercase();
         // RFC 9110, 9.1: methods are case-sensitive, and the registered ones are in capitals.
         if upper != text && STANDARD.contains(&upper.as_str()) {
-            return Err(Fault::new(format!("is \"{text}\", and methods are case-sensitive"), format!("write \"{upper}\"")));
+            return Err(Fault::new(
+                format!("is \"{text}\", and methods are case-sensitive"),
+                format!("write \"{upper}\""),
+            ));
         }
         if text == "CONNECT" {
-            return Err(Fault::new("is \"CONNECT\"", "remove it: a WebSocket handshake is matched as GET on every protocol"));
+            return Err(Fault::new(
+                "is \"CONNECT\"",
+                "remove it: a WebSocket handshake is matched as GET on every protocol",
+            ));
         }
         Method::from_bytes(text.as_bytes())
             .map(Self)
@@ -198,10 +205,22 @@ impl Text for HeaderField {
         let name = HeaderName::from_bytes(text.as_bytes())
             .map_err(|_| Fault::new(format!("is \"{text}\", not a header name"), "use letters, digits and `-`"))?;
         // RFC 9110, 7.6.1, and the framing of the message: these belong to the connection, which is the host's.
-        if ["connection", "content-length", "keep-alive", "proxy-connection", "te", "trailer", "transfer-encoding", "upgrade"]
-            .contains(&name.as_str())
+        if [
+            "connection",
+            "content-length",
+            "keep-alive",
+            "proxy-connection",
+            "te",
+            "trailer",
+            "transfer-encoding",
+            "upgrade",
+        ]
+        .contains(&name.as_str())
         {
-            return Err(Fault::new(format!("is \"{text}\", which belongs to the connection"), "remove it: the host writes it"));
+            return Err(Fault::new(
+                format!("is \"{text}\", which belongs to the connection"),
+                "remove it: the host writes it",
+            ));
         }
         Ok(Self(name))
     }
@@ -242,10 +261,11 @@ impl Text for Origin {
         if let Some((authority, _)) = authority.split_once('/') {
             return Err(wrong(format!("an origin has no path: \"{scheme}://{authority}\"")));
         }
-        let host = authority.rsplit_once(':').map_or(authority, |(host, port)| {
-            if port.parse::<u16>().is_ok() { host } else { authority }
-        });
-        let valid = ["http", "https"].contains(&scheme) && matches!(HostPattern::parse(host), Ok(HostPattern::Exact(_)));
+        let host = authority
+            .rsplit_once(':')
+            .map_or(authority, |(host, port)| if port.parse::<u16>().is_ok() { host } else { authority });
+        let valid =
+            ["http", "https"].contains(&scheme) && matches!(HostPattern::parse(host), Ok(HostPattern::Exact(_)));
         if !valid {
             return Err(wrong("write it as \"https://example.com\" or \"https://example.com:8443\"".to_owned()));
         }
@@ -264,7 +284,22 @@ mod tests {
         assert_eq!(HostPattern::parse("192.0.2.1"), exact("192.0.2.1"));
         assert_eq!(HostPattern::parse("[2001:DB8::1]"), exact("[2001:db8::1]"));
         assert_eq!(HostPattern::parse("*.example.org"), Ok(HostPattern::Wildcard("example.org".to_owned())));
-        for wrong in ["", ".", "*", "a..b", "a b", "-a", "*.*", "a.*.b", "example.com:80", "http://a/", "::1", "[::1", "[x]", "ä.de"] {
+        for wrong in [
+            "",
+            ".",
+            "*",
+            "a..b",
+            "a b",
+            "-a",
+            "*.*",
+            "a.*.b",
+            "example.com:80",
+            "http://a/",
+            "::1",
+            "[::1",
+            "[x]",
+            "ä.de",
+        ] {
             assert!(HostPattern::parse(wrong).is_err(), "{wrong}");
         }
     }

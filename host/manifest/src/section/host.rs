@@ -147,4 +147,3 @@ section! {
         max_header_list: Bytes<{ KIB }, { MIB }> = "\"16KiB\"";
     }
 }
-

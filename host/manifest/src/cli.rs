@@ -1,0 +1,10 @@
+//! What the commands `check`, `routes` and `new` print and write. None of it needs the engine.
+
+mod check;
+mod columns;
+mod new;
+mod routes;
+
+pub use check::summary;
+pub use new::{NewError, Project, Sdk, new_project};
+pub use routes::routes_table;

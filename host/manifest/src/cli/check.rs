@@ -1,0 +1,66 @@
+//! `roadrunner check`: what a manifest that is right amounts to.
+
+use super::columns::columns;
+use crate::limits::{Caps, Limits};
+use crate::manifest::{Listener, Manifest, Tls};
+use crate::scalar::{format_duration, format_size};
+
+/// A line that says that the manifest is right, then a line for each listener, directory, component and middleware.
+pub fn summary(manifest: &Manifest) -> String {
+    let file = manifest.file.as_ref().map_or_else(|| "the configuration".to_owned(), |file| file.display().to_string());
+    let counts = [
+        count(manifest.listeners.len(), "listener"),
+        count(manifest.components.len(), "component"),
+        count(manifest.routes.routes().len(), "route"),
+    ];
+    let mut rows = Vec::new();
+    let mut row = |kind: &str, name: &str, what: String| rows.push(vec![kind.to_owned(), name.to_owned(), what]);
+    for listener in &manifest.listeners {
+        row("listener", &listener.name, listener_text(listener));
+    }
+    if let Some(admin) = &manifest.admin {
+        row("admin", "-", admin.to_string());
+    }
+    for (name, path) in &manifest.directories {
+        row("directory", name.as_str(), path.display().to_string());
+    }
+    for (name, component) in &manifest.components {
+        row("component", name.as_str(), component.file.display().to_string());
+        row("", "", limits_text(&component.limits, component.caps));
+    }
+    for (name, middleware) in &manifest.middlewares {
+        row("middleware", name.as_str(), middleware.kind().to_owned());
+    }
+    format!("{file} is right: {}\n\n{}", counts.join(", "), columns(&rows))
+}
+
+fn listener_text(listener: &Listener) -> String {
+    let protocols = match (listener.http1, listener.http2) {
+        (true, true) => "http1, http2",
+        (true, false) => "http1",
+        _ => "http2",
+    };
+    let tls = match &listener.tls {
+        None => String::new(),
+        Some(Tls::SelfSigned) => ", TLS with a self-signed certificate".to_owned(),
+        Some(Tls::Files { certificate, .. }) => format!(", TLS with {}", certificate.display()),
+    };
+    format!("{}, {protocols}{tls}", listener.address)
+}
+
+fn limits_text(limits: &Limits, caps: Caps) -> String {
+    let mut parts = vec![
+        format!("memory {}", format_size(limits.memory)),
+        format!("cpu {}", format_duration(limits.cpu)),
+        format!("deadline {}", format_duration(limits.deadline)),
+        format!("body {}", format_size(limits.body)),
+    ];
+    parts.extend(limits.idle.map(|idle| format!("idle {}", format_duration(idle))));
+    parts.extend(caps.instances.map(|instances| format!("instances {instances}")));
+    parts.extend(caps.held.map(|held| format!("held {held}")));
+    parts.join(", ")
+}
+
+fn count(number: usize, what: &str) -> String {
+    if number == 1 { format!("1 {what}") } else { format!("{number} {what}s") }
+}
