@@ -1,6 +1,8 @@
 //! A server with one service for all tests, and clients for the four ways to reach it.
 #![allow(dead_code, reason = "each test file uses a part of it")]
 
+pub mod frames;
+
 use std::{
     future::pending,
     net::SocketAddr,
