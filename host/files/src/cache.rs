@@ -193,9 +193,21 @@ mod tests {
     #[test]
     fn a_file_that_may_still_change_unseen_is_not_kept() {
         let cache = FileCache::default();
-        let stamp = stamps(1)[0];
-        cache.keep(stamp, &Bytes::from_static(b"a"), SystemTime::now());
+        let file = tempfile::NamedTempFile::new().unwrap();
+        let metadata = file.path().metadata().unwrap();
+        let (stamp, written) = (Stamp::of(&metadata), metadata.modified().unwrap());
+        cache.keep(
+            stamp,
+            &Bytes::from_static(b"a"),
+            written + Duration::from_millis(10),
+        );
         assert!(cache.is_empty());
+        cache.keep(
+            stamp,
+            &Bytes::from_static(b"a"),
+            written + Duration::from_secs(2),
+        );
+        assert_eq!(cache.len(), 1);
     }
 
     #[test]

@@ -453,3 +453,57 @@ const SEGMENT: &AsciiSet = &NON_ALPHANUMERIC
     .remove(b'.')
     .remove(b'_')
     .remove(b'~');
+
+#[cfg(test)]
+mod tests {
+    use std::time::Duration;
+
+    use super::*;
+
+    /// The file changes between the choice and the read.
+    #[tokio::test]
+    async fn a_small_file_that_changes_before_it_is_read_is_chosen_again() {
+        let directory = tempfile::tempdir().unwrap();
+        let path = directory.path().join("file");
+        std::fs::write(&path, "first").unwrap();
+        let file = Arc::new(File::options().read(true).write(true).open(&path).unwrap());
+        let stamp = Stamp::of(&file.metadata().unwrap());
+        let cache = FileCache::default();
+        let later = SystemTime::now() + Duration::from_secs(10);
+
+        for content in ["other", "longer than it was", "tiny", ""] {
+            std::fs::write(&path, content).unwrap();
+            file.set_modified(SystemTime::now() + Duration::from_secs(100))
+                .unwrap();
+            assert_eq!(
+                read_small(&file, &stamp, &cache, later).await.unwrap(),
+                None,
+                "{content:?}"
+            );
+            assert!(cache.is_empty());
+        }
+
+        std::fs::write(&path, "second").unwrap();
+        let stamp = Stamp::of(&file.metadata().unwrap());
+        // Another name is another change time, and the same content: it may be sent, and not be kept.
+        std::fs::hard_link(&path, directory.path().join("link")).unwrap();
+        std::thread::sleep(Duration::from_millis(20));
+        std::fs::remove_file(directory.path().join("link")).unwrap();
+        assert_eq!(
+            read_small(&file, &stamp, &cache, later)
+                .await
+                .unwrap()
+                .as_deref(),
+            Some(&b"second"[..])
+        );
+        assert!(cache.is_empty());
+        let stamp = Stamp::of(&file.metadata().unwrap());
+        assert!(
+            read_small(&file, &stamp, &cache, later)
+                .await
+                .unwrap()
+                .is_some()
+        );
+        assert_eq!(cache.len(), 1);
+    }
+}

@@ -233,17 +233,18 @@ async fn a_young_file_is_not_cached_and_its_tag_is_weak() {
     let site = Site::new();
     let mut seen = false;
     for _ in 0..50 {
+        let started = Instant::now();
         std::fs::write(site.path("file"), "x").unwrap();
-        let written = Instant::now();
         let answer = site.get("file", &[]).await;
-        if written.elapsed() < Duration::from_millis(5) {
+        // The timestamp may lie 10 ms before the start, and settles after 20.
+        if started.elapsed() < Duration::from_millis(8) {
             assert!(answer.field(ETAG).unwrap().starts_with("W/"));
             assert!(site.cache.is_empty());
             seen = true;
             break;
         }
     }
-    assert!(seen, "never answered within 5 ms");
+    assert!(seen, "never answered within 8 ms");
     tokio::time::sleep(SETTLED).await;
     let answer = site.get("file", &[]).await;
     assert!(answer.field(ETAG).unwrap().starts_with('"'));
