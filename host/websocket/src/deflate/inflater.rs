@@ -1,0 +1,153 @@
+//! The receiving stream of permessage-deflate (RFC 7692, 7.2.2).
+//!
+//! Contract: output grows in steps, and the caller judges each step before the next is made, so that a bomb costs one
+//! step and no more. Steps end at fixed places of the output, so that the judgement does not depend on how the input
+//! was cut.
+
+use flate2::{Decompress, FlushDecompress, Status};
+
+use super::{TAIL, WindowBits};
+use crate::violation::Violation;
+
+/// Inflates the messages of one direction of one session.
+pub(crate) struct Inflater {
+    /// Allocated with the first compressed message.
+    stream: Option<Decompress>,
+    window: WindowBits,
+    /// Whether messages refer back to earlier ones.
+    takeover: bool,
+    /// The last block was a final one, and nothing followed it yet.
+    ended: bool,
+}
+
+/// One step of output.
+pub(crate) struct Step<'a> {
+    /// The message so far.
+    pub message: &'a [u8],
+    /// Where this step's bytes begin in it.
+    pub start: usize,
+    /// How many compressed bytes this step took.
+    pub consumed: usize,
+}
+
+impl Inflater {
+    pub fn new((window, takeover): (WindowBits, bool)) -> Self {
+        Self {
+            stream: None,
+            window,
+            takeover,
+            ended: false,
+        }
+    }
+
+    /// Inflates the next piece of a message onto `message`, which stays within `limit` bytes but for one: the
+    /// judge must fail a message that is longer than the limit.
+    pub fn push(
+        &mut self,
+        mut piece: &[u8],
+        message: &mut Vec<u8>,
+        limit: usize,
+        judge: &mut dyn FnMut(Step<'_>) -> Result<(), Violation>,
+    ) -> Result<(), Violation> {
+        if piece.is_empty() {
+            return Ok(());
+        }
+        self.ended = false;
+        let stream = self
+            .stream
+            .get_or_insert_with(|| Decompress::new_with_window_bits(false, self.window.zlib()));
+        loop {
+            let start = message.len();
+            // To the end of the step or just past the limit; small pieces do not pay for clearing a whole step.
+            let room = (STEP - start % STEP)
+                .min(limit.saturating_add(1) - start)
+                .min(piece.len().saturating_mul(8).max(256));
+            grow(message, start + room, limit.saturating_add(1));
+            message.resize(start + room, 0);
+            let (total_in, total_out) = (stream.total_in(), stream.total_out());
+            let result = stream.decompress(piece, &mut message[start..], FlushDecompress::Sync);
+            // Both fit: no more than the slices' lengths were added.
+            let consumed = (stream.total_in() - total_in) as usize;
+            let produced = (stream.total_out() - total_out) as usize;
+            piece = &piece[consumed..];
+            message.truncate(start + produced);
+            // What came out before an error is judged before the error.
+            judge(Step {
+                message,
+                start,
+                consumed,
+            })?;
+            match result {
+                Err(_) => return Err(Violation::Inflate),
+                // RFC 7692, 7.2.3.4: a final block may stand in a message, and more blocks behind it. zlib
+                // forgets its window there; the message's own output is given back to it.
+                Ok(Status::StreamEnd) => {
+                    stream.reset(false);
+                    let window = 1 << self.window.zlib();
+                    let recent = &message[message.len().saturating_sub(window)..];
+                    stream
+                        .set_dictionary(recent)
+                        .map_err(|_| Violation::Inflate)?;
+                    if piece.is_empty() {
+                        self.ended = true;
+                        return Ok(());
+                    }
+                }
+                Ok(_) if piece.is_empty() && produced < room => return Ok(()),
+                Ok(_) if consumed == 0 && produced == 0 => return Err(Violation::Inflate),
+                Ok(_) => {}
+            }
+        }
+    }
+
+    /// Ends a message.
+    pub fn finish(
+        &mut self,
+        message: &mut Vec<u8>,
+        limit: usize,
+        judge: &mut dyn FnMut(Step<'_>) -> Result<(), Violation>,
+    ) -> Result<(), Violation> {
+        // RFC 7692, 7.2.2: the sender left these four bytes out. Behind a final block they would begin a block of
+        // their own.
+        if !self.ended {
+            self.push(&TAIL, message, limit, judge)?;
+        }
+        if !self.takeover
+            && let Some(stream) = &mut self.stream
+        {
+            stream.reset(false);
+        }
+        Ok(())
+    }
+
+    /// Gives the stream back where the next message does not need it. Must not be called inside a message.
+    pub fn release(&mut self) {
+        if !self.takeover {
+            self.stream = None;
+        }
+    }
+
+    /// An estimate of the bytes held.
+    pub fn memory(&self) -> usize {
+        self.stream.as_ref().map_or(0, |_| Self::cost(self.window))
+    }
+
+    /// An estimate of what a stream holds once it is used.
+    pub fn cost(window: WindowBits) -> usize {
+        (1 << window.zlib()) + STATE
+    }
+}
+
+/// Grows by doubling, but not past the most that can be needed.
+fn grow(message: &mut Vec<u8>, needed: usize, most: usize) {
+    if needed > message.capacity() {
+        let capacity = (2 * message.capacity()).clamp(needed, most.max(needed));
+        message.reserve_exact(capacity - message.len());
+    }
+}
+
+/// The distance between two judgements, in bytes of output.
+pub(crate) const STEP: usize = 16 << 10;
+
+/// What zlib-rs allocates beside the window: Huffman tables and state, as measured in `tests/memory.rs`.
+const STATE: usize = 10 << 10;

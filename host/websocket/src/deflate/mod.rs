@@ -1,0 +1,116 @@
+//! permessage-deflate (RFC 7692): what is negotiated, and the two streams that carry it out.
+//!
+//! zlib cannot compress with a window of 256 bytes, so a server declines an offer of `server_max_window_bits=8`, and
+//! a client whose server asks for 8 sends uncompressed. Inflating such data with a larger window is always possible.
+//! Streams are allocated when the first compressed message comes or goes.
+
+mod deflater;
+mod inflater;
+mod negotiation;
+
+pub(crate) use self::deflater::Deflater;
+pub(crate) use self::inflater::{Inflater, STEP, Step};
+pub use self::negotiation::{DeflateParams, InvalidAnswer};
+
+/// How permessage-deflate is negotiated and used. Both roles name both directions.
+#[derive(Clone, Debug)]
+pub struct DeflateConfig {
+    /// How hard to compress.
+    ///
+    /// # Defaults
+    /// 3: most of the gain for a third of the time of zlib's own default, 6.
+    pub level: Level,
+    /// Messages of fewer bytes are sent as they are.
+    ///
+    /// # Defaults
+    /// 64.
+    pub threshold: usize,
+    /// Whether the server may refer back to its earlier messages. That is most of the gain with many small alike
+    /// messages, and keeps the server's window between them.
+    ///
+    /// # Defaults
+    /// True.
+    pub server_context_takeover: bool,
+    /// Whether the client may refer back to its earlier messages.
+    ///
+    /// # Defaults
+    /// True.
+    pub client_context_takeover: bool,
+    /// The largest window of the server.
+    ///
+    /// # Defaults
+    /// 15 bits, 32 KiB.
+    pub server_window: WindowBits,
+    /// The largest window of the client. A server can only ask clients that offer `client_max_window_bits` for a
+    /// smaller one.
+    ///
+    /// # Defaults
+    /// 15 bits, 32 KiB.
+    pub client_window: WindowBits,
+}
+
+impl Default for DeflateConfig {
+    fn default() -> Self {
+        Self {
+            level: Level(3),
+            threshold: 64,
+            server_context_takeover: true,
+            client_context_takeover: true,
+            server_window: WindowBits::MAX,
+            client_window: WindowBits::MAX,
+        }
+    }
+}
+
+/// A compression level, 1 (fast) to 9 (small).
+#[derive(Clone, Copy, Debug, Eq, Ord, PartialEq, PartialOrd)]
+pub struct Level(u8);
+
+impl Level {
+    /// The level; none outside 1 to 9.
+    pub const fn new(level: u8) -> Option<Self> {
+        if matches!(level, 1..=9) {
+            Some(Self(level))
+        } else {
+            None
+        }
+    }
+
+    /// The number.
+    pub const fn get(self) -> u8 {
+        self.0
+    }
+}
+
+/// The base-2 logarithm of a window's size in bytes, 8 to 15 (RFC 7692, 7.1.2).
+#[derive(Clone, Copy, Debug, Eq, Ord, PartialEq, PartialOrd)]
+pub struct WindowBits(u8);
+
+impl WindowBits {
+    /// 8: what zlib cannot compress with.
+    pub const MIN: Self = Self(8);
+    /// 15: the window where nothing is negotiated.
+    pub const MAX: Self = Self(15);
+
+    /// The window; none outside 8 to 15.
+    pub const fn new(bits: u8) -> Option<Self> {
+        if matches!(bits, 8..=15) {
+            Some(Self(bits))
+        } else {
+            None
+        }
+    }
+
+    /// The number of bits.
+    pub const fn get(self) -> u8 {
+        self.0
+    }
+
+    /// The window that zlib takes in place of this one: at least 9 bits.
+    const fn zlib(self) -> u8 {
+        if self.0 < 9 { 9 } else { self.0 }
+    }
+}
+
+/// What ends each compressed message on the way through zlib, and is left out on the wire (RFC 7692, 7.2.1).
+const TAIL: [u8; 4] = [0x00, 0x00, 0xff, 0xff];

@@ -1,0 +1,257 @@
+//! Messages to bytes (RFC 6455, 5 and 6.1; RFC 7692, 7.2.1).
+//!
+//! Contract: each call appends whole frames. A message is one frame unless the caller asks for more. Clients mask with
+//! keys from the system's random source (RFC 6455, 5.3); servers do not mask.
+
+use bytes::BytesMut;
+
+use crate::close::{self, CloseCode};
+use crate::config::Role;
+use crate::deflate::{DeflateConfig, DeflateParams, Deflater};
+use crate::frame::{Header, MAX_CONTROL, MAX_HEADER, Opcode};
+use crate::mask;
+
+/// The type of a message.
+#[derive(Clone, Copy, Debug, Eq, PartialEq)]
+pub enum Kind {
+    /// Bytes.
+    Binary,
+    /// UTF-8 text.
+    Text,
+}
+
+/// A payload of more than 125 bytes was given for a control frame (RFC 6455, 5.5).
+#[derive(Clone, Copy, Debug, Eq, PartialEq, thiserror::Error)]
+#[error("a control frame holds at most 125 bytes")]
+pub struct ControlTooLong;
+
+/// Encodes what one side sends.
+pub struct Encoder {
+    deflater: Option<Deflater>,
+    /// Messages of fewer bytes are not compressed.
+    threshold: usize,
+    keys: Option<MaskKeys>,
+}
+
+impl Encoder {
+    /// An encoder for the side `role`. It compresses if permessage-deflate was agreed on, in the way that `config`
+    /// says.
+    pub fn new(role: Role, deflate: Option<(&DeflateConfig, &DeflateParams)>) -> Self {
+        Self {
+            deflater: deflate
+                .and_then(|(config, params)| Deflater::new(config.level, params.sending(role))),
+            threshold: deflate.map_or(0, |(config, _)| config.threshold),
+            keys: (role == Role::Client).then(MaskKeys::default),
+        }
+    }
+
+    /// Appends a text message.
+    pub fn text(&mut self, text: &str, out: &mut BytesMut) {
+        self.message(Kind::Text, text.as_bytes(), out);
+    }
+
+    /// Appends a binary message.
+    pub fn binary(&mut self, payload: &[u8], out: &mut BytesMut) {
+        self.message(Kind::Binary, payload, out);
+    }
+
+    /// Appends a message in frames of at most `frame` bytes of payload (at least 1).
+    ///
+    /// `payload` must be UTF-8 if `kind` is text.
+    pub fn fragmented(&mut self, kind: Kind, payload: &[u8], frame: usize, out: &mut BytesMut) {
+        let compressed = self.compress(payload);
+        let rsv1 = compressed.is_some();
+        let mut rest = compressed.as_deref().unwrap_or(payload);
+        let mut opcode = kind.opcode();
+        loop {
+            let (piece, next) = rest.split_at(rest.len().min(frame.max(1)));
+            rest = next;
+            let fin = rest.is_empty();
+            // RFC 7692, 6.1: only the first frame of a message bears RSV1.
+            self.frame(
+                fin,
+                rsv1 && opcode != Opcode::Continuation,
+                opcode,
+                piece,
+                out,
+            );
+            if fin {
+                return;
+            }
+            opcode = Opcode::Continuation;
+        }
+    }
+
+    /// Appends a ping.
+    pub fn ping(&mut self, payload: &[u8], out: &mut BytesMut) -> Result<(), ControlTooLong> {
+        self.control(Opcode::Ping, payload, out)
+    }
+
+    /// Appends a pong.
+    pub fn pong(&mut self, payload: &[u8], out: &mut BytesMut) -> Result<(), ControlTooLong> {
+        self.control(Opcode::Pong, payload, out)
+    }
+
+    /// Appends a close frame; an empty one without a code. A reason past [`close::MAX_REASON`] bytes is cut at a
+    /// character. Nothing may be sent after it (RFC 6455, 5.5.1).
+    pub fn close(&mut self, why: Option<(CloseCode, &str)>, out: &mut BytesMut) {
+        let payload = why.map_or_else(BytesMut::new, |(code, reason)| close::payload(code, reason));
+        self.frame(true, false, Opcode::Close, &payload, out);
+    }
+
+    /// Gives back what an idle session does not need: a deflater that keeps no context.
+    pub fn release(&mut self) {
+        if let Some(deflater) = &mut self.deflater {
+            deflater.release();
+        }
+    }
+
+    /// Gives everything back; messages are no longer compressed.
+    pub(crate) fn discard(&mut self) {
+        self.deflater = None;
+    }
+
+    /// An estimate of the bytes held beside the encoder itself.
+    pub fn memory(&self) -> usize {
+        self.deflater.as_ref().map_or(0, Deflater::memory)
+    }
+
+    /// Appends a message in one frame.
+    pub(crate) fn message(&mut self, kind: Kind, payload: &[u8], out: &mut BytesMut) {
+        let opcode = kind.opcode();
+        match &mut self.deflater {
+            Some(deflater) if payload.len() >= self.threshold => {
+                let start = out.len();
+                // The header's length is known only afterwards; a guess saves moving the payload most of the time.
+                let key = self.keys.as_mut().map(MaskKeys::next);
+                let gap = header_length(payload.len() as u64 / 2, key);
+                out.resize(start + gap, 0);
+                deflater.compress(payload, out);
+                let compressed = out.len() - start - gap;
+                if deflater.forgets() && compressed >= payload.len() {
+                    // The peer's window does not need to have seen it, so the smaller form can go.
+                    out.truncate(start);
+                } else {
+                    let header = Header {
+                        fin: true,
+                        rsv1: true,
+                        opcode,
+                        mask: key,
+                        length: compressed as u64,
+                    };
+                    place_header(header, start, gap, out);
+                    return;
+                }
+            }
+            _ => {}
+        }
+        self.frame(true, false, opcode, payload, out);
+    }
+
+    fn control(
+        &mut self,
+        opcode: Opcode,
+        payload: &[u8],
+        out: &mut BytesMut,
+    ) -> Result<(), ControlTooLong> {
+        if payload.len() > MAX_CONTROL {
+            return Err(ControlTooLong);
+        }
+        self.frame(true, false, opcode, payload, out);
+        Ok(())
+    }
+
+    /// The compressed form of a message that is worth it.
+    fn compress(&mut self, payload: &[u8]) -> Option<BytesMut> {
+        let deflater = self
+            .deflater
+            .as_mut()
+            .filter(|_| payload.len() >= self.threshold)?;
+        let mut compressed = BytesMut::new();
+        deflater.compress(payload, &mut compressed);
+        Some(compressed)
+    }
+
+    fn frame(&mut self, fin: bool, rsv1: bool, opcode: Opcode, payload: &[u8], out: &mut BytesMut) {
+        let mask = self.keys.as_mut().map(MaskKeys::next);
+        let header = Header {
+            fin,
+            rsv1,
+            opcode,
+            mask,
+            length: payload.len() as u64,
+        };
+        out.reserve(MAX_HEADER + payload.len());
+        header.write(out);
+        let start = out.len();
+        out.extend_from_slice(payload);
+        if let Some(key) = mask {
+            mask::apply(&mut out[start..], key, 0);
+        }
+    }
+}
+
+impl Kind {
+    const fn opcode(self) -> Opcode {
+        match self {
+            Self::Binary => Opcode::Binary,
+            Self::Text => Opcode::Text,
+        }
+    }
+}
+
+/// Puts a header before a payload that stands `gap` bytes after `start`, closing or widening the gap, and masks it.
+fn place_header(header: Header, start: usize, gap: usize, out: &mut BytesMut) {
+    let (bytes, used) = header.encode();
+    let payload = out.len() - start - gap;
+    if used > gap {
+        out.resize(out.len() + used - gap, 0);
+    }
+    if used != gap {
+        out.copy_within(start + gap..start + gap + payload, start + used);
+        out.truncate(start + used + payload);
+    }
+    out[start..start + used].copy_from_slice(&bytes[..used]);
+    if let Some(key) = header.mask {
+        mask::apply(&mut out[start + used..], key, 0);
+    }
+}
+
+fn header_length(payload: u64, key: Option<[u8; 4]>) -> usize {
+    let key = if key.is_some() { 4 } else { 0 };
+    key + match payload {
+        0..=125 => 2,
+        126..=0xffff => 4,
+        _ => 10,
+    }
+}
+
+/// Masking keys, drawn from the system's random source some at a time.
+struct MaskKeys {
+    pool: [[u8; 4]; 16],
+    used: usize,
+}
+
+impl MaskKeys {
+    fn next(&mut self) -> [u8; 4] {
+        if self.used == self.pool.len() {
+            // A client without randomness must not go on: its bytes could be chosen by what runs in it (10.3).
+            getrandom::fill(self.pool.as_flattened_mut())
+                .expect("every supported system has a random source once it has booted");
+            self.used = 0;
+        }
+        let key = self.pool[self.used];
+        self.used += 1;
+        key
+    }
+}
+
+impl Default for MaskKeys {
+    fn default() -> Self {
+        let pool = [[0; 4]; 16];
+        Self {
+            pool,
+            used: pool.len(),
+        }
+    }
+}

@@ -1,0 +1,424 @@
+//! One WebSocket, without its socket: what comes in, what goes out, and when to stop waiting.
+//!
+//! | state | reads | sends |
+//! |---|---|---|
+//! | `Open` | messages; pings are answered | messages |
+//! | `Closing`: this side sent its close frame | only the peer's close frame counts | nothing |
+//! | `Closed`: both sent theirs, or the connection was failed or lost | nothing | what is queued |
+//!
+//! The driver's loop: take events until there are none; write what is outgoing; when the session is closed and all is
+//! written, close the connection (a client lets the server do that first, RFC 6455, 7.1.1); otherwise wait for bytes
+//! (unless [`Session::is_blocked`]), for the application, or for [`Session::deadline`].
+//!
+//! Contract: every ping is answered, however many arrive in one read. Messages that came before a violation come out
+//! before the session's end. What waits to be written is bounded, pongs included: a session whose peer does not read
+//! stops decoding. The clock is the caller's.
+
+use std::sync::Arc;
+use std::time::Instant;
+
+use bytes::{Buf, BytesMut};
+
+use crate::close::{CloseCode, CloseFrame};
+use crate::config::{Config, Role};
+use crate::decoder::{Decoder, Frame};
+use crate::deflate::DeflateParams;
+use crate::encoder::{Encoder, Kind};
+use crate::message::Message;
+use crate::rate::Bucket;
+use crate::violation::Violation;
+
+/// What a session tells its application.
+#[derive(Clone, Debug, Eq, PartialEq)]
+pub enum Event {
+    /// A complete message.
+    Message(Message),
+    /// The last event.
+    Ended(End),
+}
+
+/// How a session ended.
+#[derive(Clone, Debug, Eq, PartialEq)]
+pub enum End {
+    /// The application closed, and the peer answered with this frame.
+    Closed(Option<CloseFrame>),
+    /// The application closed, and the peer did not answer within [`crate::Timers::close`].
+    CloseTimeout,
+    /// The peer was silent after a ping for [`crate::Timers::pong_timeout`].
+    Dead,
+    /// [`crate::Timers::idle`] passed without a message; the peer was told with 1001.
+    Idle,
+    /// The connection ended without a close frame (1006 in RFC 6455, 7.1.5).
+    Lost,
+    /// The peer closed, with this frame; it was answered.
+    PeerClosed(Option<CloseFrame>),
+    /// The peer was at fault, and was told with the violation's close code.
+    Violation(Violation),
+}
+
+/// How far a session is (RFC 6455, 7.1).
+#[derive(Clone, Copy, Debug, Eq, PartialEq)]
+pub enum State {
+    /// Messages go both ways.
+    Open,
+    /// The close frame is queued or sent, and the peer's has not come.
+    Closing,
+    /// Nothing more comes. What is outgoing should still be written.
+    Closed,
+}
+
+/// Why a message was not taken.
+#[derive(Clone, Copy, Debug, Eq, PartialEq, thiserror::Error)]
+pub enum SendError {
+    /// The session is closing or closed.
+    #[error("the session is closed")]
+    Closed,
+    /// More than [`crate::Limits::outgoing_queue`] bytes wait; write some and try again.
+    #[error("too much waits to be written")]
+    QueueFull,
+    /// The message is larger than [`crate::Limits::outgoing_message`].
+    #[error("a message of {length} bytes is larger than {limit}")]
+    TooLarge {
+        /// The message's size in bytes.
+        length: usize,
+        /// The limit.
+        limit: usize,
+    },
+}
+
+/// One WebSocket, without its socket.
+pub struct Session {
+    config: Arc<Config>,
+    decoder: Decoder,
+    encoder: Encoder,
+    outgoing: BytesMut,
+    state: State,
+    /// Why this side closes, while it waits for the peer's close frame.
+    closing: Closing,
+    /// The last event, until it is taken.
+    end: Option<End>,
+    /// The peer has ended its side of the connection.
+    eof: bool,
+    control: Option<Bucket>,
+    messages: Option<Bucket>,
+    /// How much of the input had been looked at when the peer was last heard.
+    heard: usize,
+    last_heard: Instant,
+    last_message: Instant,
+    /// When the keep-alive ping that nothing has answered yet was queued.
+    pinged: Option<Instant>,
+}
+
+#[derive(Clone, Copy)]
+struct Closing {
+    idle: bool,
+    since: Instant,
+}
+
+impl Session {
+    /// A session that begins now, right behind its handshake. `deflate` is what the handshake agreed on.
+    pub fn new(
+        role: Role,
+        config: Arc<Config>,
+        deflate: Option<DeflateParams>,
+        now: Instant,
+    ) -> Self {
+        // Without settings to use it by, the extension cannot have been agreed on.
+        let deflate = config.deflate.as_ref().zip(deflate.as_ref());
+        Self {
+            decoder: Decoder::new(
+                role,
+                config.limits.clone(),
+                deflate.map(|(_, params)| params),
+            ),
+            encoder: Encoder::new(role, deflate),
+            outgoing: BytesMut::new(),
+            state: State::Open,
+            closing: Closing {
+                idle: false,
+                since: now,
+            },
+            end: None,
+            eof: false,
+            control: config
+                .limits
+                .control_rate
+                .map(|rate| Bucket::new(rate, now)),
+            messages: config
+                .limits
+                .message_rate
+                .map(|rate| Bucket::new(rate, now)),
+            heard: 0,
+            last_heard: now,
+            last_message: now,
+            pinged: None,
+            config,
+        }
+    }
+
+    /// Takes bytes from the peer. [`Self::next_event`] looks at them.
+    pub fn feed(&mut self, bytes: &[u8]) {
+        self.decoder.feed(bytes);
+    }
+
+    /// Where to read into, with room for `room` more bytes: append what the peer sent and change nothing else.
+    pub fn read_buffer(&mut self, room: usize) -> &mut BytesMut {
+        self.decoder.read_buffer(room)
+    }
+
+    /// The peer has ended its side of the connection, in whatever way. What came before is still decoded.
+    pub fn feed_eof(&mut self) {
+        self.eof = true;
+    }
+
+    /// The next event. None until more bytes came, time passed, or, when blocked, outgoing bytes were written.
+    pub fn next_event(&mut self, now: Instant) -> Option<Event> {
+        if self.decoder.buffered() > self.heard {
+            self.last_heard = now;
+            self.pinged = None;
+        }
+        let event = self.advance(now);
+        self.heard = self.decoder.buffered();
+        event
+    }
+
+    /// Queues a text message.
+    pub fn send_text(&mut self, text: &str, now: Instant) -> Result<(), SendError> {
+        self.send(Kind::Text, text.as_bytes(), now)
+    }
+
+    /// Queues a binary message.
+    pub fn send_binary(&mut self, payload: &[u8], now: Instant) -> Result<(), SendError> {
+        self.send(Kind::Binary, payload, now)
+    }
+
+    /// Starts the close handshake (RFC 6455, 7.1.2). Messages that arrive from now on are dropped. Does nothing on a
+    /// session that is no longer open. A reason past [`crate::MAX_REASON`] bytes is cut at a character.
+    pub fn close(&mut self, code: CloseCode, reason: &str, now: Instant) {
+        self.begin_close(
+            code,
+            reason,
+            Closing {
+                idle: false,
+                since: now,
+            },
+        );
+    }
+
+    /// What waits to be written.
+    pub fn outgoing(&self) -> &[u8] {
+        &self.outgoing
+    }
+
+    /// The first `count` outgoing bytes were written.
+    ///
+    /// # Panics
+    /// If fewer bytes are outgoing.
+    pub fn written(&mut self, count: usize) {
+        self.outgoing.advance(count);
+        if self.outgoing.is_empty() && self.outgoing.capacity() > RETAINED {
+            self.outgoing = BytesMut::new();
+        }
+    }
+
+    /// Whether so much waits to be written that the peer should not be read from.
+    pub fn is_blocked(&self) -> bool {
+        self.state == State::Open && self.outgoing.len() >= self.config.limits.outgoing_queue
+    }
+
+    /// How far the session is.
+    pub fn state(&self) -> State {
+        self.state
+    }
+
+    /// When [`Self::handle_timeout`] wants to be called. It changes with every other call.
+    pub fn deadline(&self) -> Option<Instant> {
+        let timers = &self.config.timers;
+        match self.state {
+            State::Open => {
+                let heard = match self.pinged {
+                    Some(since) => Some(since + timers.pong_timeout),
+                    None => timers
+                        .ping_interval
+                        .map(|interval| self.last_heard + interval),
+                };
+                let idle = timers.idle.map(|idle| self.last_message + idle);
+                heard.into_iter().chain(idle).min()
+            }
+            State::Closing => Some(self.closing.since + timers.close),
+            State::Closed => None,
+        }
+    }
+
+    /// Does what is due: pings a silent peer, closes an idle session, gives up on a dead one. Call
+    /// [`Self::next_event`] after it.
+    pub fn handle_timeout(&mut self, now: Instant) {
+        let timers = &self.config.timers;
+        match self.state {
+            State::Open => {
+                if self
+                    .pinged
+                    .is_some_and(|since| now >= since + timers.pong_timeout)
+                {
+                    self.finish(End::Dead);
+                } else if timers
+                    .idle
+                    .is_some_and(|idle| now >= self.last_message + idle)
+                {
+                    let closing = Closing {
+                        idle: true,
+                        since: now,
+                    };
+                    self.begin_close(CloseCode::GOING_AWAY, "idle", closing);
+                } else if self.pinged.is_none()
+                    && timers
+                        .ping_interval
+                        .is_some_and(|interval| now >= self.last_heard + interval)
+                {
+                    self.pinged = Some(now);
+                    // An empty payload is never too long.
+                    let _ = self.encoder.ping(&[], &mut self.outgoing);
+                }
+            }
+            State::Closing if now >= self.closing.since + timers.close => {
+                let end = if self.closing.idle {
+                    End::Idle
+                } else {
+                    End::CloseTimeout
+                };
+                self.finish(end);
+            }
+            State::Closing | State::Closed => {}
+        }
+    }
+
+    /// The driver reads again after a time in which it did not, as when the application was busy. The peer is not
+    /// blamed for that time's silence.
+    pub fn resume(&mut self, now: Instant) {
+        self.last_heard = now;
+        self.pinged = None;
+    }
+
+    /// Gives back what a session does not need while it waits: empty buffers, and streams that keep no context.
+    pub fn release(&mut self) {
+        self.decoder.release();
+        self.encoder.release();
+        if self.outgoing.is_empty() {
+            self.outgoing = BytesMut::new();
+        }
+    }
+
+    /// An estimate of the bytes held beside the session itself: input, message, outgoing, compression.
+    pub fn memory(&self) -> usize {
+        self.decoder.memory() + self.encoder.memory() + self.outgoing.capacity()
+    }
+
+    fn advance(&mut self, now: Instant) -> Option<Event> {
+        loop {
+            if let Some(end) = self.end.take() {
+                return Some(Event::Ended(end));
+            }
+            if self.state == State::Closed || self.is_blocked() {
+                return None;
+            }
+            match self.decoder.decode() {
+                Ok(None) if self.eof => self.finish(End::Lost),
+                Ok(None) => return None,
+                Ok(Some(frame)) => {
+                    if let Some(message) = self.receive(frame, now) {
+                        return Some(Event::Message(message));
+                    }
+                }
+                Err(violation) => self.fail(violation),
+            }
+        }
+    }
+
+    fn receive(&mut self, frame: Frame, now: Instant) -> Option<Message> {
+        let (bucket, violation) = match &frame {
+            Frame::Message(_) => (&mut self.messages, Violation::MessageRate),
+            Frame::Close(_) | Frame::Ping(_) | Frame::Pong(_) => {
+                (&mut self.control, Violation::ControlRate)
+            }
+        };
+        if bucket.as_mut().is_some_and(|bucket| !bucket.take(now)) {
+            self.fail(violation);
+            return None;
+        }
+        match frame {
+            Frame::Message(message) if self.state == State::Open => {
+                self.last_message = now;
+                return Some(message);
+            }
+            // RFC 6455, 5.5.2: a ping is answered unless a close frame was received; nothing is sent after ours.
+            Frame::Ping(payload) if self.state == State::Open => {
+                // The payload was a control frame's, so it is not too long for one.
+                let _ = self.encoder.pong(&payload, &mut self.outgoing);
+            }
+            Frame::Message(_) | Frame::Ping(_) | Frame::Pong(_) => {}
+            Frame::Close(frame) if self.state == State::Closing => {
+                let end = if self.closing.idle {
+                    End::Idle
+                } else {
+                    End::Closed(frame)
+                };
+                self.finish(end);
+            }
+            Frame::Close(frame) => {
+                // RFC 6455, 5.5.1: the answer typically echoes the code.
+                let code = frame.as_ref().map(|frame| (frame.code, ""));
+                self.encoder.close(code, &mut self.outgoing);
+                self.finish(End::PeerClosed(frame));
+            }
+        }
+        None
+    }
+
+    fn send(&mut self, kind: Kind, payload: &[u8], now: Instant) -> Result<(), SendError> {
+        let limits = &self.config.limits;
+        if self.state != State::Open {
+            return Err(SendError::Closed);
+        }
+        if payload.len() > limits.outgoing_message {
+            return Err(SendError::TooLarge {
+                length: payload.len(),
+                limit: limits.outgoing_message,
+            });
+        }
+        if self.outgoing.len() >= limits.outgoing_queue {
+            return Err(SendError::QueueFull);
+        }
+        self.last_message = now;
+        self.encoder.message(kind, payload, &mut self.outgoing);
+        Ok(())
+    }
+
+    fn begin_close(&mut self, code: CloseCode, reason: &str, closing: Closing) {
+        if self.state == State::Open {
+            self.encoder.close(Some((code, reason)), &mut self.outgoing);
+            self.state = State::Closing;
+            self.closing = closing;
+        }
+    }
+
+    /// Fails the connection (RFC 6455, 7.1.7): says why, if nothing was said yet, and reads no more.
+    fn fail(&mut self, violation: Violation) {
+        if self.state == State::Open {
+            let reason = violation.to_string();
+            self.encoder
+                .close(Some((violation.close_code(), &reason)), &mut self.outgoing);
+        }
+        self.finish(End::Violation(violation));
+    }
+
+    fn finish(&mut self, end: End) {
+        self.state = State::Closed;
+        self.end = Some(end);
+        self.decoder.discard();
+        self.encoder.discard();
+        self.pinged = None;
+    }
+}
+
+/// An outgoing buffer of up to this many bytes is kept for the next messages once it is written.
+const RETAINED: usize = 16 << 10;
