@@ -81,7 +81,7 @@ impl Resolver<'_> {
                 Conflict::Pattern { first, second, .. } => (
                     places[second].0.clone(),
                     places[first].0.clone(),
-                    "give the two different methods or hosts, or remove one",
+                    "give them different methods (GET brings HEAD along) or hosts, or remove one",
                     "the first route of this pattern",
                 ),
             };
