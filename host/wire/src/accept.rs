@@ -10,6 +10,7 @@ use std::{
         Arc,
         atomic::{AtomicUsize, Ordering::Relaxed},
     },
+    task::Poll,
     time::{Duration, Instant},
 };
 
@@ -218,10 +219,7 @@ async fn connect<S: Service>(
     let begun = tokio::select! {
         begun = begin(&shared, &listener, &socket) => begun,
         // There is no request yet, so a drain ends it at once.
-        () = std::future::poll_fn(|cx| match control.poll_command(cx, Command::Drain) {
-            true => std::task::Poll::Ready(()),
-            false => std::task::Poll::Pending,
-        }) => None,
+        () = ordered(&control) => None,
     };
     let Some(Begun {
         transport,
@@ -262,6 +260,18 @@ async fn connect<S: Service>(
             .await
         }
     }
+}
+
+/// Resolves in the connection's task when the server wants the connection to end.
+async fn ordered(control: &Control) {
+    std::future::poll_fn(|cx| {
+        control.register(cx.waker());
+        match control.command() {
+            Command::Run => Poll::Pending,
+            Command::Drain | Command::Cut => Poll::Ready(()),
+        }
+    })
+    .await
 }
 
 /// A connection whose protocol is known.

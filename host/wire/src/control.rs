@@ -4,13 +4,13 @@
 use std::{
     collections::HashMap,
     sync::{
-        Arc,
+        Arc, OnceLock,
         atomic::{
             AtomicBool, AtomicU8, AtomicU32, AtomicU64,
             Ordering::{Acquire, Relaxed, Release},
         },
     },
-    task::{Context, Waker},
+    task::Waker,
 };
 
 use futures_util::task::AtomicWaker;
@@ -32,7 +32,10 @@ pub(crate) struct Control {
     is_http2: AtomicBool,
     /// The stream belongs to a tunnel now.
     is_tunnel: AtomicBool,
-    task: AtomicWaker,
+    /// The connection's task. Its waker never changes, and is used more than once.
+    task: OnceLock<Waker>,
+    /// Whoever reads the tunnel.
+    tunnel: AtomicWaker,
 }
 
 /// What the server wants of a connection.
@@ -55,20 +58,26 @@ impl Control {
         }
     }
 
-    /// Registers the connection's task for later commands.
+    /// Registers the connection's task for later commands; to be called in that task only.
     pub(crate) fn register(&self, waker: &Waker) {
-        self.task.register(waker);
+        self.task.get_or_init(|| waker.clone());
     }
 
-    /// Resolves when a command of at least this weight has come.
-    pub(crate) fn poll_command(&self, cx: &mut Context<'_>, least: Command) -> bool {
-        self.register(cx.waker());
-        self.command() >= least
+    /// Registers the task that reads the tunnel.
+    pub(crate) fn register_reader(&self, waker: &Waker) {
+        self.tunnel.register(waker);
     }
 
     fn order(&self, command: Command) {
         self.command.fetch_max(command as u8, Release);
-        self.task.wake();
+        self.wake();
+        self.tunnel.wake();
+    }
+
+    fn wake(&self) {
+        if let Some(task) = self.task.get() {
+            task.wake_by_ref();
+        }
     }
 
     pub(crate) fn ending(&self) -> Ending {
@@ -109,7 +118,7 @@ impl Control {
         // An HTTP/1 exchange ends inside the connection's task; an HTTP/2 one does not, and the idle clock of the
         // connection starts with its last stream.
         if before == 1 && protocol == Protocol::Http2 {
-            self.task.wake();
+            self.wake();
         }
     }
 

@@ -133,13 +133,8 @@ impl<'a> Driver<'a> {
     {
         {
             let mut hyper = pin!(hyper);
-            let mut registered = false;
             poll_fn(|cx| {
-                // The task's waker never changes, and looking at it once is enough.
-                if !registered {
-                    self.control().register(cx.waker());
-                    registered = true;
-                }
+                self.control().register(cx.waker());
                 self.poll(cx, hyper.as_mut(), &drain)
             })
             .await;

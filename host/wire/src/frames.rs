@@ -39,7 +39,7 @@ impl Inbound {
         }
     }
 
-    /// Takes the next bytes. `sent` is how many frames this side has sent so far.
+    /// Takes the next bytes. `sent` is how many DATA and HEADERS frames this side has sent so far.
     pub(crate) fn feed(&mut self, mut bytes: &[u8], sent: u64) -> Result<(), Flood> {
         while let Some(frame) = self.walk.next(&mut bytes) {
             self.frame(frame, sent)?;
@@ -99,12 +99,13 @@ pub(crate) struct Outbound {
 
 impl Outbound {
     pub(crate) fn feed(&mut self, mut bytes: &[u8]) {
-        while self.walk.next(&mut bytes).is_some() {
-            self.frames += 1;
+        while let Some(frame) = self.walk.next(&mut bytes) {
+            // Answers to PING and SETTINGS are what a flood is after, and must not pay for it.
+            self.frames += u64::from(matches!(frame.kind, DATA | HEADERS));
         }
     }
 
-    /// How many frames were begun.
+    /// How many DATA and HEADERS frames were begun.
     pub(crate) fn frames(&self) -> u64 {
         self.frames
     }
@@ -189,7 +190,7 @@ impl Walk {
     }
 }
 
-/// So many per second, and two more for each frame that this side has sent. The clock is read only when the count
+/// So many per second, and two more for each DATA or HEADERS frame that this side has sent. The clock is read only when the count
 /// runs out.
 #[derive(Debug)]
 struct Budget {

@@ -165,7 +165,7 @@ pub struct Settings {
     /// 64 KiB.
     pub h2_max_send_buffer: usize,
     /// Frames that cost the peer next to nothing (PING, SETTINGS, PRIORITY, WINDOW_UPDATE, empty DATA, unknown types),
-    /// per second and connection. Two more are allowed for each frame that this side sent. Above it,
+    /// per second and connection. Two more are allowed for each DATA or HEADERS frame that this side sent. Above it,
     /// GOAWAY(ENHANCE_YOUR_CALM).
     ///
     /// # Defaults

@@ -16,7 +16,7 @@ use hyper::{
 use hyper_util::rt::TokioIo;
 use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
 
-use crate::{Connection, RequestBody, control::Command};
+use crate::{Connection, Ending, RequestBody, control::Command};
 
 /// A request to become a tunnel. Answer the exchange first: 101 with `Connection` and `Upgrade` fields for
 /// [`TunnelKind::Upgrade`], 200 for [`TunnelKind::ExtendedConnect`]; then [`TunnelRequest::accept`] resolves. Any other
@@ -98,7 +98,7 @@ impl TunnelRequest {
     }
 }
 
-/// Bytes in both directions. On HTTP/1 it owns the connection, which closes with it; on HTTP/2 it is one stream.
+/// Bytes in both directions, without a deadline of the transport. On HTTP/1 it owns the connection, which closes with it; on HTTP/2 it is one stream.
 #[derive(Debug)]
 pub struct Tunnel {
     stream: TokioIo<Upgraded>,
@@ -111,14 +111,18 @@ impl Tunnel {
         &self.connection
     }
 
-    /// The server's cut reaches a tunnel on HTTP/1 here, since no task of the transport is left to obey it.
-    fn check(&self, cx: &mut Context<'_>) -> io::Result<()> {
+    /// The server's cut reaches a tunnel on HTTP/1 here, since no task of the transport is left to obey it. It wakes
+    /// whoever reads; whoever writes sees it at the next write.
+    fn check(&self, reader: Option<&mut Context<'_>>) -> io::Result<()> {
         let control = &self.connection.control;
         if !control.is_tunnel() {
             return Ok(());
         }
-        if control.poll_command(cx, Command::Cut) {
-            control.end(crate::Ending::Closed);
+        if let Some(cx) = reader {
+            control.register_reader(cx.waker());
+        }
+        if control.command() == Command::Cut {
+            control.end(Ending::Closed);
             return Err(io::ErrorKind::ConnectionAborted.into());
         }
         Ok(())
@@ -131,7 +135,7 @@ impl AsyncRead for Tunnel {
         cx: &mut Context<'_>,
         buf: &mut ReadBuf<'_>,
     ) -> Poll<io::Result<()>> {
-        self.check(cx)?;
+        self.check(Some(cx))?;
         Pin::new(&mut self.stream).poll_read(cx, buf)
     }
 }
@@ -142,7 +146,7 @@ impl AsyncWrite for Tunnel {
         cx: &mut Context<'_>,
         buf: &[u8],
     ) -> Poll<io::Result<usize>> {
-        self.check(cx)?;
+        self.check(None)?;
         Pin::new(&mut self.stream).poll_write(cx, buf)
     }
 
@@ -151,7 +155,7 @@ impl AsyncWrite for Tunnel {
         cx: &mut Context<'_>,
         bufs: &[io::IoSlice<'_>],
     ) -> Poll<io::Result<usize>> {
-        self.check(cx)?;
+        self.check(None)?;
         Pin::new(&mut self.stream).poll_write_vectored(cx, bufs)
     }
 

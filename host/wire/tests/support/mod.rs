@@ -213,7 +213,8 @@ impl Harness {
     /// `since`.
     pub async fn dropped(&mut self, path: &str, since: Instant) -> (Ending, Duration) {
         loop {
-            let (told, ending, at) = match soon(self.told.recv()).await.expect("the service lives") {
+            let (told, ending, at) = match soon(self.told.recv()).await.expect("the service lives")
+            {
                 Told::Dropped(told, ending, at) => (told, ending, at),
                 Told::BodyError(told, BodyError::Closed, at) => (told, Ending::PeerClosed, at),
                 Told::BodyError(told, BodyError::ConnectionLost, at) => (told, Ending::Lost, at),
