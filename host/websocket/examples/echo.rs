@@ -1,7 +1,7 @@
 //! A native echo server over the codec: what a WebSocket costs without a guest behind it, and the smallest complete
 //! driver of a `Session`.
 //!
-//! `cargo run --release --example echo -- [ADDRESS] [--no-deflate]`; listens on 127.0.0.1:9001 by default.
+//! `cargo run --release --example echo -- [ADDRESS] [--no-deflate | --takeover]`; listens on 127.0.0.1:9001 by default.
 
 use std::future::pending;
 use std::sync::Arc;
@@ -11,7 +11,7 @@ use http::header::{HeaderMap, HeaderName, HeaderValue};
 use http::{Method, StatusCode, Version};
 use roadrunner_websocket::handshake::{Refusal, ServerHandshake};
 use roadrunner_websocket::{
-    Config, DeflateParams, Event, Limits, Message, Role, SendError, Session, State,
+    Config, DeflateConfig, DeflateParams, Event, Limits, Message, Role, SendError, Session, State,
 };
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::{TcpListener, TcpStream};
@@ -25,6 +25,13 @@ async fn main() -> Result<(), Error> {
     for argument in std::env::args().skip(1) {
         match argument.as_str() {
             "--no-deflate" => config.deflate = None,
+            "--takeover" => {
+                config.deflate = Some(DeflateConfig {
+                    server_context_takeover: true,
+                    client_context_takeover: true,
+                    ..DeflateConfig::default()
+                });
+            }
             _ => address = argument,
         }
     }

@@ -42,6 +42,8 @@ pub struct Decoder {
     /// Whether the peer is a client.
     masked: bool,
     input: BytesMut,
+    /// The size of the input's allocation as far as it was seen: its capacity shrinks with each frame that leaves.
+    allocated: usize,
     /// The frame whose header is read and whose payload is not.
     frame: Option<OpenFrame>,
     message: Option<OpenMessage>,
@@ -83,6 +85,7 @@ impl Decoder {
             limits,
             masked: role == Role::Server,
             input: BytesMut::new(),
+            allocated: 0,
             frame: None,
             message: None,
             inflater: deflate.map(|params| Inflater::new(params.receiving(role))),
@@ -113,11 +116,12 @@ impl Decoder {
         match self.end {
             End::Open => {}
             End::Closed => {
-                self.input = BytesMut::new();
+                self.drop_input();
                 return Ok(None);
             }
             End::Failed(violation) => return Err(violation),
         }
+        self.allocated = self.allocated.max(self.input.capacity());
         let decoded = self.advance();
         match &decoded {
             Ok(Some(Frame::Close(_))) => self.stop(End::Closed),
@@ -130,7 +134,7 @@ impl Decoder {
     /// Gives back what an idle session does not need: an empty input, and an inflater that keeps no context.
     pub fn release(&mut self) {
         if self.input.is_empty() {
-            self.input = BytesMut::new();
+            self.drop_input();
         }
         if self.message.is_none()
             && let Some(inflater) = &mut self.inflater
@@ -148,7 +152,7 @@ impl Decoder {
 
     /// An estimate of the bytes held beside the decoder itself.
     pub fn memory(&self) -> usize {
-        self.input.capacity()
+        self.allocated.max(self.input.capacity())
             + self
                 .message
                 .as_ref()
@@ -156,9 +160,14 @@ impl Decoder {
             + self.inflater.as_ref().map_or(0, Inflater::memory)
     }
 
+    fn drop_input(&mut self) {
+        self.input = BytesMut::new();
+        self.allocated = 0;
+    }
+
     fn stop(&mut self, end: End) {
         self.end = end;
-        self.input = BytesMut::new();
+        self.drop_input();
         self.frame = None;
         self.message = None;
         self.inflater = None;

@@ -92,6 +92,8 @@ pub struct Session {
     decoder: Decoder,
     encoder: Encoder,
     outgoing: BytesMut,
+    /// The size of the outgoing allocation as far as it was seen: its capacity shrinks with what is written.
+    allocated: usize,
     state: State,
     /// Why this side closes, while it waits for the peer's close frame.
     closing: Closing,
@@ -133,6 +135,7 @@ impl Session {
             ),
             encoder: Encoder::new(role, deflate),
             outgoing: BytesMut::new(),
+            allocated: 0,
             state: State::Open,
             closing: Closing {
                 idle: false,
@@ -215,9 +218,10 @@ impl Session {
     /// # Panics
     /// If fewer bytes are outgoing.
     pub fn written(&mut self, count: usize) {
+        self.allocated = self.allocated.max(self.outgoing.capacity());
         self.outgoing.advance(count);
-        if self.outgoing.is_empty() && self.outgoing.capacity() > RETAINED {
-            self.outgoing = BytesMut::new();
+        if self.outgoing.is_empty() && self.allocated > RETAINED {
+            self.drop_outgoing();
         }
     }
 
@@ -304,13 +308,13 @@ impl Session {
         self.decoder.release();
         self.encoder.release();
         if self.outgoing.is_empty() {
-            self.outgoing = BytesMut::new();
+            self.drop_outgoing();
         }
     }
 
     /// An estimate of the bytes held beside the session itself: input, message, outgoing, compression.
     pub fn memory(&self) -> usize {
-        self.decoder.memory() + self.encoder.memory() + self.outgoing.capacity()
+        self.decoder.memory() + self.encoder.memory() + self.allocated.max(self.outgoing.capacity())
     }
 
     fn advance(&mut self, now: Instant) -> Option<Event> {
@@ -391,6 +395,11 @@ impl Session {
         self.last_message = now;
         self.encoder.message(kind, payload, &mut self.outgoing);
         Ok(())
+    }
+
+    fn drop_outgoing(&mut self) {
+        self.outgoing = BytesMut::new();
+        self.allocated = 0;
     }
 
     fn begin_close(&mut self, code: CloseCode, reason: &str, closing: Closing) {

@@ -145,7 +145,7 @@ impl DeflateParams {
     /// An estimate of the bytes that a session of the side `role` holds for both streams once it has used them, for
     /// whoever limits the total.
     pub fn memory(&self, role: Role) -> usize {
-        Inflater::cost(self.receiving(role).0) + Deflater::cost(self.sending(role).0)
+        Inflater::COST + Deflater::cost(self.sending(role).0)
     }
 
     /// How this side compresses: the window, and whether it is kept between messages.
@@ -241,7 +241,16 @@ mod tests {
     }
 
     fn accepts(offer: &str) -> Option<String> {
-        accept(&DeflateConfig::default(), offer)
+        accept(&willing(), offer)
+    }
+
+    /// Agrees to context takeover.
+    fn willing() -> DeflateConfig {
+        DeflateConfig {
+            server_context_takeover: true,
+            client_context_takeover: true,
+            ..DeflateConfig::default()
+        }
     }
 
     fn bits(bits: u8) -> WindowBits {
@@ -352,7 +361,7 @@ mod tests {
             let server = DeflateConfig {
                 server_window: choose(4, 9),
                 client_window: choose(5, 9),
-                ..DeflateConfig::default()
+                ..willing()
             };
             let offers = Extension::parse(client.offer().as_bytes()).unwrap();
             let accepted = server.accept(&offers).unwrap();
@@ -365,7 +374,7 @@ mod tests {
     fn a_client_refuses_an_answer_that_it_did_not_offer() {
         let client = DeflateConfig {
             server_window: bits(10),
-            ..DeflateConfig::default()
+            ..willing()
         };
         for answer in [
             "permessage-deflate",

@@ -7,6 +7,8 @@ use roadrunner_websocket::handshake::{
     AnswerError, ClientHandshake, NotOffered, Refusal, ServerHandshake, is_upgrade,
 };
 
+use crate::support::with_takeover;
+
 fn headers(lines: &[(&str, &str)]) -> HeaderMap {
     let mut headers = HeaderMap::new();
     for (name, value) in lines {
@@ -161,7 +163,7 @@ fn extensions_of_several_lines_are_one_list() {
         ],
     )
     .unwrap();
-    let params = handshake.deflate(&DeflateConfig::default()).unwrap();
+    let params = handshake.deflate(&with_takeover()).unwrap();
     let answer = handshake.answer(None, Some(&params)).unwrap();
     assert_eq!(
         answer["sec-websocket-extensions"],

@@ -6,8 +6,8 @@ use std::time::{Duration, Instant};
 
 use bytes::BytesMut;
 use roadrunner_websocket::{
-    CloseCode, Config, Decoder, DeflateConfig, Encoder, End, Event, Frame, Kind, Limits, Rate,
-    Role, SendError, Session, Violation,
+    CloseCode, Config, Decoder, Encoder, End, Event, Frame, Kind, Limits, Rate, Role, SendError,
+    Session, Violation,
 };
 
 use crate::support::*;
@@ -18,10 +18,7 @@ fn decoded(limits: Limits, bytes: &[u8]) -> (Vec<Frame>, Option<Violation>) {
 
 /// A client's compressed message, and a server's decoder for it.
 fn compressed(limits: Limits, kind: Kind, payload: &[u8]) -> (Decoder, BytesMut) {
-    let config = DeflateConfig {
-        threshold: 0,
-        ..DeflateConfig::default()
-    };
+    let config = with_takeover();
     let params = agree(&config);
     let mut out = BytesMut::new();
     Encoder::new(Role::Client, Some((&config, &params))).fragmented(
@@ -208,7 +205,7 @@ fn compressed_data_that_inflates_to_nothing_ends_too() {
         message_size: 1000,
         ..Limits::default()
     };
-    let params = agree(&DeflateConfig::default());
+    let params = agree(&with_takeover());
     let mut decoder = Decoder::new(Role::Server, limits, Some(&params));
     let empty_blocks = [0x00, 0x00, 0x00, 0xff, 0xff].repeat(100);
     decoder.feed(&client(RSV1 | BINARY, &empty_blocks));

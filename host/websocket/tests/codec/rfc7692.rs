@@ -25,10 +25,7 @@ fn hellos(payloads: &[&[u8]], config: &DeflateConfig) {
 
 #[test]
 fn section_7_2_3_1_one_block() {
-    hellos(
-        &[b"\xf2\x48\xcd\xc9\xc9\x07\x00"],
-        &DeflateConfig::default(),
-    );
+    hellos(&[b"\xf2\x48\xcd\xc9\xc9\x07\x00"], &with_takeover());
 }
 
 #[test]
@@ -37,10 +34,7 @@ fn section_7_2_3_1_fragmented() {
         client(RSV1 | TEXT, b"\xf2\x48\xcd"),
         client(FIN | CONTINUATION, b"\xc9\xc9\x07\x00"),
     ];
-    let (frames, violation) = decode(
-        &mut decoder(&DeflateConfig::default()),
-        [&stream.concat()[..]],
-    );
+    let (frames, violation) = decode(&mut decoder(&with_takeover()), [&stream.concat()[..]]);
     assert_eq!((frames, violation), (vec![text("Hello")], None));
 }
 
@@ -48,7 +42,7 @@ fn section_7_2_3_1_fragmented() {
 fn section_7_2_3_2_shared_window() {
     hellos(
         &[b"\xf2\x48\xcd\xc9\xc9\x07\x00", b"\xf2\x00\x11\x00\x00"],
-        &DeflateConfig::default(),
+        &with_takeover(),
     );
 }
 
@@ -56,7 +50,7 @@ fn section_7_2_3_2_shared_window() {
 fn section_7_2_3_3_no_compression() {
     hellos(
         &[b"\x00\x05\x00\xfa\xff\x48\x65\x6c\x6c\x6f\x00"],
-        &DeflateConfig::default(),
+        &with_takeover(),
     );
 }
 
@@ -69,7 +63,7 @@ fn section_7_2_3_4_final_block() {
             b"\xf3\x48\xcd\xc9\xc9\x07\x00\x00",
             b"\xf2\x00\x11\x00\x00",
         ],
-        &DeflateConfig::default(),
+        &with_takeover(),
     );
 }
 
@@ -80,7 +74,7 @@ fn section_7_2_3_4_final_block_without_an_empty_one() {
             b"\xf3\x48\xcd\xc9\xc9\x07\x00",
             b"\xf2\x48\xcd\xc9\xc9\x07\x00",
         ],
-        &DeflateConfig::default(),
+        &with_takeover(),
     );
 }
 
@@ -88,22 +82,19 @@ fn section_7_2_3_4_final_block_without_an_empty_one() {
 fn section_7_2_3_5_two_blocks() {
     hellos(
         &[b"\xf2\x48\x05\x00\x00\x00\xff\xff\xca\xc9\xc9\x07\x00"],
-        &DeflateConfig::default(),
+        &with_takeover(),
     );
 }
 
 #[test]
 fn section_7_2_3_6_empty_message() {
     let (frames, violation) = decode(
-        &mut decoder(&DeflateConfig::default()),
+        &mut decoder(&with_takeover()),
         [&client(FIN | RSV1 | TEXT, b"\x00")[..]],
     );
     assert_eq!((frames, violation), (vec![text("")], None));
 
-    let config = DeflateConfig {
-        threshold: 0,
-        ..DeflateConfig::default()
-    };
+    let config = with_takeover();
     let params = agree(&config);
     let mut encoder = Encoder::new(Role::Server, Some((&config, &params)));
     let mut out = BytesMut::new();
@@ -117,7 +108,7 @@ fn section_7_2_3_6_empty_message() {
 fn section_7_1_1_without_takeover_the_window_is_forgotten() {
     let config = DeflateConfig {
         client_context_takeover: false,
-        ..DeflateConfig::default()
+        ..with_takeover()
     };
     let stream = [
         client(FIN | RSV1 | TEXT, b"\xf2\x48\xcd\xc9\xc9\x07\x00"),
@@ -137,17 +128,14 @@ fn section_6_uncompressed_messages_may_stand_between() {
         client(FIN | TEXT, b"plain"),
         client(FIN | RSV1 | TEXT, b"\xf2\x00\x11\x00\x00"),
     ];
-    let (frames, _) = decode(
-        &mut decoder(&DeflateConfig::default()),
-        [&stream.concat()[..]],
-    );
+    let (frames, _) = decode(&mut decoder(&with_takeover()), [&stream.concat()[..]]);
     assert_eq!(frames, [text("Hello"), text("plain"), text("Hello")]);
 }
 
 #[test]
 fn section_7_2_2_garbage_does_not_inflate() {
     let (frames, violation) = decode(
-        &mut decoder(&DeflateConfig::default()),
+        &mut decoder(&with_takeover()),
         [&client(FIN | RSV1 | TEXT, &[0xff; 40])[..]],
     );
     assert_eq!((frames, violation), (vec![], Some(Violation::Inflate)));
@@ -155,10 +143,7 @@ fn section_7_2_2_garbage_does_not_inflate() {
 
 #[test]
 fn section_8_1_inflated_text_is_checked_before_the_message_ends() {
-    let config = DeflateConfig {
-        threshold: 0,
-        ..DeflateConfig::default()
-    };
+    let config = with_takeover();
     let params = agree(&config);
     let mut encoder = Encoder::new(Role::Client, Some((&config, &params)));
     let mut out = BytesMut::new();
@@ -176,8 +161,7 @@ fn section_8_1_inflated_text_is_checked_before_the_message_ends() {
 fn a_window_of_eight_bits_is_received_and_never_sent() {
     let config = DeflateConfig {
         client_window: WindowBits::MIN,
-        threshold: 0,
-        ..DeflateConfig::default()
+        ..with_takeover()
     };
     let params = agree(&config);
     assert_eq!(params.client_max_window_bits, WindowBits::MIN);
@@ -199,9 +183,8 @@ fn a_window_of_eight_bits_is_received_and_never_sent() {
 #[test]
 fn what_does_not_shrink_is_sent_as_it_is_where_the_window_is_forgotten() {
     let config = DeflateConfig {
-        threshold: 0,
         server_context_takeover: false,
-        ..DeflateConfig::default()
+        ..with_takeover()
     };
     let params = agree(&config);
     let mut encoder = Encoder::new(Role::Server, Some((&config, &params)));
@@ -224,7 +207,7 @@ fn rsv1_without_the_extension_is_a_violation() {
     let (_, violation) = served(&client(FIN | RSV1 | TEXT, b"\x00"));
     assert_eq!(violation, Some(Violation::ReservedBits));
     let ping = client(FIN | RSV1 | PING, b"");
-    let (frames, violation) = decode(&mut decoder(&DeflateConfig::default()), [&ping[..]]);
+    let (frames, violation) = decode(&mut decoder(&with_takeover()), [&ping[..]]);
     assert_eq!(
         (frames, violation),
         (Vec::<Frame>::new(), Some(Violation::ReservedBits))

@@ -240,8 +240,11 @@ fn an_idle_session_holds_nothing() {
 #[test]
 fn both_ends_talk_and_part() {
     let now = Instant::now();
-    let config = Arc::new(Config::with_deflate());
-    let params = agree(config.deflate.as_ref().unwrap());
+    let params = agree(&with_takeover());
+    let config = Arc::new(Config {
+        deflate: Some(with_takeover()),
+        ..Config::default()
+    });
     let mut client = Session::new(Role::Client, config.clone(), Some(params), now);
     let mut server = Session::new(Role::Server, config, Some(params), now);
     let long = "the same again and ".repeat(1000);

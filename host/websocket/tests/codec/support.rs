@@ -87,7 +87,17 @@ pub fn binary(payload: &[u8]) -> Frame {
 /// What a client with these wishes and a server that agrees to all of them use.
 pub fn agree(client: &DeflateConfig) -> DeflateParams {
     let offers = Extension::parse(client.offer().as_bytes()).expect("an offer is well-formed");
-    DeflateConfig::default()
+    with_takeover()
         .accept(&offers)
         .expect("the offer is acceptable")
+}
+
+/// Compresses everything, and with all that came before.
+pub fn with_takeover() -> DeflateConfig {
+    DeflateConfig {
+        threshold: 0,
+        server_context_takeover: true,
+        client_context_takeover: true,
+        ..DeflateConfig::default()
+    }
 }
