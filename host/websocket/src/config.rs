@@ -68,7 +68,7 @@ pub struct Limits {
     /// Messages that inflate to no more bytes than this are not held to the ratio.
     ///
     /// # Defaults
-    /// 256 KiB.
+    /// 1 MiB.
     pub compression_floor: usize,
     /// How many control frames may arrive. None does not check; each ping costs an answer.
     ///
@@ -100,7 +100,7 @@ impl Default for Limits {
             message_size: 10 << 20,
             fragments: 1 << 17,
             compression_ratio: NonZeroU32::new(256),
-            compression_floor: 256 << 10,
+            compression_floor: 1 << 20,
             control_rate: Rate::new(100, 200),
             message_rate: None,
             outgoing_queue: 1 << 20,
