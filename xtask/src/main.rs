@@ -1,2 +1,51 @@
-//! Placeholder.
-fn main() {}
+//! What the repository does for itself: `cargo xtask demo`, `cargo xtask test`, `cargo xtask bench`.
+//!
+//! Each command starts from a fresh clone: it checks what it needs, says in one sentence what is missing, installs the
+//! guests' compilation target itself, and builds before it runs. Cargo's own output is passed on, so that progress is
+//! visible. Nothing here is part of the server.
+
+use std::process::ExitCode;
+
+use anyhow::Result;
+use clap::{Parser, Subcommand};
+
+mod demo;
+mod suite;
+mod toolchain;
+mod tree;
+
+use tree::Tree;
+
+/// Builds guests, runs the demo, the tests and the benchmarks.
+#[derive(Debug, Parser)]
+#[command(name = "cargo xtask", bin_name = "cargo xtask", max_term_width = 100)]
+struct Cli {
+    #[command(subcommand)]
+    command: Command,
+}
+
+#[derive(Debug, Subcommand)]
+enum Command {
+    /// Build the host and the demo guest, and serve every response shape on this machine
+    Demo(demo::Options),
+    /// Run every test there is
+    Test(suite::Options),
+}
+
+fn main() -> ExitCode {
+    match run(Cli::parse().command) {
+        Ok(code) => code,
+        Err(error) => {
+            eprintln!("error: {error:#}");
+            ExitCode::FAILURE
+        }
+    }
+}
+
+fn run(command: Command) -> Result<ExitCode> {
+    let tree = Tree::find()?;
+    match command {
+        Command::Demo(options) => demo::run(&tree, &options),
+        Command::Test(options) => suite::run(&tree, &options),
+    }
+}

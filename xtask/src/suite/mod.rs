@@ -1,0 +1,240 @@
+//! `cargo xtask test`: every test there is, and the checks that go with them.
+//!
+//! In this order: the guests, the host, formatting, lints, the workspace's tests in one cargo run (one run, so that all
+//! crates are compiled with one selection of features), the Rust SDK's tests, and the manifests of the examples.
+//! Everything runs even when something before it failed. The last line is `N passed, N failed, N skipped`; a check
+//! counts as one test.
+//!
+//! The end-to-end tests find the server and the guests through `ROADRUNNER_BIN` and `ROADRUNNER_GUESTS`. A test that
+//! lacks a tool prints a line with `SKIPPED` and the reason, and passes. Such lines are shown again at the end; with
+//! `CI=true` they are failures, except those that `.ci/allowed-skips` excuses.
+
+use std::fs;
+use std::path::Path;
+use std::process::{Command, ExitCode};
+use std::time::Instant;
+
+use anyhow::{Context as _, Result, ensure};
+
+use crate::toolchain::{self, cargo, line, say};
+use crate::tree::{GUEST_TARGET, Profile, Tree};
+
+mod harness;
+mod tally;
+
+use tally::Tally;
+
+/// Skips that are no failure in CI: on each line a part of the skip's text, ` # `, and why it cannot run there.
+const ALLOWED_SKIPS: &str = ".ci/allowed-skips";
+
+/// What is tested, and how it is built.
+#[derive(clap::Args, Debug)]
+pub struct Options {
+    /// Test an unoptimised build: quicker to build, slower to run
+    #[arg(long)]
+    dev: bool,
+    /// Run only the tests whose names contain one of these, and no other checks
+    filter: Vec<String>,
+}
+
+/// Runs everything; the exit code says whether all of it passed.
+pub fn run(tree: &Tree, options: &Options) -> Result<ExitCode> {
+    let profile = if options.dev {
+        Profile::Dev
+    } else {
+        Profile::Release
+    };
+    toolchain::prepare()?;
+    toolchain::build_guests(tree)?;
+    toolchain::build_server(tree, profile)?;
+
+    let mut suite = Suite {
+        tree,
+        profile,
+        filter: &options.filter,
+        tally: Tally::default(),
+    };
+    if options.filter.is_empty() {
+        suite.formatting();
+        suite.lints();
+    }
+    suite.tests(&tree.root, &["--workspace"]);
+    suite.tests(&tree.sdk(), &[]);
+    if options.filter.is_empty() {
+        suite.examples()?;
+    }
+
+    let mut tally = suite.tally;
+    if std::env::var("CI").is_ok_and(|value| value == "true") {
+        tally.refuse_skips(&allowed_skips(&tree.root)?);
+    }
+    print!("{tally}");
+    Ok(if tally.is_clean() {
+        ExitCode::SUCCESS
+    } else {
+        ExitCode::FAILURE
+    })
+}
+
+struct Suite<'a> {
+    tree: &'a Tree,
+    profile: Profile,
+    filter: &'a [String],
+    tally: Tally,
+}
+
+impl Suite<'_> {
+    fn formatting(&mut self) {
+        for folder in self.workspaces() {
+            let mut command = cargo(&folder);
+            command.args(["fmt", "--all", "--check", "--", "-l"]);
+            self.check(
+                &format!("formatting of {}", self.relative(&folder)),
+                &mut command,
+            );
+        }
+    }
+
+    /// In the profile of the tests, so that both share what build scripts make.
+    fn lints(&mut self) {
+        for folder in self.workspaces() {
+            let mut command = self.cargo_in(&folder);
+            command
+                .args(["clippy", "--workspace"])
+                .args(self.profile.arguments());
+            if folder == self.tree.guests() {
+                command.args(["--target", GUEST_TARGET]);
+            } else {
+                command.arg("--all-targets");
+            }
+            command.args(["--", "--deny", "warnings"]);
+            self.check(
+                &format!("lints of {}", self.relative(&folder)),
+                &mut command,
+            );
+        }
+    }
+
+    fn tests(&mut self, folder: &Path, packages: &[&str]) {
+        let name = self.relative(folder);
+        let mut build = self.cargo_in(folder);
+        build
+            .arg("test")
+            .args(self.profile.arguments())
+            .args(packages)
+            .arg("--no-run");
+        if !self.check(&format!("compilation of the tests of {name}"), &mut build) {
+            return;
+        }
+        let mut command = self.cargo_in(folder);
+        command
+            .arg("test")
+            .args(self.profile.arguments())
+            .args(packages)
+            .arg("--no-fail-fast");
+        // Cargo takes one filter, the test harness any number. What a passed test prints is where skips are told.
+        command.args(["--", "--show-output"]).args(self.filter);
+        command.env("ROADRUNNER_BIN", self.tree.server(self.profile));
+        command.env("ROADRUNNER_GUESTS", self.tree.components());
+        say(&format!("running the tests of {name}"));
+        let started = Instant::now();
+        let before = self.tally.failures();
+        match harness::run(&mut command, &mut self.tally) {
+            // A test binary that died, or one with a harness of its own, is known by cargo's exit code alone.
+            Ok(false) if self.tally.failures() == before => {
+                self.tally.fail(&format!("`{}`", line(&command)))
+            }
+            Ok(_) => {}
+            Err(error) => self.tally.fail(&format!("the tests of {name}: {error:#}")),
+        }
+        say(&format!(
+            "the tests of {name} took {:.0} s",
+            started.elapsed().as_secs_f64()
+        ));
+    }
+
+    /// Every example's manifest is one that the server takes.
+    fn examples(&mut self) -> Result<()> {
+        let folder = self.tree.root.join("examples");
+        let entries =
+            fs::read_dir(&folder).with_context(|| format!("cannot read {}", folder.display()))?;
+        let mut manifests: Vec<_> = entries
+            .filter_map(|entry| Some(entry.ok()?.path().join("roadrunner.toml")))
+            .filter(|manifest| manifest.is_file())
+            .collect();
+        manifests.sort();
+        for manifest in manifests {
+            let mut command = Command::new(self.tree.server(self.profile));
+            command.args(["check", "--manifest"]).arg(&manifest);
+            self.check(
+                &format!("the manifest {}", self.relative(&manifest)),
+                &mut command,
+            );
+        }
+        Ok(())
+    }
+
+    /// One command that counts as one test.
+    fn check(&mut self, name: &str, command: &mut Command) -> bool {
+        say(name);
+        let started = Instant::now();
+        match toolchain::run(command) {
+            Ok(()) => self.tally.pass(),
+            Err(error) => {
+                eprintln!("{error:#}");
+                self.tally.fail(name);
+                return false;
+            }
+        }
+        let seconds = started.elapsed().as_secs();
+        if seconds >= 10 {
+            say(&format!("{name} took {seconds} s"));
+        }
+        true
+    }
+
+    fn workspaces(&self) -> [std::path::PathBuf; 3] {
+        [self.tree.root.clone(), self.tree.guests(), self.tree.sdk()]
+    }
+
+    /// Cargo in a workspace, which keeps a build folder of its own.
+    fn cargo_in(&self, folder: &Path) -> Command {
+        let mut command = cargo(folder);
+        if folder == self.tree.root {
+            command.env("CARGO_TARGET_DIR", &self.tree.target);
+        } else {
+            command.env("CARGO_TARGET_DIR", folder.join("target"));
+        }
+        command
+    }
+
+    fn relative(&self, path: &Path) -> String {
+        match path.strip_prefix(&self.tree.root) {
+            Ok(path) if path.as_os_str().is_empty() => "the workspace".to_owned(),
+            Ok(path) => path.display().to_string(),
+            Err(_) => path.display().to_string(),
+        }
+    }
+}
+
+/// The parts of skips' texts that are excused. Each has to say why.
+fn allowed_skips(root: &Path) -> Result<Vec<String>> {
+    let path = root.join(ALLOWED_SKIPS);
+    let Ok(text) = fs::read_to_string(&path) else {
+        return Ok(Vec::new());
+    };
+    let mut allowed = Vec::new();
+    for line in text
+        .lines()
+        .map(str::trim)
+        .filter(|line| !line.is_empty() && !line.starts_with('#'))
+    {
+        let (part, reason) = line.split_once(" # ").unwrap_or((line, ""));
+        ensure!(
+            !reason.trim().is_empty(),
+            "{ALLOWED_SKIPS}: {part:?} has no reason: write `{part} # why it cannot run`"
+        );
+        allowed.push(part.trim().to_owned());
+    }
+    Ok(allowed)
+}

@@ -1,0 +1,199 @@
+//! What passed, failed and was skipped, read from the lines of the standard test harness.
+
+use std::fmt;
+
+/// Marks the line of a test that lacks a tool.
+const SKIPPED: &str = "SKIPPED";
+
+/// Counts, and the names behind them.
+#[derive(Debug, Default)]
+pub struct Tally {
+    passed: u64,
+    failed: Vec<String>,
+    skipped: Vec<String>,
+    /// Tests marked `#[ignore]`, which are skipped by their author and excused everywhere.
+    ignored: u64,
+    /// Inside the part of the output that repeats what passed tests printed.
+    in_successes: bool,
+}
+
+impl Tally {
+    /// Counts a check that passed.
+    pub fn pass(&mut self) {
+        self.passed += 1;
+    }
+
+    /// Counts a check that failed.
+    pub fn fail(&mut self, name: &str) {
+        self.failed.push(name.to_owned());
+    }
+
+    /// How many failed so far.
+    pub fn failures(&self) -> usize {
+        self.failed.len()
+    }
+
+    /// Takes a line of a test harness, and says whether a reader wants to see it: what passed tests printed is not
+    /// worth showing.
+    pub fn line(&mut self, text: &str) -> bool {
+        let text = text.trim_end();
+        let skip = text.find(SKIPPED).map(|at| &text[at..]);
+        if let Some(skip) = skip
+            && !self.skipped.iter().any(|known| known == skip)
+        {
+            self.skipped.push(skip.to_owned());
+        }
+        if let Some(counts) = text.strip_prefix("test result: ") {
+            self.in_successes = false;
+            self.passed += count(counts, "passed");
+            self.ignored += count(counts, "ignored");
+            return true;
+        }
+        match text {
+            "successes:" => self.in_successes = true,
+            "failures:" => self.in_successes = false,
+            _ => {}
+        }
+        if let Some(name) = text
+            .strip_prefix("test ")
+            .and_then(|rest| rest.strip_suffix(" ... FAILED"))
+        {
+            self.failed.push(name.to_owned());
+        }
+        !self.in_successes || skip.is_some()
+    }
+
+    /// Turns every skip that is not excused into a failure.
+    pub fn refuse_skips(&mut self, allowed: &[String]) {
+        let excused = |skip: &String| allowed.iter().any(|part| skip.contains(part.as_str()));
+        let (excused, refused): (Vec<_>, Vec<_>) = self.skipped.drain(..).partition(excused);
+        self.passed = self.passed.saturating_sub(refused.len() as u64);
+        self.failed.extend(refused);
+        self.skipped = excused;
+    }
+
+    /// Whether nothing failed, and something ran.
+    pub fn is_clean(&self) -> bool {
+        self.failed.is_empty() && self.passed > 0
+    }
+}
+
+impl fmt::Display for Tally {
+    fn fmt(&self, out: &mut fmt::Formatter<'_>) -> fmt::Result {
+        for skip in &self.skipped {
+            writeln!(out, "{skip}")?;
+        }
+        for name in &self.failed {
+            writeln!(out, "FAILED {name}")?;
+        }
+        // A skipped test told the harness that it passed.
+        let skipped = self.skipped.len() as u64;
+        let (passed, failed) = (self.passed.saturating_sub(skipped), self.failed.len());
+        writeln!(
+            out,
+            "{passed} passed, {failed} failed, {} skipped",
+            skipped + self.ignored
+        )
+    }
+}
+
+/// The number before a word in `ok. 5 passed; 0 failed; 1 ignored; ...`.
+fn count(counts: &str, word: &str) -> u64 {
+    let words: Vec<_> = counts
+        .split([' ', ';'])
+        .filter(|part| !part.is_empty())
+        .collect();
+    let pair = words.windows(2).find(|pair| pair[1] == word);
+    pair.and_then(|pair| pair[0].parse().ok()).unwrap_or(0)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const OUTPUT: &str = "
+running 4 tests
+test one ... ok
+test two ... FAILED
+test three ... ok
+test four ... ignored
+
+successes:
+
+---- one stdout ----
+something to read
+---- three stdout ----
+SKIPPED three: wrk is not installed
+
+successes:
+    one
+    three
+
+failures:
+
+---- two stdout ----
+assertion failed
+
+failures:
+    two
+
+test result: FAILED. 2 passed; 1 failed; 1 ignored; 0 measured; 3 filtered out; finished in 0.00s
+";
+
+    fn read(text: &str) -> (Tally, String) {
+        let mut tally = Tally::default();
+        let mut shown = String::new();
+        for line in text.lines() {
+            if tally.line(line) {
+                shown.push_str(line);
+                shown.push('\n');
+            }
+        }
+        (tally, shown)
+    }
+
+    #[test]
+    fn a_run_is_counted() {
+        let (tally, _) = read(OUTPUT);
+        let expected =
+            "SKIPPED three: wrk is not installed\nFAILED two\n1 passed, 1 failed, 2 skipped\n";
+        assert_eq!(tally.to_string(), expected);
+        assert!(!tally.is_clean());
+    }
+
+    #[test]
+    fn what_passed_tests_print_is_not_shown_but_for_skips() {
+        let (_, shown) = read(OUTPUT);
+        assert!(!shown.contains("something to read"));
+        assert!(shown.contains("SKIPPED three"));
+        assert!(shown.contains("assertion failed"));
+        assert!(shown.contains("test one ... ok"));
+    }
+
+    #[test]
+    fn a_skip_that_is_not_excused_becomes_a_failure() {
+        let text = "SKIPPED a: no wrk\nSKIPPED b: no kernel support\ntest result: ok. 3 passed; 0 failed; 0 ignored";
+        let (mut tally, _) = read(text);
+        assert!(tally.is_clean());
+        tally.refuse_skips(&["no kernel support".to_owned()]);
+        assert!(!tally.is_clean());
+        let expected = "SKIPPED b: no kernel support\nFAILED SKIPPED a: no wrk\n1 passed, 1 failed, 1 skipped\n";
+        assert_eq!(tally.to_string(), expected);
+    }
+
+    #[test]
+    fn a_skip_is_found_behind_the_name_of_its_test() {
+        let (tally, _) = read(
+            "test a ... SKIPPED a: no curl\nok\ntest result: ok. 1 passed; 0 failed; 0 ignored",
+        );
+        assert_eq!(
+            tally.to_string(),
+            "SKIPPED a: no curl\n0 passed, 0 failed, 1 skipped\n"
+        );
+    }
+
+    #[test]
+    fn no_test_at_all_is_not_clean() {
+        assert!(!Tally::default().is_clean());
+    }
+}

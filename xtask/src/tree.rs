@@ -1,0 +1,98 @@
+//! Where things are in the repository, and where they are built.
+
+use std::fs;
+use std::path::{Path, PathBuf};
+
+use anyhow::{Context as _, Result};
+
+/// The target that guests are compiled for.
+pub const GUEST_TARGET: &str = "wasm32-wasip2";
+
+/// The repository's folders.
+#[derive(Debug)]
+pub struct Tree {
+    /// The folder of the root Cargo.toml.
+    pub root: PathBuf,
+    /// Where cargo builds the host: `CARGO_TARGET_DIR`, or `target`.
+    pub target: PathBuf,
+}
+
+/// How the host is compiled.
+#[derive(Clone, Copy, Debug, Eq, PartialEq)]
+pub enum Profile {
+    /// With debug assertions and without optimisation of the workspace's own crates.
+    Dev,
+    /// What ships, and what is tested and measured.
+    Release,
+}
+
+impl Tree {
+    /// The tree that this program was built from.
+    pub fn find() -> Result<Self> {
+        let root = Path::new(env!("CARGO_MANIFEST_DIR"))
+            .parent()
+            .context("xtask lies in no folder")?;
+        anyhow::ensure!(
+            root.join("wit").is_dir(),
+            "this program was built in {}, which is no longer there: run `cargo xtask` from a clone of the repository",
+            root.display()
+        );
+        let target = match std::env::var_os("CARGO_TARGET_DIR") {
+            Some(path) => std::path::absolute(&path).context("CARGO_TARGET_DIR is not a path")?,
+            None => root.join("target"),
+        };
+        Ok(Self {
+            root: root.to_owned(),
+            target,
+        })
+    }
+
+    /// The workspace of the fixtures.
+    pub fn guests(&self) -> PathBuf {
+        self.root.join("guests")
+    }
+
+    /// The workspace of the Rust SDK.
+    pub fn sdk(&self) -> PathBuf {
+        self.root.join("guest-sdk/rust")
+    }
+
+    /// Where the fixtures' components are, once they are built.
+    pub fn components(&self) -> PathBuf {
+        self.guests()
+            .join("target")
+            .join(GUEST_TARGET)
+            .join("release")
+    }
+
+    /// The server, once it is built.
+    pub fn server(&self, profile: Profile) -> PathBuf {
+        self.target.join(profile.folder()).join("roadrunner")
+    }
+
+    /// A folder for files that a command makes, below the build folder and so never committed.
+    pub fn scratch(&self, name: &str) -> Result<PathBuf> {
+        let folder = self.target.join(name);
+        fs::create_dir_all(&folder)
+            .with_context(|| format!("cannot make the folder {}", folder.display()))?;
+        Ok(folder)
+    }
+}
+
+impl Profile {
+    /// The folder in the build folder.
+    pub fn folder(self) -> &'static str {
+        match self {
+            Self::Dev => "debug",
+            Self::Release => "release",
+        }
+    }
+
+    /// Cargo's arguments for it.
+    pub fn arguments(self) -> &'static [&'static str] {
+        match self {
+            Self::Dev => &[],
+            Self::Release => &["--release"],
+        }
+    }
+}
