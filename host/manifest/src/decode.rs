@@ -38,6 +38,9 @@ pub(crate) struct Key {
     pub(crate) required: bool,
     pub(crate) kind: String,
     pub(crate) schema: fn(&mut SchemaGenerator) -> Schema,
+    /// Whether the default is a value that the key accepts.
+    #[cfg(test)]
+    pub(crate) default_decodes: fn(&str) -> bool,
 }
 
 /// A struct written by [`section!`].
@@ -243,7 +246,7 @@ pub(crate) fn section_schema<S: Section>(generator: &mut SchemaGenerator) -> Sch
 }
 
 /// A default, written as TOML, as the JSON value that an editor inserts.
-fn default_value(toml: &str) -> serde_json::Value {
+pub(crate) fn default_value(toml: &str) -> serde_json::Value {
     fn json(value: &DeValue<'_>) -> serde_json::Value {
         match value {
             DeValue::Array(items) => items.iter().map(|item| json(item.get_ref())).collect(),
@@ -258,9 +261,11 @@ fn default_value(toml: &str) -> serde_json::Value {
 
 /// Reads a default that stands in the declaration of its key.
 pub(crate) fn decode_default<T: Decode>(toml: &str) -> T {
-    let value = DeValue::parse(toml).ok();
-    let decoded = value.and_then(|value| T::decode(&value, &Place::root().key("default"), &mut Context::default()));
-    decoded.expect("every declared default is decoded by a test")
+    try_default(toml).expect("a test decodes the default of every key")
+}
+
+pub(crate) fn try_default<T: Decode>(toml: &str) -> Option<T> {
+    T::decode(&DeValue::parse(toml).ok()?, &Place::root().key("default"), &mut Context::default())
 }
 
 /// Declares a section of the manifest:
@@ -319,6 +324,8 @@ macro_rules! section {
                     required: $crate::decode::section!(@required $($required)?),
                     kind: <$type as $crate::decode::Decode>::kind(),
                     schema: <$type as $crate::decode::Decode>::schema,
+                    #[cfg(test)]
+                    default_decodes: |toml| $crate::decode::try_default::<$type>(toml).is_some(),
                 }),*]
             }
         }

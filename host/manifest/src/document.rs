@@ -11,7 +11,7 @@ use crate::decode::{Key, Section};
 use crate::limits::{GroupLimitsSection, HostLimitsSection, LimitsSection};
 use crate::section::{
     AdminSection, ComponentSection, CompressionSection, CorsSection, DirectorySection, GroupSection, Http2Section,
-    ListenerSection, ManifestSection, MiddlewareType, RequestIdSection, ResponseHeadersSection, RouteSection,
+    ListenerSection, ManifestSection, MiddlewareType, RequestIdSection, ResponseHeadersSection, ReuseSection, RouteSection,
     ServerSection, StaticSection, TimeoutsSection, TlsSection,
 };
 
@@ -28,61 +28,76 @@ pub fn json_schema() -> String {
 pub fn reference() -> String {
     let mut out = String::from(include_str!("document/preface.md"));
     out.push_str("\n## Sections\n");
-    section::<ManifestSection>(&mut out, "The file");
-    section::<ServerSection>(&mut out, "`[server]`");
-    section::<HostLimitsSection>(&mut out, "`[limits]`");
-    section::<ListenerSection>(&mut out, "`[[listener]]`");
-    section::<TlsSection>(&mut out, "`tls` of a listener");
-    section::<AdminSection>(&mut out, "`[admin]`");
-    section::<TimeoutsSection>(&mut out, "`[timeouts]`");
-    section::<Http2Section>(&mut out, "`[http2]`");
-    section::<DirectorySection>(&mut out, "`[directory.NAME]`");
-    section::<ComponentSection>(&mut out, "`[component.NAME]`");
-    limits::<LimitsSection>(&mut out, "`limits` of a component or a route");
-    section::<RouteSection>(&mut out, "`[[route]]`");
-    section::<StaticSection>(&mut out, "`static` of a route");
-    section::<GroupSection>(&mut out, "`[[group]]`");
-    limits::<GroupLimitsSection>(&mut out, "`limits` of a group");
-    middleware::<CompressionSection>(&mut out, MiddlewareType::Compression);
-    middleware::<CorsSection>(&mut out, MiddlewareType::Cors);
-    middleware::<RequestIdSection>(&mut out, MiddlewareType::RequestId);
-    middleware::<ResponseHeadersSection>(&mut out, MiddlewareType::ResponseHeaders);
+    tables().iter().for_each(|table| table.render(&mut out));
     out
 }
 
-fn section<S: Section>(out: &mut String, title: &str) {
-    table(out, title, &S::doc(), S::keys(), |_| "");
+/// A section of the reference.
+struct Table {
+    title: String,
+    doc: String,
+    keys: Vec<Key>,
+    /// What stands for the default of a key that has none.
+    absent: fn(&str) -> &'static str,
+}
+
+/// Every section there is.
+fn tables() -> Vec<Table> {
+    vec![
+        section::<ManifestSection>("The file"),
+        section::<ServerSection>("`[server]`"),
+        section::<HostLimitsSection>("`[limits]`"),
+        section::<ListenerSection>("`[[listener]]`"),
+        section::<TlsSection>("`tls` of a listener"),
+        section::<AdminSection>("`[admin]`"),
+        section::<TimeoutsSection>("`[timeouts]`"),
+        section::<Http2Section>("`[http2]`"),
+        section::<DirectorySection>("`[directory.NAME]`"),
+        section::<ComponentSection>("`[component.NAME]`"),
+        limits::<LimitsSection>("`limits` of a component or a route"),
+        section::<ReuseSection>("`reuse` of a component"),
+        section::<RouteSection>("`[[route]]`"),
+        section::<StaticSection>("`static` of a route"),
+        section::<GroupSection>("`[[group]]`"),
+        limits::<GroupLimitsSection>("`limits` of a group"),
+        middleware::<CompressionSection>(MiddlewareType::Compression),
+        middleware::<CorsSection>(MiddlewareType::Cors),
+        middleware::<RequestIdSection>(MiddlewareType::RequestId),
+        middleware::<ResponseHeadersSection>(MiddlewareType::ResponseHeaders),
+    ]
+}
+
+fn section<S: Section>(title: &str) -> Table {
+    Table { title: title.to_owned(), doc: S::doc(), keys: S::keys(), absent: |_| "" }
 }
 
 /// Limits without a default of their own have what the outer section has; caps hold where they are written.
-fn limits<S: Section>(out: &mut String, title: &str) {
-    table(
-        out,
-        title,
-        &S::doc(),
-        S::keys(),
-        |key| if ["instances", "held"].contains(&key) { "no cap" } else { "inherited" },
-    );
+fn limits<S: Section>(title: &str) -> Table {
+    let absent = |key: &str| if ["instances", "held"].contains(&key) { "no cap" } else { "inherited" };
+    Table { absent, ..section::<S>(title) }
 }
 
-fn middleware<S: Section>(out: &mut String, kind: MiddlewareType) {
-    let mut keys = S::keys();
-    for key in keys.iter_mut().filter(|key| key.name == "type") {
+fn middleware<S: Section>(kind: MiddlewareType) -> Table {
+    let mut table = section::<S>(&format!("`[middleware.NAME]` with `type = \"{kind}\"`"));
+    for key in table.keys.iter_mut().filter(|key| key.name == "type") {
         key.kind = format!("`\"{kind}\"`");
     }
-    table(out, &format!("`[middleware.NAME]` with `type = \"{kind}\"`"), &S::doc(), keys, |_| "");
+    table
 }
 
-fn table(out: &mut String, title: &str, doc: &str, keys: Vec<Key>, absent: fn(&str) -> &'static str) {
-    // Writing to a String cannot fail.
-    let _ = write!(out, "\n### {title}\n\n{doc}\n\n| Key | Value | Default | Meaning |\n|---|---|---|---|\n");
-    for Key { name, doc, default, required, kind, .. } in keys {
-        let default = match default {
-            _ if required => "required".to_owned(),
-            Some(default) => format!("`{default}`"),
-            None => absent(&name).to_owned(),
-        };
-        let _ = writeln!(out, "| `{name}` | {} | {} | {} |", cell(&kind), cell(&default), cell(&doc));
+impl Table {
+    fn render(&self, out: &mut String) {
+        let Self { title, doc, .. } = self;
+        // Writing to a String cannot fail.
+        let _ = write!(out, "\n### {title}\n\n{doc}\n\n| Key | Value | Default | Meaning |\n|---|---|---|---|\n");
+        for Key { name, doc, default, required, kind, .. } in &self.keys {
+            let default = match default {
+                _ if *required => "required".to_owned(),
+                Some(default) => format!("`{default}`"),
+                None => (self.absent)(name).to_owned(),
+            };
+            let _ = writeln!(out, "| `{name}` | {} | {} | {} |", cell(kind), cell(&default), cell(doc));
+        }
     }
 }
 
@@ -117,6 +132,17 @@ mod tests {
     #[test]
     fn the_written_reference_is_current() {
         check("manifest.md", &reference());
+    }
+
+    #[test]
+    fn every_default_is_a_value_of_its_key() {
+        let keys: Vec<Key> = tables().into_iter().flat_map(|table| table.keys).collect();
+        let mut defaults = keys.iter().filter_map(|key| Some((key, key.default?))).peekable();
+        assert!(defaults.peek().is_some());
+        for (key, default) in defaults {
+            assert!((key.default_decodes)(default), "{} cannot be {default}", key.name);
+            assert_ne!(crate::decode::default_value(default), serde_json::Value::Null, "{}", key.name);
+        }
     }
 
     #[test]

@@ -232,6 +232,17 @@ pub struct Component {
     pub caps: Caps,
     /// Its limits where no group or route changes them.
     pub limits: Limits,
+    /// How long its instances are kept; none for a fresh one for every request.
+    pub reuse: Option<Reuse>,
+}
+
+/// How long an instance is kept for further requests.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Reuse {
+    /// Requests that it answers at most.
+    pub requests: u32,
+    /// How long it may wait for its next request.
+    pub idle: Duration,
 }
 
 /// One of `[middleware]`.

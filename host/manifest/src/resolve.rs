@@ -17,7 +17,7 @@ use toml::de::{DeTable, DeValue};
 use crate::decode::{Context, Decode, Place, listed, suggestion};
 use crate::diagnostic::ManifestError;
 use crate::limits::{Caps, Limits};
-use crate::manifest::{Component, ComponentOptions, Manifest};
+use crate::manifest::{Component, ComponentOptions, Manifest, Reuse};
 use crate::pattern::RoutePattern;
 use crate::route::{Route, Target};
 use crate::router::RouteTable;
@@ -89,6 +89,7 @@ pub(crate) fn for_component(file: &Path, options: ComponentOptions) -> Manifest 
         directories: options.directories.keys().cloned().collect(),
         caps: Caps::default(),
         limits: limits.clone(),
+        reuse: None,
     };
     let pattern = RoutePattern::new("/*rest").expect("it is a pattern");
     let route = Route {
@@ -179,7 +180,7 @@ impl Resolver<'_> {
             let directories = self.granted(component);
             let file = self.path(&component.file, FileKind::Component).unwrap_or_default();
             let known = Known {
-                component: Component { file, directories, caps, limits },
+                component: Component { file, directories, caps, limits, reuse: reuse(component) },
                 config: config(&component.config),
                 section: component.clone(),
             };
@@ -311,4 +312,10 @@ fn entries<K, V>(field: &Option<Spanned<Table<K, V>>>) -> impl Iterator<Item = (
 /// The configuration values of a section.
 fn config(field: &Option<Spanned<Table<ConfigKey, PlainText>>>) -> BTreeMap<String, String> {
     entries(field).map(|(key, value)| (key.get_ref().0.clone(), value.0.clone())).collect()
+}
+
+/// Whether and how long instances of a component are kept.
+fn reuse(component: &ComponentSection) -> Option<Reuse> {
+    let section = value(&component.reuse)?;
+    Some(Reuse { requests: value(&section.requests)?.get(), idle: section.idle().get() })
 }

@@ -14,7 +14,7 @@ use crate::limits::HostLimitsSection;
 use crate::scalar::{ComponentName, DirectoryName, MiddlewareName, Table};
 
 pub use application::BodyMode;
-pub(crate) use application::{ComponentSection, DirectorySection, GroupSection, RouteSection, StaticSection};
+pub(crate) use application::{ComponentSection, DirectorySection, GroupSection, ReuseSection, RouteSection, StaticSection};
 pub(crate) use host::{
     AdminSection, Http2Section, ListenerSection, ServerSection, TimeoutsSection, TlsChoice, TlsSection,
 };

@@ -5,7 +5,7 @@ use std::time::Duration;
 
 use http::Method;
 use roadrunner_manifest::{
-    Address, ComponentOptions, Files, Limits, Lookup, Manifest, Methods, Middleware, Target, Tls,
+    Address, ComponentOptions, Files, Limits, Lookup, Manifest, Methods, Middleware, Reuse, Target, Tls,
 };
 
 fn parse(text: &str) -> Manifest {
@@ -37,6 +37,7 @@ fn every_section_reaches_its_type() {
     let manifest = parse(FULL);
     assert_eq!(manifest.server.drain, Duration::from_secs(20));
     assert_eq!(manifest.server.cache_dir.as_deref(), Some(Path::new("/srv/app/cache")));
+    assert!(!manifest.server.access_log);
     assert_eq!(manifest.listeners.len(), 2);
     let tls = Tls::Files { certificate: "/srv/app/tls/cert.pem".into(), key: "/etc/key.pem".into() };
     assert_eq!(manifest.listeners[1].tls, Some(tls));
@@ -48,6 +49,7 @@ fn every_section_reaches_its_type() {
     let api = &manifest.components["api"];
     assert_eq!(api.file, Path::new("/srv/app/api.wasm"));
     assert_eq!(api.caps.instances, Some(50));
+    assert_eq!(api.reuse, Some(Reuse { requests: 100, idle: Duration::from_secs(2) }));
     assert_eq!(manifest.middlewares.len(), 4);
     assert!(matches!(&manifest.middlewares["cors"], Middleware::Cors(cors) if cors.credentials));
     let site = manifest.routes.by_name("site").expect("a named route");

@@ -7,12 +7,14 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering::Relaxed};
 use std::time::Duration;
 
+use tokio::sync::Semaphore;
 use wasmtime::component::{HasSelf, Linker};
 use wasmtime::{Config, Enabled, Engine, InstanceAllocationStrategy, PoolingAllocationConfig};
 
 use crate::bindings::roadrunner::handler as imports;
 use crate::cache::Cache;
 use crate::capability::Bus;
+use crate::parking::PARKED;
 use crate::registry::Registry;
 use crate::state::State;
 
@@ -66,6 +68,8 @@ struct Inner {
     cache: Option<Cache>,
     bus: Bus,
     registry: Registry,
+    /// Places for parked instances, of all components together.
+    parked: Arc<Semaphore>,
     next_instance: AtomicU64,
 }
 
@@ -83,6 +87,7 @@ impl Sandbox {
             cache,
             bus: Bus::default(),
             registry: Registry::default(),
+            parked: Arc::new(Semaphore::new(PARKED)),
             next_instance: AtomicU64::new(1),
         })))
     }
@@ -107,6 +112,10 @@ impl Sandbox {
 
     pub(crate) fn cache(&self) -> Option<&Cache> {
         self.0.cache.as_ref()
+    }
+
+    pub(crate) fn parked(&self) -> &Arc<Semaphore> {
+        &self.0.parked
     }
 
     pub(crate) fn next_instance(&self) -> u64 {

@@ -15,12 +15,14 @@ use tokio::time::Sleep;
 use wasmtime::component::{self, Resource, ResourceTableError};
 use wasmtime::{Store, Trap, UpdateDeadline};
 
+use crate::bindings::exports::roadrunner::handler as exports;
 use crate::bindings::roadrunner::handler::types;
 use crate::capability::Message;
 use crate::gate::Permit;
 use crate::meter::{Meter, Shape, Subject};
 use crate::outcome::{Failure, Outcome};
 use crate::output::{BodyWriter, Outbox};
+use crate::parking::Parking;
 use crate::registry::Registration;
 use crate::request::{Body, Request};
 use crate::response::{self, Response};
@@ -29,13 +31,21 @@ use crate::state::{Binding, State, Stop, fields};
 /// A live instance. Its places in the gates are free again when it is dropped, and not before.
 pub struct Instance {
     // Fields are dropped in this order: the guest first, its permit last.
-    store: Store<State>,
-    instance: component::Instance,
-    writer: Option<Writer>,
+    guest: Guest,
     binding: Arc<Binding>,
     meter: Arc<Meter>,
     _registration: Registration,
     permit: Permit,
+}
+
+/// What of an instance can outlive a request, where its component is reused.
+pub(crate) struct Guest {
+    store: Store<State>,
+    instance: component::Instance,
+    handler: exports::handler::Guest,
+    writer: Option<Writer>,
+    /// Requests that it has answered.
+    pub(crate) answered: u32,
 }
 
 struct Writer {
@@ -96,27 +106,64 @@ impl Binding {
         request: Request,
     ) -> Result<(Instance, Response), Failure> {
         let registration = self.component.sandbox.registry().insert(meter.clone());
-        let mut store = self.store(&meter);
         meter.start_budget(self.limits.cpu);
         let deadline = Instant::now() + self.limits.deadline;
-        let result = guarded(&meter, Some(deadline), self.start(&mut store, request)).await;
-        let (instance, answer) = match result {
-            Ok(Ok(started)) => started,
-            Ok(Err(error)) => return Err(classify(&store, &error)),
-            Err(outcome) => return Err(outcome.into()),
+        let (guest, answer) = match self.parking.as_ref().and_then(Parking::take) {
+            Some(guest) => self.answer_again(guest, &meter, deadline, request).await?,
+            None => self.answer_first(&meter, deadline, request).await?,
         };
         let response = Response::check(answer)?;
-        let instance = Instance {
-            store,
-            instance,
-            writer: None,
-            binding: self.clone(),
-            meter,
-            _registration: registration,
-            permit,
-        };
+        let instance = Instance { guest, binding: self.clone(), meter, _registration: registration, permit };
         instance.check_shape(&response)?;
         Ok((instance, response))
+    }
+
+    /// In a fresh instance.
+    async fn answer_first(
+        self: &Arc<Self>,
+        meter: &Arc<Meter>,
+        deadline: Instant,
+        mut request: Request,
+    ) -> Result<(Guest, types::Response), Failure> {
+        let mut store = self.store(meter);
+        let result = guarded(meter, Some(deadline), async {
+            lend_body(&mut store, &mut request)?;
+            let instance = self.component.pre.instantiate_async(&mut store).await?;
+            let handler = self.component.handler.load(&mut store, &instance)?;
+            let request = store.data_mut().table.push(request)?;
+            let response = handler.call_handle(&mut store, request).await?;
+            Ok((instance, handler, response))
+        });
+        match result.await {
+            Ok(Ok((instance, handler, response))) => {
+                Ok((Guest { store, instance, handler, writer: None, answered: 1 }, response))
+            }
+            Ok(Err(error)) => Err(classify(&store, &error)),
+            Err(outcome) => Err(outcome.into()),
+        }
+    }
+
+    /// In an instance that has answered before.
+    async fn answer_again(
+        &self,
+        mut guest: Guest,
+        meter: &Arc<Meter>,
+        deadline: Instant,
+        mut request: Request,
+    ) -> Result<(Guest, types::Response), Failure> {
+        guest.store.data_mut().start_over(meter);
+        guest.store.set_epoch_deadline(1);
+        guest.answered += 1;
+        let result = guarded(meter, Some(deadline), async {
+            lend_body(&mut guest.store, &mut request)?;
+            let request = guest.store.data_mut().table.push(request)?;
+            guest.handler.call_handle(&mut guest.store, request).await
+        });
+        match result.await {
+            Ok(Ok(response)) => Ok((guest, response)),
+            Ok(Err(error)) => Err(classify(&guest.store, &error)),
+            Err(outcome) => Err(outcome.into()),
+        }
     }
 
     fn store(self: &Arc<Self>, meter: &Arc<Meter>) -> Store<State> {
@@ -138,40 +185,34 @@ impl Binding {
         });
         store
     }
-
-    async fn start(
-        &self,
-        store: &mut Store<State>,
-        mut request: Request,
-    ) -> wasmtime::Result<(component::Instance, types::Response)> {
-        if let Some(body) = request.body.take() {
-            if !store.data_mut().memory.charge(body.buffered()) {
-                return Err(Stop(Outcome::MemoryExceeded).into());
-            }
-            store.data_mut().body = Some(body);
-        }
-        let instance = self.component.pre.instantiate_async(&mut *store).await?;
-        let guest = self.component.handler.load(&mut *store, &instance)?;
-        let request = store.data_mut().table.push(request)?;
-        let response = guest.call_handle(&mut *store, request).await?;
-        Ok((instance, response))
-    }
 }
 
 impl Instance {
+    /// The instance has answered in full: it is dropped, or parked for the next request where its component is
+    /// reused.
+    pub fn finish(self) {
+        let Self { guest, binding, meter, .. } = self;
+        if let Some(parking) = &binding.parking
+            && !guest.store.data().memory.denied()
+            && !meter.is_killed()
+        {
+            parking.put(&binding, guest);
+        }
+    }
+
     /// Calls `streaming.run`, which writes to `outbox`; its trailers. CPU time counts on from the handler.
     pub async fn run(&mut self, outbox: &Outbox) -> Result<HeaderMap, Failure> {
         let Some(exports) = &self.binding.component.streaming else { return Err(Outcome::Unsupported.into()) };
         let result = guarded(&self.meter, None, async {
-            let guest = exports.load(&mut self.store, &self.instance)?;
-            let writer = writer(&mut self.writer, &mut self.store, outbox)?;
-            guest.call_run(&mut self.store, writer).await
+            let guest = exports.load(&mut self.guest.store, &self.guest.instance)?;
+            let writer = writer(&mut self.guest.writer, &mut self.guest.store, outbox)?;
+            guest.call_run(&mut self.guest.store, writer).await
         })
         .await?;
         match result {
             Ok(Ok(trailers)) => response::trailers(trailers),
             Ok(Err(error)) => Err(Failure::new(Outcome::GuestError, format!("{error:?}"))),
-            Err(error) => Err(classify(&self.store, &error)),
+            Err(error) => Err(classify(&self.guest.store, &error)),
         }
     }
 
@@ -182,7 +223,7 @@ impl Instance {
 
     /// The next message or timer.
     pub fn poll_event(&mut self, context: &mut Context<'_>) -> Poll<Event> {
-        let Some(session) = &mut self.store.data_mut().session else { return Poll::Pending };
+        let Some(session) = &mut self.guest.store.data_mut().session else { return Poll::Pending };
         if let Poll::Ready(message) = session.subscriber.poll_next(context) {
             return Poll::Ready(Event::Message(message));
         }
@@ -193,24 +234,24 @@ impl Instance {
     pub async fn on_event(&mut self, event: Event, outbox: &Outbox) -> Result<Next, Failure> {
         let Some(exports) = &self.binding.component.event_loop else { return Err(Outcome::Unsupported.into()) };
         self.meter.start_budget(self.binding.limits.callback_cpu);
-        self.store.set_epoch_deadline(1);
+        self.guest.store.set_epoch_deadline(1);
         let event = lower_event(event);
         let result = guarded(&self.meter, None, async {
-            let guest = exports.load(&mut self.store, &self.instance)?;
-            let writer = writer(&mut self.writer, &mut self.store, outbox)?;
-            guest.call_on_event(&mut self.store, &event, writer).await
+            let guest = exports.load(&mut self.guest.store, &self.guest.instance)?;
+            let writer = writer(&mut self.guest.writer, &mut self.guest.store, outbox)?;
+            guest.call_on_event(&mut self.guest.store, &event, writer).await
         })
         .await?;
         match result {
             Ok(types::Next::Continue) => Ok(Next::Continue),
             Ok(types::Next::Stop(trailers)) => Ok(Next::Stop(response::trailers(trailers)?)),
-            Err(error) => Err(classify(&self.store, &error)),
+            Err(error) => Err(classify(&self.guest.store, &error)),
         }
     }
 
     /// The request's body, unless the guest has taken it.
     pub fn take_body(&mut self) -> Option<Body> {
-        self.store.data_mut().body.take()
+        self.guest.store.data_mut().body.take()
     }
 
     /// The instance's account.
@@ -248,6 +289,16 @@ impl std::fmt::Debug for Instance {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
         f.debug_struct("Instance").field("meter", &self.meter).finish_non_exhaustive()
     }
+}
+
+/// Gives the request's body to the state of the instance, where the guest finds it.
+fn lend_body(store: &mut Store<State>, request: &mut Request) -> wasmtime::Result<()> {
+    let Some(body) = request.body.take() else { return Ok(()) };
+    if !store.data_mut().memory.charge(body.buffered()) {
+        return Err(Stop(Outcome::MemoryExceeded).into());
+    }
+    store.data_mut().body = Some(body);
+    Ok(())
 }
 
 /// The guest's handle on the outbox: one for the life of the instance, lent for each call.

@@ -14,6 +14,8 @@ const TABLE_ELEMENT: u64 = size_of::<usize>() as u64;
 pub(crate) struct MemoryBudget {
     limit: u64,
     used: u64,
+    /// What of it is linear memories and tables.
+    guest: u64,
     /// A growth was refused. The guest usually aborts right after it, which then counts as out of memory.
     denied: bool,
     meter: Arc<Meter>,
@@ -21,7 +23,14 @@ pub(crate) struct MemoryBudget {
 
 impl MemoryBudget {
     pub(crate) fn new(limit: u64, meter: Arc<Meter>) -> Self {
-        Self { limit, used: 0, denied: false, meter }
+        Self { limit, used: 0, guest: 0, denied: false, meter }
+    }
+
+    /// Counts on for another request: what the guest holds stays charged, what the host held for it does not.
+    pub(crate) fn start_over(&mut self, meter: &Arc<Meter>) {
+        self.meter = meter.clone();
+        self.used = self.guest;
+        self.meter.set_memory(self.used);
     }
 
     /// Charges bytes that the host is about to hold for the guest; false when they do not fit.
@@ -33,6 +42,14 @@ impl MemoryBudget {
         self.used = used;
         self.meter.set_memory(used);
         true
+    }
+
+    fn grow(&mut self, bytes: u64) -> bool {
+        let fits = self.charge(bytes);
+        if fits {
+            self.guest += bytes;
+        }
+        fits
     }
 
     /// Gives back bytes that were charged.
@@ -53,11 +70,11 @@ impl MemoryBudget {
 
 impl ResourceLimiter for MemoryBudget {
     fn memory_growing(&mut self, current: usize, desired: usize, _maximum: Option<usize>) -> Result<bool> {
-        Ok(self.charge((desired - current) as u64))
+        Ok(self.grow((desired - current) as u64))
     }
 
     fn table_growing(&mut self, current: usize, desired: usize, _maximum: Option<usize>) -> Result<bool> {
-        Ok(self.charge((desired - current) as u64 * TABLE_ELEMENT))
+        Ok(self.grow((desired - current) as u64 * TABLE_ELEMENT))
     }
 
     fn memory_grow_failed(&mut self, _error: wasmtime::Error) -> Result<()> {

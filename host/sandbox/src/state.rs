@@ -21,6 +21,7 @@ use crate::memory::MemoryBudget;
 use crate::meter::Meter;
 use crate::outcome::Outcome;
 use crate::output::{BodyWriter, MessageSender};
+use crate::parking::Parking;
 use crate::request::{Body, BodyError, Request, Upgrade};
 
 /// What `body.read(0)` returns at most.
@@ -41,6 +42,8 @@ pub struct Binding {
     pub config: BTreeMap<String, String>,
     /// The named routes, for `routes.url-for`.
     pub urls: Arc<dyn Urls>,
+    /// Where instances wait for their next request; none where every request gets a fresh one.
+    pub parking: Option<Parking>,
 }
 
 /// Builds the path of a named route.
@@ -85,6 +88,15 @@ impl State {
             binding,
             wasi: None,
         }
+    }
+
+    /// The instance takes another request: nothing of the last one is left on the host's side.
+    pub(crate) fn start_over(&mut self, meter: &Arc<Meter>) {
+        self.meter = meter.clone();
+        self.memory.start_over(meter);
+        self.body = None;
+        self.session = None;
+        self.wasi = None;
     }
 
     fn session(&mut self) -> &mut Session {

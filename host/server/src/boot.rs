@@ -9,7 +9,7 @@ use anyhow::{Context as _, Result};
 use roadrunner_files::{Directory, FileCache};
 use roadrunner_manifest::{self as manifest, Caps, Manifest, RouteTable, Segment};
 use roadrunner_sandbox::{
-    Binding, Cache, Component, EngineSettings, Gate, GateSettings, Gates, Limits, Sandbox, Urls,
+    Binding, Cache, Component, EngineSettings, Gate, GateSettings, Gates, Limits, PARKED, Parking, Sandbox, Urls,
 };
 use roadrunner_wire::{self as wire, ListenAddress, ListenerConfig, Protocols, TlsConfig};
 
@@ -24,8 +24,8 @@ const HOST_GATE: &str = "host";
 /// Bytes of small files that are kept in memory.
 const FILE_CACHE: u64 = 16 << 20;
 
-/// Slots beside those that the caps allow: an instance that is being dropped has given its place back already.
-const SPARE_SLOTS: u32 = 64;
+/// Slots beside those that the caps allow, for parked instances.
+const SPARE_SLOTS: u32 = PARKED as u32;
 
 /// The engine of a manifest: its slots, and its cache of compiled code.
 pub fn sandbox(manifest: &Manifest) -> Result<Sandbox> {
@@ -94,6 +94,7 @@ pub fn app(manifest: &Manifest, sandbox: Sandbox) -> Result<App> {
                     gates: Gates::new(passed.iter().filter_map(|name| gates.get(name).cloned()).collect()),
                     config: route.config.clone(),
                     urls: urls.clone(),
+                    parking: component.reuse.map(|reuse| Parking::new(reuse.requests, reuse.idle)),
                 }),
                 component: name.as_str().into(),
                 body: route.body,

@@ -5,9 +5,10 @@ use toml::Spanned;
 use crate::decode::section;
 use crate::limits::{GroupLimitsSection, LimitsSection};
 use crate::pattern::{Prefix, RoutePath};
+use crate::scalar::units::HOUR;
 use crate::scalar::{
-    ComponentName, ConfigKey, DirectoryName, FilePath, HeaderText, HostPattern, MethodName, MiddlewareName, PlainText,
-    RelativePath, RouteName, Table, choice,
+    ComponentName, ConfigKey, Count, DirectoryName, FilePath, HeaderText, HostPattern, MethodName, MiddlewareName, PlainText,
+    RelativePath, RouteName, Table, Time, choice,
 };
 
 section! {
@@ -30,6 +31,20 @@ section! {
         config: Table<ConfigKey, PlainText>;
         /// What one request may use.
         limits: LimitsSection;
+        /// Lets an instance answer more than one request. Without it every request gets a fresh instance. What one
+        /// request leaves in the guest's memory, the next one on the same route can see.
+        reuse: ReuseSection;
+    }
+}
+
+section! {
+    /// How long an instance of a component is kept for further requests. Only an instance that answered in full with
+    /// a buffered response is kept, and only for the route that it was started for.
+    pub(crate) struct ReuseSection {
+        /// Requests that one instance answers at most.
+        requests: Count<2, 1_000_000> [required];
+        /// How long it may wait for its next request.
+        idle: Time<1, { HOUR }> = "\"1s\"";
     }
 }
 

@@ -43,7 +43,7 @@ pub(crate) async fn answer(
 ) -> Response<ResponseBody> {
     match response {
         sandbox::Response::Buffered { head, body, trailers } => {
-            drop(instance);
+            instance.finish();
             record.done(buffered(head, body, trailers, &asked))
         }
         sandbox::Response::Stream(head) => {

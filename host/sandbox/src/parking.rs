@@ -1,0 +1,104 @@
+//! Instances that wait for their next request, for components whose manifest entry asks for reuse.
+//!
+//! A parked instance serves only the route that it was started for. It is retired after a number of requests, when it
+//! has waited for too long, and on any fault: only an instance that answered in full is ever parked.
+
+use std::sync::{Arc, Weak};
+use std::time::{Duration, Instant};
+
+use parking_lot::Mutex;
+use tokio::sync::OwnedSemaphorePermit;
+
+use crate::instance::Guest;
+use crate::state::Binding;
+
+/// Instances that may be parked at once on the whole host. They occupy slots beside those of the caps.
+pub const PARKED: usize = 256;
+
+/// The parked instances of one route.
+pub struct Parking {
+    requests: u32,
+    idle: Duration,
+    lot: Mutex<Lot>,
+}
+
+#[derive(Default)]
+struct Lot {
+    /// Oldest first.
+    parked: Vec<Parked>,
+    swept: bool,
+}
+
+struct Parked {
+    guest: Guest,
+    since: Instant,
+    _place: OwnedSemaphorePermit,
+}
+
+impl Parking {
+    /// For instances that answer at most `requests` requests, and wait at most `idle` for the next.
+    pub fn new(requests: u32, idle: Duration) -> Self {
+        Self { requests, idle, lot: Mutex::default() }
+    }
+
+    /// How many are parked.
+    pub fn len(&self) -> usize {
+        self.lot.lock().parked.len()
+    }
+
+    /// Whether none is.
+    pub fn is_empty(&self) -> bool {
+        self.len() == 0
+    }
+
+    /// The one that was parked last: its memory is the warmest.
+    pub(crate) fn take(&self) -> Option<Guest> {
+        self.lot.lock().parked.pop().map(|parked| parked.guest)
+    }
+
+    /// Parks an instance, unless it has served its time or there is no room.
+    pub(crate) fn put(&self, binding: &Arc<Binding>, guest: Guest) {
+        if guest.answered >= self.requests {
+            return;
+        }
+        let Ok(place) = binding.component.sandbox.parked().clone().try_acquire_owned() else { return };
+        let mut lot = self.lot.lock();
+        lot.parked.push(Parked { guest, since: Instant::now(), _place: place });
+        if !std::mem::replace(&mut lot.swept, true) {
+            tokio::spawn(sweep(Arc::downgrade(binding), self.idle));
+        }
+    }
+
+    /// Retires those that have waited for too long; whether any is left.
+    fn retire(&self) -> bool {
+        let mut lot = self.lot.lock();
+        let stale = lot.parked.iter().take_while(|parked| parked.since.elapsed() >= self.idle).count();
+        let retired: Vec<_> = lot.parked.drain(..stale).collect();
+        lot.swept = !lot.parked.is_empty();
+        let left = lot.swept;
+        drop(lot);
+        drop(retired);
+        left
+    }
+}
+
+impl std::fmt::Debug for Parking {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("Parking")
+            .field("requests", &self.requests)
+            .field("idle", &self.idle)
+            .field("parked", &self.len())
+            .finish()
+    }
+}
+
+/// Runs for as long as something is parked.
+async fn sweep(binding: Weak<Binding>, idle: Duration) {
+    loop {
+        tokio::time::sleep((idle / 2).max(Duration::from_millis(1))).await;
+        let Some(binding) = binding.upgrade() else { return };
+        if !binding.parking.as_ref().is_some_and(Parking::retire) {
+            return;
+        }
+    }
+}
