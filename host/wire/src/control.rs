@@ -106,6 +106,10 @@ impl Control {
         self.in_flight.load(Relaxed)
     }
 
+    pub(crate) fn requests(&self) -> u64 {
+        self.requests.load(Relaxed)
+    }
+
     pub(crate) fn begin_exchange(&self) {
         self.in_flight.fetch_add(1, Relaxed);
         // Only the connection's task begins exchanges, so this needs no read-modify-write.

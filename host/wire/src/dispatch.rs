@@ -59,6 +59,9 @@ pub(crate) fn dispatch<S: Service>(
             }
         };
         let response = clean(response, is_head, version);
+        if response.status() == StatusCode::SWITCHING_PROTOCOLS {
+            link.connection.control.become_tunnel();
+        }
         let piece = if version == Version::HTTP_2 {
             H2_PIECE
         } else {

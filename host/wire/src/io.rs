@@ -15,6 +15,7 @@ use tokio_rustls::server::TlsStream;
 use crate::{
     Connection, Ending, Protocol, Settings,
     frames::{self, Inbound, Outbound},
+    heads::{Heads, Verdict},
     marks,
     sniff::Start,
     socket::Socket,
@@ -25,7 +26,7 @@ pub(crate) struct Io {
     transport: Transport,
     start: Start,
     connection: Arc<Connection>,
-    frames: Option<Box<Frames>>,
+    watch: Watch,
 }
 
 pub(crate) enum Transport {
@@ -33,7 +34,19 @@ pub(crate) enum Transport {
     Tls(Box<TlsStream<Socket>>),
 }
 
-struct Frames {
+/// What follows the bytes that pass.
+enum Watch {
+    Http1(Box<Http1>),
+    Http2(Box<Http2>),
+}
+
+struct Http1 {
+    heads: Heads,
+    /// What was read and may not pass yet.
+    held: Vec<u8>,
+}
+
+struct Http2 {
     inbound: Inbound,
     outbound: Outbound,
 }
@@ -49,25 +62,53 @@ impl Io {
             .stats
             .open_by(connection.protocol)
             .fetch_add(1, Relaxed);
-        let frames = (connection.protocol == Protocol::Http2).then(|| {
-            let inbound = Inbound::new(
-                settings.h2_control_frames_per_second,
-                settings.h2_resets_per_second,
-            );
-            Box::new(Frames {
-                inbound,
+        let watch = match connection.protocol {
+            Protocol::Http1 => Watch::Http1(Box::new(Http1 {
+                heads: Heads::new(),
+                held: Vec::new(),
+            })),
+            Protocol::Http2 => Watch::Http2(Box::new(Http2 {
+                inbound: Inbound::new(
+                    settings.h2_control_frames_per_second,
+                    settings.h2_resets_per_second,
+                ),
                 outbound: Outbound::default(),
-            })
-        });
+            })),
+        };
         Io {
             transport,
             start,
             connection,
-            frames,
+            watch,
         }
     }
 
     fn poll_fill(&mut self, cx: &mut Context<'_>, buf: &mut ReadBuf<'_>) -> Poll<io::Result<()>> {
+        if let Watch::Http1(http1) = &mut self.watch {
+            if let Some(requests) = http1.heads.is_held() {
+                let control = &self.connection.control;
+                if control.is_tunnel() {
+                    http1.heads.become_tunnel();
+                } else if control.requests() >= requests && control.in_flight() == 0 {
+                    http1.heads.resume();
+                } else {
+                    // The end of the exchange polls again: it happens in this task, or hands this to a tunnel.
+                    return Poll::Pending;
+                }
+            }
+            if http1.heads.is_refused() && self.start.is_empty() {
+                return Poll::Pending;
+            }
+            if !http1.held.is_empty() {
+                let taken = http1.held.len().min(buf.remaining());
+                buf.put_slice(&http1.held[..taken]);
+                http1.held.drain(..taken);
+                if http1.held.is_empty() {
+                    http1.held = Vec::new();
+                }
+                return Poll::Ready(Ok(()));
+            }
+        }
         if !self.start.is_empty() {
             buf.put_slice(self.start.take(buf.remaining()));
             return Poll::Ready(Ok(()));
@@ -75,6 +116,35 @@ impl Io {
         match &mut self.transport {
             Transport::Plain(socket) => Pin::new(socket).poll_read(cx, buf),
             Transport::Tls(stream) => Pin::new(&mut **stream).poll_read(cx, buf),
+        }
+    }
+
+    /// Lets pass of an HTTP/1 client's bytes what may. What is refused is replaced by bytes that no parser takes, so
+    /// that hyper answers 400, or fails the body that they are in, and closes.
+    fn guard(&mut self, buf: &mut ReadBuf<'_>) {
+        let Watch::Http1(http1) = &mut self.watch else {
+            return;
+        };
+        if http1.heads.is_refused() {
+            return;
+        }
+        match http1.heads.feed(buf.filled()) {
+            Verdict::Pass => {}
+            Verdict::Hold(at) => {
+                http1.held.splice(..0, buf.filled()[at..].iter().copied());
+                buf.set_filled(at);
+            }
+            Verdict::Refuse(at) => {
+                tracing::debug!(
+                    connection = self.connection.id,
+                    "refusing a request that is framed in two ways"
+                );
+                http1.held = Vec::new();
+                buf.set_filled(at);
+                let (now, later) = POISON.split_at(POISON.len().min(buf.remaining()));
+                buf.put_slice(now);
+                self.start = Start::of(later);
+            }
         }
     }
 
@@ -97,7 +167,7 @@ impl Io {
             }
         };
         marks::read(bytes.len());
-        let Some(frames) = &mut self.frames else {
+        let Watch::Http2(frames) = &mut self.watch else {
             return Ok(());
         };
         let verdict = frames.inbound.feed(bytes, frames.outbound.frames());
@@ -122,7 +192,7 @@ impl Io {
     fn note_written(&mut self, bufs: &[IoSlice<'_>], written: &io::Result<usize>) {
         match written {
             Ok(written) => {
-                let Some(frames) = &mut self.frames else {
+                let Watch::Http2(frames) = &mut self.watch else {
                     return;
                 };
                 let mut left = *written;
@@ -149,6 +219,9 @@ impl hyper::rt::Read for Io {
         // SAFETY: `ReadBuf` never de-initialises what is initialised in the slice that it is given.
         let mut read = ReadBuf::uninit(unsafe { buf.as_mut() });
         let result = ready!(self.poll_fill(cx, &mut read));
+        if !read.filled().is_empty() {
+            self.guard(&mut read);
+        }
         let filled = read.filled();
         let length = filled.len();
         self.note_read(
@@ -265,3 +338,6 @@ impl AsyncWrite for Transport {
         }
     }
 }
+
+/// Ends the line, the head and the body that it is put into, and is good in none of them.
+const POISON: &[u8] = b"\0\r\n\r\n";

@@ -26,6 +26,7 @@
 //! | `stream` | one HTTP/2 stream's task: window stalls and body deadlines |
 //! | `dispatch` | from hyper's request to the service and back: validation, panics, response hygiene |
 //! | `socket`, `io` | the descriptor, and what hyper reads and writes through |
+//! | `heads` | HTTP/1 heads as they pass, for what hyper tolerates and hides; bytes in, verdicts out |
 //! | `frames` | HTTP/2 frame headers as they pass, for flood budgets; bytes in, verdicts out |
 //! | `marks` | how the pieces polled inside one task tell that task what they wait for |
 //!
@@ -33,8 +34,6 @@
 //!
 //! HTTP/3 (a crate of its own), `h2c` by `Upgrade`, and responses to `103`. HTTP/1 response trailers reach the wire
 //! only if the client sent `TE: trailers` and the response names them in `Trailer` (RFC 9110, 6.5.1 and 6.6.2).
-//! Of a request with both `Content-Length` and `Transfer-Encoding` hyper drops the former, processes the latter and
-//! closes (RFC 9112, 6.1); a bare LF is taken as a line end (RFC 9112, 2.2).
 
 mod accept;
 mod alarm;
@@ -45,6 +44,7 @@ mod dispatch;
 mod drive;
 mod exchange;
 mod frames;
+mod heads;
 mod io;
 mod marks;
 mod response;

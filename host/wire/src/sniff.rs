@@ -36,6 +36,15 @@ pub(crate) struct Start {
 }
 
 impl Start {
+    /// These bytes, of which there are at most as many as the preface has.
+    pub(crate) fn of(bytes: &[u8]) -> Start {
+        let mut start = Start::default();
+        for byte in bytes {
+            start.push(*byte);
+        }
+        start
+    }
+
     pub(crate) fn len(&self) -> usize {
         usize::from(self.to - self.from)
     }

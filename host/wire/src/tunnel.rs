@@ -87,9 +87,6 @@ impl TunnelRequest {
     ///
     /// The answer refused, or the client has left.
     pub async fn accept(self) -> io::Result<Tunnel> {
-        if self.kind == TunnelKind::Upgrade {
-            self.connection.control.become_tunnel();
-        }
         let upgraded = self.on_upgrade.await.map_err(io::Error::other)?;
         Ok(Tunnel {
             stream: TokioIo::new(upgraded),

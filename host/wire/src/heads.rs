@@ -1,0 +1,355 @@
+//! HTTP/1 requests as they pass, for two things that hyper tolerates and does not show: a line that ends without CR
+//! (RFC 9112, 2.2), and a request with both `Content-Length` and `Transfer-Encoding` (RFC 9112, 6.1). Either lets two
+//! parsers in a row see different requests. Bytes in, verdicts out.
+//!
+//! To find the heads, this follows the bodies. Where it and hyper could disagree it refuses, so that what passes is
+//! framed in one way only; whether it is a request at all is for hyper to judge.
+
+use memchr::memchr;
+
+/// Follows the bytes of one connection.
+#[derive(Debug)]
+pub(crate) struct Heads {
+    state: State,
+    /// The beginning of a line whose end has not come.
+    line: Line,
+    length: Option<u64>,
+    chunked: bool,
+    upgrade: bool,
+    /// Heads that have ended.
+    heads: u64,
+}
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum State {
+    /// Between requests; empty lines are skipped (RFC 9112, 2.2).
+    Start,
+    /// In the field lines of a head.
+    Fields,
+    /// So many bytes until the next thing.
+    Body(u64),
+    ChunkSize,
+    /// So many bytes, CRLF included, until the next chunk size.
+    Chunk(u64),
+    Trailers,
+    /// After a request to upgrade: what follows is the next request or not HTTP at all, and only the answer tells.
+    Held,
+    Refused,
+    /// Not HTTP any more.
+    Tunnel,
+}
+
+/// What may pass.
+#[derive(Debug, PartialEq, Eq)]
+pub(crate) enum Verdict {
+    /// All of it.
+    Pass,
+    /// Only the bytes before this one; the others when the exchange is over. See [`Heads::is_held`].
+    Hold(usize),
+    /// Only the bytes before this one, ever.
+    Refuse(usize),
+}
+
+impl Heads {
+    pub(crate) fn new() -> Heads {
+        Heads {
+            state: State::Start,
+            line: Line::default(),
+            length: None,
+            chunked: false,
+            upgrade: false,
+            heads: 0,
+        }
+    }
+
+    /// Takes the next bytes.
+    pub(crate) fn feed(&mut self, bytes: &[u8]) -> Verdict {
+        let mut at = 0;
+        while at < bytes.len() {
+            let rest = &bytes[at..];
+            match self.state {
+                State::Tunnel => return Verdict::Pass,
+                State::Refused => return Verdict::Refuse(at),
+                State::Held => return Verdict::Hold(at),
+                State::Body(left) => {
+                    let skipped = left.min(rest.len() as u64);
+                    at += skipped as usize;
+                    self.state = State::Body(left - skipped);
+                    if left == skipped {
+                        self.request_ends();
+                    }
+                }
+                State::Chunk(left) => {
+                    let skipped = left.min(rest.len() as u64);
+                    at += skipped as usize;
+                    self.state = if left == skipped {
+                        State::ChunkSize
+                    } else {
+                        State::Chunk(left - skipped)
+                    };
+                }
+                State::Start | State::Fields | State::ChunkSize | State::Trailers => {
+                    let Some(end) = memchr(b'\n', rest) else {
+                        self.line.push(rest);
+                        return Verdict::Pass;
+                    };
+                    let is_good = if self.line.length == 0 {
+                        without_cr(&rest[..end]).and_then(|line| self.line(line))
+                    } else {
+                        self.line.push(&rest[..end]);
+                        let whole = std::mem::take(&mut self.line);
+                        whole.without_cr().and_then(|line| self.line(line))
+                    };
+                    if is_good.is_none() {
+                        self.state = State::Refused;
+                        return Verdict::Refuse(at + end);
+                    }
+                    at += end + 1;
+                }
+            }
+        }
+        Verdict::Pass
+    }
+
+    /// Whether nothing may pass for now, and after how many requests that was decided.
+    pub(crate) fn is_held(&self) -> Option<u64> {
+        (self.state == State::Held).then_some(self.heads)
+    }
+
+    /// The exchange is over and the connection still speaks HTTP.
+    pub(crate) fn resume(&mut self) {
+        self.state = State::Start;
+    }
+
+    /// The connection does not speak HTTP any more.
+    pub(crate) fn become_tunnel(&mut self) {
+        self.state = State::Tunnel;
+    }
+
+    pub(crate) fn is_refused(&self) -> bool {
+        self.state == State::Refused
+    }
+
+    /// Takes a line without its CR LF. None if it is to be refused.
+    fn line(&mut self, line: &[u8]) -> Option<()> {
+        match (self.state, line) {
+            (State::Start, []) => {}
+            (State::Start, _) => self.state = State::Fields,
+            (State::Fields, []) => self.head_ends(),
+            (State::Fields, line) => self.field(line)?,
+            (State::ChunkSize, line) => {
+                let digits = line
+                    .iter()
+                    .take_while(|byte| byte.is_ascii_hexdigit())
+                    .count();
+                if digits == 0 || digits > 16 {
+                    return None;
+                }
+                let size = line[..digits].iter().fold(0, |size: u64, digit| {
+                    // A digit, as was just counted.
+                    size << 4 | u64::from((*digit as char).to_digit(16).unwrap_or_default())
+                });
+                self.state = match size {
+                    0 => State::Trailers,
+                    size => State::Chunk(size.checked_add(2)?),
+                };
+            }
+            (State::Trailers, []) => self.request_ends(),
+            _ => {}
+        }
+        Some(())
+    }
+
+    fn field(&mut self, line: &[u8]) -> Option<()> {
+        // The first byte of a name decides for nearly every field that it is none of these.
+        if !matches!(line[0] | 0x20, b'c' | b't' | b'u') {
+            return Some(());
+        }
+        let Some(colon) = memchr(b':', line) else {
+            return Some(());
+        };
+        let (name, value) = (&line[..colon], line[colon + 1..].trim_ascii());
+        if name.eq_ignore_ascii_case(b"content-length") {
+            // RFC 9112, 6.3: digits, and if there are several they say the same.
+            if value.is_empty() || value.len() > 20 || !value.iter().all(u8::is_ascii_digit) {
+                return None;
+            }
+            let length: u64 = std::str::from_utf8(value).ok()?.parse().ok()?;
+            if self.chunked || self.length.is_some_and(|other| other != length) {
+                return None;
+            }
+            self.length = Some(length);
+        } else if name.eq_ignore_ascii_case(b"transfer-encoding") {
+            if self.length.is_some() {
+                return None;
+            }
+            // Any other coding is refused by hyper or by `validate`, and the connection closed.
+            self.chunked = true;
+        } else if name.eq_ignore_ascii_case(b"upgrade") {
+            self.upgrade = true;
+        }
+        Some(())
+    }
+
+    fn head_ends(&mut self) {
+        self.heads += 1;
+        self.state = match (self.chunked, self.length.take()) {
+            (true, _) => State::ChunkSize,
+            (false, None | Some(0)) => return self.request_ends(),
+            (false, Some(length)) => State::Body(length),
+        };
+    }
+
+    fn request_ends(&mut self) {
+        self.state = if std::mem::take(&mut self.upgrade) {
+            State::Held
+        } else {
+            State::Start
+        };
+        self.chunked = false;
+        self.length = None;
+    }
+}
+
+fn without_cr(line: &[u8]) -> Option<&[u8]> {
+    line.strip_suffix(b"\r")
+}
+
+/// The first bytes of a line, its last byte, and how long it is so far.
+#[derive(Clone, Copy, Debug)]
+struct Line {
+    bytes: [u8; LINE],
+    length: usize,
+    last: u8,
+}
+
+impl Line {
+    fn push(&mut self, more: &[u8]) {
+        if let Some(room) = self.bytes.get_mut(self.length..) {
+            let kept = room.len().min(more.len());
+            room[..kept].copy_from_slice(&more[..kept]);
+        }
+        self.length = self.length.saturating_add(more.len());
+        self.last = more.last().copied().unwrap_or(self.last);
+    }
+
+    /// What is kept of it, if it ends with CR.
+    fn without_cr(&self) -> Option<&[u8]> {
+        (self.last == b'\r').then(|| &self.bytes[..(self.length - 1).min(LINE)])
+    }
+}
+
+impl Default for Line {
+    fn default() -> Line {
+        Line {
+            bytes: [0; LINE],
+            length: 0,
+            last: 0,
+        }
+    }
+}
+
+/// Longer than any line whose value matters here: `content-length`, white space, and 20 digits.
+const LINE: usize = 96;
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// How many bytes pass when they come in pieces of this size, and the last verdict.
+    fn passes(bytes: &[u8], step: usize) -> (usize, Verdict) {
+        let mut heads = Heads::new();
+        let mut passed = 0;
+        for piece in bytes.chunks(step) {
+            match heads.feed(piece) {
+                Verdict::Pass => passed += piece.len(),
+                Verdict::Hold(at) => return (passed + at, Verdict::Hold(at)),
+                Verdict::Refuse(at) => return (passed + at, Verdict::Refuse(at)),
+            }
+        }
+        (passed, Verdict::Pass)
+    }
+
+    fn good(text: &str) {
+        for step in 1..=text.len() {
+            assert_eq!(
+                passes(text.as_bytes(), step),
+                (text.len(), Verdict::Pass),
+                "{text:?} by {step}"
+            );
+        }
+    }
+
+    /// Refused somewhere before the end of the text, in pieces of any size.
+    fn bad(text: &str) {
+        for step in 1..=text.len() {
+            let (passed, verdict) = passes(text.as_bytes(), step);
+            assert!(
+                matches!(verdict, Verdict::Refuse(_)),
+                "{text:?} by {step}: {verdict:?}"
+            );
+            assert!(passed < text.len());
+        }
+    }
+
+    #[test]
+    fn requests_in_a_row() {
+        let long = "v".repeat(300);
+        good(&format!(
+            "\r\nGET / HTTP/1.1\r\nhost: a\r\nx: {long}\r\nUser-Agent: b\r\n\r\n\
+             POST / HTTP/1.1\r\nContent-Length: 4\r\ncontent-length:\t4 \r\n\r\n\n\n\n\n\
+             POST / HTTP/1.1\r\nTransfer-Encoding: chunked\r\n\r\nA;x={long}\r\n\n\n\n\n\n\n\n\n\n\n\r\n0\r\nx: y\r\n\r\n\
+             GET / HTTP/1.1\r\n\r\n"
+        ));
+    }
+
+    #[test]
+    fn lines_without_cr() {
+        let long = "v".repeat(300);
+        bad("\nGET / HTTP/1.1\r\n\r\n");
+        bad("GET / HTTP/1.1\nhost: a\r\n\r\n");
+        bad("GET / HTTP/1.1\r\nhost: a\n\r\n");
+        bad("GET / HTTP/1.1\r\nhost: a\r\n\n");
+        bad(&format!("GET / HTTP/1.1\r\nx: {long}\nhost: a\r\n\r\n"));
+        bad(&format!("GET /{long}\nhost: a\r\n\r\n"));
+        bad("POST / HTTP/1.1\r\ncontent-length: 2\r\n\r\n\n\n\nGET / HTTP/1.1\r\n\r\n");
+        bad("POST / HTTP/1.1\r\ntransfer-encoding: chunked\r\n\r\n1\nx\r\n0\r\n\r\n");
+        bad("POST / HTTP/1.1\r\ntransfer-encoding: chunked\r\n\r\n0\r\nx: y\n\r\n");
+    }
+
+    #[test]
+    fn lengths_and_codings() {
+        bad("POST / HTTP/1.1\r\ncontent-length: 4\r\ntransfer-encoding: chunked\r\n\r\n");
+        bad("POST / HTTP/1.1\r\nTransfer-encoding: chunked\r\nCONTENT-LENGTH: 4\r\n\r\n");
+        bad("POST / HTTP/1.1\r\ncontent-length: 0\r\ntransfer-encoding: chunked\r\n\r\n");
+        bad("POST / HTTP/1.1\r\ncontent-length: 4\r\ncontent-length: 5\r\n\r\n");
+        bad("POST / HTTP/1.1\r\ncontent-length: +4\r\n\r\n");
+        bad(&format!(
+            "POST / HTTP/1.1\r\ncontent-length: {}4\r\n\r\n",
+            "0".repeat(200)
+        ));
+        bad("POST / HTTP/1.1\r\ntransfer-encoding: chunked\r\n\r\nx\r\n");
+        bad("POST / HTTP/1.1\r\ntransfer-encoding: chunked\r\n\r\n10000000000000000\r\n");
+        bad("POST / HTTP/1.1\r\ntransfer-encoding: chunked\r\n\r\nffffffffffffffff\r\n");
+    }
+
+    #[test]
+    fn what_follows_an_upgrade_is_held() {
+        let head = "GET / HTTP/1.1\r\nupgrade: x\r\n\r\n";
+        let text = format!("{head}more\n");
+        for step in 1..=text.len() {
+            let (passed, verdict) = passes(text.as_bytes(), step);
+            assert!(
+                matches!(verdict, Verdict::Hold(_)) && passed == head.len(),
+                "by {step}"
+            );
+        }
+        let mut heads = Heads::new();
+        assert_eq!(heads.feed(head.as_bytes()), Verdict::Pass);
+        assert_eq!(heads.is_held(), Some(1));
+        heads.resume();
+        assert_eq!(heads.feed(b"more\n"), Verdict::Refuse(4));
+        heads.become_tunnel();
+        assert_eq!(heads.feed(b"more\n"), Verdict::Pass);
+    }
+}
