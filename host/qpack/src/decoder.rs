@@ -349,7 +349,8 @@ struct Sink {
 impl Sink {
     fn new(limit: u64, encoded: usize) -> Self {
         Self {
-            fields: Vec::new(),
+            // A request has some 20 fields; a field takes a byte at least.
+            fields: Vec::with_capacity(encoded.min(24)),
             literals: BytesMut::new(),
             size: 0,
             limit,

@@ -42,7 +42,7 @@ pub(crate) fn encode(text: &[u8], out: &mut Vec<u8>) {
 ///
 /// A text longer than `limit` is still checked to its end, so that the caller can tell "too large" from "invalid".
 pub(crate) fn decode(coded: &[u8], out: &mut BytesMut, limit: usize) -> Result<usize, Invalid> {
-    let mut input = coded.iter();
+    let mut input = coded;
     // The unread bits, left-aligned; below them ones, so that padding reads as the start of EOS.
     let mut window = u64::MAX;
     let mut bits = 0u32;
@@ -50,12 +50,23 @@ pub(crate) fn decode(coded: &[u8], out: &mut BytesMut, limit: usize) -> Result<u
     let mut chunk = [0u8; 128];
     let mut filled = 0;
     loop {
-        while bits <= 56
-            && let Some(&byte) = input.next()
-        {
-            let shift = 56 - bits;
-            window = window & !(0xff << shift) | u64::from(byte) << shift;
-            bits += 8;
+        // No code is longer than 30 bits.
+        if bits < 32 {
+            if let Some((&word, rest)) = input.split_first_chunk() {
+                let shift = 32 - bits;
+                let fresh = u64::from(u32::from_be_bytes(word)) << shift;
+                window = window & !(u64::from(u32::MAX) << shift) | fresh;
+                bits += 32;
+                input = rest;
+            }
+            while bits < 32
+                && let Some((&byte, rest)) = input.split_first()
+            {
+                let shift = 56 - bits;
+                window = window & !(0xff << shift) | u64::from(byte) << shift;
+                bits += 8;
+                input = rest;
+            }
         }
         let (symbol, code_bits) = match SHORT[(window >> 56) as usize] {
             (_, 0) => long_code((window >> 32) as u32),
