@@ -57,8 +57,8 @@ impl<E: Entry> streaming::Guest for E {
 
 impl<E: Entry> event_loop::Guest for E {
     fn on_event(event: wit::Event, out: &wit::BodyWriter) -> wit::Next {
-        HELD.with_borrow_mut(|held| match held {
-            Held::EventLoop(session) => next(session.on_event(event.into(), &Writer::new(out))),
+        with_held(|held| match held {
+            Held::EventLoop(session) => session.on_event(event.into(), &Writer::new(out)),
             _ => out_of_turn("event-loop.on-event"),
         })
     }
@@ -88,9 +88,20 @@ fn with_websocket(
     call: &str,
     run: impl FnOnce(&mut dyn WebSocketHandler) -> Result<Next>,
 ) -> wit::Next {
-    HELD.with_borrow_mut(|held| match held {
-        Held::WebSocket(handler) => next(run(handler.as_mut())),
+    with_held(|held| match held {
+        Held::WebSocket(handler) => run(handler.as_mut()),
         _ => out_of_turn(call),
+    })
+}
+
+/// Calls a held session. One that stops is dropped, so that an instance which is used again does not keep it.
+fn with_held(call: impl FnOnce(&mut Held) -> Result<Next>) -> wit::Next {
+    HELD.with_borrow_mut(|held| {
+        let next = next(call(held));
+        if let wit::Next::Stop(_) = next {
+            *held = Held::Nothing;
+        }
+        next
     })
 }
 
