@@ -142,7 +142,7 @@ mod tests {
             expected.map(|address| format!("address = {address}"))
         );
         assert!(filled.contains("\"/root/of/it/guests/demo/files\""));
-        assert!(!filled.contains("../.."));
+        assert!(!filled.contains("\"../.."));
     }
 
     #[test]
