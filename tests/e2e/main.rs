@@ -1,0 +1,5 @@
+//! Roadrunner from outside: the real program, real sockets, real components.
+//!
+//! Every file is one protocol matter or one behaviour. Run one with `cargo test -p roadrunner-tests shapes::`.
+
+mod shapes;

@@ -1,0 +1,89 @@
+//! The program's command line, and other programs.
+
+use std::path::{Path, PathBuf};
+use std::process::{Command, Output};
+
+/// The program: `ROADRUNNER_BIN`, or the release build of the workspace.
+///
+/// # Panics
+/// When it is not there.
+pub fn roadrunner() -> Command {
+    let path = from_environment("ROADRUNNER_BIN", "target/release/roadrunner");
+    assert!(path.is_file(), "there is no server at {}: run `cargo xtask test`, which builds it", path.display());
+    let mut command = Command::new(path);
+    command.env_remove("RUST_LOG");
+    command
+}
+
+/// The folder of the guests: `ROADRUNNER_GUESTS`, or the release build of the guests' workspace.
+///
+/// # Panics
+/// When it is not there.
+pub fn guests() -> PathBuf {
+    let path = from_environment("ROADRUNNER_GUESTS", "guests/target/wasm32-wasip2/release");
+    assert!(
+        path.join("hello.wasm").is_file(),
+        "there are no guests in {}: run `cargo xtask test`, which builds them",
+        path.display()
+    );
+    path
+}
+
+/// One guest's component.
+pub fn guest(name: &str) -> PathBuf {
+    guests().join(format!("{}.wasm", name.replace('-', "_")))
+}
+
+/// Where the servers of all tests keep compiled components.
+pub fn cache() -> PathBuf {
+    workspace().join("target/e2e-cache")
+}
+
+/// The workspace's folder.
+pub fn workspace() -> PathBuf {
+    Path::new(env!("CARGO_MANIFEST_DIR")).parent().expect("the crate is in the workspace").to_owned()
+}
+
+/// Another program, if it is installed. Otherwise says that the test is skipped.
+pub fn tool(test: &str, name: &str) -> Option<Command> {
+    let path = std::env::var_os("PATH").unwrap_or_default();
+    match std::env::split_paths(&path).map(|folder| folder.join(name)).find(|file| file.is_file()) {
+        Some(file) => Some(Command::new(file)),
+        None => {
+            println!("SKIPPED: {test}: {name} is not installed");
+            None
+        }
+    }
+}
+
+/// Runs a program to its end, on a thread of its own.
+pub async fn output(mut command: Command) -> Done {
+    let run = tokio::task::spawn_blocking(move || command.output());
+    let output = tokio::time::timeout(std::time::Duration::from_secs(120), run).await.expect("within two minutes");
+    Done::of(output.expect("it does not panic").expect("the program can be started"))
+}
+
+/// What a program has left.
+#[derive(Clone, Debug)]
+pub struct Done {
+    /// Its exit code; -1 for a signal.
+    pub code: i32,
+    /// Standard output.
+    pub stdout: String,
+    /// Standard error.
+    pub stderr: String,
+}
+
+impl Done {
+    fn of(output: Output) -> Self {
+        Self {
+            code: output.status.code().unwrap_or(-1),
+            stdout: String::from_utf8_lossy(&output.stdout).into_owned(),
+            stderr: String::from_utf8_lossy(&output.stderr).into_owned(),
+        }
+    }
+}
+
+fn from_environment(name: &str, default: &str) -> PathBuf {
+    std::env::var_os(name).map_or_else(|| workspace().join(default), PathBuf::from)
+}

@@ -1,0 +1,458 @@
+//! A running server: the real program, on free ports, with a manifest of the test's.
+//!
+//! It is stopped by its own process id when the [`Server`] is dropped, also when the test panics.
+
+use std::collections::BTreeMap;
+use std::fmt::Write as _;
+use std::io::{BufRead as _, BufReader};
+use std::net::SocketAddr;
+use std::path::{Path, PathBuf};
+use std::process::{Child, ExitStatus, Stdio};
+use std::sync::{Arc, Mutex, OnceLock};
+use std::time::{Duration, Instant};
+
+use rustix::process::{Pid, Signal, kill_process};
+use serde_json::Value;
+use tempfile::TempDir;
+use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
+use tokio::net::UnixStream;
+use tokio::sync::{Semaphore, SemaphorePermit};
+
+use crate::client::{Client, Way};
+use crate::{Ask, Metrics, command, soon, within};
+
+/// Servers that run at once. A test that measures waits until it has them all.
+static PLACES: Semaphore = Semaphore::const_new(PLACES_IN_ALL);
+const PLACES_IN_ALL: usize = 4;
+
+/// How long a server may take to be ready; compiling a component for the first time included.
+const START: Duration = Duration::from_secs(60);
+
+/// A server that is about to be started.
+#[derive(Clone, Debug, Default)]
+pub struct Setup {
+    text: String,
+    component: String,
+    route: String,
+    server: String,
+    limits: Option<String>,
+    listener: String,
+    human: bool,
+    alone: bool,
+    beside: bool,
+    files: Vec<(String, Vec<u8>)>,
+}
+
+impl Setup {
+    /// One guest behind every path.
+    pub fn of(guest: &str) -> Self {
+        let mut setup = Self::default();
+        setup.component = component(guest);
+        setup.route = format!("[[route]]\npath = \"/*rest\"\ncomponent = \"{guest}\"\n");
+        setup
+    }
+
+    /// A whole manifest, apart from listeners and admin. `{guests}` stands for the folder of the guests; paths are
+    /// relative to a fresh folder.
+    pub fn with(text: &str) -> Self {
+        Self { text: text.to_owned(), ..Self::default() }
+    }
+
+    /// More keys for the component of [`Setup::of`].
+    pub fn component(mut self, keys: &str) -> Self {
+        let _ = writeln!(self.component, "{keys}");
+        self
+    }
+
+    /// Limits for the component of [`Setup::of`].
+    pub fn limit(self, limits: &str) -> Self {
+        self.component(&format!("limits = {{ {limits} }}"))
+    }
+
+    /// More keys for the route of [`Setup::of`].
+    pub fn route(mut self, keys: &str) -> Self {
+        let _ = writeln!(self.route, "{keys}");
+        self
+    }
+
+    /// The guest reads request bodies from the wire.
+    pub fn manual(self) -> Self {
+        self.route("body = \"manual\"")
+    }
+
+    /// More sections.
+    pub fn and(mut self, text: &str) -> Self {
+        let _ = writeln!(self.text, "{text}");
+        self
+    }
+
+    /// More keys for `[server]`.
+    pub fn server(mut self, keys: &str) -> Self {
+        let _ = writeln!(self.server, "{keys}");
+        self
+    }
+
+    /// The keys of `[limits]`; otherwise there is room for 40 instances and 40 held sessions.
+    pub fn host_limits(mut self, keys: &str) -> Self {
+        self.limits = Some(keys.to_owned());
+        self
+    }
+
+    /// More keys for both listeners.
+    pub fn listener(mut self, keys: &str) -> Self {
+        let _ = writeln!(self.listener, "{keys}");
+        self
+    }
+
+    /// A file in the manifest's folder.
+    pub fn file(mut self, path: &str, content: impl Into<Vec<u8>>) -> Self {
+        self.files.push((path.to_owned(), content.into()));
+        self
+    }
+
+    /// The log for people, and not in JSON.
+    pub fn human_log(mut self) -> Self {
+        self.human = true;
+        self
+    }
+
+    /// No other server runs at the same time: the test measures time or memory.
+    pub fn alone(mut self) -> Self {
+        self.alone = true;
+        self
+    }
+
+    /// A second server of one test, which has its place already.
+    pub fn beside(mut self) -> Self {
+        self.beside = true;
+        self
+    }
+
+    /// The manifest's folder and file, without a server.
+    pub fn write(&self) -> (TempDir, PathBuf) {
+        let folder = TempDir::with_prefix("roadrunner-").expect("a temporary folder");
+        let manifest = folder.path().join("roadrunner.toml");
+        for (path, content) in &self.files {
+            let path = folder.path().join(path);
+            std::fs::create_dir_all(path.parent().expect("it is below the folder")).expect("a folder");
+            std::fs::write(path, content).expect("a file");
+        }
+        let (certificate, key) = certificate();
+        std::fs::write(folder.path().join("certificate.pem"), certificate).expect("a file");
+        std::fs::write(folder.path().join("key.pem"), key).expect("a file");
+        std::fs::write(&manifest, self.manifest()).expect("a file");
+        (folder, manifest)
+    }
+
+    /// Starts it, and waits until it is ready.
+    ///
+    /// # Panics
+    /// When it does not become ready, with its log.
+    pub async fn start(self) -> Server {
+        let places = match (self.alone, self.beside) {
+            (_, true) => 0,
+            (true, false) => PLACES_IN_ALL as u32,
+            (false, false) => 1,
+        };
+        let place = PLACES.acquire_many(places).await.expect("it is never closed");
+        let (folder, manifest) = self.write();
+        let mut child = command::roadrunner()
+            .arg("serve")
+            .arg(&manifest)
+            .current_dir(folder.path())
+            .stdin(Stdio::null())
+            .stdout(Stdio::null())
+            .stderr(Stdio::piped())
+            .spawn()
+            .expect("the server can be started");
+        let log = Log::of(child.stderr.take().expect("it is piped"));
+        let mut server = Server { child, log, addresses: BTreeMap::new(), folder, _place: place };
+        server.wait_until_ready().await;
+        server
+    }
+
+    fn manifest(&self) -> String {
+        let listener = &self.listener;
+        let limits = self.limits.as_deref().unwrap_or("instances = 40\nheld = 40");
+        let log = if self.human { "human" } else { "json" };
+        let text = format!(
+            "[server]\nlog = \"{log}\"\ncache-dir = {cache:?}\n{server}\n[limits]\n{limits}\n\
+             [admin]\naddress = \"unix:admin.sock\"\n\
+             [[listener]]\nname = \"plain\"\naddress = \"127.0.0.1:0\"\n{listener}\n\
+             [[listener]]\nname = \"tls\"\naddress = \"127.0.0.1:0\"\n\
+             tls = {{ certificate = \"certificate.pem\", key = \"key.pem\" }}\n{listener}\n\
+             {component}\n{route}\n{rest}\n",
+            cache = command::cache(),
+            server = self.server,
+            component = self.component,
+            route = self.route,
+            rest = self.text,
+        );
+        text.replace("{guests}", &command::guests().display().to_string())
+    }
+}
+
+/// The section of a component of this guest, named like it.
+pub fn component(guest: &str) -> String {
+    format!("[component.{guest}]\nfile = \"{{guests}}/{}.wasm\"\n", guest.replace('-', "_"))
+}
+
+/// A server that runs.
+#[derive(Debug)]
+pub struct Server {
+    child: Child,
+    /// What it has written to standard error.
+    pub log: Log,
+    addresses: BTreeMap<String, SocketAddr>,
+    folder: TempDir,
+    _place: SemaphorePermit<'static>,
+}
+
+/// One object of `GET /instances`.
+pub type Instance = Value;
+
+impl Server {
+    /// The address of a listener, by its name.
+    pub fn address(&self, listener: &str) -> SocketAddr {
+        *self.addresses.get(listener).unwrap_or_else(|| panic!("no listener {listener}: {:?}", self.addresses))
+    }
+
+    /// The manifest's folder.
+    pub fn folder(&self) -> &Path {
+        self.folder.path()
+    }
+
+    /// The admin listener's socket.
+    pub fn admin(&self) -> PathBuf {
+        self.folder.path().join("admin.sock")
+    }
+
+    /// The certificate, in PEM.
+    pub fn certificate(&self) -> PathBuf {
+        self.folder.path().join("certificate.pem")
+    }
+
+    /// Its process id.
+    pub fn id(&self) -> u32 {
+        self.child.id()
+    }
+
+    /// A connection.
+    pub async fn connect(&self, way: Way) -> Client {
+        Client::connect(self.address(if way.is_tls() { "tls" } else { "plain" }), way).await
+    }
+
+    /// One request on a connection of its own, and its whole answer.
+    pub async fn fetch(&self, way: Way, ask: Ask) -> crate::Answer {
+        self.connect(way).await.fetch(ask).await
+    }
+
+    /// One GET over HTTP/1.1: the body as text. The status must be 200.
+    pub async fn text(&self, path: &str) -> String {
+        let answer = self.fetch(Way::H1, Ask::get(path)).await;
+        assert_eq!(answer.status, 200, "{path}: {answer:?}");
+        answer.text()
+    }
+
+    /// Asks the admin listener: status and body.
+    pub async fn admin_request(&self, method: &str, path: &str) -> (u16, String) {
+        let mut socket = soon(UnixStream::connect(self.admin())).await.expect("the admin listener accepts");
+        let request = format!("{method} {path} HTTP/1.0\r\nhost: localhost\r\n\r\n");
+        socket.write_all(request.as_bytes()).await.expect("the admin listener reads");
+        let mut answer = String::new();
+        soon(socket.read_to_string(&mut answer)).await.expect("the admin listener answers");
+        let (head, body) = answer.split_once("\r\n\r\n").unwrap_or_else(|| panic!("cut short: {answer:?}"));
+        let status = head.split(' ').nth(1).and_then(|status| status.parse().ok());
+        (status.unwrap_or_else(|| panic!("not HTTP: {head:?}")), body.to_owned())
+    }
+
+    /// What `/metrics` says now.
+    pub async fn metrics(&self) -> Metrics {
+        let (status, text) = self.admin_request("GET", "/metrics").await;
+        assert_eq!(status, 200, "{text}");
+        Metrics::parse(&text)
+    }
+
+    /// The live instances.
+    pub async fn instances(&self) -> Vec<Instance> {
+        let (status, text) = self.admin_request("GET", "/instances").await;
+        assert_eq!(status, 200, "{text}");
+        serde_json::from_str(&text).expect("a JSON array")
+    }
+
+    /// Waits until there are so many instances.
+    pub async fn has_instances(&self, wanted: usize) -> Vec<Instance> {
+        let mut last = Vec::new();
+        let start = Instant::now();
+        while start.elapsed() < Duration::from_secs(10) {
+            last = self.instances().await;
+            if last.len() == wanted {
+                return last;
+            }
+            tokio::time::sleep(Duration::from_millis(2)).await;
+        }
+        panic!("not {wanted} instances within ten seconds, but {}: {last:?}", last.len());
+    }
+
+    /// Waits until there is no instance, and says how long that took.
+    pub async fn is_empty_after(&self) -> Duration {
+        let gone = within(Duration::from_secs(10), || async { self.instances().await.is_empty().then_some(()) }).await;
+        match gone {
+            Some(((), time)) => time,
+            None => panic!("still there after ten seconds: {:?}", self.instances().await),
+        }
+    }
+
+    /// Waits until every gauge is back at zero.
+    ///
+    /// # Panics
+    /// When one is not within five seconds.
+    #[track_caller]
+    pub fn is_quiet(&self) -> impl Future<Output = ()> {
+        let caller = std::panic::Location::caller();
+        async move {
+            let quiet = within(Duration::from_secs(5), || async { self.metrics().await.busy().is_empty().then_some(()) });
+            if quiet.await.is_none() {
+                panic!("not at zero after five seconds: {:?} (asked at {caller})", self.metrics().await.busy());
+            }
+        }
+    }
+
+    /// The access log's line for a request whose target ends like this.
+    pub async fn access(&self, target: &str) -> Value {
+        let found = self.log.wait(|line| {
+            line["target"] == "access" && line["uri"].as_str().is_some_and(|uri| uri.ends_with(target))
+        });
+        found.await.unwrap_or_else(|| panic!("no line in the access log for {target}:\n{}", self.log))
+    }
+
+    /// Memory that it has in RAM, in bytes.
+    pub fn resident(&self) -> u64 {
+        let status = std::fs::read_to_string(format!("/proc/{}/status", self.id())).expect("the server runs");
+        let line = status.lines().find_map(|line| line.strip_prefix("VmRSS:")).expect("Linux says it");
+        let kib: u64 = line.trim().trim_end_matches(" kB").parse().expect("a number");
+        kib * 1024
+    }
+
+    /// Sends it a signal.
+    pub fn signal(&self, signal: Signal) {
+        let id = i32::try_from(self.id()).ok().and_then(Pid::from_raw).expect("a process id");
+        kill_process(id, signal).expect("it is our own process");
+    }
+
+    /// Waits for its end.
+    pub async fn exit(&mut self) -> ExitStatus {
+        let start = Instant::now();
+        while start.elapsed() < crate::PATIENCE {
+            if let Some(status) = self.child.try_wait().expect("it is our own process") {
+                return status;
+            }
+            tokio::time::sleep(Duration::from_millis(5)).await;
+        }
+        panic!("the server still runs after {:?}:\n{}", crate::PATIENCE, self.log);
+    }
+
+    /// Whether it still runs.
+    pub fn is_running(&mut self) -> bool {
+        self.child.try_wait().is_ok_and(|status| status.is_none())
+    }
+
+    async fn wait_until_ready(&mut self) {
+        let start = Instant::now();
+        loop {
+            if let Ok(Some(status)) = self.child.try_wait() {
+                tokio::time::sleep(Duration::from_millis(50)).await;
+                panic!("the server ended with {status}:\n{}", self.log);
+            }
+            assert!(start.elapsed() < START, "the server is not ready after {START:?}:\n{}", self.log);
+            self.addresses = self.log.text().lines().filter_map(listening).collect();
+            if self.addresses.len() == 2 && self.admin().exists() && self.admin_request("GET", "/ready").await.0 == 200 {
+                return;
+            }
+            tokio::time::sleep(Duration::from_millis(5)).await;
+        }
+    }
+}
+
+impl Drop for Server {
+    fn drop(&mut self) {
+        // By the handle: the process is ours and not yet reaped, so the id cannot be another's.
+        let _ = self.child.kill();
+        let _ = self.child.wait();
+        if std::thread::panicking() {
+            let text = self.log.text();
+            let lines: Vec<_> = text.lines().collect();
+            eprintln!("--- end of the server's log\n{}", lines[lines.len().saturating_sub(20)..].join("\n"));
+        }
+    }
+}
+
+/// `listening on 127.0.0.1:37445 (plain)`
+fn listening(line: &str) -> Option<(String, SocketAddr)> {
+    let (address, name) = line.strip_prefix("listening on ")?.split_once(' ')?;
+    Some((name.trim_matches(['(', ')']).to_owned(), address.parse().ok()?))
+}
+
+/// What a server has written to standard error so far.
+#[derive(Clone, Debug)]
+pub struct Log(Arc<Mutex<String>>);
+
+impl Log {
+    fn of(stream: impl std::io::Read + Send + 'static) -> Self {
+        let log = Self(Arc::default());
+        let text = log.0.clone();
+        std::thread::spawn(move || {
+            for line in BufReader::new(stream).lines() {
+                let Ok(line) = line else { return };
+                let mut text = text.lock().expect("no holder panics");
+                text.push_str(&line);
+                text.push('\n');
+            }
+        });
+        log
+    }
+
+    /// All of it.
+    pub fn text(&self) -> String {
+        self.0.lock().expect("no holder panics").clone()
+    }
+
+    /// Those lines that are JSON.
+    pub fn lines(&self) -> Vec<Value> {
+        self.text().lines().filter_map(|line| serde_json::from_str(line).ok()).collect()
+    }
+
+    /// Waits for the first line of JSON that is like this.
+    pub async fn wait(&self, wanted: impl Fn(&Value) -> bool) -> Option<Value> {
+        let find = || {
+            let found = self.lines().into_iter().find(|line| wanted(line));
+            async move { found }
+        };
+        within(Duration::from_secs(5), find).await.map(|(line, _)| line)
+    }
+
+    /// Waits for a line of JSON whose message contains this.
+    ///
+    /// # Panics
+    /// When there is none within five seconds.
+    pub async fn message(&self, text: &str) -> Value {
+        let found = self.wait(|line| line["message"].as_str().is_some_and(|message| message.contains(text))).await;
+        found.unwrap_or_else(|| panic!("no message with {text:?} in the log:\n{self}"))
+    }
+}
+
+impl std::fmt::Display for Log {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.write_str(&self.text())
+    }
+}
+
+/// The certificate of every test's server, and its key; clients trust it and nothing else.
+pub(crate) fn certificate() -> &'static (String, String) {
+    static CERTIFICATE: OnceLock<(String, String)> = OnceLock::new();
+    CERTIFICATE.get_or_init(|| {
+        let names = vec!["localhost".to_owned(), "127.0.0.1".to_owned()];
+        let made = rcgen::generate_simple_self_signed(names).expect("a certificate can be made");
+        (made.cert.pem(), made.signing_key.serialize_pem())
+    })
+}
