@@ -9,6 +9,7 @@ use std::process::ExitCode;
 use anyhow::Result;
 use clap::{Parser, Subcommand};
 
+mod contract;
 mod demo;
 mod suite;
 mod toolchain;
@@ -26,6 +27,8 @@ struct Cli {
 
 #[derive(Debug, Subcommand)]
 enum Command {
+    /// Write docs/contract.md from wit/
+    Contract,
     /// Build the host and the demo guest, and serve every response shape on this machine
     Demo(demo::Options),
     /// Run every test there is
@@ -45,6 +48,7 @@ fn main() -> ExitCode {
 fn run(command: Command) -> Result<ExitCode> {
     let tree = Tree::find()?;
     match command {
+        Command::Contract => contract::run(&tree, false).map(|()| ExitCode::SUCCESS),
         Command::Demo(options) => demo::run(&tree, &options),
         Command::Test(options) => suite::run(&tree, &options),
     }
