@@ -159,4 +159,15 @@ mod tests {
         let labels: std::collections::BTreeSet<_> = Outcome::ALL.iter().map(|o| o.row().label).collect();
         assert_eq!(labels.len(), Outcome::ALL.len());
     }
+
+    #[test]
+    fn the_documentation_has_the_same_table() {
+        let page = include_str!("../../../docs/limits.md");
+        for outcome in Outcome::ALL {
+            let row = outcome.row();
+            let status = if outcome == Outcome::Ok { "the guest's".to_owned() } else { row.status.to_string() };
+            let cells = format!("| `{}` | {status} |", row.label);
+            assert!(page.contains(&cells), "docs/limits.md has no row {cells}");
+        }
+    }
 }
