@@ -32,7 +32,6 @@ enum Held {
 
 impl<E: Entry> handler::Guest for E {
     fn handle(request: wit::Request) -> wit::Response {
-        #[cfg(feature = "log")]
         crate::log::install();
         let (response, held) = split(E::answer(Request::from(request)));
         if let Some(held) = held {
@@ -45,9 +44,7 @@ impl<E: Entry> handler::Guest for E {
 impl<E: Entry> streaming::Guest for E {
     fn run(out: &wit::BodyWriter) -> Result<Vec<wit::Field>, wit::Error> {
         let held = HELD.with_borrow_mut(|place| std::mem::replace(place, Held::Nothing));
-        let Held::Stream(write) = held else {
-            out_of_turn("streaming.run")
-        };
+        let Held::Stream(write) = held else { out_of_turn("streaming.run") };
         match write(&Writer::new(out)) {
             Ok(trailers) => Ok(trailers.into()),
             Err(error) => Err(error.into()),
@@ -66,28 +63,19 @@ impl<E: Entry> event_loop::Guest for E {
 
 impl<E: Entry> websocket::Guest for E {
     fn on_open(out: &wit::WsSender) -> wit::Next {
-        with_websocket("websocket.on-open", |handler| {
-            handler.on_open(&Sender::new(out))
-        })
+        with_websocket("websocket.on-open", |handler| handler.on_open(&Sender::new(out)))
     }
 
     fn on_message(message: wit::WsMessage, out: &wit::WsSender) -> wit::Next {
-        with_websocket("websocket.on-message", |handler| {
-            handler.on_message(message.into(), &Sender::new(out))
-        })
+        with_websocket("websocket.on-message", |handler| handler.on_message(message.into(), &Sender::new(out)))
     }
 
     fn on_event(event: wit::Event, out: &wit::WsSender) -> wit::Next {
-        with_websocket("websocket.on-event", |handler| {
-            handler.on_event(event.into(), &Sender::new(out))
-        })
+        with_websocket("websocket.on-event", |handler| handler.on_event(event.into(), &Sender::new(out)))
     }
 }
 
-fn with_websocket(
-    call: &str,
-    run: impl FnOnce(&mut dyn WebSocketHandler) -> Result<Next>,
-) -> wit::Next {
+fn with_websocket(call: &str, run: impl FnOnce(&mut dyn WebSocketHandler) -> Result<Next>) -> wit::Next {
     with_held(|held| match held {
         Held::WebSocket(handler) => run(handler.as_mut()),
         _ => out_of_turn(call),
@@ -107,64 +95,24 @@ fn with_held(call: impl FnOnce(&mut Held) -> Result<Next>) -> wit::Next {
 
 /// Takes a response apart into what goes to the host now and what is kept for its next call.
 fn split(response: Response) -> (wit::Response, Option<Held>) {
-    let head = |headers: Fields| wit::Head {
-        status: response.status,
-        headers: headers.into(),
-    };
+    let head = |headers: Fields| wit::Head { status: response.status, headers: headers.into() };
     match response.shape {
         Shape::Buffered { body, trailers } => {
-            let buffered = wit::Buffered {
-                head: head(response.headers),
-                body,
-                trailers: trailers.into(),
-            };
+            let buffered = wit::Buffered { head: head(response.headers), body, trailers: trailers.into() };
             (wit::Response::Buffered(buffered), None)
         }
-        Shape::EventLoop {
-            session,
-            body_events,
-        } => {
-            let start = wit::LoopStart {
-                head: head(response.headers),
-                body_events,
-            };
+        Shape::EventLoop { session, body_events } => {
+            let start = wit::LoopStart { head: head(response.headers), body_events };
             (wit::Response::Loop(start), Some(Held::EventLoop(session)))
         }
-        Shape::SendFile {
-            directory,
-            path,
-            range,
-        } => {
-            let range = range.map(|range| wit::ByteRange {
-                start: range.start,
-                length: range.length,
-            });
-            (
-                wit::Response::Sendfile(wit::Sendfile {
-                    head: head(response.headers),
-                    directory,
-                    path,
-                    range,
-                }),
-                None,
-            )
+        Shape::SendFile { directory, path, range } => {
+            let range = range.map(|range| wit::ByteRange { start: range.start, length: range.length });
+            (wit::Response::Sendfile(wit::Sendfile { head: head(response.headers), directory, path, range }), None)
         }
-        Shape::Stream(write) => (
-            wit::Response::Stream(head(response.headers)),
-            Some(Held::Stream(write)),
-        ),
-        Shape::WebSocket {
-            handler,
-            subprotocol,
-        } => {
-            let start = wit::WebsocketStart {
-                headers: response.headers.into(),
-                subprotocol,
-            };
-            (
-                wit::Response::Websocket(start),
-                Some(Held::WebSocket(handler)),
-            )
+        Shape::Stream(write) => (wit::Response::Stream(head(response.headers)), Some(Held::Stream(write))),
+        Shape::WebSocket { handler, subprotocol } => {
+            let start = wit::WebsocketStart { headers: response.headers.into(), subprotocol };
+            (wit::Response::Websocket(start), Some(Held::WebSocket(handler)))
         }
     }
 }

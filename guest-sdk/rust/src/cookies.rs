@@ -32,16 +32,12 @@ impl Cookies {
 
     /// The first cookie of this name. Names are compared with regard to case.
     pub fn get(&self, name: &str) -> Option<&str> {
-        self.iter()
-            .find(|(present, _)| *present == name)
-            .map(|(_, value)| value)
+        self.iter().find(|(present, _)| *present == name).map(|(_, value)| value)
     }
 
     /// Every cookie, in order.
     pub fn iter(&self) -> impl Iterator<Item = (&str, &str)> {
-        self.0
-            .iter()
-            .map(|(name, value)| (name.as_str(), value.as_str()))
+        self.0.iter().map(|(name, value)| (name.as_str(), value.as_str()))
     }
 }
 
@@ -197,34 +193,21 @@ impl SetCookie {
         if !is_cookie_value(&self.value) {
             return Err(CookieError::Value);
         }
-        if self
-            .domain
-            .as_deref()
-            .is_some_and(|domain| !is_domain(domain))
-        {
+        if self.domain.as_deref().is_some_and(|domain| !is_domain(domain)) {
             return Err(CookieError::Domain);
         }
-        if self
-            .path
-            .as_deref()
-            .is_some_and(|path| !path.starts_with('/') || !path.bytes().all(is_attribute_octet))
-        {
+        if self.path.as_deref().is_some_and(|path| !path.starts_with('/') || !path.bytes().all(is_attribute_octet)) {
             return Err(CookieError::Path);
         }
         if !self.secure && (self.same_site == Some(SameSite::None) || self.partitioned) {
             return Err(CookieError::NotSecure);
         }
-        let prefixed = |prefix: &str| {
-            self.name
-                .get(..prefix.len())
-                .is_some_and(|start| start.eq_ignore_ascii_case(prefix))
-        };
+        let prefixed =
+            |prefix: &str| self.name.get(..prefix.len()).is_some_and(|start| start.eq_ignore_ascii_case(prefix));
         if prefixed("__Secure-") && !self.secure {
             return Err(CookieError::Prefix);
         }
-        if prefixed("__Host-")
-            && (!self.secure || self.domain.is_some() || self.path.as_deref() != Some("/"))
-        {
+        if prefixed("__Host-") && (!self.secure || self.domain.is_some() || self.path.as_deref() != Some("/")) {
             return Err(CookieError::Prefix);
         }
         Ok(())
@@ -258,12 +241,8 @@ impl fmt::Display for CookieError {
             Self::Expires => "the cookie's expiry lies outside of the years 1970 to 9999",
             Self::Name => "the cookie's name is not a token",
             Self::NotSecure => "a cookie with SameSite=None or Partitioned must be Secure",
-            Self::Path => {
-                "the cookie's path must begin with `/` and have no control characters and no `;`"
-            }
-            Self::Prefix => {
-                "the prefix of the cookie's name asks for attributes that it does not have"
-            }
+            Self::Path => "the cookie's path must begin with `/` and have no control characters and no `;`",
+            Self::Prefix => "the prefix of the cookie's name asks for attributes that it does not have",
             Self::Value => "the cookie's value contains a byte that cookies cannot carry",
         })
     }
@@ -292,13 +271,8 @@ fn is_token(byte: u8) -> bool {
 
 /// `cookie-value` of RFC 6265, 4.1.1: octets, or octets between two quotes.
 fn is_cookie_value(value: &str) -> bool {
-    let inner = value
-        .strip_prefix('"')
-        .and_then(|value| value.strip_suffix('"'))
-        .unwrap_or(value);
-    inner
-        .bytes()
-        .all(|byte| matches!(byte, 0x21 | 0x23..=0x2b | 0x2d..=0x3a | 0x3c..=0x5b | 0x5d..=0x7e))
+    let inner = value.strip_prefix('"').and_then(|value| value.strip_suffix('"')).unwrap_or(value);
+    inner.bytes().all(|byte| matches!(byte, 0x21 | 0x23..=0x2b | 0x2d..=0x3a | 0x3c..=0x5b | 0x5d..=0x7e))
 }
 
 /// `av-octet` of RFC 6265, 4.1.1: any character except controls and the semicolon.
@@ -311,9 +285,7 @@ fn is_domain(domain: &str) -> bool {
     let name = domain.strip_prefix('.').unwrap_or(domain);
     let is_label = |label: &str| {
         (1..=63).contains(&label.len())
-            && label
-                .bytes()
-                .all(|byte| byte.is_ascii_alphanumeric() || byte == b'-')
+            && label.bytes().all(|byte| byte.is_ascii_alphanumeric() || byte == b'-')
             && !label.starts_with('-')
             && !label.ends_with('-')
     };
@@ -324,22 +296,16 @@ fn is_domain(domain: &str) -> bool {
 fn imf_fixdate(at: SystemTime) -> Result<String, CookieError> {
     const DAY: u64 = 86_400;
     const WEEKDAYS: [&str; 7] = ["Thu", "Fri", "Sat", "Sun", "Mon", "Tue", "Wed"];
-    const MONTHS: [&str; 12] = [
-        "Jan", "Feb", "Mar", "Apr", "May", "Jun", "Jul", "Aug", "Sep", "Oct", "Nov", "Dec",
-    ];
+    const MONTHS: [&str; 12] = ["Jan", "Feb", "Mar", "Apr", "May", "Jun", "Jul", "Aug", "Sep", "Oct", "Nov", "Dec"];
     /// 0000-03-01 to 1970-01-01.
     const EPOCH: u64 = 719_468;
     const ERA: u64 = 146_097;
 
-    let seconds = at
-        .duration_since(UNIX_EPOCH)
-        .map_err(|_| CookieError::Expires)?
-        .as_secs();
+    let seconds = at.duration_since(UNIX_EPOCH).map_err(|_| CookieError::Expires)?.as_secs();
     let (days, time) = (seconds / DAY, seconds % DAY);
     let shifted = days.saturating_add(EPOCH);
     let (era, day_of_era) = (shifted / ERA, shifted % ERA);
-    let year_of_era =
-        (day_of_era - day_of_era / 1460 + day_of_era / 36_524 - day_of_era / 146_096) / 365;
+    let year_of_era = (day_of_era - day_of_era / 1460 + day_of_era / 36_524 - day_of_era / 146_096) / 365;
     let day_of_year = day_of_era - (365 * year_of_era + year_of_era / 4 - year_of_era / 100);
     // Years begin in March here, so that the leap day is the last one.
     let month_from_march = (5 * day_of_year + 2) / 153;
@@ -367,16 +333,7 @@ mod tests {
     fn parses_what_clients_send() {
         let cookies = Cookies::parse([&b"a=1; b=\"2\";c=x=y"[..], b" d = 4 ;novalue; =5;a=6"]);
         let seen: Vec<_> = cookies.iter().collect();
-        assert_eq!(
-            seen,
-            [
-                ("a", "1"),
-                ("b", "\"2\""),
-                ("c", "x=y"),
-                ("d", "4"),
-                ("a", "6")
-            ]
-        );
+        assert_eq!(seen, [("a", "1"), ("b", "\"2\""), ("c", "x=y"), ("d", "4"), ("a", "6")]);
         assert_eq!(cookies.get("a"), Some("1"));
         assert_eq!(cookies.get("A"), None);
     }
@@ -396,94 +353,38 @@ mod tests {
             cookie.to_header().unwrap(),
             "id=a-1; Expires=Sun, 06 Nov 1994 08:49:37 GMT; Max-Age=90; Domain=example.com; Path=/a b; Secure; HttpOnly; SameSite=Lax; Partitioned"
         );
-        assert_eq!(
-            SetCookie::removal("id").path("/").to_header().unwrap(),
-            "id=; Max-Age=0; Path=/"
-        );
-        assert_eq!(
-            SetCookie::new("q", "\"quoted\"").to_header().unwrap(),
-            "q=\"quoted\""
-        );
+        assert_eq!(SetCookie::removal("id").path("/").to_header().unwrap(), "id=; Max-Age=0; Path=/");
+        assert_eq!(SetCookie::new("q", "\"quoted\"").to_header().unwrap(), "q=\"quoted\"");
     }
 
     #[test]
     fn refuses_whatever_could_smuggle() {
         for bad in ["", "a b", "a=b", "a;b", "a\r\nb", "é", "a,b", "(a)"] {
-            assert_eq!(
-                SetCookie::new(bad, "").to_header(),
-                Err(CookieError::Name),
-                "{bad:?}"
-            );
+            assert_eq!(SetCookie::new(bad, "").to_header(), Err(CookieError::Name), "{bad:?}");
         }
-        for bad in [
-            "a b", "a;b", "a,b", "a\"b", "\"", "\"a", "a\\b", "a\nb", "a\0", "é", "\u{7f}",
-        ] {
-            assert_eq!(
-                SetCookie::new("a", bad).to_header(),
-                Err(CookieError::Value),
-                "{bad:?}"
-            );
+        for bad in ["a b", "a;b", "a,b", "a\"b", "\"", "\"a", "a\\b", "a\nb", "a\0", "é", "\u{7f}"] {
+            assert_eq!(SetCookie::new("a", bad).to_header(), Err(CookieError::Value), "{bad:?}");
         }
         for bad in ["", "a", "/a;b", "/a\r", "/é", "; Secure"] {
-            assert_eq!(
-                SetCookie::new("a", "").path(bad).to_header(),
-                Err(CookieError::Path),
-                "{bad:?}"
-            );
+            assert_eq!(SetCookie::new("a", "").path(bad).to_header(), Err(CookieError::Path), "{bad:?}");
         }
-        for bad in [
-            "", ".", "a..b", "a b", "a;b", "-a.com", "a-.com", "a_b.com", "a.com.", "é.com",
-        ] {
-            assert_eq!(
-                SetCookie::new("a", "").domain(bad).to_header(),
-                Err(CookieError::Domain),
-                "{bad:?}"
-            );
+        for bad in ["", ".", "a..b", "a b", "a;b", "-a.com", "a-.com", "a_b.com", "a.com.", "é.com"] {
+            assert_eq!(SetCookie::new("a", "").domain(bad).to_header(), Err(CookieError::Domain), "{bad:?}");
         }
-        assert_eq!(
-            SetCookie::new("a", "")
-                .domain(".example.com")
-                .to_header()
-                .unwrap(),
-            "a=; Domain=.example.com"
-        );
+        assert_eq!(SetCookie::new("a", "").domain(".example.com").to_header().unwrap(), "a=; Domain=.example.com");
     }
 
     #[test]
     fn prefixes_and_cross_site_cookies_ask_for_their_attributes() {
+        assert_eq!(SetCookie::new("__Secure-a", "").to_header(), Err(CookieError::Prefix));
+        assert_eq!(SetCookie::new("__host-a", "").secure().to_header(), Err(CookieError::Prefix));
         assert_eq!(
-            SetCookie::new("__Secure-a", "").to_header(),
+            SetCookie::new("__Host-a", "").secure().path("/").domain("a.com").to_header(),
             Err(CookieError::Prefix)
         );
-        assert_eq!(
-            SetCookie::new("__host-a", "").secure().to_header(),
-            Err(CookieError::Prefix)
-        );
-        assert_eq!(
-            SetCookie::new("__Host-a", "")
-                .secure()
-                .path("/")
-                .domain("a.com")
-                .to_header(),
-            Err(CookieError::Prefix)
-        );
-        assert!(
-            SetCookie::new("__Host-a", "")
-                .secure()
-                .path("/")
-                .to_header()
-                .is_ok()
-        );
-        assert_eq!(
-            SetCookie::new("a", "")
-                .same_site(SameSite::None)
-                .to_header(),
-            Err(CookieError::NotSecure)
-        );
-        assert_eq!(
-            SetCookie::new("a", "").partitioned().to_header(),
-            Err(CookieError::NotSecure)
-        );
+        assert!(SetCookie::new("__Host-a", "").secure().path("/").to_header().is_ok());
+        assert_eq!(SetCookie::new("a", "").same_site(SameSite::None).to_header(), Err(CookieError::NotSecure));
+        assert_eq!(SetCookie::new("a", "").partitioned().to_header(), Err(CookieError::NotSecure));
     }
 
     #[test]
@@ -491,22 +392,10 @@ mod tests {
         let date = |seconds| imf_fixdate(UNIX_EPOCH + Duration::from_secs(seconds));
         assert_eq!(date(0).unwrap(), "Thu, 01 Jan 1970 00:00:00 GMT");
         assert_eq!(date(951_782_400).unwrap(), "Tue, 29 Feb 2000 00:00:00 GMT");
-        assert_eq!(
-            date(1_078_012_799).unwrap(),
-            "Sat, 28 Feb 2004 23:59:59 GMT"
-        );
-        assert_eq!(
-            date(4_107_542_400).unwrap(),
-            "Mon, 01 Mar 2100 00:00:00 GMT"
-        );
-        assert_eq!(
-            date(253_402_300_799).unwrap(),
-            "Fri, 31 Dec 9999 23:59:59 GMT"
-        );
+        assert_eq!(date(1_078_012_799).unwrap(), "Sat, 28 Feb 2004 23:59:59 GMT");
+        assert_eq!(date(4_107_542_400).unwrap(), "Mon, 01 Mar 2100 00:00:00 GMT");
+        assert_eq!(date(253_402_300_799).unwrap(), "Fri, 31 Dec 9999 23:59:59 GMT");
         assert_eq!(date(253_402_300_800), Err(CookieError::Expires));
-        assert_eq!(
-            imf_fixdate(UNIX_EPOCH - Duration::from_secs(1)),
-            Err(CookieError::Expires)
-        );
+        assert_eq!(imf_fixdate(UNIX_EPOCH - Duration::from_secs(1)), Err(CookieError::Expires));
     }
 }

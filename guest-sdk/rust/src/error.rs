@@ -113,10 +113,7 @@ pub struct Rejection {
 impl Rejection {
     /// A refusal with this status and a line of text for the client.
     pub fn new(status: StatusCode, message: impl Into<String>) -> Self {
-        Self {
-            status,
-            message: message.into(),
-        }
+        Self { status, message: message.into() }
     }
 
     /// The status that the client gets.
@@ -142,14 +139,11 @@ impl From<Error> for Rejection {
     fn from(error: Error) -> Self {
         match error {
             Error::Closed => Self::new(StatusCode::BAD_REQUEST, "the request body was cut short"),
-            Error::Refused(_) | Error::Internal(_) => {
-                Self::new(StatusCode::INTERNAL_SERVER_ERROR, "internal error")
-            }
+            Error::Refused(_) | Error::Internal(_) => Self::new(StatusCode::INTERNAL_SERVER_ERROR, "internal error"),
             Error::Timeout => Self::new(StatusCode::REQUEST_TIMEOUT, "the request took too long"),
-            Error::TooLarge(limit) => Self::new(
-                StatusCode::PAYLOAD_TOO_LARGE,
-                format!("the request body is larger than {limit} bytes"),
-            ),
+            Error::TooLarge(limit) => {
+                Self::new(StatusCode::PAYLOAD_TOO_LARGE, format!("the request body is larger than {limit} bytes"))
+            }
         }
     }
 }

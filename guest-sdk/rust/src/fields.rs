@@ -32,23 +32,18 @@ impl Fields {
     /// Adds a field, and removes those of the same name.
     pub fn set(&mut self, name: impl Into<String>, value: impl Into<Vec<u8>>) {
         let name = name.into();
-        self.0
-            .retain(|(present, _)| !present.eq_ignore_ascii_case(&name));
+        self.0.retain(|(present, _)| !present.eq_ignore_ascii_case(&name));
         self.push(name, value);
     }
 
     /// The first value under a name, which is compared without regard to case.
     pub fn get(&self, name: &str) -> Option<&[u8]> {
-        self.iter()
-            .find(|(present, _)| present.eq_ignore_ascii_case(name))
-            .map(|(_, value)| value)
+        self.iter().find(|(present, _)| present.eq_ignore_ascii_case(name)).map(|(_, value)| value)
     }
 
     /// Every field, in order.
     pub fn iter(&self) -> impl Iterator<Item = (&str, &[u8])> {
-        self.0
-            .iter()
-            .map(|(name, value)| (name.as_str(), value.as_slice()))
+        self.0.iter().map(|(name, value)| (name.as_str(), value.as_slice()))
     }
 
     /// How many there are.
@@ -66,10 +61,7 @@ impl Fields {
     pub fn to_header_map(&self) -> HeaderMap {
         let mut map = HeaderMap::with_capacity(self.len());
         for (name, value) in self.iter() {
-            if let (Ok(name), Ok(value)) = (
-                HeaderName::from_bytes(name.as_bytes()),
-                HeaderValue::from_bytes(value),
-            ) {
+            if let (Ok(name), Ok(value)) = (HeaderName::from_bytes(name.as_bytes()), HeaderValue::from_bytes(value)) {
                 map.append(name, value);
             }
         }
@@ -97,9 +89,7 @@ impl From<Fields> for Vec<(String, Vec<u8>)> {
 
 impl From<&HeaderMap> for Fields {
     fn from(map: &HeaderMap) -> Self {
-        map.iter()
-            .map(|(name, value)| (name.as_str(), value.as_bytes()))
-            .collect()
+        map.iter().map(|(name, value)| (name.as_str(), value.as_bytes())).collect()
     }
 }
 

@@ -10,17 +10,14 @@ impl Pairs {
     /// Parses and decodes. There is no wrong input: a `%` that is not followed by two hexadecimal digits stands for
     /// itself, as browsers have it.
     pub fn parse(input: &[u8]) -> Self {
-        let pairs = input
-            .split(|&byte| byte == b'&')
-            .filter(|pair| !pair.is_empty())
-            .map(|pair| {
-                let equals = pair.iter().position(|&byte| byte == b'=');
-                let (name, value) = match equals {
-                    Some(at) => (&pair[..at], &pair[at + 1..]),
-                    None => (pair, &[][..]),
-                };
-                (decode(name), decode(value))
-            });
+        let pairs = input.split(|&byte| byte == b'&').filter(|pair| !pair.is_empty()).map(|pair| {
+            let equals = pair.iter().position(|&byte| byte == b'=');
+            let (name, value) = match equals {
+                Some(at) => (&pair[..at], &pair[at + 1..]),
+                None => (pair, &[][..]),
+            };
+            (decode(name), decode(value))
+        });
         Self(pairs.collect())
     }
 
@@ -31,9 +28,7 @@ impl Pairs {
 
     /// Every value under a name, in order.
     pub fn get_all<'a>(&'a self, name: &str) -> impl Iterator<Item = &'a str> {
-        self.iter()
-            .filter(move |(present, _)| *present == name)
-            .map(|(_, value)| value)
+        self.iter().filter(move |(present, _)| *present == name).map(|(_, value)| value)
     }
 
     /// The first value under a name, parsed; none if it is absent or does not parse.
@@ -43,9 +38,7 @@ impl Pairs {
 
     /// Every pair, in order.
     pub fn iter(&self) -> impl Iterator<Item = (&str, &str)> {
-        self.0
-            .iter()
-            .map(|(name, value)| (name.as_str(), value.as_str()))
+        self.0.iter().map(|(name, value)| (name.as_str(), value.as_str()))
     }
 
     /// How many there are.
@@ -87,23 +80,14 @@ mod tests {
 
     #[test]
     fn decodes_both_sides() {
-        assert_eq!(
-            parsed("a+b=c%20d&%C3%A9=%e2%82%ac"),
-            [pair("a b", "c d"), pair("é", "€")]
-        );
+        assert_eq!(parsed("a+b=c%20d&%C3%A9=%e2%82%ac"), [pair("a b", "c d"), pair("é", "€")]);
     }
 
     #[test]
     fn keeps_order_repeats_flags_and_empty_values() {
         assert_eq!(
             parsed("b=1&a&b=2&c=&=d"),
-            [
-                pair("b", "1"),
-                pair("a", ""),
-                pair("b", "2"),
-                pair("c", ""),
-                pair("", "d")
-            ]
+            [pair("b", "1"), pair("a", ""), pair("b", "2"), pair("c", ""), pair("", "d")]
         );
     }
 
@@ -120,15 +104,7 @@ mod tests {
 
     #[test]
     fn wrong_escapes_stand_for_themselves() {
-        assert_eq!(
-            parsed("a=%&b=%4&c=%zz&d=%2"),
-            [
-                pair("a", "%"),
-                pair("b", "%4"),
-                pair("c", "%zz"),
-                pair("d", "%2")
-            ]
-        );
+        assert_eq!(parsed("a=%&b=%4&c=%zz&d=%2"), [pair("a", "%"), pair("b", "%4"), pair("c", "%zz"), pair("d", "%2")]);
         assert_eq!(parsed("a=%ff"), [pair("a", "\u{fffd}")]);
     }
 

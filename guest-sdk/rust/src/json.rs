@@ -16,10 +16,7 @@ impl<T: Serialize> IntoResponse for Json<T> {
         match serde_json::to_vec(&self.0) {
             Ok(body) => Response::buffered(body).header("content-type", "application/json"),
             Err(error) => {
-                crate::log::write(
-                    crate::log::Level::Error,
-                    &format!("the response is not JSON: {error}"),
-                );
+                crate::log::write(crate::log::Level::Error, &format!("the response is not JSON: {error}"));
                 StatusCode::INTERNAL_SERVER_ERROR.into_response()
             }
         }
@@ -45,11 +42,7 @@ impl NdJson {
             }
             Ok(())
         });
-        Self {
-            response: stream
-                .header("content-type", "application/x-ndjson")
-                .into_response(),
-        }
+        Self { response: stream.header("content-type", "application/x-ndjson").into_response() }
     }
 }
 
@@ -74,15 +67,8 @@ pub fn line(item: &impl Serialize) -> Result<Vec<u8>, Error> {
 /// Parses a request body.
 pub(crate) fn parse<T: DeserializeOwned>(body: &[u8]) -> Result<T, Rejection> {
     serde_json::from_slice(body).map_err(|error| {
-        let status = if error.is_data() {
-            StatusCode::UNPROCESSABLE_ENTITY
-        } else {
-            StatusCode::BAD_REQUEST
-        };
-        Rejection::new(
-            status,
-            format!("the body is not the expected JSON: {error}"),
-        )
+        let status = if error.is_data() { StatusCode::UNPROCESSABLE_ENTITY } else { StatusCode::BAD_REQUEST };
+        Rejection::new(status, format!("the body is not the expected JSON: {error}"))
     })
 }
 
@@ -97,14 +83,8 @@ mod tests {
 
     #[test]
     fn wrong_json_and_another_shape_differ() {
-        assert_eq!(
-            parse::<u32>(b"7,").unwrap_err().status(),
-            StatusCode::BAD_REQUEST
-        );
-        assert_eq!(
-            parse::<u32>(b"\"x\"").unwrap_err().status(),
-            StatusCode::UNPROCESSABLE_ENTITY
-        );
+        assert_eq!(parse::<u32>(b"7,").unwrap_err().status(), StatusCode::BAD_REQUEST);
+        assert_eq!(parse::<u32>(b"\"x\"").unwrap_err().status(), StatusCode::UNPROCESSABLE_ENTITY);
         assert_eq!(parse::<u32>(b"7").unwrap(), 7);
     }
 }

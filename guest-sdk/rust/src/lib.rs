@@ -33,8 +33,8 @@ pub use json::{Json, NdJson, line as ndjson_line};
 pub use percent::percent_decode;
 pub use request::{Request, Upgrade};
 pub use response::{
-    Disconnect, Event, EventLoop, Html, IntoResponse, Message, Next, Redirect, Response, SendFile,
-    Sender, Session, Stream, WebSocket, WebSocketHandler, Writer, WsMessage,
+    Disconnect, Event, EventLoop, Html, IntoResponse, Message, Next, Redirect, Response, SendFile, Sender, Session,
+    Stream, WebSocket, WebSocketHandler, Writer, WsMessage,
 };
 pub use roadrunner_guest_macros::handler;
 pub use sse::{Sse, SseEvent, SseWriter};

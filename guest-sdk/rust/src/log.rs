@@ -1,8 +1,10 @@
 //! Log lines, written by the host with the request's id, route and component. Lines past the route's limit are dropped
-//! and counted.
+//! and counted. A panic leaves one at [`Level::Error`].
 //!
 //! With the feature `log` (on by default) the macros of the `log` crate write here too, a guest's own and those of the
 //! crates it uses: `roadrunner_guest::log::info!("{count} left")`.
+
+use std::panic::PanicHookInfo;
 
 use crate::bindings::roadrunner::handler::log as wit;
 
@@ -36,13 +38,23 @@ pub fn write(level: Level, message: &str) {
     wit::log(level, message);
 }
 
-/// Makes this the logger of the `log` crate, unless the guest has set one of its own. The host decides what is kept,
-/// so every level passes.
-#[cfg(feature = "log")]
+/// Sends panics here, a line each, and makes this the logger of the `log` crate unless the guest has set one of its
+/// own. The host decides what is kept, so every level passes.
 pub(crate) fn install() {
+    std::panic::set_hook(Box::new(report));
+    #[cfg(feature = "log")]
     if ::log::set_logger(&HostLogger).is_ok() {
         ::log::set_max_level(::log::LevelFilter::Trace);
     }
+}
+
+fn report(panic: &PanicHookInfo<'_>) {
+    let message = panic.payload_as_str().unwrap_or("a panic without a message");
+    let line = match panic.location() {
+        Some(place) => format!("panicked at {place}: {message}"),
+        None => format!("panicked: {message}"),
+    };
+    write(Level::Error, &line);
 }
 
 #[cfg(feature = "log")]

@@ -13,17 +13,14 @@ pub(crate) fn decode(input: &[u8], plain: impl Fn(u8) -> u8) -> String {
     while let Some((&first, after)) = rest.split_first() {
         rest = after;
         match (first, after) {
-            (b'%', [high, low, after @ ..])
-                if high.is_ascii_hexdigit() && low.is_ascii_hexdigit() =>
-            {
+            (b'%', [high, low, after @ ..]) if high.is_ascii_hexdigit() && low.is_ascii_hexdigit() => {
                 output.push(hex(*high) << 4 | hex(*low));
                 rest = after;
             }
             _ => output.push(plain(first)),
         }
     }
-    String::from_utf8(output)
-        .unwrap_or_else(|error| String::from_utf8_lossy(error.as_bytes()).into_owned())
+    String::from_utf8(output).unwrap_or_else(|error| String::from_utf8_lossy(error.as_bytes()).into_owned())
 }
 
 /// The value of a byte that is known to be a hexadecimal digit.

@@ -60,9 +60,7 @@ impl Request {
 
     /// The query's pairs, decoded (`+` is a space); none without a `?`.
     pub fn query_pairs(&self) -> Pairs {
-        self.query()
-            .map(|query| Pairs::parse(query.as_bytes()))
-            .unwrap_or_default()
+        self.query().map(|query| Pairs::parse(query.as_bytes())).unwrap_or_default()
     }
 
     /// The HTTP version that the client spoke.
@@ -186,26 +184,14 @@ impl Request {
         Ok(request)
     }
 
-    fn expect_media_type(
-        &self,
-        wanted: &str,
-        fits: impl Fn(&str) -> bool,
-    ) -> Result<(), Rejection> {
+    fn expect_media_type(&self, wanted: &str, fits: impl Fn(&str) -> bool) -> Result<(), Rejection> {
         let given = self.header("content-type").unwrap_or_default();
         // Parameters such as `charset` follow a semicolon; the type is compared without regard to case (RFC 9110, 8.3.1).
-        let media_type = given
-            .split(';')
-            .next()
-            .unwrap_or_default()
-            .trim()
-            .to_ascii_lowercase();
+        let media_type = given.split(';').next().unwrap_or_default().trim().to_ascii_lowercase();
         if fits(&media_type) {
             return Ok(());
         }
-        Err(Rejection::new(
-            http::StatusCode::UNSUPPORTED_MEDIA_TYPE,
-            format!("the body must be {wanted}"),
-        ))
+        Err(Rejection::new(http::StatusCode::UNSUPPORTED_MEDIA_TYPE, format!("the body must be {wanted}")))
     }
 }
 
@@ -230,6 +216,5 @@ fn lower_case<T>(name: &str, ask: impl FnOnce(&str) -> T) -> T {
 }
 
 fn text(value: Vec<u8>) -> String {
-    String::from_utf8(value)
-        .unwrap_or_else(|error| String::from_utf8_lossy(error.as_bytes()).into_owned())
+    String::from_utf8(value).unwrap_or_else(|error| String::from_utf8_lossy(error.as_bytes()).into_owned())
 }

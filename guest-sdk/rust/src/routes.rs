@@ -8,9 +8,6 @@ use crate::error::Result;
 /// # Errors
 /// [`Error::Refused`](crate::Error::Refused) names an unknown route, a missing or an extra parameter.
 pub fn url_for(name: &str, params: &[(&str, &str)]) -> Result<String> {
-    let params: Vec<_> = params
-        .iter()
-        .map(|(key, value)| ((*key).to_owned(), (*value).to_owned()))
-        .collect();
+    let params: Vec<_> = params.iter().map(|(key, value)| ((*key).to_owned(), (*value).to_owned())).collect();
     Ok(wit::url_for(name, &params)?)
 }

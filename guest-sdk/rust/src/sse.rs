@@ -32,10 +32,8 @@ impl Sse {
     /// Events that are sent from a closure, which is called for each event of the session.
     pub fn new(mut session: impl FnMut(Event, &SseWriter<'_>) -> Result<Next> + 'static) -> Self {
         let session = EventLoop::new(move |event, out| session(event, &SseWriter { out }));
-        let response = session
-            .header("content-type", "text/event-stream")
-            .header("cache-control", "no-cache")
-            .into_response();
+        let response =
+            session.header("content-type", "text/event-stream").header("cache-control", "no-cache").into_response();
         Self { response }
     }
 }
@@ -102,10 +100,7 @@ pub struct SseEvent {
 impl SseEvent {
     /// An event with this data, which may have many lines.
     pub fn new(data: impl Into<String>) -> Self {
-        Self {
-            data: data.into(),
-            ..Self::default()
-        }
+        Self { data: data.into(), ..Self::default() }
     }
 
     /// The event's type; clients take `message` for one without.
@@ -156,9 +151,7 @@ pub fn retry(wait: Duration) -> String {
 
 fn push_field(text: &mut String, field: &str, value: &str, forbidden: &[char]) -> Result<()> {
     if value.contains(forbidden) {
-        return Err(Error::Refused(format!(
-            "the {field} of a server-sent event cannot contain {forbidden:?}"
-        )));
+        return Err(Error::Refused(format!("the {field} of a server-sent event cannot contain {forbidden:?}")));
     }
     text.push_str(field);
     text.push_str(": ");
@@ -179,11 +172,7 @@ fn push_lines(text: &mut String, prefix: &str, value: &str) {
         };
         text.push_str(&rest[..end]);
         text.push('\n');
-        let skipped = if rest[end..].starts_with("\r\n") {
-            2
-        } else {
-            1
-        };
+        let skipped = if rest[end..].starts_with("\r\n") { 2 } else { 1 };
         rest = &rest[end + skipped..];
     }
 }
@@ -195,10 +184,7 @@ mod tests {
     #[test]
     fn an_event_has_its_fields_in_front_of_its_data() {
         let event = SseEvent::new("hi").name("greeting").id("7");
-        assert_eq!(
-            event.to_text().unwrap(),
-            "event: greeting\nid: 7\ndata: hi\n\n"
-        );
+        assert_eq!(event.to_text().unwrap(), "event: greeting\nid: 7\ndata: hi\n\n");
     }
 
     #[test]
@@ -221,22 +207,10 @@ mod tests {
     #[test]
     fn names_and_ids_with_breaks_are_refused() {
         for bad in ["a\nb", "a\rb", "\n"] {
-            assert!(
-                matches!(
-                    SseEvent::new("x").name(bad).to_text(),
-                    Err(Error::Refused(_))
-                ),
-                "{bad:?}"
-            );
-            assert!(
-                matches!(SseEvent::new("x").id(bad).to_text(), Err(Error::Refused(_))),
-                "{bad:?}"
-            );
+            assert!(matches!(SseEvent::new("x").name(bad).to_text(), Err(Error::Refused(_))), "{bad:?}");
+            assert!(matches!(SseEvent::new("x").id(bad).to_text(), Err(Error::Refused(_))), "{bad:?}");
         }
-        assert!(matches!(
-            SseEvent::new("x").id("a\0").to_text(),
-            Err(Error::Refused(_))
-        ));
+        assert!(matches!(SseEvent::new("x").id("a\0").to_text(), Err(Error::Refused(_))));
     }
 
     #[test]

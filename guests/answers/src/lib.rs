@@ -5,9 +5,7 @@ use std::thread;
 use std::time::Duration;
 
 use roadrunner_guest::log::{Level, write};
-use roadrunner_guest::{
-    Fields, IntoResponse, Redirect, Request, Response, SetCookie, StatusCode, handler,
-};
+use roadrunner_guest::{Fields, IntoResponse, Redirect, Request, Response, SetCookie, StatusCode, handler};
 
 #[handler]
 fn answer(request: Request) -> Response {
@@ -15,34 +13,24 @@ fn answer(request: Request) -> Response {
     let query = request.query_pairs();
     let fields: Fields = query.iter().collect();
     match path.split('/').skip(1).collect::<Vec<_>>()[..] {
-        ["cookie"] => match "ok\n"
-            .into_response()
-            .cookie(&SetCookie::new("id", "1").path("/").http_only())
-        {
+        ["cookie"] => match "ok\n".into_response().cookie(&SetCookie::new("id", "1").path("/").http_only()) {
             Ok(response) => response,
             Err(error) => error.into_response(),
         },
         ["counter"] => format!("{}\n", counter()).into_response(),
-        ["headers"] => fields
-            .iter()
-            .fold("ok\n".into_response(), |response, (name, value)| {
-                response.add_header(name, value)
-            }),
+        ["headers"] => {
+            fields.iter().fold("ok\n".into_response(), |response, (name, value)| response.add_header(name, value))
+        }
         ["length", claim] => Response::buffered("12345\n").header("content-length", claim),
         ["log", level] => log(level, query.get("message").unwrap_or("hello, log")).into_response(),
         ["print"] => print().into_response(),
         ["redirect"] => Redirect::to("/elsewhere").into_response(),
         ["size", size] => pattern(number(size)).into_response(),
         ["sleep", ms] => sleep(ms).into_response(),
-        ["status", status] => format!("status {status}\n")
-            .into_response()
-            .status(number::<u16>(status)),
+        ["status", status] => format!("status {status}\n").into_response().status(number::<u16>(status)),
         ["trailers"] => {
             let names: Vec<_> = fields.iter().map(|(name, _)| name).collect();
-            "ok\n"
-                .into_response()
-                .trailer_names(&names)
-                .trailers(fields.clone())
+            "ok\n".into_response().trailer_names(&names).trailers(fields.clone())
         }
         ["trailers", "unannounced"] => "ok\n".into_response().trailers(fields),
         _ => StatusCode::NOT_FOUND.into_response(),

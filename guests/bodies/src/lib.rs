@@ -34,12 +34,7 @@ fn after_end(request: &Request) -> Result<String> {
     let whole = body.read_to_end()?;
     let again = body.read_to_end()?;
     let piece = body.read()?;
-    Ok(format!(
-        "{} then {} then {}\n",
-        whole.len(),
-        again.len(),
-        if piece.is_none() { "none" } else { "some" }
-    ))
+    Ok(format!("{} then {} then {}\n", whole.len(), again.len(), if piece.is_none() { "none" } else { "some" }))
 }
 
 /// Reads all in one call.
@@ -94,10 +89,7 @@ fn error(request: &Request) -> String {
 
 fn form(request: &Request) -> Result<String, roadrunner_guest::Rejection> {
     let pairs = request.form()?;
-    Ok(pairs
-        .iter()
-        .map(|(name, value)| format!("{name}={value}\n"))
-        .collect())
+    Ok(pairs.iter().map(|(name, value)| format!("{name}={value}\n")).collect())
 }
 
 /// Reads `n` bytes and leaves the rest.
@@ -117,9 +109,7 @@ fn half(request: &Request) -> Result<String> {
 
 /// Sleeps `ms` milliseconds before the first read.
 fn late(request: &Request) -> Result<String> {
-    thread::sleep(Duration::from_millis(
-        request.query_pairs().parsed("ms").unwrap_or(500),
-    ));
+    thread::sleep(Duration::from_millis(request.query_pairs().parsed("ms").unwrap_or(500)));
     all(request)
 }
 
@@ -161,19 +151,12 @@ fn trailers(request: &Request, read: bool) -> Result<String> {
         while body.read()?.is_some() {}
     }
     let trailers = body.trailers()?;
-    Ok(trailers
-        .iter()
-        .map(|(name, value)| format!("{name}: {}\n", String::from_utf8_lossy(value)))
-        .collect())
+    Ok(trailers.iter().map(|(name, value)| format!("{name}: {}\n", String::from_utf8_lossy(value))).collect())
 }
 
 /// Asks the request for its body twice.
 fn twice(request: &Request) -> Result<String> {
     let mut first = request.body();
     let mut second = request.body();
-    Ok(format!(
-        "{} and {}\n",
-        first.read_to_end()?.len(),
-        second.read_to_end()?.len()
-    ))
+    Ok(format!("{} and {}\n", first.read_to_end()?.len(), second.read_to_end()?.len()))
 }

@@ -72,11 +72,7 @@ fn write_grown(word: u64) -> usize {
     let words = GROWN_PAGES * PAGE / size_of::<u64>();
     for at in 0..words {
         // SAFETY: these pages were grown just now, and nothing else knows of them.
-        unsafe {
-            ptr::with_exposed_provenance_mut::<u64>(start)
-                .add(at)
-                .write_volatile(word)
-        };
+        unsafe { ptr::with_exposed_provenance_mut::<u64>(start).add(at).write_volatile(word) };
     }
     words
 }

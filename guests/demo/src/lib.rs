@@ -6,8 +6,8 @@ use std::thread;
 use std::time::Duration;
 
 use roadrunner_guest::{
-    Event, Html, IntoResponse, Json, Next, Request, Response, SendFile, Sse, StatusCode, Stream,
-    WebSocket, handler, percent_decode, timers,
+    Event, Html, IntoResponse, Json, Next, Request, Response, SendFile, Sse, StatusCode, Stream, WebSocket, handler,
+    percent_decode, timers,
 };
 use serde::Serialize;
 

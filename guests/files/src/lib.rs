@@ -5,10 +5,7 @@ use roadrunner_guest::{IntoResponse, Request, SendFile, handler};
 #[handler]
 fn send(request: Request) -> impl IntoResponse {
     let query = request.query_pairs();
-    let mut file = SendFile::new(
-        query.get("dir").unwrap_or("files"),
-        query.get("path").unwrap_or_default(),
-    );
+    let mut file = SendFile::new(query.get("dir").unwrap_or("files"), query.get("path").unwrap_or_default());
     if let Some(start) = query.parsed("start") {
         file = file.range(start, query.parsed("length"));
     }

@@ -69,9 +69,7 @@ pub fn body(mib: usize) -> Response {
 
 /// A header value of so many KiB.
 pub fn header(kib: usize) -> Response {
-    "ok\n"
-        .into_response()
-        .header("x-large", "x".repeat(kib * 1024))
+    "ok\n".into_response().header("x-large", "x".repeat(kib * 1024))
 }
 
 /// So many header fields.
@@ -85,9 +83,7 @@ pub fn headers(n: u64) -> Response {
 
 /// So many trailer fields.
 pub fn trailers(n: u64) -> Response {
-    let trailers: Fields = (0..n)
-        .map(|field| (format!("x-field-{field}"), "value"))
-        .collect();
+    let trailers: Fields = (0..n).map(|field| (format!("x-field-{field}"), "value")).collect();
     "ok\n".into_response().trailers(trailers)
 }
 

@@ -8,9 +8,7 @@ use roadrunner_guest::{Event, EventLoop, Next, bus};
 /// So many clocks' pollables.
 pub fn pollables(n: u64) -> String {
     for _ in 0..n {
-        mem::forget(wasip2::clocks::monotonic_clock::subscribe_duration(
-            u64::MAX / 2,
-        ));
+        mem::forget(wasip2::clocks::monotonic_clock::subscribe_duration(u64::MAX / 2));
     }
     format!("took {n}\n")
 }

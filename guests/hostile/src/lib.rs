@@ -27,8 +27,7 @@ fn attack(request: Request) -> Response {
         "/spin" => spin::forever(),
         "/spin/callback" => spin::callback().into_response(),
         "/spin/stream" => spin::stream().into_response(),
-        "/spin/for" => spin::for_a_while(Duration::from_millis(query.parsed("ms").unwrap_or(10)))
-            .into_response(),
+        "/spin/for" => spin::for_a_while(Duration::from_millis(query.parsed("ms").unwrap_or(10))).into_response(),
         "/recursion" => spin::recursion(u64::MAX).to_string().into_response(),
         "/recursion/stack" => spin::stack_recursion(u64::MAX).to_string().into_response(),
 

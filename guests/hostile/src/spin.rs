@@ -47,10 +47,7 @@ pub fn recursion(depth: u64) -> u64 {
         return 1;
     }
     // Neither a tail call nor an accumulator, so that the compiler cannot make a loop of it.
-    recursion(depth - 1)
-        .wrapping_mul(31)
-        .rotate_left(depth as u32 & 7)
-        ^ depth
+    recursion(depth - 1).wrapping_mul(31).rotate_left(depth as u32 & 7) ^ depth
 }
 
 /// Recursion with a frame of 1 KiB in the memory: it fills the guest's own stack.

@@ -3,9 +3,7 @@
 use std::env;
 
 use roadrunner_guest::http::StatusCode;
-use roadrunner_guest::{
-    Error, IntoResponse, Json, Request, Response, Upgrade, config, handler, routes,
-};
+use roadrunner_guest::{Error, IntoResponse, Json, Request, Response, Upgrade, config, handler, routes};
 use serde::Serialize;
 
 #[handler]
@@ -54,11 +52,7 @@ impl Seen {
             peer: request.peer(),
             route: request.route(),
             params: request.params(),
-            headers: request
-                .header_fields()
-                .iter()
-                .map(|(name, value)| (name.to_owned(), lossy(value)))
-                .collect(),
+            headers: request.header_fields().iter().map(|(name, value)| (name.to_owned(), lossy(value))).collect(),
             config: config::entries(),
             webtransport: upgrade == Some(Upgrade::WebTransport),
             websocket: match upgrade {

@@ -4,8 +4,8 @@ use std::thread;
 use std::time::Duration;
 
 use roadrunner_guest::{
-    Error, Event, EventLoop, IntoResponse, Next, Request, Response, Result, Session, Sse, SseEvent,
-    StatusCode, Writer, bus, handler, log, timers,
+    Error, Event, EventLoop, IntoResponse, Next, Request, Response, Result, Session, Sse, SseEvent, StatusCode, Writer,
+    bus, handler, log, timers,
 };
 
 #[handler]
@@ -124,15 +124,16 @@ fn taken(request: &Request) -> Response {
     };
     timers::after(Duration::from_millis(200));
     let mut pieces = 0;
-    let session = EventLoop::new(move |event, out| match event {
-        Event::Timer(_) => {
-            writeln!(out, "read {read}, events {pieces}")?;
-            Ok(Next::stop())
+    let session = EventLoop::new(move |event, out| {
+        match event {
+            Event::Body(_) | Event::BodyEnd(_) => pieces += 1,
+            Event::Timer(_) => {
+                writeln!(out, "read {read}, body events {pieces}")?;
+                return Ok(Next::stop());
+            }
+            _ => {}
         }
-        _ => {
-            pieces += 1;
-            Ok(Next::Continue)
-        }
+        Ok(Next::Continue)
     });
     session.body_events(true).into_response()
 }

@@ -15,10 +15,7 @@ export!(Component);
 impl Guest for Component {
     fn handle(request: Request) -> Response {
         match request.path().as_str() {
-            "/loop" => Response::Loop(LoopStart {
-                head: head(Vec::new()),
-                body_events: false,
-            }),
+            "/loop" => Response::Loop(LoopStart { head: head(Vec::new()), body_events: false }),
             "/sendfile" => Response::Sendfile(Sendfile {
                 head: head(Vec::new()),
                 directory: "files".to_owned(),
@@ -27,10 +24,7 @@ impl Guest for Component {
             }),
             "/stream" => Response::Stream(head(Vec::new())),
             "/upper-case" => buffered(vec![("X-Upper-Case".to_owned(), b"yes".to_vec())]),
-            "/websocket" => Response::Websocket(WebsocketStart {
-                headers: Vec::new(),
-                subprotocol: None,
-            }),
+            "/websocket" => Response::Websocket(WebsocketStart { headers: Vec::new(), subprotocol: None }),
             "/webtransport" => Response::Webtransport(Vec::new()),
             _ => buffered(Vec::new()),
         }
@@ -38,16 +32,9 @@ impl Guest for Component {
 }
 
 fn buffered(headers: Vec<(String, Vec<u8>)>) -> Response {
-    Response::Buffered(Buffered {
-        head: head(headers),
-        body: b"minimal\n".to_vec(),
-        trailers: Vec::new(),
-    })
+    Response::Buffered(Buffered { head: head(headers), body: b"minimal\n".to_vec(), trailers: Vec::new() })
 }
 
 fn head(headers: Vec<(String, Vec<u8>)>) -> Head {
-    Head {
-        status: 200,
-        headers,
-    }
+    Head { status: 200, headers }
 }

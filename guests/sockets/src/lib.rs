@@ -3,19 +3,14 @@
 use std::time::Duration;
 
 use roadrunner_guest::{
-    Event, IntoResponse, Next, Request, Response, Result, Sender, StatusCode, Upgrade, WebSocket,
-    WebSocketHandler, WsMessage, bus, handler, log, timers,
+    Event, IntoResponse, Next, Request, Response, Result, Sender, StatusCode, Upgrade, WebSocket, WebSocketHandler,
+    WsMessage, bus, handler, log, timers,
 };
 
 #[handler]
 fn accept(request: Request) -> Response {
     let Some(Upgrade::WebSocket(subprotocols)) = request.upgrade() else {
-        return (
-            StatusCode::UPGRADE_REQUIRED,
-            [("upgrade", "websocket")],
-            "this is for WebSockets\n",
-        )
-            .into_response();
+        return (StatusCode::UPGRADE_REQUIRED, [("upgrade", "websocket")], "this is for WebSockets\n").into_response();
     };
     let query = request.query_pairs();
     let n: usize = query.parsed("n").unwrap_or(3);
@@ -57,10 +52,7 @@ fn accept(request: Request) -> Response {
         .into_response(),
         ["stop"] => WebSocket::new(|_, _| Ok(Next::stop())).into_response(),
         ["subprotocol"] => match subprotocols.last() {
-            Some(last) => echo()
-                .subprotocol(last)
-                .header("x-accepted", "yes")
-                .into_response(),
+            Some(last) => echo().subprotocol(last).header("x-accepted", "yes").into_response(),
             None => echo().into_response(),
         },
         ["subprotocol", made_up] => echo().subprotocol(made_up).into_response(),

@@ -32,9 +32,7 @@ fn stream(request: Request) -> Response {
         ["late"] => late(Duration::from_millis(query.parsed("ms").unwrap_or(500))),
         ["length", claim] => chunks(n, size, pause).header("content-length", claim),
         ["one"] => Stream::new(move |out| out.write(vec![b'x'; size])),
-        ["status", status] => {
-            chunks(n, size, pause).status(status.parse::<u16>().unwrap_or_default())
-        }
+        ["status", status] => chunks(n, size, pause).status(status.parse::<u16>().unwrap_or_default()),
         ["trailers"] => Stream::new(|out| {
             out.write("body\n")?;
             Ok([("x-first", "1"), ("x-second", "two")])

@@ -35,16 +35,10 @@ pub fn handler(arguments: TokenStream, item: TokenStream) -> TokenStream {
 
 fn expand(arguments: Tokens, item: Tokens) -> syn::Result<Tokens> {
     if !arguments.is_empty() {
-        return Err(Error::new(
-            arguments.span(),
-            "`handler` takes no arguments; routes are in the manifest",
-        ));
+        return Err(Error::new(arguments.span(), "`handler` takes no arguments; routes are in the manifest"));
     }
     let function: ItemFn = syn::parse2(item).map_err(|error| {
-        Error::new(
-            error.span(),
-            "`handler` stands before a function: `fn name(request: Request) -> impl IntoResponse`",
-        )
+        Error::new(error.span(), "`handler` stands before a function: `fn name(request: Request) -> impl IntoResponse`")
     })?;
     check_signature(&function)?;
     let name = &function.sig.ident;
@@ -88,10 +82,7 @@ fn check_signature(function: &ItemFn) -> syn::Result<()> {
         ));
     }
     if !signature.generics.params.is_empty() {
-        return Err(Error::new(
-            signature.generics.span(),
-            "a handler has no generic parameters",
-        ));
+        return Err(Error::new(signature.generics.span(), "a handler has no generic parameters"));
     }
     if let Some(token) = &signature.unsafety {
         return Err(Error::new(token.span(), "a handler is a safe function"));
@@ -112,16 +103,10 @@ fn check_signature(function: &ItemFn) -> syn::Result<()> {
         }
     }
     if let Some(FnArg::Receiver(receiver)) = signature.inputs.first() {
-        return Err(Error::new(
-            receiver.span(),
-            "a handler is a free function; it takes `request: Request`",
-        ));
+        return Err(Error::new(receiver.span(), "a handler is a free function; it takes `request: Request`"));
     }
     if matches!(signature.output, ReturnType::Default) {
-        return Err(Error::new(
-            signature.ident.span(),
-            "a handler returns a response: add `-> impl IntoResponse`",
-        ));
+        return Err(Error::new(signature.ident.span(), "a handler returns a response: add `-> impl IntoResponse`"));
     }
     Ok(())
 }
@@ -131,9 +116,7 @@ mod tests {
     use super::*;
 
     fn refusal(arguments: Tokens, item: Tokens) -> String {
-        expand(arguments, item)
-            .expect_err("it is refused")
-            .to_string()
+        expand(arguments, item).expect_err("it is refused").to_string()
     }
 
     #[test]
@@ -143,9 +126,7 @@ mod tests {
                 "hello"
             }
         );
-        let expanded = expand(quote!(), function.clone())
-            .expect("it is right")
-            .to_string();
+        let expanded = expand(quote!(), function.clone()).expect("it is right").to_string();
         assert!(expanded.starts_with(&function.to_string()), "{expanded}");
         assert!(expanded.contains("export !"), "{expanded}");
     }
@@ -208,9 +189,6 @@ mod tests {
         let function = quote!(
             fn f(request: Request) -> R {}
         );
-        assert_eq!(
-            refusal(quote!(path = "/"), function),
-            "`handler` takes no arguments; routes are in the manifest"
-        );
+        assert_eq!(refusal(quote!(path = "/"), function), "`handler` takes no arguments; routes are in the manifest");
     }
 }

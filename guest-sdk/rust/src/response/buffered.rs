@@ -24,33 +24,22 @@ pub struct Redirect {
 impl Redirect {
     /// 303: the answer to what was done is to be fetched with GET there (RFC 9110, 15.4.4).
     pub fn to(location: impl Into<String>) -> Self {
-        Self {
-            status: StatusCode::SEE_OTHER,
-            location: location.into(),
-        }
+        Self { status: StatusCode::SEE_OTHER, location: location.into() }
     }
 
     /// 307: the same request again, there, this time (RFC 9110, 15.4.8).
     pub fn temporary(location: impl Into<String>) -> Self {
-        Self {
-            status: StatusCode::TEMPORARY_REDIRECT,
-            location: location.into(),
-        }
+        Self { status: StatusCode::TEMPORARY_REDIRECT, location: location.into() }
     }
 
     /// 308: the same request again, there, from now on (RFC 9110, 15.4.9).
     pub fn permanent(location: impl Into<String>) -> Self {
-        Self {
-            status: StatusCode::PERMANENT_REDIRECT,
-            location: location.into(),
-        }
+        Self { status: StatusCode::PERMANENT_REDIRECT, location: location.into() }
     }
 }
 
 impl IntoResponse for Redirect {
     fn into_response(self) -> Response {
-        Response::buffered([])
-            .status(self.status)
-            .header("location", self.location)
+        Response::buffered([]).status(self.status).header("location", self.location)
     }
 }

@@ -33,12 +33,7 @@ impl EventLoop {
 
     /// A response that is driven by a type of its own.
     pub fn session(session: impl Session + 'static) -> Self {
-        Self {
-            response: Response::new(Shape::EventLoop {
-                session: Box::new(session),
-                body_events: false,
-            }),
-        }
+        Self { response: Response::new(Shape::EventLoop { session: Box::new(session), body_events: false }) }
     }
 
     /// Whether pieces of the request body arrive as [`Event::Body`] and [`Event::BodyEnd`]. They do not if the handler
@@ -159,11 +154,9 @@ impl From<wit::Event> for Event {
                 wit::Disconnect::Timeout => Disconnect::Timeout,
             }),
             wit::Event::Drain(left) => Self::Drain(left),
-            wit::Event::Message(message) => Self::Message(Message {
-                topic: message.topic,
-                payload: message.payload,
-                missed: message.missed,
-            }),
+            wit::Event::Message(message) => {
+                Self::Message(Message { topic: message.topic, payload: message.payload, missed: message.missed })
+            }
             wit::Event::Timer(id) => Self::Timer(id),
         }
     }

@@ -109,10 +109,7 @@ impl<H: Into<Fields>, R: IntoResponse> IntoResponse for (StatusCode, H, R) {
 impl<R: IntoResponse> IntoResponse for http::Response<R> {
     fn into_response(self) -> Response {
         let (head, body) = self.into_parts();
-        with_fields(
-            body.into_response().status(head.status),
-            &Fields::from(head.headers),
-        )
+        with_fields(body.into_response().status(head.status), &Fields::from(head.headers))
     }
 }
 
@@ -135,11 +132,7 @@ fn bytes(body: impl Into<Vec<u8>>) -> Response {
 
 /// Fields that repeat a name among themselves are all kept; those that the response had under the name are not.
 fn with_fields(mut response: Response, fields: &Fields) -> Response {
-    let given: Vec<_> = response
-        .headers
-        .iter()
-        .filter(|(name, _)| fields.get(name).is_none())
-        .collect();
+    let given: Vec<_> = response.headers.iter().filter(|(name, _)| fields.get(name).is_none()).collect();
     response.headers = given.into_iter().chain(fields.iter()).collect();
     response
 }
@@ -151,18 +144,10 @@ mod tests {
 
     fn seen(response: impl IntoResponse) -> (u16, Vec<(String, String)>, String) {
         let response = response.into_response();
-        let Shape::Buffered { body, .. } = response.shape else {
-            panic!("not a buffered response")
-        };
-        let headers = response
-            .headers
-            .iter()
-            .map(|(name, value)| (name.to_owned(), String::from_utf8_lossy(value).into_owned()));
-        (
-            response.status,
-            headers.collect(),
-            String::from_utf8(body).unwrap(),
-        )
+        let Shape::Buffered { body, .. } = response.shape else { panic!("not a buffered response") };
+        let headers =
+            response.headers.iter().map(|(name, value)| (name.to_owned(), String::from_utf8_lossy(value).into_owned()));
+        (response.status, headers.collect(), String::from_utf8(body).unwrap())
     }
 
     fn field(name: &str, value: &str) -> (String, String) {
@@ -171,21 +156,10 @@ mod tests {
 
     #[test]
     fn text_and_bytes_say_what_they_are() {
-        assert_eq!(
-            seen("hi"),
-            (
-                200,
-                vec![field("content-type", "text/plain; charset=utf-8")],
-                "hi".to_owned()
-            )
-        );
+        assert_eq!(seen("hi"), (200, vec![field("content-type", "text/plain; charset=utf-8")], "hi".to_owned()));
         assert_eq!(
             seen(b"hi".to_vec()),
-            (
-                200,
-                vec![field("content-type", "application/octet-stream")],
-                "hi".to_owned()
-            )
+            (200, vec![field("content-type", "application/octet-stream")], "hi".to_owned())
         );
     }
 
@@ -197,32 +171,14 @@ mod tests {
 
     #[test]
     fn fields_of_a_tuple_replace_and_repeat() {
-        let (_, headers, _) = seen((
-            StatusCode::OK,
-            [("Content-Type", "a/b"), ("x", "1"), ("x", "2")],
-            "hi",
-        ));
-        assert_eq!(
-            headers,
-            [
-                field("content-type", "a/b"),
-                field("x", "1"),
-                field("x", "2")
-            ]
-        );
+        let (_, headers, _) = seen((StatusCode::OK, [("Content-Type", "a/b"), ("x", "1"), ("x", "2")], "hi"));
+        assert_eq!(headers, [field("content-type", "a/b"), field("x", "1"), field("x", "2")]);
     }
 
     #[test]
     fn a_response_of_the_http_crate_is_one() {
-        let response = http::Response::builder()
-            .status(201)
-            .header("content-type", "a/b")
-            .body("made")
-            .unwrap();
-        assert_eq!(
-            seen(response),
-            (201, vec![field("content-type", "a/b")], "made".to_owned())
-        );
+        let response = http::Response::builder().status(201).header("content-type", "a/b").body("made").unwrap();
+        assert_eq!(seen(response), (201, vec![field("content-type", "a/b")], "made".to_owned()));
     }
 
     #[test]

@@ -33,41 +33,21 @@ pub struct Response {
 
 /// What stands behind the head.
 pub(crate) enum Shape {
-    Buffered {
-        body: Vec<u8>,
-        trailers: Fields,
-    },
-    EventLoop {
-        session: Box<dyn Session>,
-        body_events: bool,
-    },
-    SendFile {
-        directory: String,
-        path: String,
-        range: Option<Range>,
-    },
+    Buffered { body: Vec<u8>, trailers: Fields },
+    EventLoop { session: Box<dyn Session>, body_events: bool },
+    SendFile { directory: String, path: String, range: Option<Range> },
     Stream(Box<StreamFn>),
-    WebSocket {
-        handler: Box<dyn WebSocketHandler>,
-        subprotocol: Option<String>,
-    },
+    WebSocket { handler: Box<dyn WebSocketHandler>, subprotocol: Option<String> },
 }
 
 impl Response {
     /// A response that is complete now: status 200, no header fields. The host writes `content-length`.
     pub fn buffered(body: impl Into<Vec<u8>>) -> Self {
-        Self::new(Shape::Buffered {
-            body: body.into(),
-            trailers: Fields::new(),
-        })
+        Self::new(Shape::Buffered { body: body.into(), trailers: Fields::new() })
     }
 
     pub(crate) fn new(shape: Shape) -> Self {
-        Self {
-            status: 200,
-            headers: Fields::new(),
-            shape,
-        }
+        Self { status: 200, headers: Fields::new(), shape }
     }
 
     /// Sets trailer fields of a buffered response. Other shapes return theirs when they end, and this changes nothing.

@@ -19,14 +19,8 @@ impl SendFile {
     /// The file at a relative path below a directory that was granted to this component under this name. A path that
     /// leaves the directory is answered with 404.
     pub fn new(directory: impl Into<String>, path: impl Into<String>) -> Self {
-        let shape = Shape::SendFile {
-            directory: directory.into(),
-            path: path.into(),
-            range: None,
-        };
-        Self {
-            response: Response::new(shape),
-        }
+        let shape = Shape::SendFile { directory: directory.into(), path: path.into(), range: None };
+        Self { response: Response::new(shape) }
     }
 
     /// Sends only a part, chosen by the guest: `length` bytes (all that follow if none) from `start` on, which counts

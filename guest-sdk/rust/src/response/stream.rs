@@ -32,11 +32,7 @@ pub(crate) type StreamFn = dyn FnOnce(&Writer<'_>) -> Result<Fields>;
 impl Stream {
     /// A response that this closure writes. Without trailer fields it ends with `Ok(())`.
     pub fn new<T: Into<Fields>>(write: impl FnOnce(&Writer<'_>) -> Result<T> + 'static) -> Self {
-        Self {
-            response: Response::new(Shape::Stream(Box::new(move |out| {
-                write(out).map(Into::into)
-            }))),
-        }
+        Self { response: Response::new(Shape::Stream(Box::new(move |out| write(out).map(Into::into)))) }
     }
 }
 

@@ -29,12 +29,7 @@ impl WebSocket {
 
     /// A WebSocket that is driven by a type of its own.
     pub fn session(handler: impl WebSocketHandler + 'static) -> Self {
-        Self {
-            response: Response::new(Shape::WebSocket {
-                handler: Box::new(handler),
-                subprotocol: None,
-            }),
-        }
+        Self { response: Response::new(Shape::WebSocket { handler: Box::new(handler), subprotocol: None }) }
     }
 
     /// Chooses a subprotocol: one of those that [`crate::Request::upgrade`] lists.
