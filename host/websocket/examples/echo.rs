@@ -36,12 +36,8 @@ async fn main() -> Result<(), Error> {
         }
     }
     // Conformance suites send messages of 16 MiB and echo compresses them all.
-    config.limits = Limits {
-        frame_size: 17 << 20,
-        message_size: 17 << 20,
-        outgoing_message: 17 << 20,
-        ..config.limits
-    };
+    config.limits =
+        Limits { frame_size: 17 << 20, message_size: 17 << 20, outgoing_message: 17 << 20, ..config.limits };
     let config = Arc::new(config);
     let listener = TcpListener::bind(&address).await?;
     println!("echo on ws://{address}/");
@@ -156,28 +152,15 @@ fn open(head: &[u8], config: &Config) -> Result<Option<(usize, Opened)>, Error> 
     };
     let mut headers = HeaderMap::new();
     for field in request.headers.iter() {
-        headers.append(
-            HeaderName::from_bytes(field.name.as_bytes())?,
-            HeaderValue::from_bytes(field.value)?,
-        );
+        headers.append(HeaderName::from_bytes(field.name.as_bytes())?, HeaderValue::from_bytes(field.value)?);
     }
     let method = Method::from_bytes(request.method.unwrap_or_default().as_bytes())?;
-    let version = if request.version == Some(1) {
-        Version::HTTP_11
-    } else {
-        Version::HTTP_10
-    };
+    let version = if request.version == Some(1) { Version::HTTP_11 } else { Version::HTTP_10 };
     let opened = ServerHandshake::upgrade(&method, version, &headers).map(|handshake| {
-        let deflate = config
-            .deflate
-            .as_ref()
-            .and_then(|deflate| handshake.deflate(deflate));
+        let deflate = config.deflate.as_ref().and_then(|deflate| handshake.deflate(deflate));
         let protocol = handshake.protocols().first().map(String::as_str);
         let answer = handshake.answer(protocol, deflate.as_ref());
-        (
-            answer.expect("the subprotocol is one of those offered"),
-            deflate,
-        )
+        (answer.expect("the subprotocol is one of those offered"), deflate)
     });
     Ok(Some((length, opened)))
 }
@@ -185,10 +168,7 @@ fn open(head: &[u8], config: &Config) -> Result<Option<(usize, Opened)>, Error> 
 fn render(status: StatusCode, headers: &HeaderMap) -> String {
     let mut answer = format!("HTTP/1.1 {status}\r\n");
     for (name, value) in headers {
-        answer.push_str(&format!(
-            "{name}: {}\r\n",
-            value.to_str().unwrap_or_default()
-        ));
+        answer.push_str(&format!("{name}: {}\r\n", value.to_str().unwrap_or_default()));
     }
     if status != StatusCode::SWITCHING_PROTOCOLS {
         answer.push_str("content-length: 0\r\n");

@@ -74,11 +74,7 @@ pub const MAX_REASON: usize = 123;
 pub(crate) fn parse(payload: Bytes) -> Result<Option<CloseFrame>, Violation> {
     let Some((code, _)) = payload.split_first_chunk::<2>() else {
         // RFC 6455, 5.5.1: if there is a body, its first two bytes must be a code.
-        return if payload.is_empty() {
-            Ok(None)
-        } else {
-            Err(Violation::ClosePayload)
-        };
+        return if payload.is_empty() { Ok(None) } else { Err(Violation::ClosePayload) };
     };
     let number = u16::from_be_bytes(*code);
     let code = CloseCode::new(number).ok_or(Violation::CloseCode(number))?;
@@ -118,16 +114,10 @@ mod tests {
     #[test]
     fn rfc6455_5_5_1_payloads() {
         assert_eq!(parse(Bytes::new()), Ok(None));
-        assert_eq!(
-            parse(Bytes::from_static(b"\x03")),
-            Err(Violation::ClosePayload)
-        );
+        assert_eq!(parse(Bytes::from_static(b"\x03")), Err(Violation::ClosePayload));
         let bye = parse(Bytes::from_static(b"\x03\xe8bye")).unwrap().unwrap();
         assert_eq!((bye.code, bye.reason.as_str()), (CloseCode::NORMAL, "bye"));
-        assert_eq!(
-            parse(Bytes::from_static(b"\x03\xe8\xc3")),
-            Err(Violation::InvalidUtf8)
-        );
+        assert_eq!(parse(Bytes::from_static(b"\x03\xe8\xc3")), Err(Violation::InvalidUtf8));
     }
 
     #[test]

@@ -31,10 +31,7 @@ pub struct Config {
 impl Config {
     /// The defaults with permessage-deflate switched on.
     pub fn with_deflate() -> Self {
-        Self {
-            deflate: Some(DeflateConfig::default()),
-            ..Self::default()
-        }
+        Self { deflate: Some(DeflateConfig::default()), ..Self::default() }
     }
 }
 

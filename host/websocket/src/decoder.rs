@@ -153,10 +153,7 @@ impl Decoder {
     /// An estimate of the bytes held beside the decoder itself.
     pub fn memory(&self) -> usize {
         self.allocated.max(self.input.capacity())
-            + self
-                .message
-                .as_ref()
-                .map_or(0, |message| message.gathered.capacity())
+            + self.message.as_ref().map_or(0, |message| message.gathered.capacity())
             + self.inflater.as_ref().map_or(0, Inflater::memory)
     }
 
@@ -190,19 +187,14 @@ impl Decoder {
             }
             let fin = self.frame.take().is_some_and(|frame| frame.header.fin);
             if fin && let Some(message) = self.message.take() {
-                return self
-                    .finish(message)
-                    .map(|message| Some(Frame::Message(message)));
+                return self.finish(message).map(|message| Some(Frame::Message(message)));
             }
         }
     }
 
     fn read_header(&mut self) -> Result<Option<OpenFrame>, Violation> {
-        let context = Context {
-            masked: self.masked,
-            deflate: self.inflater.is_some(),
-            in_message: self.message.is_some(),
-        };
+        let context =
+            Context { masked: self.masked, deflate: self.inflater.is_some(), in_message: self.message.is_some() };
         let Some((header, used)) = Header::parse(&self.input, context)? else {
             return Ok(None);
         };
@@ -210,21 +202,14 @@ impl Decoder {
             self.admit(&header)?;
         }
         self.input.advance(used);
-        Ok(Some(OpenFrame {
-            header,
-            taken: 0,
-            judged: 0,
-        }))
+        Ok(Some(OpenFrame { header, taken: 0, judged: 0 }))
     }
 
     /// Judges a data frame by its header, and opens the message that it begins.
     fn admit(&mut self, header: &Header) -> Result<(), Violation> {
         let limits = &self.limits;
         if header.length > limits.frame_size {
-            return Err(Violation::FrameTooLarge {
-                length: header.length,
-                limit: limits.frame_size,
-            });
+            return Err(Violation::FrameTooLarge { length: header.length, limit: limits.frame_size });
         }
         let charge = match header.opcode {
             Opcode::Continuation => header.length.max(CONTINUATION_CHARGE),
@@ -241,22 +226,16 @@ impl Decoder {
         });
         message.frames += 1;
         if message.frames > limits.fragments {
-            return Err(Violation::Fragments {
-                limit: limits.fragments,
-            });
+            return Err(Violation::Fragments { limit: limits.fragments });
         }
         message.charged = message.charged.saturating_add(charge);
         let most = match message.compressed {
             // What does not compress grows a little, and still inflates to no more than the limit.
-            true => (limits.message_size as u64)
-                .saturating_mul(2)
-                .saturating_add(COMPRESSED_SLACK),
+            true => (limits.message_size as u64).saturating_mul(2).saturating_add(COMPRESSED_SLACK),
             false => limits.message_size as u64,
         };
         if message.charged > most {
-            return Err(Violation::MessageTooLarge {
-                limit: limits.message_size,
-            });
+            return Err(Violation::MessageTooLarge { limit: limits.message_size });
         }
         Ok(())
     }
@@ -286,8 +265,7 @@ impl Decoder {
             return Ok(false);
         };
         let left = frame.header.length - frame.taken;
-        let available =
-            usize::try_from(left).map_or(self.input.len(), |left| left.min(self.input.len()));
+        let available = usize::try_from(left).map_or(self.input.len(), |left| left.min(self.input.len()));
         let complete = available as u64 == left;
 
         let new = &mut self.input[frame.judged..available];
@@ -297,13 +275,7 @@ impl Decoder {
         if message.compressed {
             if let Some(inflater) = &mut self.inflater {
                 let limits = &self.limits;
-                let OpenMessage {
-                    gathered,
-                    utf8,
-                    inflated_from,
-                    text,
-                    ..
-                } = message;
+                let OpenMessage { gathered, utf8, inflated_from, text, .. } = message;
                 inflater.push(new, gathered, limits.message_size, &mut |step| {
                     judge(step, limits, inflated_from, text.then_some(&mut *utf8))
                 })?;
@@ -318,10 +290,7 @@ impl Decoder {
                 return Ok(complete);
             }
             // The header's judgement bounds the length that is announced; memory follows what arrives.
-            let most = message
-                .gathered
-                .len()
-                .saturating_add(usize::try_from(left).unwrap_or(available));
+            let most = message.gathered.len().saturating_add(usize::try_from(left).unwrap_or(available));
             gather(&mut message.gathered, &self.input[..available], most);
         }
         self.input.advance(available);
@@ -334,13 +303,7 @@ impl Decoder {
         let payload = if message.compressed {
             if let Some(inflater) = &mut self.inflater {
                 let limits = &self.limits;
-                let OpenMessage {
-                    gathered,
-                    utf8,
-                    inflated_from,
-                    text,
-                    ..
-                } = &mut message;
+                let OpenMessage { gathered, utf8, inflated_from, text, .. } = &mut message;
                 inflater.finish(gathered, limits.message_size, &mut |step| {
                     judge(step, limits, inflated_from, text.then_some(&mut *utf8))
                 })?;
@@ -376,9 +339,7 @@ fn judge(
         utf8.push(new).map_err(|_| Violation::InvalidUtf8)?;
     }
     if length > limits.message_size {
-        return Err(Violation::MessageTooLarge {
-            limit: limits.message_size,
-        });
+        return Err(Violation::MessageTooLarge { limit: limits.message_size });
     }
     if length.is_multiple_of(STEP) && length > step.start {
         check_ratio(length, *inflated_from, limits)?;
@@ -400,10 +361,7 @@ fn check_ratio(length: usize, from: u64, limits: &Limits) -> Result<(), Violatio
 fn gather(gathered: &mut Vec<u8>, bytes: &[u8], most: usize) {
     let needed = gathered.len() + bytes.len();
     if needed > gathered.capacity() {
-        let capacity = (2 * gathered.capacity())
-            .max(FIRST_GATHERING)
-            .min(most)
-            .max(needed);
+        let capacity = (2 * gathered.capacity()).max(FIRST_GATHERING).min(most).max(needed);
         gathered.reserve_exact(capacity - gathered.len());
     }
     gathered.extend_from_slice(bytes);

@@ -38,8 +38,7 @@ impl Encoder {
     /// says.
     pub fn new(role: Role, deflate: Option<(&DeflateConfig, &DeflateParams)>) -> Self {
         Self {
-            deflater: deflate
-                .and_then(|(config, params)| Deflater::new(config.level, params.sending(role))),
+            deflater: deflate.and_then(|(config, params)| Deflater::new(config.level, params.sending(role))),
             threshold: deflate.map_or(0, |(config, _)| config.threshold),
             keys: (role == Role::Client).then(MaskKeys::default),
         }
@@ -68,13 +67,7 @@ impl Encoder {
             rest = next;
             let fin = rest.is_empty();
             // RFC 7692, 6.1: only the first frame of a message bears RSV1.
-            self.frame(
-                fin,
-                rsv1 && opcode != Opcode::Continuation,
-                opcode,
-                piece,
-                out,
-            );
+            self.frame(fin, rsv1 && opcode != Opcode::Continuation, opcode, piece, out);
             if fin {
                 return;
             }
@@ -132,13 +125,7 @@ impl Encoder {
                     // The peer's window does not need to have seen it, so the smaller form can go.
                     out.truncate(start);
                 } else {
-                    let header = Header {
-                        fin: true,
-                        rsv1: true,
-                        opcode,
-                        mask: key,
-                        length: compressed as u64,
-                    };
+                    let header = Header { fin: true, rsv1: true, opcode, mask: key, length: compressed as u64 };
                     place_header(header, start, gap, out);
                     return;
                 }
@@ -148,12 +135,7 @@ impl Encoder {
         self.frame(true, false, opcode, payload, out);
     }
 
-    fn control(
-        &mut self,
-        opcode: Opcode,
-        payload: &[u8],
-        out: &mut BytesMut,
-    ) -> Result<(), ControlTooLong> {
+    fn control(&mut self, opcode: Opcode, payload: &[u8], out: &mut BytesMut) -> Result<(), ControlTooLong> {
         if payload.len() > MAX_CONTROL {
             return Err(ControlTooLong);
         }
@@ -163,10 +145,7 @@ impl Encoder {
 
     /// The compressed form of a message that is worth it.
     fn compress(&mut self, payload: &[u8]) -> Option<BytesMut> {
-        let deflater = self
-            .deflater
-            .as_mut()
-            .filter(|_| payload.len() >= self.threshold)?;
+        let deflater = self.deflater.as_mut().filter(|_| payload.len() >= self.threshold)?;
         let mut compressed = BytesMut::new();
         deflater.compress(payload, &mut compressed);
         Some(compressed)
@@ -174,13 +153,7 @@ impl Encoder {
 
     fn frame(&mut self, fin: bool, rsv1: bool, opcode: Opcode, payload: &[u8], out: &mut BytesMut) {
         let mask = self.keys.as_mut().map(MaskKeys::next);
-        let header = Header {
-            fin,
-            rsv1,
-            opcode,
-            mask,
-            length: payload.len() as u64,
-        };
+        let header = Header { fin, rsv1, opcode, mask, length: payload.len() as u64 };
         out.reserve(MAX_HEADER + payload.len());
         header.write(out);
         let start = out.len();
@@ -249,9 +222,6 @@ impl MaskKeys {
 impl Default for MaskKeys {
     fn default() -> Self {
         let pool = [[0; 4]; 16];
-        Self {
-            pool,
-            used: pool.len(),
-        }
+        Self { pool, used: pool.len() }
     }
 }

@@ -115,11 +115,7 @@ impl Header {
         };
         let masked = second & 0x80 != 0;
         if masked != context.masked {
-            return Err(if masked {
-                Violation::Masked
-            } else {
-                Violation::Unmasked
-            });
+            return Err(if masked { Violation::Masked } else { Violation::Unmasked });
         }
         let short = second & 0x7f;
         if opcode.is_control() && usize::from(short) > MAX_CONTROL {
@@ -154,13 +150,7 @@ impl Header {
         } else {
             (None, rest)
         };
-        let header = Self {
-            fin,
-            rsv1,
-            opcode,
-            mask,
-            length,
-        };
+        let header = Self { fin, rsv1, opcode, mask, length };
         Ok(Some((header, bytes.len() - rest.len())))
     }
 
@@ -204,15 +194,8 @@ mod tests {
     use super::*;
     use proptest::prelude::*;
 
-    const SERVER: Context = Context {
-        masked: true,
-        deflate: false,
-        in_message: false,
-    };
-    const CLIENT: Context = Context {
-        masked: false,
-        ..SERVER
-    };
+    const SERVER: Context = Context { masked: true, deflate: false, in_message: false };
+    const CLIENT: Context = Context { masked: false, ..SERVER };
 
     fn violation(bytes: &[u8], context: Context) -> Violation {
         Header::parse(bytes, context).unwrap_err()
@@ -221,19 +204,12 @@ mod tests {
     #[test]
     fn rfc6455_5_7_examples() {
         let (hello, used) = Header::parse(b"\x81\x05Hello", CLIENT).unwrap().unwrap();
-        assert_eq!(
-            (hello.fin, hello.opcode, hello.length, used),
-            (true, Opcode::Text, 5, 2)
-        );
-        let (masked, used) = Header::parse(b"\x81\x85\x37\xfa\x21\x3d", SERVER)
-            .unwrap()
-            .unwrap();
+        assert_eq!((hello.fin, hello.opcode, hello.length, used), (true, Opcode::Text, 5, 2));
+        let (masked, used) = Header::parse(b"\x81\x85\x37\xfa\x21\x3d", SERVER).unwrap().unwrap();
         assert_eq!((masked.mask, used), (Some([0x37, 0xfa, 0x21, 0x3d]), 6));
         let (kilo, used) = Header::parse(b"\x82\x7e\x01\x00", CLIENT).unwrap().unwrap();
         assert_eq!((kilo.length, used), (256, 4));
-        let (large, used) = Header::parse(b"\x82\x7f\0\0\0\0\0\x01\0\0", CLIENT)
-            .unwrap()
-            .unwrap();
+        let (large, used) = Header::parse(b"\x82\x7f\0\0\0\0\0\x01\0\0", CLIENT).unwrap().unwrap();
         assert_eq!((large.length, used), (65536, 10));
     }
 
@@ -249,77 +225,37 @@ mod tests {
             assert_eq!(violation(&[0x81 | rsv], SERVER), Violation::ReservedBits);
         }
         for opcode in [3, 4, 5, 6, 7, 0xb, 0xc, 0xd, 0xe, 0xf] {
-            assert_eq!(
-                violation(&[0x80 | opcode], SERVER),
-                Violation::ReservedOpcode(opcode)
-            );
+            assert_eq!(violation(&[0x80 | opcode], SERVER), Violation::ReservedOpcode(opcode));
         }
-        assert_eq!(
-            violation(b"\x82\x7e\0\x7d", CLIENT),
-            Violation::LengthEncoding
-        );
-        assert_eq!(
-            violation(b"\x82\x7f\0\0\0\0\0\0\xff\xff", CLIENT),
-            Violation::LengthEncoding
-        );
-        assert_eq!(
-            violation(b"\x82\x7f\x80\0\0\0\0\0\0\0", CLIENT),
-            Violation::LengthEncoding
-        );
+        assert_eq!(violation(b"\x82\x7e\0\x7d", CLIENT), Violation::LengthEncoding);
+        assert_eq!(violation(b"\x82\x7f\0\0\0\0\0\0\xff\xff", CLIENT), Violation::LengthEncoding);
+        assert_eq!(violation(b"\x82\x7f\x80\0\0\0\0\0\0\0", CLIENT), Violation::LengthEncoding);
     }
 
     #[test]
     fn rfc6455_5_4_sequence() {
-        let open = Context {
-            in_message: true,
-            ..CLIENT
-        };
-        assert_eq!(
-            violation(b"\x80", CLIENT),
-            Violation::UnexpectedContinuation
-        );
+        let open = Context { in_message: true, ..CLIENT };
+        assert_eq!(violation(b"\x80", CLIENT), Violation::UnexpectedContinuation);
         assert_eq!(violation(b"\x81", open), Violation::UnfinishedMessage);
         assert_eq!(violation(b"\x02", open), Violation::UnfinishedMessage);
-        assert!(
-            Header::parse(b"\x89\x00", open).unwrap().is_some(),
-            "control frames may interleave"
-        );
+        assert!(Header::parse(b"\x89\x00", open).unwrap().is_some(), "control frames may interleave");
     }
 
     #[test]
     fn rfc6455_5_5_control_frames() {
         for opcode in [8, 9, 10] {
             assert_eq!(violation(&[opcode], CLIENT), Violation::ControlFragmented);
-            assert_eq!(
-                violation(&[0x80 | opcode, 126], CLIENT),
-                Violation::ControlTooLong
-            );
-            assert!(
-                Header::parse(&[0x80 | opcode, 125], CLIENT)
-                    .unwrap()
-                    .is_some()
-            );
+            assert_eq!(violation(&[0x80 | opcode, 126], CLIENT), Violation::ControlTooLong);
+            assert!(Header::parse(&[0x80 | opcode, 125], CLIENT).unwrap().is_some());
         }
     }
 
     #[test]
     fn rfc7692_6_rsv1_only_on_the_first_data_frame() {
-        let deflate = Context {
-            deflate: true,
-            ..CLIENT
-        };
+        let deflate = Context { deflate: true, ..CLIENT };
         assert!(Header::parse(b"\xc1\x00", deflate).unwrap().is_some());
         assert_eq!(violation(b"\xc9", deflate), Violation::ReservedBits);
-        assert_eq!(
-            violation(
-                b"\xc0",
-                Context {
-                    in_message: true,
-                    ..deflate
-                }
-            ),
-            Violation::ReservedBits
-        );
+        assert_eq!(violation(b"\xc0", Context { in_message: true, ..deflate }), Violation::ReservedBits);
     }
 
     proptest! {

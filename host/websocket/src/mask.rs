@@ -35,11 +35,8 @@ mod tests {
         for length in 0..100 {
             for offset in 0..9u64 {
                 let plain: Vec<u8> = (0..length).map(|byte| byte as u8).collect();
-                let expected: Vec<u8> = plain
-                    .iter()
-                    .enumerate()
-                    .map(|(at, byte)| byte ^ key[(at as u64 + offset) as usize % 4])
-                    .collect();
+                let expected: Vec<u8> =
+                    plain.iter().enumerate().map(|(at, byte)| byte ^ key[(at as u64 + offset) as usize % 4]).collect();
                 let mut masked = plain.clone();
                 apply(&mut masked, key, offset);
                 assert_eq!(masked, expected, "length {length}, offset {offset}");

@@ -18,11 +18,7 @@ pub(crate) struct Bucket {
 impl Bucket {
     pub fn new(rate: Rate, now: Instant) -> Self {
         let interval = Duration::from_secs(1) / rate.per_second.get();
-        Self {
-            full_at: now,
-            interval,
-            burst: interval.saturating_mul(rate.burst.get()),
-        }
+        Self { full_at: now, interval, burst: interval.saturating_mul(rate.burst.get()) }
     }
 
     /// Takes a token. False if there is none.

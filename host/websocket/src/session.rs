@@ -119,38 +119,20 @@ struct Closing {
 
 impl Session {
     /// A session that begins now, right behind its handshake. `deflate` is what the handshake agreed on.
-    pub fn new(
-        role: Role,
-        config: Arc<Config>,
-        deflate: Option<DeflateParams>,
-        now: Instant,
-    ) -> Self {
+    pub fn new(role: Role, config: Arc<Config>, deflate: Option<DeflateParams>, now: Instant) -> Self {
         // Without settings to use it by, the extension cannot have been agreed on.
         let deflate = config.deflate.as_ref().zip(deflate.as_ref());
         Self {
-            decoder: Decoder::new(
-                role,
-                config.limits.clone(),
-                deflate.map(|(_, params)| params),
-            ),
+            decoder: Decoder::new(role, config.limits.clone(), deflate.map(|(_, params)| params)),
             encoder: Encoder::new(role, deflate),
             outgoing: BytesMut::new(),
             allocated: 0,
             state: State::Open,
-            closing: Closing {
-                idle: false,
-                since: now,
-            },
+            closing: Closing { idle: false, since: now },
             end: None,
             eof: false,
-            control: config
-                .limits
-                .control_rate
-                .map(|rate| Bucket::new(rate, now)),
-            messages: config
-                .limits
-                .message_rate
-                .map(|rate| Bucket::new(rate, now)),
+            control: config.limits.control_rate.map(|rate| Bucket::new(rate, now)),
+            messages: config.limits.message_rate.map(|rate| Bucket::new(rate, now)),
             heard: 0,
             last_heard: now,
             last_message: now,
@@ -198,14 +180,7 @@ impl Session {
     /// Starts the close handshake (RFC 6455, 7.1.2). Messages that arrive from now on are dropped. Does nothing on a
     /// session that is no longer open. A reason past [`crate::MAX_REASON`] bytes is cut at a character.
     pub fn close(&mut self, code: CloseCode, reason: &str, now: Instant) {
-        self.begin_close(
-            code,
-            reason,
-            Closing {
-                idle: false,
-                since: now,
-            },
-        );
+        self.begin_close(code, reason, Closing { idle: false, since: now });
     }
 
     /// What waits to be written.
@@ -242,9 +217,7 @@ impl Session {
             State::Open => {
                 let heard = match self.pinged {
                     Some(since) => Some(since + timers.pong_timeout),
-                    None => timers
-                        .ping_interval
-                        .map(|interval| self.last_heard + interval),
+                    None => timers.ping_interval.map(|interval| self.last_heard + interval),
                 };
                 let idle = timers.idle.map(|idle| self.last_message + idle);
                 heard.into_iter().chain(idle).min()
@@ -260,24 +233,13 @@ impl Session {
         let timers = &self.config.timers;
         match self.state {
             State::Open => {
-                if self
-                    .pinged
-                    .is_some_and(|since| now >= since + timers.pong_timeout)
-                {
+                if self.pinged.is_some_and(|since| now >= since + timers.pong_timeout) {
                     self.finish(End::Dead);
-                } else if timers
-                    .idle
-                    .is_some_and(|idle| now >= self.last_message + idle)
-                {
-                    let closing = Closing {
-                        idle: true,
-                        since: now,
-                    };
+                } else if timers.idle.is_some_and(|idle| now >= self.last_message + idle) {
+                    let closing = Closing { idle: true, since: now };
                     self.begin_close(CloseCode::GOING_AWAY, "idle", closing);
                 } else if self.pinged.is_none()
-                    && timers
-                        .ping_interval
-                        .is_some_and(|interval| now >= self.last_heard + interval)
+                    && timers.ping_interval.is_some_and(|interval| now >= self.last_heard + interval)
                 {
                     self.pinged = Some(now);
                     // An empty payload is never too long.
@@ -285,11 +247,7 @@ impl Session {
                 }
             }
             State::Closing if now >= self.closing.since + timers.close => {
-                let end = if self.closing.idle {
-                    End::Idle
-                } else {
-                    End::CloseTimeout
-                };
+                let end = if self.closing.idle { End::Idle } else { End::CloseTimeout };
                 self.finish(end);
             }
             State::Closing | State::Closed => {}
@@ -341,9 +299,7 @@ impl Session {
     fn receive(&mut self, frame: Frame, now: Instant) -> Option<Message> {
         let (bucket, violation) = match &frame {
             Frame::Message(_) => (&mut self.messages, Violation::MessageRate),
-            Frame::Close(_) | Frame::Ping(_) | Frame::Pong(_) => {
-                (&mut self.control, Violation::ControlRate)
-            }
+            Frame::Close(_) | Frame::Ping(_) | Frame::Pong(_) => (&mut self.control, Violation::ControlRate),
         };
         if bucket.as_mut().is_some_and(|bucket| !bucket.take(now)) {
             self.fail(violation);
@@ -361,11 +317,7 @@ impl Session {
             }
             Frame::Message(_) | Frame::Ping(_) | Frame::Pong(_) => {}
             Frame::Close(frame) if self.state == State::Closing => {
-                let end = if self.closing.idle {
-                    End::Idle
-                } else {
-                    End::Closed(frame)
-                };
+                let end = if self.closing.idle { End::Idle } else { End::Closed(frame) };
                 self.finish(end);
             }
             Frame::Close(frame) => {
@@ -384,10 +336,7 @@ impl Session {
             return Err(SendError::Closed);
         }
         if payload.len() > limits.outgoing_message {
-            return Err(SendError::TooLarge {
-                length: payload.len(),
-                limit: limits.outgoing_message,
-            });
+            return Err(SendError::TooLarge { length: payload.len(), limit: limits.outgoing_message });
         }
         if self.outgoing.len() >= limits.outgoing_queue {
             return Err(SendError::QueueFull);
@@ -414,8 +363,7 @@ impl Session {
     fn fail(&mut self, violation: Violation) {
         if self.state == State::Open {
             let reason = violation.to_string();
-            self.encoder
-                .close(Some((violation.close_code(), &reason)), &mut self.outgoing);
+            self.encoder.close(Some((violation.close_code(), &reason)), &mut self.outgoing);
         }
         self.finish(End::Violation(violation));
     }

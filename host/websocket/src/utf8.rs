@@ -60,11 +60,7 @@ impl Utf8Validator {
 
     /// Whether the text may end here: not inside a character.
     pub fn finish(&self) -> Result<(), InvalidUtf8> {
-        if self.length == 0 {
-            Ok(())
-        } else {
-            Err(InvalidUtf8)
-        }
+        if self.length == 0 { Ok(()) } else { Err(InvalidUtf8) }
     }
 }
 
@@ -82,8 +78,7 @@ mod tests {
 
     fn fails_at(text: &[u8]) -> Option<usize> {
         let mut validator = Utf8Validator::default();
-        text.iter()
-            .position(|byte| validator.push(&[*byte]).is_err())
+        text.iter().position(|byte| validator.push(&[*byte]).is_err())
     }
 
     #[test]
@@ -102,22 +97,11 @@ mod tests {
     fn agrees_with_std_on_every_two_byte_and_boundary_sequence() {
         for first in 0..=255u8 {
             for second in 0..=255u8 {
-                for tail in [
-                    &[][..],
-                    &[0x80],
-                    &[0xbf],
-                    &[0x80, 0x80],
-                    &[0xbf, 0xbf],
-                    b"a",
-                ] {
+                for tail in [&[][..], &[0x80], &[0xbf], &[0x80, 0x80], &[0xbf, 0xbf], b"a"] {
                     let mut text = vec![first, second];
                     text.extend_from_slice(tail);
                     for at in 0..=text.len() {
-                        assert_eq!(
-                            check_in_two(&text, at).is_ok(),
-                            from_utf8(&text).is_ok(),
-                            "{text:x?} at {at}"
-                        );
+                        assert_eq!(check_in_two(&text, at).is_ok(), from_utf8(&text).is_ok(), "{text:x?} at {at}");
                     }
                 }
             }

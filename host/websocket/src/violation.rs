@@ -91,10 +91,9 @@ impl Violation {
     pub const fn close_code(&self) -> CloseCode {
         match self {
             Self::InvalidUtf8 => CloseCode::INVALID_DATA,
-            Self::CompressionRatio { .. }
-            | Self::ControlRate
-            | Self::Fragments { .. }
-            | Self::MessageRate => CloseCode::POLICY,
+            Self::CompressionRatio { .. } | Self::ControlRate | Self::Fragments { .. } | Self::MessageRate => {
+                CloseCode::POLICY
+            }
             Self::FrameTooLarge { .. } | Self::MessageTooLarge { .. } => CloseCode::TOO_BIG,
             Self::CloseCode(_)
             | Self::ClosePayload

@@ -7,9 +7,7 @@ use std::time::Instant;
 
 use bytes::BytesMut;
 use roadrunner_websocket::handshake::Extension;
-use roadrunner_websocket::{
-    Config, DeflateConfig, DeflateParams, Event, Message, Role, Session, WindowBits,
-};
+use roadrunner_websocket::{Config, DeflateConfig, DeflateParams, Event, Message, Role, Session, WindowBits};
 
 /// The system's allocator, counting for each thread.
 struct Counting;
@@ -46,12 +44,8 @@ fn small_messages_and_pings_do_not_allocate() {
     let mut client = Session::new(Role::Client, config, None, now);
     let mut reads = BytesMut::new();
     for _ in 0..50 {
-        client
-            .send_text("a small message, as most are", now)
-            .expect("the queue is empty");
-        client
-            .send_binary(&[7; 200], now)
-            .expect("the queue is empty");
+        client.send_text("a small message, as most are", now).expect("the queue is empty");
+        client.send_binary(&[7; 200], now).expect("the queue is empty");
     }
     reads.extend_from_slice(client.outgoing());
     // A ping, masked with zeroes.
@@ -77,10 +71,7 @@ fn small_messages_and_pings_do_not_allocate() {
         allocations.push(ALLOCATIONS.get() - before);
     }
     // The first reads size the buffers; 101 frames a read cost nothing after that.
-    assert!(
-        allocations[10..].iter().all(|count| *count == 0),
-        "{allocations:?}"
-    );
+    assert!(allocations[10..].iter().all(|count| *count == 0), "{allocations:?}");
 }
 
 #[test]
@@ -97,10 +88,7 @@ fn the_estimates_of_compression_are_close() {
                 ..DeflateConfig::default()
             };
             let params = agree(&deflate);
-            let config = Arc::new(Config {
-                deflate: Some(deflate),
-                ..Config::default()
-            });
+            let config = Arc::new(Config { deflate: Some(deflate), ..Config::default() });
             let now = Instant::now();
             let mut server = Session::new(Role::Server, config.clone(), Some(params), now);
             let mut client = Session::new(Role::Client, config, Some(params), now);
@@ -114,10 +102,7 @@ fn the_estimates_of_compression_are_close() {
             assert!(matches!(server.next_event(now), Some(Event::Message(_))));
             let held = LIVE.get() - before;
             let said = server.memory() as isize;
-            assert!(
-                held <= said && said <= held * 5 / 4,
-                "{window:?}: held {held}, said {said}"
-            );
+            assert!(held <= said && said <= held * 5 / 4, "{window:?}: held {held}, said {said}");
             assert!(params.memory(Role::Server) as isize <= said + 1024);
 
             server.release();

@@ -13,11 +13,7 @@ fuzz_target!(|data: &[u8]| {
     let [settings, piece, stream @ ..] = data else {
         return;
     };
-    let role = if settings & 1 == 0 {
-        Role::Server
-    } else {
-        Role::Client
-    };
+    let role = if settings & 1 == 0 { Role::Server } else { Role::Client };
     let params = params(*settings);
     let limits = Limits {
         frame_size: 40_000,
@@ -33,10 +29,7 @@ fuzz_target!(|data: &[u8]| {
     assert_eq!(whole, pieces);
 });
 
-fn run<'a>(
-    mut decoder: Decoder,
-    reads: impl IntoIterator<Item = &'a [u8]>,
-) -> (Vec<Frame>, Option<Violation>) {
+fn run<'a>(mut decoder: Decoder, reads: impl IntoIterator<Item = &'a [u8]>) -> (Vec<Frame>, Option<Violation>) {
     let mut frames = Vec::new();
     for read in reads {
         decoder.feed(read);

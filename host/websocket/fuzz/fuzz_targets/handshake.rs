@@ -31,10 +31,8 @@ fuzz_target!(|data: &[u8]| {
         client_window: bits(windows >> 4),
         ..DeflateConfig::default()
     };
-    let handshakes = [
-        ServerHandshake::upgrade(&Method::GET, Version::HTTP_11, &headers),
-        ServerHandshake::connect(&headers),
-    ];
+    let handshakes =
+        [ServerHandshake::upgrade(&Method::GET, Version::HTTP_11, &headers), ServerHandshake::connect(&headers)];
     for handshake in handshakes {
         match handshake {
             Ok(handshake) => judge(&handshake, &config),
@@ -46,9 +44,7 @@ fuzz_target!(|data: &[u8]| {
 fn judge(handshake: &ServerHandshake, config: &DeflateConfig) {
     let params = handshake.deflate(config);
     let protocol = handshake.protocols().last().map(String::as_str);
-    let answer = handshake
-        .answer(protocol, params.as_ref())
-        .expect("it was offered");
+    let answer = handshake.answer(protocol, params.as_ref()).expect("it was offered");
     let Some(params) = params else {
         assert!(!answer.contains_key("sec-websocket-extensions"));
         return;
@@ -57,22 +53,15 @@ fn judge(handshake: &ServerHandshake, config: &DeflateConfig) {
     assert!(params.server_max_window_bits <= config.server_window);
     assert!(config.server_context_takeover || params.server_no_context_takeover);
     assert!(config.client_context_takeover || params.client_no_context_takeover);
-    let parsed =
-        Extension::parse(answer["sec-websocket-extensions"].as_bytes()).expect("well-formed");
+    let parsed = Extension::parse(answer["sec-websocket-extensions"].as_bytes()).expect("well-formed");
     assert_eq!(parsed.len(), 1);
     // A client that allows everything understands the answer as it was meant.
-    let open = DeflateConfig {
-        server_context_takeover: true,
-        client_context_takeover: true,
-        ..DeflateConfig::default()
-    };
+    let open =
+        DeflateConfig { server_context_takeover: true, client_context_takeover: true, ..DeflateConfig::default() };
     let agreed = open.agree(&parsed[0]).expect("the answer is in order");
     assert_eq!(agreed.server_max_window_bits, params.server_max_window_bits);
     assert_eq!(agreed.client_max_window_bits, params.client_max_window_bits);
-    assert_eq!(
-        agreed.server_no_context_takeover,
-        params.server_no_context_takeover
-    );
+    assert_eq!(agreed.server_no_context_takeover, params.server_no_context_takeover);
 }
 
 const FIELDS: [&str; 6] = [

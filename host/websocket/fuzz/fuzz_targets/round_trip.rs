@@ -6,9 +6,7 @@
 use bytes::BytesMut;
 use libfuzzer_sys::fuzz_target;
 use roadrunner_websocket::handshake::Extension;
-use roadrunner_websocket::{
-    Decoder, DeflateConfig, Encoder, Frame, Kind, Level, Limits, Message, Role, WindowBits,
-};
+use roadrunner_websocket::{Decoder, DeflateConfig, Encoder, Frame, Kind, Level, Limits, Message, Role, WindowBits};
 
 fuzz_target!(|data: &[u8]| {
     let [settings, windows, level, steps @ ..] = data else {
@@ -29,10 +27,7 @@ fuzz_target!(|data: &[u8]| {
         0 => (Role::Client, Role::Server),
         _ => (Role::Server, Role::Client),
     };
-    let limits = Limits {
-        compression_ratio: None,
-        ..Limits::default()
-    };
+    let limits = Limits { compression_ratio: None, ..Limits::default() };
     let mut encoder = Encoder::new(from, Some((&config, &params)));
     let mut decoder = Decoder::new(to, limits, Some(&params));
     let mut out = BytesMut::new();
@@ -44,12 +39,7 @@ fuzz_target!(|data: &[u8]| {
         let payload = piece.repeat(1 << (shape >> 5));
         match shape & 3 {
             0 => encoder.binary(&payload, &mut out),
-            1 => encoder.fragmented(
-                Kind::Binary,
-                &payload,
-                1 + usize::from(shape & 28),
-                &mut out,
-            ),
+            1 => encoder.fragmented(Kind::Binary, &payload, 1 + usize::from(shape & 28), &mut out),
             2 => encoder.release(),
             _ => decoder.release(),
         }

@@ -9,18 +9,14 @@ use std::time::{Duration, Instant};
 use libfuzzer_sys::fuzz_target;
 use roadrunner_websocket::handshake::Extension;
 use roadrunner_websocket::{
-    CloseCode, Config, Decoder, DeflateConfig, Event, Frame, Limits, Rate, Role, Session, State,
-    Timers,
+    CloseCode, Config, Decoder, DeflateConfig, Event, Frame, Limits, Rate, Role, Session, State, Timers,
 };
 
 fuzz_target!(|data: &[u8]| {
     let [settings, steps @ ..] = data else {
         return;
     };
-    let deflate = DeflateConfig {
-        threshold: 0,
-        ..DeflateConfig::default()
-    };
+    let deflate = DeflateConfig { threshold: 0, ..DeflateConfig::default() };
     let offers = Extension::parse(deflate.offer().as_bytes()).expect("well-formed");
     let params = deflate.accept(&offers).filter(|_| settings & 1 != 0);
     let config = Config {
@@ -32,10 +28,7 @@ fuzz_target!(|data: &[u8]| {
             control_rate: Rate::new(10, 50),
             ..Limits::default()
         },
-        timers: Timers {
-            idle: Some(Duration::from_secs(100)),
-            ..Timers::default()
-        },
+        timers: Timers { idle: Some(Duration::from_secs(100)), ..Timers::default() },
         deflate: Some(deflate),
     };
     let mut now = Instant::now();
@@ -52,9 +45,7 @@ fuzz_target!(|data: &[u8]| {
             2 => session.read_buffer(bytes.len()).extend_from_slice(bytes),
             3 => drop(session.send_binary(bytes, now)),
             4 => drop(session.send_text(&String::from_utf8_lossy(bytes), now)),
-            5 if *length < 10 => {
-                session.close(CloseCode::NORMAL, &String::from_utf8_lossy(bytes), now)
-            }
+            5 if *length < 10 => session.close(CloseCode::NORMAL, &String::from_utf8_lossy(bytes), now),
             6 => {
                 now += Duration::from_millis(u64::from(*length) * 200);
                 session.handle_timeout(now);

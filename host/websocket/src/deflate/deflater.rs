@@ -19,12 +19,7 @@ impl Deflater {
     /// None for a window that zlib cannot compress with.
     pub fn new(level: Level, (window, takeover): (WindowBits, bool)) -> Option<Self> {
         let usable = window > WindowBits::MIN;
-        usable.then_some(Self {
-            stream: None,
-            level,
-            window,
-            takeover,
-        })
+        usable.then_some(Self { stream: None, level, window, takeover })
     }
 
     /// Whether the next message does not need the peer to have seen this one.
@@ -55,10 +50,7 @@ impl Deflater {
             let produced = (stream.total_out() - total_out) as usize;
             payload = &payload[consumed..];
             out.truncate(start + produced);
-            debug_assert!(
-                result.is_ok(),
-                "a deflate stream that is not finished cannot fail"
-            );
+            debug_assert!(result.is_ok(), "a deflate stream that is not finished cannot fail");
             // Room left over means that the flush is complete.
             if produced < room {
                 break;

@@ -32,12 +32,7 @@ pub(crate) struct Step<'a> {
 
 impl Inflater {
     pub fn new((window, takeover): (WindowBits, bool)) -> Self {
-        Self {
-            stream: None,
-            window,
-            takeover,
-            ended: false,
-        }
+        Self { stream: None, window, takeover, ended: false }
     }
 
     /// Inflates the next piece of a message onto `message`, which stays within `limit` bytes but for one: the
@@ -53,15 +48,12 @@ impl Inflater {
             return Ok(());
         }
         self.ended = false;
-        let stream = self
-            .stream
-            .get_or_insert_with(|| Decompress::new_with_window_bits(false, self.window.zlib()));
+        let stream = self.stream.get_or_insert_with(|| Decompress::new_with_window_bits(false, self.window.zlib()));
         loop {
             let start = message.len();
             // To the end of the step or just past the limit; small pieces do not pay for clearing a whole step.
-            let room = (STEP - start % STEP)
-                .min(limit.saturating_add(1) - start)
-                .min(piece.len().saturating_mul(8).max(256));
+            let room =
+                (STEP - start % STEP).min(limit.saturating_add(1) - start).min(piece.len().saturating_mul(8).max(256));
             grow(message, start + room, limit.saturating_add(1));
             message.resize(start + room, 0);
             let (total_in, total_out) = (stream.total_in(), stream.total_out());
@@ -72,11 +64,7 @@ impl Inflater {
             piece = &piece[consumed..];
             message.truncate(start + produced);
             // What came out before an error is judged before the error.
-            judge(Step {
-                message,
-                start,
-                consumed,
-            })?;
+            judge(Step { message, start, consumed })?;
             match result {
                 Err(_) => return Err(Violation::Inflate),
                 // RFC 7692, 7.2.3.4: a final block may stand in a message, and more blocks behind it. zlib
@@ -85,9 +73,7 @@ impl Inflater {
                     stream.reset(false);
                     let window = 1 << self.window.zlib();
                     let recent = &message[message.len().saturating_sub(window)..];
-                    stream
-                        .set_dictionary(recent)
-                        .map_err(|_| Violation::Inflate)?;
+                    stream.set_dictionary(recent).map_err(|_| Violation::Inflate)?;
                     if piece.is_empty() {
                         self.ended = true;
                         return Ok(());

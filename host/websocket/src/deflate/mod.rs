@@ -70,11 +70,7 @@ pub struct Level(u8);
 impl Level {
     /// The level; none outside 1 to 9.
     pub const fn new(level: u8) -> Option<Self> {
-        if matches!(level, 1..=9) {
-            Some(Self(level))
-        } else {
-            None
-        }
+        if matches!(level, 1..=9) { Some(Self(level)) } else { None }
     }
 
     /// The number.
@@ -95,11 +91,7 @@ impl WindowBits {
 
     /// The window; none outside 8 to 15.
     pub const fn new(bits: u8) -> Option<Self> {
-        if matches!(bits, 8..=15) {
-            Some(Self(bits))
-        } else {
-            None
-        }
+        if matches!(bits, 8..=15) { Some(Self(bits)) } else { None }
     }
 
     /// The number of bits.

@@ -33,10 +33,7 @@ impl DeflateConfig {
     /// The server's side: agrees to the first offer that it can, in the client's order of preference. An offer with
     /// an unknown, repeated or misused parameter is declined and the next one is looked at (7).
     pub fn accept(&self, offers: &[Extension]) -> Option<DeflateParams> {
-        offers
-            .iter()
-            .filter(|offer| offer.name == NAME)
-            .find_map(|offer| self.accept_one(&Params::read(offer)?))
+        offers.iter().filter(|offer| offer.name == NAME).find_map(|offer| self.accept_one(&Params::read(offer)?))
     }
 
     fn accept_one(&self, offer: &Params) -> Option<DeflateParams> {
@@ -63,8 +60,7 @@ impl DeflateConfig {
             server_max_window_bits,
             client_max_window_bits,
             name_client_window,
-            name_server_window: offer.server_window != Window::Absent
-                || server_max_window_bits < WindowBits::MAX,
+            name_server_window: offer.server_window != Window::Absent || server_max_window_bits < WindowBits::MAX,
         })
     }
 
@@ -107,8 +103,7 @@ impl DeflateConfig {
             server_no_context_takeover: answer.server_no_takeover,
             client_no_context_takeover: answer.client_no_takeover || !self.client_context_takeover,
             server_max_window_bits: bits(answer.server_window, self.server_window)?,
-            client_max_window_bits: bits(answer.client_window, self.client_window)?
-                .min(self.client_window),
+            client_max_window_bits: bits(answer.client_window, self.client_window)?.min(self.client_window),
             name_client_window: answer.client_window != Window::Absent,
             name_server_window: answer.server_window != Window::Absent,
         })
@@ -126,18 +121,10 @@ impl DeflateParams {
             answer.push_str("; client_no_context_takeover");
         }
         if self.name_server_window {
-            push_bits(
-                &mut answer,
-                "server_max_window_bits",
-                self.server_max_window_bits,
-            );
+            push_bits(&mut answer, "server_max_window_bits", self.server_max_window_bits);
         }
         if self.name_client_window {
-            push_bits(
-                &mut answer,
-                "client_max_window_bits",
-                self.client_max_window_bits,
-            );
+            push_bits(&mut answer, "client_max_window_bits", self.client_max_window_bits);
         }
         answer
     }
@@ -151,14 +138,8 @@ impl DeflateParams {
     /// How this side compresses: the window, and whether it is kept between messages.
     pub(crate) fn sending(&self, role: Role) -> (WindowBits, bool) {
         match role {
-            Role::Client => (
-                self.client_max_window_bits,
-                !self.client_no_context_takeover,
-            ),
-            Role::Server => (
-                self.server_max_window_bits,
-                !self.server_no_context_takeover,
-            ),
+            Role::Client => (self.client_max_window_bits, !self.client_no_context_takeover),
+            Role::Server => (self.server_max_window_bits, !self.server_no_context_takeover),
         }
     }
 
@@ -246,11 +227,7 @@ mod tests {
 
     /// Agrees to context takeover.
     fn willing() -> DeflateConfig {
-        DeflateConfig {
-            server_context_takeover: true,
-            client_context_takeover: true,
-            ..DeflateConfig::default()
-        }
+        DeflateConfig { server_context_takeover: true, client_context_takeover: true, ..DeflateConfig::default() }
     }
 
     fn bits(bits: u8) -> WindowBits {
@@ -261,26 +238,14 @@ mod tests {
     fn rfc7692_7_1_answers() {
         for (offer, answer) in [
             ("permessage-deflate", Some("permessage-deflate")),
-            (
-                "permessage-deflate; client_max_window_bits",
-                Some("permessage-deflate"),
-            ),
-            (
-                "permessage-deflate; client_max_window_bits=10",
-                Some("permessage-deflate; client_max_window_bits=10"),
-            ),
-            (
-                "permessage-deflate; client_max_window_bits=8",
-                Some("permessage-deflate; client_max_window_bits=8"),
-            ),
+            ("permessage-deflate; client_max_window_bits", Some("permessage-deflate")),
+            ("permessage-deflate; client_max_window_bits=10", Some("permessage-deflate; client_max_window_bits=10")),
+            ("permessage-deflate; client_max_window_bits=8", Some("permessage-deflate; client_max_window_bits=8")),
             (
                 "permessage-deflate; server_max_window_bits=\"10\"",
                 Some("permessage-deflate; server_max_window_bits=10"),
             ),
-            (
-                "permessage-deflate; server_max_window_bits=15",
-                Some("permessage-deflate; server_max_window_bits=15"),
-            ),
+            ("permessage-deflate; server_max_window_bits=15", Some("permessage-deflate; server_max_window_bits=15")),
             (
                 "permessage-deflate;server_no_context_takeover ; client_no_context_takeover",
                 Some("permessage-deflate; server_no_context_takeover; client_no_context_takeover"),
@@ -294,14 +259,8 @@ mod tests {
             ("permessage-deflate; server_max_window_bits=+9", None),
             ("permessage-deflate; client_max_window_bits=300", None),
             ("permessage-deflate; server_no_context_takeover=true", None),
-            (
-                "permessage-deflate; client_no_context_takeover; client_no_context_takeover",
-                None,
-            ),
-            (
-                "permessage-deflate; server_max_window_bits=9; server_max_window_bits=9",
-                None,
-            ),
+            ("permessage-deflate; client_no_context_takeover; client_no_context_takeover", None),
+            ("permessage-deflate; server_max_window_bits=9; server_max_window_bits=9", None),
             ("permessage-deflate; level=9", None),
         ] {
             assert_eq!(accepts(offer).as_deref(), answer, "{offer}");
@@ -313,10 +272,7 @@ mod tests {
         let offers = "permessage-deflate; what=this, permessage-bzip2, \
                       permessage-deflate; server_max_window_bits=8, \
                       permessage-deflate; server_max_window_bits=11, permessage-deflate";
-        assert_eq!(
-            accepts(offers).unwrap(),
-            "permessage-deflate; server_max_window_bits=11"
-        );
+        assert_eq!(accepts(offers).unwrap(), "permessage-deflate; server_max_window_bits=11");
     }
 
     #[test]
@@ -345,11 +301,7 @@ mod tests {
     fn every_offer_agrees_with_its_answer() {
         for setting in 0..64u32 {
             let choose = |bit: u32, narrow| {
-                if (setting >> bit) & 1 == 1 {
-                    bits(narrow)
-                } else {
-                    WindowBits::MAX
-                }
+                if (setting >> bit) & 1 == 1 { bits(narrow) } else { WindowBits::MAX }
             };
             let client = DeflateConfig {
                 server_context_takeover: setting & 1 == 0,
@@ -358,11 +310,7 @@ mod tests {
                 client_window: choose(3, 12),
                 ..DeflateConfig::default()
             };
-            let server = DeflateConfig {
-                server_window: choose(4, 9),
-                client_window: choose(5, 9),
-                ..willing()
-            };
+            let server = DeflateConfig { server_window: choose(4, 9), client_window: choose(5, 9), ..willing() };
             let offers = Extension::parse(client.offer().as_bytes()).unwrap();
             let accepted = server.accept(&offers).unwrap();
             let answer = Extension::parse(accepted.answer().as_bytes()).unwrap();
@@ -372,10 +320,7 @@ mod tests {
 
     #[test]
     fn a_client_refuses_an_answer_that_it_did_not_offer() {
-        let client = DeflateConfig {
-            server_window: bits(10),
-            ..willing()
-        };
+        let client = DeflateConfig { server_window: bits(10), ..willing() };
         for answer in [
             "permessage-deflate",
             "permessage-deflate; server_max_window_bits=11",

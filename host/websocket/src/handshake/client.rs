@@ -49,29 +49,16 @@ pub enum AnswerError {
 
 impl ClientHandshake {
     /// Over HTTP/1.1, with a fresh key. Subprotocols that are not tokens are left out.
-    pub fn upgrade(
-        protocols: &[&str],
-        deflate: Option<DeflateConfig>,
-    ) -> Result<Self, getrandom::Error> {
+    pub fn upgrade(protocols: &[&str], deflate: Option<DeflateConfig>) -> Result<Self, getrandom::Error> {
         let mut nonce = [0; 16];
         getrandom::fill(&mut nonce)?;
-        Ok(Self {
-            key: Some(STANDARD.encode(nonce)),
-            ..Self::connect(protocols, deflate)
-        })
+        Ok(Self { key: Some(STANDARD.encode(nonce)), ..Self::connect(protocols, deflate) })
     }
 
     /// Over HTTP/2 or 3. Subprotocols that are not tokens are left out.
     pub fn connect(protocols: &[&str], deflate: Option<DeflateConfig>) -> Self {
-        let protocols = protocols
-            .iter()
-            .filter_map(|name| token(name.as_bytes()))
-            .map(str::to_owned);
-        Self {
-            key: None,
-            protocols: protocols.collect(),
-            deflate,
-        }
+        let protocols = protocols.iter().filter_map(|name| token(name.as_bytes())).map(str::to_owned);
+        Self { key: None, protocols: protocols.collect(), deflate }
     }
 
     /// The header fields of the request, beside `Host`.
@@ -82,15 +69,9 @@ impl ClientHandshake {
             headers.insert(header::CONNECTION, HeaderValue::from_static("Upgrade"));
             headers.insert(header::SEC_WEBSOCKET_KEY, value(key));
         }
-        headers.insert(
-            header::SEC_WEBSOCKET_VERSION,
-            HeaderValue::from_static(VERSION),
-        );
+        headers.insert(header::SEC_WEBSOCKET_VERSION, HeaderValue::from_static(VERSION));
         if !self.protocols.is_empty() {
-            headers.insert(
-                header::SEC_WEBSOCKET_PROTOCOL,
-                value(&self.protocols.join(", ")),
-            );
+            headers.insert(header::SEC_WEBSOCKET_PROTOCOL, value(&self.protocols.join(", ")));
         }
         if let Some(deflate) = &self.deflate {
             headers.insert(header::SEC_WEBSOCKET_EXTENSIONS, value(&deflate.offer()));
@@ -104,29 +85,23 @@ impl ClientHandshake {
             if status != StatusCode::SWITCHING_PROTOCOLS {
                 return Err(AnswerError::Status(status));
             }
-            let upgraded = list_has(headers, &header::UPGRADE, "websocket")
-                && list_has(headers, &header::CONNECTION, "upgrade");
+            let upgraded =
+                list_has(headers, &header::UPGRADE, "websocket") && list_has(headers, &header::CONNECTION, "upgrade");
             if !upgraded {
                 return Err(AnswerError::Upgrade);
             }
-            let accept = headers
-                .get(header::SEC_WEBSOCKET_ACCEPT)
-                .map(|value| value.as_bytes().trim_ascii());
+            let accept = headers.get(header::SEC_WEBSOCKET_ACCEPT).map(|value| value.as_bytes().trim_ascii());
             if accept != Some(accept_key(key).as_bytes()) {
                 return Err(AnswerError::Accept);
             }
         } else if !status.is_success() {
             return Err(AnswerError::Status(status));
         }
-        Ok(Opened {
-            protocol: self.protocol(headers)?,
-            deflate: self.extension(headers)?,
-        })
+        Ok(Opened { protocol: self.protocol(headers)?, deflate: self.extension(headers)? })
     }
 
     fn protocol(&self, headers: &HeaderMap) -> Result<Option<String>, AnswerError> {
-        let chosen =
-            tokens(headers, &header::SEC_WEBSOCKET_PROTOCOL).map_err(|_| AnswerError::Protocol)?;
+        let chosen = tokens(headers, &header::SEC_WEBSOCKET_PROTOCOL).map_err(|_| AnswerError::Protocol)?;
         match chosen.as_slice() {
             [] => Ok(None),
             [chosen] if self.protocols.contains(chosen) => Ok(Some(chosen.clone())),
@@ -138,10 +113,9 @@ impl ClientHandshake {
         let agreed = Extension::parse_all(headers).map_err(|_| AnswerError::Extension)?;
         match (agreed.as_slice(), &self.deflate) {
             ([], _) => Ok(None),
-            ([only], Some(config)) if only.name == "permessage-deflate" => config
-                .agree(only)
-                .map(Some)
-                .map_err(|_| AnswerError::Extension),
+            ([only], Some(config)) if only.name == "permessage-deflate" => {
+                config.agree(only).map(Some).map_err(|_| AnswerError::Extension)
+            }
             _ => Err(AnswerError::Extension),
         }
     }

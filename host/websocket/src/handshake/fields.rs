@@ -56,10 +56,7 @@ pub(crate) fn list_has(headers: &HeaderMap, name: &HeaderName, element: &str) ->
 }
 
 /// The tokens of a list over all its lines, in order, each once.
-pub(crate) fn tokens(
-    headers: &HeaderMap,
-    name: &HeaderName,
-) -> Result<Vec<String>, MalformedField> {
+pub(crate) fn tokens(headers: &HeaderMap, name: &HeaderName) -> Result<Vec<String>, MalformedField> {
     let mut tokens: Vec<String> = Vec::new();
     for element in elements(headers, name) {
         let token = token(element).ok_or(MalformedField)?;
@@ -116,11 +113,7 @@ impl Cursor<'_> {
 
     fn value(&mut self) -> Result<String, MalformedField> {
         self.skip_space();
-        if self.take(b'"') {
-            self.quoted()
-        } else {
-            self.token()
-        }
+        if self.take(b'"') { self.quoted() } else { self.token() }
     }
 
     /// The rest of a quoted string, whose content must be a token once it is unescaped (RFC 6455, 9.1).
@@ -153,11 +146,7 @@ impl Cursor<'_> {
     }
 
     fn skip_space(&mut self) {
-        let spaces = self
-            .rest
-            .iter()
-            .take_while(|byte| matches!(**byte, b' ' | b'\t'))
-            .count();
+        let spaces = self.rest.iter().take_while(|byte| matches!(**byte, b' ' | b'\t')).count();
         self.rest = &self.rest[spaces..];
     }
 }
@@ -171,13 +160,8 @@ mod tests {
     use super::*;
 
     fn extension(name: &str, params: &[(&str, Option<&str>)]) -> Extension {
-        let params = params
-            .iter()
-            .map(|(name, value)| ((*name).to_owned(), value.map(str::to_owned)));
-        Extension {
-            name: name.to_owned(),
-            params: params.collect(),
-        }
+        let params = params.iter().map(|(name, value)| ((*name).to_owned(), value.map(str::to_owned)));
+        Extension { name: name.to_owned(), params: params.collect() }
     }
 
     #[test]
@@ -186,19 +170,10 @@ mod tests {
             ("", vec![]),
             (" , ,", vec![]),
             ("foo", vec![extension("foo", &[])]),
-            (
-                "foo, bar; baz=2",
-                vec![
-                    extension("foo", &[]),
-                    extension("bar", &[("baz", Some("2"))]),
-                ],
-            ),
+            ("foo, bar; baz=2", vec![extension("foo", &[]), extension("bar", &[("baz", Some("2"))])]),
             (
                 "foo ; a ;b = \"1\\5\" ,, x",
-                vec![
-                    extension("foo", &[("a", None), ("b", Some("15"))]),
-                    extension("x", &[]),
-                ],
+                vec![extension("foo", &[("a", None), ("b", Some("15"))]), extension("x", &[])],
             ),
         ] {
             assert_eq!(Extension::parse(line.as_bytes()), Ok(expected), "{line}");
@@ -223,11 +198,7 @@ mod tests {
             "foo; a=\"1\"x",
             "f\u{f6}o",
         ] {
-            assert_eq!(
-                Extension::parse(line.as_bytes()),
-                Err(MalformedField),
-                "{line}"
-            );
+            assert_eq!(Extension::parse(line.as_bytes()), Err(MalformedField), "{line}");
         }
     }
 }

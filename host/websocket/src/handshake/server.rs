@@ -27,11 +27,7 @@ pub struct ServerHandshake {
 
 impl ServerHandshake {
     /// Judges a request that asks by HTTP/1.1's Upgrade (RFC 6455, 4.2.1).
-    pub fn upgrade(
-        method: &Method,
-        version: Version,
-        headers: &HeaderMap,
-    ) -> Result<Self, Refusal> {
+    pub fn upgrade(method: &Method, version: Version, headers: &HeaderMap) -> Result<Self, Refusal> {
         if method != Method::GET || version < Version::HTTP_11 {
             return Err(Refusal::Request);
         }
@@ -82,11 +78,7 @@ impl ServerHandshake {
     }
 
     /// The header fields of the acceptance (RFC 6455, 4.2.2).
-    pub fn answer(
-        &self,
-        protocol: Option<&str>,
-        deflate: Option<&DeflateParams>,
-    ) -> Result<HeaderMap, NotOffered> {
+    pub fn answer(&self, protocol: Option<&str>, deflate: Option<&DeflateParams>) -> Result<HeaderMap, NotOffered> {
         let mut headers = HeaderMap::with_capacity(5);
         if let Some(accept) = &self.accept {
             headers.insert(header::UPGRADE, HeaderValue::from_static("websocket"));
@@ -156,10 +148,7 @@ impl Refusal {
     pub fn headers(&self) -> HeaderMap {
         let mut headers = HeaderMap::new();
         if let Self::Version { upgrade } = self {
-            headers.insert(
-                header::SEC_WEBSOCKET_VERSION,
-                HeaderValue::from_static(VERSION),
-            );
+            headers.insert(header::SEC_WEBSOCKET_VERSION, HeaderValue::from_static(VERSION));
             if *upgrade {
                 headers.insert(header::UPGRADE, HeaderValue::from_static("websocket"));
                 headers.insert(header::CONNECTION, HeaderValue::from_static("Upgrade"));

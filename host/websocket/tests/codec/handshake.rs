@@ -3,9 +3,7 @@
 use http::header::{HeaderMap, HeaderName, HeaderValue};
 use http::{Method, StatusCode, Version};
 use roadrunner_websocket::DeflateConfig;
-use roadrunner_websocket::handshake::{
-    AnswerError, ClientHandshake, NotOffered, Refusal, ServerHandshake, is_upgrade,
-};
+use roadrunner_websocket::handshake::{AnswerError, ClientHandshake, NotOffered, Refusal, ServerHandshake, is_upgrade};
 
 use crate::support::with_takeover;
 
@@ -27,18 +25,14 @@ const RIGHT: [(&str, &str); 4] = [
 
 /// The right handshake with other lines in the place of those of one name.
 fn with(name: &str, values: &[&str]) -> Result<ServerHandshake, Refusal> {
-    let mut lines: Vec<_> = RIGHT
-        .into_iter()
-        .filter(|(other, _)| *other != name)
-        .collect();
+    let mut lines: Vec<_> = RIGHT.into_iter().filter(|(other, _)| *other != name).collect();
     lines.extend(values.iter().map(|value| (name, *value)));
     ServerHandshake::upgrade(&Method::GET, Version::HTTP_11, &headers(&lines))
 }
 
 #[test]
 fn section_4_2_2_the_rfcs_own_handshake() {
-    let handshake =
-        ServerHandshake::upgrade(&Method::GET, Version::HTTP_11, &headers(&RIGHT)).unwrap();
+    let handshake = ServerHandshake::upgrade(&Method::GET, Version::HTTP_11, &headers(&RIGHT)).unwrap();
     assert_eq!(handshake.status(), StatusCode::SWITCHING_PROTOCOLS);
     let expected = headers(&[
         ("upgrade", "websocket"),
@@ -60,63 +54,24 @@ fn section_4_2_1_what_is_required() {
         ("connection", &["keep-alive", "upgrade"], None),
         ("connection", &["keep-alive"], Some(Refusal::Upgrade)),
         ("connection", &[], Some(Refusal::Upgrade)),
-        (
-            "sec-websocket-version",
-            &["8"],
-            Some(Refusal::Version { upgrade: true }),
-        ),
-        (
-            "sec-websocket-version",
-            &["13", "13"],
-            Some(Refusal::Version { upgrade: true }),
-        ),
-        (
-            "sec-websocket-version",
-            &[],
-            Some(Refusal::Version { upgrade: true }),
-        ),
+        ("sec-websocket-version", &["8"], Some(Refusal::Version { upgrade: true })),
+        ("sec-websocket-version", &["13", "13"], Some(Refusal::Version { upgrade: true })),
+        ("sec-websocket-version", &[], Some(Refusal::Version { upgrade: true })),
         ("sec-websocket-key", &[], Some(Refusal::Key)),
         ("sec-websocket-key", &[""], Some(Refusal::Key)),
-        (
-            "sec-websocket-key",
-            &["dGhlIHNhbXBsZSBub25jZQ"],
-            Some(Refusal::Key),
-        ),
-        (
-            "sec-websocket-key",
-            &["dGhlIHNhbXBsZSBub25jZQ==", "dGhlIHNhbXBsZSBub25jZQ=="],
-            Some(Refusal::Key),
-        ),
-        (
-            "sec-websocket-key",
-            &["dGhlIHNhbXBsZSBub25j"],
-            Some(Refusal::Key),
-        ),
-        (
-            "sec-websocket-key",
-            &["dGhlIHNhbXBsZSBub25jZWVl"],
-            Some(Refusal::Key),
-        ),
-        (
-            "sec-websocket-key",
-            &["dGhlIHNhbXBsZSBub25j?Q=="],
-            Some(Refusal::Key),
-        ),
+        ("sec-websocket-key", &["dGhlIHNhbXBsZSBub25jZQ"], Some(Refusal::Key)),
+        ("sec-websocket-key", &["dGhlIHNhbXBsZSBub25jZQ==", "dGhlIHNhbXBsZSBub25jZQ=="], Some(Refusal::Key)),
+        ("sec-websocket-key", &["dGhlIHNhbXBsZSBub25j"], Some(Refusal::Key)),
+        ("sec-websocket-key", &["dGhlIHNhbXBsZSBub25jZWVl"], Some(Refusal::Key)),
+        ("sec-websocket-key", &["dGhlIHNhbXBsZSBub25j?Q=="], Some(Refusal::Key)),
         ("sec-websocket-extensions", &["foo; bar; baz=\"1\""], None),
-        (
-            "sec-websocket-extensions",
-            &["foo bar"],
-            Some(Refusal::Field),
-        ),
+        ("sec-websocket-extensions", &["foo bar"], Some(Refusal::Field)),
         ("sec-websocket-protocol", &["chat"], None),
         ("sec-websocket-protocol", &["a b"], Some(Refusal::Field)),
     ] {
         assert_eq!(with(name, values).err(), refusal, "{name}: {values:?}");
     }
-    for (method, version) in [
-        (Method::POST, Version::HTTP_11),
-        (Method::GET, Version::HTTP_10),
-    ] {
+    for (method, version) in [(Method::POST, Version::HTTP_11), (Method::GET, Version::HTTP_10)] {
         let refused = ServerHandshake::upgrade(&method, version, &headers(&RIGHT)).err();
         assert_eq!(refused, Some(Refusal::Request));
     }
@@ -131,25 +86,16 @@ fn section_4_4_a_wrong_version_is_told_the_right_one() {
     assert_eq!(refusal.headers()["upgrade"], "websocket");
     let refusal = ServerHandshake::connect(&headers(&[])).unwrap_err();
     assert_eq!(refusal.status(), StatusCode::BAD_REQUEST);
-    assert_eq!(
-        refusal.headers(),
-        headers(&[("sec-websocket-version", "13")])
-    );
+    assert_eq!(refusal.headers(), headers(&[("sec-websocket-version", "13")]));
     let refusal = with("sec-websocket-key", &[]).unwrap_err();
-    assert_eq!(
-        (refusal.status(), refusal.headers().len()),
-        (StatusCode::BAD_REQUEST, 0)
-    );
+    assert_eq!((refusal.status(), refusal.headers().len()), (StatusCode::BAD_REQUEST, 0));
 }
 
 #[test]
 fn subprotocols_come_in_order_and_once_and_only_they_may_be_chosen() {
     let handshake = with("sec-websocket-protocol", &["b, a", "c,,b"]).unwrap();
     assert_eq!(handshake.protocols(), ["b", "a", "c"]);
-    assert_eq!(
-        handshake.answer(Some("a"), None).unwrap()["sec-websocket-protocol"],
-        "a"
-    );
+    assert_eq!(handshake.answer(Some("a"), None).unwrap()["sec-websocket-protocol"], "a");
     assert_eq!(handshake.answer(Some("A"), None), Err(NotOffered));
 }
 
@@ -157,18 +103,12 @@ fn subprotocols_come_in_order_and_once_and_only_they_may_be_chosen() {
 fn extensions_of_several_lines_are_one_list() {
     let handshake = with(
         "sec-websocket-extensions",
-        &[
-            "permessage-deflate; server_max_window_bits=8",
-            "x, permessage-deflate; client_max_window_bits=9",
-        ],
+        &["permessage-deflate; server_max_window_bits=8", "x, permessage-deflate; client_max_window_bits=9"],
     )
     .unwrap();
     let params = handshake.deflate(&with_takeover()).unwrap();
     let answer = handshake.answer(None, Some(&params)).unwrap();
-    assert_eq!(
-        answer["sec-websocket-extensions"],
-        "permessage-deflate; client_max_window_bits=9"
-    );
+    assert_eq!(answer["sec-websocket-extensions"], "permessage-deflate; client_max_window_bits=9");
 }
 
 #[test]
@@ -182,52 +122,28 @@ fn rfc8441_5_neither_key_nor_upgrade() {
     let answer = handshake.answer(Some("chat"), params.as_ref()).unwrap();
     assert!(!answer.contains_key("sec-websocket-accept") && !answer.contains_key("connection"));
     let opened = request.verify(StatusCode::OK, &answer).unwrap();
-    assert_eq!(
-        (opened.protocol.as_deref(), opened.deflate),
-        (Some("chat"), params)
-    );
+    assert_eq!((opened.protocol.as_deref(), opened.deflate), (Some("chat"), params));
 }
 
 #[test]
 fn section_4_1_a_client_judges_the_answer() {
     let request = ClientHandshake::upgrade(&["chat", "not a token"], None).unwrap();
-    let handshake =
-        ServerHandshake::upgrade(&Method::GET, Version::HTTP_11, &request.request()).unwrap();
+    let handshake = ServerHandshake::upgrade(&Method::GET, Version::HTTP_11, &request.request()).unwrap();
     assert_eq!(handshake.protocols(), ["chat"]);
     let answer = handshake.answer(None, None).unwrap();
     let verify = |change: &dyn Fn(&mut HeaderMap)| {
         let mut answer = answer.clone();
         change(&mut answer);
-        request
-            .verify(StatusCode::SWITCHING_PROTOCOLS, &answer)
-            .err()
+        request.verify(StatusCode::SWITCHING_PROTOCOLS, &answer).err()
     };
     assert_eq!(verify(&|_| {}), None);
-    assert_eq!(
-        verify(&|answer| drop(answer.remove("upgrade"))),
-        Some(AnswerError::Upgrade)
-    );
-    assert_eq!(
-        verify(&|answer| drop(answer.remove("sec-websocket-accept"))),
-        Some(AnswerError::Accept)
-    );
+    assert_eq!(verify(&|answer| drop(answer.remove("upgrade"))), Some(AnswerError::Upgrade));
+    assert_eq!(verify(&|answer| drop(answer.remove("sec-websocket-accept"))), Some(AnswerError::Accept));
     let put = |name: &'static str, value: &'static str| {
         verify(&|answer| drop(answer.insert(name, HeaderValue::from_static(value))))
     };
-    assert_eq!(
-        put("sec-websocket-accept", "s3pPLMBiTxaQ9kYGzzhZRbK+xOo="),
-        Some(AnswerError::Accept)
-    );
-    assert_eq!(
-        put("sec-websocket-protocol", "other"),
-        Some(AnswerError::Protocol)
-    );
-    assert_eq!(
-        put("sec-websocket-extensions", "permessage-deflate"),
-        Some(AnswerError::Extension)
-    );
-    assert_eq!(
-        request.verify(StatusCode::OK, &answer),
-        Err(AnswerError::Status(StatusCode::OK))
-    );
+    assert_eq!(put("sec-websocket-accept", "s3pPLMBiTxaQ9kYGzzhZRbK+xOo="), Some(AnswerError::Accept));
+    assert_eq!(put("sec-websocket-protocol", "other"), Some(AnswerError::Protocol));
+    assert_eq!(put("sec-websocket-extensions", "permessage-deflate"), Some(AnswerError::Extension));
+    assert_eq!(request.verify(StatusCode::OK, &answer), Err(AnswerError::Status(StatusCode::OK)));
 }

@@ -6,8 +6,7 @@ use std::time::{Duration, Instant};
 
 use bytes::BytesMut;
 use roadrunner_websocket::{
-    CloseCode, Config, Decoder, Encoder, End, Event, Frame, Kind, Limits, Rate, Role, SendError,
-    Session, Violation,
+    CloseCode, Config, Decoder, Encoder, End, Event, Frame, Kind, Limits, Rate, Role, SendError, Session, Violation,
 };
 
 use crate::support::*;
@@ -21,20 +20,12 @@ fn compressed(limits: Limits, kind: Kind, payload: &[u8]) -> (Decoder, BytesMut)
     let config = with_takeover();
     let params = agree(&config);
     let mut out = BytesMut::new();
-    Encoder::new(Role::Client, Some((&config, &params))).fragmented(
-        kind,
-        payload,
-        usize::MAX,
-        &mut out,
-    );
+    Encoder::new(Role::Client, Some((&config, &params))).fragmented(kind, payload, usize::MAX, &mut out);
     (Decoder::new(Role::Server, limits, Some(&params)), out)
 }
 
 fn session(limits: Limits, now: Instant) -> Session {
-    let config = Config {
-        limits,
-        ..Config::default()
-    };
+    let config = Config { limits, ..Config::default() };
     Session::new(Role::Server, Arc::new(config), None, now)
 }
 
@@ -50,21 +41,12 @@ fn violation(session: &mut Session, now: Instant) -> Option<Violation> {
 
 #[test]
 fn frame_size_is_judged_on_the_header() {
-    let limits = Limits {
-        frame_size: 1000,
-        ..Limits::default()
-    };
+    let limits = Limits { frame_size: 1000, ..Limits::default() };
     let (frames, violation) = decoded(limits.clone(), &client(FIN | BINARY, &[0; 1000]));
     assert_eq!((frames.len(), violation), (1, None));
     let header = &client(FIN | BINARY, &[0; 1001])[..8];
     let (_, violation) = decoded(limits.clone(), header);
-    assert_eq!(
-        violation,
-        Some(Violation::FrameTooLarge {
-            length: 1001,
-            limit: 1000
-        })
-    );
+    assert_eq!(violation, Some(Violation::FrameTooLarge { length: 1001, limit: 1000 }));
     assert_eq!(violation.unwrap().close_code(), CloseCode::TOO_BIG);
     let (_, violation) = decoded(limits, b"\x82\xff\x7f\xff\xff\xff\xff\xff\xff\xff\0\0\0\0");
     assert!(matches!(violation, Some(Violation::FrameTooLarge { .. })));
@@ -72,54 +54,29 @@ fn frame_size_is_judged_on_the_header() {
 
 #[test]
 fn message_size_is_judged_on_the_header_of_the_fragment_that_passes_it() {
-    let limits = Limits {
-        message_size: 1000,
-        ..Limits::default()
-    };
-    let stream = [
-        client(BINARY, &[0; 600]),
-        client(FIN | CONTINUATION, &[0; 400]),
-    ]
-    .concat();
+    let limits = Limits { message_size: 1000, ..Limits::default() };
+    let stream = [client(BINARY, &[0; 600]), client(FIN | CONTINUATION, &[0; 400])].concat();
     let (frames, violation) = decoded(limits.clone(), &stream);
     assert_eq!((frames.len(), violation), (1, None));
-    let stream = [
-        client(BINARY, &[0; 600]),
-        client(FIN | CONTINUATION, &[0; 401]),
-    ]
-    .concat();
+    let stream = [client(BINARY, &[0; 600]), client(FIN | CONTINUATION, &[0; 401])].concat();
     let (frames, violation) = decoded(limits, &stream[..608 + 8]);
-    assert_eq!(
-        (frames.len(), violation),
-        (0, Some(Violation::MessageTooLarge { limit: 1000 }))
-    );
+    assert_eq!((frames.len(), violation), (0, Some(Violation::MessageTooLarge { limit: 1000 })));
 }
 
 #[test]
 fn message_size_is_judged_while_inflating() {
-    let limits = Limits {
-        message_size: 100_000,
-        compression_ratio: None,
-        ..Limits::default()
-    };
+    let limits = Limits { message_size: 100_000, compression_ratio: None, ..Limits::default() };
     let (mut decoder, bytes) = compressed(limits.clone(), Kind::Text, &[b'x'; 100_000]);
     let (frames, violation) = decode(&mut decoder, [&bytes[..]]);
     assert_eq!((frames.len(), violation), (1, None));
     let (mut decoder, bytes) = compressed(limits, Kind::Text, &[b'x'; 100_001]);
     let (frames, violation) = decode(&mut decoder, [&bytes[..]]);
-    assert_eq!(
-        (frames.len(), violation),
-        (0, Some(Violation::MessageTooLarge { limit: 100_000 }))
-    );
+    assert_eq!((frames.len(), violation), (0, Some(Violation::MessageTooLarge { limit: 100_000 })));
 }
 
 #[test]
 fn a_bomb_costs_no_more_than_the_message_limit() {
-    let limits = Limits {
-        message_size: 64 << 10,
-        compression_ratio: None,
-        ..Limits::default()
-    };
+    let limits = Limits { message_size: 64 << 10, compression_ratio: None, ..Limits::default() };
     let (mut decoder, bytes) = compressed(limits, Kind::Binary, &vec![0; 64 << 20]);
     let mut most = 0;
     for byte in bytes.chunks(100) {
@@ -135,46 +92,26 @@ fn a_bomb_costs_no_more_than_the_message_limit() {
 
 #[test]
 fn compression_ratio_spares_small_messages() {
-    let limits = Limits {
-        compression_ratio: NonZeroU32::new(20),
-        compression_floor: 64 << 10,
-        ..Limits::default()
-    };
+    let limits = Limits { compression_ratio: NonZeroU32::new(20), compression_floor: 64 << 10, ..Limits::default() };
     let (mut decoder, bytes) = compressed(limits.clone(), Kind::Text, &[b'x'; 64 << 10]);
     assert_eq!(decode(&mut decoder, [&bytes[..]]).1, None);
     let (mut decoder, bytes) = compressed(limits.clone(), Kind::Text, &[b'x'; 200 << 10]);
     let (frames, violation) = decode(&mut decoder, [&bytes[..]]);
-    assert_eq!(
-        (frames.len(), violation),
-        (0, Some(Violation::CompressionRatio { limit: 20 }))
-    );
+    assert_eq!((frames.len(), violation), (0, Some(Violation::CompressionRatio { limit: 20 })));
     assert_eq!(violation.unwrap().close_code(), CloseCode::POLICY);
     // A message that compresses like ordinary text is not touched.
     let ordinary: String = (0..40_000).map(|at| format!("{at} ")).collect();
     let (mut decoder, bytes) = compressed(limits, Kind::Text, ordinary.as_bytes());
-    assert_eq!(
-        decode(&mut decoder, [&bytes[..]]),
-        (vec![text(&ordinary)], None)
-    );
+    assert_eq!(decode(&mut decoder, [&bytes[..]]), (vec![text(&ordinary)], None));
 }
 
 #[test]
 fn fragments_per_message() {
-    let limits = Limits {
-        fragments: 3,
-        ..Limits::default()
-    };
-    let [first, middle, last] = [
-        client(BINARY, b"a"),
-        client(CONTINUATION, b"b"),
-        client(FIN | CONTINUATION, b"c"),
-    ];
+    let limits = Limits { fragments: 3, ..Limits::default() };
+    let [first, middle, last] = [client(BINARY, b"a"), client(CONTINUATION, b"b"), client(FIN | CONTINUATION, b"c")];
     let kept = [&first[..], &middle, &last].concat();
     let (frames, violation) = decoded(limits.clone(), &[&kept[..], &kept].concat());
-    assert_eq!(
-        (frames, violation),
-        (vec![binary(b"abc"), binary(b"abc")], None)
-    );
+    assert_eq!((frames, violation), (vec![binary(b"abc"), binary(b"abc")], None));
     let (_, violation) = decoded(limits, &[&first[..], &middle, &middle, &last].concat());
     assert_eq!(violation, Some(Violation::Fragments { limit: 3 }));
     assert_eq!(violation.unwrap().close_code(), CloseCode::POLICY);
@@ -182,10 +119,7 @@ fn fragments_per_message() {
 
 #[test]
 fn empty_fragments_are_charged() {
-    let limits = Limits {
-        message_size: 6400,
-        ..Limits::default()
-    };
+    let limits = Limits { message_size: 6400, ..Limits::default() };
     let mut decoder = Decoder::new(Role::Server, limits, None);
     decoder.feed(&client(BINARY, b""));
     for _ in 0..100 {
@@ -193,18 +127,12 @@ fn empty_fragments_are_charged() {
         assert_eq!(decoder.decode(), Ok(None));
     }
     decoder.feed(&client(CONTINUATION, b""));
-    assert_eq!(
-        decoder.decode(),
-        Err(Violation::MessageTooLarge { limit: 6400 })
-    );
+    assert_eq!(decoder.decode(), Err(Violation::MessageTooLarge { limit: 6400 }));
 }
 
 #[test]
 fn compressed_data_that_inflates_to_nothing_ends_too() {
-    let limits = Limits {
-        message_size: 1000,
-        ..Limits::default()
-    };
+    let limits = Limits { message_size: 1000, ..Limits::default() };
     let params = agree(&with_takeover());
     let mut decoder = Decoder::new(Role::Server, limits, Some(&params));
     let empty_blocks = [0x00, 0x00, 0x00, 0xff, 0xff].repeat(100);
@@ -221,10 +149,7 @@ fn compressed_data_that_inflates_to_nothing_ends_too() {
 
 #[test]
 fn control_frames_per_second() {
-    let limits = Limits {
-        control_rate: Rate::new(10, 5),
-        ..Limits::default()
-    };
+    let limits = Limits { control_rate: Rate::new(10, 5), ..Limits::default() };
     let now = Instant::now();
     let mut session = session(limits, now);
     session.feed(&client(FIN | PING, b"").repeat(5));
@@ -239,27 +164,18 @@ fn control_frames_per_second() {
 
 #[test]
 fn messages_per_second() {
-    let limits = Limits {
-        message_rate: Rate::new(2, 2),
-        ..Limits::default()
-    };
+    let limits = Limits { message_rate: Rate::new(2, 2), ..Limits::default() };
     let now = Instant::now();
     let mut session = session(limits, now);
     session.feed(&client(FIN | TEXT, b"x").repeat(3));
     assert!(matches!(session.next_event(now), Some(Event::Message(_))));
     assert!(matches!(session.next_event(now), Some(Event::Message(_))));
-    assert_eq!(
-        session.next_event(now),
-        Some(Event::Ended(End::Violation(Violation::MessageRate)))
-    );
+    assert_eq!(session.next_event(now), Some(Event::Ended(End::Violation(Violation::MessageRate))));
 }
 
 #[test]
 fn outgoing_queue_stops_sending_and_decoding() {
-    let limits = Limits {
-        outgoing_queue: 100,
-        ..Limits::default()
-    };
+    let limits = Limits { outgoing_queue: 100, ..Limits::default() };
     let now = Instant::now();
     let mut session = session(limits, now);
     assert_eq!(session.send_binary(&[0; 98], now), Ok(()));
@@ -275,11 +191,7 @@ fn outgoing_queue_stops_sending_and_decoding() {
 
 #[test]
 fn pongs_of_a_client_that_does_not_read_are_bounded() {
-    let limits = Limits {
-        outgoing_queue: 1000,
-        control_rate: None,
-        ..Limits::default()
-    };
+    let limits = Limits { outgoing_queue: 1000, control_rate: None, ..Limits::default() };
     let now = Instant::now();
     let mut session = session(limits, now);
     session.feed(&client(FIN | PING, &[b'x'; 125]).repeat(100));
@@ -296,19 +208,10 @@ fn pongs_of_a_client_that_does_not_read_are_bounded() {
 
 #[test]
 fn outgoing_message_size() {
-    let limits = Limits {
-        outgoing_message: 100,
-        ..Limits::default()
-    };
+    let limits = Limits { outgoing_message: 100, ..Limits::default() };
     let now = Instant::now();
     let mut session = session(limits, now);
-    assert_eq!(
-        session.send_binary(&[0; 101], now),
-        Err(SendError::TooLarge {
-            length: 101,
-            limit: 100
-        })
-    );
+    assert_eq!(session.send_binary(&[0; 101], now), Err(SendError::TooLarge { length: 101, limit: 100 }));
     assert!(session.outgoing().is_empty());
     assert_eq!(session.send_binary(&[0; 100], now), Ok(()));
 }

@@ -8,8 +8,8 @@ use bytes::BytesMut;
 use proptest::prelude::*;
 use proptest::sample::Index;
 use roadrunner_websocket::{
-    Config, Decoder, DeflateConfig, DeflateParams, Encoder, Event, Frame, Kind, Level, Limits,
-    Message, Rate, Role, Session, Violation, WindowBits,
+    Config, Decoder, DeflateConfig, DeflateParams, Encoder, Event, Frame, Kind, Level, Limits, Message, Rate, Role,
+    Session, Violation, WindowBits,
 };
 
 use crate::support::*;
@@ -32,26 +32,16 @@ fn bits() -> impl Strategy<Value = WindowBits> {
 }
 
 fn deflate() -> impl Strategy<Value = DeflateConfig> {
-    (
-        1..=9u8,
-        0..200usize,
-        any::<bool>(),
-        any::<bool>(),
-        bits(),
-        bits(),
+    (1..=9u8, 0..200usize, any::<bool>(), any::<bool>(), bits(), bits()).prop_map(
+        |(level, threshold, server_takeover, client_takeover, server_window, client_window)| DeflateConfig {
+            level: Level::new(level).expect("in range"),
+            threshold,
+            server_context_takeover: server_takeover,
+            client_context_takeover: client_takeover,
+            server_window,
+            client_window,
+        },
     )
-        .prop_map(
-            |(level, threshold, server_takeover, client_takeover, server_window, client_window)| {
-                DeflateConfig {
-                    level: Level::new(level).expect("in range"),
-                    threshold,
-                    server_context_takeover: server_takeover,
-                    client_context_takeover: client_takeover,
-                    server_window,
-                    client_window,
-                }
-            },
-        )
 }
 
 fn role() -> impl Strategy<Value = Role> {
@@ -86,16 +76,8 @@ fn message() -> impl Strategy<Value = (Kind, Vec<u8>)> {
 /// A part of a stream that is mostly right.
 #[derive(Clone, Debug)]
 enum Part {
-    Message {
-        kind: Kind,
-        payload: Vec<u8>,
-        frame: usize,
-        uncompressed: bool,
-    },
-    Frame {
-        first: u8,
-        payload: Vec<u8>,
-    },
+    Message { kind: Kind, payload: Vec<u8>, frame: usize, uncompressed: bool },
+    Frame { first: u8, payload: Vec<u8> },
     Raw(Vec<u8>),
 }
 
@@ -120,20 +102,10 @@ fn stream(from: Role, parts: &[Part], config: &DeflateConfig, params: &DeflatePa
     let mut out = BytesMut::new();
     for part in parts {
         match part {
-            Part::Message {
-                kind,
-                payload,
-                frame,
-                uncompressed: true,
-            } => {
+            Part::Message { kind, payload, frame, uncompressed: true } => {
                 plain.fragmented(*kind, payload, *frame, &mut out);
             }
-            Part::Message {
-                kind,
-                payload,
-                frame,
-                uncompressed: false,
-            } => {
+            Part::Message { kind, payload, frame, uncompressed: false } => {
                 encoder.fragmented(*kind, payload, *frame, &mut out);
             }
             Part::Frame { first, payload } => out.extend_from_slice(&frame(from, *first, payload)),
@@ -148,24 +120,13 @@ fn cut<'a>(bytes: &'a [u8], cuts: &[Index]) -> Vec<&'a [u8]> {
     let mut places: Vec<usize> = cuts.iter().map(|cut| cut.index(bytes.len() + 1)).collect();
     places.extend([0, bytes.len()]);
     places.sort_unstable();
-    places
-        .windows(2)
-        .map(|ends| &bytes[ends[0]..ends[1]])
-        .collect()
+    places.windows(2).map(|ends| &bytes[ends[0]..ends[1]]).collect()
 }
 
 /// Events and outgoing bytes of a session over these reads, whose queue is written at once.
-fn run(
-    role: Role,
-    limits: Limits,
-    params: DeflateParams,
-    reads: &[&[u8]],
-) -> (Vec<Event>, Vec<u8>) {
+fn run(role: Role, limits: Limits, params: DeflateParams, reads: &[&[u8]]) -> (Vec<Event>, Vec<u8>) {
     let now = Instant::now();
-    let config = Config {
-        limits,
-        ..Config::with_deflate()
-    };
+    let config = Config { limits, ..Config::with_deflate() };
     let mut session = Session::new(role, Arc::new(config), Some(params), now);
     let (mut events, mut out) = (Vec::new(), Vec::new());
     for read in reads {
@@ -339,15 +300,8 @@ fn boundaries(bytes: &[u8]) -> Vec<usize> {
     while at < bytes.len() {
         let key = if bytes[at + 1] & 0x80 != 0 { 4 } else { 0 };
         let (length, extended) = match bytes[at + 1] & 0x7f {
-            126 => (
-                usize::from(u16::from_be_bytes([bytes[at + 2], bytes[at + 3]])),
-                2,
-            ),
-            127 => (
-                u64::from_be_bytes(bytes[at + 2..at + 10].try_into().expect("eight bytes"))
-                    as usize,
-                8,
-            ),
+            126 => (usize::from(u16::from_be_bytes([bytes[at + 2], bytes[at + 3]])), 2),
+            127 => (u64::from_be_bytes(bytes[at + 2..at + 10].try_into().expect("eight bytes")) as usize, 8),
             length => (usize::from(length), 0),
         };
         at += 2 + extended + key + length;

@@ -10,18 +10,10 @@ fn section_5_7_examples() {
     assert_eq!((frames, violation), (vec![text("Hello")], None));
 
     let mut client = Decoder::new(Role::Client, Limits::default(), None);
-    let reads = [
-        &b"\x81\x05Hello"[..],
-        b"\x01\x03Hel",
-        b"\x80\x02lo",
-        b"\x89\x05Hello",
-    ];
+    let reads = [&b"\x81\x05Hello"[..], b"\x01\x03Hel", b"\x80\x02lo", b"\x89\x05Hello"];
     let (frames, violation) = decode(&mut client, reads);
     let ping = Frame::Ping(b"Hello"[..].into());
-    assert_eq!(
-        (frames, violation),
-        (vec![text("Hello"), text("Hello"), ping], None)
-    );
+    assert_eq!((frames, violation), (vec![text("Hello"), text("Hello"), ping], None));
 }
 
 #[test]
@@ -34,51 +26,29 @@ fn section_5_4_control_frames_interleave_with_fragments() {
         client(FIN | CONTINUATION, b""),
     ];
     let (frames, violation) = served(&stream.concat());
-    let expected = vec![
-        Frame::Ping(b"1"[..].into()),
-        Frame::Pong(b"2"[..].into()),
-        text("ab"),
-    ];
+    let expected = vec![Frame::Ping(b"1"[..].into()), Frame::Pong(b"2"[..].into()), text("ab")];
     assert_eq!((frames, violation), (expected, None));
 }
 
 #[test]
 fn section_5_4_messages_do_not_nest() {
     let (frames, violation) = served(&[client(TEXT, b"a"), client(FIN | TEXT, b"b")].concat());
-    assert_eq!(
-        (frames, violation),
-        (vec![], Some(Violation::UnfinishedMessage))
-    );
+    assert_eq!((frames, violation), (vec![], Some(Violation::UnfinishedMessage)));
     let (frames, violation) = served(&client(FIN | CONTINUATION, b"b"));
-    assert_eq!(
-        (frames, violation),
-        (vec![], Some(Violation::UnexpectedContinuation))
-    );
+    assert_eq!((frames, violation), (vec![], Some(Violation::UnexpectedContinuation)));
 }
 
 #[test]
 fn section_5_5_1_nothing_follows_a_close_frame() {
-    let stream = [
-        client(FIN | CLOSE, b"\x03\xe8bye"),
-        client(FIN | TEXT, b"late"),
-        vec![0xff; 9],
-    ];
+    let stream = [client(FIN | CLOSE, b"\x03\xe8bye"), client(FIN | TEXT, b"late"), vec![0xff; 9]];
     let (frames, violation) = served(&stream.concat());
-    let [Frame::Close(Some(close))] = frames.as_slice() else {
-        panic!("{frames:?}")
-    };
-    assert_eq!(
-        (close.code, close.reason.as_str(), violation),
-        (CloseCode::NORMAL, "bye", None)
-    );
+    let [Frame::Close(Some(close))] = frames.as_slice() else { panic!("{frames:?}") };
+    assert_eq!((close.code, close.reason.as_str(), violation), (CloseCode::NORMAL, "bye", None));
 }
 
 #[test]
 fn section_5_5_1_close_payloads() {
-    assert_eq!(
-        served(&client(FIN | CLOSE, b"")),
-        (vec![Frame::Close(None)], None)
-    );
+    assert_eq!(served(&client(FIN | CLOSE, b"")), (vec![Frame::Close(None)], None));
     for (payload, violation) in [
         (&b"\x03"[..], Violation::ClosePayload),
         (b"\x03\xed", Violation::CloseCode(1005)),
@@ -86,20 +56,13 @@ fn section_5_5_1_close_payloads() {
         (b"\x03\xf7", Violation::CloseCode(1015)),
         (b"\x03\xe8\xff", Violation::InvalidUtf8),
     ] {
-        assert_eq!(
-            served(&client(FIN | CLOSE, payload)),
-            (vec![], Some(violation))
-        );
+        assert_eq!(served(&client(FIN | CLOSE, payload)), (vec![], Some(violation)));
     }
 }
 
 #[test]
 fn section_7_1_7_what_came_before_a_violation_is_delivered_in_the_same_read() {
-    let stream = [
-        client(FIN | TEXT, b"one"),
-        client(FIN | BINARY, b"two"),
-        vec![0xff],
-    ];
+    let stream = [client(FIN | TEXT, b"one"), client(FIN | BINARY, b"two"), vec![0xff]];
     let (frames, violation) = served(&stream.concat());
     assert_eq!(frames, [text("one"), binary(b"two")]);
     assert_eq!(violation, Some(Violation::ReservedOpcode(15)));
@@ -109,10 +72,7 @@ fn section_7_1_7_what_came_before_a_violation_is_delivered_in_the_same_read() {
 fn section_8_1_text_fails_with_its_first_impossible_byte() {
     // The header announces more than will come: the failure must not wait for it.
     for length in [8, 100_000] {
-        let whole = client(
-            FIN | TEXT,
-            &[&b"ok \xf4\x90"[..], &vec![b'x'; length]].concat(),
-        );
+        let whole = client(FIN | TEXT, &[&b"ok \xf4\x90"[..], &vec![b'x'; length]].concat());
         let header = whole.len() - length - 5;
         let mut decoder = Decoder::new(Role::Server, Limits::default(), None);
         let (_, violation) = decode(&mut decoder, [&whole[..header + 4]]);
@@ -125,15 +85,9 @@ fn section_8_1_text_fails_with_its_first_impossible_byte() {
 #[test]
 fn section_8_1_characters_may_cross_fragments_and_must_end() {
     let euro = "€".as_bytes();
-    let stream = [
-        client(TEXT, &euro[..1]),
-        client(FIN | CONTINUATION, &euro[1..]),
-    ];
+    let stream = [client(TEXT, &euro[..1]), client(FIN | CONTINUATION, &euro[1..])];
     assert_eq!(served(&stream.concat()), (vec![text("€")], None));
-    assert_eq!(
-        served(&client(FIN | TEXT, &euro[..2])),
-        (vec![], Some(Violation::InvalidUtf8))
-    );
+    assert_eq!(served(&client(FIN | TEXT, &euro[..2])), (vec![], Some(Violation::InvalidUtf8)));
 }
 
 #[test]

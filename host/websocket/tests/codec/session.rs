@@ -35,19 +35,11 @@ fn message(text: &str) -> Event {
 fn section_5_5_2_every_ping_of_one_read_is_answered_in_order() {
     let now = Instant::now();
     let mut session = server(now);
-    let stream = [
-        client(FIN | PING, b"1"),
-        client(FIN | PING, b""),
-        client(FIN | TEXT, b"m"),
-        client(FIN | PING, b"3"),
-    ];
+    let stream =
+        [client(FIN | PING, b"1"), client(FIN | PING, b""), client(FIN | TEXT, b"m"), client(FIN | PING, b"3")];
     session.feed(&stream.concat());
     assert_eq!(events(&mut session, now), [message("m")]);
-    let pongs = [
-        sent(FIN | PONG, b"1"),
-        sent(FIN | PONG, b""),
-        sent(FIN | PONG, b"3"),
-    ];
+    let pongs = [sent(FIN | PONG, b"1"), sent(FIN | PONG, b""), sent(FIN | PONG, b"3")];
     assert_eq!(take(&mut session), pongs.concat());
 }
 
@@ -56,21 +48,12 @@ fn section_7_the_peer_closes() {
     for (close, answer) in [(&b"\x03\xe9bye"[..], &b"\x03\xe9"[..]), (b"", b"")] {
         let now = Instant::now();
         let mut session = server(now);
-        let stream = [
-            client(FIN | TEXT, b"last"),
-            client(FIN | CLOSE, close),
-            client(FIN | TEXT, b"x"),
-        ];
+        let stream = [client(FIN | TEXT, b"last"), client(FIN | CLOSE, close), client(FIN | TEXT, b"x")];
         session.feed(&stream.concat());
         let events = events(&mut session, now);
         assert_eq!(events[0], message("last"));
-        let [_, Event::Ended(End::PeerClosed(frame))] = events.as_slice() else {
-            panic!("{events:?}")
-        };
-        assert_eq!(
-            frame.as_ref().map(|frame| frame.code.get()),
-            (!close.is_empty()).then_some(1001)
-        );
+        let [_, Event::Ended(End::PeerClosed(frame))] = events.as_slice() else { panic!("{events:?}") };
+        assert_eq!(frame.as_ref().map(|frame| frame.code.get()), (!close.is_empty()).then_some(1001));
         assert_eq!(take(&mut session), sent(FIN | CLOSE, answer));
         assert_eq!(session.state(), State::Closed);
         assert_eq!(session.send_text("no", now), Err(SendError::Closed));
@@ -92,9 +75,7 @@ fn section_7_this_side_closes() {
     assert_eq!(events(&mut session, now), []);
     session.feed(&client(FIN | CLOSE, b"\x03\xe8"));
     let events = events(&mut session, now);
-    assert!(
-        matches!(&events[..], [Event::Ended(End::Closed(Some(frame)))] if frame.code == CloseCode::NORMAL)
-    );
+    assert!(matches!(&events[..], [Event::Ended(End::Closed(Some(frame)))] if frame.code == CloseCode::NORMAL));
     assert!(session.outgoing().is_empty());
 }
 
@@ -122,13 +103,7 @@ fn section_7_1_7_a_violation_is_told_after_what_came_before_it() {
         client(FIN | TEXT, b"never"),
     ];
     session.feed(&stream.concat());
-    assert_eq!(
-        events(&mut session, now),
-        [
-            message("one"),
-            Event::Ended(End::Violation(Violation::InvalidUtf8))
-        ]
-    );
+    assert_eq!(events(&mut session, now), [message("one"), Event::Ended(End::Violation(Violation::InvalidUtf8))]);
     let out = take(&mut session);
     let pong = sent(FIN | PONG, b"p");
     assert!(out.starts_with(&pong));
@@ -144,10 +119,7 @@ fn a_lost_connection_is_told_after_what_came_before_it() {
     let mut session = server(now);
     session.feed(&[client(FIN | TEXT, b"one"), client(TEXT, b"half")].concat());
     session.feed_eof();
-    assert_eq!(
-        events(&mut session, now),
-        [message("one"), Event::Ended(End::Lost)]
-    );
+    assert_eq!(events(&mut session, now), [message("one"), Event::Ended(End::Lost)]);
 }
 
 #[test]
@@ -158,10 +130,7 @@ fn a_silent_peer_is_pinged_and_then_given_up() {
         ..Timers::default()
     };
     let start = Instant::now();
-    let config = Arc::new(Config {
-        timers,
-        ..Config::default()
-    });
+    let config = Arc::new(Config { timers, ..Config::default() });
     let mut session = Session::new(Role::Server, config, None, start);
     let at = |seconds| start + Duration::from_secs(seconds);
 
@@ -196,16 +165,9 @@ fn silence_while_nobody_read_is_not_the_peers() {
 
 #[test]
 fn an_idle_session_is_closed_however_alive_its_peer_is() {
-    let timers = Timers {
-        idle: Some(Duration::from_secs(60)),
-        ping_interval: None,
-        ..Timers::default()
-    };
+    let timers = Timers { idle: Some(Duration::from_secs(60)), ping_interval: None, ..Timers::default() };
     let start = Instant::now();
-    let config = Arc::new(Config {
-        timers,
-        ..Config::default()
-    });
+    let config = Arc::new(Config { timers, ..Config::default() });
     let mut session = Session::new(Role::Server, config, None, start);
     let at = |seconds| start + Duration::from_secs(seconds);
 
@@ -226,9 +188,7 @@ fn an_idle_session_holds_nothing() {
     let now = Instant::now();
     let mut session = server(now);
     assert_eq!(session.memory(), 0);
-    session
-        .read_buffer(16 << 10)
-        .extend_from_slice(&client(FIN | TEXT, b"hello"));
+    session.read_buffer(16 << 10).extend_from_slice(&client(FIN | TEXT, b"hello"));
     assert_eq!(events(&mut session, now), [message("hello")]);
     session.send_text(&"x".repeat(100_000), now).unwrap();
     assert!(session.memory() > 100_000);
@@ -241,10 +201,7 @@ fn an_idle_session_holds_nothing() {
 fn both_ends_talk_and_part() {
     let now = Instant::now();
     let params = agree(&with_takeover());
-    let config = Arc::new(Config {
-        deflate: Some(with_takeover()),
-        ..Config::default()
-    });
+    let config = Arc::new(Config { deflate: Some(with_takeover()), ..Config::default() });
     let mut client = Session::new(Role::Client, config.clone(), Some(params), now);
     let mut server = Session::new(Role::Server, config, Some(params), now);
     let long = "the same again and ".repeat(1000);
@@ -257,22 +214,13 @@ fn both_ends_talk_and_part() {
         server.send_binary(text.as_bytes(), now).unwrap();
         client.feed(&take(&mut server));
         let payload = text.to_owned().into_bytes().into();
-        assert_eq!(
-            events(&mut client, now),
-            [Event::Message(Message::Binary(payload))]
-        );
+        assert_eq!(events(&mut client, now), [Event::Message(Message::Binary(payload))]);
     }
     client.close(CloseCode::new(4000).unwrap(), "over", now);
     server.feed(&take(&mut client));
-    assert!(matches!(
-        &events(&mut server, now)[..],
-        [Event::Ended(End::PeerClosed(Some(_)))]
-    ));
+    assert!(matches!(&events(&mut server, now)[..], [Event::Ended(End::PeerClosed(Some(_)))]));
     client.feed(&take(&mut server));
-    assert!(matches!(
-        &events(&mut client, now)[..],
-        [Event::Ended(End::Closed(Some(_)))]
-    ));
+    assert!(matches!(&events(&mut client, now)[..], [Event::Ended(End::Closed(Some(_)))]));
     client.release();
     server.release();
     assert_eq!((client.memory(), server.memory()), (0, 0));

@@ -1,9 +1,7 @@
 //! Frames made by hand, independently of the encoder, and decoders run to their end.
 
 use roadrunner_websocket::handshake::Extension;
-use roadrunner_websocket::{
-    Decoder, DeflateConfig, DeflateParams, Frame, Limits, Message, Role, Violation,
-};
+use roadrunner_websocket::{Decoder, DeflateConfig, DeflateParams, Frame, Limits, Message, Role, Violation};
 
 pub const FIN: u8 = 0x80;
 pub const RSV1: u8 = 0x40;
@@ -32,12 +30,7 @@ pub fn frame(from: Role, first: u8, payload: &[u8]) -> Vec<u8> {
     if from == Role::Client {
         let key = [0x37, 0xfa, 0x21, 0x3d];
         bytes.extend(key);
-        bytes.extend(
-            payload
-                .iter()
-                .enumerate()
-                .map(|(at, byte)| byte ^ key[at % 4]),
-        );
+        bytes.extend(payload.iter().enumerate().map(|(at, byte)| byte ^ key[at % 4]));
     } else {
         bytes.extend(payload);
     }
@@ -50,10 +43,7 @@ pub fn client(first: u8, payload: &[u8]) -> Vec<u8> {
 }
 
 /// All that a decoder makes of these reads, and how it ends.
-pub fn decode<'a>(
-    decoder: &mut Decoder,
-    reads: impl IntoIterator<Item = &'a [u8]>,
-) -> (Vec<Frame>, Option<Violation>) {
+pub fn decode<'a>(decoder: &mut Decoder, reads: impl IntoIterator<Item = &'a [u8]>) -> (Vec<Frame>, Option<Violation>) {
     let mut frames = Vec::new();
     for read in reads {
         decoder.feed(read);
@@ -70,10 +60,7 @@ pub fn decode<'a>(
 
 /// What a server makes of these bytes in one read.
 pub fn served(bytes: &[u8]) -> (Vec<Frame>, Option<Violation>) {
-    decode(
-        &mut Decoder::new(Role::Server, Limits::default(), None),
-        [bytes],
-    )
+    decode(&mut Decoder::new(Role::Server, Limits::default(), None), [bytes])
 }
 
 pub fn text(text: &str) -> Frame {
@@ -87,9 +74,7 @@ pub fn binary(payload: &[u8]) -> Frame {
 /// What a client with these wishes and a server that agrees to all of them use.
 pub fn agree(client: &DeflateConfig) -> DeflateParams {
     let offers = Extension::parse(client.offer().as_bytes()).expect("an offer is well-formed");
-    with_takeover()
-        .accept(&offers)
-        .expect("the offer is acceptable")
+    with_takeover().accept(&offers).expect("the offer is acceptable")
 }
 
 /// Compresses everything, and with all that came before.
