@@ -18,8 +18,7 @@ use parking_lot::Mutex;
 use tokio_rustls::TlsAcceptor;
 
 use crate::{
-    Address, Caps, Connection, Protocol, Protocols, Service, Settings, Stats, TimeoutName,
-    Timeouts, TlsInfo,
+    Address, Caps, Connection, Protocol, Protocols, Service, Settings, Stats, TimeoutName, Timeouts, TlsInfo,
     control::{Command, Control},
     dispatch::Link,
     drive,
@@ -58,14 +57,7 @@ pub(crate) async fn accept<S: Service>(shared: Arc<Shared<S>>, listener: Arc<Lis
                 shared.stats.accepted.fetch_add(1, Relaxed);
                 match shared.admission.admit(&listener, &peer, &shared.stats) {
                     Some((permit, control)) => {
-                        let task = connect(
-                            Arc::clone(&shared),
-                            Arc::clone(&listener),
-                            fd,
-                            peer,
-                            permit,
-                            control,
-                        );
+                        let task = connect(Arc::clone(&shared), Arc::clone(&listener), fd, peer, permit, control);
                         tokio::spawn(task);
                     }
                     // Dropping the descriptor closes it.
@@ -92,9 +84,7 @@ fn is_exhaustion(error: &io::Error) -> bool {
     use rustix::io::Errno;
     matches!(
         Errno::from_io_error(error),
-        Some(
-            Errno::MFILE | Errno::NFILE | Errno::NOBUFS | Errno::NOMEM | Errno::BADF | Errno::INVAL
-        )
+        Some(Errno::MFILE | Errno::NFILE | Errno::NOBUFS | Errno::NOMEM | Errno::BADF | Errno::INVAL)
     )
 }
 
@@ -108,11 +98,7 @@ pub(crate) struct Admission {
 
 impl Admission {
     pub(crate) fn new(caps: Caps) -> Admission {
-        Admission {
-            caps,
-            open: AtomicUsize::new(0),
-            by_peer: Mutex::default(),
-        }
+        Admission { caps, open: AtomicUsize::new(0), by_peer: Mutex::default() }
     }
 
     fn admit(
@@ -123,9 +109,7 @@ impl Admission {
     ) -> Option<(Permit, Arc<Control>)> {
         // The accept loops are the only ones to add; between two of them the cap may be passed by one.
         if self.open.load(Relaxed) >= self.caps.connections
-            || listener
-                .max_connections
-                .is_some_and(|most| listener.open.load(Relaxed) >= most)
+            || listener.max_connections.is_some_and(|most| listener.open.load(Relaxed) >= most)
         {
             return None;
         }
@@ -221,13 +205,7 @@ async fn connect<S: Service>(
         // There is no request yet, so a drain ends it at once.
         () = ordered(&control) => None,
     };
-    let Some(Begun {
-        transport,
-        start,
-        protocol,
-        tls,
-    }) = begun
-    else {
+    let Some(Begun { transport, start, protocol, tls }) = begun else {
         return;
     };
     control.speaks(protocol);
@@ -243,22 +221,10 @@ async fn connect<S: Service>(
         stats: Arc::clone(&shared.stats),
     });
     let io = Io::new(transport, start, Arc::clone(&connection), &shared.settings);
-    let link = Link {
-        service: Arc::clone(&shared.service),
-        connection,
-    };
+    let link = Link { service: Arc::clone(&shared.service), connection };
     match protocol {
         Protocol::Http1 => drive::http1(io, socket, link, &shared.settings).await,
-        Protocol::Http2 => {
-            drive::http2(
-                io,
-                socket,
-                link,
-                &shared.settings,
-                Arc::clone(&shared.timeouts),
-            )
-            .await
-        }
+        Protocol::Http2 => drive::http2(io, socket, link, &shared.settings, Arc::clone(&shared.timeouts)).await,
     }
 }
 
@@ -296,12 +262,7 @@ async fn begin<S>(shared: &Shared<S>, listener: &Listener, socket: &Socket) -> O
                 }
             },
         };
-        return Some(Begun {
-            transport: Transport::Plain(socket.clone()),
-            start,
-            protocol,
-            tls: None,
-        });
+        return Some(Begun { transport: Transport::Plain(socket.clone()), start, protocol, tls: None });
     };
     // The state of a handshake is large, and most connections live much longer than theirs.
     let handshake = Box::pin(acceptor.accept(socket.clone()));
@@ -324,12 +285,7 @@ async fn begin<S>(shared: &Shared<S>, listener: &Listener, socket: &Socket) -> O
         shared.stats.handshake_failures.fetch_add(1, Relaxed);
         return None;
     };
-    Some(Begun {
-        transport: Transport::Tls(Box::new(stream)),
-        start: Start::default(),
-        protocol,
-        tls,
-    })
+    Some(Begun { transport: Transport::Tls(Box::new(stream)), start: Start::default(), protocol, tls })
 }
 
 const FIRST_BACKOFF: Duration = Duration::from_millis(10);
@@ -342,14 +298,8 @@ mod tests {
     #[test]
     fn an_ipv6_client_is_its_64_bits() {
         let ip = |text: &str| text.parse::<IpAddr>().expect("an address");
-        assert_eq!(
-            network_of(ip("2001:db8::1:2:3:4")),
-            network_of(ip("2001:db8::ffff:2:3:4"))
-        );
-        assert_ne!(
-            network_of(ip("2001:db8:0:1::1")),
-            network_of(ip("2001:db8:0:2::1"))
-        );
+        assert_eq!(network_of(ip("2001:db8::1:2:3:4")), network_of(ip("2001:db8::ffff:2:3:4")));
+        assert_ne!(network_of(ip("2001:db8:0:1::1")), network_of(ip("2001:db8:0:2::1")));
         assert_ne!(network_of(ip("192.0.2.1")), network_of(ip("192.0.2.2")));
         assert_eq!(network_of(ip("::ffff:192.0.2.1")), ip("192.0.2.1"));
     }

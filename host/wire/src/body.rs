@@ -26,11 +26,7 @@ pub struct RequestBody {
 enum Kind {
     Empty,
     Full(Bytes),
-    Wire {
-        incoming: Incoming,
-        protocol: Protocol,
-        control: Arc<Control>,
-    },
+    Wire { incoming: Incoming, protocol: Protocol, control: Arc<Control> },
 }
 
 impl RequestBody {
@@ -41,13 +37,7 @@ impl RequestBody {
 
     /// A body that is already here, for tests.
     pub fn from_bytes(bytes: Bytes) -> RequestBody {
-        RequestBody {
-            kind: if bytes.is_empty() {
-                Kind::Empty
-            } else {
-                Kind::Full(bytes)
-            },
-        }
+        RequestBody { kind: if bytes.is_empty() { Kind::Empty } else { Kind::Full(bytes) } }
     }
 
     pub(crate) fn from_wire(incoming: Incoming, connection: &Connection) -> RequestBody {
@@ -55,13 +45,7 @@ impl RequestBody {
             return RequestBody::empty();
         }
         let control = Arc::clone(&connection.control);
-        RequestBody {
-            kind: Kind::Wire {
-                incoming,
-                protocol: connection.protocol,
-                control,
-            },
-        }
+        RequestBody { kind: Kind::Wire { incoming, protocol: connection.protocol, control } }
     }
 }
 
@@ -69,10 +53,7 @@ impl Body for RequestBody {
     type Data = Bytes;
     type Error = BodyError;
 
-    fn poll_frame(
-        mut self: Pin<&mut Self>,
-        cx: &mut Context<'_>,
-    ) -> Poll<Option<Result<Frame<Bytes>, BodyError>>> {
+    fn poll_frame(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Option<Result<Frame<Bytes>, BodyError>>> {
         let (incoming, protocol, control) = match &mut self.kind {
             Kind::Empty => return Poll::Ready(None),
             Kind::Full(bytes) => {
@@ -80,11 +61,7 @@ impl Body for RequestBody {
                 self.kind = Kind::Empty;
                 return Poll::Ready(Some(Ok(Frame::data(bytes))));
             }
-            Kind::Wire {
-                incoming,
-                protocol,
-                control,
-            } => (incoming, *protocol, control),
+            Kind::Wire { incoming, protocol, control } => (incoming, *protocol, control),
         };
         let polled = Pin::new(&mut *incoming).poll_frame(cx);
         if polled.is_pending() {
@@ -146,10 +123,7 @@ impl RequestBody {
 
 impl Drop for RequestBody {
     fn drop(&mut self) {
-        if let Kind::Wire {
-            incoming, control, ..
-        } = &self.kind
-        {
+        if let Kind::Wire { incoming, control, .. } = &self.kind {
             marks::body_ready(0);
             if !incoming.is_end_stream() {
                 control.leave_unread();
@@ -160,9 +134,7 @@ impl Drop for RequestBody {
 
 impl fmt::Debug for RequestBody {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_struct("RequestBody")
-            .field("size_hint", &self.size_hint())
-            .finish_non_exhaustive()
+        f.debug_struct("RequestBody").field("size_hint", &self.size_hint()).finish_non_exhaustive()
     }
 }
 
@@ -201,20 +173,14 @@ impl BodyError {
             }
             if let Some(io) = cause.downcast_ref::<io::Error>() {
                 return match io.kind() {
-                    io::ErrorKind::InvalidData | io::ErrorKind::InvalidInput => {
-                        BodyError::Malformed(io.to_string())
-                    }
+                    io::ErrorKind::InvalidData | io::ErrorKind::InvalidInput => BodyError::Malformed(io.to_string()),
                     io::ErrorKind::UnexpectedEof => BodyError::Closed,
                     _ => BodyError::ConnectionLost,
                 };
             }
             source = cause.source();
         }
-        if error.is_incomplete_message() {
-            BodyError::Closed
-        } else {
-            BodyError::ConnectionLost
-        }
+        if error.is_incomplete_message() { BodyError::Closed } else { BodyError::ConnectionLost }
     }
 
     fn from_h2(error: &h2::Error) -> BodyError {

@@ -113,8 +113,7 @@ impl Control {
     pub(crate) fn begin_exchange(&self) {
         self.in_flight.fetch_add(1, Relaxed);
         // Only the connection's task begins exchanges, so this needs no read-modify-write.
-        self.requests
-            .store(self.requests.load(Relaxed) + 1, Relaxed);
+        self.requests.store(self.requests.load(Relaxed) + 1, Relaxed);
     }
 
     pub(crate) fn end_exchange(&self, protocol: Protocol) {
@@ -147,11 +146,7 @@ impl Control {
     }
 
     fn protocol(&self) -> Protocol {
-        if self.is_http2.load(Relaxed) {
-            Protocol::Http2
-        } else {
-            Protocol::Http1
-        }
+        if self.is_http2.load(Relaxed) { Protocol::Http2 } else { Protocol::Http1 }
     }
 }
 
@@ -182,8 +177,7 @@ impl Registry {
     pub(crate) fn leave(&self, id: u64) {
         let mut open = self.open.lock();
         if let Some(control) = open.remove(&id) {
-            self.past[control.protocol() as usize]
-                .fetch_add(control.requests.load(Relaxed), Relaxed);
+            self.past[control.protocol() as usize].fetch_add(control.requests.load(Relaxed), Relaxed);
         }
         if open.is_empty() {
             self.emptied.notify_waiters();
@@ -217,19 +211,11 @@ impl Registry {
 
     pub(crate) fn requests(&self, protocol: Protocol) -> u64 {
         let open = self.open.lock();
-        let live: u64 = open
-            .values()
-            .filter(|c| c.protocol() == protocol)
-            .map(|c| c.requests.load(Relaxed))
-            .sum();
+        let live: u64 = open.values().filter(|c| c.protocol() == protocol).map(|c| c.requests.load(Relaxed)).sum();
         live + self.past[protocol as usize].load(Relaxed)
     }
 
     pub(crate) fn in_flight(&self) -> u64 {
-        self.open
-            .lock()
-            .values()
-            .map(|c| u64::from(c.in_flight()))
-            .sum()
+        self.open.lock().values().map(|c| u64::from(c.in_flight())).sum()
     }
 }

@@ -10,15 +10,11 @@ use std::{
 };
 
 use bytes::Bytes;
-use http::{
-    HeaderMap, HeaderName, HeaderValue, Method, Request, Response, StatusCode, Version, header,
-};
+use http::{HeaderMap, HeaderName, HeaderValue, Method, Request, Response, StatusCode, Version, header};
 use http_body::{Body, Frame, SizeHint};
 use hyper::body::Incoming;
 
-use crate::{
-    Abort, Connection, Exchange, RequestBody, ResponseBody, Service, marks, validate::validate,
-};
+use crate::{Abort, Connection, Exchange, RequestBody, ResponseBody, Service, marks, validate::validate};
 
 /// What every exchange of a connection needs; one per connection.
 pub(crate) struct Link<S> {
@@ -37,14 +33,10 @@ pub(crate) fn dispatch<S: Service>(
     async move {
         let is_head = request.method() == Method::HEAD;
         let version = request.version();
-        let mut request =
-            request.map(|incoming| RequestBody::from_wire(incoming, &link.connection));
+        let mut request = request.map(|incoming| RequestBody::from_wire(incoming, &link.connection));
         let response = match validate(&mut request) {
             Ok(()) => {
-                let exchange = Exchange {
-                    request,
-                    connection: Arc::clone(&link.connection),
-                };
+                let exchange = Exchange { request, connection: Arc::clone(&link.connection) };
                 match catch_panics(link.service.call(exchange)).await {
                     Ok(response) => response,
                     Err(Panicked) => {
@@ -62,47 +54,28 @@ pub(crate) fn dispatch<S: Service>(
         if response.status() == StatusCode::SWITCHING_PROTOCOLS {
             link.connection.control.become_tunnel();
         }
-        let piece = if version == Version::HTTP_2 {
-            H2_PIECE
-        } else {
-            usize::MAX
-        };
-        Ok(response.map(|body| WireBody {
-            body,
-            rest: Bytes::new(),
-            piece,
-            aborting: false,
-            in_flight,
-        }))
+        let piece = if version == Version::HTTP_2 { H2_PIECE } else { usize::MAX };
+        Ok(response.map(|body| WireBody { body, rest: Bytes::new(), piece, aborting: false, in_flight }))
     }
 }
 
 fn plain(status: StatusCode, text: impl Into<Bytes>) -> Response<ResponseBody> {
     let mut response = Response::new(ResponseBody::full(text));
     *response.status_mut() = status;
-    response.headers_mut().insert(
-        header::CONTENT_TYPE,
-        HeaderValue::from_static("text/plain; charset=utf-8"),
-    );
+    response.headers_mut().insert(header::CONTENT_TYPE, HeaderValue::from_static("text/plain; charset=utf-8"));
     response
 }
 
 fn refuse(reason: &'static str, version: Version) -> Response<ResponseBody> {
     let mut response = plain(StatusCode::BAD_REQUEST, format!("bad request: {reason}\n"));
     if version < Version::HTTP_2 {
-        response
-            .headers_mut()
-            .insert(header::CONNECTION, HeaderValue::from_static("close"));
+        response.headers_mut().insert(header::CONNECTION, HeaderValue::from_static("close"));
     }
     response
 }
 
 /// Makes a response that hyper can frame on this protocol, whatever the service has put in it.
-fn clean(
-    mut response: Response<ResponseBody>,
-    is_head: bool,
-    version: Version,
-) -> Response<ResponseBody> {
+fn clean(mut response: Response<ResponseBody>, is_head: bool, version: Version) -> Response<ResponseBody> {
     let status = response.status();
     let is_upgrade = status == StatusCode::SWITCHING_PROTOCOLS && version == Version::HTTP_11;
     if status.is_informational() && !is_upgrade {
@@ -114,17 +87,12 @@ fn clean(
     }
     // RFC 9110, 6.4.1. hyper sees to this on HTTP/1 but not on HTTP/2.
     let has_no_body = is_head
-        || matches!(
-            status,
-            StatusCode::NO_CONTENT | StatusCode::RESET_CONTENT | StatusCode::NOT_MODIFIED
-        )
+        || matches!(status, StatusCode::NO_CONTENT | StatusCode::RESET_CONTENT | StatusCode::NOT_MODIFIED)
         || is_upgrade;
     let length = response.body().size_hint().exact();
     if has_no_body {
         if is_head && let Some(length) = length.filter(|length| *length > 0) {
-            response
-                .headers_mut()
-                .insert(header::CONTENT_LENGTH, HeaderValue::from(length));
+            response.headers_mut().insert(header::CONTENT_LENGTH, HeaderValue::from(length));
         }
         if matches!(status, StatusCode::NO_CONTENT | StatusCode::RESET_CONTENT) {
             response.headers_mut().remove(header::CONTENT_LENGTH);
@@ -132,9 +100,7 @@ fn clean(
         *response.body_mut() = ResponseBody::empty();
     } else if let Some(length) = length {
         // A length that is not true would desynchronise the connection (RFC 9112, 6.3), so the body's own wins.
-        if let header::Entry::Occupied(mut given) =
-            response.headers_mut().entry(header::CONTENT_LENGTH)
-        {
+        if let header::Entry::Occupied(mut given) = response.headers_mut().entry(header::CONTENT_LENGTH) {
             given.insert(HeaderValue::from(length));
         }
     }
@@ -155,10 +121,7 @@ fn strip_connection_fields(headers: &mut HeaderMap, version: Version) {
         return;
     }
     let close = version < Version::HTTP_2
-        && headers
-            .get_all(header::CONNECTION)
-            .iter()
-            .any(|value| value.as_bytes().eq_ignore_ascii_case(b"close"));
+        && headers.get_all(header::CONNECTION).iter().any(|value| value.as_bytes().eq_ignore_ascii_case(b"close"));
     for field in FIELDS {
         headers.remove(field);
     }
@@ -210,10 +173,7 @@ impl Body for WireBody {
     type Data = Bytes;
     type Error = Abort;
 
-    fn poll_frame(
-        mut self: Pin<&mut Self>,
-        cx: &mut Context<'_>,
-    ) -> Poll<Option<Result<Frame<Bytes>, Abort>>> {
+    fn poll_frame(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Option<Result<Frame<Bytes>, Abort>>> {
         if !self.rest.is_empty() {
             let piece = self.piece.min(self.rest.len());
             let data = self.rest.split_to(piece);
@@ -257,11 +217,7 @@ impl Body for WireBody {
     }
 
     fn size_hint(&self) -> SizeHint {
-        if self.rest.is_empty() {
-            self.body.size_hint()
-        } else {
-            SizeHint::default()
-        }
+        if self.rest.is_empty() { self.body.size_hint() } else { SizeHint::default() }
     }
 }
 
@@ -279,9 +235,7 @@ impl InFlight {
 
 impl Drop for InFlight {
     fn drop(&mut self) {
-        self.connection
-            .control
-            .end_exchange(self.connection.protocol);
+        self.connection.control.end_exchange(self.connection.protocol);
     }
 }
 

@@ -37,7 +37,7 @@ pub(crate) async fn http1<S: Service>(io: Io, socket: Socket, link: Link<S>, set
         .header_read_timeout(None)
         .max_headers(settings.max_headers)
         .max_header_size(settings.max_header_bytes as usize)
-        .max_buf_size(settings.http1_max_buffer)
+        .max_buf_size(settings.http1_max_buffer.max(SMALLEST_BUFFER))
         .serve_connection(io, service)
         .with_upgrades();
     let driver = Driver::new(connection, socket, &settings.timeouts);
@@ -55,18 +55,17 @@ pub(crate) async fn http2<S: Service>(
     let connection = Arc::clone(&link.connection);
     let link = Arc::new(link);
     let service = service_fn(move |request| dispatch(&link, request));
-    let executor = StreamExecutor {
-        timeouts,
-        stats: Arc::clone(&connection.stats),
-    };
+    let executor = StreamExecutor { timeouts, stats: Arc::clone(&connection.stats) };
     let mut builder = http2::Builder::new(executor);
     builder
         .timer(TokioTimer::new())
-        .initial_stream_window_size(settings.h2_stream_window)
-        .initial_connection_window_size(settings.h2_connection_window)
+        .initial_stream_window_size(settings.h2_stream_window.min(WIDEST_WINDOW))
+        .initial_connection_window_size(settings.h2_connection_window.min(WIDEST_WINDOW))
         .max_concurrent_streams(settings.h2_max_concurrent_streams)
         .max_header_list_size(settings.max_header_bytes)
-        .max_send_buf_size(settings.h2_max_send_buffer)
+        .max_send_buf_size(settings.h2_max_send_buffer.min(WIDEST_WINDOW as usize))
+        // Streams that a client makes this side reset; it counts those that the client resets elsewhere.
+        .max_local_error_reset_streams(LOCAL_RESETS)
         .keep_alive_interval(settings.timeouts.h2_ping_interval)
         // hyper sends the PING; `Driver` knows when it was not answered, and says so before the streams are dropped.
         .keep_alive_timeout(settings.timeouts.h2_ping_timeout * 4);
@@ -143,12 +142,7 @@ impl<'a> Driver<'a> {
         self.linger().await;
     }
 
-    fn poll<C>(
-        &mut self,
-        cx: &mut Context<'_>,
-        mut hyper: Pin<&mut C>,
-        drain: &impl Fn(Pin<&mut C>),
-    ) -> Poll<()>
+    fn poll<C>(&mut self, cx: &mut Context<'_>, mut hyper: Pin<&mut C>, drain: &impl Fn(Pin<&mut C>)) -> Poll<()>
     where
         C: Future<Output = hyper::Result<()>>,
     {
@@ -170,6 +164,9 @@ impl<'a> Driver<'a> {
                 return Poll::Ready(());
             }
             self.enter_phase();
+            if self.control().in_flight() == 0 && self.waits.take_read_held() {
+                continue;
+            }
             if self.is_deserted(cx) {
                 return Poll::Ready(());
             }
@@ -181,9 +178,7 @@ impl<'a> Driver<'a> {
             }
             match name {
                 // The service is told, and may still answer; once.
-                TimeoutName::BodyIdle | TimeoutName::BodyMinRate
-                    if self.waits.passed().is_none() =>
-                {
+                TimeoutName::BodyIdle | TimeoutName::BodyMinRate if self.waits.passed().is_none() => {
                     self.connection.stats.count_timeout(name);
                     self.waits.pass(name);
                 }
@@ -250,9 +245,7 @@ impl<'a> Driver<'a> {
         if self.connection.protocol != Protocol::Http1 || !matches!(self.phase, Phase::Busy) {
             return false;
         }
-        let gone = self
-            .gone
-            .get_or_insert_with(|| Box::pin(self.socket.clone().gone()));
+        let gone = self.gone.get_or_insert_with(|| Box::pin(self.socket.clone().gone()));
         match gone.as_mut().poll(cx) {
             Poll::Ready(ending) => {
                 self.control().end(ending);
@@ -265,10 +258,7 @@ impl<'a> Driver<'a> {
     fn deadline(&self) -> Option<(Instant, TimeoutName)> {
         let timeouts = self.timeouts;
         let (is_http2, idle) = match self.connection.protocol {
-            Protocol::Http1 => (
-                false,
-                (timeouts.keep_alive_idle, TimeoutName::KeepAliveIdle),
-            ),
+            Protocol::Http1 => (false, (timeouts.keep_alive_idle, TimeoutName::KeepAliveIdle)),
             Protocol::Http2 => (true, (timeouts.h2_idle, TimeoutName::H2Idle)),
         };
         let phase = match self.phase {
@@ -278,10 +268,7 @@ impl<'a> Driver<'a> {
             Phase::Preface(since) => Some((since + timeouts.preface, TimeoutName::Preface)),
         };
         let ping = is_http2.then(|| {
-            (
-                self.last_read + timeouts.h2_ping_interval + timeouts.h2_ping_timeout,
-                TimeoutName::H2PingTimeout,
-            )
+            (self.last_read + timeouts.h2_ping_interval + timeouts.h2_ping_timeout, TimeoutName::H2PingTimeout)
         });
         earliest(earliest(phase, ping), self.waits.deadline(timeouts))
     }
@@ -290,17 +277,12 @@ impl<'a> Driver<'a> {
     async fn linger(self) {
         let control = self.control();
         let ended_here = matches!(control.ending(), Ending::Closed);
-        if !ended_here
-            || !control.left_unread()
-            || control.is_tunnel()
-            || control.command() == Command::Cut
-        {
+        if !ended_here || !control.left_unread() || control.is_tunnel() || control.command() == Command::Cut {
             return;
         }
         if self.socket.shutdown_write().is_ok() {
             // Past the deadline the client had its chance to read the answer.
-            let _ =
-                tokio::time::timeout(self.timeouts.linger, self.socket.drain(LINGER_BYTES)).await;
+            let _ = tokio::time::timeout(self.timeouts.linger, self.socket.drain(LINGER_BYTES)).await;
         }
     }
 
@@ -311,3 +293,12 @@ impl<'a> Driver<'a> {
 
 /// What is read and dropped at most after a close.
 const LINGER_BYTES: usize = 1024 * 1024;
+
+/// hyper takes no less.
+const SMALLEST_BUFFER: usize = 8192;
+
+/// RFC 9113, 6.9.1.
+const WIDEST_WINDOW: u32 = (1 << 31) - 1;
+
+/// Of one connection; then GOAWAY(ENHANCE_YOUR_CALM).
+const LOCAL_RESETS: usize = 256;

@@ -25,20 +25,12 @@ impl Exchange {
         if let Some(authority) = self.request.uri().authority() {
             return authority.as_str();
         }
-        self.request
-            .headers()
-            .get(header::HOST)
-            .and_then(|host| host.to_str().ok())
-            .unwrap_or("")
+        self.request.headers().get(header::HOST).and_then(|host| host.to_str().ok()).unwrap_or("")
     }
 
     /// `https` on TLS, otherwise `http`. What the client claims in `:scheme` or in an absolute target is ignored.
     pub fn scheme(&self) -> &'static str {
-        if self.connection.tls.is_some() {
-            "https"
-        } else {
-            "http"
-        }
+        if self.connection.tls.is_some() { "https" } else { "http" }
     }
 
     /// What the request asks to become: an HTTP/1.1 `Upgrade` or an HTTP/2 extended CONNECT (RFC 8441). None for an

@@ -26,10 +26,7 @@ pub(crate) struct Flood;
 impl Inbound {
     pub(crate) fn new(cheap_per_second: u32, resets_per_second: u32) -> Inbound {
         Inbound {
-            walk: Walk {
-                skip: PREFACE_LENGTH,
-                ..Walk::default()
-            },
+            walk: Walk { skip: PREFACE_LENGTH, ..Walk::default() },
             cheap: Budget::new(cheap_per_second),
             resets: Budget::new(resets_per_second),
             in_head: false,
@@ -118,25 +115,7 @@ impl Outbound {
 
 /// A GOAWAY frame (RFC 9113, 6.8) with ENHANCE_YOUR_CALM (RFC 9113, 7).
 pub(crate) fn calm_down(last_stream: u32) -> [u8; 17] {
-    let mut frame = [
-        0,
-        0,
-        8,
-        GOAWAY,
-        0,
-        0,
-        0,
-        0,
-        0,
-        0,
-        0,
-        0,
-        0,
-        0,
-        0,
-        0,
-        ENHANCE_YOUR_CALM,
-    ];
+    let mut frame = [0, 0, 8, GOAWAY, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, ENHANCE_YOUR_CALM];
     frame[9..13].copy_from_slice(&last_stream.to_be_bytes());
     frame
 }
@@ -177,12 +156,7 @@ impl Walk {
         let length = u32::from_be_bytes([0, l0, l1, l2]) as usize;
         self.have = 0;
         self.skip = length;
-        Some(FrameHeader {
-            length,
-            kind,
-            flags,
-            stream: u32::from_be_bytes([s0 & 0x7f, s1, s2, s3]),
-        })
+        Some(FrameHeader { length, kind, flags, stream: u32::from_be_bytes([s0 & 0x7f, s1, s2, s3]) })
     }
 
     fn is_between_frames(&self) -> bool {
@@ -202,12 +176,7 @@ struct Budget {
 
 impl Budget {
     fn new(per_second: u32) -> Budget {
-        Budget {
-            per_second: u64::from(per_second),
-            spent: 0,
-            since: Instant::now(),
-            sent_before: 0,
-        }
+        Budget { per_second: u64::from(per_second), spent: 0, since: Instant::now(), sent_before: 0 }
     }
 
     fn spend(&mut self, sent: u64) -> Result<(), Flood> {
@@ -266,14 +235,9 @@ mod tests {
         for step in 1..bytes.len() {
             let mut inbound = Inbound::new(1, 0);
             for piece in bytes.chunks(step) {
-                inbound
-                    .feed(piece, 0)
-                    .expect("one SETTINGS frame is within the budget");
+                inbound.feed(piece, 0).expect("one SETTINGS frame is within the budget");
             }
-            assert!(
-                inbound.settings_seen() && !inbound.in_head() && inbound.walk.is_between_frames(),
-                "{step}"
-            );
+            assert!(inbound.settings_seen() && !inbound.in_head() && inbound.walk.is_between_frames(), "{step}");
             assert_eq!(inbound.last_stream(), 7);
         }
     }

@@ -52,14 +52,7 @@ pub(crate) enum Verdict {
 
 impl Heads {
     pub(crate) fn new() -> Heads {
-        Heads {
-            state: State::Start,
-            line: Line::default(),
-            length: None,
-            chunked: false,
-            upgrade: false,
-            heads: 0,
-        }
+        Heads { state: State::Start, line: Line::default(), length: None, chunked: false, upgrade: false, heads: 0 }
     }
 
     /// Takes the next bytes.
@@ -82,11 +75,7 @@ impl Heads {
                 State::Chunk(left) => {
                     let skipped = left.min(rest.len() as u64);
                     at += skipped as usize;
-                    self.state = if left == skipped {
-                        State::ChunkSize
-                    } else {
-                        State::Chunk(left - skipped)
-                    };
+                    self.state = if left == skipped { State::ChunkSize } else { State::Chunk(left - skipped) };
                 }
                 State::Start | State::Fields | State::ChunkSize | State::Trailers => {
                     let Some(end) = memchr(b'\n', rest) else {
@@ -138,10 +127,7 @@ impl Heads {
             (State::Fields, []) => self.head_ends(),
             (State::Fields, line) => self.field(line)?,
             (State::ChunkSize, line) => {
-                let digits = line
-                    .iter()
-                    .take_while(|byte| byte.is_ascii_hexdigit())
-                    .count();
+                let digits = line.iter().take_while(|byte| byte.is_ascii_hexdigit()).count();
                 if digits == 0 || digits > 16 {
                     return None;
                 }
@@ -201,11 +187,7 @@ impl Heads {
     }
 
     fn request_ends(&mut self) {
-        self.state = if std::mem::take(&mut self.upgrade) {
-            State::Held
-        } else {
-            State::Start
-        };
+        self.state = if std::mem::take(&mut self.upgrade) { State::Held } else { State::Start };
         self.chunked = false;
         self.length = None;
     }
@@ -241,11 +223,7 @@ impl Line {
 
 impl Default for Line {
     fn default() -> Line {
-        Line {
-            bytes: [0; LINE],
-            length: 0,
-            last: 0,
-        }
+        Line { bytes: [0; LINE], length: 0, last: 0 }
     }
 }
 
@@ -272,11 +250,7 @@ mod tests {
 
     fn good(text: &str) {
         for step in 1..=text.len() {
-            assert_eq!(
-                passes(text.as_bytes(), step),
-                (text.len(), Verdict::Pass),
-                "{text:?} by {step}"
-            );
+            assert_eq!(passes(text.as_bytes(), step), (text.len(), Verdict::Pass), "{text:?} by {step}");
         }
     }
 
@@ -284,10 +258,7 @@ mod tests {
     fn bad(text: &str) {
         for step in 1..=text.len() {
             let (passed, verdict) = passes(text.as_bytes(), step);
-            assert!(
-                matches!(verdict, Verdict::Refuse(_)),
-                "{text:?} by {step}: {verdict:?}"
-            );
+            assert!(matches!(verdict, Verdict::Refuse(_)), "{text:?} by {step}: {verdict:?}");
             assert!(passed < text.len());
         }
     }
@@ -324,10 +295,7 @@ mod tests {
         bad("POST / HTTP/1.1\r\ncontent-length: 0\r\ntransfer-encoding: chunked\r\n\r\n");
         bad("POST / HTTP/1.1\r\ncontent-length: 4\r\ncontent-length: 5\r\n\r\n");
         bad("POST / HTTP/1.1\r\ncontent-length: +4\r\n\r\n");
-        bad(&format!(
-            "POST / HTTP/1.1\r\ncontent-length: {}4\r\n\r\n",
-            "0".repeat(200)
-        ));
+        bad(&format!("POST / HTTP/1.1\r\ncontent-length: {}4\r\n\r\n", "0".repeat(200)));
         bad("POST / HTTP/1.1\r\ntransfer-encoding: chunked\r\n\r\nx\r\n");
         bad("POST / HTTP/1.1\r\ntransfer-encoding: chunked\r\n\r\n10000000000000000\r\n");
         bad("POST / HTTP/1.1\r\ntransfer-encoding: chunked\r\n\r\nffffffffffffffff\r\n");
@@ -339,10 +307,7 @@ mod tests {
         let text = format!("{head}more\n");
         for step in 1..=text.len() {
             let (passed, verdict) = passes(text.as_bytes(), step);
-            assert!(
-                matches!(verdict, Verdict::Hold(_)) && passed == head.len(),
-                "by {step}"
-            );
+            assert!(matches!(verdict, Verdict::Hold(_)) && passed == head.len(), "by {step}");
         }
         let mut heads = Heads::new();
         assert_eq!(heads.feed(head.as_bytes()), Verdict::Pass);

@@ -52,35 +52,16 @@ struct Http2 {
 }
 
 impl Io {
-    pub(crate) fn new(
-        transport: Transport,
-        start: Start,
-        connection: Arc<Connection>,
-        settings: &Settings,
-    ) -> Io {
-        connection
-            .stats
-            .open_by(connection.protocol)
-            .fetch_add(1, Relaxed);
+    pub(crate) fn new(transport: Transport, start: Start, connection: Arc<Connection>, settings: &Settings) -> Io {
+        connection.stats.open_by(connection.protocol).fetch_add(1, Relaxed);
         let watch = match connection.protocol {
-            Protocol::Http1 => Watch::Http1(Box::new(Http1 {
-                heads: Heads::new(),
-                held: Vec::new(),
-            })),
+            Protocol::Http1 => Watch::Http1(Box::new(Http1 { heads: Heads::new(), held: Vec::new() })),
             Protocol::Http2 => Watch::Http2(Box::new(Http2 {
-                inbound: Inbound::new(
-                    settings.h2_control_frames_per_second,
-                    settings.h2_resets_per_second,
-                ),
+                inbound: Inbound::new(settings.h2_control_frames_per_second, settings.h2_resets_per_second),
                 outbound: Outbound::default(),
             })),
         };
-        Io {
-            transport,
-            start,
-            connection,
-            watch,
-        }
+        Io { transport, start, connection, watch }
     }
 
     fn poll_fill(&mut self, cx: &mut Context<'_>, buf: &mut ReadBuf<'_>) -> Poll<io::Result<()>> {
@@ -92,7 +73,8 @@ impl Io {
                 } else if control.requests() >= requests && control.in_flight() == 0 {
                     http1.heads.resume();
                 } else {
-                    // The end of the exchange polls again: it happens in this task, or hands this to a tunnel.
+                    // The task of the connection polls again at the end of the exchange; a tunnel polls by itself.
+                    marks::read_held();
                     return Poll::Pending;
                 }
             }
@@ -135,10 +117,7 @@ impl Io {
                 buf.set_filled(at);
             }
             Verdict::Refuse(at) => {
-                tracing::debug!(
-                    connection = self.connection.id,
-                    "refusing a request that is framed in two ways"
-                );
+                tracing::debug!(connection = self.connection.id, "refusing a request that is framed in two ways");
                 http1.held = Vec::new();
                 buf.set_filled(at);
                 let (now, later) = POISON.split_at(POISON.len().min(buf.remaining()));
@@ -184,9 +163,7 @@ impl Io {
             let _ = Pin::new(&mut self.transport).poll_write(cx, &goaway);
             let _ = Pin::new(&mut self.transport).poll_flush(cx);
         }
-        Err(io::Error::other(
-            "the client's frames exceed the budget of this connection",
-        ))
+        Err(io::Error::other("the client's frames exceed the budget of this connection"))
     }
 
     fn note_written(&mut self, bufs: &[IoSlice<'_>], written: &io::Result<usize>) {
@@ -211,11 +188,7 @@ impl Io {
 }
 
 impl hyper::rt::Read for Io {
-    fn poll_read(
-        mut self: Pin<&mut Self>,
-        cx: &mut Context<'_>,
-        mut buf: ReadBufCursor<'_>,
-    ) -> Poll<io::Result<()>> {
+    fn poll_read(mut self: Pin<&mut Self>, cx: &mut Context<'_>, mut buf: ReadBufCursor<'_>) -> Poll<io::Result<()>> {
         // SAFETY: `ReadBuf` never de-initialises what is initialised in the slice that it is given.
         let mut read = ReadBuf::uninit(unsafe { buf.as_mut() });
         let result = ready!(self.poll_fill(cx, &mut read));
@@ -224,13 +197,7 @@ impl hyper::rt::Read for Io {
         }
         let filled = read.filled();
         let length = filled.len();
-        self.note_read(
-            cx,
-            &result
-                .as_ref()
-                .map(|()| filled)
-                .map_err(|error| error.kind().into()),
-        )?;
+        self.note_read(cx, &result.as_ref().map(|()| filled).map_err(|error| error.kind().into()))?;
         // SAFETY: these are the bytes that `ReadBuf` knows to be filled, and thus initialised.
         unsafe { buf.advance(length) };
         match result {
@@ -241,11 +208,7 @@ impl hyper::rt::Read for Io {
 }
 
 impl hyper::rt::Write for Io {
-    fn poll_write(
-        mut self: Pin<&mut Self>,
-        cx: &mut Context<'_>,
-        buf: &[u8],
-    ) -> Poll<io::Result<usize>> {
+    fn poll_write(mut self: Pin<&mut Self>, cx: &mut Context<'_>, buf: &[u8]) -> Poll<io::Result<usize>> {
         let written = ready!(Pin::new(&mut self.transport).poll_write(cx, buf));
         self.note_written(&[IoSlice::new(buf)], &written);
         Poll::Ready(written)
@@ -267,39 +230,24 @@ impl hyper::rt::Write for Io {
 
     fn poll_flush(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
         let flushed = ready!(Pin::new(&mut self.transport).poll_flush(cx));
-        self.note_written(
-            &[],
-            &flushed
-                .as_ref()
-                .map(|()| 0)
-                .map_err(|error| error.kind().into()),
-        );
+        self.note_written(&[], &flushed.as_ref().map(|()| 0).map_err(|error| error.kind().into()));
         Poll::Ready(flushed)
     }
 
     fn poll_shutdown(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
         // A client that is already gone makes this fail, and that is no news.
-        Pin::new(&mut self.transport)
-            .poll_shutdown(cx)
-            .map(|_| Ok(()))
+        Pin::new(&mut self.transport).poll_shutdown(cx).map(|_| Ok(()))
     }
 }
 
 impl Drop for Io {
     fn drop(&mut self) {
-        self.connection
-            .stats
-            .open_by(self.connection.protocol)
-            .fetch_sub(1, Relaxed);
+        self.connection.stats.open_by(self.connection.protocol).fetch_sub(1, Relaxed);
     }
 }
 
 impl AsyncWrite for Transport {
-    fn poll_write(
-        self: Pin<&mut Self>,
-        cx: &mut Context<'_>,
-        buf: &[u8],
-    ) -> Poll<io::Result<usize>> {
+    fn poll_write(self: Pin<&mut Self>, cx: &mut Context<'_>, buf: &[u8]) -> Poll<io::Result<usize>> {
         match self.get_mut() {
             Transport::Plain(socket) => socket.poll_send(cx, buf),
             Transport::Tls(stream) => Pin::new(&mut **stream).poll_write(cx, buf),

@@ -65,9 +65,7 @@ pub use exchange::Exchange;
 pub use response::{Abort, ResponseBody};
 pub use server::{BindError, BoundListener, DrainOutcome, Server};
 pub use service::Service;
-pub use settings::{
-    Caps, ListenAddress, ListenerConfig, Protocols, Settings, TimeoutName, Timeouts,
-};
+pub use settings::{Caps, ListenAddress, ListenerConfig, Protocols, Settings, TimeoutName, Timeouts};
 pub use stats::Stats;
 pub use tls::{TlsConfig, TlsError, TlsInfo};
 pub use tunnel::{Tunnel, TunnelKind, TunnelRequest};

@@ -35,6 +35,8 @@ pub(crate) struct Waits {
     /// HTTP/2: the client's SETTINGS have come; and a field section has begun and not ended.
     h2_settings_seen: bool,
     h2_in_head: bool,
+    /// A read was put off until the exchange is over.
+    read_held: bool,
     /// A deadline that has passed, for the pieces to report as an error.
     passed: Option<TimeoutName>,
 }
@@ -84,6 +86,11 @@ impl Waits {
         self.h2_in_head
     }
 
+    /// Whether a read was put off; asking takes the mark away.
+    pub(crate) fn take_read_held(&mut self) -> bool {
+        std::mem::take(&mut self.read_held)
+    }
+
     pub(crate) fn pass(&mut self, name: TimeoutName) {
         self.passed = Some(name);
     }
@@ -94,9 +101,7 @@ impl Waits {
 
     /// The first deadline of what is waited for.
     pub(crate) fn deadline(&self, timeouts: &Timeouts) -> Option<(Instant, TimeoutName)> {
-        let write = self
-            .write_since
-            .map(|since| (since + timeouts.write_stall, TimeoutName::WriteStall));
+        let write = self.write_since.map(|since| (since + timeouts.write_stall, TimeoutName::WriteStall));
         earliest(write, self.body_deadline(timeouts))
     }
 
@@ -106,8 +111,7 @@ impl Waits {
         if timeouts.body_min_rate == 0 {
             return idle;
         }
-        let earned =
-            Duration::from_secs_f64(self.body_bytes as f64 / f64::from(timeouts.body_min_rate));
+        let earned = Duration::from_secs_f64(self.body_bytes as f64 / f64::from(timeouts.body_min_rate));
         let left = (timeouts.body_idle + earned).saturating_sub(self.body_waited);
         earliest(idle, Some((since + left, TimeoutName::BodyMinRate)))
     }
@@ -135,6 +139,11 @@ pub(crate) fn h2_progress(settings_seen: bool, in_head: bool) {
         waits.h2_settings_seen = settings_seen;
         waits.h2_in_head = in_head;
     });
+}
+
+/// A read was put off until the exchange is over, and nothing but its end will make it possible.
+pub(crate) fn read_held() {
+    mark(|waits| waits.read_held = true);
 }
 
 /// An exchange has begun; what the one before it waited for is past.
@@ -169,13 +178,7 @@ pub(crate) fn body_ready(bytes: usize) {
 
 /// The deadline that a body must report instead of waiting on.
 pub(crate) fn body_passed() -> Option<TimeoutName> {
-    MARKS.with(|marks| {
-        if marks.active.get() {
-            marks.waits.get().passed
-        } else {
-            None
-        }
-    })
+    MARKS.with(|marks| if marks.active.get() { marks.waits.get().passed } else { None })
 }
 
 /// The response body gave a piece.
@@ -248,6 +251,7 @@ thread_local! {
                 begun: 0,
                 h2_settings_seen: false,
                 h2_in_head: false,
+                read_held: false,
                 passed: None,
             }),
             stream_timed_out: Cell::new(None),
@@ -281,22 +285,11 @@ mod tests {
 
     #[test]
     fn a_slow_drip_runs_into_the_rate_before_it_runs_idle() {
-        let timeouts = Timeouts {
-            body_idle: Duration::from_secs(10),
-            body_min_rate: 100,
-            ..Timeouts::default()
-        };
+        let timeouts = Timeouts { body_idle: Duration::from_secs(10), body_min_rate: 100, ..Timeouts::default() };
         let now = Instant::now();
-        let waits = Waits {
-            body_since: Some(now),
-            body_waited: Duration::from_secs(11),
-            body_bytes: 300,
-            ..Waits::default()
-        };
+        let waits =
+            Waits { body_since: Some(now), body_waited: Duration::from_secs(11), body_bytes: 300, ..Waits::default() };
         // 300 bytes at 100 per second earn 3 s on top of the 10 s of grace, of which 11 s are used.
-        assert_eq!(
-            waits.deadline(&timeouts),
-            Some((now + Duration::from_secs(2), TimeoutName::BodyMinRate))
-        );
+        assert_eq!(waits.deadline(&timeouts), Some((now + Duration::from_secs(2), TimeoutName::BodyMinRate)));
     }
 }

@@ -32,13 +32,7 @@ impl ResponseBody {
     /// A complete body; it goes out with `content-length`.
     pub fn full(bytes: impl Into<Bytes>) -> ResponseBody {
         let bytes = bytes.into();
-        ResponseBody {
-            kind: if bytes.is_empty() {
-                Kind::Empty
-            } else {
-                Kind::Full(bytes)
-            },
-        }
+        ResponseBody { kind: if bytes.is_empty() { Kind::Empty } else { Kind::Full(bytes) } }
     }
 
     /// A complete body with trailers. With trailers it is chunked on HTTP/1, and has no `content-length`.
@@ -55,9 +49,7 @@ impl ResponseBody {
     /// A body that is made while it is sent. It is polled when the client can take more, and dropped when it cannot
     /// take any more. Its error ends the response so that the client can tell; see [`Abort`].
     pub fn new(body: impl Body<Data = Bytes, Error = Abort> + Send + 'static) -> ResponseBody {
-        ResponseBody {
-            kind: Kind::Streaming(Box::pin(body)),
-        }
+        ResponseBody { kind: Kind::Streaming(Box::pin(body)) }
     }
 }
 
@@ -65,10 +57,7 @@ impl Body for ResponseBody {
     type Data = Bytes;
     type Error = Abort;
 
-    fn poll_frame(
-        mut self: Pin<&mut Self>,
-        cx: &mut Context<'_>,
-    ) -> Poll<Option<Result<Frame<Bytes>, Abort>>> {
+    fn poll_frame(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Option<Result<Frame<Bytes>, Abort>>> {
         if let Kind::Streaming(body) = &mut self.kind {
             return body.as_mut().poll_frame(cx);
         }
@@ -110,9 +99,7 @@ impl Default for ResponseBody {
 
 impl fmt::Debug for ResponseBody {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_struct("ResponseBody")
-            .field("size_hint", &self.size_hint())
-            .finish_non_exhaustive()
+        f.debug_struct("ResponseBody").field("size_hint", &self.size_hint()).finish_non_exhaustive()
     }
 }
 

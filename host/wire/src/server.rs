@@ -31,10 +31,7 @@ impl Server {
         settings: Settings,
         service: Arc<S>,
     ) -> Result<Server, BindError> {
-        let listeners = listeners
-            .into_iter()
-            .map(open)
-            .collect::<Result<Vec<_>, _>>()?;
+        let listeners = listeners.into_iter().map(open).collect::<Result<Vec<_>, _>>()?;
         let stats = Arc::new(Stats::default());
         let shared = Arc::new(Shared {
             service,
@@ -45,22 +42,13 @@ impl Server {
         });
         let bound = listeners
             .iter()
-            .map(|listener| BoundListener {
-                name: Arc::clone(&listener.name),
-                address: listener.socket.local.clone(),
-            })
+            .map(|listener| BoundListener { name: Arc::clone(&listener.name), address: listener.socket.local.clone() })
             .collect();
         let accepting = listeners
             .into_iter()
-            .map(|listener| {
-                tokio::spawn(accept(Arc::clone(&shared), Arc::new(listener))).abort_handle()
-            })
+            .map(|listener| tokio::spawn(accept(Arc::clone(&shared), Arc::new(listener))).abort_handle())
             .collect();
-        Ok(Server {
-            listeners: bound,
-            accepting,
-            stats,
-        })
+        Ok(Server { listeners: bound, accepting, stats })
     }
 
     /// Where the listeners are, in the order in which they were given; a port 0 is resolved.
@@ -81,10 +69,7 @@ impl Server {
     pub async fn drain(&self, deadline: Duration) -> DrainOutcome {
         self.stop_accepting();
         self.stats.live.order(Command::Drain);
-        if tokio::time::timeout(deadline, self.stats.live.empty())
-            .await
-            .is_ok()
-        {
+        if tokio::time::timeout(deadline, self.stats.live.empty()).await.is_ok() {
             return DrainOutcome { cut: 0 };
         }
         let cut = self.stats.live.open();
@@ -135,43 +120,22 @@ impl DrainOutcome {
 }
 
 fn open(config: ListenerConfig) -> Result<Listener, BindError> {
-    let ListenerConfig {
-        name,
-        address,
-        protocols,
-        tls,
-        max_connections,
-    } = config;
+    let ListenerConfig { name, address, protocols, tls, max_connections } = config;
     let tls = match tls.map(|tls| tls.server_config(protocols)).transpose() {
         Ok(tls) => tls.map(TlsAcceptor::from),
         Err(source) => {
-            return Err(BindError::Tls {
-                listener: name,
-                source,
-            });
+            return Err(BindError::Tls { listener: name, source });
         }
     };
     let text = address.to_string();
     match ListenSocket::bind(address) {
         Ok(socket) => {
             let open = Arc::new(AtomicUsize::new(0));
-            Ok(Listener {
-                name,
-                socket,
-                protocols,
-                tls,
-                max_connections,
-                open,
-            })
+            Ok(Listener { name, socket, protocols, tls, max_connections, open })
         }
         Err(source) => {
             let fix = fix_for(&source);
-            Err(BindError::Socket {
-                listener: name,
-                address: text,
-                fix,
-                source,
-            })
+            Err(BindError::Socket { listener: name, address: text, fix, source })
         }
     }
 }
@@ -204,9 +168,7 @@ pub enum BindError {
 fn fix_for(error: &io::Error) -> &'static str {
     match error.kind() {
         io::ErrorKind::AddrInUse => "stop the program that listens there, or choose another port",
-        io::ErrorKind::AddrNotAvailable => {
-            "this machine has no such address; 0.0.0.0 or [::] listens on all"
-        }
+        io::ErrorKind::AddrNotAvailable => "this machine has no such address; 0.0.0.0 or [::] listens on all",
         io::ErrorKind::PermissionDenied => {
             "choose a port above 1023 or a directory that this user can write to, or grant CAP_NET_BIND_SERVICE"
         }

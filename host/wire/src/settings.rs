@@ -40,15 +40,8 @@ impl ListenerConfig {
     }
 
     /// A TLS listener for HTTP/1 and HTTP/2.
-    pub fn tls(
-        name: impl Into<Arc<str>>,
-        address: impl Into<ListenAddress>,
-        tls: TlsConfig,
-    ) -> ListenerConfig {
-        ListenerConfig {
-            tls: Some(tls),
-            ..ListenerConfig::plain(name, address)
-        }
+    pub fn tls(name: impl Into<Arc<str>>, address: impl Into<ListenAddress>, tls: TlsConfig) -> ListenerConfig {
+        ListenerConfig { tls: Some(tls), ..ListenerConfig::plain(name, address) }
     }
 }
 
@@ -88,20 +81,11 @@ pub struct Protocols {
 
 impl Protocols {
     /// HTTP/1 and HTTP/2.
-    pub const BOTH: Protocols = Protocols {
-        http1: true,
-        http2: true,
-    };
+    pub const BOTH: Protocols = Protocols { http1: true, http2: true };
     /// HTTP/1.0 and 1.1 only.
-    pub const HTTP1: Protocols = Protocols {
-        http1: true,
-        http2: false,
-    };
+    pub const HTTP1: Protocols = Protocols { http1: true, http2: false };
     /// HTTP/2 only; a client that starts with HTTP/1 is refused with GOAWAY.
-    pub const HTTP2: Protocols = Protocols {
-        http1: false,
-        http2: true,
-    };
+    pub const HTTP2: Protocols = Protocols { http1: false, http2: true };
 
     /// Whether HTTP/1 is in the set.
     pub fn http1(self) -> bool {
@@ -134,7 +118,7 @@ pub struct Settings {
     ///
     /// 16 KiB.
     pub max_header_bytes: u32,
-    /// Bytes of the read and of the write buffer of an HTTP/1 connection, at most.
+    /// Bytes of the read and of the write buffer of an HTTP/1 connection, at most; not below 8 KiB.
     ///
     /// # Defaults
     ///
@@ -224,10 +208,7 @@ pub struct Caps {
 
 impl Default for Caps {
     fn default() -> Caps {
-        Caps {
-            connections: 16_384,
-            connections_per_peer: None,
-        }
+        Caps { connections: 16_384, connections_per_peer: None }
     }
 }
 

@@ -98,10 +98,7 @@ mod tests {
         assert_eq!(verdict(b"P"), None);
         assert_eq!(verdict(b"PO"), Some(Protocol::Http1));
         assert_eq!(verdict(b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r"), None);
-        assert_eq!(
-            verdict(b"PRI * HTTP/2.0\r\n\r\nSM\r\n\rX"),
-            Some(Protocol::Http1)
-        );
+        assert_eq!(verdict(b"PRI * HTTP/2.0\r\n\r\nSM\r\n\rX"), Some(Protocol::Http1));
         assert_eq!(verdict(PREFACE), Some(Protocol::Http2));
     }
 

@@ -16,8 +16,8 @@ use std::{
 };
 
 use rustix::net::{
-    AddressFamily, RecvFlags, SendAncillaryBuffer, SendFlags, Shutdown, SocketAddrAny,
-    SocketAddrUnix, SocketFlags, SocketType, sockopt,
+    AddressFamily, RecvFlags, SendAncillaryBuffer, SendFlags, Shutdown, SocketAddrAny, SocketAddrUnix, SocketFlags,
+    SocketType, sockopt,
 };
 use tokio::io::{AsyncRead, AsyncWrite, Interest, ReadBuf, unix::AsyncFd};
 
@@ -38,19 +38,12 @@ struct Inner {
 impl Socket {
     pub(crate) fn new(fd: OwnedFd, permit: Permit) -> io::Result<Socket> {
         Ok(Socket {
-            inner: Arc::new(Inner {
-                fd: watch(fd, Interest::READABLE | Interest::WRITABLE)?,
-                _permit: permit,
-            }),
+            inner: Arc::new(Inner { fd: watch(fd, Interest::READABLE | Interest::WRITABLE)?, _permit: permit }),
         })
     }
 
     /// Reads once the socket has something, and returns how many bytes at the start of `buf` are now initialised.
-    pub(crate) fn poll_recv(
-        &self,
-        cx: &mut Context<'_>,
-        buf: &mut [MaybeUninit<u8>],
-    ) -> Poll<io::Result<usize>> {
+    pub(crate) fn poll_recv(&self, cx: &mut Context<'_>, buf: &mut [MaybeUninit<u8>]) -> Poll<io::Result<usize>> {
         loop {
             let mut guard = ready!(self.inner.fd.poll_read_ready(cx))?;
             match rustix::net::recv(self.inner.fd.get_ref(), &mut *buf, RecvFlags::empty()) {
@@ -69,26 +62,15 @@ impl Socket {
     }
 
     pub(crate) fn poll_send(&self, cx: &mut Context<'_>, buf: &[u8]) -> Poll<io::Result<usize>> {
-        self.poll_send_with(cx, buf.len(), |fd| {
-            rustix::net::send(fd, buf, SendFlags::NOSIGNAL)
-        })
+        self.poll_send_with(cx, buf.len(), |fd| rustix::net::send(fd, buf, SendFlags::NOSIGNAL))
     }
 
-    pub(crate) fn poll_send_vectored(
-        &self,
-        cx: &mut Context<'_>,
-        bufs: &[IoSlice<'_>],
-    ) -> Poll<io::Result<usize>> {
+    pub(crate) fn poll_send_vectored(&self, cx: &mut Context<'_>, bufs: &[IoSlice<'_>]) -> Poll<io::Result<usize>> {
         // The kernel refuses more than UIO_MAXIOV (1024) slices.
         let bufs = &bufs[..bufs.len().min(1024)];
         let total = bufs.iter().map(|buf| buf.len()).sum();
         self.poll_send_with(cx, total, |fd| {
-            rustix::net::sendmsg(
-                fd,
-                bufs,
-                &mut SendAncillaryBuffer::default(),
-                SendFlags::NOSIGNAL,
-            )
+            rustix::net::sendmsg(fd, bufs, &mut SendAncillaryBuffer::default(), SendFlags::NOSIGNAL)
         })
     }
 
@@ -131,12 +113,7 @@ impl Socket {
         loop {
             // tokio reports the end of the peer's side with `PRIORITY` as it does with `READABLE`, but the former is
             // not ready merely because there is something to read.
-            let Ok(mut guard) = self
-                .inner
-                .fd
-                .ready(Interest::PRIORITY | Interest::ERROR)
-                .await
-            else {
+            let Ok(mut guard) = self.inner.fd.ready(Interest::PRIORITY | Interest::ERROR).await else {
                 return Ending::Lost;
             };
             if guard.ready().is_error() || guard.ready().is_write_closed() {
@@ -174,11 +151,7 @@ impl Socket {
 }
 
 impl AsyncRead for Socket {
-    fn poll_read(
-        self: Pin<&mut Self>,
-        cx: &mut Context<'_>,
-        buf: &mut ReadBuf<'_>,
-    ) -> Poll<io::Result<()>> {
+    fn poll_read(self: Pin<&mut Self>, cx: &mut Context<'_>, buf: &mut ReadBuf<'_>) -> Poll<io::Result<()>> {
         // SAFETY: `poll_recv` only writes initialised bytes into the slice.
         let received = ready!(self.poll_recv(cx, unsafe { buf.unfilled_mut() }))?;
         // SAFETY: `poll_recv` has initialised the first `received` bytes.
@@ -189,11 +162,7 @@ impl AsyncRead for Socket {
 }
 
 impl AsyncWrite for Socket {
-    fn poll_write(
-        self: Pin<&mut Self>,
-        cx: &mut Context<'_>,
-        buf: &[u8],
-    ) -> Poll<io::Result<usize>> {
+    fn poll_write(self: Pin<&mut Self>, cx: &mut Context<'_>, buf: &[u8]) -> Poll<io::Result<usize>> {
         self.poll_send(cx, buf)
     }
 
@@ -236,9 +205,7 @@ impl ListenSocket {
             ListenAddress::Unix(path) => {
                 let address = SocketAddrUnix::new(&path)?;
                 match bind_unix(&address) {
-                    Err(error)
-                        if error.kind() == io::ErrorKind::AddrInUse && is_abandoned(&address) =>
-                    {
+                    Err(error) if error.kind() == io::ErrorKind::AddrInUse && is_abandoned(&address) => {
                         std::fs::remove_file(&path)?;
                         bind_unix(&address)?
                     }
@@ -247,19 +214,13 @@ impl ListenSocket {
             }
         };
         let local = to_address(rustix::net::getsockname(&fd)?);
-        Ok(ListenSocket {
-            fd: watch(fd, Interest::READABLE)?,
-            local,
-        })
+        Ok(ListenSocket { fd: watch(fd, Interest::READABLE)?, local })
     }
 
     pub(crate) async fn accept(&self) -> io::Result<(OwnedFd, Address)> {
         loop {
             let mut guard = self.fd.readable().await?;
-            match rustix::net::acceptfrom_with(
-                self.fd.get_ref(),
-                SocketFlags::CLOEXEC | SocketFlags::NONBLOCK,
-            ) {
+            match rustix::net::acceptfrom_with(self.fd.get_ref(), SocketFlags::CLOEXEC | SocketFlags::NONBLOCK) {
                 Ok((fd, peer)) => return Ok((fd, peer.map_or(Address::Unix(None), to_address))),
                 Err(rustix::io::Errno::AGAIN) => guard.clear_ready(),
                 Err(error) => return Err(error.into()),
@@ -275,11 +236,7 @@ fn watch(fd: OwnedFd, interest: Interest) -> io::Result<AsyncFd<OwnedFd>> {
 }
 
 fn bind_tcp(address: SocketAddr) -> io::Result<OwnedFd> {
-    let family = if address.is_ipv4() {
-        AddressFamily::INET
-    } else {
-        AddressFamily::INET6
-    };
+    let family = if address.is_ipv4() { AddressFamily::INET } else { AddressFamily::INET6 };
     let fd = stream_socket(family)?;
     sockopt::set_socket_reuseaddr(&fd, true)?;
     if address.is_ipv6() {
@@ -305,12 +262,7 @@ fn is_abandoned(address: &SocketAddrUnix) -> bool {
 
 fn stream_socket(family: AddressFamily) -> io::Result<OwnedFd> {
     let flags = SocketFlags::CLOEXEC | SocketFlags::NONBLOCK;
-    Ok(rustix::net::socket_with(
-        family,
-        SocketType::STREAM,
-        flags,
-        None,
-    )?)
+    Ok(rustix::net::socket_with(family, SocketType::STREAM, flags, None)?)
 }
 
 fn to_address(any: SocketAddrAny) -> Address {
@@ -319,9 +271,7 @@ fn to_address(any: SocketAddrAny) -> Address {
     }
     let path = SocketAddrUnix::try_from(any).ok().and_then(|unix| {
         let path = unix.path_bytes()?;
-        Some(std::path::PathBuf::from(
-            <std::ffi::OsStr as std::os::unix::ffi::OsStrExt>::from_bytes(path),
-        ))
+        Some(std::path::PathBuf::from(<std::ffi::OsStr as std::os::unix::ffi::OsStrExt>::from_bytes(path)))
     });
     Address::Unix(path)
 }

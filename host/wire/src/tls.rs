@@ -21,47 +21,30 @@ pub struct TlsConfig {
 
 impl TlsConfig {
     /// Reads a certificate chain, leaf first, and its private key (PKCS#8, PKCS#1 or SEC 1) from PEM files.
-    pub fn from_pem_files(
-        chain: impl AsRef<Path>,
-        key: impl AsRef<Path>,
-    ) -> Result<TlsConfig, TlsError> {
-        let unreadable = |path: &Path, source| TlsError::Unreadable {
-            path: path.to_owned(),
-            source,
-        };
+    pub fn from_pem_files(chain: impl AsRef<Path>, key: impl AsRef<Path>) -> Result<TlsConfig, TlsError> {
+        let unreadable = |path: &Path, source| TlsError::Unreadable { path: path.to_owned(), source };
         let certificates = CertificateDer::pem_file_iter(chain.as_ref())
             .and_then(|pem| pem.collect::<Result<Vec<_>, _>>())
             .map_err(|source| unreadable(chain.as_ref(), source))?;
         if certificates.is_empty() {
-            return Err(TlsError::NoCertificate {
-                path: chain.as_ref().to_owned(),
-            });
+            return Err(TlsError::NoCertificate { path: chain.as_ref().to_owned() });
         }
-        let key = PrivateKeyDer::from_pem_file(key.as_ref())
-            .map_err(|source| unreadable(key.as_ref(), source))?;
-        Ok(TlsConfig {
-            chain: certificates,
-            key,
-        })
+        let key = PrivateKeyDer::from_pem_file(key.as_ref()).map_err(|source| unreadable(key.as_ref(), source))?;
+        Ok(TlsConfig { chain: certificates, key })
     }
 
     /// Makes a certificate for `localhost`, `127.0.0.1` and `::1` that nobody else has signed, for development. It is
     /// ECDSA P-256 and valid for less than 14 days, so that browsers accept it by its hash for WebTransport.
     pub fn self_signed() -> Result<TlsConfig, TlsError> {
         let mut params = rcgen::CertificateParams::new(["localhost".to_owned()])?;
-        for ip in [
-            IpAddr::from(Ipv4Addr::LOCALHOST),
-            IpAddr::from(Ipv6Addr::LOCALHOST),
-        ] {
+        for ip in [IpAddr::from(Ipv4Addr::LOCALHOST), IpAddr::from(Ipv6Addr::LOCALHOST)] {
             params.subject_alt_names.push(rcgen::SanType::IpAddress(ip));
         }
         let now = OffsetDateTime::now_utc();
         params.not_before = now - Duration::HOUR;
         params.not_after = now + Duration::days(13);
         params.distinguished_name = rcgen::DistinguishedName::new();
-        params
-            .distinguished_name
-            .push(rcgen::DnType::CommonName, "localhost");
+        params.distinguished_name.push(rcgen::DnType::CommonName, "localhost");
         let key = rcgen::KeyPair::generate_for(&rcgen::PKCS_ECDSA_P256_SHA256)?;
         let certificate = params.self_signed(&key)?;
         Ok(TlsConfig {
@@ -75,10 +58,7 @@ impl TlsConfig {
         &self.chain[0]
     }
 
-    pub(crate) fn server_config(
-        &self,
-        protocols: Protocols,
-    ) -> Result<Arc<ServerConfig>, TlsError> {
+    pub(crate) fn server_config(&self, protocols: Protocols) -> Result<Arc<ServerConfig>, TlsError> {
         let provider = Arc::new(aws_lc_rs::default_provider());
         let mut config = ServerConfig::builder_with_provider(provider)
             .with_safe_default_protocol_versions()?
@@ -113,9 +93,7 @@ impl TlsInfo {
                 Some(rustls::ProtocolVersion::TLSv1_2) => "TLSv1.2",
                 _ => "TLSv1.3",
             },
-            cipher: connection
-                .negotiated_cipher_suite()
-                .and_then(|suite| suite.suite().as_str()),
+            cipher: connection.negotiated_cipher_suite().and_then(|suite| suite.suite().as_str()),
             server_name: connection.server_name().map(Arc::from),
         }
     }

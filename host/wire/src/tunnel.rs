@@ -39,10 +39,7 @@ pub enum TunnelKind {
 }
 
 impl TunnelRequest {
-    pub(crate) fn take(
-        request: &mut Request<RequestBody>,
-        connection: &Arc<Connection>,
-    ) -> Option<TunnelRequest> {
+    pub(crate) fn take(request: &mut Request<RequestBody>, connection: &Arc<Connection>) -> Option<TunnelRequest> {
         let (kind, protocol) = if request.method() == Method::CONNECT {
             let protocol = request.extensions().get::<ExtendedProtocol>()?;
             (TunnelKind::ExtendedConnect, protocol.as_str().into())
@@ -63,12 +60,7 @@ impl TunnelRequest {
             return None;
         };
         let on_upgrade = request.extensions_mut().remove::<OnUpgrade>()?;
-        Some(TunnelRequest {
-            kind,
-            protocol,
-            on_upgrade,
-            connection: Arc::clone(connection),
-        })
+        Some(TunnelRequest { kind, protocol, on_upgrade, connection: Arc::clone(connection) })
     }
 
     /// How it is asked for.
@@ -88,10 +80,7 @@ impl TunnelRequest {
     /// The answer refused, or the client has left.
     pub async fn accept(self) -> io::Result<Tunnel> {
         let upgraded = self.on_upgrade.await.map_err(io::Error::other)?;
-        Ok(Tunnel {
-            stream: TokioIo::new(upgraded),
-            connection: self.connection,
-        })
+        Ok(Tunnel { stream: TokioIo::new(upgraded), connection: self.connection })
     }
 }
 
@@ -127,22 +116,14 @@ impl Tunnel {
 }
 
 impl AsyncRead for Tunnel {
-    fn poll_read(
-        mut self: Pin<&mut Self>,
-        cx: &mut Context<'_>,
-        buf: &mut ReadBuf<'_>,
-    ) -> Poll<io::Result<()>> {
+    fn poll_read(mut self: Pin<&mut Self>, cx: &mut Context<'_>, buf: &mut ReadBuf<'_>) -> Poll<io::Result<()>> {
         self.check(Some(cx))?;
         Pin::new(&mut self.stream).poll_read(cx, buf)
     }
 }
 
 impl AsyncWrite for Tunnel {
-    fn poll_write(
-        mut self: Pin<&mut Self>,
-        cx: &mut Context<'_>,
-        buf: &[u8],
-    ) -> Poll<io::Result<usize>> {
+    fn poll_write(mut self: Pin<&mut Self>, cx: &mut Context<'_>, buf: &[u8]) -> Poll<io::Result<usize>> {
         self.check(None)?;
         Pin::new(&mut self.stream).poll_write(cx, buf)
     }

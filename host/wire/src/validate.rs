@@ -7,11 +7,7 @@ use http::{HeaderMap, Method, Request, Uri, Version, header, uri::PathAndQuery};
 /// The error is a sentence for the client; the answer is 400, and on HTTP/1 the connection is closed, since what
 /// follows on it may be framed by someone with other ideas.
 pub(crate) fn validate<B>(request: &mut Request<B>) -> Result<(), &'static str> {
-    if request.version() >= Version::HTTP_2 {
-        validate_http2(request)
-    } else {
-        validate_http1(request)
-    }
+    if request.version() >= Version::HTTP_2 { validate_http2(request) } else { validate_http1(request) }
 }
 
 fn validate_http1<B>(request: &mut Request<B>) -> Result<(), &'static str> {
@@ -43,20 +39,12 @@ fn validate_http1<B>(request: &mut Request<B>) -> Result<(), &'static str> {
 }
 
 fn validate_http2<B>(request: &mut Request<B>) -> Result<(), &'static str> {
-    if request.method() == Method::CONNECT
-        && request.extensions().get::<hyper::ext::Protocol>().is_none()
-    {
+    if request.method() == Method::CONNECT && request.extensions().get::<hyper::ext::Protocol>().is_none() {
         return Err("CONNECT is not for this server");
     }
     // RFC 9113, 8.3.1: the same resource may be named in either or in both, if they agree.
     let host = single_host(request.headers())?;
-    let named = match (
-        request
-            .uri()
-            .authority()
-            .map(|authority| authority.as_str().as_bytes()),
-        host,
-    ) {
+    let named = match (request.uri().authority().map(|authority| authority.as_str().as_bytes()), host) {
         (Some(authority), Some(host)) if !authority.eq_ignore_ascii_case(host) => {
             return Err(":authority and Host contradict each other");
         }
@@ -89,11 +77,7 @@ fn check_target<B>(request: &mut Request<B>) -> Result<(), &'static str> {
         return Err("the target has no path");
     }
     if request.version() < Version::HTTP_2 && request.uri().authority().is_some() {
-        let path = request
-            .uri()
-            .path_and_query()
-            .cloned()
-            .unwrap_or_else(|| PathAndQuery::from_static("/"));
+        let path = request.uri().path_and_query().cloned().unwrap_or_else(|| PathAndQuery::from_static("/"));
         *request.uri_mut() = Uri::from(path);
     }
     Ok(())
@@ -106,22 +90,13 @@ fn is_authority(bytes: &[u8]) -> bool {
         [b'[', literal @ ..] => match literal.iter().position(|byte| *byte == b']') {
             Some(end) => {
                 let address = &literal[..end];
-                (
-                    !address.is_empty() && address.iter().all(|byte| is_literal(*byte)),
-                    &literal[end + 1..],
-                )
+                (!address.is_empty() && address.iter().all(|byte| is_literal(*byte)), &literal[end + 1..])
             }
             None => return false,
         },
         name => {
-            let end = name
-                .iter()
-                .position(|byte| *byte == b':')
-                .unwrap_or(name.len());
-            (
-                end > 0 && name[..end].iter().all(|byte| is_name(*byte)),
-                &name[end..],
-            )
+            let end = name.iter().position(|byte| *byte == b':').unwrap_or(name.len());
+            (end > 0 && name[..end].iter().all(|byte| is_name(*byte)), &name[end..])
         }
     };
     let port_is_good = match rest {
@@ -146,33 +121,11 @@ mod tests {
 
     #[test]
     fn authorities() {
-        for good in [
-            "a",
-            "example.com",
-            "example.com:8080",
-            "[::1]",
-            "[::1]:80",
-            "127.0.0.1:1",
-            "a:",
-            "xn--nxa",
-        ] {
+        for good in ["a", "example.com", "example.com:8080", "[::1]", "[::1]:80", "127.0.0.1:1", "a:", "xn--nxa"] {
             assert!(is_authority(good.as_bytes()), "{good}");
         }
-        for bad in [
-            "",
-            ":80",
-            "a:b",
-            "u@a",
-            "a/b",
-            "a b",
-            "[::1",
-            "[]",
-            "[::1]x",
-            "a:123456",
-            "a,b\u{e9}",
-            "a#",
-            "a?",
-        ] {
+        for bad in ["", ":80", "a:b", "u@a", "a/b", "a b", "[::1", "[]", "[::1]x", "a:123456", "a,b\u{e9}", "a#", "a?"]
+        {
             assert!(!is_authority(bad.as_bytes()), "{bad}");
         }
     }

@@ -30,13 +30,7 @@ struct Phase {
 }
 
 const PHASES: [Phase; 6] = [
-    Phase {
-        name: "before the head",
-        path: "/hang",
-        sent: b"",
-        content_length: None,
-        answer: None,
-    },
+    Phase { name: "before the head", path: "/hang", sent: b"", content_length: None, answer: None },
     Phase {
         name: "with a body unread",
         path: "/hang",
@@ -58,13 +52,7 @@ const PHASES: [Phase; 6] = [
         content_length: Some(1 << 20),
         answer: None,
     },
-    Phase {
-        name: "in an idle response",
-        path: "/idle",
-        sent: b"",
-        content_length: None,
-        answer: Some("first"),
-    },
+    Phase { name: "in an idle response", path: "/idle", sent: b"", content_length: None, answer: Some("first") },
     Phase {
         name: "in an echo",
         path: "/echo",
@@ -83,11 +71,7 @@ async fn http1_clients_that_close() {
             let left = Instant::now();
             drop(client);
             // A TLS client that has not read its session tickets resets when it closes.
-            let endings = if way.is_tls() {
-                &[Ending::PeerClosed, Ending::Lost][..]
-            } else {
-                &[Ending::PeerClosed]
-            };
+            let endings = if way.is_tls() { &[Ending::PeerClosed, Ending::Lost][..] } else { &[Ending::PeerClosed] };
             is_gone(&mut harness, &phase, left, endings).await;
         }
     }
@@ -113,10 +97,7 @@ async fn http1_clients_that_leave_pipelined_requests_behind() {
     let phase = &PHASES[0];
     let mut client = harness.tcp().await;
     enter_on(&mut client, &mut harness, phase).await;
-    client
-        .write_all(b"GET /hello HTTP/1.1\r\nhost: a\r\n\r\nGET /he")
-        .await
-        .expect("written");
+    client.write_all(b"GET /hello HTTP/1.1\r\nhost: a\r\n\r\nGET /he").await.expect("written");
     tokio::time::sleep(Duration::from_millis(20)).await;
     let left = Instant::now();
     drop(client);
@@ -128,23 +109,17 @@ async fn http1_clients_that_leave_pipelined_requests_behind() {
 async fn http2_streams_that_are_reset() {
     let mut harness = start().await;
     for way in [Way::H2, Way::H2Tls] {
-        let (client, connection) = h2::client::handshake(harness.connect(way).await)
-            .await
-            .expect("a handshake");
+        let (client, connection) = h2::client::handshake(harness.connect(way).await).await.expect("a handshake");
         let driver = tokio::spawn(connection);
         let mut client = soon(client.ready()).await.expect("ready");
         for phase in PHASES {
             let (response, mut send) = client.send_request(request(&phase), false).expect("sent");
-            send.send_data(Bytes::from_static(phase.sent), false)
-                .expect("sent");
+            send.send_data(Bytes::from_static(phase.sent), false).expect("sent");
             harness.began(phase.path).await;
             let mut body = None;
             if phase.answer.is_some() {
                 let mut answer = soon(response).await.expect("a head").into_body();
-                soon(answer.data())
-                    .await
-                    .expect("a piece")
-                    .expect("no error");
+                soon(answer.data()).await.expect("a piece").expect("no error");
                 body = Some(answer);
             }
             tokio::time::sleep(Duration::from_millis(20)).await;
@@ -174,27 +149,17 @@ async fn http2_connections_that_end() {
             let (mut client, connection) = h2::client::handshake(tcp).await.expect("a handshake");
             let driver = tokio::spawn(connection);
             let (response, mut send) = client.send_request(request(&phase), false).expect("sent");
-            send.send_data(Bytes::from_static(phase.sent), false)
-                .expect("sent");
+            send.send_data(Bytes::from_static(phase.sent), false).expect("sent");
             harness.began(phase.path).await;
             if phase.answer.is_some() {
                 let mut answer = soon(response).await.expect("a head").into_body();
-                soon(answer.data())
-                    .await
-                    .expect("a piece")
-                    .expect("no error");
+                soon(answer.data()).await.expect("a piece").expect("no error");
             }
             tokio::time::sleep(Duration::from_millis(20)).await;
             let left = Instant::now();
             // Ends without a word: the socket is closed under the protocol.
             driver.abort();
-            is_gone(
-                &mut harness,
-                &phase,
-                left,
-                &[Ending::PeerClosed, Ending::Lost],
-            )
-            .await;
+            is_gone(&mut harness, &phase, left, &[Ending::PeerClosed, Ending::Lost]).await;
         }
     }
     harness.is_quiet().await;
@@ -207,40 +172,26 @@ async fn a_body_that_is_cut_short_is_an_error() {
     tcp.write_all(b"POST /count HTTP/1.1\r\nhost: a\r\ntransfer-encoding: chunked\r\n\r\nxyz\r\n")
         .await
         .expect("written");
-    assert!(matches!(
-        harness.body_error("/count").await,
-        BodyError::Malformed(_)
-    ));
+    assert!(matches!(harness.body_error("/count").await, BodyError::Malformed(_)));
 
-    let (mut client, connection) = h2::client::handshake(harness.connect(Way::H2).await)
-        .await
-        .expect("a handshake");
+    let (mut client, connection) = h2::client::handshake(harness.connect(Way::H2).await).await.expect("a handshake");
     tokio::spawn(connection);
     // RFC 9113, 8.1: even a reset with NO_ERROR leaves a body incomplete.
     for reason in [h2::Reason::NO_ERROR, h2::Reason::CANCEL] {
-        let request = Request::post("http://localhost/count")
-            .body(())
-            .expect("a request");
+        let request = Request::post("http://localhost/count").body(()).expect("a request");
         let (_response, mut send) = client.send_request(request, false).expect("sent");
-        send.send_data(Bytes::from_static(b"half"), false)
-            .expect("sent");
+        send.send_data(Bytes::from_static(b"half"), false).expect("sent");
         harness.began("/count").await;
         tokio::time::sleep(Duration::from_millis(20)).await;
         send.send_reset(reason);
         let (ending, _) = harness.dropped("/count", Instant::now()).await;
         assert_eq!(ending, Ending::Open);
     }
-    let request = Request::post("http://localhost/count")
-        .header("content-length", "3")
-        .body(())
-        .expect("a request");
+    let request = Request::post("http://localhost/count").header("content-length", "3").body(()).expect("a request");
     let (response, mut send) = client.send_request(request, false).expect("sent");
     // More than was announced; h2 of the client does not count.
-    send.send_data(Bytes::from_static(b"four"), true)
-        .expect("sent");
-    soon(response)
-        .await
-        .expect_err("a stream error (RFC 9113, 8.1.1)");
+    send.send_data(Bytes::from_static(b"four"), true).expect("sent");
+    soon(response).await.expect_err("a stream error (RFC 9113, 8.1.1)");
 }
 
 #[tokio::test]
@@ -248,43 +199,27 @@ async fn a_reader_that_stops_holds_the_body_back() {
     let harness = start().await;
     // HTTP/1: what fits into the socket's buffers, and hyper's.
     let mut client = harness.tcp().await;
-    client
-        .write_all(b"GET /flood HTTP/1.1\r\nhost: a\r\n\r\n")
-        .await
-        .expect("written");
+    client.write_all(b"GET /flood HTTP/1.1\r\nhost: a\r\n\r\n").await.expect("written");
     let given = settled(&harness).await;
-    assert!(
-        given < 16 << 20,
-        "{given} bytes for a client that reads nothing"
-    );
+    assert!(given < 16 << 20, "{given} bytes for a client that reads nothing");
     let mut buf = vec![0; 1 << 20];
     for _ in 0..8 {
         soon(client.read_exact(&mut buf)).await.expect("read");
     }
-    assert!(
-        settled(&harness).await > given,
-        "it goes on when the client reads"
-    );
+    assert!(settled(&harness).await > given, "it goes on when the client reads");
     drop(client);
     harness.is_quiet().await;
 
     // HTTP/2: the client's window, which is 64 KiB here, and one piece.
     let before = harness.given.load(SeqCst);
-    let (mut client, connection) = h2::client::handshake(harness.connect(Way::H2).await)
-        .await
-        .expect("a handshake");
+    let (mut client, connection) = h2::client::handshake(harness.connect(Way::H2).await).await.expect("a handshake");
     tokio::spawn(connection);
     let (response, _) = client.send_request(get("/flood"), true).expect("sent");
     let mut body = soon(response).await.expect("a head").into_body();
     let given = settled(&harness).await - before;
-    assert!(
-        given <= 65_535 + 2 * 16_384,
-        "{given} bytes for a window of 65535"
-    );
+    assert!(given <= 65_535 + 2 * 16_384, "{given} bytes for a window of 65535");
     let piece = soon(body.data()).await.expect("a piece").expect("no error");
-    body.flow_control()
-        .release_capacity(piece.len())
-        .expect("released");
+    body.flow_control().release_capacity(piece.len()).expect("released");
     let piece = soon(body.data()).await.expect("a piece").expect("no error");
     assert!(!piece.is_empty());
 }
@@ -293,43 +228,27 @@ async fn a_reader_that_stops_holds_the_body_back() {
 async fn a_service_that_stops_reading_holds_the_client_back() {
     let harness = start().await;
     let mut client = harness.tcp().await;
-    client
-        .write_all(b"POST /hang HTTP/1.1\r\nhost: a\r\ncontent-length: 1000000000\r\n\r\n")
-        .await
-        .expect("written");
+    client.write_all(b"POST /hang HTTP/1.1\r\nhost: a\r\ncontent-length: 1000000000\r\n\r\n").await.expect("written");
     let mut sent = 0;
     let chunk = [0; 65536];
-    while let Ok(written) =
-        tokio::time::timeout(Duration::from_millis(300), client.write(&chunk)).await
-    {
+    while let Ok(written) = tokio::time::timeout(Duration::from_millis(300), client.write(&chunk)).await {
         sent += written.expect("written");
-        assert!(
-            sent < 32 << 20,
-            "the server reads what its service does not take"
-        );
+        assert!(sent < 32 << 20, "the server reads what its service does not take");
     }
 
-    let (mut client, connection) = h2::client::handshake(harness.connect(Way::H2).await)
-        .await
-        .expect("a handshake");
+    let (mut client, connection) = h2::client::handshake(harness.connect(Way::H2).await).await.expect("a handshake");
     tokio::spawn(connection);
-    let request = Request::post("http://localhost/hang")
-        .body(())
-        .expect("a request");
+    let request = Request::post("http://localhost/hang").body(()).expect("a request");
     let (_response, mut send) = client.send_request(request, false).expect("sent");
     send.reserve_capacity(64 << 20);
     let mut sent = 0;
-    while let Ok(Some(capacity)) = tokio::time::timeout(
-        Duration::from_millis(300),
-        std::future::poll_fn(|cx| send.poll_capacity(cx)),
-    )
-    .await
+    while let Ok(Some(capacity)) =
+        tokio::time::timeout(Duration::from_millis(300), std::future::poll_fn(|cx| send.poll_capacity(cx))).await
     {
         let capacity = capacity.expect("capacity");
         sent += capacity;
         assert!(sent <= 1 << 20, "more than the window");
-        send.send_data(Bytes::from(vec![0; capacity]), false)
-            .expect("sent");
+        send.send_data(Bytes::from(vec![0; capacity]), false).expect("sent");
     }
     assert_eq!(sent, 1 << 20, "the window of a stream");
 }
@@ -354,14 +273,9 @@ async fn enter(harness: &mut Harness, way: Way, phase: &Phase) -> Client {
 }
 
 async fn enter_on(client: &mut impl support::Stream, harness: &mut Harness, phase: &Phase) {
-    let length = phase.content_length.map_or(String::new(), |length| {
-        format!("content-length: {length}\r\n")
-    });
+    let length = phase.content_length.map_or(String::new(), |length| format!("content-length: {length}\r\n"));
     let head = format!("POST {} HTTP/1.1\r\nhost: a\r\n{length}\r\n", phase.path);
-    client
-        .write_all(&[head.as_bytes(), phase.sent].concat())
-        .await
-        .expect("written");
+    client.write_all(&[head.as_bytes(), phase.sent].concat()).await.expect("written");
     harness.began(phase.path).await;
     if let Some(answer) = phase.answer {
         read_until(&mut *client, answer).await;
@@ -376,15 +290,11 @@ async fn is_gone(harness: &mut Harness, phase: &Phase, left: Instant, endings: &
 }
 
 fn request(phase: &Phase) -> Request<()> {
-    Request::post(format!("http://localhost{}", phase.path))
-        .body(())
-        .expect("a request")
+    Request::post(format!("http://localhost{}", phase.path)).body(()).expect("a request")
 }
 
 fn get(path: &str) -> Request<()> {
-    Request::get(format!("http://localhost{path}"))
-        .body(())
-        .expect("a request")
+    Request::get(format!("http://localhost{path}")).body(()).expect("a request")
 }
 
 fn reset(tcp: TcpStream) {

@@ -8,9 +8,7 @@ use std::{
 };
 
 use http::Request;
-use roadrunner_wire::{
-    BindError, DrainOutcome, Ending, ListenAddress, ListenerConfig, Protocols, Server, Settings,
-};
+use roadrunner_wire::{BindError, DrainOutcome, Ending, ListenAddress, ListenerConfig, Protocols, Server, Settings};
 use support::{
     Harness, Way,
     frames::{self, ACK, DATA, GOAWAY, PING, PRIORITY, RST_STREAM, SETTINGS, WINDOW_UPDATE},
@@ -31,25 +29,16 @@ async fn caps_on_all_on_a_peer_and_on_a_listener() {
     settings.caps.connections_per_peer = Some(2);
     holds_at_most(&start_with(settings).await, 2).await;
 
-    let listener = ListenerConfig {
-        max_connections: Some(1),
-        ..only(Protocols::BOTH)
-    };
+    let listener = ListenerConfig { max_connections: Some(1), ..only(Protocols::BOTH) };
     let certificate = rustls_pki_types::CertificateDer::from(vec![]);
-    holds_at_most(
-        &start_on(vec![listener], Settings::default(), certificate).await,
-        1,
-    )
-    .await;
+    holds_at_most(&start_on(vec![listener], Settings::default(), certificate).await, 1).await;
 }
 
 async fn holds_at_most(harness: &Harness, most: usize) {
     let mut held = Vec::new();
     for _ in 0..most {
         let mut tcp = harness.tcp().await;
-        tcp.write_all(b"GET /idle HTTP/1.1\r\nhost: a\r\n\r\n")
-            .await
-            .expect("written");
+        tcp.write_all(b"GET /idle HTTP/1.1\r\nhost: a\r\n\r\n").await.expect("written");
         read_until(&mut tcp, "first").await;
         held.push(tcp);
     }
@@ -64,10 +53,7 @@ async fn holds_at_most(harness: &Harness, most: usize) {
     held.pop();
     support::eventually(|| stats.open.load(SeqCst) == most as u64 - 1).await;
     let mut sender = harness.sender(Way::H1).await;
-    assert_eq!(
-        text(soon(sender.get("/hello")).await.expect("a response")).await,
-        "hello, world\n"
-    );
+    assert_eq!(text(soon(sender.get("/hello")).await.expect("a response")).await, "hello, world\n");
     drop((held, sender));
     harness.is_quiet().await;
 }
@@ -75,11 +61,7 @@ async fn holds_at_most(harness: &Harness, most: usize) {
 #[tokio::test]
 async fn floods_of_frames_are_told_to_calm_down() {
     const ENHANCE_YOUR_CALM: u32 = 11;
-    let settings = Settings {
-        h2_control_frames_per_second: 500,
-        h2_resets_per_second: 100,
-        ..Settings::default()
-    };
+    let settings = Settings { h2_control_frames_per_second: 500, h2_resets_per_second: 100, ..Settings::default() };
     let harness = start_with(settings).await;
     let open = frames::request(1, "POST", "/hang", 0);
     let floods: Vec<(&str, Vec<u8>)> = vec![
@@ -89,20 +71,14 @@ async fn floods_of_frames_are_told_to_calm_down() {
         ("PRIORITY", frames::frame(PRIORITY, 0, 1, &[0, 0, 0, 0, 1])),
         ("unknown frames", frames::frame(0xbe, 0, 0, &[])),
         ("empty DATA", frames::frame(DATA, 0, 1, &[])),
-        (
-            "WINDOW_UPDATE",
-            frames::frame(WINDOW_UPDATE, 0, 0, &[0, 0, 0, 1]),
-        ),
+        ("WINDOW_UPDATE", frames::frame(WINDOW_UPDATE, 0, 0, &[0, 0, 0, 1])),
     ];
     for (index, (name, frame)) in floods.into_iter().enumerate() {
         let mut tcp = harness.tcp().await;
         let (mut read, mut write) = tcp.split();
         let many = frame.repeat(200_000 / frame.len());
         let flood = async {
-            write
-                .write_all(&[frames::opening(), open.clone()].concat())
-                .await
-                .expect("written");
+            write.write_all(&[frames::opening(), open.clone()].concat()).await.expect("written");
             for _ in 0..200 {
                 if write.write_all(&many).await.is_err() {
                     break;
@@ -116,31 +92,21 @@ async fn floods_of_frames_are_told_to_calm_down() {
             Some(goaway) => assert_eq!(goaway.error(), ENHANCE_YOUR_CALM, "{name}"),
             None => panic!("{name}: no GOAWAY after {:?}", begun.elapsed()),
         }
-        assert_eq!(
-            harness.server.stats().floods.load(SeqCst),
-            index as u64 + 1,
-            "{name}"
-        );
+        assert_eq!(harness.server.stats().floods.load(SeqCst), index as u64 + 1, "{name}");
     }
     harness.is_quiet().await;
 }
 
 #[tokio::test]
 async fn resets_are_budgeted() {
-    let settings = Settings {
-        h2_resets_per_second: 100,
-        ..Settings::default()
-    };
+    let settings = Settings { h2_resets_per_second: 100, ..Settings::default() };
     let harness = start_with(settings).await;
     let mut tcp = harness.tcp().await;
     tcp.write_all(&frames::opening()).await.expect("written");
     for round in 0..1000u32 {
         let stream = 2 * round + 1;
-        let bytes = [
-            frames::request(stream, "GET", "/hang", 1),
-            frames::frame(RST_STREAM, 0, stream, &[0, 0, 0, 8]),
-        ]
-        .concat();
+        let bytes =
+            [frames::request(stream, "GET", "/hang", 1), frames::frame(RST_STREAM, 0, stream, &[0, 0, 0, 8])].concat();
         if tcp.write_all(&bytes).await.is_err() {
             break;
         }
@@ -158,10 +124,7 @@ async fn a_busy_but_honest_client_is_no_flood() {
     let harness = start().await;
     let mut sender = harness.sender(Way::H2).await;
     for _ in 0..3000 {
-        assert_eq!(
-            text(soon(sender.get("/hello")).await.expect("a response")).await,
-            "hello, world\n"
-        );
+        assert_eq!(text(soon(sender.get("/hello")).await.expect("a response")).await, "hello, world\n");
     }
     let response = soon(sender.get("/big")).await.expect("a response");
     assert_eq!(text(response).await.len(), 2 * 1024 * 1024 + 1);
@@ -173,9 +136,7 @@ async fn a_drain_lets_exchanges_finish() {
     for way in Way::ALL {
         let harness = start().await;
         let mut idle = harness.connect(Way::H1).await;
-        idle.write_all(b"GET /hello HTTP/1.1\r\nhost: a\r\n\r\n")
-            .await
-            .expect("written");
+        idle.write_all(b"GET /hello HTTP/1.1\r\nhost: a\r\n\r\n").await.expect("written");
         read_until(&mut idle, "hello, world").await;
         let silent = harness.tcp().await;
 
@@ -189,10 +150,7 @@ async fn a_drain_lets_exchanges_finish() {
         let upload = support::request_with("POST", "/count", body);
         let answer = tokio::spawn(async move {
             let response = sender.send(upload).await.expect("a response");
-            let close = response
-                .headers()
-                .get("connection")
-                .is_some_and(|value| value == "close");
+            let close = response.headers().get("connection").is_some_and(|value| value == "close");
             (text(response).await, close)
         });
         tokio::time::sleep(Duration::from_millis(50)).await;
@@ -211,11 +169,7 @@ async fn a_drain_lets_exchanges_finish() {
         let (answer, close) = soon(answer).await.expect("joined");
         assert_eq!(answer, "4 0", "{way:?}");
         assert_eq!(close, !way.is_h2(), "{way:?}");
-        assert_eq!(
-            soon(drain).await.expect("joined"),
-            DrainOutcome { cut: 0 },
-            "{way:?}"
-        );
+        assert_eq!(soon(drain).await.expect("joined"), DrainOutcome { cut: 0 }, "{way:?}");
         assert_eq!(server.stats().open.load(SeqCst), 0);
     }
 }
@@ -232,9 +186,7 @@ async fn a_drain_cuts_what_does_not_finish() {
         assert!(begun.elapsed() >= Duration::from_millis(300));
         let (ending, _) = harness.dropped("/idle", Instant::now()).await;
         assert_eq!(ending, Ending::Closed, "{way:?}");
-        http_body_util::BodyExt::collect(response.into_body())
-            .await
-            .expect_err("the body was cut");
+        http_body_util::BodyExt::collect(response.into_body()).await.expect_err("the body was cut");
         harness.is_quiet().await;
     }
 }
@@ -243,13 +195,7 @@ async fn a_drain_cuts_what_does_not_finish() {
 async fn a_drain_stops_accepting() {
     let harness = start().await;
     let address = harness.address(Way::H1);
-    assert!(
-        harness
-            .server
-            .drain(Duration::from_secs(1))
-            .await
-            .is_clean()
-    );
+    assert!(harness.server.drain(Duration::from_secs(1)).await.is_clean());
     let refused = async {
         while let Ok(mut tcp) = TcpStream::connect(address).await {
             // The kernel may have completed a handshake before the listener was closed.
@@ -263,9 +209,7 @@ async fn a_drain_stops_accepting() {
 async fn an_http2_drain_says_goaway() {
     let harness = start().await;
     let mut tcp = harness.tcp().await;
-    tcp.write_all(&[frames::opening(), frames::request(1, "GET", "/idle", 1)].concat())
-        .await
-        .expect("written");
+    tcp.write_all(&[frames::opening(), frames::request(1, "GET", "/idle", 1)].concat()).await.expect("written");
     frames::until(&mut tcp, DATA).await.expect("a piece");
     let server = Arc::new(harness.server);
     let drain = tokio::spawn({
@@ -281,18 +225,13 @@ async fn an_http2_drain_says_goaway() {
 async fn a_cut_ends_tunnels_too() {
     let harness = start().await;
     let mut tcp = harness.tcp().await;
-    tcp.write_all(
-        b"GET /tunnel HTTP/1.1\r\nhost: a\r\nconnection: upgrade\r\nupgrade: echo\r\n\r\n",
-    )
-    .await
-    .expect("written");
+    tcp.write_all(b"GET /tunnel HTTP/1.1\r\nhost: a\r\nconnection: upgrade\r\nupgrade: echo\r\n\r\n")
+        .await
+        .expect("written");
     read_until(&mut tcp, "101 ").await;
     tcp.write_all(b"ping").await.expect("written");
     read_until(&mut tcp, "ping").await;
-    assert_eq!(
-        harness.server.drain(Duration::from_millis(100)).await.cut,
-        1
-    );
+    assert_eq!(harness.server.drain(Duration::from_millis(100)).await.cut, 1);
     read_to_close(&mut tcp).await;
     harness.is_quiet().await;
 }
@@ -301,9 +240,7 @@ async fn a_cut_ends_tunnels_too() {
 async fn a_dropped_server_leaves_nothing() {
     let mut harness = start().await;
     let mut tcp = harness.tcp().await;
-    tcp.write_all(b"GET /hang HTTP/1.1\r\nhost: a\r\n\r\n")
-        .await
-        .expect("written");
+    tcp.write_all(b"GET /hang HTTP/1.1\r\nhost: a\r\n\r\n").await.expect("written");
     harness.began("/hang").await;
     let stats = Arc::clone(harness.server.stats());
     drop(harness.server);
@@ -317,37 +254,22 @@ async fn a_listener_that_cannot_be_bound_says_why_and_what_to_do() {
     let taken = harness.address(Way::H1);
     let error = bind(ListenerConfig::plain("web", taken)).await;
     let text = error.to_string();
-    for part in [
-        "`web`",
-        &taken.to_string(),
-        "Address already in use",
-        "choose another port",
-    ] {
+    for part in ["`web`", &taken.to_string(), "Address already in use", "choose another port"] {
         assert!(text.contains(part), "{text}");
     }
     let missing = ListenAddress::Unix("/nonexistent-directory/socket".into());
-    let text = bind(ListenerConfig::plain("local", missing))
-        .await
-        .to_string();
-    assert!(
-        text.contains("`local`") && text.contains("create the directory"),
-        "{text}"
-    );
+    let text = bind(ListenerConfig::plain("local", missing)).await.to_string();
+    assert!(text.contains("`local`") && text.contains("create the directory"), "{text}");
 }
 
 async fn bind(listener: ListenerConfig) -> BindError {
     struct Never;
     impl roadrunner_wire::Service for Never {
-        async fn call(
-            &self,
-            _: roadrunner_wire::Exchange,
-        ) -> http::Response<roadrunner_wire::ResponseBody> {
+        async fn call(&self, _: roadrunner_wire::Exchange) -> http::Response<roadrunner_wire::ResponseBody> {
             unreachable!("nothing is bound")
         }
     }
-    Server::bind(vec![listener], Settings::default(), Arc::new(Never))
-        .await
-        .expect_err("it cannot be bound")
+    Server::bind(vec![listener], Settings::default(), Arc::new(Never)).await.expect_err("it cannot be bound")
 }
 
 #[tokio::test]
@@ -360,11 +282,10 @@ async fn random_aborts_leave_nothing_behind() {
         random ^= random << 5;
         random % below
     };
-    let request = b"POST /echo HTTP/1.1\r\nhost: a\r\ncontent-length: 40\r\n\r\n0123456789012345678901234567890123456789";
+    let request =
+        b"POST /echo HTTP/1.1\r\nhost: a\r\ncontent-length: 40\r\n\r\n0123456789012345678901234567890123456789";
     for round in 0..1500 {
-        let mut client = harness
-            .connect(Way::ALL[if round % 10 == 0 { 1 } else { 0 }])
-            .await;
+        let mut client = harness.connect(Way::ALL[if round % 10 == 0 { 1 } else { 0 }]).await;
         let sent = next(request.len() as u32 + 1) as usize;
         client.write_all(&request[..sent]).await.expect("written");
         if next(2) == 0 {
@@ -372,18 +293,13 @@ async fn random_aborts_leave_nothing_behind() {
         }
     }
     for _ in 0..50 {
-        let (mut client, connection) = h2::client::handshake(harness.tcp().await)
-            .await
-            .expect("a handshake");
+        let (mut client, connection) = h2::client::handshake(harness.tcp().await).await.expect("a handshake");
         let driver = tokio::spawn(connection);
         let mut streams = Vec::new();
         for _ in 0..20 {
-            let request = Request::post("http://localhost/echo")
-                .body(())
-                .expect("a request");
+            let request = Request::post("http://localhost/echo").body(()).expect("a request");
             let (response, mut send) = client.send_request(request, false).expect("sent");
-            send.send_data(bytes::Bytes::from_static(b"some"), false)
-                .expect("sent");
+            send.send_data(bytes::Bytes::from_static(b"some"), false).expect("sent");
             if next(3) == 0 {
                 send.send_reset(h2::Reason::CANCEL);
             }

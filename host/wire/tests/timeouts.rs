@@ -9,7 +9,7 @@ use http::Request;
 use roadrunner_wire::{BodyError, Ending, Protocols, Settings, TimeoutName, Timeouts};
 use support::{
     Harness, Way,
-    frames::{self, ACK, GOAWAY, HEADERS, PING, RST_STREAM, SETTINGS},
+    frames::{self, ACK, GOAWAY, HEADERS, PING, RST_STREAM, SETTINGS, WINDOW_UPDATE},
     only, read_to_close, read_until, request, soon, start_on, start_with, text,
 };
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
@@ -33,30 +33,16 @@ fn settings(change: impl FnOnce(&mut Timeouts)) -> Settings {
         linger: SHORT,
     };
     change(&mut timeouts);
-    Settings {
-        timeouts,
-        ..Settings::default()
-    }
+    Settings { timeouts, ..Settings::default() }
 }
 
 /// Runs a client until the server has closed, and checks that this took as long as the deadline says, and counted.
-async fn is_closed_after<F: Future>(
-    harness: &Harness,
-    deadline: Duration,
-    name: TimeoutName,
-    closed: F,
-) -> F::Output {
+async fn is_closed_after<F: Future>(harness: &Harness, deadline: Duration, name: TimeoutName, closed: F) -> F::Output {
     let begun = Instant::now();
     let output = soon(closed).await;
     let took = begun.elapsed();
-    assert!(
-        took >= deadline - Duration::from_millis(50),
-        "{name}: closed after {took:?}"
-    );
-    assert!(
-        took < deadline + Duration::from_secs(1),
-        "{name}: closed after {took:?}"
-    );
+    assert!(took >= deadline - Duration::from_millis(50), "{name}: closed after {took:?}");
+    assert!(took < deadline + Duration::from_secs(1), "{name}: closed after {took:?}");
     assert_eq!(harness.server.stats().timeouts(name), 1, "{name}");
     output
 }
@@ -65,13 +51,7 @@ async fn is_closed_after<F: Future>(
 async fn silent_after_connect() {
     let harness = start_with(settings(|timeouts| timeouts.preface = SHORT)).await;
     let mut tcp = harness.tcp().await;
-    is_closed_after(
-        &harness,
-        SHORT,
-        TimeoutName::Preface,
-        read_to_close(&mut tcp),
-    )
-    .await;
+    is_closed_after(&harness, SHORT, TimeoutName::Preface, read_to_close(&mut tcp)).await;
     harness.is_quiet().await;
 }
 
@@ -79,17 +59,9 @@ async fn silent_after_connect() {
 async fn silent_before_and_within_the_handshake() {
     for first in [&b""[..], &[0x16, 3, 1, 2, 0, 1, 0]] {
         let harness = start_with(settings(|timeouts| timeouts.handshake = SHORT)).await;
-        let mut tcp = tokio::net::TcpStream::connect(harness.address(Way::H1Tls))
-            .await
-            .expect("accepted");
+        let mut tcp = tokio::net::TcpStream::connect(harness.address(Way::H1Tls)).await.expect("accepted");
         tcp.write_all(first).await.expect("written");
-        is_closed_after(
-            &harness,
-            SHORT,
-            TimeoutName::Handshake,
-            read_to_close(&mut tcp),
-        )
-        .await;
+        is_closed_after(&harness, SHORT, TimeoutName::Handshake, read_to_close(&mut tcp)).await;
         harness.is_quiet().await;
     }
 }
@@ -102,21 +74,9 @@ async fn silent_after_the_tls_handshake() {
     }))
     .await;
     let mut http1 = harness.connect(Way::H1Tls).await;
-    is_closed_after(
-        &harness,
-        SHORT,
-        TimeoutName::RequestHead,
-        read_to_close(&mut http1),
-    )
-    .await;
+    is_closed_after(&harness, SHORT, TimeoutName::RequestHead, read_to_close(&mut http1)).await;
     let mut http2 = harness.connect(Way::H2Tls).await;
-    is_closed_after(
-        &harness,
-        SHORT,
-        TimeoutName::Preface,
-        read_to_close(&mut http2),
-    )
-    .await;
+    is_closed_after(&harness, SHORT, TimeoutName::Preface, read_to_close(&mut http2)).await;
     harness.is_quiet().await;
 }
 
@@ -125,17 +85,8 @@ async fn half_a_head() {
     for way in [Way::H1, Way::H1Tls] {
         let harness = start_with(settings(|timeouts| timeouts.request_head = SHORT)).await;
         let mut client = harness.connect(way).await;
-        client
-            .write_all(b"GET /hello HTTP/1.1\r\nhost: a\r\n")
-            .await
-            .expect("written");
-        is_closed_after(
-            &harness,
-            SHORT,
-            TimeoutName::RequestHead,
-            read_to_close(&mut client),
-        )
-        .await;
+        client.write_all(b"GET /hello HTTP/1.1\r\nhost: a\r\n").await.expect("written");
+        is_closed_after(&harness, SHORT, TimeoutName::RequestHead, read_to_close(&mut client)).await;
     }
 }
 
@@ -144,10 +95,7 @@ async fn a_head_that_drips_gets_no_more_time() {
     let harness = start_with(settings(|timeouts| timeouts.request_head = SHORT)).await;
     let mut client = harness.tcp().await;
     // The second request on a connection, so that its first byte starts the clock.
-    client
-        .write_all(b"GET /hello HTTP/1.1\r\nhost: a\r\n\r\n")
-        .await
-        .expect("written");
+    client.write_all(b"GET /hello HTTP/1.1\r\nhost: a\r\n\r\n").await.expect("written");
     read_until(&mut client, "hello, world").await;
     tokio::time::sleep(SHORT * 2).await;
     let (mut read, mut write) = client.into_split();
@@ -159,13 +107,7 @@ async fn a_head_that_drips_gets_no_more_time() {
             }
         }
     });
-    is_closed_after(
-        &harness,
-        SHORT,
-        TimeoutName::RequestHead,
-        read_to_close(&mut read),
-    )
-    .await;
+    is_closed_after(&harness, SHORT, TimeoutName::RequestHead, read_to_close(&mut read)).await;
     dripping.abort();
 }
 
@@ -174,18 +116,9 @@ async fn idle_between_requests() {
     for way in [Way::H1, Way::H1Tls] {
         let harness = start_with(settings(|timeouts| timeouts.keep_alive_idle = SHORT)).await;
         let mut client = harness.connect(way).await;
-        client
-            .write_all(b"GET /hello HTTP/1.1\r\nhost: a\r\n\r\n")
-            .await
-            .expect("written");
+        client.write_all(b"GET /hello HTTP/1.1\r\nhost: a\r\n\r\n").await.expect("written");
         read_until(&mut client, "hello, world").await;
-        is_closed_after(
-            &harness,
-            SHORT,
-            TimeoutName::KeepAliveIdle,
-            read_to_close(&mut client),
-        )
-        .await;
+        is_closed_after(&harness, SHORT, TimeoutName::KeepAliveIdle, read_to_close(&mut client)).await;
     }
 }
 
@@ -200,10 +133,7 @@ async fn a_connection_in_use_is_not_idle() {
     for way in Way::ALL {
         let mut sender = harness.sender(way).await;
         for _ in 0..6 {
-            assert_eq!(
-                text(soon(sender.get("/hello")).await.expect("a response")).await,
-                "hello, world\n"
-            );
+            assert_eq!(text(soon(sender.get("/hello")).await.expect("a response")).await, "hello, world\n");
             tokio::time::sleep(SHORT / 3).await;
         }
     }
@@ -215,15 +145,10 @@ async fn a_body_that_pauses_is_told_to_the_service() {
         let mut harness = start_with(settings(|timeouts| timeouts.body_idle = SHORT)).await;
         let begun = Instant::now();
         let mut sender = harness.sender(way).await;
-        let response = soon(sender.send(pausing("/count")))
-            .await
-            .expect("a response");
+        let response = soon(sender.send(pausing("/count"))).await.expect("a response");
         assert_eq!(response.status(), 408, "{way:?}");
         assert!(begun.elapsed() > SHORT, "{way:?}");
-        assert_eq!(
-            harness.body_error("/count").await,
-            BodyError::TimedOut(TimeoutName::BodyIdle)
-        );
+        assert_eq!(harness.body_error("/count").await, BodyError::TimedOut(TimeoutName::BodyIdle));
         assert_eq!(harness.server.stats().timeouts(TimeoutName::BodyIdle), 1);
         drop((response, sender));
         harness.is_quiet().await;
@@ -236,14 +161,9 @@ async fn a_body_that_nobody_waits_for_has_no_deadline() {
         let mut harness = start_with(settings(|timeouts| timeouts.body_idle = SHORT)).await;
         let mut sender = harness.sender(way).await;
         let mut hanging = std::pin::pin!(sender.send(pausing("/hang")));
-        tokio::time::timeout(SHORT * 4, &mut hanging)
-            .await
-            .expect_err("it hangs");
+        tokio::time::timeout(SHORT * 4, &mut hanging).await.expect_err("it hangs");
         harness.began("/hang").await;
-        assert!(
-            harness.told.try_recv().is_err(),
-            "{way:?}: nothing was dropped"
-        );
+        assert!(harness.told.try_recv().is_err(), "{way:?}: nothing was dropped");
     }
 }
 
@@ -258,19 +178,13 @@ async fn a_body_that_drips_is_too_slow() {
         let mut sender = harness.sender(way).await;
         let drip = futures_util::stream::unfold((), |()| async {
             tokio::time::sleep(Duration::from_millis(50)).await;
-            Some((
-                Ok::<_, std::io::Error>(http_body::Frame::data(Bytes::from_static(b"."))),
-                (),
-            ))
+            Some((Ok::<_, std::io::Error>(http_body::Frame::data(Bytes::from_static(b"."))), ()))
         });
         let body = http_body_util::BodyExt::boxed(http_body_util::StreamBody::new(drip));
         let request = support::request_with("POST", "/count", body);
         let response = soon(sender.send(request)).await.expect("a response");
         assert_eq!(response.status(), 408, "{way:?}");
-        assert_eq!(
-            harness.body_error("/count").await,
-            BodyError::TimedOut(TimeoutName::BodyMinRate)
-        );
+        assert_eq!(harness.body_error("/count").await, BodyError::TimedOut(TimeoutName::BodyMinRate));
     }
 }
 
@@ -279,10 +193,7 @@ async fn a_reader_that_stops() {
     for way in [Way::H1, Way::H1Tls] {
         let mut harness = start_with(settings(|timeouts| timeouts.write_stall = SHORT)).await;
         let mut client = harness.connect(way).await;
-        client
-            .write_all(b"GET /flood HTTP/1.1\r\nhost: a\r\n\r\n")
-            .await
-            .expect("written");
+        client.write_all(b"GET /flood HTTP/1.1\r\nhost: a\r\n\r\n").await.expect("written");
         let (ending, _) = harness.dropped("/flood", Instant::now()).await;
         assert_eq!(ending, Ending::TimedOut(TimeoutName::WriteStall), "{way:?}");
         assert_eq!(harness.server.stats().timeouts(TimeoutName::WriteStall), 1);
@@ -294,10 +205,7 @@ async fn a_reader_that_stops() {
 async fn a_reader_that_is_only_slow() {
     let harness = start_with(settings(|timeouts| timeouts.write_stall = SHORT)).await;
     let mut client = harness.tcp().await;
-    client
-        .write_all(b"GET /flood HTTP/1.1\r\nhost: a\r\n\r\n")
-        .await
-        .expect("written");
+    client.write_all(b"GET /flood HTTP/1.1\r\nhost: a\r\n\r\n").await.expect("written");
     let mut buf = vec![0; 4 << 20];
     for _ in 0..6 {
         tokio::time::sleep(SHORT / 3).await;
@@ -309,16 +217,10 @@ async fn a_reader_that_is_only_slow() {
 async fn a_window_that_stays_closed() {
     for way in [Way::H2, Way::H2Tls] {
         let mut harness = start_with(settings(|timeouts| timeouts.write_stall = SHORT)).await;
-        let (client, connection) = h2::client::handshake(harness.connect(way).await)
-            .await
-            .expect("a handshake");
+        let (client, connection) = h2::client::handshake(harness.connect(way).await).await.expect("a handshake");
         tokio::spawn(connection);
         let mut client = soon(client.ready()).await.expect("ready");
-        let get = |path: &str| {
-            Request::get(format!("http://localhost{path}"))
-                .body(())
-                .expect("a request")
-        };
+        let get = |path: &str| Request::get(format!("http://localhost{path}")).body(()).expect("a request");
         for path in ["/flood", "/big"] {
             let (response, _) = client.send_request(get(path), true).expect("sent");
             let mut body = soon(response).await.expect("a head").into_body();
@@ -340,6 +242,20 @@ async fn a_window_that_stays_closed() {
 }
 
 #[tokio::test]
+async fn an_http2_client_that_does_not_read_its_socket() {
+    let mut harness = start_with(settings(|timeouts| timeouts.write_stall = SHORT)).await;
+    let mut tcp = harness.tcp().await;
+    // Windows as wide as they get, so that only the socket holds the server back.
+    let wide = frames::frame(SETTINGS, 0, 0, &[0, 4, 0x7f, 0xff, 0xff, 0xff]);
+    let more = frames::frame(WINDOW_UPDATE, 0, 0, &0x7fff_0000_u32.to_be_bytes());
+    let opening = [frames::PREFACE, &wide, &more, &frames::request(1, "GET", "/flood", 1)].concat();
+    tcp.write_all(&opening).await.expect("written");
+    let (ending, _) = harness.dropped("/flood", Instant::now()).await;
+    assert_eq!(ending, Ending::TimedOut(TimeoutName::WriteStall));
+    harness.is_quiet().await;
+}
+
+#[tokio::test]
 async fn an_http2_client_without_settings() {
     for first in [&b""[..], frames::PREFACE] {
         let certificate = rustls_pki_types::CertificateDer::from(vec![]);
@@ -347,13 +263,7 @@ async fn an_http2_client_without_settings() {
         let harness = start_on(vec![only(Protocols::HTTP2)], settings, certificate).await;
         let mut tcp = harness.tcp().await;
         tcp.write_all(first).await.expect("written");
-        is_closed_after(
-            &harness,
-            SHORT,
-            TimeoutName::Preface,
-            read_to_close(&mut tcp),
-        )
-        .await;
+        is_closed_after(&harness, SHORT, TimeoutName::Preface, read_to_close(&mut tcp)).await;
     }
 }
 
@@ -362,20 +272,12 @@ async fn an_http2_head_that_does_not_end() {
     let harness = start_with(settings(|timeouts| timeouts.request_head = SHORT)).await;
     let fields = frames::fields("GET", "/hello", &[]);
     // A frame cut short, and a field section without its last frame.
-    for bytes in [
-        frames::request(1, "GET", "/hello", 1)[..20].to_vec(),
-        frames::frame(HEADERS, 1, 1, &fields),
-    ] {
+    for bytes in [frames::request(1, "GET", "/hello", 1)[..20].to_vec(), frames::frame(HEADERS, 1, 1, &fields)] {
         let before = harness.server.stats().timeouts(TimeoutName::RequestHead);
         let mut tcp = harness.tcp().await;
-        tcp.write_all(&[frames::opening(), bytes].concat())
-            .await
-            .expect("written");
+        tcp.write_all(&[frames::opening(), bytes].concat()).await.expect("written");
         read_to_close(&mut tcp).await;
-        assert_eq!(
-            harness.server.stats().timeouts(TimeoutName::RequestHead),
-            before + 1
-        );
+        assert_eq!(harness.server.stats().timeouts(TimeoutName::RequestHead), before + 1);
     }
 }
 
@@ -383,34 +285,19 @@ async fn an_http2_head_that_does_not_end() {
 async fn an_http2_connection_without_streams_is_told_to_go() {
     let harness = start_with(settings(|timeouts| timeouts.h2_idle = SHORT)).await;
     let mut tcp = harness.tcp().await;
-    tcp.write_all(&[frames::opening(), frames::request(1, "GET", "/hello", 1)].concat())
-        .await
-        .expect("written");
-    let goaway = is_closed_after(
-        &harness,
-        SHORT,
-        TimeoutName::H2Idle,
-        frames::until(&mut tcp, GOAWAY),
-    )
-    .await
-    .expect("GOAWAY");
+    tcp.write_all(&[frames::opening(), frames::request(1, "GET", "/hello", 1)].concat()).await.expect("written");
+    let goaway =
+        is_closed_after(&harness, SHORT, TimeoutName::H2Idle, frames::until(&mut tcp, GOAWAY)).await.expect("GOAWAY");
     assert_eq!(goaway.error(), 0);
     // PINGs do not keep it open.
     let begun = Instant::now();
     while begun.elapsed() < Duration::from_secs(5) {
-        if tcp
-            .write_all(&frames::frame(PING, 0, 0, &[0; 8]))
-            .await
-            .is_err()
-        {
+        if tcp.write_all(&frames::frame(PING, 0, 0, &[0; 8])).await.is_err() {
             break;
         }
         tokio::time::sleep(Duration::from_millis(20)).await;
     }
-    assert!(
-        begun.elapsed() < SHORT + Duration::from_secs(1),
-        "closed at last"
-    );
+    assert!(begun.elapsed() < SHORT + Duration::from_secs(1), "closed at last");
 }
 
 #[tokio::test]
@@ -424,9 +311,7 @@ async fn a_quiet_response_lives_as_long_as_pings_are_answered() {
     });
     let mut harness = start_with(settings).await;
     let mut tcp = harness.tcp().await;
-    tcp.write_all(&[frames::opening(), frames::request(1, "GET", "/idle", 1)].concat())
-        .await
-        .expect("written");
+    tcp.write_all(&[frames::opening(), frames::request(1, "GET", "/idle", 1)].concat()).await.expect("written");
     let begun = Instant::now();
     let mut answered = 0;
     while begun.elapsed() < SHORT * 5 {
@@ -434,15 +319,10 @@ async fn a_quiet_response_lives_as_long_as_pings_are_answered() {
         let is_question = frame.flags & ACK == 0;
         match frame.kind {
             PING if is_question => {
-                tcp.write_all(&frames::frame(PING, ACK, 0, &frame.payload))
-                    .await
-                    .expect("written");
+                tcp.write_all(&frames::frame(PING, ACK, 0, &frame.payload)).await.expect("written");
                 answered += 1;
             }
-            SETTINGS if is_question => tcp
-                .write_all(&frames::frame(SETTINGS, ACK, 0, &[]))
-                .await
-                .expect("written"),
+            SETTINGS if is_question => tcp.write_all(&frames::frame(SETTINGS, ACK, 0, &[])).await.expect("written"),
             RST_STREAM | GOAWAY => panic!("{frame:?}"),
             _ => {}
         }
@@ -466,9 +346,7 @@ async fn a_quiet_http1_response_is_not_cut() {
     }))
     .await;
     let mut tcp = harness.tcp().await;
-    tcp.write_all(b"GET /idle HTTP/1.1\r\nhost: a\r\n\r\n")
-        .await
-        .expect("written");
+    tcp.write_all(b"GET /idle HTTP/1.1\r\nhost: a\r\n\r\n").await.expect("written");
     read_until(&mut tcp, "first").await;
     tokio::time::sleep(SHORT * 4).await;
     harness.began("/idle").await;
@@ -484,22 +362,13 @@ async fn a_normal_client_does_not_notice_a_thousand_slow_ones() {
     let mut held = Vec::new();
     for index in 0..1000 {
         let way = [Way::H1, Way::H1Tls, Way::H1][index % 3];
-        let mut tcp = tokio::net::TcpStream::connect(harness.address(way))
-            .await
-            .expect("accepted");
-        let bytes: &[u8] = [
-            &b""[..],
-            b"",
-            b"POST /count HTTP/1.1\r\nhost: a\r\ncontent-length: 9\r\n\r\nx",
-        ][index % 3];
+        let mut tcp = tokio::net::TcpStream::connect(harness.address(way)).await.expect("accepted");
+        let bytes: &[u8] = [&b""[..], b"", b"POST /count HTTP/1.1\r\nhost: a\r\ncontent-length: 9\r\n\r\nx"][index % 3];
         tcp.write_all(bytes).await.expect("written");
         held.push(tcp);
     }
     let busy = slowest_of_100(&harness).await;
-    assert!(
-        busy < quiet * 3 + Duration::from_millis(20),
-        "{busy:?} instead of {quiet:?}"
-    );
+    assert!(busy < quiet * 3 + Duration::from_millis(20), "{busy:?} instead of {quiet:?}");
 }
 
 async fn slowest_of_100(harness: &Harness) -> Duration {
@@ -516,10 +385,7 @@ async fn slowest_of_100(harness: &Harness) -> Duration {
 /// An upload that sends a piece and then nothing.
 fn pausing(path: &str) -> Request<http_body_util::combinators::BoxBody<Bytes, std::io::Error>> {
     let first = Ok::<_, std::io::Error>(http_body::Frame::data(Bytes::from_static(b"first")));
-    let stream = futures_util::StreamExt::chain(
-        futures_util::stream::iter([first]),
-        futures_util::stream::pending(),
-    );
+    let stream = futures_util::StreamExt::chain(futures_util::stream::iter([first]), futures_util::stream::pending());
     let body = http_body_util::BodyExt::boxed(http_body_util::StreamBody::new(stream));
     let mut upload = request("POST", path, Bytes::new());
     *upload.body_mut() = body;

@@ -33,12 +33,7 @@ pub fn opening() -> Vec<u8> {
 /// A field section of literals that are not indexed (RFC 7541, 6.2.2), for `http://localhost`.
 pub fn fields(method: &str, path: &str, more: &[(&str, &str)]) -> Vec<u8> {
     let mut block = Vec::new();
-    let pseudo = [
-        (":method", method),
-        (":scheme", "http"),
-        (":authority", "localhost"),
-        (":path", path),
-    ];
+    let pseudo = [(":method", method), (":scheme", "http"), (":authority", "localhost"), (":path", path)];
     for (name, value) in pseudo.iter().chain(more) {
         block.push(0);
         for text in [name, value] {
@@ -52,12 +47,7 @@ pub fn fields(method: &str, path: &str, more: &[(&str, &str)]) -> Vec<u8> {
 
 /// A request in one HEADERS frame.
 pub fn request(stream: u32, method: &str, path: &str, flags: u8) -> Vec<u8> {
-    frame(
-        HEADERS,
-        END_HEADERS | flags,
-        stream,
-        &fields(method, path, &[]),
-    )
+    frame(HEADERS, END_HEADERS | flags, stream, &fields(method, path, &[]))
 }
 
 #[derive(Debug, PartialEq, Eq)]
@@ -83,12 +73,7 @@ pub async fn next(stream: &mut (impl AsyncRead + Unpin)) -> Option<Frame> {
     let [l0, l1, l2, kind, flags, s0, s1, s2, s3] = header;
     let mut payload = vec![0; u32::from_be_bytes([0, l0, l1, l2]) as usize];
     stream.read_exact(&mut payload).await.ok()?;
-    Some(Frame {
-        kind,
-        flags,
-        stream: u32::from_be_bytes([s0, s1, s2, s3]),
-        payload,
-    })
+    Some(Frame { kind, flags, stream: u32::from_be_bytes([s0, s1, s2, s3]), payload })
 }
 
 /// Reads until a frame of this kind comes.

@@ -2,33 +2,29 @@
 #![allow(dead_code, reason = "each test file uses a part of it")]
 
 pub mod frames;
+mod service;
 
 use std::{
-    future::pending,
     net::SocketAddr,
-    pin::Pin,
     sync::{
         Arc,
         atomic::{AtomicUsize, Ordering::SeqCst},
     },
-    task::{Context, Poll},
     time::{Duration, Instant},
 };
 
 use bytes::Bytes;
-use http::{HeaderMap, HeaderValue, Request, Response, StatusCode};
-use http_body::{Body, Frame};
+use http::{Request, Response};
 use http_body_util::{BodyExt, Full, combinators::BoxBody};
 use hyper_util::rt::{TokioExecutor, TokioIo};
-use roadrunner_wire::{
-    Abort, Address, BodyError, Connection, Ending, Exchange, ListenerConfig, Protocol, Protocols,
-    ResponseBody, Server, Service, Settings, TlsConfig,
-};
+use roadrunner_wire::{Address, BodyError, Ending, ListenerConfig, Protocols, Server, Settings, TlsConfig};
 use tokio::{
     io::{AsyncRead, AsyncReadExt, AsyncWrite, AsyncWriteExt},
     net::TcpStream,
     sync::mpsc,
 };
+
+use service::App;
 
 pub type Client = Box<dyn Stream>;
 pub trait Stream: AsyncRead + AsyncWrite + Send + Unpin {}
@@ -84,10 +80,7 @@ pub async fn start_with(settings: Settings) -> Harness {
     let tls = TlsConfig::self_signed().expect("a certificate");
     let certificate = tls.certificate().clone();
     let loopback = SocketAddr::from(([127, 0, 0, 1], 0));
-    let listeners = vec![
-        ListenerConfig::plain("plain", loopback),
-        ListenerConfig::tls("tls", loopback, tls),
-    ];
+    let listeners = vec![ListenerConfig::plain("plain", loopback), ListenerConfig::tls("tls", loopback, tls)];
     start_on(listeners, settings, certificate).await
 }
 
@@ -98,30 +91,14 @@ pub async fn start_on(
 ) -> Harness {
     let (tell, told) = mpsc::unbounded_channel();
     let given = Arc::new(AtomicUsize::new(0));
-    let service = Arc::new(App {
-        tell,
-        given: Arc::clone(&given),
-    });
-    let server = Server::bind(listeners, settings, service)
-        .await
-        .expect("a free port on loopback");
-    let port = |index: usize| match server
-        .addresses()
-        .get(index)
-        .map(|listener| &listener.address)
-    {
+    let service = Arc::new(App { tell, given: Arc::clone(&given) });
+    let server = Server::bind(listeners, settings, service).await.expect("a free port on loopback");
+    let port = |index: usize| match server.addresses().get(index).map(|listener| &listener.address) {
         Some(Address::Ip(address)) => *address,
         _ => SocketAddr::from(([127, 0, 0, 1], 1)),
     };
     let (plain, tls) = (port(0), port(1));
-    Harness {
-        server,
-        told,
-        given,
-        plain,
-        tls,
-        certificate,
-    }
+    Harness { server, told, given, plain, tls, certificate }
 }
 
 impl Harness {
@@ -130,23 +107,15 @@ impl Harness {
     }
 
     pub async fn tcp(&self) -> TcpStream {
-        TcpStream::connect(self.plain)
-            .await
-            .expect("the server accepts")
+        TcpStream::connect(self.plain).await.expect("the server accepts")
     }
 
     pub async fn connect(&self, way: Way) -> Client {
-        let tcp = TcpStream::connect(self.address(way))
-            .await
-            .expect("the server accepts");
+        let tcp = TcpStream::connect(self.address(way)).await.expect("the server accepts");
         if !way.is_tls() {
             return Box::new(tcp);
         }
-        let alpn = if way.is_h2() {
-            b"h2".to_vec()
-        } else {
-            b"http/1.1".to_vec()
-        };
+        let alpn = if way.is_h2() { b"h2".to_vec() } else { b"http/1.1".to_vec() };
         Box::new(self.tls_over(tcp, vec![alpn]).await.expect("a handshake"))
     }
 
@@ -156,9 +125,7 @@ impl Harness {
         alpn: Vec<Vec<u8>>,
     ) -> std::io::Result<tokio_rustls::client::TlsStream<TcpStream>> {
         let mut roots = rustls::RootCertStore::empty();
-        roots
-            .add(self.certificate.clone())
-            .expect("our own certificate");
+        roots.add(self.certificate.clone()).expect("our own certificate");
         let provider = Arc::new(rustls::crypto::aws_lc_rs::default_provider());
         let mut config = rustls::ClientConfig::builder_with_provider(provider)
             .with_safe_default_protocol_versions()
@@ -167,26 +134,21 @@ impl Harness {
             .with_no_client_auth();
         config.alpn_protocols = alpn;
         let name = rustls_pki_types::ServerName::try_from("localhost").expect("a name");
-        tokio_rustls::TlsConnector::from(Arc::new(config))
-            .connect(name, tcp)
-            .await
+        tokio_rustls::TlsConnector::from(Arc::new(config)).connect(name, tcp).await
     }
 
     /// A client connection through which requests can be sent. Dropping the sender closes it.
     pub async fn sender(&self, way: Way) -> Sender {
         let io = TokioIo::new(self.connect(way).await);
         if way.is_h2() {
-            let (sender, connection) =
-                hyper::client::conn::http2::Builder::new(TokioExecutor::new())
-                    .handshake(io)
-                    .await
-                    .expect("an HTTP/2 handshake");
+            let (sender, connection) = hyper::client::conn::http2::Builder::new(TokioExecutor::new())
+                .handshake(io)
+                .await
+                .expect("an HTTP/2 handshake");
             tokio::spawn(connection);
             Sender::H2(sender)
         } else {
-            let (sender, connection) = hyper::client::conn::http1::handshake(io)
-                .await
-                .expect("an HTTP/1 client");
+            let (sender, connection) = hyper::client::conn::http1::handshake(io).await.expect("an HTTP/1 client");
             tokio::spawn(connection.with_upgrades());
             Sender::H1(sender)
         }
@@ -213,8 +175,7 @@ impl Harness {
     /// `since`.
     pub async fn dropped(&mut self, path: &str, since: Instant) -> (Ending, Duration) {
         loop {
-            let (told, ending, at) = match soon(self.told.recv()).await.expect("the service lives")
-            {
+            let (told, ending, at) = match soon(self.told.recv()).await.expect("the service lives") {
                 Told::Dropped(told, ending, at) => (told, ending, at),
                 Told::BodyError(told, BodyError::Closed, at) => (told, Ending::PeerClosed, at),
                 Told::BodyError(told, BodyError::ConnectionLost, at) => (told, Ending::Lost, at),
@@ -271,18 +232,8 @@ impl Sender {
     }
 }
 
-pub fn request(
-    method: &str,
-    path: &str,
-    body: impl Into<Bytes>,
-) -> Request<BoxBody<Bytes, std::io::Error>> {
-    request_with(
-        method,
-        path,
-        Full::new(body.into())
-            .map_err(|never| match never {})
-            .boxed(),
-    )
+pub fn request(method: &str, path: &str, body: impl Into<Bytes>) -> Request<BoxBody<Bytes, std::io::Error>> {
+    request_with(method, path, Full::new(body.into()).map_err(|never| match never {}).boxed())
 }
 
 pub fn request_with(
@@ -300,10 +251,7 @@ pub fn request_with(
 
 /// Bytes of a response, in text.
 pub async fn text(response: Response<hyper::body::Incoming>) -> String {
-    let bytes = soon(response.into_body().collect())
-        .await
-        .expect("a whole body")
-        .to_bytes();
+    let bytes = soon(response.into_body().collect()).await.expect("a whole body").to_bytes();
     String::from_utf8_lossy(&bytes).into_owned()
 }
 
@@ -331,9 +279,7 @@ pub async fn read_until(stream: &mut (impl AsyncRead + Unpin), text: &str) -> St
 
 /// Nothing in these tests takes long; what does hangs.
 pub async fn soon<F: Future>(future: F) -> F::Output {
-    tokio::time::timeout(Duration::from_secs(10), future)
-        .await
-        .expect("within ten seconds")
+    tokio::time::timeout(Duration::from_secs(10), future).await.expect("within ten seconds")
 }
 
 pub async fn eventually(condition: impl Fn() -> bool) {
@@ -346,302 +292,7 @@ pub async fn eventually(condition: impl Fn() -> bool) {
     panic!("the condition did not come true within five seconds");
 }
 
-/// The service of all tests.
-struct App {
-    tell: mpsc::UnboundedSender<Told>,
-    given: Arc<AtomicUsize>,
-}
-
-impl Service for App {
-    async fn call(&self, mut exchange: Exchange) -> Response<ResponseBody> {
-        let path = exchange.request.uri().path().to_owned();
-        let _ = self.tell.send(Told::Began(path.clone()));
-        let probe = Probe {
-            path: path.clone(),
-            tell: self.tell.clone(),
-            connection: Arc::clone(&exchange.connection),
-        };
-        match path.as_str() {
-            "/hello" => {
-                probe.done();
-                Response::new(ResponseBody::full("hello, world\n"))
-            }
-            "/whoami" => {
-                probe.done();
-                let connection = &exchange.connection;
-                Response::new(ResponseBody::full(format!(
-                    "{} {} {} {:?} {} {} {}",
-                    exchange.scheme(),
-                    exchange.authority(),
-                    connection.protocol,
-                    exchange.request.version(),
-                    connection.listener,
-                    connection.tls.as_ref().map_or("plain", |tls| tls.version),
-                    exchange.request.uri(),
-                )))
-            }
-            "/echo" => Response::new(ResponseBody::new(Echo {
-                body: exchange.request.into_body(),
-                probe: Some(probe),
-            })),
-            "/count" => {
-                let result = exchange.request.into_body().collect().await;
-                let tell = self.tell.clone();
-                probe.done();
-                match result {
-                    Ok(body) => {
-                        let trailers = body.trailers().map_or(0, HeaderMap::len);
-                        Response::new(ResponseBody::full(format!(
-                            "{} {trailers}",
-                            body.to_bytes().len()
-                        )))
-                    }
-                    Err(error) => {
-                        let timed_out = matches!(error, BodyError::TimedOut(_));
-                        let _ = tell.send(Told::BodyError(path, error, Instant::now()));
-                        let mut response = Response::new(ResponseBody::full("body\n"));
-                        *response.status_mut() = if timed_out {
-                            StatusCode::REQUEST_TIMEOUT
-                        } else {
-                            StatusCode::BAD_REQUEST
-                        };
-                        response
-                    }
-                }
-            }
-            // Holds the body without reading it.
-            "/hang" => {
-                let _held = (&mut exchange, &probe);
-                pending().await
-            }
-            // Sends a head and one piece, and then nothing.
-            "/idle" => Response::new(ResponseBody::new(Idle {
-                sent: false,
-                _probe: probe,
-                _exchange: exchange,
-            })),
-            "/flood" => Response::new(ResponseBody::new(Flood {
-                given: Arc::clone(&self.given),
-                _probe: probe,
-            })),
-            "/abort" => {
-                probe.done();
-                Response::new(ResponseBody::new(Fails {
-                    sent: false,
-                    panics: false,
-                }))
-            }
-            "/panic-in-body" => {
-                probe.done();
-                Response::new(ResponseBody::new(Fails {
-                    sent: false,
-                    panics: true,
-                }))
-            }
-            "/panic" => {
-                probe.done();
-                panic!("a panic that a test asked for")
-            }
-            "/trailers" => {
-                probe.done();
-                let mut trailers = HeaderMap::new();
-                trailers.insert("x-sum", HeaderValue::from_static("42"));
-                let mut response =
-                    Response::new(ResponseBody::full_with_trailers("data", trailers));
-                response
-                    .headers_mut()
-                    .insert("trailer", HeaderValue::from_static("x-sum"));
-                response
-            }
-            "/dirty" => {
-                probe.done();
-                let mut response = Response::new(ResponseBody::full("clean"));
-                let headers = response.headers_mut();
-                headers.insert(
-                    "connection",
-                    HeaderValue::from_static("keep-alive, x-secret"),
-                );
-                headers.insert("keep-alive", HeaderValue::from_static("timeout=5"));
-                headers.insert("transfer-encoding", HeaderValue::from_static("gzip"));
-                headers.insert("upgrade", HeaderValue::from_static("h2c"));
-                headers.insert("content-length", HeaderValue::from_static("99"));
-                response
-            }
-            "/close" => {
-                probe.done();
-                let mut response = Response::new(ResponseBody::full("bye"));
-                response
-                    .headers_mut()
-                    .insert("connection", HeaderValue::from_static("close"));
-                response
-            }
-            "/big" => {
-                probe.done();
-                Response::new(ResponseBody::full(vec![b'x'; 2 * 1024 * 1024 + 1]))
-            }
-            "/no-content" => {
-                probe.done();
-                let mut response = Response::new(ResponseBody::full("never seen"));
-                *response.status_mut() = StatusCode::NO_CONTENT;
-                response
-            }
-            "/tunnel" => {
-                probe.done();
-                tunnel(exchange)
-            }
-            _ => {
-                probe.done();
-                let mut response = Response::new(ResponseBody::full("not found\n"));
-                *response.status_mut() = StatusCode::NOT_FOUND;
-                response
-            }
-        }
-    }
-}
-
-/// Echoes what comes through a tunnel.
-fn tunnel(mut exchange: Exchange) -> Response<ResponseBody> {
-    let mut response = Response::new(ResponseBody::empty());
-    let Some(request) = exchange.take_tunnel() else {
-        *response.status_mut() = StatusCode::UPGRADE_REQUIRED;
-        return response;
-    };
-    if exchange.connection.protocol == Protocol::Http1 {
-        *response.status_mut() = StatusCode::SWITCHING_PROTOCOLS;
-        response
-            .headers_mut()
-            .insert("connection", HeaderValue::from_static("upgrade"));
-        response.headers_mut().insert(
-            "upgrade",
-            HeaderValue::from_str(request.protocol()).expect("a token"),
-        );
-    }
-    tokio::spawn(async move {
-        let tunnel = request.accept().await.expect("a tunnel");
-        let (mut read, mut write) = tokio::io::split(tunnel);
-        let _ = tokio::io::copy(&mut read, &mut write).await;
-        let _ = write.shutdown().await;
-    });
-    response
-}
-
-/// Tells when it is dropped, unless it is done.
-pub struct Probe {
-    path: String,
-    tell: mpsc::UnboundedSender<Told>,
-    connection: Arc<Connection>,
-}
-
-impl Probe {
-    fn done(self) {
-        let mut probe = std::mem::ManuallyDrop::new(self);
-        probe.path.clear();
-    }
-}
-
-impl Drop for Probe {
-    fn drop(&mut self) {
-        let path = std::mem::take(&mut self.path);
-        let _ = self.tell.send(Told::Dropped(
-            path,
-            self.connection.ending(),
-            Instant::now(),
-        ));
-    }
-}
-
-struct Echo {
-    body: roadrunner_wire::RequestBody,
-    probe: Option<Probe>,
-}
-
-impl Body for Echo {
-    type Data = Bytes;
-    type Error = Abort;
-
-    fn poll_frame(
-        mut self: Pin<&mut Self>,
-        cx: &mut Context<'_>,
-    ) -> Poll<Option<Result<Frame<Bytes>, Abort>>> {
-        let polled = Pin::new(&mut self.body).poll_frame(cx);
-        if let Poll::Ready(None) = polled
-            && let Some(probe) = self.probe.take()
-        {
-            probe.done();
-        }
-        polled.map(|frame| frame.map(|frame| frame.map_err(|_| Abort)))
-    }
-
-    fn is_end_stream(&self) -> bool {
-        self.body.is_end_stream()
-    }
-}
-
-struct Idle {
-    sent: bool,
-    _probe: Probe,
-    _exchange: Exchange,
-}
-
-impl Body for Idle {
-    type Data = Bytes;
-    type Error = Abort;
-
-    fn poll_frame(
-        mut self: Pin<&mut Self>,
-        _: &mut Context<'_>,
-    ) -> Poll<Option<Result<Frame<Bytes>, Abort>>> {
-        if std::mem::replace(&mut self.sent, true) {
-            return Poll::Pending;
-        }
-        Poll::Ready(Some(Ok(Frame::data(Bytes::from_static(b"first")))))
-    }
-}
-
-struct Flood {
-    given: Arc<AtomicUsize>,
-    _probe: Probe,
-}
-
-impl Body for Flood {
-    type Data = Bytes;
-    type Error = Abort;
-
-    fn poll_frame(
-        self: Pin<&mut Self>,
-        _: &mut Context<'_>,
-    ) -> Poll<Option<Result<Frame<Bytes>, Abort>>> {
-        static PIECE: [u8; 8192] = [b'f'; 8192];
-        self.given.fetch_add(PIECE.len(), SeqCst);
-        Poll::Ready(Some(Ok(Frame::data(Bytes::from_static(&PIECE)))))
-    }
-}
-
-struct Fails {
-    sent: bool,
-    panics: bool,
-}
-
-impl Body for Fails {
-    type Data = Bytes;
-    type Error = Abort;
-
-    fn poll_frame(
-        mut self: Pin<&mut Self>,
-        _: &mut Context<'_>,
-    ) -> Poll<Option<Result<Frame<Bytes>, Abort>>> {
-        if std::mem::replace(&mut self.sent, true) {
-            assert!(!self.panics, "a panic that a test asked for");
-            return Poll::Ready(Some(Err(Abort)));
-        }
-        Poll::Ready(Some(Ok(Frame::data(Bytes::from_static(b"first")))))
-    }
-}
-
 /// A plain listener for one set of protocols.
 pub fn only(protocols: Protocols) -> ListenerConfig {
-    ListenerConfig {
-        protocols,
-        ..ListenerConfig::plain("only", SocketAddr::from(([127, 0, 0, 1], 0)))
-    }
+    ListenerConfig { protocols, ..ListenerConfig::plain("only", SocketAddr::from(([127, 0, 0, 1], 0))) }
 }
