@@ -1,0 +1,3 @@
+//! What both programs of this package know.
+
+pub mod answers;
