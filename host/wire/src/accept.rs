@@ -224,7 +224,10 @@ async fn connect<S: Service>(
     let link = Link { service: Arc::clone(&shared.service), connection };
     match protocol {
         Protocol::Http1 => drive::http1(io, socket, link, &shared.settings).await,
-        Protocol::Http2 => drive::http2(io, socket, link, &shared.settings, Arc::clone(&shared.timeouts)).await,
+        // Twice as large as the other, and the task would have room for either.
+        Protocol::Http2 => {
+            Box::pin(drive::http2(io, socket, link, &shared.settings, Arc::clone(&shared.timeouts))).await;
+        }
     }
 }
 

@@ -78,8 +78,12 @@ impl Io {
                     return Poll::Pending;
                 }
             }
-            if http1.heads.is_refused() && self.start.is_empty() {
-                return Poll::Pending;
+            if http1.heads.is_refused() {
+                if self.start.is_empty() {
+                    return Poll::Pending;
+                }
+                buf.put_slice(self.start.take(buf.remaining()));
+                return Poll::Ready(Ok(()));
             }
             if !http1.held.is_empty() {
                 let taken = http1.held.len().min(buf.remaining());
@@ -91,14 +95,17 @@ impl Io {
                 return Poll::Ready(Ok(()));
             }
         }
-        if !self.start.is_empty() {
+        let replayed = !self.start.is_empty();
+        if replayed {
             buf.put_slice(self.start.take(buf.remaining()));
-            return Poll::Ready(Ok(()));
         }
-        match &mut self.transport {
+        let polled = match &mut self.transport {
             Transport::Plain(socket) => Pin::new(socket).poll_read(cx, buf),
             Transport::Tls(stream) => Pin::new(&mut **stream).poll_read(cx, buf),
-        }
+        };
+        // What the sniff has read goes up together with what follows it, so that a request that came in one piece is
+        // parsed once, from one buffer. If nothing follows yet, or the end does, the next read will tell.
+        if replayed { Poll::Ready(Ok(())) } else { polled }
     }
 
     /// Lets pass of an HTTP/1 client's bytes what may. What is refused is replaced by bytes that no parser takes, so

@@ -131,7 +131,8 @@ impl Socket {
 
     /// Reads and drops what comes, up to `limit` bytes, until the peer closes.
     pub(crate) async fn drain(&self, mut limit: usize) {
-        let mut scratch = [MaybeUninit::uninit(); 4096];
+        // On the heap: it is needed for the few connections that linger, and not for the others.
+        let mut scratch = vec![MaybeUninit::uninit(); 4096];
         while limit > 0 {
             match std::future::poll_fn(|cx| self.poll_recv(cx, &mut scratch)).await {
                 Ok(received) if received > 0 => limit = limit.saturating_sub(received),
