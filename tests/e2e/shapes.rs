@@ -2,16 +2,6 @@
 
 use roadrunner_tests::{Ask, End, Setup, Way};
 
-/// What ends a response without a known length.
-fn streamed(way: Way) -> End {
-    if way.is_h2() { End::EndStream } else { End::LastChunk }
-}
-
-/// What ends a response of a known length.
-fn sized(way: Way) -> End {
-    if way.is_h2() { End::EndStream } else { End::Length }
-}
-
 #[tokio::test]
 async fn a_buffered_response_has_its_length() {
     let server = Setup::of("hello").start().await;
@@ -19,7 +9,7 @@ async fn a_buffered_response_has_its_length() {
         let answer = server.fetch(way, Ask::get("/")).await;
         assert_eq!((answer.status, answer.text().as_str()), (200, "hello, world\n"), "{way:?}");
         assert_eq!(answer.header("content-length"), "13", "{way:?}");
-        assert_eq!(answer.end, sized(way), "{way:?}");
+        assert_eq!(answer.end, End::sized(way), "{way:?}");
         assert!(answer.headers.contains_key("date"), "{way:?}");
         assert!(!answer.headers.contains_key("server"), "{way:?}");
     }
@@ -33,7 +23,7 @@ async fn a_stream_is_sent_chunk_by_chunk() {
         let answer = server.fetch(way, Ask::get("/chunks")).await;
         assert_eq!((answer.status, answer.text().as_str()), (200, "aaaaaaaabbbbbbbbcccccccc"), "{way:?}");
         assert!(!answer.headers.contains_key("content-length"), "{way:?}");
-        assert_eq!(answer.end, streamed(way), "{way:?}");
+        assert_eq!(answer.end, End::streamed(way), "{way:?}");
     }
     server.is_quiet().await;
 }
@@ -46,7 +36,7 @@ async fn a_loop_sends_what_its_callbacks_write_and_then_its_trailers() {
         let answer = server.fetch(way, ask).await;
         assert_eq!((answer.status, answer.text().as_str()), (200, "tick 0\ntick 1\ntick 2\n"), "{way:?}");
         assert_eq!(answer.trailer("x-ticks"), "3", "{way:?}");
-        assert_eq!(answer.end, streamed(way), "{way:?}");
+        assert_eq!(answer.end, End::streamed(way), "{way:?}");
     }
     server.is_quiet().await;
 }
@@ -61,7 +51,7 @@ async fn sendfile_sends_a_file_of_a_granted_directory() {
         assert_eq!(answer.header("content-length"), "13", "{way:?}");
         assert!(answer.header("content-type").starts_with("text/html"), "{way:?}");
         assert!(answer.header("etag").starts_with('"'), "{way:?}: a strong validator");
-        assert_eq!(answer.end, sized(way), "{way:?}");
+        assert_eq!(answer.end, End::sized(way), "{way:?}");
     }
     server.is_quiet().await;
 }
@@ -74,7 +64,7 @@ async fn shapes_that_are_not_there_get_501() {
         for path in ["/loop", "/stream", "/websocket", "/webtransport"] {
             let answer = client.fetch(Ask::get(path)).await;
             assert_eq!(answer.status, 501, "{way:?} {path}");
-            assert_eq!(answer.end, sized(way), "{way:?} {path}");
+            assert_eq!(answer.end, End::sized(way), "{way:?} {path}");
         }
         let answer = client.fetch(Ask::get("/")).await;
         assert_eq!(answer.text(), "minimal\n", "{way:?}: the connection is still good");
@@ -122,7 +112,7 @@ async fn head_gets_what_get_would_without_the_body() {
             assert_eq!(answer.status, 200, "{way:?} {path}");
             assert_eq!(answer.header("content-length"), length, "{way:?} {path}");
             assert!(answer.body.is_empty(), "{way:?} {path}");
-            assert_eq!(answer.end, sized(way), "{way:?} {path}");
+            assert_eq!(answer.end, End::sized(way), "{way:?} {path}");
         }
         assert_eq!(client.fetch(Ask::get("/hello")).await.text(), "hello, world\n", "{way:?}: in step");
     }

@@ -154,6 +154,21 @@ pub enum End {
 }
 
 impl End {
+    /// How a whole response without a known length ends.
+    pub fn streamed(way: Way) -> Self {
+        if way.is_h2() { Self::EndStream } else { Self::LastChunk }
+    }
+
+    /// How a whole response of a known length ends.
+    pub fn sized(way: Way) -> Self {
+        if way.is_h2() { Self::EndStream } else { Self::Length }
+    }
+
+    /// How a response ends that the server has given up.
+    pub fn aborted(way: Way) -> Self {
+        if way.is_h2() { Self::Reset(h2::Reason::INTERNAL_ERROR) } else { Self::Cut }
+    }
+
     /// Whether the client could take the response for a whole one.
     pub fn is_whole(&self) -> bool {
         !matches!(self, Self::Cut | Self::Reset(_))
@@ -209,7 +224,18 @@ pub enum Client {
 impl Client {
     /// Opens one.
     pub async fn connect(address: SocketAddr, way: Way) -> Self {
-        let io = dial(address, way).await;
+        Self::on(dial(address, way).await, way).await
+    }
+
+    /// Opens one that ends with a TCP reset when it is dropped.
+    pub async fn connect_abortive(address: SocketAddr, way: Way) -> Self {
+        let tcp = tcp(address).await;
+        tcp.set_zero_linger().expect("a socket option");
+        Self::on(secure(tcp, way).await, way).await
+    }
+
+    /// Speaks on a connection that is there.
+    pub async fn on(io: Io, way: Way) -> Self {
         match way.is_h2() {
             true => Self::H2(http2::Connection::start(io).await),
             false => Self::H1(http1::Connection::new(io)),
@@ -341,8 +367,16 @@ impl Exchange<'_> {
 
 /// A connection without any protocol yet, but for TLS with the protocol that ALPN chooses.
 pub async fn dial(address: SocketAddr, way: Way) -> Io {
+    secure(tcp(address).await, way).await
+}
+
+async fn tcp(address: SocketAddr) -> TcpStream {
     let tcp = soon(TcpStream::connect(address)).await.expect("the server accepts");
     tcp.set_nodelay(true).expect("a socket option");
+    tcp
+}
+
+async fn secure(tcp: TcpStream, way: Way) -> Io {
     if !way.is_tls() {
         return Box::new(tcp);
     }

@@ -71,6 +71,11 @@ impl Connection {
         exchange
     }
 
+    /// One GET among others.
+    pub async fn begin_get(&mut self, path: &str) -> Exchange {
+        self.begin(&Ask::get(path)).await
+    }
+
     async fn begin(&mut self, ask: &Ask) -> Exchange {
         let mut request = Request::builder()
             .method(ask.method.as_str())
