@@ -11,6 +11,7 @@ wasmtime::component::bindgen!({
         "roadrunner:handler/types.[method]body.trailers": async | trappable,
         "roadrunner:handler/types.[method]body-writer.write": async | trappable,
         "roadrunner:handler/types.[method]ws-sender.send": async | trappable,
+        "roadrunner:handler/types.[method]ws-sender.close": async | trappable,
         default: trappable,
     },
     exports: { default: async },

@@ -61,6 +61,12 @@ pub enum LoadError {
     /// It is something else.
     #[error("{path} is not a WebAssembly component", path = .0.display())]
     NotWasm(PathBuf),
+    /// It needs more from its start than any route allows.
+    #[error(
+        "{path} needs more memory, or larger tables, from its start than the `memory` limit of every route allows; \
+         raise that limit ({reason})", path = .0.display(), reason = .1
+    )]
+    TooLarge(PathBuf, String),
     /// It cannot be read.
     #[error("cannot read {path}: {reason}", path = .0.display(), reason = .1)]
     Read(PathBuf, #[source] io::Error),
@@ -157,13 +163,21 @@ fn compile(sandbox: &Sandbox, path: &Path) -> Result<(Digest, Compiled), LoadErr
         return Ok((digest, compiled));
     }
     let start = std::time::Instant::now();
-    let compiled = Compiled::new(sandbox.engine(), &bytes)
-        .map_err(|error| LoadError::Invalid(path.into(), format!("{error:#}")))?;
+    let compiled = Compiled::new(sandbox.engine(), &bytes).map_err(|error| rejected(path, &error))?;
     tracing::info!(path = %path.display(), milliseconds = start.elapsed().as_millis() as u64, "compiled a component");
     if let Some(cache) = sandbox.cache() {
         cache.store(sandbox.engine(), &digest, &compiled);
     }
     Ok((digest, compiled))
+}
+
+/// Why the engine rejects a component. What does not fit the pool is more than any route allows.
+fn rejected(path: &Path, error: &wasmtime::Error) -> LoadError {
+    let reason = format!("{error:#}");
+    if reason.contains("does not fit in pooling allocator") {
+        return LoadError::TooLarge(path.into(), reason);
+    }
+    LoadError::Invalid(path.into(), reason)
 }
 
 fn exported(sandbox: &Sandbox, compiled: &Compiled) -> Vec<(String, String)> {

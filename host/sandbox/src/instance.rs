@@ -21,7 +21,7 @@ use crate::capability::Message;
 use crate::gate::Permit;
 use crate::meter::{Meter, Shape, Subject};
 use crate::outcome::{Failure, Outcome};
-use crate::output::{BodyWriter, Outbox};
+use crate::output::{BodyWriter, MessageSender, Outbox, Outgoing};
 use crate::parking::Parking;
 use crate::registry::Registration;
 use crate::request::{Body, Request};
@@ -48,9 +48,10 @@ pub(crate) struct Guest {
     pub(crate) answered: u32,
 }
 
-struct Writer {
-    resource: Resource<BodyWriter>,
-    outbox: Outbox,
+/// The guest's handle on its outbox: one for the life of the instance, lent for each call.
+enum Writer {
+    Body { resource: Resource<BodyWriter>, outbox: Outbox<Bytes> },
+    Messages { resource: Resource<MessageSender>, outbox: Outbox<Outgoing> },
 }
 
 /// What wakes a held instance.
@@ -81,6 +82,30 @@ pub enum Disconnect {
     ConnectionLost,
     /// A limit on idleness or duration was reached.
     Timeout,
+}
+
+/// What a guest has left of a request's body.
+#[derive(Debug)]
+pub enum LeftBody {
+    /// The request has none.
+    None,
+    /// The guest has it.
+    Taken,
+    /// All of it.
+    Whole(Body),
+}
+
+/// What happens on a WebSocket.
+#[derive(Debug)]
+pub enum SocketEvent {
+    /// The handshake's answer was sent.
+    Open,
+    /// A whole text message.
+    Text(String),
+    /// A whole binary message.
+    Binary(Bytes),
+    /// Anything else.
+    Event(Event),
 }
 
 /// What a callback wants to happen next.
@@ -201,7 +226,7 @@ impl Instance {
     }
 
     /// Calls `streaming.run`, which writes to `outbox`; its trailers. CPU time counts on from the handler.
-    pub async fn run(&mut self, outbox: &Outbox) -> Result<HeaderMap, Failure> {
+    pub async fn run(&mut self, outbox: &Outbox<Bytes>) -> Result<HeaderMap, Failure> {
         let Some(exports) = &self.binding.component.streaming else { return Err(Outcome::Unsupported.into()) };
         let result = guarded(&self.meter, None, async {
             let guest = exports.load(&mut self.guest.store, &self.guest.instance)?;
@@ -231,7 +256,7 @@ impl Instance {
     }
 
     /// Calls `event-loop.on-event` with a CPU budget of its own.
-    pub async fn on_event(&mut self, event: Event, outbox: &Outbox) -> Result<Next, Failure> {
+    pub async fn on_event(&mut self, event: Event, outbox: &Outbox<Bytes>) -> Result<Next, Failure> {
         let Some(exports) = &self.binding.component.event_loop else { return Err(Outcome::Unsupported.into()) };
         self.meter.start_budget(self.binding.limits.callback_cpu);
         self.guest.store.set_epoch_deadline(1);
@@ -249,9 +274,47 @@ impl Instance {
         }
     }
 
-    /// The request's body, unless the guest has taken it.
-    pub fn take_body(&mut self) -> Option<Body> {
-        self.guest.store.data_mut().body.take()
+    /// Calls the callback of `websocket` that fits, with a CPU budget of its own.
+    pub async fn on_socket(&mut self, event: SocketEvent, outbox: &Outbox<Outgoing>) -> Result<Next, Failure> {
+        let Some(exports) = &self.binding.component.websocket else { return Err(Outcome::Unsupported.into()) };
+        self.meter.start_budget(self.binding.limits.callback_cpu);
+        self.guest.store.set_epoch_deadline(1);
+        let result = guarded(&self.meter, None, async {
+            let guest = exports.load(&mut self.guest.store, &self.guest.instance)?;
+            let sender = sender(&mut self.guest.writer, &mut self.guest.store, outbox)?;
+            let store = &mut self.guest.store;
+            match event {
+                SocketEvent::Open => guest.call_on_open(store, sender).await,
+                SocketEvent::Text(text) => guest.call_on_message(store, &types::WsMessage::Text(text), sender).await,
+                SocketEvent::Binary(bytes) => {
+                    guest.call_on_message(store, &types::WsMessage::Binary(bytes.into()), sender).await
+                }
+                SocketEvent::Event(event) => guest.call_on_event(store, &lower_event(event), sender).await,
+            }
+        })
+        .await?;
+        match result {
+            Ok(types::Next::Continue) => Ok(Next::Continue),
+            Ok(types::Next::Stop(_)) => Ok(Next::Stop(HeaderMap::new())),
+            Err(error) => Err(classify(&self.guest.store, &error)),
+        }
+    }
+
+    /// Charges what the host holds for the instance outside this crate, in the place of what it held before.
+    pub fn charge(&mut self, before: u64, now: u64) -> Result<(), Outcome> {
+        let memory = &mut self.guest.store.data_mut().memory;
+        memory.release(before);
+        if memory.charge(now) { Ok(()) } else { Err(Outcome::MemoryExceeded) }
+    }
+
+    /// The request's body as far as the guest has left it.
+    pub fn take_body(&mut self) -> LeftBody {
+        let state = self.guest.store.data_mut();
+        match state.body.take() {
+            Some(body) => LeftBody::Whole(body),
+            None if state.body_taken => LeftBody::Taken,
+            None => LeftBody::None,
+        }
     }
 
     /// The instance's account.
@@ -301,19 +364,35 @@ fn lend_body(store: &mut Store<State>, request: &mut Request) -> wasmtime::Resul
     Ok(())
 }
 
-/// The guest's handle on the outbox: one for the life of the instance, lent for each call.
 fn writer(
     writer: &mut Option<Writer>,
     store: &mut Store<State>,
-    outbox: &Outbox,
+    outbox: &Outbox<Bytes>,
 ) -> wasmtime::Result<Resource<BodyWriter>> {
-    if let Some(writer) = writer {
-        debug_assert!(writer.outbox.is(outbox), "an instance writes to one outbox");
-        return Ok(Resource::new_borrow(writer.resource.rep()));
+    if let Some(Writer::Body { resource, outbox: known }) = writer
+        && known.is(outbox)
+    {
+        return Ok(Resource::new_borrow(resource.rep()));
     }
     let resource = store.data_mut().table.push(BodyWriter(outbox.clone()))?;
     let borrow = Resource::new_borrow(resource.rep());
-    *writer = Some(Writer { resource, outbox: outbox.clone() });
+    *writer = Some(Writer::Body { resource, outbox: outbox.clone() });
+    Ok(borrow)
+}
+
+fn sender(
+    writer: &mut Option<Writer>,
+    store: &mut Store<State>,
+    outbox: &Outbox<Outgoing>,
+) -> wasmtime::Result<Resource<MessageSender>> {
+    if let Some(Writer::Messages { resource, outbox: known }) = writer
+        && known.is(outbox)
+    {
+        return Ok(Resource::new_borrow(resource.rep()));
+    }
+    let resource = store.data_mut().table.push(MessageSender(outbox.clone()))?;
+    let borrow = Resource::new_borrow(resource.rep());
+    *writer = Some(Writer::Messages { resource, outbox: outbox.clone() });
     Ok(borrow)
 }
 

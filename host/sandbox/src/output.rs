@@ -1,8 +1,8 @@
-//! The one-chunk mailbox between a guest that writes and the connection that sends.
+//! The one-item mailbox between a guest that writes and the connection that sends.
 //!
-//! The guest and the connection run in the same task: the connection polls the body, the body polls the guest. So a
-//! writer that finds the mailbox full just waits to be polled again, which happens when the connection has taken the
-//! chunk. A slow client holds up the guest and no memory beyond one chunk.
+//! The guest and its driver run in the same task: the connection polls the body, the body polls the guest. So a
+//! writer that finds the mailbox full just waits to be polled again, which happens when the driver has taken what was
+//! there. A slow client holds up the guest and no memory beyond one item.
 
 use std::future::poll_fn;
 use std::sync::Arc;
@@ -11,27 +11,27 @@ use std::task::Poll;
 use bytes::Bytes;
 use parking_lot::Mutex;
 
-/// Where a guest's chunks wait for the connection.
-#[derive(Clone, Debug, Default)]
-pub struct Outbox(Arc<Mutex<State>>);
+/// Where what a guest writes waits for the driver: chunks of a body, or messages of a WebSocket.
+#[derive(Debug)]
+pub struct Outbox<T>(Arc<Mutex<State<T>>>);
 
-#[derive(Debug, Default)]
-struct State {
-    chunk: Option<Bytes>,
+#[derive(Debug)]
+struct State<T> {
+    item: Option<T>,
     closed: bool,
 }
 
-impl Outbox {
-    /// Takes the waiting chunk.
-    pub fn take(&self) -> Option<Bytes> {
-        self.0.lock().chunk.take()
+impl<T> Outbox<T> {
+    /// Takes what waits.
+    pub fn take(&self) -> Option<T> {
+        self.0.lock().item.take()
     }
 
     /// From now on every write fails, and one that waits is released when it is next polled.
     pub fn close(&self) {
         let mut state = self.0.lock();
         state.closed = true;
-        state.chunk = None;
+        state.item = None;
     }
 
     /// Whether these are two ends of the same mailbox.
@@ -39,21 +39,33 @@ impl Outbox {
         Arc::ptr_eq(&self.0, &other.0)
     }
 
-    /// Puts a chunk, once there is room.
-    pub(crate) async fn put(&self, chunk: Bytes) -> Result<(), Closed> {
-        let mut chunk = Some(chunk);
+    /// Puts an item, once there is room.
+    pub(crate) async fn put(&self, item: T) -> Result<(), Closed> {
+        let mut item = Some(item);
         poll_fn(|_| {
             let mut state = self.0.lock();
             if state.closed {
                 return Poll::Ready(Err(Closed));
             }
-            if state.chunk.is_some() {
+            if state.item.is_some() {
                 return Poll::Pending;
             }
-            state.chunk = chunk.take();
+            state.item = item.take();
             Poll::Ready(Ok(()))
         })
         .await
+    }
+}
+
+impl<T> Default for Outbox<T> {
+    fn default() -> Self {
+        Self(Arc::new(Mutex::new(State { item: None, closed: false })))
+    }
+}
+
+impl<T> Clone for Outbox<T> {
+    fn clone(&self) -> Self {
+        Self(self.0.clone())
     }
 }
 
@@ -61,10 +73,21 @@ impl Outbox {
 #[derive(Debug)]
 pub(crate) struct Closed;
 
-/// The guest's end of an [`Outbox`]: the resource `body-writer`.
+/// What a guest does on its WebSocket.
+#[derive(Clone, Debug, Eq, PartialEq)]
+pub enum Outgoing {
+    /// A text message.
+    Text(String),
+    /// A binary message.
+    Binary(Bytes),
+    /// The close handshake, with a code and a reason that the driver has to check.
+    Close(u16, String),
+}
+
+/// The guest's end of a response body: the resource `body-writer`.
 #[derive(Debug)]
-pub struct BodyWriter(pub(crate) Outbox);
+pub struct BodyWriter(pub(crate) Outbox<Bytes>);
 
 /// The guest's end of a WebSocket: the resource `ws-sender`.
 #[derive(Debug)]
-pub struct MessageSender;
+pub struct MessageSender(pub(crate) Outbox<Outgoing>);

@@ -20,7 +20,7 @@ use crate::limits::Limits;
 use crate::memory::MemoryBudget;
 use crate::meter::Meter;
 use crate::outcome::Outcome;
-use crate::output::{BodyWriter, MessageSender};
+use crate::output::{BodyWriter, MessageSender, Outgoing};
 use crate::parking::Parking;
 use crate::request::{Body, BodyError, Request, Upgrade};
 
@@ -63,6 +63,8 @@ pub(crate) struct State {
     pub(crate) table: ResourceTable,
     /// The request's body until the guest takes it.
     pub(crate) body: Option<Body>,
+    /// The guest has taken the request's body.
+    pub(crate) body_taken: bool,
     /// Subscriptions and timers; made when the guest first asks for one.
     pub(crate) session: Option<Box<Session>>,
     binding: Arc<Binding>,
@@ -84,6 +86,7 @@ impl State {
             meter,
             table,
             body: None,
+            body_taken: false,
             session: None,
             binding,
             wasi: None,
@@ -95,6 +98,7 @@ impl State {
         self.meter = meter.clone();
         self.memory.start_over(meter);
         self.body = None;
+        self.body_taken = false;
         self.session = None;
         self.wasi = None;
     }
@@ -198,7 +202,10 @@ impl types::HostRequest for State {
     fn body(&mut self, this: Resource<Request>) -> Result<Option<Resource<Body>>> {
         self.table.get(&this)?;
         match self.body.take() {
-            Some(body) => Ok(Some(self.table.push(body)?)),
+            Some(body) => {
+                self.body_taken = true;
+                Ok(Some(self.table.push(body)?))
+            }
             None => Ok(None),
         }
     }
@@ -261,13 +268,29 @@ impl types::HostBodyWriter for State {
 }
 
 impl types::HostWsSender for State {
-    async fn send(&mut self, this: Resource<MessageSender>, _message: WsMessage) -> Result<Result<(), Error>> {
-        self.table.get(&this)?;
-        Ok(Err(Error::Closed))
+    async fn send(&mut self, this: Resource<MessageSender>, message: WsMessage) -> Result<Result<(), Error>> {
+        let outbox = self.table.get(&this)?.0.clone();
+        let message = match message {
+            WsMessage::Text(text) => Outgoing::Text(text),
+            WsMessage::Binary(bytes) => Outgoing::Binary(bytes.into()),
+        };
+        let size = match &message {
+            Outgoing::Text(text) => text.len() as u64,
+            Outgoing::Binary(bytes) => bytes.len() as u64,
+            Outgoing::Close(..) => 0,
+        };
+        if !self.memory.charge(size) {
+            return Err(Stop(Outcome::MemoryExceeded).into());
+        }
+        let sent = outbox.put(message).await;
+        self.memory.release(size);
+        Ok(sent.map_err(|_| Error::Closed))
     }
 
-    fn close(&mut self, this: Resource<MessageSender>, _code: u16, _reason: String) -> Result<()> {
-        self.table.get(&this)?;
+    async fn close(&mut self, this: Resource<MessageSender>, code: u16, reason: String) -> Result<()> {
+        let outbox = self.table.get(&this)?.0.clone();
+        // A client that is gone already needs no close handshake.
+        let _ = outbox.put(Outgoing::Close(code, reason)).await;
         Ok(())
     }
 

@@ -11,18 +11,23 @@ use bytes::BytesMut;
 use http::{HeaderMap, HeaderValue, Method, Request, Response, StatusCode, header};
 use http_body::Body as _;
 use http_body_util::BodyExt as _;
+use parking_lot::Mutex;
 use roadrunner_files::{Directory, FileCache};
 use roadrunner_manifest::{BodyMode, Lookup, Params, RouteTable};
 use roadrunner_sandbox::{
-    self as sandbox, Binding, Failure, Gate, Outcome, Peer, RequestId, Sandbox, Subject,
+    self as sandbox, Binding, Failure, Gate, Outcome, Peer, RequestId, Sandbox, Subject, Upgrade,
 };
-use roadrunner_wire::{Address, BodyError, Connection, Exchange, RequestBody, ResponseBody, Service};
+use roadrunner_websocket::handshake::{Refusal, ServerHandshake};
+use roadrunner_wire::{
+    Address, BodyError, Connection, Exchange, RequestBody, ResponseBody, Service, TunnelKind, TunnelRequest,
+};
 
 use crate::drain::Drain;
 use crate::metrics::{Metrics, RouteMetrics};
 use crate::middleware::Stack;
 use crate::record::Record;
 use crate::shapes;
+use crate::shapes::websocket::Handshake;
 
 /// How long a client should wait before it tries again, in seconds, when the host has no room.
 const RETRY_AFTER: HeaderValue = HeaderValue::from_static("1");
@@ -65,6 +70,7 @@ pub(crate) struct Guest {
     pub(crate) body: BodyMode,
     pub(crate) body_limit: u64,
     pub(crate) directories: BTreeMap<String, Arc<Directory>>,
+    pub(crate) websocket: Arc<roadrunner_websocket::Config>,
 }
 
 pub(crate) struct StaticFiles {
@@ -98,25 +104,32 @@ pub(crate) struct Context {
     pub(crate) params: Vec<(Arc<str>, String)>,
     pub(crate) authority: String,
     pub(crate) scheme: &'static str,
+    /// What the request asks to become; taken once.
+    pub(crate) tunnel: Option<Arc<Mutex<Option<TunnelRequest>>>>,
 }
 
 impl Service for App {
-    async fn call(&self, exchange: Exchange) -> Response<ResponseBody> {
+    async fn call(&self, mut exchange: Exchange) -> Response<ResponseBody> {
         let inner = &*self.0;
         let authority = exchange.authority().to_owned();
         let scheme = exchange.scheme();
-        let Exchange { request, connection } = exchange;
+        let tunnel = exchange.take_tunnel().filter(|tunnel| tunnel.protocol().eq_ignore_ascii_case("websocket"));
+        let Exchange { mut request, connection } = exchange;
+        if tunnel.as_ref().is_some_and(|tunnel| tunnel.kind() == TunnelKind::ExtendedConnect) {
+            // RFC 8441, 4: what GET is over HTTP/1.1. From here on the protocols look alike.
+            *request.method_mut() = Method::GET;
+        }
         let host = (!authority.is_empty()).then_some(&*authority);
         let method = wanted_method(&request);
         let (route, params) = match inner.table.lookup(host, method, request.uri().path()) {
             Lookup::Found { index, params, .. } => (index, inner.routes[index].params(&params)),
             other => return inner.unrouted(&other, &request, &connection),
         };
-        let context = Context { connection, id: inner.ids.next(), route, params, authority, scheme };
+        let tunnel = tunnel.map(|tunnel| Arc::new(Mutex::new(Some(tunnel))));
+        let context = Context { connection, id: inner.ids.next(), route, params, authority, scheme, tunnel };
         match &inner.routes[route].stack {
             None => self.answer(context, request).await,
             Some(stack) => {
-                let mut request = request;
                 request.extensions_mut().insert(context);
                 stack.call(request).await
             }
@@ -150,6 +163,14 @@ impl App {
         mut record: Record,
     ) -> Response<ResponseBody> {
         let (head, body) = request.into_parts();
+        let handshake = match context.handshake(&head) {
+            Ok(handshake) => handshake,
+            Err(refusal) => {
+                let mut response = plain(refusal.status(), &refusal.to_string());
+                response.headers_mut().extend(refusal.headers());
+                return record.done(response);
+            }
+        };
         let body = match body_for(guest, body, &head.headers).await {
             Ok(body) => body,
             Err(answer) => return record.refused(answer),
@@ -165,7 +186,8 @@ impl App {
             peer: peer(&context.connection.peer),
         });
         record.runs(&meter);
-        let asked = shapes::Asked::of(&head);
+        let upgrade = handshake.as_ref().map(|handshake| Upgrade::WebSocket(handshake.judged.protocols().to_vec()));
+        let asked = shapes::Asked::of(&head, handshake);
         let request = sandbox::Request {
             id: context.id.clone(),
             head,
@@ -175,7 +197,7 @@ impl App {
             params: context.params,
             route: self.0.routes[context.route].name.clone(),
             body,
-            upgrade: None,
+            upgrade,
         };
         match guest.binding.respond(meter, permit, request).await {
             Ok((instance, response)) => {
@@ -183,6 +205,18 @@ impl App {
             }
             Err(failure) => record.failed(failure),
         }
+    }
+}
+
+impl Context {
+    /// The WebSocket handshake of the request, judged; none when it is an ordinary request.
+    fn handshake(&self, head: &http::request::Parts) -> Result<Option<Handshake>, Refusal> {
+        let Some(tunnel) = self.tunnel.as_ref().and_then(|tunnel| tunnel.lock().take()) else { return Ok(None) };
+        let judged = match tunnel.kind() {
+            TunnelKind::Upgrade => ServerHandshake::upgrade(&head.method, head.version, &head.headers)?,
+            TunnelKind::ExtendedConnect => ServerHandshake::connect(&head.headers)?,
+        };
+        Ok(Some(Handshake { judged, tunnel }))
     }
 }
 
@@ -226,7 +260,7 @@ fn wanted_method(request: &Request<RequestBody>) -> &Method {
 }
 
 /// The guest's body: read whole in mode `auto`, or left on the wire.
-async fn body_for(guest: &Guest, body: RequestBody, headers: &HeaderMap) -> Result<Option<sandbox::Body>, Refusal> {
+async fn body_for(guest: &Guest, body: RequestBody, headers: &HeaderMap) -> Result<Option<sandbox::Body>, BodyRefusal> {
     if body.is_end_stream() {
         return Ok(None);
     }
@@ -239,22 +273,22 @@ async fn body_for(guest: &Guest, body: RequestBody, headers: &HeaderMap) -> Resu
         headers.get(header::CONTENT_LENGTH).and_then(|value| value.to_str().ok()).and_then(|value| value.parse().ok())
     });
     if declared.is_some_and(|length| length > limit) {
-        return Err(Refusal::TooLarge);
+        return Err(BodyRefusal::TooLarge);
     }
     read_whole(body, limit, declared).await.map(Some)
 }
 
-async fn read_whole(mut body: RequestBody, limit: u64, declared: Option<u64>) -> Result<sandbox::Body, Refusal> {
+async fn read_whole(mut body: RequestBody, limit: u64, declared: Option<u64>) -> Result<sandbox::Body, BodyRefusal> {
     let mut first = bytes::Bytes::new();
     let mut all = BytesMut::new();
     let mut trailers = None;
     let mut total = 0;
     while let Some(frame) = body.frame().await {
-        match frame.map_err(Refusal::Body)?.into_data() {
+        match frame.map_err(BodyRefusal::Body)?.into_data() {
             Ok(data) => {
                 total += data.len() as u64;
                 if total > limit {
-                    return Err(Refusal::TooLarge);
+                    return Err(BodyRefusal::TooLarge);
                 }
                 if first.is_empty() {
                     first = data;
@@ -274,7 +308,7 @@ async fn read_whole(mut body: RequestBody, limit: u64, declared: Option<u64>) ->
 }
 
 /// Why a request never reached an instance.
-pub(crate) enum Refusal {
+pub(crate) enum BodyRefusal {
     Body(BodyError),
     TooLarge,
 }
@@ -312,11 +346,11 @@ pub(crate) fn plain(status: StatusCode, text: &str) -> Response<ResponseBody> {
     response
 }
 
-impl From<Refusal> for Failure {
-    fn from(refusal: Refusal) -> Self {
+impl From<BodyRefusal> for Failure {
+    fn from(refusal: BodyRefusal) -> Self {
         match refusal {
-            Refusal::TooLarge => Outcome::BodyTooLarge.into(),
-            Refusal::Body(error) => Self::new(Outcome::Cancelled, error.to_string()),
+            BodyRefusal::TooLarge => Outcome::BodyTooLarge.into(),
+            BodyRefusal::Body(error) => Self::new(Outcome::Cancelled, error.to_string()),
         }
     }
 }

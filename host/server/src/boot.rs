@@ -100,6 +100,7 @@ pub fn app(manifest: &Manifest, sandbox: Sandbox) -> Result<App> {
                 body: route.body,
                 body_limit: route.limits.body,
                 directories: granted.collect(),
+                websocket: Arc::new(websocket(&route.limits)),
             })
         }
     };
@@ -216,6 +217,13 @@ fn limits(limits: &manifest::Limits) -> Limits {
         idle: limits.idle,
         ..Limits::default()
     }
+}
+
+/// The codec's settings for a route.
+fn websocket(limits: &manifest::Limits) -> roadrunner_websocket::Config {
+    let mut config = roadrunner_websocket::Config::with_deflate();
+    config.timers.idle = limits.idle;
+    config
 }
 
 /// Named routes as guests see them.

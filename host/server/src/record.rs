@@ -12,7 +12,7 @@ use http_body::{Body as _, Frame};
 use roadrunner_sandbox::{Failure, Meter, Outcome, RequestId};
 use roadrunner_wire::{Connection, RequestBody, ResponseBody};
 
-use crate::app::{self, Context, Inner, Refusal};
+use crate::app::{self, BodyRefusal, Context, Inner};
 use crate::metrics::RouteMetrics;
 
 /// One request from its route to its end.
@@ -91,14 +91,14 @@ impl Record {
     }
 
     /// The request body was refused.
-    pub(crate) fn refused(self, refusal: Refusal) -> Response<ResponseBody> {
+    pub(crate) fn refused(self, refusal: BodyRefusal) -> Response<ResponseBody> {
         match refusal {
-            Refusal::Body(roadrunner_wire::BodyError::TimedOut(_)) => {
+            BodyRefusal::Body(roadrunner_wire::BodyError::TimedOut(_)) => {
                 let mut response = self.failed(refusal.into());
                 *response.status_mut() = StatusCode::REQUEST_TIMEOUT;
                 response
             }
-            Refusal::Body(roadrunner_wire::BodyError::Malformed(_)) => {
+            BodyRefusal::Body(roadrunner_wire::BodyError::Malformed(_)) => {
                 let mut response = self.failed(refusal.into());
                 *response.status_mut() = StatusCode::BAD_REQUEST;
                 response

@@ -13,26 +13,28 @@ use std::time::Duration;
 use bytes::Bytes;
 use http::HeaderMap;
 use http_body::{Body, Frame};
-use roadrunner_sandbox::{Disconnect, Event, Failure, Instance, Next, Outbox, Outcome};
+use roadrunner_sandbox::{Disconnect, Event, Failure, Instance, LeftBody, Next, Outbox, Outcome};
 use roadrunner_wire::{Abort, Connection, Ending, Protocol, ResponseBody};
 use tokio::time::{Instant, Sleep, sleep_until, timeout};
 
+use super::Claim;
 use crate::app::Inner;
 use crate::record::Record;
 
 /// How long a call that was under way may go on after the client has left.
-const UNDER_WAY: Duration = Duration::from_millis(20);
+pub(super) const UNDER_WAY: Duration = Duration::from_millis(20);
 
 /// How long the last event may take.
-const LAST_EVENT: Duration = Duration::from_secs(1);
+pub(super) const LAST_EVENT: Duration = Duration::from_secs(1);
 
 /// The largest piece of a request body in one event.
 const BODY_PIECE: usize = 64 << 10;
 
-pub(crate) fn body(
+pub(super) fn body(
     app: Arc<Inner>,
     mut instance: Instance,
     body_events: bool,
+    claim: Claim,
     connection: Arc<Connection>,
     record: Record,
 ) -> ResponseBody {
@@ -45,6 +47,7 @@ pub(crate) fn body(
         request_body,
         idle: idle.map(Idle::new),
         drained: false,
+        claim,
         connection,
         record,
     })
@@ -52,12 +55,13 @@ pub(crate) fn body(
 
 struct LoopBody {
     app: Arc<Inner>,
-    outbox: Outbox,
+    outbox: Outbox<Bytes>,
     phase: Phase,
     request_body: RequestBody,
     idle: Option<Idle>,
     /// The guest knows of the drain.
     drained: bool,
+    claim: Claim,
     connection: Arc<Connection>,
     record: Record,
 }
@@ -82,8 +86,12 @@ enum RequestBody {
 
 impl RequestBody {
     fn of(instance: &mut Instance) -> Self {
-        // Without a body, its end is an event all the same: a duplex guest waits for it.
-        instance.take_body().map_or(Self::AtEnd, Self::Open)
+        match instance.take_body() {
+            LeftBody::Whole(body) => Self::Open(body),
+            LeftBody::Taken => Self::Off,
+            // Its end is an event all the same: a duplex guest waits for it.
+            LeftBody::None => Self::AtEnd,
+        }
     }
 }
 
@@ -111,13 +119,17 @@ impl Body for LoopBody {
         let this = &mut *self;
         loop {
             if let Some(chunk) = this.outbox.take() {
-                this.record.sent(chunk.len());
-                return Poll::Ready(Some(Ok(Frame::data(chunk))));
+                return Poll::Ready(Some(this.frame(chunk)));
             }
             match std::mem::replace(&mut this.phase, Phase::Ended) {
                 Phase::Ended => return Poll::Ready(None),
                 Phase::Last(Err(abort)) => return Poll::Ready(Some(Err(abort))),
+                Phase::Last(Ok(_)) if !this.claim.is_kept() => {
+                    this.record.end_with(&Claim::broken());
+                    return Poll::Ready(Some(Err(Abort)));
+                }
                 Phase::Last(Ok(trailers)) => {
+                    this.record.close(Outcome::Ok);
                     return Poll::Ready((!trailers.is_empty()).then(|| Ok(Frame::trailers(trailers))));
                 }
                 Phase::Waiting(mut instance) => match this.poll_event(&mut instance, context) {
@@ -140,17 +152,13 @@ impl Body for LoopBody {
                         this.phase = Phase::Calling(call);
                         // Written before it waited.
                         match this.outbox.take() {
-                            Some(chunk) => {
-                                this.record.sent(chunk.len());
-                                return Poll::Ready(Some(Ok(Frame::data(chunk))));
-                            }
+                            Some(chunk) => return Poll::Ready(Some(this.frame(chunk))),
                             None => return Poll::Pending,
                         }
                     }
                     Poll::Ready((instance, Ok(Next::Continue))) => this.phase = Phase::Waiting(instance),
                     Poll::Ready((instance, Ok(Next::Stop(trailers)))) => {
                         drop(instance);
-                        this.record.close(Outcome::Ok);
                         this.phase = Phase::Last(Ok(trailers));
                     }
                     Poll::Ready((instance, Err(failure))) => {
@@ -165,6 +173,16 @@ impl Body for LoopBody {
 }
 
 impl LoopBody {
+    fn frame(&mut self, chunk: Bytes) -> Result<Frame<Bytes>, Abort> {
+        if !self.claim.take(&chunk) {
+            // The guest learns of it by the drop, as of any other abort.
+            self.record.end_with(&Claim::broken());
+            return Err(Abort);
+        }
+        self.record.sent(chunk.len());
+        Ok(Frame::data(chunk))
+    }
+
     /// The next event, or why there is none any more.
     fn poll_event(&mut self, instance: &mut Instance, context: &mut Context<'_>) -> Poll<Result<Event, Outcome>> {
         // Registered first, so that a signal which comes while the rest is looked at is not lost.
@@ -248,7 +266,7 @@ impl Drop for LoopBody {
     }
 }
 
-fn call(mut instance: Box<Instance>, event: Event, outbox: Outbox) -> Call {
+fn call(mut instance: Box<Instance>, event: Event, outbox: Outbox<Bytes>) -> Call {
     Box::pin(async move {
         let result = instance.on_event(event, &outbox).await;
         (instance, result)
@@ -256,7 +274,7 @@ fn call(mut instance: Box<Instance>, event: Event, outbox: Outbox) -> Call {
 }
 
 /// Tells the guest that its session is over, then drops it. The outbox is closed.
-async fn last_event(mut instance: Box<Instance>, reason: Disconnect, outbox: Outbox) {
+async fn last_event(mut instance: Box<Instance>, reason: Disconnect, outbox: Outbox<Bytes>) {
     match timeout(LAST_EVENT, instance.on_event(Event::Disconnect(reason), &outbox)).await {
         Ok(Ok(_)) => {}
         Ok(Err(failure)) => tracing::debug!(instance = instance.meter().id, "the last event failed: {failure}"),
@@ -264,7 +282,7 @@ async fn last_event(mut instance: Box<Instance>, reason: Disconnect, outbox: Out
     }
 }
 
-fn spawn(task: impl Future<Output = ()> + Send + 'static) {
+pub(super) fn spawn(task: impl Future<Output = ()> + Send + 'static) {
     // Bodies are also dropped when the runtime shuts down; the guest then ends without its last event.
     if let Ok(runtime) = tokio::runtime::Handle::try_current() {
         runtime.spawn(task);

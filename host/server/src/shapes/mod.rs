@@ -5,25 +5,34 @@ use std::sync::Arc;
 use bytes::Bytes;
 use http::{HeaderMap, HeaderValue, Method, Response, StatusCode, header};
 use roadrunner_sandbox::{self as sandbox, Failure, Head, Instance, Outcome};
-use roadrunner_wire::{Connection, ResponseBody};
+use roadrunner_wire::{Connection, ResponseBody, TunnelKind};
 
+use self::websocket::Handshake;
 use crate::app::{Guest, Inner};
 use crate::record::Record;
 
 mod event_loop;
 pub(crate) mod file;
 mod stream;
+pub(crate) mod websocket;
 
 /// What the shapes need to know of the request after the guest has it.
 pub(crate) struct Asked {
     method: Method,
     /// What a file response depends on.
     conditions: HeaderMap,
+    /// The WebSocket that it asks for.
+    handshake: Option<Handshake>,
 }
 
 impl Asked {
-    pub(crate) fn of(head: &http::request::Parts) -> Self {
-        Self { method: head.method.clone(), conditions: file::conditions(&head.headers) }
+    pub(crate) fn of(head: &http::request::Parts, handshake: Option<Handshake>) -> Self {
+        Self { method: head.method.clone(), conditions: file::conditions(&head.headers), handshake }
+    }
+
+    /// Whether a 2xx answer would open a tunnel (RFC 8441, 4).
+    fn is_connect(&self) -> bool {
+        self.handshake.as_ref().is_some_and(|handshake| handshake.tunnel.kind() == TunnelKind::ExtendedConnect)
     }
 
     fn is_head(&self) -> bool {
@@ -41,6 +50,11 @@ pub(crate) async fn answer(
     connection: Arc<Connection>,
     mut record: Record,
 ) -> Response<ResponseBody> {
+    if asked.is_connect() && head_of(&response).is_some_and(|head| head.status.is_success()) {
+        drop(instance);
+        let detail = "the component answered a WebSocket handshake with success, but did not accept it";
+        return record.failed(Failure::new(Outcome::InvalidResponse, detail));
+    }
     match response {
         sandbox::Response::Buffered { head, body, trailers } => {
             instance.finish();
@@ -50,32 +64,53 @@ pub(crate) async fn answer(
             if has_no_body(&head, &asked) {
                 return record.done(with_body(head, ResponseBody::empty()));
             }
-            record.head(head.status);
-            with_body(head, stream::body(instance, record))
+            match Claim::of(&head) {
+                Ok(claim) => {
+                    record.head(head.status);
+                    with_body(head, stream::body(instance, claim, record))
+                }
+                Err(failure) => {
+                    drop(instance);
+                    record.failed(failure)
+                }
+            }
         }
         sandbox::Response::Loop { head, body_events } => {
             if has_no_body(&head, &asked) {
                 return record.done(with_body(head, ResponseBody::empty()));
             }
-            if let Err(outcome) = instance.hold() {
-                drop(instance);
-                return record.failed(outcome.into());
-            }
+            let claim = match Claim::of(&head).and_then(|claim| Ok(instance.hold().map(|()| claim)?)) {
+                Ok(claim) => claim,
+                Err(failure) => {
+                    drop(instance);
+                    return record.failed(failure);
+                }
+            };
             record.head(head.status);
-            with_body(head, event_loop::body(app.clone(), instance, body_events, connection, record))
+            with_body(head, event_loop::body(app.clone(), instance, body_events, claim, connection, record))
         }
         sandbox::Response::Sendfile { head, directory, path, range } => {
             drop(instance);
             file::send(app, guest, head, &directory, &path, range, &asked, record).await
         }
-        sandbox::Response::WebSocket { .. } => {
-            drop(instance);
-            record.failed(Failure::new(Outcome::Unsupported, "this host does not serve WebSockets yet"))
+        sandbox::Response::WebSocket { headers, subprotocol } => {
+            websocket::accept(app, guest, instance, asked.handshake, headers, subprotocol.as_deref(), record)
         }
         sandbox::Response::WebTransport { .. } => {
             drop(instance);
             record.failed(Failure::new(Outcome::Unsupported, "this host does not serve WebTransport yet"))
         }
+    }
+}
+
+/// The head of an ordinary response.
+fn head_of(response: &sandbox::Response) -> Option<&Head> {
+    match response {
+        sandbox::Response::Buffered { head, .. }
+        | sandbox::Response::Stream(head)
+        | sandbox::Response::Loop { head, .. }
+        | sandbox::Response::Sendfile { head, .. } => Some(head),
+        sandbox::Response::WebSocket { .. } | sandbox::Response::WebTransport { .. } => None,
     }
 }
 
@@ -102,6 +137,46 @@ fn with_body(head: Head, body: ResponseBody) -> Response<ResponseBody> {
     *response.status_mut() = head.status;
     *response.headers_mut() = head.headers;
     response
+}
+
+/// The length that a guest claimed for a body that it writes piece by piece. A body that turns out otherwise is
+/// aborted, before a byte too many or in the place of its end: it must never look whole.
+#[derive(Clone, Copy, Debug)]
+struct Claim(Option<u64>);
+
+impl Claim {
+    fn of(head: &Head) -> Result<Self, Failure> {
+        let mut claim = None;
+        for value in head.headers.get_all(header::CONTENT_LENGTH) {
+            let length = value.to_str().ok().and_then(|value| value.parse::<u64>().ok());
+            if length.is_none() || (claim.is_some() && claim != length) {
+                return Err(Failure::new(Outcome::InvalidResponse, format!("content-length is {value:?}")));
+            }
+            claim = length;
+        }
+        Ok(Self(claim))
+    }
+
+    /// Takes a chunk from what is claimed; false when it does not fit.
+    fn take(&mut self, chunk: &Bytes) -> bool {
+        let Self(Some(left)) = self else { return true };
+        match left.checked_sub(chunk.len() as u64) {
+            Some(rest) => {
+                *left = rest;
+                true
+            }
+            None => false,
+        }
+    }
+
+    /// Whether the body may end here.
+    fn is_kept(self) -> bool {
+        self.0.unwrap_or(0) == 0
+    }
+
+    fn broken() -> Failure {
+        Failure::new(Outcome::InvalidResponse, "the body is not as long as content-length says")
+    }
 }
 
 /// RFC 9110, 6.4.1: answers to HEAD, and 204 and 304, end with their head.

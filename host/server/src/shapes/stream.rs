@@ -13,18 +13,20 @@ use http_body::{Body, Frame};
 use roadrunner_sandbox::{Failure, Instance, Outbox, Outcome};
 use roadrunner_wire::{Abort, ResponseBody};
 
+use super::Claim;
 use crate::record::Record;
 
-pub(crate) fn body(mut instance: Instance, record: Record) -> ResponseBody {
+pub(super) fn body(mut instance: Instance, claim: Claim, record: Record) -> ResponseBody {
     let outbox = Outbox::default();
     let mailbox = outbox.clone();
     let guest = Box::pin(async move { instance.run(&mailbox).await });
-    ResponseBody::new(StreamBody { outbox, guest: Guest::Running(guest), record })
+    ResponseBody::new(StreamBody { outbox, guest: Guest::Running(guest), claim, record })
 }
 
 struct StreamBody {
-    outbox: Outbox,
+    outbox: Outbox<Bytes>,
     guest: Guest,
+    claim: Claim,
     record: Record,
 }
 
@@ -42,8 +44,7 @@ impl Body for StreamBody {
     fn poll_frame(mut self: Pin<&mut Self>, context: &mut Context<'_>) -> Poll<Option<Result<Frame<Bytes>, Abort>>> {
         let this = &mut *self;
         if let Some(chunk) = this.outbox.take() {
-            this.record.sent(chunk.len());
-            return Poll::Ready(Some(Ok(Frame::data(chunk))));
+            return Poll::Ready(Some(this.frame(chunk)));
         }
         if let Guest::Running(guest) = &mut this.guest {
             let polled = guest.as_mut().poll(context);
@@ -52,14 +53,17 @@ impl Body for StreamBody {
             }
             // Written before it waited or returned.
             if let Some(chunk) = this.outbox.take() {
-                this.record.sent(chunk.len());
-                return Poll::Ready(Some(Ok(Frame::data(chunk))));
+                return Poll::Ready(Some(this.frame(chunk)));
             }
         }
         match std::mem::replace(&mut this.guest, Guest::Ended) {
             running @ Guest::Running(_) => {
                 this.guest = running;
                 Poll::Pending
+            }
+            Guest::Returned(Ok(_)) if !this.claim.is_kept() => {
+                this.record.end_with(&Claim::broken());
+                Poll::Ready(Some(Err(Abort)))
             }
             Guest::Returned(Ok(trailers)) => {
                 this.record.close(Outcome::Ok);
@@ -71,5 +75,17 @@ impl Body for StreamBody {
             }
             Guest::Ended => Poll::Ready(None),
         }
+    }
+}
+
+impl StreamBody {
+    fn frame(&mut self, chunk: Bytes) -> Result<Frame<Bytes>, Abort> {
+        if !self.claim.take(&chunk) {
+            self.guest = Guest::Ended;
+            self.record.end_with(&Claim::broken());
+            return Err(Abort);
+        }
+        self.record.sent(chunk.len());
+        Ok(Frame::data(chunk))
     }
 }
