@@ -4,10 +4,19 @@
 
 mod abort;
 mod bodies;
+mod bus;
 mod cancellation;
 mod disconnect_reasons;
+mod expect_continue;
+mod files;
+mod groups_config_urls;
 mod hostile;
+mod isolation;
+mod keep_alive;
+mod large_bodies;
 mod limits;
 mod loops;
+mod routing;
 mod shapes;
 mod streams;
+mod trailers;

@@ -310,6 +310,17 @@ impl Exchange<'_> {
         }).await
     }
 
+    /// Waits for an interim response, or the final head if none comes before it: the interim statuses so far.
+    ///
+    /// # Panics
+    /// On HTTP/2.
+    pub async fn interim(&mut self) -> Vec<u16> {
+        match self {
+            Self::H1(exchange) => soon(exchange.interim()).await,
+            Self::H2(_) => panic!("interim responses are looked at on HTTP/1.1 only"),
+        }
+    }
+
     /// A piece of the body; none at its end.
     pub async fn piece(&mut self) -> Option<Bytes> {
         soon(async {

@@ -135,6 +135,16 @@ impl<'c> Exchange<'c> {
         self.incoming.head(&mut self.connection.reader).await
     }
 
+    pub(crate) async fn interim(&mut self) -> Vec<u16> {
+        let Self { connection, incoming, .. } = self;
+        while incoming.interim.is_empty() && matches!(incoming.framing, Framing::Head) {
+            if !incoming.parse_head(&mut connection.reader.buffer) && !connection.reader.fill().await {
+                break;
+            }
+        }
+        incoming.interim.clone()
+    }
+
     pub(crate) fn headers(&self) -> &HeaderMap {
         &self.incoming.headers
     }

@@ -254,6 +254,11 @@ impl Server {
         answer.text()
     }
 
+    /// One request on a connection of its own: the body as text.
+    pub async fn text_of(&self, way: Way, ask: Ask) -> String {
+        self.fetch(way, ask).await.text()
+    }
+
     /// Asks the admin listener: status and body.
     pub async fn admin_request(&self, method: &str, path: &str) -> (u16, String) {
         let mut socket = soon(UnixStream::connect(self.admin())).await.expect("the admin listener accepts");
