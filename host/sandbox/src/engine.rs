@@ -39,11 +39,28 @@ pub struct EngineSettings {
     pub max_memory: u64,
     /// Bytes of native stack that wasm code may use. Default 512 KiB.
     pub stack: usize,
+    /// How a slot's memory is made fresh for its next instance.
+    pub reset: Reset,
+}
+
+/// How the linear memory of a slot is made fresh between two instances.
+#[derive(Clone, Copy, Debug, Default, Eq, PartialEq)]
+pub enum Reset {
+    /// [`Reset::Scan`] of 1 MiB where the kernel can tell which pages were written and swap is off, otherwise
+    /// [`Reset::Clear`] of 64 KiB.
+    #[default]
+    Auto,
+    /// So many bytes stay mapped and are cleared, written or not; the rest is given back to the kernel.
+    Clear(usize),
+    /// So many bytes stay mapped and those of their pages that were written are cleared; the rest is given back.
+    Scan(usize),
+    /// No slots: every instance maps memory of its own.
+    Unmap,
 }
 
 impl Default for EngineSettings {
     fn default() -> Self {
-        Self { slots: 11_000, max_memory: 4 << 30, stack: 512 << 10 }
+        Self { slots: 11_000, max_memory: 4 << 30, stack: 512 << 10, reset: Reset::Auto }
     }
 }
 
@@ -124,9 +141,31 @@ impl Sandbox {
 }
 
 fn config(settings: &EngineSettings) -> Config {
+    let mut config = Config::new();
+    config
+        // Synchronous callbacks need none of the concurrent machinery: 2.7 us less for each fresh instance.
+        .concurrency_support(false)
+        .epoch_interruption(true)
+        .max_wasm_stack(settings.stack)
+        .async_stack_size(settings.stack + (1 << 20))
+        .memory_init_cow(true);
+    if let Some(pool) = pool(settings) {
+        config.allocation_strategy(InstanceAllocationStrategy::Pooling(pool));
+    }
+    config
+}
+
+fn pool(settings: &EngineSettings) -> Option<PoolingAllocationConfig> {
     let mut pool = PoolingAllocationConfig::new();
-    let slots = settings.slots;
     let scan = PoolingAllocationConfig::is_pagemap_scan_available() && !swap_is_on();
+    let (scan, keep) = match settings.reset {
+        Reset::Auto if scan => (true, KEEP_RESIDENT_SCANNED),
+        Reset::Auto => (false, KEEP_RESIDENT_CLEARED),
+        Reset::Clear(keep) => (false, keep),
+        Reset::Scan(keep) => (true, keep),
+        Reset::Unmap => return None,
+    };
+    let slots = settings.slots;
     pool.total_component_instances(slots)
         .total_core_instances(slots.saturating_mul(CORE_PER_COMPONENT))
         .total_memories(slots.saturating_add(slots / 4))
@@ -134,20 +173,10 @@ fn config(settings: &EngineSettings) -> Config {
         .total_stacks(slots)
         .max_memory_size(usize::try_from(settings.max_memory).unwrap_or(usize::MAX))
         .pagemap_scan(if scan { Enabled::Yes } else { Enabled::No })
-        .linear_memory_keep_resident(if scan { KEEP_RESIDENT_SCANNED } else { KEEP_RESIDENT_CLEARED })
+        .linear_memory_keep_resident(keep)
         .table_keep_resident(4 << 10)
         .max_unused_warm_slots(256);
-
-    let mut config = Config::new();
-    config
-        .allocation_strategy(InstanceAllocationStrategy::Pooling(pool))
-        // Synchronous callbacks need none of the concurrent machinery: 2.7 us less for each fresh instance.
-        .concurrency_support(false)
-        .epoch_interruption(true)
-        .max_wasm_stack(settings.stack)
-        .async_stack_size(settings.stack + (1 << 20))
-        .memory_init_cow(true);
-    config
+    Some(pool)
 }
 
 /// A dirty page that was swapped out is not seen by the scan for written pages, so a slot might not be cleared.

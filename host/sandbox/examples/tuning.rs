@@ -1,0 +1,160 @@
+//! What a fresh instance costs under different settings: admission, store, instance, `handle`, drop; no sockets.
+//!
+//! `cargo run --release --example tuning -p roadrunner-sandbox -- HELLO.wasm STOCK.wasm > bench/results/tuning.json`
+//!
+//! The variants take turns, round after round, and the median of the rounds is reported, so that a machine that
+//! changes its speed changes it for all of them. The first row is what ships; the others are told as ratios to it.
+
+use std::collections::BTreeMap;
+use std::path::Path;
+use std::sync::Arc;
+use std::time::{Duration, Instant};
+
+use roadrunner_sandbox::{
+    Binding, Component, EngineSettings, Gate, GateSettings, Gates, Limits, Parking, Peer, Request, RequestId, Reset,
+    Response, Sandbox, Subject, Urls,
+};
+
+const ROUNDS: usize = 9;
+const CALLS: u32 = 4000;
+
+fn main() {
+    let mut arguments = std::env::args().skip(1);
+    let (Some(hello), Some(stock)) = (arguments.next(), arguments.next()) else {
+        eprintln!("usage: tuning HELLO.wasm STOCK.wasm");
+        std::process::exit(2);
+    };
+    let (hello, stock) = (Path::new(&hello), Path::new(&stock));
+    let reset = |reset| EngineSettings { slots: 64, reset, ..EngineSettings::default() };
+    let variants = [
+        Variant::new("as shipped, no header", reset(Reset::Auto), hello, 0, false),
+        Variant::new("as shipped, 10 headers", reset(Reset::Auto), hello, 10, false),
+        Variant::new("as shipped, 30 headers", reset(Reset::Auto), hello, 30, false),
+        Variant::new("reused instance", reset(Reset::Auto), hello, 0, true),
+        Variant::new("guest linked without the template's arguments", reset(Reset::Auto), stock, 0, false),
+        Variant::new("scan, keep 256 KiB", reset(Reset::Scan(256 << 10)), hello, 0, false),
+        Variant::new("scan, keep 2 MiB", reset(Reset::Scan(2 << 20)), hello, 0, false),
+        Variant::new("clear, keep nothing", reset(Reset::Clear(0)), hello, 0, false),
+        Variant::new("clear, keep 64 KiB", reset(Reset::Clear(64 << 10)), hello, 0, false),
+        Variant::new("clear, keep 256 KiB", reset(Reset::Clear(256 << 10)), hello, 0, false),
+        Variant::new("clear, keep 1 MiB", reset(Reset::Clear(1 << 20)), hello, 0, false),
+        Variant::new("no slots", reset(Reset::Unmap), hello, 0, false),
+    ];
+    let runtime = tokio::runtime::Builder::new_multi_thread().worker_threads(2).enable_all().build().expect("a runtime");
+    let mut one = vec![Vec::new(); variants.len()];
+    let mut two = vec![Vec::new(); variants.len()];
+    for round in 0..=ROUNDS {
+        for (index, variant) in variants.iter().enumerate() {
+            let single = runtime.block_on(variant.run());
+            let start = Instant::now();
+            runtime.block_on(async {
+                let threads = [variant.binding.clone(), variant.binding.clone()].map(|binding| {
+                    tokio::spawn(calls(binding, variant.headers))
+                });
+                for thread in threads {
+                    thread.await.expect("the calls do not panic");
+                }
+            });
+            let double = start.elapsed() / (2 * CALLS);
+            // The first round warms up.
+            if round > 0 {
+                one[index].push(single);
+                two[index].push(double);
+            }
+        }
+    }
+    let base = median(&mut one[0].clone());
+    let rows: Vec<_> = variants
+        .iter()
+        .enumerate()
+        .map(|(index, variant)| {
+            let (single, double) = (median(&mut one[index]), median(&mut two[index]));
+            format!(
+                "  {{\"setting\": {:?}, \"us\": {:.2}, \"ratio\": {:.2}, \"calls_per_second_two_threads\": {:.0}}}",
+                variant.name,
+                single.as_secs_f64() * 1e6,
+                single.as_secs_f64() / base.as_secs_f64(),
+                1.0 / double.as_secs_f64()
+            )
+        })
+        .collect();
+    println!("[\n{}\n]", rows.join(",\n"));
+}
+
+struct Variant {
+    name: &'static str,
+    binding: Arc<Binding>,
+    headers: usize,
+}
+
+impl Variant {
+    fn new(name: &'static str, settings: EngineSettings, file: &Path, headers: usize, reuse: bool) -> Self {
+        let sandbox = Sandbox::new(&settings, None).expect("an engine");
+        let binding = Binding {
+            component: Component::load(&sandbox, file).expect("a component"),
+            owner: "tuning".into(),
+            limits: Limits::default(),
+            gates: Gates::new(vec![Gate::new(GateSettings::default())]),
+            config: BTreeMap::new(),
+            urls: Arc::new(NoRoutes),
+            parking: reuse.then(|| Parking::new(1000, Duration::from_secs(60))),
+        };
+        Self { name, binding: Arc::new(binding), headers }
+    }
+
+    async fn run(&self) -> Duration {
+        let start = Instant::now();
+        calls(self.binding.clone(), self.headers).await;
+        start.elapsed() / CALLS
+    }
+}
+
+async fn calls(binding: Arc<Binding>, headers: usize) {
+    let (component, route): (Arc<str>, Arc<str>) = ("hello".into(), "/".into());
+    for count in 0..CALLS {
+        let permit = binding.gates.admit().await.expect("room");
+        let meter = binding.meter(Subject {
+            request: RequestId::Made(0, count.into()),
+            component: component.clone(),
+            route: route.clone(),
+            peer: Peer::Local,
+        });
+        let answer = binding.respond(meter, permit, request(count, headers)).await;
+        let (instance, response) = answer.expect("an answer");
+        assert!(matches!(&response, Response::Buffered { body, .. } if body == "hello, world\n"));
+        instance.finish();
+    }
+}
+
+fn request(count: u32, headers: usize) -> Request {
+    let mut head = http::Request::builder().uri("/");
+    for index in 0..headers {
+        head = head.header(format!("x-header-{index}"), "some value of a usual length");
+    }
+    let (head, ()) = head.body(()).expect("a request").into_parts();
+    Request {
+        id: RequestId::Made(0, count.into()),
+        head,
+        scheme: "http",
+        authority: "localhost".into(),
+        peer: Peer::Local,
+        params: Vec::new(),
+        route: None,
+        body: None,
+        upgrade: None,
+    }
+}
+
+fn median(times: &mut [Duration]) -> Duration {
+    times.sort();
+    times[times.len() / 2]
+}
+
+#[derive(Debug)]
+struct NoRoutes;
+
+impl Urls for NoRoutes {
+    fn url_for(&self, name: &str, _: &[(String, String)]) -> Result<String, String> {
+        Err(format!("no route is named {name:?}"))
+    }
+}
