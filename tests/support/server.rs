@@ -371,7 +371,7 @@ impl Server {
             }
             assert!(start.elapsed() < START, "the server is not ready after {START:?}:\n{}", self.log);
             self.addresses = self.log.text().lines().filter_map(listening).collect();
-            if self.addresses.len() == 2 && self.admin().exists() && self.admin_request("GET", "/ready").await.0 == 200 {
+            if self.addresses.len() >= 2 && self.admin().exists() && self.admin_request("GET", "/ready").await.0 == 200 {
                 return;
             }
             tokio::time::sleep(Duration::from_millis(5)).await;

@@ -1,0 +1,129 @@
+//! Programs that people use, for a short while each: not one error.
+
+use std::process::Command;
+
+use roadrunner_tests::command::{self, Done, tool};
+use roadrunner_tests::{Server, Setup, Way};
+
+async fn start() -> Server {
+    Setup::of("demo").manual().component("directories = [\"files\"]").and("[directory.files]\npath = \"public\"")
+        .file("public/small.txt", "small\n")
+        .host_limits("instances = 100\nheld = 100")
+        .start()
+        .await
+}
+
+fn url(server: &Server, way: Way, path: &str) -> String {
+    let (scheme, listener) = if way.is_tls() { ("https", "tls") } else { ("http", "plain") };
+    format!("{scheme}://localhost:{}{path}", server.address(listener).port())
+}
+
+async fn run(mut command: Command, arguments: &[&str]) -> Done {
+    command.args(arguments);
+    let done = command::output(command).await;
+    assert_eq!(done.code, 0, "{arguments:?}: {done:?}");
+    done
+}
+
+#[tokio::test]
+async fn curl() {
+    let server = start().await;
+    let certificate = server.certificate().display().to_string();
+    for way in Way::ALL {
+        let version = match way {
+            Way::H1 | Way::H1Tls => "--http1.1",
+            Way::H2c => "--http2-prior-knowledge",
+            Way::H2Tls => "--http2",
+        };
+        for (path, more, wanted) in [
+            ("/hello", &[][..], "hello, world\n"),
+            ("/stream?n=3", &[], "chunk 0\nchunk 1\nchunk 2\n"),
+            ("/files/small.txt", &[], "small\n"),
+            ("/files/small.txt", &["-r", "0-1"], "sm"),
+            ("/echo", &["--data-binary", "an echo"], "an echo"),
+            ("/echo", &["-H", "transfer-encoding: chunked", "--data-binary", "an echo"], "an echo"),
+            ("/upload", &["--data-binary", "12345"], "5\n"),
+            ("/upload", &["-H", "expect: 100-continue", "--data-binary", "12345"], "5\n"),
+            ("/nothing", &[], ""),
+        ] {
+            if way.is_h2() && more.iter().any(|argument| argument.contains("transfer-encoding")) {
+                continue;
+            }
+            let Some(command) = tool("real_clients::curl", "curl") else { return };
+            let url = url(&server, way, path);
+            let done = run(command, &[&["-sS", version, "--cacert", &certificate, &url], more].concat()).await;
+            match path {
+                "/nothing" => assert!(done.stderr.is_empty(), "{way:?}: {done:?}"),
+                _ => assert_eq!(done.stdout, wanted, "{way:?} {path} {more:?}: {done:?}"),
+            }
+        }
+        let Some(command) = tool("real_clients::curl", "curl") else { return };
+        let done = run(command, &["-sS", version, "--cacert", &certificate, "-o", "/dev/null", "-w", "%{http_version} %{http_code}", &url(&server, way, "/json")]).await;
+        assert_eq!(done.stdout, if way.is_h2() { "2 200" } else { "1.1 200" }, "{way:?}");
+    }
+    server.is_quiet().await;
+}
+
+/// A certificate made at the start, which clients have to be told to take.
+#[tokio::test]
+async fn curl_with_a_certificate_made_at_the_start() {
+    let server = Setup::of("hello").and("[[listener]]\nname = \"own\"\naddress = \"127.0.0.1:0\"\ntls = \"self-signed\"").start().await;
+    let Some(command) = tool("real_clients::curl_with_a_certificate_made_at_the_start", "curl") else { return };
+    let url = format!("https://localhost:{}/", server.address("own").port());
+    assert_eq!(run(command, &["-sS", "-k", "--http2", &url]).await.stdout, "hello, world\n");
+    let mut distrustful = Command::new("curl");
+    distrustful.args(["-sS", &url]);
+    assert_ne!(command::output(distrustful).await.code, 0);
+}
+
+#[tokio::test]
+async fn nghttp() {
+    let server = start().await;
+    for way in [Way::H2c, Way::H2Tls] {
+        let Some(command) = tool("real_clients::nghttp", "nghttp") else { return };
+        let done = run(command, &["-v", &url(&server, way, "/stream?n=3"), &url(&server, way, "/hello"), &url(&server, way, "/json")]).await;
+        assert!(done.stdout.contains("chunk 2") && done.stdout.contains("hello, world"), "{way:?}: {}", done.stdout);
+        assert!(done.stdout.contains("x-chunks: 3"), "{way:?}: trailers: {}", done.stdout);
+        assert!(!done.stdout.contains("RST_STREAM"), "{way:?}: {}", done.stdout);
+    }
+    server.is_quiet().await;
+}
+
+#[tokio::test]
+async fn h2load() {
+    let server = start().await;
+    for (way, path, more) in [
+        (Way::H2c, "/hello", &[][..]),
+        (Way::H2Tls, "/hello", &[]),
+        (Way::H2c, "/stream?n=5", &[]),
+        (Way::H2c, "/upload", &["-d", "upload"]),
+        (Way::H1, "/hello", &["--h1"]),
+        (Way::H1Tls, "/stream?n=5", &["--h1"]),
+    ] {
+        let Some(mut command) = tool("real_clients::h2load", "h2load") else { return };
+        let body = server.folder().join("upload");
+        std::fs::write(body, vec![b'x'; 10_000]).expect("a file");
+        command.current_dir(server.folder());
+        let url = url(&server, way, path);
+        let done = run(command, &[&["-n", "2000", "-c", "8", "-m", "8", &url], more].concat()).await;
+        let line = "2000 total, 2000 started, 2000 done, 2000 succeeded, 0 failed, 0 errored, 0 timeout";
+        assert!(done.stdout.contains(line), "{way:?} {path}: {}", done.stdout);
+        assert!(done.stdout.contains("2000 2xx, 0 3xx, 0 4xx, 0 5xx"), "{way:?} {path}: {}", done.stdout);
+        server.is_quiet().await;
+    }
+    assert_eq!(server.metrics().await.outcome("ok"), 12_000.0);
+}
+
+#[tokio::test]
+async fn wrk() {
+    let server = start().await;
+    for (way, path) in [(Way::H1, "/hello"), (Way::H1Tls, "/hello"), (Way::H1, "/stream?n=5"), (Way::H1, "/files/small.txt")] {
+        let Some(command) = tool("real_clients::wrk", "wrk") else { return };
+        let done = run(command, &["-t1", "-c32", "-d1s", &url(&server, way, path)]).await;
+        assert!(done.stdout.contains("requests in"), "{way:?} {path}: {}", done.stdout);
+        for sign in ["Non-2xx", "Socket errors"] {
+            assert!(!done.stdout.contains(sign), "{way:?} {path}: {}", done.stdout);
+        }
+        server.is_quiet().await;
+    }
+}
