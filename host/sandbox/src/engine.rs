@@ -18,8 +18,11 @@ use crate::parking::PARKED;
 use crate::registry::Registry;
 use crate::state::State;
 
-/// How often the epoch advances: the longest that a guest runs before it yields the thread.
-pub const TICK: Duration = Duration::from_millis(1);
+/// How often the epoch advances while there are instances: the longest that a guest runs before it yields the thread.
+pub const TICK: Duration = Duration::from_millis(2);
+
+/// How often it advances while there is none. The first slice of the next guest can be as long.
+pub const IDLE_TICK: Duration = Duration::from_millis(10);
 
 /// Bytes of a linear memory slot that stay mapped between two instances, when only written pages are reset.
 const KEEP_RESIDENT_SCANNED: usize = 1 << 20;
@@ -97,13 +100,14 @@ impl Sandbox {
         let engine = Engine::new(&config(settings)).map_err(failed)?;
         let mut linker = Linker::new(&engine);
         link(&mut linker).map_err(failed)?;
-        start_clock(&engine).map_err(|error| failed(error.into()))?;
+        let registry = Registry::default();
+        start_clock(&engine, registry.clone()).map_err(|error| failed(error.into()))?;
         Ok(Self(Arc::new(Inner {
             engine,
             linker,
             cache,
             bus: Bus::default(),
-            registry: Registry::default(),
+            registry,
             parked: Arc::new(Semaphore::new(PARKED)),
             next_instance: AtomicU64::new(1),
         })))
@@ -196,13 +200,13 @@ fn link(linker: &mut Linker<State>) -> wasmtime::Result<()> {
 }
 
 /// One thread for each engine; it ends with the engine.
-fn start_clock(engine: &Engine) -> std::io::Result<()> {
+fn start_clock(engine: &Engine, registry: Registry) -> std::io::Result<()> {
     let engine = engine.weak();
     std::thread::Builder::new().name("epoch".into()).spawn(move || {
         while let Some(engine) = engine.upgrade() {
             engine.increment_epoch();
             drop(engine);
-            std::thread::sleep(TICK);
+            std::thread::sleep(if registry.is_empty() { IDLE_TICK } else { TICK });
         }
     })?;
     Ok(())

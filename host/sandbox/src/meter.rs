@@ -13,6 +13,11 @@ use std::time::{Duration, Instant};
 
 use parking_lot::Mutex;
 
+use crate::engine::{IDLE_TICK, TICK};
+
+/// What a guest that was not known to be busy is charged at most until its first interruption.
+const LONGEST_FIRST_SLICE: Duration = IDLE_TICK.saturating_add(TICK);
+
 /// The shape of a response, as shown by introspection.
 #[derive(Clone, Copy, Debug, Default, Eq, PartialEq)]
 #[repr(u8)]
@@ -262,7 +267,7 @@ impl Meter {
         let elapsed = monotonic_nanos(self.started).saturating_sub(self.segment_start.load(Relaxed));
         if self.interrupted.load(Relaxed) {
             // The guest ran until the next tick; the rest is time in which the thread itself was not running.
-            return elapsed.min(2 * crate::engine::TICK.as_nanos() as u64);
+            return elapsed.min(LONGEST_FIRST_SLICE.as_nanos() as u64);
         }
         elapsed
     }

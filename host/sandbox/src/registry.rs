@@ -34,7 +34,7 @@ impl Registry {
 
     /// Whether there is none.
     pub fn is_empty(&self) -> bool {
-        self.len() == 0
+        self.0.iter().all(|shard| shard.lock().is_empty())
     }
 
     /// Ends one instance; false when there is none of this id.

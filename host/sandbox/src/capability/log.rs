@@ -38,7 +38,8 @@ fn emit(meter: &Meter, level: Level, message: &str) {
                 component = %subject.component,
                 route = %subject.route,
                 instance = meter.id,
-                "{message}"
+                "{}",
+                Line(message)
             )
         };
     }
@@ -48,5 +49,32 @@ fn emit(meter: &Meter, level: Level, message: &str) {
         Level::Info => event!(INFO),
         Level::Warn => event!(WARN),
         Level::Error => event!(ERROR),
+    }
+}
+
+/// A guest's text on one line: control characters are written as escapes, so that no guest can forge a line.
+struct Line<'a>(&'a str);
+
+impl std::fmt::Display for Line<'_> {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        use std::fmt::Write as _;
+        for character in self.0.chars() {
+            match character {
+                '\t' => f.write_char(character)?,
+                control if control.is_control() => write!(f, "{}", control.escape_default())?,
+                other => f.write_char(other)?,
+            }
+        }
+        Ok(())
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_guest_cannot_forge_a_line() {
+        assert_eq!(Line("a\r\nb\u{1b}[2J\u{85}\tü").to_string(), "a\\r\\nb\\u{1b}[2J\\u{85}\tü");
     }
 }
