@@ -5,6 +5,8 @@
 
 use std::fmt;
 
+use crate::capability::log::Line;
+
 /// How the life of an instance ended.
 ///
 /// The discriminants index [`Outcome::ALL`] and the counters of the host.
@@ -119,9 +121,9 @@ pub struct Failure {
 }
 
 impl Failure {
-    /// A failure with a detail.
-    pub fn new(outcome: Outcome, detail: impl Into<String>) -> Self {
-        Self { outcome, detail: detail.into() }
+    /// A failure with a detail. Parts of it may come from a guest, so it is kept on one line.
+    pub fn new(outcome: Outcome, detail: impl AsRef<str>) -> Self {
+        Self { outcome, detail: Line(detail.as_ref()).to_string() }
     }
 }
 

@@ -53,7 +53,7 @@ fn emit(meter: &Meter, level: Level, message: &str) {
 }
 
 /// A guest's text on one line: control characters are written as escapes, so that no guest can forge a line.
-struct Line<'a>(&'a str);
+pub(crate) struct Line<'a>(pub(crate) &'a str);
 
 impl std::fmt::Display for Line<'_> {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
