@@ -11,9 +11,10 @@ use crate::decode::{Key, Section};
 use crate::limits::{GroupLimitsSection, HostLimitsSection, LimitsSection};
 use crate::section::{
     AdminSection, ComponentSection, CompressionSection, CorsSection, DirectorySection, GroupSection, Http2Section,
-    ListenerSection, ManifestSection, MiddlewareType, RequestIdSection, ResponseHeadersSection, ReuseSection, RouteSection,
-    ServerSection, StaticSection, TimeoutsSection, TlsSection,
+    ListenerSection, ManifestSection, MiddlewareType, RequestIdSection, ResponseHeadersSection, ReuseSection,
+    RouteSection, ServerSection, StaticSection, TimeoutsSection, TlsSection,
 };
+use crate::websocket::{HostWebSocketSection, WebSocketSection};
 
 /// The JSON Schema (draft 7, which editors know best) of `roadrunner.toml`, indented and with a final newline.
 pub fn json_schema() -> String {
@@ -52,6 +53,7 @@ fn tables() -> Vec<Table> {
         section::<AdminSection>("`[admin]`"),
         section::<TimeoutsSection>("`[timeouts]`"),
         section::<Http2Section>("`[http2]`"),
+        section::<HostWebSocketSection>("`[websocket]`"),
         section::<DirectorySection>("`[directory.NAME]`"),
         section::<ComponentSection>("`[component.NAME]`"),
         limits::<LimitsSection>("`limits` of a component or a route"),
@@ -60,6 +62,7 @@ fn tables() -> Vec<Table> {
         section::<StaticSection>("`static` of a route"),
         section::<GroupSection>("`[[group]]`"),
         limits::<GroupLimitsSection>("`limits` of a group"),
+        limits::<WebSocketSection>("`websocket` of a group or a route"),
         middleware::<CompressionSection>(MiddlewareType::Compression),
         middleware::<CorsSection>(MiddlewareType::Cors),
         middleware::<RequestIdSection>(MiddlewareType::RequestId),
@@ -71,7 +74,7 @@ fn section<S: Section>(title: &str) -> Table {
     Table { title: title.to_owned(), doc: S::doc(), keys: S::keys(), absent: |_| "" }
 }
 
-/// Limits without a default of their own have what the outer section has; caps hold where they are written.
+/// Settings without a default of their own have what the outer section has; caps hold where they are written.
 fn limits<S: Section>(title: &str) -> Table {
     let absent = |key: &str| if ["instances", "held"].contains(&key) { "no cap" } else { "inherited" };
     Table { absent, ..section::<S>(title) }

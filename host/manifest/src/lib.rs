@@ -19,6 +19,7 @@ mod route;
 mod router;
 mod scalar;
 mod section;
+mod websocket;
 
 pub use cli::{NewError, Project, Sdk, new_project, routes_table, summary};
 pub use diagnostic::{Diagnostic, ManifestError, Style};
@@ -36,3 +37,4 @@ pub use scalar::{
     RouteName, format_duration, format_size,
 };
 pub use section::{BodyMode, Encoding, LogFormat, Protocol};
+pub use websocket::WebSocket;

@@ -16,6 +16,7 @@ use crate::resolve;
 use crate::router::RouteTable;
 use crate::scalar::{Address, ComponentName, DirectoryName, ListenerName, MiddlewareName};
 use crate::section::{Encoding, LogFormat, Protocol};
+use crate::websocket::WebSocket;
 
 /// A whole configuration.
 #[derive(Clone, Debug)]
@@ -36,6 +37,10 @@ pub struct Manifest {
     pub timeouts: Timeouts,
     /// `[http2]`.
     pub http2: Http2,
+    /// `[websocket]`, before any group or route changes it.
+    pub websocket: WebSocket,
+    /// Memory that permessage-deflate may take on the whole host, in bytes.
+    pub deflate_memory: u64,
     /// `[directory]`: where each one is.
     pub directories: BTreeMap<DirectoryName, PathBuf>,
     /// `[component]`.

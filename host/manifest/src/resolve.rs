@@ -23,6 +23,7 @@ use crate::route::{Route, Target};
 use crate::router::RouteTable;
 use crate::scalar::{ComponentName, ConfigKey, DirectoryName, FilePath, PlainText, Table, format_size};
 use crate::section::{ComponentSection, ManifestSection};
+use crate::websocket::WebSocket;
 
 /// Whether the files that a manifest names are looked for.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -142,7 +143,10 @@ impl Resolver<'_> {
         let admin = self.admin(section, &listeners);
         let middlewares = self.middlewares(section);
         let components = self.components(section, &limits);
-        let routes = self.routes(section, &limits, &components, &middlewares);
+        let sockets = value(&section.websocket).cloned().unwrap_or_default();
+        let websocket = sockets.settings();
+        let host_wide = HostWide { limits: &limits, websocket: &websocket };
+        let routes = self.routes(section, host_wide, &components, &middlewares);
         Manifest {
             file: Some(path.to_owned()),
             server: self.server(section),
@@ -152,6 +156,8 @@ impl Resolver<'_> {
             admin,
             timeouts: host::timeouts(section),
             http2: host::http2(section),
+            websocket,
+            deflate_memory: sockets.deflate_memory().get(),
             directories: std::mem::take(&mut self.directories),
             components: components.into_iter().map(|(name, known)| (name, known.component)).collect(),
             middlewares,
@@ -256,6 +262,13 @@ impl Resolver<'_> {
         }
         Some(path)
     }
+}
+
+/// What every route starts from.
+#[derive(Clone, Copy)]
+struct HostWide<'h> {
+    limits: &'h Limits,
+    websocket: &'h WebSocket,
 }
 
 /// A component, with what routes need of it.

@@ -8,6 +8,7 @@ use crate::limits::{Caps, Limits};
 use crate::pattern::RoutePattern;
 use crate::scalar::{ComponentName, DirectoryName, HostPattern, MiddlewareName, RouteName};
 use crate::section::BodyMode;
+use crate::websocket::WebSocket;
 
 /// A path and what answers it.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -30,6 +31,8 @@ pub struct Route {
     pub limits: Limits,
     /// How many requests to this route there may be at once, beside the caps of its component and of the host.
     pub caps: Caps,
+    /// Its WebSockets.
+    pub websocket: WebSocket,
     /// Middlewares, the outermost first.
     pub middlewares: Vec<MiddlewareName>,
 }
@@ -47,6 +50,7 @@ impl Route {
             config: BTreeMap::new(),
             limits: Limits::default(),
             caps: Caps::default(),
+            websocket: WebSocket::default(),
             middlewares: Vec::new(),
         }
     }

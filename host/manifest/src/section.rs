@@ -12,9 +12,12 @@ use toml::Spanned;
 use crate::decode::section;
 use crate::limits::HostLimitsSection;
 use crate::scalar::{ComponentName, DirectoryName, MiddlewareName, Table};
+use crate::websocket::HostWebSocketSection;
 
 pub use application::BodyMode;
-pub(crate) use application::{ComponentSection, DirectorySection, GroupSection, ReuseSection, RouteSection, StaticSection};
+pub(crate) use application::{
+    ComponentSection, DirectorySection, GroupSection, ReuseSection, RouteSection, StaticSection,
+};
 pub(crate) use host::{
     AdminSection, Http2Section, ListenerSection, ServerSection, TimeoutsSection, TlsChoice, TlsSection,
 };
@@ -39,6 +42,8 @@ section! {
         timeouts: TimeoutsSection;
         /// Settings of HTTP/2.
         http2: Http2Section;
+        /// WebSockets.
+        websocket: HostWebSocketSection;
         /// Directories that components and static routes can be given, by name.
         directory: Table<DirectoryName, DirectorySection>;
         /// Components, by name.

@@ -5,7 +5,7 @@ use std::time::Duration;
 
 use http::Method;
 use roadrunner_manifest::{
-    Address, ComponentOptions, Files, Limits, Lookup, Manifest, Methods, Middleware, Reuse, Target, Tls,
+    Address, AnyOr, ComponentOptions, Files, Limits, Lookup, Manifest, Methods, Middleware, Reuse, Target, Tls, WebSocket,
 };
 
 fn parse(text: &str) -> Manifest {
@@ -73,6 +73,27 @@ fn limits_come_from_the_innermost_section_that_sets_them() {
     assert_eq!(limits("innermost").memory, 64 << 20);
     assert_eq!(limits("outer").idle, Some(Duration::from_secs(60)));
     assert_eq!(limits("innermost").idle, None);
+}
+
+#[test]
+fn websocket_settings_come_from_the_innermost_section_that_sets_them() {
+    let manifest = parse(FULL);
+    let settings = |name: &str| manifest.routes.by_name(name).expect(name).websocket.clone();
+    // Host, group, inner group, route set 2, 3, 4, 5 MiB one after the other.
+    assert_eq!(manifest.websocket.message_size, 2 << 20);
+    assert_eq!(settings("plain"), manifest.websocket);
+    assert_eq!(settings("outer").message_size, 3 << 20);
+    assert_eq!(settings("inner").message_size, 4 << 20);
+    let innermost = settings("innermost");
+    assert_eq!(innermost.message_size, 5 << 20);
+    assert_eq!((innermost.fragments, innermost.ping_interval, innermost.compression_ratio), (2000, None, None));
+    assert_eq!((innermost.origins, innermost.deflate, innermost.deflate_level), (AnyOr::Any, true, 6));
+    let listed = ["https://example.com".to_owned(), "http://localhost:3000".to_owned()];
+    assert_eq!(settings("inner").origins, AnyOr::List(listed.into()));
+    assert_eq!(manifest.deflate_memory, 64 << 20);
+    let defaults = parse("").websocket;
+    assert_eq!(defaults, WebSocket::default());
+    assert_eq!((defaults.origins, defaults.message_rate, defaults.deflate), (AnyOr::Any, None, true));
 }
 
 #[test]

@@ -6,7 +6,7 @@ use std::ops::Range;
 use http::Method;
 use toml::Spanned;
 
-use super::{Known, Resolver, config, list, value};
+use super::{HostWide, Known, Resolver, config, list, value};
 use crate::decode::Field;
 use crate::limits::{Caps, GroupLimitsSection, Limits};
 use crate::manifest::Middleware;
@@ -15,6 +15,7 @@ use crate::route::{Files, Methods, Route, StaticFiles, Target};
 use crate::router::{Conflict, RouteTable};
 use crate::scalar::{ComponentName, HostPattern, MiddlewareName};
 use crate::section::{GroupSection, ManifestSection, RouteSection, StaticSection};
+use crate::websocket::{WebSocket, WebSocketSection};
 
 type Components = BTreeMap<ComponentName, Known>;
 type Middlewares = BTreeMap<MiddlewareName, Middleware>;
@@ -27,6 +28,7 @@ struct Inherited<'s> {
     middlewares: Vec<MiddlewareName>,
     config: BTreeMap<String, String>,
     limits: Vec<&'s GroupLimitsSection>,
+    websocket: Vec<&'s WebSocketSection>,
     /// For messages: `[[route]]`, `[[group.route]]`.
     section: String,
     /// Whether a prefix or hosts did not decode.
@@ -44,7 +46,7 @@ impl Resolver<'_> {
     pub(super) fn routes(
         &mut self,
         section: &ManifestSection,
-        host: &Limits,
+        host: HostWide<'_>,
         components: &Components,
         middlewares: &Middlewares,
     ) -> RouteTable {
@@ -97,7 +99,7 @@ impl Resolver<'_> {
 struct Routes<'r, 'c, 's> {
     resolver: &'r mut Resolver<'c>,
     section: &'s ManifestSection,
-    host: &'s Limits,
+    host: HostWide<'s>,
     components: &'s Components,
     middlewares: &'s Middlewares,
     placed: Vec<Placed>,
@@ -115,6 +117,7 @@ impl<'s> Routes<'_, '_, 's> {
         inherited.middlewares.extend(self.named(&group.middlewares));
         inherited.config.extend(config(&group.config));
         inherited.limits.extend(value(&group.limits));
+        inherited.websocket.extend(value(&group.websocket));
         if group.route.is_none() && group.group.is_none() {
             let fix = format!("add [[{}]], or remove the group", inherited.section);
             self.report(group.span.clone(), format!("[[{}]] has no routes", outer.section), fix);
@@ -164,6 +167,7 @@ impl<'s> Routes<'_, '_, 's> {
             config: values,
             limits,
             caps,
+            websocket: self.websocket(route, inherited),
             middlewares,
             ..Route::new(pattern?, target?)
         };
@@ -231,6 +235,7 @@ impl<'s> Routes<'_, '_, 's> {
         for (key, span) in [
             ("config", route.config.as_ref().map(Spanned::span)),
             ("limits", route.limits.as_ref().map(Spanned::span)),
+            ("websocket", route.websocket.as_ref().map(Spanned::span)),
             ("body", route.body.as_ref().map(Spanned::span)),
         ] {
             if let Some(span) = span {
@@ -331,7 +336,7 @@ impl<'s> Routes<'_, '_, 's> {
     }
 
     fn limits(&mut self, route: &RouteSection, inherited: &Inherited<'s>, known: Option<&Known>) -> (Limits, Caps) {
-        let mut limits = self.host.clone();
+        let mut limits = self.host.limits.clone();
         if let Some(component) = known.and_then(|known| value(&known.section.limits)) {
             component.apply(&mut limits);
         }
@@ -346,6 +351,14 @@ impl<'s> Routes<'_, '_, 's> {
             own.and_then(|own| own.body_place()).or(inherited.limits.last().and_then(|group| group.body_place()));
         self.resolver.check_body(&mut limits, place);
         (limits, own.map(|own| own.caps()).unwrap_or_default())
+    }
+
+    fn websocket(&self, route: &RouteSection, inherited: &Inherited<'s>) -> WebSocket {
+        let mut settings = self.host.websocket.clone();
+        for section in inherited.websocket.iter().copied().chain(value(&route.websocket)) {
+            section.apply(&mut settings);
+        }
+        settings
     }
 
     fn report(&mut self, span: Range<usize>, message: String, fix: impl Into<String>) {

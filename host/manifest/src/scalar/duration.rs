@@ -6,7 +6,7 @@ use schemars::{Schema, SchemaGenerator, json_schema};
 use toml::Spanned;
 use toml::de::DeValue;
 
-use super::Fault;
+use super::{Count, Fault};
 use crate::decode::{Context, Decode, Place, type_name};
 
 pub(crate) const SECOND: u64 = 1000;
@@ -57,6 +57,12 @@ pub(crate) struct OrNone<T>(pub(crate) Option<T>);
 impl<const MIN: u64, const MAX: u64> OrNone<Time<MIN, MAX>> {
     pub(crate) fn get(self) -> Option<Duration> {
         self.0.map(Time::get)
+    }
+}
+
+impl<const MIN: u32, const MAX: u32> OrNone<Count<MIN, MAX>> {
+    pub(crate) fn get(self) -> Option<u32> {
+        self.0.map(Count::get)
     }
 }
 

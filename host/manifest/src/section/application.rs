@@ -7,9 +7,10 @@ use crate::limits::{GroupLimitsSection, LimitsSection};
 use crate::pattern::{Prefix, RoutePath};
 use crate::scalar::units::HOUR;
 use crate::scalar::{
-    ComponentName, ConfigKey, Count, DirectoryName, FilePath, HeaderText, HostPattern, MethodName, MiddlewareName, PlainText,
-    RelativePath, RouteName, Table, Time, choice,
+    ComponentName, ConfigKey, Count, DirectoryName, FilePath, HeaderText, HostPattern, MethodName, MiddlewareName,
+    PlainText, RelativePath, RouteName, Table, Time, choice,
 };
+use crate::websocket::WebSocketSection;
 
 section! {
     /// A directory of the host.
@@ -74,6 +75,8 @@ section! {
         config: Table<ConfigKey, PlainText>;
         /// What one request to this route may use.
         limits: LimitsSection;
+        /// WebSockets on this route.
+        websocket: WebSocketSection;
         /// Middlewares around this route, the outermost first, inside those of its groups.
         middlewares: Vec<Spanned<MiddlewareName>> = "[]";
     }
@@ -139,6 +142,8 @@ section! {
         config: Table<ConfigKey, PlainText>;
         /// What one request to its routes may use.
         limits: GroupLimitsSection;
+        /// WebSockets on its routes.
+        websocket: WebSocketSection;
         /// Its routes, `[[group.route]]`.
         route: Vec<Spanned<RouteSection>>;
         /// Groups inside it, `[[group.group]]`.
