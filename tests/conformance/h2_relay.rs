@@ -65,11 +65,7 @@ async fn main() -> Result<(), Error> {
     }
 }
 
-async fn relay(
-    mut client: TcpStream,
-    server: SocketAddr,
-    shared: Option<SendRequest<Bytes>>,
-) -> Result<(), Error> {
+async fn relay(mut client: TcpStream, server: SocketAddr, shared: Option<SendRequest<Bytes>>) -> Result<(), Error> {
     client.set_nodelay(true)?;
     let Some(handshake) = Handshake::read(&mut client, server).await? else { return Ok(()) };
     let connection = match shared {

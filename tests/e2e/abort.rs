@@ -15,8 +15,10 @@ async fn start() -> Server {
     ))
     .and("[[group]]\nhosts = [\"streams\"]\n[[group.route]]\npath = \"/*rest\"\ncomponent = \"streams\"")
     .and("[[group]]\nhosts = [\"loops\"]\n[[group.route]]\npath = \"/*rest\"\ncomponent = \"loops\"")
-    .and("[[group]]\nhosts = [\"hostile\"]\nlimits = { cpu = \"50ms\", callback-cpu = \"50ms\" }\n\
-          [[group.route]]\npath = \"/*rest\"\ncomponent = \"hostile\"")
+    .and(
+        "[[group]]\nhosts = [\"hostile\"]\nlimits = { cpu = \"50ms\", callback-cpu = \"50ms\" }\n\
+          [[group.route]]\npath = \"/*rest\"\ncomponent = \"hostile\"",
+    )
     .start()
     .await
 }
@@ -39,7 +41,11 @@ async fn before_the_head_it_is_a_status_and_the_connection_stays() {
             let answer = client.fetch(Ask::get(path).host(host)).await;
             assert_eq!(answer.status, status, "{way:?} {path}");
             assert_eq!(answer.end, End::sized(way), "{way:?} {path}");
-            assert!(!answer.text().contains("panic") && !answer.text().contains("wasm"), "{way:?} {path}: {}", answer.text());
+            assert!(
+                !answer.text().contains("panic") && !answer.text().contains("wasm"),
+                "{way:?} {path}: {}",
+                answer.text()
+            );
         }
         let answer = client.fetch(Ask::get("/empty-chunks").host("streams")).await;
         assert_eq!(answer.text(), "ab", "{way:?}: the connection is still good");

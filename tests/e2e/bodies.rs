@@ -6,9 +6,9 @@ use roadrunner_tests::{Ask, Client, Setup, Way, pattern};
 
 /// FNV-1a with 64 bits, as the guest prints it.
 fn digest(bytes: &[u8]) -> String {
-    let hash = bytes.iter().fold(0xcbf2_9ce4_8422_2325_u64, |hash, byte| {
-        (hash ^ u64::from(*byte)).wrapping_mul(0x0100_0000_01b3)
-    });
+    let hash = bytes
+        .iter()
+        .fold(0xcbf2_9ce4_8422_2325_u64, |hash, byte| (hash ^ u64::from(*byte)).wrapping_mul(0x0100_0000_01b3));
     format!("{} {hash:016x}\n", bytes.len())
 }
 
@@ -32,7 +32,9 @@ async fn every_way_to_read_a_body_works_in_both_modes() {
                 ("/error", b"hello", "whole 5\n"),
                 ("/late?ms=20", b"hello", "5\n"),
             ] {
-                for (kind, ask) in [("sized", Ask::post(path, body.to_vec())), ("unsized", Ask::post_unsized(path, body.to_vec()))] {
+                for (kind, ask) in
+                    [("sized", Ask::post(path, body.to_vec())), ("unsized", Ask::post_unsized(path, body.to_vec()))]
+                {
                     let answer = client.fetch(ask).await;
                     assert_eq!((answer.status, answer.text().as_str()), (200, wanted), "{mode} {way:?} {kind} {path}");
                 }
@@ -55,7 +57,8 @@ async fn pieces_are_as_small_as_the_guest_asks() {
         let answer = server.fetch(way, Ask::post("/count?max=7", pattern(1000))).await;
         assert_eq!(answer.text(), "1000 bytes, largest piece 7\n", "{way:?}");
         let answer = server.fetch(way, Ask::post("/count", pattern(1 << 20))).await;
-        let largest = answer.text().trim().rsplit(' ').next().and_then(|n| n.parse::<usize>().ok()).unwrap_or(usize::MAX);
+        let largest =
+            answer.text().trim().rsplit(' ').next().and_then(|n| n.parse::<usize>().ok()).unwrap_or(usize::MAX);
         assert!(answer.text().starts_with("1048576 bytes") && largest <= 64 << 10, "{way:?}: {answer:?}");
     }
 }
@@ -150,7 +153,11 @@ async fn a_body_that_stops_coming_times_out() {
 
 #[tokio::test]
 async fn a_guest_that_does_not_read_slows_its_client_down() {
-    let server = Setup::of("bodies").manual().and("[http2]\nstream-window = \"65535B\"\nconnection-window = \"65535B\"").start().await;
+    let server = Setup::of("bodies")
+        .manual()
+        .and("[http2]\nstream-window = \"65535B\"\nconnection-window = \"65535B\"")
+        .start()
+        .await;
     for way in Way::ALL {
         // A close would wait behind what the server does not read; a reset does not.
         let address = server.address(if way.is_tls() { "tls" } else { "plain" });
@@ -158,7 +165,10 @@ async fn a_guest_that_does_not_read_slows_its_client_down() {
         // Sockets hold some megabytes; the guest sleeps much longer than this takes to send.
         let mut exchange = client.open(Ask::post_open("/late?ms=20000")).await;
         let flood = async { while exchange.send(vec![b'x'; 64 << 10]).await {} };
-        assert!(tokio::time::timeout(Duration::from_millis(700), flood).await.is_err(), "{way:?}: the server has to stall the client");
+        assert!(
+            tokio::time::timeout(Duration::from_millis(700), flood).await.is_err(),
+            "{way:?}: the server has to stall the client"
+        );
         assert!(server.resident() < 200 << 20, "{way:?}: {}", server.resident());
         drop(exchange);
         drop(client);

@@ -66,7 +66,9 @@ async fn components_do_not_hear_each_other() {
     let mut client = server.connect(Way::H1).await;
     let mut session = client.open(Ask::get("/subscribe/news").host("ours")).await;
     session.read_until("subscribed\n\n").await;
-    let publish = async |host: &str, text: &'static str| server.fetch(Way::H2c, Ask::post("/publish/news", text).host(host)).await.text();
+    let publish = async |host: &str, text: &'static str| {
+        server.fetch(Way::H2c, Ask::post("/publish/news", text).host(host)).await.text()
+    };
     assert_eq!(publish("theirs", "secret").await, "0\n", "the same file, another owner");
     assert_eq!(publish("ours", "hello").await, "1\n");
     assert_eq!(session.read_until("\n\n").await, "data: hello\n\n");
@@ -79,7 +81,9 @@ async fn topics_are_apart_and_can_be_left() {
         let mut client = server.connect(way).await;
         let mut session = client.open(Ask::get("/once/one")).await;
         assert_eq!(session.head().await, 200);
-        let publish = async |topic: &str, text: &'static str| server.text_of(way, Ask::post(&format!("/publish/{topic}"), text)).await;
+        let publish = async |topic: &str, text: &'static str| {
+            server.text_of(way, Ask::post(&format!("/publish/{topic}"), text)).await
+        };
         assert_eq!(publish("two", "no").await, "0\n", "{way:?}");
         assert_eq!(publish("one", "yes").await, "1\n", "{way:?}");
         session.read_until("yes").await;

@@ -113,7 +113,9 @@ async fn leave_in(server: &Server, way: Way, phase: Phase, leave: Leave) -> Dura
     let kept = (leave == Leave::Reset).then_some(client);
     tokio::task::yield_now().await;
     let gone = within(LONGEST * 8, || async { server.instances().await.is_empty().then(Instant::now) }).await;
-    let Some((gone, _)) = gone else { panic!("{way:?} {phase:?} {leave:?}: still there: {:?}", server.instances().await) };
+    let Some((gone, _)) = gone else {
+        panic!("{way:?} {phase:?} {leave:?}: still there: {:?}", server.instances().await)
+    };
     drop(kept);
     gone - left
 }

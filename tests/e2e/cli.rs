@@ -38,7 +38,8 @@ async fn check_says_what_is_right() {
 
 #[tokio::test]
 async fn check_says_what_is_wrong_with_file_line_key_and_fix() {
-    let (folder, manifest) = setup().and("[[route]]\npath = \"/typo\"\ncomponent = \"helo\"\nmehtods = [\"GET\"]\n").write();
+    let (folder, manifest) =
+        setup().and("[[route]]\npath = \"/typo\"\ncomponent = \"helo\"\nmehtods = [\"GET\"]\n").write();
     let text = std::fs::read_to_string(&manifest).expect("it was written");
     let line = 1 + text.lines().position(|line| line.starts_with("mehtods")).expect("it is there");
     let done = run(folder.path(), &["check"]).await;
@@ -57,8 +58,16 @@ async fn routes_are_a_table() {
     let (folder, _) = setup().write();
     let done = run(folder.path(), &["routes"]).await;
     assert_eq!(done.code, 0, "{done:?}");
-    for parts in [&["/hello", "GET", "hello", "greeting"][..], &["/files/*path", "files"], &["/live/:topic", "example.org", "loops"]] {
-        assert!(done.stdout.lines().any(|line| parts.iter().all(|part| line.contains(part))), "{parts:?}: {}", done.stdout);
+    for parts in [
+        &["/hello", "GET", "hello", "greeting"][..],
+        &["/files/*path", "files"],
+        &["/live/:topic", "example.org", "loops"],
+    ] {
+        assert!(
+            done.stdout.lines().any(|line| parts.iter().all(|part| line.contains(part))),
+            "{parts:?}: {}",
+            done.stdout
+        );
     }
 }
 
@@ -66,7 +75,10 @@ async fn routes_are_a_table() {
 async fn compile_fills_the_cache() {
     let folder = TempDir::new().expect("a folder");
     let cache = folder.path().join("cache");
-    let manifest = format!("[server]\ncache-dir = {cache:?}\n[component.hello]\nfile = {:?}\n[[route]]\npath = \"/\"\ncomponent = \"hello\"\n", command::guest("hello"));
+    let manifest = format!(
+        "[server]\ncache-dir = {cache:?}\n[component.hello]\nfile = {:?}\n[[route]]\npath = \"/\"\ncomponent = \"hello\"\n",
+        command::guest("hello")
+    );
     std::fs::write(folder.path().join("roadrunner.toml"), manifest).expect("a file");
     let done = run(folder.path(), &["compile"]).await;
     assert_eq!(done.code, 0, "{done:?}");
@@ -82,7 +94,12 @@ async fn inspect_shows_what_a_component_is() {
     let folder = TempDir::new().expect("a folder");
     let hello = run(folder.path(), &["inspect", &command::guest("hello").display().to_string()]).await;
     assert_eq!(hello.code, 0, "{hello:?}");
-    for part in ["sha256:", "exports  roadrunner:handler/handler@0.1.0", "imports  roadrunner:handler/", "shapes   buffered, sendfile, stream, loop"] {
+    for part in [
+        "sha256:",
+        "exports  roadrunner:handler/handler@0.1.0",
+        "imports  roadrunner:handler/",
+        "shapes   buffered, sendfile, stream, loop",
+    ] {
         assert!(hello.stdout.contains(part), "{part}: {}", hello.stdout);
     }
     let minimal = run(folder.path(), &["inspect", &command::guest("minimal").display().to_string()]).await;
@@ -211,10 +228,12 @@ async fn a_component_is_served_without_a_manifest() {
     let hello = command::guest("hello").display().to_string();
     assert_eq!(served(folder.path(), &[&[hello.as_str()], &listen[..]].concat(), "/any").await, "200 hello, world\n");
     let files = command::guest("files").display().to_string();
-    let granted = served(folder.path(), &[&[files.as_str(), "--dir", "files=."], &listen[..]].concat(), "/?path=a.txt").await;
+    let granted =
+        served(folder.path(), &[&[files.as_str(), "--dir", "files=."], &listen[..]].concat(), "/?path=a.txt").await;
     assert_eq!(granted, "200 from a directory");
     let inspector = command::guest("inspector").display().to_string();
-    let seen = served(folder.path(), &[&[inspector.as_str(), "--config", "key=value"], &listen[..]].concat(), "/").await;
+    let seen =
+        served(folder.path(), &[&[inspector.as_str(), "--config", "key=value"], &listen[..]].concat(), "/").await;
     assert!(seen.contains(r#""config":[["key","value"]]"#), "{seen}");
 }
 

@@ -2,9 +2,9 @@
 
 use std::time::{Duration, Instant};
 
-use rustix::process::Signal;
 use roadrunner_tests::server::component;
 use roadrunner_tests::{Ask, End, Server, Setup, Way};
+use rustix::process::Signal;
 use tokio::net::TcpStream;
 
 async fn start(drain: &str) -> Server {
@@ -53,7 +53,9 @@ async fn what_is_under_way_is_finished() {
     assert_eq!(server.admin_request("GET", "/live").await.0, 200);
     assert_eq!(server.metrics().await.sum("roadrunner_draining", ""), 1.0);
     let address = server.address("plain");
-    let closed = roadrunner_tests::within(Duration::from_millis(300), async || TcpStream::connect(address).await.is_err().then_some(()));
+    let closed = roadrunner_tests::within(Duration::from_millis(300), async || {
+        TcpStream::connect(address).await.is_err().then_some(())
+    });
     assert!(closed.await.is_some(), "nothing new");
     for (way, exchange) in exchanges {
         let answer = exchange.rest().await;
@@ -78,7 +80,11 @@ async fn held_sessions_are_told_and_may_say_goodbye() {
     server.signal(Signal::TERM);
     for (way, exchange) in exchanges {
         let answer = exchange.rest().await;
-        let left = answer.text().strip_prefix("goodbye, ").and_then(|text| text.strip_suffix(" ms left\n")).and_then(|ms| ms.parse::<u64>().ok());
+        let left = answer
+            .text()
+            .strip_prefix("goodbye, ")
+            .and_then(|text| text.strip_suffix(" ms left\n"))
+            .and_then(|ms| ms.parse::<u64>().ok());
         assert!(left.is_some_and(|left| (9_000..=10_000).contains(&left)), "{way:?}: {answer:?}");
         assert_eq!(answer.end, End::streamed(way), "{way:?}");
     }
@@ -127,7 +133,8 @@ async fn a_second_signal_cuts_at_once() {
 /// Guests that compute are no exception: the process does not wait for them.
 #[tokio::test]
 async fn a_guest_that_never_returns_is_cut_too() {
-    let mut server = Setup::of("hostile").limit("cpu = \"10m\", deadline = \"10m\"").server("drain = \"200ms\"").start().await;
+    let mut server =
+        Setup::of("hostile").limit("cpu = \"10m\", deadline = \"10m\"").server("drain = \"200ms\"").start().await;
     let mut client = server.connect(Way::H1).await;
     let exchange = client.open(Ask::get("/spin")).await;
     server.has_instances(1).await;

@@ -92,7 +92,8 @@ async fn ranges() {
         let answer = fetch(&server, way, Ask::get("/guest?path=text.txt&start=10&length=3")).await;
         assert_eq!(answer.text(), "abc", "{way:?}");
         // The guest's own head.
-        let answer = fetch(&server, way, Ask::get("/guest?path=text.txt&status=404&header-x-a=b&header-content-type=x/y")).await;
+        let answer =
+            fetch(&server, way, Ask::get("/guest?path=text.txt&status=404&header-x-a=b&header-content-type=x/y")).await;
         assert_eq!((answer.status, answer.header("x-a"), answer.header("content-type")), (404, "b", "x/y"), "{way:?}");
         assert_eq!(answer.text(), TEXT, "{way:?}");
     }
@@ -140,7 +141,11 @@ async fn siblings() {
                 ("gzip;q=0", "", "<p>page</p>"),
             ] {
                 let answer = fetch(&server, way, Ask::get(path).header("accept-encoding", accepted)).await;
-                assert_eq!((answer.header("content-encoding"), answer.text().as_str()), (coding, body), "{way:?} {path} {accepted}");
+                assert_eq!(
+                    (answer.header("content-encoding"), answer.text().as_str()),
+                    (coding, body),
+                    "{way:?} {path} {accepted}"
+                );
                 assert!(answer.header("content-type").starts_with("text/html"), "{way:?} {path} {accepted}");
                 assert!(answer.header("vary").to_lowercase().contains("accept-encoding"), "{way:?} {path} {accepted}");
             }
@@ -225,7 +230,11 @@ async fn the_instance_is_gone_before_the_first_byte() {
         assert_eq!(exchange.head().await, 200);
         assert!(exchange.piece().await.is_some());
         assert_eq!(server.instances().await.len(), 0, "{way:?}");
-        assert_eq!(server.metrics().await.sum("roadrunner_exchanges_in_flight", ""), 1.0, "{way:?}: it is still being sent");
+        assert_eq!(
+            server.metrics().await.sum("roadrunner_exchanges_in_flight", ""),
+            1.0,
+            "{way:?}: it is still being sent"
+        );
     }
     server.is_quiet().await;
 }

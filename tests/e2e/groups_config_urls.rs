@@ -110,7 +110,8 @@ async fn urls_of_named_routes() {
         }
         // What comes out goes in.
         let url = server.fetch(way, Ask::get("/url-for?name=users-show&id=a%2Fb%20c")).await.text();
-        let seen: serde_json::Value = serde_json::from_slice(&server.fetch(way, Ask::get(url.trim())).await.body).expect("JSON");
+        let seen: serde_json::Value =
+            serde_json::from_slice(&server.fetch(way, Ask::get(url.trim())).await.body).expect("JSON");
         assert_eq!(seen["params"], json!([["id", "a/b c"]]), "{way:?}");
     }
 }

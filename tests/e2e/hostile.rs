@@ -4,7 +4,7 @@
 use std::time::{Duration, Instant};
 
 use roadrunner_tests::server::component;
-use roadrunner_tests::{Ask, command, End, Server, Setup, Way};
+use roadrunner_tests::{Ask, End, Server, Setup, Way, command};
 
 /// How an attack ends.
 #[derive(Clone, Copy, Debug)]
@@ -130,8 +130,10 @@ async fn over_http2_and_tls() {
 async fn what_cannot_even_be_started() {
     for guest in ["start-loop", "large-start"] {
         // The host itself has room for them; their route has not.
-        let route = format!("limits = {{ memory = \"64MiB\" }}\n[[route]]\npath = \"/*rest\"\ncomponent = \"{guest}\"\n");
-        let large = component("minimal") + "limits = { memory = \"2GiB\" }\n[[route]]\npath = \"/minimal\"\ncomponent = \"minimal\"\n";
+        let route =
+            format!("limits = {{ memory = \"64MiB\" }}\n[[route]]\npath = \"/*rest\"\ncomponent = \"{guest}\"\n");
+        let large = component("minimal")
+            + "limits = { memory = \"2GiB\" }\n[[route]]\npath = \"/minimal\"\ncomponent = \"minimal\"\n";
         let server = start(&(component(guest) + &route + &large)).await;
         for way in Way::ALL {
             assert_eq!(server.fetch(way, Ask::get("/")).await.status, 503, "{way:?} {guest}");

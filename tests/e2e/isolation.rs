@@ -48,7 +48,11 @@ async fn no_instance_finds_what_another_wrote() {
         for key in from..from + ROUNDS {
             assert!(number(&mut client, &format!("/write?key={key}"), 1).await > 50_000);
             for _ in 0..2 {
-                assert_eq!(number(&mut client, &format!("/scan?key={key}"), 1).await, 0, "{way:?}: the memory of round {key}");
+                assert_eq!(
+                    number(&mut client, &format!("/scan?key={key}"), 1).await,
+                    0,
+                    "{way:?}: the memory of round {key}"
+                );
             }
         }
     };
@@ -63,7 +67,13 @@ async fn nor_after_traps_growth_and_departures() {
     let mut client = server.connect(Way::H1).await;
     for key in 0..60 {
         assert!(number(&mut client, &format!("/write?key={key}"), 1).await > 50_000);
-        for (path, status) in [("/trap", 500), ("/memory/grow", 200), ("/memory/many", 503), ("/recursion/stack", 500), ("/trap/before", 500)] {
+        for (path, status) in [
+            ("/trap", 500),
+            ("/memory/grow", 200),
+            ("/memory/many", 503),
+            ("/recursion/stack", 500),
+            ("/trap/before", 500),
+        ] {
             assert_eq!(client.fetch(Ask::get(path)).await.status, status, "{path}");
             assert_eq!(number(&mut client, &format!("/scan?key={key}"), 1).await, 0, "after {path}");
         }

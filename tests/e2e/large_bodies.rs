@@ -28,17 +28,34 @@ async fn two_mebibytes_and_a_byte_both_ways() {
     .await;
     let body = pattern(ODD);
     for way in Way::ALL {
-        assert_eq!(server.fetch(way, Ask::post("/all", body.clone())).await.status, 413, "{way:?}: the default is 2 MiB");
+        assert_eq!(
+            server.fetch(way, Ask::post("/all", body.clone())).await.status,
+            413,
+            "{way:?}: the default is 2 MiB"
+        );
         assert_eq!(server.fetch(way, Ask::post("/all", body[1..].to_vec())).await.text(), "2097152\n", "{way:?}");
         assert!(server.fetch(way, Ask::post("/digest", body.clone())).await.text().starts_with("2097153 "), "{way:?}");
-        assert_eq!(server.fetch(way, Ask::post_unsized("/std-read", body.clone())).await.text(), "2097153\n", "{way:?}");
+        assert_eq!(
+            server.fetch(way, Ask::post_unsized("/std-read", body.clone())).await.text(),
+            "2097153\n",
+            "{way:?}"
+        );
         for ask in [Ask::post("/echo", body.clone()), Ask::post_unsized("/echo", body.clone())] {
             let answer = server.fetch(way, ask).await;
-            assert!(answer.body == body && answer.end == End::streamed(way), "{way:?}: {} bytes came back", answer.body.len());
+            assert!(
+                answer.body == body && answer.end == End::streamed(way),
+                "{way:?}: {} bytes came back",
+                answer.body.len()
+            );
         }
         for path in ["/size/2097153", "/bytes?n=2097153"] {
             let answer = server.fetch(way, Ask::get(path)).await;
-            assert!(answer.body == body && answer.end.is_whole(), "{way:?} {path}: {} bytes, {:?}", answer.body.len(), answer.end);
+            assert!(
+                answer.body == body && answer.end.is_whole(),
+                "{way:?} {path}: {} bytes, {:?}",
+                answer.body.len(),
+                answer.end
+            );
         }
     }
     server.is_quiet().await;
@@ -101,7 +118,9 @@ async fn a_download_of_a_gibibyte_is_not_in_memory() {
 
 #[tokio::test]
 async fn a_file_of_a_gibibyte_is_not_in_memory() {
-    let setup = Setup::with("[directory.files]\npath = \"public\"\n[[route]]\npath = \"/*path\"\nstatic = { directory = \"files\" }\n");
+    let setup = Setup::with(
+        "[directory.files]\npath = \"public\"\n[[route]]\npath = \"/*path\"\nstatic = { directory = \"files\" }\n",
+    );
     let server = setup.file("public/small", "small").alone().start().await;
     for (way, size) in [(Way::H1, 1_u64 << 30), (Way::H2c, 1 << 30), (Way::H1Tls, 128 << 20), (Way::H2Tls, 128 << 20)] {
         let name = format!("{way:?}");
@@ -139,7 +158,9 @@ async fn slow_readers_hold_guests_and_not_memory() {
         let grown = server.resident().saturating_sub(before);
         assert!(grown < READERS as u64 * (1 << 20), "{way:?}: {grown} bytes for {READERS} readers");
         // They wait, they do not run.
-        let cpu = async || server.instances().await.iter().map(|instance| instance["cpu_us"].as_u64().unwrap_or(0)).sum::<u64>();
+        let cpu = async || {
+            server.instances().await.iter().map(|instance| instance["cpu_us"].as_u64().unwrap_or(0)).sum::<u64>()
+        };
         let first = cpu().await;
         tokio::time::sleep(Duration::from_millis(200)).await;
         assert!(cpu().await - first < 20_000, "{way:?}: guests that wait use the processor");

@@ -73,7 +73,11 @@ async fn cpu() {
         assert!(start.elapsed() < Duration::from_secs(3), "{way:?}: {:?}", start.elapsed());
         aborts(&server, way, "/spin/stream", "cpu-exceeded").await;
         assert_eq!(server.fetch(way, Ask::get("/spin/for?ms=5")).await.status, 200, "{way:?}");
-        assert_eq!(server.fetch(way, Ask::get("/sleep?ms=200")).await.text(), "awake\n", "{way:?}: sleep is not CPU time");
+        assert_eq!(
+            server.fetch(way, Ask::get("/sleep?ms=200")).await.text(),
+            "awake\n",
+            "{way:?}: sleep is not CPU time"
+        );
     }
 }
 
@@ -119,7 +123,13 @@ async fn deadline() {
 async fn host_call_bytes() {
     let server = limited("hostile", "host-call-bytes = \"64KiB\"").await;
     for way in Way::ALL {
-        for path in ["/response/body?mib=1", "/call/header?mib=1", "/call/log?mib=1", "/call/publish?mib=1", "/call/topic?mib=1"] {
+        for path in [
+            "/response/body?mib=1",
+            "/call/header?mib=1",
+            "/call/log?mib=1",
+            "/call/publish?mib=1",
+            "/call/topic?mib=1",
+        ] {
             trips(&server, way, path, 500, "host-call-exceeded").await;
         }
         aborts(&server, way, "/call/write?mib=1", "host-call-exceeded").await;
@@ -130,7 +140,8 @@ async fn host_call_bytes() {
 async fn handles() {
     let server = limited("hostile", "handles = 50").await;
     for way in Way::ALL {
-        for path in ["/handles/pollables?n=1000", "/handles/streams?n=1000", "/subscriptions?n=1000", "/timers?n=1000"] {
+        for path in ["/handles/pollables?n=1000", "/handles/streams?n=1000", "/subscriptions?n=1000", "/timers?n=1000"]
+        {
             trips(&server, way, path, 500, "handles-exceeded").await;
         }
         assert_eq!(server.fetch(way, Ask::get("/handles/pollables?n=20")).await.text(), "took 20\n", "{way:?}");
@@ -148,10 +159,23 @@ async fn log_bytes() {
             let id = server.access(path).await["request"].clone();
             let dropped = server.metrics().await.sum("roadrunner_guest_log_dropped_bytes_total", "") - before;
             assert!(dropped > 2000.0, "{way:?} {path}: {dropped} bytes were counted");
-            let lines: Vec<_> = server.log.lines().into_iter().filter(|line| line["target"] == "guest" && line["request"] == id).collect();
-            let bytes: usize = lines.iter().filter_map(|line| line["message"].as_str()).filter(|line| line.starts_with("line ")).map(|line| line.len() + 1).sum();
+            let lines: Vec<_> = server
+                .log
+                .lines()
+                .into_iter()
+                .filter(|line| line["target"] == "guest" && line["request"] == id)
+                .collect();
+            let bytes: usize = lines
+                .iter()
+                .filter_map(|line| line["message"].as_str())
+                .filter(|line| line.starts_with("line "))
+                .map(|line| line.len() + 1)
+                .sum();
             assert!((500..=1024).contains(&bytes), "{way:?} {path}: {bytes} bytes were logged");
-            let told = lines.iter().filter(|line| line["message"].as_str().is_some_and(|text| text.contains("log-bytes"))).count();
+            let told = lines
+                .iter()
+                .filter(|line| line["message"].as_str().is_some_and(|text| text.contains("log-bytes")))
+                .count();
             assert_eq!(told, 1, "{way:?} {path}: one warning says so");
         }
     }

@@ -55,8 +55,16 @@ async fn body_events_come_in_mode_auto_too_and_not_when_the_guest_has_taken_the_
     let server = Setup::of("loops").start().await;
     for way in Way::ALL {
         assert_eq!(server.fetch(way, Ask::post("/echo", "hello")).await.text(), "hello", "{way:?}");
-        assert_eq!(server.fetch(way, Ask::get("/echo")).await.text(), "", "{way:?}: its end is an event without a body, too");
-        assert_eq!(server.fetch(way, Ask::post("/echo/taken", "hello")).await.text(), "read 5, events 0\n", "{way:?}");
+        assert_eq!(
+            server.fetch(way, Ask::get("/echo")).await.text(),
+            "",
+            "{way:?}: its end is an event without a body, too"
+        );
+        assert_eq!(
+            server.fetch(way, Ask::post("/echo/taken", "hello")).await.text(),
+            "read 5, body events 0\n",
+            "{way:?}"
+        );
     }
 }
 
@@ -70,7 +78,11 @@ async fn a_held_session_has_no_deadline_and_no_slot_among_the_running() {
         let held = server.metrics().await;
         assert_eq!(held.sample("roadrunner_sessions_held{gate=\"component:loops\"}"), 1.0, "{way:?}");
         assert_eq!(held.sample("roadrunner_instances_running{gate=\"component:loops\"}"), 0.0, "{way:?}");
-        assert_eq!(server.fetch(way, Ask::get("/count?n=1&ms=1")).await.text(), "tick 0\n", "{way:?}: the slot is free");
+        assert_eq!(
+            server.fetch(way, Ask::get("/count?n=1&ms=1")).await.text(),
+            "tick 0\n",
+            "{way:?}: the slot is free"
+        );
         let answer = exchange.rest().await;
         assert_eq!((answer.text().as_str(), answer.end), ("tick 0\ntick 1\n", End::streamed(way)), "{way:?}");
     }

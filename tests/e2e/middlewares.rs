@@ -80,7 +80,14 @@ async fn compression() {
     for way in Way::ALL {
         let plain = server.fetch(way, Ask::get("/")).await;
         assert_eq!(plain.header("content-encoding"), "", "{way:?}");
-        for (accepted, coding) in [("gzip", "gzip"), ("br", "br"), ("zstd", "zstd"), ("br, zstd, gzip", "gzip"), ("br;q=1, gzip;q=0.5", "br"), ("gzip;q=0", "")] {
+        for (accepted, coding) in [
+            ("gzip", "gzip"),
+            ("br", "br"),
+            ("zstd", "zstd"),
+            ("br, zstd, gzip", "gzip"),
+            ("br;q=1, gzip;q=0.5", "br"),
+            ("gzip;q=0", ""),
+        ] {
             let answer = server.fetch(way, Ask::get("/").header("accept-encoding", accepted)).await;
             assert_eq!(answer.header("content-encoding"), coding, "{way:?} {accepted}");
             assert!(answer.end.is_whole(), "{way:?} {accepted}");
@@ -88,7 +95,11 @@ async fn compression() {
                 assert_eq!(answer.body, plain.body, "{way:?} {accepted}");
                 continue;
             }
-            assert!(answer.header("vary").to_lowercase().contains("accept-encoding"), "{way:?} {accepted}: {:?}", answer.headers);
+            assert!(
+                answer.header("vary").to_lowercase().contains("accept-encoding"),
+                "{way:?} {accepted}: {:?}",
+                answer.headers
+            );
             assert!(answer.body.len() < plain.body.len(), "{way:?} {accepted}");
             let unpacked = match coding {
                 "gzip" => unpack("gzip", &["-dc"], &answer.body),
@@ -112,7 +123,11 @@ async fn compression_leaves_alone_what_must_not_change() {
             ("/headers?content-encoding=x", "it is encoded already"),
         ] {
             let answer = server.fetch(way, Ask::get(path).header("accept-encoding", "gzip, br, zstd")).await;
-            assert!(["", "x"].contains(&answer.header("content-encoding")), "{way:?} {path}: {why}: {:?}", answer.headers);
+            assert!(
+                ["", "x"].contains(&answer.header("content-encoding")),
+                "{way:?} {path}: {why}: {:?}",
+                answer.headers
+            );
         }
         // Each event is there at once.
         let mut client = server.connect(way).await;
@@ -131,7 +146,9 @@ async fn response_headers() {
     let server = routes("fields", settings).start().await;
     for way in Way::ALL {
         let answer = server.fetch(way, Ask::get("/headers?x-set=guest&x-remove=1&x-keep=1")).await;
-        for (name, value) in [("x-frame-options", "DENY"), ("x-set", "host"), ("x-default", "host"), ("x-remove", ""), ("x-keep", "1")] {
+        for (name, value) in
+            [("x-frame-options", "DENY"), ("x-set", "host"), ("x-default", "host"), ("x-remove", ""), ("x-keep", "1")]
+        {
             assert_eq!(answer.header(name), value, "{way:?} {name}");
         }
         assert_eq!(answer.headers.get_all("x-set").iter().count(), 1, "{way:?}");
@@ -152,13 +169,19 @@ async fn request_ids() {
             let mut seen = Vec::new();
             for (given, kept) in [("", false), ("mine-1", trust), (&"x".repeat(500), false)] {
                 let ask = Ask::get("/inspect");
-                let answer = server.fetch(way, if given.is_empty() { ask } else { ask.header("x-request-id", given) }).await;
+                let answer =
+                    server.fetch(way, if given.is_empty() { ask } else { ask.header("x-request-id", given) }).await;
                 let id = answer.header("x-request-id").to_owned();
                 assert!(!id.is_empty(), "{way:?}");
                 assert_eq!(id == given, kept, "trust {trust} {way:?}: gave {given:?}, got {id:?}");
                 let guest = json(&answer);
                 assert_eq!(guest["id"], id, "{way:?}: the guest's own");
-                let headers: Vec<_> = guest["headers"].as_array().into_iter().flatten().filter(|pair| pair[0] == "x-request-id").collect();
+                let headers: Vec<_> = guest["headers"]
+                    .as_array()
+                    .into_iter()
+                    .flatten()
+                    .filter(|pair| pair[0] == "x-request-id")
+                    .collect();
                 assert_eq!(headers, [&serde_json::json!(["x-request-id", id])], "{way:?}");
                 let logged = server.log.wait(|line| line["target"] == "access" && line["request"] == id.as_str()).await;
                 assert!(logged.is_some(), "{way:?}: {id} is in the access log");

@@ -11,7 +11,9 @@ async fn the_access_log_in_json_has_every_field() {
         let path = format!("/size/5000?way={way:?}");
         server.fetch(way, Ask::get(&path)).await;
         let line = server.access(&path).await;
-        for (field, value) in [("protocol", protocol), ("method", "GET"), ("route", "/*rest"), ("outcome", "ok"), ("shape", "buffered")] {
+        for (field, value) in
+            [("protocol", protocol), ("method", "GET"), ("route", "/*rest"), ("outcome", "ok"), ("shape", "buffered")]
+        {
             assert_eq!(line[field], value, "{way:?}: {line}");
         }
         assert_eq!((line["status"].as_u64(), line["bytes"].as_u64()), (Some(200), Some(5000)), "{way:?}: {line}");
@@ -67,7 +69,9 @@ async fn lines_of_a_guest_carry_its_request() {
             let id = server.access(path).await["request"].clone();
             for message in messages {
                 let found = server.log.wait(|line| {
-                    line["target"] == "guest" && line["request"] == id && line["message"].as_str().map(str::trim_end) == Some(message)
+                    line["target"] == "guest"
+                        && line["request"] == id
+                        && line["message"].as_str().map(str::trim_end) == Some(message)
                 });
                 let line = found.await.unwrap_or_else(|| panic!("{way:?} {path}: no {message:?}:\n{}", server.log));
                 assert_eq!((&line["component"], &line["route"]), (&"answers".into(), &"/*rest".into()), "{line}");
@@ -108,7 +112,10 @@ async fn metrics_count_by_route_and_outcome() {
     server.is_quiet().await;
     let metrics = server.metrics().await;
     let count = |family: &str, route: &str, outcome: &str| {
-        metrics.sample(&format!("{family}{{route=\"{route}\",component=\"{}\",outcome=\"{outcome}\"}}", if route == "/counter" { "answers" } else { "hostile" }))
+        metrics.sample(&format!(
+            "{family}{{route=\"{route}\",component=\"{}\",outcome=\"{outcome}\"}}",
+            if route == "/counter" { "answers" } else { "hostile" }
+        ))
     };
     assert_eq!(count("roadrunner_requests_total", "/counter", "ok"), 20.0);
     assert_eq!(count("roadrunner_requests_total", "/*rest", "trapped"), 4.0);

@@ -6,7 +6,10 @@ use roadrunner_tests::command::{self, Done, tool};
 use roadrunner_tests::{Server, Setup, Way};
 
 async fn start() -> Server {
-    Setup::of("demo").manual().component("directories = [\"files\"]").and("[directory.files]\npath = \"public\"")
+    Setup::of("demo")
+        .manual()
+        .component("directories = [\"files\"]")
+        .and("[directory.files]\npath = \"public\"")
         .file("public/small.txt", "small\n")
         .host_limits("instances = 100\nheld = 100")
         .start()
@@ -58,7 +61,21 @@ async fn curl() {
             }
         }
         let Some(command) = tool("real_clients::curl", "curl") else { return };
-        let done = run(command, &["-sS", version, "--cacert", &certificate, "-o", "/dev/null", "-w", "%{http_version} %{http_code}", &url(&server, way, "/json")]).await;
+        let done = run(
+            command,
+            &[
+                "-sS",
+                version,
+                "--cacert",
+                &certificate,
+                "-o",
+                "/dev/null",
+                "-w",
+                "%{http_version} %{http_code}",
+                &url(&server, way, "/json"),
+            ],
+        )
+        .await;
         assert_eq!(done.stdout, if way.is_h2() { "2 200" } else { "1.1 200" }, "{way:?}");
     }
     server.is_quiet().await;
@@ -67,7 +84,10 @@ async fn curl() {
 /// A certificate made at the start, which clients have to be told to take.
 #[tokio::test]
 async fn curl_with_a_certificate_made_at_the_start() {
-    let server = Setup::of("hello").and("[[listener]]\nname = \"own\"\naddress = \"127.0.0.1:0\"\ntls = \"self-signed\"").start().await;
+    let server = Setup::of("hello")
+        .and("[[listener]]\nname = \"own\"\naddress = \"127.0.0.1:0\"\ntls = \"self-signed\"")
+        .start()
+        .await;
     let Some(command) = tool("real_clients::curl_with_a_certificate_made_at_the_start", "curl") else { return };
     let url = format!("https://localhost:{}/", server.address("own").port());
     assert_eq!(run(command, &["-sS", "-k", "--http2", &url]).await.stdout, "hello, world\n");
@@ -81,7 +101,11 @@ async fn nghttp() {
     let server = start().await;
     for way in [Way::H2c, Way::H2Tls] {
         let Some(command) = tool("real_clients::nghttp", "nghttp") else { return };
-        let done = run(command, &["-v", &url(&server, way, "/stream?n=3"), &url(&server, way, "/hello"), &url(&server, way, "/json")]).await;
+        let done = run(
+            command,
+            &["-v", &url(&server, way, "/stream?n=3"), &url(&server, way, "/hello"), &url(&server, way, "/json")],
+        )
+        .await;
         assert!(done.stdout.contains("chunk 2") && done.stdout.contains("hello, world"), "{way:?}: {}", done.stdout);
         assert!(done.stdout.contains("x-chunks: 3"), "{way:?}: trailers: {}", done.stdout);
         assert!(!done.stdout.contains("RST_STREAM"), "{way:?}: {}", done.stdout);
@@ -117,7 +141,9 @@ async fn h2load() {
 #[tokio::test]
 async fn wrk() {
     let server = start().await;
-    for (way, path) in [(Way::H1, "/hello"), (Way::H1Tls, "/hello"), (Way::H1, "/stream?n=5"), (Way::H1, "/files/small.txt")] {
+    for (way, path) in
+        [(Way::H1, "/hello"), (Way::H1Tls, "/hello"), (Way::H1, "/stream?n=5"), (Way::H1, "/files/small.txt")]
+    {
         let Some(command) = tool("real_clients::wrk", "wrk") else { return };
         let done = run(command, &["-t1", "-c32", "-d1s", &url(&server, way, path)]).await;
         assert!(done.stdout.contains("requests in"), "{way:?} {path}: {}", done.stdout);

@@ -7,7 +7,14 @@ use serde_json::{Value, json};
 async fn inspector(routes: &str) -> Server {
     let mut text = component("inspector");
     for route in routes.split(';').map(str::trim).filter(|route| !route.is_empty()) {
-        text += &format!("[[route]]\ncomponent = \"inspector\"\n{}\n", route.replace(", name", "\nname").replace(", methods", "\nmethods").replace(", head", "\nhead").replace(", hosts", "\nhosts"));
+        text += &format!(
+            "[[route]]\ncomponent = \"inspector\"\n{}\n",
+            route
+                .replace(", name", "\nname")
+                .replace(", methods", "\nmethods")
+                .replace(", head", "\nhead")
+                .replace(", hosts", "\nhosts")
+        );
     }
     Setup::with(&text).start().await
 }
@@ -79,7 +86,9 @@ async fn a_method_that_no_route_has_gets_405_with_all_that_there_are() {
             assert_eq!(seen(&answer)["route"], route, "{way:?} {method} {path}");
         }
         assert_eq!(client.fetch(Ask::new("HEAD", "/thing")).await.status, 200, "{way:?}");
-        for (method, path, allowed) in [("POST", "/thing", &["GET", "HEAD", "PUT", "DELETE"][..]), ("HEAD", "/strict", &["GET"])] {
+        for (method, path, allowed) in
+            [("POST", "/thing", &["GET", "HEAD", "PUT", "DELETE"][..]), ("HEAD", "/strict", &["GET"])]
+        {
             let answer = client.fetch(Ask::new(method, path)).await;
             assert_eq!(answer.status, 405, "{way:?} {method} {path}");
             let mut allow: Vec<_> = answer.header("allow").split(", ").collect();
@@ -120,7 +129,8 @@ async fn hosts_choose_before_paths() {
 
 #[tokio::test]
 async fn a_hundred_routes() {
-    let routes: Vec<_> = (0..100).map(|n| format!("path = \"/section-{n}/:id/leaf-{n}\", name = \"route-{n}\"")).collect();
+    let routes: Vec<_> =
+        (0..100).map(|n| format!("path = \"/section-{n}/:id/leaf-{n}\", name = \"route-{n}\"")).collect();
     let server = inspector(&routes.join(";")).await;
     for way in Way::ALL {
         let mut client = server.connect(way).await;

@@ -164,7 +164,8 @@ async fn answers_that_are_not_http_become_500() {
         }
         assert_eq!(client.fetch(Ask::get("/length/6")).await.text(), "12345\n", "{way:?}");
         // RFC 9110, 7.6.1: these belong to the connection.
-        let answer = client.fetch(Ask::get("/headers?connection=close&transfer-encoding=gzip&keep-alive=1&upgrade=x&x=y")).await;
+        let answer =
+            client.fetch(Ask::get("/headers?connection=close&transfer-encoding=gzip&keep-alive=1&upgrade=x&x=y")).await;
         assert_eq!((answer.status, answer.header("x")), (200, "y"), "{way:?}");
         for name in ["connection", "transfer-encoding", "keep-alive", "upgrade"] {
             assert!(!answer.headers.contains_key(name), "{way:?} {name}");
@@ -190,8 +191,13 @@ async fn a_request_is_what_the_client_sent() {
         assert!(seen["peer"].as_str().is_some_and(|peer| peer.starts_with("127.0.0.1:")), "{way:?}: {seen}");
         assert_eq!(seen["environment"], serde_json::json!([]), "{way:?}: nothing of the host's");
         assert_eq!(seen["arguments"], serde_json::json!([]), "{way:?}: nothing of the host's");
-        let values: Vec<_> = seen["headers"].as_array().into_iter().flatten()
-            .filter(|pair| pair[0] == "x-b").map(|pair| pair[1].as_str().unwrap_or("")).collect();
+        let values: Vec<_> = seen["headers"]
+            .as_array()
+            .into_iter()
+            .flatten()
+            .filter(|pair| pair[0] == "x-b")
+            .map(|pair| pair[1].as_str().unwrap_or(""))
+            .collect();
         assert_eq!(values, ["1", "3"], "{way:?}");
     }
 }

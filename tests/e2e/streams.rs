@@ -20,7 +20,11 @@ async fn streams_end_as_they_should() {
             assert_eq!(answer.end, End::streamed(way), "{way:?} {path}");
         }
         let answer = client.fetch(Ask::get("/length/24")).await;
-        assert_eq!((answer.text().as_str(), answer.header("content-length")), ("aaaaaaaabbbbbbbbcccccccc", "24"), "{way:?}");
+        assert_eq!(
+            (answer.text().as_str(), answer.header("content-length")),
+            ("aaaaaaaabbbbbbbbcccccccc", "24"),
+            "{way:?}"
+        );
         assert_eq!(answer.end, End::sized(way), "{way:?}");
         let answer = client.fetch(Ask::get("/status/418")).await;
         assert_eq!((answer.status, answer.body.len()), (418, 24), "{way:?}");

@@ -307,7 +307,8 @@ impl Exchange<'_> {
                 Self::H1(exchange) => exchange.head().await,
                 Self::H2(exchange) => exchange.head().await,
             }
-        }).await
+        })
+        .await
     }
 
     /// Waits for an interim response, or the final head if none comes before it: the interim statuses so far.
@@ -328,7 +329,8 @@ impl Exchange<'_> {
                 Self::H1(exchange) => exchange.piece().await,
                 Self::H2(exchange) => exchange.piece().await,
             }
-        }).await
+        })
+        .await
     }
 
     /// Reads until the body so far contains this text, and returns what was read by this call.
@@ -353,7 +355,8 @@ impl Exchange<'_> {
                 Self::H1(mut exchange) => exchange.rest().await,
                 Self::H2(mut exchange) => exchange.rest().await,
             }
-        }).await
+        })
+        .await
     }
 
     /// Header fields of the answer, once [`Exchange::head`] has been waited for.

@@ -282,7 +282,7 @@ impl Incoming {
                 }
                 Framing::ToClose => return (!buffer.is_empty()).then(|| buffer.split().freeze()),
                 Framing::ChunkSize => {
-                    let Some((start, size)) = chunk_size(buffer) else { return None };
+                    let (start, size) = chunk_size(buffer)?;
                     if size > 0 {
                         buffer.advance(start);
                         self.framing = Framing::ChunkData(size);

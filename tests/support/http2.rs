@@ -137,12 +137,11 @@ impl Exchange {
         finish(&mut outgoing, &trailers)
     }
 
-    /// RST_STREAM.
+    /// RST_STREAM with this code, or with CANCEL where the request's body has ended.
     pub fn reset(mut self, reason: Reason) {
-        match (&mut self.outgoing, &mut self.state) {
-            (Some(outgoing), _) => outgoing.send_reset(reason),
-            // Dropping what is being received cancels the stream, but only when everything of it is dropped.
-            (None, _) => {}
+        // Otherwise dropping what is being received resets the stream with CANCEL.
+        if let Some(outgoing) = &mut self.outgoing {
+            outgoing.send_reset(reason);
         }
     }
 

@@ -40,7 +40,10 @@ pub fn soon<F: Future>(future: F) -> impl Future<Output = F::Output> {
 }
 
 /// Asks again and again until there is an answer, for at most this long. How long it took.
-pub async fn within<T, F: Future<Output = Option<T>>>(limit: Duration, mut ask: impl FnMut() -> F) -> Option<(T, Duration)> {
+pub async fn within<T, F: Future<Output = Option<T>>>(
+    limit: Duration,
+    mut ask: impl FnMut() -> F,
+) -> Option<(T, Duration)> {
     let start = Instant::now();
     loop {
         if let Some(answer) = ask().await {

@@ -24,11 +24,15 @@ impl Metrics {
     /// When a line is not of that format.
     pub fn parse(text: &str) -> Self {
         let samples = text.lines().filter(|line| !line.is_empty() && !line.starts_with('#'));
-        Self(samples.map(|line| {
-            let (name, value) = line.rsplit_once(' ').unwrap_or_else(|| panic!("not a sample: {line:?}"));
-            let value = value.parse().unwrap_or_else(|_| panic!("not a number: {line:?}"));
-            (name.to_owned(), value)
-        }).collect())
+        Self(
+            samples
+                .map(|line| {
+                    let (name, value) = line.rsplit_once(' ').unwrap_or_else(|| panic!("not a sample: {line:?}"));
+                    let value = value.parse().unwrap_or_else(|_| panic!("not a number: {line:?}"));
+                    (name.to_owned(), value)
+                })
+                .collect(),
+        )
     }
 
     /// One sample, by its name and labels as they are written; 0 when there is none.
@@ -41,9 +45,13 @@ impl Metrics {
     /// # Panics
     /// When there is no such family: a typing error would otherwise read as 0.
     pub fn sum(&self, family: &str, label: &str) -> f64 {
-        let samples: Vec<_> = self.0.iter().filter(|(name, _)| {
-            name.strip_prefix(family).is_some_and(|labels| labels.is_empty() || labels.starts_with('{'))
-        }).collect();
+        let samples: Vec<_> = self
+            .0
+            .iter()
+            .filter(|(name, _)| {
+                name.strip_prefix(family).is_some_and(|labels| labels.is_empty() || labels.starts_with('{'))
+            })
+            .collect();
         assert!(!samples.is_empty(), "there is no metric {family}");
         samples.iter().filter(|(name, _)| name.contains(label)).map(|(_, value)| **value).sum()
     }

@@ -46,10 +46,11 @@ pub struct Setup {
 impl Setup {
     /// One guest behind every path.
     pub fn of(guest: &str) -> Self {
-        let mut setup = Self::default();
-        setup.component = component(guest);
-        setup.route = format!("[[route]]\npath = \"/*rest\"\ncomponent = \"{guest}\"\n");
-        setup
+        Self {
+            component: component(guest),
+            route: format!("[[route]]\npath = \"/*rest\"\ncomponent = \"{guest}\"\n"),
+            ..Self::default()
+        }
     }
 
     /// A whole manifest, apart from listeners and admin. `{guests}` stands for the folder of the guests; paths are
@@ -316,7 +317,8 @@ impl Server {
     pub fn is_quiet(&self) -> impl Future<Output = ()> {
         let caller = std::panic::Location::caller();
         async move {
-            let quiet = within(Duration::from_secs(5), || async { self.metrics().await.busy().is_empty().then_some(()) });
+            let quiet =
+                within(Duration::from_secs(5), || async { self.metrics().await.busy().is_empty().then_some(()) });
             if quiet.await.is_none() {
                 panic!("not at zero after five seconds: {:?} (asked at {caller})", self.metrics().await.busy());
             }
@@ -325,9 +327,9 @@ impl Server {
 
     /// The access log's line for a request whose target ends like this.
     pub async fn access(&self, target: &str) -> Value {
-        let found = self.log.wait(|line| {
-            line["target"] == "access" && line["uri"].as_str().is_some_and(|uri| uri.ends_with(target))
-        });
+        let found = self
+            .log
+            .wait(|line| line["target"] == "access" && line["uri"].as_str().is_some_and(|uri| uri.ends_with(target)));
         found.await.unwrap_or_else(|| panic!("no line in the access log for {target}:\n{}", self.log))
     }
 
@@ -371,7 +373,8 @@ impl Server {
             }
             assert!(start.elapsed() < START, "the server is not ready after {START:?}:\n{}", self.log);
             self.addresses = self.log.text().lines().filter_map(listening).collect();
-            if self.addresses.len() >= 2 && self.admin().exists() && self.admin_request("GET", "/ready").await.0 == 200 {
+            if self.addresses.len() >= 2 && self.admin().exists() && self.admin_request("GET", "/ready").await.0 == 200
+            {
                 return;
             }
             tokio::time::sleep(Duration::from_millis(5)).await;
