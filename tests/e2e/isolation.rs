@@ -84,3 +84,30 @@ async fn nor_after_traps_growth_and_departures() {
     }
     server.is_quiet().await;
 }
+
+/// Where a component asks for reuse, an instance still serves one route only, and never again after a fault.
+#[tokio::test]
+async fn a_reused_instance_stays_on_its_route_and_is_retired_by_a_fault() {
+    let server = Setup::with(
+        "[component.answers]\nfile = \"{guests}/answers.wasm\"\nreuse = { requests = 1000, idle = \"1m\" }\n\
+         [[group]]\nhosts = [\"one\"]\n[[group.route]]\npath = \"/*rest\"\ncomponent = \"answers\"\n\
+         [[group]]\nhosts = [\"two\"]\nlimits = { deadline = \"100ms\" }\n[[group.route]]\npath = \"/*rest\"\ncomponent = \"answers\"\n",
+    )
+    .start()
+    .await;
+    for way in Way::ALL {
+        let counter = async |host: &str| server.text_of(way, Ask::get("/counter").host(host)).await;
+        let before: u32 = counter("one").await.trim().parse().expect("a number");
+        assert_eq!(counter("one").await, format!("{}\n", before + 1), "{way:?}: reused");
+        assert_eq!(server.fetch(way, Ask::get("/sleep/400").host("two")).await.status, 504, "{way:?}");
+        assert_eq!(
+            counter("two").await,
+            "1\n",
+            "{way:?}: neither that of the other route nor the one that was stopped"
+        );
+        assert_eq!(server.fetch(way, Ask::get("/status/99").host("two")).await.status, 500, "{way:?}");
+        assert_eq!(counter("two").await, "1\n", "{way:?}: an answer that is not valid is a fault");
+        assert_eq!(server.fetch(way, Ask::get("/sleep/400").host("two")).await.status, 504, "{way:?}");
+        assert_eq!(counter("one").await, format!("{}\n", before + 2), "{way:?}: the other route's lives on");
+    }
+}

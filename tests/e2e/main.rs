@@ -26,4 +26,5 @@ mod real_clients;
 mod routing;
 mod shapes;
 mod streams;
+mod timeouts;
 mod trailers;

@@ -1,7 +1,9 @@
 //! The program's command line, and other programs.
 
+use std::collections::BTreeSet;
 use std::path::{Path, PathBuf};
 use std::process::{Command, Output};
+use std::sync::Mutex;
 
 /// The program: `ROADRUNNER_BIN`, or the release build of the workspace.
 ///
@@ -50,7 +52,11 @@ pub fn tool(test: &str, name: &str) -> Option<Command> {
     match std::env::split_paths(&path).map(|folder| folder.join(name)).find(|file| file.is_file()) {
         Some(file) => Some(Command::new(file)),
         None => {
-            println!("SKIPPED: {test}: {name} is not installed");
+            static TOLD: Mutex<BTreeSet<String>> = Mutex::new(BTreeSet::new());
+            let skip = format!("SKIPPED: {test}: {name} is not installed");
+            if TOLD.lock().expect("no holder panics").insert(skip.clone()) {
+                println!("{skip}");
+            }
             None
         }
     }
