@@ -37,10 +37,10 @@ pub(crate) struct Shared<S> {
     pub(crate) stats: Arc<Stats>,
 }
 
-/// One listener.
+/// What the connections of a listener share. The listening socket is not part of it: it closes with the accept loop,
+/// while connections live on.
 pub(crate) struct Listener {
     pub(crate) name: Arc<str>,
-    pub(crate) socket: ListenSocket,
     pub(crate) protocols: Protocols,
     pub(crate) tls: Option<TlsAcceptor>,
     pub(crate) max_connections: Option<usize>,
@@ -48,10 +48,10 @@ pub(crate) struct Listener {
 }
 
 /// Accepts until it is dropped. Nothing of a connection is awaited here.
-pub(crate) async fn accept<S: Service>(shared: Arc<Shared<S>>, listener: Arc<Listener>) {
+pub(crate) async fn accept<S: Service>(shared: Arc<Shared<S>>, listener: Arc<Listener>, socket: ListenSocket) {
     let mut backoff = FIRST_BACKOFF;
     loop {
-        match listener.socket.accept().await {
+        match socket.accept().await {
             Ok((fd, peer)) => {
                 backoff = FIRST_BACKOFF;
                 shared.stats.accepted.fetch_add(1, Relaxed);

@@ -42,11 +42,13 @@ impl Server {
         });
         let bound = listeners
             .iter()
-            .map(|listener| BoundListener { name: Arc::clone(&listener.name), address: listener.socket.local.clone() })
+            .map(|(listener, socket)| BoundListener { name: Arc::clone(&listener.name), address: socket.local.clone() })
             .collect();
         let accepting = listeners
             .into_iter()
-            .map(|listener| tokio::spawn(accept(Arc::clone(&shared), Arc::new(listener))).abort_handle())
+            .map(|(listener, socket)| {
+                tokio::spawn(accept(Arc::clone(&shared), Arc::new(listener), socket)).abort_handle()
+            })
             .collect();
         Ok(Server { listeners: bound, accepting, stats })
     }
@@ -119,7 +121,7 @@ impl DrainOutcome {
     }
 }
 
-fn open(config: ListenerConfig) -> Result<Listener, BindError> {
+fn open(config: ListenerConfig) -> Result<(Listener, ListenSocket), BindError> {
     let ListenerConfig { name, address, protocols, tls, max_connections } = config;
     let tls = match tls.map(|tls| tls.server_config(protocols)).transpose() {
         Ok(tls) => tls.map(TlsAcceptor::from),
@@ -131,7 +133,7 @@ fn open(config: ListenerConfig) -> Result<Listener, BindError> {
     match ListenSocket::bind(address) {
         Ok(socket) => {
             let open = Arc::new(AtomicUsize::new(0));
-            Ok(Listener { name, socket, protocols, tls, max_connections, open })
+            Ok((Listener { name, protocols, tls, max_connections, open }, socket))
         }
         Err(source) => {
             let fix = fix_for(&source);
