@@ -235,6 +235,9 @@ async fn the_instance_is_gone_before_the_first_byte() {
             1.0,
             "{way:?}: it is still being sent"
         );
+        drop(exchange);
+        drop(client);
+        server.is_quiet().await;
     }
     server.is_quiet().await;
 }

@@ -120,7 +120,7 @@ async fn http_1_0_gets_no_chunks() {
 
 #[tokio::test]
 async fn an_idle_connection_is_closed() {
-    let server = start("[timeouts]\nkeep-alive-idle = \"300ms\"\n").await;
+    let server = start("[timeouts]\nkeep-alive-idle = \"800ms\"\n").await;
     for way in [Way::H1, Way::H1Tls] {
         let mut client = server.connect(way).await;
         assert_eq!(client.fetch(Ask::get("/counter")).await.status, 200);

@@ -19,7 +19,7 @@ async fn each_push_is_flushed() {
     let server = Setup::of("loops").start().await;
     for way in Way::ALL {
         let mut client = server.connect(way).await;
-        let mut exchange = client.open(Ask::get("/count?n=3&ms=250")).await;
+        let mut exchange = client.open(Ask::get("/count?n=3&ms=500")).await;
         assert_eq!(exchange.head().await, 200);
         exchange.read_until("tick 0").await;
         let first = Instant::now();

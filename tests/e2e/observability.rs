@@ -62,7 +62,7 @@ async fn lines_of_a_guest_carry_its_request() {
     let server = Setup::of("answers").start().await;
     for way in Way::PLAIN {
         for (path, messages) in [
-            ("/log/error?message=one%0Atwo", &["one\ntwo", "one\ntwo, again"][..]),
+            ("/log/error?message=one%0Atwo", &["one\\ntwo", "one\\ntwo, again"][..]),
             ("/print", &["hello, stdout", "hello, stderr"]),
         ] {
             server.fetch(way, Ask::get(path)).await;

@@ -86,8 +86,8 @@ async fn an_idle_http2_connection_gets_goaway() {
     let server = start().await;
     for way in [Way::H2c, Way::H2Tls] {
         let mut client = server.connect(way).await;
-        assert_eq!(client.fetch(Ask::get("/")).await.status, 200);
         let start = Instant::now();
+        assert_eq!(client.fetch(Ask::get("/")).await.status, 200);
         let error = client.h2().ended().await;
         assert!(error.as_ref().is_none_or(|error| error.reason() == Some(h2::Reason::NO_ERROR)), "{way:?}: {error:?}");
         let elapsed = start.elapsed();
