@@ -63,7 +63,7 @@ const ATTACKS: [(&str, Fate); 38] = [
 async fn start(extra: &str) -> Server {
     Setup::with(extra)
         .host_limits(
-            "instances = 8\nheld = 8\nmemory = \"4MiB\"\ncpu = \"100ms\"\ncallback-cpu = \"50ms\"\ndeadline = \"500ms\"\n\
+            "instances = 8\nheld = 8\nmemory = \"4MiB\"\ncpu = \"100ms\"\ncallback-cpu = \"50ms\"\ndeadline = \"2s\"\n\
              host-call-bytes = \"1MiB\"\nhandles = 100\nlog-bytes = \"4KiB\"",
         )
         .and(&component("hello"))

@@ -6,6 +6,7 @@ mod abort;
 mod bodies;
 mod bus;
 mod cancellation;
+mod chat;
 mod cli;
 mod disconnect_reasons;
 mod drain;

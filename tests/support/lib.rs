@@ -5,11 +5,13 @@
 //! | [`server`] | a manifest, a running server with it, its log, its gauges, its end |
 //! | [`client`] | one client for HTTP/1.1 and HTTP/2, plain and TLS: how exactly did the response end? |
 //! | [`http1`], [`http2`] | what that client stands on, for tests of one protocol |
+//! | [`chromium`] | a browser |
 //! | [`command`] | the program's command line, and other programs |
 //!
 //! Nothing here is built from the server's code: what it promises is checked from outside.
 //! Tests that measure time or memory take the machine for themselves with [`server::Setup::alone`].
 
+pub mod chromium;
 pub mod client;
 pub mod command;
 pub mod http1;
