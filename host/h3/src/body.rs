@@ -1,0 +1,193 @@
+//! Request bodies.
+
+use std::{
+    fmt,
+    pin::Pin,
+    sync::Arc,
+    task::{Context, Poll, ready},
+};
+
+use bytes::Bytes;
+use http_body::{Body, Frame, SizeHint};
+
+use crate::{
+    code::{Code, Fault},
+    head::read_trailers,
+    message::Event,
+    receive::{End, Receiver},
+    shared::{Blocked, Section, Shared},
+};
+
+/// The body of a request, as it comes from the wire.
+///
+/// What is not polled is not acknowledged to the client: its window stays closed. Trailers come as the last frame. A
+/// body that ends without an error is complete and as long as `content-length` says. The first poll that has to wait
+/// sends 100 to a client that asked for it. Dropping a body that has not ended asks the client to stop sending, with
+/// `H3_NO_ERROR` (RFC 9114 section 4.1).
+pub struct RequestBody {
+    stream: Option<Stream>,
+}
+
+struct Stream {
+    receiver: Arc<Receiver>,
+    shared: Arc<Shared>,
+    id: u64,
+    /// What came with the head.
+    first: Option<Event>,
+    trailers: Option<(Bytes, Blocked)>,
+    received: u64,
+}
+
+impl RequestBody {
+    /// No body.
+    pub fn empty() -> RequestBody {
+        RequestBody { stream: None }
+    }
+
+    /// `first` is what came with the head: some of the body, or its end.
+    pub(crate) fn new(
+        receiver: Arc<Receiver>,
+        shared: Arc<Shared>,
+        id: u64,
+        first: Option<Result<Event, End>>,
+    ) -> RequestBody {
+        let first = match first {
+            Some(Err(End::Finished)) => return RequestBody::empty(),
+            Some(Ok(event)) => Some(event),
+            // Any other end is found again at the next poll.
+            Some(Err(_)) | None => None,
+        };
+        RequestBody { stream: Some(Stream { receiver, shared, id, first, trailers: None, received: 0 }) }
+    }
+}
+
+impl Body for RequestBody {
+    type Data = Bytes;
+    type Error = BodyError;
+
+    fn poll_frame(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Option<Result<Frame<Bytes>, BodyError>>> {
+        let Some(stream) = &mut self.stream else { return Poll::Ready(None) };
+        let polled = ready!(stream.poll_frame(cx));
+        if !matches!(&polled, Some(Ok(frame)) if frame.is_data()) {
+            self.stream = None;
+        }
+        Poll::Ready(polled)
+    }
+
+    fn is_end_stream(&self) -> bool {
+        self.stream.is_none()
+    }
+
+    fn size_hint(&self) -> SizeHint {
+        let Some(stream) = &self.stream else { return SizeHint::with_exact(0) };
+        match stream.receiver.with_message(|message| message.announced()) {
+            Some(length) => SizeHint::with_exact(length.saturating_sub(stream.received)),
+            None => SizeHint::default(),
+        }
+    }
+}
+
+impl Stream {
+    fn poll_frame(&mut self, cx: &mut Context<'_>) -> Poll<Option<Result<Frame<Bytes>, BodyError>>> {
+        loop {
+            if let Some((section, blocked)) = &mut self.trailers {
+                let section = ready!(self.shared.poll_decode(cx, self.id, section, blocked));
+                self.trailers = None;
+                let trailers = match section {
+                    Ok(Section::Fields(fields)) => read_trailers(fields),
+                    Ok(Section::TooLarge) => return Poll::Ready(Some(Err(self.trailers_too_large()))),
+                    Err(fault) => Err(fault),
+                };
+                return Poll::Ready(Some(match trailers {
+                    Ok(trailers) => Ok(Frame::trailers(trailers)),
+                    Err(fault) => {
+                        self.receiver.fault(fault.clone());
+                        Err(BodyError::Malformed(fault))
+                    }
+                }));
+            }
+            let event = match self.first.take() {
+                Some(event) => Ok(event),
+                None => ready!(self.receiver.poll_event(cx)),
+            };
+            return Poll::Ready(match event {
+                Ok(Event::Data(data)) => {
+                    self.received += data.len() as u64;
+                    match self.shared.config.max_body_size {
+                        Some(limit) if self.received > limit => Some(Err(BodyError::TooLarge { limit })),
+                        _ => Some(Ok(Frame::data(data))),
+                    }
+                }
+                Ok(Event::Trailers(section)) => {
+                    self.trailers = Some((section, Blocked::default()));
+                    continue;
+                }
+                Ok(Event::TooLarge { .. }) => {
+                    self.shared.cancel_decoding(self.id);
+                    Some(Err(self.trailers_too_large()))
+                }
+                // The head is read before a body is made, and a message has one.
+                Ok(Event::Headers(_)) => continue,
+                Err(End::Finished) => None,
+                Err(end) => Some(Err(end.into())),
+            });
+        }
+    }
+
+    fn trailers_too_large(&self) -> BodyError {
+        self.receiver.stop(Code::EXCESSIVE_LOAD);
+        BodyError::TrailersTooLarge
+    }
+}
+
+impl Drop for Stream {
+    fn drop(&mut self) {
+        if self.trailers.is_some() || matches!(self.first, Some(Event::Trailers(_))) {
+            self.shared.cancel_decoding(self.id);
+        }
+        self.receiver.stop(Code::NO_ERROR);
+    }
+}
+
+impl fmt::Debug for RequestBody {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("RequestBody").field("size_hint", &self.size_hint()).finish_non_exhaustive()
+    }
+}
+
+/// Why a request body ended early.
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+pub enum BodyError {
+    /// The connection failed or was closed.
+    #[error("the connection was lost before the end of the body")]
+    ConnectionLost,
+    /// What came is not a message. The stream or the connection is being ended for it.
+    #[error("malformed body: {0}")]
+    Malformed(Fault),
+    /// The client reset the stream.
+    #[error("the client reset the stream before the end of the body")]
+    Reset,
+    /// This side asked the client to stop, after the response.
+    #[error("the rest of the body was refused")]
+    Stopped,
+    /// The body is longer than [`Config::max_body_size`](crate::Config::max_body_size).
+    #[error("the body is longer than {limit} bytes")]
+    TooLarge {
+        /// The limit, in bytes.
+        limit: u64,
+    },
+    /// The trailers are larger than [`Config::max_field_section_size`](crate::Config::max_field_section_size).
+    #[error("the trailers are too large")]
+    TrailersTooLarge,
+}
+
+impl From<End> for BodyError {
+    fn from(end: End) -> BodyError {
+        match end {
+            End::Fault(fault) => BodyError::Malformed(fault),
+            End::Lost => BodyError::ConnectionLost,
+            End::Reset => BodyError::Reset,
+            End::Finished | End::Stopped => BodyError::Stopped,
+        }
+    }
+}

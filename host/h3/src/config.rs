@@ -1,0 +1,209 @@
+//! What a server is willing to do and to hold.
+
+use std::{sync::Arc, time::Duration};
+
+use quinn::{IdleTimeout, ServerConfig, TransportConfig, VarInt, crypto::rustls::QuicServerConfig};
+
+use crate::settings::Settings;
+
+/// Limits and offers of a server. Sizes are in bytes.
+#[derive(Clone, Debug)]
+pub struct Config {
+    /// The most bytes of one request head or of its trailers, each field counted as name + value + 32: it is advertised
+    /// (RFC 9114 section 4.2.2), compared with the declared length of HEADERS before any of it is read, and enforced
+    /// in the decoder. A larger head is answered with 431.
+    ///
+    /// # Defaults
+    /// 65536.
+    pub max_field_section_size: u64,
+    /// A request that announces a longer body is answered with 413; a body that turns out longer ends with
+    /// [`BodyError::TooLarge`](crate::BodyError::TooLarge).
+    ///
+    /// # Defaults
+    /// None: no limit.
+    pub max_body_size: Option<u64>,
+    /// Requests at a time on one connection; the client may open no more streams.
+    ///
+    /// # Defaults
+    /// 100.
+    pub max_concurrent_requests: u32,
+    /// Unidirectional streams at a time: three that every client has, and a few that this server does not know.
+    ///
+    /// # Defaults
+    /// 8.
+    pub max_unidirectional_streams: u32,
+    /// What a client may send on one stream before it is read.
+    ///
+    /// # Defaults
+    /// 256 KiB.
+    pub stream_window: u32,
+    /// What a client may send on all streams of a connection before it is read: what one connection can hold of memory
+    /// for received data. It should be several times `stream_window`, or few unread bodies stop all other requests.
+    ///
+    /// # Defaults
+    /// 2 MiB.
+    pub connection_window: u32,
+    /// What the server sends on one connection before it is acknowledged: what one connection can hold of memory for
+    /// data to send.
+    ///
+    /// # Defaults
+    /// 1 MiB.
+    pub send_window: u32,
+    /// The dynamic table that a client may use (RFC 9204 section 3.2.3). Zero turns it off.
+    ///
+    /// # Defaults
+    /// 4096.
+    pub qpack_table_capacity: u32,
+    /// Streams that may wait for entries of that table at once (RFC 9204 section 2.1.2).
+    ///
+    /// # Defaults
+    /// 16.
+    pub qpack_blocked_streams: u32,
+    /// How much of a client's dynamic table the server uses for its responses. Zero turns it off.
+    ///
+    /// # Defaults
+    /// 4096.
+    pub qpack_encoder_capacity: u32,
+    /// Offer extended CONNECT (RFC 9220), for WebSocket.
+    ///
+    /// # Defaults
+    /// `true`.
+    pub extended_connect: bool,
+    /// Offer HTTP datagrams (RFC 9297), and hold at most this much of them per direction and connection. Zero turns
+    /// them off.
+    ///
+    /// # Defaults
+    /// 64 KiB.
+    pub datagram_buffer: u32,
+    /// Datagrams that wait for one tunnel to read them. When one more comes, the oldest is dropped.
+    ///
+    /// # Defaults
+    /// 64.
+    pub datagram_queue: usize,
+    /// From the first datagram of a handshake to its end.
+    ///
+    /// # Defaults
+    /// 10 s.
+    pub handshake_timeout: Duration,
+    /// From the opening of a stream to the end of the request head. The answer is 408.
+    ///
+    /// # Defaults
+    /// 10 s.
+    pub head_timeout: Duration,
+    /// A connection without a request for this long is closed by GOAWAY.
+    ///
+    /// # Defaults
+    /// 60 s.
+    pub idle_timeout: Duration,
+    /// A connection from which nothing is heard at all for this long is dropped (RFC 9000 section 10.1). The server
+    /// sends a PING after a third of it, so that a request that takes longer does not lose its connection.
+    ///
+    /// # Defaults
+    /// 30 s.
+    pub lost_timeout: Duration,
+    /// Whether a client proves its address before anything is spent on it.
+    ///
+    /// # Defaults
+    /// [`RetryPolicy::Above`] 1000 connections.
+    pub retry: RetryPolicy,
+    /// Connections at a time, handshakes included; more are refused.
+    ///
+    /// # Defaults
+    /// 10 000.
+    pub max_connections: usize,
+}
+
+/// When a client's first datagram is answered with Retry (RFC 9000 section 8.1.2), which costs it a round trip.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum RetryPolicy {
+    /// While there are more than this many connections.
+    Above(usize),
+    /// Always.
+    Always,
+    /// Never.
+    Never,
+}
+
+impl Default for Config {
+    fn default() -> Config {
+        Config {
+            max_field_section_size: 65_536,
+            max_body_size: None,
+            max_concurrent_requests: 100,
+            max_unidirectional_streams: 8,
+            stream_window: 256 * 1024,
+            connection_window: 2 * 1024 * 1024,
+            send_window: 1024 * 1024,
+            qpack_table_capacity: 4096,
+            qpack_blocked_streams: 16,
+            qpack_encoder_capacity: 4096,
+            extended_connect: true,
+            datagram_buffer: 64 * 1024,
+            datagram_queue: 64,
+            handshake_timeout: Duration::from_secs(10),
+            head_timeout: Duration::from_secs(10),
+            idle_timeout: Duration::from_secs(60),
+            lost_timeout: Duration::from_secs(30),
+            retry: RetryPolicy::Above(1000),
+            max_connections: 10_000,
+        }
+    }
+}
+
+/// The ALPN name of HTTP/3 (RFC 9114 section 3.1).
+pub const ALPN: &[u8] = b"h3";
+
+impl Config {
+    /// A quinn configuration with these limits, from a rustls one with its certificate set.
+    ///
+    /// ALPN is set here, and 0-RTT is turned off: what it carries can be replayed (RFC 8470), and nothing here could
+    /// tell. Session tickets still save the next handshake its signatures.
+    ///
+    /// # Errors
+    /// The rustls configuration lacks TLS 1.3 with `TLS13_AES_128_GCM_SHA256`, which QUIC starts with.
+    pub fn quinn(&self, mut tls: rustls::ServerConfig) -> Result<ServerConfig, NoInitialCipherSuite> {
+        tls.alpn_protocols = vec![ALPN.to_vec()];
+        tls.max_early_data_size = 0;
+        let crypto = QuicServerConfig::try_from(tls).map_err(|_| NoInitialCipherSuite)?;
+        let mut config = ServerConfig::with_crypto(Arc::new(crypto));
+        config.transport_config(Arc::new(self.transport()));
+        Ok(config)
+    }
+
+    /// Every window of quinn set on purpose: its own defaults let one connection hold 125 MB.
+    fn transport(&self) -> TransportConfig {
+        let mut transport = TransportConfig::default();
+        let datagrams = (self.datagram_buffer > 0).then_some(self.datagram_buffer as usize);
+        transport
+            .max_concurrent_bidi_streams(self.max_concurrent_requests.into())
+            .max_concurrent_uni_streams(self.max_unidirectional_streams.max(CRITICAL_STREAMS).into())
+            .stream_receive_window(self.stream_window.into())
+            .receive_window(self.connection_window.into())
+            .send_window(u64::from(self.send_window))
+            .datagram_receive_buffer_size(datagrams)
+            .datagram_send_buffer_size(self.datagram_buffer as usize)
+            .keep_alive_interval(Some(self.lost_timeout / 3))
+            .max_idle_timeout(Some(IdleTimeout::try_from(self.lost_timeout).unwrap_or_else(|_| VarInt::MAX.into())));
+        transport
+    }
+
+    pub(crate) fn settings(&self) -> Settings {
+        Settings {
+            qpack_max_table_capacity: u64::from(self.qpack_table_capacity),
+            qpack_blocked_streams: u64::from(self.qpack_blocked_streams),
+            max_field_section_size: Some(self.max_field_section_size),
+            enable_connect_protocol: self.extended_connect,
+            h3_datagram: self.datagram_buffer > 0,
+            webtransport_draft_02: false,
+            webtransport_max_sessions: 0,
+        }
+    }
+}
+
+/// The cryptography of the TLS configuration does not fit QUIC.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
+#[error("QUIC needs TLS 1.3 with TLS13_AES_128_GCM_SHA256")]
+pub struct NoInitialCipherSuite;
+
+/// Control, QPACK encoder and QPACK decoder (RFC 9114 section 6.2: at least three must be allowed).
+const CRITICAL_STREAMS: u32 = 3;

@@ -1,0 +1,199 @@
+//! The driver of one connection: accepts streams, sorts datagrams, and leaves in two phases.
+
+use std::{future::pending, sync::Arc, time::Duration};
+
+use quinn::{Connection, ConnectionError, RecvStream, SendStream, VarInt};
+use tokio::{
+    sync::watch,
+    task::JoinSet,
+    time::{Instant, sleep_until},
+};
+
+use crate::{
+    code::{Code, Fault},
+    config::Config,
+    datagram, exchange,
+    serve::{Command, DrainSignal},
+    service::Service,
+    shared::Shared,
+    unidirectional::{self, Seen},
+    varint,
+};
+
+/// Serves one connection to its end. Dropping the future drops every request on it and closes it.
+///
+/// On a drain it sends GOAWAY with the largest identifier, then after a round trip GOAWAY with the first one that it has
+/// not accepted, and closes with `H3_NO_ERROR` when the last request is over (RFC 9114 section 5.2).
+///
+/// # Errors
+/// The rule that the client broke, if that is why the connection ended.
+pub async fn serve_connection<S: Service>(
+    quic: Connection,
+    service: Arc<S>,
+    config: Arc<Config>,
+    mut signal: DrainSignal,
+) -> Result<(), Fault> {
+    let shared = Shared::new(quic, config);
+    let _close = CloseOnDrop(Arc::clone(&shared));
+    let (goaway, goaway_receiver) = watch::channel(None);
+    let mut tasks = JoinSet::new();
+    tasks.spawn(unidirectional::send_control(Arc::clone(&shared), goaway_receiver));
+    tasks.spawn(unidirectional::send_encoder_instructions(Arc::clone(&shared)));
+    tasks.spawn(unidirectional::send_decoder_instructions(Arc::clone(&shared)));
+
+    let idle_at = Some(Instant::now() + shared.config.idle_timeout);
+    let mut driver =
+        Driver { seen: Arc::default(), tasks, service, goaway, phase: Phase::Serving { idle_at }, next: 0, shared };
+    driver.obey(signal.command());
+    loop {
+        let (shared, quic) = (Arc::clone(&driver.shared), driver.shared.quic.clone());
+        tokio::select! {
+            stream = quic.accept_bi() => match stream {
+                Ok((send, recv)) => driver.request(send, recv),
+                Err(error) => return driver.ended(&error),
+            },
+            stream = quic.accept_uni() => match stream {
+                Ok(recv) => {
+                    driver.tasks.spawn(unidirectional::receive(Arc::clone(&shared), Arc::clone(&driver.seen), recv));
+                }
+                Err(error) => return driver.ended(&error),
+            },
+            datagram = quic.read_datagram() => match datagram {
+                Ok(datagram) => driver.datagram(datagram),
+                Err(error) => return driver.ended(&error),
+            },
+            Some(done) = driver.tasks.join_next() => {
+                if let Err(error) = done && error.is_panic() {
+                    tracing::error!("a task of an HTTP/3 connection panicked");
+                    shared.fail(&Fault::connection(Code::INTERNAL_ERROR, "internal error"));
+                }
+            }
+            command = signal.changed() => driver.obey(command),
+            () = shared.idle.notified() => driver.idle(),
+            () = driver.phase.timer() => driver.timer(),
+        }
+    }
+}
+
+struct Driver<S> {
+    shared: Arc<Shared>,
+    service: Arc<S>,
+    seen: Arc<Seen>,
+    tasks: JoinSet<()>,
+    goaway: watch::Sender<Option<u64>>,
+    phase: Phase,
+    /// The first request stream that was not accepted.
+    next: u64,
+}
+
+#[derive(Clone, Copy, Debug)]
+enum Phase {
+    /// The first GOAWAY is out; requests that crossed it are still accepted.
+    Announced { until: Instant },
+    /// The second GOAWAY is out: nothing from `first_refused` on is accepted.
+    Leaving { first_refused: u64, close_from: Instant },
+    /// `idle_at` is when the connection has been without a request for too long, if it is without one.
+    Serving { idle_at: Option<Instant> },
+}
+
+impl Phase {
+    async fn timer(self) {
+        match self {
+            Phase::Announced { until } => sleep_until(until).await,
+            Phase::Leaving { close_from, .. } if close_from > Instant::now() => sleep_until(close_from).await,
+            Phase::Serving { idle_at: Some(idle_at) } => sleep_until(idle_at).await,
+            Phase::Leaving { .. } | Phase::Serving { idle_at: None } => pending().await,
+        }
+    }
+}
+
+impl<S: Service> Driver<S> {
+    fn request(&mut self, mut send: SendStream, mut recv: RecvStream) {
+        let id = u64::from(VarInt::from(recv.id()));
+        if let Phase::Leaving { first_refused, .. } = self.phase
+            && id >= first_refused
+        {
+            // RFC 9114 section 5.2: it may be sent again elsewhere. Neither fails on a stream that lives.
+            let _ = recv.stop(Code::REQUEST_REJECTED.varint());
+            let _ = send.reset(Code::REQUEST_REJECTED.varint());
+            return;
+        }
+        self.next = id + 4;
+        if let Phase::Serving { idle_at } = &mut self.phase {
+            *idle_at = None;
+        }
+        // quinn yields streams in the order of their identifiers, also those of which nothing has come yet; so nothing
+        // is read here.
+        let activity = self.shared.activity();
+        let (shared, service) = (Arc::clone(&self.shared), Arc::clone(&self.service));
+        self.tasks.spawn(exchange::serve(shared, service, send, recv, activity));
+    }
+
+    fn datagram(&self, datagram: bytes::Bytes) {
+        match datagram::parse(datagram) {
+            Ok((stream, payload)) => self.shared.datagrams.deliver(stream, payload),
+            Err(fault) => self.shared.fail(&fault),
+        }
+    }
+
+    fn obey(&mut self, command: Command) {
+        match (command, self.phase) {
+            (Command::Cut, _) => self.shared.quic.close(Code::NO_ERROR.varint(), b"cut"),
+            (Command::Drain, Phase::Serving { .. }) => self.announce(),
+            (Command::Drain | Command::Serve, _) => {}
+        }
+    }
+
+    fn announce(&mut self) {
+        // RFC 9114 section 5.2: the largest identifier that a client could ever open.
+        self.goaway.send_replace(Some(varint::MAX - 3));
+        self.phase = Phase::Announced { until: Instant::now() + self.round_trip() };
+    }
+
+    fn timer(&mut self) {
+        match self.phase {
+            Phase::Serving { .. } => self.announce(),
+            Phase::Announced { .. } => {
+                self.goaway.send_replace(Some(self.next));
+                // A round trip for the GOAWAY itself, which a close would overtake.
+                let close_from = Instant::now() + self.round_trip();
+                self.phase = Phase::Leaving { first_refused: self.next, close_from };
+            }
+            Phase::Leaving { .. } => self.idle(),
+        }
+    }
+
+    /// There may be no request left.
+    fn idle(&mut self) {
+        if self.shared.active() > 0 {
+            return;
+        }
+        match &mut self.phase {
+            Phase::Serving { idle_at } => *idle_at = Some(Instant::now() + self.shared.config.idle_timeout),
+            Phase::Leaving { close_from, .. } if *close_from <= Instant::now() => {
+                self.shared.quic.close(Code::NO_ERROR.varint(), b"");
+            }
+            Phase::Announced { .. } | Phase::Leaving { .. } => {}
+        }
+    }
+
+    /// How long a frame takes to be there and to be seen, within reason.
+    fn round_trip(&self) -> Duration {
+        (self.shared.quic.rtt() * 3 / 2).clamp(Duration::from_millis(20), Duration::from_secs(1))
+    }
+
+    fn ended(&self, error: &ConnectionError) -> Result<(), Fault> {
+        tracing::debug!(%error, "connection ended");
+        self.shared.fault().cloned().map_or(Ok(()), Err)
+    }
+}
+
+/// A connection whose driver is dropped would otherwise live as long as a request task holds it.
+struct CloseOnDrop(Arc<Shared>);
+
+impl Drop for CloseOnDrop {
+    fn drop(&mut self) {
+        // It is without effect on a connection that has ended.
+        self.0.quic.close(Code::NO_ERROR.varint(), b"");
+    }
+}

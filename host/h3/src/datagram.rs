@@ -1,0 +1,165 @@
+//! HTTP datagrams (RFC 9297 section 2.1): datagrams of the connection, sorted by the stream that they belong to.
+
+use std::{
+    collections::{HashMap, VecDeque},
+    sync::Arc,
+};
+
+use bytes::{Bytes, BytesMut};
+use parking_lot::Mutex;
+use quinn::SendDatagramError;
+use tokio::sync::Notify;
+
+use crate::{
+    code::{Code, Fault},
+    shared::Shared,
+    varint,
+};
+
+/// Splits a datagram of the connection into the stream that it belongs to and its payload.
+///
+/// # Errors
+/// `H3_DATAGRAM_ERROR` when there is no identifier, or one that no stream can have.
+pub fn parse(mut datagram: Bytes) -> Result<(u64, Bytes), Fault> {
+    match varint::read(&mut datagram) {
+        Some(quarter) if quarter <= varint::MAX / 4 => Ok((quarter * 4, datagram)),
+        Some(_) => Err(Fault::connection(Code::DATAGRAM_ERROR, "a quarter stream identifier above 2^60")),
+        None => Err(Fault::connection(Code::DATAGRAM_ERROR, "a datagram without a quarter stream identifier")),
+    }
+}
+
+/// The datagrams of one stream.
+#[derive(Debug)]
+pub struct Datagrams {
+    shared: Arc<Shared>,
+    stream: u64,
+    queue: Arc<Queue>,
+}
+
+/// The queues of a connection, by stream.
+#[derive(Debug)]
+pub(crate) struct Registry {
+    limit: usize,
+    queues: Mutex<HashMap<u64, Arc<Queue>>>,
+}
+
+#[derive(Debug, Default)]
+struct Queue {
+    datagrams: Mutex<VecDeque<Bytes>>,
+    arrived: Notify,
+}
+
+impl Datagrams {
+    pub(crate) fn new(shared: Arc<Shared>, stream: u64) -> Datagrams {
+        let queue = Arc::<Queue>::default();
+        shared.datagrams.queues.lock().insert(stream, Arc::clone(&queue));
+        Datagrams { shared, stream, queue }
+    }
+
+    /// The next datagram; none once the connection has ended.
+    ///
+    /// Those that come faster than they are read are dropped, oldest first, above
+    /// [`Config::datagram_queue`](crate::Config::datagram_queue). May be cancelled.
+    pub async fn recv(&self) -> Option<Bytes> {
+        loop {
+            if let Some(datagram) = self.queue.datagrams.lock().pop_front() {
+                return Some(datagram);
+            }
+            tokio::select! {
+                () = self.queue.arrived.notified() => {}
+                _ = self.shared.quic.closed() => return None,
+            }
+        }
+    }
+
+    /// Sends a datagram. It may be lost, and pushes out older ones that wait to be sent.
+    ///
+    /// # Errors
+    /// See [`DatagramError`].
+    pub fn send(&self, payload: &[u8]) -> Result<(), DatagramError> {
+        // RFC 9297 section 2.1.1: not before the client's SETTINGS allow it.
+        if !self.shared.peer().is_some_and(|settings| settings.h3_datagram) {
+            return Err(DatagramError::Unsupported);
+        }
+        let quarter = self.stream / 4;
+        let mut datagram = BytesMut::with_capacity(varint::size(quarter) + payload.len());
+        varint::write(quarter, &mut datagram);
+        datagram.extend_from_slice(payload);
+        self.shared.quic.send_datagram(datagram.freeze()).map_err(|error| match error {
+            SendDatagramError::ConnectionLost(_) => DatagramError::ConnectionLost,
+            SendDatagramError::TooLarge => DatagramError::TooLarge,
+            SendDatagramError::Disabled | SendDatagramError::UnsupportedByPeer => DatagramError::Unsupported,
+        })
+    }
+
+    /// The most bytes that [`Datagrams::send`] takes now; it changes with the path. None if it takes none.
+    pub fn max_size(&self) -> Option<usize> {
+        self.shared.quic.max_datagram_size()?.checked_sub(varint::size(self.stream / 4))
+    }
+}
+
+impl Drop for Datagrams {
+    fn drop(&mut self) {
+        self.shared.datagrams.queues.lock().remove(&self.stream);
+    }
+}
+
+/// Why a datagram was not sent.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
+pub enum DatagramError {
+    /// The connection has ended.
+    #[error("the connection was lost")]
+    ConnectionLost,
+    /// It is larger than [`Datagrams::max_size`].
+    #[error("the datagram is too large for the path")]
+    TooLarge,
+    /// The client has not said that it takes them.
+    #[error("the client does not take datagrams")]
+    Unsupported,
+}
+
+impl Registry {
+    pub(crate) fn new(limit: usize) -> Registry {
+        Registry { limit, queues: Mutex::default() }
+    }
+
+    /// Hands a datagram to its stream. RFC 9297 section 2.1: those of streams that are over, or that have no use for
+    /// them, are dropped.
+    pub(crate) fn deliver(&self, stream: u64, payload: Bytes) {
+        let Some(queue) = self.queues.lock().get(&stream).cloned() else { return };
+        let mut datagrams = queue.datagrams.lock();
+        if datagrams.len() >= self.limit.max(1) {
+            datagrams.pop_front();
+        }
+        // A copy, since the slice keeps a whole batch of received packets.
+        datagrams.push_back(Bytes::copy_from_slice(&payload));
+        drop(datagrams);
+        queue.arrived.notify_one();
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn rfc_9297_section_2_1() {
+        assert_eq!(parse(Bytes::from_static(b"\x02abc")), Ok((8, Bytes::from_static(b"abc"))));
+        assert_eq!(parse(Bytes::from_static(b"\0")), Ok((0, Bytes::new())));
+        for bad in [&b""[..], b"\x40", &[0xd0, 0, 0, 0, 0, 0, 0, 0]] {
+            assert_eq!(parse(Bytes::copy_from_slice(bad)).map_err(|fault| fault.code()), Err(Code::DATAGRAM_ERROR));
+        }
+    }
+
+    #[test]
+    fn the_oldest_is_dropped() {
+        let registry = Registry::new(2);
+        let queue = Arc::<Queue>::default();
+        registry.queues.lock().insert(4, Arc::clone(&queue));
+        for payload in [&b"a"[..], b"b", b"c"] {
+            registry.deliver(4, Bytes::copy_from_slice(payload));
+            registry.deliver(8, Bytes::copy_from_slice(payload));
+        }
+        assert_eq!(*queue.datagrams.lock(), [&b"b"[..], b"c"]);
+    }
+}

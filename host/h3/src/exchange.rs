@@ -1,0 +1,364 @@
+//! One request stream, from its first byte to the acknowledgment of its last.
+
+use std::{
+    future::poll_fn,
+    panic::AssertUnwindSafe,
+    pin::{Pin, pin},
+    sync::Arc,
+    task::{Context, Poll, ready},
+};
+
+use bytes::Bytes;
+use futures_util::FutureExt;
+use http::{Method, Request, Response, StatusCode, Version, header};
+use http_body::Body;
+use quinn::{RecvStream, SendStream, StoppedError, VarInt};
+
+use crate::{
+    body::RequestBody,
+    code::{Code, Fault},
+    frame::FrameType,
+    head::{RequestHead, read_request, regular_fields, response_fields},
+    message::{Event, MessageReader},
+    receive::{End, Receiver},
+    send::Sender,
+    service::{BoxError, Service},
+    shared::{Activity, Blocked, Section, Shared},
+    tunnel::{TunnelRequest, TunnelSlot},
+};
+
+/// Serves one request. Whatever happens, the stream ends with FIN after a whole response, or with a reset.
+pub(crate) async fn serve<S: Service>(
+    shared: Arc<Shared>,
+    service: Arc<S>,
+    send: SendStream,
+    recv: RecvStream,
+    activity: Activity,
+) {
+    let id = u64::from(VarInt::from(recv.id()));
+    let receiver = Receiver::new(recv, MessageReader::new(shared.config.max_field_section_size));
+    let sender = Sender::new(send, Code::INTERNAL_ERROR);
+    let stopped = pin!(sender.stopped());
+    let mut exchange = Exchange { id, shared, receiver, sender, stopped };
+    match exchange.run(&*service).await {
+        Ok(Outcome::Sent) => {}
+        Ok(Outcome::Tunnel(slot)) => slot.open(exchange.sender, activity),
+        Err(Abort::Gone) => exchange.abandon(Code::REQUEST_CANCELLED),
+        Err(Abort::Fault(fault)) => {
+            tracing::debug!(stream = id, %fault, "request refused");
+            exchange.shared.fail(&fault);
+            exchange.abandon(fault.code());
+        }
+        Err(Abort::Response(error)) => {
+            tracing::warn!(stream = id, error, "response aborted");
+            // RFC 9114 section 8.1.
+            exchange.abandon(Code::INTERNAL_ERROR);
+        }
+    }
+}
+
+struct Exchange<'a, F> {
+    id: u64,
+    shared: Arc<Shared>,
+    receiver: Arc<Receiver>,
+    sender: Sender,
+    /// Resolves when the client asks to stop, when it has everything, or when the connection is gone.
+    stopped: Pin<&'a mut F>,
+}
+
+/// How an exchange ends well.
+enum Outcome {
+    /// The client has the whole response.
+    Sent,
+    /// The client has the head of it, and the stream goes to a tunnel.
+    Tunnel(TunnelSlot),
+}
+
+/// Why there is no whole response.
+enum Abort {
+    /// The client broke a rule.
+    Fault(Fault),
+    /// The client reset or stopped the stream, or the connection is gone.
+    Gone,
+    /// The service's response cannot be sent to its end.
+    Response(String),
+}
+
+/// A refusal that is answered without the service.
+enum Head {
+    Refused(StatusCode),
+    /// The head, and what of the body came with it.
+    Request(RequestHead, Option<Result<Event, End>>),
+}
+
+/// While this much is queued, the body of a response is not asked for more.
+const WRITE_AHEAD: usize = 16 * 1024;
+
+impl<F: Future<Output = Result<Option<VarInt>, StoppedError>>> Exchange<'_, F> {
+    async fn run<S: Service>(&mut self, service: &S) -> Result<Outcome, Abort> {
+        let deadline = self.shared.config.head_timeout;
+        let (head, first) = match tokio::time::timeout(deadline, self.read_head()).await {
+            Ok(Ok(Head::Request(head, first))) => (head, first),
+            Ok(Ok(Head::Refused(status))) => return self.refuse(status).await,
+            Ok(Err(abort)) => return Err(abort),
+            Err(_) => {
+                // It may be waiting for table entries.
+                self.shared.cancel_decoding(self.id);
+                return self.refuse(StatusCode::REQUEST_TIMEOUT).await;
+            }
+        };
+        // RFC 8470 section 5.2; early data is not offered, so it takes a configuration from elsewhere to get here.
+        if self.receiver.is_0rtt() && !head.method.is_safe() {
+            return self.refuse(StatusCode::TOO_EARLY).await;
+        }
+        let limit = self.shared.config.max_body_size.unwrap_or(u64::MAX);
+        if head.content_length.is_some_and(|length| length > limit) {
+            return self.refuse(StatusCode::PAYLOAD_TOO_LARGE).await;
+        }
+
+        let is_head = head.method == Method::HEAD;
+        let (request, slot) = self.request(head, first);
+        let call = AssertUnwindSafe(service.call(request, Arc::clone(&self.shared.info))).catch_unwind();
+        let response = self.respond(call).await?;
+        match (response, slot) {
+            (Ok(response), Some(slot)) if response.status().is_success() => self.open_tunnel(response, slot).await,
+            (Ok(response), _) => self.send(response, is_head).await,
+            // The panic itself is on the host's log already, by its hook.
+            (Err(_), _) => self.refuse(StatusCode::INTERNAL_SERVER_ERROR).await,
+        }
+    }
+
+    async fn read_head(&mut self) -> Result<Head, Abort> {
+        let event = poll_fn(|cx| {
+            self.poll_gone(cx)?;
+            self.receiver.poll_event(cx).map_err(Abort::from)
+        })
+        .await?;
+        let section = match event {
+            Event::Headers(section) => section,
+            // RFC 9114 section 4.2.2. Nothing of the section was read, which the encoder must learn.
+            Event::TooLarge { .. } => {
+                self.shared.cancel_decoding(self.id);
+                return Ok(Head::Refused(StatusCode::REQUEST_HEADER_FIELDS_TOO_LARGE));
+            }
+            Event::Data(_) | Event::Trailers(_) => {
+                return Err(Abort::Fault(Fault::connection(Code::FRAME_UNEXPECTED, "a message without HEADERS")));
+            }
+        };
+        let mut blocked = Blocked::default();
+        let decoded = poll_fn(|cx| {
+            self.poll_gone(cx).inspect_err(|_| self.shared.cancel_decoding(self.id))?;
+            self.shared.poll_decode(cx, self.id, &section, &mut blocked).map_err(Abort::Fault)
+        })
+        .await?;
+        let fields = match decoded {
+            Section::Fields(fields) => fields,
+            Section::TooLarge => return Ok(Head::Refused(StatusCode::REQUEST_HEADER_FIELDS_TOO_LARGE)),
+        };
+        let head = read_request(fields, self.shared.config.extended_connect).map_err(Abort::Fault)?;
+        self.receiver.with_message(|message| match head.content_length {
+            _ if head.method == Method::CONNECT => message.become_tunnel(),
+            Some(length) => message.expect_length(length),
+            None => {}
+        });
+        // What came with the head shows whether there is a body at all. Nothing is waited for.
+        let first = poll_fn(|cx| {
+            Poll::Ready(match self.receiver.poll_event(cx) {
+                Poll::Ready(event) => Some(event),
+                Poll::Pending => None,
+            })
+        })
+        .await;
+        match first {
+            Some(Err(end @ (End::Fault(_) | End::Lost | End::Reset))) => Err(end.into()),
+            first => Ok(Head::Request(head, first)),
+        }
+    }
+
+    fn request(
+        &mut self,
+        head: RequestHead,
+        first: Option<Result<Event, End>>,
+    ) -> (Request<RequestBody>, Option<TunnelSlot>) {
+        let (receiver, shared) = (Arc::clone(&self.receiver), Arc::clone(&self.shared));
+        let expects = head.headers.get(header::EXPECT);
+        // RFC 9110 section 10.1.1.
+        if first.is_none() && expects.is_some_and(|value| value.as_bytes().eq_ignore_ascii_case(b"100-continue")) {
+            receiver.expect_continue();
+        }
+        let mut request = Request::new(RequestBody::empty());
+        let mut slot = None;
+        if head.method == Method::CONNECT {
+            slot = Some(TunnelRequest::offer(&mut request, head.protocol, receiver, shared, self.id, first));
+        } else {
+            *request.body_mut() = RequestBody::new(receiver, shared, self.id, first);
+        }
+        *request.method_mut() = head.method;
+        *request.uri_mut() = head.uri;
+        *request.version_mut() = Version::HTTP_3;
+        *request.headers_mut() = head.headers;
+        (request, slot)
+    }
+
+    /// Polls the service, and drops it at once when nobody waits for it any more.
+    async fn respond<T>(&mut self, call: impl Future<Output = T>) -> Result<T, Abort> {
+        let mut call = pin!(call);
+        poll_fn(|cx| {
+            self.poll_gone(cx)?;
+            if self.receiver.take_continue() {
+                let status = StatusCode::CONTINUE;
+                let section = self.shared.encode(self.id, response_fields(&status, &Default::default()));
+                self.sender.queue_frame(FrameType::HEADERS, section);
+            }
+            if let Poll::Ready(Err(_)) = self.sender.poll_flush(cx) {
+                return Poll::Ready(Err(Abort::Gone));
+            }
+            call.as_mut().poll(cx).map(Ok)
+        })
+        .await
+    }
+
+    /// Answers without the service, and reads nothing more.
+    async fn refuse(&mut self, status: StatusCode) -> Result<Outcome, Abort> {
+        // RFC 9114 section 4.1: a server that needs no more of the request may say so, and H3_NO_ERROR is the way.
+        self.receiver.stop(Code::NO_ERROR);
+        let mut response = Response::new(String::new());
+        *response.status_mut() = status;
+        self.send(response, false).await
+    }
+
+    async fn send<B>(&mut self, response: Response<B>, is_head: bool) -> Result<Outcome, Abort>
+    where
+        B: Body<Data = Bytes>,
+        B::Error: Into<BoxError>,
+    {
+        let (parts, body) = response.into_parts();
+        // RFC 9114 section 4.1: exactly one final response; what comes before it is this crate's to send.
+        if parts.status.is_informational() {
+            return Err(Abort::Response(format!("the service answered with {}", parts.status)));
+        }
+        self.queue_head(&parts)?;
+        let mut body = pin!(body);
+        let bodiless = is_head || matches!(parts.status, StatusCode::NO_CONTENT | StatusCode::NOT_MODIFIED);
+        // RFC 9110 section 8.6: of a response with a body it is the length of that body.
+        let announced = (!bodiless).then(|| announced(&parts.headers)).flatten();
+        let mut sent = 0_u64;
+        poll_fn(|cx| {
+            self.poll_gone(cx)?;
+            loop {
+                if self.sender.queued() >= WRITE_AHEAD {
+                    ready!(self.poll_flush(cx))?;
+                }
+                if bodiless || body.is_end_stream() {
+                    break;
+                }
+                match body.as_mut().poll_frame(cx) {
+                    Poll::Pending => {
+                        // What there is goes out while the service thinks.
+                        if let Poll::Ready(Err(abort)) = self.poll_flush(cx) {
+                            return Poll::Ready(Err(abort));
+                        }
+                        return Poll::Pending;
+                    }
+                    Poll::Ready(None) => break,
+                    Poll::Ready(Some(Err(error))) => {
+                        return Poll::Ready(Err(Abort::Response(error.into().to_string())));
+                    }
+                    Poll::Ready(Some(Ok(frame))) => match frame.into_data() {
+                        Ok(data) if data.is_empty() => {}
+                        Ok(data) => {
+                            sent += data.len() as u64;
+                            if announced.is_some_and(|length| sent > length) {
+                                return Poll::Ready(Err(Abort::Response("longer than content-length".to_owned())));
+                            }
+                            self.sender.queue_frame(FrameType::DATA, data);
+                        }
+                        Err(frame) => {
+                            if let Ok(trailers) = frame.into_trailers() {
+                                let section = self.shared.encode(self.id, regular_fields(&trailers));
+                                self.sender.queue_frame(FrameType::HEADERS, section);
+                            }
+                            break;
+                        }
+                    },
+                }
+            }
+            match announced {
+                Some(length) if length != sent => {
+                    Poll::Ready(Err(Abort::Response("shorter than content-length".to_owned())))
+                }
+                _ => Poll::Ready(Ok(())),
+            }
+        })
+        .await?;
+        poll_fn(|cx| {
+            self.poll_gone(cx)?;
+            self.poll_flush(cx)
+        })
+        .await?;
+        self.sender.finish();
+        // A close of the connection would take back what the client does not have yet; so this is not over before.
+        // It resolves at once for a client that has left.
+        let _ = self.stopped.as_mut().await;
+        Ok(Outcome::Sent)
+    }
+
+    async fn open_tunnel<B>(&mut self, response: Response<B>, slot: TunnelSlot) -> Result<Outcome, Abort> {
+        let (parts, _) = response.into_parts();
+        self.queue_head(&parts)?;
+        poll_fn(|cx| {
+            self.poll_gone(cx)?;
+            self.poll_flush(cx)
+        })
+        .await?;
+        Ok(Outcome::Tunnel(slot))
+    }
+
+    fn queue_head(&mut self, parts: &http::response::Parts) -> Result<(), Abort> {
+        let fields = || response_fields(&parts.status, &parts.headers);
+        // RFC 9114 section 4.2.2: what the client has said that it will not take is not sent.
+        let limit = self.shared.peer().and_then(|settings| settings.max_field_section_size);
+        if limit.is_some_and(|limit| fields().map(|field| field.size()).sum::<u64>() > limit) {
+            return Err(Abort::Response(
+                "the head is larger than the client's SETTINGS_MAX_FIELD_SECTION_SIZE".to_owned(),
+            ));
+        }
+        let section = self.shared.encode(self.id, fields());
+        self.sender.queue_frame(FrameType::HEADERS, section);
+        Ok(())
+    }
+
+    fn poll_flush(&mut self, cx: &mut Context<'_>) -> Poll<Result<(), Abort>> {
+        self.sender.poll_flush(cx).map_err(|_| Abort::Gone)
+    }
+
+    /// Fails once the client has left this stream, in either direction, or has broken a rule on it.
+    fn poll_gone(&mut self, cx: &mut Context<'_>) -> Result<(), Abort> {
+        if let Poll::Ready(end) = self.receiver.poll_abandoned(cx) {
+            return Err(end.into());
+        }
+        // Before the end of the response it cannot mean that the client has everything.
+        match self.stopped.as_mut().poll(cx) {
+            Poll::Ready(_) => Err(Abort::Gone),
+            Poll::Pending => Ok(()),
+        }
+    }
+
+    fn abandon(&mut self, code: Code) {
+        self.receiver.stop(code);
+        self.sender.reset(code);
+    }
+}
+
+impl From<End> for Abort {
+    fn from(end: End) -> Abort {
+        match end {
+            End::Fault(fault) => Abort::Fault(fault),
+            _ => Abort::Gone,
+        }
+    }
+}
+
+fn announced(headers: &http::HeaderMap) -> Option<u64> {
+    headers.get(header::CONTENT_LENGTH)?.to_str().ok()?.parse().ok()
+}

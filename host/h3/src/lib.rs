@@ -1,0 +1,55 @@
+//! HTTP/3 (RFC 9114) for a server, on quinn.
+//!
+//! # Contract
+//! A [`Service`] answers requests; [`serve`] runs it on an endpoint, [`serve_connection`] on one connection that someone
+//! else accepted. Every rule of RFC 9114 for requests is kept here, so that a service only sees well-formed ones. All
+//! memory is bounded by [`Config`]: what is declared is checked against a limit before it is read.
+//!
+//! | module | what it is | does I/O |
+//! |---|---|---|
+//! | [`varint`], [`frame`], [`settings`] | the wire format | no |
+//! | [`message`], [`control`] | request streams and the control stream as state machines | no |
+//! | [`head`] | field sections as requests and responses | no |
+//! | [`capsule`] | capsules (RFC 9297) | no |
+//! | `shared`, `unidirectional`, `connection` | QPACK tables, critical streams, accepting and leaving | yes |
+//! | `exchange`, `receive`, `send`, `body` | one request stream | yes |
+//! | `tunnel`, `datagram` | extended CONNECT (RFC 9220), HTTP datagrams (RFC 9297) | yes |
+//!
+//! # What it does not cover
+//! - Server push: never sent, and a client cannot.
+//! - Priorities (RFC 9218): PRIORITY_UPDATE is checked and ignored.
+//! - WebTransport.
+//! - 0-RTT: not offered.
+//! - Fields that a server adds, such as `date` and `alt-svc`: they are the caller's.
+
+mod body;
+pub mod capsule;
+mod code;
+mod config;
+mod connection;
+pub mod control;
+mod datagram;
+mod exchange;
+pub mod frame;
+pub mod head;
+pub mod message;
+mod receive;
+mod send;
+mod serve;
+mod service;
+pub mod settings;
+mod shared;
+mod tunnel;
+mod unidirectional;
+pub mod varint;
+
+pub use body::{BodyError, RequestBody};
+pub use code::{Code, Fault};
+pub use config::{ALPN, Config, NoInitialCipherSuite, RetryPolicy};
+pub use connection::serve_connection;
+pub use datagram::{DatagramError, Datagrams};
+pub use head::Protocol;
+pub use serve::{DrainSignal, DrainTrigger, serve};
+pub use service::{BoxError, Service};
+pub use shared::ConnectionInfo;
+pub use tunnel::{Tunnel, TunnelRequest};

@@ -1,0 +1,95 @@
+//! The sending half of a request stream: a short queue of frames, and an end that is never an accident.
+
+use std::{
+    collections::VecDeque,
+    pin::pin,
+    task::{Context, Poll, ready},
+};
+
+use bytes::{Bytes, BytesMut};
+use quinn::{SendStream, StoppedError, VarInt, WriteError};
+
+use crate::{
+    code::Code,
+    frame::{self, FrameType},
+};
+
+/// Writes frames. Dropped before [`Sender::finish`], it resets the stream, since quinn would finish it and the client
+/// would take what it has for a whole message.
+#[derive(Debug)]
+pub(crate) struct Sender {
+    stream: SendStream,
+    queue: VecDeque<Bytes>,
+    queued: usize,
+    on_drop: Option<Code>,
+}
+
+impl Sender {
+    /// `on_drop` is what the client is told if this is dropped unfinished.
+    pub(crate) fn new(stream: SendStream, on_drop: Code) -> Sender {
+        Sender { stream, queue: VecDeque::new(), queued: 0, on_drop: Some(on_drop) }
+    }
+
+    pub(crate) fn queue_frame(&mut self, kind: FrameType, payload: Bytes) {
+        let mut header = BytesMut::with_capacity(16);
+        frame::write_header(kind, payload.len() as u64, &mut header);
+        self.queued += header.len() + payload.len();
+        self.queue.push_back(header.freeze());
+        if !payload.is_empty() {
+            self.queue.push_back(payload);
+        }
+    }
+
+    /// Bytes that are queued here, beyond what quinn holds.
+    pub(crate) fn queued(&self) -> usize {
+        self.queued
+    }
+
+    /// Hands the queue to quinn, as far as flow control lets it.
+    pub(crate) fn poll_flush(&mut self, cx: &mut Context<'_>) -> Poll<Result<(), WriteError>> {
+        while !self.queue.is_empty() {
+            let written = {
+                let chunks = self.queue.make_contiguous();
+                ready!(pin!(self.stream.write_chunks(chunks)).poll(cx))?
+            };
+            self.queue.drain(..written.chunks);
+            self.queued -= written.bytes;
+        }
+        Poll::Ready(Ok(()))
+    }
+
+    /// Ends the stream in order. What is still queued is lost, so flush first.
+    pub(crate) fn finish(&mut self) {
+        self.on_drop = None;
+        // It fails on a stream that is finished or reset already, which is as good.
+        let _ = self.stream.finish();
+    }
+
+    /// Ends the stream with an error.
+    pub(crate) fn reset(&mut self, code: Code) {
+        self.on_drop = None;
+        // As above.
+        let _ = self.stream.reset(code.varint());
+    }
+
+    pub(crate) fn set_on_drop(&mut self, code: Code) {
+        if self.on_drop.is_some() {
+            self.on_drop = Some(code);
+        }
+    }
+
+    /// Resolves when the client has asked to stop, with its code; or has everything, once finished; or is gone.
+    pub(crate) fn stopped(
+        &self,
+    ) -> impl Future<Output = Result<Option<VarInt>, StoppedError>> + Send + Sync + 'static + use<> {
+        self.stream.stopped()
+    }
+}
+
+impl Drop for Sender {
+    fn drop(&mut self) {
+        if let Some(code) = self.on_drop {
+            self.reset(code);
+        }
+    }
+}

@@ -1,0 +1,257 @@
+//! What all tasks of one connection share: its state, its QPACK tables and the way to fail.
+
+use std::{
+    collections::HashMap,
+    net::{IpAddr, SocketAddr},
+    sync::{
+        Arc, OnceLock,
+        atomic::{AtomicUsize, Ordering},
+    },
+    task::{Context, Poll},
+};
+
+use bytes::Bytes;
+use futures_util::FutureExt;
+use parking_lot::Mutex;
+use roadrunner_qpack::{Decoded, Decoder, DecoderConfig, Encoder, EncoderConfig, Field, FieldRef};
+use tokio::sync::{Notify, oneshot};
+
+use crate::{
+    code::{Code, Fault},
+    config::Config,
+    datagram::Registry,
+    settings::Settings,
+};
+
+/// One connection, as every task on it sees it.
+#[derive(Debug)]
+pub(crate) struct Shared {
+    pub(crate) quic: quinn::Connection,
+    pub(crate) config: Arc<Config>,
+    pub(crate) info: Arc<ConnectionInfo>,
+    pub(crate) datagrams: Registry,
+    qpack: Mutex<Qpack>,
+    /// There may be encoder instructions to send.
+    pub(crate) encoder_ready: Notify,
+    /// There may be decoder instructions to send.
+    pub(crate) decoder_ready: Notify,
+    peer: OnceLock<Settings>,
+    fault: OnceLock<Fault>,
+    active: AtomicUsize,
+    pub(crate) idle: Notify,
+}
+
+/// The client's end of a connection.
+#[derive(Clone, Debug)]
+pub struct ConnectionInfo {
+    quic: quinn::Connection,
+    server_name: Option<Arc<str>>,
+}
+
+#[derive(Debug)]
+struct Qpack {
+    encoder: Encoder,
+    decoder: Decoder,
+    /// Who waits for entries, by stream. Never more than [`Config::qpack_blocked_streams`], which the decoder enforces.
+    blocked: HashMap<u64, oneshot::Sender<()>>,
+}
+
+/// A field section, decoded.
+#[derive(Debug)]
+pub(crate) enum Section {
+    Fields(Vec<Field>),
+    TooLarge,
+}
+
+impl Shared {
+    pub(crate) fn new(quic: quinn::Connection, config: Arc<Config>) -> Arc<Shared> {
+        let server_name = quic
+            .handshake_data()
+            .and_then(|data| data.downcast::<quinn::crypto::rustls::HandshakeData>().ok())
+            .and_then(|data| data.server_name.map(Arc::from));
+        let qpack = Qpack {
+            encoder: Encoder::new(EncoderConfig {
+                max_table_capacity: u64::from(config.qpack_encoder_capacity),
+                ..EncoderConfig::default()
+            }),
+            decoder: Decoder::new(DecoderConfig {
+                max_table_capacity: u64::from(config.qpack_table_capacity),
+                max_blocked_streams: u64::from(config.qpack_blocked_streams),
+                max_field_section_size: config.max_field_section_size,
+            }),
+            blocked: HashMap::new(),
+        };
+        Arc::new(Shared {
+            info: Arc::new(ConnectionInfo { quic: quic.clone(), server_name }),
+            datagrams: Registry::new(config.datagram_queue),
+            quic,
+            config,
+            qpack: Mutex::new(qpack),
+            encoder_ready: Notify::new(),
+            decoder_ready: Notify::new(),
+            peer: OnceLock::new(),
+            fault: OnceLock::new(),
+            active: AtomicUsize::new(0),
+            idle: Notify::new(),
+        })
+    }
+
+    /// Ends the connection, if the fault is one of the connection. The first fault wins.
+    pub(crate) fn fail(&self, fault: &Fault) {
+        if let Fault::Connection { code, reason } = fault
+            && self.fault.set(fault.clone()).is_ok()
+        {
+            self.quic.close(code.varint(), reason.as_bytes());
+        }
+    }
+
+    /// Why this side ended the connection, if it was the client's fault.
+    pub(crate) fn fault(&self) -> Option<&Fault> {
+        self.fault.get()
+    }
+
+    /// The client's settings have come. They do once, which the control stream sees to.
+    pub(crate) fn set_peer_settings(&self, settings: Settings) -> Result<(), Fault> {
+        // RFC 9297 section 2.1.1: the transport must be able to carry what the setting offers.
+        if settings.h3_datagram && self.config.datagram_buffer > 0 && self.quic.max_datagram_size().is_none() {
+            return Err(Fault::connection(Code::SETTINGS_ERROR, "H3_DATAGRAM without max_datagram_frame_size"));
+        }
+        let (capacity, blocked) = (settings.qpack_max_table_capacity, settings.qpack_blocked_streams);
+        self.qpack.lock().encoder.set_peer_settings(capacity, blocked);
+        self.encoder_ready.notify_one();
+        // A second call cannot happen, and would change nothing.
+        let _ = self.peer.set(settings);
+        Ok(())
+    }
+
+    /// The client's settings, once they have come.
+    pub(crate) fn peer(&self) -> Option<&Settings> {
+        self.peer.get()
+    }
+
+    pub(crate) fn encode<'a>(&self, stream: u64, fields: impl Iterator<Item = FieldRef<'a>>) -> Bytes {
+        let mut section = Vec::with_capacity(128);
+        self.qpack.lock().encoder.encode(stream, fields, &mut section);
+        self.encoder_ready.notify_one();
+        section.into()
+    }
+
+    /// Decodes a section, and waits for the entries it needs. `blocked` is where the wait is kept between polls.
+    pub(crate) fn poll_decode(
+        &self,
+        cx: &mut Context<'_>,
+        stream: u64,
+        section: &[u8],
+        blocked: &mut Blocked,
+    ) -> Poll<Result<Section, Fault>> {
+        loop {
+            if let Some(wait) = &mut blocked.wait {
+                // The sender is dropped with the connection only; then the streams fail by themselves.
+                if wait.poll_unpin(cx).is_pending() {
+                    return Poll::Pending;
+                }
+                blocked.wait = None;
+            }
+            let mut qpack = self.qpack.lock();
+            let decoded = qpack.decoder.decode(stream, section)?;
+            self.decoder_ready.notify_one();
+            return Poll::Ready(Ok(match decoded {
+                Decoded::Fields(fields) => Section::Fields(fields),
+                Decoded::TooLarge { .. } => Section::TooLarge,
+                Decoded::Blocked { .. } => {
+                    let (wake, wait) = oneshot::channel();
+                    qpack.blocked.insert(stream, wake);
+                    blocked.wait = Some(wait);
+                    continue;
+                }
+            }));
+        }
+    }
+
+    /// A stream is given up with a section unread or undecoded (RFC 9204 section 2.2.2.2).
+    pub(crate) fn cancel_decoding(&self, stream: u64) {
+        let mut qpack = self.qpack.lock();
+        qpack.blocked.remove(&stream);
+        let cancelled = qpack.decoder.cancel_stream(stream);
+        drop(qpack);
+        self.decoder_ready.notify_one();
+        if let Err(error) = cancelled {
+            self.fail(&error.into());
+        }
+    }
+
+    pub(crate) fn on_encoder_stream(&self, bytes: &[u8]) -> Result<(), Fault> {
+        let mut qpack = self.qpack.lock();
+        for stream in qpack.decoder.on_encoder_stream(bytes)? {
+            if let Some(wake) = qpack.blocked.remove(&stream) {
+                // The stream may have just been given up.
+                let _ = wake.send(());
+            }
+        }
+        drop(qpack);
+        self.decoder_ready.notify_one();
+        Ok(())
+    }
+
+    pub(crate) fn on_decoder_stream(&self, bytes: &[u8]) -> Result<(), Fault> {
+        Ok(self.qpack.lock().encoder.on_decoder_stream(bytes)?)
+    }
+
+    pub(crate) fn take_encoder_stream(&self) -> Bytes {
+        self.qpack.lock().encoder.take_encoder_stream()
+    }
+
+    pub(crate) fn take_decoder_stream(&self) -> Bytes {
+        self.qpack.lock().decoder.take_decoder_stream()
+    }
+
+    /// Counts one more stream that must end before the connection may be closed.
+    pub(crate) fn activity(self: &Arc<Shared>) -> Activity {
+        self.active.fetch_add(1, Ordering::AcqRel);
+        Activity(Arc::clone(self))
+    }
+
+    pub(crate) fn active(&self) -> usize {
+        self.active.load(Ordering::Acquire)
+    }
+}
+
+/// Where a section that waits for entries is kept.
+#[derive(Debug, Default)]
+pub(crate) struct Blocked {
+    wait: Option<oneshot::Receiver<()>>,
+}
+
+/// A request or a tunnel that is not over.
+#[derive(Debug)]
+pub(crate) struct Activity(Arc<Shared>);
+
+impl Drop for Activity {
+    fn drop(&mut self) {
+        if self.0.active.fetch_sub(1, Ordering::AcqRel) == 1 {
+            self.0.idle.notify_one();
+        }
+    }
+}
+
+impl ConnectionInfo {
+    /// Where the client is now. It can change: QUIC connections survive a change of address.
+    pub fn remote_address(&self) -> SocketAddr {
+        self.quic.remote_address()
+    }
+
+    /// The address that the client talks to, where the system tells.
+    pub fn local_ip(&self) -> Option<IpAddr> {
+        self.quic.local_ip()
+    }
+
+    /// The host name that the client asked for in the handshake (SNI).
+    pub fn server_name(&self) -> Option<&str> {
+        self.server_name.as_deref()
+    }
+
+    /// A number for the connection, unique among those that live.
+    pub fn id(&self) -> usize {
+        self.quic.stable_id()
+    }
+}
