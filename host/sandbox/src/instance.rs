@@ -300,13 +300,6 @@ impl Instance {
         }
     }
 
-    /// Charges what the host holds for the instance outside this crate, in the place of what it held before.
-    pub fn charge(&mut self, before: u64, now: u64) -> Result<(), Outcome> {
-        let memory = &mut self.guest.store.data_mut().memory;
-        memory.release(before);
-        if memory.charge(now) { Ok(()) } else { Err(Outcome::MemoryExceeded) }
-    }
-
     /// The request's body as far as the guest has left it.
     pub fn take_body(&mut self) -> LeftBody {
         let state = self.guest.store.data_mut();

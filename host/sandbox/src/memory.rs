@@ -35,7 +35,7 @@ impl MemoryBudget {
 
     /// Charges bytes that the host is about to hold for the guest; false when they do not fit.
     pub(crate) fn charge(&mut self, bytes: u64) -> bool {
-        let Some(used) = self.used.checked_add(bytes).filter(|used| *used <= self.limit) else {
+        let Some(used) = self.used.checked_add(bytes).filter(|used| *used <= self.limit - self.held()) else {
             self.denied = true;
             return false;
         };
@@ -60,7 +60,12 @@ impl MemoryBudget {
 
     /// Bytes that may still be charged.
     pub(crate) fn left(&self) -> u64 {
-        self.limit - self.used
+        (self.limit - self.held()).saturating_sub(self.used)
+    }
+
+    /// What the driver holds, as far as it is within the limit.
+    fn held(&self) -> u64 {
+        self.meter.held().min(self.limit)
     }
 
     pub(crate) fn denied(&self) -> bool {

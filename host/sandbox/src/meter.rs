@@ -129,6 +129,7 @@ pub struct Meter {
     busy: AtomicBool,
     interrupted: AtomicBool,
     memory: AtomicU64,
+    held: AtomicU64,
     peak_memory: AtomicU64,
     log_bytes: AtomicU64,
     log_dropped: AtomicU64,
@@ -152,6 +153,7 @@ impl Meter {
             busy: AtomicBool::new(false),
             interrupted: AtomicBool::new(false),
             memory: AtomicU64::new(0),
+            held: AtomicU64::new(0),
             peak_memory: AtomicU64::new(0),
             log_bytes: AtomicU64::new(0),
             log_dropped: AtomicU64::new(0),
@@ -167,7 +169,19 @@ impl Meter {
 
     /// Bytes charged to the memory limit now.
     pub fn memory(&self) -> u64 {
-        self.memory.load(Relaxed)
+        self.memory.load(Relaxed) + self.held()
+    }
+
+    /// Says how many bytes the instance's driver holds for it now, outside this crate. They count as the instance's
+    /// memory: its next growth is refused where they leave no room. The driver ends an instance that is over its
+    /// limit.
+    pub fn hold(&self, bytes: u64) {
+        self.held.store(bytes, Relaxed);
+        self.peak_memory.fetch_max(self.memory(), Relaxed);
+    }
+
+    pub(crate) fn held(&self) -> u64 {
+        self.held.load(Relaxed)
     }
 
     /// The most bytes that were ever charged to the memory limit.
@@ -219,7 +233,7 @@ impl Meter {
 
     pub(crate) fn set_memory(&self, bytes: u64) {
         self.memory.store(bytes, Relaxed);
-        self.peak_memory.fetch_max(bytes, Relaxed);
+        self.peak_memory.fetch_max(bytes + self.held(), Relaxed);
     }
 
     /// Takes `bytes` from the log budget; false when they do not fit.

@@ -27,7 +27,7 @@ use crate::metrics::{Metrics, RouteMetrics};
 use crate::middleware::Stack;
 use crate::record::Record;
 use crate::shapes;
-use crate::shapes::websocket::Handshake;
+use crate::shapes::websocket::{self, Handshake};
 
 /// How long a client should wait before it tries again, in seconds, when the host has no room.
 const RETRY_AFTER: HeaderValue = HeaderValue::from_static("1");
@@ -45,6 +45,8 @@ pub(crate) struct Inner {
     pub(crate) metrics: Metrics,
     pub(crate) drain: Arc<Drain>,
     pub(crate) access_log: bool,
+    /// What permessage-deflate may take, of all sessions together.
+    pub(crate) deflate: Arc<websocket::DeflateMemory>,
     pub(crate) ids: Ids,
 }
 
@@ -70,7 +72,7 @@ pub(crate) struct Guest {
     pub(crate) body: BodyMode,
     pub(crate) body_limit: u64,
     pub(crate) directories: BTreeMap<String, Arc<Directory>>,
-    pub(crate) websocket: Arc<roadrunner_websocket::Config>,
+    pub(crate) websocket: websocket::Settings,
 }
 
 pub(crate) struct StaticFiles {
@@ -171,6 +173,9 @@ impl App {
                 return record.done(response);
             }
         };
+        if handshake.is_some() && !guest.websocket.admits(&head.headers) {
+            return record.done(plain(StatusCode::FORBIDDEN, "this origin may not open a WebSocket here"));
+        }
         let body = match body_for(guest, body, &head.headers).await {
             Ok(body) => body,
             Err(answer) => return record.refused(answer),

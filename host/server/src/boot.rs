@@ -17,6 +17,7 @@ use crate::app::{App, Guest, Ids, Inner, Route, StaticFiles, Target};
 use crate::drain::Drain;
 use crate::metrics::Metrics;
 use crate::middleware::Stack;
+use crate::shapes::websocket;
 
 /// The name of the host's own gate in metrics.
 const HOST_GATE: &str = "host";
@@ -100,7 +101,7 @@ pub fn app(manifest: &Manifest, sandbox: Sandbox) -> Result<App> {
                 body: route.body,
                 body_limit: route.limits.body,
                 directories: granted.collect(),
-                websocket: Arc::new(websocket(&route.limits)),
+                websocket: websocket::Settings::new(&route.websocket, route.limits.idle),
             })
         }
     };
@@ -128,6 +129,7 @@ pub fn app(manifest: &Manifest, sandbox: Sandbox) -> Result<App> {
             metrics: Metrics::default(),
             drain: Arc::new(Drain::default()),
             access_log: manifest.server.access_log,
+            deflate: websocket::DeflateMemory::new(manifest.deflate_memory),
             ids: Ids::new(),
         }
     });
@@ -217,13 +219,6 @@ fn limits(limits: &manifest::Limits) -> Limits {
         idle: limits.idle,
         ..Limits::default()
     }
-}
-
-/// The codec's settings for a route.
-fn websocket(limits: &manifest::Limits) -> roadrunner_websocket::Config {
-    let mut config = roadrunner_websocket::Config::with_deflate();
-    config.timers.idle = limits.idle;
-    config
 }
 
 /// Named routes as guests see them.

@@ -20,6 +20,11 @@ impl Drain {
         }
     }
 
+    /// When every session has to be over, once the drain has begun.
+    pub fn deadline(&self) -> Option<Instant> {
+        self.deadline.get().copied()
+    }
+
     /// The time left, once the drain has begun.
     pub fn left(&self) -> Option<Duration> {
         self.deadline.get().map(|deadline| deadline.saturating_duration_since(Instant::now()))

@@ -159,6 +159,11 @@ fn render_host(app: &Inner, text: &mut Text) {
             text.sample(family, &format!("gate=\"{}\"", escape(name)), value);
         }
     }
+    text.family("roadrunner_websocket_deflate_reserved_bytes", "gauge", "What compression of WebSockets may hold.");
+    text.sample("roadrunner_websocket_deflate_reserved_bytes", "", app.deflate.reserved());
+    text.family("roadrunner_websocket_deflate_refused_total", "counter", "Sessions over deflate-memory, by what they go without.");
+    text.sample("roadrunner_websocket_deflate_refused_total", "without=\"context\"", app.deflate.reduced());
+    text.sample("roadrunner_websocket_deflate_refused_total", "without=\"compression\"", app.deflate.refused());
     text.family("roadrunner_bus_subscriptions", "gauge", "Subscriptions to topics.");
     text.sample("roadrunner_bus_subscriptions", "", app.sandbox.bus().subscriptions());
     text.family("roadrunner_draining", "gauge", "1 while the host shuts down.");

@@ -101,6 +101,9 @@ pub struct Session {
     end: Option<End>,
     /// The peer has ended its side of the connection.
     eof: bool,
+    /// The application is busy with a message: see [`Session::set_busy`].
+    busy: bool,
+    held_back: Option<HeldBack>,
     control: Option<Bucket>,
     messages: Option<Bucket>,
     /// How much of the input had been looked at when the peer was last heard.
@@ -117,6 +120,17 @@ struct Closing {
     since: Instant,
 }
 
+/// What would end the session, if the application were not busy.
+struct HeldBack {
+    what: Ending,
+    since: Instant,
+}
+
+enum Ending {
+    Close(Option<CloseFrame>),
+    Violation(Violation),
+}
+
 impl Session {
     /// A session that begins now, right behind its handshake. `deflate` is what the handshake agreed on.
     pub fn new(role: Role, config: Arc<Config>, deflate: Option<DeflateParams>, now: Instant) -> Self {
@@ -131,6 +145,8 @@ impl Session {
             closing: Closing { idle: false, since: now },
             end: None,
             eof: false,
+            busy: false,
+            held_back: None,
             control: config.limits.control_rate.map(|rate| Bucket::new(rate, now)),
             messages: config.limits.message_rate.map(|rate| Bucket::new(rate, now)),
             heard: 0,
@@ -165,6 +181,18 @@ impl Session {
         let event = self.advance(now);
         self.heard = self.decoder.buffered();
         event
+    }
+
+    /// Says whether the application is busy with a message that came before what is decoded next. While it is, a close
+    /// frame or a violation behind that message is held back, for at most [`crate::Timers::close`], so that the
+    /// application can still send its answer (RFC 6455, 5.5.1: the close frame may wait until a message is sent).
+    pub fn set_busy(&mut self, busy: bool) {
+        self.busy = busy;
+    }
+
+    /// Whether the session's end is held back, so that nothing that the peer sends matters any more.
+    pub fn is_ending(&self) -> bool {
+        self.held_back.is_some()
     }
 
     /// Queues a text message.
@@ -213,6 +241,9 @@ impl Session {
     /// When [`Self::handle_timeout`] wants to be called. It changes with every other call.
     pub fn deadline(&self) -> Option<Instant> {
         let timers = &self.config.timers;
+        if let Some(held_back) = &self.held_back {
+            return Some(held_back.since + timers.close);
+        }
         match self.state {
             State::Open => {
                 let heard = match self.pinged {
@@ -231,6 +262,12 @@ impl Session {
     /// [`Self::next_event`] after it.
     pub fn handle_timeout(&mut self, now: Instant) {
         let timers = &self.config.timers;
+        if let Some(held_back) = &self.held_back {
+            if now >= held_back.since + timers.close {
+                self.let_end(now);
+            }
+            return;
+        }
         match self.state {
             State::Open => {
                 if self.pinged.is_some_and(|since| now >= since + timers.pong_timeout) {
@@ -283,7 +320,20 @@ impl Session {
             if self.state == State::Closed || self.is_blocked() {
                 return None;
             }
+            if self.held_back.is_some() {
+                if self.busy {
+                    return None;
+                }
+                self.let_end(now);
+                continue;
+            }
             match self.decoder.decode() {
+                Ok(Some(Frame::Close(frame))) if self.busy => {
+                    self.held_back = Some(HeldBack { what: Ending::Close(frame), since: now });
+                }
+                Err(violation) if self.busy => {
+                    self.held_back = Some(HeldBack { what: Ending::Violation(violation), since: now });
+                }
                 Ok(None) if self.eof => self.finish(End::Lost),
                 Ok(None) => return None,
                 Ok(Some(frame)) => {
@@ -293,6 +343,16 @@ impl Session {
                 }
                 Err(violation) => self.fail(violation),
             }
+        }
+    }
+
+    /// Ends the session as it would have ended before.
+    fn let_end(&mut self, now: Instant) {
+        match self.held_back.take().map(|held_back| held_back.what) {
+            // It has no message for the application.
+            Some(Ending::Close(frame)) => drop(self.receive(Frame::Close(frame), now)),
+            Some(Ending::Violation(violation)) => self.fail(violation),
+            None => {}
         }
     }
 
@@ -374,6 +434,7 @@ impl Session {
         self.decoder.discard();
         self.encoder.discard();
         self.pinged = None;
+        self.held_back = None;
     }
 }
 

@@ -129,10 +129,16 @@ impl DeflateParams {
         answer
     }
 
-    /// An estimate of the bytes that a session of the side `role` holds for both streams once it has used them, for
-    /// whoever limits the total.
+    /// An estimate of the bytes that a session of the side `role` holds for both streams once it has used them.
     pub fn memory(&self, role: Role) -> usize {
         Inflater::COST + Deflater::cost(self.sending(role).0)
+    }
+
+    /// The part of [`Self::memory`] that a session may hold while it waits for its peer, for whoever limits the total:
+    /// a stream without context is only there inside a message, and a message that is sent is never half done.
+    pub fn held_memory(&self, role: Role) -> usize {
+        let (window, kept) = self.sending(role);
+        Inflater::COST + if kept { Deflater::cost(window) } else { 0 }
     }
 
     /// How this side compresses: the window, and whether it is kept between messages.

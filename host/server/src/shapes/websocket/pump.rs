@@ -1,0 +1,502 @@
+//! The session: one task that polls the guest, hands what it sends to the codec, writes, reads, and waits for
+//! messages, bus, timers, drain and deadlines, all in the one order of [`Pump::poll`].
+//!
+//! It reads one message ahead of a guest that is busy, so that pings before it are answered, and no further: a guest
+//! that does not keep up stops the socket. A client that does not read fills the codec's outgoing queue; the guest is
+//! then not polled, so that its `send` waits. What the codec holds for the session is on the guest's memory limit
+//! while it arrives, and not only once it is delivered.
+//!
+//! | what ends it | close code | outcome | the guest hears |
+//! |---|---|---|---|
+//! | the client's close frame | its own | `ok` | `closed` |
+//! | the guest, by `close` or `stop` | its own, 1000 | `ok` | `closed` after `close` |
+//! | a trap | 1011 | `trapped` | |
+//! | a limit on the guest, or `roadrunner kill` | 1008, 1009 | that limit's | |
+//! | what the client sent | 1002, 1007, 1008, 1009 | `ok`: the guest is not at fault | `connection-lost` |
+//! | the drain's deadline | 1001 | `ok` | `closed` |
+//! | silence | 1001, or none when the client is gone | `idle-exceeded`, `cancelled` | `timeout` |
+//! | the connection | none | `cancelled` | `connection-lost`, `reset` |
+
+use std::future::Future;
+use std::pin::Pin;
+use std::sync::Arc;
+use std::task::{Context, Poll, ready};
+use std::time::{Duration, Instant};
+
+use roadrunner_sandbox::{Disconnect, Event, Failure, Instance, Meter, Next, Outbox, Outcome, Outgoing, SocketEvent};
+use roadrunner_websocket::{CloseCode, Config, End, Event as CodecEvent, Message, SendError, Session, State};
+use roadrunner_wire::{Ending, Protocol, Tunnel};
+use tokio::io::{AsyncRead as _, AsyncWrite as _, ReadBuf};
+use tokio::time::{Sleep, timeout};
+use tokio_util::io::poll_read_buf;
+
+use super::super::event_loop::{LAST_EVENT, UNDER_WAY, spawn};
+use super::settings::Reserved;
+use crate::app::Inner;
+use crate::record::Record;
+
+/// Bytes read at once.
+const READ: usize = 16 << 10;
+
+/// Outgoing bytes that are gathered before they are written, where the queue has room for so many.
+const BATCH: usize = 64 << 10;
+
+/// How often a guest is polled before what it sent is written.
+const CALLS: usize = 128;
+
+/// How many rounds a session has before others have their turn.
+const ROUNDS: usize = 8;
+
+/// How long before the drain's deadline a session that is still open is closed with 1001.
+const LAST_CALL: Duration = Duration::from_secs(1);
+
+type Call = Pin<Box<dyn Future<Output = (Box<Instance>, Result<Next, Failure>)> + Send>>;
+
+enum Phase {
+    /// Between two calls: nothing of the guest is on any stack.
+    Waiting(Box<Instance>),
+    Calling(Call),
+    /// The guest is gone; the close handshake may still be under way.
+    Gone,
+}
+
+pub(super) struct Pump {
+    app: Arc<Inner>,
+    tunnel: Tunnel,
+    session: Session,
+    outbox: Outbox<Outgoing>,
+    phase: Phase,
+    meter: Arc<Meter>,
+    /// The guest's memory limit, in bytes.
+    memory: u64,
+    /// With so many outgoing bytes, the guest is not polled.
+    room: usize,
+    close_wait: Duration,
+    /// A message that the guest has not taken yet.
+    ahead: Option<Message>,
+    /// Bytes of the message that the guest is called with.
+    delivering: usize,
+    opened: bool,
+    drained: bool,
+    /// Messages, and all other events, take turns.
+    event_first: bool,
+    /// Something was written, and may wait in the transport.
+    unflushed: bool,
+    read_ended: bool,
+    /// The codec has said that the session is over.
+    ended: bool,
+    /// When the connection is given up, once the session is over.
+    until: Option<Instant>,
+    sleep: Option<Pin<Box<Sleep>>>,
+    record: Record,
+    _deflate: Option<Reserved>,
+}
+
+impl Pump {
+    pub(super) fn new(
+        app: Arc<Inner>,
+        config: &Config,
+        tunnel: Tunnel,
+        session: Session,
+        instance: Instance,
+        deflate: Option<Reserved>,
+        record: Record,
+    ) -> Self {
+        Self {
+            app,
+            tunnel,
+            session,
+            outbox: Outbox::default(),
+            meter: instance.meter().clone(),
+            memory: instance.binding().limits.memory,
+            phase: Phase::Waiting(Box::new(instance)),
+            room: config.limits.outgoing_queue.min(BATCH),
+            close_wait: config.timers.close,
+            ahead: None,
+            delivering: 0,
+            opened: false,
+            drained: false,
+            event_first: false,
+            unflushed: false,
+            read_ended: false,
+            ended: false,
+            until: None,
+            sleep: None,
+            record,
+            _deflate: deflate,
+        }
+    }
+}
+
+impl Future for Pump {
+    type Output = ();
+
+    fn poll(mut self: Pin<&mut Self>, context: &mut Context<'_>) -> Poll<()> {
+        let this = &mut *self;
+        // Before anything is looked at, so that no signal is lost: an operator's, or the drain's.
+        this.meter.register(context);
+        for _ in 0..ROUNDS {
+            let now = Instant::now();
+            if this.meter.is_killed() && !matches!(this.phase, Phase::Gone) {
+                this.fail(&Outcome::Killed.into(), now);
+            }
+            let mut progress = this.poll_guest(context, now);
+            progress |= this.poll_write(context, now);
+            if this.session.state() == State::Closed {
+                this.look_ahead(now);
+                return this.poll_end(context, now);
+            }
+            progress |= this.poll_read(context);
+            this.look_ahead(now);
+            this.charge(now);
+            progress |= this.poll_deadline(context, now);
+            if !progress && !this.is_deliverable() {
+                // An idle session keeps no buffers.
+                this.session.release();
+                this.charge(now);
+                return Poll::Pending;
+            }
+        }
+        context.waker().wake_by_ref();
+        Poll::Pending
+    }
+}
+
+impl Pump {
+    /// Polls the guest for as long as there is something to call it for and room for what it sends. Whether it was
+    /// stopped in the middle of that.
+    fn poll_guest(&mut self, context: &mut Context<'_>, now: Instant) -> bool {
+        for _ in 0..CALLS {
+            self.look_ahead(now);
+            if self.session.outgoing().len() >= self.room {
+                return false;
+            }
+            match std::mem::replace(&mut self.phase, Phase::Gone) {
+                Phase::Gone => return false,
+                Phase::Waiting(mut instance) => match self.poll_event(&mut instance, context) {
+                    Poll::Pending => {
+                        self.phase = Phase::Waiting(instance);
+                        return false;
+                    }
+                    Poll::Ready(event) => self.phase = Phase::Calling(call(instance, event, self.outbox.clone())),
+                },
+                Phase::Calling(mut call) => match call.as_mut().poll(context) {
+                    Poll::Pending => {
+                        self.phase = Phase::Calling(call);
+                        if !self.take_outgoing(now) {
+                            return false;
+                        }
+                    }
+                    Poll::Ready((instance, result)) => {
+                        self.delivering = 0;
+                        self.phase = Phase::Waiting(instance);
+                        // What was sent before the call returned; it has room, or the guest would not have run.
+                        self.take_outgoing(now);
+                        self.returned(result, now);
+                    }
+                },
+            }
+        }
+        true
+    }
+
+    /// Whether another round would call the guest.
+    fn is_deliverable(&self) -> bool {
+        self.ahead.is_some() && matches!(self.phase, Phase::Waiting(_)) && self.session.outgoing().len() < self.room
+    }
+
+    fn returned(&mut self, result: Result<Next, Failure>, now: Instant) {
+        match result {
+            Ok(Next::Continue) => {}
+            Ok(Next::Stop(_)) => {
+                self.phase = Phase::Gone;
+                self.session.close(CloseCode::NORMAL, "", now);
+                self.record.close(Outcome::Ok);
+            }
+            Err(failure) => self.fail(&failure, now),
+        }
+    }
+
+    /// The guest is gone for a reason that the client may know the kind of.
+    fn fail(&mut self, failure: &Failure, now: Instant) {
+        let code = match failure.outcome {
+            Outcome::Trapped | Outcome::GuestError | Outcome::InvalidResponse => CloseCode::INTERNAL_ERROR,
+            _ => CloseCode::POLICY,
+        };
+        self.fail_with(code, failure, now);
+    }
+
+    fn fail_with(&mut self, code: CloseCode, failure: &Failure, now: Instant) {
+        self.phase = Phase::Gone;
+        self.session.close(code, failure.outcome.row().message, now);
+        self.record.end_with(failure);
+    }
+
+    /// The next thing to call the guest for.
+    fn poll_event(&mut self, instance: &mut Instance, context: &mut Context<'_>) -> Poll<SocketEvent> {
+        if !std::mem::replace(&mut self.opened, true) {
+            return Poll::Ready(SocketEvent::Open);
+        }
+        if self.session.state() != State::Open {
+            return Poll::Pending;
+        }
+        if !self.drained
+            && let Some(left) = self.app.drain.left()
+        {
+            self.drained = true;
+            return Poll::Ready(SocketEvent::Event(Event::Drain(left)));
+        }
+        if std::mem::take(&mut self.event_first)
+            && let Poll::Ready(event) = instance.poll_event(context)
+        {
+            return Poll::Ready(SocketEvent::Event(event));
+        }
+        if let Some(message) = self.ahead.take() {
+            self.event_first = true;
+            self.delivering = message.len();
+            return Poll::Ready(match message {
+                Message::Text(text) => SocketEvent::Text(text.as_str().to_owned()),
+                Message::Binary(bytes) => SocketEvent::Binary(bytes),
+            });
+        }
+        instance.poll_event(context).map(SocketEvent::Event)
+    }
+
+    /// Decodes one message ahead of the guest; answers pings on the way.
+    fn look_ahead(&mut self, now: Instant) {
+        if self.ended {
+            return;
+        }
+        if self.session.state() != State::Open {
+            // Nobody takes it any more, and the client's close frame may be behind it.
+            self.ahead = None;
+        }
+        if self.ahead.is_some() {
+            return;
+        }
+        // A close frame behind a message waits until the guest has dealt with that message.
+        self.session.set_busy(matches!(self.phase, Phase::Calling(_)));
+        match self.session.next_event(now) {
+            None => {}
+            Some(CodecEvent::Message(message)) => self.ahead = Some(message),
+            Some(CodecEvent::Ended(end)) => self.over(&end, now),
+        }
+    }
+
+    /// Hands what the guest sent to the codec, which has room; false when it sent nothing.
+    fn take_outgoing(&mut self, now: Instant) -> bool {
+        let Some(outgoing) = self.outbox.take() else { return false };
+        let (sent, size) = match &outgoing {
+            Outgoing::Text(text) => (self.session.send_text(text, now), text.len()),
+            Outgoing::Binary(bytes) => (self.session.send_binary(bytes, now), bytes.len()),
+            Outgoing::Close(code, reason) => {
+                // A code that must not be sent (RFC 6455, 7.4.1) is the guest's fault.
+                self.session.close(CloseCode::new(*code).unwrap_or(CloseCode::INTERNAL_ERROR), reason, now);
+                self.outbox.close();
+                (Ok(()), 0)
+            }
+        };
+        match sent {
+            Ok(()) => self.record.sent(size),
+            // The guest is only polled with room in the queue, and then sends one message.
+            Err(SendError::QueueFull | SendError::Closed) => self.outbox.close(),
+            Err(error @ SendError::TooLarge { .. }) => {
+                let failure = Failure::new(Outcome::HostCallExceeded, error.to_string());
+                self.fail_with(CloseCode::TOO_BIG, &failure, now);
+            }
+        }
+        true
+    }
+
+    fn poll_write(&mut self, context: &mut Context<'_>, now: Instant) -> bool {
+        let mut progress = false;
+        while !self.session.outgoing().is_empty() {
+            match Pin::new(&mut self.tunnel).poll_write(context, self.session.outgoing()) {
+                Poll::Pending => break,
+                Poll::Ready(Ok(count)) if count > 0 => {
+                    self.session.written(count);
+                    progress = true;
+                }
+                Poll::Ready(_) => {
+                    self.lost();
+                    return true;
+                }
+            }
+        }
+        self.unflushed |= progress;
+        if self.unflushed {
+            match Pin::new(&mut self.tunnel).poll_flush(context) {
+                Poll::Pending => {}
+                Poll::Ready(Ok(())) => self.unflushed = false,
+                Poll::Ready(Err(_)) => {
+                    self.lost();
+                    return true;
+                }
+            }
+        }
+        if progress && !self.reads() {
+            // Its pongs wait unread, but it takes what it is sent: it lives.
+            self.session.resume(now);
+        }
+        progress
+    }
+
+    /// Whether the socket is read from.
+    fn reads(&self) -> bool {
+        !(self.read_ended || self.ahead.is_some() || self.session.is_blocked() || self.session.is_ending())
+    }
+
+    fn poll_read(&mut self, context: &mut Context<'_>) -> bool {
+        if !self.reads() {
+            return false;
+        }
+        let Self { tunnel, session, .. } = self;
+        match poll_read_buf(Pin::new(tunnel), context, session.read_buffer(READ)) {
+            Poll::Pending => false,
+            Poll::Ready(Ok(count)) if count > 0 => true,
+            Poll::Ready(_) => {
+                self.read_ended = true;
+                self.session.feed_eof();
+                true
+            }
+        }
+    }
+
+    /// Puts what the codec holds on the guest's memory limit.
+    fn charge(&mut self, now: Instant) {
+        if matches!(self.phase, Phase::Gone) {
+            return;
+        }
+        let held = self.session.memory() + self.ahead.as_ref().map_or(0, Message::len) + self.delivering;
+        self.meter.hold(held as u64);
+        if self.meter.memory() > self.memory {
+            let failure = Failure::new(Outcome::MemoryExceeded, "over the limit with what its WebSocket holds");
+            self.fail_with(CloseCode::TOO_BIG, &failure, now);
+        }
+    }
+
+    fn poll_deadline(&mut self, context: &mut Context<'_>, now: Instant) -> bool {
+        let is_open = self.session.state() == State::Open;
+        let drain = self.app.drain.deadline().filter(|_| is_open);
+        let last_call = drain.map(|deadline| deadline.checked_sub(LAST_CALL).unwrap_or(now));
+        let Some(deadline) = self.session.deadline().into_iter().chain(last_call).min() else {
+            self.sleep = None;
+            return false;
+        };
+        if !self.is_past(deadline, context) {
+            return false;
+        }
+        let now = Instant::now();
+        if last_call.is_some_and(|last_call| last_call <= now) {
+            self.session.close(CloseCode::GOING_AWAY, "the host shuts down", now);
+        }
+        if self.ahead.is_some() && self.session.outgoing().len() < self.room {
+            // It is the guest that keeps the client's pongs unread.
+            self.session.resume(now);
+        }
+        self.session.handle_timeout(now);
+        true
+    }
+
+    /// Whether this moment has come; wakes the task when it has. A sleep that ends too early is left as it is, since
+    /// deadlines move on with every message.
+    fn is_past(&mut self, moment: Instant, context: &mut Context<'_>) -> bool {
+        let sleep = self.sleep.get_or_insert_with(|| Box::pin(tokio::time::sleep_until(moment.into())));
+        if sleep.deadline().into_std() > moment {
+            sleep.as_mut().reset(moment.into());
+        }
+        while sleep.as_mut().poll(context).is_ready() {
+            if Instant::now() >= moment {
+                return true;
+            }
+            sleep.as_mut().reset(moment.into());
+        }
+        false
+    }
+
+    /// Nothing can be written any more. What was read before is still delivered.
+    fn lost(&mut self) {
+        let pending = self.session.outgoing().len();
+        self.session.written(pending);
+        self.unflushed = false;
+        self.read_ended = true;
+        self.session.feed_eof();
+    }
+
+    /// The codec's last event: the guest gets its own.
+    fn over(&mut self, end: &End, now: Instant) {
+        self.ended = true;
+        self.outbox.close();
+        if matches!(end, End::Dead | End::CloseTimeout) {
+            self.until = Some(now);
+        }
+        let (reason, outcome) = self.reason(end);
+        let outbox = self.outbox.clone();
+        match std::mem::replace(&mut self.phase, Phase::Gone) {
+            Phase::Gone => {}
+            Phase::Waiting(instance) => spawn(last_event(instance, reason, outbox)),
+            Phase::Calling(call) => spawn(async move {
+                if let Ok((instance, Ok(Next::Continue))) = timeout(UNDER_WAY, call).await {
+                    last_event(instance, reason, outbox).await;
+                }
+            }),
+        }
+        self.record.close(outcome);
+    }
+
+    fn reason(&self, end: &End) -> (Disconnect, Outcome) {
+        let connection = self.tunnel.connection();
+        match end {
+            End::Closed(_) | End::PeerClosed(_) => (Disconnect::Closed, Outcome::Ok),
+            End::CloseTimeout => (Disconnect::Timeout, Outcome::Ok),
+            // RFC 6455, 7.1.7: the host has failed the connection.
+            End::Violation(_) => (Disconnect::ConnectionLost, Outcome::Ok),
+            End::Dead => (Disconnect::Timeout, Outcome::Cancelled),
+            End::Idle => (Disconnect::Timeout, Outcome::IdleExceeded),
+            End::Lost if connection.ending() == Ending::Open && connection.protocol == Protocol::Http2 => {
+                (Disconnect::Reset, Outcome::Cancelled)
+            }
+            End::Lost => (Disconnect::ConnectionLost, Outcome::Cancelled),
+        }
+    }
+
+    /// Writes what is left, shuts the write side, and waits for the client to close, all of it for a time only.
+    ///
+    /// RFC 6455, 7.1.1: the client closes after this side. What it still sends is read and dropped, since the kernel
+    /// would answer unread bytes with a reset, which can overtake the close frame.
+    fn poll_end(&mut self, context: &mut Context<'_>, now: Instant) -> Poll<()> {
+        let until = *self.until.get_or_insert(now + self.close_wait);
+        if self.is_past(until, context) {
+            return Poll::Ready(());
+        }
+        if !self.session.outgoing().is_empty() {
+            // Writing has just been tried, and wakes this task.
+            return Poll::Pending;
+        }
+        let _ = ready!(Pin::new(&mut self.tunnel).poll_shutdown(context));
+        let mut dropped = [0; 1024];
+        while !self.read_ended {
+            let mut read = ReadBuf::new(&mut dropped);
+            let result = ready!(Pin::new(&mut self.tunnel).poll_read(context, &mut read));
+            self.read_ended = result.is_err() || read.filled().is_empty();
+        }
+        Poll::Ready(())
+    }
+}
+
+fn call(mut instance: Box<Instance>, event: SocketEvent, outbox: Outbox<Outgoing>) -> Call {
+    Box::pin(async move {
+        let result = instance.on_socket(event, &outbox).await;
+        (instance, result)
+    })
+}
+
+/// Tells the guest that its session is over, then drops it. The outbox is closed.
+async fn last_event(mut instance: Box<Instance>, reason: Disconnect, outbox: Outbox<Outgoing>) {
+    let event = SocketEvent::Event(Event::Disconnect(reason));
+    match timeout(LAST_EVENT, instance.on_socket(event, &outbox)).await {
+        Ok(Ok(_)) => {}
+        Ok(Err(failure)) => tracing::debug!(instance = instance.meter().id, "the last event failed: {failure}"),
+        Err(_) => tracing::debug!(instance = instance.meter().id, "the last event took too long"),
+    }
+}

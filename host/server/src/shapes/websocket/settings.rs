@@ -1,0 +1,193 @@
+//! What the manifest says of a route's WebSockets, and the memory that their compression may take together.
+
+use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering::Relaxed};
+use std::time::Duration;
+
+use http::{HeaderMap, header};
+use roadrunner_manifest::{AnyOr, WebSocket};
+use roadrunner_websocket::handshake::ServerHandshake;
+use roadrunner_websocket::{Config, DeflateConfig, DeflateParams, Level, Limits, Rate, Role, Timers, WindowBits};
+
+/// The settings of one route.
+pub(crate) struct Settings {
+    /// The codec's.
+    pub(crate) codec: Arc<Config>,
+    /// Whose pages may open one, in lower case.
+    origins: AnyOr<String>,
+}
+
+impl Settings {
+    /// From the manifest; `idle` is among the limits there.
+    pub(crate) fn new(settings: &WebSocket, idle: Option<Duration>) -> Self {
+        let size = |bytes: u64| usize::try_from(bytes).unwrap_or(usize::MAX);
+        let limits = Limits {
+            frame_size: settings.frame_size,
+            message_size: size(settings.message_size),
+            fragments: settings.fragments,
+            compression_ratio: settings.compression_ratio.and_then(std::num::NonZeroU32::new),
+            compression_floor: size(settings.compression_floor),
+            control_rate: settings.control_rate.and_then(rate),
+            message_rate: settings.message_rate.and_then(rate),
+            outgoing_queue: size(settings.outgoing_queue),
+            outgoing_message: size(settings.outgoing_message),
+        };
+        let timers = Timers {
+            ping_interval: settings.ping_interval,
+            pong_timeout: settings.pong_timeout,
+            idle,
+            close: settings.close_wait,
+        };
+        let deflate = settings.deflate.then(|| deflate(settings));
+        Self { codec: Arc::new(Config { limits, timers, deflate }), origins: settings.origins.clone() }
+    }
+
+    /// Whether the origin of a handshake may open a WebSocket. Browsers always say where a page is from (RFC 6455,
+    /// 10.2); a handshake that does not is no page's, and its sender could claim any origin.
+    pub(crate) fn admits(&self, headers: &HeaderMap) -> bool {
+        let AnyOr::List(origins) = &self.origins else { return true };
+        let mut named = headers.get_all(header::ORIGIN).iter();
+        match (named.next(), named.next()) {
+            (None, _) => true,
+            (Some(origin), None) => {
+                origins.iter().any(|allowed| allowed.as_bytes().eq_ignore_ascii_case(origin.as_bytes()))
+            }
+            (Some(_), Some(_)) => false,
+        }
+    }
+}
+
+/// So many a second, and twice as many at once after a pause.
+fn rate(per_second: u32) -> Option<Rate> {
+    Rate::new(per_second, per_second.saturating_mul(2))
+}
+
+fn deflate(settings: &WebSocket) -> DeflateConfig {
+    let window = |bits: u32| u8::try_from(bits).ok().and_then(WindowBits::new);
+    let defaults = DeflateConfig::default();
+    DeflateConfig {
+        level: u8::try_from(settings.deflate_level).ok().and_then(Level::new).unwrap_or(defaults.level),
+        threshold: usize::try_from(settings.deflate_threshold).unwrap_or(usize::MAX),
+        server_context_takeover: settings.deflate_server_context,
+        client_context_takeover: settings.deflate_client_context,
+        server_window: window(settings.deflate_server_window).unwrap_or(defaults.server_window),
+        client_window: window(settings.deflate_client_window).unwrap_or(defaults.client_window),
+    }
+}
+
+/// The memory that permessage-deflate may take on the whole host. What a session may hold while it waits for its
+/// client is reserved when it begins, whether it ever compresses or not, so that the sum cannot be exceeded later.
+#[derive(Debug)]
+pub(crate) struct DeflateMemory {
+    limit: u64,
+    reserved: AtomicU64,
+    /// Sessions that went without the server's context, and those that went without compression.
+    reduced: AtomicU64,
+    refused: AtomicU64,
+}
+
+/// What one session has reserved, until it is dropped.
+pub(crate) struct Reserved {
+    of: Arc<DeflateMemory>,
+    bytes: u64,
+}
+
+impl DeflateMemory {
+    pub(crate) fn new(limit: u64) -> Arc<Self> {
+        Arc::new(Self { limit, reserved: AtomicU64::new(0), reduced: AtomicU64::new(0), refused: AtomicU64::new(0) })
+    }
+
+    /// What to agree on for permessage-deflate: as much as the client offers, the settings allow and the memory holds.
+    pub(super) fn agree(
+        self: &Arc<Self>,
+        config: &DeflateConfig,
+        handshake: &ServerHandshake,
+    ) -> Option<(DeflateParams, Reserved)> {
+        let wanted = handshake.deflate(config)?;
+        if let Some(reserved) = self.reserve(&wanted) {
+            return Some((wanted, reserved));
+        }
+        let without = DeflateConfig { server_context_takeover: false, ..config.clone() };
+        let less = handshake.deflate(&without).filter(|less| *less != wanted);
+        if let Some(agreed) = less.and_then(|less| Some((less, self.reserve(&less)?))) {
+            self.reduced.fetch_add(1, Relaxed);
+            return Some(agreed);
+        }
+        self.refused.fetch_add(1, Relaxed);
+        None
+    }
+
+    /// Bytes reserved now.
+    pub(crate) fn reserved(&self) -> u64 {
+        self.reserved.load(Relaxed)
+    }
+
+    /// How many sessions went without the server's context.
+    pub(crate) fn reduced(&self) -> u64 {
+        self.reduced.load(Relaxed)
+    }
+
+    /// How many sessions went without compression.
+    pub(crate) fn refused(&self) -> u64 {
+        self.refused.load(Relaxed)
+    }
+
+    fn reserve(self: &Arc<Self>, params: &DeflateParams) -> Option<Reserved> {
+        let bytes = params.held_memory(Role::Server) as u64;
+        let fits = |reserved: u64| reserved.checked_add(bytes).filter(|sum| *sum <= self.limit);
+        self.reserved.fetch_update(Relaxed, Relaxed, fits).ok()?;
+        Some(Reserved { of: self.clone(), bytes })
+    }
+}
+
+impl Drop for Reserved {
+    fn drop(&mut self) {
+        self.of.reserved.fetch_sub(self.bytes, Relaxed);
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use http::{HeaderMap, HeaderValue, header};
+    use roadrunner_manifest::{AnyOr, WebSocket};
+    use roadrunner_websocket::handshake::ServerHandshake;
+
+    use super::*;
+
+    fn headers(pairs: &[(&'static str, &'static str)]) -> HeaderMap {
+        pairs.iter().map(|(name, value)| (name.parse().expect("a name"), HeaderValue::from_static(value))).collect()
+    }
+
+    #[test]
+    fn a_list_of_origins_refuses_others() {
+        let listed = AnyOr::List(vec!["https://example.com".to_owned()]);
+        let settings = Settings::new(&WebSocket { origins: listed, ..WebSocket::default() }, None);
+        assert!(settings.admits(&headers(&[])));
+        assert!(settings.admits(&headers(&[("origin", "https://EXAMPLE.com")])));
+        for other in ["https://example.com.evil.test", "http://example.com", "https://example.com:8443", "null", ""] {
+            assert!(!settings.admits(&headers(&[("origin", other)])), "{other}");
+        }
+        let mut twice = headers(&[("origin", "https://example.com")]);
+        twice.append(header::ORIGIN, HeaderValue::from_static("https://evil.test"));
+        assert!(!settings.admits(&twice));
+        assert!(Settings::new(&WebSocket::default(), None).admits(&headers(&[("origin", "null")])));
+    }
+
+    #[test]
+    fn compression_ends_where_its_memory_does() {
+        let offer = headers(&[("sec-websocket-version", "13"), ("sec-websocket-extensions", "permessage-deflate")]);
+        let handshake = ServerHandshake::connect(&offer).expect("a handshake");
+        let config = DeflateConfig { server_context_takeover: true, ..DeflateConfig::default() };
+        let full = handshake.deflate(&config).expect("it is acceptable").held_memory(Role::Server) as u64;
+        let small = handshake.deflate(&DeflateConfig::default()).expect("so is this").held_memory(Role::Server) as u64;
+        let memory = DeflateMemory::new(full + small);
+        let (first, held) = memory.agree(&config, &handshake).expect("all of it");
+        assert!(!first.server_no_context_takeover);
+        let (second, _small) = memory.agree(&config, &handshake).expect("without the context");
+        assert!(second.server_no_context_takeover);
+        assert!(memory.agree(&config, &handshake).is_none());
+        assert_eq!((memory.reserved(), memory.reduced(), memory.refused()), (full + small, 1, 1));
+        drop(held);
+        assert_eq!(memory.reserved(), small);
+    }
+}
