@@ -344,18 +344,18 @@ impl TimeoutName {
         TimeoutName::WriteStall,
     ];
 
-    /// The field's name, as it stands in settings, metrics and logs.
+    /// The name in manifests, metrics and logs.
     pub fn as_str(self) -> &'static str {
         match self {
-            TimeoutName::BodyIdle => "body_idle",
-            TimeoutName::BodyMinRate => "body_min_rate",
-            TimeoutName::H2Idle => "h2_idle",
-            TimeoutName::H2PingTimeout => "h2_ping_timeout",
+            TimeoutName::BodyIdle => "body-idle",
+            TimeoutName::BodyMinRate => "body-min-rate",
+            TimeoutName::H2Idle => "h2-idle",
+            TimeoutName::H2PingTimeout => "h2-ping-timeout",
             TimeoutName::Handshake => "handshake",
-            TimeoutName::KeepAliveIdle => "keep_alive_idle",
+            TimeoutName::KeepAliveIdle => "keep-alive-idle",
             TimeoutName::Preface => "preface",
-            TimeoutName::RequestHead => "request_head",
-            TimeoutName::WriteStall => "write_stall",
+            TimeoutName::RequestHead => "request-head",
+            TimeoutName::WriteStall => "write-stall",
         }
     }
 }
