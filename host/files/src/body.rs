@@ -50,33 +50,19 @@ struct Reader {
 impl FileBody {
     /// A body without content.
     pub fn empty() -> Self {
-        Self {
-            inner: Inner::Empty,
-        }
+        Self { inner: Inner::Empty }
     }
 
     /// A body of bytes in memory, for what stands beside files in a caller's types.
     pub fn bytes(bytes: Bytes) -> Self {
-        Self {
-            inner: if bytes.is_empty() {
-                Inner::Empty
-            } else {
-                Inner::Whole(bytes)
-            },
-        }
+        Self { inner: if bytes.is_empty() { Inner::Empty } else { Inner::Whole(bytes) } }
     }
 
     pub(crate) fn file(file: Arc<File>, span: Range<u64>) -> Self {
         if span.is_empty() {
             return Self::empty();
         }
-        Self {
-            inner: Inner::Reading(Reader {
-                file,
-                left: span,
-                pending: None,
-            }),
-        }
+        Self { inner: Inner::Reading(Reader { file, left: span, pending: None }) }
     }
 
     /// Bytes still to be given away.
@@ -128,10 +114,7 @@ impl Body for FileBody {
     type Data = Bytes;
     type Error = FileBodyError;
 
-    fn poll_frame(
-        mut self: Pin<&mut Self>,
-        cx: &mut Context<'_>,
-    ) -> Poll<Option<Result<Frame<Bytes>, FileBodyError>>> {
+    fn poll_frame(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Option<Result<Frame<Bytes>, FileBodyError>>> {
         match &mut self.inner {
             Inner::Empty => Poll::Ready(None),
             Inner::Reading(reader) => {

@@ -57,24 +57,15 @@ impl FileCache {
             return Self { entries: None };
         }
         let largest = MAX_CACHED_FILE + OVERHEAD;
-        let shards = usize::try_from(max_bytes / (largest * SHARD_ENTRIES))
-            .unwrap_or(usize::MAX)
-            .clamp(1, 64);
+        let shards = usize::try_from(max_bytes / (largest * SHARD_ENTRIES)).unwrap_or(usize::MAX).clamp(1, 64);
         let options = OptionsBuilder::new()
-            .estimated_items_capacity(
-                usize::try_from(max_bytes / 4096)
-                    .unwrap_or(usize::MAX)
-                    .clamp(16, 65_536),
-            )
+            .estimated_items_capacity(usize::try_from(max_bytes / 4096).unwrap_or(usize::MAX).clamp(16, 65_536))
             .weight_capacity(max_bytes)
             .shards(shards)
             .build()
             .expect("both capacities are given");
-        let cache =
-            sync::Cache::with_options(options, ByteWeight, Default::default(), Default::default());
-        Self {
-            entries: Some(Arc::new(cache)),
-        }
+        let cache = sync::Cache::with_options(options, ByteWeight, Default::default(), Default::default());
+        Self { entries: Some(Arc::new(cache)) }
     }
 
     /// Bytes held now, contents and bookkeeping.
@@ -103,13 +94,7 @@ impl FileCache {
         if let Some(entries) = &self.entries
             && stamp.is_settled(now)
         {
-            entries.insert(
-                (stamp.device, stamp.inode),
-                Entry {
-                    stamp,
-                    content: content.clone(),
-                },
-            );
+            entries.insert((stamp.device, stamp.inode), Entry { stamp, content: content.clone() });
         }
     }
 }
@@ -148,17 +133,9 @@ mod tests {
             let content = Bytes::from(vec![0; 30_000]);
             for stamp in stamps(500) {
                 cache.keep(stamp, &content, later());
-                assert!(
-                    cache.bytes() <= max_bytes,
-                    "{} of {max_bytes}",
-                    cache.bytes()
-                );
+                assert!(cache.bytes() <= max_bytes, "{} of {max_bytes}", cache.bytes());
             }
-            assert!(
-                cache.bytes() > max_bytes / 2,
-                "{} of {max_bytes}",
-                cache.bytes()
-            );
+            assert!(cache.bytes() > max_bytes / 2, "{} of {max_bytes}", cache.bytes());
         }
     }
 
@@ -183,10 +160,7 @@ mod tests {
         assert_eq!(cache.find(&old).as_deref(), Some(&b"a"[..]));
         assert_eq!(cache.find(&new), None);
         cache.keep(new, &Bytes::from_static(b"bb"), later());
-        assert_eq!(
-            (cache.find(&old), cache.find(&new).as_deref()),
-            (None, Some(&b"bb"[..]))
-        );
+        assert_eq!((cache.find(&old), cache.find(&new).as_deref()), (None, Some(&b"bb"[..])));
         assert_eq!(cache.len(), 1);
     }
 
@@ -196,17 +170,9 @@ mod tests {
         let file = tempfile::NamedTempFile::new().unwrap();
         let metadata = file.path().metadata().unwrap();
         let (stamp, written) = (Stamp::of(&metadata), metadata.modified().unwrap());
-        cache.keep(
-            stamp,
-            &Bytes::from_static(b"a"),
-            written + Duration::from_millis(10),
-        );
+        cache.keep(stamp, &Bytes::from_static(b"a"), written + Duration::from_millis(10));
         assert!(cache.is_empty());
-        cache.keep(
-            stamp,
-            &Bytes::from_static(b"a"),
-            written + Duration::from_secs(2),
-        );
+        cache.keep(stamp, &Bytes::from_static(b"a"), written + Duration::from_secs(2));
         assert_eq!(cache.len(), 1);
     }
 

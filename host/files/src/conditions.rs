@@ -3,10 +3,7 @@
 
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
-use http::header::{
-    HeaderMap, HeaderName, IF_MATCH, IF_MODIFIED_SINCE, IF_NONE_MATCH, IF_RANGE,
-    IF_UNMODIFIED_SINCE,
-};
+use http::header::{HeaderMap, HeaderName, IF_MATCH, IF_MODIFIED_SINCE, IF_NONE_MATCH, IF_RANGE, IF_UNMODIFIED_SINCE};
 
 /// An entity tag (8.8.3).
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -27,13 +24,9 @@ impl<'a> EntityTag<'a> {
     /// An entity tag and what follows it.
     fn split(value: &'a [u8]) -> Option<(Self, &'a [u8])> {
         // The W is case-sensitive.
-        let (weak, rest) = value
-            .strip_prefix(b"W/")
-            .map_or((false, value), |rest| (true, rest));
+        let (weak, rest) = value.strip_prefix(b"W/").map_or((false, value), |rest| (true, rest));
         let rest = rest.strip_prefix(b"\"")?;
-        let end = rest
-            .iter()
-            .position(|byte| !matches!(byte, 0x21 | 0x23..=0x7e | 0x80..))?;
+        let end = rest.iter().position(|byte| !matches!(byte, 0x21 | 0x23..=0x7e | 0x80..))?;
         let (opaque, rest) = rest.split_at(end);
         Some((Self { weak, opaque }, rest.strip_prefix(b"\"")?))
     }
@@ -77,8 +70,7 @@ pub(crate) fn evaluate<'a>(headers: &'a HeaderMap, validators: &Validators<'a>) 
         if !any_matches(headers, IF_MATCH, validators, EntityTag::matches_strongly) {
             return Verdict::Failed;
         }
-    } else if let (Some(date), Some(modified)) =
-        (date(headers, IF_UNMODIFIED_SINCE), validators.modified)
+    } else if let (Some(date), Some(modified)) = (date(headers, IF_UNMODIFIED_SINCE), validators.modified)
         && modified > date
     {
         return Verdict::Failed;
@@ -86,16 +78,10 @@ pub(crate) fn evaluate<'a>(headers: &'a HeaderMap, validators: &Validators<'a>) 
 
     if headers.contains_key(IF_NONE_MATCH) {
         // 13.1.3: If-Modified-Since is ignored beside it, even when no tag can be read from it.
-        if any_matches(
-            headers,
-            IF_NONE_MATCH,
-            validators,
-            EntityTag::matches_weakly,
-        ) {
+        if any_matches(headers, IF_NONE_MATCH, validators, EntityTag::matches_weakly) {
             return Verdict::NotModified;
         }
-    } else if let (Some(date), Some(modified)) =
-        (date(headers, IF_MODIFIED_SINCE), validators.modified)
+    } else if let (Some(date), Some(modified)) = (date(headers, IF_MODIFIED_SINCE), validators.modified)
         && modified <= date
     {
         return Verdict::NotModified;
@@ -114,8 +100,7 @@ pub(crate) fn range_applies(headers: &HeaderMap, validators: &Validators<'_>) ->
     }
     // A date is a strong validator only when the second it names is over (8.8.2.2), and must match exactly.
     date(headers, IF_RANGE).is_some_and(|date| {
-        validators.modified == Some(date)
-            && validators.now >= UNIX_EPOCH + Duration::from_secs(date.saturating_add(1))
+        validators.modified == Some(date) && validators.now >= UNIX_EPOCH + Duration::from_secs(date.saturating_add(1))
     })
 }
 
@@ -165,9 +150,7 @@ fn date(headers: &HeaderMap, name: HeaderName) -> Option<u64> {
 /// An HTTP date (5.6.7), in seconds of Unix time.
 pub(crate) fn parse_date(value: &[u8]) -> Option<u64> {
     let time = httpdate::parse_http_date(std::str::from_utf8(value).ok()?).ok()?;
-    time.duration_since(UNIX_EPOCH)
-        .ok()
-        .map(|time| time.as_secs())
+    time.duration_since(UNIX_EPOCH).ok().map(|time| time.as_secs())
 }
 
 #[cfg(test)]
@@ -180,10 +163,7 @@ mod tests {
     const MODIFIED: u64 = 784_111_777;
 
     fn headers(fields: &[(HeaderName, &'static str)]) -> HeaderMap {
-        fields
-            .iter()
-            .map(|(name, value)| (name.clone(), HeaderValue::from_static(value)))
-            .collect()
+        fields.iter().map(|(name, value)| (name.clone(), HeaderValue::from_static(value))).collect()
     }
 
     fn validators(tag: &'static str) -> Validators<'static> {
@@ -196,28 +176,10 @@ mod tests {
 
     #[test]
     fn tags_are_read_exactly() {
-        for good in [
-            "\"\"",
-            "\"xyzzy\"",
-            "W/\"xyzzy\"",
-            "\"a,b\"",
-            "\"\\\"",
-            "\"\u{e9}\"",
-        ] {
+        for good in ["\"\"", "\"xyzzy\"", "W/\"xyzzy\"", "\"a,b\"", "\"\\\"", "\"\u{e9}\""] {
             assert!(EntityTag::parse(good.as_bytes()).is_some(), "{good}");
         }
-        for bad in [
-            "",
-            "xyzzy",
-            "\"xyzzy",
-            "xyzzy\"",
-            "w/\"a\"",
-            "W/ \"a\"",
-            "\"a b\"",
-            "\"a\" ",
-            "\"a\"\"b\"",
-            "*",
-        ] {
+        for bad in ["", "xyzzy", "\"xyzzy", "xyzzy\"", "w/\"a\"", "W/ \"a\"", "\"a b\"", "\"a\" ", "\"a\"\"b\"", "*"] {
             assert!(EntityTag::parse(bad.as_bytes()).is_none(), "{bad}");
         }
     }
@@ -231,15 +193,8 @@ mod tests {
             ("W/\"1\"", "\"1\"", false, true),
             ("\"1\"", "\"1\"", true, true),
         ] {
-            let (a, b) = (
-                EntityTag::parse(a.as_bytes()).unwrap(),
-                EntityTag::parse(b.as_bytes()).unwrap(),
-            );
-            assert_eq!(
-                (a.matches_strongly(&b), a.matches_weakly(&b)),
-                (strong, weak),
-                "{a:?} {b:?}"
-            );
+            let (a, b) = (EntityTag::parse(a.as_bytes()).unwrap(), EntityTag::parse(b.as_bytes()).unwrap());
+            assert_eq!((a.matches_strongly(&b), a.matches_weakly(&b)), (strong, weak), "{a:?} {b:?}");
         }
     }
 
@@ -263,27 +218,12 @@ mod tests {
             (&[(IF_MODIFIED_SINCE, SAME)], NotModified),
             (&[(IF_MODIFIED_SINCE, LATER)], NotModified),
             (&[(IF_MODIFIED_SINCE, EARLIER)], Proceed),
-            (
-                &[(IF_MODIFIED_SINCE, "Sunday, 06-Nov-94 08:49:37 GMT")],
-                NotModified,
-            ),
-            (
-                &[(IF_MODIFIED_SINCE, "Sun Nov  6 08:49:37 1994")],
-                NotModified,
-            ),
+            (&[(IF_MODIFIED_SINCE, "Sunday, 06-Nov-94 08:49:37 GMT")], NotModified),
+            (&[(IF_MODIFIED_SINCE, "Sun Nov  6 08:49:37 1994")], NotModified),
             (&[(IF_MODIFIED_SINCE, "yesterday")], Proceed),
-            (
-                &[(IF_NONE_MATCH, "\"b\""), (IF_MODIFIED_SINCE, LATER)],
-                Proceed,
-            ),
-            (
-                &[(IF_NONE_MATCH, "rubbish"), (IF_MODIFIED_SINCE, LATER)],
-                Proceed,
-            ),
-            (
-                &[(IF_NONE_MATCH, "\"a\""), (IF_MODIFIED_SINCE, EARLIER)],
-                NotModified,
-            ),
+            (&[(IF_NONE_MATCH, "\"b\""), (IF_MODIFIED_SINCE, LATER)], Proceed),
+            (&[(IF_NONE_MATCH, "rubbish"), (IF_MODIFIED_SINCE, LATER)], Proceed),
+            (&[(IF_NONE_MATCH, "\"a\""), (IF_MODIFIED_SINCE, EARLIER)], NotModified),
             (&[(IF_MATCH, "\"a\"")], Proceed),
             (&[(IF_MATCH, "*")], Proceed),
             (&[(IF_MATCH, "\"b\", \"a\"")], Proceed),
@@ -294,64 +234,29 @@ mod tests {
             (&[(IF_UNMODIFIED_SINCE, LATER)], Proceed),
             (&[(IF_UNMODIFIED_SINCE, EARLIER)], Failed),
             (&[(IF_UNMODIFIED_SINCE, "rubbish")], Proceed),
-            (
-                &[(IF_MATCH, "\"a\""), (IF_UNMODIFIED_SINCE, EARLIER)],
-                Proceed,
-            ),
-            (
-                &[(IF_MATCH, "\"a\""), (IF_NONE_MATCH, "\"a\"")],
-                NotModified,
-            ),
+            (&[(IF_MATCH, "\"a\""), (IF_UNMODIFIED_SINCE, EARLIER)], Proceed),
+            (&[(IF_MATCH, "\"a\""), (IF_NONE_MATCH, "\"a\"")], NotModified),
             (&[(IF_MATCH, "\"b\""), (IF_NONE_MATCH, "\"a\"")], Failed),
-            (
-                &[(IF_UNMODIFIED_SINCE, EARLIER), (IF_MODIFIED_SINCE, LATER)],
-                Failed,
-            ),
+            (&[(IF_UNMODIFIED_SINCE, EARLIER), (IF_MODIFIED_SINCE, LATER)], Failed),
         ] {
-            assert_eq!(
-                evaluate(&headers(fields), &validators("\"a\"")),
-                expected,
-                "{fields:?}"
-            );
+            assert_eq!(evaluate(&headers(fields), &validators("\"a\"")), expected, "{fields:?}");
         }
 
         let mut split = HeaderMap::new();
         split.append(IF_NONE_MATCH, HeaderValue::from_static("\"b\""));
         split.append(IF_NONE_MATCH, HeaderValue::from_static("\"a\""));
-        assert_eq!(
-            evaluate(&split, &validators("\"a\"")),
-            NotModified,
-            "a list over two lines"
-        );
+        assert_eq!(evaluate(&split, &validators("\"a\"")), NotModified, "a list over two lines");
 
         let mut twice = HeaderMap::new();
         twice.append(IF_MODIFIED_SINCE, HeaderValue::from_static(LATER));
         twice.append(IF_MODIFIED_SINCE, HeaderValue::from_static(LATER));
-        assert_eq!(
-            evaluate(&twice, &validators("\"a\"")),
-            Proceed,
-            "two dates are none"
-        );
+        assert_eq!(evaluate(&twice, &validators("\"a\"")), Proceed, "two dates are none");
 
-        assert_eq!(
-            evaluate(&headers(&[(IF_MATCH, "\"a\"")]), &validators("W/\"a\"")),
-            Failed,
-            "own tag is weak"
-        );
-        let nothing = Validators {
-            tag: None,
-            modified: None,
-            ..validators("")
-        };
+        assert_eq!(evaluate(&headers(&[(IF_MATCH, "\"a\"")]), &validators("W/\"a\"")), Failed, "own tag is weak");
+        let nothing = Validators { tag: None, modified: None, ..validators("") };
         assert_eq!(evaluate(&headers(&[(IF_MATCH, "*")]), &nothing), Proceed);
-        assert_eq!(
-            evaluate(&headers(&[(IF_UNMODIFIED_SINCE, EARLIER)]), &nothing),
-            Proceed
-        );
-        assert_eq!(
-            evaluate(&headers(&[(IF_MODIFIED_SINCE, LATER)]), &nothing),
-            Proceed
-        );
+        assert_eq!(evaluate(&headers(&[(IF_UNMODIFIED_SINCE, EARLIER)]), &nothing), Proceed);
+        assert_eq!(evaluate(&headers(&[(IF_MODIFIED_SINCE, LATER)]), &nothing), Proceed);
     }
 
     #[test]
@@ -368,26 +273,14 @@ mod tests {
             ("Sun, 06 Nov 1994 08:49:36 GMT", false),
         ] {
             let headers = headers(&[(IF_RANGE, value)]);
-            assert_eq!(
-                range_applies(&headers, &validators("\"a\"")),
-                expected,
-                "{value}"
-            );
+            assert_eq!(range_applies(&headers, &validators("\"a\"")), expected, "{value}");
         }
         assert!(range_applies(&HeaderMap::new(), &validators("\"a\"")));
-        assert!(!range_applies(
-            &headers(&[(IF_RANGE, "\"a\"")]),
-            &validators("W/\"a\"")
-        ));
+        assert!(!range_applies(&headers(&[(IF_RANGE, "\"a\"")]), &validators("W/\"a\"")));
 
-        let within_the_second = Validators {
-            now: UNIX_EPOCH + Duration::from_millis(MODIFIED * 1000 + 999),
-            ..validators("\"a\"")
-        };
+        let within_the_second =
+            Validators { now: UNIX_EPOCH + Duration::from_millis(MODIFIED * 1000 + 999), ..validators("\"a\"") };
         let date = headers(&[(IF_RANGE, "Sun, 06 Nov 1994 08:49:37 GMT")]);
-        assert!(
-            !range_applies(&date, &within_the_second),
-            "8.8.2.2: the second is not over"
-        );
+        assert!(!range_applies(&date, &within_the_second), "8.8.2.2: the second is not over");
     }
 }

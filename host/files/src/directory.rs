@@ -46,18 +46,13 @@ enum Resolver {
 
 /// How a file is opened. None of it can change the file or wait for another process; a FIFO without a writer opens at
 /// once, and is then refused for what it is.
-const FLAGS: OFlags = OFlags::RDONLY
-    .union(OFlags::NONBLOCK)
-    .union(OFlags::NOCTTY)
-    .union(OFlags::CLOEXEC);
+const FLAGS: OFlags = OFlags::RDONLY.union(OFlags::NONBLOCK).union(OFlags::NOCTTY).union(OFlags::CLOEXEC);
 
 /// How the directory itself is opened: to look up below it, not to read its names.
 #[cfg(target_os = "linux")]
 const ROOT_FLAGS: OFlags = OFlags::PATH.union(OFlags::DIRECTORY).union(OFlags::CLOEXEC);
 #[cfg(not(target_os = "linux"))]
-const ROOT_FLAGS: OFlags = OFlags::RDONLY
-    .union(OFlags::DIRECTORY)
-    .union(OFlags::CLOEXEC);
+const ROOT_FLAGS: OFlags = OFlags::RDONLY.union(OFlags::DIRECTORY).union(OFlags::CLOEXEC);
 
 impl Directory {
     /// Opens `path` and keeps it open: a directory that is moved or replaced afterwards is still the one served.
@@ -71,9 +66,7 @@ impl Directory {
     /// As [`Directory::open`], with cap-std whatever the kernel can do.
     #[cfg(test)]
     pub(crate) fn open_portable(name: &str, path: &Path) -> Result<Self, DirectoryError> {
-        Self::open_with(name.into(), path.into(), |root| {
-            Ok(Resolver::portable(root))
-        })
+        Self::open_with(name.into(), path.into(), |root| Ok(Resolver::portable(root)))
     }
 
     fn open_with(
@@ -81,17 +74,9 @@ impl Directory {
         path: PathBuf,
         resolver: impl FnOnce(OwnedFd) -> io::Result<Resolver>,
     ) -> Result<Self, DirectoryError> {
-        let opened = rustix::fs::open(&path, ROOT_FLAGS, Mode::empty())
-            .map_err(io::Error::from)
-            .and_then(resolver);
+        let opened = rustix::fs::open(&path, ROOT_FLAGS, Mode::empty()).map_err(io::Error::from).and_then(resolver);
         match opened {
-            Ok(resolver) => Ok(Self {
-                inner: Arc::new(Inner {
-                    name,
-                    path,
-                    resolver,
-                }),
-            }),
+            Ok(resolver) => Ok(Self { inner: Arc::new(Inner { name, path, resolver }) }),
             Err(source) => Err(DirectoryError { name, path, source }),
         }
     }
@@ -117,12 +102,8 @@ impl Directory {
             Resolver::Portable(root) => {
                 let mut options = cap_std::fs::OpenOptions::new();
                 // cap-std adds O_CLOEXEC itself.
-                options
-                    .read(true)
-                    .custom_flags((FLAGS - OFlags::CLOEXEC).bits() as i32);
-                root.open_with(path, &options)
-                    .map_err(LookupError::from)?
-                    .into_std()
+                options.read(true).custom_flags((FLAGS - OFlags::CLOEXEC).bits() as i32);
+                root.open_with(path, &options).map_err(LookupError::from)?.into_std()
             }
         };
 
@@ -193,14 +174,10 @@ impl From<io::Error> for LookupError {
         };
         match errno {
             Errno::NOENT => Self::NotFound(NotFound::Missing),
-            Errno::NOTDIR | Errno::ISDIR | Errno::NXIO | Errno::NODEV => {
-                Self::NotFound(NotFound::NotAFile)
-            }
+            Errno::NOTDIR | Errno::ISDIR | Errno::NXIO | Errno::NODEV => Self::NotFound(NotFound::NotAFile),
             Errno::XDEV | Errno::LOOP => Self::NotFound(NotFound::LeavesDirectory),
             Errno::ACCESS | Errno::PERM => Self::NotFound(NotFound::Denied),
-            Errno::NAMETOOLONG | Errno::INVAL | Errno::ILSEQ => {
-                Self::NotFound(NotFound::InvalidPath)
-            }
+            Errno::NAMETOOLONG | Errno::INVAL | Errno::ILSEQ => Self::NotFound(NotFound::InvalidPath),
             _ => Self::Io(error),
         }
     }

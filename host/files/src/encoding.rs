@@ -37,8 +37,7 @@ impl Encoding {
 
     fn is_named(self, coding: &str) -> bool {
         // RFC 9110, 8.4.1.3: x-gzip is gzip.
-        coding.eq_ignore_ascii_case(self.token())
-            || (self == Self::Gzip && coding.eq_ignore_ascii_case("x-gzip"))
+        coding.eq_ignore_ascii_case(self.token()) || (self == Self::Gzip && coding.eq_ignore_ascii_case("x-gzip"))
     }
 }
 
@@ -53,10 +52,7 @@ pub(crate) struct Preferences {
 
 impl Preferences {
     /// The plain file and nothing else.
-    pub(crate) const PLAIN: Self = Self {
-        encodings: [None; 3],
-        identity: true,
-    };
+    pub(crate) const PLAIN: Self = Self { encodings: [None; 3], identity: true };
 
     /// Reads `Accept-Encoding`. Absent, it asks for nothing special; a member that does not parse is skipped.
     pub(crate) fn of(headers: &HeaderMap) -> Self {
@@ -65,22 +61,13 @@ impl Preferences {
         }
         let mut named = [None; 3];
         let (mut identity, mut others) = (None, None);
-        let members = headers
-            .get_all(ACCEPT_ENCODING)
-            .iter()
-            .filter_map(|value| value.to_str().ok());
-        for (coding, weight) in members
-            .flat_map(|value| value.split(','))
-            .filter_map(member)
-        {
+        let members = headers.get_all(ACCEPT_ENCODING).iter().filter_map(|value| value.to_str().ok());
+        for (coding, weight) in members.flat_map(|value| value.split(',')).filter_map(member) {
             if coding == "*" {
                 others = Some(weight);
             } else if coding.eq_ignore_ascii_case("identity") {
                 identity = Some(weight);
-            } else if let Some(known) = Encoding::ALL
-                .into_iter()
-                .find(|encoding| encoding.is_named(coding))
-            {
+            } else if let Some(known) = Encoding::ALL.into_iter().find(|encoding| encoding.is_named(coding)) {
                 named[known as usize] = Some(weight);
             }
         }
@@ -88,16 +75,11 @@ impl Preferences {
         // The plain file is acceptable unless excluded; unnamed, it is what is taken when nothing better is there.
         let plain = identity.or(others);
         let least = plain.unwrap_or(0);
-        let mut liked = Encoding::ALL
-            .map(|encoding| (encoding, named[encoding as usize].or(others).unwrap_or(0)));
+        let mut liked = Encoding::ALL.map(|encoding| (encoding, named[encoding as usize].or(others).unwrap_or(0)));
         // Stable, so that equal weights stay in the host's order.
         liked.sort_by_key(|(_, weight)| std::cmp::Reverse(*weight));
-        let encodings =
-            liked.map(|(encoding, weight)| (weight > 0 && weight >= least).then_some(encoding));
-        Self {
-            encodings,
-            identity: plain != Some(0),
-        }
+        let encodings = liked.map(|(encoding, weight)| (weight > 0 && weight >= least).then_some(encoding));
+        Self { encodings, identity: plain != Some(0) }
     }
 }
 
@@ -146,10 +128,7 @@ mod tests {
             headers.append(ACCEPT_ENCODING, HeaderValue::from_static(value));
         }
         let preferences = Preferences::of(&headers);
-        (
-            preferences.encodings.into_iter().flatten().collect(),
-            preferences.identity,
-        )
+        (preferences.encodings.into_iter().flatten().collect(), preferences.identity)
     }
 
     #[test]

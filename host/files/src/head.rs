@@ -5,8 +5,8 @@ use std::ops::Range;
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
 use http::header::{
-    ACCEPT_RANGES, CONTENT_ENCODING, CONTENT_LANGUAGE, CONTENT_LENGTH, CONTENT_RANGE, CONTENT_TYPE,
-    ETAG, HeaderMap, HeaderValue, LAST_MODIFIED, RANGE, VARY,
+    ACCEPT_RANGES, CONTENT_ENCODING, CONTENT_LANGUAGE, CONTENT_LENGTH, CONTENT_RANGE, CONTENT_TYPE, ETAG, HeaderMap,
+    HeaderValue, LAST_MODIFIED, RANGE, VARY,
 };
 use http::{Method, StatusCode};
 
@@ -37,20 +37,12 @@ pub(crate) struct Plan {
 }
 
 /// Decides the answer. `options.headers` wins over what is derived from the file.
-pub(crate) fn plan(
-    request: &RequestView<'_>,
-    options: &Options<'_>,
-    chosen: &Chosen<'_>,
-    now: SystemTime,
-) -> Plan {
+pub(crate) fn plan(request: &RequestView<'_>, options: &Options<'_>, chosen: &Chosen<'_>, now: SystemTime) -> Plan {
     let size = chosen.stamp.size;
     let mut headers = options.headers.clone();
     headers.remove(CONTENT_LENGTH);
 
-    let Some(slice) = options
-        .range
-        .map_or(Some(0..size), |range| range.within(size))
-    else {
+    let Some(slice) = options.range.map_or(Some(0..size), |range| range.within(size)) else {
         return unsatisfiable(headers, size);
     };
     if chosen.negotiated {
@@ -59,11 +51,9 @@ pub(crate) fn plan(
     match options.status {
         StatusCode::OK => answer(request, options, chosen, headers, slice, now),
         // No content follows these (RFC 9110, 15.3.5, 15.3.6, 15.4.5).
-        StatusCode::NO_CONTENT | StatusCode::RESET_CONTENT | StatusCode::NOT_MODIFIED => Plan {
-            status: options.status,
-            headers,
-            span: 0..0,
-        },
+        StatusCode::NO_CONTENT | StatusCode::RESET_CONTENT | StatusCode::NOT_MODIFIED => {
+            Plan { status: options.status, headers, span: 0..0 }
+        }
         StatusCode::PARTIAL_CONTENT if options.range.is_some() => {
             if slice.is_empty() {
                 return unsatisfiable(headers, size);
@@ -105,23 +95,15 @@ fn answer(
 
     let tag = headers.get(ETAG).cloned();
     let validators = Validators {
-        tag: tag
-            .as_ref()
-            .and_then(|tag| EntityTag::parse(tag.as_bytes())),
-        modified: headers
-            .get(LAST_MODIFIED)
-            .and_then(|date| conditions::parse_date(date.as_bytes())),
+        tag: tag.as_ref().and_then(|tag| EntityTag::parse(tag.as_bytes())),
+        modified: headers.get(LAST_MODIFIED).and_then(|date| conditions::parse_date(date.as_bytes())),
         now,
     };
     match conditions::evaluate(request.headers, &validators) {
         Verdict::Failed => {
             drop_representation(&mut headers);
             headers.insert(CONTENT_LENGTH, HeaderValue::from(0));
-            return Plan {
-                status: StatusCode::PRECONDITION_FAILED,
-                headers,
-                span: 0..0,
-            };
+            return Plan { status: StatusCode::PRECONDITION_FAILED, headers, span: 0..0 };
         }
         Verdict::NotModified => {
             drop_representation(&mut headers);
@@ -129,11 +111,7 @@ fn answer(
             if headers.contains_key(ETAG) {
                 headers.remove(LAST_MODIFIED);
             }
-            return Plan {
-                status: StatusCode::NOT_MODIFIED,
-                headers,
-                span: 0..0,
-            };
+            return Plan { status: StatusCode::NOT_MODIFIED, headers, span: 0..0 };
         }
         Verdict::Proceed => {}
     }
@@ -141,14 +119,10 @@ fn answer(
     // 14.2: only GET has ranges. A guest that says `accept-ranges: none` wants none (14.3).
     let ranges = request.method == Method::GET
         && options.range.is_none()
-        && headers
-            .get(ACCEPT_RANGES)
-            .is_some_and(|unit| unit.as_bytes().eq_ignore_ascii_case(b"bytes"));
+        && headers.get(ACCEPT_RANGES).is_some_and(|unit| unit.as_bytes().eq_ignore_ascii_case(b"bytes"));
     let mut wanted = request.headers.get_all(RANGE).iter();
     let selection = match (wanted.next(), wanted.next()) {
-        (Some(value), None)
-            if ranges && conditions::range_applies(request.headers, &validators) =>
-        {
+        (Some(value), None) if ranges && conditions::range_applies(request.headers, &validators) => {
             range::select(value.as_bytes(), chosen.stamp.size)
         }
         _ => Selection::Whole,
@@ -163,23 +137,10 @@ fn answer(
     }
 }
 
-fn content(
-    request: &RequestView<'_>,
-    status: StatusCode,
-    mut headers: HeaderMap,
-    span: Range<u64>,
-) -> Plan {
+fn content(request: &RequestView<'_>, status: StatusCode, mut headers: HeaderMap, span: Range<u64>) -> Plan {
     headers.insert(CONTENT_LENGTH, HeaderValue::from(span.end - span.start));
-    let span = if request.method == Method::HEAD {
-        0..0
-    } else {
-        span
-    };
-    Plan {
-        status,
-        headers,
-        span,
-    }
+    let span = if request.method == Method::HEAD { 0..0 } else { span };
+    Plan { status, headers, span }
 }
 
 /// 416 with the size that there is (15.5.17).
@@ -187,22 +148,12 @@ fn unsatisfiable(mut headers: HeaderMap, size: u64) -> Plan {
     drop_representation(&mut headers);
     headers.insert(CONTENT_RANGE, value(format!("bytes */{size}")));
     headers.insert(CONTENT_LENGTH, HeaderValue::from(0));
-    Plan {
-        status: StatusCode::RANGE_NOT_SATISFIABLE,
-        headers,
-        span: 0..0,
-    }
+    Plan { status: StatusCode::RANGE_NOT_SATISFIABLE, headers, span: 0..0 }
 }
 
 /// Removes what describes a content that does not follow.
 fn drop_representation(headers: &mut HeaderMap) {
-    for name in [
-        CONTENT_TYPE,
-        CONTENT_ENCODING,
-        CONTENT_LANGUAGE,
-        CONTENT_LENGTH,
-        CONTENT_RANGE,
-    ] {
+    for name in [CONTENT_TYPE, CONTENT_ENCODING, CONTENT_LANGUAGE, CONTENT_LENGTH, CONTENT_RANGE] {
         headers.remove(name);
     }
 }
@@ -217,17 +168,9 @@ fn describe(headers: &mut HeaderMap, chosen: &Chosen<'_>) {
     }
 }
 
-fn add_validators(
-    headers: &mut HeaderMap,
-    chosen: &Chosen<'_>,
-    part: Option<(u64, u64)>,
-    now: SystemTime,
-) {
+fn add_validators(headers: &mut HeaderMap, chosen: &Chosen<'_>, part: Option<(u64, u64)>, now: SystemTime) {
     if !headers.contains_key(ETAG) {
-        headers.insert(
-            ETAG,
-            value(chosen.stamp.entity_tag(chosen.encoding, part, now)),
-        );
+        headers.insert(ETAG, value(chosen.stamp.entity_tag(chosen.encoding, part, now)));
     }
     if !headers.contains_key(LAST_MODIFIED)
         && let Some(seconds) = chosen.stamp.last_modified(now)
@@ -238,19 +181,13 @@ fn add_validators(
 }
 
 fn set_content_range(headers: &mut HeaderMap, span: &Range<u64>, size: u64) {
-    headers.insert(
-        CONTENT_RANGE,
-        value(format!("bytes {}-{}/{size}", span.start, span.end - 1)),
-    );
+    headers.insert(CONTENT_RANGE, value(format!("bytes {}-{}/{size}", span.start, span.end - 1)));
 }
 
 /// 12.5.5. A `Vary` of the caller's stays and gains a member.
 pub(crate) fn add_vary(headers: &mut HeaderMap) {
     let named = headers.get_all(VARY).iter().any(|value| {
-        let mut members = value
-            .as_bytes()
-            .split(|byte| *byte == b',')
-            .map(|member| member.trim_ascii());
+        let mut members = value.as_bytes().split(|byte| *byte == b',').map(|member| member.trim_ascii());
         members.any(|member| member == b"*" || member.eq_ignore_ascii_case(b"accept-encoding"))
     });
     if !named {
@@ -262,9 +199,7 @@ pub(crate) fn add_vary(headers: &mut HeaderMap) {
 fn media_type(name: &str) -> HeaderValue {
     match mime_guess::from_path(name).first_raw() {
         // RFC 9239, 6: the one name that JavaScript goes by now.
-        Some("application/javascript") => {
-            HeaderValue::from_static("text/javascript; charset=utf-8")
-        }
+        Some("application/javascript") => HeaderValue::from_static("text/javascript; charset=utf-8"),
         Some(text) if text.starts_with("text/") => value(format!("{text}; charset=utf-8")),
         Some(other) => HeaderValue::from_static(other),
         None => HeaderValue::from_static("application/octet-stream"),

@@ -102,14 +102,7 @@ mod tests {
             ("%2e%2e/a", "%2e%2e/a", false, "a"),
         ] {
             let parsed = RelativePath::parse(path, true).expect(path);
-            assert_eq!(
-                (
-                    parsed.as_str(),
-                    parsed.names_directory(),
-                    parsed.last_segment()
-                ),
-                (text, slash, last)
-            );
+            assert_eq!((parsed.as_str(), parsed.names_directory(), parsed.last_segment()), (text, slash, last));
         }
     }
 
@@ -138,30 +131,14 @@ mod tests {
             "\\\\host\\share",
             "C:\\x",
         ] {
-            assert_eq!(
-                RelativePath::parse(path, true),
-                Err(NotFound::InvalidPath),
-                "{path:?}"
-            );
+            assert_eq!(RelativePath::parse(path, true), Err(NotFound::InvalidPath), "{path:?}");
         }
     }
 
     #[test]
     fn hidden_files_are_refused_unless_wanted() {
-        for path in [
-            ".git/config",
-            "a/.env",
-            ".htaccess",
-            "a/.b/c",
-            "a/.well-known/x",
-            ".well-known/.x",
-            ".x/",
-        ] {
-            assert_eq!(
-                RelativePath::parse(path, false),
-                Err(NotFound::Hidden),
-                "{path:?}"
-            );
+        for path in [".git/config", "a/.env", ".htaccess", "a/.b/c", "a/.well-known/x", ".well-known/.x", ".x/"] {
+            assert_eq!(RelativePath::parse(path, false), Err(NotFound::Hidden), "{path:?}");
             assert!(RelativePath::parse(path, true).is_ok(), "{path:?}");
         }
         assert!(RelativePath::parse(".well-known/security.txt", false).is_ok());

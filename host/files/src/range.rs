@@ -19,10 +19,7 @@ pub(crate) enum Selection {
 
 /// Reads a `Range` field value against a representation of `size` bytes.
 pub(crate) fn select(value: &[u8], size: u64) -> Selection {
-    let Some((unit, set)) = std::str::from_utf8(value)
-        .ok()
-        .and_then(|text| text.split_once('='))
-    else {
+    let Some((unit, set)) = std::str::from_utf8(value).ok().and_then(|text| text.split_once('=')) else {
         return Selection::Whole;
     };
     // 14.1: unit names are case-insensitive. 14.2: a unit that is not understood is ignored.
@@ -30,10 +27,7 @@ pub(crate) fn select(value: &[u8], size: u64) -> Selection {
         return Selection::Whole;
     }
     // 5.6.1.2: empty list members count for nothing.
-    let mut members = set
-        .split(',')
-        .map(|member| member.trim_matches([' ', '\t']))
-        .filter(|member| !member.is_empty());
+    let mut members = set.split(',').map(|member| member.trim_matches([' ', '\t'])).filter(|member| !member.is_empty());
     match (members.next(), members.next()) {
         (Some(member), None) => one(member, size),
         _ => Selection::Whole,
@@ -54,14 +48,7 @@ fn one(spec: &str, size: u64) -> Selection {
             Some(length) => Selection::Part(size.saturating_sub(length)..size),
         };
     }
-    let (Some(first), Some(last)) = (
-        number(first),
-        if last.is_empty() {
-            Some(u64::MAX)
-        } else {
-            number(last)
-        },
-    ) else {
+    let (Some(first), Some(last)) = (number(first), if last.is_empty() { Some(u64::MAX) } else { number(last) }) else {
         return Selection::Whole;
     };
     if last < first {
@@ -97,9 +84,7 @@ impl ByteRange {
         if self.start > size {
             return None;
         }
-        let end = self
-            .length
-            .map_or(size, |length| self.start.saturating_add(length).min(size));
+        let end = self.length.map_or(size, |length| self.start.saturating_add(length).min(size));
         Some(self.start..end)
     }
 }

@@ -44,28 +44,16 @@ pub(crate) fn exactly(file: &File, span: Range<u64>) -> Result<Chunk, FileBodyEr
             Err(error) => return Err(FileBodyError::Read(error)),
         }
     }
-    Ok(Chunk {
-        bytes: Bytes::from(buffer),
-        waited,
-    })
+    Ok(Chunk { bytes: Bytes::from(buffer), waited })
 }
 
 /// How many bytes were there; 0 at the end of the file; none when nothing can be had without waiting.
 #[cfg(target_os = "linux")]
-fn fill_from_memory(
-    file: &File,
-    buffer: &mut [u8],
-    offset: u64,
-) -> Result<Option<usize>, FileBodyError> {
+fn fill_from_memory(file: &File, buffer: &mut [u8], offset: u64) -> Result<Option<usize>, FileBodyError> {
     use rustix::io::{Errno, ReadWriteFlags};
 
     loop {
-        match rustix::io::preadv2(
-            file,
-            &mut [io::IoSliceMut::new(buffer)],
-            offset,
-            ReadWriteFlags::NOWAIT,
-        ) {
+        match rustix::io::preadv2(file, &mut [io::IoSliceMut::new(buffer)], offset, ReadWriteFlags::NOWAIT) {
             Ok(count) => return Ok(Some(count)),
             Err(Errno::INTR) => {}
             // Not in memory, or a kernel, a file system or a seccomp filter that does not know the question.
@@ -90,8 +78,5 @@ fn buffer(span: &Range<u64>) -> Vec<u8> {
 
 fn truncated(span: &Range<u64>, filled: usize) -> FileBodyError {
     let at = span.start + filled as u64;
-    FileBodyError::Truncated {
-        at,
-        missing: span.end - at,
-    }
+    FileBodyError::Truncated { at, missing: span.end - at }
 }

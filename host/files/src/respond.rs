@@ -78,13 +78,7 @@ impl Options<'_> {
 
     /// For a guest that answered `sendfile`: its head and range; siblings, hidden files as it chose, no index.
     pub fn for_guest(status: StatusCode, headers: HeaderMap, range: Option<ByteRange>) -> Self {
-        Self {
-            status,
-            headers,
-            range,
-            hidden: true,
-            ..Self::for_route()
-        }
+        Self { status, headers, range, hidden: true, ..Self::for_route() }
     }
 
     /// Whether the choice between a file and its siblings is open.
@@ -139,51 +133,27 @@ pub async fn try_respond(
     options: Options<'_>,
 ) -> Result<Response<FileBody>, FileError> {
     let failed = |error| FileError::new(directory, path, error);
-    let parsed = RelativePath::parse(path, options.hidden)
-        .map_err(|reason| failed(LookupError::NotFound(reason)))?;
+    let parsed = RelativePath::parse(path, options.hidden).map_err(|reason| failed(LookupError::NotFound(reason)))?;
     let negotiated = options.negotiates();
-    let preferences = if negotiated {
-        Preferences::of(request.headers)
-    } else {
-        Preferences::PLAIN
-    };
+    let preferences = if negotiated { Preferences::of(request.headers) } else { Preferences::PLAIN };
 
     // A small file that changes while it is read is chosen again; one that never stands still is sent as a large
     // one, which aborts if it shrinks.
     let mut attempts = 3;
     loop {
         attempts -= 1;
-        let choice = choose(directory, &parsed, options.index, preferences)
-            .await
-            .map_err(failed)?;
+        let choice = choose(directory, &parsed, options.index, preferences).await.map_err(failed)?;
         let (file, stamp, encoding, name) = match choice {
-            Choice::File {
-                file,
-                stamp,
-                encoding,
-                indexed: false,
-            } => (file, stamp, encoding, parsed.last_segment()),
-            Choice::File {
-                file,
-                stamp,
-                encoding,
-                indexed: true,
-            } => (file, stamp, encoding, options.index.unwrap_or_default()),
+            Choice::File { file, stamp, encoding, indexed: false } => (file, stamp, encoding, parsed.last_segment()),
+            Choice::File { file, stamp, encoding, indexed: true } => {
+                (file, stamp, encoding, options.index.unwrap_or_default())
+            }
             Choice::Redirect => return Ok(redirect(parsed.last_segment())),
             Choice::Unacceptable => return Ok(not_acceptable()),
         };
         let now = SystemTime::now();
-        let chosen = Chosen {
-            name,
-            stamp,
-            encoding,
-            negotiated,
-        };
-        let Plan {
-            status,
-            headers,
-            span,
-        } = head::plan(request, &options, &chosen, now);
+        let chosen = Chosen { name, stamp, encoding, negotiated };
+        let Plan { status, headers, span } = head::plan(request, &options, &chosen, now);
 
         let body = if span.is_empty() {
             FileBody::empty()
@@ -193,10 +163,7 @@ pub async fn try_respond(
             FileBody::bytes(slice(&content, &span))
         } else {
             let file = Arc::new(file);
-            match read_small(&file, &stamp, cache, now)
-                .await
-                .map_err(|error| failed(error.into()))?
-            {
+            match read_small(&file, &stamp, cache, now).await.map_err(|error| failed(error.into()))? {
                 Some(content) => FileBody::bytes(slice(&content, &span)),
                 None if attempts > 0 => continue,
                 None => FileBody::file(file, span),
@@ -229,35 +196,15 @@ async fn choose(
     preferences: Preferences,
 ) -> Result<Choice, LookupError> {
     let slash = path.names_directory();
-    match choose_now(
-        directory,
-        path.as_str(),
-        slash,
-        index,
-        preferences,
-        Access::Cached,
-    ) {
+    match choose_now(directory, path.as_str(), slash, index, preferences, Access::Cached) {
         Err(LookupError::Uncached) => {}
         chosen => return chosen,
     }
-    let (directory, path, index) = (
-        directory.clone(),
-        path.as_str().to_owned(),
-        index.map(str::to_owned),
-    );
+    let (directory, path, index) = (directory.clone(), path.as_str().to_owned(), index.map(str::to_owned));
     let waiting = tokio::task::spawn_blocking(move || {
-        choose_now(
-            &directory,
-            &path,
-            slash,
-            index.as_deref(),
-            preferences,
-            Access::Blocking,
-        )
+        choose_now(&directory, &path, slash, index.as_deref(), preferences, Access::Blocking)
     });
-    waiting
-        .await
-        .map_err(|error| LookupError::Io(io::Error::other(error)))?
+    waiting.await.map_err(|error| LookupError::Io(io::Error::other(error)))?
 }
 
 fn choose_now(
@@ -274,11 +221,7 @@ fn choose_now(
         Entry::File(file, metadata) => (file, metadata),
         Entry::Directory => {
             let index = index.ok_or(LookupError::NotFound(NotFound::NotAFile))?;
-            let below = if path.is_empty() {
-                index.to_owned()
-            } else {
-                format!("{path}/{index}")
-            };
+            let below = if path.is_empty() { index.to_owned() } else { format!("{path}/{index}") };
             let Entry::File(file, metadata) = directory.lookup(&below, access)? else {
                 return Err(LookupError::NotFound(NotFound::NotAFile));
             };
@@ -295,12 +238,7 @@ fn choose_now(
     for encoding in preferences.encodings.into_iter().flatten() {
         match directory.lookup(&format!("{path}{}", encoding.suffix()), access) {
             Ok(Entry::File(file, metadata)) => {
-                return Ok(Choice::File {
-                    file,
-                    stamp: Stamp::of(&metadata),
-                    encoding: Some(encoding),
-                    indexed,
-                });
+                return Ok(Choice::File { file, stamp: Stamp::of(&metadata), encoding: Some(encoding), indexed });
             }
             // A sibling that may not be served is none.
             Ok(Entry::Directory) | Err(LookupError::NotFound(_)) => {}
@@ -310,31 +248,18 @@ fn choose_now(
     if !preferences.identity {
         return Ok(Choice::Unacceptable);
     }
-    Ok(Choice::File {
-        file,
-        stamp: Stamp::of(&metadata),
-        encoding: None,
-        indexed,
-    })
+    Ok(Choice::File { file, stamp: Stamp::of(&metadata), encoding: None, indexed })
 }
 
 /// The whole content of a small file, kept in the cache; none when it changed meanwhile.
-async fn read_small(
-    file: &Arc<File>,
-    stamp: &Stamp,
-    cache: &FileCache,
-    now: SystemTime,
-) -> io::Result<Option<Bytes>> {
+async fn read_small(file: &Arc<File>, stamp: &Stamp, cache: &FileCache, now: SystemTime) -> io::Result<Option<Bytes>> {
     let span = 0..stamp.size;
     let read = match read::from_memory(file, span.clone()) {
         Ok(Some(bytes)) if bytes.len() as u64 == stamp.size => Ok(bytes),
         Ok(_) => {
             let file = file.clone();
             let waiting = tokio::task::spawn_blocking(move || read::exactly(&file, span));
-            waiting
-                .await
-                .map_err(io::Error::other)?
-                .map(|chunk| chunk.bytes)
+            waiting.await.map_err(io::Error::other)?.map(|chunk| chunk.bytes)
         }
         Err(error) => Err(error),
     };
@@ -363,10 +288,7 @@ fn redirect(segment: &str) -> Response<FileBody> {
     let mut headers = HeaderMap::new();
     // "./" keeps a name with a colon from being read as a scheme (RFC 3986, 4.2).
     let location = format!("./{}/", utf8_percent_encode(segment, SEGMENT));
-    headers.insert(
-        LOCATION,
-        HeaderValue::try_from(location).expect("percent-encoding leaves printable ASCII"),
-    );
+    headers.insert(LOCATION, HeaderValue::try_from(location).expect("percent-encoding leaves printable ASCII"));
     headers.insert(CONTENT_LENGTH, HeaderValue::from(0));
     response(StatusCode::MOVED_PERMANENTLY, headers, FileBody::empty())
 }
@@ -415,21 +337,9 @@ impl FileError {
     fn new(directory: &Directory, path: &str, error: LookupError) -> Self {
         let (directory, path) = (directory.name().to_owned(), path.to_owned());
         match error {
-            LookupError::Io(source) => Self::Io {
-                directory,
-                path,
-                source,
-            },
-            LookupError::NotFound(reason) => Self::NotFound {
-                directory,
-                path,
-                reason,
-            },
-            LookupError::Uncached => Self::Io {
-                directory,
-                path,
-                source: io::ErrorKind::WouldBlock.into(),
-            },
+            LookupError::Io(source) => Self::Io { directory, path, source },
+            LookupError::NotFound(reason) => Self::NotFound { directory, path, reason },
+            LookupError::Uncached => Self::Io { directory, path, source: io::ErrorKind::WouldBlock.into() },
         }
     }
 
@@ -438,9 +348,7 @@ impl FileError {
         match self {
             Self::NotFound { .. } => StatusCode::NOT_FOUND,
             Self::Io { source, .. } => match Errno::from_io_error(source) {
-                Some(Errno::MFILE | Errno::NFILE | Errno::NOMEM | Errno::AGAIN) => {
-                    StatusCode::SERVICE_UNAVAILABLE
-                }
+                Some(Errno::MFILE | Errno::NFILE | Errno::NOMEM | Errno::AGAIN) => StatusCode::SERVICE_UNAVAILABLE,
                 _ => StatusCode::INTERNAL_SERVER_ERROR,
             },
         }
@@ -448,11 +356,7 @@ impl FileError {
 }
 
 /// What need not be encoded in a path segment: letters, digits and the other unreserved characters (RFC 3986, 2.3).
-const SEGMENT: &AsciiSet = &NON_ALPHANUMERIC
-    .remove(b'-')
-    .remove(b'.')
-    .remove(b'_')
-    .remove(b'~');
+const SEGMENT: &AsciiSet = &NON_ALPHANUMERIC.remove(b'-').remove(b'.').remove(b'_').remove(b'~');
 
 #[cfg(test)]
 mod tests {
@@ -473,13 +377,8 @@ mod tests {
 
         for content in ["other", "longer than it was", "tiny", ""] {
             std::fs::write(&path, content).unwrap();
-            file.set_modified(SystemTime::now() + Duration::from_secs(100))
-                .unwrap();
-            assert_eq!(
-                read_small(&file, &stamp, &cache, later).await.unwrap(),
-                None,
-                "{content:?}"
-            );
+            file.set_modified(SystemTime::now() + Duration::from_secs(100)).unwrap();
+            assert_eq!(read_small(&file, &stamp, &cache, later).await.unwrap(), None, "{content:?}");
             assert!(cache.is_empty());
         }
 
@@ -489,21 +388,10 @@ mod tests {
         std::fs::hard_link(&path, directory.path().join("link")).unwrap();
         std::thread::sleep(Duration::from_millis(20));
         std::fs::remove_file(directory.path().join("link")).unwrap();
-        assert_eq!(
-            read_small(&file, &stamp, &cache, later)
-                .await
-                .unwrap()
-                .as_deref(),
-            Some(&b"second"[..])
-        );
+        assert_eq!(read_small(&file, &stamp, &cache, later).await.unwrap().as_deref(), Some(&b"second"[..]));
         assert!(cache.is_empty());
         let stamp = Stamp::of(&file.metadata().unwrap());
-        assert!(
-            read_small(&file, &stamp, &cache, later)
-                .await
-                .unwrap()
-                .is_some()
-        );
+        assert!(read_small(&file, &stamp, &cache, later).await.unwrap().is_some());
         assert_eq!(cache.len(), 1);
     }
 }

@@ -42,14 +42,8 @@ impl Stamp {
             device: metadata.dev(),
             inode: metadata.ino(),
             size: metadata.size(),
-            modified: Time {
-                seconds: metadata.mtime(),
-                nanos: metadata.mtime_nsec(),
-            },
-            changed: Time {
-                seconds: metadata.ctime(),
-                nanos: metadata.ctime_nsec(),
-            },
+            modified: Time { seconds: metadata.mtime(), nanos: metadata.mtime_nsec() },
+            changed: Time { seconds: metadata.ctime(), nanos: metadata.ctime_nsec() },
         }
     }
 
@@ -66,12 +60,7 @@ impl Stamp {
     /// The entity tag of this file in this coding, with quotes; of the given part of it when a guest made the part
     /// the whole representation. Strong once the modification time is settled. It is a digest, so that it does not
     /// tell inode numbers, and differs between hosts that hold copies of the same file.
-    pub(crate) fn entity_tag(
-        &self,
-        encoding: Option<Encoding>,
-        part: Option<(u64, u64)>,
-        now: SystemTime,
-    ) -> String {
+    pub(crate) fn entity_tag(&self, encoding: Option<Encoding>, part: Option<(u64, u64)>, now: SystemTime) -> String {
         let mut digest = Sha256::new();
         for word in [self.device, self.inode, self.size] {
             digest.update(word.to_le_bytes());
@@ -85,16 +74,9 @@ impl Stamp {
         let digest = digest.finalize();
 
         let mut tag = String::with_capacity(40);
-        tag.push_str(if self.modified.is_settled(now) {
-            "\""
-        } else {
-            "W/\""
-        });
+        tag.push_str(if self.modified.is_settled(now) { "\"" } else { "W/\"" });
         for byte in &digest[..12] {
-            tag.extend(
-                [byte >> 4, byte & 15]
-                    .map(|nibble| char::from(b"0123456789abcdef"[usize::from(nibble)])),
-            );
+            tag.extend([byte >> 4, byte & 15].map(|nibble| char::from(b"0123456789abcdef"[usize::from(nibble)])));
         }
         if let Some(encoding) = encoding {
             // 8.8.3.3: representations that differ in their coding differ in their tag.
@@ -107,14 +89,9 @@ impl Stamp {
 
     /// Seconds of Unix time for `Last-Modified`; none before 1970 and after 9999, which an HTTP date cannot say.
     pub(crate) fn last_modified(&self, now: SystemTime) -> Option<u64> {
-        let modified = u64::try_from(self.modified.seconds)
-            .ok()
-            .filter(|seconds| *seconds < 253_402_300_800)?;
+        let modified = u64::try_from(self.modified.seconds).ok().filter(|seconds| *seconds < 253_402_300_800)?;
         // 8.8.2.1: a date later than the answer's own is replaced by that.
-        Some(
-            now.duration_since(UNIX_EPOCH)
-                .map_or(modified, |now| modified.min(now.as_secs())),
-        )
+        Some(now.duration_since(UNIX_EPOCH).map_or(modified, |now| modified.min(now.as_secs())))
     }
 }
 
@@ -139,13 +116,7 @@ mod tests {
 
     fn stamp(seconds: i64, nanos: i64) -> Stamp {
         let time = Time { seconds, nanos };
-        Stamp {
-            device: 1,
-            inode: 2,
-            size: 3,
-            modified: time,
-            changed: time,
-        }
+        Stamp { device: 1, inode: 2, size: 3, modified: time, changed: time }
     }
 
     fn at(millis: u64) -> SystemTime {
@@ -158,43 +129,19 @@ mod tests {
         let late = at(1_000_000);
         let tag = base.entity_tag(None, None, late);
         assert_eq!(tag, base.entity_tag(None, None, late));
-        assert!(
-            tag.starts_with('"') && tag.ends_with('"') && tag.len() == 26,
-            "{tag}"
-        );
+        assert!(tag.starts_with('"') && tag.ends_with('"') && tag.len() == 26, "{tag}");
         for other in [
             Stamp { device: 9, ..base },
             Stamp { inode: 9, ..base },
             Stamp { size: 9, ..base },
-            Stamp {
-                modified: Time {
-                    seconds: 100,
-                    nanos: 6,
-                },
-                ..base
-            },
-            Stamp {
-                modified: Time {
-                    seconds: 101,
-                    nanos: 5,
-                },
-                ..base
-            },
+            Stamp { modified: Time { seconds: 100, nanos: 6 }, ..base },
+            Stamp { modified: Time { seconds: 101, nanos: 5 }, ..base },
         ] {
             assert_ne!(tag, other.entity_tag(None, None, late), "{other:?}");
         }
         assert_ne!(tag, base.entity_tag(None, Some((0, 3)), late));
-        assert!(
-            base.entity_tag(Some(Encoding::Brotli), None, late)
-                .ends_with("-br\"")
-        );
-        let renamed = Stamp {
-            changed: Time {
-                seconds: 200,
-                nanos: 0,
-            },
-            ..base
-        };
+        assert!(base.entity_tag(Some(Encoding::Brotli), None, late).ends_with("-br\""));
+        let renamed = Stamp { changed: Time { seconds: 200, nanos: 0 }, ..base };
         assert_eq!(tag, renamed.entity_tag(None, None, late));
     }
 

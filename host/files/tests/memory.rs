@@ -9,16 +9,8 @@ use roadrunner_files::{Directory, FileCache, Options, RequestView, respond};
 /// Resident memory that is not backed by files, in bytes.
 fn resident() -> u64 {
     let status = std::fs::read_to_string("/proc/self/status").unwrap();
-    let line = status
-        .lines()
-        .find_map(|line| line.strip_prefix("RssAnon:"))
-        .unwrap();
-    line.trim()
-        .strip_suffix(" kB")
-        .unwrap()
-        .parse::<u64>()
-        .unwrap()
-        * 1024
+    let line = status.lines().find_map(|line| line.strip_prefix("RssAnon:")).unwrap();
+    line.trim().strip_suffix(" kB").unwrap().parse::<u64>().unwrap() * 1024
 }
 
 #[tokio::test]
@@ -30,18 +22,8 @@ async fn a_download_of_a_gibibyte_stays_small() {
     let file = File::create(root.path().join("large")).unwrap();
     file.set_len(SIZE).unwrap();
     let before = resident();
-    let request = RequestView {
-        method: &Method::GET,
-        headers: &HeaderMap::new(),
-    };
-    let mut response = respond(
-        &directory,
-        &FileCache::default(),
-        "large",
-        &request,
-        Options::for_route(),
-    )
-    .await;
+    let request = RequestView { method: &Method::GET, headers: &HeaderMap::new() };
+    let mut response = respond(&directory, &FileCache::default(), "large", &request, Options::for_route()).await;
     let (mut total, mut most) = (0, 0);
     while let Some(frame) = response.body_mut().frame().await {
         total += frame.unwrap().into_data().unwrap().len() as u64;

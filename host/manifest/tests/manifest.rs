@@ -5,7 +5,8 @@ use std::time::Duration;
 
 use http::Method;
 use roadrunner_manifest::{
-    Address, AnyOr, ComponentOptions, Files, Limits, Lookup, Manifest, Methods, Middleware, Reuse, Target, Tls, WebSocket,
+    Address, AnyOr, ComponentOptions, Files, Limits, Lookup, Manifest, Methods, Middleware, Reuse, Target, Tls,
+    WebSocket,
 };
 
 fn parse(text: &str) -> Manifest {

@@ -40,7 +40,8 @@ fn main() {
         Variant::new("clear, keep 1 MiB", reset(Reset::Clear(1 << 20)), hello, 0, false),
         Variant::new("no slots", reset(Reset::Unmap), hello, 0, false),
     ];
-    let runtime = tokio::runtime::Builder::new_multi_thread().worker_threads(2).enable_all().build().expect("a runtime");
+    let runtime =
+        tokio::runtime::Builder::new_multi_thread().worker_threads(2).enable_all().build().expect("a runtime");
     let mut one = vec![Vec::new(); variants.len()];
     let mut two = vec![Vec::new(); variants.len()];
     for round in 0..=ROUNDS {
@@ -48,9 +49,8 @@ fn main() {
             let single = runtime.block_on(variant.run());
             let start = Instant::now();
             runtime.block_on(async {
-                let threads = [variant.binding.clone(), variant.binding.clone()].map(|binding| {
-                    tokio::spawn(calls(binding, variant.headers))
-                });
+                let threads = [variant.binding.clone(), variant.binding.clone()]
+                    .map(|binding| tokio::spawn(calls(binding, variant.headers)));
                 for thread in threads {
                     thread.await.expect("the calls do not panic");
                 }

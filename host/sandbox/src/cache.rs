@@ -55,7 +55,8 @@ impl Cache {
     pub(crate) fn load(&self, engine: &Engine, digest: &Digest) -> Option<Component> {
         let path = self.entry(engine, digest);
         let metadata = fs::symlink_metadata(&path).ok()?;
-        if !metadata.is_file() || metadata.uid() != rustix::process::geteuid().as_raw() || metadata.mode() & 0o022 != 0 {
+        if !metadata.is_file() || metadata.uid() != rustix::process::geteuid().as_raw() || metadata.mode() & 0o022 != 0
+        {
             tracing::warn!(path = %path.display(), "ignoring a cache entry that others could have written");
             return None;
         }

@@ -140,9 +140,8 @@ impl fmt::Debug for Component {
 pub fn inspect(sandbox: &Sandbox, path: &Path) -> Result<Interfaces, LoadError> {
     let (digest, compiled) = compile(sandbox, path)?;
     let kind = compiled.component_type();
-    let offered = |name: &str| {
-        name.starts_with("roadrunner:handler/") || (name.starts_with("wasi:") && name.contains("@0.2."))
-    };
+    let offered =
+        |name: &str| name.starts_with("roadrunner:handler/") || (name.starts_with("wasi:") && name.contains("@0.2."));
     let imports = kind
         .imports(sandbox.engine())
         .map(|(name, item)| (name.to_owned(), describe(&item.ty), offered(name)))

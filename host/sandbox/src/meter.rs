@@ -303,12 +303,7 @@ mod tests {
     fn meter() -> Meter {
         Meter::new(
             1,
-            Subject {
-                request: RequestId::Made(0, 1),
-                component: "c".into(),
-                route: "/".into(),
-                peer: Peer::Local,
-            },
+            Subject { request: RequestId::Made(0, 1), component: "c".into(), route: "/".into(), peer: Peer::Local },
         )
     }
 

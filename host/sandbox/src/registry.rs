@@ -22,7 +22,8 @@ impl Default for Registry {
 impl Registry {
     /// All of them, oldest first.
     pub fn list(&self) -> Vec<Arc<Meter>> {
-        let mut meters: Vec<_> = self.0.iter().flat_map(|shard| shard.lock().values().cloned().collect::<Vec<_>>()).collect();
+        let mut meters: Vec<_> =
+            self.0.iter().flat_map(|shard| shard.lock().values().cloned().collect::<Vec<_>>()).collect();
         meters.sort_by_key(|meter| meter.id);
         meters
     }

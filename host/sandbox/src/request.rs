@@ -247,9 +247,11 @@ mod tests {
 
     #[tokio::test]
     async fn reading_to_the_end_is_bounded() {
-        let mut body = streamed(vec![Ok(http_body::Frame::data("abc".into())), Ok(http_body::Frame::data("def".into()))]);
+        let mut body =
+            streamed(vec![Ok(http_body::Frame::data("abc".into())), Ok(http_body::Frame::data("def".into()))]);
         assert!(matches!(body.read_to_end(5).await, Err(BodyError::TooLarge(5))));
-        let mut body = streamed(vec![Ok(http_body::Frame::data("abc".into())), Ok(http_body::Frame::data("def".into()))]);
+        let mut body =
+            streamed(vec![Ok(http_body::Frame::data("abc".into())), Ok(http_body::Frame::data("def".into()))]);
         assert_eq!(body.read_to_end(6).await.unwrap(), "abcdef");
     }
 }

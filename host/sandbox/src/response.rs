@@ -75,9 +75,7 @@ impl Response {
                 Self::Buffered { head, body: buffered.body.into(), trailers }
             }
             types::Response::Stream(start) => Self::Stream(head(start)?),
-            types::Response::Loop(start) => {
-                Self::Loop { head: head(start.head)?, body_events: start.body_events }
-            }
+            types::Response::Loop(start) => Self::Loop { head: head(start.head)?, body_events: start.body_events },
             types::Response::Sendfile(file) => Self::Sendfile {
                 head: head(file.head)?,
                 directory: file.directory,
@@ -122,8 +120,8 @@ fn headers(fields: Vec<types::Field>) -> Result<HeaderMap, Failure> {
     }
     let mut headers = HeaderMap::with_capacity(fields.len());
     for (name, value) in fields {
-        let name = HeaderName::from_bytes(name.as_bytes())
-            .map_err(|_| invalid(format!("{name:?} is not a header name")))?;
+        let name =
+            HeaderName::from_bytes(name.as_bytes()).map_err(|_| invalid(format!("{name:?} is not a header name")))?;
         if is_connection_level(&name) {
             continue;
         }

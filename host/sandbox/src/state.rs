@@ -126,8 +126,7 @@ impl State {
 
 impl WasiView for State {
     fn ctx(&mut self) -> WasiCtxView<'_> {
-        let ctx =
-            self.wasi.get_or_insert_with(|| Box::new(wasi::context(&self.meter, self.binding.limits.log_bytes)));
+        let ctx = self.wasi.get_or_insert_with(|| Box::new(wasi::context(&self.meter, self.binding.limits.log_bytes)));
         WasiCtxView { ctx, table: &mut self.table }
     }
 }

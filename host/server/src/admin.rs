@@ -86,7 +86,9 @@ impl Admin {
                 typed(text, "text/plain; version=0.0.4; charset=utf-8")
             }
             "/live" if get => plain(StatusCode::OK, "live"),
-            "/ready" if get && self.server.get().is_some() && !inner.drain.has_begun() => plain(StatusCode::OK, "ready"),
+            "/ready" if get && self.server.get().is_some() && !inner.drain.has_begun() => {
+                plain(StatusCode::OK, "ready")
+            }
             "/ready" if get => plain(StatusCode::SERVICE_UNAVAILABLE, "not ready"),
             "/instances" if get => {
                 let list: Vec<_> = registry.list().iter().map(|meter| InstanceInfo::of(meter)).collect();

@@ -141,7 +141,10 @@ impl Service for App {
 
 impl App {
     /// What stands behind a route's middlewares.
-    pub(crate) async fn behind_middlewares(self, mut request: Request<RequestBody>) -> Result<Response<ResponseBody>, Infallible> {
+    pub(crate) async fn behind_middlewares(
+        self,
+        mut request: Request<RequestBody>,
+    ) -> Result<Response<ResponseBody>, Infallible> {
         Ok(match request.extensions_mut().remove::<Context>() {
             Some(context) => self.answer(context, request).await,
             None => failure(Outcome::Unsupported),
@@ -233,7 +236,12 @@ impl Route {
 
 impl Inner {
     /// The answer when no route takes the request. The connection stays open.
-    fn unrouted(&self, lookup: &Lookup<'_, '_>, request: &Request<RequestBody>, connection: &Connection) -> Response<ResponseBody> {
+    fn unrouted(
+        &self,
+        lookup: &Lookup<'_, '_>,
+        request: &Request<RequestBody>,
+        connection: &Connection,
+    ) -> Response<ResponseBody> {
         let mut response = match lookup {
             Lookup::MethodNotAllowed { .. } => plain(StatusCode::METHOD_NOT_ALLOWED, "method not allowed"),
             Lookup::BadPath => plain(StatusCode::BAD_REQUEST, "the path is not valid"),
@@ -336,7 +344,8 @@ pub(crate) fn peer(address: &Address) -> Peer {
 /// The answer to a failure before the head.
 pub(crate) fn failure(outcome: Outcome) -> Response<ResponseBody> {
     let row = outcome.row();
-    let mut response = plain(StatusCode::from_u16(row.status).unwrap_or(StatusCode::INTERNAL_SERVER_ERROR), row.message);
+    let mut response =
+        plain(StatusCode::from_u16(row.status).unwrap_or(StatusCode::INTERNAL_SERVER_ERROR), row.message);
     if matches!(outcome, Outcome::Overloaded | Outcome::HeldExceeded) {
         response.headers_mut().insert(header::RETRY_AFTER, RETRY_AFTER);
     }

@@ -66,7 +66,10 @@ pub fn app(manifest: &Manifest, sandbox: Sandbox) -> Result<App> {
     let table = Arc::new(manifest.routes.clone());
     let urls: Arc<dyn Urls> = Arc::new(NamedRoutes(table.clone()));
     let mut gates = BTreeMap::new();
-    gates.insert(HOST_GATE.to_owned(), gate(Caps { instances: Some(manifest.caps.instances), held: Some(manifest.caps.held) }));
+    gates.insert(
+        HOST_GATE.to_owned(),
+        gate(Caps { instances: Some(manifest.caps.instances), held: Some(manifest.caps.held) }),
+    );
     for (name, component) in &manifest.components {
         if component.caps != Caps::default() {
             gates.insert(format!("component:{name}"), gate(component.caps));
@@ -86,7 +89,8 @@ pub fn app(manifest: &Manifest, sandbox: Sandbox) -> Result<App> {
         manifest::Target::Component(name) => {
             let component = &manifest.components[name];
             let passed = [route_gate(route), format!("component:{name}"), HOST_GATE.to_owned()];
-            let granted = component.directories.iter().map(|name| (name.to_string(), directories[name.as_str()].clone()));
+            let granted =
+                component.directories.iter().map(|name| (name.to_string(), directories[name.as_str()].clone()));
             Target::Guest(Guest {
                 binding: Arc::new(Binding {
                     component: components[name.as_str()].clone(),

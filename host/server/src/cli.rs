@@ -7,7 +7,8 @@ use std::process::ExitCode;
 use anyhow::{Context as _, Result, bail};
 use clap::{Parser, Subcommand};
 use roadrunner_manifest::{
-    Address, BodyMode, ComponentOptions, DirectoryName, Listener, Manifest, Sdk, json_schema, new_project, routes_table, summary,
+    Address, BodyMode, ComponentOptions, DirectoryName, Listener, Manifest, Sdk, json_schema, new_project,
+    routes_table, summary,
 };
 use roadrunner_sandbox::{Component, inspect};
 
@@ -139,8 +140,15 @@ impl Serve {
     fn manifest(&self) -> Result<Manifest> {
         let file = self.file.as_deref().unwrap_or(Path::new(DEFAULT_MANIFEST));
         if file.extension().is_some_and(|extension| extension == "toml") {
-            if !self.listen.is_empty() || !self.directories.is_empty() || !self.config.is_empty() || self.manual_body || self.admin.is_some() {
-                bail!("--listen, --dir, --config, --manual-body and --admin go with a component; a manifest says all that itself");
+            if !self.listen.is_empty()
+                || !self.directories.is_empty()
+                || !self.config.is_empty()
+                || self.manual_body
+                || self.admin.is_some()
+            {
+                bail!(
+                    "--listen, --dir, --config, --manual-body and --admin go with a component; a manifest says all that itself"
+                );
             }
             if self.file.is_none() && !file.exists() {
                 bail!("there is no {DEFAULT_MANIFEST} here; name a component (.wasm) or a manifest (.toml)");
@@ -164,7 +172,8 @@ impl AdminOption {
             if let Some(path) = text.strip_prefix("unix:") {
                 return Ok(Address::Unix(path.into()));
             }
-            let address = text.parse().with_context(|| format!("{text:?} is not an address: write IP:PORT or unix:PATH"))?;
+            let address =
+                text.parse().with_context(|| format!("{text:?} is not an address: write IP:PORT or unix:PATH"))?;
             return Ok(Address::Tcp(address));
         }
         let manifest = Manifest::load(&self.manifest.manifest)
@@ -248,10 +257,13 @@ fn ps(address: &Address, json: bool) -> Result<()> {
         println!("{body}");
         return Ok(());
     }
-    let instances: Vec<InstanceInfo> = serde_json::from_str(&body).context("the admin listener's answer is not understood")?;
+    let instances: Vec<InstanceInfo> =
+        serde_json::from_str(&body).context("the admin listener's answer is not understood")?;
     let row = |cells: [&str; 9]| {
         let [id, component, route, shape, age, cpu, memory, peer, request] = cells;
-        println!("{id:>10}  {component:<16} {route:<24} {shape:<9} {age:>10} {cpu:>10} {memory:>9}  {peer:<21} {request}");
+        println!(
+            "{id:>10}  {component:<16} {route:<24} {shape:<9} {age:>10} {cpu:>10} {memory:>9}  {peer:<21} {request}"
+        );
     };
     row(["ID", "COMPONENT", "ROUTE", "SHAPE", "AGE", "CPU", "MEMORY", "PEER", "REQUEST"]);
     for instance in instances {

@@ -161,7 +161,11 @@ fn render_host(app: &Inner, text: &mut Text) {
     }
     text.family("roadrunner_websocket_deflate_reserved_bytes", "gauge", "What compression of WebSockets may hold.");
     text.sample("roadrunner_websocket_deflate_reserved_bytes", "", app.deflate.reserved());
-    text.family("roadrunner_websocket_deflate_refused_total", "counter", "Sessions over deflate-memory, by what they go without.");
+    text.family(
+        "roadrunner_websocket_deflate_refused_total",
+        "counter",
+        "Sessions over deflate-memory, by what they go without.",
+    );
     text.sample("roadrunner_websocket_deflate_refused_total", "without=\"context\"", app.deflate.reduced());
     text.sample("roadrunner_websocket_deflate_refused_total", "without=\"compression\"", app.deflate.refused());
     text.family("roadrunner_bus_subscriptions", "gauge", "Subscriptions to topics.");
@@ -182,7 +186,11 @@ fn render_wire(stats: &Stats, text: &mut Text) {
         ("roadrunner_connections_accepted_total", "Connections that were accepted.", &stats.accepted),
         ("roadrunner_connections_rejected_total", "Connections closed at once, over a cap.", &stats.rejected_by_cap),
         ("roadrunner_connections_flooding_total", "Connections closed over a frame budget.", &stats.floods),
-        ("roadrunner_accept_backoffs_total", "Pauses of an accept loop, for lack of descriptors.", &stats.accept_backoffs),
+        (
+            "roadrunner_accept_backoffs_total",
+            "Pauses of an accept loop, for lack of descriptors.",
+            &stats.accept_backoffs,
+        ),
         ("roadrunner_handshakes_failed_total", "TLS handshakes that failed.", &stats.handshake_failures),
         ("roadrunner_requests_malformed_total", "Requests refused before any route.", &stats.bad_requests),
         ("roadrunner_panics_total", "Panics of the host while it answered.", &stats.panics),

@@ -17,8 +17,8 @@ use roadrunner_sandbox::RequestId;
 use roadrunner_wire::{Abort, RequestBody, ResponseBody};
 use tower::util::BoxCloneSyncService;
 use tower::{Layer as _, ServiceExt as _};
-use tower_http::compression::predicate::Predicate;
 use tower_http::compression::CompressionLayer;
+use tower_http::compression::predicate::Predicate;
 use tower_http::cors::{AllowHeaders, AllowOrigin, CorsLayer};
 
 use crate::app::{self, App};
@@ -31,7 +31,10 @@ pub(crate) struct Stack(Inner);
 
 impl Stack {
     /// None when there is nothing to wrap. The app is told of its stacks after it is made, hence `bind`.
-    pub(crate) fn build(middlewares: &[Middleware], app: impl Fn() -> Option<App> + Clone + Send + Sync + 'static) -> Option<Self> {
+    pub(crate) fn build(
+        middlewares: &[Middleware],
+        app: impl Fn() -> Option<App> + Clone + Send + Sync + 'static,
+    ) -> Option<Self> {
         if middlewares.is_empty() {
             return None;
         }
@@ -68,7 +71,9 @@ fn wrap(middleware: &Middleware, inner: Inner) -> Inner {
             let service = cors(settings).layer(inner);
             BoxCloneSyncService::new(service)
         }
-        Middleware::RequestId(settings) => BoxCloneSyncService::new(WithRequestId { settings: settings.clone(), inner }),
+        Middleware::RequestId(settings) => {
+            BoxCloneSyncService::new(WithRequestId { settings: settings.clone(), inner })
+        }
         Middleware::ResponseHeaders(settings) => {
             let settings = settings.clone();
             BoxCloneSyncService::new(inner.map_response(move |response| with_headers(&settings, response)))
@@ -79,7 +84,9 @@ fn wrap(middleware: &Middleware, inner: Inner) -> Inner {
 fn cors(settings: &Cors) -> CorsLayer {
     let origins = match &settings.origins {
         AnyOr::Any => AllowOrigin::any(),
-        AnyOr::List(origins) => AllowOrigin::list(origins.iter().filter_map(|origin| HeaderValue::from_str(origin).ok())),
+        AnyOr::List(origins) => {
+            AllowOrigin::list(origins.iter().filter_map(|origin| HeaderValue::from_str(origin).ok()))
+        }
     };
     let headers = match &settings.headers {
         AnyOr::Any => AllowHeaders::any(),
@@ -186,7 +193,11 @@ impl Predicate for Compressible {
             || media.ends_with("+xml")
             || matches!(
                 &*media,
-                "application/json" | "application/javascript" | "application/xml" | "application/wasm" | "application/x-ndjson"
+                "application/json"
+                    | "application/javascript"
+                    | "application/xml"
+                    | "application/wasm"
+                    | "application/x-ndjson"
             );
         text && !small && !strong && !fixed && media != "text/event-stream"
     }

@@ -163,7 +163,12 @@ impl Drop for Record {
 }
 
 /// The account of a request that no route took.
-pub(crate) fn unrouted(app: &Inner, request: &Request<RequestBody>, connection: &Connection, response: &Response<ResponseBody>) {
+pub(crate) fn unrouted(
+    app: &Inner,
+    request: &Request<RequestBody>,
+    connection: &Connection,
+    response: &Response<ResponseBody>,
+) {
     app.metrics.unrouted(response.status());
     if app.access_log {
         tracing::info!(

@@ -26,13 +26,7 @@ impl Beneath {
     pub(super) fn probe(root: OwnedFd) -> io::Result<Result<Self, OwnedFd>> {
         let probe = |resolve| {
             let flags = OFlags::PATH | OFlags::CLOEXEC;
-            rustix::fs::openat2(
-                &root,
-                ".",
-                flags,
-                Mode::empty(),
-                ResolveFlags::BENEATH | resolve,
-            )
+            rustix::fs::openat2(&root, ".", flags, Mode::empty(), ResolveFlags::BENEATH | resolve)
         };
         match probe(ResolveFlags::NO_MAGICLINKS) {
             Ok(_) => {}

@@ -43,10 +43,7 @@ fn tree() -> TempDir {
 
 fn both(tree: &TempDir) -> [Directory; 2] {
     let root = tree.path().join("root");
-    [
-        Directory::open("files", &root).unwrap(),
-        Directory::open_portable("files", &root).unwrap(),
-    ]
+    [Directory::open("files", &root).unwrap(), Directory::open_portable("files", &root).unwrap()]
 }
 
 fn content(entry: Result<Entry, LookupError>) -> String {
@@ -71,14 +68,8 @@ fn reason(entry: Result<Entry, LookupError>) -> NotFound {
 fn this_kernel_resolves_by_itself() {
     let tree = tree();
     let [kernel, portable] = both(&tree);
-    assert!(
-        matches!(kernel.inner.resolver, Resolver::Kernel(_)),
-        "{kernel:?}"
-    );
-    assert!(
-        matches!(portable.inner.resolver, Resolver::Portable(_)),
-        "{portable:?}"
-    );
+    assert!(matches!(kernel.inner.resolver, Resolver::Kernel(_)), "{kernel:?}");
+    assert!(matches!(portable.inner.resolver, Resolver::Portable(_)), "{portable:?}");
 }
 
 #[test]
@@ -94,20 +85,10 @@ fn what_is_inside_is_found() {
             "sub/deep/link-up-inside",
             "link-directory/deep/link-up-inside",
         ] {
-            assert_eq!(
-                content(directory.lookup(path, Access::Blocking)),
-                "inside",
-                "{path} {directory:?}"
-            );
+            assert_eq!(content(directory.lookup(path, Access::Blocking)), "inside", "{path} {directory:?}");
         }
         for path in ["", "sub", "link-directory", "sub/deep"] {
-            assert!(
-                matches!(
-                    directory.lookup(path, Access::Blocking),
-                    Ok(Entry::Directory)
-                ),
-                "{path}"
-            );
+            assert!(matches!(directory.lookup(path, Access::Blocking), Ok(Entry::Directory)), "{path}");
         }
     }
 }
@@ -134,11 +115,7 @@ fn what_leads_out_is_not() {
             absolute.to_str().unwrap(),
         ] {
             let entry = directory.lookup(path, Access::Blocking);
-            assert_eq!(
-                reason(entry),
-                NotFound::LeavesDirectory,
-                "{path} {directory:?}"
-            );
+            assert_eq!(reason(entry), NotFound::LeavesDirectory, "{path} {directory:?}");
         }
     }
 }
@@ -147,14 +124,7 @@ fn what_leads_out_is_not() {
 fn what_is_not_there_is_missing_and_what_is_no_file_is_none() {
     let tree = tree();
     let root = tree.path().join("root");
-    rustix::fs::mknodat(
-        CWD,
-        root.join("fifo"),
-        rustix::fs::FileType::Fifo,
-        Mode::RWXU,
-        0,
-    )
-    .unwrap();
+    rustix::fs::mknodat(CWD, root.join("fifo"), rustix::fs::FileType::Fifo, Mode::RWXU, 0).unwrap();
     let _socket = UnixListener::bind(root.join("socket")).unwrap();
     let long = "x".repeat(5000);
     for directory in both(&tree) {
@@ -169,11 +139,7 @@ fn what_is_not_there_is_missing_and_what_is_no_file_is_none() {
             (&long, NotFound::InvalidPath),
         ] {
             let started = Instant::now();
-            assert_eq!(
-                reason(directory.lookup(path, Access::Blocking)),
-                expected,
-                "{path} {directory:?}"
-            );
+            assert_eq!(reason(directory.lookup(path, Access::Blocking)), expected, "{path} {directory:?}");
             assert!(started.elapsed() < Duration::from_secs(1), "{path} blocks");
         }
     }
@@ -183,15 +149,9 @@ fn what_is_not_there_is_missing_and_what_is_no_file_is_none() {
 fn what_is_in_memory_is_found_without_waiting() {
     let tree = tree();
     let [kernel, portable] = both(&tree);
-    assert_eq!(
-        content(kernel.lookup("sub/file", Access::Blocking)),
-        "inside"
-    );
+    assert_eq!(content(kernel.lookup("sub/file", Access::Blocking)), "inside");
     assert_eq!(content(kernel.lookup("sub/file", Access::Cached)), "inside");
-    assert!(matches!(
-        portable.lookup("sub/file", Access::Cached),
-        Err(LookupError::Uncached)
-    ));
+    assert!(matches!(portable.lookup("sub/file", Access::Cached), Err(LookupError::Uncached)));
 }
 
 #[test]
@@ -201,10 +161,7 @@ fn a_directory_that_moves_is_still_the_one() {
         let (root, moved) = (tree.path().join("root"), tree.path().join("moved"));
         std::fs::rename(&root, &moved).unwrap();
         symlink("outside", &root).unwrap();
-        assert_eq!(
-            content(directory.lookup("file", Access::Blocking)),
-            "inside"
-        );
+        assert_eq!(content(directory.lookup("file", Access::Blocking)), "inside");
         std::fs::remove_file(&root).unwrap();
         std::fs::rename(&moved, &root).unwrap();
     }
@@ -214,12 +171,7 @@ fn a_directory_that_moves_is_still_the_one() {
 fn only_a_directory_can_be_granted() {
     let tree = tree();
     let error = Directory::open("assets", tree.path().join("root/file")).unwrap_err();
-    assert!(
-        error
-            .to_string()
-            .starts_with("directory \"assets\": cannot open "),
-        "{error}"
-    );
+    assert!(error.to_string().starts_with("directory \"assets\": cannot open "), "{error}");
     assert!(Directory::open("assets", tree.path().join("root/nothing")).is_err());
     // A link to a directory is the operator's choice.
     assert!(Directory::open("assets", tree.path().join("root/link-directory-out")).is_ok());
@@ -247,12 +199,7 @@ fn no_exchange_of_links_lets_a_lookup_out() {
             let (mut inside, mut refused) = (0, 0);
             let started = Instant::now();
             while started.elapsed() < Duration::from_secs(1) {
-                for path in [
-                    "sub/file",
-                    "sub/climbing",
-                    "link-directory/file",
-                    "swapped/file",
-                ] {
+                for path in ["sub/file", "sub/climbing", "link-directory/file", "swapped/file"] {
                     for access in [Access::Cached, Access::Blocking] {
                         match directory.lookup(path, access) {
                             Ok(entry) => {
@@ -263,20 +210,13 @@ fn no_exchange_of_links_lets_a_lookup_out() {
                             Err(LookupError::Uncached) => {}
                             // Renamed too often in a row; the answer is 503.
                             Err(LookupError::Io(error)) => {
-                                assert_eq!(
-                                    Errno::from_io_error(&error),
-                                    Some(Errno::AGAIN),
-                                    "{error}"
-                                );
+                                assert_eq!(Errno::from_io_error(&error), Some(Errno::AGAIN), "{error}");
                             }
                         }
                     }
                 }
             }
-            assert!(
-                inside > 100 && refused > 100,
-                "no race: {inside} inside, {refused} refused, {directory:?}"
-            );
+            assert!(inside > 100 && refused > 100, "no race: {inside} inside, {refused} refused, {directory:?}");
         }
         stop.store(true, Ordering::Relaxed);
     });

@@ -21,60 +21,33 @@ const SETTLED: Duration = Duration::from_millis(60);
 
 /// Bytes that tell their place.
 fn pattern(length: usize) -> Vec<u8> {
-    (0..length / 8 + 1)
-        .flat_map(|word| (word as u64).to_be_bytes())
-        .take(length)
-        .collect()
+    (0..length / 8 + 1).flat_map(|word| (word as u64).to_be_bytes()).take(length).collect()
 }
 
 async fn next(response: &mut Response<FileBody>) -> Option<Result<Bytes, FileBodyError>> {
-    Some(
-        response
-            .body_mut()
-            .frame()
-            .await?
-            .map(|frame| frame.into_data().expect("files have no trailers")),
-    )
+    Some(response.body_mut().frame().await?.map(|frame| frame.into_data().expect("files have no trailers")))
 }
 
 async fn open(site: &Site, path: &str) -> Response<FileBody> {
-    site.response(Method::GET, path, &[], Options::for_route())
-        .await
+    site.response(Method::GET, path, &[], Options::for_route()).await
 }
 
 #[tokio::test]
 async fn sizes_around_every_boundary() {
     let site = Site::new();
-    for size in [
-        1,
-        65_535,
-        65_536,
-        65_537,
-        CHUNK - 1,
-        CHUNK,
-        CHUNK + 1,
-        3 * CHUNK,
-        1_000_003,
-    ] {
+    for size in [1, 65_535, 65_536, 65_537, CHUNK - 1, CHUNK, CHUNK + 1, 3 * CHUNK, 1_000_003] {
         let content = pattern(size);
         site.write("file", &content);
         let answer = site.get("file", &[]).await;
         assert!(answer.body == content, "{size}");
-        assert_eq!(
-            answer.field(CONTENT_LENGTH),
-            Some(size.to_string().as_str())
-        );
+        assert_eq!(answer.field(CONTENT_LENGTH), Some(size.to_string().as_str()));
         if size > 10 {
             let (start, end) = (size / 3, size - 2);
-            let answer = site
-                .get("file", &[(RANGE, &format!("bytes={start}-{}", end - 1))])
-                .await;
+            let answer = site.get("file", &[(RANGE, &format!("bytes={start}-{}", end - 1))]).await;
             assert_eq!(answer.code(), 206);
             assert!(answer.body == content[start..end], "{size}");
         }
-        let head = site
-            .ask(Method::HEAD, "file", &[], Options::for_route())
-            .await;
+        let head = site.ask(Method::HEAD, "file", &[], Options::for_route()).await;
         assert_eq!(head.field(CONTENT_LENGTH), Some(size.to_string().as_str()));
     }
 }
@@ -114,12 +87,7 @@ async fn a_large_file_comes_in_bounded_chunks() {
 
 #[tokio::test]
 async fn a_file_that_shrinks_ends_in_an_error() {
-    for (kept, cold) in [
-        (3 * CHUNK as u64 / 2, false),
-        (3 * CHUNK as u64 / 2, true),
-        (0, false),
-        (0, true),
-    ] {
+    for (kept, cold) in [(3 * CHUNK as u64 / 2, false), (3 * CHUNK as u64 / 2, true), (0, false), (0, true)] {
         let site = Site::new();
         site.write("file", pattern(8 * CHUNK));
         let file = File::options().write(true).open(site.path("file")).unwrap();
@@ -149,12 +117,7 @@ async fn a_file_that_grows_is_sent_as_it_was() {
     site.write("log", &content);
     let mut response = open(&site, "log").await;
     let mut received = next(&mut response).await.unwrap().unwrap().to_vec();
-    File::options()
-        .append(true)
-        .open(site.path("log"))
-        .unwrap()
-        .write_all(&pattern(CHUNK))
-        .unwrap();
+    File::options().append(true).open(site.path("log")).unwrap().write_all(&pattern(CHUNK)).unwrap();
     while let Some(chunk) = next(&mut response).await {
         received.extend_from_slice(&chunk.unwrap());
     }
@@ -200,16 +163,9 @@ async fn a_hit_shares_the_cached_bytes_and_a_change_ends_it() {
     let first = site.get("file", &[]).await;
     assert_eq!(site.cache.len(), 1);
     let second = site.get("file", &[]).await;
-    assert_eq!(
-        first.body.as_ptr(),
-        second.body.as_ptr(),
-        "a hit copies nothing"
-    );
+    assert_eq!(first.body.as_ptr(), second.body.as_ptr(), "a hit copies nothing");
     let part = site.get("file", &[(RANGE, "bytes=6-")]).await;
-    assert_eq!(
-        (&part.body[..], part.body.as_ptr()),
-        (&b"content"[..], first.body[6..].as_ptr())
-    );
+    assert_eq!((&part.body[..], part.body.as_ptr()), (&b"content"[..], first.body[6..].as_ptr()));
 
     // In place, same size.
     std::fs::write(site.path("file"), "other content").unwrap();
@@ -283,11 +239,7 @@ async fn no_answer_is_torn() {
                     for path in ["renamed", "rewritten"] {
                         let (head, body) = open(&site, path).await.into_parts();
                         assert_eq!(head.status, 200);
-                        let promised: usize = head.headers[CONTENT_LENGTH]
-                            .to_str()
-                            .unwrap()
-                            .parse()
-                            .unwrap();
+                        let promised: usize = head.headers[CONTENT_LENGTH].to_str().unwrap().parse().unwrap();
                         let Ok(body) = body.collect().await else {
                             assert_eq!(path, "rewritten", "a replaced file stands still");
                             continue;
@@ -297,11 +249,7 @@ async fn no_answer_is_torn() {
                         if path == "renamed" {
                             let first = body.split(|byte| *byte == b'\n').next().unwrap();
                             let whole = body.split_inclusive(|byte| *byte == b'\n');
-                            assert!(
-                                whole
-                                    .into_iter()
-                                    .all(|line| line.strip_suffix(b"\n").unwrap_or(line) == first)
-                            );
+                            assert!(whole.into_iter().all(|line| line.strip_suffix(b"\n").unwrap_or(line) == first));
                         }
                         let tag = head.headers[ETAG].to_str().unwrap().to_owned();
                         if tag.starts_with('"') {

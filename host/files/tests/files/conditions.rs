@@ -31,71 +31,29 @@ async fn ranges() {
                 let expected = format!("bytes {}-{}/26", span.start, span.end - 1);
                 assert_eq!(answer.field(CONTENT_RANGE), Some(expected.as_str()));
                 assert_eq!(answer.body, ALPHABET[span.clone()]);
-                assert_eq!(
-                    answer.field(CONTENT_LENGTH),
-                    Some(span.len().to_string().as_str())
-                );
+                assert_eq!(answer.field(CONTENT_LENGTH), Some(span.len().to_string().as_str()));
                 assert!(answer.field(ETAG).is_some() && answer.field(VARY).is_some());
                 assert_eq!(answer.field(CONTENT_TYPE), Some("application/octet-stream"));
             }
-            None => assert_eq!(
-                (answer.code(), &answer.body[..]),
-                (200, ALPHABET.as_bytes()),
-                "{range}"
-            ),
+            None => assert_eq!((answer.code(), &answer.body[..]), (200, ALPHABET.as_bytes()), "{range}"),
         }
     }
     for range in ["bytes=26-", "bytes=26-30", "bytes=-0"] {
         let answer = site.get("file", &[(RANGE, range)]).await;
-        assert_eq!(
-            (answer.code(), answer.field(CONTENT_RANGE)),
-            (416, Some("bytes */26")),
-            "{range}"
-        );
-        assert_eq!(
-            (
-                answer.body.len(),
-                answer.field(CONTENT_LENGTH),
-                answer.field(CONTENT_TYPE)
-            ),
-            (0, Some("0"), None)
-        );
+        assert_eq!((answer.code(), answer.field(CONTENT_RANGE)), (416, Some("bytes */26")), "{range}");
+        assert_eq!((answer.body.len(), answer.field(CONTENT_LENGTH), answer.field(CONTENT_TYPE)), (0, Some("0"), None));
     }
-    let answer = site
-        .get("file", &[(RANGE, "bytes=0-1"), (RANGE, "bytes=0-1")])
-        .await;
+    let answer = site.get("file", &[(RANGE, "bytes=0-1"), (RANGE, "bytes=0-1")]).await;
     assert_eq!(answer.code(), 200, "two lines are two ranges");
 
     // Only GET has ranges (RFC 9110, 14.2).
-    let answer = site
-        .ask(
-            Method::HEAD,
-            "file",
-            &[(RANGE, "bytes=0-1")],
-            Options::for_route(),
-        )
-        .await;
-    assert_eq!(
-        (
-            answer.code(),
-            answer.field(CONTENT_LENGTH),
-            answer.body.len()
-        ),
-        (200, Some("26"), 0)
-    );
+    let answer = site.ask(Method::HEAD, "file", &[(RANGE, "bytes=0-1")], Options::for_route()).await;
+    assert_eq!((answer.code(), answer.field(CONTENT_LENGTH), answer.body.len()), (200, Some("26"), 0));
     let mut headers = HeaderMap::new();
     headers.insert(ACCEPT_RANGES, HeaderValue::from_static("none"));
-    let options = Options {
-        headers,
-        ..Options::for_route()
-    };
-    let answer = site
-        .ask(Method::GET, "file", &[(RANGE, "bytes=0-1")], options)
-        .await;
-    assert_eq!(
-        (answer.code(), answer.field(ACCEPT_RANGES)),
-        (200, Some("none"))
-    );
+    let options = Options { headers, ..Options::for_route() };
+    let answer = site.ask(Method::GET, "file", &[(RANGE, "bytes=0-1")], options).await;
+    assert_eq!((answer.code(), answer.field(ACCEPT_RANGES)), (200, Some("none")));
 }
 
 #[tokio::test]
@@ -114,10 +72,7 @@ async fn conditions() {
         (&[(IF_NONE_MATCH, &list)], 304),
         (&[(IF_NONE_MATCH, "*")], 304),
         (&[(IF_NONE_MATCH, "\"other\"")], 200),
-        (
-            &[(IF_NONE_MATCH, "\"other\""), (IF_MODIFIED_SINCE, LATER)],
-            200,
-        ),
+        (&[(IF_NONE_MATCH, "\"other\""), (IF_MODIFIED_SINCE, LATER)], 200),
         (&[(IF_MODIFIED_SINCE, LAST_MODIFIED)], 304),
         (&[(IF_MODIFIED_SINCE, LATER)], 304),
         (&[(IF_MODIFIED_SINCE, EARLIER)], 200),
@@ -159,14 +114,8 @@ async fn conditions() {
         }
         let has_range = fields.iter().any(|(name, _)| *name == RANGE);
         if !has_range {
-            let head = site
-                .ask(Method::HEAD, "file", fields, Options::for_route())
-                .await;
-            assert_eq!(
-                (head.status, &head.headers),
-                (answer.status, &answer.headers),
-                "HEAD as GET: {fields:?}"
-            );
+            let head = site.ask(Method::HEAD, "file", fields, Options::for_route()).await;
+            assert_eq!((head.status, &head.headers), (answer.status, &answer.headers), "HEAD as GET: {fields:?}");
             assert!(head.body.is_empty());
         }
     }
@@ -177,12 +126,7 @@ async fn another_method_gets_the_file_as_it_is() {
     let site = Site::new();
     site.write("file", ALPHABET);
     let fields = [(IF_NONE_MATCH, "*"), (RANGE, "bytes=0-1")];
-    let answer = site
-        .ask(Method::POST, "file", &fields, Options::for_route())
-        .await;
+    let answer = site.ask(Method::POST, "file", &fields, Options::for_route()).await;
     assert_eq!((answer.code(), answer.body.len()), (200, 26));
-    assert_eq!(
-        (answer.field(ETAG), answer.field(ACCEPT_RANGES)),
-        (None, None)
-    );
+    assert_eq!((answer.field(ETAG), answer.field(ACCEPT_RANGES)), (None, None));
 }

@@ -43,11 +43,7 @@ async fn media_types() {
         ("README", "application/octet-stream"),
     ] {
         site.write(name, "x");
-        assert_eq!(
-            site.get(name, &[]).await.field(CONTENT_TYPE),
-            Some(expected),
-            "{name}"
-        );
+        assert_eq!(site.get(name, &[]).await.field(CONTENT_TYPE), Some(expected), "{name}");
     }
 }
 
@@ -56,23 +52,10 @@ async fn an_empty_file() {
     let site = Site::new();
     site.write("empty.txt", "");
     let answer = site.get("empty.txt", &[]).await;
-    assert_eq!(
-        (
-            answer.code(),
-            answer.field(CONTENT_LENGTH),
-            answer.body.len()
-        ),
-        (200, Some("0"), 0)
-    );
+    assert_eq!((answer.code(), answer.field(CONTENT_LENGTH), answer.body.len()), (200, Some("0"), 0));
     let answer = site.get("empty.txt", &[(RANGE, "bytes=0-")]).await;
-    assert_eq!(
-        (answer.code(), answer.field(CONTENT_RANGE)),
-        (416, Some("bytes */0"))
-    );
-    assert_eq!(
-        site.get("empty.txt", &[(RANGE, "bytes=-5")]).await.code(),
-        200
-    );
+    assert_eq!((answer.code(), answer.field(CONTENT_RANGE)), (416, Some("bytes */0")));
+    assert_eq!(site.get("empty.txt", &[(RANGE, "bytes=-5")]).await.code(), 200);
 }
 
 #[tokio::test]
@@ -112,54 +95,24 @@ async fn what_is_not_served_is_404_and_says_nothing() {
         (".git/config", NotFound::Hidden),
     ] {
         for method in [Method::GET, Method::HEAD, Method::POST] {
-            let answer = site
-                .ask(method, path, &[(IF_NONE_MATCH, "*")], Options::for_route())
-                .await;
+            let answer = site.ask(method, path, &[(IF_NONE_MATCH, "*")], Options::for_route()).await;
             assert_eq!((answer.code(), answer.body.len()), (404, 0), "{path:?}");
             assert_eq!(answer.field(CONTENT_LENGTH), Some("0"));
             assert_eq!(answer.headers.len(), 1, "{:?}", answer.headers);
         }
-        let request = RequestView {
-            method: &Method::GET,
-            headers: &HeaderMap::new(),
-        };
-        let error = try_respond(
-            &site.directory,
-            &site.cache,
-            path,
-            &request,
-            Options::for_route(),
-        )
-        .await
-        .unwrap_err();
-        let FileError::NotFound {
-            reason: found,
-            directory,
-            path: named,
-        } = error
-        else {
+        let request = RequestView { method: &Method::GET, headers: &HeaderMap::new() };
+        let error = try_respond(&site.directory, &site.cache, path, &request, Options::for_route()).await.unwrap_err();
+        let FileError::NotFound { reason: found, directory, path: named } = error else {
             panic!("{error}");
         };
-        assert_eq!(
-            (found, directory.as_str(), named.as_str()),
-            (reason, "site", path)
-        );
+        assert_eq!((found, directory.as_str(), named.as_str()), (reason, "site", path));
     }
 
     assert_eq!(site.get("link-in", &[]).await.body, "x");
-    assert_eq!(
-        site.get(".well-known/security.txt", &[]).await.body,
-        "contact"
-    );
+    assert_eq!(site.get(".well-known/security.txt", &[]).await.body, "contact");
     let guest = || Options::for_guest(StatusCode::OK, HeaderMap::new(), None);
-    assert_eq!(
-        site.ask(Method::GET, ".env", &[], guest()).await.body,
-        "secret"
-    );
-    assert_eq!(
-        site.ask(Method::GET, "../x", &[], guest()).await.code(),
-        404
-    );
+    assert_eq!(site.ask(Method::GET, ".env", &[], guest()).await.body, "secret");
+    assert_eq!(site.ask(Method::GET, "../x", &[], guest()).await.code(), 404);
 }
 
 #[tokio::test]
@@ -168,9 +121,7 @@ async fn a_fifo_does_not_hang() {
     let mode = rustix::fs::Mode::RWXU;
     let fifo = rustix::fs::FileType::Fifo;
     rustix::fs::mknodat(rustix::fs::CWD, site.path("fifo"), fifo, mode, 0).unwrap();
-    let answer = tokio::time::timeout(Duration::from_secs(5), site.get("fifo", &[]))
-        .await
-        .expect("it blocks");
+    let answer = tokio::time::timeout(Duration::from_secs(5), site.get("fifo", &[])).await.expect("it blocks");
     assert_eq!(answer.code(), 404);
 }
 
@@ -182,45 +133,21 @@ async fn an_index_stands_for_its_directory() {
     site.write("docs/index.html.gz", "gz");
     site.write("a b:c/index.html", "odd");
     site.write("bare/file", "x");
-    let options = || Options {
-        index: Some("index.html"),
-        ..Options::for_route()
-    };
+    let options = || Options { index: Some("index.html"), ..Options::for_route() };
     for (path, body) in [("", "top"), ("docs/", "docs"), ("docs/index.html", "docs")] {
         let answer = site.ask(Method::GET, path, &[], options()).await;
-        assert_eq!(
-            (answer.code(), &answer.body[..]),
-            (200, body.as_bytes()),
-            "{path}"
-        );
+        assert_eq!((answer.code(), &answer.body[..]), (200, body.as_bytes()), "{path}");
         assert_eq!(answer.field(CONTENT_TYPE), Some("text/html; charset=utf-8"));
     }
-    let answer = site
-        .ask(
-            Method::GET,
-            "docs/",
-            &[(ACCEPT_ENCODING, "gzip")],
-            options(),
-        )
-        .await;
-    assert_eq!(
-        (answer.field(CONTENT_ENCODING), &answer.body[..]),
-        (Some("gzip"), &b"gz"[..])
-    );
+    let answer = site.ask(Method::GET, "docs/", &[(ACCEPT_ENCODING, "gzip")], options()).await;
+    assert_eq!((answer.field(CONTENT_ENCODING), &answer.body[..]), (Some("gzip"), &b"gz"[..]));
 
     for (path, location) in [("docs", "./docs/"), ("a b:c", "./a%20b%3Ac/")] {
         let answer = site.ask(Method::GET, path, &[], options()).await;
-        assert_eq!(
-            (answer.code(), answer.field(LOCATION)),
-            (301, Some(location))
-        );
+        assert_eq!((answer.code(), answer.field(LOCATION)), (301, Some(location)));
     }
     for path in ["bare", "bare/"] {
-        assert_eq!(
-            site.ask(Method::GET, path, &[], options()).await.code(),
-            404,
-            "{path}"
-        );
+        assert_eq!(site.ask(Method::GET, path, &[], options()).await.code(), 404, "{path}");
     }
 }
 
@@ -238,12 +165,7 @@ async fn siblings() {
     site.link("/etc/passwd", "odd.js.gz");
     for (path, accept, coding, body) in [
         ("app.js", None, None, "plain"),
-        (
-            "app.js",
-            Some("gzip, deflate, br, zstd"),
-            Some("br"),
-            "brotli...",
-        ),
+        ("app.js", Some("gzip, deflate, br, zstd"), Some("br"), "brotli..."),
         ("app.js", Some("gzip"), Some("gzip"), "gzip."),
         ("app.js", Some("br;q=0.5, gzip"), Some("gzip"), "gzip."),
         ("app.js", Some("br;q=0, gzip;q=0"), None, "plain"),
@@ -255,98 +177,37 @@ async fn siblings() {
         ("odd.js", Some("br, gzip"), None, "plain"),
         ("app.js.gz", Some("gzip"), None, "gzip."),
     ] {
-        let fields: Vec<_> = accept
-            .into_iter()
-            .map(|accept| (ACCEPT_ENCODING, accept))
-            .collect();
+        let fields: Vec<_> = accept.into_iter().map(|accept| (ACCEPT_ENCODING, accept)).collect();
         let answer = site.get(path, &fields).await;
-        assert_eq!(
-            (answer.code(), answer.field(CONTENT_ENCODING)),
-            (200, coding),
-            "{path} {accept:?}"
-        );
+        assert_eq!((answer.code(), answer.field(CONTENT_ENCODING)), (200, coding), "{path} {accept:?}");
         assert_eq!(answer.body, body);
         assert_eq!(answer.field(VARY), Some("accept-encoding"));
         if path == "app.js" {
-            assert_eq!(
-                answer.field(CONTENT_TYPE),
-                Some("text/javascript; charset=utf-8")
-            );
+            assert_eq!(answer.field(CONTENT_TYPE), Some("text/javascript; charset=utf-8"));
         }
     }
     for accept in ["identity;q=0", "*;q=0"] {
         let answer = site.get("none.js", &[(ACCEPT_ENCODING, accept)]).await;
-        assert_eq!(
-            (answer.code(), answer.field(VARY)),
-            (406, Some("accept-encoding")),
-            "{accept}"
-        );
+        assert_eq!((answer.code(), answer.field(VARY)), (406, Some("accept-encoding")), "{accept}");
     }
 
-    let plain = site
-        .get("app.js", &[])
-        .await
-        .field(ETAG)
-        .unwrap()
-        .to_owned();
-    let brotli = site
-        .get("app.js", &[(ACCEPT_ENCODING, "br")])
-        .await
-        .field(ETAG)
-        .unwrap()
-        .to_owned();
+    let plain = site.get("app.js", &[]).await.field(ETAG).unwrap().to_owned();
+    let brotli = site.get("app.js", &[(ACCEPT_ENCODING, "br")]).await.field(ETAG).unwrap().to_owned();
     assert_ne!(plain, brotli);
 
     // Tags and ranges are those of the bytes that are sent.
     let with_brotli = |name, value| [(ACCEPT_ENCODING, "br"), (name, value)];
-    assert_eq!(
-        site.get("app.js", &with_brotli(IF_NONE_MATCH, &brotli))
-            .await
-            .code(),
-        304
-    );
-    assert_eq!(
-        site.get("app.js", &with_brotli(IF_NONE_MATCH, &plain))
-            .await
-            .code(),
-        200
-    );
-    let part = [
-        (ACCEPT_ENCODING, "br"),
-        (RANGE, "bytes=1-3"),
-        (IF_RANGE, brotli.as_str()),
-    ];
+    assert_eq!(site.get("app.js", &with_brotli(IF_NONE_MATCH, &brotli)).await.code(), 304);
+    assert_eq!(site.get("app.js", &with_brotli(IF_NONE_MATCH, &plain)).await.code(), 200);
+    let part = [(ACCEPT_ENCODING, "br"), (RANGE, "bytes=1-3"), (IF_RANGE, brotli.as_str())];
     let answer = site.get("app.js", &part).await;
-    assert_eq!(
-        (answer.code(), answer.field(CONTENT_RANGE)),
-        (206, Some("bytes 1-3/9"))
-    );
-    assert_eq!(
-        (answer.field(CONTENT_ENCODING), &answer.body[..]),
-        (Some("br"), &b"rot"[..])
-    );
-    let mixed = [
-        (ACCEPT_ENCODING, "br"),
-        (RANGE, "bytes=1-3"),
-        (IF_RANGE, plain.as_str()),
-    ];
+    assert_eq!((answer.code(), answer.field(CONTENT_RANGE)), (206, Some("bytes 1-3/9")));
+    assert_eq!((answer.field(CONTENT_ENCODING), &answer.body[..]), (Some("br"), &b"rot"[..]));
+    let mixed = [(ACCEPT_ENCODING, "br"), (RANGE, "bytes=1-3"), (IF_RANGE, plain.as_str())];
     let answer = site.get("app.js", &mixed).await;
     assert_eq!((answer.code(), &answer.body[..]), (200, &b"brotli..."[..]));
 
-    let off = Options {
-        siblings: false,
-        ..Options::for_route()
-    };
-    let answer = site
-        .ask(
-            Method::GET,
-            "app.js",
-            &[(ACCEPT_ENCODING, "br, identity;q=0")],
-            off,
-        )
-        .await;
-    assert_eq!(
-        (answer.code(), answer.field(VARY), &answer.body[..]),
-        (200, None, &b"plain"[..])
-    );
+    let off = Options { siblings: false, ..Options::for_route() };
+    let answer = site.ask(Method::GET, "app.js", &[(ACCEPT_ENCODING, "br, identity;q=0")], off).await;
+    assert_eq!((answer.code(), answer.field(VARY), &answer.body[..]), (200, None, &b"plain"[..]));
 }

@@ -33,11 +33,7 @@ impl Site {
     pub fn new() -> Self {
         let root = tempfile::tempdir().unwrap();
         let directory = Directory::open("site", root.path()).unwrap();
-        Self {
-            root,
-            directory,
-            cache: FileCache::default(),
-        }
+        Self { root, directory, cache: FileCache::default() }
     }
 
     pub fn path(&self, name: &str) -> PathBuf {
@@ -49,8 +45,7 @@ impl Site {
         std::fs::create_dir_all(self.path(name).parent().unwrap()).unwrap();
         std::fs::write(self.path(name), content).unwrap();
         let file = File::options().write(true).open(self.path(name)).unwrap();
-        file.set_modified(UNIX_EPOCH + Duration::from_millis(784_111_777_500))
-            .unwrap();
+        file.set_modified(UNIX_EPOCH + Duration::from_millis(784_111_777_500)).unwrap();
     }
 
     pub fn link(&self, target: &str, name: &str) {
@@ -64,47 +59,22 @@ impl Site {
         fields: &[(HeaderName, &str)],
         options: Options<'_>,
     ) -> Response<FileBody> {
-        let headers: HeaderMap = fields
-            .iter()
-            .map(|(name, value)| (name.clone(), HeaderValue::from_str(value).unwrap()))
-            .collect();
-        let request = RequestView {
-            method: &method,
-            headers: &headers,
-        };
+        let headers: HeaderMap =
+            fields.iter().map(|(name, value)| (name.clone(), HeaderValue::from_str(value).unwrap())).collect();
+        let request = RequestView { method: &method, headers: &headers };
         respond(&self.directory, &self.cache, path, &request, options).await
     }
 
-    pub async fn ask(
-        &self,
-        method: Method,
-        path: &str,
-        fields: &[(HeaderName, &str)],
-        options: Options<'_>,
-    ) -> Answer {
-        let (head, body) = self
-            .response(method, path, fields, options)
-            .await
-            .into_parts();
-        let expected = http_body::Body::size_hint(&body)
-            .exact()
-            .expect("the size is known");
-        let body = body
-            .collect()
-            .await
-            .expect("the file stands still")
-            .to_bytes();
+    pub async fn ask(&self, method: Method, path: &str, fields: &[(HeaderName, &str)], options: Options<'_>) -> Answer {
+        let (head, body) = self.response(method, path, fields, options).await.into_parts();
+        let expected = http_body::Body::size_hint(&body).exact().expect("the size is known");
+        let body = body.collect().await.expect("the file stands still").to_bytes();
         assert_eq!(body.len() as u64, expected, "the size that was promised");
-        Answer {
-            status: head.status,
-            headers: head.headers,
-            body,
-        }
+        Answer { status: head.status, headers: head.headers, body }
     }
 
     pub async fn get(&self, path: &str, fields: &[(HeaderName, &str)]) -> Answer {
-        self.ask(Method::GET, path, fields, Options::for_route())
-            .await
+        self.ask(Method::GET, path, fields, Options::for_route()).await
     }
 }
 

@@ -119,7 +119,10 @@ fn buffered(head: Head, body: Bytes, trailers: HeaderMap, asked: &Asked) -> Resp
     if has_no_body(&head, asked) {
         let mut response = with_body(head, ResponseBody::empty());
         // RFC 9110, 9.3.2: what GET would have sent.
-        if asked.is_head() && !response.headers().contains_key(header::CONTENT_LENGTH) && response.status() != StatusCode::NO_CONTENT {
+        if asked.is_head()
+            && !response.headers().contains_key(header::CONTENT_LENGTH)
+            && response.status() != StatusCode::NO_CONTENT
+        {
             response.headers_mut().insert(header::CONTENT_LENGTH, length);
         }
         return response;
