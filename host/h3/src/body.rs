@@ -8,6 +8,7 @@ use std::{
 };
 
 use bytes::Bytes;
+use http::HeaderMap;
 use http_body::{Body, Frame, SizeHint};
 
 use crate::{
@@ -22,8 +23,8 @@ use crate::{
 ///
 /// What is not polled is not acknowledged to the client: its window stays closed. Trailers come as the last frame. A
 /// body that ends without an error is complete and as long as `content-length` says. The first poll that has to wait
-/// sends 100 to a client that asked for it. Dropping a body that has not ended asks the client to stop sending, with
-/// `H3_NO_ERROR` (RFC 9114 section 4.1).
+/// sends 100 to a client that asked for it. Dropping a body that has not ended asks a client that
+/// sends more of it to stop, with `H3_NO_ERROR` (RFC 9114 section 4.1).
 pub struct RequestBody {
     stream: Option<Stream>,
 }
@@ -34,7 +35,9 @@ struct Stream {
     id: u64,
     /// What came with the head.
     first: Option<Event>,
-    trailers: Option<(Bytes, Blocked)>,
+    section: Option<(Bytes, Blocked)>,
+    /// Decoded, and held until the client has finished: only then is the message known to be whole.
+    trailers: Option<HeaderMap>,
     received: u64,
 }
 
@@ -57,7 +60,7 @@ impl RequestBody {
             // Any other end is found again at the next poll.
             Some(Err(_)) | None => None,
         };
-        RequestBody { stream: Some(Stream { receiver, shared, id, first, trailers: None, received: 0 }) }
+        RequestBody { stream: Some(Stream { receiver, shared, id, first, section: None, trailers: None, received: 0 }) }
     }
 }
 
@@ -90,21 +93,21 @@ impl Body for RequestBody {
 impl Stream {
     fn poll_frame(&mut self, cx: &mut Context<'_>) -> Poll<Option<Result<Frame<Bytes>, BodyError>>> {
         loop {
-            if let Some((section, blocked)) = &mut self.trailers {
+            if let Some((section, blocked)) = &mut self.section {
                 let section = ready!(self.shared.poll_decode(cx, self.id, section, blocked));
-                self.trailers = None;
+                self.section = None;
                 let trailers = match section {
                     Ok(Section::Fields(fields)) => read_trailers(fields),
                     Ok(Section::TooLarge) => return Poll::Ready(Some(Err(self.trailers_too_large()))),
                     Err(fault) => Err(fault),
                 };
-                return Poll::Ready(Some(match trailers {
-                    Ok(trailers) => Ok(Frame::trailers(trailers)),
+                match trailers {
+                    Ok(trailers) => self.trailers = Some(trailers),
                     Err(fault) => {
                         self.receiver.fault(fault.clone());
-                        Err(BodyError::Malformed(fault))
+                        return Poll::Ready(Some(Err(BodyError::Malformed(fault))));
                     }
-                }));
+                }
             }
             let event = match self.first.take() {
                 Some(event) => Ok(event),
@@ -119,7 +122,7 @@ impl Stream {
                     }
                 }
                 Ok(Event::Trailers(section)) => {
-                    self.trailers = Some((section, Blocked::default()));
+                    self.section = Some((section, Blocked::default()));
                     continue;
                 }
                 Ok(Event::TooLarge { .. }) => {
@@ -128,7 +131,7 @@ impl Stream {
                 }
                 // The head is read before a body is made, and a message has one.
                 Ok(Event::Headers(_)) => continue,
-                Err(End::Finished) => None,
+                Err(End::Finished) => self.trailers.take().map(|trailers| Ok(Frame::trailers(trailers))),
                 Err(end) => Some(Err(end.into())),
             });
         }
@@ -142,10 +145,10 @@ impl Stream {
 
 impl Drop for Stream {
     fn drop(&mut self) {
-        if self.trailers.is_some() || matches!(self.first, Some(Event::Trailers(_))) {
+        if self.section.is_some() || matches!(self.first, Some(Event::Trailers(_))) {
             self.shared.cancel_decoding(self.id);
         }
-        self.receiver.stop(Code::NO_ERROR);
+        self.receiver.discard();
     }
 }
 

@@ -40,8 +40,13 @@ pub(crate) async fn serve<S: Service>(
     let sender = Sender::new(send, Code::INTERNAL_ERROR);
     let stopped = pin!(sender.stopped());
     let mut exchange = Exchange { id, shared, receiver, sender, stopped };
-    match exchange.run(&*service).await {
-        Ok(Outcome::Sent) => {}
+    let ended = match (exchange.run(&*service).await, exchange.receiver.found_fault()) {
+        // A response that echoes a malformed request fails with it, and that is the client's fault.
+        (Err(_), Some(fault)) => Err(Abort::Fault(fault)),
+        (ended, _) => ended,
+    };
+    match ended {
+        Ok(Outcome::Sent) => exchange.receiver.task_is_over(),
         Ok(Outcome::Tunnel(slot)) => slot.open(exchange.sender, activity),
         Err(Abort::Gone) => exchange.abandon(Code::REQUEST_CANCELLED),
         Err(Abort::Fault(fault)) => {
@@ -221,7 +226,7 @@ impl<F: Future<Output = Result<Option<VarInt>, StoppedError>>> Exchange<'_, F> {
     /// Answers without the service, and reads nothing more.
     async fn refuse(&mut self, status: StatusCode) -> Result<Outcome, Abort> {
         // RFC 9114 section 4.1: a server that needs no more of the request may say so, and H3_NO_ERROR is the way.
-        self.receiver.stop(Code::NO_ERROR);
+        self.receiver.discard();
         let mut response = Response::new(String::new());
         *response.status_mut() = status;
         self.send(response, false).await

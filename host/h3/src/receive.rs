@@ -32,7 +32,12 @@ struct State {
     message: MessageReader,
     /// What was received and not parsed: part of one chunk.
     input: Bytes,
+    /// quinn has nothing more. Whether the message is whole is for the reader to find, once it has seen the rest.
+    finished: bool,
     end: Option<End>,
+    reader: Reader,
+    /// Whether the stream's task is over.
+    task_is_over: bool,
     /// The reader waits for a body that the client holds back until it sees 100 (RFC 9110 section 10.1.1).
     wants_continue: bool,
     expects_continue: bool,
@@ -51,6 +56,13 @@ pub(crate) enum End {
     Reset,
     /// This side does not want more.
     Stopped,
+}
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Reader {
+    /// It does not want the rest.
+    Left,
+    Reads,
 }
 
 #[derive(Debug, Default)]
@@ -76,8 +88,17 @@ const CHUNK: usize = 64 * 1024;
 impl Receiver {
     pub(crate) fn new(stream: RecvStream, message: MessageReader) -> Arc<Receiver> {
         let wakers = Arc::new(Wakers::default());
-        let state =
-            State { stream, message, input: Bytes::new(), end: None, wants_continue: false, expects_continue: false };
+        let state = State {
+            stream,
+            message,
+            input: Bytes::new(),
+            finished: false,
+            end: None,
+            reader: Reader::Reads,
+            task_is_over: false,
+            wants_continue: false,
+            expects_continue: false,
+        };
         Arc::new(Receiver { state: Mutex::new(state), waker: Waker::from(Arc::clone(&wakers)), wakers })
     }
 
@@ -97,20 +118,18 @@ impl Receiver {
     }
 
     /// For the stream's task: resolves when the client resets the stream or a fault was found in it.
+    ///
+    /// It looks by reading one chunk ahead, since `RecvStream::received_reset` leaves its waker in quinn for good when
+    /// the stream is read to its end afterwards. So a reset behind more than a chunk that nobody reads is found late; a
+    /// client that cancels a request also stops the other half, which is found at once.
     pub(crate) fn poll_abandoned(&self, cx: &mut Context<'_>) -> Poll<End> {
         self.wakers.task.register(cx.waker());
         let mut state = self.state.lock();
-        if state.end.is_none()
-            && let Poll::Ready(reset) = {
-                let mut cx = Context::from_waker(&self.waker);
-                pin!(state.stream.received_reset()).poll(&mut cx)
-            }
-        {
-            match reset {
-                Ok(Some(_)) => state.end = Some(End::Reset),
-                // All data has been received, so it cannot be reset any more. It is still there to be read.
-                Ok(None) => return Poll::Pending,
-                Err(_) => state.end = Some(End::Lost),
+        if state.end.is_none() && state.input.is_empty() && !state.finished {
+            // Whoever waits for what comes of it is woken by the same waker.
+            let _ = state.poll_fill(&mut Context::from_waker(&self.waker));
+            if state.reader == Reader::Left && !state.input.is_empty() {
+                state.stop(Code::NO_ERROR);
             }
         }
         match &state.end {
@@ -125,19 +144,39 @@ impl Receiver {
         self.wakers.task.wake();
     }
 
+    /// The reader does not want the rest. The client is asked to stop with `H3_NO_ERROR` (RFC 9114 section 4.1) when it
+    /// sends more, or when the response is over; not before, since often all that is missing is its FIN.
+    pub(crate) fn discard(&self) {
+        let mut state = self.state.lock();
+        state.reader = Reader::Left;
+        if state.task_is_over || !state.input.is_empty() {
+            state.stop(Code::NO_ERROR);
+        }
+        drop(state);
+        self.wakers.task.wake();
+    }
+
+    /// The response is over, and nobody will poll for the stream's task any more.
+    pub(crate) fn task_is_over(&self) {
+        let mut state = self.state.lock();
+        state.task_is_over = true;
+        if state.reader == Reader::Left {
+            state.stop(Code::NO_ERROR);
+        }
+    }
+
     /// Asks the client to stop sending, unless it already has.
     pub(crate) fn stop(&self, code: Code) {
-        let mut state = self.state.lock();
-        if state.end.is_none() {
-            state.end = Some(End::Stopped);
-        }
-        if !matches!(state.end, Some(End::Finished | End::Reset | End::Lost)) {
-            // A stream that is closed already needs no stop.
-            let _ = state.stream.stop(code.varint());
-        }
-        state.input = Bytes::new();
-        drop(state);
+        self.state.lock().stop(code);
         self.wakers.reader.wake();
+    }
+
+    /// What rule the client broke on this stream, if one was found to be.
+    pub(crate) fn found_fault(&self) -> Option<Fault> {
+        match &self.state.lock().end {
+            Some(End::Fault(fault)) => Some(fault.clone()),
+            _ => None,
+        }
     }
 
     pub(crate) fn with_message<T>(&self, f: impl FnOnce(&mut MessageReader) -> T) -> T {
@@ -160,28 +199,45 @@ impl Receiver {
 }
 
 impl State {
-    fn poll_event(&mut self, cx: &mut Context<'_>) -> Poll<Result<Event, End>> {
-        if let Some(end) = &self.end {
-            return Poll::Ready(Err(end.clone()));
+    fn stop(&mut self, code: Code) {
+        if self.end.is_none() {
+            self.end = Some(End::Stopped);
         }
-        let end = loop {
+        if !self.finished && !matches!(self.end, Some(End::Reset | End::Lost)) {
+            // A stream that is closed already needs no stop.
+            let _ = self.stream.stop(code.varint());
+        }
+        self.input = Bytes::new();
+    }
+
+    fn poll_event(&mut self, cx: &mut Context<'_>) -> Poll<Result<Event, End>> {
+        loop {
+            if let Some(end) = &self.end {
+                return Poll::Ready(Err(end.clone()));
+            }
             match self.message.next(&mut self.input) {
                 Ok(Some(event)) => return Poll::Ready(Ok(event)),
-                Ok(None) => {}
-                Err(fault) => break End::Fault(fault),
+                Ok(None) if self.finished => {
+                    self.end = Some(match self.message.finish() {
+                        Ok(()) => End::Finished,
+                        Err(fault) => End::Fault(fault),
+                    });
+                }
+                Ok(None) => ready!(self.poll_fill(cx)),
+                Err(fault) => self.end = Some(End::Fault(fault)),
             }
-            match ready!(pin!(self.stream.read_chunk(CHUNK, true)).poll(cx)) {
-                Ok(Some(chunk)) => self.input = chunk.bytes,
-                Ok(None) => match self.message.finish() {
-                    Ok(()) => break End::Finished,
-                    Err(fault) => break End::Fault(fault),
-                },
-                Err(ReadError::Reset(_)) => break End::Reset,
-                Err(ReadError::ClosedStream) => break End::Stopped,
-                Err(_) => break End::Lost,
-            }
-        };
-        self.end = Some(end.clone());
-        Poll::Ready(Err(end))
+        }
+    }
+
+    /// Gets the next input, which must be used up, or the end.
+    fn poll_fill(&mut self, cx: &mut Context<'_>) -> Poll<()> {
+        match ready!(pin!(self.stream.read_chunk(CHUNK, true)).poll(cx)) {
+            Ok(Some(chunk)) => self.input = chunk.bytes,
+            Ok(None) => self.finished = true,
+            Err(ReadError::Reset(_)) => self.end = Some(End::Reset),
+            Err(ReadError::ClosedStream) => self.end = Some(End::Stopped),
+            Err(_) => self.end = Some(End::Lost),
+        }
+        Poll::Ready(())
     }
 }

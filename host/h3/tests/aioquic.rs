@@ -1,0 +1,84 @@
+//! aioquic against the server: an independent client that can also break every rule. Needs a Python with aioquic (`pip
+//! install aioquic`), which `ROADRUNNER_PYTHON` names; without one each test says SKIPPED.
+
+mod support;
+
+use std::{sync::atomic::Ordering, time::Duration};
+
+use roadrunner_h3::{Config, RetryPolicy};
+use support::{Server, python, run_script};
+
+async fn interop(part: &str, config: Config) -> Option<Server> {
+    let python = python()?;
+    let server = Server::start(config);
+    run_script(python, "interop.py", &server, &[part]).await;
+    Some(server)
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn malformed_messages() {
+    let Some(python) = python() else { return };
+    let server = Server::start(Config::default());
+    let report = run_script(python, "malformed.py", &server, &[]).await;
+    let rows = report.lines().find_map(|line| line.strip_prefix("rows ")?.parse::<usize>().ok());
+    assert!(rows.is_some_and(|rows| rows >= 40), "{rows:?} rows");
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn requests() {
+    interop("requests", Config::default()).await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn retry() {
+    interop("requests", Config { retry: RetryPolicy::Always, ..Config::default() }).await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn bodies() {
+    interop("bodies", Config::default()).await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn limits() {
+    let head_timeout = Duration::from_millis(500);
+    interop("limits", Config { max_body_size: Some(1_000_000), head_timeout, ..Config::default() }).await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn dynamic_table() {
+    interop("qpack", Config::default()).await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn cancellation_drops_the_service() {
+    let Some(server) = interop("cancellation", Config::default()).await else { return };
+    server.dropped(2).await;
+    assert_eq!(server.counters.calls.load(Ordering::SeqCst), 2);
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn goaway() {
+    let Some(python) = python() else { return };
+    let server = Server::start(Config::default());
+    let drain = server.drain.clone();
+    let counters = server.counters.clone();
+    tokio::spawn(async move {
+        while counters.calls.load(Ordering::SeqCst) == 0 {
+            tokio::time::sleep(Duration::from_millis(5)).await;
+        }
+        drain.drain();
+    });
+    run_script(python, "interop.py", &server, &["goaway"]).await;
+    tokio::time::timeout(Duration::from_secs(5), server.task).await.expect("serve returns").expect("no panic");
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn tunnels() {
+    interop("tunnels", Config::default()).await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn datagrams() {
+    interop("datagrams", Config::default()).await;
+}
