@@ -100,13 +100,6 @@ impl Chromium {
         panic!("not so within {PATIENCE:?}: {expression}; the page says {text}");
     }
 
-    /// A picture of a page, as a PNG in base64.
-    pub async fn picture(&mut self, tab: &Tab) -> String {
-        let parameters = json!({ "format": "png", "captureBeyondViewport": true });
-        let answer = self.call(Some(tab), "Page.captureScreenshot", parameters).await;
-        answer["data"].as_str().expect("a picture has data").to_owned()
-    }
-
     async fn call(&mut self, tab: Option<&Tab>, method: &str, parameters: Value) -> Value {
         self.last += 1;
         let mut command = json!({ "id": self.last, "method": method, "params": parameters });
