@@ -31,7 +31,7 @@ struct Line {
     id: RequestId,
     connection: Arc<Connection>,
     method: Method,
-    uri: Uri,
+    target: String,
     route: Arc<str>,
 }
 
@@ -44,7 +44,7 @@ impl Record {
                 id: context.id.clone(),
                 connection: context.connection.clone(),
                 method: method.clone(),
-                uri: uri.clone(),
+                target: target(uri),
                 route: route.pattern.clone(),
             })
         });
@@ -142,7 +142,7 @@ impl Record {
                 peer = %line.connection.peer,
                 protocol = line.connection.protocol.as_str(),
                 method = %line.method,
-                uri = %line.uri,
+                uri = line.target,
                 route = %line.route,
                 status = self.status,
                 bytes = self.bytes,
@@ -162,6 +162,11 @@ impl Drop for Record {
     }
 }
 
+/// Path and query: what every protocol has of a target.
+fn target(uri: &Uri) -> String {
+    uri.path_and_query().map_or_else(|| uri.path().to_owned(), ToString::to_string)
+}
+
 /// The account of a request that no route took.
 pub(crate) fn unrouted(
     app: &Inner,
@@ -176,7 +181,7 @@ pub(crate) fn unrouted(
             peer = %connection.peer,
             protocol = connection.protocol.as_str(),
             method = %request.method(),
-            uri = %request.uri(),
+            uri = target(request.uri()),
             status = response.status().as_u16(),
             bytes = response.body().size_hint().exact().unwrap_or(0),
             outcome = "unrouted",
