@@ -145,7 +145,9 @@ impl Stream {
 
 impl Drop for Stream {
     fn drop(&mut self) {
-        if self.section.is_some() || matches!(self.first, Some(Event::Trailers(_))) {
+        // RFC 9204 section 2.2.2.2: there are, or may still come, trailers that will not be decoded.
+        let undecoded = self.section.is_some() || matches!(self.first, Some(Event::Trailers(_)));
+        if undecoded || !self.receiver.is_read() {
             self.shared.cancel_decoding(self.id);
         }
         self.receiver.discard();

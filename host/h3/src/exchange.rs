@@ -93,7 +93,7 @@ enum Abort {
 enum Head {
     Refused(StatusCode),
     /// The head, and what of the body came with it.
-    Request(RequestHead, Option<Result<Event, End>>),
+    Request(Box<RequestHead>, Option<Result<Event, End>>),
 }
 
 /// While this much is queued, the body of a response is not asked for more.
@@ -107,7 +107,7 @@ impl<F: Future<Output = Result<Option<VarInt>, StoppedError>>> Exchange<'_, F> {
             Ok(Ok(Head::Refused(status))) => return self.refuse(status).await,
             Ok(Err(abort)) => return Err(abort),
             Err(_) => {
-                // It may be waiting for table entries.
+                // RFC 9204 section 2.2.2.2: it may be waiting for table entries.
                 self.shared.cancel_decoding(self.id);
                 return self.refuse(StatusCode::REQUEST_TIMEOUT).await;
             }
@@ -176,13 +176,13 @@ impl<F: Future<Output = Result<Option<VarInt>, StoppedError>>> Exchange<'_, F> {
         .await;
         match first {
             Some(Err(end @ (End::Fault(_) | End::Lost | End::Reset))) => Err(end.into()),
-            first => Ok(Head::Request(head, first)),
+            first => Ok(Head::Request(Box::new(head), first)),
         }
     }
 
     fn request(
         &mut self,
-        head: RequestHead,
+        head: Box<RequestHead>,
         first: Option<Result<Event, End>>,
     ) -> (Request<RequestBody>, Option<TunnelSlot>) {
         let (receiver, shared) = (Arc::clone(&self.receiver), Arc::clone(&self.shared));
@@ -350,6 +350,10 @@ impl<F: Future<Output = Result<Option<VarInt>, StoppedError>>> Exchange<'_, F> {
     }
 
     fn abandon(&mut self, code: Code) {
+        // RFC 9204 section 2.2.2.2: sections that will not be decoded. One time too often does no harm.
+        if !self.receiver.is_read() {
+            self.shared.cancel_decoding(self.id);
+        }
         self.receiver.stop(code);
         self.sender.reset(code);
     }

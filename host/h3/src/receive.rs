@@ -193,6 +193,12 @@ impl Receiver {
         std::mem::take(&mut self.state.lock().wants_continue)
     }
 
+    /// Whether the client has finished and everything was looked at.
+    pub(crate) fn is_read(&self) -> bool {
+        let state = self.state.lock();
+        state.finished && state.input.is_empty()
+    }
+
     pub(crate) fn is_0rtt(&self) -> bool {
         self.state.lock().stream.is_0rtt()
     }

@@ -54,7 +54,12 @@ async fn dynamic_table() {
 async fn cancellation_drops_the_service() {
     let Some(server) = interop("cancellation", Config::default()).await else { return };
     server.dropped(2).await;
-    assert_eq!(server.counters.calls.load(Ordering::SeqCst), 2);
+    assert_eq!(server.counters.calls.load(Ordering::SeqCst), 3, "not the requests without a whole head");
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn response_heads_within_the_clients_limit() {
+    interop("fields", Config::default()).await;
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]

@@ -4,6 +4,7 @@ import asyncio
 import sys
 
 import pylsqpack
+from aioquic.buffer import Buffer
 from peer import DATA, GET, GOAWAY, HEADERS, SETTINGS, WAIT, Report, frame, headers, peer, post, varint
 
 REPORT = Report()
@@ -92,6 +93,7 @@ async def limits(client):
     REPORT.check("a head that never ends", await client.outcome(stream), (408, b""))
     stream = client.bidi(varint(HEADERS) + varint(1 << 40) + b"x")
     REPORT.check("431", await client.outcome(stream), (431, b""))
+    REPORT.check("431 cancels decoding", client.server_streams()[3][-1:], bytes([0x40 | stream]))
     await client.until(lambda: stream in client.stops)
     REPORT.check("431 stops the rest", client.stops.get(stream), 0x100)
 
@@ -140,7 +142,7 @@ def decoder_bytes(client, decoder, stream, acknowledgments):
     data = b""
     for kind, payload in client.frames(stream):
         if kind == HEADERS:
-            data, _ = pylsqpack.Decoder.feed_header(decoder, stream, payload)
+            data, _ = decoder.feed_header(stream, payload)
             break
     if data:
         client.send(acknowledgments, data)
@@ -159,15 +161,37 @@ async def cancellation(client):
     REPORT.check("a reset request", await client.outcome(stream), ("reset", 0x10C))
 
 
+    # RFC 9204 section 2.2.2.2: the client's encoder learns that nobody will decode the section.
+    stream = client.bidi(frame(HEADERS, b"\x02\0\x80"))
+    await asyncio.sleep(0.1)
+    client.reset(stream, 0x10C)
+    await client.until(lambda: client.server_streams()[3].endswith(bytes([0x40 | stream])), 2)
+    REPORT.check("a request reset while it is blocked", client.server_streams()[3][-1:], bytes([0x40 | stream]))
+    stream = client.bidi(varint(HEADERS) + varint(100))
+    await asyncio.sleep(0.1)
+    client.reset(stream, 0x10C)
+    await client.until(lambda: client.server_streams()[3].endswith(bytes([0x40 | stream])), 2)
+    REPORT.check("a request reset inside HEADERS", client.server_streams()[3][-1:], bytes([0x40 | stream]))
+    stream = client.bidi(headers([*CONNECT, (b":path", b"/ws")]))
+    await client.until(lambda: client.data[stream])
+    client.reset(stream, 0x10C)
+    REPORT.check("a tunnel that is reset", await client.outcome(stream), ("reset", 0x10C))
+
+
+async def fields(client):
+    """The size of a response head that the client takes."""
+    client.control((0x6, 60))
+    # Until SETTINGS are there, there is no limit.
+    await asyncio.sleep(0.1)
+    stream = client.bidi(headers(GET), True)
+    REPORT.check("a response head over the client's limit", await client.outcome(stream), ("reset", 0x102))
+
+
 async def goaway(client):
     client.control()
     slow = client.bidi(headers([*GET[:3], (b":path", b"/slow")]), True)
     await asyncio.sleep(0.1)
     print("ready", flush=True)
-    identifiers = lambda: [
-        int.from_bytes(part[1:], "big") & (1 << 62) - 1 if len(part[1:]) == 8 else part[-1]
-        for part in goaways(client)
-    ]
     await client.until(lambda: len(goaways(client)) >= 2)
     found = goaways(client)
     REPORT.check("two GOAWAYs", found, [varint((1 << 62) - 4), varint(slow + 4)])
@@ -180,8 +204,6 @@ async def goaway(client):
 
 
 def goaways(client):
-    from aioquic.buffer import Buffer
-
     buffer, found = Buffer(data=client.server_streams().get(0, b"")), []
     while not buffer.eof():
         kind, length = buffer.pull_uint_var(), buffer.pull_uint_var()
