@@ -15,7 +15,7 @@ pub fn write(value: u64, out: &mut impl BufMut) {
     }
 }
 
-/// How many bytes [`write`] appends for `value`.
+/// How many bytes [`write()`] appends for `value`.
 pub fn size(value: u64) -> usize {
     match value {
         0..0x40 => 1,
