@@ -121,7 +121,8 @@ impl Page<'_> {
     fn function(&mut self, name: &str, function: &Function) -> Result<()> {
         let is_method = matches!(function.kind, FunctionKind::Method(_));
         let params = function.params.iter().skip(usize::from(is_method));
-        let params = params.map(|param| Ok(format!("{}: {}", param.name, self.ty(&param.ty)?))).collect::<Result<Vec<_>>>()?;
+        let params =
+            params.map(|param| Ok(format!("{}: {}", param.name, self.ty(&param.ty)?))).collect::<Result<Vec<_>>>()?;
         let result = function.result.as_ref().map(|ty| self.ty(ty)).transpose()?;
         let result = result.map(|ty| format!(" -> {ty}")).unwrap_or_default();
         writeln!(self.text, "#### `{name}({}){result}`\n", params.join(", "))?;

@@ -37,54 +37,30 @@ pub struct Options {
 /// Builds and serves the demo. Returns only when it cannot: the server takes this process over, so that signals and
 /// exit codes are its own.
 pub fn run(tree: &Tree, options: &Options) -> Result<ExitCode> {
-    let profile = if options.debug {
-        Profile::Dev
-    } else {
-        Profile::Release
-    };
+    let profile = if options.debug { Profile::Dev } else { Profile::Release };
     options.check_ports()?;
     toolchain::prepare()?;
     toolchain::build_guests(tree)?;
     toolchain::build_server(tree, profile)?;
     let manifest = options.write_manifest(tree)?;
 
-    let Options {
-        port,
-        tls_port,
-        admin_port,
-        ..
-    } = options;
+    let Options { port, tls_port, admin_port, .. } = options;
     say("serving; Ctrl-C stops it");
     eprintln!("    http://127.0.0.1:{port}/             each response shape, live");
-    eprintln!(
-        "    https://127.0.0.1:{tls_port}/            the same with TLS; the certificate is made at each start"
-    );
-    eprintln!(
-        "    http://127.0.0.1:{admin_port}/metrics      metrics; also /instances, /live and /ready"
-    );
-    eprintln!(
-        "    curl http://127.0.0.1:{port}/hello   also /json /stream /clock /files/small.txt /echo /upload"
-    );
-    let error = Command::new(tree.server(profile))
-        .arg("serve")
-        .arg(&manifest)
-        .exec();
+    eprintln!("    https://127.0.0.1:{tls_port}/            the same with TLS; the certificate is made at each start");
+    eprintln!("    http://127.0.0.1:{admin_port}/metrics      metrics; also /instances, /live and /ready");
+    eprintln!("    curl http://127.0.0.1:{port}/hello   also /json /stream /clock /files/small.txt /echo /upload");
+    let error = Command::new(tree.server(profile)).arg("serve").arg(&manifest).exec();
     Err(error).with_context(|| format!("cannot start {}", tree.server(profile).display()))
 }
 
 impl Options {
     /// A port that is taken should not be found out after a build of ten minutes.
     fn check_ports(&self) -> Result<()> {
-        let ports = [
-            ("--port", self.port),
-            ("--tls-port", self.tls_port),
-            ("--admin-port", self.admin_port),
-        ];
+        let ports = [("--port", self.port), ("--tls-port", self.tls_port), ("--admin-port", self.admin_port)];
         for (option, port) in ports {
             if let Err(error) = TcpListener::bind((Ipv4Addr::LOCALHOST, port)) {
-                bail!(
-                    "cannot listen on 127.0.0.1:{port} ({error}): choose another port with {option}"
-                );
+                bail!("cannot listen on 127.0.0.1:{port} ({error}): choose another port with {option}");
             }
         }
         Ok(())
@@ -93,12 +69,8 @@ impl Options {
     /// The committed manifest with these ports, and with absolute paths.
     fn write_manifest(&self, tree: &Tree) -> Result<PathBuf> {
         let source = tree.root.join(MANIFEST);
-        let text = fs::read_to_string(&source)
-            .with_context(|| format!("cannot read {}", source.display()))?;
-        let root = tree
-            .root
-            .to_str()
-            .context("the repository's path is not UTF-8, which a manifest has to be")?;
+        let text = fs::read_to_string(&source).with_context(|| format!("cannot read {}", source.display()))?;
+        let root = tree.root.to_str().context("the repository's path is not UTF-8, which a manifest has to be")?;
         let text = fill(&text, root, [self.port, self.tls_port, self.admin_port])?;
         let path = tree.scratch("demo")?.join("roadrunner.toml");
         fs::write(&path, text).with_context(|| format!("cannot write {}", path.display()))?;
@@ -110,10 +82,7 @@ fn fill(text: &str, root: &str, ports: [u16; 3]) -> Result<String> {
     let mut text = text.replace("\"../../", &format!("\"{root}/"));
     for (default, port) in [8080, 8443, 9090].into_iter().zip(ports) {
         let from = format!("\"127.0.0.1:{default}\"");
-        ensure!(
-            text.matches(&from).count() == 1,
-            "{MANIFEST} should say {from} once"
-        );
+        ensure!(text.matches(&from).count() == 1, "{MANIFEST} should say {from} once");
         // The mark keeps a port that was put in from being taken for the next default.
         text = text.replace(&from, &format!("\"127.0.0.1:\0{port}\""));
     }
@@ -128,19 +97,9 @@ mod tests {
     fn the_committed_manifest_takes_other_ports_and_paths() {
         let text = include_str!("../../examples/demo/roadrunner.toml");
         let filled = fill(text, "/root/of/it", [8443, 9090, 8080]).unwrap();
-        let addresses: Vec<_> = filled
-            .lines()
-            .filter(|line| line.starts_with("address"))
-            .collect();
-        let expected = [
-            "\"127.0.0.1:8443\"",
-            "\"127.0.0.1:9090\"",
-            "\"127.0.0.1:8080\"",
-        ];
-        assert_eq!(
-            addresses,
-            expected.map(|address| format!("address = {address}"))
-        );
+        let addresses: Vec<_> = filled.lines().filter(|line| line.starts_with("address")).collect();
+        let expected = ["\"127.0.0.1:8443\"", "\"127.0.0.1:9090\"", "\"127.0.0.1:8080\""];
+        assert_eq!(addresses, expected.map(|address| format!("address = {address}")));
         assert!(filled.contains("\"/root/of/it/guests/demo/files\""));
         assert!(!filled.contains("\"../.."));
     }

@@ -9,6 +9,9 @@ use std::process::ExitCode;
 use anyhow::Result;
 use clap::{Parser, Subcommand};
 
+mod autobahn;
+mod bench;
+mod bench_websocket;
 mod contract;
 mod demo;
 mod suite;
@@ -27,6 +30,12 @@ struct Cli {
 
 #[derive(Debug, Subcommand)]
 enum Command {
+    /// Run the Autobahn fuzzing client against a component that echoes, over HTTP/1.1, TLS and HTTP/2
+    Autobahn(autobahn::Options),
+    /// Measure what an instance per request costs, beside native hyper and `wasmtime serve`
+    Bench(bench::Options),
+    /// Measure what a component costs a WebSocket, beside a native server with the same codec
+    BenchWebsocket(bench_websocket::Options),
     /// Write docs/contract.md from wit/
     Contract,
     /// Build the host and the demo guest, and serve every response shape on this machine
@@ -48,6 +57,9 @@ fn main() -> ExitCode {
 fn run(command: Command) -> Result<ExitCode> {
     let tree = Tree::find()?;
     match command {
+        Command::Autobahn(options) => autobahn::run(&tree, &options),
+        Command::Bench(options) => bench::run(&tree, &options),
+        Command::BenchWebsocket(options) => bench_websocket::run(&tree, &options),
         Command::Contract => contract::run(&tree, false).map(|()| ExitCode::SUCCESS),
         Command::Demo(options) => demo::run(&tree, &options),
         Command::Test(options) => suite::run(&tree, &options),

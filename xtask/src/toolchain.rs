@@ -25,9 +25,7 @@ pub fn build_guests(tree: &Tree) -> Result<()> {
     // The flags of guests/.cargo/config.toml count only for a cargo that starts in that folder.
     let mut command = cargo(&tree.guests());
     command.args(["build", "--release", "--target", GUEST_TARGET]);
-    command
-        .arg("--target-dir")
-        .arg(tree.guests().join("target"));
+    command.arg("--target-dir").arg(tree.guests().join("target"));
     run(&mut command)
 }
 
@@ -40,10 +38,7 @@ pub fn build_server(tree: &Tree, profile: Profile) -> Result<()> {
         say("building the host; the first time this takes about ten minutes");
     }
     let mut command = cargo(&tree.root);
-    command
-        .arg("build")
-        .args(profile.arguments())
-        .args(["--workspace", "--bin", "roadrunner"]);
+    command.arg("build").args(profile.arguments()).args(["--workspace", "--bin", "roadrunner"]);
     run(&mut command)
 }
 
@@ -60,18 +55,14 @@ pub fn cargo(folder: &Path) -> Command {
 
 /// Runs a command to its end, with its output passed on; a failure names it.
 pub fn run(command: &mut Command) -> Result<()> {
-    let status = command
-        .status()
-        .with_context(|| format!("cannot start {}", line(command)))?;
+    let status = command.status().with_context(|| format!("cannot start {}", line(command)))?;
     ensure!(status.success(), "`{}` failed ({status})", line(command));
     Ok(())
 }
 
 /// The program's path, if it is on the machine.
 pub fn find(program: &str) -> Option<std::path::PathBuf> {
-    env::split_paths(&env::var_os("PATH")?)
-        .map(|folder| folder.join(program))
-        .find(|path| path.is_file())
+    env::split_paths(&env::var_os("PATH")?).map(|folder| folder.join(program)).find(|path| path.is_file())
 }
 
 /// A line between two pieces of other programs' output.
@@ -81,24 +72,14 @@ pub fn say(text: &str) {
 
 /// What a command looks like on a command line.
 pub fn line(command: &Command) -> String {
-    let program = Path::new(command.get_program())
-        .file_name()
-        .unwrap_or(command.get_program());
+    let program = Path::new(command.get_program()).file_name().unwrap_or(command.get_program());
     let words = std::iter::once(program).chain(command.get_args());
-    words
-        .map(|word| word.to_string_lossy().into_owned())
-        .collect::<Vec<_>>()
-        .join(" ")
+    words.map(|word| word.to_string_lossy().into_owned()).collect::<Vec<_>>().join(" ")
 }
 
 fn c_compiler() -> Option<OsString> {
     let named = env::var_os("CC").filter(|name| !name.is_empty());
-    named.or_else(|| {
-        ["cc", "gcc", "clang"]
-            .into_iter()
-            .find(|name| find(name).is_some())
-            .map(OsString::from)
-    })
+    named.or_else(|| ["cc", "gcc", "clang"].into_iter().find(|name| find(name).is_some()).map(OsString::from))
 }
 
 fn install_target() -> Result<()> {
@@ -111,15 +92,9 @@ fn install_target() -> Result<()> {
         );
         return Ok(());
     }
-    let listed = Command::new("rustup")
-        .args(["target", "list", "--installed"])
-        .stderr(Stdio::inherit())
-        .output();
+    let listed = Command::new("rustup").args(["target", "list", "--installed"]).stderr(Stdio::inherit()).output();
     let listed = listed.context("cannot start rustup")?;
-    if String::from_utf8_lossy(&listed.stdout)
-        .lines()
-        .any(|target| target == GUEST_TARGET)
-    {
+    if String::from_utf8_lossy(&listed.stdout).lines().any(|target| target == GUEST_TARGET) {
         return Ok(());
     }
     say(&format!("installing the Rust target {GUEST_TARGET}"));
@@ -138,8 +113,5 @@ fn has_target_without_rustup() -> bool {
         return false;
     };
     let sysroot = String::from_utf8_lossy(&output.stdout).trim().to_owned();
-    Path::new(&sysroot)
-        .join("lib/rustlib")
-        .join(GUEST_TARGET)
-        .is_dir()
+    Path::new(&sysroot).join("lib/rustlib").join(GUEST_TARGET).is_dir()
 }

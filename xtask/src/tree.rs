@@ -29,9 +29,7 @@ pub enum Profile {
 impl Tree {
     /// The tree that this program was built from.
     pub fn find() -> Result<Self> {
-        let root = Path::new(env!("CARGO_MANIFEST_DIR"))
-            .parent()
-            .context("xtask lies in no folder")?;
+        let root = Path::new(env!("CARGO_MANIFEST_DIR")).parent().context("xtask lies in no folder")?;
         anyhow::ensure!(
             root.join("wit").is_dir(),
             "this program was built in {}, which is no longer there: run `cargo xtask` from a clone of the repository",
@@ -41,15 +39,17 @@ impl Tree {
             Some(path) => std::path::absolute(&path).context("CARGO_TARGET_DIR is not a path")?,
             None => root.join("target"),
         };
-        Ok(Self {
-            root: root.to_owned(),
-            target,
-        })
+        Ok(Self { root: root.to_owned(), target })
     }
 
     /// The workspace of the fixtures.
     pub fn guests(&self) -> PathBuf {
         self.root.join("guests")
+    }
+
+    /// The workspace of the benchmarks' own guests.
+    pub fn bench_guests(&self) -> PathBuf {
+        self.root.join("bench/guests")
     }
 
     /// The workspace of the Rust SDK.
@@ -59,10 +59,7 @@ impl Tree {
 
     /// Where the fixtures' components are, once they are built.
     pub fn components(&self) -> PathBuf {
-        self.guests()
-            .join("target")
-            .join(GUEST_TARGET)
-            .join("release")
+        self.guests().join("target").join(GUEST_TARGET).join("release")
     }
 
     /// The server, once it is built.
@@ -73,8 +70,7 @@ impl Tree {
     /// A folder for files that a command makes, below the build folder and so never committed.
     pub fn scratch(&self, name: &str) -> Result<PathBuf> {
         let folder = self.target.join(name);
-        fs::create_dir_all(&folder)
-            .with_context(|| format!("cannot make the folder {}", folder.display()))?;
+        fs::create_dir_all(&folder).with_context(|| format!("cannot make the folder {}", folder.display()))?;
         Ok(folder)
     }
 }

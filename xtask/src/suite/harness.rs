@@ -26,11 +26,7 @@ enum Line {
 /// # Errors
 /// When the command does not start, or prints nothing for [`STALL`]; it is killed then.
 pub fn run(command: &mut Command, tally: &mut Tally) -> Result<bool> {
-    let mut child = command
-        .stdout(Stdio::piped())
-        .stderr(Stdio::piped())
-        .spawn()
-        .context("cannot start cargo")?;
+    let mut child = command.stdout(Stdio::piped()).stderr(Stdio::piped()).spawn().context("cannot start cargo")?;
     let (sender, lines) = mpsc::channel();
     read(child.stdout.take(), sender.clone(), Line::Stdout);
     read(child.stderr.take(), sender, Line::Stderr);
@@ -52,29 +48,19 @@ pub fn run(command: &mut Command, tally: &mut Tally) -> Result<bool> {
             Err(RecvTimeoutError::Disconnected) => break,
             Err(RecvTimeoutError::Timeout) => {
                 end(&mut child);
-                bail!(
-                    "nothing was printed for {} s; the last line was {last:?}",
-                    STALL.as_secs()
-                );
+                bail!("nothing was printed for {} s; the last line was {last:?}", STALL.as_secs());
             }
         }
     }
     Ok(child.wait().context("cannot wait for cargo")?.success())
 }
 
-fn read(
-    source: Option<impl Read + Send + 'static>,
-    sender: Sender<Line>,
-    wrap: fn(String) -> Line,
-) {
+fn read(source: Option<impl Read + Send + 'static>, sender: Sender<Line>, wrap: fn(String) -> Line) {
     let Some(source) = source else { return };
     thread::spawn(move || {
         for line in BufReader::new(source).split(b'\n') {
             let Ok(line) = line else { return };
-            if sender
-                .send(wrap(String::from_utf8_lossy(&line).into_owned()))
-                .is_err()
-            {
+            if sender.send(wrap(String::from_utf8_lossy(&line).into_owned())).is_err() {
                 return;
             }
         }
@@ -94,7 +80,5 @@ fn end(child: &mut Child) {
 fn children(parent: u32) -> Vec<Pid> {
     let path = format!("/proc/{parent}/task/{parent}/children");
     let text = fs::read_to_string(path).unwrap_or_default();
-    text.split_whitespace()
-        .filter_map(|word| Pid::from_raw(word.parse().ok()?))
-        .collect()
+    text.split_whitespace().filter_map(|word| Pid::from_raw(word.parse().ok()?)).collect()
 }

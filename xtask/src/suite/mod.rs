@@ -1,21 +1,22 @@
 //! `cargo xtask test`: every test there is, and the checks that go with them.
 //!
 //! In this order: the guests, the host, formatting, lints, the workspace's tests in one cargo run (one run, so that all
-//! crates are compiled with one selection of features), the Rust SDK's tests, and the manifests of the examples.
-//! Everything runs even when something before it failed. The last line is `N passed, N failed, N skipped`; a check
-//! counts as one test.
+//! crates are compiled with one selection of features), the Rust SDK's tests, the manifests of the examples, and the
+//! Autobahn test suite. Everything runs even when something before it failed. The last line is
+//! `N passed, N failed, N skipped`; a check counts as one test.
 //!
 //! The end-to-end tests find the server and the guests through `ROADRUNNER_BIN` and `ROADRUNNER_GUESTS`. A test that
 //! lacks a tool prints a line with `SKIPPED` and the reason, and passes. Such lines are shown again at the end; with
 //! `CI=true` they are failures, except those that `.ci/allowed-skips` excuses.
 
 use std::fs;
-use std::path::Path;
+use std::path::{Path, PathBuf};
 use std::process::{Command, ExitCode};
 use std::time::Instant;
 
 use anyhow::{Context as _, Result, ensure};
 
+use crate::autobahn::{self, Verdict};
 use crate::toolchain::{self, cargo, line, say};
 use crate::tree::{GUEST_TARGET, Profile, Tree};
 
@@ -39,29 +40,21 @@ pub struct Options {
 
 /// Runs everything; the exit code says whether all of it passed.
 pub fn run(tree: &Tree, options: &Options) -> Result<ExitCode> {
-    let profile = if options.dev {
-        Profile::Dev
-    } else {
-        Profile::Release
-    };
+    let profile = if options.dev { Profile::Dev } else { Profile::Release };
     toolchain::prepare()?;
     toolchain::build_guests(tree)?;
     toolchain::build_server(tree, profile)?;
 
-    let mut suite = Suite {
-        tree,
-        profile,
-        filter: &options.filter,
-        tally: Tally::default(),
-    };
+    let mut suite = Suite { tree, profile, filter: &options.filter, tally: Tally::default() };
     if options.filter.is_empty() {
         suite.formatting();
         suite.lints();
     }
-    suite.tests(&tree.root, &["--workspace"]);
-    suite.tests(&tree.sdk(), &[]);
+    suite.tests(&tree.root);
+    suite.tests(&tree.sdk());
     if options.filter.is_empty() {
         suite.examples()?;
+        suite.autobahn();
     }
 
     let mut tally = suite.tally;
@@ -69,11 +62,7 @@ pub fn run(tree: &Tree, options: &Options) -> Result<ExitCode> {
         tally.refuse_skips(&allowed_skips(&tree.root)?);
     }
     print!("{tally}");
-    Ok(if tally.is_clean() {
-        ExitCode::SUCCESS
-    } else {
-        ExitCode::FAILURE
-    })
+    Ok(if tally.is_clean() { ExitCode::SUCCESS } else { ExitCode::FAILURE })
 }
 
 struct Suite<'a> {
@@ -88,10 +77,7 @@ impl Suite<'_> {
         for folder in self.workspaces() {
             let mut command = cargo(&folder);
             command.args(["fmt", "--all", "--check", "--", "-l"]);
-            self.check(
-                &format!("formatting of {}", self.relative(&folder)),
-                &mut command,
-            );
+            self.check(&format!("formatting of {}", self.relative(&folder)), &mut command);
         }
     }
 
@@ -99,65 +85,56 @@ impl Suite<'_> {
     fn lints(&mut self) {
         for folder in self.workspaces() {
             let mut command = self.cargo_in(&folder);
-            command
-                .args(["clippy", "--workspace"])
-                .args(self.profile.arguments());
-            if folder == self.tree.guests() {
+            command.args(["clippy", "--workspace"]).args(self.profile.arguments());
+            if folder == self.tree.guests() || folder == self.tree.bench_guests() {
                 command.args(["--target", GUEST_TARGET]);
             } else {
                 command.arg("--all-targets");
             }
             command.args(["--", "--deny", "warnings"]);
-            self.check(
-                &format!("lints of {}", self.relative(&folder)),
-                &mut command,
-            );
+            self.check(&format!("lints of {}", self.relative(&folder)), &mut command);
         }
     }
 
-    fn tests(&mut self, folder: &Path, packages: &[&str]) {
+    /// Unit and integration tests, then the examples in documentation. Cargo would link every example program too, if
+    /// it were asked for both at once.
+    fn tests(&mut self, folder: &Path) {
         let name = self.relative(folder);
-        let mut build = self.cargo_in(folder);
-        build
-            .arg("test")
-            .args(self.profile.arguments())
-            .args(packages)
-            .arg("--no-run");
-        if !self.check(&format!("compilation of the tests of {name}"), &mut build) {
-            return;
+        for (kind, selection) in [("tests", "--tests"), ("documentation", "--doc")] {
+            let mut command = self.cargo_in(folder);
+            command.args(["test", "--workspace"]).args(self.profile.arguments()).arg(selection);
+            if kind == "tests" {
+                let mut build = self.cargo_in(folder);
+                build.args(command.get_args()).arg("--no-run");
+                if !self.check(&format!("compilation of the tests of {name}"), &mut build) {
+                    continue;
+                }
+            }
+            // Cargo takes one filter, the test harness any number. What a passed test prints is where skips are told.
+            command.args(["--no-fail-fast", "--", "--show-output"]).args(self.filter);
+            command.env("ROADRUNNER_BIN", self.tree.server(self.profile));
+            command.env("ROADRUNNER_GUESTS", self.tree.components());
+            self.harness(&format!("the {kind} of {name}"), &mut command);
         }
-        let mut command = self.cargo_in(folder);
-        command
-            .arg("test")
-            .args(self.profile.arguments())
-            .args(packages)
-            .arg("--no-fail-fast");
-        // Cargo takes one filter, the test harness any number. What a passed test prints is where skips are told.
-        command.args(["--", "--show-output"]).args(self.filter);
-        command.env("ROADRUNNER_BIN", self.tree.server(self.profile));
-        command.env("ROADRUNNER_GUESTS", self.tree.components());
-        say(&format!("running the tests of {name}"));
+    }
+
+    fn harness(&mut self, name: &str, command: &mut Command) {
+        say(&format!("testing {name}"));
         let started = Instant::now();
         let before = self.tally.failures();
-        match harness::run(&mut command, &mut self.tally) {
+        match harness::run(command, &mut self.tally) {
             // A test binary that died, or one with a harness of its own, is known by cargo's exit code alone.
-            Ok(false) if self.tally.failures() == before => {
-                self.tally.fail(&format!("`{}`", line(&command)))
-            }
+            Ok(false) if self.tally.failures() == before => self.tally.fail(&format!("`{}`", line(command))),
             Ok(_) => {}
-            Err(error) => self.tally.fail(&format!("the tests of {name}: {error:#}")),
+            Err(error) => self.tally.fail(&format!("{name}: {error:#}")),
         }
-        say(&format!(
-            "the tests of {name} took {:.0} s",
-            started.elapsed().as_secs_f64()
-        ));
+        say(&format!("testing {name} took {:.0} s", started.elapsed().as_secs_f64()));
     }
 
     /// Every example's manifest is one that the server takes.
     fn examples(&mut self) -> Result<()> {
         let folder = self.tree.root.join("examples");
-        let entries =
-            fs::read_dir(&folder).with_context(|| format!("cannot read {}", folder.display()))?;
+        let entries = fs::read_dir(&folder).with_context(|| format!("cannot read {}", folder.display()))?;
         let mut manifests: Vec<_> = entries
             .filter_map(|entry| Some(entry.ok()?.path().join("roadrunner.toml")))
             .filter(|manifest| manifest.is_file())
@@ -166,12 +143,27 @@ impl Suite<'_> {
         for manifest in manifests {
             let mut command = Command::new(self.tree.server(self.profile));
             command.args(["check", "--manifest"]).arg(&manifest);
-            self.check(
-                &format!("the manifest {}", self.relative(&manifest)),
-                &mut command,
-            );
+            self.check(&format!("the manifest {}", self.relative(&manifest)), &mut command);
         }
         Ok(())
+    }
+
+    /// WebSocket conformance: every case but a sample of those of compression, on every transport.
+    fn autobahn(&mut self) {
+        let name = "the Autobahn test suite";
+        say(name);
+        match autobahn::check(self.tree, self.profile) {
+            Ok(Verdict::Passed) => self.tally.pass(),
+            Ok(Verdict::Failed) => self.tally.fail(name),
+            Ok(Verdict::Skipped(reason)) => {
+                // A skip is a test that passed and said so.
+                self.tally.pass();
+                let line = format!("SKIPPED {reason}");
+                self.tally.line(&line);
+                println!("{line}");
+            }
+            Err(error) => self.tally.fail(&format!("{name}: {error:#}")),
+        }
     }
 
     /// One command that counts as one test.
@@ -193,8 +185,8 @@ impl Suite<'_> {
         true
     }
 
-    fn workspaces(&self) -> [std::path::PathBuf; 3] {
-        [self.tree.root.clone(), self.tree.guests(), self.tree.sdk()]
+    fn workspaces(&self) -> [PathBuf; 4] {
+        [self.tree.root.clone(), self.tree.guests(), self.tree.bench_guests(), self.tree.sdk()]
     }
 
     /// Cargo in a workspace, which keeps a build folder of its own.
@@ -224,11 +216,7 @@ fn allowed_skips(root: &Path) -> Result<Vec<String>> {
         return Ok(Vec::new());
     };
     let mut allowed = Vec::new();
-    for line in text
-        .lines()
-        .map(str::trim)
-        .filter(|line| !line.is_empty() && !line.starts_with('#'))
-    {
+    for line in text.lines().map(str::trim).filter(|line| !line.is_empty() && !line.starts_with('#')) {
         let (part, reason) = line.split_once(" # ").unwrap_or((line, ""));
         ensure!(
             !reason.trim().is_empty(),

@@ -54,10 +54,7 @@ impl Tally {
             "failures:" => self.in_successes = false,
             _ => {}
         }
-        if let Some(name) = text
-            .strip_prefix("test ")
-            .and_then(|rest| rest.strip_suffix(" ... FAILED"))
-        {
+        if let Some(name) = text.strip_prefix("test ").and_then(|rest| rest.strip_suffix(" ... FAILED")) {
             self.failed.push(name.to_owned());
         }
         !self.in_successes || skip.is_some()
@@ -89,20 +86,13 @@ impl fmt::Display for Tally {
         // A skipped test told the harness that it passed.
         let skipped = self.skipped.len() as u64;
         let (passed, failed) = (self.passed.saturating_sub(skipped), self.failed.len());
-        writeln!(
-            out,
-            "{passed} passed, {failed} failed, {} skipped",
-            skipped + self.ignored
-        )
+        writeln!(out, "{passed} passed, {failed} failed, {} skipped", skipped + self.ignored)
     }
 }
 
 /// The number before a word in `ok. 5 passed; 0 failed; 1 ignored; ...`.
 fn count(counts: &str, word: &str) -> u64 {
-    let words: Vec<_> = counts
-        .split([' ', ';'])
-        .filter(|part| !part.is_empty())
-        .collect();
+    let words: Vec<_> = counts.split([' ', ';']).filter(|part| !part.is_empty()).collect();
     let pair = words.windows(2).find(|pair| pair[1] == word);
     pair.and_then(|pair| pair[0].parse().ok()).unwrap_or(0)
 }
@@ -155,8 +145,7 @@ test result: FAILED. 2 passed; 1 failed; 1 ignored; 0 measured; 3 filtered out; 
     #[test]
     fn a_run_is_counted() {
         let (tally, _) = read(OUTPUT);
-        let expected =
-            "SKIPPED three: wrk is not installed\nFAILED two\n1 passed, 1 failed, 2 skipped\n";
+        let expected = "SKIPPED three: wrk is not installed\nFAILED two\n1 passed, 1 failed, 2 skipped\n";
         assert_eq!(tally.to_string(), expected);
         assert!(!tally.is_clean());
     }
@@ -183,13 +172,8 @@ test result: FAILED. 2 passed; 1 failed; 1 ignored; 0 measured; 3 filtered out; 
 
     #[test]
     fn a_skip_is_found_behind_the_name_of_its_test() {
-        let (tally, _) = read(
-            "test a ... SKIPPED a: no curl\nok\ntest result: ok. 1 passed; 0 failed; 0 ignored",
-        );
-        assert_eq!(
-            tally.to_string(),
-            "SKIPPED a: no curl\n0 passed, 0 failed, 1 skipped\n"
-        );
+        let (tally, _) = read("test a ... SKIPPED a: no curl\nok\ntest result: ok. 1 passed; 0 failed; 0 ignored");
+        assert_eq!(tally.to_string(), "SKIPPED a: no curl\n0 passed, 0 failed, 1 skipped\n");
     }
 
     #[test]

@@ -3,7 +3,7 @@
 use std::time::Duration;
 
 use roadrunner_guest::{
-    Event, EventLoop, IntoResponse, Json, Next, Request, Response, Result, Sse, StatusCode, Stream, handler, timers,
+    Event, IntoResponse, Json, Next, Request, Response, Result, Sse, StatusCode, Stream, handler, timers,
 };
 
 #[path = "../../../tools/src/answers.rs"]
@@ -17,7 +17,6 @@ fn workload(request: Request) -> Response {
         "/bytes" => answers::BYTES.as_slice().into_response(),
         "/json" => Json(answers::order()).into_response(),
         "/events" => events().into_response(),
-        "/idle" => EventLoop::new(|_, _| Ok(Next::Continue)).into_response(),
         "/collect" => collect(&request).into_response(),
         "/count" => count(&request).into_response(),
         "/download" => download().into_response(),

@@ -5,7 +5,7 @@
 use std::io::Read as _;
 use std::net::SocketAddr;
 use std::sync::Arc;
-use std::sync::atomic::{AtomicBool, AtomicU64, Ordering::Relaxed};
+use std::sync::atomic::{AtomicU64, Ordering::Relaxed};
 use std::time::{Duration, Instant};
 
 use anyhow::{Context as _, Result, bail, ensure};
@@ -73,7 +73,8 @@ async fn main() -> Result<()> {
     }
 }
 
-/// Opens every session, then counts for as long as told; prints the events and the microseconds they came in.
+/// Opens every session, then counts for as long as told; prints the events, the microseconds they came in, and how many
+/// came in all, with those that came while sessions were still being opened.
 async fn events(target: &Target, protocol: Protocol, length: Duration) -> Result<()> {
     target.check()?;
     let counter = Arc::new(Counter::default());
@@ -95,12 +96,12 @@ async fn events(target: &Target, protocol: Protocol, length: Duration) -> Result
         }
         Protocol::H2c => target.open_http2(&counter, &mut sessions).await?,
     }
-    counter.counting.store(true, Relaxed);
+    let early = counter.events.load(Relaxed);
     let started = Instant::now();
     tokio::time::sleep(length).await;
-    let (events, elapsed) = (counter.events.load(Relaxed), started.elapsed());
+    let (all, elapsed) = (counter.events.load(Relaxed), started.elapsed());
     ensure!(sessions.try_join_next().is_none(), "a session ended before its time");
-    println!("{events} {}", elapsed.as_micros());
+    println!("{} {} {all}", all - early, elapsed.as_micros());
     Ok(())
 }
 
@@ -179,17 +180,14 @@ impl Target {
 /// Events of all sessions.
 #[derive(Default)]
 struct Counter {
-    counting: AtomicBool,
     events: AtomicU64,
 }
 
 impl Counter {
     fn take(&self, bytes: &[u8]) {
-        if self.counting.load(Relaxed) {
-            // Each event has one colon, behind `data`, and the sizes of chunks have none.
-            let events = bytes.iter().filter(|byte| **byte == b':').count();
-            self.events.fetch_add(events as u64, Relaxed);
-        }
+        // Each event has one colon, behind `data`, and the sizes of chunks have none.
+        let events = bytes.iter().filter(|byte| **byte == b':').count();
+        self.events.fetch_add(events as u64, Relaxed);
     }
 }
 

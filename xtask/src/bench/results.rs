@@ -1,0 +1,182 @@
+//! What a run found, as it is kept in bench/results/latest.json.
+
+use std::fs;
+use std::path::Path;
+use std::process::Command;
+
+use serde::{Deserialize, Serialize};
+
+use crate::toolchain;
+use crate::tree::Tree;
+
+/// A run.
+#[derive(Debug, Deserialize, Serialize)]
+pub struct Results {
+    /// Where it ran.
+    pub machine: Machine,
+    /// How long.
+    pub plan: Plan,
+    /// The interleaved part.
+    pub throughput: Vec<Row>,
+    /// Idle held sessions.
+    pub held: Option<Held>,
+    /// Large bodies.
+    pub bodies: Vec<BodyRow>,
+    /// Starts.
+    pub cold: Option<Cold>,
+    /// What was left out, and why.
+    pub notes: Vec<String>,
+}
+
+/// The machine and the programs of a run.
+#[derive(Debug, Deserialize, Serialize)]
+pub struct Machine {
+    /// The day, UTC.
+    pub date: String,
+    /// The commit, with `+` when files differed from it.
+    pub commit: String,
+    /// The processor's name.
+    pub cpu: String,
+    /// Processors that could be used.
+    pub cores: usize,
+    /// Memory in GiB.
+    pub memory_gib: u64,
+    /// The kernel's release.
+    pub kernel: String,
+    /// Versions of the compiler and of the loaders.
+    pub programs: Vec<String>,
+}
+
+/// How often and how long each load ran.
+#[derive(Debug, Deserialize, Serialize)]
+pub struct Plan {
+    /// Turns of each load against each server.
+    pub rounds: u32,
+    /// Length of a turn.
+    pub seconds: u32,
+}
+
+/// One load against one server over one protocol.
+#[derive(Debug, Deserialize, Serialize)]
+pub struct Row {
+    /// The load's name.
+    pub workload: String,
+    /// `h1` or `h2c`.
+    pub protocol: String,
+    /// The server's name.
+    pub server: String,
+    /// Requests or events a second: the median of the rounds.
+    pub rate: f64,
+    /// The slowest round.
+    pub slowest: f64,
+    /// The fastest round.
+    pub fastest: f64,
+    /// Rate over the native server's in the same round: the median of the rounds.
+    pub of_native: f64,
+    /// CPU time of the server for each request or event, in microseconds, over all rounds.
+    pub cpu_micros: f64,
+    /// Latencies in microseconds, the median of the rounds.
+    pub p50_micros: Option<f64>,
+    /// See above.
+    pub p99_micros: Option<f64>,
+    /// See above.
+    pub p999_micros: Option<f64>,
+    /// The most resident memory that was seen after a turn.
+    pub resident_mib: f64,
+}
+
+/// Idle held sessions.
+#[derive(Debug, Deserialize, Serialize)]
+pub struct Held {
+    /// How many.
+    pub sessions: u64,
+    /// Native hyper with the same connections.
+    pub native: HeldRow,
+    /// Roadrunner.
+    pub own: HeldRow,
+}
+
+/// Memory around held sessions.
+#[derive(Debug, Deserialize, Serialize)]
+pub struct HeldRow {
+    /// Resident memory for each session.
+    pub kib_each: f64,
+    /// Before them.
+    pub before_mib: f64,
+    /// With them.
+    pub during_mib: f64,
+    /// Two seconds after the last one closed.
+    pub after_mib: f64,
+    /// CPU of the server while nothing happened, of one processor.
+    pub idle_cpu_percent: f64,
+}
+
+/// One large exchange.
+#[derive(Debug, Deserialize, Serialize)]
+pub struct BodyRow {
+    /// What was moved.
+    pub name: String,
+    /// How much.
+    pub mib: f64,
+    /// How fast.
+    pub mib_per_second: f64,
+    /// What it added to the resident memory at its peak.
+    pub growth_mib: f64,
+}
+
+/// Starts of the program, each the shortest of several.
+#[derive(Debug, Deserialize, Serialize)]
+pub struct Cold {
+    /// From the start of the program to its first answer, by a component whose code is cached.
+    pub start_ms: f64,
+    /// The same for a program with static files and no component.
+    pub start_without_component_ms: f64,
+    /// The answer after the first, on a connection of its own.
+    pub next_ms: f64,
+}
+
+impl Cold {
+    /// What loading a component from the cache and its first instance take.
+    pub fn component_ms(&self) -> f64 {
+        self.start_ms - self.start_without_component_ms
+    }
+}
+
+impl Machine {
+    /// This machine, now.
+    pub fn describe(tree: &Tree) -> Self {
+        let git = |arguments: &[&str]| text(Command::new("git").args(arguments).current_dir(&tree.root));
+        let commit = git(&["rev-parse", "--short=12", "HEAD"]);
+        let changed = !git(&["status", "--porcelain", "--untracked-files=no"]).is_empty();
+        let mut programs = vec![text(Command::new("rustc").arg("--version"))];
+        // wrk prints its version with its usage.
+        programs.push(text(Command::new("wrk").arg("-v")).split(" [").next().unwrap_or("wrk").to_owned());
+        programs.push(text(Command::new("h2load").arg("--version")));
+        if toolchain::find("wasmtime").is_some() {
+            programs.push(text(Command::new("wasmtime").arg("--version")));
+        }
+        Self {
+            date: text(Command::new("date").args(["-u", "+%Y-%m-%d"])),
+            commit: commit + if changed { "+" } else { "" },
+            cpu: proc_field("/proc/cpuinfo", "model name").unwrap_or_else(|| "unknown".to_owned()),
+            cores: std::thread::available_parallelism().map_or(1, usize::from),
+            memory_gib: proc_field("/proc/meminfo", "MemTotal")
+                .and_then(|value| value.trim_end_matches(" kB").parse::<u64>().ok())
+                .map_or(0, |kib| kib.div_ceil(1 << 20)),
+            kernel: fs::read_to_string("/proc/sys/kernel/osrelease").unwrap_or_default().trim().to_owned(),
+            programs,
+        }
+    }
+}
+
+/// The first line that a command prints, or nothing.
+fn text(command: &mut Command) -> String {
+    let Ok(output) = command.output() else { return String::new() };
+    String::from_utf8_lossy(&output.stdout).lines().next().unwrap_or_default().trim().to_owned()
+}
+
+fn proc_field(file: impl AsRef<Path>, name: &str) -> Option<String> {
+    let text = fs::read_to_string(file).ok()?;
+    let line = text.lines().find(|line| line.starts_with(name))?;
+    Some(line.split_once(':')?.1.trim().to_owned())
+}
