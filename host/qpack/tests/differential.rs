@@ -1,7 +1,7 @@
 //! Our halves against the halves of ls-qpack, by way of the Python package pylsqpack, both ways.
 //!
 //! Lists, table sizes, blocking budgets, delays on all three kinds of stream and cancellations are random, from fixed
-//! seeds. Needs `python3` with `pylsqpack` (1.0 or newer); `QPACK_TEST_PYTHON` names another interpreter. Without it
+//! seeds. Needs `python3` with `pylsqpack` (1.0 or newer); `ROADRUNNER_PYTHON` names another interpreter. Without it
 //! the tests say SKIPPED and why.
 
 mod support;
@@ -27,7 +27,7 @@ struct Peer {
 impl Peer {
     /// The peer process, or the reason why there is none.
     fn start() -> Result<Self, String> {
-        let python = std::env::var("QPACK_TEST_PYTHON").unwrap_or_else(|_| "python3".into());
+        let python = std::env::var("ROADRUNNER_PYTHON").unwrap_or_else(|_| "python3".into());
         let probe = Command::new(&python)
             .args(["-c", "import pylsqpack"])
             .output()
