@@ -40,11 +40,7 @@ pub struct DecoderConfig {
 
 impl Default for DecoderConfig {
     fn default() -> Self {
-        Self {
-            max_table_capacity: 4096,
-            max_blocked_streams: 16,
-            max_field_section_size: 65_536,
-        }
+        Self { max_table_capacity: 4096, max_blocked_streams: 16, max_field_section_size: 65_536 }
     }
 }
 
@@ -104,12 +100,7 @@ impl Decoder {
     /// # Errors
     /// `QPACK_ENCODER_STREAM_ERROR` for an instruction that is malformed or breaks a limit.
     pub fn on_encoder_stream(&mut self, bytes: &[u8]) -> Result<Vec<u64>, Error> {
-        let Self {
-            config,
-            table,
-            encoder_stream,
-            ..
-        } = self;
+        let Self { config, table, encoder_stream, .. } = self;
         encoder_stream
             .feed(bytes, |reader| {
                 let instruction = EncoderInstruction::read(reader, table.capacity())?;
@@ -128,8 +119,7 @@ impl Decoder {
     /// more than advertised; `H3_EXCESSIVE_LOAD` when the acknowledgments of earlier sections were never taken.
     pub fn decode(&mut self, stream_id: u64, section: &[u8]) -> Result<Decoded, Error> {
         self.check_backlog()?;
-        self.decode_section(stream_id, section)
-            .map_err(|reason| Error::new(ErrorCode::DecompressionFailed, reason))
+        self.decode_section(stream_id, section).map_err(|reason| Error::new(ErrorCode::DecompressionFailed, reason))
     }
 
     /// Gives up on a stream: it was reset, or its sections will not be read to their end. Emits a Stream Cancellation
@@ -187,8 +177,7 @@ impl Decoder {
     fn decode_section(&mut self, stream_id: u64, section: &[u8]) -> Result<Decoded, Reason> {
         let mut reader = Reader::new(section);
         let entries = max_entries(self.config.max_table_capacity);
-        let prefix =
-            SectionPrefix::read(&mut reader, entries, self.table.inserted()).map_err(in_section)?;
+        let prefix = SectionPrefix::read(&mut reader, entries, self.table.inserted()).map_err(in_section)?;
         let required_insert_count = prefix.required_insert_count;
         if required_insert_count > self.table.inserted() {
             // RFC 9204 section 2.2.1: more blocked streams than promised is an error.
@@ -197,9 +186,7 @@ impl Decoder {
                 return Err(Reason::TooManyBlocked { limit });
             }
             self.blocked.insert(stream_id, required_insert_count);
-            return Ok(Decoded::Blocked {
-                required_insert_count,
-            });
+            return Ok(Decoded::Blocked { required_insert_count });
         }
         self.blocked.remove(&stream_id);
 
@@ -219,19 +206,12 @@ impl Decoder {
     fn check_backlog(&self) -> Result<(), Error> {
         match self.instructions.len() {
             0..MAX_BACKLOG => Ok(()),
-            pending => Err(Error::new(
-                ErrorCode::ExcessiveLoad,
-                Reason::Backlog { pending },
-            )),
+            pending => Err(Error::new(ErrorCode::ExcessiveLoad, Reason::Backlog { pending })),
         }
     }
 }
 
-fn apply(
-    instruction: EncoderInstruction<'_>,
-    table: &mut DynamicTable,
-    maximum: u64,
-) -> Result<(), Reason> {
+fn apply(instruction: EncoderInstruction<'_>, table: &mut DynamicTable, maximum: u64) -> Result<(), Reason> {
     let referenced = |table: &DynamicTable, index: u64| -> Result<Entry, Reason> {
         // RFC 9204 section 2.2.3: a reference to an evicted entry is an error here too.
         let absolute = table.absolute(index);
@@ -250,10 +230,7 @@ fn apply(
         }
         // RFC 9204 section 3.2.2: what is referenced may be evicted by this very insertion, so it is cloned first.
         EncoderInstruction::Duplicate { relative } => referenced(table, relative)?,
-        EncoderInstruction::InsertWithLiteralName { name, value } => Entry {
-            name: text(name)?,
-            value: text(value)?,
-        },
+        EncoderInstruction::InsertWithLiteralName { name, value } => Entry { name: text(name)?, value: text(value)? },
         EncoderInstruction::InsertWithNameReference { name, value } => Entry {
             name: match name {
                 InsertName::Relative(index) => referenced(table, index)?.name,
@@ -265,19 +242,11 @@ fn apply(
     let size = entry.size();
     match table.insert(entry) {
         true => Ok(()),
-        false => Err(Reason::EntryTooLarge {
-            size,
-            capacity: table.capacity(),
-        }),
+        false => Err(Reason::EntryTooLarge { size, capacity: table.capacity() }),
     }
 }
 
-fn push_line(
-    table: &DynamicTable,
-    prefix: SectionPrefix,
-    line: Line<'_>,
-    sink: &mut Sink,
-) -> Result<(), Reason> {
+fn push_line(table: &DynamicTable, prefix: SectionPrefix, line: Line<'_>, sink: &mut Sink) -> Result<(), Reason> {
     let dynamic = |reference: Reference| -> Result<(Bytes, Bytes), Reason> {
         let (index, absolute) = match reference {
             Reference::Static(index) => return static_entry(index),
@@ -296,11 +265,7 @@ fn push_line(
             let (name, value) = dynamic(reference)?;
             sink.push(Text::Shared(name), Text::Shared(value), false)
         }
-        Line::Literal {
-            name,
-            value,
-            never_indexed,
-        } => {
+        Line::Literal { name, value, never_indexed } => {
             let name = match name {
                 Name::Literal(name) => Text::Literal(name),
                 Name::Reference(reference) => Text::Shared(dynamic(reference)?.0),
@@ -316,10 +281,7 @@ fn static_entry(index: u64) -> Result<(Bytes, Bytes), Reason> {
         .ok()
         .and_then(|index| static_table::ENTRIES.get(index))
         .ok_or(Reason::StaticIndex { index })?;
-    Ok((
-        Bytes::from_static(name.as_bytes()),
-        Bytes::from_static(value.as_bytes()),
-    ))
+    Ok((Bytes::from_static(name.as_bytes()), Bytes::from_static(value.as_bytes())))
 }
 
 /// A section is complete when it arrives, so one that ends early is malformed.
@@ -359,21 +321,12 @@ impl Sink {
         }
     }
 
-    fn push(
-        &mut self,
-        name: Text<'_>,
-        value: Text<'_>,
-        never_indexed: bool,
-    ) -> Result<(), huffman::Invalid> {
+    fn push(&mut self, name: Text<'_>, value: Text<'_>, never_indexed: bool) -> Result<(), huffman::Invalid> {
         self.size = self.size.saturating_add(FIELD_OVERHEAD);
         let name = self.text(name)?;
         let value = self.text(value)?;
         if self.size <= self.limit {
-            self.fields.push(Field {
-                name,
-                value,
-                never_indexed,
-            });
+            self.fields.push(Field { name, value, never_indexed });
         } else {
             self.fields = Vec::new();
             self.literals = BytesMut::new();

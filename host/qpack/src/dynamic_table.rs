@@ -95,10 +95,7 @@ mod tests {
     use super::*;
 
     fn entry(value: &'static str) -> Entry {
-        Entry {
-            name: Bytes::from_static(b"n"),
-            value: Bytes::from_static(value.as_bytes()),
-        }
+        Entry { name: Bytes::from_static(b"n"), value: Bytes::from_static(value.as_bytes()) }
     }
 
     #[test]
@@ -108,15 +105,9 @@ mod tests {
         table.set_capacity(100);
         assert!(table.insert(entry("a")));
         assert!(table.insert(entry("b")));
-        assert_eq!(
-            (table.size(), table.inserted(), table.evicted()),
-            (68, 2, 0)
-        );
+        assert_eq!((table.size(), table.inserted(), table.evicted()), (68, 2, 0));
         assert!(table.insert(entry("c")));
-        assert_eq!(
-            (table.size(), table.inserted(), table.evicted()),
-            (68, 3, 1)
-        );
+        assert_eq!((table.size(), table.inserted(), table.evicted()), (68, 3, 1));
         assert!(table.entry(0).is_none());
         assert_eq!(table.entry(1).unwrap().value, "b");
         assert_eq!(table.entry(2).unwrap().value, "c");

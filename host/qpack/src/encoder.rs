@@ -58,11 +58,7 @@ pub struct EncoderConfig {
 
 impl Default for EncoderConfig {
     fn default() -> Self {
-        Self {
-            max_table_capacity: 4096,
-            max_blocked_streams: 0,
-            insert_on_first_sight: false,
-        }
+        Self { max_table_capacity: 4096, max_blocked_streams: 0, insert_on_first_sight: false }
     }
 }
 
@@ -156,21 +152,14 @@ impl Encoder {
     /// # Errors
     /// `QPACK_DECODER_STREAM_ERROR` for an instruction that is malformed or acknowledges what was not sent.
     pub fn on_decoder_stream(&mut self, bytes: &[u8]) -> Result<(), Error> {
-        let Self {
-            decoder_stream,
-            outstanding,
-            table,
-            ..
-        } = self;
+        let Self { decoder_stream, outstanding, table, .. } = self;
         decoder_stream
             .feed(bytes, |reader| {
                 match DecoderInstruction::read(reader)? {
                     DecoderInstruction::InsertCountIncrement(increment) => {
                         outstanding.increment(increment, table.inserted())
                     }
-                    DecoderInstruction::SectionAcknowledgment { stream_id } => {
-                        outstanding.acknowledge(stream_id)
-                    }
+                    DecoderInstruction::SectionAcknowledgment { stream_id } => outstanding.acknowledge(stream_id),
                     // RFC 9204 section 4.4.2: all of the stream's references are gone. A stream without any is no
                     // error, since the decoder cannot know.
                     DecoderInstruction::StreamCancellation { stream_id } => {
@@ -210,10 +199,7 @@ impl Encoder {
         self.lines.clear();
         let may_reference = self.table.capacity() > 0 && self.outstanding.len() < MAX_OUTSTANDING;
         // RFC 9204 section 2.1.2: streams that could block never exceed the peer's limit.
-        let may_block = may_reference
-            && self
-                .outstanding
-                .may_block(stream_id, self.max_blocked_streams);
+        let may_block = may_reference && self.outstanding.may_block(stream_id, self.max_blocked_streams);
         Section {
             may_reference,
             usable: match may_block {
@@ -249,9 +235,7 @@ impl Encoder {
         let mut dynamic_name = None;
         if self.table.capacity() > 0 {
             let hashes = self.table.hashes(name, value);
-            if !never_indexed
-                && let Some(absolute) = self.dynamic_field(field, hashes, static_name, section)
-            {
+            if !never_indexed && let Some(absolute) = self.dynamic_field(field, hashes, static_name, section) {
                 let reference = section.refer(absolute);
                 write_indexed(&mut self.lines, reference);
                 return;
@@ -338,11 +322,8 @@ impl Encoder {
     fn make_room(&mut self, size: u64, section: &Section) -> bool {
         // RFC 9204 section 2.1.1: an entry can be evicted once its insertion is acknowledged and no unacknowledged
         // section refers to it. Eviction goes by age, so the lowest needed index decides.
-        let evictable_below = self
-            .outstanding
-            .known_received()
-            .min(self.outstanding.lowest_reference())
-            .min(section.lowest);
+        let evictable_below =
+            self.outstanding.known_received().min(self.outstanding.lowest_reference()).min(section.lowest);
         if self.instructions.len() >= MAX_BACKLOG || !self.table.fits(size, evictable_below) {
             return false;
         }
@@ -351,10 +332,7 @@ impl Encoder {
     }
 
     fn finish(&mut self, stream_id: u64, section: Section, out: &mut impl BufMut) {
-        let prefix = SectionPrefix {
-            required_insert_count: section.required_insert_count,
-            base: section.base,
-        };
+        let prefix = SectionPrefix { required_insert_count: section.required_insert_count, base: section.base };
         let mut encoded_prefix = Vec::with_capacity(4);
         prefix.write(&mut encoded_prefix, self.max_entries);
         out.put_slice(&encoded_prefix);
@@ -363,8 +341,7 @@ impl Encoder {
             self.lines = Vec::new();
         }
         if section.required_insert_count > 0 {
-            self.outstanding
-                .record(stream_id, section.required_insert_count, section.lowest);
+            self.outstanding.record(stream_id, section.required_insert_count, section.lowest);
         }
     }
 }

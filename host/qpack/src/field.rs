@@ -49,21 +49,13 @@ impl FieldRef<'_> {
 
 impl<'a> From<&'a Field> for FieldRef<'a> {
     fn from(field: &'a Field) -> Self {
-        Self {
-            name: &field.name,
-            value: &field.value,
-            never_indexed: field.never_indexed,
-        }
+        Self { name: &field.name, value: &field.value, never_indexed: field.never_indexed }
     }
 }
 
 impl<'a> From<(&'a [u8], &'a [u8])> for FieldRef<'a> {
     fn from((name, value): (&'a [u8], &'a [u8])) -> Self {
-        Self {
-            name,
-            value,
-            never_indexed: false,
-        }
+        Self { name, value, never_indexed: false }
     }
 }
 

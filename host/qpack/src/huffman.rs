@@ -11,10 +11,7 @@ pub(crate) struct Invalid;
 
 /// Bytes that `text` takes when Huffman coded.
 pub(crate) fn encoded_len(text: &[u8]) -> usize {
-    let bits: usize = text
-        .iter()
-        .map(|&byte| usize::from(LENGTHS[usize::from(byte)]))
-        .sum();
+    let bits: usize = text.iter().map(|&byte| usize::from(LENGTHS[usize::from(byte)])).sum();
     bits.div_ceil(8)
 }
 
@@ -107,10 +104,7 @@ fn long_code(window: u32) -> (u16, u32) {
     }
     let level = &LEVELS[length];
     let offset = (window >> (32 - length)) - level.first_code;
-    (
-        BY_CODE[level.first_position + offset as usize],
-        length as u32,
-    )
+    (BY_CODE[level.first_position + offset as usize], length as u32)
 }
 
 const SYMBOLS: usize = 257;
@@ -173,11 +167,7 @@ const fn codes() -> [u32; SYMBOLS] {
 const fn levels() -> [Level; LONGEST + 1] {
     let sorted = by_code();
     let codes = codes();
-    let mut levels = [Level {
-        first_code: 0,
-        first_position: 0,
-        end: 0,
-    }; LONGEST + 1];
+    let mut levels = [Level { first_code: 0, first_position: 0, end: 0 }; LONGEST + 1];
     let mut position = 0;
     while position < SYMBOLS {
         let symbol = sorted[position] as usize;
@@ -270,9 +260,7 @@ mod tests {
     /// RFC 7541 appendix C.4.1.
     #[test]
     fn example() {
-        let coded = [
-            0xf1, 0xe3, 0xc2, 0xe5, 0xf2, 0x3a, 0x6b, 0xa0, 0xab, 0x90, 0xf4, 0xff,
-        ];
+        let coded = [0xf1, 0xe3, 0xc2, 0xe5, 0xf2, 0x3a, 0x6b, 0xa0, 0xab, 0x90, 0xf4, 0xff];
         let mut out = Vec::new();
         encode(b"www.example.com", &mut out);
         assert_eq!(out, coded);
@@ -316,10 +304,7 @@ mod tests {
         assert_eq!(decoded(&[0xff, 0xff, 0xff, 0xff]), Err(Invalid));
         assert_eq!(decoded(&[0xff, 0xff, 0xff, 0xff, 0xff, 0xff]), Err(Invalid));
         // 'a', EOS, five ones.
-        assert_eq!(
-            decoded(&[0b0001_1111, 0xff, 0xff, 0xff, 0xff]),
-            Err(Invalid)
-        );
+        assert_eq!(decoded(&[0b0001_1111, 0xff, 0xff, 0xff, 0xff]), Err(Invalid));
     }
 
     #[test]

@@ -8,17 +8,9 @@ use crate::string::{StringLiteral, write_string};
 /// What the encoder tells the decoder.
 #[derive(Debug, PartialEq, Eq)]
 pub(crate) enum EncoderInstruction<'a> {
-    Duplicate {
-        relative: u64,
-    },
-    InsertWithLiteralName {
-        name: StringLiteral<'a>,
-        value: StringLiteral<'a>,
-    },
-    InsertWithNameReference {
-        name: InsertName,
-        value: StringLiteral<'a>,
-    },
+    Duplicate { relative: u64 },
+    InsertWithLiteralName { name: StringLiteral<'a>, value: StringLiteral<'a> },
+    InsertWithNameReference { name: InsertName, value: StringLiteral<'a> },
     SetCapacity(u64),
 }
 
@@ -36,10 +28,7 @@ impl<'a> EncoderInstruction<'a> {
     /// A string that cannot fit into the table is refused once its length is known.
     pub(crate) fn read(reader: &mut Reader<'a>, capacity: u64) -> Result<Self, ReadError> {
         let max = capacity.saturating_sub(FIELD_OVERHEAD);
-        let too_long = |length: u64| Reason::EntryTooLarge {
-            size: length.saturating_add(FIELD_OVERHEAD),
-            capacity,
-        };
+        let too_long = |length: u64| Reason::EntryTooLarge { size: length.saturating_add(FIELD_OVERHEAD), capacity };
         let first = reader.peek()?;
         Ok(if first & 0x80 != 0 {
             // Section 4.3.2: 1 T index(6+), value.
@@ -64,9 +53,7 @@ impl<'a> EncoderInstruction<'a> {
             Self::SetCapacity(reader.integer(5)?)
         } else {
             // Section 4.3.4: 000 index(5+).
-            Self::Duplicate {
-                relative: reader.integer(5)?,
-            }
+            Self::Duplicate { relative: reader.integer(5)? }
         })
     }
 }
@@ -76,12 +63,7 @@ pub(crate) fn write_duplicate(out: &mut Vec<u8>, relative: u64) {
 }
 
 /// Writes an insertion; the name is `name` unless `reference` stands for it.
-pub(crate) fn write_insert(
-    out: &mut Vec<u8>,
-    reference: Option<InsertName>,
-    name: &[u8],
-    value: &[u8],
-) {
+pub(crate) fn write_insert(out: &mut Vec<u8>, reference: Option<InsertName>, name: &[u8], value: &[u8]) {
     match reference {
         Some(InsertName::Relative(index)) => write_integer(out, 0x80, 6, index),
         Some(InsertName::Static(index)) => write_integer(out, 0xc0, 6, index),
@@ -107,14 +89,10 @@ impl DecoderInstruction {
         let first = reader.peek()?;
         Ok(if first & 0x80 != 0 {
             // Section 4.4.1: 1 stream(7+).
-            Self::SectionAcknowledgment {
-                stream_id: reader.integer(7)?,
-            }
+            Self::SectionAcknowledgment { stream_id: reader.integer(7)? }
         } else if first & 0x40 != 0 {
             // Section 4.4.2: 01 stream(6+).
-            Self::StreamCancellation {
-                stream_id: reader.integer(6)?,
-            }
+            Self::StreamCancellation { stream_id: reader.integer(6)? }
         } else {
             // Section 4.4.3: 00 increment(6+).
             Self::InsertCountIncrement(reader.integer(6)?)
@@ -233,13 +211,7 @@ mod tests {
         // Bytes that Huffman coding only makes longer stay plain.
         write_insert(&mut bytes, None, &[1; 40], &[1; 40]);
         assert_eq!(read_all(&[&bytes], 32 + 80).unwrap().len(), 1);
-        assert_eq!(
-            read_all(&[&bytes[..44]], 32 + 79),
-            Err(Reason::EntryTooLarge {
-                size: 112,
-                capacity: 111
-            })
-        );
+        assert_eq!(read_all(&[&bytes[..44]], 32 + 79), Err(Reason::EntryTooLarge { size: 112, capacity: 111 }));
     }
 
     #[test]
@@ -248,11 +220,7 @@ mod tests {
         write_insert(&mut bytes, None, b"n", &[1; 3000]);
         let mut reassembly = Reassembly::default();
         for piece in bytes.chunks(100) {
-            reassembly
-                .feed(piece, |reader| {
-                    EncoderInstruction::read(reader, 4096).map(drop)
-                })
-                .unwrap();
+            reassembly.feed(piece, |reader| EncoderInstruction::read(reader, 4096).map(drop)).unwrap();
         }
         assert_eq!(reassembly.capacity(), 0);
     }
@@ -266,10 +234,7 @@ mod tests {
         ] {
             let mut bytes = Vec::new();
             instruction.write(&mut bytes);
-            assert_eq!(
-                DecoderInstruction::read(&mut Reader::new(&bytes)),
-                Ok(instruction)
-            );
+            assert_eq!(DecoderInstruction::read(&mut Reader::new(&bytes)), Ok(instruction));
         }
     }
 }

@@ -19,11 +19,7 @@ pub(crate) enum Reference {
 #[derive(Debug, PartialEq, Eq)]
 pub(crate) enum Line<'a> {
     Indexed(Reference),
-    Literal {
-        name: Name<'a>,
-        value: StringLiteral<'a>,
-        never_indexed: bool,
-    },
+    Literal { name: Name<'a>, value: StringLiteral<'a>, never_indexed: bool },
 }
 
 /// The name of a literal field line.
@@ -64,11 +60,7 @@ impl<'a> Line<'a> {
             let reference = Reference::PostBase(reader.integer(3)?);
             (Name::Reference(reference), first & 0x08 != 0)
         };
-        Ok(Self::Literal {
-            name,
-            value: read_string(reader, 7)?,
-            never_indexed,
-        })
+        Ok(Self::Literal { name, value: read_string(reader, 7)?, never_indexed })
     }
 }
 
@@ -99,9 +91,6 @@ pub(crate) fn write_literal(
 }
 
 /// Strings in a section are bounded by the section, which is in memory already.
-fn read_string<'a>(
-    reader: &mut Reader<'a>,
-    prefix_bits: u32,
-) -> Result<StringLiteral<'a>, ReadError> {
+fn read_string<'a>(reader: &mut Reader<'a>, prefix_bits: u32) -> Result<StringLiteral<'a>, ReadError> {
     reader.string(prefix_bits, u64::MAX, |_| Reason::Truncated)
 }

@@ -14,11 +14,7 @@ pub(crate) struct SectionPrefix {
 
 impl SectionPrefix {
     /// Reads a prefix. `inserted` is how many entries this decoder has received.
-    pub(crate) fn read(
-        reader: &mut Reader<'_>,
-        max_entries: u64,
-        inserted: u64,
-    ) -> Result<Self, ReadError> {
+    pub(crate) fn read(reader: &mut Reader<'_>, max_entries: u64, inserted: u64) -> Result<Self, ReadError> {
         let encoded = reader.integer(8)?;
         let required_insert_count = required_insert_count(encoded, max_entries, inserted)
             .ok_or(ReadError::Invalid(Reason::RequiredInsertCount { encoded }))?;
@@ -29,15 +25,9 @@ impl SectionPrefix {
             false => required_insert_count + delta,
             true => required_insert_count
                 .checked_sub(delta + 1)
-                .ok_or(ReadError::Invalid(Reason::NegativeBase {
-                    required_insert_count,
-                    delta,
-                }))?,
+                .ok_or(ReadError::Invalid(Reason::NegativeBase { required_insert_count, delta }))?,
         };
-        Ok(Self {
-            required_insert_count,
-            base,
-        })
+        Ok(Self { required_insert_count, base })
     }
 
     pub(crate) fn write(&self, out: &mut Vec<u8>, max_entries: u64) {
@@ -91,16 +81,10 @@ mod tests {
                 let oldest = inserted.saturating_sub(max_entries) + 1;
                 for count in oldest..=inserted + max_entries {
                     for base in [0, count - 1, count, count + 3] {
-                        let prefix = SectionPrefix {
-                            required_insert_count: count,
-                            base,
-                        };
+                        let prefix = SectionPrefix { required_insert_count: count, base };
                         let mut out = Vec::new();
                         prefix.write(&mut out, max_entries);
-                        assert_eq!(
-                            SectionPrefix::read(&mut Reader::new(&out), max_entries, inserted),
-                            Ok(prefix)
-                        );
+                        assert_eq!(SectionPrefix::read(&mut Reader::new(&out), max_entries, inserted), Ok(prefix));
                     }
                 }
             }
@@ -127,10 +111,7 @@ mod tests {
         for (bytes, required_insert_count, delta) in [([0x03, 0x82], 2, 2), ([0x00, 0x80], 0, 0)] {
             assert_eq!(
                 SectionPrefix::read(&mut Reader::new(&bytes), 6, 2),
-                Err(ReadError::Invalid(Reason::NegativeBase {
-                    required_insert_count,
-                    delta
-                }))
+                Err(ReadError::Invalid(Reason::NegativeBase { required_insert_count, delta }))
             );
         }
     }

@@ -72,20 +72,14 @@ impl<'a> Reader<'a> {
             .ok()
             .and_then(|length| self.at.checked_add(length))
             .ok_or(ReadError::Invalid(Reason::Integer))?;
-        let bytes = self
-            .input
-            .get(self.at..end)
-            .ok_or(ReadError::Incomplete { need: end })?;
+        let bytes = self.input.get(self.at..end).ok_or(ReadError::Incomplete { need: end })?;
         self.at = end;
         Ok(StringLiteral { huffman, bytes })
     }
 
     /// The next byte, left where it is.
     pub(crate) fn peek(&self) -> Result<u8, ReadError> {
-        self.input
-            .get(self.at)
-            .copied()
-            .ok_or(ReadError::Incomplete { need: self.at + 1 })
+        self.input.get(self.at).copied().ok_or(ReadError::Incomplete { need: self.at + 1 })
     }
 
     pub(crate) fn is_empty(&self) -> bool {
@@ -127,11 +121,9 @@ mod tests {
     /// RFC 7541 appendix C.1.
     #[test]
     fn examples() {
-        for (pattern, prefix_bits, value, bytes) in [
-            (0xe0, 5, 10, &[0xea][..]),
-            (0x00, 5, 1337, &[0x1f, 0x9a, 0x0a]),
-            (0x00, 8, 42, &[0x2a]),
-        ] {
+        for (pattern, prefix_bits, value, bytes) in
+            [(0xe0, 5, 10, &[0xea][..]), (0x00, 5, 1337, &[0x1f, 0x9a, 0x0a]), (0x00, 8, 42, &[0x2a])]
+        {
             let mut out = Vec::new();
             write_integer(&mut out, pattern, prefix_bits, value);
             assert_eq!(out, bytes);
@@ -163,10 +155,7 @@ mod tests {
             assert_eq!(Reader::new(&out).integer(prefix_bits), Ok(MAX_INTEGER));
             let mut out = Vec::new();
             write_integer(&mut out, 0, prefix_bits, MAX_INTEGER + 1);
-            assert_eq!(
-                Reader::new(&out).integer(prefix_bits),
-                Err(ReadError::Invalid(Reason::Integer))
-            );
+            assert_eq!(Reader::new(&out).integer(prefix_bits), Err(ReadError::Invalid(Reason::Integer)));
         }
     }
 
@@ -175,10 +164,7 @@ mod tests {
         for filler in [0x80, 0xff] {
             let mut bytes = vec![0xff];
             bytes.extend([filler; 20]);
-            assert_eq!(
-                Reader::new(&bytes).integer(8),
-                Err(ReadError::Invalid(Reason::Integer))
-            );
+            assert_eq!(Reader::new(&bytes).integer(8), Err(ReadError::Invalid(Reason::Integer)));
         }
     }
 
@@ -186,24 +172,12 @@ mod tests {
     fn long_strings_are_refused_before_their_bytes_arrive() {
         let reason = |size| Reason::EntryTooLarge { size, capacity: 0 };
         // Plain, 11 bytes against 10.
-        assert_eq!(
-            Reader::new(&[0x0b]).string(7, 10, reason),
-            Err(ReadError::Invalid(reason(11)))
-        );
+        assert_eq!(Reader::new(&[0x0b]).string(7, 10, reason), Err(ReadError::Invalid(reason(11))));
         // Huffman, 38 bytes are 10 symbols of 30 bits and padding at least.
-        assert_eq!(
-            Reader::new(&[0x80 | 39]).string(7, 10, reason),
-            Err(ReadError::Invalid(reason(11)))
-        );
-        assert_eq!(
-            Reader::new(&[0x80 | 38]).string(7, 10, reason),
-            Err(ReadError::Incomplete { need: 39 })
-        );
+        assert_eq!(Reader::new(&[0x80 | 39]).string(7, 10, reason), Err(ReadError::Invalid(reason(11))));
+        assert_eq!(Reader::new(&[0x80 | 38]).string(7, 10, reason), Err(ReadError::Incomplete { need: 39 }));
         let mut huge = Vec::new();
         write_integer(&mut huge, 0, 7, MAX_INTEGER);
-        assert!(matches!(
-            Reader::new(&huge).string(7, u64::MAX, reason),
-            Err(ReadError::Incomplete { .. })
-        ));
+        assert!(matches!(Reader::new(&huge).string(7, u64::MAX, reason), Err(ReadError::Incomplete { .. })));
     }
 }

@@ -15,25 +15,16 @@ fn fields(decoded: Decoded) -> Vec<(String, String)> {
         panic!("not fields: {decoded:?}");
     };
     let text = |bytes: &Bytes| String::from_utf8(bytes.to_vec()).unwrap();
-    fields
-        .iter()
-        .map(|field| (text(&field.name), text(&field.value)))
-        .collect()
+    fields.iter().map(|field| (text(&field.name), text(&field.value))).collect()
 }
 
 fn pairs(expected: &[(&str, &str)]) -> Vec<(String, String)> {
-    expected
-        .iter()
-        .map(|(name, value)| (name.to_string(), value.to_string()))
-        .collect()
+    expected.iter().map(|(name, value)| (name.to_string(), value.to_string())).collect()
 }
 
 fn section(required_insert_count: u64, base: u64, references: &[Reference]) -> Vec<u8> {
     let mut out = Vec::new();
-    let prefix = SectionPrefix {
-        required_insert_count,
-        base,
-    };
+    let prefix = SectionPrefix { required_insert_count, base };
     prefix.write(&mut out, 220 / 32);
     for &reference in references {
         write_indexed(&mut out, reference);
@@ -42,11 +33,7 @@ fn section(required_insert_count: u64, base: u64, references: &[Reference]) -> V
 }
 
 fn decoder() -> Decoder {
-    Decoder::new(DecoderConfig {
-        max_table_capacity: 220,
-        max_blocked_streams: 1,
-        ..DecoderConfig::default()
-    })
+    Decoder::new(DecoderConfig { max_table_capacity: 220, max_blocked_streams: 1, ..DecoderConfig::default() })
 }
 
 /// Appendix B.1: literal field line with name reference.
@@ -54,20 +41,14 @@ fn decoder() -> Decoder {
 fn b1() {
     let bytes = b"\x00\x00\x51\x0b/index.html";
     let mut decoder = decoder();
-    assert_eq!(
-        fields(decoder.decode(0, bytes).unwrap()),
-        pairs(&[(":path", "/index.html")])
-    );
+    assert_eq!(fields(decoder.decode(0, bytes).unwrap()), pairs(&[(":path", "/index.html")]));
     assert!(decoder.take_decoder_stream().is_empty());
     // Our encoder differs in the Huffman coding alone, which the example leaves out.
     let mut out = Vec::new();
     let mut encoder = Encoder::new(EncoderConfig::default());
     encoder.encode(0, [(":path", "/index.html")], &mut out);
     assert_eq!(out[..3], bytes[..3]);
-    assert_eq!(
-        fields(decoder.decode(4, &out).unwrap()),
-        pairs(&[(":path", "/index.html")])
-    );
+    assert_eq!(fields(decoder.decode(4, &out).unwrap()), pairs(&[(":path", "/index.html")]));
 }
 
 /// Appendices B.2 to B.5: one connection.
@@ -82,12 +63,7 @@ fn b2_to_b5() {
     assert_eq!(capacity, inserts[..3]);
     let bytes = section(2, 0, &[Reference::PostBase(0), Reference::PostBase(1)]);
     assert_eq!(bytes, b"\x03\x81\x10\x11");
-    assert_eq!(
-        decoder.decode(4, &bytes).unwrap(),
-        Decoded::Blocked {
-            required_insert_count: 2
-        }
-    );
+    assert_eq!(decoder.decode(4, &bytes).unwrap(), Decoded::Blocked { required_insert_count: 2 });
     assert_eq!(decoder.on_encoder_stream(inserts).unwrap(), [4]);
     assert_eq!(
         fields(decoder.decode(4, &bytes).unwrap()),
@@ -104,42 +80,22 @@ fn b2_to_b5() {
     let mut duplicate = Vec::new();
     write_duplicate(&mut duplicate, 2);
     assert_eq!(duplicate, b"\x02");
-    let bytes = section(
-        4,
-        4,
-        &[
-            Reference::Relative(0),
-            Reference::Static(1),
-            Reference::Relative(1),
-        ],
-    );
+    let bytes = section(4, 4, &[Reference::Relative(0), Reference::Static(1), Reference::Relative(1)]);
     assert_eq!(bytes, b"\x05\x00\x80\xc1\x81");
-    assert!(matches!(
-        decoder.decode(8, &bytes).unwrap(),
-        Decoded::Blocked { .. }
-    ));
+    assert!(matches!(decoder.decode(8, &bytes).unwrap(), Decoded::Blocked { .. }));
     decoder.cancel_stream(8).unwrap();
     assert_eq!(decoder.take_decoder_stream(), &b"\x48"[..]);
     assert!(decoder.on_encoder_stream(&duplicate).unwrap().is_empty());
     // Had it not been cancelled, it would read:
     assert_eq!(
         fields(decoder.decode(12, &bytes).unwrap()),
-        pairs(&[
-            (":authority", "www.example.com"),
-            (":path", "/"),
-            ("custom-key", "custom-value")
-        ])
+        pairs(&[(":authority", "www.example.com"), (":path", "/"), ("custom-key", "custom-value")])
     );
 
     // B.5: dynamic table insert, eviction.
     let insert = b"\x81\x0d\x63ustom-value2";
     let mut ours = Vec::new();
-    write_insert(
-        &mut ours,
-        Some(InsertName::Relative(1)),
-        b"",
-        b"custom-value2",
-    );
+    write_insert(&mut ours, Some(InsertName::Relative(1)), b"", b"custom-value2");
     assert_eq!(ours[0], insert[0]);
     decoder.on_encoder_stream(insert).unwrap();
     assert_eq!(decoder.insert_count(), 5);
@@ -150,11 +106,8 @@ fn b2_to_b5() {
 /// The decoder instructions of B.2 to B.4 as the encoder takes them.
 #[test]
 fn acknowledgments() {
-    let mut encoder = Encoder::new(EncoderConfig {
-        max_table_capacity: 220,
-        max_blocked_streams: 1,
-        insert_on_first_sight: true,
-    });
+    let mut encoder =
+        Encoder::new(EncoderConfig { max_table_capacity: 220, max_blocked_streams: 1, insert_on_first_sight: true });
     encoder.set_peer_settings(220, 1);
     let mut out = Vec::new();
     let request = [(":authority", "www.example.com"), (":path", "/sample/path")];

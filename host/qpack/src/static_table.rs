@@ -165,9 +165,7 @@ const fn indexes() -> ([u8; SLOTS], [u8; ENTRIES.len()]) {
         index -= 1;
         let name = ENTRIES[index].0.as_bytes();
         let mut slot = hash(name);
-        while first_by_name[slot] != VACANT
-            && !same(ENTRIES[first_by_name[slot] as usize].0.as_bytes(), name)
-        {
+        while first_by_name[slot] != VACANT && !same(ENTRIES[first_by_name[slot] as usize].0.as_bytes(), name) {
             slot = (slot + 1) % SLOTS;
         }
         next_of_name[index] = first_by_name[slot];
@@ -197,29 +195,15 @@ mod tests {
     #[test]
     fn every_entry_is_found_and_its_name_leads_to_the_first() {
         for (index, (name, value)) in ENTRIES.iter().enumerate() {
-            assert_eq!(
-                find(name.as_bytes(), value.as_bytes()),
-                StaticMatch::Field(index as u64)
-            );
+            assert_eq!(find(name.as_bytes(), value.as_bytes()), StaticMatch::Field(index as u64));
             let first = ENTRIES.iter().position(|entry| entry.0 == *name).unwrap();
-            assert_eq!(
-                find(name.as_bytes(), b"no such value"),
-                StaticMatch::Name(first as u64)
-            );
+            assert_eq!(find(name.as_bytes(), b"no such value"), StaticMatch::Name(first as u64));
         }
     }
 
     #[test]
     fn other_names_are_not_found() {
-        for name in [
-            "",
-            ":",
-            "x-custom",
-            ":statu",
-            ":statuses",
-            "Accept",
-            "xserve",
-        ] {
+        for name in ["", ":", "x-custom", ":statu", ":statuses", "Accept", "xserve"] {
             assert_eq!(find(name.as_bytes(), b""), StaticMatch::Nothing, "{name}");
         }
     }

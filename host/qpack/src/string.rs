@@ -27,11 +27,7 @@ impl StringLiteral<'_> {
     }
 
     /// Appends at most `limit` bytes of the text to `out` and returns the length of the whole text.
-    pub(crate) fn decode(
-        &self,
-        out: &mut BytesMut,
-        limit: usize,
-    ) -> Result<usize, huffman::Invalid> {
+    pub(crate) fn decode(&self, out: &mut BytesMut, limit: usize) -> Result<usize, huffman::Invalid> {
         if self.huffman {
             return huffman::decode(self.bytes, out, limit);
         }

@@ -36,21 +36,14 @@ impl Peer {
             return Err(format!("{python} has no pylsqpack (pip install pylsqpack)"));
         }
         let mut process = Command::new(&python)
-            .arg(concat!(
-                env!("CARGO_MANIFEST_DIR"),
-                "/tests/pylsqpack_peer.py"
-            ))
+            .arg(concat!(env!("CARGO_MANIFEST_DIR"), "/tests/pylsqpack_peer.py"))
             .stdin(Stdio::piped())
             .stdout(Stdio::piped())
             .spawn()
             .map_err(|error| format!("{python} does not start: {error}"))?;
         let requests = process.stdin.take().unwrap();
         let answers = BufReader::new(process.stdout.take().unwrap());
-        let mut peer = Self {
-            process,
-            requests,
-            answers,
-        };
+        let mut peer = Self { process, requests, answers };
         assert_eq!(peer.read(), ["ok"]);
         Ok(peer)
     }
@@ -83,9 +76,7 @@ impl Drop for Peer {
 }
 
 fn peer() -> Option<Peer> {
-    Peer::start()
-        .inspect_err(|reason| eprintln!("SKIPPED: differential test against pylsqpack: {reason}"))
-        .ok()
+    Peer::start().inspect_err(|reason| eprintln!("SKIPPED: differential test against pylsqpack: {reason}")).ok()
 }
 
 fn hex(bytes: &[u8]) -> String {
@@ -98,16 +89,11 @@ fn hex(bytes: &[u8]) -> String {
 
 fn unhex(word: &str) -> Vec<u8> {
     let digits = word.strip_prefix('=').expect("byte strings start with =");
-    (0..digits.len())
-        .step_by(2)
-        .map(|at| u8::from_str_radix(&digits[at..at + 2], 16).unwrap())
-        .collect()
+    (0..digits.len()).step_by(2).map(|at| u8::from_str_radix(&digits[at..at + 2], 16).unwrap()).collect()
 }
 
 fn list_words(list: &List) -> String {
-    list.iter()
-        .map(|(name, value)| format!(" {}:{}", hex(name), hex(value)))
-        .collect()
+    list.iter().map(|(name, value)| format!(" {}:{}", hex(name), hex(value))).collect()
 }
 
 fn words_list(words: &[String]) -> List {
@@ -182,13 +168,7 @@ fn encode_connection(peer: &mut Peer, mut random: Random, tally: &mut Tally) {
         encoder.encode(stream, fields, &mut section);
         encoder_wire.extend(encoder.take_encoder_stream());
         if random.chance(50) {
-            feed_encoder(
-                peer,
-                some(&mut encoder_wire, &mut random),
-                &mut waiting,
-                &mut decoder_wire,
-                tally,
-            );
+            feed_encoder(peer, some(&mut encoder_wire, &mut random), &mut waiting, &mut decoder_wire, tally);
         }
         let mut words = peer.ask(&format!("decode {stream} {}", hex(&section)));
         match words.remove(0).as_str() {
@@ -210,35 +190,17 @@ fn encode_connection(peer: &mut Peer, mut random: Random, tally: &mut Tally) {
             tally.cancelled += 1;
         }
         if random.chance(70) {
-            encoder
-                .on_decoder_stream(&some(&mut decoder_wire, &mut random))
-                .unwrap();
+            encoder.on_decoder_stream(&some(&mut decoder_wire, &mut random)).unwrap();
         }
         if random.chance(50) {
-            feed_encoder(
-                peer,
-                encoder_wire.drain(..).collect(),
-                &mut waiting,
-                &mut decoder_wire,
-                tally,
-            );
-            encoder
-                .on_decoder_stream(&decoder_wire.drain(..).collect::<Vec<u8>>())
-                .unwrap();
+            feed_encoder(peer, encoder_wire.drain(..).collect(), &mut waiting, &mut decoder_wire, tally);
+            encoder.on_decoder_stream(&decoder_wire.drain(..).collect::<Vec<u8>>()).unwrap();
             report_insertions(&mut encoder);
         }
     }
-    feed_encoder(
-        peer,
-        encoder_wire.drain(..).collect(),
-        &mut waiting,
-        &mut decoder_wire,
-        tally,
-    );
+    feed_encoder(peer, encoder_wire.drain(..).collect(), &mut waiting, &mut decoder_wire, tally);
     assert!(waiting.is_empty(), "all that was waited for has arrived");
-    encoder
-        .on_decoder_stream(&decoder_wire.drain(..).collect::<Vec<u8>>())
-        .unwrap();
+    encoder.on_decoder_stream(&decoder_wire.drain(..).collect::<Vec<u8>>()).unwrap();
     tally.inserted += encoder.insert_count();
 }
 
@@ -290,9 +252,7 @@ fn decode_connection(peer: &mut Peer, mut random: Random, tally: &mut Tally) {
         max_field_section_size: 1 << 20,
     });
     let mut encoder_wire = VecDeque::new();
-    encoder_wire.extend(unhex(
-        &peer.ask_ok(&format!("encoder {capacity} {blocked}"))[0],
-    ));
+    encoder_wire.extend(unhex(&peer.ask_ok(&format!("encoder {capacity} {blocked}"))[0]));
     let mut waiting: BTreeMap<u64, (Vec<u8>, List)> = BTreeMap::new();
     let mut pool: Vec<List> = (0..6).map(|_| random.list()).collect();
     for index in 0..LISTS {
@@ -306,12 +266,7 @@ fn decode_connection(peer: &mut Peer, mut random: Random, tally: &mut Tally) {
         encoder_wire.extend(unhex(&words[0]));
         waiting.insert(stream, (unhex(&words[1]), list));
         if random.chance(50) {
-            on_encoder_stream(
-                &mut decoder,
-                some(&mut encoder_wire, &mut random),
-                &mut waiting,
-                tally,
-            );
+            on_encoder_stream(&mut decoder, some(&mut encoder_wire, &mut random), &mut waiting, tally);
         }
         if waiting.contains_key(&stream) && !deliver(&mut decoder, stream, &mut waiting, tally) {
             tally.blocked += 1;
@@ -323,24 +278,14 @@ fn decode_connection(peer: &mut Peer, mut random: Random, tally: &mut Tally) {
             tally.cancelled += 1;
         }
         if random.chance(50) {
-            on_encoder_stream(
-                &mut decoder,
-                encoder_wire.drain(..).collect(),
-                &mut waiting,
-                tally,
-            );
+            on_encoder_stream(&mut decoder, encoder_wire.drain(..).collect(), &mut waiting, tally);
         }
         if random.chance(70) {
             let bytes = decoder.take_decoder_stream();
             peer.ask_ok(&format!("feed-decoder {}", hex(&bytes)));
         }
     }
-    on_encoder_stream(
-        &mut decoder,
-        encoder_wire.drain(..).collect(),
-        &mut waiting,
-        tally,
-    );
+    on_encoder_stream(&mut decoder, encoder_wire.drain(..).collect(), &mut waiting, tally);
     assert!(waiting.is_empty(), "all that was waited for has arrived");
     let bytes = decoder.take_decoder_stream();
     peer.ask_ok(&format!("feed-decoder {}", hex(&bytes)));
@@ -354,10 +299,7 @@ fn on_encoder_stream(
     tally: &mut Tally,
 ) {
     for stream in decoder.on_encoder_stream(&bytes).unwrap() {
-        assert!(
-            deliver(decoder, stream, waiting, tally),
-            "it was said to be ready"
-        );
+        assert!(deliver(decoder, stream, waiting, tally), "it was said to be ready");
     }
 }
 
@@ -371,10 +313,7 @@ fn deliver(
     let (section, list) = &waiting[&stream];
     match decoder.decode(stream, section).unwrap() {
         Decoded::Fields(fields) => {
-            let decoded: List = fields
-                .iter()
-                .map(|field| (field.name.to_vec(), field.value.to_vec()))
-                .collect();
+            let decoded: List = fields.iter().map(|field| (field.name.to_vec(), field.value.to_vec())).collect();
             assert_eq!(decoded, *list);
             waiting.remove(&stream);
             tally.lists += 1;

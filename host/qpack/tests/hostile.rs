@@ -50,11 +50,8 @@ fn peak(run: impl FnOnce()) -> usize {
     (PEAK.get() - before) as usize
 }
 
-const CONFIG: DecoderConfig = DecoderConfig {
-    max_table_capacity: 4096,
-    max_blocked_streams: 16,
-    max_field_section_size: 16_384,
-};
+const CONFIG: DecoderConfig =
+    DecoderConfig { max_table_capacity: 4096, max_blocked_streams: 16, max_field_section_size: 16_384 };
 
 /// A half-received instruction of up to 4 x capacity (twice that while its buffer grows), its text, and entries at
 /// their real size.
@@ -229,8 +226,6 @@ proptest! {
 fn byte() -> impl Strategy<Value = u8> {
     prop_oneof![
         any::<u8>(),
-        prop::sample::select(vec![
-            0x00, 0x01, 0x02, 0x10, 0x1f, 0x20, 0x3f, 0x40, 0x7f, 0x80, 0xbf, 0xc0, 0xff,
-        ]),
+        prop::sample::select(vec![0x00, 0x01, 0x02, 0x10, 0x1f, 0x20, 0x3f, 0x40, 0x7f, 0x80, 0xbf, 0xc0, 0xff,]),
     ]
 }

@@ -118,10 +118,7 @@ impl Connection {
         let (section, expected) = queue.front().expect("empty queues are removed");
         match self.decoder.decode(stream, section).unwrap() {
             Decoded::Fields(fields) => {
-                let list: List = fields
-                    .iter()
-                    .map(|field| (field.name.to_vec(), field.value.to_vec()))
-                    .collect();
+                let list: List = fields.iter().map(|field| (field.name.to_vec(), field.value.to_vec())).collect();
                 assert_eq!(list, *expected);
                 queue.pop_front();
                 self.decoded += 1;
@@ -130,9 +127,7 @@ impl Connection {
                 }
                 true
             }
-            Decoded::Blocked {
-                required_insert_count,
-            } => {
+            Decoded::Blocked { required_insert_count } => {
                 assert!(required_insert_count > self.decoder.insert_count());
                 assert!(self.limits.encoder.max_blocked_streams > 0);
                 false
@@ -148,26 +143,14 @@ impl Connection {
         }
         self.step(&Step::DecoderStream(usize::MAX));
         assert_eq!(self.encoder.insert_count(), self.decoder.insert_count());
-        assert_eq!(
-            self.encoder.known_received_count(),
-            self.encoder.insert_count()
-        );
+        assert_eq!(self.encoder.known_received_count(), self.encoder.insert_count());
         assert_eq!(self.encoder.blocking_streams(), 0);
         assert_eq!(self.decoder.blocked_streams(), 0);
     }
 }
 
 fn setup() -> impl Strategy<Value = Setup> {
-    let capacity = || {
-        prop_oneof![
-            Just(0u64),
-            0..200u64,
-            Just(256),
-            Just(512),
-            Just(4096),
-            Just(65_536)
-        ]
-    };
+    let capacity = || prop_oneof![Just(0u64), 0..200u64, Just(256), Just(512), Just(4096), Just(65_536)];
     (capacity(), capacity(), 0..6u64, 0..6u64, any::<bool>()).prop_map(
         |(ours, theirs, our_blocked, their_blocked, insert_on_first_sight)| Setup {
             encoder: EncoderConfig {
@@ -212,10 +195,7 @@ proptest! {
 #[test]
 fn the_test_reaches_what_it_is_for() {
     let mut connection = Connection::new(&Setup {
-        encoder: EncoderConfig {
-            max_blocked_streams: 4,
-            ..EncoderConfig::default()
-        },
+        encoder: EncoderConfig { max_blocked_streams: 4, ..EncoderConfig::default() },
         max_table_capacity: 1024,
         max_blocked_streams: 4,
     });

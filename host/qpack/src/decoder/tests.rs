@@ -5,11 +5,7 @@ use crate::line::{write_indexed, write_literal};
 const CAPACITY: u64 = 256;
 
 fn decoder() -> Decoder {
-    Decoder::new(DecoderConfig {
-        max_table_capacity: CAPACITY,
-        max_blocked_streams: 2,
-        max_field_section_size: 200,
-    })
+    Decoder::new(DecoderConfig { max_table_capacity: CAPACITY, max_blocked_streams: 2, max_field_section_size: 200 })
 }
 
 /// Instructions for a table with `count` entries `n: 0`, `n: 1` and so on, 34 bytes each.
@@ -24,10 +20,7 @@ fn entries(count: usize) -> Vec<u8> {
 
 fn section(required_insert_count: u64, references: &[Reference]) -> Vec<u8> {
     let mut out = Vec::new();
-    let prefix = SectionPrefix {
-        required_insert_count,
-        base: required_insert_count,
-    };
+    let prefix = SectionPrefix { required_insert_count, base: required_insert_count };
     prefix.write(&mut out, CAPACITY / 32);
     for &reference in references {
         write_indexed(&mut out, reference);
@@ -53,17 +46,8 @@ fn wire_codes() {
 fn capacity_above_the_maximum_is_refused() {
     let mut bytes = Vec::new();
     write_set_capacity(&mut bytes, CAPACITY + 1);
-    let reason = fails(
-        decoder().on_encoder_stream(&bytes),
-        ErrorCode::EncoderStreamError,
-    );
-    assert_eq!(
-        reason,
-        Reason::CapacityAboveMaximum {
-            capacity: 257,
-            maximum: 256
-        }
-    );
+    let reason = fails(decoder().on_encoder_stream(&bytes), ErrorCode::EncoderStreamError);
+    assert_eq!(reason, Reason::CapacityAboveMaximum { capacity: 257, maximum: 256 });
 }
 
 /// RFC 9204 section 3.2.2.
@@ -73,10 +57,7 @@ fn entries_larger_than_the_table_are_refused() {
         let mut bytes = Vec::new();
         write_set_capacity(&mut bytes, capacity);
         write_insert(&mut bytes, None, b"n", &vec![0; value]);
-        let reason = fails(
-            decoder().on_encoder_stream(&bytes),
-            ErrorCode::EncoderStreamError,
-        );
+        let reason = fails(decoder().on_encoder_stream(&bytes), ErrorCode::EncoderStreamError);
         let size = value as u64 + 33;
         assert_eq!(reason, Reason::EntryTooLarge { size, capacity });
     }
@@ -87,10 +68,7 @@ fn entries_larger_than_the_table_are_refused() {
     // A Duplicate whose original no longer fits cannot exist: it was evicted.
     write_set_capacity(&mut bytes, 255);
     write_duplicate(&mut bytes, 0);
-    fails(
-        decoder.on_encoder_stream(&bytes),
-        ErrorCode::EncoderStreamError,
-    );
+    fails(decoder.on_encoder_stream(&bytes), ErrorCode::EncoderStreamError);
 }
 
 #[test]
@@ -99,17 +77,8 @@ fn huffman_text_is_measured_decoded() {
     write_set_capacity(&mut bytes, 40);
     // 10 bytes of text in 7 bytes of Huffman coding.
     write_insert(&mut bytes, None, b"n", b"aaaaaaaaaa");
-    let reason = fails(
-        decoder().on_encoder_stream(&bytes),
-        ErrorCode::EncoderStreamError,
-    );
-    assert_eq!(
-        reason,
-        Reason::EntryTooLarge {
-            size: 43,
-            capacity: 40
-        }
-    );
+    let reason = fails(decoder().on_encoder_stream(&bytes), ErrorCode::EncoderStreamError);
+    assert_eq!(reason, Reason::EntryTooLarge { size: 43, capacity: 40 });
 }
 
 /// RFC 9204 sections 2.2.3 and 3.1.
@@ -129,13 +98,7 @@ fn references_to_nothing_are_refused_on_the_encoder_stream() {
         (dynamic_name, Reason::DynamicIndex { index: 1 }),
         (static_name, Reason::StaticIndex { index: 99 }),
     ] {
-        assert_eq!(
-            fails(
-                decoder().on_encoder_stream(&bytes),
-                ErrorCode::EncoderStreamError
-            ),
-            reason
-        );
+        assert_eq!(fails(decoder().on_encoder_stream(&bytes), ErrorCode::EncoderStreamError), reason);
     }
 }
 
@@ -151,14 +114,8 @@ fn an_insertion_may_evict_what_it_refers_to() {
     let Decoded::Fields(fields) = decoder.decode(0, &section).unwrap() else {
         panic!("not decoded");
     };
-    assert_eq!(
-        (&fields[0].name[..], &fields[0].value[..]),
-        (&b"n"[..], &b"1"[..])
-    );
-    assert_eq!(
-        (&fields[1].name[..], &fields[1].value[..]),
-        (&b"n"[..], &b"7"[..])
-    );
+    assert_eq!((&fields[0].name[..], &fields[0].value[..]), (&b"n"[..], &b"1"[..]));
+    assert_eq!((&fields[1].name[..], &fields[1].value[..]), (&b"n"[..], &b"7"[..]));
 }
 
 /// RFC 9204 sections 2.2.3 and 3.1.
@@ -170,47 +127,20 @@ fn references_to_nothing_are_refused_in_sections() {
         bytes
     };
     for (bytes, reason) in [
-        (
-            section(0, &[Reference::Static(99)]),
-            Reason::StaticIndex { index: 99 },
-        ),
-        (
-            name(Reference::Static(99)),
-            Reason::StaticIndex { index: 99 },
-        ),
+        (section(0, &[Reference::Static(99)]), Reason::StaticIndex { index: 99 }),
+        (name(Reference::Static(99)), Reason::StaticIndex { index: 99 }),
         // Above the declared Required Insert Count, though in the table.
-        (
-            section(9, &[Reference::PostBase(0)]),
-            Reason::DynamicIndex { index: 0 },
-        ),
-        (
-            name(Reference::PostBase(1)),
-            Reason::DynamicIndex { index: 1 },
-        ),
-        (
-            section(0, &[Reference::Relative(0)]),
-            Reason::DynamicIndex { index: 0 },
-        ),
-        (
-            section(0, &[Reference::PostBase(0)]),
-            Reason::DynamicIndex { index: 0 },
-        ),
+        (section(9, &[Reference::PostBase(0)]), Reason::DynamicIndex { index: 0 }),
+        (name(Reference::PostBase(1)), Reason::DynamicIndex { index: 1 }),
+        (section(0, &[Reference::Relative(0)]), Reason::DynamicIndex { index: 0 }),
+        (section(0, &[Reference::PostBase(0)]), Reason::DynamicIndex { index: 0 }),
         // Evicted, and below the first.
-        (
-            section(10, &[Reference::Relative(9)]),
-            Reason::DynamicIndex { index: 9 },
-        ),
-        (
-            section(10, &[Reference::Relative(10)]),
-            Reason::DynamicIndex { index: 10 },
-        ),
+        (section(10, &[Reference::Relative(9)]), Reason::DynamicIndex { index: 9 }),
+        (section(10, &[Reference::Relative(10)]), Reason::DynamicIndex { index: 10 }),
     ] {
         let mut decoder = decoder();
         decoder.on_encoder_stream(&entries(10)).unwrap();
-        assert_eq!(
-            fails(decoder.decode(0, &bytes), ErrorCode::DecompressionFailed),
-            reason
-        );
+        assert_eq!(fails(decoder.decode(0, &bytes), ErrorCode::DecompressionFailed), reason);
     }
 }
 
@@ -236,9 +166,7 @@ fn malformed_sections_are_refused() {
 fn blocked_streams_are_counted_and_freed() {
     let mut decoder = decoder();
     let section = section(1, &[Reference::Relative(0)]);
-    let blocked = Decoded::Blocked {
-        required_insert_count: 1,
-    };
+    let blocked = Decoded::Blocked { required_insert_count: 1 };
     assert_eq!(decoder.decode(0, &section).unwrap(), blocked);
     assert_eq!(decoder.decode(0, &section).unwrap(), blocked, "asked again");
     assert_eq!(decoder.decode(4, &section).unwrap(), blocked);
@@ -249,18 +177,12 @@ fn blocked_streams_are_counted_and_freed() {
         instructions: Vec::new(),
         ..decoder
     };
-    assert_eq!(
-        fails(over.decode(8, &section), ErrorCode::DecompressionFailed),
-        Reason::TooManyBlocked { limit: 2 }
-    );
+    assert_eq!(fails(over.decode(8, &section), ErrorCode::DecompressionFailed), Reason::TooManyBlocked { limit: 2 });
     decoder.cancel_stream(4).unwrap();
     assert_eq!(decoder.decode(8, &section).unwrap(), blocked);
     assert_eq!(decoder.on_encoder_stream(&entries(1)).unwrap(), [0, 8]);
     assert_eq!(decoder.blocked_streams(), 0);
-    assert!(matches!(
-        decoder.decode(8, &section),
-        Ok(Decoded::Fields(_))
-    ));
+    assert!(matches!(decoder.decode(8, &section), Ok(Decoded::Fields(_))));
     // Stream Cancellation of 4, Section Acknowledgment of 8; the latter reports the insertion.
     assert_eq!(decoder.take_decoder_stream(), &[0x44, 0x88][..]);
 }
@@ -270,9 +192,7 @@ fn blocked_streams_are_counted_and_freed() {
 fn insertions_are_reported_once() {
     let mut decoder = decoder();
     decoder.on_encoder_stream(&entries(3)).unwrap();
-    decoder
-        .decode(0, &section(2, &[Reference::Relative(0)]))
-        .unwrap();
+    decoder.decode(0, &section(2, &[Reference::Relative(0)])).unwrap();
     assert_eq!(decoder.take_decoder_stream(), &[0x80, 0x01][..]);
     assert!(decoder.take_decoder_stream().is_empty());
 }
@@ -287,24 +207,14 @@ fn a_section_that_is_too_large_leaves_the_state_right() {
         panic!("170 bytes are within the limit");
     };
     assert_eq!(fields.len(), 5);
-    assert_eq!(
-        decoder.decode(4, &section(2, &references)).unwrap(),
-        Decoded::TooLarge { size: 204 }
-    );
-    assert_eq!(
-        decoder.take_decoder_stream(),
-        &[0x80, 0x84][..],
-        "both acknowledged"
-    );
+    assert_eq!(decoder.decode(4, &section(2, &references)).unwrap(), Decoded::TooLarge { size: 204 });
+    assert_eq!(decoder.take_decoder_stream(), &[0x80, 0x84][..], "both acknowledged");
     // Literals of any coding, alone and behind others.
     for value in [&[1u8; 200][..], &[b'a'; 200]] {
         let mut bytes = section(0, &[]);
         write_literal(&mut bytes, None, b"n", value, false);
         write_literal(&mut bytes, None, b"m", b"v", false);
-        assert_eq!(
-            decoder.decode(8, &bytes).unwrap(),
-            Decoded::TooLarge { size: 267 }
-        );
+        assert_eq!(decoder.decode(8, &bytes).unwrap(), Decoded::TooLarge { size: 267 });
     }
     // What follows the limit is still checked.
     let mut bytes = section(2, &references);
@@ -316,25 +226,16 @@ fn a_section_that_is_too_large_leaves_the_state_right() {
 fn a_field_at_the_limit_is_kept() {
     let mut bytes = section(0, &[]);
     write_literal(&mut bytes, None, b"n", &[b'a'; 167], false);
-    assert!(matches!(
-        decoder().decode(0, &bytes),
-        Ok(Decoded::Fields(_))
-    ));
+    assert!(matches!(decoder().decode(0, &bytes), Ok(Decoded::Fields(_))));
     let mut bytes = section(0, &[]);
     write_literal(&mut bytes, None, b"n", &[b'a'; 168], false);
-    assert_eq!(
-        decoder().decode(0, &bytes).unwrap(),
-        Decoded::TooLarge { size: 201 }
-    );
+    assert_eq!(decoder().decode(0, &bytes).unwrap(), Decoded::TooLarge { size: 201 });
 }
 
 /// RFC 9204 section 2.2.2.2.
 #[test]
 fn without_a_table_no_cancellations_are_sent() {
-    let mut decoder = Decoder::new(DecoderConfig {
-        max_table_capacity: 0,
-        ..DecoderConfig::default()
-    });
+    let mut decoder = Decoder::new(DecoderConfig { max_table_capacity: 0, ..DecoderConfig::default() });
     decoder.cancel_stream(0).unwrap();
     assert!(decoder.take_decoder_stream().is_empty());
 }

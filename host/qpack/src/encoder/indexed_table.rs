@@ -57,10 +57,7 @@ impl IndexedTable {
     ///
     /// [`evict_for`]: Self::evict_for
     pub(super) fn insert(&mut self, name: &[u8], value: &[u8], hashes: Hashes) -> u64 {
-        let entry = Entry {
-            name: Bytes::copy_from_slice(name),
-            value: Bytes::copy_from_slice(value),
-        };
+        let entry = Entry { name: Bytes::copy_from_slice(name), value: Bytes::copy_from_slice(value) };
         self.push(entry, hashes, None)
     }
 
@@ -90,10 +87,7 @@ impl IndexedTable {
         // Without it, moving a byte from value to name would not change the hash.
         hasher.write_u8(0xff);
         hasher.write(value);
-        Hashes {
-            name: by_name,
-            field: hasher.finish(),
-        }
+        Hashes { name: by_name, field: hasher.finish() }
     }
 
     /// The newest entry with this name and value.
@@ -170,11 +164,7 @@ impl IndexedTable {
     fn push(&mut self, entry: Entry, hashes: Hashes, older_copy: Option<u64>) -> u64 {
         let absolute = self.table.inserted();
         let size = entry.size();
-        self.marks.push_back(Mark {
-            hashes,
-            start: self.written,
-            older_copy,
-        });
+        self.marks.push_back(Mark { hashes, start: self.written, older_copy });
         self.written += size;
         let fits = self.table.insert(entry);
         debug_assert!(fits, "the caller asked whether it fits");

@@ -26,13 +26,7 @@ struct SentSection {
 
 impl Outstanding {
     pub(super) fn record(&mut self, stream_id: u64, required_insert_count: u64, lowest: u64) {
-        self.streams
-            .entry(stream_id)
-            .or_default()
-            .push_back(SentSection {
-                required_insert_count,
-                lowest,
-            });
+        self.streams.entry(stream_id).or_default().push_back(SentSection { required_insert_count, lowest });
         self.sections += 1;
         *self.lowest.entry(lowest).or_default() += 1;
         if required_insert_count > self.known_received {
@@ -67,10 +61,7 @@ impl Outstanding {
     pub(super) fn increment(&mut self, increment: u64, inserted: u64) -> Result<(), Reason> {
         let unacknowledged = inserted - self.known_received;
         if increment == 0 || increment > unacknowledged {
-            return Err(Reason::Increment {
-                increment,
-                unacknowledged,
-            });
+            return Err(Reason::Increment { increment, unacknowledged });
         }
         self.receive_up_to(self.known_received + increment);
         Ok(())
@@ -78,15 +69,12 @@ impl Outstanding {
 
     /// Whether a section of this stream may refer to entries that may not have arrived.
     pub(super) fn may_block(&self, stream_id: u64, limit: u64) -> bool {
-        limit > 0
-            && (self.blocking.contains_key(&stream_id) || (self.blocking.len() as u64) < limit)
+        limit > 0 && (self.blocking.contains_key(&stream_id) || (self.blocking.len() as u64) < limit)
     }
 
     /// The lowest absolute index that an unacknowledged section refers to.
     pub(super) fn lowest_reference(&self) -> u64 {
-        self.lowest
-            .first_key_value()
-            .map_or(u64::MAX, |(&lowest, _)| lowest)
+        self.lowest.first_key_value().map_or(u64::MAX, |(&lowest, _)| lowest)
     }
 
     pub(super) fn known_received(&self) -> u64 {
@@ -137,10 +125,7 @@ mod tests {
         outstanding.acknowledge(4).unwrap();
         assert_eq!(outstanding.lowest_reference(), u64::MAX);
         assert_eq!(outstanding.len(), 0);
-        assert_eq!(
-            outstanding.acknowledge(4),
-            Err(Reason::AcknowledgedNothing { stream_id: 4 })
-        );
+        assert_eq!(outstanding.acknowledge(4), Err(Reason::AcknowledgedNothing { stream_id: 4 }));
     }
 
     #[test]
@@ -150,10 +135,7 @@ mod tests {
         outstanding.record(0, 1, 0);
         outstanding.record(0, 3, 0);
         assert_eq!(outstanding.blocking_streams(), 1);
-        assert!(
-            outstanding.may_block(0, 1),
-            "it is among the blocked already"
-        );
+        assert!(outstanding.may_block(0, 1), "it is among the blocked already");
         assert!(!outstanding.may_block(4, 1));
         outstanding.acknowledge(0).unwrap();
         assert_eq!(outstanding.known_received(), 1);
@@ -171,13 +153,7 @@ mod tests {
     fn increments_are_bounded_by_what_was_sent() {
         let mut outstanding = Outstanding::default();
         for increment in [0, 4, u64::MAX] {
-            assert_eq!(
-                outstanding.increment(increment, 3),
-                Err(Reason::Increment {
-                    increment,
-                    unacknowledged: 3
-                })
-            );
+            assert_eq!(outstanding.increment(increment, 3), Err(Reason::Increment { increment, unacknowledged: 3 }));
         }
         outstanding.increment(3, 3).unwrap();
     }

@@ -23,8 +23,7 @@ impl Pair {
 
     fn encode(&mut self, stream_id: u64, fields: &[(&str, &str)]) -> Vec<u8> {
         let mut out = Vec::new();
-        self.encoder
-            .encode(stream_id, fields.iter().copied(), &mut out);
+        self.encoder.encode(stream_id, fields.iter().copied(), &mut out);
         out
     }
 
@@ -55,22 +54,14 @@ impl Pair {
         };
         let decoded: Vec<_> = decoded
             .iter()
-            .map(|field| {
-                (
-                    std::str::from_utf8(&field.name).unwrap(),
-                    std::str::from_utf8(&field.value).unwrap(),
-                )
-            })
+            .map(|field| (std::str::from_utf8(&field.name).unwrap(), std::str::from_utf8(&field.value).unwrap()))
             .collect();
         assert_eq!(decoded, fields);
     }
 }
 
 fn eager() -> EncoderConfig {
-    EncoderConfig {
-        insert_on_first_sight: true,
-        ..EncoderConfig::default()
-    }
+    EncoderConfig { insert_on_first_sight: true, ..EncoderConfig::default() }
 }
 
 #[test]
@@ -101,20 +92,13 @@ fn unacknowledged_entries_are_not_used_without_a_budget() {
 /// RFC 9204 section 2.1.2.
 #[test]
 fn blocking_streams_stay_within_the_budget() {
-    let config = EncoderConfig {
-        max_blocked_streams: 10,
-        ..eager()
-    };
+    let config = EncoderConfig { max_blocked_streams: 10, ..eager() };
     let mut pair = Pair::new(config, 4096, 2);
     let fields = [("x-custom", "some value")];
     assert_eq!(pair.encode(0, &fields), [0x02, 0x80, 0x10]);
     assert_eq!(pair.encode(4, &fields), [0x02, 0x00, 0x80]);
     assert_eq!(pair.encode(8, &fields)[..2], [0, 0], "a third stream");
-    assert_eq!(
-        pair.encode(4, &fields),
-        [0x02, 0x00, 0x80],
-        "one of the two"
-    );
+    assert_eq!(pair.encode(4, &fields), [0x02, 0x00, 0x80], "one of the two");
     assert_eq!(pair.encoder.blocking_streams(), 2);
     pair.deliver();
     pair.acknowledge();
@@ -209,17 +193,10 @@ fn credentials_are_never_indexed() {
 #[test]
 fn the_n_bit_is_kept_from_the_decoder_to_the_encoder() {
     let mut pair = Pair::new(eager(), 4096, 0);
-    let fields = [
-        (&b":method"[..], &b"GET"[..], true),
-        (b"x-custom", b"secret", true),
-        (b"x-custom", b"public", false),
-    ];
+    let fields =
+        [(&b":method"[..], &b"GET"[..], true), (b"x-custom", b"secret", true), (b"x-custom", b"public", false)];
     let mut section = Vec::new();
-    let refs = fields.map(|(name, value, never_indexed)| FieldRef {
-        name,
-        value,
-        never_indexed,
-    });
+    let refs = fields.map(|(name, value, never_indexed)| FieldRef { name, value, never_indexed });
     pair.encoder.encode(0, refs, &mut section);
     let Decoded::Fields(decoded) = pair.decoder.decode(0, &section).unwrap() else {
         panic!("not decoded");
@@ -263,10 +240,7 @@ fn a_first_capacity_of_zero_is_replaced() {
 /// RFC 9204 section 2.1.3.
 #[test]
 fn insertion_stops_while_the_encoder_stream_is_stuck() {
-    let config = EncoderConfig {
-        max_table_capacity: 1 << 20,
-        ..eager()
-    };
+    let config = EncoderConfig { max_table_capacity: 1 << 20, ..eager() };
     let mut pair = Pair::new(config, 1 << 20, 0);
     for index in 0..2000u64 {
         pair.encode(4 * index, &[("x-custom", &format!("{index:0100}"))]);
@@ -294,20 +268,8 @@ fn false_acknowledgments_are_errors() {
     // RFC 9204 sections 4.4.1 and 4.4.3.
     for (bytes, reason) in [
         (&[0x84][..], Reason::AcknowledgedNothing { stream_id: 4 }),
-        (
-            &[0x00],
-            Reason::Increment {
-                increment: 0,
-                unacknowledged: 1,
-            },
-        ),
-        (
-            &[0x02],
-            Reason::Increment {
-                increment: 2,
-                unacknowledged: 1,
-            },
-        ),
+        (&[0x00], Reason::Increment { increment: 0, unacknowledged: 1 }),
+        (&[0x02], Reason::Increment { increment: 2, unacknowledged: 1 }),
         (&[0xff; 12], Reason::Integer),
     ] {
         let mut pair = Pair::new(eager(), 4096, 0);

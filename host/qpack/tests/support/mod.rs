@@ -66,9 +66,7 @@ impl Random {
     }
 
     fn token(&mut self, length: usize) -> Vec<u8> {
-        (0..length)
-            .map(|_| *self.pick(b"abcdefghijklmnopqrstuvwxyz0123456789-_"))
-            .collect()
+        (0..length).map(|_| *self.pick(b"abcdefghijklmnopqrstuvwxyz0123456789-_")).collect()
     }
 
     fn bytes(&mut self, length: usize) -> Vec<u8> {
