@@ -130,7 +130,9 @@ impl Service for App {
         let tunnel = tunnel.map(|tunnel| Arc::new(Mutex::new(Some(tunnel))));
         let context = Context { connection, id: inner.ids.next(), route, params, authority, scheme, tunnel };
         match &inner.routes[route].stack {
-            None => self.answer(context, request).await,
+            // In a box of its own: hyper keeps room for this future for as long as the connection lives, and an event
+            // loop that is held has no more use for it.
+            None => Box::pin(self.answer(context, request)).await,
             Some(stack) => {
                 request.extensions_mut().insert(context);
                 stack.call(request).await
