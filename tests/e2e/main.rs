@@ -29,3 +29,8 @@ mod shapes;
 mod streams;
 mod timeouts;
 mod trailers;
+mod websocket_clients;
+mod websocket_handshake;
+mod websocket_limits;
+mod websocket_memory;
+mod websocket_sessions;

@@ -6,6 +6,7 @@
 //! | [`client`] | one client for HTTP/1.1 and HTTP/2, plain and TLS: how exactly did the response end? |
 //! | [`http1`], [`http2`] | what that client stands on, for tests of one protocol |
 //! | [`chromium`] | a browser |
+//! | [`websocket`] | frames as they stand on the wire, over both protocols |
 //! | [`command`] | the program's command line, and other programs |
 //!
 //! Nothing here is built from the server's code: what it promises is checked from outside.
@@ -18,6 +19,7 @@ pub mod http1;
 pub mod http2;
 pub mod metrics;
 pub mod server;
+pub mod websocket;
 
 pub use client::{Answer, Ask, Client, End, Exchange, Way};
 pub use metrics::Metrics;

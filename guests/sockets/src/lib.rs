@@ -25,6 +25,7 @@ fn accept(request: Request) -> Response {
             })
             .into_response()
         }
+        ["deaf"] => WebSocket::session(Deaf).into_response(),
         ["echo"] => echo().into_response(),
         ["feed", topic] => feed(topic).into_response(),
         ["flood"] => on_open(|out| {
@@ -44,6 +45,15 @@ fn accept(request: Request) -> Response {
         })
         .into_response(),
         ["refuse"] => StatusCode::FORBIDDEN.into_response(),
+        ["slow"] => {
+            let pause = Duration::from_millis(query.parsed("ms").unwrap_or(100));
+            WebSocket::new(move |message, out| {
+                std::thread::sleep(pause);
+                out.send(message)?;
+                Ok(Next::Continue)
+            })
+            .into_response()
+        }
         ["spin"] => WebSocket::new(|_, _| {
             loop {
                 std::hint::spin_loop();
@@ -98,6 +108,19 @@ impl WebSocketHandler for Feed {
             Event::Disconnect(reason) => log::info!("disconnect: {reason:?}"),
             _ => {}
         }
+        Ok(Next::Continue)
+    }
+}
+
+/// Does nothing, whatever comes.
+struct Deaf;
+
+impl WebSocketHandler for Deaf {
+    fn on_message(&mut self, _: WsMessage, _: &Sender<'_>) -> Result<Next> {
+        Ok(Next::Continue)
+    }
+
+    fn on_event(&mut self, _: Event, _: &Sender<'_>) -> Result<Next> {
         Ok(Next::Continue)
     }
 }
