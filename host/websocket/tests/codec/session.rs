@@ -44,6 +44,41 @@ fn section_5_5_2_every_ping_of_one_read_is_answered_in_order() {
 }
 
 #[test]
+fn section_5_5_1_a_busy_application_answers_before_the_session_ends() {
+    for (end, first) in [(client(FIN | CLOSE, b"\x03\xe8"), &b"\x03\xe8"[..]), (client(FIN | 3, b""), b"\x03\xea")] {
+        let now = Instant::now();
+        let mut session = server(now);
+        session.feed(&[client(FIN | TEXT, b"last"), end].concat());
+        assert_eq!(session.next_event(now), Some(message("last")));
+        session.set_busy(true);
+        assert_eq!(session.next_event(now), None);
+        session.feed_eof();
+        assert_eq!(session.next_event(now), None, "the end of the connection is no news behind it");
+        assert!(session.is_ending());
+        assert_eq!(session.send_text("answer", now), Ok(()));
+        session.set_busy(false);
+        assert!(matches!(session.next_event(now), Some(Event::Ended(End::PeerClosed(_) | End::Violation(_)))));
+        let sent = take(&mut session);
+        assert!(sent.starts_with(b"\x81\x06answer\x88") && sent[10..].starts_with(first), "{sent:?}");
+        assert!(!session.is_ending());
+    }
+}
+
+#[test]
+fn section_5_5_1_the_end_is_not_held_back_for_long() {
+    let now = Instant::now();
+    let mut session = server(now);
+    session.feed(&client(FIN | CLOSE, b"\x03\xe8"));
+    session.set_busy(true);
+    assert_eq!(session.next_event(now), None);
+    let deadline = session.deadline().expect("it ends");
+    assert_eq!(deadline, now + Config::default().timers.close);
+    session.handle_timeout(deadline);
+    assert!(matches!(session.next_event(deadline), Some(Event::Ended(End::PeerClosed(_)))));
+    assert_eq!(session.state(), State::Closed);
+}
+
+#[test]
 fn section_7_the_peer_closes() {
     for (close, answer) in [(&b"\x03\xe9bye"[..], &b"\x03\xe9"[..]), (b"", b"")] {
         let now = Instant::now();
