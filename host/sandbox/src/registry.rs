@@ -11,7 +11,9 @@ const SHARDS: usize = 16;
 
 /// Every instance that exists now. Cheap to clone.
 #[derive(Clone, Debug)]
-pub struct Registry(Arc<[Mutex<HashMap<u64, Arc<Meter>>>; SHARDS]>);
+pub struct Registry(Arc<[Shard; SHARDS]>);
+
+type Shard = Mutex<HashMap<u64, Arc<Meter>>>;
 
 impl Default for Registry {
     fn default() -> Self {
@@ -52,7 +54,7 @@ impl Registry {
         Registration { registry: self.clone(), id: meter.id }
     }
 
-    fn shard(&self, id: u64) -> &Mutex<HashMap<u64, Arc<Meter>>> {
+    fn shard(&self, id: u64) -> &Shard {
         &self.0[id as usize % SHARDS]
     }
 }
