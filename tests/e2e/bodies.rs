@@ -138,6 +138,8 @@ async fn a_body_that_stops_coming_times_out() {
         assert_eq!(exchange.head().await, 408, "auto {way:?}");
         drop(exchange);
         drop(client);
+        let line = auto.access("/all").await;
+        assert_eq!((&line["status"], &line["outcome"]), (&408.into(), &"cancelled".into()), "auto {way:?}");
 
         let mut client = manual.connect(way).await;
         let mut exchange = client.open(Ask::post_open_with_length("/error", 10)).await;

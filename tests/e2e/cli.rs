@@ -274,3 +274,12 @@ async fn a_new_project_builds_and_answers() {
     let (answer, _) = answer.expect("it answers at once");
     assert!(answer.starts_with("200 ") && answer.contains("you"), "{answer}");
 }
+
+#[test]
+fn a_reader_that_has_seen_enough_is_no_failure() {
+    let mut child =
+        command::roadrunner().arg("schema").stdout(Stdio::piped()).stderr(Stdio::piped()).spawn().expect("it starts");
+    drop(child.stdout.take());
+    let done = child.wait_with_output().expect("it ends");
+    assert_eq!((done.status.code(), String::from_utf8_lossy(&done.stderr).as_ref()), (Some(0), ""));
+}

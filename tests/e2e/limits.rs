@@ -271,6 +271,16 @@ async fn idle() {
     // Ticks are events.
     let answer = server.fetch(Way::H1, Ask::get("/count?n=4&ms=400")).await;
     assert_eq!(answer.end, End::LastChunk);
+
+    // It counts from the end of a callback: one that takes longer than the limit leaves the session as much time again.
+    let mut client = server.connect(Way::H1).await;
+    let mut exchange = open(&mut client, "/slow/news?ms=1300").await;
+    exchange.read_until("subscribed").await;
+    for message in ["first", "second"] {
+        server.fetch(Way::H1, Ask::post("/publish/news", message)).await;
+        exchange.read_until(message).await;
+        tokio::time::sleep(Duration::from_millis(500)).await;
+    }
 }
 
 async fn open<'c>(client: &'c mut Client, path: &str) -> Exchange<'c> {

@@ -18,7 +18,8 @@ fn routes(middleware: &str, settings: &str) -> Setup {
              [[group.route]]\npath = \"/\"\ncomponent = \"demo\"\n\
              [[group.route]]\npath = \"/files/*path\"\nstatic = {{ directory = \"files\" }}\n\
              [[route]]\npath = \"/publish/:topic\"\ncomponent = \"loops\"\n\
-             [[route]]\npath = \"/cookie\"\ncomponent = \"answers\"\n"
+             [[route]]\npath = \"/cookie\"\ncomponent = \"answers\"\n\
+             [[route]]\npath = \"/own\"\ncomponent = \"inspector\"\nmethods = [\"GET\"]\n"
         ))
         .file("public/large.txt", "a line of text\n".repeat(1000))
 }
@@ -58,6 +59,10 @@ async fn cors() {
 
         let answer = server.fetch(way, Ask::get("/cookie").header("origin", "https://example.com")).await;
         assert_eq!(answer.header("access-control-allow-origin"), "", "{way:?}: another route");
+
+        let ask = Ask::new("OPTIONS", "/own").header("origin", "https://example.com");
+        let answer = server.fetch(way, ask.header("access-control-request-method", "GET")).await;
+        assert_eq!((answer.status, answer.header("allow")), (405, "GET, HEAD"), "{way:?}: no CORS, no preflight");
     }
 }
 

@@ -1,6 +1,7 @@
 //! The response shapes look the same over HTTP/1.1 and HTTP/2, plain and TLS.
 
 use roadrunner_tests::{Ask, End, Setup, Way};
+use serde_json::Value;
 
 #[tokio::test]
 async fn a_buffered_response_has_its_length() {
@@ -94,6 +95,21 @@ async fn a_component_that_asks_for_it_is_reused_so_often_and_not_more() {
     assert_eq!(seen, "1231231");
 }
 
+/// Its handles on standard output are those of the first request.
+#[tokio::test]
+async fn what_a_reused_instance_prints_is_logged_for_the_request_at_hand() {
+    let server = Setup::of("answers").component("reuse = { requests = 3 }").start().await;
+    let mut client = server.connect(Way::H1).await;
+    for path in ["/print?first", "/print?second", "/print?third"] {
+        assert_eq!(client.fetch(Ask::get(path)).await.status, 200);
+        let id = server.access(path).await["request"].clone();
+        for text in ["hello, stdout", "hello, stderr"] {
+            let line = |line: &Value| line["message"] == text && line["request"] == id;
+            assert!(server.log.wait(line).await.is_some(), "{path}: {text} for {id}:\n{}", server.log);
+        }
+    }
+}
+
 #[tokio::test]
 async fn head_gets_what_get_would_without_the_body() {
     let setup = Setup::with(
@@ -181,7 +197,7 @@ async fn a_request_is_what_the_client_sent() {
     for way in Way::ALL {
         let ask = Ask::new("PATCH", "/a%2Fb//c/../d?x=%20y").host("example.com:8080").header("x-b", "1");
         let answer = server.fetch(way, ask.header("x-a", "2").header("x-b", "3")).await;
-        let seen: serde_json::Value = serde_json::from_slice(&answer.body).expect("JSON");
+        let seen: Value = serde_json::from_slice(&answer.body).expect("JSON");
         assert_eq!(seen["method"], "PATCH", "{way:?}");
         assert_eq!(seen["scheme"], if way.is_tls() { "https" } else { "http" }, "{way:?}");
         assert_eq!(seen["authority"], "example.com:8080", "{way:?}");

@@ -19,13 +19,15 @@ use crate::registry::Registry;
 use crate::state::State;
 
 /// How often the epoch advances while there are instances: the longest that a guest runs before it yields the thread.
-pub const TICK: Duration = Duration::from_millis(2);
+pub(crate) const TICK: Duration = Duration::from_millis(2);
 
 /// How often it advances while there is none. The first slice of the next guest can be as long.
-pub const IDLE_TICK: Duration = Duration::from_millis(10);
+pub(crate) const IDLE_TICK: Duration = Duration::from_millis(10);
 
-/// Bytes of a linear memory slot that stay mapped between two instances, when only written pages are reset.
-const KEEP_RESIDENT_SCANNED: usize = 1 << 20;
+/// Bytes of a linear memory slot that stay mapped between two instances, when only written pages are reset: the memory
+/// that a guest of the template starts with. More would make guests that grow faster, and let a burst of them leave that
+/// much resident in every slot.
+const KEEP_RESIDENT_SCANNED: usize = 256 << 10;
 
 /// The same when the kernel cannot tell which pages were written: all of it is cleared each time.
 const KEEP_RESIDENT_CLEARED: usize = 64 << 10;
@@ -49,7 +51,7 @@ pub struct EngineSettings {
 /// How the linear memory of a slot is made fresh between two instances.
 #[derive(Clone, Copy, Debug, Default, Eq, PartialEq)]
 pub enum Reset {
-    /// [`Reset::Scan`] of 1 MiB where the kernel can tell which pages were written and swap is off, otherwise
+    /// [`Reset::Scan`] of 256 KiB where the kernel can tell which pages were written and swap is off, otherwise
     /// [`Reset::Clear`] of 64 KiB.
     #[default]
     Auto,

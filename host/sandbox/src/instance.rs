@@ -21,7 +21,7 @@ use crate::capability::Message;
 use crate::gate::Permit;
 use crate::meter::{Meter, Shape, Subject};
 use crate::outcome::{Failure, Outcome};
-use crate::output::{BodyWriter, MessageSender, Outbox, Outgoing};
+use crate::output::{Outbox, Outgoing, Writer};
 use crate::parking::Parking;
 use crate::registry::Registration;
 use crate::request::{Body, Request};
@@ -43,15 +43,24 @@ pub(crate) struct Guest {
     store: Store<State>,
     instance: component::Instance,
     handler: exports::handler::Guest,
-    writer: Option<Writer>,
+    /// What the callbacks of a held instance need; made with the first.
+    event_loop: Option<(exports::event_loop::Guest, Lent<Bytes>)>,
+    websocket: Option<(exports::websocket::Guest, Lent<Outgoing>)>,
     /// Requests that it has answered.
     pub(crate) answered: u32,
 }
 
 /// The guest's handle on its outbox: one for the life of the instance, lent for each call.
-enum Writer {
-    Body { resource: Resource<BodyWriter>, outbox: Outbox<Bytes> },
-    Messages { resource: Resource<MessageSender>, outbox: Outbox<Outgoing> },
+struct Lent<T: 'static>(Resource<Writer<T>>);
+
+impl<T: Send + 'static> Lent<T> {
+    fn new(store: &mut Store<State>, outbox: &Outbox<T>) -> wasmtime::Result<Self> {
+        Ok(Self(store.data_mut().table.push(Writer(outbox.clone()))?))
+    }
+
+    fn borrow(&self) -> Resource<Writer<T>> {
+        Resource::new_borrow(self.0.rep())
+    }
 }
 
 /// What wakes a held instance.
@@ -134,8 +143,18 @@ impl Binding {
         meter.start_budget(self.limits.cpu);
         let deadline = Instant::now() + self.limits.deadline;
         let (guest, answer) = match self.parking.as_ref().and_then(Parking::take) {
-            Some(guest) => self.answer_again(guest, &meter, deadline, request).await?,
-            None => self.answer_first(&meter, deadline, request).await?,
+            Some(mut guest) => {
+                guest.store.data_mut().start_over(&meter);
+                guest.store.set_epoch_deadline(1);
+                guest.answered += 1;
+                let request = lend(&mut guest.store, request)?;
+                answer_again(guest, &meter, deadline, request).await?
+            }
+            None => {
+                let mut store = self.store(&meter);
+                let request = lend(&mut store, request)?;
+                self.answer_first(store, &meter, deadline, request).await?
+            }
         };
         let response = Response::check(answer)?;
         let instance = Instance { guest, binding: self.clone(), meter, _registration: registration, permit };
@@ -145,48 +164,26 @@ impl Binding {
 
     /// In a fresh instance.
     async fn answer_first(
-        self: &Arc<Self>,
-        meter: &Arc<Meter>,
+        &self,
+        mut store: Store<State>,
+        meter: &Meter,
         deadline: Instant,
-        mut request: Request,
+        request: Resource<Request>,
     ) -> Result<(Guest, types::Response), Failure> {
-        let mut store = self.store(meter);
-        let result = guarded(meter, Some(deadline), async {
-            lend_body(&mut store, &mut request)?;
-            let instance = self.component.pre.instantiate_async(&mut store).await?;
-            let handler = self.component.handler.load(&mut store, &instance)?;
-            let request = store.data_mut().table.push(request)?;
-            let response = handler.call_handle(&mut store, request).await?;
-            Ok((instance, handler, response))
-        });
-        match result.await {
+        let result = {
+            let call = pin!(async {
+                let instance = self.component.pre.instantiate_async(&mut store).await?;
+                let handler = self.component.handler.load(&mut store, &instance)?;
+                let response = handler.call_handle(&mut store, request).await?;
+                Ok((instance, handler, response))
+            });
+            guarded(meter, Some(deadline), call).await
+        };
+        match result {
             Ok(Ok((instance, handler, response))) => {
-                Ok((Guest { store, instance, handler, writer: None, answered: 1 }, response))
+                Ok((Guest { store, instance, handler, event_loop: None, websocket: None, answered: 1 }, response))
             }
             Ok(Err(error)) => Err(classify(&store, &error)),
-            Err(outcome) => Err(outcome.into()),
-        }
-    }
-
-    /// In an instance that has answered before.
-    async fn answer_again(
-        &self,
-        mut guest: Guest,
-        meter: &Arc<Meter>,
-        deadline: Instant,
-        mut request: Request,
-    ) -> Result<(Guest, types::Response), Failure> {
-        guest.store.data_mut().start_over(meter);
-        guest.store.set_epoch_deadline(1);
-        guest.answered += 1;
-        let result = guarded(meter, Some(deadline), async {
-            lend_body(&mut guest.store, &mut request)?;
-            let request = guest.store.data_mut().table.push(request)?;
-            guest.handler.call_handle(&mut guest.store, request).await
-        });
-        match result.await {
-            Ok(Ok(response)) => Ok((guest, response)),
-            Ok(Err(error)) => Err(classify(&guest.store, &error)),
             Err(outcome) => Err(outcome.into()),
         }
     }
@@ -228,12 +225,15 @@ impl Instance {
     /// Calls `streaming.run`, which writes to `outbox`; its trailers. CPU time counts on from the handler.
     pub async fn run(&mut self, outbox: &Outbox<Bytes>) -> Result<HeaderMap, Failure> {
         let Some(exports) = &self.binding.component.streaming else { return Err(Outcome::Unsupported.into()) };
-        let result = guarded(&self.meter, None, async {
-            let guest = exports.load(&mut self.guest.store, &self.guest.instance)?;
-            let writer = writer(&mut self.guest.writer, &mut self.guest.store, outbox)?;
-            guest.call_run(&mut self.guest.store, writer).await
-        })
-        .await?;
+        let result = {
+            let call = pin!(async {
+                let Guest { store, instance, .. } = &mut self.guest;
+                let guest = exports.load(&mut *store, instance)?;
+                let writer = Lent::new(store, outbox)?;
+                guest.call_run(store, writer.borrow()).await
+            });
+            guarded(&self.meter, None, call).await?
+        };
         match result {
             Ok(Ok(trailers)) => response::trailers(trailers),
             Ok(Err(error)) => Err(Failure::new(Outcome::GuestError, format!("{error:?}"))),
@@ -255,18 +255,23 @@ impl Instance {
         session.timers.poll_next(context).map(Event::Timer)
     }
 
-    /// Calls `event-loop.on-event` with a CPU budget of its own.
+    /// Calls `event-loop.on-event` with a CPU budget of its own. The outbox is the same in every call.
     pub async fn on_event(&mut self, event: Event, outbox: &Outbox<Bytes>) -> Result<Next, Failure> {
         let Some(exports) = &self.binding.component.event_loop else { return Err(Outcome::Unsupported.into()) };
         self.meter.start_budget(self.binding.limits.callback_cpu);
         self.guest.store.set_epoch_deadline(1);
         let event = lower_event(event);
-        let result = guarded(&self.meter, None, async {
-            let guest = exports.load(&mut self.guest.store, &self.guest.instance)?;
-            let writer = writer(&mut self.guest.writer, &mut self.guest.store, outbox)?;
-            guest.call_on_event(&mut self.guest.store, &event, writer).await
-        })
-        .await?;
+        let result = {
+            let call = pin!(async {
+                let Guest { store, instance, event_loop, .. } = &mut self.guest;
+                let (guest, writer) = match event_loop {
+                    Some(made) => made,
+                    none => none.insert((exports.load(&mut *store, instance)?, Lent::new(store, outbox)?)),
+                };
+                guest.call_on_event(store, &event, writer.borrow()).await
+            });
+            guarded(&self.meter, None, call).await?
+        };
         match result {
             Ok(types::Next::Continue) => Ok(Next::Continue),
             Ok(types::Next::Stop(trailers)) => Ok(Next::Stop(response::trailers(trailers)?)),
@@ -274,25 +279,32 @@ impl Instance {
         }
     }
 
-    /// Calls the callback of `websocket` that fits, with a CPU budget of its own.
+    /// Calls the callback of `websocket` that fits, with a CPU budget of its own. The outbox is the same in every call.
     pub async fn on_socket(&mut self, event: SocketEvent, outbox: &Outbox<Outgoing>) -> Result<Next, Failure> {
         let Some(exports) = &self.binding.component.websocket else { return Err(Outcome::Unsupported.into()) };
         self.meter.start_budget(self.binding.limits.callback_cpu);
         self.guest.store.set_epoch_deadline(1);
-        let result = guarded(&self.meter, None, async {
-            let guest = exports.load(&mut self.guest.store, &self.guest.instance)?;
-            let sender = sender(&mut self.guest.writer, &mut self.guest.store, outbox)?;
-            let store = &mut self.guest.store;
-            match event {
-                SocketEvent::Open => guest.call_on_open(store, sender).await,
-                SocketEvent::Text(text) => guest.call_on_message(store, &types::WsMessage::Text(text), sender).await,
-                SocketEvent::Binary(bytes) => {
-                    guest.call_on_message(store, &types::WsMessage::Binary(bytes.into()), sender).await
+        let result = {
+            let call = pin!(async {
+                let Guest { store, instance, websocket, .. } = &mut self.guest;
+                let (guest, sender) = match websocket {
+                    Some(made) => made,
+                    none => none.insert((exports.load(&mut *store, instance)?, Lent::new(store, outbox)?)),
+                };
+                let sender = sender.borrow();
+                match event {
+                    SocketEvent::Open => guest.call_on_open(store, sender).await,
+                    SocketEvent::Text(text) => {
+                        guest.call_on_message(store, &types::WsMessage::Text(text), sender).await
+                    }
+                    SocketEvent::Binary(bytes) => {
+                        guest.call_on_message(store, &types::WsMessage::Binary(bytes.into()), sender).await
+                    }
+                    SocketEvent::Event(event) => guest.call_on_event(store, &lower_event(event), sender).await,
                 }
-                SocketEvent::Event(event) => guest.call_on_event(store, &lower_event(event), sender).await,
-            }
-        })
-        .await?;
+            });
+            guarded(&self.meter, None, call).await?
+        };
         match result {
             Ok(types::Next::Continue) => Ok(Next::Continue),
             Ok(types::Next::Stop(_)) => Ok(Next::Stop(HeaderMap::new())),
@@ -347,46 +359,33 @@ impl std::fmt::Debug for Instance {
     }
 }
 
-/// Gives the request's body to the state of the instance, where the guest finds it.
-fn lend_body(store: &mut Store<State>, request: &mut Request) -> wasmtime::Result<()> {
-    let Some(body) = request.body.take() else { return Ok(()) };
-    if !store.data_mut().memory.charge(body.buffered()) {
-        return Err(Stop(Outcome::MemoryExceeded).into());
+/// In an instance that has answered before.
+async fn answer_again(
+    mut guest: Guest,
+    meter: &Meter,
+    deadline: Instant,
+    request: Resource<Request>,
+) -> Result<(Guest, types::Response), Failure> {
+    let result = {
+        let call = pin!(guest.handler.call_handle(&mut guest.store, request));
+        guarded(meter, Some(deadline), call).await
+    };
+    match result {
+        Ok(Ok(response)) => Ok((guest, response)),
+        Ok(Err(error)) => Err(classify(&guest.store, &error)),
+        Err(outcome) => Err(outcome.into()),
     }
-    store.data_mut().body = Some(body);
-    Ok(())
 }
 
-fn writer(
-    writer: &mut Option<Writer>,
-    store: &mut Store<State>,
-    outbox: &Outbox<Bytes>,
-) -> wasmtime::Result<Resource<BodyWriter>> {
-    if let Some(Writer::Body { resource, outbox: known }) = writer
-        && known.is(outbox)
-    {
-        return Ok(Resource::new_borrow(resource.rep()));
+/// Puts the request where the guest finds it: its head as a handle, its body in the state.
+fn lend(store: &mut Store<State>, mut request: Request) -> Result<Resource<Request>, Failure> {
+    if let Some(body) = request.body.take() {
+        if !store.data_mut().memory.charge(body.buffered()) {
+            return Err(Outcome::MemoryExceeded.into());
+        }
+        store.data_mut().body = Some(body);
     }
-    let resource = store.data_mut().table.push(BodyWriter(outbox.clone()))?;
-    let borrow = Resource::new_borrow(resource.rep());
-    *writer = Some(Writer::Body { resource, outbox: outbox.clone() });
-    Ok(borrow)
-}
-
-fn sender(
-    writer: &mut Option<Writer>,
-    store: &mut Store<State>,
-    outbox: &Outbox<Outgoing>,
-) -> wasmtime::Result<Resource<MessageSender>> {
-    if let Some(Writer::Messages { resource, outbox: known }) = writer
-        && known.is(outbox)
-    {
-        return Ok(Resource::new_borrow(resource.rep()));
-    }
-    let resource = store.data_mut().table.push(MessageSender(outbox.clone()))?;
-    let borrow = Resource::new_borrow(resource.rep());
-    *writer = Some(Writer::Messages { resource, outbox: outbox.clone() });
-    Ok(borrow)
+    store.data_mut().table.push(request).map_err(|_| Outcome::HandlesExceeded.into())
 }
 
 fn lower_event(event: Event) -> types::Event {
@@ -410,8 +409,13 @@ fn lower_event(event: Event) -> types::Event {
 }
 
 /// Runs a call into the guest under its account. The deadline's timer exists only for calls that wait.
-async fn guarded<T>(meter: &Meter, deadline: Option<Instant>, call: impl Future<Output = T>) -> Result<T, Outcome> {
-    let mut call = pin!(call);
+///
+/// The call comes pinned: by value, it would take its size twice in the future of each request.
+async fn guarded<T>(
+    meter: &Meter,
+    deadline: Option<Instant>,
+    mut call: Pin<&mut impl Future<Output = T>>,
+) -> Result<T, Outcome> {
     let mut timer: Option<Pin<Box<Sleep>>> = None;
     poll_fn(|context| {
         if meter.is_killed() {
@@ -441,13 +445,13 @@ fn classify(store: &Store<State>, error: &wasmtime::Error) -> Failure {
         return (*outcome).into();
     }
     if store.data().memory.denied() {
-        return Failure::new(Outcome::MemoryExceeded, first_line(error));
+        return Failure::new(Outcome::MemoryExceeded, summary(error));
     }
     if let Some(ResourceTableError::Full) = error.downcast_ref() {
         return Outcome::HandlesExceeded.into();
     }
     if let Some(trap) = error.downcast_ref::<Trap>() {
-        return Failure::new(Outcome::Trapped, format!("{trap}; {}", first_line(error)));
+        return Failure::new(Outcome::Trapped, format!("{trap}; {}", summary(error)));
     }
     if let Some(exit) = error.downcast_ref::<wasmtime_wasi::I32Exit>() {
         return Failure::new(Outcome::Trapped, format!("the guest exited with code {}", exit.0));
@@ -457,13 +461,14 @@ fn classify(store: &Store<State>, error: &wasmtime::Error) -> Failure {
     if text.contains("fuel allocated for hostcalls") {
         return Failure::new(Outcome::HostCallExceeded, text);
     }
-    if text.contains("handle") && text.contains("limit") {
+    if text.contains("cannot allocate another handle") {
         return Failure::new(Outcome::HandlesExceeded, text);
     }
     Failure::new(Outcome::Trapped, text)
 }
 
-fn first_line(error: &wasmtime::Error) -> String {
+/// The error and where in the guest it happened, without the long tail of a deep stack.
+fn summary(error: &wasmtime::Error) -> String {
     let text = format!("{error:#}");
     text.lines().take(12).map(str::trim).collect::<Vec<_>>().join(" | ")
 }

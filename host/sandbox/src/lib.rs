@@ -28,7 +28,7 @@ mod state;
 pub use cache::{Cache, CacheError};
 pub use capability::{Bus, Message};
 pub use component::{Component, Digest, Interfaces, LoadError, inspect};
-pub use engine::{EngineError, EngineSettings, IDLE_TICK, Reset, Sandbox, TICK};
+pub use engine::{EngineError, EngineSettings, Reset, Sandbox};
 pub use gate::{Gate, GateSettings, Gates, Permit};
 pub use instance::{Disconnect, Event, Instance, LeftBody, Next, SocketEvent};
 pub use limits::Limits;

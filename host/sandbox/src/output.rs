@@ -34,11 +34,6 @@ impl<T> Outbox<T> {
         state.item = None;
     }
 
-    /// Whether these are two ends of the same mailbox.
-    pub(crate) fn is(&self, other: &Self) -> bool {
-        Arc::ptr_eq(&self.0, &other.0)
-    }
-
     /// Puts an item, once there is room.
     pub(crate) async fn put(&self, item: T) -> Result<(), Closed> {
         let mut item = Some(item);
@@ -84,10 +79,12 @@ pub enum Outgoing {
     Close(u16, String),
 }
 
-/// The guest's end of a response body: the resource `body-writer`.
+/// The guest's end of an outbox.
 #[derive(Debug)]
-pub struct BodyWriter(pub(crate) Outbox<Bytes>);
+pub struct Writer<T>(pub(crate) Outbox<T>);
+
+/// The guest's end of a response body: the resource `body-writer`.
+pub type BodyWriter = Writer<Bytes>;
 
 /// The guest's end of a WebSocket: the resource `ws-sender`.
-#[derive(Debug)]
-pub struct MessageSender(pub(crate) Outbox<Outgoing>);
+pub type MessageSender = Writer<Outgoing>;

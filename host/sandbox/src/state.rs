@@ -68,7 +68,12 @@ pub(crate) struct State {
     /// Subscriptions and timers; made when the guest first asks for one.
     pub(crate) session: Option<Box<Session>>,
     binding: Arc<Binding>,
-    wasi: Option<Box<WasiCtx>>,
+    wasi: Option<Box<Wasi>>,
+}
+
+struct Wasi {
+    context: WasiCtx,
+    account: wasi::Account,
 }
 
 #[derive(Debug)]
@@ -100,7 +105,9 @@ impl State {
         self.body = None;
         self.body_taken = false;
         self.session = None;
-        self.wasi = None;
+        if let Some(wasi) = &self.wasi {
+            wasi.account.set(meter);
+        }
     }
 
     fn session(&mut self) -> &mut Session {
@@ -126,8 +133,11 @@ impl State {
 
 impl WasiView for State {
     fn ctx(&mut self) -> WasiCtxView<'_> {
-        let ctx = self.wasi.get_or_insert_with(|| Box::new(wasi::context(&self.meter, self.binding.limits.log_bytes)));
-        WasiCtxView { ctx, table: &mut self.table }
+        let wasi = self.wasi.get_or_insert_with(|| {
+            let account = wasi::Account::new(&self.meter);
+            Box::new(Wasi { context: wasi::context(&account, self.binding.limits.log_bytes), account })
+        });
+        WasiCtxView { ctx: &mut wasi.context, table: &mut self.table }
     }
 }
 

@@ -1,4 +1,4 @@
-//! From an exchange to a response: router, admission, instance, shape.
+//! From an exchange to a response: router, middlewares, admission, instance, shape.
 //!
 //! An [`App`] is what one manifest says. It is made once, before the listeners open, and never changes.
 
@@ -59,6 +59,8 @@ pub(crate) struct Route {
     pub(crate) metrics: Arc<RouteMetrics>,
     /// None when the route has no middleware, so that it costs nothing.
     pub(crate) stack: Option<Stack>,
+    /// Whether one of its middlewares answers CORS preflights.
+    pub(crate) cors: bool,
 }
 
 pub(crate) enum Target {
@@ -122,8 +124,7 @@ impl Service for App {
             *request.method_mut() = Method::GET;
         }
         let host = (!authority.is_empty()).then_some(&*authority);
-        let method = wanted_method(&request);
-        let (route, params) = match inner.table.lookup(host, method, request.uri().path()) {
+        let (route, params) = match inner.lookup(host, &request) {
             Lookup::Found { index, params, .. } => (index, inner.routes[index].params(&params)),
             other => return inner.unrouted(&other, &request, &connection),
         };
@@ -131,8 +132,8 @@ impl Service for App {
         let context = Context { connection, id: inner.ids.next(), route, params, authority, scheme, tunnel };
         match &inner.routes[route].stack {
             // In a box of its own: hyper keeps room for this future for as long as the connection lives, and an event
-            // loop that is held has no more use for it.
-            None => Box::pin(self.answer(context, request)).await,
+            // loop that is held has no more use for it. Made in its place: `Box::pin` would copy it there.
+            None => Box::into_pin(Box::write(Box::new_uninit(), self.answer(context, request))).await,
             Some(stack) => {
                 request.extensions_mut().insert(context);
                 stack.call(request).await
@@ -153,12 +154,13 @@ impl App {
         })
     }
 
+    // What not every request needs is in boxes, so that the future of one that does not is small.
     async fn answer(&self, context: Context, request: Request<RequestBody>) -> Response<ResponseBody> {
         let route = &self.0.routes[context.route];
         let record = Record::new(&self.0, &context, request.method(), request.uri());
         match &route.target {
             Target::Guest(guest) => self.run(guest, context, request, record).await,
-            Target::Static(files) => shapes::file::serve(&self.0, files, &context, &request, record).await,
+            Target::Static(files) => Box::pin(shapes::file::serve(&self.0, files, &context, &request, record)).await,
         }
     }
 
@@ -237,6 +239,18 @@ impl Route {
 }
 
 impl Inner {
+    /// The route of a request. A CORS preflight belongs to the route that it asks about, if that one has CORS.
+    fn lookup<'r>(&'r self, host: Option<&str>, request: &'r Request<RequestBody>) -> Lookup<'r, 'r> {
+        let path = request.uri().path();
+        if let Some(method) = preflighted(request) {
+            let asked = self.table.lookup(host, &method, path);
+            if matches!(asked, Lookup::Found { index, .. } if self.routes[index].cors) {
+                return asked;
+            }
+        }
+        self.table.lookup(host, request.method(), path)
+    }
+
     /// The answer when no route takes the request. The connection stays open.
     fn unrouted(
         &self,
@@ -257,21 +271,13 @@ impl Inner {
     }
 }
 
-/// The method that decides the route: for a CORS preflight, the one that it asks about.
-fn wanted_method(request: &Request<RequestBody>) -> &Method {
-    if request.method() != Method::OPTIONS || !request.headers().contains_key(header::ORIGIN) {
-        return request.method();
+/// The method that a CORS preflight asks about (Fetch standard, CORS-preflight request); none for any other request.
+fn preflighted(request: &Request<RequestBody>) -> Option<Method> {
+    let headers = request.headers();
+    if request.method() != Method::OPTIONS || !headers.contains_key(header::ORIGIN) {
+        return None;
     }
-    let asked = request.headers().get(header::ACCESS_CONTROL_REQUEST_METHOD).map(HeaderValue::as_bytes);
-    match asked {
-        Some(b"GET") => &Method::GET,
-        Some(b"HEAD") => &Method::HEAD,
-        Some(b"POST") => &Method::POST,
-        Some(b"PUT") => &Method::PUT,
-        Some(b"PATCH") => &Method::PATCH,
-        Some(b"DELETE") => &Method::DELETE,
-        _ => request.method(),
-    }
+    Method::from_bytes(headers.get(header::ACCESS_CONTROL_REQUEST_METHOD)?.as_bytes()).ok()
 }
 
 /// The guest's body: read whole in mode `auto`, or left on the wire.
@@ -290,7 +296,7 @@ async fn body_for(guest: &Guest, body: RequestBody, headers: &HeaderMap) -> Resu
     if declared.is_some_and(|length| length > limit) {
         return Err(BodyRefusal::TooLarge);
     }
-    read_whole(body, limit, declared).await.map(Some)
+    Box::pin(read_whole(body, limit, declared)).await.map(Some)
 }
 
 async fn read_whole(mut body: RequestBody, limit: u64, declared: Option<u64>) -> Result<sandbox::Body, BodyRefusal> {

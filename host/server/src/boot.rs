@@ -121,6 +121,7 @@ pub fn app(manifest: &Manifest, sandbox: Sandbox) -> Result<App> {
                 captures: route.pattern.segments().iter().filter_map(Segment::capture).map(Arc::from).collect(),
                 target,
                 metrics: Arc::default(),
+                cors: middlewares.iter().any(|middleware| matches!(middleware, manifest::Middleware::Cors(_))),
                 stack: Stack::build(&middlewares, move || weak.upgrade().map(App)),
             }
         });

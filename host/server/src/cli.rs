@@ -1,5 +1,6 @@
 //! The command line.
 
+use std::io::{ErrorKind, Write as _};
 use std::net::SocketAddr;
 use std::path::{Path, PathBuf};
 use std::process::ExitCode;
@@ -122,18 +123,22 @@ pub fn main() -> ExitCode {
 }
 
 fn run(command: Command) -> Result<ExitCode> {
-    match command {
+    let text = match command {
         Command::Serve(options) => return serve::run(&options.manifest()?),
         Command::Check(option) => check(&option.manifest)?,
-        Command::Routes(option) => print!("{}", routes_table(&Manifest::load(&option.manifest)?)),
+        Command::Routes(option) => routes_table(&Manifest::load(&option.manifest)?),
         Command::Compile { component, manifest } => compile(component.as_deref(), &manifest.manifest)?,
-        Command::Inspect { component } => print_interfaces(&component)?,
+        Command::Inspect { component } => interfaces(&component)?,
         Command::New { name, sdk } => new(&name, sdk)?,
-        Command::Schema => println!("{}", json_schema().trim_end()),
+        Command::Schema => json_schema(),
         Command::Ps { admin, json } => ps(&admin.address()?, json)?,
         Command::Kill { id, admin } => kill(&admin.address()?, id)?,
+    };
+    match std::io::stdout().write_all(text.as_bytes()) {
+        // Whoever reads it has seen enough.
+        Err(error) if error.kind() == ErrorKind::BrokenPipe => Ok(ExitCode::SUCCESS),
+        written => written.map(|()| ExitCode::SUCCESS).context("cannot write to standard output"),
     }
-    Ok(ExitCode::SUCCESS)
 }
 
 impl Serve {
@@ -183,25 +188,24 @@ impl AdminOption {
 }
 
 /// Loads everything that serving would load, and starts nothing.
-fn check(path: &Path) -> Result<()> {
+fn check(path: &Path) -> Result<String> {
     let manifest = Manifest::load(path)?;
     boot::listeners(&manifest)?;
     boot::app(&manifest, boot::sandbox(&manifest)?)?;
-    print!("{}", summary(&manifest));
-    Ok(())
+    Ok(summary(&manifest))
 }
 
-fn new(name: &str, sdk: Option<PathBuf>) -> Result<()> {
+fn new(name: &str, sdk: Option<PathBuf>) -> Result<String> {
     let sdk = match sdk {
         Some(path) => Sdk::Path(path.canonicalize().with_context(|| format!("there is no SDK at {}", path.display()))?),
         None => own_sdk(),
     };
     let project = new_project(Path::new(""), name, &sdk)?;
-    println!("made {}; next:", project.folder.display());
+    let mut text = format!("made {}; next:\n", project.folder.display());
     for command in project.next {
-        println!("    {command}");
+        text += &format!("    {command}\n");
     }
-    Ok(())
+    Ok(text)
 }
 
 /// The SDK of the source tree that this program was built from, while it is there; otherwise the released one.
@@ -213,7 +217,7 @@ fn own_sdk() -> Sdk {
     }
 }
 
-fn compile(component: Option<&Path>, manifest: &Path) -> Result<()> {
+fn compile(component: Option<&Path>, manifest: &Path) -> Result<String> {
     let (manifest, files) = match component {
         Some(file) => (Manifest::for_component(file, ComponentOptions::default()), vec![file.to_owned()]),
         None => {
@@ -223,51 +227,52 @@ fn compile(component: Option<&Path>, manifest: &Path) -> Result<()> {
         }
     };
     let sandbox = boot::sandbox(&manifest)?;
+    let mut text = String::new();
     for file in files {
         let component = Component::load(&sandbox, &file)?;
-        println!("{} sha256:{}", file.display(), component.digest);
+        text += &format!("{} sha256:{}\n", file.display(), component.digest);
     }
-    Ok(())
+    Ok(text)
 }
 
-fn print_interfaces(path: &Path) -> Result<()> {
+fn interfaces(path: &Path) -> Result<String> {
     let manifest = Manifest::for_component(path, ComponentOptions::default());
     let sandbox = boot::sandbox(&manifest)?;
     let interfaces = inspect(&sandbox, path)?;
-    println!("digest   sha256:{}", interfaces.digest);
+    let mut text = format!("digest   sha256:{}\n", interfaces.digest);
     for (name, kind) in &interfaces.exports {
-        println!("exports  {name} ({kind})");
+        text += &format!("exports  {name} ({kind})\n");
     }
     for (name, kind, offered) in &interfaces.imports {
-        println!("imports  {name} ({kind}){}", if *offered { "" } else { ", which this host does not offer" });
+        let refused = if *offered { "" } else { ", which this host does not offer" };
+        text += &format!("imports  {name} ({kind}){refused}\n");
     }
-    match Component::load(&sandbox, path) {
-        Ok(component) => println!("shapes   {}", component.shapes().join(", ")),
-        Err(error) => println!("refused  {error}"),
-    }
-    Ok(())
+    text += &match Component::load(&sandbox, path) {
+        Ok(component) => format!("shapes   {}\n", component.shapes().join(", ")),
+        Err(error) => format!("refused  {error}\n"),
+    };
+    Ok(text)
 }
 
-fn ps(address: &Address, json: bool) -> Result<()> {
+fn ps(address: &Address, json: bool) -> Result<String> {
     let (status, body) = client::request(address, "GET", "/instances")?;
     if status != 200 {
         bail!("the admin listener answered {status}: {}", body.trim());
     }
     if json {
-        println!("{body}");
-        return Ok(());
+        return Ok(body + "\n");
     }
     let instances: Vec<InstanceInfo> =
         serde_json::from_str(&body).context("the admin listener's answer is not understood")?;
     let row = |cells: [&str; 9]| {
         let [id, component, route, shape, age, cpu, memory, peer, request] = cells;
-        println!(
-            "{id:>10}  {component:<16} {route:<24} {shape:<9} {age:>10} {cpu:>10} {memory:>9}  {peer:<21} {request}"
-        );
+        format!(
+            "{id:>10}  {component:<16} {route:<24} {shape:<9} {age:>10} {cpu:>10} {memory:>9}  {peer:<21} {request}\n"
+        )
     };
-    row(["ID", "COMPONENT", "ROUTE", "SHAPE", "AGE", "CPU", "MEMORY", "PEER", "REQUEST"]);
+    let mut text = row(["ID", "COMPONENT", "ROUTE", "SHAPE", "AGE", "CPU", "MEMORY", "PEER", "REQUEST"]);
     for instance in instances {
-        row([
+        text += &row([
             &instance.id.to_string(),
             &instance.component,
             &instance.route,
@@ -279,12 +284,12 @@ fn ps(address: &Address, json: bool) -> Result<()> {
             &instance.request,
         ]);
     }
-    Ok(())
+    Ok(text)
 }
 
-fn kill(address: &Address, id: u64) -> Result<()> {
+fn kill(address: &Address, id: u64) -> Result<String> {
     match client::request(address, "DELETE", &format!("/instances/{id}"))? {
-        (204, _) => Ok(()),
+        (204, _) => Ok(String::new()),
         (404, _) => bail!("no live instance has the id {id}"),
         (status, body) => bail!("the admin listener answered {status}: {}", body.trim()),
     }

@@ -1,7 +1,8 @@
 //! The program: a manifest in, a host out.
 //!
-//! Data flows one way: listener -> connection -> exchange -> router -> admission -> middleware -> instance -> shape
-//! -> exchange -> wire. `roadrunner-wire` is both ends of it, `roadrunner-sandbox` the middle; this crate joins them
+//! Data flows one way: listener -> connection -> exchange -> router -> middleware -> admission -> instance -> shape
+//! -> exchange -> wire. Admission comes behind the router, since the caps that it waits for are those of a route and its
+//! component. `roadrunner-wire` is both ends of it, `roadrunner-sandbox` the middle; this crate joins them
 //! and adds what an operator needs: the manifest, the command line, logs, metrics and the admin listener.
 
 pub mod admin;

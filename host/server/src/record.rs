@@ -10,7 +10,7 @@ use std::time::Instant;
 use http::{Method, Request, Response, StatusCode, Uri};
 use http_body::{Body as _, Frame};
 use roadrunner_sandbox::{Failure, Meter, Outcome, RequestId};
-use roadrunner_wire::{Connection, RequestBody, ResponseBody};
+use roadrunner_wire::{BodyError, Connection, RequestBody, ResponseBody};
 
 use crate::app::{self, BodyRefusal, Context, Inner};
 use crate::metrics::RouteMetrics;
@@ -83,28 +83,30 @@ impl Record {
     }
 
     /// The request ends before a head was sent.
-    pub(crate) fn failed(mut self, failure: Failure) -> Response<ResponseBody> {
+    pub(crate) fn failed(self, failure: Failure) -> Response<ResponseBody> {
         let response = app::failure(failure.outcome);
-        self.head(response.status());
-        self.end_with(&failure);
-        response
+        self.answered(response, &failure)
     }
 
     /// The request body was refused.
     pub(crate) fn refused(self, refusal: BodyRefusal) -> Response<ResponseBody> {
-        match refusal {
-            BodyRefusal::Body(roadrunner_wire::BodyError::TimedOut(_)) => {
-                let mut response = self.failed(refusal.into());
-                *response.status_mut() = StatusCode::REQUEST_TIMEOUT;
-                response
+        let response = match &refusal {
+            BodyRefusal::Body(BodyError::TimedOut(_)) => {
+                app::plain(StatusCode::REQUEST_TIMEOUT, "the body came too slowly")
             }
-            BodyRefusal::Body(roadrunner_wire::BodyError::Malformed(_)) => {
-                let mut response = self.failed(refusal.into());
-                *response.status_mut() = StatusCode::BAD_REQUEST;
-                response
-            }
-            refusal => self.failed(refusal.into()),
-        }
+            BodyRefusal::Body(BodyError::Malformed(_)) => app::plain(StatusCode::BAD_REQUEST, "the body is malformed"),
+            BodyRefusal::Body(_) => app::failure(Outcome::Cancelled),
+            BodyRefusal::TooLarge => app::failure(Outcome::BodyTooLarge),
+        };
+        self.answered(response, &refusal.into())
+    }
+
+    /// A failure has this answer.
+    fn answered(mut self, response: Response<ResponseBody>, failure: &Failure) -> Response<ResponseBody> {
+        self.head(response.status());
+        self.bytes = response.body().size_hint().exact().unwrap_or(0);
+        self.end_with(failure);
+        response
     }
 
     /// The request ends with this failure; before or after the head.

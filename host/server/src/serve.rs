@@ -13,7 +13,6 @@ use tokio::signal::unix::{Signal, SignalKind, signal};
 use tracing_subscriber::EnvFilter;
 
 use crate::admin::Admin;
-use crate::app::App;
 use crate::boot;
 
 /// The exit code when connections were cut, at the drain's deadline or by a second signal.
@@ -126,11 +125,4 @@ pub fn start_log(format: LogFormat) {
         LogFormat::Human => builder.with_ansi(std::io::stderr().is_terminal()).try_init(),
         LogFormat::Json => builder.json().flatten_event(true).try_init(),
     };
-}
-
-/// The app that a test or an embedder can drive without a process.
-pub async fn start(manifest: &Manifest) -> Result<(App, Server)> {
-    let app = boot::app(manifest, boot::sandbox(manifest)?)?;
-    let server = Server::bind(boot::listeners(manifest)?, boot::settings(manifest), Arc::new(app.clone())).await?;
-    Ok((app, server))
 }

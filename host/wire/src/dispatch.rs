@@ -37,7 +37,7 @@ pub(crate) fn dispatch<S: Service>(
         let response = match validate(&mut request) {
             Ok(()) => {
                 let exchange = Exchange { request, connection: Arc::clone(&link.connection) };
-                match catch_panics(link.service.call(exchange)).await {
+                match catch_panics(pin!(link.service.call(exchange))).await {
                     Ok(response) => response,
                     Err(Panicked) => {
                         link.connection.stats.panics.fetch_add(1, Relaxed);
@@ -133,8 +133,7 @@ fn strip_connection_fields(headers: &mut HeaderMap, version: Version) {
 struct Panicked;
 
 /// Runs a future to its end, or to its panic.
-async fn catch_panics<F: Future>(future: F) -> Result<F::Output, Panicked> {
-    let mut future = pin!(future);
+async fn catch_panics<F: Future>(mut future: Pin<&mut F>) -> Result<F::Output, Panicked> {
     poll_fn(|cx| {
         // A future that has panicked is not polled again, so no broken invariant is seen.
         match catch_unwind(AssertUnwindSafe(|| future.as_mut().poll(cx))) {

@@ -8,6 +8,7 @@ use std::sync::Arc;
 use std::task::{Context, Poll};
 
 use bytes::Bytes;
+use parking_lot::Mutex;
 use tokio::io::AsyncWrite;
 use wasmtime_wasi::cli::{IsTerminal, StdoutStream};
 use wasmtime_wasi::p2::{OutputStream, Pollable, StreamResult};
@@ -19,19 +20,32 @@ use crate::meter::Meter;
 /// The longest line; a longer one is cut in two.
 const MAX_LINE: usize = 4096;
 
+/// On whose account a guest prints. Guests keep their handles on standard output; in an instance that is reused, what
+/// goes through them must count for the request at hand.
+#[derive(Clone)]
+pub(crate) struct Account(Arc<Mutex<Arc<Meter>>>);
+
+impl Account {
+    pub(crate) fn new(meter: &Arc<Meter>) -> Self {
+        Self(Arc::new(Mutex::new(meter.clone())))
+    }
+
+    /// From now on it is this request's.
+    pub(crate) fn set(&self, meter: &Arc<Meter>) {
+        *self.0.lock() = meter.clone();
+    }
+}
+
 /// A context that grants nothing.
-pub(crate) fn context(meter: &Arc<Meter>, log_bytes: u64) -> WasiCtx {
-    WasiCtxBuilder::new()
-        .stdout(LineLog { meter: meter.clone(), limit: log_bytes, level: Level::Info, line: Vec::new() })
-        .stderr(LineLog { meter: meter.clone(), limit: log_bytes, level: Level::Warn, line: Vec::new() })
-        .allow_blocking_current_thread(false)
-        .build()
+pub(crate) fn context(account: &Account, log_bytes: u64) -> WasiCtx {
+    let log = |level| LineLog { account: account.clone(), limit: log_bytes, level, line: Vec::new() };
+    WasiCtxBuilder::new().stdout(log(Level::Info)).stderr(log(Level::Warn)).allow_blocking_current_thread(false).build()
 }
 
 /// Cuts what a guest prints into lines and logs them.
 #[derive(Clone)]
 struct LineLog {
-    meter: Arc<Meter>,
+    account: Account,
     limit: u64,
     level: Level,
     line: Vec<u8>,
@@ -53,7 +67,8 @@ impl LineLog {
         let line = std::mem::take(&mut self.line);
         let text = String::from_utf8_lossy(line.strip_suffix(b"\n").unwrap_or(&line));
         if !text.is_empty() {
-            log::write(&self.meter, self.limit, self.level, &text);
+            let meter = self.account.0.lock().clone();
+            log::write(&meter, self.limit, self.level, &text);
         }
     }
 }

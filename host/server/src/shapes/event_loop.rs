@@ -95,7 +95,7 @@ impl RequestBody {
     }
 }
 
-/// The limit on how long a session may go without an event.
+/// The limit on how long a session may go without an event, from the end of one callback on.
 struct Idle {
     limit: Duration,
     sleep: Pin<Box<Sleep>>,
@@ -156,7 +156,12 @@ impl Body for LoopBody {
                             None => return Poll::Pending,
                         }
                     }
-                    Poll::Ready((instance, Ok(Next::Continue))) => this.phase = Phase::Waiting(instance),
+                    Poll::Ready((instance, Ok(Next::Continue))) => {
+                        if let Some(idle) = &mut this.idle {
+                            idle.reset();
+                        }
+                        this.phase = Phase::Waiting(instance);
+                    }
                     Poll::Ready((instance, Ok(Next::Stop(trailers)))) => {
                         drop(instance);
                         this.phase = Phase::Last(Ok(trailers));
@@ -190,12 +195,8 @@ impl LoopBody {
         if instance.meter().is_killed() {
             return Poll::Ready(Err(Outcome::Killed));
         }
-        let event = self.poll_sources(instance, context);
-        if event.is_ready() {
-            if let Some(idle) = &mut self.idle {
-                idle.reset();
-            }
-            return event.map(Ok);
+        if let Poll::Ready(event) = self.poll_sources(instance, context) {
+            return Poll::Ready(Ok(event));
         }
         if let Some(idle) = &mut self.idle
             && idle.sleep.as_mut().poll(context).is_ready()

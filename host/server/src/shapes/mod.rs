@@ -91,7 +91,7 @@ pub(crate) async fn answer(
         }
         sandbox::Response::Sendfile { head, directory, path, range } => {
             drop(instance);
-            file::send(app, guest, head, &directory, &path, range, &asked, record).await
+            Box::pin(file::send(app, guest, head, &directory, &path, range, &asked, record)).await
         }
         sandbox::Response::WebSocket { headers, subprotocol } => {
             websocket::accept(app, guest, instance, asked.handshake, headers, subprotocol.as_deref(), record)
