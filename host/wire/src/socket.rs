@@ -69,6 +69,16 @@ impl Socket {
         // The kernel refuses more than UIO_MAXIOV (1024) slices.
         let bufs = &bufs[..bufs.len().min(1024)];
         let total = bufs.iter().map(|buf| buf.len()).sum();
+        let mut gathered = [0; GATHERED];
+        if let Some(gathered) = gathered.get_mut(..total) {
+            let mut rest = &mut *gathered;
+            for buf in bufs {
+                let (place, after) = rest.split_at_mut(buf.len());
+                place.copy_from_slice(buf);
+                rest = after;
+            }
+            return self.poll_send(cx, gathered);
+        }
         self.poll_send_with(cx, total, |fd| {
             rustix::net::sendmsg(fd, bufs, &mut SendAncillaryBuffer::default(), SendFlags::NOSIGNAL)
         })
@@ -276,6 +286,10 @@ fn to_address(any: SocketAddrAny) -> Address {
     });
     Address::Unix(path)
 }
+
+/// Bytes up to which slices are copied into one before they are sent: for few bytes, that costs less than telling the
+/// kernel of the slices.
+const GATHERED: usize = 512;
 
 /// Connections that the kernel holds until they are accepted; it lowers this to `net.core.somaxconn`.
 const BACKLOG: i32 = 4096;
