@@ -24,8 +24,8 @@ pub const REUSE: &str = "reuse up to 1000";
 /// `wasmtime serve` with its defaults.
 pub const WASMTIME: &str = "wasmtime serve";
 
-/// Held sessions at once: those of the measurement, and some to spare.
-const HELD: u32 = 10_100;
+/// The limits of nearly all: held sessions for the measurement, and some to spare.
+pub const MANY: &str = "held = 10_100";
 
 /// A server that is up.
 pub struct Contender {
@@ -88,8 +88,13 @@ impl Contender {
 
     fn roadrunner(bench: &Bench<'_>, purpose: &str, name: &'static str, hello: &Path, component: &str) -> Result<Self> {
         let address = free_address()?;
-        let manifest =
-            write_manifest(bench, &format!("{purpose} {name}"), address, &workload_manifest(bench, hello, component)?)?;
+        let manifest = write_manifest(
+            bench,
+            &format!("{purpose} {name}"),
+            address,
+            MANY,
+            &workload_manifest(bench, hello, component)?,
+        )?;
         let mut check = Command::new(bench.tree.server(Profile::Release));
         let output = check.arg("check").arg("--manifest").arg(&manifest).output().context("cannot start roadrunner")?;
         ensure!(
@@ -116,12 +121,13 @@ impl Contender {
     }
 }
 
-/// Writes a manifest for one address, without an access log, with the benchmark's own cache of compiled code.
-pub fn write_manifest(bench: &Bench<'_>, name: &str, address: SocketAddr, rest: &str) -> Result<PathBuf> {
+/// Writes a manifest for one address and these limits, without an access log, with the benchmark's own cache
+/// of compiled code.
+pub fn write_manifest(bench: &Bench<'_>, name: &str, address: SocketAddr, limits: &str, rest: &str) -> Result<PathBuf> {
     let path = bench.scratch.join(format!("{}.toml", file_name(name)));
     let cache = quoted(&bench.scratch.join("cache"))?;
     let text = format!(
-        "[server]\naccess-log = false\ncache-dir = {cache}\n\n[limits]\nheld = {HELD}\n\n[[listener]]\naddress = \"{address}\"\n\n{rest}"
+        "[server]\naccess-log = false\ncache-dir = {cache}\n\n[limits]\n{limits}\n\n[[listener]]\naddress = \"{address}\"\n\n{rest}"
     );
     fs::write(&path, text).with_context(|| format!("cannot write {}", path.display()))?;
     Ok(path)

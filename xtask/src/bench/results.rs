@@ -124,22 +124,17 @@ pub struct BodyRow {
     pub growth_mib: f64,
 }
 
-/// Starts of the program, each the shortest of several.
+/// Starts of the program; medians of several.
 #[derive(Debug, Deserialize, Serialize)]
 pub struct Cold {
     /// From the start of the program to its first answer, by a component whose code is cached.
     pub start_ms: f64,
-    /// The same for a program with static files and no component.
-    pub start_without_component_ms: f64,
+    /// What of it is the component: loading it from the cache, and its first instance and answer. The median of
+    /// differences between neighbouring starts with and without a component, both with few instance slots, since
+    /// reserving many takes longer than what is measured.
+    pub component_ms: f64,
     /// The answer after the first, on a connection of its own.
     pub next_ms: f64,
-}
-
-impl Cold {
-    /// What loading a component from the cache and its first instance take.
-    pub fn component_ms(&self) -> f64 {
-        self.start_ms - self.start_without_component_ms
-    }
 }
 
 impl Machine {

@@ -12,8 +12,9 @@ use anyhow::{Context as _, Result, ensure};
 
 use super::Bench;
 use super::client;
-use super::contenders::{Contender, quoted, write_manifest};
+use super::contenders::{Contender, MANY, quoted, write_manifest};
 use super::results::{BodyRow, Cold, Held, HeldRow};
+use super::rounds::median;
 use crate::toolchain::say;
 
 /// What `--only` can choose here.
@@ -37,8 +38,11 @@ const FILE: u64 = 1 << 30;
 /// Bytes that are uploaded.
 const UPLOAD: usize = 20 << 20;
 
-/// Starts, of which the shortest counts.
-const STARTS: usize = 15;
+/// Starts of each kind.
+const STARTS: usize = 25;
+
+/// The limits of a start that reserves few slots.
+const FEW: &str = "held = 8\ninstances = 8";
 
 /// Memory for each idle held session. The native server holds the same connections without instances, so the
 /// difference is the instance.
@@ -155,26 +159,21 @@ fn body(name: &str, server: &Contender, transfer: &dyn Fn(SocketAddr) -> Result<
 /// From the start of the program to its first answer, with the component's code in the cache, and the same for a
 /// route that needs no component: the difference is what the component costs.
 pub fn cold(bench: &Bench<'_>) -> Result<Cold> {
-    say(&format!("starting {} times", 2 * STARTS));
+    say(&format!("starting {} times", 3 * STARTS));
     let hello = quoted(&bench.hello())?;
     let manifest =
         format!("[component.hello]\nfile = {hello}\n\n[[route]]\npath = \"/hello\"\ncomponent = \"hello\"\n");
     // The first start compiles it.
-    start(bench, &manifest)?;
+    start(bench, FEW, &manifest)?;
     let (_, files) = file_server(bench)?;
-    let mut own = Vec::new();
-    let mut none = Vec::new();
+    let (mut starts, mut differences, mut next) = (Vec::new(), Vec::new(), Vec::new());
     for _ in 0..STARTS {
-        own.push(start(bench, &manifest)?);
-        none.push(start(bench, &files)?);
+        let own = start(bench, FEW, &manifest)?;
+        differences.push(own.first - start(bench, FEW, &files)?.first);
+        next.push(own.next);
+        starts.push(start(bench, MANY, &manifest)?.first);
     }
-    // Whatever else runs makes a start longer and never shorter.
-    let pick = |starts: &[Start], value: fn(&Start) -> f64| starts.iter().map(value).fold(f64::INFINITY, f64::min);
-    Ok(Cold {
-        start_ms: pick(&own, |start| start.first),
-        start_without_component_ms: pick(&none, |start| start.first),
-        next_ms: pick(&own, |start| start.next),
-    })
+    Ok(Cold { start_ms: median(starts), component_ms: median(differences), next_ms: median(next) })
 }
 
 /// Milliseconds to the first answer of a program, and of the answer after it.
@@ -183,9 +182,9 @@ struct Start {
     next: f64,
 }
 
-fn start(bench: &Bench<'_>, manifest: &str) -> Result<Start> {
+fn start(bench: &Bench<'_>, limits: &str, manifest: &str) -> Result<Start> {
     let address = super::process::free_address()?;
-    let path = write_manifest(bench, "cold", address, manifest)?;
+    let path = write_manifest(bench, "cold", address, limits, manifest)?;
     let started = Instant::now();
     let server = Contender::with_manifest(bench, "cold", "start", &path, address)?;
     let first = started.elapsed();
@@ -207,7 +206,7 @@ fn file_server(bench: &Bench<'_>) -> Result<(Contender, String)> {
         quoted(&folder)?
     );
     let address = super::process::free_address()?;
-    let path = write_manifest(bench, "files", address, &manifest)?;
+    let path = write_manifest(bench, "files", address, MANY, &manifest)?;
     Ok((Contender::with_manifest(bench, "files", "start", &path, address)?, manifest))
 }
 
