@@ -6,7 +6,7 @@
 //! own sockets, short reads and writes included, so that a request costs no extra system call.
 
 use std::{
-    io::{self, IoSlice},
+    io::{self, IoSlice, Write as _},
     mem::MaybeUninit,
     net::SocketAddr,
     os::fd::OwnedFd,
@@ -69,15 +69,10 @@ impl Socket {
         // The kernel refuses more than UIO_MAXIOV (1024) slices.
         let bufs = &bufs[..bufs.len().min(1024)];
         let total = bufs.iter().map(|buf| buf.len()).sum();
-        let mut gathered = [0; GATHERED];
-        if let Some(gathered) = gathered.get_mut(..total) {
-            let mut rest = &mut *gathered;
-            for buf in bufs {
-                let (place, after) = rest.split_at_mut(buf.len());
-                place.copy_from_slice(buf);
-                rest = after;
-            }
-            return self.poll_send(cx, gathered);
+        if total <= GATHERED {
+            let mut gathered = [0; GATHERED];
+            let length = (&mut gathered[..]).write_vectored(bufs)?;
+            return self.poll_send(cx, &gathered[..length]);
         }
         self.poll_send_with(cx, total, |fd| {
             rustix::net::sendmsg(fd, bufs, &mut SendAncillaryBuffer::default(), SendFlags::NOSIGNAL)
