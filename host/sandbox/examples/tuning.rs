@@ -33,7 +33,7 @@ fn main() {
         Variant::new("as shipped", reset(Reset::Auto), hello, false),
         Variant::new("reused instance", reset(Reset::Auto), hello, true),
         Variant::new("guest linked without the template's arguments", reset(Reset::Auto), stock, false),
-        Variant::new("scan, keep 256 KiB", reset(Reset::Scan(256 << 10)), hello, false),
+        Variant::new("scan, keep 1 MiB", reset(Reset::Scan(1 << 20)), hello, false),
         Variant::new("scan, keep 2 MiB", reset(Reset::Scan(2 << 20)), hello, false),
         Variant::new("clear, keep nothing", reset(Reset::Clear(0)), hello, false),
         Variant::new("clear, keep 64 KiB", reset(Reset::Clear(64 << 10)), hello, false),
