@@ -124,6 +124,17 @@ pub enum RetryPolicy {
     Never,
 }
 
+impl RetryPolicy {
+    /// Whether a client that comes now gets one.
+    pub(crate) fn wanted(self, connections: usize) -> bool {
+        match self {
+            RetryPolicy::Above(threshold) => connections >= threshold,
+            RetryPolicy::Always => true,
+            RetryPolicy::Never => false,
+        }
+    }
+}
+
 impl Default for Config {
     fn default() -> Config {
         Config {

@@ -13,6 +13,7 @@
 //! | [`capsule`] | capsules (RFC 9297) | no |
 //! | `shared`, `unidirectional`, `connection` | QPACK tables, critical streams, accepting and leaving | yes |
 //! | `exchange`, `receive`, `send`, `body` | one request stream | yes |
+//! | `pool` | several endpoints on one port | yes |
 //! | `tunnel`, `datagram` | extended CONNECT (RFC 9220), HTTP datagrams (RFC 9297) | yes |
 //!
 //! # What it does not cover
@@ -33,6 +34,7 @@ mod exchange;
 pub mod frame;
 pub mod head;
 pub mod message;
+mod pool;
 mod receive;
 mod send;
 mod serve;
@@ -49,6 +51,7 @@ pub use config::{ALPN, Config, NoInitialCipherSuite, RetryPolicy};
 pub use connection::serve_connection;
 pub use datagram::{DatagramError, Datagrams};
 pub use head::Protocol;
+pub use pool::{MAX_ENDPOINTS, MemberStats, Pool, PoolConfig, PoolKeys, Steering};
 pub use serve::{DrainSignal, DrainTrigger, serve};
 pub use service::{BoxError, Service};
 pub use shared::ConnectionInfo;

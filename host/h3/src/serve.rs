@@ -1,46 +1,99 @@
-//! The accept loop of one endpoint, and how it is told to stop.
+//! The accept loops of a pool of endpoints, and how they are told to stop.
 
 use std::sync::Arc;
 
 use quinn::{Endpoint, Incoming};
 use tokio::{sync::watch, task::JoinSet, time::timeout};
 
-use crate::{
-    config::{Config, RetryPolicy},
-    connection::serve_connection,
-    service::Service,
-};
+use crate::{config::Config, connection::serve_connection, pool::Pool, service::Service};
 
-/// Accepts connections and serves them, until the signal says to drain and the last connection is gone, or the endpoint
-/// is closed.
+/// Accepts connections and serves them, until the signal says to drain and the last connection is gone, or the endpoints
+/// are closed.
 ///
 /// Handshakes run in tasks of their own, so none delays another. Dropping the future drops every connection.
-pub async fn serve<S: Service>(endpoint: Endpoint, service: Arc<S>, config: Arc<Config>, mut signal: DrainSignal) {
-    let mut connections = JoinSet::new();
-    let mut command = signal.command();
-    while command == Command::Serve || !connections.is_empty() {
-        tokio::select! {
-            incoming = endpoint.accept() => {
-                let Some(incoming) = incoming else { break };
-                if command != Command::Serve || connections.len() >= config.max_connections {
-                    incoming.refuse();
-                } else if let Some(incoming) = validated(incoming, config.retry, connections.len()) {
-                    connections.spawn(accept(incoming, Arc::clone(&service), Arc::clone(&config), signal.clone()));
-                }
-            }
-            Some(done) = connections.join_next() => {
-                if let Err(error) = done && error.is_panic() {
-                    tracing::error!("the driver of an HTTP/3 connection panicked");
-                }
-            }
-            next = signal.changed() => command = next,
-        }
+pub async fn serve<S: Service>(pool: impl Into<Pool>, service: Arc<S>, config: Arc<Config>, signal: DrainSignal) {
+    let pool = pool.into();
+    let connections = Arc::new(watch::Sender::new(0));
+    let mut members = JoinSet::new();
+    for endpoint in pool.endpoints() {
+        let member = Member {
+            endpoint: endpoint.clone(),
+            pool: pool.clone(),
+            service: Arc::clone(&service),
+            config: Arc::clone(&config),
+            connections: Arc::clone(&connections),
+        };
+        members.spawn(member.serve(signal.clone()));
     }
+    while members.join_next().await.is_some() {}
     // Closes are still on their way, and are sent again until they have had their time.
-    endpoint.wait_idle().await;
+    pool.wait_idle().await;
 }
 
-async fn accept<S: Service>(incoming: Incoming, service: Arc<S>, config: Arc<Config>, signal: DrainSignal) {
+/// The accept loop of one endpoint.
+struct Member<S> {
+    endpoint: Endpoint,
+    pool: Pool,
+    service: Arc<S>,
+    config: Arc<Config>,
+    /// How many there are, of all members.
+    connections: Arc<watch::Sender<usize>>,
+}
+
+impl<S: Service> Member<S> {
+    async fn serve(self, mut signal: DrainSignal) {
+        let mut tasks = JoinSet::new();
+        let mut command = signal.command();
+        let mut count = self.connections.subscribe();
+        // A member that has nothing left to do still turns clients away while others have.
+        while command == Command::Serve || *count.borrow_and_update() > 0 {
+            tokio::select! {
+                incoming = self.endpoint.accept() => {
+                    let Some(incoming) = incoming else { break };
+                    let connections = *self.connections.borrow();
+                    if command != Command::Serve || connections >= self.config.max_connections {
+                        incoming.refuse();
+                    } else if let Some(incoming) = self.pool.validated(incoming, self.config.retry, connections) {
+                        let slot = Slot::take(&self.connections);
+                        let (service, config) = (Arc::clone(&self.service), Arc::clone(&self.config));
+                        tasks.spawn(accept(incoming, service, config, signal.clone(), slot));
+                    }
+                }
+                Some(done) = tasks.join_next() => {
+                    if let Err(error) = done && error.is_panic() {
+                        tracing::error!("the driver of an HTTP/3 connection panicked");
+                    }
+                }
+                next = signal.changed() => command = next,
+                _ = count.changed(), if command != Command::Serve => {}
+            }
+        }
+    }
+}
+
+/// One of the connections that there are.
+struct Slot(Arc<watch::Sender<usize>>);
+
+impl Slot {
+    fn take(connections: &Arc<watch::Sender<usize>>) -> Slot {
+        connections.send_modify(|count| *count += 1);
+        Slot(Arc::clone(connections))
+    }
+}
+
+impl Drop for Slot {
+    fn drop(&mut self) {
+        self.0.send_modify(|count| *count -= 1);
+    }
+}
+
+async fn accept<S: Service>(
+    incoming: Incoming,
+    service: Arc<S>,
+    config: Arc<Config>,
+    signal: DrainSignal,
+    _slot: Slot,
+) {
     let remote = incoming.remote_address();
     let connecting = match incoming.accept() {
         Ok(connecting) => connecting,
@@ -55,21 +108,6 @@ async fn accept<S: Service>(incoming: Incoming, service: Arc<S>, config: Arc<Con
         Ok(Err(error)) => tracing::debug!(%remote, %error, "handshake failed"),
         Err(_) => tracing::debug!(%remote, "handshake timed out"),
     }
-}
-
-/// The client again, unless it was sent a Retry (RFC 9000 section 8.1.2).
-fn validated(incoming: Incoming, policy: RetryPolicy, connections: usize) -> Option<Incoming> {
-    let wanted = match policy {
-        RetryPolicy::Above(threshold) => connections >= threshold,
-        RetryPolicy::Always => true,
-        RetryPolicy::Never => false,
-    };
-    if !wanted || incoming.remote_address_validated() || !incoming.may_retry() {
-        return Some(incoming);
-    }
-    // It fails for a client that has come back from one, which may_retry has ruled out.
-    let _ = incoming.retry();
-    None
 }
 
 /// Tells servers to stop. Dropping it leaves them serving.

@@ -20,7 +20,8 @@ use http::{HeaderMap, HeaderValue, Request, Response, StatusCode};
 use http_body::{Body, Frame};
 use http_body_util::{BodyExt, Full, StreamBody, combinators::BoxBody};
 use roadrunner_h3::{
-    BoxError, Config, ConnectionInfo, DrainTrigger, RequestBody, Service, Tunnel, TunnelRequest, serve,
+    BoxError, Config, ConnectionInfo, DrainTrigger, Pool, PoolConfig, PoolKeys, RequestBody, Service, Tunnel,
+    TunnelRequest, serve,
 };
 use tokio::{
     io::{AsyncReadExt, AsyncWriteExt},
@@ -32,6 +33,7 @@ pub struct Server {
     pub certificate: rustls_pki_types::CertificateDer<'static>,
     pub drain: DrainTrigger,
     pub counters: Arc<Counters>,
+    pub pool: Pool,
     pub task: JoinHandle<()>,
 }
 
@@ -45,6 +47,10 @@ pub struct Counters {
 
 impl Server {
     pub fn start(config: Config) -> Server {
+        Server::with_pool(config, &PoolConfig::default(), &PoolKeys::random().expect("randomness"))
+    }
+
+    pub fn with_pool(config: Config, endpoints: &PoolConfig, keys: &PoolKeys) -> Server {
         let key = rcgen::generate_simple_self_signed(["localhost".to_owned()]).expect("a certificate");
         let certificate = key.cert.der().clone();
         let private = rustls_pki_types::PrivatePkcs8KeyDer::from(key.signing_key.serialize_der());
@@ -56,13 +62,13 @@ impl Server {
             .with_single_cert(vec![certificate.clone()], private.into())
             .expect("a certificate and its key");
         let quic = config.quinn(tls).expect("TLS 1.3");
-        let endpoint = quinn::Endpoint::server(quic, (Ipv4Addr::LOCALHOST, 0).into()).expect("a port");
-        let address = endpoint.local_addr().expect("an address");
+        let pool = Pool::bind((Ipv4Addr::LOCALHOST, 0).into(), quic, endpoints, keys).expect("a port");
+        let address = pool.local_addr().expect("an address");
         let (drain, signal) = DrainTrigger::new();
         let counters = Arc::<Counters>::default();
         let service = Arc::new(Routes { counters: Arc::clone(&counters) });
-        let task = tokio::spawn(serve(endpoint, service, Arc::new(config), signal));
-        Server { address, certificate, drain, counters, task }
+        let task = tokio::spawn(serve(pool.clone(), service, Arc::new(config), signal));
+        Server { address, certificate, drain, counters, pool, task }
     }
 
     /// Waits until `/wait` was dropped this often.
