@@ -14,7 +14,7 @@ use crate::{
     config::Config,
     datagram, exchange,
     serve::{Command, DrainSignal},
-    service::Service,
+    service::{Notice, Service},
     shared::Shared,
     unidirectional::{self, Seen},
     varint,
@@ -126,7 +126,7 @@ impl<S: Service> Driver<S> {
         // is read here.
         let activity = self.shared.activity();
         let (shared, service) = (Arc::clone(&self.shared), Arc::clone(&self.service));
-        self.tasks.spawn(exchange::serve(shared, service, send, recv, activity));
+        self.tasks.spawn(async move { service.watch(exchange::serve(shared, &*service, send, recv, activity)).await });
     }
 
     fn datagram(&self, datagram: bytes::Bytes) {
@@ -152,7 +152,10 @@ impl<S: Service> Driver<S> {
 
     fn timer(&mut self) {
         match self.phase {
-            Phase::Serving { .. } => self.announce(),
+            Phase::Serving { .. } => {
+                self.service.notice(Notice::IdleTimedOut);
+                self.announce();
+            }
             Phase::Announced { .. } => {
                 self.goaway.send_replace(Some(self.next));
                 // A round trip for the GOAWAY itself, which a close would overtake.

@@ -22,7 +22,7 @@ use crate::{
     message::{Event, MessageReader},
     receive::{End, Receiver},
     send::Sender,
-    service::{BoxError, Service},
+    service::{BoxError, Notice, Service},
     shared::{Activity, Blocked, Section, Shared},
     tunnel::{TunnelRequest, TunnelSlot},
 };
@@ -30,17 +30,17 @@ use crate::{
 /// Serves one request. Whatever happens, the stream ends with FIN after a whole response, or with a reset.
 pub(crate) async fn serve<S: Service>(
     shared: Arc<Shared>,
-    service: Arc<S>,
+    service: &S,
     send: SendStream,
     recv: RecvStream,
     activity: Activity,
 ) {
     let id = u64::from(VarInt::from(recv.id()));
     let receiver = Receiver::new(recv, MessageReader::new(shared.config.max_field_section_size));
-    let sender = Sender::new(send, Code::INTERNAL_ERROR);
+    let sender = Sender::new(send, Code::REQUEST_CANCELLED);
     let stopped = pin!(sender.stopped());
-    let mut exchange = Exchange { id, shared, receiver, sender, stopped };
-    let ended = match (exchange.run(&*service).await, exchange.receiver.found_fault()) {
+    let mut exchange = Exchange { id, shared, service, receiver, sender, stopped };
+    let ended = match (exchange.run().await, exchange.receiver.found_fault()) {
         // A response that echoes a malformed request fails with it, and that is the client's fault.
         (Err(_), Some(fault)) => Err(Abort::Fault(fault)),
         (ended, _) => ended,
@@ -51,20 +51,22 @@ pub(crate) async fn serve<S: Service>(
         Err(Abort::Gone) => exchange.abandon(Code::REQUEST_CANCELLED),
         Err(Abort::Fault(fault)) => {
             tracing::debug!(stream = id, %fault, "request refused");
+            service.notice(Notice::Refused);
             exchange.shared.fail(&fault);
             exchange.abandon(fault.code());
         }
         Err(Abort::Response(error)) => {
-            tracing::warn!(stream = id, error, "response aborted");
+            tracing::debug!(stream = id, error, "response aborted");
             // RFC 9114 section 8.1.
             exchange.abandon(Code::INTERNAL_ERROR);
         }
     }
 }
 
-struct Exchange<'a, F> {
+struct Exchange<'a, S, F> {
     id: u64,
     shared: Arc<Shared>,
+    service: &'a S,
     receiver: Arc<Receiver>,
     sender: Sender,
     /// Resolves when the client asks to stop, when it has everything, or when the connection is gone.
@@ -99,16 +101,20 @@ enum Head {
 /// While this much is queued, the body of a response is not asked for more.
 const WRITE_AHEAD: usize = 16 * 1024;
 
-impl<F: Future<Output = Result<Option<VarInt>, StoppedError>>> Exchange<'_, F> {
-    async fn run<S: Service>(&mut self, service: &S) -> Result<Outcome, Abort> {
+impl<S: Service, F: Future<Output = Result<Option<VarInt>, StoppedError>>> Exchange<'_, S, F> {
+    async fn run(&mut self) -> Result<Outcome, Abort> {
         let deadline = self.shared.config.head_timeout;
         let (head, first) = match tokio::time::timeout(deadline, self.read_head()).await {
             Ok(Ok(Head::Request(head, first))) => (head, first),
-            Ok(Ok(Head::Refused(status))) => return self.refuse(status).await,
+            Ok(Ok(Head::Refused(status))) => {
+                self.service.notice(Notice::Refused);
+                return self.refuse(status).await;
+            }
             Ok(Err(abort)) => return Err(abort),
             Err(_) => {
                 // RFC 9204 section 2.2.2.2: it may be waiting for table entries.
                 self.shared.cancel_decoding(self.id);
+                self.service.notice(Notice::HeadTimedOut);
                 return self.refuse(StatusCode::REQUEST_TIMEOUT).await;
             }
         };
@@ -123,7 +129,7 @@ impl<F: Future<Output = Result<Option<VarInt>, StoppedError>>> Exchange<'_, F> {
 
         let is_head = head.method == Method::HEAD;
         let (request, slot) = self.request(head, first);
-        let call = AssertUnwindSafe(service.call(request, Arc::clone(&self.shared.info))).catch_unwind();
+        let call = AssertUnwindSafe(self.service.call(request, Arc::clone(&self.shared.info))).catch_unwind();
         let response = self.respond(call).await?;
         match (response, slot) {
             (Ok(response), Some(slot)) if response.status().is_success() => self.open_tunnel(response, slot).await,
@@ -215,8 +221,8 @@ impl<F: Future<Output = Result<Option<VarInt>, StoppedError>>> Exchange<'_, F> {
                 let section = self.shared.encode(self.id, response_fields(&status, &Default::default()));
                 self.sender.queue_frame(FrameType::HEADERS, section);
             }
-            if let Poll::Ready(Err(_)) = self.sender.poll_flush(cx) {
-                return Poll::Ready(Err(Abort::Gone));
+            if let Poll::Ready(Err(abort)) = self.poll_flush(cx) {
+                return Poll::Ready(Err(abort));
             }
             call.as_mut().poll(cx).map(Ok)
         })
@@ -243,10 +249,27 @@ impl<F: Future<Output = Result<Option<VarInt>, StoppedError>>> Exchange<'_, F> {
             return Err(Abort::Response(format!("the service answered with {}", parts.status)));
         }
         self.queue_head(&parts)?;
-        let mut body = pin!(body);
         let bodiless = is_head || matches!(parts.status, StatusCode::NO_CONTENT | StatusCode::NOT_MODIFIED);
         // RFC 9110 section 8.6: of a response with a body it is the length of that body.
         let announced = (!bodiless).then(|| announced(&parts.headers)).flatten();
+        self.send_body(body, bodiless, announced).await?;
+        poll_fn(|cx| {
+            self.poll_gone(cx)?;
+            self.poll_flush(cx)
+        })
+        .await?;
+        self.sender.finish();
+        self.acknowledged().await;
+        Ok(Outcome::Sent)
+    }
+
+    /// Queues the body, and drops it before the client has all of it: what the service holds for it is free by then.
+    async fn send_body<B>(&mut self, body: B, bodiless: bool, announced: Option<u64>) -> Result<(), Abort>
+    where
+        B: Body<Data = Bytes>,
+        B::Error: Into<BoxError>,
+    {
+        let mut body = pin!(body);
         let mut sent = 0_u64;
         poll_fn(|cx| {
             self.poll_gone(cx)?;
@@ -295,17 +318,30 @@ impl<F: Future<Output = Result<Option<VarInt>, StoppedError>>> Exchange<'_, F> {
                 _ => Poll::Ready(Ok(())),
             }
         })
-        .await?;
+        .await
+    }
+
+    /// Waits until the client has the whole response: a close of the connection would take back what it does not have
+    /// yet. It resolves at once for a client that has left.
+    async fn acknowledged(&mut self) {
+        let mut polls = 0_u32;
+        let mut frames = 0;
         poll_fn(|cx| {
-            self.poll_gone(cx)?;
-            self.poll_flush(cx)
+            if self.stopped.as_mut().poll(cx).is_ready() {
+                return Poll::Ready(());
+            }
+            // What quinn still has of this stream cannot be seen, but whether the connection sends anything.
+            if polls > 0 {
+                let now = self.shared.quic.stats().frame_tx.stream;
+                if std::mem::replace(&mut frames, now) != now {
+                    self.service.write_moved();
+                }
+            }
+            polls += 1;
+            self.service.write_blocked();
+            Poll::Pending
         })
-        .await?;
-        self.sender.finish();
-        // A close of the connection would take back what the client does not have yet; so this is not over before.
-        // It resolves at once for a client that has left.
-        let _ = self.stopped.as_mut().await;
-        Ok(Outcome::Sent)
+        .await;
     }
 
     async fn open_tunnel<B>(&mut self, response: Response<B>, slot: TunnelSlot) -> Result<Outcome, Abort> {
@@ -334,7 +370,18 @@ impl<F: Future<Output = Result<Option<VarInt>, StoppedError>>> Exchange<'_, F> {
     }
 
     fn poll_flush(&mut self, cx: &mut Context<'_>) -> Poll<Result<(), Abort>> {
-        self.sender.poll_flush(cx).map_err(|_| Abort::Gone)
+        let before = self.sender.queued();
+        if before == 0 {
+            return Poll::Ready(Ok(()));
+        }
+        let flushed = self.sender.poll_flush(cx).map_err(|_| Abort::Gone);
+        if self.sender.queued() < before {
+            self.service.write_moved();
+        }
+        if flushed.is_pending() {
+            self.service.write_blocked();
+        }
+        flushed
     }
 
     /// Fails once the client has left this stream, in either direction, or has broken a rule on it.

@@ -21,6 +21,7 @@
 //! - Priorities (RFC 9218): PRIORITY_UPDATE is checked and ignored.
 //! - WebTransport.
 //! - 0-RTT: not offered.
+//! - Deadlines of bodies: [`Service::watch`] is their place.
 //! - Fields that a server adds, such as `date` and `alt-svc`: they are the caller's.
 
 mod body;
@@ -53,6 +54,6 @@ pub use datagram::{DatagramError, Datagrams};
 pub use head::Protocol;
 pub use pool::{MAX_ENDPOINTS, MemberStats, Pool, PoolConfig, PoolKeys, Steering};
 pub use serve::{DrainSignal, DrainTrigger, serve};
-pub use service::{BoxError, Service};
-pub use shared::ConnectionInfo;
+pub use service::{BoxError, Notice, Service};
+pub use shared::{Closed, ConnectionInfo};
 pub use tunnel::{Tunnel, TunnelRequest};

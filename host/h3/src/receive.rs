@@ -204,6 +204,15 @@ impl Receiver {
     }
 }
 
+impl Drop for State {
+    fn drop(&mut self) {
+        // quinn would ask with the code 0, which HTTP/3 does not have.
+        if self.end.is_none() {
+            self.stop(Code::REQUEST_CANCELLED);
+        }
+    }
+}
+
 impl State {
     fn stop(&mut self, code: Code) {
         if self.end.is_none() {

@@ -28,4 +28,32 @@ pub trait Service: Send + Sync + 'static {
         request: Request<RequestBody>,
         connection: Arc<ConnectionInfo>,
     ) -> impl Future<Output = Response<Self::Body>> + Send;
+
+    /// Runs everything that happens on one request stream, this service's part included: the place for deadlines that
+    /// concern both. A future that is dropped resets the stream with `H3_REQUEST_CANCELLED`; one that is polled without
+    /// having been woken looks whether the client has moved.
+    fn watch(&self, stream: impl Future<Output = ()> + Send) -> impl Future<Output = ()> + Send {
+        stream
+    }
+
+    /// Called inside the future of [`Service::watch`] when there is something to send that the client does not take, and
+    /// again at each poll that changes nothing.
+    fn write_blocked(&self) {}
+
+    /// Called inside the future of [`Service::watch`] when the client has taken something.
+    fn write_moved(&self) {}
+
+    /// Something happened that the service is not called for.
+    fn notice(&self, _: Notice) {}
+}
+
+/// What a [`Service`] may want to count.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Notice {
+    /// A request head did not come within [`Config::head_timeout`](crate::Config::head_timeout).
+    HeadTimedOut,
+    /// There was no request for [`Config::idle_timeout`](crate::Config::idle_timeout), and the connection ends.
+    IdleTimedOut,
+    /// A request was refused before the service saw it: malformed, or too large.
+    Refused,
 }

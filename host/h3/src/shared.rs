@@ -13,6 +13,7 @@ use std::{
 use bytes::Bytes;
 use futures_util::FutureExt;
 use parking_lot::Mutex;
+use quinn::ConnectionError;
 use roadrunner_qpack::{Decoded, Decoder, DecoderConfig, Encoder, EncoderConfig, Field, FieldRef};
 use tokio::sync::{Notify, oneshot};
 
@@ -48,6 +49,19 @@ pub struct ConnectionInfo {
     server_name: Option<Arc<str>>,
 }
 
+/// How a connection ended.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Closed {
+    /// The client closed it.
+    ByClient,
+    /// This side closed it.
+    Here,
+    /// An error of the transport.
+    Lost,
+    /// Nothing was heard of the client for [`Config::lost_timeout`].
+    Silent,
+}
+
 #[derive(Debug)]
 struct Qpack {
     encoder: Encoder,
@@ -65,10 +79,6 @@ pub(crate) enum Section {
 
 impl Shared {
     pub(crate) fn new(quic: quinn::Connection, config: Arc<Config>) -> Arc<Shared> {
-        let server_name = quic
-            .handshake_data()
-            .and_then(|data| data.downcast::<quinn::crypto::rustls::HandshakeData>().ok())
-            .and_then(|data| data.server_name.map(Arc::from));
         let qpack = Qpack {
             encoder: Encoder::new(EncoderConfig {
                 max_table_capacity: u64::from(config.qpack_encoder_capacity),
@@ -82,7 +92,7 @@ impl Shared {
             blocked: HashMap::new(),
         };
         Arc::new(Shared {
-            info: Arc::new(ConnectionInfo { quic: quic.clone(), server_name }),
+            info: Arc::new(ConnectionInfo::of(&quic)),
             datagrams: Registry::new(config.datagram_queue),
             quic,
             config,
@@ -235,6 +245,25 @@ impl Drop for Activity {
 }
 
 impl ConnectionInfo {
+    /// What is known of a connection whose handshake is over.
+    pub fn of(quic: &quinn::Connection) -> ConnectionInfo {
+        let server_name = quic
+            .handshake_data()
+            .and_then(|data| data.downcast::<quinn::crypto::rustls::HandshakeData>().ok())
+            .and_then(|data| data.server_name.map(Arc::from));
+        ConnectionInfo { quic: quic.clone(), server_name }
+    }
+
+    /// How the connection ended; none while it lives.
+    pub fn closed(&self) -> Option<Closed> {
+        Some(match self.quic.close_reason()? {
+            ConnectionError::ApplicationClosed(_) => Closed::ByClient,
+            ConnectionError::LocallyClosed => Closed::Here,
+            ConnectionError::TimedOut => Closed::Silent,
+            _ => Closed::Lost,
+        })
+    }
+
     /// Where the client is now. It can change: QUIC connections survive a change of address.
     pub fn remote_address(&self) -> SocketAddr {
         self.quic.remote_address()

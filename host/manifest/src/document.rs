@@ -11,8 +11,8 @@ use crate::decode::{Key, Section};
 use crate::limits::{GroupLimitsSection, HostLimitsSection, LimitsSection};
 use crate::section::{
     AdminSection, ComponentSection, CompressionSection, CorsSection, DirectorySection, GroupSection, Http2Section,
-    ListenerSection, ManifestSection, MiddlewareType, RequestIdSection, ResponseHeadersSection, ReuseSection,
-    RouteSection, ServerSection, StaticSection, TimeoutsSection, TlsSection,
+    Http3Section, ListenerSection, ManifestSection, MiddlewareType, RequestIdSection, ResponseHeadersSection,
+    ReuseSection, RouteSection, ServerSection, StaticSection, TimeoutsSection, TlsSection,
 };
 use crate::websocket::{HostWebSocketSection, WebSocketSection};
 
@@ -53,6 +53,7 @@ fn tables() -> Vec<Table> {
         section::<AdminSection>("`[admin]`"),
         section::<TimeoutsSection>("`[timeouts]`"),
         section::<Http2Section>("`[http2]`"),
+        section::<Http3Section>("`[http3]`"),
         section::<HostWebSocketSection>("`[websocket]`"),
         section::<DirectorySection>("`[directory.NAME]`"),
         section::<ComponentSection>("`[component.NAME]`"),

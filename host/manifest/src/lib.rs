@@ -26,8 +26,8 @@ pub use diagnostic::{Diagnostic, ManifestError, Style};
 pub use document::{json_schema, reference};
 pub use limits::{Caps, HostCaps, Limits};
 pub use manifest::{
-    AnyOr, Component, ComponentOptions, Compression, Cors, Http2, Listener, LoadError, MAX_BYTES, Manifest, Middleware,
-    RequestId, ResponseHeaders, Reuse, Server, Timeouts, Tls,
+    AnyOr, Component, ComponentOptions, Compression, Cors, Http2, Http3, Listener, LoadError, MAX_BYTES, Manifest,
+    Middleware, RequestId, ResponseHeaders, Reuse, Server, Timeouts, Tls,
 };
 pub use pattern::{InvalidPattern, RoutePattern, Segment};
 pub use route::{Files, Methods, Route, StaticFiles, Target};

@@ -37,6 +37,8 @@ pub struct Manifest {
     pub timeouts: Timeouts,
     /// `[http2]`.
     pub http2: Http2,
+    /// `[http3]`.
+    pub http3: Http3,
     /// `[websocket]`, before any group or route changes it.
     pub websocket: WebSocket,
     /// Memory that permessage-deflate may take on the whole host, in bytes.
@@ -150,10 +152,12 @@ pub struct Listener {
     pub name: String,
     /// Where it listens.
     pub address: Address,
-    /// Whether it speaks HTTP/1.1. At least one of the two is spoken.
+    /// Whether it speaks HTTP/1.1. At least one of the three is spoken.
     pub http1: bool,
     /// Whether it speaks HTTP/2.
     pub http2: bool,
+    /// Whether it speaks HTTP/3. It then has a certificate and an IP address.
+    pub http3: bool,
     /// Its certificate; none for plaintext.
     pub tls: Option<Tls>,
 }
@@ -161,7 +165,7 @@ pub struct Listener {
 impl Listener {
     /// A plaintext listener for HTTP/1.1 and HTTP/2, named by its address.
     pub fn plain(address: Address) -> Self {
-        Self { name: address.to_string(), address, http1: true, http2: true, tls: None }
+        Self { name: address.to_string(), address, http1: true, http2: true, http3: false, tls: None }
     }
 
     pub(crate) fn named(
@@ -175,6 +179,7 @@ impl Listener {
             address,
             http1: protocols.contains(&Protocol::Http1),
             http2: protocols.contains(&Protocol::Http2),
+            http3: protocols.contains(&Protocol::Http3),
             tls,
         }
     }
@@ -211,6 +216,10 @@ pub struct Timeouts {
     pub keep_alive_idle: Duration,
     /// How long an HTTP/2 connection without streams is kept.
     pub h2_idle: Duration,
+    /// How long an HTTP/3 connection without requests is kept.
+    pub h3_idle: Duration,
+    /// How long nothing at all may come from an HTTP/3 client.
+    pub h3_lost: Duration,
 }
 
 /// `[http2]`.
@@ -224,6 +233,29 @@ pub struct Http2 {
     pub max_streams: u32,
     /// SETTINGS_MAX_HEADER_LIST_SIZE, in bytes.
     pub max_header_list: u32,
+}
+
+/// `[http3]`. Sizes are in bytes.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Http3 {
+    /// What a client may send on one stream before it is read.
+    pub stream_window: u32,
+    /// The same for all streams of a connection.
+    pub connection_window: u32,
+    /// What is sent on a connection and not acknowledged.
+    pub send_window: u32,
+    /// Requests at a time on a connection.
+    pub max_streams: u32,
+    /// SETTINGS_MAX_FIELD_SECTION_SIZE.
+    pub max_header_list: u32,
+    /// The QPACK table of either direction.
+    pub qpack_table: u32,
+    /// SETTINGS_QPACK_BLOCKED_STREAMS.
+    pub qpack_blocked_streams: u32,
+    /// The `ma` of `Alt-Svc`; zero leaves the field out.
+    pub alt_svc_max_age: Duration,
+    /// The port in `Alt-Svc`; none for the listener's own.
+    pub alt_svc_port: Option<u16>,
 }
 
 /// One of `[component]`.

@@ -156,6 +156,7 @@ impl Resolver<'_> {
             admin,
             timeouts: host::timeouts(section),
             http2: host::http2(section),
+            http3: host::http3(section),
             websocket,
             deflate_memory: sockets.deflate_memory().get(),
             directories: std::mem::take(&mut self.directories),

@@ -19,7 +19,7 @@ pub(crate) use application::{
     ComponentSection, DirectorySection, GroupSection, ReuseSection, RouteSection, StaticSection,
 };
 pub(crate) use host::{
-    AdminSection, Http2Section, ListenerSection, ServerSection, TimeoutsSection, TlsChoice, TlsSection,
+    AdminSection, Http2Section, Http3Section, ListenerSection, ServerSection, TimeoutsSection, TlsChoice, TlsSection,
 };
 pub use host::{LogFormat, Protocol};
 pub use middleware::Encoding;
@@ -42,6 +42,8 @@ section! {
         timeouts: TimeoutsSection;
         /// Settings of HTTP/2.
         http2: Http2Section;
+        /// Settings of HTTP/3.
+        http3: Http3Section;
         /// WebSockets.
         websocket: HostWebSocketSection;
         /// Directories that components and static routes can be given, by name.

@@ -46,6 +46,9 @@ fn every_section_reaches_its_type() {
     assert_eq!(manifest.admin, Some(Address::Unix("/srv/app/admin.sock".into())));
     assert_eq!(manifest.timeouts.request_head, Duration::from_millis(2500));
     assert_eq!(manifest.http2.max_header_list, 32 << 10);
+    assert!(manifest.listeners[1].http3 && !manifest.listeners[0].http3);
+    assert_eq!((manifest.http3.max_streams, manifest.http3.qpack_table), (50, 0));
+    assert_eq!((manifest.http3.alt_svc_max_age.as_secs(), manifest.http3.alt_svc_port), (3600, Some(443)));
     assert_eq!(manifest.directories["files"], Path::new("/srv/app/public"));
     let api = &manifest.components["api"];
     assert_eq!(api.file, Path::new("/srv/app/api.wasm"));

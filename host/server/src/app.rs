@@ -120,7 +120,7 @@ impl Service for App {
         let tunnel = exchange.take_tunnel().filter(|tunnel| tunnel.protocol().eq_ignore_ascii_case("websocket"));
         let Exchange { mut request, connection } = exchange;
         if tunnel.as_ref().is_some_and(|tunnel| tunnel.kind() == TunnelKind::ExtendedConnect) {
-            // RFC 8441, 4: what GET is over HTTP/1.1. From here on the protocols look alike.
+            // RFC 8441, 4 and RFC 9220, 3: what GET is over HTTP/1.1. From here on the protocols look alike.
             *request.method_mut() = Method::GET;
         }
         let host = (!authority.is_empty()).then_some(&*authority);

@@ -159,12 +159,30 @@ pub fn settings(manifest: &Manifest) -> wire::Settings {
             write_stall: timeouts.write_stall,
             keep_alive_idle: timeouts.keep_alive_idle,
             h2_idle: timeouts.h2_idle,
+            h3_idle: timeouts.h3_idle,
+            h3_lost: timeouts.h3_lost,
             ..defaults.timeouts
         },
         h2_stream_window: manifest.http2.stream_window,
         h2_connection_window: manifest.http2.connection_window,
         h2_max_concurrent_streams: manifest.http2.max_streams,
         max_header_bytes: manifest.http2.max_header_list,
+        http3: http3(&manifest.http3, defaults.http3),
+        alt_svc: wire::AltSvc { max_age: manifest.http3.alt_svc_max_age, port: manifest.http3.alt_svc_port },
+        ..defaults
+    }
+}
+
+fn http3(http3: &manifest::Http3, defaults: wire::Http3) -> wire::Http3 {
+    wire::Http3 {
+        stream_window: http3.stream_window,
+        connection_window: http3.connection_window,
+        send_window: http3.send_window,
+        max_concurrent_requests: http3.max_streams,
+        max_field_section_size: u64::from(http3.max_header_list),
+        qpack_table_capacity: http3.qpack_table,
+        qpack_encoder_capacity: http3.qpack_table,
+        qpack_blocked_streams: http3.qpack_blocked_streams,
         ..defaults
     }
 }
@@ -188,8 +206,12 @@ fn listener(listener: &manifest::Listener) -> Result<ListenerConfig> {
     config.protocols = match (listener.http1, listener.http2) {
         (true, false) => Protocols::HTTP1,
         (false, true) => Protocols::HTTP2,
-        _ => Protocols::BOTH,
+        (false, false) => Protocols::HTTP3,
+        (true, true) => Protocols::BOTH,
     };
+    if listener.http3 {
+        config.protocols = config.protocols.and_http3();
+    }
     Ok(config)
 }
 

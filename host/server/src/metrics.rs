@@ -200,13 +200,14 @@ fn render_wire(stats: &Stats, text: &mut Text) {
         text.sample(name, "", counter.load(Relaxed));
     }
     text.family("roadrunner_connections_open", "gauge", "Connections that are open, by protocol.");
-    for (protocol, open) in [(Protocol::Http1, &stats.open_http1), (Protocol::Http2, &stats.open_http2)] {
+    let open = [&stats.open_http1, &stats.open_http2, &stats.open_http3];
+    for (protocol, open) in Protocol::ALL.into_iter().zip(open) {
         text.sample("roadrunner_connections_open", &format!("protocol=\"{protocol}\""), open.load(Relaxed));
     }
     text.family("roadrunner_sockets_open", "gauge", "Sockets that are open, those in a handshake included.");
     text.sample("roadrunner_sockets_open", "", stats.open.load(Relaxed));
     text.family("roadrunner_wire_requests_total", "counter", "Requests that were read, refused ones included.");
-    for protocol in [Protocol::Http1, Protocol::Http2] {
+    for protocol in Protocol::ALL {
         text.sample("roadrunner_wire_requests_total", &format!("protocol=\"{protocol}\""), stats.requests(protocol));
     }
     text.family("roadrunner_exchanges_in_flight", "gauge", "Exchanges that have not ended.");

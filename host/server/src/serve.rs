@@ -44,7 +44,8 @@ async fn serve(manifest: &Manifest) -> Result<ExitCode> {
     let server = Server::bind(boot::listeners(manifest)?, boot::settings(manifest), Arc::new(app.clone())).await?;
     let server = Arc::new(server);
     for listener in server.addresses() {
-        eprintln!("listening on {} ({})", listener.address, listener.name);
+        let transport = if listener.is_quic { "/udp" } else { "" };
+        eprintln!("listening on {}{transport} ({})", listener.address, listener.name);
     }
     for listener in admin.iter().flat_map(Server::addresses) {
         eprintln!("admin on {}", listener.address);

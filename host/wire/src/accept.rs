@@ -14,6 +14,7 @@ use std::{
     time::{Duration, Instant},
 };
 
+use http::HeaderValue;
 use parking_lot::Mutex;
 use tokio_rustls::TlsAcceptor;
 
@@ -45,6 +46,8 @@ pub(crate) struct Listener {
     pub(crate) tls: Option<TlsAcceptor>,
     pub(crate) max_connections: Option<usize>,
     pub(crate) open: Arc<AtomicUsize>,
+    /// How HTTP/3 is announced here; none if it is not.
+    pub(crate) alt_svc: Option<HeaderValue>,
 }
 
 /// Accepts until it is dropped. Nothing of a connection is awaited here.
@@ -101,7 +104,7 @@ impl Admission {
         Admission { caps, open: AtomicUsize::new(0), by_peer: Mutex::default() }
     }
 
-    fn admit(
+    pub(crate) fn admit(
         self: &Arc<Admission>,
         listener: &Listener,
         peer: &Address,
@@ -154,7 +157,7 @@ fn network_of(ip: IpAddr) -> IpAddr {
 /// A place under the caps, held until the socket is closed.
 #[derive(Debug)]
 pub(crate) struct Permit {
-    id: u64,
+    pub(crate) id: u64,
     peer: Option<IpAddr>,
     admission: Arc<Admission>,
     listener_open: Arc<AtomicUsize>,
@@ -219,20 +222,21 @@ async fn connect<S: Service>(
         opened,
         control,
         stats: Arc::clone(&shared.stats),
+        quic: None,
     });
     let io = Io::new(transport, start, Arc::clone(&connection), &shared.settings);
-    let link = Link { service: Arc::clone(&shared.service), connection };
+    let link = Link { service: Arc::clone(&shared.service), connection, alt_svc: listener.alt_svc.clone() };
     match protocol {
         Protocol::Http1 => drive::http1(io, socket, link, &shared.settings).await,
         // Twice as large as the other, and the task would have room for either.
-        Protocol::Http2 => {
+        Protocol::Http2 | Protocol::Http3 => {
             Box::pin(drive::http2(io, socket, link, &shared.settings, Arc::clone(&shared.timeouts))).await;
         }
     }
 }
 
 /// Resolves in the connection's task when the server wants the connection to end.
-async fn ordered(control: &Control) {
+pub(crate) async fn ordered(control: &Control) {
     std::future::poll_fn(|cx| {
         control.register(cx.waker());
         match control.command() {

@@ -16,9 +16,10 @@ use crate::{Connection, Ending, Protocol, TimeoutName, control::Control, marks};
 
 /// The body of a request, as it comes from the wire.
 ///
-/// What is not polled is not acknowledged to the client: an HTTP/1 socket is not read, an HTTP/2 window is not opened.
+/// What is not polled is not acknowledged to the client: an HTTP/1 socket is not read, a window of HTTP/2 or
+/// HTTP/3 is not opened.
 /// The first poll sends `100 Continue` to a client that waits for it (RFC 9110, 10.1.1). Trailers come as the last
-/// frame, on both protocols. A body that ends without an error is complete.
+/// frame, on every protocol. A body that ends without an error is complete.
 pub struct RequestBody {
     kind: Kind,
 }
@@ -27,6 +28,7 @@ enum Kind {
     Empty,
     Full(Bytes),
     Wire { incoming: Incoming, protocol: Protocol, control: Arc<Control> },
+    Http3 { body: Box<roadrunner_h3::RequestBody>, connection: Arc<Connection> },
 }
 
 impl RequestBody {
@@ -47,6 +49,13 @@ impl RequestBody {
         let control = Arc::clone(&connection.control);
         RequestBody { kind: Kind::Wire { incoming, protocol: connection.protocol, control } }
     }
+
+    pub(crate) fn from_http3(body: roadrunner_h3::RequestBody, connection: &Arc<Connection>) -> RequestBody {
+        if body.is_end_stream() {
+            return RequestBody::empty();
+        }
+        RequestBody { kind: Kind::Http3 { body: Box::new(body), connection: Arc::clone(connection) } }
+    }
 }
 
 impl Body for RequestBody {
@@ -62,6 +71,25 @@ impl Body for RequestBody {
                 return Poll::Ready(Some(Ok(Frame::data(bytes))));
             }
             Kind::Wire { incoming, protocol, control } => (incoming, *protocol, control),
+            Kind::Http3 { body, connection } => {
+                let polled = match Pin::new(&mut **body).poll_frame(cx) {
+                    Poll::Pending => match marks::body_passed() {
+                        Some(name) => Some(Err(BodyError::TimedOut(name))),
+                        None => {
+                            marks::body_pending();
+                            return Poll::Pending;
+                        }
+                    },
+                    Poll::Ready(polled) => {
+                        polled.map(|frame| frame.map_err(|error| BodyError::from_http3(&error, connection)))
+                    }
+                };
+                match &polled {
+                    Some(Ok(frame)) => marks::body_ready(frame.data_ref().map_or(0, Bytes::len)),
+                    Some(Err(_)) | None => self.finish(),
+                }
+                return Poll::Ready(polled);
+            }
         };
         let polled = Pin::new(&mut *incoming).poll_frame(cx);
         if polled.is_pending() {
@@ -101,6 +129,7 @@ impl Body for RequestBody {
             Kind::Empty => true,
             Kind::Full(_) => false,
             Kind::Wire { incoming, .. } => incoming.is_end_stream(),
+            Kind::Http3 { body, .. } => body.is_end_stream(),
         }
     }
 
@@ -109,6 +138,7 @@ impl Body for RequestBody {
             Kind::Empty => SizeHint::with_exact(0),
             Kind::Full(bytes) => SizeHint::with_exact(bytes.len() as u64),
             Kind::Wire { incoming, .. } => incoming.size_hint(),
+            Kind::Http3 { body, .. } => body.size_hint(),
         }
     }
 }
@@ -123,11 +153,15 @@ impl RequestBody {
 
 impl Drop for RequestBody {
     fn drop(&mut self) {
-        if let Kind::Wire { incoming, control, .. } = &self.kind {
-            marks::body_ready(0);
-            if !incoming.is_end_stream() {
-                control.leave_unread();
+        match &self.kind {
+            Kind::Empty | Kind::Full(_) => {}
+            Kind::Wire { incoming, control, .. } => {
+                marks::body_ready(0);
+                if !incoming.is_end_stream() {
+                    control.leave_unread();
+                }
             }
+            Kind::Http3 { .. } => marks::body_ready(0),
         }
     }
 }
@@ -181,6 +215,21 @@ impl BodyError {
             source = cause.source();
         }
         if error.is_incomplete_message() { BodyError::Closed } else { BodyError::ConnectionLost }
+    }
+
+    fn from_http3(error: &roadrunner_h3::BodyError, connection: &Connection) -> BodyError {
+        use roadrunner_h3::BodyError as Http3Error;
+        match error {
+            Http3Error::ConnectionLost => match connection.ending() {
+                Ending::PeerClosed => BodyError::Closed,
+                Ending::TimedOut(name) => BodyError::TimedOut(name),
+                Ending::Closed | Ending::Lost | Ending::Open => BodyError::ConnectionLost,
+            },
+            Http3Error::Reset | Http3Error::Stopped => BodyError::Reset,
+            Http3Error::Malformed(_) | Http3Error::TooLarge { .. } | Http3Error::TrailersTooLarge => {
+                BodyError::Malformed(error.to_string())
+            }
+        }
     }
 
     fn from_h2(error: &h2::Error) -> BodyError {

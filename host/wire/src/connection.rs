@@ -8,6 +8,8 @@ use std::{
     time::Instant,
 };
 
+use roadrunner_h3::{Closed, ConnectionInfo};
+
 use crate::{Stats, TimeoutName, TlsInfo, control::Control, marks};
 
 /// One connection, shared by all its exchanges.
@@ -29,6 +31,8 @@ pub struct Connection {
     pub opened: Instant,
     pub(crate) control: Arc<Control>,
     pub(crate) stats: Arc<Stats>,
+    /// On HTTP/3, what knows how the connection ended.
+    pub(crate) quic: Option<ConnectionInfo>,
 }
 
 impl Connection {
@@ -45,19 +49,29 @@ impl Connection {
             opened: Instant::now(),
             control: Arc::default(),
             stats: Arc::default(),
+            quic: None,
         }
     }
 
     /// What the transport has seen so far.
     ///
     /// When a service future or a response body is dropped unfinished, this tells why: on HTTP/1 the connection's own
-    /// end; on HTTP/2 likewise, and [`Ending::Open`] if only the stream was reset. A deadline of a single HTTP/2 stream
-    /// shows as [`Ending::TimedOut`] during that drop only.
+    /// end; on HTTP/2 and HTTP/3 likewise, and [`Ending::Open`] if only the stream was reset. A deadline of a single
+    /// stream shows as [`Ending::TimedOut`] during that drop only.
     pub fn ending(&self) -> Ending {
         if let Some(name) = marks::stream_timed_out() {
             return Ending::TimedOut(name);
         }
-        self.control.ending()
+        match (self.control.ending(), &self.quic) {
+            (Ending::Open, Some(quic)) => match quic.closed() {
+                None => Ending::Open,
+                Some(Closed::ByClient) => Ending::PeerClosed,
+                Some(Closed::Here) => Ending::Closed,
+                Some(Closed::Lost) => Ending::Lost,
+                Some(Closed::Silent) => Ending::TimedOut(TimeoutName::H3Lost),
+            },
+            (ending, _) => ending,
+        }
     }
 }
 
@@ -83,14 +97,20 @@ pub enum Protocol {
     Http1,
     /// HTTP/2.
     Http2,
+    /// HTTP/3.
+    Http3,
 }
 
 impl Protocol {
-    /// `http1` or `http2`, for logs and metrics.
+    /// Every protocol, in the order of the enum.
+    pub const ALL: [Protocol; 3] = [Protocol::Http1, Protocol::Http2, Protocol::Http3];
+
+    /// `http1`, `http2` or `http3`, for logs and metrics.
     pub fn as_str(self) -> &'static str {
         match self {
             Protocol::Http1 => "http1",
             Protocol::Http2 => "http2",
+            Protocol::Http3 => "http3",
         }
     }
 }

@@ -29,7 +29,7 @@ pub(crate) struct Control {
     requests: AtomicU64,
     /// Part of a request body was dropped unread; see `Timeouts::linger`.
     unread: AtomicBool,
-    is_http2: AtomicBool,
+    protocol: AtomicU8,
     /// The stream belongs to a tunnel now.
     is_tunnel: AtomicBool,
     /// The connection's task. Its waker never changes, and is used more than once.
@@ -110,8 +110,13 @@ impl Control {
         self.requests.load(Relaxed)
     }
 
-    pub(crate) fn begin_exchange(&self) {
+    pub(crate) fn begin_exchange(&self, protocol: Protocol) {
         self.in_flight.fetch_add(1, Relaxed);
+        if protocol == Protocol::Http3 {
+            // There every stream's task begins its own.
+            self.requests.fetch_add(1, Relaxed);
+            return;
+        }
         // Only the connection's task begins exchanges, so this needs no read-modify-write.
         self.requests.store(self.requests.load(Relaxed) + 1, Relaxed);
     }
@@ -142,11 +147,11 @@ impl Control {
     }
 
     pub(crate) fn speaks(&self, protocol: Protocol) {
-        self.is_http2.store(protocol == Protocol::Http2, Relaxed);
+        self.protocol.store(protocol as u8, Relaxed);
     }
 
     fn protocol(&self) -> Protocol {
-        if self.is_http2.load(Relaxed) { Protocol::Http2 } else { Protocol::Http1 }
+        Protocol::ALL[usize::from(self.protocol.load(Relaxed))]
     }
 }
 
@@ -160,7 +165,7 @@ pub(crate) struct Registry {
     /// The last command given to all; it also holds for connections that come later.
     command: AtomicU8,
     /// Requests of connections that are gone, by protocol.
-    past: [AtomicU64; 2],
+    past: [AtomicU64; Protocol::ALL.len()],
     emptied: Notify,
 }
 
@@ -190,6 +195,11 @@ impl Registry {
         for control in open.values() {
             control.order(command);
         }
+    }
+
+    /// Whether connections that come now are still served.
+    pub(crate) fn is_serving(&self) -> bool {
+        self.command.load(Relaxed) == Command::Run as u8
     }
 
     pub(crate) fn open(&self) -> usize {

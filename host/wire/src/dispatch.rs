@@ -20,6 +20,8 @@ use crate::{Abort, Connection, Exchange, RequestBody, ResponseBody, Service, mar
 pub(crate) struct Link<S> {
     pub(crate) service: Arc<S>,
     pub(crate) connection: Arc<Connection>,
+    /// RFC 7838, 3: where else this origin is served. None on what is announced itself.
+    pub(crate) alt_svc: Option<HeaderValue>,
 }
 
 /// Answers one request. The exchange counts as in flight from now until the response body is dropped.
@@ -27,13 +29,25 @@ pub(crate) fn dispatch<S: Service>(
     link: &Arc<Link<S>>,
     request: Request<Incoming>,
 ) -> impl Future<Output = Result<Response<WireBody>, Infallible>> + Send + use<S> {
+    let answered = exchange(link, |connection| request.map(|incoming| RequestBody::from_wire(incoming, connection)));
+    async move { Ok(answered.await) }
+}
+
+/// The same for any protocol. The request is made when the exchange has begun.
+pub(crate) fn exchange<S: Service, R>(
+    link: &Arc<Link<S>>,
+    request: R,
+) -> impl Future<Output = Response<WireBody>> + Send + use<S, R>
+where
+    R: FnOnce(&Arc<Connection>) -> Request<RequestBody> + Send,
+{
     marks::exchange_begun();
     let in_flight = InFlight::new(Arc::clone(&link.connection));
     let link = Arc::clone(link);
     async move {
+        let mut request = request(&link.connection);
         let is_head = request.method() == Method::HEAD;
         let version = request.version();
-        let mut request = request.map(|incoming| RequestBody::from_wire(incoming, &link.connection));
         let response = match validate(&mut request) {
             Ok(()) => {
                 let exchange = Exchange { request, connection: Arc::clone(&link.connection) };
@@ -50,12 +64,17 @@ pub(crate) fn dispatch<S: Service>(
                 refuse(reason, version)
             }
         };
-        let response = clean(response, is_head, version);
+        let mut response = clean(response, is_head, version);
+        if let Some(alt_svc) = &link.alt_svc
+            && !response.headers().contains_key(header::ALT_SVC)
+        {
+            response.headers_mut().insert(header::ALT_SVC, alt_svc.clone());
+        }
         if response.status() == StatusCode::SWITCHING_PROTOCOLS {
             link.connection.control.become_tunnel();
         }
         let piece = if version == Version::HTTP_2 { H2_PIECE } else { usize::MAX };
-        Ok(response.map(|body| WireBody { body, rest: Bytes::new(), piece, aborting: false, in_flight }))
+        response.map(|body| WireBody { body, rest: Bytes::new(), piece, aborting: false, in_flight })
     }
 }
 
@@ -227,7 +246,7 @@ struct InFlight {
 
 impl InFlight {
     fn new(connection: Arc<Connection>) -> InFlight {
-        connection.control.begin_exchange();
+        connection.control.begin_exchange(connection.protocol);
         InFlight { connection }
     }
 }

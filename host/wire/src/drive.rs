@@ -111,7 +111,7 @@ impl<'a> Driver<'a> {
         let now = Instant::now();
         let phase = match connection.protocol {
             Protocol::Http1 => Phase::Head(now),
-            Protocol::Http2 => Phase::Preface(now),
+            Protocol::Http2 | Protocol::Http3 => Phase::Preface(now),
         };
         Driver {
             connection,
@@ -259,7 +259,7 @@ impl<'a> Driver<'a> {
         let timeouts = self.timeouts;
         let (is_http2, idle) = match self.connection.protocol {
             Protocol::Http1 => (false, (timeouts.keep_alive_idle, TimeoutName::KeepAliveIdle)),
-            Protocol::Http2 => (true, (timeouts.h2_idle, TimeoutName::H2Idle)),
+            Protocol::Http2 | Protocol::Http3 => (true, (timeouts.h2_idle, TimeoutName::H2Idle)),
         };
         let phase = match self.phase {
             Phase::Busy => None,

@@ -56,7 +56,7 @@ impl Io {
         connection.stats.open_by(connection.protocol).fetch_add(1, Relaxed);
         let watch = match connection.protocol {
             Protocol::Http1 => Watch::Http1(Box::new(Http1 { heads: Heads::new(), held: Vec::new() })),
-            Protocol::Http2 => Watch::Http2(Box::new(Http2 {
+            Protocol::Http2 | Protocol::Http3 => Watch::Http2(Box::new(Http2 {
                 inbound: Inbound::new(settings.h2_control_frames_per_second, settings.h2_resets_per_second),
                 outbound: Outbound::default(),
             })),

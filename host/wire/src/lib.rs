@@ -1,20 +1,20 @@
 //! Sockets to exchanges.
 //!
-//! This crate owns listeners, TLS, HTTP/1.1, HTTP/2, their timers, caps and drain. What comes out of it is an
+//! This crate owns listeners, TLS, HTTP/1.1, HTTP/2, HTTP/3 on the layer of `roadrunner-h3`, their timers, caps and drain. What comes out of it is an
 //! [`Exchange`]: one request whose protocol no longer matters, on a [`Connection`] that can tell how it ended. What
 //! goes back is an `http::Response` with a [`ResponseBody`]. It knows no wasm.
 //!
 //! # Contract
 //!
 //! * Everything is driven by pulling. The future that a [`Service`] returns, and then the response body, are polled
-//!   in the task of the connection (HTTP/1) or of the stream (HTTP/2), and **dropping them is how cancellation
+//!   in the task of the connection (HTTP/1) or of the stream (HTTP/2, HTTP/3), and **dropping them is how cancellation
 //!   arrives**: a client that leaves, a deadline and a cut all end in a drop. Nothing is spawned behind the service.
 //! * Nothing here waits without a deadline; every deadline is a field of [`Timeouts`] and is counted in [`Stats`]
 //!   under the same name.
-//! * A panic in the service is a 500 before the head and an abort after it; the connection survives on HTTP/2 and,
+//! * A panic in the service is a 500 before the head and an abort after it; the connection survives on HTTP/2 and HTTP/3 and,
 //!   before the head, on HTTP/1.
 //! * A request that reaches the service has one valid authority (or none, on HTTP/1.0), one framing, and no field
-//!   that speaks about the connection on HTTP/2.
+//!   that speaks about the connection on HTTP/2 and HTTP/3.
 //!
 //! # Modules
 //!
@@ -23,7 +23,8 @@
 //! | [`server`](Server) | binds, accepts, drains, cuts |
 //! | `accept` | one listener's accept loop; caps; the way from a socket to a protocol |
 //! | `drive` | one connection's task: hyper's future, the commands, the one lazy timer |
-//! | `stream` | one HTTP/2 stream's task: window stalls and body deadlines |
+//! | `stream` | the task of one stream (HTTP/2, HTTP/3): window stalls and body deadlines |
+//! | `quic` | HTTP/3: from the UDP socket to exchanges |
 //! | `dispatch` | from hyper's request to the service and back: validation, panics, response hygiene |
 //! | `socket`, `io` | the descriptor, and what hyper reads and writes through |
 //! | `heads` | HTTP/1 heads as they pass, for what hyper tolerates and hides; bytes in, verdicts out |
@@ -32,7 +33,7 @@
 //!
 //! # What it does not cover
 //!
-//! HTTP/3 (a crate of its own), `h2c` by `Upgrade`, and responses to `103`. HTTP/1 response trailers reach the wire
+//! `h2c` by `Upgrade`, and responses to `103`. HTTP/1 response trailers reach the wire
 //! only if the client sent `TE: trailers` and the response names them in `Trailer` (RFC 9110, 6.5.1 and 6.6.2).
 
 mod accept;
@@ -47,6 +48,7 @@ mod frames;
 mod heads;
 mod io;
 mod marks;
+mod quic;
 mod response;
 mod server;
 mod service;
@@ -63,9 +65,10 @@ pub use body::{BodyError, RequestBody};
 pub use connection::{Address, Connection, Ending, Protocol};
 pub use exchange::Exchange;
 pub use response::{Abort, ResponseBody};
+pub use roadrunner_h3::{Config as Http3, PoolConfig, RetryPolicy};
 pub use server::{BindError, BoundListener, DrainOutcome, Server};
 pub use service::Service;
-pub use settings::{Caps, ListenAddress, ListenerConfig, Protocols, Settings, TimeoutName, Timeouts};
+pub use settings::{AltSvc, Caps, ListenAddress, ListenerConfig, Protocols, Settings, TimeoutName, Timeouts};
 pub use stats::Stats;
 pub use tls::{TlsConfig, TlsError, TlsInfo};
 pub use tunnel::{Tunnel, TunnelKind, TunnelRequest};

@@ -9,6 +9,7 @@ use crate::{
     Address, ListenerConfig, Service, Settings, Stats, TlsError,
     accept::{Admission, Listener, Shared, accept},
     control::Command,
+    quic::{self, QuicSocket},
     socket::ListenSocket,
 };
 
@@ -17,6 +18,7 @@ use crate::{
 pub struct Server {
     listeners: Vec<BoundListener>,
     accepting: Vec<AbortHandle>,
+    quic: Vec<QuicSocket>,
     stats: Arc<Stats>,
 }
 
@@ -31,7 +33,9 @@ impl Server {
         settings: Settings,
         service: Arc<S>,
     ) -> Result<Server, BindError> {
-        let listeners = listeners.into_iter().map(open).collect::<Result<Vec<_>, _>>()?;
+        let http3 = Arc::new(quic::config(&settings));
+        let listeners =
+            listeners.into_iter().map(|listener| open(listener, &settings, &http3)).collect::<Result<Vec<_>, _>>()?;
         let stats = Arc::new(Stats::default());
         let shared = Arc::new(Shared {
             service,
@@ -40,20 +44,29 @@ impl Server {
             settings,
             stats: Arc::clone(&stats),
         });
-        let bound = listeners
-            .iter()
-            .map(|(listener, socket)| BoundListener { name: Arc::clone(&listener.name), address: socket.local.clone() })
-            .collect();
-        let accepting = listeners
-            .into_iter()
-            .map(|(listener, socket)| {
-                tokio::spawn(accept(Arc::clone(&shared), Arc::new(listener), socket)).abort_handle()
-            })
-            .collect();
-        Ok(Server { listeners: bound, accepting, stats })
+        let mut server = Server { listeners: Vec::new(), accepting: Vec::new(), quic: Vec::new(), stats };
+        for Open { listener, stream, quic } in listeners {
+            let listener = Arc::new(listener);
+            let mut bound = |address, is_quic| {
+                server.listeners.push(BoundListener { name: Arc::clone(&listener.name), address, is_quic });
+            };
+            if let Some(socket) = stream {
+                bound(socket.local.clone(), false);
+                let accepting = tokio::spawn(accept(Arc::clone(&shared), Arc::clone(&listener), socket));
+                server.accepting.push(accepting.abort_handle());
+            }
+            if let Some(socket) = quic {
+                bound(Address::Ip(socket.local), true);
+                // It goes on during a drain, to refuse; dropping the server ends it.
+                quic::accept(&shared, &listener, &socket, &http3);
+                server.quic.push(socket);
+            }
+        }
+        Ok(server)
     }
 
-    /// Where the listeners are, in the order in which they were given; a port 0 is resolved.
+    /// Where the listeners are, in the order in which they were given; a port 0 is resolved. One that also serves HTTP/3
+    /// is there twice.
     pub fn addresses(&self) -> &[BoundListener] {
         &self.listeners
     }
@@ -66,12 +79,15 @@ impl Server {
     /// Stops accepting, lets each connection finish what it has begun, and cuts what is left at the deadline.
     ///
     /// HTTP/1 answers carry `connection: close` from now on and idle connections are closed; HTTP/2 connections get
-    /// GOAWAY (RFC 9113, 6.8). Long-lived exchanges have to be ended by the service. Dropping the future leaves the
+    /// GOAWAY (RFC 9113, 6.8), and so do HTTP/3 connections (RFC 9114, 5.2). Long-lived exchanges have to be ended by the service. Dropping the future leaves the
     /// drain in force.
     pub async fn drain(&self, deadline: Duration) -> DrainOutcome {
         self.stop_accepting();
         self.stats.live.order(Command::Drain);
         if tokio::time::timeout(deadline, self.stats.live.empty()).await.is_ok() {
+            // Closes are still on their way, and are sent again until they have had their time.
+            let closed = futures_util::future::join_all(self.quic.iter().map(QuicSocket::idle));
+            let _ = tokio::time::timeout(LAST_CLOSES, closed).await;
             return DrainOutcome { cut: 0 };
         }
         let cut = self.stats.live.open();
@@ -95,6 +111,9 @@ impl Server {
 impl Drop for Server {
     fn drop(&mut self) {
         self.cut();
+        for socket in &self.quic {
+            socket.close();
+        }
     }
 }
 
@@ -105,6 +124,8 @@ pub struct BoundListener {
     pub name: Arc<str>,
     /// Where it listens.
     pub address: Address,
+    /// Whether this is its UDP port, for HTTP/3.
+    pub is_quic: bool,
 }
 
 /// How a drain ended.
@@ -121,30 +142,47 @@ impl DrainOutcome {
     }
 }
 
-fn open(config: ListenerConfig) -> Result<(Listener, ListenSocket), BindError> {
+/// A listener with its sockets: at least one of them.
+struct Open {
+    listener: Listener,
+    stream: Option<ListenSocket>,
+    quic: Option<QuicSocket>,
+}
+
+fn open(config: ListenerConfig, settings: &Settings, http3: &roadrunner_h3::Config) -> Result<Open, BindError> {
     let ListenerConfig { name, address, protocols, tls, max_connections } = config;
-    let tls = match tls.map(|tls| tls.server_config(protocols)).transpose() {
-        Ok(tls) => tls.map(TlsAcceptor::from),
-        Err(source) => {
-            return Err(BindError::Tls { listener: name, source });
-        }
-    };
     let text = address.to_string();
-    match ListenSocket::bind(address) {
-        Ok(socket) => {
-            let open = Arc::new(AtomicUsize::new(0));
-            Ok((Listener { name, protocols, tls, max_connections, open }, socket))
-        }
-        Err(source) => {
-            let fix = fix_for(&source);
-            Err(BindError::Socket { listener: name, address: text, fix, source })
-        }
-    }
+    let tls = tls.map(|tls| tls.server_config(protocols)).transpose();
+    let tls = tls.map_err(|source| BindError::Tls { listener: Arc::clone(&name), source })?;
+    let bound = match (&tls, protocols.http3()) {
+        (_, false) => ListenSocket::bind(address).map(|stream| (Some(stream), None)),
+        (None, true) => return Err(BindError::Http3 { listener: name, reason: "it needs a certificate" }),
+        (Some(tls), true) => match http3.quinn(rustls::ServerConfig::clone(tls)) {
+            Ok(quinn) => quic::bind(address, protocols, quinn, settings),
+            Err(_) => return Err(BindError::Http3 { listener: name, reason: NO_CIPHER_SUITE }),
+        },
+    };
+    let (stream, quic) = bound.map_err(|source| {
+        let fix = fix_for(&source);
+        BindError::Socket { listener: Arc::clone(&name), address: text, fix, source }
+    })?;
+    let alt_svc = quic.as_ref().and_then(|quic| quic::alt_svc(quic, &settings.alt_svc));
+    let open = Arc::new(AtomicUsize::new(0));
+    let listener = Listener { name, protocols, tls: tls.map(TlsAcceptor::from), max_connections, open, alt_svc };
+    Ok(Open { listener, stream, quic })
 }
 
 /// A listener that cannot be opened.
 #[derive(Debug, thiserror::Error)]
 pub enum BindError {
+    /// It cannot serve HTTP/3.
+    #[error("listener `{listener}` cannot serve HTTP/3: {reason}")]
+    Http3 {
+        /// The listener's name.
+        listener: Arc<str>,
+        /// Why.
+        reason: &'static str,
+    },
     /// The socket cannot be bound.
     #[error("listener `{listener}` cannot listen on {address}: {source}; {fix}")]
     Socket {
@@ -166,6 +204,11 @@ pub enum BindError {
         source: TlsError,
     },
 }
+
+const NO_CIPHER_SUITE: &str = "QUIC needs TLS 1.3 with TLS13_AES_128_GCM_SHA256";
+
+/// How long the end of a drain waits for QUIC connections to have heard of their close.
+const LAST_CLOSES: Duration = Duration::from_secs(1);
 
 fn fix_for(error: &io::Error) -> &'static str {
     match error.kind() {

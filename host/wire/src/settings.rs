@@ -2,6 +2,8 @@
 
 use std::{fmt, net::SocketAddr, os::fd::OwnedFd, path::PathBuf, sync::Arc, time::Duration};
 
+use roadrunner_h3::{Config as Http3, PoolConfig};
+
 use crate::TlsConfig;
 
 /// One place to accept connections.
@@ -77,15 +79,23 @@ impl fmt::Display for ListenAddress {
 pub struct Protocols {
     http1: bool,
     http2: bool,
+    http3: bool,
 }
 
 impl Protocols {
     /// HTTP/1 and HTTP/2.
-    pub const BOTH: Protocols = Protocols { http1: true, http2: true };
+    pub const BOTH: Protocols = Protocols { http1: true, http2: true, http3: false };
     /// HTTP/1.0 and 1.1 only.
-    pub const HTTP1: Protocols = Protocols { http1: true, http2: false };
+    pub const HTTP1: Protocols = Protocols { http1: true, http2: false, http3: false };
     /// HTTP/2 only; a client that starts with HTTP/1 is refused with GOAWAY.
-    pub const HTTP2: Protocols = Protocols { http1: false, http2: true };
+    pub const HTTP2: Protocols = Protocols { http1: false, http2: true, http3: false };
+    /// HTTP/3 only: a UDP port and no TCP port.
+    pub const HTTP3: Protocols = Protocols { http1: false, http2: false, http3: true };
+
+    /// These and HTTP/3, on the UDP port of the same number. It needs TLS and an IP address.
+    pub fn and_http3(self) -> Protocols {
+        Protocols { http3: true, ..self }
+    }
 
     /// Whether HTTP/1 is in the set.
     pub fn http1(self) -> bool {
@@ -95,6 +105,16 @@ impl Protocols {
     /// Whether HTTP/2 is in the set.
     pub fn http2(self) -> bool {
         self.http2
+    }
+
+    /// Whether HTTP/3 is in the set.
+    pub fn http3(self) -> bool {
+        self.http3
+    }
+
+    /// Whether any of them needs a stream socket.
+    pub(crate) fn on_streams(self) -> bool {
+        self.http1 || self.http2
     }
 }
 
@@ -168,6 +188,16 @@ pub struct Settings {
     ///
     /// On. A service that takes no tunnel answers such a request like any other.
     pub h2_extended_connect: bool,
+    /// What HTTP/3 is willing to do and to hold. Its deadlines are overruled by [`Settings::timeouts`].
+    ///
+    /// # Defaults
+    ///
+    /// Those of [`Http3`], with a `max_field_section_size` of 16 KiB.
+    pub http3: Http3,
+    /// The endpoints that share the UDP port of a listener.
+    pub http3_pool: PoolConfig,
+    /// How HTTP/3 is announced on the other protocols of its listener.
+    pub alt_svc: AltSvc,
 }
 
 impl Default for Settings {
@@ -185,7 +215,33 @@ impl Default for Settings {
             h2_control_frames_per_second: 1000,
             h2_resets_per_second: 200,
             h2_extended_connect: true,
+            http3: Http3 { max_field_section_size: 16 * 1024, ..Http3::default() },
+            http3_pool: PoolConfig::default(),
+            alt_svc: AltSvc::default(),
         }
+    }
+}
+
+/// The `Alt-Svc` field (RFC 7838) of responses on a listener that also serves HTTP/3.
+#[derive(Clone, Debug)]
+pub struct AltSvc {
+    /// How long a client may remember it. Zero leaves the field out.
+    ///
+    /// # Defaults
+    ///
+    /// 24 h.
+    pub max_age: Duration,
+    /// The UDP port as clients see it.
+    ///
+    /// # Defaults
+    ///
+    /// None: the listener's own.
+    pub port: Option<u16>,
+}
+
+impl Default for AltSvc {
+    fn default() -> AltSvc {
+        AltSvc { max_age: Duration::from_secs(24 * 60 * 60), port: None }
     }
 }
 
@@ -215,7 +271,7 @@ impl Default for Caps {
 /// The deadlines of the transport. Each counts under its own name in [`Stats::timeouts`](crate::Stats::timeouts).
 #[derive(Clone, Debug)]
 pub struct Timeouts {
-    /// From accept to the end of the TLS handshake.
+    /// From accept, or from the first datagram, to the end of the TLS handshake.
     ///
     /// # Defaults
     ///
@@ -229,7 +285,7 @@ pub struct Timeouts {
     /// 10 s.
     pub preface: Duration,
     /// From the first byte of a request head to its last; on a new HTTP/1 connection, from its start. On HTTP/2, for
-    /// one HEADERS frame with its CONTINUATIONs. Bytes that drip in do not extend it.
+    /// one HEADERS frame with its CONTINUATIONs; on HTTP/3, from the opening of the stream. Bytes that drip in do not extend it.
     ///
     /// # Defaults
     ///
@@ -249,7 +305,7 @@ pub struct Timeouts {
     /// 240.
     pub body_min_rate: u32,
     /// The longest time for which a client takes no byte of a response while there are bytes to send: on HTTP/1 and
-    /// for an HTTP/2 connection when the socket is full, for an HTTP/2 stream when its window is closed.
+    /// for an HTTP/2 connection when the socket is full, for an HTTP/2 or HTTP/3 stream when its window is closed.
     ///
     /// # Defaults
     ///
@@ -279,6 +335,19 @@ pub struct Timeouts {
     ///
     /// 20 s.
     pub h2_ping_timeout: Duration,
+    /// How long an HTTP/3 connection may stay open without a request. It then gets GOAWAY and is closed.
+    ///
+    /// # Defaults
+    ///
+    /// 180 s.
+    pub h3_idle: Duration,
+    /// After this long without anything from an HTTP/3 client, a PING after a third of it included, its connection is
+    /// lost (RFC 9000, 10.1).
+    ///
+    /// # Defaults
+    ///
+    /// 30 s.
+    pub h3_lost: Duration,
     /// How long to keep reading, and dropping what comes, after the server has closed an HTTP/1 connection with part
     /// of a request unread. Closing at once would let the kernel's reset overtake the response (RFC 9112, 9.6).
     ///
@@ -301,6 +370,8 @@ impl Default for Timeouts {
             h2_idle: Duration::from_secs(180),
             h2_ping_interval: Duration::from_secs(20),
             h2_ping_timeout: Duration::from_secs(20),
+            h3_idle: Duration::from_secs(180),
+            h3_lost: Duration::from_secs(30),
             linger: Duration::from_secs(2),
         }
     }
@@ -318,6 +389,10 @@ pub enum TimeoutName {
     H2Idle,
     /// [`Timeouts::h2_ping_timeout`]
     H2PingTimeout,
+    /// [`Timeouts::h3_idle`]
+    H3Idle,
+    /// [`Timeouts::h3_lost`]
+    H3Lost,
     /// [`Timeouts::handshake`]
     Handshake,
     /// [`Timeouts::keep_alive_idle`]
@@ -332,11 +407,13 @@ pub enum TimeoutName {
 
 impl TimeoutName {
     /// Every name, in the order of the enum.
-    pub const ALL: [TimeoutName; 9] = [
+    pub const ALL: [TimeoutName; 11] = [
         TimeoutName::BodyIdle,
         TimeoutName::BodyMinRate,
         TimeoutName::H2Idle,
         TimeoutName::H2PingTimeout,
+        TimeoutName::H3Idle,
+        TimeoutName::H3Lost,
         TimeoutName::Handshake,
         TimeoutName::KeepAliveIdle,
         TimeoutName::Preface,
@@ -351,6 +428,8 @@ impl TimeoutName {
             TimeoutName::BodyMinRate => "body-min-rate",
             TimeoutName::H2Idle => "h2-idle",
             TimeoutName::H2PingTimeout => "h2-ping-timeout",
+            TimeoutName::H3Idle => "h3-idle",
+            TimeoutName::H3Lost => "h3-lost",
             TimeoutName::Handshake => "handshake",
             TimeoutName::KeepAliveIdle => "keep-alive-idle",
             TimeoutName::Preface => "preface",

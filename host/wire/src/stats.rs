@@ -7,15 +7,17 @@ use crate::{Protocol, TimeoutName, control::Registry};
 /// Counts since the server was bound. Gauges are the fields whose documentation says "now".
 #[derive(Debug, Default)]
 pub struct Stats {
-    /// Sockets accepted, whatever became of them.
+    /// Sockets accepted, whatever became of them, and QUIC connections.
     pub accepted: AtomicU64,
-    /// Sockets open now, those still in a handshake included.
+    /// Sockets and QUIC connections open now, those still in a handshake included.
     pub open: AtomicU64,
     /// HTTP/1 connections open now.
     pub open_http1: AtomicU64,
     /// HTTP/2 connections open now.
     pub open_http2: AtomicU64,
-    /// Sockets closed at once because a cap was reached.
+    /// HTTP/3 connections open now.
+    pub open_http3: AtomicU64,
+    /// Sockets closed, and QUIC connections refused, at once because a cap was reached.
     pub rejected_by_cap: AtomicU64,
     /// Errors of `accept` that made the loop wait (out of descriptors or memory).
     pub accept_backoffs: AtomicU64,
@@ -56,6 +58,7 @@ impl Stats {
         match protocol {
             Protocol::Http1 => &self.open_http1,
             Protocol::Http2 => &self.open_http2,
+            Protocol::Http3 => &self.open_http3,
         }
     }
 }

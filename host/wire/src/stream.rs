@@ -1,8 +1,8 @@
-//! The task of one HTTP/2 stream.
+//! The task of one stream, on HTTP/2 and HTTP/3.
 //!
-//! hyper gives each stream a future that runs the service and then moves its response body into h2. A client can hold
+//! It runs the service and then sends the response body. On HTTP/2, hyper gives each stream a future that runs the service and then moves its response body into h2. A client can hold
 //! such a future in two ways: it does not send the request body, or it does not open its window. hyper waits in both
-//! cases; here the waits end.
+//! cases, and so does the HTTP/3 layer; here the waits end.
 
 use std::{
     future::{Future, poll_fn},
@@ -30,14 +30,24 @@ where
 {
     fn execute(&self, stream: F) {
         let StreamExecutor { timeouts, stats } = self.clone();
-        tokio::spawn(run(stream, timeouts, stats));
+        tokio::spawn(async move { run(stream, Writes::AreGuessed, &timeouts, &stats).await });
     }
 }
 
-async fn run(stream: impl Future<Output = ()>, timeouts: Arc<Timeouts>, stats: Arc<Stats>) {
+/// How it is known whether the client takes what there is to send.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Writes {
+    /// HTTP/2: from what the response body is asked for; see [`Waits::note_window`].
+    AreGuessed,
+    /// HTTP/3: the stream says so, and may find at a poll that the client has moved without waking it.
+    AreTold,
+}
+
+pub(crate) async fn run(stream: impl Future<Output = ()>, writes: Writes, timeouts: &Timeouts, stats: &Stats) {
     let mut stream = pin!(Some(stream));
     let mut waits = Waits::default();
     let mut alarm = Alarm::default();
+    let mut asked = false;
     poll_fn(|cx| {
         loop {
             let Some(running) = stream.as_mut().as_pin_mut() else {
@@ -46,12 +56,18 @@ async fn run(stream: impl Future<Output = ()>, timeouts: Arc<Timeouts>, stats: A
             if waits.during(|| running.poll(cx)).is_ready() {
                 return Poll::Ready(());
             }
-            waits.note_window();
-            let Some((deadline, name)) = waits.deadline(&timeouts) else {
+            if writes == Writes::AreGuessed {
+                waits.note_window();
+            }
+            let Some((deadline, name)) = waits.deadline(timeouts) else {
                 return Poll::Pending;
             };
             if !alarm.has_passed(cx, deadline) {
+                asked = false;
                 return Poll::Pending;
+            }
+            if writes == Writes::AreTold && name == TimeoutName::WriteStall && !std::mem::replace(&mut asked, true) {
+                continue;
             }
             // A body that is too slow is told to the service, which may still answer. If the service does not look
             // at its body again, or if the answer is what does not move, then the stream is reset.

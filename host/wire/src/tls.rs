@@ -6,6 +6,7 @@ use std::{
     sync::Arc,
 };
 
+use roadrunner_h3::ConnectionInfo;
 use rustls::{ServerConfig, ServerConnection, crypto::aws_lc_rs};
 use rustls_pki_types::{CertificateDer, PrivateKeyDer, PrivatePkcs8KeyDer, pem::PemObject};
 use time::{Duration, OffsetDateTime};
@@ -96,6 +97,11 @@ impl TlsInfo {
             cipher: connection.negotiated_cipher_suite().and_then(|suite| suite.suite().as_str()),
             server_name: connection.server_name().map(Arc::from),
         }
+    }
+
+    /// QUIC has no other version (RFC 9001, 4.2), and quinn does not tell the cipher suite.
+    pub(crate) fn of_quic(connection: &ConnectionInfo) -> TlsInfo {
+        TlsInfo { version: "TLSv1.3", cipher: None, server_name: connection.server_name().map(Arc::from) }
     }
 }
 

@@ -1,5 +1,5 @@
-//! A connection or a stream that has stopped carrying HTTP: after an HTTP/1.1 `Upgrade` (RFC 9110, 7.8) or an HTTP/2
-//! extended CONNECT (RFC 8441) it is one stream of bytes in each direction.
+//! A connection or a stream that has stopped carrying HTTP: after an HTTP/1.1 `Upgrade` (RFC 9110, 7.8) or an extended
+//! CONNECT of HTTP/2 (RFC 8441) or HTTP/3 (RFC 9220) it is one stream of bytes in each direction.
 
 use std::{
     io,
@@ -25,14 +25,20 @@ use crate::{Connection, Ending, RequestBody, control::Command};
 pub struct TunnelRequest {
     kind: TunnelKind,
     protocol: Box<str>,
-    on_upgrade: OnUpgrade,
+    promise: Promise,
     connection: Arc<Connection>,
+}
+
+#[derive(Debug)]
+enum Promise {
+    Hyper(OnUpgrade),
+    Http3(Box<roadrunner_h3::TunnelRequest>),
 }
 
 /// How a tunnel is asked for.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum TunnelKind {
-    /// HTTP/2 CONNECT with `:protocol`.
+    /// CONNECT with `:protocol`, on HTTP/2 and HTTP/3.
     ExtendedConnect,
     /// HTTP/1.1 with `Upgrade` and `Connection: upgrade`.
     Upgrade,
@@ -40,6 +46,12 @@ pub enum TunnelKind {
 
 impl TunnelRequest {
     pub(crate) fn take(request: &mut Request<RequestBody>, connection: &Arc<Connection>) -> Option<TunnelRequest> {
+        if request.version() == Version::HTTP_3 {
+            let tunnel = roadrunner_h3::TunnelRequest::take(request)?;
+            let protocol = tunnel.protocol()?.as_str().into();
+            let (kind, promise) = (TunnelKind::ExtendedConnect, Promise::Http3(Box::new(tunnel)));
+            return Some(TunnelRequest { kind, protocol, promise, connection: Arc::clone(connection) });
+        }
         let (kind, protocol) = if request.method() == Method::CONNECT {
             let protocol = request.extensions().get::<ExtendedProtocol>()?;
             (TunnelKind::ExtendedConnect, protocol.as_str().into())
@@ -59,8 +71,8 @@ impl TunnelRequest {
         } else {
             return None;
         };
-        let on_upgrade = request.extensions_mut().remove::<OnUpgrade>()?;
-        Some(TunnelRequest { kind, protocol, on_upgrade, connection: Arc::clone(connection) })
+        let promise = Promise::Hyper(request.extensions_mut().remove::<OnUpgrade>()?);
+        Some(TunnelRequest { kind, protocol, promise, connection: Arc::clone(connection) })
     }
 
     /// How it is asked for.
@@ -79,16 +91,26 @@ impl TunnelRequest {
     ///
     /// The answer refused, or the client has left.
     pub async fn accept(self) -> io::Result<Tunnel> {
-        let upgraded = self.on_upgrade.await.map_err(io::Error::other)?;
-        Ok(Tunnel { stream: TokioIo::new(upgraded), connection: self.connection })
+        let stream = match self.promise {
+            Promise::Hyper(upgrade) => Stream::Hyper(TokioIo::new(upgrade.await.map_err(io::Error::other)?)),
+            Promise::Http3(request) => Stream::Http3(Box::new(request.accept().await?)),
+        };
+        Ok(Tunnel { stream, connection: self.connection })
     }
 }
 
-/// Bytes in both directions, without a deadline of the transport. On HTTP/1 it owns the connection, which closes with it; on HTTP/2 it is one stream.
+/// Bytes in both directions, without a deadline of the transport. On HTTP/1 it owns the connection, which closes with
+/// it; on HTTP/2 and HTTP/3 it is one stream.
 #[derive(Debug)]
 pub struct Tunnel {
-    stream: TokioIo<Upgraded>,
+    stream: Stream,
     connection: Arc<Connection>,
+}
+
+#[derive(Debug)]
+enum Stream {
+    Hyper(TokioIo<Upgraded>),
+    Http3(Box<roadrunner_h3::Tunnel>),
 }
 
 impl Tunnel {
@@ -118,14 +140,20 @@ impl Tunnel {
 impl AsyncRead for Tunnel {
     fn poll_read(mut self: Pin<&mut Self>, cx: &mut Context<'_>, buf: &mut ReadBuf<'_>) -> Poll<io::Result<()>> {
         self.check(Some(cx))?;
-        Pin::new(&mut self.stream).poll_read(cx, buf)
+        match &mut self.stream {
+            Stream::Hyper(stream) => Pin::new(stream).poll_read(cx, buf),
+            Stream::Http3(stream) => Pin::new(stream).poll_read(cx, buf),
+        }
     }
 }
 
 impl AsyncWrite for Tunnel {
     fn poll_write(mut self: Pin<&mut Self>, cx: &mut Context<'_>, buf: &[u8]) -> Poll<io::Result<usize>> {
         self.check(None)?;
-        Pin::new(&mut self.stream).poll_write(cx, buf)
+        match &mut self.stream {
+            Stream::Hyper(stream) => Pin::new(stream).poll_write(cx, buf),
+            Stream::Http3(stream) => Pin::new(stream).poll_write(cx, buf),
+        }
     }
 
     fn poll_write_vectored(
@@ -134,18 +162,30 @@ impl AsyncWrite for Tunnel {
         bufs: &[io::IoSlice<'_>],
     ) -> Poll<io::Result<usize>> {
         self.check(None)?;
-        Pin::new(&mut self.stream).poll_write_vectored(cx, bufs)
+        match &mut self.stream {
+            Stream::Hyper(stream) => Pin::new(stream).poll_write_vectored(cx, bufs),
+            Stream::Http3(stream) => Pin::new(stream).poll_write_vectored(cx, bufs),
+        }
     }
 
     fn is_write_vectored(&self) -> bool {
-        self.stream.is_write_vectored()
+        match &self.stream {
+            Stream::Hyper(stream) => stream.is_write_vectored(),
+            Stream::Http3(stream) => stream.is_write_vectored(),
+        }
     }
 
     fn poll_flush(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
-        Pin::new(&mut self.stream).poll_flush(cx)
+        match &mut self.stream {
+            Stream::Hyper(stream) => Pin::new(stream).poll_flush(cx),
+            Stream::Http3(stream) => Pin::new(stream).poll_flush(cx),
+        }
     }
 
     fn poll_shutdown(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
-        Pin::new(&mut self.stream).poll_shutdown(cx)
+        match &mut self.stream {
+            Stream::Hyper(stream) => Pin::new(stream).poll_shutdown(cx),
+            Stream::Http3(stream) => Pin::new(stream).poll_shutdown(cx),
+        }
     }
 }

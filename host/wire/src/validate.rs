@@ -38,8 +38,13 @@ fn validate_http1<B>(request: &mut Request<B>) -> Result<(), &'static str> {
     check_target(request)
 }
 
+/// HTTP/3 has the same rules (RFC 9114, 4.3.1); most are kept by its own layer already.
 fn validate_http2<B>(request: &mut Request<B>) -> Result<(), &'static str> {
-    if request.method() == Method::CONNECT && request.extensions().get::<hyper::ext::Protocol>().is_none() {
+    let extensions = request.extensions();
+    if request.method() == Method::CONNECT
+        && extensions.get::<hyper::ext::Protocol>().is_none()
+        && extensions.get::<roadrunner_h3::Protocol>().is_none()
+    {
         return Err("CONNECT is not for this server");
     }
     // RFC 9113, 8.3.1: the same resource may be named in either or in both, if they agree.

@@ -30,6 +30,8 @@ fn settings(change: impl FnOnce(&mut Timeouts)) -> Settings {
         h2_idle: LONG,
         h2_ping_interval: LONG,
         h2_ping_timeout: LONG,
+        h3_idle: LONG,
+        h3_lost: LONG,
         linger: SHORT,
     };
     change(&mut timeouts);

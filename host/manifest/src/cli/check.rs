@@ -35,11 +35,9 @@ pub fn summary(manifest: &Manifest) -> String {
 }
 
 fn listener_text(listener: &Listener) -> String {
-    let protocols = match (listener.http1, listener.http2) {
-        (true, true) => "http1, http2",
-        (true, false) => "http1",
-        _ => "http2",
-    };
+    let spoken = [(listener.http1, "http1"), (listener.http2, "http2"), (listener.http3, "http3")];
+    let protocols: Vec<_> = spoken.into_iter().filter_map(|(speaks, name)| speaks.then_some(name)).collect();
+    let protocols = protocols.join(", ");
     let tls = match &listener.tls {
         None => String::new(),
         Some(Tls::SelfSigned) => ", TLS with a self-signed certificate".to_owned(),

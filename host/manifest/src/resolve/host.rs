@@ -1,9 +1,11 @@
 //! The host's own sections.
 
+use std::ops::Range;
+
 use toml::Spanned;
 
 use super::{FileKind, Resolver, list, value};
-use crate::manifest::{Http2, Listener, Server, Timeouts, Tls};
+use crate::manifest::{Http2, Http3, Listener, Server, Timeouts, Tls};
 use crate::scalar::Address;
 use crate::section::{ManifestSection, Protocol, TlsChoice};
 
@@ -38,6 +40,20 @@ impl Resolver<'_> {
             let protocols: Vec<Protocol> = listener.protocols().into_iter().map(Spanned::into_inner).collect();
             let span = address.span();
             let address = address.get_ref().clone().resolve(&self.folder);
+            if let Some(protocol) = listener.protocols.as_ref().and_then(http3_of) {
+                if listener.tls.is_none() {
+                    let fix = "give the listener `tls`, or take \"http3\" out";
+                    self.context.report(
+                        protocol.clone(),
+                        "HTTP/3 is always encrypted, and this listener has no certificate",
+                        fix,
+                    );
+                }
+                if matches!(address, Address::Unix(_)) {
+                    let fix = "give the listener an IP address and a port, or take \"http3\" out";
+                    self.context.report(protocol, "HTTP/3 needs a UDP port, and this listener has a Unix socket", fix);
+                }
+            }
             if listeners.iter().any(|other| same_address(&other.address, &address)) {
                 self.context.report(
                     span,
@@ -83,6 +99,8 @@ pub(super) fn timeouts(section: &ManifestSection) -> Timeouts {
         write_stall: timeouts.write_stall().get(),
         keep_alive_idle: timeouts.keep_alive_idle().get(),
         h2_idle: timeouts.h2_idle().get(),
+        h3_idle: timeouts.h3_idle().get(),
+        h3_lost: timeouts.h3_lost().get(),
     }
 }
 
@@ -95,6 +113,27 @@ pub(super) fn http2(section: &ManifestSection) -> Http2 {
         max_streams: http2.max_streams().get(),
         max_header_list: u32::try_from(http2.max_header_list().get()).expect(fits),
     }
+}
+
+pub(super) fn http3(section: &ManifestSection) -> Http3 {
+    let http3 = value(&section.http3).cloned().unwrap_or_default();
+    let fits = "the key's range ends below";
+    Http3 {
+        stream_window: u32::try_from(http3.stream_window().get()).expect(fits),
+        connection_window: u32::try_from(http3.connection_window().get()).expect(fits),
+        send_window: u32::try_from(http3.send_window().get()).expect(fits),
+        max_streams: http3.max_streams().get(),
+        max_header_list: u32::try_from(http3.max_header_list().get()).expect(fits),
+        qpack_table: u32::try_from(http3.qpack_table().get()).expect(fits),
+        qpack_blocked_streams: http3.qpack_blocked_streams().get(),
+        alt_svc_max_age: http3.alt_svc_max_age().get(),
+        alt_svc_port: value(&http3.alt_svc_port).map(|port| u16::try_from(port.get()).expect(fits)),
+    }
+}
+
+/// Where a list of protocols names HTTP/3.
+fn http3_of(protocols: &Spanned<Vec<Spanned<Protocol>>>) -> Option<Range<usize>> {
+    protocols.get_ref().iter().find(|protocol| *protocol.get_ref() == Protocol::Http3).map(Spanned::span)
 }
 
 /// Port 0 is another port every time.

@@ -1,4 +1,4 @@
-//! Sections about the host itself: server, listeners, admin, timeouts, HTTP/2.
+//! Sections about the host itself: server, listeners, admin, timeouts, HTTP/2, HTTP/3.
 
 use schemars::{Schema, SchemaGenerator, json_schema};
 use toml::Spanned;
@@ -43,7 +43,7 @@ section! {
         /// Where to listen. Port 0 lets the system choose, and the log says which.
         address: Address [required];
         /// What is spoken here. Without `tls`, HTTP/2 is recognised by its preface (prior knowledge); with it, by
-        /// ALPN.
+        /// ALPN. HTTP/3 needs `tls` and an IP address, and uses the UDP port of the same number.
         protocols: Vec<Spanned<Protocol>> = "[\"http1\", \"http2\"]";
         /// A certificate chain and its key as PEM files, or `"self-signed"` for one made at the start, which no
         /// client trusts. Without it, the listener is plaintext.
@@ -58,6 +58,8 @@ choice! {
         Http1 = "http1",
         /// HTTP/2.
         Http2 = "http2",
+        /// HTTP/3.
+        Http3 = "http3",
     }
 }
 
@@ -112,12 +114,13 @@ section! {
 section! {
     /// How long the host waits for its clients. What a guest may take is in the limits.
     pub(crate) struct TimeoutsSection {
-        /// From the connection to the end of the TLS handshake. Over it, the connection is closed.
+        /// From the connection, or its first datagram, to the end of the TLS handshake. Over it, the connection is closed.
         handshake: Time<1, { HOUR }> = "\"10s\"";
         /// From the connection to the first bytes that tell HTTP/1.1 from HTTP/2. Over it, the connection is
         /// closed.
         preface: Time<1, { HOUR }> = "\"10s\"";
-        /// From the first byte of an HTTP/1.1 request to the end of its head. Over it, the connection is closed.
+        /// From the first byte of an HTTP/1.1 request to the end of its head. Over it, the connection is closed. On
+        /// HTTP/3, from the opening of the stream; over it, the request is answered with 408.
         request_head: Time<1, { HOUR }> = "\"10s\"";
         /// Between two pieces of a request body that is being read. Over it, the read fails, and a request that
         /// has no response yet is answered with 408.
@@ -129,6 +132,11 @@ section! {
         keep_alive_idle: Time<1, { DAY }> = "\"60s\"";
         /// How long an HTTP/2 connection without any stream is kept. Over it, it gets GOAWAY.
         h2_idle: Time<1, { DAY }> = "\"3m\"";
+        /// How long an HTTP/3 connection without any request is kept. Over it, it gets GOAWAY and is closed.
+        h3_idle: Time<1, { DAY }> = "\"3m\"";
+        /// How long nothing at all may come from an HTTP/3 client, which is sent a PING after a third of it. Over it,
+        /// the connection is lost.
+        h3_lost: Time<1, { HOUR }> = "\"30s\"";
     }
 }
 
@@ -145,5 +153,34 @@ section! {
         /// Decoded size of a request's head (SETTINGS_MAX_HEADER_LIST_SIZE). Over it, the request is answered with
         /// 431.
         max_header_list: Bytes<{ KIB }, { MIB }> = "\"16KiB\"";
+    }
+}
+
+section! {
+    /// Settings of HTTP/3 (RFC 9114), for listeners that speak it.
+    pub(crate) struct Http3Section {
+        /// Request body that a client may send on one stream before the guest reads
+        /// (initial_max_stream_data_bidi_remote). Each open stream may hold so much memory.
+        stream_window: Bytes<{ 16 * KIB }, { 16 * MIB }> = "\"256KiB\"";
+        /// The same for all streams of one connection together (initial_max_data).
+        connection_window: Bytes<{ 64 * KIB }, { 1024 * MIB }> = "\"2MiB\"";
+        /// What is sent on one connection and not acknowledged yet. Each connection may hold so much memory.
+        send_window: Bytes<{ 64 * KIB }, { 1024 * MIB }> = "\"1MiB\"";
+        /// Requests that a client may have open on one connection (initial_max_streams_bidi).
+        max_streams: Count<1, 65_535> = "100";
+        /// Decoded size of a request's head (SETTINGS_MAX_FIELD_SECTION_SIZE). Over it, the request is answered with
+        /// 431.
+        max_header_list: Bytes<{ KIB }, { MIB }> = "\"16KiB\"";
+        /// What the table of header fields that were sent before may hold, for each direction
+        /// (SETTINGS_QPACK_MAX_TABLE_CAPACITY). 0B turns it off.
+        qpack_table: Bytes<0, { MIB }> = "\"4KiB\"";
+        /// Requests that may wait for entries of that table at once (SETTINGS_QPACK_BLOCKED_STREAMS).
+        qpack_blocked_streams: Count<0, 65_535> = "16";
+        /// How long clients of the listener's other protocols may remember that it speaks HTTP/3 (the `ma` of
+        /// `Alt-Svc`). 0s leaves the field out.
+        alt_svc_max_age: Time<0, { 365 * DAY }> = "\"24h\"";
+        /// The port that `Alt-Svc` names, where clients see another than the listener's own. Without it, the
+        /// listener's own.
+        alt_svc_port: Count<1, 65_535>;
     }
 }

@@ -243,7 +243,7 @@ impl LoopBody {
     fn reason(&self) -> Disconnect {
         match (self.connection.ending(), self.connection.protocol) {
             (Ending::TimedOut(_), _) => Disconnect::Timeout,
-            (Ending::Open, Protocol::Http2) => Disconnect::Reset,
+            (Ending::Open, Protocol::Http2 | Protocol::Http3) => Disconnect::Reset,
             (Ending::Open | Ending::PeerClosed, Protocol::Http1) => Disconnect::Closed,
             (Ending::Closed | Ending::Lost | Ending::PeerClosed, _) => Disconnect::ConnectionLost,
         }

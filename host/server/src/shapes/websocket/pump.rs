@@ -458,7 +458,7 @@ impl Pump {
             End::Violation(_) => (Disconnect::ConnectionLost, Outcome::Ok),
             End::Dead => (Disconnect::Timeout, Outcome::Cancelled),
             End::Idle => (Disconnect::Timeout, Outcome::IdleExceeded),
-            End::Lost if connection.ending() == Ending::Open && connection.protocol == Protocol::Http2 => {
+            End::Lost if connection.ending() == Ending::Open && connection.protocol != Protocol::Http1 => {
                 (Disconnect::Reset, Outcome::Cancelled)
             }
             End::Lost => (Disconnect::ConnectionLost, Outcome::Cancelled),

@@ -1,0 +1,328 @@
+//! HTTP/3: from a UDP socket to exchanges.
+//!
+//! The layer below (`roadrunner-h3`) keeps the rules of RFC 9114 and bounds what a client can make it hold. What is added
+//! here is what the other protocols have too: the listener's caps, the permit that a connection holds, the server's
+//! commands, deadlines by their names, the same checks of requests and the same hygiene of responses.
+//!
+//! One task accepts on each endpoint; each connection has one task, and each stream one of its own inside it. A connection obeys the
+//! commands of the server like any other: they are handed on to the layer below as they come.
+
+use std::{
+    cell::RefCell,
+    future::poll_fn,
+    io,
+    net::SocketAddr,
+    pin::pin,
+    sync::{Arc, atomic::Ordering::Relaxed},
+    time::{Instant, SystemTime, UNIX_EPOCH},
+};
+
+use http::{HeaderValue, Request, Response, header};
+use http_body::Body as _;
+use quinn::{Endpoint, Incoming, ServerConfig, VarInt};
+use roadrunner_h3::{Closed, Config, ConnectionInfo, DrainTrigger, Notice, Pool, PoolKeys, serve_connection};
+
+use crate::{
+    Address, AltSvc, Connection, Ending, ListenAddress, Protocol, Protocols, RequestBody, Service, Settings, Stats,
+    TimeoutName, Timeouts, TlsInfo,
+    accept::{Listener, Permit, Shared, ordered},
+    control::{Command, Control},
+    dispatch::{Link, WireBody, exchange},
+    marks,
+    socket::ListenSocket,
+    stream::{self, Writes},
+};
+
+/// A UDP port with what is going on there. Cheap to clone.
+#[derive(Clone, Debug)]
+pub(crate) struct QuicSocket {
+    pool: Pool,
+    pub(crate) local: SocketAddr,
+}
+
+impl QuicSocket {
+    fn bind(address: SocketAddr, config: ServerConfig, settings: &Settings) -> io::Result<QuicSocket> {
+        let pool = Pool::bind(address, config, &settings.http3_pool, &PoolKeys::random()?)?;
+        let local = pool.local_addr()?;
+        Ok(QuicSocket { pool, local })
+    }
+
+    /// Resolves when no connection is left, not even to repeat its close.
+    pub(crate) async fn idle(&self) {
+        self.pool.wait_idle().await;
+    }
+
+    /// Closes what is left, and ends the accept loops.
+    pub(crate) fn close(&self) {
+        self.pool.close(NO_ERROR, b"");
+    }
+}
+
+/// What the layer below is told: the settings with the deadlines of this server.
+pub(crate) fn config(settings: &Settings) -> Config {
+    Config {
+        handshake_timeout: settings.timeouts.handshake,
+        head_timeout: settings.timeouts.request_head,
+        idle_timeout: settings.timeouts.h3_idle,
+        lost_timeout: settings.timeouts.h3_lost,
+        ..settings.http3.clone()
+    }
+}
+
+/// Binds both sockets of a listener that serves HTTP/3, or the one that it has.
+pub(crate) fn bind(
+    address: ListenAddress,
+    protocols: Protocols,
+    config: ServerConfig,
+    settings: &Settings,
+) -> io::Result<(Option<ListenSocket>, Option<QuicSocket>)> {
+    let ListenAddress::Tcp(address) = address else {
+        return Err(io::Error::new(io::ErrorKind::Unsupported, "HTTP/3 needs an IP address"));
+    };
+    if !protocols.on_streams() {
+        return Ok((None, Some(QuicSocket::bind(address, config, settings)?)));
+    }
+    let mut tries = if address.port() == 0 { PORT_TRIES } else { 1 };
+    loop {
+        tries -= 1;
+        let stream = ListenSocket::bind(address.into())?;
+        let local = match &stream.local {
+            Address::Ip(local) => *local,
+            Address::Unix(_) => address,
+        };
+        match QuicSocket::bind(local, config.clone(), settings) {
+            Ok(quic) => return Ok((Some(stream), Some(quic))),
+            // The system chose a port that is free for TCP only.
+            Err(error) if error.kind() == io::ErrorKind::AddrInUse && tries > 0 => {}
+            Err(error) => return Err(error),
+        }
+    }
+}
+
+/// The field that tells clients of the other protocols where HTTP/3 is (RFC 9114, 3.1.1); none if it is not to be told.
+pub(crate) fn alt_svc(socket: &QuicSocket, settings: &AltSvc) -> Option<HeaderValue> {
+    if settings.max_age.is_zero() {
+        return None;
+    }
+    let port = settings.port.unwrap_or(socket.local.port());
+    HeaderValue::try_from(format!("h3=\":{port}\"; ma={}", settings.max_age.as_secs())).ok()
+}
+
+/// Accepts on every endpoint until they are closed. Nothing of a connection is awaited here.
+pub(crate) fn accept<S: Service>(
+    shared: &Arc<Shared<S>>,
+    listener: &Arc<Listener>,
+    socket: &QuicSocket,
+    config: &Arc<Config>,
+) {
+    for endpoint in socket.pool.endpoints() {
+        let (shared, listener, config) = (Arc::clone(shared), Arc::clone(listener), Arc::clone(config));
+        tokio::spawn(accept_on(endpoint.clone(), shared, listener, socket.clone(), config));
+    }
+}
+
+async fn accept_on<S: Service>(
+    endpoint: Endpoint,
+    shared: Arc<Shared<S>>,
+    listener: Arc<Listener>,
+    socket: QuicSocket,
+    config: Arc<Config>,
+) {
+    while let Some(incoming) = endpoint.accept().await {
+        // A drain turns clients away for as long as it lasts; they would wait for a port that does not answer.
+        if !shared.stats.live.is_serving() {
+            incoming.refuse();
+            continue;
+        }
+        let open = listener.open.load(Relaxed);
+        let Some(incoming) = socket.pool.validated(incoming, config.retry, open) else { continue };
+        shared.stats.accepted.fetch_add(1, Relaxed);
+        let peer = Address::Ip(incoming.remote_address());
+        match shared.admission.admit(&listener, &peer, &shared.stats) {
+            Some((permit, control)) => {
+                let (shared, listener, config) = (Arc::clone(&shared), Arc::clone(&listener), Arc::clone(&config));
+                tokio::spawn(connect(shared, listener, incoming, socket.local, permit, control, config));
+            }
+            None => {
+                shared.stats.rejected_by_cap.fetch_add(1, Relaxed);
+                incoming.refuse();
+            }
+        }
+    }
+}
+
+/// The task of a connection, from its first datagram to its end.
+async fn connect<S: Service>(
+    shared: Arc<Shared<S>>,
+    listener: Arc<Listener>,
+    incoming: Incoming,
+    local: SocketAddr,
+    permit: Permit,
+    control: Arc<Control>,
+    config: Arc<Config>,
+) {
+    let opened = Instant::now();
+    let begun = tokio::select! {
+        begun = handshake(&shared, &listener, incoming) => begun,
+        // There is no request yet, so a drain ends it at once.
+        () = ordered(&control) => None,
+    };
+    let Some(quic) = begun else { return };
+    control.speaks(Protocol::Http3);
+    let info = ConnectionInfo::of(&quic);
+    let connection = Arc::new(Connection {
+        id: permit.id,
+        listener: Arc::clone(&listener.name),
+        local: Address::Ip(SocketAddr::new(info.local_ip().unwrap_or(local.ip()), local.port())),
+        peer: Address::Ip(info.remote_address()),
+        protocol: Protocol::Http3,
+        tls: Some(TlsInfo::of_quic(&info)),
+        opened,
+        control: Arc::clone(&control),
+        stats: Arc::clone(&shared.stats),
+        quic: Some(info.clone()),
+    });
+    let _open = OpenHttp3::new(Arc::clone(&shared.stats));
+    let link = Arc::new(Link { service: Arc::clone(&shared.service), connection, alt_svc: None });
+    let bridge = Arc::new(Bridge { link, timeouts: Arc::clone(&shared.timeouts) });
+    let (trigger, signal) = DrainTrigger::new();
+    let served = obeying(&control, &trigger, serve_connection(quic, bridge, config, signal)).await;
+    if let Err(fault) = served {
+        tracing::debug!(connection = permit.id, %fault, "closed a connection");
+    }
+    if info.closed() == Some(Closed::Silent) {
+        shared.stats.count_timeout(TimeoutName::H3Lost);
+    }
+    drop(permit);
+}
+
+async fn handshake<S>(shared: &Shared<S>, listener: &Listener, incoming: Incoming) -> Option<quinn::Connection> {
+    let connecting = match incoming.accept() {
+        Ok(connecting) => connecting,
+        Err(error) => {
+            shared.stats.handshake_failures.fetch_add(1, Relaxed);
+            tracing::debug!(listener = %listener.name, %error, "the QUIC handshake failed");
+            return None;
+        }
+    };
+    match tokio::time::timeout(shared.timeouts.handshake, connecting).await {
+        Ok(Ok(quic)) => Some(quic),
+        Ok(Err(error)) => {
+            shared.stats.handshake_failures.fetch_add(1, Relaxed);
+            tracing::debug!(listener = %listener.name, %error, "the QUIC handshake failed");
+            None
+        }
+        Err(_) => {
+            shared.stats.count_timeout(TimeoutName::Handshake);
+            None
+        }
+    }
+}
+
+/// Runs a connection, and hands the server's commands on to it.
+async fn obeying<F: Future>(control: &Control, trigger: &DrainTrigger, connection: F) -> F::Output {
+    let mut connection = pin!(connection);
+    poll_fn(|cx| {
+        control.register(cx.waker());
+        match control.command() {
+            Command::Run => {}
+            Command::Drain => trigger.drain(),
+            Command::Cut => {
+                control.end(Ending::Closed);
+                trigger.cut();
+            }
+        }
+        connection.as_mut().poll(cx)
+    })
+    .await
+}
+
+/// Counts a connection as open.
+struct OpenHttp3(Arc<Stats>);
+
+impl OpenHttp3 {
+    fn new(stats: Arc<Stats>) -> OpenHttp3 {
+        stats.open_http3.fetch_add(1, Relaxed);
+        OpenHttp3(stats)
+    }
+}
+
+impl Drop for OpenHttp3 {
+    fn drop(&mut self) {
+        self.0.open_http3.fetch_sub(1, Relaxed);
+    }
+}
+
+/// One connection's service, as the layer below sees it.
+struct Bridge<S> {
+    link: Arc<Link<S>>,
+    timeouts: Arc<Timeouts>,
+}
+
+impl<S: Service> roadrunner_h3::Service for Bridge<S> {
+    type Body = WireBody;
+
+    async fn call(&self, request: Request<roadrunner_h3::RequestBody>, _: Arc<ConnectionInfo>) -> Response<WireBody> {
+        let answered = exchange(&self.link, |connection| request.map(|body| RequestBody::from_http3(body, connection)));
+        let mut response = answered.await;
+        // What hyper adds on the other protocols.
+        let length = response.body().size_hint().exact().filter(|_| !response.body().is_end_stream());
+        let headers = response.headers_mut();
+        if let Some(length) = length
+            && !headers.contains_key(header::CONTENT_LENGTH)
+        {
+            headers.insert(header::CONTENT_LENGTH, HeaderValue::from(length));
+        }
+        if !headers.contains_key(header::DATE) {
+            headers.insert(header::DATE, date());
+        }
+        response
+    }
+
+    fn watch(&self, stream: impl Future<Output = ()> + Send) -> impl Future<Output = ()> + Send {
+        stream::run(stream, Writes::AreTold, &self.timeouts, &self.link.connection.stats)
+    }
+
+    fn write_blocked(&self) {
+        marks::write_blocked();
+    }
+
+    fn write_moved(&self) {
+        marks::write_moved();
+    }
+
+    fn notice(&self, notice: Notice) {
+        let stats = &self.link.connection.stats;
+        match notice {
+            Notice::HeadTimedOut => stats.count_timeout(TimeoutName::RequestHead),
+            Notice::IdleTimedOut => stats.count_timeout(TimeoutName::H3Idle),
+            Notice::Refused => {
+                stats.bad_requests.fetch_add(1, Relaxed);
+            }
+        }
+    }
+}
+
+/// The time for the `date` field (RFC 9110, 6.6.1), made once a second and thread.
+fn date() -> HeaderValue {
+    thread_local! {
+        static LAST: RefCell<Option<(u64, HeaderValue)>> = const { RefCell::new(None) };
+    }
+    let now = SystemTime::now();
+    let second = now.duration_since(UNIX_EPOCH).map_or(0, |since| since.as_secs());
+    LAST.with_borrow_mut(|last| match last {
+        Some((made, value)) if *made == second => value.clone(),
+        _ => {
+            let value =
+                HeaderValue::try_from(httpdate::fmt_http_date(now)).expect("a date has only letters and digits");
+            *last = Some((second, value.clone()));
+            value
+        }
+    })
+}
+
+/// H3_NO_ERROR (RFC 9114, 8.1).
+const NO_ERROR: VarInt = VarInt::from_u32(0x100);
+
+/// How many ports the system may choose until one is free for UDP too.
+const PORT_TRIES: u32 = 16;
