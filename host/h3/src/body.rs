@@ -130,7 +130,7 @@ impl Stream {
                     Some(Err(self.trailers_too_large()))
                 }
                 // The head is read before a body is made, and a message has one.
-                Ok(Event::Headers(_)) => continue,
+                Ok(Event::Headers(_) | Event::WebTransport { .. }) => continue,
                 Err(End::Finished) => self.trailers.take().map(|trailers| Ok(Frame::trailers(trailers))),
                 Err(end) => Some(Err(end.into())),
             });

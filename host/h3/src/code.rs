@@ -42,6 +42,12 @@ impl Code {
     /// `H3_CONNECT_ERROR`: the connection behind a CONNECT was reset.
     pub const CONNECT_ERROR: Code = Code(0x10f);
 
+    /// `WEBTRANSPORT_BUFFERED_STREAM_REJECTED` (draft-ietf-webtrans-http3): a stream for which there is no room, or no
+    /// session yet.
+    pub const WEBTRANSPORT_BUFFERED_STREAM_REJECTED: Code = Code(0x3994_bd84);
+    /// `WEBTRANSPORT_SESSION_GONE` (draft-ietf-webtrans-http3): a stream of a session that has ended.
+    pub const WEBTRANSPORT_SESSION_GONE: Code = Code(0x170d_7b68);
+
     /// The number on the wire.
     pub fn value(self) -> u64 {
         self.0
@@ -49,7 +55,7 @@ impl Code {
 
     /// What quinn takes.
     pub(crate) fn varint(self) -> quinn::VarInt {
-        // Every code is one of the constants above or comes from QPACK, all below 2^16.
+        // Every code is one of the constants above or comes from QPACK, all below 2^32.
         quinn::VarInt::from_u32(self.0 as u32)
     }
 }
@@ -83,6 +89,8 @@ impl fmt::Display for Code {
             0x200 => "QPACK_DECOMPRESSION_FAILED",
             0x201 => "QPACK_ENCODER_STREAM_ERROR",
             0x202 => "QPACK_DECODER_STREAM_ERROR",
+            0x170d_7b68 => "WEBTRANSPORT_SESSION_GONE",
+            0x3994_bd84 => "WEBTRANSPORT_BUFFERED_STREAM_REJECTED",
             other => return write!(f, "{other:#x}"),
         };
         f.write_str(name)

@@ -80,6 +80,25 @@ pub struct Config {
     /// # Defaults
     /// 64.
     pub datagram_queue: usize,
+    /// WebTransport sessions at a time on one connection; more are refused with `H3_REQUEST_REJECTED`. Zero, or without
+    /// `extended_connect` or datagrams: WebTransport is not offered.
+    ///
+    /// # Defaults
+    /// 16.
+    pub webtransport_sessions: u32,
+    /// Streams of each direction that a client may have open in one session, and the server too. While a session
+    /// lives, the client may open so many more streams on the connection, for requests too; more than that in one session
+    /// are refused with `WEBTRANSPORT_BUFFERED_STREAM_REJECTED`.
+    ///
+    /// # Defaults
+    /// 100.
+    pub webtransport_streams: u32,
+    /// Streams of sessions that have not begun, which are kept for each connection until they do; when one more comes,
+    /// the oldest is refused with `WEBTRANSPORT_BUFFERED_STREAM_REJECTED`.
+    ///
+    /// # Defaults
+    /// 16.
+    pub webtransport_buffered_streams: usize,
     /// From the first datagram of a handshake to its end.
     ///
     /// # Defaults
@@ -151,6 +170,9 @@ impl Default for Config {
             extended_connect: true,
             datagram_buffer: 64 * 1024,
             datagram_queue: 64,
+            webtransport_sessions: 16,
+            webtransport_streams: 100,
+            webtransport_buffered_streams: 16,
             handshake_timeout: Duration::from_secs(10),
             head_timeout: Duration::from_secs(10),
             idle_timeout: Duration::from_secs(60),
@@ -187,7 +209,7 @@ impl Config {
         let datagrams = (self.datagram_buffer > 0).then_some(self.datagram_buffer as usize);
         transport
             .max_concurrent_bidi_streams(self.max_concurrent_requests.into())
-            .max_concurrent_uni_streams(self.max_unidirectional_streams.max(CRITICAL_STREAMS).into())
+            .max_concurrent_uni_streams(self.unidirectional_streams().into())
             .stream_receive_window(self.stream_window.into())
             .receive_window(self.connection_window.into())
             .send_window(u64::from(self.send_window))
@@ -198,6 +220,16 @@ impl Config {
         transport
     }
 
+    /// WebTransport rests on the other two.
+    pub(crate) fn offers_webtransport(&self) -> bool {
+        self.webtransport_sessions > 0 && self.extended_connect && self.datagram_buffer > 0
+    }
+
+    /// Unidirectional streams without those of sessions.
+    pub(crate) fn unidirectional_streams(&self) -> u32 {
+        self.max_unidirectional_streams.max(CRITICAL_STREAMS)
+    }
+
     pub(crate) fn settings(&self) -> Settings {
         Settings {
             qpack_max_table_capacity: u64::from(self.qpack_table_capacity),
@@ -205,8 +237,12 @@ impl Config {
             max_field_section_size: Some(self.max_field_section_size),
             enable_connect_protocol: self.extended_connect,
             h3_datagram: self.datagram_buffer > 0,
-            webtransport_draft_02: false,
-            webtransport_max_sessions: 0,
+            webtransport_draft_02: self.offers_webtransport(),
+            webtransport_max_sessions: if self.offers_webtransport() {
+                u64::from(self.webtransport_sessions)
+            } else {
+                0
+            },
         }
     }
 }

@@ -12,7 +12,8 @@ use tokio::{
 use crate::{
     code::{Code, Fault},
     config::Config,
-    datagram, exchange,
+    datagram,
+    exchange::{self, Admits},
     serve::{Command, DrainSignal},
     service::{Notice, Service},
     shared::Shared,
@@ -110,15 +111,17 @@ impl Phase {
 impl<S: Service> Driver<S> {
     fn request(&mut self, mut send: SendStream, mut recv: RecvStream) {
         let id = u64::from(VarInt::from(recv.id()));
-        if let Phase::Leaving { first_refused, .. } = self.phase
-            && id >= first_refused
-        {
+        let refused = matches!(self.phase, Phase::Leaving { first_refused, .. } if id >= first_refused);
+        if refused && !self.shared.webtransport.has_sessions() {
             // RFC 9114 section 5.2: it may be sent again elsewhere. Neither fails on a stream that lives.
             let _ = recv.stop(Code::REQUEST_REJECTED.varint());
             let _ = send.reset(Code::REQUEST_REJECTED.varint());
             return;
         }
-        self.next = id + 4;
+        if !refused {
+            self.next = id + 4;
+        }
+        let admits = if refused { Admits::WebTransportStreams } else { Admits::Everything };
         if let Phase::Serving { idle_at } = &mut self.phase {
             *idle_at = None;
         }
@@ -126,7 +129,9 @@ impl<S: Service> Driver<S> {
         // is read here.
         let activity = self.shared.activity();
         let (shared, service) = (Arc::clone(&self.shared), Arc::clone(&self.service));
-        self.tasks.spawn(async move { service.watch(exchange::serve(shared, &*service, send, recv, activity)).await });
+        self.tasks.spawn(async move {
+            service.watch(exchange::serve(shared, &*service, send, recv, activity, admits)).await
+        });
     }
 
     fn datagram(&self, datagram: bytes::Bytes) {

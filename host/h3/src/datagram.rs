@@ -2,13 +2,17 @@
 
 use std::{
     collections::{HashMap, VecDeque},
-    sync::Arc,
+    sync::{
+        Arc,
+        atomic::{AtomicUsize, Ordering},
+    },
+    task::{Context, Poll},
 };
 
 use bytes::{Bytes, BytesMut};
+use futures_util::task::AtomicWaker;
 use parking_lot::Mutex;
 use quinn::SendDatagramError;
-use tokio::sync::Notify;
 
 use crate::{
     code::{Code, Fault},
@@ -43,15 +47,16 @@ pub(crate) struct Registry {
     queues: Mutex<HashMap<u64, Arc<Queue>>>,
 }
 
-#[derive(Debug, Default)]
+#[derive(Debug)]
 struct Queue {
     datagrams: Mutex<VecDeque<Bytes>>,
-    arrived: Notify,
+    limit: AtomicUsize,
+    arrived: AtomicWaker,
 }
 
 impl Datagrams {
     pub(crate) fn new(shared: Arc<Shared>, stream: u64) -> Datagrams {
-        let queue = Arc::<Queue>::default();
+        let queue = Arc::new(Queue::new(shared.datagrams.limit));
         shared.datagrams.queues.lock().insert(stream, Arc::clone(&queue));
         Datagrams { shared, stream, queue }
     }
@@ -61,15 +66,27 @@ impl Datagrams {
     /// Those that come faster than they are read are dropped, oldest first, above
     /// [`Config::datagram_queue`](crate::Config::datagram_queue). May be cancelled.
     pub async fn recv(&self) -> Option<Bytes> {
-        loop {
-            if let Some(datagram) = self.queue.datagrams.lock().pop_front() {
-                return Some(datagram);
-            }
-            tokio::select! {
-                () = self.queue.arrived.notified() => {}
-                _ = self.shared.quic.closed() => return None,
-            }
+        tokio::select! {
+            biased;
+            datagram = std::future::poll_fn(|cx| self.poll_recv(cx)) => Some(datagram),
+            _ = self.shared.quic.closed() => None,
         }
+    }
+
+    /// As [`Datagrams::recv`], for one task; it is pending for good once the connection has ended.
+    pub fn poll_recv(&self, cx: &mut Context<'_>) -> Poll<Bytes> {
+        self.queue.arrived.register(cx.waker());
+        self.queue.datagrams.lock().pop_front().map_or(Poll::Pending, Poll::Ready)
+    }
+
+    /// Bytes that wait to be read.
+    pub fn buffered(&self) -> usize {
+        self.queue.datagrams.lock().iter().map(Bytes::len).sum()
+    }
+
+    /// Lets fewer wait than [`Config::datagram_queue`](crate::Config::datagram_queue) says.
+    pub(crate) fn set_limit(&self, limit: usize) {
+        self.queue.limit.fetch_min(limit.max(1), Ordering::AcqRel);
     }
 
     /// Sends a datagram. It may be lost, and pushes out older ones that wait to be sent.
@@ -118,6 +135,12 @@ pub enum DatagramError {
     Unsupported,
 }
 
+impl Queue {
+    fn new(limit: usize) -> Queue {
+        Queue { datagrams: Mutex::default(), limit: AtomicUsize::new(limit.max(1)), arrived: AtomicWaker::new() }
+    }
+}
+
 impl Registry {
     pub(crate) fn new(limit: usize) -> Registry {
         Registry { limit, queues: Mutex::default() }
@@ -128,13 +151,13 @@ impl Registry {
     pub(crate) fn deliver(&self, stream: u64, payload: Bytes) {
         let Some(queue) = self.queues.lock().get(&stream).cloned() else { return };
         let mut datagrams = queue.datagrams.lock();
-        if datagrams.len() >= self.limit.max(1) {
+        while datagrams.len() >= queue.limit.load(Ordering::Acquire) {
             datagrams.pop_front();
         }
         // A copy, since the slice keeps a whole batch of received packets.
         datagrams.push_back(Bytes::copy_from_slice(&payload));
         drop(datagrams);
-        queue.arrived.notify_one();
+        queue.arrived.wake();
     }
 }
 
@@ -154,7 +177,7 @@ mod tests {
     #[test]
     fn the_oldest_is_dropped() {
         let registry = Registry::new(2);
-        let queue = Arc::<Queue>::default();
+        let queue = Arc::new(Queue::new(registry.limit));
         registry.queues.lock().insert(4, Arc::clone(&queue));
         for payload in [&b"a"[..], b"b", b"c"] {
             registry.deliver(4, Bytes::copy_from_slice(payload));

@@ -10,7 +10,7 @@ use std::{
 
 use bytes::Bytes;
 use futures_util::FutureExt;
-use http::{Method, Request, Response, StatusCode, Version, header};
+use http::{HeaderValue, Method, Request, Response, StatusCode, Version, header};
 use http_body::Body;
 use quinn::{RecvStream, SendStream, StoppedError, VarInt};
 
@@ -18,13 +18,14 @@ use crate::{
     body::RequestBody,
     code::{Code, Fault},
     frame::FrameType,
-    head::{RequestHead, read_request, regular_fields, response_fields},
+    head::{Protocol, RequestHead, read_request, regular_fields, response_fields},
     message::{Event, MessageReader},
     receive::{End, Receiver},
     send::Sender,
     service::{BoxError, Notice, Service},
     shared::{Activity, Blocked, Section, Shared},
     tunnel::{TunnelRequest, TunnelSlot},
+    webtransport::{Arrival, Offered},
 };
 
 /// Serves one request. Whatever happens, the stream ends with FIN after a whole response, or with a reset.
@@ -34,12 +35,17 @@ pub(crate) async fn serve<S: Service>(
     send: SendStream,
     recv: RecvStream,
     activity: Activity,
+    admits: Admits,
 ) {
     let id = u64::from(VarInt::from(recv.id()));
-    let receiver = Receiver::new(recv, MessageReader::new(shared.config.max_field_section_size));
+    let mut message = MessageReader::new(shared.config.max_field_section_size);
+    if shared.webtransport.is_offered() {
+        message.allow_webtransport();
+    }
+    let receiver = Receiver::new(recv, message);
     let sender = Sender::new(send, Code::REQUEST_CANCELLED);
     let stopped = pin!(sender.stopped());
-    let mut exchange = Exchange { id, shared, service, receiver, sender, stopped };
+    let mut exchange = Exchange { id, admits, shared, service, receiver, sender, stopped };
     let ended = match (exchange.run().await, exchange.receiver.found_fault()) {
         // A response that echoes a malformed request fails with it, and that is the client's fault.
         (Err(_), Some(fault)) => Err(Abort::Fault(fault)),
@@ -48,6 +54,15 @@ pub(crate) async fn serve<S: Service>(
     match ended {
         Ok(Outcome::Sent) => exchange.receiver.task_is_over(),
         Ok(Outcome::Tunnel(slot)) => slot.open(exchange.sender, activity),
+        Ok(Outcome::WebTransport { session }) => {
+            let Exchange { shared, receiver, sender, .. } = exchange;
+            // Nobody else holds it: no body was made of it.
+            let Some((recv, first)) = receiver.into_stream() else { return };
+            let arrival = Arrival::bidirectional(id, sender.into_half(), recv, first);
+            if let Err(fault) = shared.webtransport.deliver(session, arrival) {
+                shared.fail(&fault);
+            }
+        }
         Err(Abort::Gone) => exchange.abandon(Code::REQUEST_CANCELLED),
         Err(Abort::Fault(fault)) => {
             tracing::debug!(stream = id, %fault, "request refused");
@@ -63,8 +78,18 @@ pub(crate) async fn serve<S: Service>(
     }
 }
 
+/// What a new stream may be.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Admits {
+    /// A request or a stream of a WebTransport session.
+    Everything,
+    /// No request any more, since the last GOAWAY excludes it.
+    WebTransportStreams,
+}
+
 struct Exchange<'a, S, F> {
     id: u64,
+    admits: Admits,
     shared: Arc<Shared>,
     service: &'a S,
     receiver: Arc<Receiver>,
@@ -79,6 +104,8 @@ enum Outcome {
     Sent,
     /// The client has the head of it, and the stream goes to a tunnel.
     Tunnel(TunnelSlot),
+    /// It was none: the stream belongs to this session.
+    WebTransport { session: u64 },
 }
 
 /// Why there is no whole response.
@@ -91,12 +118,20 @@ enum Abort {
     Response(String),
 }
 
-/// A refusal that is answered without the service.
+/// What the front of a stream says.
 enum Head {
+    /// A refusal that is answered without the service.
     Refused(StatusCode),
+    /// The stream belongs to this WebTransport session.
+    WebTransport { session: u64 },
     /// The head, and what of the body came with it.
     Request(Box<RequestHead>, Option<Result<Event, End>>),
 }
+
+/// By this a client of draft-ietf-webtrans-http3-02 says which draft it speaks (section 3.2 there), and the server
+/// agrees by the other.
+const DRAFT_02_OFFER: &str = "sec-webtransport-http3-draft02";
+const DRAFT: &str = "sec-webtransport-http3-draft";
 
 /// While this much is queued, the body of a response is not asked for more.
 const WRITE_AHEAD: usize = 16 * 1024;
@@ -110,6 +145,7 @@ impl<S: Service, F: Future<Output = Result<Option<VarInt>, StoppedError>>> Excha
                 self.service.notice(Notice::Refused);
                 return self.refuse(status).await;
             }
+            Ok(Ok(Head::WebTransport { session })) => return Ok(Outcome::WebTransport { session }),
             Ok(Err(abort)) => return Err(abort),
             Err(_) => {
                 // RFC 9204 section 2.2.2.2: it may be waiting for table entries.
@@ -128,11 +164,21 @@ impl<S: Service, F: Future<Output = Result<Option<VarInt>, StoppedError>>> Excha
         }
 
         let is_head = head.method == Method::HEAD;
-        let (request, slot) = self.request(head, first);
+        let webtransport = match self.webtransport(&head) {
+            Some(session) => Some(session?),
+            None => None,
+        };
+        let draft_02 = webtransport.is_some() && head.headers.contains_key(DRAFT_02_OFFER);
+        let (request, slot) = self.request(head, first, webtransport);
         let call = AssertUnwindSafe(self.service.call(request, Arc::clone(&self.shared.info))).catch_unwind();
         let response = self.respond(call).await?;
         match (response, slot) {
-            (Ok(response), Some(slot)) if response.status().is_success() => self.open_tunnel(response, slot).await,
+            (Ok(mut response), Some(slot)) if response.status().is_success() => {
+                if draft_02 {
+                    response.headers_mut().insert(DRAFT, HeaderValue::from_static("draft02"));
+                }
+                self.open_tunnel(response, slot).await
+            }
             (Ok(response), _) => self.send(response, is_head).await,
             // The panic itself is on the host's log already, by its hook.
             (Err(_), _) => self.refuse(StatusCode::INTERNAL_SERVER_ERROR).await,
@@ -152,10 +198,15 @@ impl<S: Service, F: Future<Output = Result<Option<VarInt>, StoppedError>>> Excha
                 self.shared.cancel_decoding(self.id);
                 return Ok(Head::Refused(StatusCode::REQUEST_HEADER_FIELDS_TOO_LARGE));
             }
+            Event::WebTransport { session } => return Ok(Head::WebTransport { session }),
             Event::Data(_) | Event::Trailers(_) => {
                 return Err(Abort::Fault(Fault::connection(Code::FRAME_UNEXPECTED, "a message without HEADERS")));
             }
         };
+        // RFC 9114 section 5.2: it may be sent again elsewhere.
+        if self.admits == Admits::WebTransportStreams {
+            return Err(Abort::Fault(Fault::stream(Code::REQUEST_REJECTED, "a request after GOAWAY")));
+        }
         let mut blocked = Blocked::default();
         let decoded = poll_fn(|cx| {
             self.poll_gone(cx).inspect_err(|_| self.shared.cancel_decoding(self.id))?;
@@ -190,6 +241,7 @@ impl<S: Service, F: Future<Output = Result<Option<VarInt>, StoppedError>>> Excha
         &mut self,
         head: Box<RequestHead>,
         first: Option<Result<Event, End>>,
+        webtransport: Option<Offered>,
     ) -> (Request<RequestBody>, Option<TunnelSlot>) {
         let (receiver, shared) = (Arc::clone(&self.receiver), Arc::clone(&self.shared));
         let expects = head.headers.get(header::EXPECT);
@@ -200,7 +252,8 @@ impl<S: Service, F: Future<Output = Result<Option<VarInt>, StoppedError>>> Excha
         let mut request = Request::new(RequestBody::empty());
         let mut slot = None;
         if head.method == Method::CONNECT {
-            slot = Some(TunnelRequest::offer(&mut request, head.protocol, receiver, shared, self.id, first));
+            slot =
+                Some(TunnelRequest::offer(&mut request, head.protocol, receiver, shared, self.id, first, webtransport));
         } else {
             *request.body_mut() = RequestBody::new(receiver, shared, self.id, first);
         }
@@ -209,6 +262,16 @@ impl<S: Service, F: Future<Output = Result<Option<VarInt>, StoppedError>>> Excha
         *request.version_mut() = Version::HTTP_3;
         *request.headers_mut() = head.headers;
         (request, slot)
+    }
+
+    /// The session that a request asks for, where WebTransport is offered.
+    fn webtransport(&self, head: &RequestHead) -> Option<Result<Offered, Abort>> {
+        let asks = head.protocol.as_ref().is_some_and(Protocol::is_webtransport);
+        (asks && self.shared.webtransport.is_offered()).then(|| {
+            // draft-ietf-webtrans-http3-07 section 3.3: more sessions than were advertised.
+            let refusal = || Abort::Fault(Fault::stream(Code::REQUEST_REJECTED, "too many sessions"));
+            Offered::new(&self.shared, self.id).ok_or_else(refusal)
+        })
     }
 
     /// Polls the service, and drops it at once when nobody waits for it any more.

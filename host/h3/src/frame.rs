@@ -26,6 +26,9 @@ impl FrameType {
     pub const GOAWAY: FrameType = FrameType(0x7);
     /// MAX_PUSH_ID (section 7.2.7).
     pub const MAX_PUSH_ID: FrameType = FrameType(0xd);
+    /// WEBTRANSPORT_STREAM (draft-ietf-webtrans-http3-02 section 4.2): the first bytes of a bidirectional stream of a
+    /// session. Unknown to a server that does not offer WebTransport.
+    pub const WEBTRANSPORT_STREAM: FrameType = FrameType(0x41);
     /// PRIORITY_UPDATE for a request stream (RFC 9218 section 7.2).
     pub const PRIORITY_UPDATE_REQUEST: FrameType = FrameType(0xf0700);
     /// PRIORITY_UPDATE for a push stream (RFC 9218 section 7.2).

@@ -40,6 +40,11 @@ impl Protocol {
     pub fn as_str(&self) -> &str {
         &self.0
     }
+
+    /// Whether it asks for a WebTransport session: `webtransport`, or `webtransport-h3` as of draft 13.
+    pub fn is_webtransport(&self) -> bool {
+        matches!(self.as_str(), "webtransport" | "webtransport-h3")
+    }
 }
 
 impl fmt::Display for Protocol {

@@ -15,11 +15,11 @@
 //! | `exchange`, `receive`, `send`, `body` | one request stream | yes |
 //! | `pool` | several endpoints on one port | yes |
 //! | `tunnel`, `datagram` | extended CONNECT (RFC 9220), HTTP datagrams (RFC 9297) | yes |
+//! | [`webtransport`] | sessions over them (draft-ietf-webtrans-http3, 02 and 07) | yes |
 //!
 //! # What it does not cover
 //! - Server push: never sent, and a client cannot.
 //! - Priorities (RFC 9218): PRIORITY_UPDATE is checked and ignored.
-//! - WebTransport.
 //! - 0-RTT: not offered.
 //! - Deadlines of bodies: [`Service::watch`] is their place.
 //! - Fields that a server adds, such as `date` and `alt-svc`: they are the caller's.
@@ -45,6 +45,7 @@ mod shared;
 mod tunnel;
 mod unidirectional;
 pub mod varint;
+pub mod webtransport;
 
 pub use body::{BodyError, RequestBody};
 pub use code::{Code, Fault};

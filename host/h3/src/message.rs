@@ -24,6 +24,12 @@ pub enum Event {
     },
     /// The encoded field section at the end of the message.
     Trailers(Bytes),
+    /// This is no message: the stream belongs to a WebTransport session, and what follows are its bytes, which must
+    /// not be given to [`MessageReader::next`].
+    WebTransport {
+        /// The stream of the session's CONNECT.
+        session: u64,
+    },
 }
 
 /// Reads one message.
@@ -36,6 +42,9 @@ pub struct MessageReader {
     section: Option<BytesMut>,
     content_length: Option<u64>,
     received: u64,
+    webtransport: bool,
+    /// No frame has come yet.
+    untouched: bool,
 }
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -59,7 +68,14 @@ impl MessageReader {
             section: None,
             content_length: None,
             received: 0,
+            webtransport: false,
+            untouched: true,
         }
+    }
+
+    /// WebTransport was offered: the stream may turn out to be one of a session.
+    pub fn allow_webtransport(&mut self) {
+        self.webtransport = true;
     }
 
     /// The length that DATA must add up to, from the head of the message.
@@ -136,7 +152,15 @@ impl MessageReader {
             self.frames.skip();
             return Ok(None);
         }
+        let untouched = std::mem::replace(&mut self.untouched, false);
         match kind {
+            // draft-ietf-webtrans-http3-02 section 4.2: the signal has no length; the session stands in its place.
+            FrameType::WEBTRANSPORT_STREAM if self.webtransport && untouched => {
+                Ok(Some(Event::WebTransport { session: length }))
+            }
+            FrameType::WEBTRANSPORT_STREAM if self.webtransport => {
+                Err(Fault::connection(Code::FRAME_ERROR, "WEBTRANSPORT_STREAM inside a message"))
+            }
             FrameType::DATA => match self.phase {
                 // Section 4.1: a DATA frame before any HEADERS frame, or after the trailers.
                 Phase::Headers => unexpected("DATA before HEADERS"),

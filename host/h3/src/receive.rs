@@ -117,6 +117,12 @@ impl Receiver {
         event
     }
 
+    /// What quinn has of the stream, and what was read of it and not parsed. None while somebody else holds it.
+    pub(crate) fn into_stream(self: Arc<Self>) -> Option<(RecvStream, Bytes)> {
+        let State { stream, input, .. } = Arc::into_inner(self)?.state.into_inner();
+        Some((stream, input))
+    }
+
     /// For the stream's task: resolves when the client resets the stream or a fault was found in it.
     ///
     /// It looks by reading one chunk ahead, since `RecvStream::received_reset` leaves its waker in quinn for good when

@@ -1,4 +1,4 @@
-//! The sending half of a request stream: a short queue of frames, and an end that is never an accident.
+//! The sending half of a stream: a short queue of frames, and an end that is never an accident.
 
 use std::{
     collections::VecDeque,
@@ -7,27 +7,38 @@ use std::{
 };
 
 use bytes::{Bytes, BytesMut};
-use quinn::{SendStream, StoppedError, VarInt, WriteError};
+use quinn::{SendStream, StoppedError, VarInt, WriteError, Written};
 
 use crate::{
     code::Code,
     frame::{self, FrameType},
 };
 
-/// Writes frames. Dropped before [`Sender::finish`], it resets the stream, since quinn would finish it and the client
-/// would take what it has for a whole message.
+/// Writes frames. What ends it is what ends its [`SendHalf`].
 #[derive(Debug)]
 pub(crate) struct Sender {
-    stream: SendStream,
+    half: SendHalf,
     queue: VecDeque<Bytes>,
     queued: usize,
+}
+
+/// A stream that is reset when this is dropped before [`SendHalf::finish`], since quinn would finish it and the client
+/// would take what it has for the whole.
+#[derive(Debug)]
+pub(crate) struct SendHalf {
+    stream: SendStream,
     on_drop: Option<Code>,
 }
 
 impl Sender {
     /// `on_drop` is what the client is told if this is dropped unfinished.
     pub(crate) fn new(stream: SendStream, on_drop: Code) -> Sender {
-        Sender { stream, queue: VecDeque::new(), queued: 0, on_drop: Some(on_drop) }
+        Sender { half: SendHalf::new(stream, on_drop), queue: VecDeque::new(), queued: 0 }
+    }
+
+    /// The stream without the queue, which must be empty.
+    pub(crate) fn into_half(self) -> SendHalf {
+        self.half
     }
 
     pub(crate) fn queue_frame(&mut self, kind: FrameType, payload: Bytes) {
@@ -48,10 +59,7 @@ impl Sender {
     /// Hands the queue to quinn, as far as flow control lets it.
     pub(crate) fn poll_flush(&mut self, cx: &mut Context<'_>) -> Poll<Result<(), WriteError>> {
         while !self.queue.is_empty() {
-            let written = {
-                let chunks = self.queue.make_contiguous();
-                ready!(pin!(self.stream.write_chunks(chunks)).poll(cx))?
-            };
+            let written = ready!(self.half.poll_write(cx, self.queue.make_contiguous()))?;
             self.queue.drain(..written.chunks);
             self.queued -= written.bytes;
         }
@@ -60,16 +68,53 @@ impl Sender {
 
     /// Ends the stream in order. What is still queued is lost, so flush first.
     pub(crate) fn finish(&mut self) {
+        self.half.finish();
+    }
+
+    /// Ends the stream with an error.
+    pub(crate) fn reset(&mut self, code: Code) {
+        self.half.reset(code.varint());
+    }
+
+    pub(crate) fn set_on_drop(&mut self, code: Code) {
+        self.half.set_on_drop(code);
+    }
+
+    /// See [`SendHalf::stopped`].
+    pub(crate) fn stopped(
+        &self,
+    ) -> impl Future<Output = Result<Option<VarInt>, StoppedError>> + Send + Sync + 'static + use<> {
+        self.half.stopped()
+    }
+}
+
+impl SendHalf {
+    /// `on_drop` is what the client is told if this is dropped unfinished.
+    pub(crate) fn new(stream: SendStream, on_drop: Code) -> SendHalf {
+        SendHalf { stream, on_drop: Some(on_drop) }
+    }
+
+    /// Hands chunks to quinn, as far as flow control lets it. They are left as what is not written.
+    pub(crate) fn poll_write(
+        &mut self,
+        cx: &mut Context<'_>,
+        chunks: &mut [Bytes],
+    ) -> Poll<Result<Written, WriteError>> {
+        pin!(self.stream.write_chunks(chunks)).poll(cx)
+    }
+
+    /// Ends the stream in order.
+    pub(crate) fn finish(&mut self) {
         self.on_drop = None;
         // It fails on a stream that is finished or reset already, which is as good.
         let _ = self.stream.finish();
     }
 
     /// Ends the stream with an error.
-    pub(crate) fn reset(&mut self, code: Code) {
+    pub(crate) fn reset(&mut self, code: VarInt) {
         self.on_drop = None;
         // As above.
-        let _ = self.stream.reset(code.varint());
+        let _ = self.stream.reset(code);
     }
 
     pub(crate) fn set_on_drop(&mut self, code: Code) {
@@ -86,10 +131,10 @@ impl Sender {
     }
 }
 
-impl Drop for Sender {
+impl Drop for SendHalf {
     fn drop(&mut self) {
         if let Some(code) = self.on_drop {
-            self.reset(code);
+            self.reset(code.varint());
         }
     }
 }

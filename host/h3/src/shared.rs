@@ -22,6 +22,7 @@ use crate::{
     config::Config,
     datagram::Registry,
     settings::Settings,
+    webtransport,
 };
 
 /// One connection, as every task on it sees it.
@@ -31,6 +32,7 @@ pub(crate) struct Shared {
     pub(crate) config: Arc<Config>,
     pub(crate) info: Arc<ConnectionInfo>,
     pub(crate) datagrams: Registry,
+    pub(crate) webtransport: webtransport::Registry,
     qpack: Mutex<Qpack>,
     /// There may be encoder instructions to send.
     pub(crate) encoder_ready: Notify,
@@ -94,6 +96,7 @@ impl Shared {
         Arc::new(Shared {
             info: Arc::new(ConnectionInfo::of(&quic)),
             datagrams: Registry::new(config.datagram_queue),
+            webtransport: webtransport::Registry::new(&config),
             quic,
             config,
             qpack: Mutex::new(qpack),

@@ -26,6 +26,7 @@ use crate::{
     receive::{End, Receiver},
     send::Sender,
     shared::{Activity, Shared},
+    webtransport::{Offered, Session, SessionLimits},
 };
 
 /// A request to become a tunnel. Answer it with 2xx; then [`TunnelRequest::accept`] resolves. Any other answer refuses,
@@ -35,6 +36,7 @@ pub struct TunnelRequest {
     protocol: Option<Protocol>,
     reader: Reader,
     datagrams: Option<Datagrams>,
+    webtransport: Option<Offered>,
     opened: oneshot::Receiver<(Sender, Activity)>,
 }
 
@@ -57,13 +59,25 @@ impl TunnelRequest {
         self.protocol.as_ref()
     }
 
+    /// Whether it asks for a WebTransport session, and those are offered: the tunnel will be one.
+    pub fn is_webtransport(&self) -> bool {
+        self.webtransport.is_some() && self.datagrams.is_some()
+    }
+
     /// The tunnel, once the head of the answer is on its way.
     ///
     /// # Errors
     /// The answer refused, or the client has left.
     pub async fn accept(self) -> io::Result<Tunnel> {
         let (sender, activity) = self.opened.await.map_err(|_| io::Error::from(io::ErrorKind::ConnectionAborted))?;
-        Ok(Tunnel { reader: self.reader, sender, datagrams: self.datagrams, finished: false, activity: Some(activity) })
+        Ok(Tunnel {
+            reader: self.reader,
+            sender,
+            datagrams: self.datagrams,
+            webtransport: self.webtransport,
+            finished: false,
+            activity: Some(activity),
+        })
     }
 
     /// Puts the offer of a tunnel into a request.
@@ -74,6 +88,7 @@ impl TunnelRequest {
         shared: Arc<Shared>,
         id: u64,
         first: Option<Result<Event, End>>,
+        webtransport: Option<Offered>,
     ) -> TunnelSlot {
         let unread = match first {
             Some(Ok(Event::Data(data))) => data,
@@ -88,7 +103,7 @@ impl TunnelRequest {
         let datagrams =
             (protocol.is_some() && shared.config.datagram_buffer > 0).then(|| Datagrams::new(Arc::clone(&shared), id));
         let reader = Reader { receiver, shared, unread, on_drop: Code::NO_ERROR };
-        let tunnel = TunnelRequest { protocol, reader, datagrams, opened };
+        let tunnel = TunnelRequest { protocol, reader, datagrams, webtransport, opened };
         request.extensions_mut().insert(Offer(Arc::new(Mutex::new(Some(tunnel)))));
         TunnelSlot(open)
     }
@@ -118,6 +133,7 @@ pub struct Tunnel {
     reader: Reader,
     sender: Sender,
     datagrams: Option<Datagrams>,
+    webtransport: Option<Offered>,
     finished: bool,
     activity: Option<Activity>,
 }
@@ -138,6 +154,31 @@ impl Tunnel {
     /// `:protocol`.
     pub fn take_datagrams(&mut self) -> Option<Datagrams> {
         self.datagrams.take()
+    }
+
+    /// The WebTransport session that the CONNECT asked for. Its limits are those of the connection, or these if they
+    /// are lower.
+    ///
+    /// # Errors
+    /// The tunnel again, if `:protocol` is something else or WebTransport is not offered.
+    pub fn into_webtransport(mut self, limits: SessionLimits) -> Result<Session, Box<Tunnel>> {
+        match (self.webtransport.take(), self.datagrams.take()) {
+            (Some(offered), Some(datagrams)) => Ok(Session::new(self, offered, datagrams, limits)),
+            (webtransport, datagrams) => {
+                (self.webtransport, self.datagrams) = (webtransport, datagrams);
+                Err(Box::new(self))
+            }
+        }
+    }
+
+    pub(crate) fn shared(&self) -> &Arc<Shared> {
+        &self.reader.shared
+    }
+
+    /// Ends both directions with an error.
+    pub(crate) fn abort(mut self, code: Code) {
+        self.sender.reset(code);
+        self.reader.receiver.stop(code);
     }
 }
 

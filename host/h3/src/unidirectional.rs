@@ -15,6 +15,7 @@ use crate::{
     frame::{self, FrameType},
     shared::Shared,
     varint,
+    webtransport::Arrival,
 };
 
 /// Which of the client's unique streams have come.
@@ -22,8 +23,8 @@ use crate::{
 pub(crate) struct Seen(AtomicU8);
 
 /// Reads one stream of the client to its end.
-pub(crate) async fn receive(shared: Arc<Shared>, seen: Arc<Seen>, mut stream: RecvStream) {
-    if let Err(fault) = receive_typed(&shared, &seen, &mut stream).await {
+pub(crate) async fn receive(shared: Arc<Shared>, seen: Arc<Seen>, stream: RecvStream) {
+    if let Err(fault) = receive_typed(&shared, &seen, stream).await {
         tracing::debug!(%fault, "connection refused");
         shared.fail(&fault);
     }
@@ -107,7 +108,7 @@ fn closed(shared: &Shared, reason: &str) {
     shared.fail(&Fault::connection(Code::CLOSED_CRITICAL_STREAM, reason));
 }
 
-async fn receive_typed(shared: &Shared, seen: &Seen, stream: &mut RecvStream) -> Result<(), Fault> {
+async fn receive_typed(shared: &Shared, seen: &Seen, mut stream: RecvStream) -> Result<(), Fault> {
     let mut partial = varint::Partial::default();
     let (kind, mut input) = loop {
         // Section 6.2: a stream may end before its type is known.
@@ -129,7 +130,7 @@ async fn receive_typed(shared: &Shared, seen: &Seen, stream: &mut RecvStream) ->
                         ControlEvent::GoAway { .. } => {}
                     }
                 }
-                let Some(next) = critical(stream).await? else { return Ok(()) };
+                let Some(next) = critical(&mut stream).await? else { return Ok(()) };
                 input = next;
             }
         }
@@ -140,12 +141,22 @@ async fn receive_typed(shared: &Shared, seen: &Seen, stream: &mut RecvStream) ->
                     QPACK_ENCODER => shared.on_encoder_stream(&input)?,
                     _ => shared.on_decoder_stream(&input)?,
                 }
-                let Some(next) = critical(stream).await? else { return Ok(()) };
+                let Some(next) = critical(&mut stream).await? else { return Ok(()) };
                 input = next;
             }
         }
         // Section 6.2.2: only servers push.
         PUSH => Err(Fault::connection(Code::STREAM_CREATION_ERROR, "a push stream from a client")),
+        WEBTRANSPORT if shared.webtransport.is_offered() => {
+            let session = loop {
+                if let Some(session) = partial.read(&mut input) {
+                    break session;
+                }
+                let Ok(Some(chunk)) = stream.read_chunk(CHUNK, true).await else { return Ok(()) };
+                input = chunk.bytes;
+            };
+            shared.webtransport.deliver(session, Arrival::unidirectional(stream, input))
+        }
         // Section 6.2: streams of unknown types are not read, and are no error.
         _ => {
             // It fails on a stream that is over.
@@ -182,6 +193,7 @@ const CONTROL: u64 = 0x00;
 const PUSH: u64 = 0x01;
 const QPACK_ENCODER: u64 = 0x02;
 const QPACK_DECODER: u64 = 0x03;
+const WEBTRANSPORT: u64 = 0x54;
 
 /// The most that is taken from quinn at once, in bytes.
 const CHUNK: usize = 16 * 1024;

@@ -3,6 +3,7 @@
 #![allow(dead_code, reason = "each test file uses its part")]
 
 use std::{
+    future::poll_fn,
     net::{Ipv4Addr, SocketAddr},
     path::PathBuf,
     pin::Pin,
@@ -22,6 +23,7 @@ use http_body_util::{BodyExt, Full, StreamBody, combinators::BoxBody};
 use roadrunner_h3::{
     BoxError, Config, ConnectionInfo, DrainTrigger, Pool, PoolConfig, PoolKeys, RequestBody, Service, Tunnel,
     TunnelRequest, serve,
+    webtransport::{Close, End, Event, Session, SessionLimits},
 };
 use tokio::{
     io::{AsyncReadExt, AsyncWriteExt},
@@ -226,6 +228,21 @@ fn tunnel_to(tunnel: TunnelRequest, path: &str) -> Response<TestBody> {
             tokio::spawn(async move { echo(tunnel.accept().await.expect("a tunnel")).await });
             text(String::new())
         }
+        path if path.starts_with("/wt") && !tunnel.is_webtransport() => {
+            let mut response = text("no session here".to_owned());
+            *response.status_mut() = StatusCode::NOT_IMPLEMENTED;
+            response
+        }
+        path if path.starts_with("/wt") => {
+            let limits = SessionLimits { streams: 20, datagrams: 8 };
+            let path = path.to_owned();
+            tokio::spawn(async move {
+                let tunnel = tunnel.accept().await.expect("a tunnel");
+                let session = tunnel.into_webtransport(limits).expect("it asks for a session");
+                webtransport(Arc::new(session), &path).await;
+            });
+            text(String::new())
+        }
         "/datagrams" => {
             tokio::spawn(async move {
                 let mut tunnel = tunnel.accept().await.expect("a tunnel");
@@ -243,6 +260,70 @@ fn tunnel_to(tunnel: TunnelRequest, path: &str) -> Response<TestBody> {
         }
     }
 }
+
+/// Echoes each bidirectional stream, answers a unidirectional stream with one of its own, and echoes datagrams. The
+/// first word on a stream may ask for something else.
+async fn webtransport(session: Arc<Session>, path: &str) {
+    let mut answers = std::collections::HashMap::new();
+    if path == "/wt/late" {
+        // What comes meanwhile is not read.
+        tokio::time::sleep(Duration::from_millis(300)).await;
+    }
+    if path == "/wt/drain" {
+        session.drain();
+    }
+    loop {
+        match poll_fn(|cx| session.poll_event(cx)).await {
+            Event::Opened { stream, bidirectional: true } => {
+                answers.insert(stream, stream);
+            }
+            Event::Opened { stream, bidirectional: false } => {
+                let Ok(answer) = session.open(false).await else { continue };
+                answers.insert(stream, answer);
+            }
+            Event::Data { stream, bytes } if bytes.starts_with(b"open bidi") => {
+                let opened = session.open(true).await.expect("the client allows one");
+                answers.insert(opened, opened);
+                session.send(opened, format!("for {stream}").into()).await.expect("it is open");
+            }
+            Event::Data { bytes, .. } if bytes.starts_with(b"close") => {
+                session.close(&Close::new(4711, "as you wish"));
+                return poll_fn(|cx| session.poll_finish(cx)).await;
+            }
+            Event::Data { bytes, .. } if bytes.starts_with(b"vanish") => return,
+            Event::Data { stream, bytes } if bytes.starts_with(b"refuse") => {
+                session.stop(stream, 30);
+                session.reset(stream, 31);
+            }
+            Event::Data { bytes, .. } if bytes.starts_with(b"sleep") => {
+                tokio::time::sleep(Duration::from_secs(1)).await
+            }
+            Event::Data { stream, bytes } => {
+                let to = answers.get(&stream).copied().expect("it was opened");
+                // A client that stops a stream is heard of below.
+                let _ = session.send(to, bytes).await;
+            }
+            Event::Finished { stream } => {
+                if let Some(to) = answers.remove(&stream) {
+                    session.finish(to);
+                }
+            }
+            said @ (Event::Reset { .. } | Event::Stopped { .. } | Event::Drain) => {
+                let _ = session.send_datagram(format!("{said:?}").as_bytes());
+            }
+            Event::Datagram(payload) => {
+                let _ = session.send_datagram(&payload);
+            }
+            Event::Ended(end) => {
+                LAST_END.lock().expect("no panic").push(end);
+                return poll_fn(|cx| session.poll_finish(cx)).await;
+            }
+        }
+    }
+}
+
+/// How sessions ended, in the process of this test.
+pub static LAST_END: std::sync::Mutex<Vec<End>> = std::sync::Mutex::new(Vec::new());
 
 async fn echo(mut tunnel: Tunnel) {
     let mut buffer = vec![0; 32 * 1024];

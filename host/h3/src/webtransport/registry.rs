@@ -1,0 +1,294 @@
+//! The sessions of one connection, and where their streams wait for them.
+//!
+//! A stream names its session by the stream of its CONNECT, and may be here before that is, or before it is accepted.
+//! It then waits, with many bounds: so many streams for each connection, no more of each than one packet beyond what
+//! flow control keeps at the client.
+
+use std::{
+    collections::{HashMap, VecDeque},
+    sync::{
+        Arc,
+        atomic::{AtomicU32, AtomicUsize, Ordering},
+    },
+};
+
+use bytes::Bytes;
+use futures_util::task::AtomicWaker;
+use parking_lot::Mutex;
+use quinn::{RecvStream, VarInt};
+
+use crate::{
+    code::{Code, Fault},
+    config::Config,
+    send::SendHalf,
+    shared::Shared,
+};
+
+/// All sessions of one connection.
+#[derive(Debug)]
+pub(crate) struct Registry {
+    offered: bool,
+    /// How many early streams are kept.
+    buffered: usize,
+    /// How many sessions there are, without the lock.
+    count: AtomicUsize,
+    state: Mutex<State>,
+}
+
+#[derive(Debug, Default)]
+struct State {
+    sessions: HashMap<u64, Arc<Arrivals>>,
+    /// Streams of sessions whose CONNECT has not come; oldest first.
+    early: VecDeque<(u64, Arrival)>,
+    /// Sessions that have ended, newest last: their streams will not find them any more.
+    gone: VecDeque<u64>,
+    /// Streams of each direction that the client may open beyond those of a connection without sessions.
+    granted: u32,
+}
+
+/// How many ended sessions are remembered. A stream of one that is forgotten waits among the early ones.
+const REMEMBERED: usize = 64;
+
+/// A session whose CONNECT has come: streams and datagrams find it from now on, and not any more once this is dropped.
+#[derive(Debug)]
+pub(crate) struct Offered {
+    pub(super) shared: Arc<Shared>,
+    pub(super) id: u64,
+    pub(super) arrivals: Arc<Arrivals>,
+    granted: u32,
+}
+
+/// The streams of a session that it has not looked at yet.
+#[derive(Debug)]
+pub(super) struct Arrivals {
+    queue: Mutex<VecDeque<Arrival>>,
+    waker: AtomicWaker,
+    limit: AtomicU32,
+    /// Open streams of the client, by direction.
+    open: [Arc<AtomicU32>; 2],
+}
+
+/// A stream that a client has opened for a session. It is refused if this is dropped.
+#[derive(Debug)]
+pub(crate) struct Arrival {
+    pub(super) id: u64,
+    pub(super) send: Option<SendHalf>,
+    pub(super) recv: RecvHalf,
+    /// What came with the prefix.
+    pub(super) first: Bytes,
+    pub(super) slot: Option<Slot>,
+}
+
+/// One of the streams that a side may have open in a session.
+#[derive(Debug)]
+pub(super) struct Slot(Arc<AtomicU32>);
+
+/// A stream that the client is asked to stop if this is dropped before its end.
+#[derive(Debug)]
+pub(crate) struct RecvHalf {
+    pub(super) stream: RecvStream,
+    on_drop: Option<Code>,
+}
+
+impl Registry {
+    pub(crate) fn new(config: &Config) -> Registry {
+        Registry {
+            offered: config.offers_webtransport(),
+            buffered: config.webtransport_buffered_streams,
+            count: AtomicUsize::new(0),
+            state: Mutex::default(),
+        }
+    }
+
+    /// Whether the SETTINGS of this side offer WebTransport.
+    pub(crate) fn is_offered(&self) -> bool {
+        self.offered
+    }
+
+    pub(crate) fn has_sessions(&self) -> bool {
+        self.count.load(Ordering::Acquire) > 0
+    }
+
+    /// Hands a stream to its session, keeps it for one that may still come, or refuses it.
+    ///
+    /// # Errors
+    /// `H3_ID_ERROR` when no session can have this identifier (draft-ietf-webtrans-http3-07 section 4).
+    pub(crate) fn deliver(&self, session: u64, mut arrival: Arrival) -> Result<(), Fault> {
+        if !session.is_multiple_of(4) {
+            return Err(Fault::connection(Code::ID_ERROR, "a session identifier that is no request stream"));
+        }
+        let mut state = self.state.lock();
+        if let Some(arrivals) = state.sessions.get(&session) {
+            let arrivals = Arc::clone(arrivals);
+            drop(state);
+            arrivals.push(arrival);
+        } else if state.gone.contains(&session) {
+            arrival.set_on_drop(Code::WEBTRANSPORT_SESSION_GONE);
+        } else {
+            state.early.push_back((session, arrival));
+            while state.early.len() > self.buffered {
+                state.early.pop_front();
+            }
+        }
+        Ok(())
+    }
+}
+
+impl Offered {
+    /// None when the connection has its sessions.
+    pub(crate) fn new(shared: &Arc<Shared>, id: u64) -> Option<Offered> {
+        let config = &shared.config;
+        let arrivals = Arc::new(Arrivals {
+            queue: Mutex::default(),
+            waker: AtomicWaker::new(),
+            // Until it is accepted.
+            limit: AtomicU32::new(u32::try_from(config.webtransport_buffered_streams).unwrap_or(u32::MAX)),
+            open: Default::default(),
+        });
+        let registry = &shared.webtransport;
+        let mut state = registry.state.lock();
+        if state.sessions.len() >= config.webtransport_sessions as usize {
+            return None;
+        }
+        for (session, arrival) in std::mem::take(&mut state.early) {
+            match session == id {
+                true => arrivals.push(arrival),
+                false => state.early.push_back((session, arrival)),
+            }
+        }
+        state.sessions.insert(id, Arc::clone(&arrivals));
+        registry.count.store(state.sessions.len(), Ordering::Release);
+        drop(state);
+        Some(Offered { shared: Arc::clone(shared), id, arrivals, granted: 0 })
+    }
+
+    /// The session is accepted: it may have so many streams.
+    pub(super) fn accept(&mut self, streams: u32) {
+        self.arrivals.limit.store(streams, Ordering::Release);
+        self.granted = streams;
+        let mut state = self.shared.webtransport.state.lock();
+        state.granted = state.granted.saturating_add(streams);
+        self.grant(state.granted);
+    }
+
+    fn grant(&self, more: u32) {
+        let config = &self.shared.config;
+        self.shared.quic.set_max_concurrent_bi_streams(config.max_concurrent_requests.saturating_add(more).into());
+        self.shared.quic.set_max_concurrent_uni_streams(config.unidirectional_streams().saturating_add(more).into());
+    }
+}
+
+impl Drop for Offered {
+    fn drop(&mut self) {
+        let registry = &self.shared.webtransport;
+        let mut state = registry.state.lock();
+        state.sessions.remove(&self.id);
+        registry.count.store(state.sessions.len(), Ordering::Release);
+        state.gone.push_back(self.id);
+        if state.gone.len() > REMEMBERED {
+            state.gone.pop_front();
+        }
+        if self.granted > 0 {
+            state.granted = state.granted.saturating_sub(self.granted);
+            self.grant(state.granted);
+        }
+        drop(state);
+        for mut arrival in self.arrivals.take_all() {
+            arrival.set_on_drop(Code::WEBTRANSPORT_SESSION_GONE);
+        }
+    }
+}
+
+impl Arrivals {
+    /// Queues a stream, or refuses it when the client has too many.
+    fn push(&self, mut arrival: Arrival) {
+        let open = &self.open[usize::from(arrival.send.is_none())];
+        let Some(slot) = Slot::take(open, self.limit.load(Ordering::Acquire)) else { return };
+        arrival.slot = Some(slot);
+        self.queue.lock().push_back(arrival);
+        self.waker.wake();
+    }
+
+    /// The next stream. Its halves are those of a session that lives.
+    pub(super) fn poll_next(&self, cx: &std::task::Context<'_>) -> Option<Arrival> {
+        self.waker.register(cx.waker());
+        let mut arrival = self.queue.lock().pop_front()?;
+        arrival.set_on_drop(Code::WEBTRANSPORT_SESSION_GONE);
+        Some(arrival)
+    }
+
+    /// Bytes that wait with streams.
+    pub(super) fn buffered(&self) -> usize {
+        self.queue.lock().iter().map(|arrival| arrival.first.len()).sum()
+    }
+
+    fn take_all(&self) -> VecDeque<Arrival> {
+        std::mem::take(&mut *self.queue.lock())
+    }
+}
+
+impl Arrival {
+    pub(crate) fn bidirectional(id: u64, send: SendHalf, recv: RecvStream, first: Bytes) -> Arrival {
+        Arrival::new(id, Some(send), recv, first)
+    }
+
+    pub(crate) fn unidirectional(recv: RecvStream, first: Bytes) -> Arrival {
+        Arrival::new(u64::from(VarInt::from(recv.id())), None, recv, first)
+    }
+
+    fn new(id: u64, send: Option<SendHalf>, recv: RecvStream, first: Bytes) -> Arrival {
+        let refused = Code::WEBTRANSPORT_BUFFERED_STREAM_REJECTED;
+        // A copy, since the slice keeps a whole batch of received packets.
+        let first = Bytes::copy_from_slice(&first);
+        let mut arrival = Arrival { id, send, recv: RecvHalf::new(recv, refused), first, slot: None };
+        arrival.set_on_drop(refused);
+        arrival
+    }
+
+    fn set_on_drop(&mut self, code: Code) {
+        if let Some(send) = &mut self.send {
+            send.set_on_drop(code);
+        }
+        self.recv.on_drop = Some(code);
+    }
+}
+
+impl Slot {
+    /// None when all of them are taken.
+    pub(super) fn take(open: &Arc<AtomicU32>, limit: u32) -> Option<Slot> {
+        let more = |open: u32| (open < limit).then_some(open + 1);
+        open.fetch_update(Ordering::AcqRel, Ordering::Acquire, more).ok()?;
+        Some(Slot(Arc::clone(open)))
+    }
+}
+
+impl Drop for Slot {
+    fn drop(&mut self) {
+        self.0.fetch_sub(1, Ordering::AcqRel);
+    }
+}
+
+impl RecvHalf {
+    pub(super) fn new(stream: RecvStream, on_drop: Code) -> RecvHalf {
+        RecvHalf { stream, on_drop: Some(on_drop) }
+    }
+
+    /// It has ended by itself.
+    pub(super) fn ended(&mut self) {
+        self.on_drop = None;
+    }
+
+    pub(super) fn stop(&mut self, code: VarInt) {
+        self.on_drop = None;
+        // A stream that is closed already needs no stop.
+        let _ = self.stream.stop(code);
+    }
+}
+
+impl Drop for RecvHalf {
+    fn drop(&mut self) {
+        if let Some(code) = self.on_drop {
+            self.stop(code.varint());
+        }
+    }
+}

@@ -1,0 +1,329 @@
+//! One session: events in, operations out.
+
+use std::{
+    future::poll_fn,
+    pin::pin,
+    sync::{Arc, atomic::AtomicU32},
+    task::{Context, Poll},
+};
+
+use bytes::{Bytes, BytesMut};
+use parking_lot::Mutex;
+use quinn::VarInt;
+
+pub use super::connect::End;
+use super::{
+    close::{Close, DRAIN},
+    code,
+    connect::{Connect, Said},
+    registry::{Offered, RecvHalf, Slot},
+    streams::Streams,
+};
+use crate::{
+    capsule::Capsule,
+    code::Code,
+    datagram::{DatagramError, Datagrams},
+    send::SendHalf,
+    tunnel::Tunnel,
+    varint,
+};
+
+/// What one session may have.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct SessionLimits {
+    /// Streams of each direction that each side may have open.
+    pub streams: u32,
+    /// Datagrams that wait to be read. When one more comes, the oldest is dropped.
+    pub datagrams: usize,
+}
+
+/// What has happened in a session.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Event {
+    /// The client opened a stream.
+    Opened {
+        /// The stream.
+        stream: u64,
+        /// Whether this side may send on it.
+        bidirectional: bool,
+    },
+    /// Bytes came on a stream; never none, and at most 64 KiB.
+    Data {
+        /// The stream.
+        stream: u64,
+        /// The bytes.
+        bytes: Bytes,
+    },
+    /// The client has sent everything on a stream.
+    Finished {
+        /// The stream.
+        stream: u64,
+    },
+    /// The client gave up sending on a stream.
+    Reset {
+        /// The stream.
+        stream: u64,
+        /// The application's code; 0 if there is none.
+        code: u32,
+    },
+    /// The client wants no more of a stream; nothing can be sent on it any more.
+    Stopped {
+        /// The stream.
+        stream: u64,
+        /// The application's code; 0 if there is none.
+        code: u32,
+    },
+    /// A datagram.
+    Datagram(Bytes),
+    /// The client asks this side to finish soon.
+    Drain,
+    /// The last event: the session is over, and all of its streams are.
+    Ended(End),
+}
+
+/// Why nothing can be done on a stream.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
+pub enum StreamError {
+    /// It is over, or the session is.
+    #[error("the stream is over")]
+    Closed,
+    /// This side has so many open already.
+    #[error("{limit} streams are open already")]
+    TooMany {
+        /// [`SessionLimits::streams`].
+        limit: u32,
+    },
+}
+
+/// One session, for one task: all of its polls and futures must be of the same. Dropping it before it is over resets
+/// the stream of the CONNECT with `H3_REQUEST_CANCELLED`, and its streams with `WEBTRANSPORT_SESSION_GONE`.
+#[derive(Debug)]
+pub struct Session {
+    offered: Offered,
+    datagrams: Datagrams,
+    limits: SessionLimits,
+    /// Open streams of this side, by direction.
+    open: [Arc<AtomicU32>; 2],
+    state: Mutex<State>,
+}
+
+#[derive(Debug)]
+struct State {
+    connect: Connect,
+    streams: Streams,
+    /// Which source is looked at first.
+    turn: u8,
+    ended: bool,
+}
+
+impl Session {
+    pub(crate) fn new(tunnel: Tunnel, mut offered: Offered, datagrams: Datagrams, limits: SessionLimits) -> Session {
+        let config = &tunnel.shared().config;
+        let limits = SessionLimits {
+            streams: limits.streams.min(config.webtransport_streams),
+            datagrams: limits.datagrams.min(config.datagram_queue),
+        };
+        offered.accept(limits.streams);
+        datagrams.set_limit(limits.datagrams);
+        let state = State { connect: Connect::new(tunnel), streams: Streams::default(), turn: 0, ended: false };
+        Session { offered, datagrams, limits, open: Default::default(), state: Mutex::new(state) }
+    }
+
+    /// The identifier: the stream of the CONNECT.
+    pub fn id(&self) -> u64 {
+        self.offered.id
+    }
+
+    /// The next event. Nothing is read before it is asked for, so that a session that is not polled holds up its
+    /// client. Pending for good once the session is over.
+    pub fn poll_event(&self, cx: &mut Context<'_>) -> Poll<Event> {
+        let mut state = self.state.lock();
+        let state = &mut *state;
+        if let Poll::Ready(event) = state.poll_connect(cx) {
+            return Poll::Ready(event);
+        }
+        if state.ended {
+            return Poll::Pending;
+        }
+        for _ in 0..SOURCES {
+            state.turn = (state.turn + 1) % SOURCES;
+            let event = match state.turn {
+                0 => self.poll_arrival(&mut state.streams, cx),
+                1 => state.streams.poll_event(cx),
+                _ => self.datagrams.poll_recv(cx).map(Event::Datagram),
+            };
+            if event.is_ready() {
+                return event;
+            }
+        }
+        Poll::Pending
+    }
+
+    /// As [`Session::poll_event`], but looks only at what concerns the whole session: [`Event::Drain`] and
+    /// [`Event::Ended`]. For as long as its owner has no use for the others.
+    pub fn poll_end(&self, cx: &mut Context<'_>) -> Poll<Event> {
+        self.state.lock().poll_connect(cx)
+    }
+
+    /// Opens a stream, and returns its identifier. Waits while the client allows no more; may be cancelled.
+    ///
+    /// # Errors
+    /// See [`StreamError`].
+    pub async fn open(&self, bidirectional: bool) -> Result<u64, StreamError> {
+        let limit = self.limits.streams;
+        let slot = Slot::take(&self.open[usize::from(bidirectional)], limit);
+        let slot = slot.ok_or(StreamError::TooMany { limit })?;
+        let quic = &self.offered.shared.quic;
+        let opening = async {
+            match bidirectional {
+                true => quic.open_bi().await.map(|(send, recv)| (send, Some(recv))),
+                false => quic.open_uni().await.map(|send| (send, None)),
+            }
+        };
+        let (send, recv) = self.while_open(opening).await?.map_err(|_| StreamError::Closed)?;
+        let id = u64::from(VarInt::from(send.id()));
+        let mut send = SendHalf::new(send, Code::WEBTRANSPORT_SESSION_GONE);
+        let recv = recv.map(|recv| RecvHalf::new(recv, Code::WEBTRANSPORT_SESSION_GONE));
+        let mut prefix = BytesMut::with_capacity(16);
+        // draft-ietf-webtrans-http3-02 sections 4.1 and 4.2.
+        varint::write(if bidirectional { BIDIRECTIONAL } else { UNIDIRECTIONAL }, &mut prefix);
+        varint::write(self.id(), &mut prefix);
+        let mut prefix = prefix.freeze();
+        self.while_open(poll_fn(|cx| poll_write_all(&mut send, &mut prefix, cx))).await??;
+        self.state.lock().streams.insert(id, Some(send), recv, Bytes::new(), Some(slot));
+        Ok(id)
+    }
+
+    /// Sends bytes on a stream. Waits while flow control does not let them through; what was sent before it was
+    /// cancelled stays sent.
+    ///
+    /// # Errors
+    /// [`StreamError::Closed`] for a stream that is finished, reset or stopped, or that never was.
+    pub async fn send(&self, stream: u64, mut bytes: Bytes) -> Result<(), StreamError> {
+        poll_fn(|cx| {
+            let mut state = self.state.lock();
+            let sender = state.streams.sender(stream).ok_or(StreamError::Closed)?;
+            poll_write_all(sender, &mut bytes, cx)
+        })
+        .await
+    }
+
+    /// Everything was sent on a stream.
+    pub fn finish(&self, stream: u64) {
+        if let Some(mut send) = self.state.lock().streams.take_sender(stream) {
+            send.finish();
+        }
+    }
+
+    /// Gives up sending on a stream, with the application's code.
+    pub fn reset(&self, stream: u64, code: u32) {
+        if let Some(mut send) = self.state.lock().streams.take_sender(stream) {
+            send.reset(code::varint(code));
+        }
+    }
+
+    /// Asks the client to send no more on a stream, with the application's code; there are no more events of its data.
+    pub fn stop(&self, stream: u64, code: u32) {
+        if let Some(mut recv) = self.state.lock().streams.take_receiver(stream) {
+            recv.stop(code::varint(code));
+        }
+    }
+
+    /// Sends a datagram. It may be lost, and pushes out older ones that wait to be sent.
+    ///
+    /// # Errors
+    /// See [`DatagramError`].
+    pub fn send_datagram(&self, payload: &[u8]) -> Result<(), DatagramError> {
+        let ended = self.state.lock().ended;
+        if ended { Err(DatagramError::ConnectionLost) } else { self.datagrams.send(payload) }
+    }
+
+    /// The most bytes that [`Session::send_datagram`] takes now; it changes with the path. None if it takes none.
+    pub fn max_datagram_size(&self) -> Option<usize> {
+        self.datagrams.max_size()
+    }
+
+    /// Asks the client to finish soon, when the session is next polled (DRAIN_WEBTRANSPORT_SESSION).
+    pub fn drain(&self) {
+        let mut state = self.state.lock();
+        if !state.ended {
+            state.connect.queue(&Capsule { kind: DRAIN, value: Bytes::new() });
+        }
+    }
+
+    /// Ends the session and all of its streams. The client is told with [`Session::poll_finish`].
+    pub fn close(&self, close: &Close) {
+        let mut state = self.state.lock();
+        if !state.ended {
+            state.connect.queue(&close.capsule());
+            state.end();
+        }
+    }
+
+    /// Once the session has ended, from either side: resolves when this side has said so, and needs nothing more.
+    pub fn poll_finish(&self, cx: &mut Context<'_>) -> Poll<()> {
+        self.state.lock().connect.poll_finish(cx)
+    }
+
+    /// Bytes that were received, and wait to be asked for outside of QUIC's windows.
+    pub fn buffered(&self) -> usize {
+        self.offered.arrivals.buffered() + self.datagrams.buffered() + self.state.lock().streams.unread()
+    }
+
+    fn poll_arrival(&self, streams: &mut Streams, cx: &Context<'_>) -> Poll<Event> {
+        let Some(arrival) = self.offered.arrivals.poll_next(cx) else { return Poll::Pending };
+        let event = Event::Opened { stream: arrival.id, bidirectional: arrival.send.is_some() };
+        streams.insert_arrival(arrival);
+        Poll::Ready(event)
+    }
+
+    /// Waits for as long as the session is not over.
+    async fn while_open<T>(&self, waiting: impl Future<Output = T>) -> Result<T, StreamError> {
+        let mut waiting = pin!(waiting);
+        poll_fn(|cx| {
+            let ended = self.state.lock().ended;
+            if ended { Poll::Ready(Err(StreamError::Closed)) } else { waiting.as_mut().poll(cx).map(Ok) }
+        })
+        .await
+    }
+}
+
+impl State {
+    fn poll_connect(&mut self, cx: &mut Context<'_>) -> Poll<Event> {
+        if self.ended {
+            return Poll::Pending;
+        }
+        match self.connect.poll(cx) {
+            Poll::Pending => Poll::Pending,
+            Poll::Ready(Said::Drain) => Poll::Ready(Event::Drain),
+            Poll::Ready(Said::End(end)) => {
+                self.end();
+                Poll::Ready(Event::Ended(end))
+            }
+        }
+    }
+
+    /// draft-ietf-webtrans-http3-02 section 5: all streams of a session that ends are reset and stopped.
+    fn end(&mut self) {
+        self.ended = true;
+        self.streams.clear();
+    }
+}
+
+fn poll_write_all(send: &mut SendHalf, bytes: &mut Bytes, cx: &mut Context<'_>) -> Poll<Result<(), StreamError>> {
+    while !bytes.is_empty() {
+        match send.poll_write(cx, std::slice::from_mut(bytes)) {
+            Poll::Pending => return Poll::Pending,
+            Poll::Ready(Ok(_)) => {}
+            // The event of the stop is still to come.
+            Poll::Ready(Err(_)) => return Poll::Ready(Err(StreamError::Closed)),
+        }
+    }
+    Poll::Ready(Ok(()))
+}
+
+/// Streams of the client, their data, and datagrams.
+const SOURCES: u8 = 3;
+
+const BIDIRECTIONAL: u64 = 0x41;
+const UNIDIRECTIONAL: u64 = 0x54;

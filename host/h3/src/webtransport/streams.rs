@@ -1,0 +1,235 @@
+//! The streams of one session, and which of them have something to say.
+//!
+//! quinn wakes by stream. Each stream here has a waker of its own, which puts its identifier into one queue, so that a
+//! poll of the session looks only at streams where something has happened.
+
+use std::{
+    collections::{HashMap, VecDeque},
+    fmt,
+    pin::{Pin, pin},
+    sync::{
+        Arc,
+        atomic::{AtomicBool, Ordering},
+    },
+    task::{Context, Poll, Wake, Waker},
+};
+
+use bytes::{Bytes, BytesMut};
+use futures_util::task::AtomicWaker;
+use parking_lot::Mutex;
+use quinn::{ReadError, StoppedError, VarInt};
+
+use super::{
+    code,
+    registry::{Arrival, RecvHalf, Slot},
+    session::Event,
+};
+use crate::send::SendHalf;
+
+/// Streams by their identifiers.
+#[derive(Debug, Default)]
+pub(super) struct Streams {
+    streams: HashMap<u64, Stream>,
+    ready: Arc<Ready>,
+    /// Bytes in [`Stream::first`], of all of them.
+    unread: usize,
+}
+
+struct Stream {
+    /// None once it is finished, reset or stopped, and for a stream of the client in one direction.
+    send: Option<SendHalf>,
+    stopped: Option<Pin<Box<dyn Future<Output = Result<Option<VarInt>, StoppedError>> + Send>>>,
+    /// None once it has ended or was stopped, and for a stream of this side in one direction.
+    recv: Option<RecvHalf>,
+    /// What came with the prefix.
+    first: Bytes,
+    signal: Arc<Signal>,
+    waker: Waker,
+    _slot: Option<Slot>,
+}
+
+/// Streams where something may have happened.
+#[derive(Debug, Default)]
+struct Ready {
+    ids: Mutex<VecDeque<u64>>,
+    session: AtomicWaker,
+}
+
+/// The waker of one stream.
+#[derive(Debug)]
+struct Signal {
+    id: u64,
+    queued: AtomicBool,
+    ready: Arc<Ready>,
+}
+
+/// The most bytes of one [`Event::Data`].
+pub(super) const PIECE: usize = 64 * 1024;
+
+impl Streams {
+    pub(super) fn insert_arrival(&mut self, arrival: Arrival) {
+        let Arrival { id, send, recv, first, slot } = arrival;
+        self.insert(id, send, Some(recv), first, slot);
+    }
+
+    pub(super) fn insert(
+        &mut self,
+        id: u64,
+        send: Option<SendHalf>,
+        recv: Option<RecvHalf>,
+        first: Bytes,
+        slot: Option<Slot>,
+    ) {
+        self.unread += first.len();
+        let signal = Arc::new(Signal { id, queued: AtomicBool::new(false), ready: Arc::clone(&self.ready) });
+        let waker = Waker::from(Arc::clone(&signal));
+        let stopped = send.as_ref().map(|send| Box::pin(send.stopped()) as Pin<Box<dyn Future<Output = _> + Send>>);
+        signal.wake_by_ref();
+        self.streams.insert(id, Stream { send, stopped, recv, first, signal, waker, _slot: slot });
+    }
+
+    /// The next thing that has happened, fairly among the streams.
+    pub(super) fn poll_event(&mut self, cx: &Context<'_>) -> Poll<Event> {
+        self.ready.session.register(cx.waker());
+        loop {
+            let Some(id) = self.ready.ids.lock().pop_front() else { return Poll::Pending };
+            // It may be gone; then its place in the queue was all that was left of it.
+            let Some(stream) = self.streams.get_mut(&id) else { continue };
+            stream.signal.queued.store(false, Ordering::Release);
+            let before = stream.first.len();
+            let event = stream.poll_event(id);
+            self.unread -= before - stream.first.len();
+            self.sweep(id);
+            if event.is_ready() {
+                return event;
+            }
+        }
+    }
+
+    /// The half that sends, while there is one.
+    pub(super) fn sender(&mut self, id: u64) -> Option<&mut SendHalf> {
+        self.streams.get_mut(&id)?.send.as_mut()
+    }
+
+    /// Nothing will be sent any more. What becomes of the half is the caller's choice.
+    pub(super) fn take_sender(&mut self, id: u64) -> Option<SendHalf> {
+        let stream = self.streams.get_mut(&id)?;
+        stream.stopped = None;
+        let send = stream.send.take();
+        self.sweep(id);
+        send
+    }
+
+    /// Nothing will be received any more. What becomes of the half is the caller's choice.
+    pub(super) fn take_receiver(&mut self, id: u64) -> Option<RecvHalf> {
+        let stream = self.streams.get_mut(&id)?;
+        self.unread -= std::mem::take(&mut stream.first).len();
+        let recv = stream.recv.take();
+        self.sweep(id);
+        recv
+    }
+
+    /// Ends all of them.
+    pub(super) fn clear(&mut self) {
+        self.streams.clear();
+        self.unread = 0;
+    }
+
+    pub(super) fn unread(&self) -> usize {
+        self.unread
+    }
+
+    /// Forgets a stream that is over in both directions.
+    fn sweep(&mut self, id: u64) {
+        if self.streams.get(&id).is_some_and(|stream| stream.send.is_none() && stream.recv.is_none()) {
+            self.streams.remove(&id);
+        }
+    }
+}
+
+impl Stream {
+    fn poll_event(&mut self, stream: u64) -> Poll<Event> {
+        let mut cx = Context::from_waker(&self.waker);
+        if let Some(stopped) = &mut self.stopped
+            && let Poll::Ready(result) = stopped.as_mut().poll(&mut cx)
+        {
+            self.stopped = None;
+            if let (Ok(Some(number)), Some(mut send)) = (result, self.send.take()) {
+                // RFC 9000 section 3.5: it is answered with a reset, by the same code.
+                send.reset(number);
+                self.signal.wake_by_ref();
+                return Poll::Ready(Event::Stopped { stream, code: application(number) });
+            }
+        }
+        let Some(recv) = &mut self.recv else { return Poll::Pending };
+        if !self.first.is_empty() {
+            self.signal.wake_by_ref();
+            return Poll::Ready(Event::Data { stream, bytes: std::mem::take(&mut self.first) });
+        }
+        let event = match read(recv, &mut cx) {
+            Poll::Pending => return Poll::Pending,
+            Poll::Ready(Ok(Some(bytes))) => {
+                self.signal.wake_by_ref();
+                return Poll::Ready(Event::Data { stream, bytes });
+            }
+            Poll::Ready(Ok(None)) => Poll::Ready(Event::Finished { stream }),
+            Poll::Ready(Err(ReadError::Reset(number))) => {
+                Poll::Ready(Event::Reset { stream, code: application(number) })
+            }
+            // The connection is gone, which the session finds by itself.
+            Poll::Ready(Err(_)) => Poll::Pending,
+        };
+        recv.ended();
+        self.recv = None;
+        event
+    }
+}
+
+/// What has come, up to a whole piece. What ends the stream is found again by the next read.
+fn read(recv: &mut RecvHalf, cx: &mut Context<'_>) -> Poll<Result<Option<Bytes>, ReadError>> {
+    let mut first = Bytes::new();
+    let mut gathered = BytesMut::new();
+    loop {
+        let length = first.len().max(gathered.len());
+        if length >= PIECE {
+            break;
+        }
+        match pin!(recv.stream.read_chunk(PIECE - length, true)).poll(cx) {
+            Poll::Ready(Ok(Some(chunk))) if length == 0 => first = chunk.bytes,
+            Poll::Ready(Ok(Some(chunk))) => {
+                if gathered.is_empty() {
+                    gathered.extend_from_slice(&first);
+                }
+                gathered.extend_from_slice(&chunk.bytes);
+            }
+            _ if length > 0 => break,
+            other => return other.map_ok(|_| None),
+        }
+    }
+    Poll::Ready(Ok(Some(if gathered.is_empty() { first } else { gathered.freeze() })))
+}
+
+/// The draft's section 4.3: a number outside the range is one of no application, and becomes 0.
+fn application(number: VarInt) -> u32 {
+    code::from_http(number.into_inner()).unwrap_or(0)
+}
+
+impl Wake for Signal {
+    fn wake(self: Arc<Self>) {
+        self.wake_by_ref();
+    }
+
+    fn wake_by_ref(self: &Arc<Self>) {
+        if !self.queued.swap(true, Ordering::AcqRel) {
+            self.ready.ids.lock().push_back(self.id);
+            self.ready.session.wake();
+        }
+    }
+}
+
+impl fmt::Debug for Stream {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let Stream { send, recv, .. } = self;
+        f.debug_struct("Stream").field("send", send).field("recv", recv).finish_non_exhaustive()
+    }
+}

@@ -1,0 +1,87 @@
+//! WebTransport sessions as aioquic sees them; see `tests/aioquic.rs` for what it takes.
+
+mod support;
+
+use std::time::Duration;
+
+use roadrunner_h3::{
+    Config,
+    webtransport::{Close, End},
+};
+use support::{LAST_END, Server, python, run_script};
+
+async fn part(part: &str, config: Config) {
+    let Some(python) = python() else { return };
+    let server = Server::start(config);
+    run_script(python, "webtransport.py", &server, &[part]).await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn with_aioquics_own_layer() {
+    part("independent", Config::default()).await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn streams() {
+    part("streams", Config::default()).await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn datagrams() {
+    part("datagrams", Config::default()).await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn error_codes_of_applications() {
+    part("codes", Config::default()).await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn closes() {
+    let Some(python) = python() else { return };
+    let server = Server::start(Config::default());
+    run_script(python, "webtransport.py", &server, &["closes"]).await;
+    let ends = LAST_END.lock().expect("no panic").clone();
+    for wanted in [End::Closed(Close::new(7, "done")), End::Closed(Close::default()), End::Closed(Close::new(8, ""))] {
+        assert!(ends.contains(&wanted), "{wanted:?} is not among {ends:?}");
+    }
+    assert_eq!(ends.iter().filter(|end| matches!(end, End::Violation(_))).count(), 4, "{ends:?}");
+    assert!(ends.contains(&End::Reset), "{ends:?}");
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn limits() {
+    part("limits", Config { webtransport_sessions: 4, ..Config::default() }).await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn what_is_not_read_stays_with_the_client() {
+    part("pressure", Config::default()).await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_session_outlives_goaway() {
+    let Some(python) = python() else { return };
+    let server = Server::start(Config::default());
+    let drain = server.drain.clone();
+    let counters = server.counters.clone();
+    tokio::spawn(async move {
+        while counters.calls.load(std::sync::atomic::Ordering::SeqCst) == 0 {
+            tokio::time::sleep(Duration::from_millis(5)).await;
+        }
+        drain.drain();
+    });
+    run_script(python, "webtransport.py", &server, &["goaway"]).await;
+    tokio::time::timeout(Duration::from_secs(5), server.task).await.expect("serve returns").expect("no panic");
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn identifiers() {
+    part("wrong_session", Config::default()).await;
+    part("inside", Config::default()).await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn not_offered() {
+    part("off", Config { webtransport_sessions: 0, ..Config::default() }).await;
+}
