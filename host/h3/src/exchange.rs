@@ -58,7 +58,7 @@ pub(crate) async fn serve<S: Service>(
             let Exchange { shared, receiver, sender, .. } = exchange;
             // Nobody else holds it: no body was made of it.
             let Some((recv, first)) = receiver.into_stream() else { return };
-            let arrival = Arrival::bidirectional(id, sender.into_half(), recv, first);
+            let arrival = Arrival::new(Some(sender.into_half()), recv, first);
             if let Err(fault) = shared.webtransport.deliver(session, arrival) {
                 shared.fail(&fault);
             }

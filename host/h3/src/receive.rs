@@ -12,7 +12,7 @@ use std::{
 use bytes::Bytes;
 use futures_util::task::AtomicWaker;
 use parking_lot::Mutex;
-use quinn::{ReadError, RecvStream};
+use quinn::{ReadError, RecvStream, VarInt};
 
 use crate::{
     code::{Code, Fault},
@@ -28,7 +28,7 @@ pub(crate) struct Receiver {
 
 #[derive(Debug)]
 struct State {
-    stream: RecvStream,
+    stream: RecvHalf,
     message: MessageReader,
     /// What was received and not parsed: part of one chunk.
     input: Bytes,
@@ -41,6 +41,14 @@ struct State {
     /// The reader waits for a body that the client holds back until it sees 100 (RFC 9110 section 10.1.1).
     wants_continue: bool,
     expects_continue: bool,
+}
+
+/// A stream that the client is asked to stop if this is dropped before its end; quinn would ask with the code 0, which
+/// HTTP/3 does not have.
+#[derive(Debug)]
+pub(crate) struct RecvHalf {
+    stream: RecvStream,
+    on_drop: Option<Code>,
 }
 
 /// Why nothing more will come.
@@ -89,7 +97,7 @@ impl Receiver {
     pub(crate) fn new(stream: RecvStream, message: MessageReader) -> Arc<Receiver> {
         let wakers = Arc::new(Wakers::default());
         let state = State {
-            stream,
+            stream: RecvHalf::new(stream, Code::REQUEST_CANCELLED),
             message,
             input: Bytes::new(),
             finished: false,
@@ -118,7 +126,7 @@ impl Receiver {
     }
 
     /// What quinn has of the stream, and what was read of it and not parsed. None while somebody else holds it.
-    pub(crate) fn into_stream(self: Arc<Self>) -> Option<(RecvStream, Bytes)> {
+    pub(crate) fn into_stream(self: Arc<Self>) -> Option<(RecvHalf, Bytes)> {
         let State { stream, input, .. } = Arc::into_inner(self)?.state.into_inner();
         Some((stream, input))
     }
@@ -206,16 +214,7 @@ impl Receiver {
     }
 
     pub(crate) fn is_0rtt(&self) -> bool {
-        self.state.lock().stream.is_0rtt()
-    }
-}
-
-impl Drop for State {
-    fn drop(&mut self) {
-        // quinn would ask with the code 0, which HTTP/3 does not have.
-        if self.end.is_none() {
-            self.stop(Code::REQUEST_CANCELLED);
-        }
+        self.state.lock().stream.stream.is_0rtt()
     }
 }
 
@@ -225,8 +224,7 @@ impl State {
             self.end = Some(End::Stopped);
         }
         if !self.finished && !matches!(self.end, Some(End::Reset | End::Lost)) {
-            // A stream that is closed already needs no stop.
-            let _ = self.stream.stop(code.varint());
+            self.stream.stop(code.varint());
         }
         self.input = Bytes::new();
     }
@@ -252,13 +250,53 @@ impl State {
 
     /// Gets the next input, which must be used up, or the end.
     fn poll_fill(&mut self, cx: &mut Context<'_>) -> Poll<()> {
-        match ready!(pin!(self.stream.read_chunk(CHUNK, true)).poll(cx)) {
-            Ok(Some(chunk)) => self.input = chunk.bytes,
+        match ready!(self.stream.poll_read(cx, CHUNK)) {
+            Ok(Some(bytes)) => self.input = bytes,
             Ok(None) => self.finished = true,
             Err(ReadError::Reset(_)) => self.end = Some(End::Reset),
             Err(ReadError::ClosedStream) => self.end = Some(End::Stopped),
             Err(_) => self.end = Some(End::Lost),
         }
         Poll::Ready(())
+    }
+}
+
+impl RecvHalf {
+    /// `on_drop` is what the client is told if this is dropped before its end.
+    pub(crate) fn new(stream: RecvStream, on_drop: Code) -> RecvHalf {
+        RecvHalf { stream, on_drop: Some(on_drop) }
+    }
+
+    /// At most so many bytes, or none at the end. The end and a reset are found again by later polls.
+    pub(crate) fn poll_read(&mut self, cx: &mut Context<'_>, max: usize) -> Poll<Result<Option<Bytes>, ReadError>> {
+        let read = ready!(pin!(self.stream.read_chunk(max, true)).poll(cx));
+        if !matches!(read, Ok(Some(_))) {
+            self.on_drop = None;
+        }
+        Poll::Ready(read.map(|chunk| chunk.map(|chunk| chunk.bytes)))
+    }
+
+    pub(crate) fn stop(&mut self, code: VarInt) {
+        self.on_drop = None;
+        // A stream that is closed already needs no stop.
+        let _ = self.stream.stop(code);
+    }
+
+    pub(crate) fn set_on_drop(&mut self, code: Code) {
+        if self.on_drop.is_some() {
+            self.on_drop = Some(code);
+        }
+    }
+
+    pub(crate) fn id(&self) -> u64 {
+        u64::from(VarInt::from(self.stream.id()))
+    }
+}
+
+impl Drop for RecvHalf {
+    fn drop(&mut self) {
+        if let Some(code) = self.on_drop {
+            self.stop(code.varint());
+        }
     }
 }

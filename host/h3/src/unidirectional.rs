@@ -13,6 +13,7 @@ use crate::{
     code::{Code, Fault},
     control::{ControlEvent, ControlReader},
     frame::{self, FrameType},
+    receive::RecvHalf,
     shared::Shared,
     varint,
     webtransport::Arrival,
@@ -155,7 +156,8 @@ async fn receive_typed(shared: &Shared, seen: &Seen, mut stream: RecvStream) -> 
                 let Ok(Some(chunk)) = stream.read_chunk(CHUNK, true).await else { return Ok(()) };
                 input = chunk.bytes;
             };
-            shared.webtransport.deliver(session, Arrival::unidirectional(stream, input))
+            let recv = RecvHalf::new(stream, Code::WEBTRANSPORT_BUFFERED_STREAM_REJECTED);
+            shared.webtransport.deliver(session, Arrival::new(None, recv, input))
         }
         // Section 6.2: streams of unknown types are not read, and are no error.
         _ => {

@@ -15,11 +15,11 @@ use std::{
 use bytes::Bytes;
 use futures_util::task::AtomicWaker;
 use parking_lot::Mutex;
-use quinn::{RecvStream, VarInt};
 
 use crate::{
     code::{Code, Fault},
     config::Config,
+    receive::RecvHalf,
     send::SendHalf,
     shared::Shared,
 };
@@ -82,13 +82,6 @@ pub(crate) struct Arrival {
 /// One of the streams that a side may have open in a session.
 #[derive(Debug)]
 pub(super) struct Slot(Arc<AtomicU32>);
-
-/// A stream that the client is asked to stop if this is dropped before its end.
-#[derive(Debug)]
-pub(crate) struct RecvHalf {
-    pub(super) stream: RecvStream,
-    on_drop: Option<Code>,
-}
 
 impl Registry {
     pub(crate) fn new(config: &Config) -> Registry {
@@ -228,20 +221,12 @@ impl Arrivals {
 }
 
 impl Arrival {
-    pub(crate) fn bidirectional(id: u64, send: SendHalf, recv: RecvStream, first: Bytes) -> Arrival {
-        Arrival::new(id, Some(send), recv, first)
-    }
-
-    pub(crate) fn unidirectional(recv: RecvStream, first: Bytes) -> Arrival {
-        Arrival::new(u64::from(VarInt::from(recv.id())), None, recv, first)
-    }
-
-    fn new(id: u64, send: Option<SendHalf>, recv: RecvStream, first: Bytes) -> Arrival {
-        let refused = Code::WEBTRANSPORT_BUFFERED_STREAM_REJECTED;
+    /// `send` is the other half of a bidirectional stream.
+    pub(crate) fn new(send: Option<SendHalf>, recv: RecvHalf, first: Bytes) -> Arrival {
         // A copy, since the slice keeps a whole batch of received packets.
         let first = Bytes::copy_from_slice(&first);
-        let mut arrival = Arrival { id, send, recv: RecvHalf::new(recv, refused), first, slot: None };
-        arrival.set_on_drop(refused);
+        let mut arrival = Arrival { id: recv.id(), send, recv, first, slot: None };
+        arrival.set_on_drop(Code::WEBTRANSPORT_BUFFERED_STREAM_REJECTED);
         arrival
     }
 
@@ -249,7 +234,7 @@ impl Arrival {
         if let Some(send) = &mut self.send {
             send.set_on_drop(code);
         }
-        self.recv.on_drop = Some(code);
+        self.recv.set_on_drop(code);
     }
 }
 
@@ -265,30 +250,5 @@ impl Slot {
 impl Drop for Slot {
     fn drop(&mut self) {
         self.0.fetch_sub(1, Ordering::AcqRel);
-    }
-}
-
-impl RecvHalf {
-    pub(super) fn new(stream: RecvStream, on_drop: Code) -> RecvHalf {
-        RecvHalf { stream, on_drop: Some(on_drop) }
-    }
-
-    /// It has ended by itself.
-    pub(super) fn ended(&mut self) {
-        self.on_drop = None;
-    }
-
-    pub(super) fn stop(&mut self, code: VarInt) {
-        self.on_drop = None;
-        // A stream that is closed already needs no stop.
-        let _ = self.stream.stop(code);
-    }
-}
-
-impl Drop for RecvHalf {
-    fn drop(&mut self) {
-        if let Some(code) = self.on_drop {
-            self.stop(code.varint());
-        }
     }
 }

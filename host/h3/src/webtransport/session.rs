@@ -16,13 +16,14 @@ use super::{
     close::{Close, DRAIN},
     code,
     connect::{Connect, Said},
-    registry::{Offered, RecvHalf, Slot},
+    registry::{Offered, Slot},
     streams::Streams,
 };
 use crate::{
     capsule::Capsule,
     code::Code,
     datagram::{DatagramError, Datagrams},
+    receive::RecvHalf,
     send::SendHalf,
     tunnel::Tunnel,
     varint,

@@ -6,7 +6,7 @@
 use std::{
     collections::{HashMap, VecDeque},
     fmt,
-    pin::{Pin, pin},
+    pin::Pin,
     sync::{
         Arc,
         atomic::{AtomicBool, Ordering},
@@ -21,10 +21,10 @@ use quinn::{ReadError, StoppedError, VarInt};
 
 use super::{
     code,
-    registry::{Arrival, RecvHalf, Slot},
+    registry::{Arrival, Slot},
     session::Event,
 };
-use crate::send::SendHalf;
+use crate::{receive::RecvHalf, send::SendHalf};
 
 /// Streams by their identifiers.
 #[derive(Debug, Default)]
@@ -179,7 +179,6 @@ impl Stream {
             // The connection is gone, which the session finds by itself.
             Poll::Ready(Err(_)) => Poll::Pending,
         };
-        recv.ended();
         self.recv = None;
         event
     }
@@ -194,16 +193,16 @@ fn read(recv: &mut RecvHalf, cx: &mut Context<'_>) -> Poll<Result<Option<Bytes>,
         if length >= PIECE {
             break;
         }
-        match pin!(recv.stream.read_chunk(PIECE - length, true)).poll(cx) {
-            Poll::Ready(Ok(Some(chunk))) if length == 0 => first = chunk.bytes,
-            Poll::Ready(Ok(Some(chunk))) => {
+        match recv.poll_read(cx, PIECE - length) {
+            Poll::Ready(Ok(Some(bytes))) if length == 0 => first = bytes,
+            Poll::Ready(Ok(Some(bytes))) => {
                 if gathered.is_empty() {
                     gathered.extend_from_slice(&first);
                 }
-                gathered.extend_from_slice(&chunk.bytes);
+                gathered.extend_from_slice(&bytes);
             }
             _ if length > 0 => break,
-            other => return other.map_ok(|_| None),
+            other => return other,
         }
     }
     Poll::Ready(Ok(Some(if gathered.is_empty() { first } else { gathered.freeze() })))
