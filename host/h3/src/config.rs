@@ -4,7 +4,7 @@ use std::{sync::Arc, time::Duration};
 
 use quinn::{IdleTimeout, ServerConfig, TransportConfig, VarInt, crypto::rustls::QuicServerConfig};
 
-use crate::settings::Settings;
+use crate::{handshake::accept_early_data, settings::Settings};
 
 /// Limits and offers of a server. Sizes are in bytes.
 #[derive(Clone, Debug)]
@@ -125,6 +125,12 @@ pub struct Config {
     /// # Defaults
     /// [`RetryPolicy::Above`] 1000 connections.
     pub retry: RetryPolicy,
+    /// Whether requests are taken from the first flight of a client that has been here before (0-RTT), which saves it a
+    /// round trip.
+    ///
+    /// # Defaults
+    /// [`EarlyData::Off`].
+    pub early_data: EarlyData,
     /// Connections at a time, handshakes included; more are refused.
     ///
     /// # Defaults
@@ -141,6 +147,19 @@ pub enum RetryPolicy {
     Always,
     /// Never.
     Never,
+}
+
+/// What is done with early data (RFC 8470), which an observer can record and send again.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum EarlyData {
+    /// None is taken.
+    #[default]
+    Off,
+    /// GET, HEAD, OPTIONS and TRACE are served, with `early-data: 1` among their fields; others are answered with 425,
+    /// after which a client sends them again on the completed connection.
+    ///
+    /// A client must not be asked for a certificate then: it is not known yet while its early data is served.
+    SafeMethods,
 }
 
 impl RetryPolicy {
@@ -178,6 +197,7 @@ impl Default for Config {
             idle_timeout: Duration::from_secs(60),
             lost_timeout: Duration::from_secs(30),
             retry: RetryPolicy::Above(1000),
+            early_data: EarlyData::Off,
             max_connections: 10_000,
         }
     }
@@ -189,17 +209,24 @@ pub const ALPN: &[u8] = b"h3";
 impl Config {
     /// A quinn configuration with these limits, from a rustls one with its certificate set.
     ///
-    /// ALPN is set here, and 0-RTT is turned off: what it carries can be replayed (RFC 8470), and nothing here could
-    /// tell. Session tickets still save the next handshake its signatures.
+    /// ALPN is set here, and early data is turned off or on. Without it, session tickets still save the next handshake its
+    /// signatures.
     ///
     /// # Errors
     /// The rustls configuration lacks TLS 1.3 with `TLS13_AES_128_GCM_SHA256`, which QUIC starts with.
     pub fn quinn(&self, mut tls: rustls::ServerConfig) -> Result<ServerConfig, NoInitialCipherSuite> {
         tls.alpn_protocols = vec![ALPN.to_vec()];
-        tls.max_early_data_size = 0;
+        match self.early_data {
+            EarlyData::Off => tls.max_early_data_size = 0,
+            EarlyData::SafeMethods => accept_early_data(&mut tls),
+        }
         let crypto = QuicServerConfig::try_from(tls).map_err(|_| NoInitialCipherSuite)?;
         let mut config = ServerConfig::with_crypto(Arc::new(crypto));
-        config.transport_config(Arc::new(self.transport()));
+        config
+            .transport_config(Arc::new(self.transport()))
+            .max_incoming(MAX_INCOMING)
+            .incoming_buffer_size(INCOMING_BUFFER)
+            .incoming_buffer_size_total(INCOMING_BUFFERS);
         Ok(config)
     }
 
@@ -254,3 +281,13 @@ pub struct NoInitialCipherSuite;
 
 /// Control, QPACK encoder and QPACK decoder (RFC 9114 section 6.2: at least three must be allowed).
 const CRITICAL_STREAMS: u32 = 3;
+
+/// Clients that wait to be accepted, refused or sent a Retry, on one endpoint. All of this is done without waiting for
+/// anything, so that more than a few are an attack, of which the rest is ignored.
+const MAX_INCOMING: usize = 1024;
+
+/// What is kept of the further datagrams of one such client, in bytes: a few dozen datagrams of early data.
+const INCOMING_BUFFER: u64 = 64 * 1024;
+
+/// The same for all of them, on one endpoint.
+const INCOMING_BUFFERS: u64 = 8 * 1024 * 1024;

@@ -139,7 +139,7 @@ const WRITE_AHEAD: usize = 16 * 1024;
 impl<S: Service, F: Future<Output = Result<Option<VarInt>, StoppedError>>> Exchange<'_, S, F> {
     async fn run(&mut self) -> Result<Outcome, Abort> {
         let deadline = self.shared.config.head_timeout;
-        let (head, first) = match tokio::time::timeout(deadline, self.read_head()).await {
+        let (mut head, first) = match tokio::time::timeout(deadline, self.read_head()).await {
             Ok(Ok(Head::Request(head, first))) => (head, first),
             Ok(Ok(Head::Refused(status))) => {
                 self.service.notice(Notice::Refused);
@@ -154,9 +154,13 @@ impl<S: Service, F: Future<Output = Result<Option<VarInt>, StoppedError>>> Excha
                 return self.refuse(StatusCode::REQUEST_TIMEOUT).await;
             }
         };
-        // RFC 8470 section 5.2; early data is not offered, so it takes a configuration from elsewhere to get here.
-        if self.receiver.is_0rtt() && !head.method.is_safe() {
-            return self.refuse(StatusCode::TOO_EARLY).await;
+        if self.receiver.is_0rtt() {
+            // RFC 8470 section 5.2: it may be a replay.
+            if !head.method.is_safe() {
+                return self.refuse(StatusCode::TOO_EARLY).await;
+            }
+            // RFC 8470 section 5.1: who serves the request may want to refuse it too.
+            head.headers.insert("early-data", HeaderValue::from_static("1"));
         }
         let limit = self.shared.config.max_body_size.unwrap_or(u64::MAX);
         if head.content_length.is_some_and(|length| length > limit) {

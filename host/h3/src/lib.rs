@@ -13,14 +13,13 @@
 //! | [`capsule`] | capsules (RFC 9297) | no |
 //! | `shared`, `unidirectional`, `connection` | QPACK tables, critical streams, accepting and leaving | yes |
 //! | `exchange`, `receive`, `send`, `body` | one request stream | yes |
-//! | `pool` | several endpoints on one port | yes |
+//! | `pool`, `handshake` | several endpoints on one port, and how a client gets in | yes |
 //! | `tunnel`, `datagram` | extended CONNECT (RFC 9220), HTTP datagrams (RFC 9297) | yes |
 //! | [`webtransport`] | sessions over them (draft-ietf-webtrans-http3, 02 and 07) | yes |
 //!
 //! # What it does not cover
 //! - Server push: never sent, and a client cannot.
 //! - Priorities (RFC 9218): PRIORITY_UPDATE is checked and ignored.
-//! - 0-RTT: not offered.
 //! - Deadlines of bodies: [`Service::watch`] is their place.
 //! - Fields that a server adds, such as `date` and `alt-svc`: they are the caller's.
 
@@ -33,6 +32,7 @@ pub mod control;
 mod datagram;
 mod exchange;
 pub mod frame;
+mod handshake;
 pub mod head;
 pub mod message;
 mod pool;
@@ -49,9 +49,10 @@ pub mod webtransport;
 
 pub use body::{BodyError, RequestBody};
 pub use code::{Code, Fault};
-pub use config::{ALPN, Config, NoInitialCipherSuite, RetryPolicy};
+pub use config::{ALPN, Config, EarlyData, NoInitialCipherSuite, RetryPolicy};
 pub use connection::serve_connection;
 pub use datagram::{DatagramError, Datagrams};
+pub use handshake::{HandshakeError, establish};
 pub use head::Protocol;
 pub use pool::{MAX_ENDPOINTS, MemberStats, Pool, PoolConfig, PoolKeys, Steering};
 pub use serve::{DrainSignal, DrainTrigger, serve};

@@ -3,9 +3,9 @@
 use std::sync::Arc;
 
 use quinn::{Endpoint, Incoming};
-use tokio::{sync::watch, task::JoinSet, time::timeout};
+use tokio::{sync::watch, task::JoinSet};
 
-use crate::{config::Config, connection::serve_connection, pool::Pool, service::Service};
+use crate::{config::Config, connection::serve_connection, handshake::establish, pool::Pool, service::Service};
 
 /// Accepts connections and serves them, until the signal says to drain and the last connection is gone, or the endpoints
 /// are closed.
@@ -95,18 +95,12 @@ async fn accept<S: Service>(
     _slot: Slot,
 ) {
     let remote = incoming.remote_address();
-    let connecting = match incoming.accept() {
-        Ok(connecting) => connecting,
-        Err(error) => return tracing::debug!(%remote, %error, "handshake failed"),
+    let connection = match establish(incoming, &config).await {
+        Ok(connection) => connection,
+        Err(error) => return tracing::debug!(%remote, %error, "no connection"),
     };
-    match timeout(config.handshake_timeout, connecting).await {
-        Ok(Ok(connection)) => {
-            if let Err(fault) = serve_connection(connection, service, config, signal).await {
-                tracing::debug!(%remote, %fault, "connection closed");
-            }
-        }
-        Ok(Err(error)) => tracing::debug!(%remote, %error, "handshake failed"),
-        Err(_) => tracing::debug!(%remote, "handshake timed out"),
+    if let Err(fault) = serve_connection(connection, service, config, signal).await {
+        tracing::debug!(%remote, %fault, "connection closed");
     }
 }
 

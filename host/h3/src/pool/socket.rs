@@ -145,3 +145,138 @@ impl AsyncUdpSocket for MemberSocket {
         self.socket.may_fragment()
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use std::{
+        net::{Ipv4Addr, UdpSocket},
+        task::Waker,
+    };
+
+    use quinn::{Runtime as _, TokioRuntime};
+
+    use super::*;
+    use crate::pool::queue::QueueStats;
+
+    /// Two members; nothing steers.
+    fn members(key: &CidKey, most_datagrams: usize, most_bytes: usize) -> [MemberSocket; 2] {
+        let queues: Arc<[Queue]> = (0..2).map(|_| Queue::new(most_datagrams, most_bytes)).collect();
+        [0, 1].map(|member| {
+            let socket = UdpSocket::bind((Ipv4Addr::LOCALHOST, 0)).expect("a port");
+            let socket = TokioRuntime.wrap_udp_socket(socket).expect("a runtime");
+            MemberSocket::new(socket, member, key.clone(), Arc::clone(&queues))
+        })
+    }
+
+    fn datagram(key: &CidKey, member: u16, filling: u8, length: usize) -> Vec<u8> {
+        let mut datagram = vec![filling; length];
+        datagram[0] = 0x40;
+        datagram[1..9].copy_from_slice(&key.encode(member, u64::from(filling)));
+        datagram
+    }
+
+    /// What a socket yields without waiting, datagram by datagram.
+    fn poll(socket: &MemberSocket) -> Vec<Vec<u8>> {
+        let mut memory = vec![vec![0; 64 * 1472]; 32];
+        let mut buffers: Vec<_> = memory.iter_mut().map(|buffer| IoSliceMut::new(buffer)).collect();
+        let mut metas = vec![RecvMeta::default(); 32];
+        match socket.poll_recv(&mut Context::from_waker(Waker::noop()), &mut buffers, &mut metas) {
+            Poll::Ready(received) => {
+                let received = received.expect("no error");
+                let batches = buffers.iter().zip(&metas).take(received);
+                batches.flat_map(|(buffer, meta)| buffer[..meta.len].chunks(meta.stride).map(<[u8]>::to_vec)).collect()
+            }
+            Poll::Pending => Vec::new(),
+        }
+    }
+
+    #[tokio::test]
+    async fn a_batch_is_split_by_member_and_keeps_its_order() {
+        let key = CidKey::random().expect("randomness");
+        let sockets = members(&key, 100, 100_000);
+        // One sender, several connections: 3 that name nobody, and the last one shorter.
+        let parts: Vec<_> =
+            [0, 1, 1, 0, 999, 1, 0, 1].iter().zip(1..).map(|(member, n)| datagram(&key, *member, n, 100)).collect();
+        let last = datagram(&key, 0, 9, 40);
+        let mut batch = [parts.concat(), last.clone()].concat();
+        let mut meta = RecvMeta::default();
+        (meta.len, meta.stride) = (batch.len(), 100);
+        sockets[0].sort_batch(&mut batch, &mut meta);
+        assert_eq!((meta.len, meta.stride), (440, 100));
+        let kept = [&parts[0][..], &parts[3], &parts[4], &parts[6], &last].concat();
+        assert_eq!(batch[..meta.len], kept);
+        assert_eq!(poll(&sockets[1]), [&parts[1], &parts[2], &parts[5], &parts[7]].map(Vec::clone));
+        assert!(poll(&sockets[1]).is_empty());
+    }
+
+    #[tokio::test]
+    async fn what_is_for_another_wakes_it_and_is_not_yielded() {
+        let key = CidKey::random().expect("randomness");
+        let sockets = members(&key, 100, 100_000);
+        let client = tokio::net::UdpSocket::bind((Ipv4Addr::LOCALHOST, 0)).await.expect("a port");
+        let address = sockets[0].local_addr().expect("an address");
+        let (own, other) = (datagram(&key, 0, 1, 60), datagram(&key, 1, 2, 60));
+        let [mine, theirs] = &sockets;
+        let wait = |socket| std::future::poll_fn(move |cx| poll_one(socket, cx));
+        let (first, second, ()) = tokio::join!(wait(mine), wait(theirs), async {
+            // Both wait by now.
+            tokio::task::yield_now().await;
+            client.send_to(&other, address).await.expect("it is sent");
+            client.send_to(&own, address).await.expect("it is sent");
+        });
+        assert_eq!((first, second), (own, other));
+    }
+
+    fn poll_one(socket: &MemberSocket, cx: &mut Context<'_>) -> Poll<Vec<u8>> {
+        let mut buffer = vec![0; 64 * 1472];
+        let mut metas = [RecvMeta::default()];
+        let received = socket.poll_recv(cx, &mut [IoSliceMut::new(&mut buffer)], &mut metas);
+        received.map(|received| {
+            assert_eq!(received.expect("no error"), 1);
+            buffer.truncate(metas[0].len);
+            buffer
+        })
+    }
+
+    /// A member that takes nothing: what is held for it stays within the bounds, and the rest is counted.
+    #[tokio::test]
+    async fn a_flood_is_bounded() {
+        let key = CidKey::random().expect("randomness");
+        for (most_datagrams, most_bytes) in [(50, 1_000_000), (10_000, 50_000)] {
+            let sockets = members(&key, most_datagrams, most_bytes);
+            let client = UdpSocket::bind((Ipv4Addr::LOCALHOST, 0)).expect("a port");
+            let address = sockets[0].local_addr().expect("an address");
+            let flood = datagram(&key, 1, 7, 1000);
+            for sent in 1..=400 {
+                client.send_to(&flood, address).expect("it is sent");
+                std::future::poll_fn(|cx| {
+                    let mut buffer = vec![0; 64 * 1472];
+                    let yielded =
+                        sockets[0].poll_recv(cx, &mut [IoSliceMut::new(&mut buffer)], &mut [RecvMeta::default()]);
+                    assert!(yielded.is_pending(), "nothing is for this member");
+                    let QueueStats { taken_in, dropped } = sockets[0].queues[1].stats();
+                    if taken_in + dropped == sent { Poll::Ready(()) } else { Poll::Pending }
+                })
+                .await;
+            }
+            let mut waiting = 0;
+            loop {
+                match poll(&sockets[1]).len() {
+                    0 => break,
+                    more => waiting += more,
+                }
+            }
+            assert_eq!(waiting, 50);
+            assert_eq!(sockets[0].queues[1].stats(), QueueStats { taken_in: 50, dropped: 350 });
+        }
+    }
+
+    #[tokio::test]
+    async fn offloads_are_those_of_the_socket() {
+        let key = CidKey::random().expect("randomness");
+        let [member, _] = members(&key, 1, 1);
+        assert_eq!(member.max_transmit_segments(), member.socket.max_transmit_segments());
+        assert_eq!(member.max_receive_segments(), member.socket.max_receive_segments());
+        assert_eq!(member.may_fragment(), member.socket.may_fragment());
+    }
+}

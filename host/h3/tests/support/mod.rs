@@ -2,6 +2,9 @@
 
 #![allow(dead_code, reason = "each test file uses its part")]
 
+pub mod client;
+pub mod nat;
+
 use std::{
     future::poll_fn,
     net::{Ipv4Addr, SocketAddr},
@@ -132,6 +135,9 @@ impl Service for Routes {
         match request.uri().path() {
             "/hello" => {
                 let mut response = text(format!("hello {}", request.method()));
+                if let Some(early) = request.headers().get("early-data") {
+                    response.headers_mut().insert("x-early-data", early.clone());
+                }
                 response.headers_mut().insert("x-server-name", name(&connection));
                 response
                     .headers_mut()
@@ -171,7 +177,8 @@ impl Service for Routes {
                 std::future::pending().await
             }
             "/slow" => {
-                tokio::time::sleep(Duration::from_millis(400)).await;
+                let milliseconds = request.uri().query().and_then(|query| query.parse().ok()).unwrap_or(400);
+                tokio::time::sleep(Duration::from_millis(milliseconds)).await;
                 text("slow".to_owned())
             }
             "/unread" => text("unread".to_owned()),

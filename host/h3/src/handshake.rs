@@ -1,0 +1,96 @@
+//! From a client's first datagram to a connection that can be served.
+
+use std::{sync::Arc, time::Duration};
+
+use quinn::{Connection, ConnectionError, Incoming};
+use rustls::server::{ProducesTickets, ServerSessionMemoryCache};
+use tokio::time::{Instant, timeout_at};
+
+use crate::{
+    code::Code,
+    config::{Config, EarlyData},
+};
+
+/// Accepts a client and completes its handshake.
+///
+/// With [`EarlyData::SafeMethods`] the connection is there as soon as the client's first message is read, so that
+/// requests which came with it can be answered; then the handshake still has to end in its time, or the connection is
+/// closed.
+///
+/// # Errors
+/// It failed, or took longer than [`Config::handshake_timeout`].
+pub async fn establish(incoming: Incoming, config: &Config) -> Result<Connection, HandshakeError> {
+    let deadline = Instant::now() + config.handshake_timeout;
+    let mut connecting = incoming.accept()?;
+    if config.early_data == EarlyData::Off {
+        return Ok(timeout_at(deadline, connecting).await.map_err(|_| timed_out(config))??);
+    }
+    // The first message may take several datagrams; the server name and ALPN are known after it.
+    timeout_at(deadline, connecting.handshake_data()).await.map_err(|_| timed_out(config))??;
+    match connecting.into_0rtt() {
+        Ok((connection, completed)) => {
+            let quic = connection.clone();
+            tokio::spawn(async move {
+                if timeout_at(deadline, completed).await.is_err() {
+                    quic.close(Code::NO_ERROR.varint(), b"the handshake timed out");
+                }
+            });
+            Ok(connection)
+        }
+        // It is said not to happen on a server.
+        Err(connecting) => Ok(timeout_at(deadline, connecting).await.map_err(|_| timed_out(config))??),
+    }
+}
+
+/// Why there is no connection.
+#[derive(Clone, Debug, thiserror::Error)]
+pub enum HandshakeError {
+    /// The client or this server could not agree to it, or the client left.
+    #[error("the QUIC handshake failed: {0}")]
+    Failed(#[from] ConnectionError),
+    /// It took longer than [`Config::handshake_timeout`].
+    #[error("the QUIC handshake took longer than {0:?}")]
+    TimedOut(Duration),
+}
+
+fn timed_out(config: &Config) -> HandshakeError {
+    HandshakeError::TimedOut(config.handshake_timeout)
+}
+
+/// Has a TLS configuration accept early data.
+///
+/// Its tickets are then numbers of sessions that the server remembers and forgets with their first use: a first flight
+/// that is sent again finds its session gone, and its early data is not looked at (RFC 8446 section 8.1). Self-contained
+/// tickets could not do that, and rustls takes no early data with them.
+pub(crate) fn accept_early_data(tls: &mut rustls::ServerConfig) {
+    tls.ticketer = Arc::new(Remembered);
+    tls.session_storage = ServerSessionMemoryCache::new(REMEMBERED_SESSIONS);
+    // RFC 9001 section 4.6.1: this and 0 are the only values.
+    tls.max_early_data_size = u32::MAX;
+}
+
+/// Sessions that are remembered for [`accept_early_data`]; the oldest are forgotten first. Each takes less than a KiB,
+/// and a connection makes two.
+const REMEMBERED_SESSIONS: usize = 8192;
+
+/// No self-contained tickets.
+#[derive(Debug)]
+struct Remembered;
+
+impl ProducesTickets for Remembered {
+    fn enabled(&self) -> bool {
+        false
+    }
+
+    fn lifetime(&self) -> u32 {
+        0
+    }
+
+    fn encrypt(&self, _: &[u8]) -> Option<Vec<u8>> {
+        None
+    }
+
+    fn decrypt(&self, _: &[u8]) -> Option<Vec<u8>> {
+        None
+    }
+}
