@@ -88,7 +88,7 @@ async fn a_body_that_the_client_cuts_short_is_an_error_and_not_an_end() {
         let mut exchange = client.open(Ask::post_open("/error")).await;
         assert!(exchange.send("half").await, "{way:?}");
         server.has_instances(1).await;
-        match way.is_h2() {
+        match way.has_streams() {
             true => exchange.reset(),
             false => drop(exchange),
         }

@@ -97,7 +97,7 @@ async fn topics_are_apart_and_can_be_left() {
 #[tokio::test]
 async fn what_a_slow_session_misses_is_counted() {
     let server = Setup::of("loops").start().await;
-    for way in Way::PLAIN {
+    for way in Way::EACH {
         let mut client = server.connect(way).await;
         let mut session = client.open(Ask::get("/slow/news?ms=200")).await;
         session.read_until("subscribed\n\n").await;

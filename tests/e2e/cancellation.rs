@@ -159,6 +159,11 @@ async fn over_http2_and_tls() {
     check(Way::H2Tls, &[Leave::Close, Leave::Reset]).await;
 }
 
+#[tokio::test]
+async fn over_http3() {
+    check(Way::H3, &[Leave::Close, Leave::Reset]).await;
+}
+
 /// One place: who waits for it gets in when the instance is gone, and never beside it.
 #[tokio::test]
 async fn the_place_is_free_only_when_the_instance_is_gone() {
@@ -192,7 +197,7 @@ async fn the_place_is_free_only_when_the_instance_is_gone() {
 #[tokio::test]
 async fn clients_that_come_and_go_never_have_more_than_their_places() {
     let server = start().await;
-    for way in Way::PLAIN {
+    for way in Way::EACH {
         for _ in 0..100 {
             let mut client = server.connect(way).await;
             let exchange = client.open(Ask::get("/spin").host("hostile")).await;

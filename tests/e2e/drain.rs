@@ -44,7 +44,7 @@ async fn what_is_under_way_is_finished() {
     for (way, client) in &mut clients {
         exchanges.push((*way, client.open(Ask::get("/sleep?ms=700")).await));
     }
-    server.has_instances(4).await;
+    server.has_instances(5).await;
     server.signal(Signal::TERM);
     let refused = roadrunner_tests::within(Duration::from_secs(2), async || {
         (server.admin_request("GET", "/ready").await.0 == 503).then_some(())

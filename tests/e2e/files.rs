@@ -131,7 +131,7 @@ async fn conditions() {
 #[tokio::test]
 async fn siblings() {
     let server = start().await;
-    for way in Way::PLAIN {
+    for way in Way::EACH {
         for path in ["/guest?path=page.html", "/static/page.html"] {
             for (accepted, coding, body) in [
                 ("", "", "<p>page</p>"),
@@ -202,7 +202,7 @@ async fn a_directory_that_is_not_granted_is_the_guests_fault() {
         assert!(!answer.text().contains("other"), "{way:?}: {}", answer.text());
     }
     server.log.message("is not granted to this component").await;
-    assert_eq!(server.metrics().await.outcome("invalid-response"), 4.0);
+    assert_eq!(server.metrics().await.outcome("invalid-response"), 5.0);
 }
 
 #[tokio::test]

@@ -57,7 +57,7 @@ component = "inspector"
 #[tokio::test]
 async fn values_of_inner_sections_win() {
     let server = start().await;
-    for way in Way::PLAIN {
+    for way in Way::EACH {
         for (path, config) in [
             ("/plain", json!([["component", "1"], ["from", "component"]])),
             ("/api/direct", json!([["component", "1"], ["from", "outer"], ["outer", "1"]])),
@@ -80,7 +80,7 @@ async fn values_of_inner_sections_win() {
 #[tokio::test]
 async fn limits_of_a_group_win_over_those_of_the_component() {
     let server = start().await;
-    for way in Way::PLAIN {
+    for way in Way::EACH {
         assert_eq!(server.fetch(way, Ask::get("/sleep?ms=400")).await.status, 200, "{way:?}: outside the group");
     }
     // The guest looks at the whole path, and this one it does not know: so the deadline is seen by what it does not cut.
@@ -92,7 +92,7 @@ async fn limits_of_a_group_win_over_those_of_the_component() {
 #[tokio::test]
 async fn urls_of_named_routes() {
     let server = start().await;
-    for way in Way::PLAIN {
+    for way in Way::EACH {
         for (query, status, wanted) in [
             ("name=users-show&id=7", 200, "/api/v2/users/7\n"),
             ("name=users-show&id=a%2Fb%20c", 200, "/api/v2/users/a%2Fb%20c\n"),

@@ -16,7 +16,7 @@ async fn a_unix_socket_speaks_both_versions() {
         let io: Io = Box::new(socket);
         let answer = Client::on(io, way).await.fetch(Ask::get("/")).await;
         let seen: serde_json::Value = serde_json::from_slice(&answer.body).expect("JSON");
-        assert_eq!(seen["version"], if way.is_h2() { "HTTP/2.0" } else { "HTTP/1.1" });
+        assert_eq!(seen["version"], way.version());
     }
     server.is_quiet().await;
 }

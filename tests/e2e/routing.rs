@@ -60,8 +60,8 @@ async fn the_most_specific_pattern_answers() {
         assert_eq!(client.fetch(Ask::get("/")).await.status, 200, "{way:?}: the connection is still good");
     }
     let metrics = server.metrics().await;
-    assert_eq!(metrics.sum("roadrunner_requests_unrouted_total", "not-found"), 24.0);
-    assert_eq!(metrics.sum("roadrunner_requests_unrouted_total", "bad-path"), 8.0);
+    assert_eq!(metrics.sum("roadrunner_requests_unrouted_total", "not-found"), 30.0);
+    assert_eq!(metrics.sum("roadrunner_requests_unrouted_total", "bad-path"), 10.0);
     server.is_quiet().await;
 }
 

@@ -44,7 +44,7 @@ async fn a_subprotocol_is_chosen_among_those_offered() {
         let without = Handshake::to("/subprotocol").send(&server, way).await;
         assert!(!without.headers.contains_key("sec-websocket-protocol"), "{way:?}");
     }
-    assert_eq!(server.metrics().await.outcome("invalid-response"), 4.0);
+    assert_eq!(server.metrics().await.outcome("invalid-response"), 5.0);
     server.is_quiet().await;
 }
 
@@ -53,7 +53,7 @@ async fn another_version_is_told_the_right_one() {
     let server = Setup::of("sockets").start().await;
     for way in Way::ALL {
         let answered = Handshake::to("/echo").version("8").send(&server, way).await;
-        assert_eq!(answered.status, if way.is_h2() { 400 } else { 426 }, "{way:?}");
+        assert_eq!(answered.status, if way.has_streams() { 400 } else { 426 }, "{way:?}");
         assert_eq!(answered.headers["sec-websocket-version"], "13", "{way:?}");
     }
     server.is_quiet().await;
@@ -90,5 +90,5 @@ async fn held_sessions_are_capped() {
         assert_eq!(first.closed().await.0, 1000);
         server.is_quiet().await;
     }
-    assert_eq!(server.metrics().await.outcome("held-exceeded"), 4.0);
+    assert_eq!(server.metrics().await.outcome("held-exceeded"), 5.0);
 }

@@ -96,7 +96,7 @@ async fn outgoing_message() {
 async fn outgoing_queue() {
     let server =
         Setup::of("sockets").limit("callback-cpu = \"1m\"").and("[websocket]\noutgoing-queue = 1024").start().await;
-    for way in Way::PLAIN {
+    for way in Way::EACH {
         let mut socket = Handshake::to("/flood").open(&server, way).await;
         tokio::time::sleep(std::time::Duration::from_millis(300)).await;
         let memory = server.has_instances(1).await[0]["memory"].as_u64().expect("a number");

@@ -81,7 +81,7 @@ async fn messages_behind_a_guests_close_do_not_keep_it_open() {
             server.is_quiet().await;
         }
     }
-    assert_eq!(server.metrics().await.outcome("trapped"), 4.0);
+    assert_eq!(server.metrics().await.outcome("trapped"), 5.0);
 }
 
 #[tokio::test]
@@ -106,7 +106,7 @@ async fn bus_and_timers_come_between_frames() {
 #[tokio::test]
 async fn a_client_that_does_not_read_stops_the_guest_and_nothing_else() {
     let server = Setup::of("sockets").limit("callback-cpu = \"1m\"").start().await;
-    for way in Way::PLAIN {
+    for way in Way::EACH {
         let mut socket = Handshake::to("/flood").open(&server, way).await;
         let stands_still = || async {
             let before = server.instances().await[0].clone();
@@ -144,14 +144,14 @@ async fn a_killed_session_ends_also_when_its_client_does_not_read() {
             server.is_quiet().await;
             // The connection is given up after close-wait, though nothing of it was read.
             let gone = roadrunner_tests::within(Duration::from_secs(3), || async {
-                (server.metrics().await.sum("roadrunner_sockets_open", "") <= f64::from(u8::from(way.is_h2())))
+                (server.metrics().await.sum("roadrunner_sockets_open", "") <= f64::from(u8::from(way.has_streams())))
                     .then_some(())
             });
             assert!(gone.await.is_some(), "{way:?} {path}: the socket is still open");
             drop(socket);
         }
     }
-    assert_eq!(server.metrics().await.outcome("killed"), 8.0);
+    assert_eq!(server.metrics().await.outcome("killed"), 10.0);
 }
 
 #[tokio::test]
@@ -193,7 +193,7 @@ async fn disconnect_says_why() {
         drop(socket);
 
         let socket = open().await;
-        if way.is_h2() {
+        if way.has_streams() {
             socket.reset().await;
             assert_eq!(next().await, "Reset", "{way:?}");
         } else {
@@ -218,7 +218,7 @@ async fn idle_is_1001() {
         assert_eq!(reason(&server, count).await, "Timeout", "{way:?}");
         server.is_quiet().await;
     }
-    assert_eq!(server.metrics().await.outcome("idle-exceeded"), 4.0);
+    assert_eq!(server.metrics().await.outcome("idle-exceeded"), 5.0);
 }
 
 /// A guest that sleeps keeps its client's pongs unread, and the client is not taken for dead.
@@ -261,7 +261,7 @@ async fn a_drain_is_told_and_at_last_enforced() {
 
 #[tokio::test]
 async fn a_flood_does_not_starve_others() {
-    for way in Way::PLAIN {
+    for way in Way::EACH {
         let server = Setup::of("sockets").server("workers = 1").alone().start().await;
         let mut floods = Vec::new();
         for _ in 0..2 {
@@ -291,7 +291,7 @@ async fn a_flood_does_not_starve_others() {
 #[tokio::test]
 async fn idle_sessions_cost_no_time() {
     let server = Setup::of("sockets").host_limits("instances = 40\nheld = 300").alone().start().await;
-    for way in Way::PLAIN {
+    for way in Way::EACH {
         let mut sockets = Vec::new();
         for _ in 0..100 {
             let mut socket = Handshake::to("/echo").open(&server, way).await;

@@ -1,4 +1,4 @@
-//! One client for the four ways to reach a server.
+//! One client for the five ways to reach a server.
 //!
 //! It hides how a request is written, and nothing of how a response comes: [`Answer::end`] says what ended it.
 
@@ -12,7 +12,7 @@ use rustls::pki_types::{CertificateDer, ServerName};
 use tokio::io::{AsyncRead, AsyncWrite};
 use tokio::net::TcpStream;
 
-use crate::{http1, http2, server, soon};
+use crate::{http1, http2, http3, server, soon};
 
 /// What a protocol is spoken over.
 pub type Io = Box<dyn Stream>;
@@ -33,13 +33,21 @@ pub enum Way {
     H2c,
     /// HTTP/2 over TLS.
     H2Tls,
+    /// HTTP/3.
+    H3,
 }
 
 impl Way {
     /// All of them.
-    pub const ALL: [Self; 4] = [Self::H1, Self::H1Tls, Self::H2c, Self::H2Tls];
+    pub const ALL: [Self; 5] = [Self::H1, Self::H1Tls, Self::H2c, Self::H2Tls, Self::H3];
 
-    /// One for each protocol, plain.
+    /// Those over TCP.
+    pub const TCP: [Self; 4] = [Self::H1, Self::H1Tls, Self::H2c, Self::H2Tls];
+
+    /// One for each protocol, plain where it can be.
+    pub const EACH: [Self; 3] = [Self::H1, Self::H2c, Self::H3];
+
+    /// Those over TCP without TLS.
     pub const PLAIN: [Self; 2] = [Self::H1, Self::H2c];
 
     /// Whether it is HTTP/2.
@@ -47,9 +55,23 @@ impl Way {
         matches!(self, Self::H2c | Self::H2Tls)
     }
 
+    /// Whether one connection carries many streams: HTTP/2 and HTTP/3.
+    pub fn has_streams(self) -> bool {
+        self.is_h2() || self == Self::H3
+    }
+
     /// Whether it is TLS.
     pub fn is_tls(self) -> bool {
-        matches!(self, Self::H1Tls | Self::H2Tls)
+        matches!(self, Self::H1Tls | Self::H2Tls | Self::H3)
+    }
+
+    /// What a guest is told of the version.
+    pub fn version(self) -> &'static str {
+        match self {
+            Self::H1 | Self::H1Tls => "HTTP/1.1",
+            Self::H2c | Self::H2Tls => "HTTP/2.0",
+            Self::H3 => "HTTP/3.0",
+        }
     }
 }
 
@@ -145,28 +167,33 @@ pub enum End {
     LastChunk,
     /// The connection was closed, and nothing had said where the body ends (HTTP/1.0).
     Close,
-    /// END_STREAM (HTTP/2).
+    /// END_STREAM (HTTP/2), or FIN (HTTP/3).
     EndStream,
     /// The connection was closed in the middle.
     Cut,
-    /// RST_STREAM with this code.
+    /// RST_STREAM (HTTP/2) or RESET_STREAM (HTTP/3) with this code.
     Reset(h2::Reason),
 }
 
 impl End {
     /// How a whole response without a known length ends.
     pub fn streamed(way: Way) -> Self {
-        if way.is_h2() { Self::EndStream } else { Self::LastChunk }
+        if way.has_streams() { Self::EndStream } else { Self::LastChunk }
     }
 
     /// How a whole response of a known length ends.
     pub fn sized(way: Way) -> Self {
-        if way.is_h2() { Self::EndStream } else { Self::Length }
+        if way.has_streams() { Self::EndStream } else { Self::Length }
     }
 
     /// How a response ends that the server has given up.
     pub fn aborted(way: Way) -> Self {
-        if way.is_h2() { Self::Reset(h2::Reason::INTERNAL_ERROR) } else { Self::Cut }
+        match way {
+            Way::H1 | Way::H1Tls => Self::Cut,
+            Way::H2c | Way::H2Tls => Self::Reset(h2::Reason::INTERNAL_ERROR),
+            // H3_INTERNAL_ERROR (RFC 9114, 8.1).
+            Way::H3 => Self::Reset(0x102.into()),
+        }
     }
 
     /// Whether the client could take the response for a whole one.
@@ -219,16 +246,24 @@ pub enum Client {
     H1(http1::Connection),
     /// HTTP/2.
     H2(http2::Connection),
+    /// HTTP/3.
+    H3(http3::Connection),
 }
 
 impl Client {
     /// Opens one.
     pub async fn connect(address: SocketAddr, way: Way) -> Self {
-        Self::on(dial(address, way).await, way).await
+        match way {
+            Way::H3 => Self::H3(http3::Connection::start(address).await),
+            _ => Self::on(dial(address, way).await, way).await,
+        }
     }
 
-    /// Opens one that ends with a TCP reset when it is dropped.
+    /// Opens one that ends with a TCP reset when it is dropped; on HTTP/3, which has no such thing, with a close.
     pub async fn connect_abortive(address: SocketAddr, way: Way) -> Self {
+        if way == Way::H3 {
+            return Self::connect(address, way).await;
+        }
         let tcp = tcp(address).await;
         tcp.set_zero_linger().expect("a socket option");
         Self::on(secure(tcp, way).await, way).await
@@ -247,6 +282,7 @@ impl Client {
         match self {
             Self::H1(connection) => connection.fetch(ask).await,
             Self::H2(connection) => connection.fetch(ask).await,
+            Self::H3(connection) => connection.fetch(ask).await,
         }
     }
 
@@ -255,6 +291,7 @@ impl Client {
         match self {
             Self::H1(connection) => Exchange::H1(connection.open(ask).await),
             Self::H2(connection) => Exchange::H2(connection.open(ask).await),
+            Self::H3(connection) => Exchange::H3(Box::new(connection.open(ask).await)),
         }
     }
 
@@ -262,15 +299,23 @@ impl Client {
     pub fn h1(&mut self) -> &mut http1::Connection {
         match self {
             Self::H1(connection) => connection,
-            Self::H2(_) => panic!("this is an HTTP/2 connection"),
+            Self::H2(_) | Self::H3(_) => panic!("this is not an HTTP/1.1 connection"),
         }
     }
 
     /// The HTTP/2 connection.
     pub fn h2(&mut self) -> &mut http2::Connection {
         match self {
-            Self::H1(_) => panic!("this is an HTTP/1.1 connection"),
+            Self::H1(_) | Self::H3(_) => panic!("this is not an HTTP/2 connection"),
             Self::H2(connection) => connection,
+        }
+    }
+
+    /// The HTTP/3 connection.
+    pub fn h3(&mut self) -> &mut http3::Connection {
+        match self {
+            Self::H1(_) | Self::H2(_) => panic!("this is not an HTTP/3 connection"),
+            Self::H3(connection) => connection,
         }
     }
 }
@@ -281,6 +326,8 @@ pub enum Exchange<'c> {
     H1(http1::Exchange<'c>),
     /// Over HTTP/2.
     H2(http2::Exchange),
+    /// Over HTTP/3.
+    H3(Box<http3::Exchange>),
 }
 
 impl Exchange<'_> {
@@ -289,6 +336,7 @@ impl Exchange<'_> {
         match self {
             Self::H1(exchange) => exchange.send(piece.into()).await,
             Self::H2(exchange) => exchange.send(piece.into()).await,
+            Self::H3(exchange) => exchange.send(piece.into()).await,
         }
     }
 
@@ -297,6 +345,7 @@ impl Exchange<'_> {
         match self {
             Self::H1(exchange) => exchange.finish(trailers).await,
             Self::H2(exchange) => exchange.finish(trailers),
+            Self::H3(exchange) => exchange.finish(trailers).await,
         }
     }
 
@@ -306,6 +355,7 @@ impl Exchange<'_> {
             match self {
                 Self::H1(exchange) => exchange.head().await,
                 Self::H2(exchange) => exchange.head().await,
+                Self::H3(exchange) => exchange.head().await,
             }
         })
         .await
@@ -318,7 +368,8 @@ impl Exchange<'_> {
     pub async fn interim(&mut self) -> Vec<u16> {
         match self {
             Self::H1(exchange) => soon(exchange.interim()).await,
-            Self::H2(_) => panic!("interim responses are looked at on HTTP/1.1 only"),
+            Self::H2(_) => panic!("interim responses are not looked at on HTTP/2"),
+            Self::H3(exchange) => soon(exchange.interim()).await,
         }
     }
 
@@ -328,6 +379,7 @@ impl Exchange<'_> {
             match self {
                 Self::H1(exchange) => exchange.piece().await,
                 Self::H2(exchange) => exchange.piece().await,
+                Self::H3(exchange) => exchange.piece().await,
             }
         })
         .await
@@ -354,6 +406,7 @@ impl Exchange<'_> {
             match self {
                 Self::H1(mut exchange) => exchange.rest().await,
                 Self::H2(mut exchange) => exchange.rest().await,
+                Self::H3(mut exchange) => exchange.rest().await,
             }
         })
         .await
@@ -364,10 +417,11 @@ impl Exchange<'_> {
         match self {
             Self::H1(exchange) => exchange.headers(),
             Self::H2(exchange) => exchange.headers(),
+            Self::H3(exchange) => exchange.headers(),
         }
     }
 
-    /// RST_STREAM with CANCEL.
+    /// RST_STREAM with CANCEL; on HTTP/3 both halves are cancelled.
     ///
     /// # Panics
     /// On HTTP/1.1, which has nothing like it.
@@ -375,6 +429,7 @@ impl Exchange<'_> {
         match self {
             Self::H1(_) => panic!("HTTP/1.1 cannot reset a stream"),
             Self::H2(exchange) => exchange.reset(h2::Reason::CANCEL),
+            Self::H3(exchange) => exchange.reset(),
         }
     }
 }

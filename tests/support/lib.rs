@@ -3,13 +3,14 @@
 //! | module | what it gives a test |
 //! |---|---|
 //! | [`server`] | a manifest, a running server with it, its log, its gauges, its end |
-//! | [`client`] | one client for HTTP/1.1 and HTTP/2, plain and TLS: how exactly did the response end? |
-//! | [`http1`], [`http2`] | what that client stands on, for tests of one protocol |
+//! | [`client`] | one client for HTTP/1.1 and HTTP/2, plain and TLS, and HTTP/3: how exactly did the response end? |
+//! | [`http1`], [`http2`], [`http3`] | what that client stands on, for tests of one protocol |
 //! | [`chromium`] | a browser |
-//! | [`websocket`] | frames as they stand on the wire, over both protocols |
+//! | [`websocket`] | frames as they stand on the wire, over every protocol |
 //! | [`command`] | the program's command line, and other programs |
 //!
-//! Nothing here is built from the server's code: what it promises is checked from outside.
+//! Nothing here is built from the server's code, but for field sections of HTTP/3: what it promises is checked from
+//! outside.
 //! Tests that measure time or memory take the machine for themselves with [`server::Setup::alone`].
 
 pub mod chromium;
@@ -17,6 +18,7 @@ pub mod client;
 pub mod command;
 pub mod http1;
 pub mod http2;
+pub mod http3;
 pub mod metrics;
 pub mod server;
 pub mod websocket;

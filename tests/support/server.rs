@@ -175,13 +175,17 @@ impl Setup {
     fn manifest(&self) -> String {
         let listener = &self.listener;
         let limits = self.limits.as_deref().unwrap_or("instances = 40\nheld = 40");
+        let protocols = match self.listener.contains("protocols") {
+            true => "",
+            false => "protocols = [\"http1\", \"http2\", \"http3\"]",
+        };
         let log = if self.human { "human" } else { "json" };
         let text = format!(
             "[server]\nlog = \"{log}\"\ncache-dir = {cache:?}\n{server}\n[limits]\n{limits}\n\
              [admin]\naddress = \"unix:admin.sock\"\n\
              [[listener]]\nname = \"plain\"\naddress = \"127.0.0.1:0\"\n{listener}\n\
              [[listener]]\nname = \"tls\"\naddress = \"127.0.0.1:0\"\n\
-             tls = {{ certificate = \"certificate.pem\", key = \"key.pem\" }}\n{listener}\n\
+             tls = {{ certificate = \"certificate.pem\", key = \"key.pem\" }}\n{protocols}\n{listener}\n\
              {component}\n{route}\n{rest}\n",
             cache = command::cache(),
             server = self.server,

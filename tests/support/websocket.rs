@@ -1,4 +1,5 @@
-//! WebSockets by hand: frames as they stand on the wire, over HTTP/1.1's Upgrade and over HTTP/2's extended CONNECT.
+//! WebSockets by hand: frames as they stand on the wire, over HTTP/1.1's Upgrade and over the extended CONNECT of HTTP/2
+//! and HTTP/3.
 
 use std::time::Duration;
 
@@ -8,7 +9,7 @@ use http::{HeaderMap, Request};
 use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
 
 use crate::client::{Io, Way, dial};
-use crate::{Server, soon};
+use crate::{Server, http3, soon};
 
 /// A handshake to send.
 #[derive(Clone, Debug)]
@@ -38,6 +39,9 @@ impl Handshake {
 
     /// Sends it on a connection of its own. What is small is what the client's side lets the server send unread.
     pub async fn send(self, server: &Server, way: Way) -> Answered {
+        if way == Way::H3 {
+            return self.connect_http3(server).await;
+        }
         let io = dial(server.address(if way.is_tls() { "tls" } else { "plain" }), way).await;
         if way.is_h2() { self.connect(io).await } else { self.upgrade(io).await }
     }
@@ -45,7 +49,7 @@ impl Handshake {
     /// Sends it, and takes it for granted that it is accepted.
     pub async fn open(self, server: &Server, way: Way) -> Socket {
         let answered = self.send(server, way).await;
-        let accepted = if way.is_h2() { 200 } else { 101 };
+        let accepted = if way.has_streams() { 200 } else { 101 };
         assert_eq!(answered.status, accepted, "{way:?}: {:?}", answered.headers);
         answered.socket
     }
@@ -111,6 +115,26 @@ impl Handshake {
         let wire = Wire::Stream { outgoing, incoming, driver, _sender: sender };
         Answered { status: head.status.as_u16(), headers: head.headers, socket: Socket { wire, read: BytesMut::new() } }
     }
+
+    async fn connect_http3(self, server: &Server) -> Answered {
+        let connection = http3::Connection::start_with_window(server.address("tls"), 1 << 16).await;
+        let mut fields: Vec<(String, String)> = [
+            (":method", "CONNECT"),
+            (":protocol", "websocket"),
+            (":scheme", "https"),
+            (":authority", "localhost"),
+            (":path", &self.path),
+            ("sec-websocket-version", &self.version),
+        ]
+        .map(|(name, value)| (name.to_owned(), value.to_owned()))
+        .into();
+        fields.extend(self.headers);
+        let mut exchange = connection.request(&fields, false).await;
+        let status = soon(exchange.head()).await;
+        let headers = exchange.headers().clone();
+        let wire = Wire::Http3 { exchange: Box::new(exchange), _connection: connection };
+        Answered { status, headers, socket: Socket { wire, read: BytesMut::new() } }
+    }
 }
 
 /// The answer to a handshake.
@@ -149,6 +173,10 @@ enum Wire {
         incoming: h2::RecvStream,
         driver: tokio::task::JoinHandle<()>,
         _sender: h2::client::SendRequest<Bytes>,
+    },
+    Http3 {
+        exchange: Box<http3::Exchange>,
+        _connection: http3::Connection,
     },
 }
 
@@ -221,13 +249,15 @@ impl Socket {
         (1006, String::new())
     }
 
-    /// RST_STREAM with CANCEL, on HTTP/2; an end of the connection on HTTP/1.1.
+    /// RST_STREAM with CANCEL, on HTTP/2; both halves cancelled, on HTTP/3; an end of the connection on HTTP/1.1.
     pub async fn reset(mut self) {
-        if let Wire::Stream { outgoing, .. } = &mut self.wire {
-            outgoing.send_reset(h2::Reason::CANCEL);
-            // The driver has to send it.
-            tokio::time::sleep(Duration::from_millis(50)).await;
+        match &mut self.wire {
+            Wire::Bytes(_) => return,
+            Wire::Stream { outgoing, .. } => outgoing.send_reset(h2::Reason::CANCEL),
+            Wire::Http3 { exchange, .. } => exchange.cancel(),
         }
+        // It has to be sent.
+        tokio::time::sleep(Duration::from_millis(50)).await;
     }
 }
 
@@ -249,6 +279,7 @@ impl Wire {
                 }
                 true
             }
+            Self::Http3 { exchange, .. } => exchange.send(Bytes::copy_from_slice(bytes)).await,
         }
     }
 
@@ -262,6 +293,13 @@ impl Wire {
                     true
                 }
                 Some(Err(_)) | None => false,
+            },
+            Self::Http3 { exchange, .. } => match exchange.piece().await {
+                Some(piece) => {
+                    into.extend_from_slice(&piece);
+                    true
+                }
+                None => false,
             },
         }
     }

@@ -1,0 +1,401 @@
+//! HTTP/3 on quinn, by hand: every frame that comes is looked at, and every reset has its code.
+//!
+//! Field sections are coded by `roadrunner-qpack`, which has been compared with another implementation. All else is this
+//! file's own. Other clients have tests of their own: see `tests/e2e/http3_clients.rs`.
+
+use std::net::{Ipv4Addr, SocketAddr};
+use std::sync::Arc;
+
+use bytes::{Buf as _, BufMut as _, Bytes, BytesMut};
+use http::{HeaderMap, HeaderName, HeaderValue};
+use quinn::{Endpoint, ReadError, RecvStream, SendStream, VarInt};
+use roadrunner_qpack::{Decoded, Decoder, DecoderConfig, Encoder, EncoderConfig};
+use tokio::task::JoinHandle;
+
+use crate::client::{Answer, Ask, End, Payload, tls};
+use crate::soon;
+
+/// What the server may send before the test reads, per stream and in all.
+const WINDOW: u32 = 1 << 20;
+
+const DATA: u64 = 0;
+const HEADERS: u64 = 1;
+
+/// H3_NO_ERROR and H3_REQUEST_CANCELLED (RFC 9114, 8.1).
+const NO_ERROR: VarInt = VarInt::from_u32(0x100);
+const CANCELLED: VarInt = VarInt::from_u32(0x10c);
+
+/// A connection. Dropping it closes it.
+pub struct Connection {
+    quic: quinn::Connection,
+    endpoint: Endpoint,
+    /// Held: the server must not see it end (RFC 9114, 6.2.1).
+    _control: SendStream,
+    streams: JoinHandle<()>,
+}
+
+impl Connection {
+    pub(crate) async fn start(address: SocketAddr) -> Self {
+        Self::start_with_window(address, WINDOW).await
+    }
+
+    /// With windows of this size, for the streams and for the connection.
+    pub async fn start_with_window(address: SocketAddr, window: u32) -> Self {
+        let mut endpoint = Endpoint::client((Ipv4Addr::LOCALHOST, 0).into()).expect("a port");
+        let crypto = quinn::crypto::rustls::QuicClientConfig::try_from(tls(&[b"h3"])).expect("TLS 1.3");
+        let mut config = quinn::ClientConfig::new(Arc::new(crypto));
+        let mut transport = quinn::TransportConfig::default();
+        transport.stream_receive_window(window.into()).receive_window(window.into());
+        config.transport_config(Arc::new(transport));
+        endpoint.set_default_client_config(config);
+        let connecting = endpoint.connect(address, "localhost").expect("an address");
+        let quic = soon(connecting).await.expect("a QUIC handshake");
+        let mut control = soon(quic.open_uni()).await.expect("the server takes streams");
+        // The control stream, with SETTINGS that say nothing.
+        soon(control.write_all(&[0, 4, 0])).await.expect("the server takes data");
+        let streams = tokio::spawn(take_streams(quic.clone()));
+        Self { quic, endpoint, _control: control, streams }
+    }
+
+    /// The QUIC connection.
+    pub fn quic(&self) -> &quinn::Connection {
+        &self.quic
+    }
+
+    /// Waits until the server has ended the connection: the code that it gave.
+    pub async fn ended(&mut self) -> Option<u64> {
+        match soon(self.quic.closed()).await {
+            quinn::ConnectionError::ApplicationClosed(close) => Some(close.error_code.into_inner()),
+            _ => None,
+        }
+    }
+
+    pub(crate) async fn fetch(&mut self, ask: Ask) -> Answer {
+        let mut exchange = self.begin(&ask).await;
+        let Some(mut outgoing) = exchange.outgoing.take() else { return soon(exchange.rest()).await };
+        let (body, trailers) = match ask.body {
+            Payload::Whole(body) => (body, Vec::new()),
+            Payload::Unsized(body, trailers) => (body, trailers),
+            Payload::None | Payload::Open(_) => panic!("this request's body is the test's to send"),
+        };
+        let send = async {
+            // The server may answer before it has read everything.
+            let _ = send(&mut outgoing, &body).await && finish(&mut outgoing, &trailers).await;
+            outgoing
+        };
+        soon(async { tokio::join!(send, exchange.rest()) }).await.1
+    }
+
+    pub(crate) async fn open(&mut self, ask: Ask) -> Exchange {
+        let mut exchange = self.begin(&ask).await;
+        match ask.body {
+            Payload::Whole(body) => {
+                exchange.send(body).await;
+                exchange.finish(&[]).await;
+            }
+            Payload::Unsized(body, trailers) => {
+                exchange.send(body).await;
+                let trailers: Vec<_> = trailers.iter().map(|(name, value)| (name.as_str(), value.as_str())).collect();
+                exchange.finish(&trailers).await;
+            }
+            Payload::None | Payload::Open(_) => {}
+        }
+        exchange
+    }
+
+    async fn begin(&mut self, ask: &Ask) -> Exchange {
+        let mut fields = vec![
+            (":method".to_owned(), ask.method.clone()),
+            (":scheme".to_owned(), "https".to_owned()),
+            (":authority".to_owned(), ask.authority.clone()),
+            (":path".to_owned(), ask.path.clone()),
+        ];
+        fields.extend(ask.headers.iter().map(|(name, value)| (name.to_ascii_lowercase(), value.clone())));
+        let length = match &ask.body {
+            Payload::Whole(body) => Some(body.len() as u64),
+            Payload::Open(length) => *length,
+            Payload::None | Payload::Unsized(..) => None,
+        };
+        fields.extend(length.map(|length| ("content-length".to_owned(), length.to_string())));
+        self.request(&fields, matches!(ask.body, Payload::None)).await
+    }
+
+    /// Opens a stream and sends these fields on it.
+    pub async fn request(&self, fields: &[(String, String)], ends: bool) -> Exchange {
+        let (mut outgoing, incoming) = soon(self.quic.open_bi()).await.expect("the connection is open");
+        let sent = soon(outgoing.write_all(&frame(HEADERS, &encode(fields)))).await;
+        if ends && sent.is_ok() {
+            let _ = outgoing.finish();
+        }
+        Exchange {
+            outgoing: (!ends && sent.is_ok()).then_some(outgoing),
+            incoming,
+            read: BytesMut::new(),
+            data: 0,
+            status: 0,
+            interim: Vec::new(),
+            headers: HeaderMap::new(),
+            trailers: HeaderMap::new(),
+            end: None,
+        }
+    }
+}
+
+impl Drop for Connection {
+    fn drop(&mut self) {
+        self.streams.abort();
+        self.quic.close(NO_ERROR, b"");
+        // Without its endpoint the close would not be sent.
+        let endpoint = self.endpoint.clone();
+        if let Ok(runtime) = tokio::runtime::Handle::try_current() {
+            runtime.spawn(async move { endpoint.wait_idle().await });
+        }
+    }
+}
+
+/// A request stream. Dropping it cancels what has not ended.
+pub struct Exchange {
+    outgoing: Option<SendStream>,
+    incoming: RecvStream,
+    read: BytesMut,
+    /// What is left of a DATA frame.
+    data: u64,
+    status: u16,
+    interim: Vec<u16>,
+    headers: HeaderMap,
+    trailers: HeaderMap,
+    end: Option<End>,
+}
+
+impl Exchange {
+    pub(crate) async fn send(&mut self, piece: Bytes) -> bool {
+        let outgoing = self.outgoing.as_mut().expect("the request's body has not ended");
+        soon(send(outgoing, &piece)).await
+    }
+
+    pub(crate) async fn finish(&mut self, trailers: &[(&str, &str)]) -> bool {
+        let mut outgoing = self.outgoing.take().expect("the request's body has not ended");
+        let trailers: Vec<_> = trailers.iter().map(|(name, value)| ((*name).to_owned(), (*value).to_owned())).collect();
+        soon(finish(&mut outgoing, &trailers)).await
+    }
+
+    /// Resets what was not sent and stops what was not received, with H3_REQUEST_CANCELLED.
+    pub fn reset(mut self) {
+        self.cancel();
+    }
+
+    /// The same, for an exchange that is kept.
+    pub fn cancel(&mut self) {
+        // Otherwise quinn would finish what is not whole.
+        if let Some(outgoing) = &mut self.outgoing {
+            let _ = outgoing.reset(CANCELLED);
+        }
+        if self.end.is_none() {
+            let _ = self.incoming.stop(CANCELLED);
+        }
+    }
+
+    /// Resets the sending half alone.
+    pub fn reset_sending(&mut self, code: u32) {
+        let mut outgoing = self.outgoing.take().expect("the request's body has not ended");
+        outgoing.reset(code.into()).expect("it is open");
+    }
+
+    /// Waits until the server has asked to stop sending: its code.
+    ///
+    /// # Panics
+    /// When the request's body has ended.
+    pub async fn stopped(&mut self) -> u64 {
+        let outgoing = self.outgoing.as_ref().expect("the request's body has not ended");
+        soon(outgoing.stopped()).await.expect("the connection is open").expect("it was not finished").into_inner()
+    }
+
+    /// Waits for the head: the status, or 0 when none comes.
+    pub(crate) async fn head(&mut self) -> u16 {
+        while self.status == 0 && self.end.is_none() {
+            self.frame().await;
+        }
+        self.status
+    }
+
+    pub(crate) async fn interim(&mut self) -> Vec<u16> {
+        while self.interim.is_empty() && self.status == 0 && self.end.is_none() {
+            self.frame().await;
+        }
+        self.interim.clone()
+    }
+
+    /// Header fields, once the head is there.
+    pub fn headers(&self) -> &HeaderMap {
+        &self.headers
+    }
+
+    /// A piece of the body; none at its end.
+    pub async fn piece(&mut self) -> Option<Bytes> {
+        self.head().await;
+        loop {
+            if self.data > 0 && !self.read.is_empty() {
+                let take = self.read.len().min(usize::try_from(self.data).unwrap_or(usize::MAX));
+                self.data -= take as u64;
+                return Some(self.read.split_to(take).freeze());
+            }
+            if self.end.is_some() {
+                return None;
+            }
+            match self.data {
+                0 => self.frame().await,
+                _ => self.fill().await,
+            }
+        }
+    }
+
+    pub(crate) async fn rest(&mut self) -> Answer {
+        let mut body = Vec::new();
+        while let Some(piece) = self.piece().await {
+            body.extend_from_slice(&piece);
+        }
+        Answer {
+            status: self.status,
+            interim: self.interim.clone(),
+            headers: self.headers.clone(),
+            body,
+            trailers: self.trailers.clone(),
+            end: self.end.clone().expect("a body without a piece has ended"),
+        }
+    }
+
+    /// Reads to the start of the next DATA frame, or over one of another type.
+    async fn frame(&mut self) {
+        let Some((kind, length)) = self.frame_header() else { return self.fill().await };
+        if kind == DATA {
+            self.data = length;
+            return;
+        }
+        while (self.read.len() as u64) < length {
+            if self.end.is_some() {
+                return;
+            }
+            self.fill().await;
+        }
+        let payload = self.read.split_to(usize::try_from(length).expect("it is here"));
+        if kind == HEADERS {
+            self.section(&payload);
+        }
+    }
+
+    /// Takes type and length of a frame, once both are there.
+    fn frame_header(&mut self) -> Option<(u64, u64)> {
+        let mut bytes = &self.read[..];
+        let (kind, length) = (varint(&mut bytes)?, varint(&mut bytes)?);
+        let taken = self.read.len() - bytes.len();
+        self.read.advance(taken);
+        Some((kind, length))
+    }
+
+    fn section(&mut self, section: &[u8]) {
+        let mut status = None;
+        let mut fields = HeaderMap::new();
+        for (name, value) in decode(section) {
+            if name == b":status"[..] {
+                status = std::str::from_utf8(&value).ok().and_then(|status| status.parse().ok());
+                continue;
+            }
+            let name = HeaderName::from_lowercase(&name).expect("a name in lower case");
+            fields.append(name, HeaderValue::from_bytes(&value).expect("a field value"));
+        }
+        match status {
+            Some(status @ 100..200) => self.interim.push(status),
+            Some(status) => (self.status, self.headers) = (status, fields),
+            None => self.trailers = fields,
+        }
+    }
+
+    async fn fill(&mut self) {
+        match self.incoming.read_chunk(64 * 1024, true).await {
+            Ok(Some(chunk)) => self.read.extend_from_slice(&chunk.bytes),
+            Ok(None) => {
+                assert!(self.read.is_empty() && self.data == 0, "the stream ends inside a frame");
+                self.end = Some(End::EndStream);
+            }
+            Err(ReadError::Reset(code)) => {
+                let code = u32::try_from(code.into_inner()).expect("a code of HTTP/3");
+                self.end = Some(End::Reset(code.into()));
+            }
+            Err(_) => self.end = Some(End::Cut),
+        }
+    }
+}
+
+impl Drop for Exchange {
+    fn drop(&mut self) {
+        self.cancel();
+    }
+}
+
+/// Takes what the server opens; of its control stream, nothing but the order is of interest here.
+async fn take_streams(quic: quinn::Connection) {
+    let mut held = Vec::new();
+    while let Ok(mut stream) = quic.accept_uni().await {
+        held.push(tokio::spawn(async move { while let Ok(Some(_)) = stream.read_chunk(16 * 1024, true).await {} }));
+    }
+}
+
+/// A frame.
+pub fn frame(kind: u64, payload: &[u8]) -> Vec<u8> {
+    let mut bytes = Vec::with_capacity(payload.len() + 9);
+    put_varint(kind, &mut bytes);
+    put_varint(payload.len() as u64, &mut bytes);
+    bytes.extend_from_slice(payload);
+    bytes
+}
+
+/// Fields as a section that refers to the static table alone.
+pub fn encode(fields: &[(String, String)]) -> Vec<u8> {
+    let mut section = Vec::new();
+    let mut encoder = Encoder::new(EncoderConfig { max_table_capacity: 0, ..EncoderConfig::default() });
+    encoder.encode(0, fields.iter().map(|(name, value)| (name.as_bytes(), value.as_bytes())), &mut section);
+    section
+}
+
+fn decode(section: &[u8]) -> Vec<(Bytes, Bytes)> {
+    let config = DecoderConfig { max_table_capacity: 0, max_blocked_streams: 0, max_field_section_size: 1 << 20 };
+    match Decoder::new(config).decode(0, section).expect("a field section") {
+        Decoded::Fields(fields) => fields.into_iter().map(|field| (field.name, field.value)).collect(),
+        other => panic!("a field section that cannot be read: {other:?}"),
+    }
+}
+
+async fn send(outgoing: &mut SendStream, piece: &[u8]) -> bool {
+    piece.is_empty() || outgoing.write_all(&frame(DATA, piece)).await.is_ok()
+}
+
+async fn finish(outgoing: &mut SendStream, trailers: &[(String, String)]) -> bool {
+    if !trailers.is_empty() && outgoing.write_all(&frame(HEADERS, &encode(trailers))).await.is_err() {
+        return false;
+    }
+    outgoing.finish().is_ok()
+}
+
+/// RFC 9000, 16.
+fn varint(bytes: &mut &[u8]) -> Option<u64> {
+    let first = *bytes.first()?;
+    let length = 1 << (first >> 6);
+    if bytes.len() < length {
+        return None;
+    }
+    let mut value = u64::from(first & 0x3f);
+    for byte in &bytes[1..length] {
+        value = value << 8 | u64::from(*byte);
+    }
+    bytes.advance(length);
+    Some(value)
+}
+
+fn put_varint(value: u64, bytes: &mut Vec<u8>) {
+    match value {
+        0..0x40 => bytes.put_u8(value as u8),
+        0x40..0x4000 => bytes.put_u16(value as u16 | 0x4000),
+        0x4000..0x4000_0000 => bytes.put_u32(value as u32 | 0x8000_0000),
+        _ => bytes.put_u64(value | 0xc000_0000_0000_0000),
+    }
+}
