@@ -282,6 +282,13 @@ impl ConnectionInfo {
         self.server_name.as_deref()
     }
 
+    /// The certificate that the client has shown, if it was asked for one; verified by what the TLS configuration says.
+    pub fn client_certificate(&self) -> Option<rustls::pki_types::CertificateDer<'static>> {
+        let identity = self.quic.peer_identity()?;
+        let mut chain = identity.downcast::<Vec<rustls::pki_types::CertificateDer<'static>>>().ok()?;
+        (!chain.is_empty()).then(|| chain.swap_remove(0))
+    }
+
     /// A number for the connection, unique among those that live.
     pub fn id(&self) -> usize {
         self.quic.stable_id()

@@ -32,6 +32,11 @@ macro_rules! limits {
                 instances: Count<1, 100_000> = "1000";
                 /// Sessions held at once: event loops, WebSockets. Over it, the request is answered with 503.
                 held: Count<0, 100_000> = "10_000";
+                /// Connections open at once, on all listeners together. Over it, a new one is closed at once.
+                connections: Count<1, 1_000_000> = "16_384";
+                /// The same for one peer: an IPv4 address or an IPv6 /64. Without it there is no such cap, since behind
+                /// a proxy all connections come from one peer.
+                connections_per_peer: Count<1, 1_000_000>;
                 $($(#[doc = $doc])* $key: $type = $default;)*
             }
         }
@@ -130,13 +135,17 @@ pub struct Caps {
     pub held: Option<u32>,
 }
 
-/// How many instances there may be on the whole host.
+/// How many instances and connections there may be on the whole host.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct HostCaps {
     /// Instances answering requests.
     pub instances: u32,
     /// Sessions held.
     pub held: u32,
+    /// Connections open.
+    pub connections: u32,
+    /// Connections open of one peer; none for no cap.
+    pub connections_per_peer: Option<u32>,
 }
 
 impl HostCaps {
@@ -157,6 +166,11 @@ impl LimitsSection {
 
 impl HostLimitsSection {
     pub(crate) fn caps(&self) -> HostCaps {
-        HostCaps { instances: self.instances().get(), held: self.held().get() }
+        HostCaps {
+            instances: self.instances().get(),
+            held: self.held().get(),
+            connections: self.connections().get(),
+            connections_per_peer: self.connections_per_peer.as_ref().map(|most| most.get_ref().get()),
+        }
     }
 }

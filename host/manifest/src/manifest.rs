@@ -14,8 +14,8 @@ use crate::diagnostic::ManifestError;
 use crate::limits::{Caps, HostCaps, Limits};
 use crate::resolve;
 use crate::router::RouteTable;
-use crate::scalar::{Address, ComponentName, DirectoryName, ListenerName, MiddlewareName};
-use crate::section::{Encoding, LogFormat, Protocol};
+use crate::scalar::{Address, ComponentName, DirectoryName, ListenerName, MiddlewareName, PeerRange};
+use crate::section::{Encoding, ForwardedField, H2c, LogFormat, Protocol};
 use crate::websocket::WebSocket;
 
 /// A whole configuration.
@@ -160,12 +160,24 @@ pub struct Listener {
     pub http3: bool,
     /// Its certificate; none for plaintext.
     pub tls: Option<Tls>,
+    /// How its clients come to HTTP/2 without TLS.
+    pub h2c: H2c,
+    /// Connections open at once; none for no cap of its own.
+    pub connections: Option<u32>,
+    /// The same for one peer.
+    pub connections_per_peer: Option<u32>,
+    /// Who begins connections with a PROXY header; none where nobody does.
+    pub proxy_protocol_from: Option<Vec<PeerRange>>,
+    /// Whose word is taken on the client of a request; empty for nobody's.
+    pub trusted_proxies: Vec<PeerRange>,
+    /// The header field that they write.
+    pub forwarded_field: ForwardedField,
 }
 
 impl Listener {
     /// A plaintext listener for HTTP/1.1 and HTTP/2, named by its address.
     pub fn plain(address: Address) -> Self {
-        Self { name: address.to_string(), address, http1: true, http2: true, http3: false, tls: None }
+        Self::named(None, address, &[Protocol::Http1, Protocol::Http2], None)
     }
 
     pub(crate) fn named(
@@ -181,6 +193,12 @@ impl Listener {
             http2: protocols.contains(&Protocol::Http2),
             http3: protocols.contains(&Protocol::Http3),
             tls,
+            h2c: H2c::PriorKnowledge,
+            connections: None,
+            connections_per_peer: None,
+            proxy_protocol_from: None,
+            trusted_proxies: Vec::new(),
+            forwarded_field: ForwardedField::XForwardedFor,
         }
     }
 }
@@ -190,13 +208,35 @@ impl Listener {
 pub enum Tls {
     /// PEM files.
     Files {
-        /// The certificate chain, the server's own first.
-        certificate: PathBuf,
-        /// The private key.
-        key: PathBuf,
+        /// The certificate that clients get who ask for no other.
+        default: CertificateFiles,
+        /// Certificates for the names that they are made out to.
+        others: Vec<CertificateFiles>,
+        /// Whether clients show a certificate, and who signs it; none where they are not asked.
+        clients: Option<ClientCertificates>,
+        /// Whether the files are read again when they change.
+        watch: bool,
     },
     /// Made when the server starts.
     SelfSigned,
+}
+
+/// A certificate and its key, as PEM files.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct CertificateFiles {
+    /// The certificate chain, the server's own first.
+    pub certificate: PathBuf,
+    /// The private key.
+    pub key: PathBuf,
+}
+
+/// The certificates of clients.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct ClientCertificates {
+    /// Whether they are required. Otherwise they are optional.
+    pub required: bool,
+    /// The PEM file of the authorities that sign them.
+    pub authorities: PathBuf,
 }
 
 /// `[timeouts]`; the manifest's reference says what happens over each.
@@ -204,6 +244,8 @@ pub enum Tls {
 pub struct Timeouts {
     /// From the connection to the end of the TLS handshake.
     pub handshake: Duration,
+    /// From the connection to the end of its PROXY header.
+    pub proxy_header: Duration,
     /// From the connection to the bytes that tell HTTP/1.1 from HTTP/2.
     pub preface: Duration,
     /// From the first byte of an HTTP/1.1 request to the end of its head.

@@ -5,6 +5,7 @@
 mod duration;
 mod name;
 mod path;
+mod peers;
 mod size;
 mod web;
 
@@ -18,6 +19,7 @@ pub use duration::format_duration;
 pub(crate) use duration::{OrNone, Time};
 pub use name::{ComponentName, DirectoryName, InvalidName, ListenerName, MiddlewareName, RouteName};
 pub(crate) use path::{FilePath, RelativePath};
+pub use peers::PeerRange;
 pub use size::format_size;
 pub(crate) use size::{Bytes, Count};
 /// Factors of the units in which the sections write their ranges: bytes, and milliseconds.

@@ -18,10 +18,11 @@ pub use application::BodyMode;
 pub(crate) use application::{
     ComponentSection, DirectorySection, GroupSection, ReuseSection, RouteSection, StaticSection,
 };
+pub(crate) use host::ClientAuth;
 pub(crate) use host::{
     AdminSection, Http2Section, Http3Section, ListenerSection, ServerSection, TimeoutsSection, TlsChoice, TlsSection,
 };
-pub use host::{LogFormat, Protocol};
+pub use host::{ForwardedField, H2c, LogFormat, Protocol};
 pub use middleware::Encoding;
 pub(crate) use middleware::{
     CompressionSection, CorsSection, MiddlewareSection, MiddlewareType, RequestIdSection, ResponseHeadersSection,

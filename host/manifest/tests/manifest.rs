@@ -5,8 +5,8 @@ use std::time::Duration;
 
 use http::Method;
 use roadrunner_manifest::{
-    Address, AnyOr, ComponentOptions, Files, Limits, Lookup, Manifest, Methods, Middleware, Reuse, Target, Tls,
-    WebSocket,
+    Address, AnyOr, CertificateFiles, ClientCertificates, ComponentOptions, Files, ForwardedField, H2c, Limits, Lookup,
+    Manifest, Methods, Middleware, PeerRange, Reuse, Target, Tls, WebSocket,
 };
 
 fn parse(text: &str) -> Manifest {
@@ -39,9 +39,27 @@ fn every_section_reaches_its_type() {
     assert_eq!(manifest.server.drain, Duration::from_secs(20));
     assert_eq!(manifest.server.cache_dir.as_deref(), Some(Path::new("/srv/app/cache")));
     assert!(!manifest.server.access_log);
-    assert_eq!(manifest.listeners.len(), 2);
-    let tls = Tls::Files { certificate: "/srv/app/tls/cert.pem".into(), key: "/etc/key.pem".into() };
+    assert_eq!(manifest.caps.connections, 1000);
+    assert_eq!(manifest.caps.connections_per_peer, Some(20));
+    assert_eq!(manifest.listeners.len(), 3);
+    let plain = &manifest.listeners[0];
+    assert_eq!(plain.h2c, H2c::Upgrade);
+    assert_eq!((plain.connections, plain.connections_per_peer), (Some(500), Some(10)));
+    let proxies = plain.proxy_protocol_from.as_deref().expect("the PROXY protocol is on");
+    assert_eq!(proxies[0], PeerRange::Network { address: [10, 0, 0, 0].into(), prefix: 8 });
+    assert_eq!(proxies[2], PeerRange::Unix);
+    assert_eq!(plain.trusted_proxies, [PeerRange::Network { address: [192, 0, 2, 7].into(), prefix: 32 }]);
+    assert_eq!(plain.forwarded_field, ForwardedField::Forwarded);
+    let files = |certificate: &str, key: &str| CertificateFiles { certificate: certificate.into(), key: key.into() };
+    let tls = Tls::Files {
+        default: files("/srv/app/tls/cert.pem", "/etc/key.pem"),
+        others: vec![files("/srv/app/tls/other.pem", "/srv/app/tls/other-key.pem")],
+        clients: Some(ClientCertificates { required: false, authorities: "/srv/app/tls/clients.pem".into() }),
+        watch: false,
+    };
     assert_eq!(manifest.listeners[1].tls, Some(tls));
+    assert_eq!(manifest.listeners[2].address, Address::Systemd("web".to_owned()));
+    assert_eq!(manifest.timeouts.proxy_header, Duration::from_millis(1500));
     assert!(!manifest.listeners[1].http1);
     assert_eq!(manifest.admin, Some(Address::Unix("/srv/app/admin.sock".into())));
     assert_eq!(manifest.timeouts.request_head, Duration::from_millis(2500));
@@ -168,7 +186,7 @@ fn the_commands_print_what_there_is() {
     assert_eq!(starts[0], starts[1], "columns are aligned:\n{routes}");
     let summary = roadrunner_manifest::summary(&manifest);
     for expected in
-        ["2 listeners", "1 component,", "6 routes", "memory 64MiB", "[::1]:8080", "unix:", "/srv/app/public"]
+        ["3 listeners", "1 component,", "6 routes", "memory 64MiB", "[::1]:8080", "unix:", "/srv/app/public"]
     {
         assert!(summary.contains(expected), "{expected} is missing:\n{summary}");
     }

@@ -103,6 +103,8 @@ impl Ids {
 #[derive(Clone)]
 pub(crate) struct Context {
     pub(crate) connection: Arc<Connection>,
+    /// The client: the connection's peer, or whom a trusted proxy names.
+    pub(crate) peer: Address,
     pub(crate) id: RequestId,
     pub(crate) route: usize,
     pub(crate) params: Vec<(Arc<str>, String)>,
@@ -116,7 +118,7 @@ impl Service for App {
     async fn call(&self, mut exchange: Exchange) -> Response<ResponseBody> {
         let inner = &*self.0;
         let authority = exchange.authority().to_owned();
-        let scheme = exchange.scheme();
+        let (peer, scheme) = exchange.origin();
         let tunnel = exchange.take_tunnel().filter(|tunnel| tunnel.protocol().eq_ignore_ascii_case("websocket"));
         let Exchange { mut request, connection } = exchange;
         if tunnel.as_ref().is_some_and(|tunnel| tunnel.kind() == TunnelKind::ExtendedConnect) {
@@ -126,10 +128,10 @@ impl Service for App {
         let host = (!authority.is_empty()).then_some(&*authority);
         let (route, params) = match inner.lookup(host, &request) {
             Lookup::Found { index, params, .. } => (index, inner.routes[index].params(&params)),
-            other => return inner.unrouted(&other, &request, &connection),
+            other => return inner.unrouted(&other, &request, &connection, &peer),
         };
         let tunnel = tunnel.map(|tunnel| Arc::new(Mutex::new(Some(tunnel))));
-        let context = Context { connection, id: inner.ids.next(), route, params, authority, scheme, tunnel };
+        let context = Context { connection, peer, id: inner.ids.next(), route, params, authority, scheme, tunnel };
         match &inner.routes[route].stack {
             // In a box of its own: hyper keeps room for this future for as long as the connection lives, and an event
             // loop that is held has no more use for it. Made in its place: `Box::pin` would copy it there.
@@ -195,7 +197,7 @@ impl App {
             request: context.id.clone(),
             component: guest.component.clone(),
             route: self.0.routes[context.route].pattern.clone(),
-            peer: peer(&context.connection.peer),
+            peer: peer(&context.peer),
         });
         record.runs(&meter);
         let upgrade = handshake.as_ref().map(|handshake| Upgrade::WebSocket(handshake.judged.protocols().to_vec()));
@@ -205,7 +207,7 @@ impl App {
             head,
             scheme: context.scheme,
             authority: context.authority,
-            peer: peer(&context.connection.peer),
+            peer: peer(&context.peer),
             params: context.params,
             route: self.0.routes[context.route].name.clone(),
             body,
@@ -257,6 +259,7 @@ impl Inner {
         lookup: &Lookup<'_, '_>,
         request: &Request<RequestBody>,
         connection: &Connection,
+        peer: &Address,
     ) -> Response<ResponseBody> {
         let mut response = match lookup {
             Lookup::MethodNotAllowed { .. } => plain(StatusCode::METHOD_NOT_ALLOWED, "method not allowed"),
@@ -266,7 +269,7 @@ impl Inner {
         if let Lookup::MethodNotAllowed { allow } = lookup {
             response.headers_mut().insert(header::ALLOW, (*allow).clone());
         }
-        crate::record::unrouted(self, request, connection, &response);
+        crate::record::unrouted(self, request, connection, peer, &response);
         response
     }
 }

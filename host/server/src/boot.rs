@@ -11,10 +11,14 @@ use roadrunner_manifest::{self as manifest, Caps, Manifest, RouteTable, Segment}
 use roadrunner_sandbox::{
     Binding, Cache, Component, EngineSettings, Gate, GateSettings, Gates, Limits, PARKED, Parking, Sandbox, Urls,
 };
-use roadrunner_wire::{self as wire, ListenAddress, ListenerConfig, Protocols, TlsConfig};
+use roadrunner_wire::{
+    self as wire, ClientAuth, ForwardedField, Forwarding, H2c, ListenAddress, ListenerConfig, Network, Peers,
+    Protocols, TlsConfig,
+};
 
 use crate::app::{App, Guest, Ids, Inner, Route, StaticFiles, Target};
 use crate::drain::Drain;
+use crate::inherited::Inherited;
 use crate::metrics::Metrics;
 use crate::middleware::Stack;
 use crate::shapes::websocket;
@@ -141,9 +145,30 @@ pub fn app(manifest: &Manifest, sandbox: Sandbox) -> Result<App> {
     Ok(App(inner))
 }
 
-/// The listeners of a manifest.
-pub fn listeners(manifest: &Manifest) -> Result<Vec<ListenerConfig>> {
-    manifest.listeners.iter().map(listener).collect()
+/// The listeners of a manifest; those of systemd take their sockets.
+pub(crate) fn listeners(manifest: &Manifest, inherited: &mut Inherited) -> Result<Vec<ListenerConfig>> {
+    manifest.listeners.iter().map(|settings| listener(settings, inherited)).collect()
+}
+
+/// The certificates of a listener, read from their files; none for plaintext. For a start, a check, and for
+/// [`Server::replace_tls`](roadrunner_wire::Server::replace_tls) after a change of the manifest.
+pub fn tls(listener: &manifest::Listener) -> Result<Option<TlsConfig>> {
+    let load = |tls: &manifest::Tls| match tls {
+        manifest::Tls::SelfSigned => TlsConfig::self_signed(),
+        manifest::Tls::Files { default, others, clients, watch } => {
+            let mut config = TlsConfig::from_pem_files(&default.certificate, &default.key)?;
+            for other in others {
+                config = config.and_pem_files(&other.certificate, &other.key)?;
+            }
+            if let Some(clients) = clients {
+                let auth = if clients.required { ClientAuth::Required } else { ClientAuth::Optional };
+                config = config.with_client_auth(auth, &clients.authorities)?;
+            }
+            Ok(config.watched(*watch))
+        }
+    };
+    let loaded = listener.tls.as_ref().map(load).transpose();
+    loaded.with_context(|| format!("cannot set up TLS for the listener {}", listener.name))
 }
 
 /// The settings of the transport.
@@ -153,6 +178,7 @@ pub fn settings(manifest: &Manifest) -> wire::Settings {
     wire::Settings {
         timeouts: wire::Timeouts {
             handshake: timeouts.handshake,
+            proxy_header: timeouts.proxy_header,
             preface: timeouts.preface,
             request_head: timeouts.request_head,
             body_idle: timeouts.body_idle,
@@ -162,6 +188,10 @@ pub fn settings(manifest: &Manifest) -> wire::Settings {
             h3_idle: timeouts.h3_idle,
             h3_lost: timeouts.h3_lost,
             ..defaults.timeouts
+        },
+        caps: wire::Caps {
+            connections: manifest.caps.connections as usize,
+            connections_per_peer: manifest.caps.connections_per_peer.map(|most| most as usize),
         },
         h2_stream_window: manifest.http2.stream_window,
         h2_connection_window: manifest.http2.connection_window,
@@ -187,32 +217,54 @@ fn http3(http3: &manifest::Http3, defaults: wire::Http3) -> wire::Http3 {
     }
 }
 
-fn listener(listener: &manifest::Listener) -> Result<ListenerConfig> {
+fn listener(listener: &manifest::Listener, inherited: &mut Inherited) -> Result<ListenerConfig> {
     let address = match &listener.address {
+        manifest::Address::Systemd(name) => {
+            let socket = inherited.take(name);
+            ListenAddress::Inherited(socket.with_context(|| format!("cannot open the listener {}", listener.name))?)
+        }
         manifest::Address::Tcp(address) => ListenAddress::Tcp(*address),
         manifest::Address::Unix(path) => ListenAddress::Unix(path.clone()),
     };
-    let mut config = match &listener.tls {
-        None => ListenerConfig::plain(&*listener.name, address),
-        Some(tls) => {
-            let tls = match tls {
-                manifest::Tls::Files { certificate, key } => TlsConfig::from_pem_files(certificate, key),
-                manifest::Tls::SelfSigned => TlsConfig::self_signed(),
-            };
-            let tls = tls.with_context(|| format!("cannot set up TLS for the listener {}", listener.name))?;
-            ListenerConfig::tls(&*listener.name, address, tls)
-        }
-    };
-    config.protocols = match (listener.http1, listener.http2) {
+    let protocols = match (listener.http1, listener.http2) {
         (true, false) => Protocols::HTTP1,
         (false, true) => Protocols::HTTP2,
         (false, false) => Protocols::HTTP3,
         (true, true) => Protocols::BOTH,
     };
-    if listener.http3 {
-        config.protocols = config.protocols.and_http3();
+    let forwarding = (!listener.trusted_proxies.is_empty()).then(|| Forwarding {
+        trusted: peers(&listener.trusted_proxies),
+        field: match listener.forwarded_field {
+            manifest::ForwardedField::Forwarded => ForwardedField::Forwarded,
+            manifest::ForwardedField::XForwardedFor => ForwardedField::XForwardedFor,
+        },
+    });
+    Ok(ListenerConfig {
+        protocols: if listener.http3 { protocols.and_http3() } else { protocols },
+        h2c: match listener.h2c {
+            manifest::H2c::Off => H2c::Off,
+            manifest::H2c::PriorKnowledge => H2c::PriorKnowledge,
+            manifest::H2c::Upgrade => H2c::Upgrade,
+        },
+        tls: tls(listener)?,
+        max_connections: listener.connections.map(|most| most as usize),
+        max_connections_per_peer: listener.connections_per_peer.map(|most| most as usize),
+        proxy_protocol: listener.proxy_protocol_from.as_deref().map(peers),
+        forwarding,
+        ..ListenerConfig::plain(&*listener.name, address)
+    })
+}
+
+fn peers(ranges: &[manifest::PeerRange]) -> Peers {
+    let mut peers = Peers::default();
+    for range in ranges {
+        match range {
+            // The manifest has checked that the address has so many bits.
+            manifest::PeerRange::Network { address, prefix } => peers.networks.extend(Network::new(*address, *prefix)),
+            manifest::PeerRange::Unix => peers.unix = true,
+        }
     }
-    Ok(config)
+    peers
 }
 
 fn route_gate(route: &manifest::Route) -> String {

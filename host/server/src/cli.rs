@@ -190,7 +190,9 @@ impl AdminOption {
 /// Loads everything that serving would load, and starts nothing.
 fn check(path: &Path) -> Result<String> {
     let manifest = Manifest::load(path)?;
-    boot::listeners(&manifest)?;
+    for listener in &manifest.listeners {
+        boot::tls(listener)?;
+    }
     boot::app(&manifest, boot::sandbox(&manifest)?)?;
     Ok(summary(&manifest))
 }

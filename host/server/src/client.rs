@@ -18,6 +18,7 @@ const LARGEST: u64 = 64 << 20;
 pub(crate) fn request(address: &Address, method: &str, path: &str) -> Result<(u16, String)> {
     let failed = || format!("cannot reach the admin listener at {address}; is the host running, with [admin] set?");
     let answer = match address {
+        Address::Systemd(name) => bail!("the admin listener is systemd's socket {name}: name its address with --admin"),
         Address::Tcp(address) => {
             let stream = TcpStream::connect_timeout(address, PATIENCE).with_context(failed)?;
             stream.set_read_timeout(Some(PATIENCE))?;

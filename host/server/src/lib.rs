@@ -11,6 +11,7 @@ pub mod boot;
 pub mod cli;
 mod client;
 mod drain;
+mod inherited;
 mod metrics;
 mod middleware;
 mod record;

@@ -192,12 +192,27 @@ fn render_wire(stats: &Stats, text: &mut Text) {
             &stats.accept_backoffs,
         ),
         ("roadrunner_handshakes_failed_total", "TLS handshakes that failed.", &stats.handshake_failures),
+        ("roadrunner_certificate_reloads_total", "Listeners that got other certificates.", &stats.certificate_reloads),
+        (
+            "roadrunner_certificate_reloads_failed_total",
+            "Certificates that could not be used, so that those before stayed.",
+            &stats.certificate_reload_failures,
+        ),
         ("roadrunner_requests_malformed_total", "Requests refused before any route.", &stats.bad_requests),
         ("roadrunner_panics_total", "Panics of the host while it answered.", &stats.panics),
     ];
     for (name, help, counter) in counters {
         text.family(name, "counter", help);
         text.sample(name, "", counter.load(Relaxed));
+    }
+    text.family(
+        "roadrunner_proxy_headers_refused_total",
+        "counter",
+        "Connections closed by the PROXY protocol's rules.",
+    );
+    for (reason, count) in [("malformed", &stats.proxy_malformed), ("untrusted", &stats.proxy_untrusted)] {
+        let label = format!("reason=\"{reason}\"");
+        text.sample("roadrunner_proxy_headers_refused_total", &label, count.load(Relaxed));
     }
     text.family("roadrunner_connections_open", "gauge", "Connections that are open, by protocol.");
     let open = [&stats.open_http1, &stats.open_http2, &stats.open_http3];

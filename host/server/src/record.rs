@@ -10,7 +10,7 @@ use std::time::Instant;
 use http::{Method, Request, Response, StatusCode, Uri};
 use http_body::{Body as _, Frame};
 use roadrunner_sandbox::{Failure, Meter, Outcome, RequestId};
-use roadrunner_wire::{BodyError, Connection, RequestBody, ResponseBody};
+use roadrunner_wire::{Address, BodyError, Connection, RequestBody, ResponseBody};
 
 use crate::app::{self, BodyRefusal, Context, Inner};
 use crate::metrics::RouteMetrics;
@@ -30,6 +30,7 @@ pub(crate) struct Record {
 struct Line {
     id: RequestId,
     connection: Arc<Connection>,
+    peer: Address,
     method: Method,
     target: String,
     route: Arc<str>,
@@ -43,6 +44,7 @@ impl Record {
             Box::new(Line {
                 id: context.id.clone(),
                 connection: context.connection.clone(),
+                peer: context.peer.clone(),
                 method: method.clone(),
                 target: target(uri),
                 route: route.pattern.clone(),
@@ -141,7 +143,7 @@ impl Record {
             tracing::info!(
                 target: "access",
                 request = %line.id,
-                peer = %line.connection.peer,
+                peer = %line.peer,
                 protocol = line.connection.protocol.as_str(),
                 method = %line.method,
                 uri = line.target,
@@ -174,13 +176,14 @@ pub(crate) fn unrouted(
     app: &Inner,
     request: &Request<RequestBody>,
     connection: &Connection,
+    peer: &Address,
     response: &Response<ResponseBody>,
 ) {
     app.metrics.unrouted(response.status());
     if app.access_log {
         tracing::info!(
             target: "access",
-            peer = %connection.peer,
+            %peer,
             protocol = connection.protocol.as_str(),
             method = %request.method(),
             uri = target(request.uri()),

@@ -14,6 +14,7 @@ use tracing_subscriber::EnvFilter;
 
 use crate::admin::Admin;
 use crate::boot;
+use crate::inherited::Inherited;
 
 /// The exit code when connections were cut, at the drain's deadline or by a second signal.
 const CUT: u8 = 3;
@@ -24,24 +25,27 @@ const LAST_DROPS: Duration = Duration::from_secs(2);
 /// Serves a manifest until SIGTERM or SIGINT. Exits with 0 when everything ended by itself, and with 3 when
 /// connections had to be cut.
 pub fn run(manifest: &Manifest) -> Result<ExitCode> {
+    // SAFETY: nothing has been opened yet, so the descriptors from 3 on are those that the environment speaks of.
+    let inherited = unsafe { Inherited::from_environment() }?;
     start_log(manifest.server.log);
     let mut builder = tokio::runtime::Builder::new_multi_thread();
     if let Some(workers) = manifest.server.workers {
         builder.worker_threads(workers as usize);
     }
     let runtime = builder.enable_all().build().context("cannot start the runtime")?;
-    runtime.block_on(serve(manifest))
+    runtime.block_on(serve(manifest, inherited))
 }
 
-async fn serve(manifest: &Manifest) -> Result<ExitCode> {
+async fn serve(manifest: &Manifest, mut inherited: Inherited) -> Result<ExitCode> {
     let mut signals = Signals::new()?;
     let app = boot::app(manifest, boot::sandbox(manifest)?)?;
     let slot = Arc::new(OnceLock::new());
     let admin = match &manifest.admin {
-        Some(address) => Some(open_admin(address, Admin::new(app.clone(), slot.clone())).await?),
+        Some(address) => Some(open_admin(address, &mut inherited, Admin::new(app.clone(), slot.clone())).await?),
         None => None,
     };
-    let server = Server::bind(boot::listeners(manifest)?, boot::settings(manifest), Arc::new(app.clone())).await?;
+    let listeners = boot::listeners(manifest, &mut inherited)?;
+    let server = Server::bind(listeners, boot::settings(manifest), Arc::new(app.clone())).await?;
     let server = Arc::new(server);
     for listener in server.addresses() {
         let transport = if listener.is_quic { "/udp" } else { "" };
@@ -73,8 +77,12 @@ async fn serve(manifest: &Manifest) -> Result<ExitCode> {
     Ok(if clean { ExitCode::SUCCESS } else { ExitCode::from(CUT) })
 }
 
-async fn open_admin(address: &Address, admin: Admin) -> Result<Server> {
+async fn open_admin(address: &Address, inherited: &mut Inherited, admin: Admin) -> Result<Server> {
     let address = match address {
+        // Whoever wrote the socket unit has decided who reaches it.
+        Address::Systemd(name) => {
+            ListenAddress::Inherited(inherited.take(name).context("cannot open the admin listener")?)
+        }
         Address::Tcp(address) => {
             anyhow::ensure!(
                 address.ip().is_loopback(),

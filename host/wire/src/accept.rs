@@ -2,31 +2,29 @@
 //! its own task.
 
 use std::{
-    collections::HashMap,
     io,
-    net::IpAddr,
     os::fd::OwnedFd,
-    sync::{
-        Arc,
-        atomic::{AtomicUsize, Ordering::Relaxed},
-    },
+    sync::{Arc, atomic::Ordering::Relaxed},
     task::Poll,
     time::{Duration, Instant},
 };
 
 use http::HeaderValue;
-use parking_lot::Mutex;
 use tokio_rustls::TlsAcceptor;
 
 use crate::{
-    Address, Caps, Connection, Protocol, Protocols, Service, Settings, Stats, TimeoutName, Timeouts, TlsInfo,
+    Address, Connection, Forwarding, H2c, Peers, Protocol, Protocols, Service, Settings, Stats, TimeoutName, Timeouts,
+    TlsInfo,
+    admission::{Admission, ListenerCaps, Permit},
     control::{Command, Control},
     dispatch::Link,
     drive,
+    h2c::Doorway,
     io::{Io, Transport},
+    proxy::{self, Origin, ProxyError},
     sniff::{Start, sniff},
     socket::{ListenSocket, Socket},
-    tls,
+    tls::{self, Tls},
 };
 
 /// What all listeners of a server share.
@@ -43,11 +41,21 @@ pub(crate) struct Shared<S> {
 pub(crate) struct Listener {
     pub(crate) name: Arc<str>,
     pub(crate) protocols: Protocols,
-    pub(crate) tls: Option<TlsAcceptor>,
-    pub(crate) max_connections: Option<usize>,
-    pub(crate) open: Arc<AtomicUsize>,
+    pub(crate) h2c: H2c,
+    pub(crate) tls: Option<Arc<Tls>>,
+    /// Who must send a PROXY header; none where nobody may.
+    pub(crate) proxy_protocol: Option<Peers>,
+    pub(crate) forwarding: Option<Arc<Forwarding>>,
+    pub(crate) caps: Arc<ListenerCaps>,
     /// How HTTP/3 is announced here; none if it is not.
     pub(crate) alt_svc: Option<HeaderValue>,
+}
+
+impl Listener {
+    /// Whether a client may change from HTTP/1 to HTTP/2 with `Upgrade`; never over TLS (RFC 7540, 3.2).
+    fn upgrades_to_http2(&self) -> bool {
+        self.h2c == H2c::Upgrade && self.tls.is_none() && self.protocols == Protocols::BOTH
+    }
 }
 
 /// Accepts until it is dropped. Nothing of a connection is awaited here.
@@ -58,7 +66,12 @@ pub(crate) async fn accept<S: Service>(shared: Arc<Shared<S>>, listener: Arc<Lis
             Ok((fd, peer)) => {
                 backoff = FIRST_BACKOFF;
                 shared.stats.accepted.fetch_add(1, Relaxed);
-                match shared.admission.admit(&listener, &peer, &shared.stats) {
+                // Behind the PROXY protocol all connections come from one peer, and whose they are is not known yet.
+                let admitted = shared
+                    .admission
+                    .admit(&listener.caps, &shared.stats)
+                    .filter(|(permit, _)| listener.proxy_protocol.is_some() || permit.claim(&peer));
+                match admitted {
                     Some((permit, control)) => {
                         let task = connect(Arc::clone(&shared), Arc::clone(&listener), fd, peer, permit, control);
                         tokio::spawn(task);
@@ -91,97 +104,6 @@ fn is_exhaustion(error: &io::Error) -> bool {
     )
 }
 
-/// Counts what is open, against the caps.
-#[derive(Debug)]
-pub(crate) struct Admission {
-    caps: Caps,
-    open: AtomicUsize,
-    by_peer: Mutex<HashMap<IpAddr, usize>>,
-}
-
-impl Admission {
-    pub(crate) fn new(caps: Caps) -> Admission {
-        Admission { caps, open: AtomicUsize::new(0), by_peer: Mutex::default() }
-    }
-
-    pub(crate) fn admit(
-        self: &Arc<Admission>,
-        listener: &Listener,
-        peer: &Address,
-        stats: &Arc<Stats>,
-    ) -> Option<(Permit, Arc<Control>)> {
-        // The accept loops are the only ones to add; between two of them the cap may be passed by one.
-        if self.open.load(Relaxed) >= self.caps.connections
-            || listener.max_connections.is_some_and(|most| listener.open.load(Relaxed) >= most)
-        {
-            return None;
-        }
-        let peer = match self.caps.connections_per_peer {
-            Some(most) => match peer.ip().map(network_of) {
-                Some(network) => {
-                    let mut by_peer = self.by_peer.lock();
-                    let open = by_peer.entry(network).or_insert(0);
-                    if *open >= most {
-                        return None;
-                    }
-                    *open += 1;
-                    Some(network)
-                }
-                None => None,
-            },
-            None => None,
-        };
-        self.open.fetch_add(1, Relaxed);
-        listener.open.fetch_add(1, Relaxed);
-        stats.open.fetch_add(1, Relaxed);
-        let (id, control) = stats.live.enter();
-        let permit = Permit {
-            id,
-            peer,
-            admission: Arc::clone(self),
-            listener_open: Arc::clone(&listener.open),
-            stats: Arc::clone(stats),
-        };
-        Some((permit, control))
-    }
-}
-
-/// The network that one client can be expected to have for itself: an IPv4 address, or the first 64 bits of IPv6.
-fn network_of(ip: IpAddr) -> IpAddr {
-    match ip.to_canonical() {
-        IpAddr::V6(v6) => IpAddr::V6((u128::from(v6) & !u128::from(u64::MAX)).into()),
-        v4 => v4,
-    }
-}
-
-/// A place under the caps, held until the socket is closed.
-#[derive(Debug)]
-pub(crate) struct Permit {
-    pub(crate) id: u64,
-    peer: Option<IpAddr>,
-    admission: Arc<Admission>,
-    listener_open: Arc<AtomicUsize>,
-    stats: Arc<Stats>,
-}
-
-impl Drop for Permit {
-    fn drop(&mut self) {
-        if let Some(peer) = self.peer {
-            let mut by_peer = self.admission.by_peer.lock();
-            if let Some(open) = by_peer.get_mut(&peer) {
-                *open -= 1;
-                if *open == 0 {
-                    by_peer.remove(&peer);
-                }
-            }
-        }
-        self.admission.open.fetch_sub(1, Relaxed);
-        self.listener_open.fetch_sub(1, Relaxed);
-        self.stats.open.fetch_sub(1, Relaxed);
-        self.stats.live.leave(self.id);
-    }
-}
-
 /// The task of a connection, from its accepted socket to its end.
 async fn connect<S: Service>(
     shared: Arc<Shared<S>>,
@@ -204,11 +126,11 @@ async fn connect<S: Service>(
         return;
     }
     let begun = tokio::select! {
-        begun = begin(&shared, &listener, &socket) => begun,
+        begun = begin(&shared, &listener, &socket, peer) => begun,
         // There is no request yet, so a drain ends it at once.
         () = ordered(&control) => None,
     };
-    let Some(Begun { transport, start, protocol, tls }) = begun else {
+    let Some(Begun { peer, transport, start, protocol, tls }) = begun else {
         return;
     };
     control.speaks(protocol);
@@ -220,14 +142,21 @@ async fn connect<S: Service>(
         protocol,
         tls,
         opened,
+        forwarding: listener.forwarding.clone(),
         control,
         stats: Arc::clone(&shared.stats),
         quic: None,
     });
     let io = Io::new(transport, start, Arc::clone(&connection), &shared.settings);
-    let link = Link { service: Arc::clone(&shared.service), connection, alt_svc: listener.alt_svc.clone() };
+    let mut link = Link::new(Arc::clone(&shared.service), connection);
+    link.alt_svc = listener.alt_svc.clone();
     match protocol {
-        Protocol::Http1 => drive::http1(io, socket, link, &shared.settings).await,
+        Protocol::Http1 => {
+            if listener.upgrades_to_http2() {
+                link.doorway = Some(Doorway::new(shared.settings.max_header_bytes));
+            }
+            drive::http1(io, socket, link, &shared.settings, &shared.timeouts).await;
+        }
         // Twice as large as the other, and the task would have room for either.
         Protocol::Http2 | Protocol::Http3 => {
             Box::pin(drive::http2(io, socket, link, &shared.settings, Arc::clone(&shared.timeouts))).await;
@@ -249,16 +178,23 @@ pub(crate) async fn ordered(control: &Control) {
 
 /// A connection whose protocol is known.
 struct Begun {
+    peer: Address,
     transport: Transport,
     start: Start,
     protocol: Protocol,
     tls: Option<TlsInfo>,
 }
 
-async fn begin<S>(shared: &Shared<S>, listener: &Listener, socket: &Socket) -> Option<Begun> {
+async fn begin<S>(shared: &Shared<S>, listener: &Listener, socket: &Socket, peer: Address) -> Option<Begun> {
+    let peer = match &listener.proxy_protocol {
+        None => peer,
+        // Boxed, so that connections elsewhere do not carry its state.
+        Some(senders) => Box::pin(proxied(shared, listener, senders, socket, peer)).await?,
+    };
     let timeouts = &shared.settings.timeouts;
-    let Some(acceptor) = &listener.tls else {
-        let (protocol, start) = match (listener.protocols.http1(), listener.protocols.http2()) {
+    let Some(tls) = &listener.tls else {
+        let http2 = listener.protocols.http2() && (listener.h2c != H2c::Off || !listener.protocols.http1());
+        let (protocol, start) = match (listener.protocols.http1(), http2) {
             (true, false) => (Protocol::Http1, Start::default()),
             (false, _) => (Protocol::Http2, Start::default()),
             (true, true) => match tokio::time::timeout(timeouts.preface, sniff(socket)).await {
@@ -269,10 +205,10 @@ async fn begin<S>(shared: &Shared<S>, listener: &Listener, socket: &Socket) -> O
                 }
             },
         };
-        return Some(Begun { transport: Transport::Plain(socket.clone()), start, protocol, tls: None });
+        return Some(Begun { peer, transport: Transport::Plain(socket.clone()), start, protocol, tls: None });
     };
     // The state of a handshake is large, and most connections live much longer than theirs.
-    let handshake = Box::pin(acceptor.accept(socket.clone()));
+    let handshake = Box::pin(TlsAcceptor::from(tls.current()).accept(socket.clone()));
     let stream = match tokio::time::timeout(timeouts.handshake, handshake).await {
         Ok(Ok(stream)) => stream,
         Ok(Err(error)) => {
@@ -287,27 +223,51 @@ async fn begin<S>(shared: &Shared<S>, listener: &Listener, socket: &Socket) -> O
     };
     let session = stream.get_ref().1;
     let protocol = tls::negotiated(session, listener.protocols);
-    let tls = Some(TlsInfo::of(session));
-    let Some(protocol) = protocol else {
+    let info = TlsInfo::of(session);
+    let (Some(protocol), Ok(info)) = (protocol, info) else {
         shared.stats.handshake_failures.fetch_add(1, Relaxed);
         return None;
     };
-    Some(Begun { transport: Transport::Tls(Box::new(stream)), start: Start::default(), protocol, tls })
+    let tls = Some(info);
+    Some(Begun { peer, transport: Transport::Tls(Box::new(stream)), start: Start::default(), protocol, tls })
+}
+
+/// The client's address, from the PROXY header that the connection must begin with; none if it does not, or if the
+/// client has too many connections.
+async fn proxied<S>(
+    shared: &Shared<S>,
+    listener: &Listener,
+    senders: &Peers,
+    socket: &Socket,
+    proxy: Address,
+) -> Option<Address> {
+    if !senders.contains(&proxy) {
+        shared.stats.proxy_untrusted.fetch_add(1, Relaxed);
+        tracing::debug!(listener = %listener.name, peer = %proxy, "not a peer that may send a PROXY header");
+        return None;
+    }
+    let read = tokio::time::timeout(shared.settings.timeouts.proxy_header, proxy::read(socket)).await;
+    let client = match read {
+        Ok(Ok(Origin::Client(client))) => client,
+        Ok(Ok(Origin::Own)) => proxy,
+        Ok(Err(error)) => {
+            if let ProxyError::Malformed = error {
+                shared.stats.proxy_malformed.fetch_add(1, Relaxed);
+            }
+            tracing::debug!(listener = %listener.name, peer = %proxy, %error, "closing a connection");
+            return None;
+        }
+        Err(_) => {
+            shared.stats.count_timeout(TimeoutName::ProxyHeader);
+            return None;
+        }
+    };
+    if !socket.permit().claim(&client) {
+        shared.stats.rejected_by_cap.fetch_add(1, Relaxed);
+        return None;
+    }
+    Some(client)
 }
 
 const FIRST_BACKOFF: Duration = Duration::from_millis(10);
 const LAST_BACKOFF: Duration = Duration::from_secs(1);
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn an_ipv6_client_is_its_64_bits() {
-        let ip = |text: &str| text.parse::<IpAddr>().expect("an address");
-        assert_eq!(network_of(ip("2001:db8::1:2:3:4")), network_of(ip("2001:db8::ffff:2:3:4")));
-        assert_ne!(network_of(ip("2001:db8:0:1::1")), network_of(ip("2001:db8:0:2::1")));
-        assert_ne!(network_of(ip("192.0.2.1")), network_of(ip("192.0.2.2")));
-        assert_eq!(network_of(ip("::ffff:192.0.2.1")), ip("192.0.2.1"));
-    }
-}

@@ -10,7 +10,7 @@ use std::{
 
 use roadrunner_h3::{Closed, ConnectionInfo};
 
-use crate::{Stats, TimeoutName, TlsInfo, control::Control, marks};
+use crate::{Forwarding, Stats, TimeoutName, TlsInfo, control::Control, marks};
 
 /// One connection, shared by all its exchanges.
 #[derive(Debug)]
@@ -19,7 +19,8 @@ pub struct Connection {
     pub id: u64,
     /// The name of the listener that accepted it.
     pub listener: Arc<str>,
-    /// The other end.
+    /// The other end; behind the PROXY protocol, the end that the proxy names. One connection of a proxy may carry the
+    /// requests of many clients: see [`Exchange::peer`](crate::Exchange::peer).
     pub peer: Address,
     /// This end.
     pub local: Address,
@@ -29,6 +30,7 @@ pub struct Connection {
     pub tls: Option<TlsInfo>,
     /// When it was accepted.
     pub opened: Instant,
+    pub(crate) forwarding: Option<Arc<Forwarding>>,
     pub(crate) control: Arc<Control>,
     pub(crate) stats: Arc<Stats>,
     /// On HTTP/3, what knows how the connection ended.
@@ -47,10 +49,34 @@ impl Connection {
             protocol,
             tls: None,
             opened: Instant::now(),
+            forwarding: None,
             control: Arc::default(),
             stats: Arc::default(),
             quic: None,
         }
+    }
+
+    /// The same connection after its change from HTTP/1 to HTTP/2.
+    pub(crate) fn upgraded(&self) -> Connection {
+        self.control.speaks(Protocol::Http2);
+        Connection {
+            id: self.id,
+            listener: Arc::clone(&self.listener),
+            peer: self.peer.clone(),
+            local: self.local.clone(),
+            protocol: Protocol::Http2,
+            tls: None,
+            opened: self.opened,
+            forwarding: self.forwarding.clone(),
+            control: Arc::clone(&self.control),
+            stats: Arc::clone(&self.stats),
+            quic: None,
+        }
+    }
+
+    /// Whether the peer is a proxy whose word is taken on whom it asks for.
+    pub fn is_from_trusted_proxy(&self) -> bool {
+        self.forwarding.as_ref().is_some_and(|forwarding| forwarding.trusted.contains(&self.peer))
     }
 
     /// What the transport has seen so far.

@@ -32,6 +32,8 @@ pub(crate) struct Control {
     protocol: AtomicU8,
     /// The stream belongs to a tunnel now.
     is_tunnel: AtomicBool,
+    /// The client was told that the connection changes from HTTP/1 to HTTP/2.
+    is_upgrading: AtomicBool,
     /// The connection's task. Its waker never changes, and is used more than once.
     task: OnceLock<Waker>,
     /// Whoever reads the tunnel.
@@ -144,6 +146,20 @@ impl Control {
 
     pub(crate) fn is_tunnel(&self) -> bool {
         self.is_tunnel.load(Relaxed)
+    }
+
+    /// The exchange that has just begun is the client's wish for HTTP/2, and will begin again there.
+    pub(crate) fn begin_upgrade(&self) {
+        self.is_upgrading.store(true, Relaxed);
+        self.requests.store(self.requests.load(Relaxed) - 1, Relaxed);
+    }
+
+    pub(crate) fn end_upgrade(&self) {
+        self.is_upgrading.store(false, Relaxed);
+    }
+
+    pub(crate) fn is_upgrading(&self) -> bool {
+        self.is_upgrading.load(Relaxed)
     }
 
     pub(crate) fn speaks(&self, protocol: Protocol) {

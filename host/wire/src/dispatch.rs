@@ -14,7 +14,10 @@ use http::{HeaderMap, HeaderName, HeaderValue, Method, Request, Response, Status
 use http_body::{Body, Frame, SizeHint};
 use hyper::body::Incoming;
 
-use crate::{Abort, Connection, Exchange, RequestBody, ResponseBody, Service, marks, validate::validate};
+use crate::{
+    Abort, Connection, Exchange, RequestBody, ResponseBody, Service, control::Command, h2c::Doorway, marks,
+    validate::validate,
+};
 
 /// What every exchange of a connection needs; one per connection.
 pub(crate) struct Link<S> {
@@ -22,6 +25,14 @@ pub(crate) struct Link<S> {
     pub(crate) connection: Arc<Connection>,
     /// RFC 7838, 3: where else this origin is served. None on what is announced itself.
     pub(crate) alt_svc: Option<HeaderValue>,
+    /// The way from HTTP/1 to HTTP/2; none where it is closed.
+    pub(crate) doorway: Option<Doorway>,
+}
+
+impl<S> Link<S> {
+    pub(crate) fn new(service: Arc<S>, connection: Arc<Connection>) -> Link<S> {
+        Link { service, connection, alt_svc: None, doorway: None }
+    }
 }
 
 /// Answers one request. The exchange counts as in flight from now until the response body is dropped.
@@ -49,6 +60,7 @@ where
         let is_head = request.method() == Method::HEAD;
         let version = request.version();
         let response = match validate(&mut request) {
+            Ok(()) if upgrades(&link, &mut request) => switching_to_http2(),
             Ok(()) => {
                 let exchange = Exchange { request, connection: Arc::clone(&link.connection) };
                 match catch_panics(pin!(link.service.call(exchange))).await {
@@ -70,12 +82,31 @@ where
         {
             response.headers_mut().insert(header::ALT_SVC, alt_svc.clone());
         }
-        if response.status() == StatusCode::SWITCHING_PROTOCOLS {
+        if response.status() == StatusCode::SWITCHING_PROTOCOLS && !link.connection.control.is_upgrading() {
             link.connection.control.become_tunnel();
         }
         let piece = if version == Version::HTTP_2 { H2_PIECE } else { usize::MAX };
         response.map(|body| WireBody { body, rest: Bytes::new(), piece, aborting: false, in_flight })
     }
+}
+
+/// Whether the connection changes to HTTP/2, where this request will come again.
+fn upgrades<S>(link: &Link<S>, request: &mut Request<RequestBody>) -> bool {
+    let control = &link.connection.control;
+    let granted = link.doorway.as_ref().is_some_and(|door| control.command() == Command::Run && door.grant(request));
+    if granted {
+        control.begin_upgrade();
+    }
+    granted
+}
+
+/// RFC 7540, 3.2.
+fn switching_to_http2() -> Response<ResponseBody> {
+    let mut response = Response::new(ResponseBody::empty());
+    *response.status_mut() = StatusCode::SWITCHING_PROTOCOLS;
+    response.headers_mut().insert(header::CONNECTION, HeaderValue::from_static("Upgrade"));
+    response.headers_mut().insert(header::UPGRADE, HeaderValue::from_static("h2c"));
+    response
 }
 
 fn plain(status: StatusCode, text: impl Into<Bytes>) -> Response<ResponseBody> {

@@ -19,16 +19,24 @@ use crate::{
     alarm::Alarm,
     control::{Command, Control},
     dispatch::{Link, dispatch},
+    h2c::{Doorway, Granted},
     io::Io,
     marks::{Waits, earliest},
     socket::Socket,
     stream::StreamExecutor,
 };
 
-/// Serves HTTP/1 until the connection has ended.
-pub(crate) async fn http1<S: Service>(io: Io, socket: Socket, link: Link<S>, settings: &Settings) {
+/// Serves HTTP/1 until the connection has ended, or has changed to HTTP/2 and ended there.
+pub(crate) async fn http1<S: Service>(
+    io: Io,
+    socket: Socket,
+    link: Link<S>,
+    settings: &Settings,
+    timeouts: &Arc<Timeouts>,
+) {
     let connection = Arc::clone(&link.connection);
     let link = Arc::new(link);
+    let doorway = link.doorway.is_some().then(|| Arc::clone(&link));
     let service = service_fn(move |request| dispatch(&link, request));
     let hyper = http1::Builder::new()
         // A client that closes its side has left; see `Service`.
@@ -40,8 +48,32 @@ pub(crate) async fn http1<S: Service>(io: Io, socket: Socket, link: Link<S>, set
         .max_buf_size(settings.http1_max_buffer.max(SMALLEST_BUFFER))
         .serve_connection(io, service)
         .with_upgrades();
-    let driver = Driver::new(connection, socket, &settings.timeouts);
+    let driver = Driver::new(connection, socket.clone(), &settings.timeouts);
     driver.run(hyper, |hyper| hyper.graceful_shutdown()).await;
+    if let Some(link) = doorway {
+        // Boxed, as only few connections go through.
+        Box::pin(go_on_with_http2(socket, &link, settings, Arc::clone(timeouts))).await;
+    }
+}
+
+/// Serves a connection whose HTTP/1 side has answered a request with 101 for `h2c`; nothing for any other.
+async fn go_on_with_http2<S: Service>(socket: Socket, link: &Link<S>, settings: &Settings, timeouts: Arc<Timeouts>) {
+    let Some(Granted { socket: given_back, request }) = link.doorway.as_ref().and_then(Doorway::take) else {
+        return;
+    };
+    // It resolves at once: hyper has ended. An error says that the answer could not be sent.
+    let Ok(upgraded) = given_back.await else {
+        return;
+    };
+    let Ok(parts) = upgraded.downcast::<Io>() else {
+        return;
+    };
+    link.connection.control.end_upgrade();
+    let connection = Arc::new(link.connection.upgraded());
+    let Some(io) = Io::upgraded(parts.io, &parts.read_buf, request, Arc::clone(&connection), settings) else {
+        return;
+    };
+    http2(io, socket, Link::new(Arc::clone(&link.service), connection), settings, timeouts).await;
 }
 
 /// Serves HTTP/2 until the connection has ended.
@@ -208,7 +240,9 @@ impl<'a> Driver<'a> {
                 self.control().leave_unread();
             }
         }
-        self.control().end(Ending::Closed);
+        if !self.control().is_upgrading() {
+            self.control().end(Ending::Closed);
+        }
     }
 
     fn enter_phase(&mut self) {
@@ -277,7 +311,12 @@ impl<'a> Driver<'a> {
     async fn linger(self) {
         let control = self.control();
         let ended_here = matches!(control.ending(), Ending::Closed);
-        if !ended_here || !control.left_unread() || control.is_tunnel() || control.command() == Command::Cut {
+        if !ended_here
+            || !control.left_unread()
+            || control.is_tunnel()
+            || control.is_upgrading()
+            || control.command() == Command::Cut
+        {
             return;
         }
         if self.socket.shutdown_write().is_ok() {

@@ -4,7 +4,7 @@ use std::sync::Arc;
 
 use http::{Request, header};
 
-use crate::{Connection, RequestBody, TunnelRequest};
+use crate::{Address, Connection, RequestBody, TunnelRequest, forwarded};
 
 /// One request and the connection that it came on.
 ///
@@ -28,9 +28,25 @@ impl Exchange {
         self.request.headers().get(header::HOST).and_then(|host| host.to_str().ok()).unwrap_or("")
     }
 
-    /// `https` on TLS, otherwise `http`. What the client claims in `:scheme` or in an absolute target is ignored.
+    /// `https` on TLS, otherwise `http`; behind a trusted proxy, what that says that the client used. What the client
+    /// claims in `:scheme` or in an absolute target is ignored.
     pub fn scheme(&self) -> &'static str {
-        if self.connection.tls.is_some() { "https" } else { "http" }
+        self.origin().1
+    }
+
+    /// Who asks: the peer of the connection, or the client that a trusted proxy names. This is the one address for the
+    /// service, logs and limits. The port is 0 where a proxy does not say it.
+    pub fn peer(&self) -> Address {
+        self.origin().0
+    }
+
+    /// [`Exchange::peer`] and [`Exchange::scheme`], found out once for both.
+    pub fn origin(&self) -> (Address, &'static str) {
+        let own = if self.connection.tls.is_some() { "https" } else { "http" };
+        match forwarded::client(&self.connection, self.request.headers()) {
+            Some(client) => (client.peer, client.scheme.unwrap_or(own)),
+            None => (self.connection.peer.clone(), own),
+        }
     }
 
     /// What the request asks to become: an HTTP/1.1 `Upgrade` or an HTTP/2 extended CONNECT (RFC 8441). None for an

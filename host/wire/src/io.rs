@@ -15,6 +15,7 @@ use tokio_rustls::server::TlsStream;
 use crate::{
     Connection, Ending, Protocol, Settings,
     frames::{self, Inbound, Outbound},
+    h2c::Injection,
     heads::{Heads, Verdict},
     marks,
     sniff::Start,
@@ -49,6 +50,8 @@ struct Http1 {
 struct Http2 {
     inbound: Inbound,
     outbound: Outbound,
+    /// The request that the connection began with on HTTP/1, until it has passed.
+    injection: Option<Injection>,
 }
 
 impl Io {
@@ -59,15 +62,44 @@ impl Io {
             Protocol::Http2 | Protocol::Http3 => Watch::Http2(Box::new(Http2 {
                 inbound: Inbound::new(settings.h2_control_frames_per_second, settings.h2_resets_per_second),
                 outbound: Outbound::default(),
+                injection: None,
             })),
         };
         Io { transport, start, connection, watch }
+    }
+
+    /// The stream of a plain connection that has changed to HTTP/2: its HTTP/1 stream, given back by hyper together with
+    /// bytes that it has read, and the request as the frame to be told.
+    pub(crate) fn upgraded(
+        mut http1: Io,
+        read: &[u8],
+        request: Vec<u8>,
+        connection: Arc<Connection>,
+        settings: &Settings,
+    ) -> Option<Io> {
+        let Transport::Plain(socket) = &http1.transport else {
+            return None;
+        };
+        let mut waiting = read.to_vec();
+        waiting.extend_from_slice(http1.start.take(usize::MAX));
+        if let Watch::Http1(http1) = &mut http1.watch {
+            waiting.append(&mut http1.held);
+        }
+        let mut io = Io::new(Transport::Plain(socket.clone()), Start::default(), connection, settings);
+        if let Watch::Http2(http2) = &mut io.watch {
+            http2.injection = Some(Injection::new(request, waiting));
+        }
+        Some(io)
     }
 
     fn poll_fill(&mut self, cx: &mut Context<'_>, buf: &mut ReadBuf<'_>) -> Poll<io::Result<()>> {
         if let Watch::Http1(http1) = &mut self.watch {
             if let Some(requests) = http1.heads.is_held() {
                 let control = &self.connection.control;
+                if control.is_upgrading() {
+                    // What follows is HTTP/2.
+                    return Poll::Pending;
+                }
                 if control.is_tunnel() {
                     http1.heads.become_tunnel();
                 } else if control.requests() >= requests && control.in_flight() == 0 {
@@ -95,14 +127,16 @@ impl Io {
                 return Poll::Ready(Ok(()));
             }
         }
+        if let Watch::Http2(http2) = &mut self.watch
+            && http2.injection.is_some()
+        {
+            return poll_injected(http2, &mut self.transport, cx, buf);
+        }
         let replayed = !self.start.is_empty();
         if replayed {
             buf.put_slice(self.start.take(buf.remaining()));
         }
-        let polled = match &mut self.transport {
-            Transport::Plain(socket) => Pin::new(socket).poll_read(cx, buf),
-            Transport::Tls(stream) => Pin::new(&mut **stream).poll_read(cx, buf),
-        };
+        let polled = self.transport.poll_read(cx, buf);
         // What the sniff has read goes up together with what follows it, so that a request that came in one piece is
         // parsed once, from one buffer. If nothing follows yet, or the end does, the next read will tell.
         if replayed { Poll::Ready(Ok(())) } else { polled }
@@ -194,6 +228,41 @@ impl Io {
     }
 }
 
+/// Reads while a frame of our own is to be put into what the client sends.
+fn poll_injected(
+    http2: &mut Http2,
+    transport: &mut Transport,
+    cx: &mut Context<'_>,
+    buf: &mut ReadBuf<'_>,
+) -> Poll<io::Result<()>> {
+    let Some(injection) = &mut http2.injection else {
+        return transport.poll_read(cx, buf);
+    };
+    if !injection.has_passed()
+        && let Some(piece) = injection.due(buf.remaining())
+    {
+        buf.put_slice(piece);
+        return Poll::Ready(Ok(()));
+    }
+    if injection.waiting.is_empty() {
+        if injection.has_passed() {
+            http2.injection = None;
+            return transport.poll_read(cx, buf);
+        }
+        ready!(transport.poll_read(cx, buf))?;
+    } else {
+        let taken = injection.waiting.len().min(buf.remaining());
+        buf.put_slice(&injection.waiting[..taken]);
+        injection.waiting.drain(..taken);
+    }
+    if !injection.has_passed() {
+        let passes = injection.feed(buf.filled());
+        injection.waiting.splice(..0, buf.filled()[passes..].iter().copied());
+        buf.set_filled(passes);
+    }
+    Poll::Ready(Ok(()))
+}
+
 impl hyper::rt::Read for Io {
     fn poll_read(mut self: Pin<&mut Self>, cx: &mut Context<'_>, mut buf: ReadBufCursor<'_>) -> Poll<io::Result<()>> {
         // SAFETY: `ReadBuf` never de-initialises what is initialised in the slice that it is given.
@@ -250,6 +319,15 @@ impl hyper::rt::Write for Io {
 impl Drop for Io {
     fn drop(&mut self) {
         self.connection.stats.open_by(self.connection.protocol).fetch_sub(1, Relaxed);
+    }
+}
+
+impl Transport {
+    fn poll_read(&mut self, cx: &mut Context<'_>, buf: &mut ReadBuf<'_>) -> Poll<io::Result<()>> {
+        match self {
+            Transport::Plain(socket) => Pin::new(socket).poll_read(cx, buf),
+            Transport::Tls(stream) => Pin::new(&mut **stream).poll_read(cx, buf),
+        }
     }
 }
 

@@ -21,7 +21,12 @@
 //! | module | what it is for |
 //! |---|---|
 //! | [`server`](Server) | binds, accepts, drains, cuts |
-//! | `accept` | one listener's accept loop; caps; the way from a socket to a protocol |
+//! | `accept` | one listener's accept loop; the way from a socket to a protocol |
+//! | `admission` | the caps on connections |
+//! | `proxy` | the PROXY header in front of a connection; bytes in, addresses out |
+//! | `forwarded` | the client of a request that came through proxies |
+//! | `tls` | certificates, their choice and their reload; client certificates |
+//! | `h2c` | from an HTTP/1.1 `Upgrade` to HTTP/2 |
 //! | `drive` | one connection's task: hyper's future, the commands, the one lazy timer |
 //! | `stream` | the task of one stream (HTTP/2, HTTP/3): window stalls and body deadlines |
 //! | `quic` | HTTP/3: from the UDP socket to exchanges |
@@ -33,10 +38,11 @@
 //!
 //! # What it does not cover
 //!
-//! `h2c` by `Upgrade`, and responses to `103`. HTTP/1 response trailers reach the wire
+//! Responses to `103`. HTTP/1 response trailers reach the wire
 //! only if the client sent `TE: trailers` and the response names them in `Trailer` (RFC 9110, 6.5.1 and 6.6.2).
 
 mod accept;
+mod admission;
 mod alarm;
 mod body;
 mod connection;
@@ -44,10 +50,14 @@ mod control;
 mod dispatch;
 mod drive;
 mod exchange;
+mod forwarded;
 mod frames;
+mod h2c;
 mod heads;
 mod io;
 mod marks;
+mod network;
+mod proxy;
 mod quic;
 mod response;
 mod server;
@@ -64,11 +74,13 @@ mod validate;
 pub use body::{BodyError, RequestBody};
 pub use connection::{Address, Connection, Ending, Protocol};
 pub use exchange::Exchange;
+pub use forwarded::{ForwardedField, Forwarding};
+pub use network::{Network, Peers};
 pub use response::{Abort, ResponseBody};
 pub use roadrunner_h3::{Config as Http3, PoolConfig, RetryPolicy};
 pub use server::{BindError, BoundListener, DrainOutcome, Server};
 pub use service::Service;
-pub use settings::{AltSvc, Caps, ListenAddress, ListenerConfig, Protocols, Settings, TimeoutName, Timeouts};
+pub use settings::{AltSvc, Caps, H2c, ListenAddress, ListenerConfig, Protocols, Settings, TimeoutName, Timeouts};
 pub use stats::Stats;
-pub use tls::{TlsConfig, TlsError, TlsInfo};
+pub use tls::{ClientAuth, ClientCertificate, TlsConfig, TlsError, TlsInfo};
 pub use tunnel::{Tunnel, TunnelKind, TunnelRequest};

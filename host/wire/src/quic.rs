@@ -25,7 +25,8 @@ use roadrunner_h3::{Closed, Config, ConnectionInfo, DrainTrigger, Notice, Pool, 
 use crate::{
     Address, AltSvc, Connection, Ending, ListenAddress, Protocol, Protocols, RequestBody, Service, Settings, Stats,
     TimeoutName, Timeouts, TlsInfo,
-    accept::{Listener, Permit, Shared, ordered},
+    accept::{Listener, Shared, ordered},
+    admission::Permit,
     control::{Command, Control},
     dispatch::{Link, WireBody, exchange},
     marks,
@@ -37,14 +38,27 @@ use crate::{
 #[derive(Clone, Debug)]
 pub(crate) struct QuicSocket {
     pool: Pool,
+    config: ServerConfig,
     pub(crate) local: SocketAddr,
 }
 
 impl QuicSocket {
     fn bind(address: SocketAddr, config: ServerConfig, settings: &Settings) -> io::Result<QuicSocket> {
-        let pool = Pool::bind(address, config, &settings.http3_pool, &PoolKeys::random()?)?;
+        let pool = Pool::bind(address, config.clone(), &settings.http3_pool, &PoolKeys::random()?)?;
         let local = pool.local_addr()?;
-        Ok(QuicSocket { pool, local })
+        Ok(QuicSocket { pool, config, local })
+    }
+
+    /// Uses these certificates from the next handshake on. Tokens that clients were given stay good.
+    pub(crate) fn set_tls(&self, tls: &rustls::ServerConfig, http3: &Config) {
+        // One that could be used once has the cipher suite that QUIC needs.
+        if let Ok(made) = http3.quinn(tls.clone()) {
+            let mut config = self.config.clone();
+            config.crypto = made.crypto;
+            for endpoint in self.pool.endpoints() {
+                endpoint.set_server_config(Some(config.clone()));
+            }
+        }
     }
 
     /// Resolves when no connection is left, not even to repeat its close.
@@ -134,11 +148,12 @@ async fn accept_on<S: Service>(
             incoming.refuse();
             continue;
         }
-        let open = listener.open.load(Relaxed);
+        let open = listener.caps.open();
         let Some(incoming) = socket.pool.validated(incoming, config.retry, open) else { continue };
         shared.stats.accepted.fetch_add(1, Relaxed);
         let peer = Address::Ip(incoming.remote_address());
-        match shared.admission.admit(&listener, &peer, &shared.stats) {
+        let admitted = shared.admission.admit(&listener.caps, &shared.stats).filter(|(permit, _)| permit.claim(&peer));
+        match admitted {
             Some((permit, control)) => {
                 let (shared, listener, config) = (Arc::clone(&shared), Arc::clone(&listener), Arc::clone(&config));
                 tokio::spawn(connect(shared, listener, incoming, socket.local, permit, control, config));
@@ -170,20 +185,25 @@ async fn connect<S: Service>(
     let Some(quic) = begun else { return };
     control.speaks(Protocol::Http3);
     let info = ConnectionInfo::of(&quic);
+    let Ok(tls) = TlsInfo::of_quic(&info) else {
+        shared.stats.handshake_failures.fetch_add(1, Relaxed);
+        return;
+    };
     let connection = Arc::new(Connection {
         id: permit.id,
         listener: Arc::clone(&listener.name),
         local: Address::Ip(SocketAddr::new(info.local_ip().unwrap_or(local.ip()), local.port())),
         peer: Address::Ip(info.remote_address()),
         protocol: Protocol::Http3,
-        tls: Some(TlsInfo::of_quic(&info)),
+        tls: Some(tls),
         opened,
+        forwarding: listener.forwarding.clone(),
         control: Arc::clone(&control),
         stats: Arc::clone(&shared.stats),
         quic: Some(info.clone()),
     });
     let _open = OpenHttp3::new(Arc::clone(&shared.stats));
-    let link = Arc::new(Link { service: Arc::clone(&shared.service), connection, alt_svc: None });
+    let link = Arc::new(Link::new(Arc::clone(&shared.service), connection));
     let bridge = Arc::new(Bridge { link, timeouts: Arc::clone(&shared.timeouts) });
     let (trigger, signal) = DrainTrigger::new();
     let served = obeying(&control, &trigger, serve_connection(quic, bridge, config, signal)).await;

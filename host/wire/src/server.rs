@@ -1,22 +1,24 @@
 //! Binds listeners, and ends everything that came of them.
 
-use std::{io, sync::Arc, sync::atomic::AtomicUsize, time::Duration};
+use std::{io, sync::Arc, sync::atomic::Ordering::Relaxed, time::Duration};
 
 use tokio::task::AbortHandle;
-use tokio_rustls::TlsAcceptor;
 
 use crate::{
-    Address, ListenerConfig, Service, Settings, Stats, TlsError,
-    accept::{Admission, Listener, Shared, accept},
+    Address, ListenerConfig, Service, Settings, Stats, TlsConfig, TlsError,
+    accept::{Listener, Shared, accept},
+    admission::{Admission, ListenerCaps},
     control::Command,
     quic::{self, QuicSocket},
     socket::ListenSocket,
+    tls::Tls,
 };
 
 /// Listeners and their connections. Dropping it stops accepting and cuts every connection.
 #[derive(Debug)]
 pub struct Server {
     listeners: Vec<BoundListener>,
+    tls: Vec<(Arc<str>, Arc<Tls>)>,
     accepting: Vec<AbortHandle>,
     quic: Vec<QuicSocket>,
     stats: Arc<Stats>,
@@ -40,11 +42,12 @@ impl Server {
         let shared = Arc::new(Shared {
             service,
             timeouts: Arc::new(settings.timeouts.clone()),
-            admission: Arc::new(Admission::new(settings.caps.clone())),
+            admission: Arc::new(Admission::new(&settings.caps)),
             settings,
             stats: Arc::clone(&stats),
         });
-        let mut server = Server { listeners: Vec::new(), accepting: Vec::new(), quic: Vec::new(), stats };
+        let mut server =
+            Server { listeners: Vec::new(), tls: Vec::new(), accepting: Vec::new(), quic: Vec::new(), stats };
         for Open { listener, stream, quic } in listeners {
             let listener = Arc::new(listener);
             let mut bound = |address, is_quic| {
@@ -61,8 +64,42 @@ impl Server {
                 quic::accept(&shared, &listener, &socket, &http3);
                 server.quic.push(socket);
             }
+            if let Some(tls) = &listener.tls {
+                server.tls.push((Arc::clone(&listener.name), Arc::clone(tls)));
+            }
+        }
+        let watched: Vec<_> = server.tls.iter().filter(|(_, tls)| tls.is_watched()).cloned().collect();
+        if !watched.is_empty() {
+            let watching = tokio::spawn(watch(watched, Arc::clone(&server.stats)));
+            server.accepting.push(watching.abort_handle());
         }
         Ok(server)
+    }
+
+    /// Gives a TLS listener other certificates, from its next handshake on. Connections that exist are not touched.
+    /// False if there is no TLS listener of this name.
+    ///
+    /// # Errors
+    ///
+    /// They cannot be used; what was there before stays in force.
+    pub fn replace_tls(&self, listener: &str, config: TlsConfig) -> Result<bool, TlsError> {
+        match self.tls.iter().find(|(name, _)| **name == *listener) {
+            Some((name, tls)) => count(&self.stats, name, tls.replace(config).map(|()| true)),
+            None => Ok(false),
+        }
+    }
+
+    /// Reads the certificates of every listener again from their files, as [`Server::replace_tls`] would install them.
+    ///
+    /// # Errors
+    ///
+    /// Those of the listeners, by name, that keep what they had.
+    pub fn reload_tls(&self) -> Result<(), Vec<(Arc<str>, TlsError)>> {
+        let reload = |(name, tls): &(Arc<str>, Arc<Tls>)| {
+            count(&self.stats, name, tls.reload().map(|()| true)).err().map(|error| (Arc::clone(name), error))
+        };
+        let failed: Vec<_> = self.tls.iter().filter_map(reload).collect();
+        if failed.is_empty() { Ok(()) } else { Err(failed) }
     }
 
     /// Where the listeners are, in the order in which they were given; a port 0 is resolved. One that also serves HTTP/3
@@ -142,6 +179,38 @@ impl DrainOutcome {
     }
 }
 
+/// Looks at the files of certificates until it is dropped.
+async fn watch(watched: Vec<(Arc<str>, Arc<Tls>)>, stats: Arc<Stats>) {
+    loop {
+        tokio::time::sleep(WATCH_INTERVAL).await;
+        let (watched, stats) = (watched.clone(), Arc::clone(&stats));
+        // Files may be on a disk that has fallen asleep.
+        let look = tokio::task::spawn_blocking(move || {
+            for (name, tls) in &watched {
+                if let Err(error) = count(&stats, name, tls.reload_if_changed()) {
+                    tracing::error!(listener = %name, "{error}; what was there before stays in use");
+                }
+            }
+        });
+        let _ = look.await;
+    }
+}
+
+/// Counts a reload, if there was one.
+fn count(stats: &Stats, listener: &str, reloaded: Result<bool, TlsError>) -> Result<bool, TlsError> {
+    match &reloaded {
+        Ok(true) => {
+            stats.certificate_reloads.fetch_add(1, Relaxed);
+            tracing::info!(listener, "new certificates are in use");
+        }
+        Ok(false) => {}
+        Err(_) => {
+            stats.certificate_reload_failures.fetch_add(1, Relaxed);
+        }
+    }
+    reloaded
+}
+
 /// A listener with its sockets: at least one of them.
 struct Open {
     listener: Listener,
@@ -149,15 +218,25 @@ struct Open {
     quic: Option<QuicSocket>,
 }
 
-fn open(config: ListenerConfig, settings: &Settings, http3: &roadrunner_h3::Config) -> Result<Open, BindError> {
-    let ListenerConfig { name, address, protocols, tls, max_connections } = config;
+fn open(config: ListenerConfig, settings: &Settings, http3: &Arc<roadrunner_h3::Config>) -> Result<Open, BindError> {
+    let ListenerConfig {
+        name,
+        address,
+        protocols,
+        h2c,
+        tls,
+        max_connections,
+        max_connections_per_peer,
+        proxy_protocol,
+        forwarding,
+    } = config;
     let text = address.to_string();
-    let tls = tls.map(|tls| tls.server_config(protocols)).transpose();
+    let tls = tls.map(|tls| Tls::new(tls, protocols).map(Arc::new)).transpose();
     let tls = tls.map_err(|source| BindError::Tls { listener: Arc::clone(&name), source })?;
     let bound = match (&tls, protocols.http3()) {
         (_, false) => ListenSocket::bind(address).map(|stream| (Some(stream), None)),
         (None, true) => return Err(BindError::Http3 { listener: name, reason: "it needs a certificate" }),
-        (Some(tls), true) => match http3.quinn(rustls::ServerConfig::clone(tls)) {
+        (Some(tls), true) => match http3.quinn(rustls::ServerConfig::clone(&tls.current())) {
             Ok(quinn) => quic::bind(address, protocols, quinn, settings),
             Err(_) => return Err(BindError::Http3 { listener: name, reason: NO_CIPHER_SUITE }),
         },
@@ -166,9 +245,14 @@ fn open(config: ListenerConfig, settings: &Settings, http3: &roadrunner_h3::Conf
         let fix = fix_for(&source);
         BindError::Socket { listener: Arc::clone(&name), address: text, fix, source }
     })?;
+    if let (Some(tls), Some(quic)) = (&tls, &quic) {
+        let (quic, http3) = (quic.clone(), Arc::clone(http3));
+        tls.follow(move |config| quic.set_tls(config, &http3));
+    }
     let alt_svc = quic.as_ref().and_then(|quic| quic::alt_svc(quic, &settings.alt_svc));
-    let open = Arc::new(AtomicUsize::new(0));
-    let listener = Listener { name, protocols, tls: tls.map(TlsAcceptor::from), max_connections, open, alt_svc };
+    let caps = Arc::new(ListenerCaps::new(max_connections, max_connections_per_peer));
+    let forwarding = forwarding.map(Arc::new);
+    let listener = Listener { name, protocols, h2c, tls, proxy_protocol, forwarding, caps, alt_svc };
     Ok(Open { listener, stream, quic })
 }
 
@@ -221,3 +305,6 @@ fn fix_for(error: &io::Error) -> &'static str {
         _ => "check the address",
     }
 }
+
+/// How often the files of certificates are looked at.
+const WATCH_INTERVAL: Duration = Duration::from_secs(2);

@@ -4,7 +4,7 @@ use std::{fmt, net::SocketAddr, os::fd::OwnedFd, path::PathBuf, sync::Arc, time:
 
 use roadrunner_h3::{Config as Http3, PoolConfig};
 
-use crate::TlsConfig;
+use crate::{Forwarding, Peers, TlsConfig};
 
 /// One place to accept connections.
 #[derive(Debug)]
@@ -19,6 +19,12 @@ pub struct ListenerConfig {
     ///
     /// Both. On a plain listener the first 24 bytes decide (RFC 9113, 3.3); with TLS, ALPN does.
     pub protocols: Protocols,
+    /// How clients of a plain listener come to HTTP/2. It matters where both protocols are spoken and there is no TLS.
+    ///
+    /// # Defaults
+    ///
+    /// [`H2c::PriorKnowledge`].
+    pub h2c: H2c,
     /// TLS, or none for plain text.
     pub tls: Option<TlsConfig>,
     /// Most connections open at once on this listener.
@@ -27,6 +33,24 @@ pub struct ListenerConfig {
     ///
     /// None: only [`Caps`] holds.
     pub max_connections: Option<usize>,
+    /// The same for one peer: an IPv4 address or an IPv6 /64.
+    ///
+    /// # Defaults
+    ///
+    /// None: only [`Caps`] holds.
+    pub max_connections_per_peer: Option<usize>,
+    /// Peers that must begin each connection with a PROXY header, before TLS; connections of others are closed.
+    ///
+    /// # Defaults
+    ///
+    /// None: a PROXY header is a malformed request.
+    pub proxy_protocol: Option<Peers>,
+    /// Whose word is taken on the client of a request, and from which header field.
+    ///
+    /// # Defaults
+    ///
+    /// None: such fields are the client's own claims.
+    pub forwarding: Option<Forwarding>,
 }
 
 impl ListenerConfig {
@@ -36,8 +60,12 @@ impl ListenerConfig {
             name: name.into(),
             address: address.into(),
             protocols: Protocols::BOTH,
+            h2c: H2c::default(),
             tls: None,
             max_connections: None,
+            max_connections_per_peer: None,
+            proxy_protocol: None,
+            forwarding: None,
         }
     }
 
@@ -116,6 +144,19 @@ impl Protocols {
     pub(crate) fn on_streams(self) -> bool {
         self.http1 || self.http2
     }
+}
+
+/// How a client of a plain listener comes to HTTP/2.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum H2c {
+    /// Not at all.
+    Off,
+    /// It starts with the preface (RFC 9113, 3.3).
+    #[default]
+    PriorKnowledge,
+    /// As above, or it asks for it in an HTTP/1.1 request without a body (RFC 7540, 3.2; RFC 9113 has dropped it).
+    /// Dangerous behind a proxy that passes `Upgrade` on without knowing it: what follows passes by the proxy's rules.
+    Upgrade,
 }
 
 /// Everything that holds for all listeners of one [`Server`](crate::Server).
@@ -277,6 +318,12 @@ pub struct Timeouts {
     ///
     /// 10 s.
     pub handshake: Duration,
+    /// From accept to the end of the PROXY header, where one must come.
+    ///
+    /// # Defaults
+    ///
+    /// 5 s.
+    pub proxy_header: Duration,
     /// From accept (plain) or the handshake (TLS) until it is known which protocol the client speaks, and on HTTP/2
     /// until its first SETTINGS frame.
     ///
@@ -361,6 +408,7 @@ impl Default for Timeouts {
     fn default() -> Timeouts {
         Timeouts {
             handshake: Duration::from_secs(10),
+            proxy_header: Duration::from_secs(5),
             preface: Duration::from_secs(10),
             request_head: Duration::from_secs(30),
             body_idle: Duration::from_secs(30),
@@ -399,6 +447,8 @@ pub enum TimeoutName {
     KeepAliveIdle,
     /// [`Timeouts::preface`]
     Preface,
+    /// [`Timeouts::proxy_header`]
+    ProxyHeader,
     /// [`Timeouts::request_head`]
     RequestHead,
     /// [`Timeouts::write_stall`]
@@ -407,7 +457,7 @@ pub enum TimeoutName {
 
 impl TimeoutName {
     /// Every name, in the order of the enum.
-    pub const ALL: [TimeoutName; 11] = [
+    pub const ALL: [TimeoutName; 12] = [
         TimeoutName::BodyIdle,
         TimeoutName::BodyMinRate,
         TimeoutName::H2Idle,
@@ -417,6 +467,7 @@ impl TimeoutName {
         TimeoutName::Handshake,
         TimeoutName::KeepAliveIdle,
         TimeoutName::Preface,
+        TimeoutName::ProxyHeader,
         TimeoutName::RequestHead,
         TimeoutName::WriteStall,
     ];
@@ -433,6 +484,7 @@ impl TimeoutName {
             TimeoutName::Handshake => "handshake",
             TimeoutName::KeepAliveIdle => "keep-alive-idle",
             TimeoutName::Preface => "preface",
+            TimeoutName::ProxyHeader => "proxy-header",
             TimeoutName::RequestHead => "request-head",
             TimeoutName::WriteStall => "write-stall",
         }

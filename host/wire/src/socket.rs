@@ -21,7 +21,7 @@ use rustix::net::{
 };
 use tokio::io::{AsyncRead, AsyncWrite, Interest, ReadBuf, unix::AsyncFd};
 
-use crate::{Address, Ending, ListenAddress, accept::Permit, marks};
+use crate::{Address, Ending, ListenAddress, admission::Permit, marks};
 
 /// A connected stream socket. Clones share it; it is closed with the last one, and so is its permit.
 #[derive(Clone, Debug)]
@@ -32,14 +32,12 @@ pub(crate) struct Socket {
 #[derive(Debug)]
 struct Inner {
     fd: AsyncFd<OwnedFd>,
-    _permit: Permit,
+    permit: Permit,
 }
 
 impl Socket {
     pub(crate) fn new(fd: OwnedFd, permit: Permit) -> io::Result<Socket> {
-        Ok(Socket {
-            inner: Arc::new(Inner { fd: watch(fd, Interest::READABLE | Interest::WRITABLE)?, _permit: permit }),
-        })
+        Ok(Socket { inner: Arc::new(Inner { fd: watch(fd, Interest::READABLE | Interest::WRITABLE)?, permit }) })
     }
 
     /// Reads once the socket has something, and returns how many bytes at the start of `buf` are now initialised.
@@ -59,6 +57,39 @@ impl Socket {
                 Err(error) => return Poll::Ready(Err(error.into())),
             }
         }
+    }
+
+    /// Reads what is there without taking it away, once there are more than `had` bytes of it, and returns how many.
+    pub(crate) async fn peek(&self, buf: &mut [u8], had: usize) -> io::Result<usize> {
+        loop {
+            let mut guard = self.inner.fd.readable().await?;
+            match rustix::net::recv(self.inner.fd.get_ref(), &mut *buf, RecvFlags::PEEK) {
+                Ok((_, received)) if received > had => return Ok(received),
+                // Nothing more, and nothing more to come.
+                Ok(_) if guard.ready().is_read_closed() => return Err(io::ErrorKind::UnexpectedEof.into()),
+                Ok(_) | Err(rustix::io::Errno::AGAIN) => guard.clear_ready(),
+                Err(rustix::io::Errno::INTR) => {}
+                Err(error) => return Err(error.into()),
+            }
+        }
+    }
+
+    /// Takes away that many bytes, which have been seen by [`Socket::peek`].
+    pub(crate) async fn skip(&self, mut bytes: usize) -> io::Result<()> {
+        let mut scratch = [MaybeUninit::uninit(); 256];
+        while bytes > 0 {
+            let piece = &mut scratch[..bytes.min(256)];
+            match std::future::poll_fn(|cx| self.poll_recv(cx, piece)).await? {
+                0 => return Err(io::ErrorKind::UnexpectedEof.into()),
+                taken => bytes -= taken,
+            }
+        }
+        Ok(())
+    }
+
+    /// The connection's place under the caps.
+    pub(crate) fn permit(&self) -> &Permit {
+        &self.inner.permit
     }
 
     pub(crate) fn poll_send(&self, cx: &mut Context<'_>, buf: &[u8]) -> Poll<io::Result<usize>> {

@@ -23,6 +23,15 @@ pub struct Stats {
     pub accept_backoffs: AtomicU64,
     /// TLS handshakes that failed; those that ran out of time count as a timeout instead.
     pub handshake_failures: AtomicU64,
+    /// How often a listener's certificates were replaced while it served; and how often that failed.
+    pub certificate_reloads: AtomicU64,
+    /// See [`Stats::certificate_reloads`].
+    pub certificate_reload_failures: AtomicU64,
+    /// Connections closed because they did not begin with a well-formed PROXY header; those that ran out of time count
+    /// as a timeout instead.
+    pub proxy_malformed: AtomicU64,
+    /// Connections closed because their peer is not one that may send a PROXY header.
+    pub proxy_untrusted: AtomicU64,
     /// Requests refused by this crate or by the parser before the service saw them.
     pub bad_requests: AtomicU64,
     /// Panics of the service or of a response body.

@@ -21,6 +21,7 @@ const LONG: Duration = Duration::from_secs(60);
 fn settings(change: impl FnOnce(&mut Timeouts)) -> Settings {
     let mut timeouts = Timeouts {
         handshake: LONG,
+        proxy_header: LONG,
         preface: LONG,
         request_head: LONG,
         body_idle: LONG,

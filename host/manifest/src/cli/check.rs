@@ -2,8 +2,9 @@
 
 use super::columns::columns;
 use crate::limits::{Caps, Limits};
-use crate::manifest::{Listener, Manifest, Tls};
-use crate::scalar::{format_duration, format_size};
+use crate::manifest::{ClientCertificates, Listener, Manifest, Tls};
+use crate::scalar::{PeerRange, format_duration, format_size};
+use crate::section::H2c;
 
 /// A line that says that the manifest is right, then a line for each listener, directory, component and middleware.
 pub fn summary(manifest: &Manifest) -> String {
@@ -41,9 +42,34 @@ fn listener_text(listener: &Listener) -> String {
     let tls = match &listener.tls {
         None => String::new(),
         Some(Tls::SelfSigned) => ", TLS with a self-signed certificate".to_owned(),
-        Some(Tls::Files { certificate, .. }) => format!(", TLS with {}", certificate.display()),
+        Some(Tls::Files { default, others, clients, .. }) => {
+            let more = if others.is_empty() { String::new() } else { format!(" and {} more", others.len()) };
+            let clients = match clients {
+                None => "",
+                Some(ClientCertificates { required: false, .. }) => ", client certificates optional",
+                Some(ClientCertificates { required: true, .. }) => ", client certificates required",
+            };
+            format!(", TLS with {}{more}{clients}", default.certificate.display())
+        }
     };
-    format!("{}, {protocols}{tls}", listener.address)
+    let proxy = match &listener.proxy_protocol_from {
+        None => String::new(),
+        Some(from) => format!(", PROXY protocol from {}", words(from)),
+    };
+    let trusted = match listener.trusted_proxies.as_slice() {
+        [] => String::new(),
+        proxies => format!(", {} from {}", listener.forwarded_field, words(proxies)),
+    };
+    let h2c = match listener.h2c {
+        H2c::Upgrade => ", h2c by upgrade",
+        H2c::Off => ", no h2c",
+        H2c::PriorKnowledge => "",
+    };
+    format!("{}, {protocols}{h2c}{tls}{proxy}{trusted}", listener.address)
+}
+
+fn words(peers: &[PeerRange]) -> String {
+    peers.iter().map(ToString::to_string).collect::<Vec<_>>().join(" ")
 }
 
 fn limits_text(limits: &Limits, caps: Caps) -> String {

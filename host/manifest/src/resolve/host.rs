@@ -5,9 +5,9 @@ use std::ops::Range;
 use toml::Spanned;
 
 use super::{FileKind, Resolver, list, value};
-use crate::manifest::{Http2, Http3, Listener, Server, Timeouts, Tls};
-use crate::scalar::Address;
-use crate::section::{ManifestSection, Protocol, TlsChoice};
+use crate::manifest::{CertificateFiles, ClientCertificates, Http2, Http3, Listener, Server, Timeouts, Tls};
+use crate::scalar::{Address, FilePath, PeerRange};
+use crate::section::{ClientAuth, H2c, ListenerSection, ManifestSection, Protocol, TlsChoice, TlsSection};
 
 impl Resolver<'_> {
     pub(super) fn server(&self, section: &ManifestSection) -> Server {
@@ -27,10 +27,7 @@ impl Resolver<'_> {
             let listener = listener.get_ref();
             let tls = value(&listener.tls).map(|choice| match choice {
                 TlsChoice::SelfSigned => Tls::SelfSigned,
-                TlsChoice::Files(files) => Tls::Files {
-                    certificate: self.path(&files.certificate, FileKind::File).unwrap_or_default(),
-                    key: self.path(&files.key, FileKind::File).unwrap_or_default(),
-                },
+                TlsChoice::Files(files) => self.tls(files),
             });
             let Some(address) = &listener.address else { continue };
             if let Some(protocols) = listener.protocols.as_ref().filter(|protocols| protocols.get_ref().is_empty()) {
@@ -49,9 +46,15 @@ impl Resolver<'_> {
                         fix,
                     );
                 }
-                if matches!(address, Address::Unix(_)) {
+                if !matches!(address, Address::Tcp(_)) {
                     let fix = "give the listener an IP address and a port, or take \"http3\" out";
-                    self.context.report(protocol, "HTTP/3 needs a UDP port, and this listener has a Unix socket", fix);
+                    let message = "HTTP/3 needs a UDP port, and this listener has a socket of another kind";
+                    self.context.report(protocol.clone(), message, fix);
+                }
+                if listener.proxy_protocol_from.is_some() {
+                    let fix = "take \"http3\" out, or `proxy-protocol-from`";
+                    let message = "HTTP/3 has no PROXY header, so that it would be a way around the proxy";
+                    self.context.report(protocol, message, fix);
                 }
             }
             if listeners.iter().any(|other| same_address(&other.address, &address)) {
@@ -61,7 +64,17 @@ impl Resolver<'_> {
                     "give each its own, or remove one",
                 );
             }
-            let made = Listener::named(value(&listener.name), address, &protocols, tls);
+            let mut made = Listener::named(value(&listener.name), address, &protocols, tls);
+            made.h2c = self.h2c(listener, &made);
+            made.connections = value(&listener.connections).map(|most| most.get());
+            made.connections_per_peer = value(&listener.connections_per_peer).map(|most| most.get());
+            made.proxy_protocol_from = self.peers(&listener.proxy_protocol_from);
+            made.trusted_proxies = self.peers(&listener.trusted_proxies).unwrap_or_default();
+            made.forwarded_field = listener.forwarded_field();
+            if let Some(field) = listener.forwarded_field.as_ref().filter(|_| listener.trusted_proxies.is_none()) {
+                let message = "`forwarded-field` is set, and nobody's word is taken on it";
+                self.context.report(field.span(), message, "add `trusted-proxies`, or remove the key");
+            }
             if let Some(name) = listener.name.as_ref().filter(|_| listeners.iter().any(|other| other.name == made.name))
             {
                 let message = format!("two listeners are named `{}`", made.name);
@@ -73,6 +86,75 @@ impl Resolver<'_> {
             listeners.push(Listener::plain(Address::Tcp(([127, 0, 0, 1], 8080).into())));
         }
         listeners
+    }
+
+    fn tls(&mut self, section: &TlsSection) -> Tls {
+        let default = self.certificate(&section.certificate, &section.key);
+        let others = list(&section.certificates).iter().map(Spanned::get_ref);
+        let others = others.map(|other| self.certificate(&other.certificate, &other.key)).collect();
+        let authorities = self.path(&section.client_ca, FileKind::File);
+        let clients = match (section.client_auth(), authorities) {
+            (ClientAuth::Off, None) => None,
+            (ClientAuth::Off, Some(_)) => {
+                let fix = "add `client-auth = \"required\"`, or remove the key";
+                let place = section.client_ca.as_ref().map_or(section.span.clone(), Spanned::span);
+                self.context.report(place, "`client-ca` is set, and clients are not asked for certificates", fix);
+                None
+            }
+            (auth, Some(authorities)) => {
+                Some(ClientCertificates { required: auth == ClientAuth::Required, authorities })
+            }
+            (_, None) => {
+                // A `client-ca` that did not decode has been reported.
+                if !section.failed.iter().any(|key| key == "client-ca") {
+                    let place = section.client_auth.as_ref().map_or(section.span.clone(), Spanned::span);
+                    let message = "clients are asked for certificates, and nobody is named who signs them";
+                    self.context.report(place, message, "add `client-ca = \"PEM file\"`");
+                }
+                None
+            }
+        };
+        Tls::Files { default, others, clients, watch: section.watch() }
+    }
+
+    fn certificate(
+        &mut self,
+        certificate: &Option<Spanned<FilePath>>,
+        key: &Option<Spanned<FilePath>>,
+    ) -> CertificateFiles {
+        CertificateFiles {
+            certificate: self.path(certificate, FileKind::File).unwrap_or_default(),
+            key: self.path(key, FileKind::File).unwrap_or_default(),
+        }
+    }
+
+    /// `h2c`, which only a plaintext listener with both protocols has a use for.
+    fn h2c(&mut self, section: &ListenerSection, listener: &Listener) -> H2c {
+        let Some(h2c) = &section.h2c else { return H2c::PriorKnowledge };
+        let problem = match (section.tls.is_some(), listener.http1, listener.http2) {
+            (true, ..) => Some(("this listener has TLS, where ALPN decides", "remove `h2c`")),
+            (false, false, true) if *h2c.get_ref() != H2c::PriorKnowledge => Some((
+                "this listener speaks HTTP/2 only, which plaintext clients know by prior knowledge",
+                "remove `h2c`",
+            )),
+            (false, true, false) if *h2c.get_ref() != H2c::Off => {
+                Some(("this listener does not speak HTTP/2", "remove `h2c`, or add \"http2\" to `protocols`"))
+            }
+            _ => None,
+        };
+        if let Some((message, fix)) = problem {
+            self.context.report(h2c.span(), format!("`h2c` is \"{}\", and {message}", h2c.get_ref()), fix);
+        }
+        *h2c.get_ref()
+    }
+
+    /// Peers to be believed; an empty list would believe nobody, and is a slip.
+    fn peers(&mut self, field: &Option<Spanned<Vec<Spanned<PeerRange>>>>) -> Option<Vec<PeerRange>> {
+        let field = field.as_ref()?;
+        if field.get_ref().is_empty() {
+            self.context.report(field.span(), "the list is empty", "name a network, or remove the key");
+        }
+        Some(field.get_ref().iter().map(|range| *range.get_ref()).collect())
     }
 
     pub(super) fn admin(&mut self, section: &ManifestSection, listeners: &[Listener]) -> Option<Address> {
@@ -93,6 +175,7 @@ pub(super) fn timeouts(section: &ManifestSection) -> Timeouts {
     let timeouts = value(&section.timeouts).cloned().unwrap_or_default();
     Timeouts {
         handshake: timeouts.handshake().get(),
+        proxy_header: timeouts.proxy_header().get(),
         preface: timeouts.preface().get(),
         request_head: timeouts.request_head().get(),
         body_idle: timeouts.body_idle().get(),

@@ -12,6 +12,8 @@ use super::{Fault, Text};
 /// Where a listener listens.
 #[derive(Clone, Debug, PartialEq, Eq, Hash)]
 pub enum Address {
+    /// A listening socket that systemd has opened: the one of this name, or of this index, from 0.
+    Systemd(String),
     /// An IP address and a port; port 0 lets the system choose.
     Tcp(SocketAddr),
     /// The path of a unix socket.
@@ -22,14 +24,14 @@ impl Address {
     /// The same address with a relative socket path seen from the manifest's folder.
     pub(crate) fn resolve(self, folder: &Path) -> Self {
         match self {
-            Self::Tcp(address) => Self::Tcp(address),
+            Self::Systemd(_) | Self::Tcp(_) => self,
             Self::Unix(path) => Self::Unix(folder.join(path)),
         }
     }
 }
 
 impl Text for Address {
-    const KIND: &'static str = "an address: \"127.0.0.1:8080\", \"[::1]:8080\" or \"unix:PATH\"";
+    const KIND: &'static str = "an address: \"127.0.0.1:8080\", \"[::1]:8080\", \"unix:PATH\" or \"systemd:NAME\"";
 
     fn parse(text: &str) -> Result<Self, Fault> {
         if let Some(path) = text.strip_prefix("unix:") {
@@ -37,6 +39,14 @@ impl Text for Address {
                 return Err(Fault::new("has no socket path", "write \"unix:PATH\""));
             }
             return Ok(Self::Unix(PathBuf::from(path)));
+        }
+        if let Some(name) = text.strip_prefix("systemd:") {
+            // systemd.socket(5), FileDescriptorName=.
+            if name.is_empty() || name.len() > 255 || name.contains(|c: char| c == ':' || c.is_control()) {
+                let fix = "write \"systemd:NAME\" with the socket's FileDescriptorName, or \"systemd:0\" for the first";
+                return Err(Fault::new("names no socket", fix));
+            }
+            return Ok(Self::Systemd(name.to_owned()));
         }
         if let Ok(address) = text.parse() {
             return Ok(Self::Tcp(address));
@@ -64,6 +74,7 @@ fn address_fix(text: &str) -> String {
 impl fmt::Display for Address {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
+            Self::Systemd(name) => write!(f, "systemd:{name}"),
             Self::Tcp(address) => address.fmt(f),
             Self::Unix(path) => write!(f, "unix:{}", path.display()),
         }
@@ -308,6 +319,8 @@ mod tests {
     fn addresses() {
         assert!(matches!(Address::parse("[::1]:80"), Ok(Address::Tcp(_))));
         assert!(matches!(Address::parse("unix:/run/x"), Ok(Address::Unix(_))));
+        assert_eq!(Address::parse("systemd:web"), Ok(Address::Systemd("web".to_owned())));
+        assert!(Address::parse("systemd:").is_err() && Address::parse("systemd:a:b").is_err());
         let fix = |text| Address::parse(text).expect_err(text).fix;
         assert!(fix("localhost:80").contains("127.0.0.1:80"));
         assert!(fix(":80").contains("0.0.0.0:80"));

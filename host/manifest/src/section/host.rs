@@ -6,7 +6,7 @@ use toml::de::DeValue;
 
 use crate::decode::{Context, Decode, Place, section};
 use crate::scalar::units::{DAY, HOUR, KIB, MIB};
-use crate::scalar::{Address, Bytes, Count, FilePath, ListenerName, Time, choice};
+use crate::scalar::{Address, Bytes, Count, FilePath, ListenerName, PeerRange, Time, choice};
 
 section! {
     /// The program as a whole.
@@ -40,7 +40,8 @@ section! {
     pub(crate) struct ListenerSection {
         /// The listener's name in logs and metrics. Without it, its address.
         name: ListenerName;
-        /// Where to listen. Port 0 lets the system choose, and the log says which.
+        /// Where to listen. Port 0 lets the system choose, and the log says which. An IPv6 address accepts IPv6 only.
+        /// `systemd:NAME` takes over a socket that systemd has opened (socket activation), by its name or its index.
         address: Address [required];
         /// What is spoken here. Without `tls`, HTTP/2 is recognised by its preface (prior knowledge); with it, by
         /// ALPN. HTTP/3 needs `tls` and an IP address, and uses the UDP port of the same number.
@@ -48,6 +49,49 @@ section! {
         /// A certificate chain and its key as PEM files, or `"self-signed"` for one made at the start, which no
         /// client trusts. Without it, the listener is plaintext.
         tls: TlsChoice;
+        /// How clients of a plaintext listener with both protocols come to HTTP/2. `"prior-knowledge"`: they start
+        /// with its preface. `"upgrade"`: so, or they ask with `Upgrade: h2c` in a request without a body; behind a
+        /// proxy that passes `Upgrade` on without knowing it, what follows escapes the proxy's rules. `"off"`: not at
+        /// all. With TLS, ALPN decides, and the key may not be there. Without it: `"prior-knowledge"`.
+        h2c: H2c;
+        /// Connections open at once on this listener. Over it, a new one is closed at once. Holds beside `connections`
+        /// in [limits].
+        connections: Count<1, 1_000_000>;
+        /// The same for one peer: an IPv4 address or an IPv6 /64. Behind the PROXY protocol the client counts, and
+        /// not the proxy. Holds beside `connections-per-peer` in [limits].
+        connections_per_peer: Count<1, 1_000_000>;
+        /// Turns the PROXY protocol (versions 1 and 2) on, and says whose connections begin with its header: every
+        /// connection must come from one of these and have one, before TLS. Others are closed.
+        proxy_protocol_from: Vec<Spanned<PeerRange>>;
+        /// Whose word is taken on the client of a request, in the header field that `forwarded-field` names. The
+        /// last address in it that is not itself one of these is the client's. Without it, only the connection says
+        /// who the client is.
+        trusted_proxies: Vec<Spanned<PeerRange>>;
+        /// The header field that the trusted proxies write. The other one is not looked at, since a client may have
+        /// sent it. `"x-forwarded-for"` goes together with `X-Forwarded-Proto`.
+        forwarded_field: ForwardedField = "\"x-forwarded-for\"";
+    }
+}
+
+choice! {
+    /// How clients of a plaintext listener come to HTTP/2.
+    pub enum H2c {
+        /// Not at all.
+        Off = "off",
+        /// With its preface.
+        PriorKnowledge = "prior-knowledge",
+        /// With its preface, or with `Upgrade: h2c`.
+        Upgrade = "upgrade",
+    }
+}
+
+choice! {
+    /// The header field in which proxies say for whom they ask.
+    pub enum ForwardedField {
+        /// `Forwarded` (RFC 7239).
+        Forwarded = "forwarded",
+        /// `X-Forwarded-For` and `X-Forwarded-Proto`.
+        XForwardedFor = "x-forwarded-for",
     }
 }
 
@@ -70,6 +114,39 @@ section! {
         certificate: FilePath [required];
         /// The PEM file of its private key.
         key: FilePath [required];
+        /// Further certificates, each for the names that it is made out to (its DNS alternative names), chosen by the
+        /// name that the client asks for (SNI). Clients that ask for another name, or for none, get the first one.
+        certificates: Vec<Spanned<CertificateSection>>;
+        /// Whether clients show a certificate: `"optional"`, they may; `"required"`, they must. One that does not
+        /// verify fails the handshake. The guest sees what it says in `request.client-certificate`.
+        client_auth: ClientAuth = "\"off\"";
+        /// The PEM file of the authorities that sign certificates of clients. Revocation is not checked.
+        client_ca: FilePath;
+        /// Whether these files are looked at every two seconds, and read again when they have changed. Connections that
+        /// exist are not touched, and files that cannot be used leave what was there before in use.
+        watch: bool = "true";
+    }
+}
+
+section! {
+    /// One more certificate chain and its key.
+    pub(crate) struct CertificateSection {
+        /// The PEM file of the certificate chain, the server's own certificate first.
+        certificate: FilePath [required];
+        /// The PEM file of its private key.
+        key: FilePath [required];
+    }
+}
+
+choice! {
+    /// Whether clients show a certificate.
+    pub enum ClientAuth {
+        /// They are not asked.
+        Off = "off",
+        /// They may.
+        Optional = "optional",
+        /// They must.
+        Required = "required",
     }
 }
 
@@ -116,6 +193,9 @@ section! {
     pub(crate) struct TimeoutsSection {
         /// From the connection, or its first datagram, to the end of the TLS handshake. Over it, the connection is closed.
         handshake: Time<1, { HOUR }> = "\"10s\"";
+        /// From the connection to the end of its PROXY header, on listeners with `proxy-protocol-from`. Over it, the
+        /// connection is closed.
+        proxy_header: Time<1, { HOUR }> = "\"5s\"";
         /// From the connection to the first bytes that tell HTTP/1.1 from HTTP/2. Over it, the connection is
         /// closed.
         preface: Time<1, { HOUR }> = "\"10s\"";
