@@ -14,6 +14,7 @@ mod expect_continue;
 mod files;
 mod groups_config_urls;
 mod hostile;
+mod http3;
 mod isolation;
 mod keep_alive;
 mod large_bodies;

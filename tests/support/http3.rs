@@ -10,6 +10,7 @@ use bytes::{Buf as _, BufMut as _, Bytes, BytesMut};
 use http::{HeaderMap, HeaderName, HeaderValue};
 use quinn::{Endpoint, ReadError, RecvStream, SendStream, VarInt};
 use roadrunner_qpack::{Decoded, Decoder, DecoderConfig, Encoder, EncoderConfig};
+use tokio::sync::mpsc;
 use tokio::task::JoinHandle;
 
 use crate::client::{Answer, Ask, End, Payload, tls};
@@ -20,6 +21,7 @@ const WINDOW: u32 = 1 << 20;
 
 const DATA: u64 = 0;
 const HEADERS: u64 = 1;
+const GOAWAY: u64 = 7;
 
 /// H3_NO_ERROR and H3_REQUEST_CANCELLED (RFC 9114, 8.1).
 const NO_ERROR: VarInt = VarInt::from_u32(0x100);
@@ -32,10 +34,12 @@ pub struct Connection {
     /// Held: the server must not see it end (RFC 9114, 6.2.1).
     _control: SendStream,
     streams: JoinHandle<()>,
+    goaways: mpsc::UnboundedReceiver<u64>,
 }
 
 impl Connection {
-    pub(crate) async fn start(address: SocketAddr) -> Self {
+    /// Opens one.
+    pub async fn start(address: SocketAddr) -> Self {
         Self::start_with_window(address, WINDOW).await
     }
 
@@ -53,13 +57,19 @@ impl Connection {
         let mut control = soon(quic.open_uni()).await.expect("the server takes streams");
         // The control stream, with SETTINGS that say nothing.
         soon(control.write_all(&[0, 4, 0])).await.expect("the server takes data");
-        let streams = tokio::spawn(take_streams(quic.clone()));
-        Self { quic, endpoint, _control: control, streams }
+        let (sender, goaways) = mpsc::unbounded_channel();
+        let streams = tokio::spawn(take_streams(quic.clone(), sender));
+        Self { quic, endpoint, _control: control, streams, goaways }
     }
 
     /// The QUIC connection.
     pub fn quic(&self) -> &quinn::Connection {
         &self.quic
+    }
+
+    /// Waits for GOAWAY: the identifier in it.
+    pub async fn goaway(&mut self) -> u64 {
+        soon(self.goaways.recv()).await.expect("the control stream is open")
     }
 
     /// Waits until the server has ended the connection: the code that it gave.
@@ -120,10 +130,10 @@ impl Connection {
         self.request(&fields, matches!(ask.body, Payload::None)).await
     }
 
-    /// Opens a stream and sends these fields on it.
-    pub async fn request(&self, fields: &[(String, String)], ends: bool) -> Exchange {
+    /// Opens a stream and sends these bytes on it.
+    pub async fn raw(&self, bytes: &[u8], ends: bool) -> Exchange {
         let (mut outgoing, incoming) = soon(self.quic.open_bi()).await.expect("the connection is open");
-        let sent = soon(outgoing.write_all(&frame(HEADERS, &encode(fields)))).await;
+        let sent = soon(outgoing.write_all(bytes)).await;
         if ends && sent.is_ok() {
             let _ = outgoing.finish();
         }
@@ -138,6 +148,11 @@ impl Connection {
             trailers: HeaderMap::new(),
             end: None,
         }
+    }
+
+    /// Opens a stream and sends these fields on it.
+    pub async fn request(&self, fields: &[(String, String)], ends: bool) -> Exchange {
+        self.raw(&frame(HEADERS, &encode(fields)), ends).await
     }
 }
 
@@ -208,6 +223,32 @@ impl Exchange {
     pub async fn stopped(&mut self) -> u64 {
         let outgoing = self.outgoing.as_ref().expect("the request's body has not ended");
         soon(outgoing.stopped()).await.expect("the connection is open").expect("it was not finished").into_inner()
+    }
+
+    /// Sends bytes as they are.
+    pub async fn send_raw(&mut self, bytes: &[u8]) -> bool {
+        let outgoing = self.outgoing.as_mut().expect("the request's body has not ended");
+        soon(outgoing.write_all(bytes)).await.is_ok()
+    }
+
+    /// Sends a DATA frame.
+    pub async fn send_piece(&mut self, piece: impl AsRef<[u8]>) -> bool {
+        self.send_raw(&frame(DATA, piece.as_ref())).await
+    }
+
+    /// Ends what is sent.
+    pub async fn end(&mut self) -> bool {
+        self.finish(&[]).await
+    }
+
+    /// Waits for the head: the status, or 0 when none comes.
+    pub async fn status(&mut self) -> u16 {
+        soon(self.head()).await
+    }
+
+    /// Reads to the end: what it is.
+    pub async fn ended(&mut self) -> End {
+        soon(self.rest()).await.end
     }
 
     /// Waits for the head: the status, or 0 when none comes.
@@ -332,12 +373,42 @@ impl Drop for Exchange {
     }
 }
 
-/// Takes what the server opens; of its control stream, nothing but the order is of interest here.
-async fn take_streams(quic: quinn::Connection) {
-    let mut held = Vec::new();
+/// Takes what the server opens. Of all of it, GOAWAY alone is of interest.
+async fn take_streams(quic: quinn::Connection, goaways: mpsc::UnboundedSender<u64>) {
     while let Ok(mut stream) = quic.accept_uni().await {
-        held.push(tokio::spawn(async move { while let Ok(Some(_)) = stream.read_chunk(16 * 1024, true).await {} }));
+        let goaways = goaways.clone();
+        tokio::spawn(async move {
+            let mut read = BytesMut::new();
+            let mut is_control = None;
+            while let Ok(Some(chunk)) = stream.read_chunk(16 * 1024, true).await {
+                read.extend_from_slice(&chunk.bytes);
+                if is_control.is_none() {
+                    is_control = Some(read.get_u8() == 0);
+                }
+                if is_control == Some(false) {
+                    read.clear();
+                }
+                while let Some((kind, payload)) = take_frame(&mut read) {
+                    let id = varint(&mut &payload[..]);
+                    if let (GOAWAY, Some(id)) = (kind, id) {
+                        let _ = goaways.send(id);
+                    }
+                }
+            }
+        });
     }
+}
+
+/// Takes a frame, once all of it is there.
+fn take_frame(read: &mut BytesMut) -> Option<(u64, BytesMut)> {
+    let mut bytes = &read[..];
+    let (kind, length) = (varint(&mut bytes)?, usize::try_from(varint(&mut bytes)?).ok()?);
+    if bytes.len() < length {
+        return None;
+    }
+    let header = read.len() - bytes.len();
+    read.advance(header);
+    Some((kind, read.split_to(length)))
 }
 
 /// A frame.

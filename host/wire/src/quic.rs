@@ -20,7 +20,9 @@ use std::{
 use http::{HeaderValue, Request, Response, header};
 use http_body::Body as _;
 use quinn::{Endpoint, Incoming, ServerConfig, VarInt};
-use roadrunner_h3::{Closed, Config, ConnectionInfo, DrainTrigger, Notice, Pool, PoolKeys, serve_connection};
+use roadrunner_h3::{
+    Closed, Config, ConnectionInfo, DrainTrigger, HandshakeError, Notice, Pool, PoolKeys, establish, serve_connection,
+};
 
 use crate::{
     Address, AltSvc, Connection, Ending, ListenAddress, Protocol, Protocols, RequestBody, Service, Settings, Stats,
@@ -178,7 +180,7 @@ async fn connect<S: Service>(
 ) {
     let opened = Instant::now();
     let begun = tokio::select! {
-        begun = handshake(&shared, &listener, incoming) => begun,
+        begun = handshake(&shared, &listener, incoming, &config) => begun,
         // There is no request yet, so a drain ends it at once.
         () = ordered(&control) => None,
     };
@@ -216,24 +218,21 @@ async fn connect<S: Service>(
     drop(permit);
 }
 
-async fn handshake<S>(shared: &Shared<S>, listener: &Listener, incoming: Incoming) -> Option<quinn::Connection> {
-    let connecting = match incoming.accept() {
-        Ok(connecting) => connecting,
-        Err(error) => {
-            shared.stats.handshake_failures.fetch_add(1, Relaxed);
-            tracing::debug!(listener = %listener.name, %error, "the QUIC handshake failed");
-            return None;
-        }
-    };
-    match tokio::time::timeout(shared.timeouts.handshake, connecting).await {
-        Ok(Ok(quic)) => Some(quic),
-        Ok(Err(error)) => {
-            shared.stats.handshake_failures.fetch_add(1, Relaxed);
-            tracing::debug!(listener = %listener.name, %error, "the QUIC handshake failed");
+async fn handshake<S>(
+    shared: &Shared<S>,
+    listener: &Listener,
+    incoming: Incoming,
+    config: &Config,
+) -> Option<quinn::Connection> {
+    match establish(incoming, config).await {
+        Ok(quic) => Some(quic),
+        Err(HandshakeError::TimedOut(_)) => {
+            shared.stats.count_timeout(TimeoutName::Handshake);
             None
         }
-        Err(_) => {
-            shared.stats.count_timeout(TimeoutName::Handshake);
+        Err(HandshakeError::Failed(error)) => {
+            shared.stats.handshake_failures.fetch_add(1, Relaxed);
+            tracing::debug!(listener = %listener.name, %error, "the QUIC handshake failed");
             None
         }
     }
