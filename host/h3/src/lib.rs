@@ -54,7 +54,7 @@ pub use connection::serve_connection;
 pub use datagram::{DatagramError, Datagrams};
 pub use handshake::{HandshakeError, establish};
 pub use head::Protocol;
-pub use pool::{MAX_ENDPOINTS, MemberStats, Pool, PoolConfig, PoolKeys, Steering};
+pub use pool::{MAX_ENDPOINTS, MemberStats, Pool, PoolConfig, PoolKeys, PoolObserver, PoolStats, Steering};
 pub use serve::{DrainSignal, DrainTrigger, serve};
 pub use service::{BoxError, Notice, Service};
 pub use shared::{Closed, ConnectionInfo};

@@ -27,7 +27,7 @@ use std::{
     net::SocketAddr,
     num::NonZeroUsize,
     sync::{
-        Arc,
+        Arc, Weak,
         atomic::{AtomicU64, Ordering},
     },
     time::Duration,
@@ -152,6 +152,7 @@ impl Pool {
             _ if !config.kernel_steering => Steering::Members("the configuration says so".to_owned()),
             _ => steer(&sockets[0], &keys.cid),
         };
+        tracing::debug!(%address, endpoints = count, ?steering, "opened a pool of QUIC endpoints");
         let queues: Arc<[Queue]> = match count {
             1 => Arc::default(),
             _ => (0..count).map(|_| Queue::new(config.queue_datagrams, config.queue_bytes)).collect(),
@@ -206,6 +207,11 @@ impl Pool {
         }
     }
 
+    /// What can be seen of the pool without keeping it open.
+    pub fn observer(&self) -> PoolObserver {
+        PoolObserver(Arc::downgrade(&self.inner))
+    }
+
     /// What the members have done so far, in their order.
     pub fn members(&self) -> Vec<MemberStats> {
         let forwarded = |index: usize| self.inner.queues.get(index).map(Queue::stats).unwrap_or_default();
@@ -248,6 +254,27 @@ impl From<Endpoint> for Pool {
         let (queues, retries) = (Arc::default(), AtomicU64::new(0));
         Pool { inner: Arc::new(Inner { endpoints: vec![endpoint], queues, steering: Steering::None, retries }) }
     }
+}
+
+/// Sees what a pool does for as long as it is there.
+#[derive(Clone, Debug)]
+pub struct PoolObserver(Weak<Inner>);
+
+impl PoolObserver {
+    /// None once the pool is gone.
+    pub fn stats(&self) -> Option<PoolStats> {
+        let pool = Pool { inner: self.0.upgrade()? };
+        Some(PoolStats { members: pool.members(), retries: pool.retries() })
+    }
+}
+
+/// What a pool has done.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct PoolStats {
+    /// In their order.
+    pub members: Vec<MemberStats>,
+    /// Clients that were sent a Retry.
+    pub retries: u64,
 }
 
 /// What one member of a pool has done.

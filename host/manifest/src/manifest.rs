@@ -294,6 +294,18 @@ pub struct Http3 {
     pub qpack_table: u32,
     /// SETTINGS_QPACK_BLOCKED_STREAMS.
     pub qpack_blocked_streams: u32,
+    /// QUIC endpoints of a listener; none for as many as there are cores.
+    pub endpoints: Option<u32>,
+    /// How long a connection ID is good for; none for as long as the connection.
+    pub cid_lifetime: Option<Duration>,
+    /// Whether the kernel is asked to take datagrams to their endpoint.
+    pub kernel_steering: bool,
+    /// What waits at one endpoint for another.
+    pub forward_queue: u32,
+    /// From how many connections on clients prove their address; none for never.
+    pub retry_above: Option<u32>,
+    /// Whether safe requests are taken from a first flight.
+    pub early_data: bool,
     /// The `ma` of `Alt-Svc`; zero leaves the field out.
     pub alt_svc_max_age: Duration,
     /// The port in `Alt-Svc`; none for the listener's own.

@@ -12,8 +12,8 @@ use roadrunner_sandbox::{
     Binding, Cache, Component, EngineSettings, Gate, GateSettings, Gates, Limits, PARKED, Parking, Sandbox, Urls,
 };
 use roadrunner_wire::{
-    self as wire, ClientAuth, ForwardedField, Forwarding, H2c, ListenAddress, ListenerConfig, Network, Peers,
-    Protocols, TlsConfig,
+    self as wire, ClientAuth, EarlyData, ForwardedField, Forwarding, H2c, ListenAddress, ListenerConfig, Network,
+    Peers, PoolConfig, Protocols, RetryPolicy, TlsConfig,
 };
 
 use crate::app::{App, Guest, Ids, Inner, Route, StaticFiles, Target};
@@ -198,6 +198,7 @@ pub fn settings(manifest: &Manifest) -> wire::Settings {
         h2_max_concurrent_streams: manifest.http2.max_streams,
         max_header_bytes: manifest.http2.max_header_list,
         http3: http3(&manifest.http3, defaults.http3),
+        http3_pool: http3_pool(&manifest.http3),
         alt_svc: wire::AltSvc { max_age: manifest.http3.alt_svc_max_age, port: manifest.http3.alt_svc_port },
         ..defaults
     }
@@ -213,7 +214,22 @@ fn http3(http3: &manifest::Http3, defaults: wire::Http3) -> wire::Http3 {
         qpack_table_capacity: http3.qpack_table,
         qpack_encoder_capacity: http3.qpack_table,
         qpack_blocked_streams: http3.qpack_blocked_streams,
+        retry: http3.retry_above.map_or(RetryPolicy::Never, |above| RetryPolicy::Above(above as usize)),
+        early_data: if http3.early_data { EarlyData::SafeMethods } else { EarlyData::Off },
         ..defaults
+    }
+}
+
+fn http3_pool(http3: &manifest::Http3) -> PoolConfig {
+    let defaults = PoolConfig::default();
+    let queue_bytes = http3.forward_queue as usize;
+    PoolConfig {
+        endpoints: http3.endpoints.map_or(defaults.endpoints, |endpoints| endpoints as usize),
+        cid_lifetime: http3.cid_lifetime,
+        kernel_steering: http3.kernel_steering,
+        // Datagrams that fill the queue are as large as a path lets them be; what each costs beside is bounded too.
+        queue_datagrams: queue_bytes / 1024,
+        queue_bytes,
     }
 }
 

@@ -10,7 +10,7 @@ use std::time::Duration;
 
 use http::StatusCode;
 use roadrunner_sandbox::{Meter, Outcome};
-use roadrunner_wire::{Protocol, Stats, TimeoutName};
+use roadrunner_wire::{MemberStats, Protocol, Stats, TimeoutName};
 
 use crate::app::{Inner, Target};
 
@@ -78,6 +78,7 @@ pub(crate) fn render(app: &Inner, stats: Option<&Stats>) -> String {
     render_host(app, &mut text);
     if let Some(stats) = stats {
         render_wire(stats, &mut text);
+        render_quic(stats, &mut text);
     }
     text.0
 }
@@ -230,6 +231,43 @@ fn render_wire(stats: &Stats, text: &mut Text) {
     text.family("roadrunner_timeouts_total", "counter", "Deadlines of the transport that passed.");
     for name in TimeoutName::ALL {
         text.sample("roadrunner_timeouts_total", &format!("timeout=\"{name}\""), stats.timeouts(name));
+    }
+}
+
+fn render_quic(stats: &Stats, text: &mut Text) {
+    let pools: Vec<_> = stats.quic().collect();
+    type Member = fn(&MemberStats) -> u64;
+    let families: [(&str, &str, &str, Member); 5] = [
+        ("roadrunner_quic_connections_open", "gauge", "QUIC connections, those in a handshake included.", |member| {
+            member.connections as u64
+        }),
+        ("roadrunner_quic_handshakes_total", "counter", "QUIC handshakes that were begun.", |member| member.accepted),
+        ("roadrunner_quic_refused_total", "counter", "QUIC clients that were turned away.", |member| member.refused),
+        (
+            "roadrunner_quic_datagrams_forwarded_total",
+            "counter",
+            "Datagrams that another endpoint received for this one.",
+            |member| member.forwarded,
+        ),
+        (
+            "roadrunner_quic_datagrams_dropped_total",
+            "counter",
+            "Datagrams that another endpoint received for this one, over forward-queue.",
+            |member| member.dropped,
+        ),
+    ];
+    for (name, kind, help, value) in families {
+        text.family(name, kind, help);
+        for (listener, pool) in &pools {
+            for (endpoint, member) in pool.members.iter().enumerate() {
+                let labels = format!("listener=\"{}\",endpoint=\"{endpoint}\"", escape(listener));
+                text.sample(name, &labels, value(member));
+            }
+        }
+    }
+    text.family("roadrunner_quic_retries_total", "counter", "QUIC clients that were asked to prove their address.");
+    for (listener, pool) in &pools {
+        text.sample("roadrunner_quic_retries_total", &format!("listener=\"{}\"", escape(listener)), pool.retries);
     }
 }
 

@@ -77,7 +77,7 @@ pub use exchange::Exchange;
 pub use forwarded::{ForwardedField, Forwarding};
 pub use network::{Network, Peers};
 pub use response::{Abort, ResponseBody};
-pub use roadrunner_h3::{Config as Http3, PoolConfig, RetryPolicy};
+pub use roadrunner_h3::{Config as Http3, EarlyData, MemberStats, PoolConfig, PoolStats, RetryPolicy};
 pub use server::{BindError, BoundListener, DrainOutcome, Server};
 pub use service::Service;
 pub use settings::{AltSvc, Caps, H2c, ListenAddress, ListenerConfig, Protocols, Settings, TimeoutName, Timeouts};

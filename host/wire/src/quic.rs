@@ -21,7 +21,8 @@ use http::{HeaderValue, Request, Response, header};
 use http_body::Body as _;
 use quinn::{Endpoint, Incoming, ServerConfig, VarInt};
 use roadrunner_h3::{
-    Closed, Config, ConnectionInfo, DrainTrigger, HandshakeError, Notice, Pool, PoolKeys, establish, serve_connection,
+    Closed, Config, ConnectionInfo, DrainTrigger, HandshakeError, Notice, Pool, PoolKeys, PoolObserver, establish,
+    serve_connection,
 };
 
 use crate::{
@@ -61,6 +62,11 @@ impl QuicSocket {
                 endpoint.set_server_config(Some(config.clone()));
             }
         }
+    }
+
+    /// What is going on there, for as long as it is open.
+    pub(crate) fn observer(&self) -> PoolObserver {
+        self.pool.observer()
     }
 
     /// Resolves when no connection is left, not even to repeat its close.

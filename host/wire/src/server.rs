@@ -2,6 +2,7 @@
 
 use std::{io, sync::Arc, sync::atomic::Ordering::Relaxed, time::Duration};
 
+use roadrunner_h3::EarlyData;
 use tokio::task::AbortHandle;
 
 use crate::{
@@ -46,6 +47,7 @@ impl Server {
             settings,
             stats: Arc::clone(&stats),
         });
+        let mut pools = Vec::new();
         let mut server =
             Server { listeners: Vec::new(), tls: Vec::new(), accepting: Vec::new(), quic: Vec::new(), stats };
         for Open { listener, stream, quic } in listeners {
@@ -62,6 +64,7 @@ impl Server {
                 bound(Address::Ip(socket.local), true);
                 // It goes on during a drain, to refuse; dropping the server ends it.
                 quic::accept(&shared, &listener, &socket, &http3);
+                pools.push((Arc::clone(&listener.name), socket.observer()));
                 server.quic.push(socket);
             }
             if let Some(tls) = &listener.tls {
@@ -73,6 +76,7 @@ impl Server {
             let watching = tokio::spawn(watch(watched, Arc::clone(&server.stats)));
             server.accepting.push(watching.abort_handle());
         }
+        server.stats.observe(pools);
         Ok(server)
     }
 
@@ -231,6 +235,10 @@ fn open(config: ListenerConfig, settings: &Settings, http3: &Arc<roadrunner_h3::
         forwarding,
     } = config;
     let text = address.to_string();
+    let asks_clients = tls.as_ref().is_some_and(TlsConfig::asks_clients);
+    if protocols.http3() && asks_clients && http3.early_data != EarlyData::Off {
+        return Err(BindError::Http3 { listener: name, reason: EARLY_CLIENTS });
+    }
     let tls = tls.map(|tls| Tls::new(tls, protocols).map(Arc::new)).transpose();
     let tls = tls.map_err(|source| BindError::Tls { listener: Arc::clone(&name), source })?;
     let bound = match (&tls, protocols.http3()) {
@@ -289,6 +297,8 @@ pub enum BindError {
     },
 }
 
+const EARLY_CLIENTS: &str =
+    "early data is served before it is known whose certificate the client shows; turn one of them off";
 const NO_CIPHER_SUITE: &str = "QUIC needs TLS 1.3 with TLS13_AES_128_GCM_SHA256";
 
 /// How long the end of a drain waits for QUIC connections to have heard of their close.

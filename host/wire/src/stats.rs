@@ -1,6 +1,11 @@
 //! Counters and gauges of the transport, read by the metrics endpoint.
 
-use std::sync::atomic::{AtomicU64, Ordering::Relaxed};
+use std::sync::{
+    Arc, OnceLock,
+    atomic::{AtomicU64, Ordering::Relaxed},
+};
+
+use roadrunner_h3::{PoolObserver, PoolStats};
 
 use crate::{Protocol, TimeoutName, control::Registry};
 
@@ -39,6 +44,7 @@ pub struct Stats {
     /// HTTP/2 connections closed because a frame budget was spent.
     pub floods: AtomicU64,
     timeouts: [AtomicU64; TimeoutName::ALL.len()],
+    pools: OnceLock<Vec<(Arc<str>, PoolObserver)>>,
     /// Open connections. Requests are counted there, so that no counter is shared between cores on the hot path.
     pub(crate) live: Registry,
 }
@@ -57,6 +63,17 @@ impl Stats {
     /// How often this deadline has passed.
     pub fn timeouts(&self, name: TimeoutName) -> u64 {
         self.timeouts[name as usize].load(Relaxed)
+    }
+
+    /// The QUIC endpoints of each listener that serves HTTP/3, by its name.
+    pub fn quic(&self) -> impl Iterator<Item = (&str, PoolStats)> {
+        let pools = self.pools.get().map(Vec::as_slice).unwrap_or_default();
+        pools.iter().filter_map(|(listener, pool)| Some((&**listener, pool.stats()?)))
+    }
+
+    pub(crate) fn observe(&self, pools: Vec<(Arc<str>, PoolObserver)>) {
+        // A server is bound once.
+        let _ = self.pools.set(pools);
     }
 
     pub(crate) fn count_timeout(&self, name: TimeoutName) {

@@ -51,6 +51,14 @@ impl Resolver<'_> {
                     let message = "HTTP/3 needs a UDP port, and this listener has a socket of another kind";
                     self.context.report(protocol.clone(), message, fix);
                 }
+                let early_data = value(&section.http3).and_then(|http3| http3.early_data.as_ref());
+                if let Some(Tls::Files { clients: Some(_), .. }) = &tls
+                    && let Some(early_data) = early_data.filter(|early_data| *early_data.get_ref())
+                {
+                    let fix = "remove it, or `client-auth` of the listener";
+                    let message = "early data is served before it is known whose certificate a client shows";
+                    self.context.report(early_data.span(), message, fix);
+                }
                 if listener.proxy_protocol_from.is_some() {
                     let fix = "take \"http3\" out, or `proxy-protocol-from`";
                     let message = "HTTP/3 has no PROXY header, so that it would be a way around the proxy";
@@ -209,6 +217,12 @@ pub(super) fn http3(section: &ManifestSection) -> Http3 {
         max_header_list: u32::try_from(http3.max_header_list().get()).expect(fits),
         qpack_table: u32::try_from(http3.qpack_table().get()).expect(fits),
         qpack_blocked_streams: http3.qpack_blocked_streams().get(),
+        endpoints: value(&http3.endpoints).map(|count| count.get()),
+        cid_lifetime: http3.cid_lifetime().get(),
+        kernel_steering: http3.kernel_steering(),
+        forward_queue: u32::try_from(http3.forward_queue().get()).expect(fits),
+        retry_above: http3.retry_above().get(),
+        early_data: http3.early_data(),
         alt_svc_max_age: http3.alt_svc_max_age().get(),
         alt_svc_port: value(&http3.alt_svc_port).map(|port| u16::try_from(port.get()).expect(fits)),
     }

@@ -6,7 +6,7 @@ use toml::de::DeValue;
 
 use crate::decode::{Context, Decode, Place, section};
 use crate::scalar::units::{DAY, HOUR, KIB, MIB};
-use crate::scalar::{Address, Bytes, Count, FilePath, ListenerName, PeerRange, Time, choice};
+use crate::scalar::{Address, Bytes, Count, FilePath, ListenerName, OrNone, PeerRange, Time, choice};
 
 section! {
     /// The program as a whole.
@@ -256,6 +256,24 @@ section! {
         qpack_table: Bytes<0, { MIB }> = "\"4KiB\"";
         /// Requests that may wait for entries of that table at once (SETTINGS_QPACK_BLOCKED_STREAMS).
         qpack_blocked_streams: Count<0, 65_535> = "16";
+        /// QUIC endpoints on the UDP port of a listener, each with a socket and a task of its own. Without it, as many as
+        /// there are cores for this process. On other systems than Linux there is always one.
+        endpoints: Count<1, 1024>;
+        /// How long a QUIC connection ID is good for. Then the client gets new ones and gives the old up, so that
+        /// nobody can follow it by them for longer (RFC 9000, 5.1.2).
+        cid_lifetime: OrNone<Time<1000, { 7 * DAY }>> = "\"1h\"";
+        /// Have the kernel take each datagram to the endpoint that has its connection, by a filter on the UDP port.
+        /// Without it, or where the system does not permit it, endpoints forward them to one another.
+        kernel_steering: bool = "true";
+        /// Datagrams that one endpoint has received for another and that wait there. Over it, they are dropped.
+        forward_queue: Bytes<{ 64 * KIB }, { 64 * MIB }> = "\"1MiB\"";
+        /// While a listener has so many connections, new QUIC clients first prove their address by a round trip more
+        /// (a Retry packet, RFC 9000, 8.1.2). 0 has all of them prove it, `"none"` none.
+        retry_above: OrNone<Count<0, 10_000_000>> = "1000";
+        /// Take requests from the first flight of a client that was here before (0-RTT), which saves it a round trip.
+        /// Safe methods only; others are answered with 425. An observer can send a copy of such a request to another
+        /// process of the same service, so it must not matter how often it is served.
+        early_data: bool = "false";
         /// How long clients of the listener's other protocols may remember that it speaks HTTP/3 (the `ma` of
         /// `Alt-Svc`). 0s leaves the field out.
         alt_svc_max_age: Time<0, { 365 * DAY }> = "\"24h\"";

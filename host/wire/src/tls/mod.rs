@@ -92,6 +92,11 @@ impl TlsConfig {
         self
     }
 
+    /// Whether clients are asked for a certificate.
+    pub(crate) fn asks_clients(&self) -> bool {
+        self.clients.is_some()
+    }
+
     /// The default certificate, in DER.
     pub fn certificate(&self) -> &CertificateDer<'static> {
         self.certificates[0].leaf()
