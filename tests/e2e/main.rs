@@ -24,6 +24,7 @@ mod loops;
 mod malformed;
 mod middlewares;
 mod observability;
+mod quic;
 mod real_clients;
 mod routing;
 mod shapes;

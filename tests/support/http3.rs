@@ -3,7 +3,7 @@
 //! Field sections are coded by `roadrunner-qpack`, which has been compared with another implementation. All else is this
 //! file's own. Other clients have tests of their own: see `tests/e2e/http3_clients.rs`.
 
-use std::net::{Ipv4Addr, SocketAddr};
+use std::net::{Ipv4Addr, SocketAddr, UdpSocket};
 use std::sync::Arc;
 
 use bytes::{Buf as _, BufMut as _, Bytes, BytesMut};
@@ -46,7 +46,10 @@ impl Connection {
     /// With windows of this size, for the streams and for the connection.
     pub async fn start_with_window(address: SocketAddr, window: u32) -> Self {
         let mut endpoint = Endpoint::client((Ipv4Addr::LOCALHOST, 0).into()).expect("a port");
-        let crypto = quinn::crypto::rustls::QuicClientConfig::try_from(tls(&[b"h3"])).expect("TLS 1.3");
+        let mut tls = tls(&[b"h3"]);
+        // It takes a ticket and a test that asks for it.
+        tls.enable_early_data = true;
+        let crypto = quinn::crypto::rustls::QuicClientConfig::try_from(tls).expect("TLS 1.3");
         let mut config = quinn::ClientConfig::new(Arc::new(crypto));
         let mut transport = quinn::TransportConfig::default();
         transport.stream_receive_window(window.into()).receive_window(window.into());
@@ -54,6 +57,24 @@ impl Connection {
         endpoint.set_default_client_config(config);
         let connecting = endpoint.connect(address, "localhost").expect("an address");
         let quic = soon(connecting).await.expect("a QUIC handshake");
+        Self::over(endpoint, quic).await
+    }
+
+    /// Another one of the same client, for which the handshake is not waited for, so that its first requests are early
+    /// data. None if no ticket of the server allows that.
+    pub async fn early(&self) -> Option<Self> {
+        let connecting = self.endpoint.connect(self.quic.remote_address(), "localhost").expect("an address");
+        let (quic, _) = connecting.into_0rtt().ok()?;
+        Some(Self::over(self.endpoint.clone(), quic).await)
+    }
+
+    /// Goes on from another port.
+    pub fn change_address(&self) {
+        let socket = UdpSocket::bind((Ipv4Addr::LOCALHOST, 0)).expect("a port");
+        self.endpoint.rebind(socket).expect("a socket");
+    }
+
+    async fn over(endpoint: Endpoint, quic: quinn::Connection) -> Self {
         let mut control = soon(quic.open_uni()).await.expect("the server takes streams");
         // The control stream, with SETTINGS that say nothing.
         soon(control.write_all(&[0, 4, 0])).await.expect("the server takes data");
@@ -80,7 +101,8 @@ impl Connection {
         }
     }
 
-    pub(crate) async fn fetch(&mut self, ask: Ask) -> Answer {
+    /// Sends a whole request and waits for the whole answer.
+    pub async fn fetch(&mut self, ask: Ask) -> Answer {
         let mut exchange = self.begin(&ask).await;
         let Some(mut outgoing) = exchange.outgoing.take() else { return soon(exchange.rest()).await };
         let (body, trailers) = match ask.body {
@@ -288,6 +310,11 @@ impl Exchange {
                 _ => self.fill().await,
             }
         }
+    }
+
+    /// Waits for the end.
+    pub async fn answer(mut self) -> Answer {
+        self.rest().await
     }
 
     pub(crate) async fn rest(&mut self) -> Answer {

@@ -68,7 +68,7 @@ fn every_section_reaches_its_type() {
     assert_eq!((manifest.http3.max_streams, manifest.http3.qpack_table), (50, 0));
     assert_eq!((manifest.http3.endpoints, manifest.http3.retry_above), (Some(4), Some(500)));
     assert_eq!(manifest.http3.cid_lifetime, Some(Duration::from_secs(600)));
-    assert!(manifest.http3.early_data && !manifest.http3.kernel_steering);
+    assert!(!manifest.http3.early_data && !manifest.http3.kernel_steering);
     assert_eq!((manifest.http3.alt_svc_max_age.as_secs(), manifest.http3.alt_svc_port), (3600, Some(443)));
     assert_eq!(manifest.directories["files"], Path::new("/srv/app/public"));
     let api = &manifest.components["api"];
