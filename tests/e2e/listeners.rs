@@ -22,6 +22,66 @@ async fn a_unix_socket_speaks_both_versions() {
 }
 
 #[tokio::test]
+async fn an_ipv6_address_is_ipv6_only() {
+    let listener = "[[listener]]\nname = \"six\"\naddress = \"[::1]:0\"";
+    if std::net::TcpListener::bind("[::1]:0").is_err() {
+        return println!("SKIPPED: an_ipv6_address_is_ipv6_only: this machine has no IPv6");
+    }
+    let server = hello(listener).start().await;
+    for way in Way::PLAIN {
+        let answer = Client::connect(server.address("six"), way).await.fetch(Ask::get("/")).await;
+        let seen: serde_json::Value = serde_json::from_slice(&answer.body).expect("JSON");
+        assert!(seen["peer"].as_str().expect("text").starts_with("[::1]:"), "{seen}");
+    }
+    let four = (std::net::Ipv4Addr::LOCALHOST, server.address("six").port());
+    assert!(soon(TcpStream::connect(four)).await.is_err());
+    server.is_quiet().await;
+}
+
+/// Sockets that were open before the program: by name and by index, and left open when it has gone.
+#[tokio::test]
+async fn sockets_of_systemd_are_taken_over() {
+    let sockets = [(); 2].map(|()| std::net::TcpListener::bind("127.0.0.1:0").expect("a port"));
+    let addresses = sockets.each_ref().map(|socket| socket.local_addr().expect("it is bound"));
+    let [first, second] = sockets;
+    let kept = first.try_clone().expect("a descriptor");
+    let tls = "tls = { certificate = \"certificate.pem\", key = \"key.pem\" }";
+    let server = hello(&format!(
+        "[[listener]]\nname = \"named\"\naddress = \"systemd:first\"\n\
+         [[listener]]\nname = \"counted\"\naddress = \"systemd:1\"\n{tls}"
+    ))
+    .inherit(first)
+    .inherit(second)
+    .start()
+    .await;
+    assert_eq!([server.address("named"), server.address("counted")], addresses);
+    for (address, way) in [(addresses[0], Way::H1), (addresses[0], Way::H2c), (addresses[1], Way::H2Tls)] {
+        assert_eq!(Client::connect(address, way).await.fetch(Ask::get("/")).await.status, 200, "{way:?}");
+    }
+    server.is_quiet().await;
+    drop(server);
+    // It is systemd's, and takes connections for the next process.
+    TcpStream::connect(addresses[0]).await.expect("it still listens");
+    kept.accept().expect("the connection waits");
+}
+
+#[tokio::test]
+async fn a_socket_of_systemd_that_is_not_there_is_named() {
+    let (folder, manifest) = hello("[[listener]]\nname = \"web\"\naddress = \"systemd:web\"").write();
+    let mut serve = command::roadrunner();
+    serve.arg("serve").arg(&manifest).current_dir(folder.path());
+    // They are for another process.
+    serve.env("LISTEN_PID", "1").env("LISTEN_FDS", "1").env("LISTEN_FDNAMES", "web");
+    let done = command::output(serve).await;
+    assert_eq!(done.code, 1, "{done:?}");
+    assert!(done.stderr.contains("systemd:web") && done.stderr.contains("socket unit"), "{}", done.stderr);
+    // A check needs no sockets.
+    let mut check = command::roadrunner();
+    check.args(["check", "--manifest"]).arg(&manifest).current_dir(folder.path());
+    assert_eq!(command::output(check).await.code, 0);
+}
+
+#[tokio::test]
 async fn a_version_that_is_not_spoken_is_refused() {
     let server = hello(
         "[[listener]]\nname = \"one\"\naddress = \"127.0.0.1:0\"\nprotocols = [\"http1\"]\n\

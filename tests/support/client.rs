@@ -445,7 +445,8 @@ async fn tcp(address: SocketAddr) -> TcpStream {
     tcp
 }
 
-async fn secure(tcp: TcpStream, way: Way) -> Io {
+/// A protocol on a TCP connection that is there.
+pub async fn secure(tcp: TcpStream, way: Way) -> Io {
     if !way.is_tls() {
         return Box::new(tcp);
     }

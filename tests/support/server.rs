@@ -6,8 +6,9 @@ use std::collections::BTreeMap;
 use std::fmt::Write as _;
 use std::io::{BufRead as _, BufReader};
 use std::net::SocketAddr;
+use std::os::fd::OwnedFd;
 use std::path::{Path, PathBuf};
-use std::process::{Child, ExitStatus, Stdio};
+use std::process::{Child, Command, ExitStatus, Stdio};
 use std::sync::{Arc, Mutex, OnceLock};
 use std::time::{Duration, Instant};
 
@@ -40,6 +41,7 @@ pub struct Setup {
     human: bool,
     alone: bool,
     beside: bool,
+    inherited: Vec<Arc<std::net::TcpListener>>,
     files: Vec<(String, Vec<u8>)>,
 }
 
@@ -105,6 +107,13 @@ impl Setup {
         self
     }
 
+    /// A listening socket that the server finds open when it starts, as from systemd. Up to two; the first is named
+    /// `first`, the other `second`.
+    pub fn inherit(mut self, socket: std::net::TcpListener) -> Self {
+        self.inherited.push(Arc::new(socket));
+        self
+    }
+
     /// A file in the manifest's folder.
     pub fn file(mut self, path: &str, content: impl Into<Vec<u8>>) -> Self {
         self.files.push((path.to_owned(), content.into()));
@@ -157,12 +166,11 @@ impl Setup {
         };
         let place = PLACES.acquire_many(places).await.expect("it is never closed");
         let (folder, manifest) = self.write();
-        let mut child = command::roadrunner()
+        let mut child = self
+            .program()
             .arg("serve")
             .arg(&manifest)
             .current_dir(folder.path())
-            .stdin(Stdio::null())
-            .stdout(Stdio::null())
             .stderr(Stdio::piped())
             .spawn()
             .expect("the server can be started");
@@ -170,6 +178,28 @@ impl Setup {
         let mut server = Server { child, log, addresses: BTreeMap::new(), folder, _place: place };
         server.wait_until_ready().await;
         server
+    }
+
+    /// The program, with the sockets that it inherits.
+    fn program(&self) -> Command {
+        let open = |index: usize| match self.inherited.get(index) {
+            Some(socket) => Stdio::from(OwnedFd::from(socket.try_clone().expect("a descriptor"))),
+            None => Stdio::null(),
+        };
+        let program = command::roadrunner();
+        if self.inherited.is_empty() {
+            let mut program = program;
+            program.stdin(Stdio::null()).stdout(Stdio::null());
+            return program;
+        }
+        // sd_listen_fds(3): sockets from descriptor 3 on, for the process with this id. A shell can move descriptors
+        // and keeps its id through exec.
+        let script = "exec 3<&0 4<&1 0</dev/null 1>/dev/null; export LISTEN_PID=$$; exec \"$0\" \"$@\"";
+        let mut shell = Command::new("sh");
+        shell.args(["-c", script]).arg(program.get_program()).env_remove("RUST_LOG");
+        shell.env("LISTEN_FDS", self.inherited.len().to_string()).env("LISTEN_FDNAMES", "first:second");
+        shell.stdin(open(0)).stdout(open(1));
+        shell
     }
 
     fn manifest(&self) -> String {

@@ -31,7 +31,7 @@ pub use http::StatusCode;
 #[cfg(feature = "json")]
 pub use json::{Json, NdJson, line as ndjson_line};
 pub use percent::percent_decode;
-pub use request::{Request, Upgrade};
+pub use request::{ClientCertificate, Request, Upgrade};
 pub use response::{
     Disconnect, Event, EventLoop, Html, IntoResponse, Message, Next, Redirect, Response, SendFile, Sender, Session,
     Stream, WebSocket, WebSocketHandler, Writer, WsMessage,

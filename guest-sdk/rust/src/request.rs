@@ -16,6 +16,22 @@ use crate::form::Pairs;
 /// is needed twice.
 pub struct Request(wit::Request);
 
+/// What a client's TLS certificate says.
+#[derive(Clone, Debug, Eq, PartialEq)]
+#[non_exhaustive]
+pub struct ClientCertificate {
+    /// The subject's distinguished name (RFC 4514), the most specific part first: `CN=alice,O=Example`.
+    pub subject: String,
+    /// The issuer's distinguished name.
+    pub issuer: String,
+    /// The serial number, in lower-case hexadecimal.
+    pub serial: String,
+    /// The subject's alternative names: DNS names, addresses of email and IP, URIs.
+    pub names: Vec<String>,
+    /// SHA-256 of the certificate, in lower-case hexadecimal.
+    pub sha256: String,
+}
+
 /// What a handshake asks for.
 #[derive(Clone, Debug, Eq, PartialEq)]
 #[non_exhaustive]
@@ -73,9 +89,17 @@ impl Request {
         }
     }
 
-    /// The client's address with its port, `192.0.2.1:50000` or `[2001:db8::1]:50000`, after trusted forwarding.
+    /// The client's address with its port, `192.0.2.1:50000` or `[2001:db8::1]:50000`, after trusted forwarding. The
+    /// port is 0 where a proxy does not tell it; clients on a Unix socket are `local`.
     pub fn peer(&self) -> String {
         self.0.peer()
+    }
+
+    /// The client's TLS certificate, which the host has verified; none if the listener asks for none (`client-auth`) or
+    /// the client has shown none.
+    pub fn client_certificate(&self) -> Option<ClientCertificate> {
+        let wit::ClientCertificate { subject, issuer, serial, names, sha256 } = self.0.client_certificate()?;
+        Some(ClientCertificate { subject, issuer, serial, names, sha256 })
     }
 
     /// What the route's pattern captured under this name, percent-decoded.

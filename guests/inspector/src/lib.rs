@@ -25,6 +25,8 @@ struct Seen {
     query: Option<String>,
     version: String,
     peer: String,
+    /// Subject, issuer, serial number and names of the client's certificate.
+    client_certificate: Option<(String, String, String, Vec<String>)>,
     route: Option<String>,
     params: Vec<(String, String)>,
     headers: Vec<(String, String)>,
@@ -50,6 +52,9 @@ impl Seen {
             query: request.query(),
             version: format!("{:?}", request.version()),
             peer: request.peer(),
+            client_certificate: request
+                .client_certificate()
+                .map(|certificate| (certificate.subject, certificate.issuer, certificate.serial, certificate.names)),
             route: request.route(),
             params: request.params(),
             headers: request.header_fields().iter().map(|(name, value)| (name.to_owned(), lossy(value))).collect(),

@@ -37,6 +37,6 @@ pub use outcome::{Failure, Outcome, Row};
 pub use output::{Outbox, Outgoing};
 pub use parking::{PARKED, Parking};
 pub use registry::Registry;
-pub use request::{Body, BodyError, BodyStream, Request, Upgrade};
+pub use request::{Body, BodyError, BodyStream, ClientCertificate, Request, Upgrade};
 pub use response::{Head, Response};
 pub use state::{Binding, Urls};

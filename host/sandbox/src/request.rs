@@ -25,6 +25,8 @@ pub struct Request {
     pub authority: String,
     /// The client, after trusted forwarding.
     pub peer: Peer,
+    /// What the client's verified certificate says; none if it has shown none.
+    pub client_certificate: Option<ClientCertificate>,
     /// Captures of the route's pattern, percent-decoded, in its order.
     pub params: Vec<(Arc<str>, String)>,
     /// The route's name.
@@ -33,6 +35,21 @@ pub struct Request {
     pub body: Option<Body>,
     /// What a handshake asks for.
     pub upgrade: Option<Upgrade>,
+}
+
+/// What a client's certificate says, once it was verified.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct ClientCertificate {
+    /// The subject's distinguished name (RFC 4514).
+    pub subject: String,
+    /// The issuer's distinguished name.
+    pub issuer: String,
+    /// The serial number, in lower-case hexadecimal.
+    pub serial: String,
+    /// The subject's alternative names.
+    pub names: Vec<String>,
+    /// SHA-256 of the certificate, in lower-case hexadecimal.
+    pub sha256: String,
 }
 
 /// What a handshake asks for.

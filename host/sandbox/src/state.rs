@@ -22,7 +22,7 @@ use crate::meter::Meter;
 use crate::outcome::Outcome;
 use crate::output::{BodyWriter, MessageSender, Outgoing};
 use crate::parking::Parking;
-use crate::request::{Body, BodyError, Request, Upgrade};
+use crate::request::{Body, BodyError, ClientCertificate, Request, Upgrade};
 
 /// What `body.read(0)` returns at most.
 const DEFAULT_READ: usize = 64 << 10;
@@ -179,6 +179,17 @@ impl types::HostRequest for State {
 
     fn peer(&mut self, this: Resource<Request>) -> Result<String> {
         Ok(self.table.get(&this)?.peer.to_string())
+    }
+
+    fn client_certificate(&mut self, this: Resource<Request>) -> Result<Option<types::ClientCertificate>> {
+        let certificate = self.table.get(&this)?.client_certificate.clone();
+        Ok(certificate.map(|ClientCertificate { subject, issuer, serial, names, sha256 }| types::ClientCertificate {
+            subject,
+            issuer,
+            serial,
+            names,
+            sha256,
+        }))
     }
 
     fn param(&mut self, this: Resource<Request>, name: String) -> Result<Option<String>> {

@@ -19,7 +19,8 @@ use roadrunner_sandbox::{
 };
 use roadrunner_websocket::handshake::{Refusal, ServerHandshake};
 use roadrunner_wire::{
-    Address, BodyError, Connection, Exchange, RequestBody, ResponseBody, Service, TunnelKind, TunnelRequest,
+    self as wire, Address, BodyError, Connection, Exchange, RequestBody, ResponseBody, Service, TunnelKind,
+    TunnelRequest,
 };
 
 use crate::drain::Drain;
@@ -208,6 +209,7 @@ impl App {
             scheme: context.scheme,
             authority: context.authority,
             peer: peer(&context.peer),
+            client_certificate: client_certificate(&context.connection),
             params: context.params,
             route: self.0.routes[context.route].name.clone(),
             body,
@@ -350,6 +352,13 @@ pub(crate) fn peer(address: &Address) -> Peer {
         Address::Ip(address) => Peer::Address(*address),
         Address::Unix(_) => Peer::Local,
     }
+}
+
+/// What the client's certificate says. It belongs to the connection: behind a proxy it is the proxy's.
+fn client_certificate(connection: &Connection) -> Option<sandbox::ClientCertificate> {
+    let wire::ClientCertificate { subject, issuer, serial, names, sha256 } =
+        wire::ClientCertificate::clone(connection.tls.as_ref()?.client_certificate.as_ref()?);
+    Some(sandbox::ClientCertificate { subject, issuer, serial, names, sha256 })
 }
 
 /// The answer to a failure before the head.

@@ -9,6 +9,7 @@ use std::{
 };
 
 use rustls::{
+    crypto::aws_lc_rs,
     server::{ClientHello, ResolvesServerCert},
     sign::CertifiedKey,
 };
@@ -32,7 +33,11 @@ impl Certificate {
         let certificates = read_certificates(chain)?;
         let unreadable = |source| TlsError::Unreadable { path: key.to_owned(), source };
         let parsed = PrivateKeyDer::from_pem_file(key).map_err(unreadable)?;
-        Ok(Certificate { files: Some((chain.to_owned(), key.to_owned())), chain: certificates, key: parsed })
+        let files = Some((chain.to_owned(), key.to_owned()));
+        let certificate = Certificate { files, chain: certificates, key: parsed };
+        // Said when it is read, and not only when it is first used.
+        certificate.certified(&aws_lc_rs::default_provider())?;
+        Ok(certificate)
     }
 
     pub(super) fn self_signed() -> Result<Certificate, TlsError> {
@@ -135,8 +140,6 @@ impl Stamp {
 
 #[cfg(test)]
 mod tests {
-    use rustls::crypto::aws_lc_rs;
-
     use super::*;
 
     fn certificate(names: &[&str]) -> Certificate {
