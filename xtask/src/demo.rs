@@ -1,7 +1,7 @@
 //! `cargo xtask demo`: examples/demo, built and served.
 
 use std::fs;
-use std::net::{Ipv4Addr, TcpListener};
+use std::net::{Ipv4Addr, TcpListener, UdpSocket};
 use std::os::unix::process::CommandExt as _;
 use std::path::PathBuf;
 use std::process::{Command, ExitCode};
@@ -20,7 +20,7 @@ pub struct Options {
     /// The port for HTTP/1.1 and HTTP/2 without TLS
     #[arg(long, default_value_t = 8080)]
     port: u16,
-    /// The port for HTTP/1.1 and HTTP/2 with TLS
+    /// The port for HTTP/1.1 and HTTP/2 with TLS, and for HTTP/3 on UDP
     #[arg(long, default_value_t = 8443)]
     tls_port: u16,
     /// The port for metrics, health and live instances
@@ -48,6 +48,9 @@ pub fn run(tree: &Tree, options: &Options) -> Result<ExitCode> {
     say("serving; Ctrl-C stops it");
     eprintln!("    http://127.0.0.1:{port}/             each response shape, live");
     eprintln!("    https://127.0.0.1:{tls_port}/            the same with TLS; the certificate is made at each start");
+    eprintln!(
+        "    UDP port {tls_port}                      the same over HTTP/3, for curl --http3-only -k or a browser"
+    );
     eprintln!("    http://127.0.0.1:{admin_port}/metrics      metrics; also /instances, /live and /ready");
     eprintln!("    curl http://127.0.0.1:{port}/hello   also /json /stream /clock /files/small.txt /echo /upload");
     let error = Command::new(tree.server(profile)).arg("serve").arg(&manifest).exec();
@@ -62,6 +65,10 @@ impl Options {
             if let Err(error) = TcpListener::bind((Ipv4Addr::LOCALHOST, port)) {
                 bail!("cannot listen on 127.0.0.1:{port} ({error}): choose another port with {option}");
             }
+        }
+        let port = self.tls_port;
+        if let Err(error) = UdpSocket::bind((Ipv4Addr::LOCALHOST, port)) {
+            bail!("cannot listen on UDP 127.0.0.1:{port} ({error}): choose another port with --tls-port");
         }
         Ok(())
     }

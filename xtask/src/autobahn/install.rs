@@ -61,6 +61,19 @@ pub fn wstest(scratch: &Path) -> Result<Installed> {
     Ok(Installed::Tool(tool))
 }
 
+/// A Python that has aioquic: `ROADRUNNER_PYTHON`, or the one on the path. Otherwise why not.
+pub fn aioquic() -> Result<PathBuf, String> {
+    let python = std::env::var_os("ROADRUNNER_PYTHON").map_or_else(|| PathBuf::from("python3"), PathBuf::from);
+    let probe = Command::new(&python).args(["-c", "import aioquic"]).stderr(Stdio::null()).status();
+    match probe.is_ok_and(|status| status.success()) {
+        true => Ok(python),
+        false => Err(format!(
+            "the Autobahn test suite over HTTP/3: {} has no aioquic; tests/requirements.txt has its version",
+            python.display()
+        )),
+    }
+}
+
 fn python() -> Option<PathBuf> {
     let on_path = toolchain::find("python2.7");
     let prefix = Command::new("pyenv").args(["prefix", PYENV_VERSION]).stderr(Stdio::null()).output();

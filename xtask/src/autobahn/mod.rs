@@ -6,6 +6,7 @@
 //! | tls | the same over TLS |
 //! | h2 | extended CONNECT through h2-relay, a connection for each WebSocket |
 //! | h2-shared | the same, all WebSockets on one connection |
+//! | h3 | extended CONNECT through h3_relay.py, which is made of aioquic, a connection for each WebSocket |
 //!
 //! A case passes when it is OK or INFORMATIONAL in its behaviour and in how it closed; the tool's exit code says
 //! nothing, so its report is read, and one that lacks cases is a failure too. Cases 12 and 13 (compression) take a
@@ -71,6 +72,7 @@ address = "{plain}"
 
 [[listener]]
 address = "{tls}"
+protocols = ["http1", "http2", "http3"]
 tls = "self-signed"
 
 [component.hello]
@@ -117,6 +119,8 @@ pub enum Transport {
     H2,
     /// HTTP/2, all WebSockets on one connection
     H2Shared,
+    /// HTTP/3, a connection for each WebSocket
+    H3,
 }
 
 /// What a run came to.
@@ -165,7 +169,12 @@ fn test(tree: &Tree, profile: Profile, transports: &[Transport], all: bool, keep
     relay.arg("build").args(profile.arguments()).args(["--workspace", "--bin", "h2-relay"]);
     toolchain::run(&mut relay)?;
 
-    let server = Server::start(tree, profile, &scratch)?;
+    let python = transports.contains(&Transport::H3).then(install::aioquic).transpose();
+    let python = match python {
+        Ok(python) => python,
+        Err(reason) => return Ok(Verdict::Skipped(reason)),
+    };
+    let server = Server::start(tree, profile, &scratch, python)?;
     let mut runs = Vec::new();
     for &transport in transports {
         say(&format!("the Autobahn fuzzing client over {}", transport.text()));
@@ -188,6 +197,7 @@ impl Transport {
             Self::Tls => "HTTP/1.1 with TLS",
             Self::H2 => "HTTP/2, a connection each",
             Self::H2Shared => "HTTP/2, one connection",
+            Self::H3 => "HTTP/3, a connection each",
         }
     }
 
@@ -197,6 +207,7 @@ impl Transport {
             Self::Tls => "tls",
             Self::H2 => "h2",
             Self::H2Shared => "h2-shared",
+            Self::H3 => "h3",
         }
     }
 }
@@ -207,11 +218,13 @@ struct Server {
     plain: SocketAddr,
     tls: SocketAddr,
     relay: PathBuf,
+    /// With aioquic; only there for HTTP/3.
+    python: Option<PathBuf>,
     scratch: PathBuf,
 }
 
 impl Server {
-    fn start(tree: &Tree, profile: Profile, scratch: &Path) -> Result<Self> {
+    fn start(tree: &Tree, profile: Profile, scratch: &Path, python: Option<PathBuf>) -> Result<Self> {
         let (plain, tls) = (free_address()?, free_address()?);
         let quoted = |path: &Path| -> Result<String> {
             Ok(format!(
@@ -232,7 +245,7 @@ impl Server {
         let mut process = Process::start(command, &scratch.join("server.log"))?;
         process.ready(plain, "/hello")?;
         let relay = tree.server(profile).with_file_name("h2-relay");
-        Ok(Self { _process: process, plain, tls, relay, scratch: scratch.to_owned() })
+        Ok(Self { _process: process, plain, tls, relay, python, scratch: scratch.to_owned() })
     }
 
     fn fuzz(&self, tree: &Tree, transport: Transport, all: bool, tool: &Path) -> Result<Run> {
@@ -244,6 +257,11 @@ impl Server {
             Transport::H2 | Transport::H2Shared => {
                 let address = free_address()?;
                 _relay = Some(self.start_relay(address, transport == Transport::H2Shared)?);
+                format!("ws://{address}/echo")
+            }
+            Transport::H3 => {
+                let address = free_address()?;
+                _relay = Some(self.start_h3_relay(tree, address)?);
                 format!("ws://{address}/echo")
             }
         };
@@ -291,6 +309,16 @@ impl Server {
             command.arg("--shared");
         }
         let relay = Process::start(command, &self.scratch.join("h2-relay.log"))?;
+        relay.accepts(address)?;
+        Ok(relay)
+    }
+
+    fn start_h3_relay(&self, tree: &Tree, address: SocketAddr) -> Result<Process> {
+        let python = self.python.as_ref().context("the relay needs Python with aioquic")?;
+        let mut command = Command::new(python);
+        command.arg("-B").arg(tree.root.join("tests/conformance/h3_relay.py"));
+        command.arg(address.to_string()).arg(self.tls.to_string());
+        let relay = Process::start(command, &self.scratch.join("h3-relay.log"))?;
         relay.accepts(address)?;
         Ok(relay)
     }

@@ -181,7 +181,8 @@ fn page(runs: &[Run]) -> String {
         "Made by `cargo xtask autobahn`, which runs the fuzzing client of the Autobahn test suite {VERSION} against a\n\
          component that echoes, and `cargo xtask autobahn --render`, which only writes this page.\n\n\
          A case passes when it is OK or INFORMATIONAL in its behaviour and in how it closed. Over HTTP/2 a relay turns the\n\
-         client's Upgrade into extended CONNECT (RFC 8441), with a connection for each WebSocket or one for all. A run of\n\
+         client's Upgrade into extended CONNECT (RFC 8441), with a connection for each WebSocket or one for all. Over HTTP/3\n\
+         (RFC 9220) another does, which is made of aioquic. A run of\n\
          `all` has every case of the suite; the others leave out all of 12 and 13 but a fixed sample: {}.\n\n\
          Cases that the suite calls informational: it does not judge what a server does there.\n\n",
         SAMPLE.join(", ")
