@@ -16,6 +16,7 @@ mod expect_continue;
 mod files;
 mod groups_config_urls;
 mod h2c;
+mod hibernation;
 mod hostile;
 mod http3;
 mod isolation;

@@ -3,10 +3,11 @@
 use std::collections::BTreeMap;
 
 /// The gauges that are zero when nothing is going on.
-pub const QUIET: [&str; 7] = [
+pub const QUIET: [&str; 8] = [
     "roadrunner_instances",
     "roadrunner_instances_running",
     "roadrunner_sessions_held",
+    "roadrunner_sessions_hibernated",
     "roadrunner_requests_waiting",
     "roadrunner_bus_subscriptions",
     "roadrunner_exchanges_in_flight",

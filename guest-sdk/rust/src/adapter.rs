@@ -5,7 +5,7 @@
 
 use std::cell::RefCell;
 
-use crate::bindings::exports::roadrunner::handler::{event_loop, handler, streaming, websocket};
+use crate::bindings::exports::roadrunner::handler::{event_loop, handler, hibernation, streaming, websocket};
 use crate::bindings::roadrunner::handler::types as wit;
 use crate::error::{Error, Result};
 use crate::fields::Fields;
@@ -16,6 +16,18 @@ use crate::response::{Next, Response, Sender, Session, Shape, StreamFn, WebSocke
 pub trait Entry {
     /// Calls the handler.
     fn answer(request: Request) -> Response;
+
+    /// The state of a held session of one of the types that the attribute names.
+    fn suspend(held: &Held) -> Option<Vec<u8>> {
+        let _ = held;
+        None
+    }
+
+    /// The session that a state was taken from.
+    fn resume(state: &[u8]) -> Option<Held> {
+        let _ = state;
+        None
+    }
 }
 
 thread_local! {
@@ -23,10 +35,14 @@ thread_local! {
 }
 
 /// What the host calls next on this instance.
-enum Held {
+pub enum Held {
+    /// `event-loop`.
     EventLoop(Box<dyn Session>),
+    /// Nothing is held.
     Nothing,
+    /// `streaming`.
     Stream(Box<StreamFn>),
+    /// `websocket`.
     WebSocket(Box<dyn WebSocketHandler>),
 }
 
@@ -72,6 +88,18 @@ impl<E: Entry> websocket::Guest for E {
 
     fn on_event(event: wit::Event, out: &wit::WsSender) -> wit::Next {
         with_websocket("websocket.on-event", |handler| handler.on_event(event.into(), &Sender::new(out)))
+    }
+}
+
+impl<E: Entry> hibernation::Guest for E {
+    fn suspend() -> Option<Vec<u8>> {
+        HELD.with_borrow(|held| E::suspend(held))
+    }
+
+    fn resume(state: Vec<u8>) {
+        crate::log::install();
+        let Some(held) = E::resume(&state) else { panic!("no type of this component takes this state") };
+        HELD.with_borrow_mut(|place| *place = held);
     }
 }
 

@@ -15,6 +15,9 @@ mod cookies;
 mod error;
 mod fields;
 mod form;
+#[cfg(feature = "hibernation")]
+#[doc(hidden)]
+pub mod hibernation;
 #[cfg(feature = "json")]
 mod json;
 mod percent;
@@ -42,7 +45,9 @@ pub use sse::{Sse, SseEvent, SseWriter};
 /// What the `handler` attribute refers to. It may change in any version.
 #[doc(hidden)]
 pub mod __private {
-    pub use crate::adapter::Entry;
+    pub use crate::adapter::{Entry, Held};
     pub use crate::bindings;
     pub use crate::bindings::export;
+    #[cfg(feature = "hibernation")]
+    pub use crate::hibernation;
 }

@@ -7,8 +7,9 @@ use roadrunner_guest::{
     Error, Event, EventLoop, IntoResponse, Next, Request, Response, Result, Session, Sse, SseEvent, StatusCode, Writer,
     bus, handler, log, timers,
 };
+use serde::{Deserialize, Serialize};
 
-#[handler]
+#[handler(resume_event_loop = Tally)]
 fn serve(request: Request) -> Response {
     let query = request.query_pairs();
     let n: u64 = query.parsed("n").unwrap_or(3);
@@ -28,6 +29,7 @@ fn serve(request: Request) -> Response {
         ["publish", topic] => publish(&request, topic).into_response(),
         ["slow", topic] => subscriber(topic, Some(ms)).into_response(),
         ["subscribe", topic] => subscriber(topic, None).into_response(),
+        ["tally", topic] => tally(topic).into_response(),
         ["trap"] => fails(n, ms, || panic!("a trap in a callback")).into_response(),
         _ => StatusCode::NOT_FOUND.into_response(),
     }
@@ -72,6 +74,29 @@ fn count(n: u64, period: Duration) -> EventLoop {
         Ok(Next::Continue)
     })
     .trailer_names(&["x-ticks"])
+}
+
+/// Counts the messages of a topic, and says how many there were before each. It can hibernate.
+#[derive(Deserialize, Serialize)]
+struct Tally(u32);
+
+fn tally(topic: &str) -> Result<EventLoop> {
+    bus::subscribe(topic)?;
+    Ok(EventLoop::session(Tally(0)))
+}
+
+impl Session for Tally {
+    fn on_event(&mut self, event: Event, out: &Writer<'_>) -> Result<Next> {
+        match event {
+            Event::Message(message) => {
+                writeln!(out, "{} {}", self.0, String::from_utf8_lossy(&message.payload))?;
+                self.0 += 1;
+                Ok(if message.payload == b"end" { Next::stop() } else { Next::Continue })
+            }
+            Event::Drain(_) => Ok(Next::stop()),
+            _ => Ok(Next::Continue),
+        }
+    }
 }
 
 /// Says hello, and at the end tells the log and the topic `disconnects` why the session ended.

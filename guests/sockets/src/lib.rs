@@ -6,8 +6,9 @@ use roadrunner_guest::{
     Event, IntoResponse, Next, Request, Response, Result, Sender, StatusCode, Upgrade, WebSocket, WebSocketHandler,
     WsMessage, bus, handler, log, timers,
 };
+use serde::{Deserialize, Serialize};
 
-#[handler]
+#[handler(resume_websocket = Counter, resume_websocket = Brittle)]
 fn accept(request: Request) -> Response {
     let Some(Upgrade::WebSocket(subprotocols)) = request.upgrade() else {
         return (StatusCode::UPGRADE_REQUIRED, [("upgrade", "websocket")], "this is for WebSockets\n").into_response();
@@ -25,6 +26,9 @@ fn accept(request: Request) -> Response {
             })
             .into_response()
         }
+        ["brittle", part] => WebSocket::session(Brittle(part.to_owned())).into_response(),
+        ["count"] => count(None, n).into_response(),
+        ["count", topic] => count(Some(topic), n).into_response(),
         ["deaf"] => WebSocket::session(Deaf).into_response(),
         ["echo"] => echo().into_response(),
         ["feed", topic] => feed(topic).into_response(),
@@ -112,6 +116,84 @@ impl WebSocketHandler for Feed {
     }
 }
 
+fn count(topic: Option<&str>, ballast: usize) -> Result<WebSocket> {
+    if let Some(topic) = topic {
+        bus::subscribe(topic)?;
+    }
+    Ok(WebSocket::session(Counter { seen: 0, ballast: vec![7; ballast] }))
+}
+
+/// Counts what it gets and says so; `in MS` asks for a timer, `forget` frees its ballast. It can hibernate.
+#[derive(Deserialize, Serialize)]
+struct Counter {
+    seen: u32,
+    ballast: Vec<u8>,
+}
+
+impl Counter {
+    fn say(&mut self, what: &str, out: &Sender<'_>) -> Result<Next> {
+        self.seen += 1;
+        out.send(format!("{} {what}", self.seen))?;
+        Ok(Next::Continue)
+    }
+}
+
+impl WebSocketHandler for Counter {
+    fn on_message(&mut self, message: WsMessage, out: &Sender<'_>) -> Result<Next> {
+        let WsMessage::Text(text) = message else { return self.say("bytes", out) };
+        if let Some(delay) = text.strip_prefix("in ") {
+            timers::after(Duration::from_millis(delay.parse().unwrap_or(0)));
+        }
+        if text == "forget" {
+            self.ballast = Vec::new();
+        }
+        self.say(&text, out)
+    }
+
+    fn on_event(&mut self, event: Event, out: &Sender<'_>) -> Result<Next> {
+        match event {
+            Event::Message(message) => self.say(&String::from_utf8_lossy(&message.payload), out),
+            Event::Timer(_) => self.say("timer", out),
+            Event::Drain(_) => {
+                out.close(1001, "drained");
+                Ok(Next::Continue)
+            }
+            Event::Disconnect(reason) => {
+                log::info!("disconnect: {reason:?} after {}", self.seen);
+                Ok(Next::Continue)
+            }
+            _ => Ok(Next::Continue),
+        }
+    }
+}
+
+/// Fails to hibernate: it panics when it is serialised (`suspend`) or when it is read back (`resume`), or says that it
+/// cannot be serialised (`refuse`).
+struct Brittle(String);
+
+impl Serialize for Brittle {
+    fn serialize<S: serde::Serializer>(&self, serializer: S) -> std::result::Result<S::Ok, S::Error> {
+        match self.0.as_str() {
+            "suspend" => panic!("a trap in suspend"),
+            "refuse" => Err(serde::ser::Error::custom("it refuses")),
+            part => serializer.serialize_str(part),
+        }
+    }
+}
+
+impl<'de> Deserialize<'de> for Brittle {
+    fn deserialize<D: serde::Deserializer<'de>>(_: D) -> std::result::Result<Self, D::Error> {
+        panic!("a trap in resume")
+    }
+}
+
+impl WebSocketHandler for Brittle {
+    fn on_message(&mut self, message: WsMessage, out: &Sender<'_>) -> Result<Next> {
+        out.send(message)?;
+        Ok(Next::Continue)
+    }
+}
+
 /// Does nothing, whatever comes.
 struct Deaf;
 
@@ -132,7 +214,7 @@ fn on_open(run: impl FnMut(&Sender<'_>) -> Result<Next> + 'static) -> WebSocket 
 /// Does something once the WebSocket is open, and ignores what the client sends.
 struct OnOpen<F>(F);
 
-impl<F: FnMut(&Sender<'_>) -> Result<Next>> WebSocketHandler for OnOpen<F> {
+impl<F: FnMut(&Sender<'_>) -> Result<Next> + 'static> WebSocketHandler for OnOpen<F> {
     fn on_open(&mut self, out: &Sender<'_>) -> Result<Next> {
         (self.0)(out)
     }

@@ -2,7 +2,7 @@
 //!
 //! Limits of one request are set in `[limits]`, in a component's `limits`, in those of a group, and in those of a
 //! route. The innermost that sets a key decides: defaults < `[limits]` < component < outer group < inner group <
-//! route. Caps on how many instances there are at once (`instances`, `held`) do not replace each other: each holds
+//! route. Caps on how many instances there are at once (`instances`, `held`, `hibernated`) do not replace each other: each holds
 //! where it is written, and a request needs room under all of them.
 
 use std::ops::Range;
@@ -37,6 +37,8 @@ macro_rules! limits {
                 /// The same for one peer: an IPv4 address or an IPv6 /64. Without it there is no such cap, since behind
                 /// a proxy all connections come from one peer.
                 connections_per_peer: Count<1, 1_000_000>;
+                /// Sessions that hibernate at once, beside those that are held. Over it, a session stays held.
+                hibernated: Count<0, 10_000_000> = "100_000";
                 $($(#[doc = $doc])* $key: $type = $default;)*
             }
         }
@@ -50,6 +52,9 @@ macro_rules! limits {
                 /// Sessions of this component, or on this route, that are held at once. Over it, the request is
                 /// answered with 503. Not inherited: every cap holds where it is written.
                 held: Count<0, 100_000>;
+                /// Sessions of this component, or on this route, that hibernate at once. Over it, a session stays
+                /// held. Not inherited: every cap holds where it is written.
+                hibernated: Count<0, 10_000_000>;
                 $($(#[doc = $doc])* $key: $type;)*
             }
         }
@@ -109,6 +114,11 @@ limits! {
     deadline: Time<1, { DAY }> = "\"30s\"" => Duration;
     /// How long a held session may be without an event and without a write before it is ended.
     idle: OrNone<Time<1000, { 30 * DAY }>> = "\"none\"" => Option<Duration>;
+    /// How long a held session may be without an event before its guest is asked to hibernate: if it exports
+    /// `hibernation` and gives its state, the instance is dropped, and the next event makes a fresh one.
+    hibernate: OrNone<Time<10, { 30 * DAY }>> = "\"none\"" => Option<Duration>;
+    /// The state of one session that hibernates. With more, the session stays held.
+    hibernate_bytes: Bytes<0, { 16 * MIB }> = "\"64KiB\"" => u64;
     /// Request body that is read before the instance starts, in body mode `auto`. Over it, the request is answered
     /// with 413. It counts as `memory`: a value that is inherited is lowered to `memory` where that is less.
     body: Bytes<0, { GIB }> = "\"2MiB\"" => u64;
@@ -133,6 +143,8 @@ pub struct Caps {
     pub instances: Option<u32>,
     /// Sessions held; none for no cap at this level.
     pub held: Option<u32>,
+    /// Sessions that hibernate; none for no cap at this level.
+    pub hibernated: Option<u32>,
 }
 
 /// How many instances and connections there may be on the whole host.
@@ -146,6 +158,8 @@ pub struct HostCaps {
     pub connections: u32,
     /// Connections open of one peer; none for no cap.
     pub connections_per_peer: Option<u32>,
+    /// Sessions that hibernate.
+    pub hibernated: u32,
 }
 
 impl HostCaps {
@@ -160,7 +174,7 @@ impl LimitsSection {
         fn get<const MIN: u32, const MAX: u32>(field: &Field<Count<MIN, MAX>>) -> Option<u32> {
             field.as_ref().map(|value| value.get_ref().get())
         }
-        Caps { instances: get(&self.instances), held: get(&self.held) }
+        Caps { instances: get(&self.instances), held: get(&self.held), hibernated: get(&self.hibernated) }
     }
 }
 
@@ -171,6 +185,7 @@ impl HostLimitsSection {
             held: self.held().get(),
             connections: self.connections().get(),
             connections_per_peer: self.connections_per_peer.as_ref().map(|most| most.get_ref().get()),
+            hibernated: self.hibernated().get(),
         }
     }
 }

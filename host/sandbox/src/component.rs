@@ -82,6 +82,7 @@ pub struct Component {
     pub(crate) streaming: Option<exports::streaming::GuestIndices>,
     pub(crate) event_loop: Option<exports::event_loop::GuestIndices>,
     pub(crate) websocket: Option<exports::websocket::GuestIndices>,
+    pub(crate) hibernation: Option<exports::hibernation::GuestIndices>,
 }
 
 /// What a component exports and imports, by name.
@@ -115,6 +116,7 @@ impl Component {
             streaming: exports::streaming::GuestIndices::new(&pre).ok(),
             event_loop: exports::event_loop::GuestIndices::new(&pre).ok(),
             websocket: exports::websocket::GuestIndices::new(&pre).ok(),
+            hibernation: exports::hibernation::GuestIndices::new(&pre).ok(),
             pre,
             sandbox: sandbox.clone(),
         }))

@@ -1,6 +1,8 @@
 //! Admission: how many instances there may be, and a bounded queue in front of them.
 //!
-//! A permit is given back when the instance is really gone, not when its response is.
+//! A permit is given back when the instance is really gone, not when its response is. A session that hibernates has a
+//! place of its own kind; to wake, it waits for one among the held. Those that wait are bounded by the places that
+//! they have.
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering::Relaxed};
@@ -17,6 +19,8 @@ pub struct GateSettings {
     pub instances: usize,
     /// Sessions that may be held at once, beside the running instances. Default 10 000.
     pub held: usize,
+    /// Sessions that may hibernate at once, beside the held ones. Default 100 000.
+    pub hibernated: usize,
     /// Requests that may wait for an instance. Default 1000.
     pub queue: usize,
     /// How long a request may wait. Default 1 s.
@@ -25,17 +29,25 @@ pub struct GateSettings {
 
 impl Default for GateSettings {
     fn default() -> Self {
-        Self { instances: 1000, held: 10_000, queue: 1000, queue_wait: Duration::from_secs(1) }
+        Self {
+            instances: 1000,
+            held: 10_000,
+            hibernated: 100_000,
+            queue: 1000,
+            queue_wait: Duration::from_secs(1),
+        }
     }
 }
 
-/// A number of places for instances, and one for held sessions.
+/// Places for instances, for held sessions and for those that hibernate.
 #[derive(Debug)]
 pub struct Gate {
     instances: Arc<Semaphore>,
     held: Arc<Semaphore>,
+    hibernated: Arc<Semaphore>,
     settings: GateSettings,
     waiting: AtomicUsize,
+    waking: AtomicUsize,
 }
 
 impl Gate {
@@ -44,8 +56,10 @@ impl Gate {
         Arc::new(Self {
             instances: Arc::new(Semaphore::new(settings.instances.min(Semaphore::MAX_PERMITS))),
             held: Arc::new(Semaphore::new(settings.held.min(Semaphore::MAX_PERMITS))),
+            hibernated: Arc::new(Semaphore::new(settings.hibernated.min(Semaphore::MAX_PERMITS))),
             settings,
             waiting: AtomicUsize::new(0),
+            waking: AtomicUsize::new(0),
         })
     }
 
@@ -57,6 +71,11 @@ impl Gate {
     /// Sessions that are held now.
     pub fn held(&self) -> usize {
         self.settings.held.min(Semaphore::MAX_PERMITS) - self.held.available_permits()
+    }
+
+    /// Sessions that hibernate now.
+    pub fn hibernated(&self) -> usize {
+        self.settings.hibernated.min(Semaphore::MAX_PERMITS) - self.hibernated.available_permits()
     }
 
     /// Requests that wait now.
@@ -125,6 +144,32 @@ impl Gates {
         permit.0 = places;
         Ok(())
     }
+
+    /// A permit for a session that hibernates, if there is room in every gate. Nothing waits: a session without room
+    /// stays held.
+    pub(crate) fn hibernate(&self) -> Option<Permit> {
+        let places = self.0.iter().map(|gate| gate.hibernated.clone().try_acquire_owned().ok());
+        places.collect::<Option<Vec<_>>>().map(Permit)
+    }
+
+    /// Waits for a place among the held, up to `most`. While it does, [`Self::is_pressed`] holds.
+    pub(crate) async fn wake(&self, most: Duration) -> Result<Permit, Outcome> {
+        let waiting = async {
+            let mut places = Vec::with_capacity(self.0.len());
+            for gate in &self.0 {
+                let _waking = Waiter::new(&gate.waking);
+                // A semaphore of a gate is never closed.
+                places.push(gate.held.clone().acquire_owned().await.map_err(|_| Outcome::HeldExceeded)?);
+            }
+            Ok(Permit(places))
+        };
+        tokio::time::timeout(most, waiting).await.unwrap_or(Err(Outcome::HeldExceeded))
+    }
+
+    /// Whether a hibernating session waits for a place, so that idle ones should make room.
+    pub fn is_pressed(&self) -> bool {
+        self.0.iter().any(|gate| gate.waking.load(Relaxed) > 0 && gate.held.available_permits() == 0)
+    }
 }
 
 /// A place in each gate; given back when dropped.
@@ -136,7 +181,7 @@ mod tests {
     use super::*;
 
     fn gate(instances: usize, held: usize, queue: usize) -> Arc<Gate> {
-        Gate::new(GateSettings { instances, held, queue, queue_wait: Duration::from_millis(50) })
+        Gate::new(GateSettings { instances, held, hibernated: 1, queue, queue_wait: Duration::from_millis(50) })
     }
 
     #[tokio::test(start_paused = true)]
@@ -175,5 +220,28 @@ mod tests {
         assert_eq!(gates.admit().await.unwrap_err(), Outcome::Overloaded);
         assert_eq!(narrow.running(), 1);
         drop(first);
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn a_session_that_wakes_waits_for_a_held_place() {
+        let gate = gate(1, 1, 0);
+        let gates = Gates::new(vec![gate.clone()]);
+        let asleep = gates.hibernate().unwrap();
+        assert_eq!(gate.hibernated(), 1);
+        assert!(gates.hibernate().is_none(), "there is room for one");
+        let mut held = gates.admit().await.unwrap();
+        gates.hold(&mut held).unwrap();
+        let wake = gates.wake(Duration::from_secs(1));
+        let (woken, ()) = tokio::join!(wake, async {
+            tokio::task::yield_now().await;
+            assert!(gates.is_pressed());
+            drop(held);
+        });
+        drop(asleep);
+        assert_eq!((gate.held(), gate.hibernated()), (1, 0));
+        assert!(!gates.is_pressed());
+        assert_eq!(gates.wake(Duration::from_secs(1)).await.unwrap_err(), Outcome::HeldExceeded);
+        drop(woken);
+        assert_eq!(gate.held(), 0);
     }
 }

@@ -31,23 +31,29 @@ use crate::state::{Binding, State, Stop, fields};
 /// A live instance. Its places in the gates are free again when it is dropped, and not before.
 pub struct Instance {
     // Fields are dropped in this order: the guest first, its permit last.
-    guest: Guest,
-    binding: Arc<Binding>,
-    meter: Arc<Meter>,
-    _registration: Registration,
-    permit: Permit,
+    pub(crate) guest: Guest,
+    pub(crate) binding: Arc<Binding>,
+    pub(crate) meter: Arc<Meter>,
+    pub(crate) registration: Registration,
+    pub(crate) permit: Permit,
 }
 
 /// What of an instance can outlive a request, where its component is reused.
 pub(crate) struct Guest {
-    store: Store<State>,
-    instance: component::Instance,
+    pub(crate) store: Store<State>,
+    pub(crate) instance: component::Instance,
     handler: exports::handler::Guest,
     /// What the callbacks of a held instance need; made with the first.
     event_loop: Option<(exports::event_loop::Guest, Lent<Bytes>)>,
     websocket: Option<(exports::websocket::Guest, Lent<Outgoing>)>,
     /// Requests that it has answered.
     pub(crate) answered: u32,
+}
+
+impl Guest {
+    pub(crate) fn new(store: Store<State>, instance: component::Instance, handler: exports::handler::Guest) -> Self {
+        Self { store, instance, handler, event_loop: None, websocket: None, answered: 1 }
+    }
 }
 
 /// The guest's handle on its outbox: one for the life of the instance, lent for each call.
@@ -157,7 +163,7 @@ impl Binding {
             }
         };
         let response = Response::check(answer)?;
-        let instance = Instance { guest, binding: self.clone(), meter, _registration: registration, permit };
+        let instance = Instance { guest, binding: self.clone(), meter, registration, permit };
         instance.check_shape(&response)?;
         Ok((instance, response))
     }
@@ -181,14 +187,14 @@ impl Binding {
         };
         match result {
             Ok(Ok((instance, handler, response))) => {
-                Ok((Guest { store, instance, handler, event_loop: None, websocket: None, answered: 1 }, response))
+                Ok((Guest::new(store, instance, handler), response))
             }
             Ok(Err(error)) => Err(classify(&store, &error)),
             Err(outcome) => Err(outcome.into()),
         }
     }
 
-    fn store(self: &Arc<Self>, meter: &Arc<Meter>) -> Store<State> {
+    pub(crate) fn store(self: &Arc<Self>, meter: &Arc<Meter>) -> Store<State> {
         let engine = self.component.sandbox.engine();
         let mut store = Store::new(engine, State::new(self.clone(), meter.clone()));
         store.limiter(|state| &mut state.memory);
@@ -248,11 +254,10 @@ impl Instance {
 
     /// The next message or timer.
     pub fn poll_event(&mut self, context: &mut Context<'_>) -> Poll<Event> {
-        let Some(session) = &mut self.guest.store.data_mut().session else { return Poll::Pending };
-        if let Poll::Ready(message) = session.subscriber.poll_next(context) {
-            return Poll::Ready(Event::Message(message));
+        match &mut self.guest.store.data_mut().session {
+            Some(session) => session.poll_event(context),
+            None => Poll::Pending,
         }
-        session.timers.poll_next(context).map(Event::Timer)
     }
 
     /// Calls `event-loop.on-event` with a CPU budget of its own. The outbox is the same in every call.
@@ -411,7 +416,7 @@ fn lower_event(event: Event) -> types::Event {
 /// Runs a call into the guest under its account. The deadline's timer exists only for calls that wait.
 ///
 /// The call comes pinned: by value, it would take its size twice in the future of each request.
-async fn guarded<T>(
+pub(crate) async fn guarded<T>(
     meter: &Meter,
     deadline: Option<Instant>,
     mut call: Pin<&mut impl Future<Output = T>>,
@@ -440,7 +445,7 @@ async fn guarded<T>(
 }
 
 /// What an error of the engine means. A trap that follows a refused growth is the guest's out-of-memory abort.
-fn classify(store: &Store<State>, error: &wasmtime::Error) -> Failure {
+pub(crate) fn classify(store: &Store<State>, error: &wasmtime::Error) -> Failure {
     if let Some(Stop(outcome)) = error.downcast_ref() {
         return (*outcome).into();
     }

@@ -27,6 +27,10 @@ pub struct Limits {
     pub queue_bytes: usize,
     /// How long a held instance may go without an event. Default: no limit.
     pub idle: Option<Duration>,
+    /// How long a held instance goes without an event before it is asked to hibernate. Default: it never is.
+    pub hibernate: Option<Duration>,
+    /// Bytes of the state that a hibernating session may leave. With more, it stays. Default 64 KiB.
+    pub hibernate_bytes: usize,
 }
 
 impl Default for Limits {
@@ -41,6 +45,8 @@ impl Default for Limits {
             log_bytes: 64 << 10,
             queue_bytes: 1 << 20,
             idle: None,
+            hibernate: None,
+            hibernate_bytes: 64 << 10,
         }
     }
 }

@@ -134,6 +134,7 @@ pub struct Meter {
     log_bytes: AtomicU64,
     log_dropped: AtomicU64,
     killed: AtomicBool,
+    hibernating: AtomicBool,
     waker: Mutex<Option<Waker>>,
 }
 
@@ -158,6 +159,7 @@ impl Meter {
             log_bytes: AtomicU64::new(0),
             log_dropped: AtomicU64::new(0),
             killed: AtomicBool::new(false),
+            hibernating: AtomicBool::new(false),
             waker: Mutex::new(None),
         }
     }
@@ -215,6 +217,15 @@ impl Meter {
     /// Whether an operator has ended the instance.
     pub fn is_killed(&self) -> bool {
         self.killed.load(Relaxed)
+    }
+
+    /// Whether the session hibernates: it has no instance now, and its next event makes one.
+    pub fn is_hibernating(&self) -> bool {
+        self.hibernating.load(Relaxed)
+    }
+
+    pub(crate) fn set_hibernating(&self, hibernating: bool) {
+        self.hibernating.store(hibernating, Relaxed);
     }
 
     /// Asks for a wake-up when the instance is killed while its driver waits.

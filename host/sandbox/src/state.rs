@@ -2,6 +2,7 @@
 
 use std::collections::BTreeMap;
 use std::sync::Arc;
+use std::task::{Context, Poll};
 
 use bytes::Bytes;
 use http::HeaderMap;
@@ -16,6 +17,7 @@ use crate::capability::timers::Timers;
 use crate::capability::{log as lines, wasi};
 use crate::component::Component;
 use crate::gate::Gates;
+use crate::instance::Event;
 use crate::limits::Limits;
 use crate::memory::MemoryBudget;
 use crate::meter::Meter;
@@ -80,6 +82,16 @@ struct Wasi {
 pub(crate) struct Session {
     pub(crate) subscriber: Subscriber,
     pub(crate) timers: Timers,
+}
+
+impl Session {
+    /// The next message or timer.
+    pub(crate) fn poll_event(&mut self, context: &mut Context<'_>) -> Poll<Event> {
+        if let Poll::Ready(message) = self.subscriber.poll_next(context) {
+            return Poll::Ready(Event::Message(message));
+        }
+        self.timers.poll_next(context).map(Event::Timer)
+    }
 }
 
 impl State {

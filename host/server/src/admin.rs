@@ -43,6 +43,8 @@ pub struct InstanceInfo {
     pub request: String,
     /// The client's address.
     pub peer: String,
+    /// Whether it hibernates: its instance is gone, and the next event makes another.
+    pub hibernating: bool,
     /// How long it has existed, in milliseconds.
     pub age_ms: u64,
     /// CPU time used, in microseconds.
@@ -62,6 +64,7 @@ impl InstanceInfo {
             shape: meter.shape().label().to_owned(),
             request: meter.subject.request.to_string(),
             peer: meter.subject.peer.to_string(),
+            hibernating: meter.is_hibernating(),
             age_ms: u64::try_from(meter.started.elapsed().as_millis()).unwrap_or(u64::MAX),
             cpu_us: u64::try_from(meter.cpu().as_micros()).unwrap_or(u64::MAX),
             memory: meter.memory(),

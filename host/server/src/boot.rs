@@ -72,7 +72,11 @@ pub fn app(manifest: &Manifest, sandbox: Sandbox) -> Result<App> {
     let mut gates = BTreeMap::new();
     gates.insert(
         HOST_GATE.to_owned(),
-        gate(Caps { instances: Some(manifest.caps.instances), held: Some(manifest.caps.held) }),
+        gate(Caps {
+            instances: Some(manifest.caps.instances),
+            held: Some(manifest.caps.held),
+            hibernated: Some(manifest.caps.hibernated),
+        }),
     );
     for (name, component) in &manifest.components {
         if component.caps != Caps::default() {
@@ -297,6 +301,7 @@ fn gate(caps: Caps) -> Arc<Gate> {
     Gate::new(GateSettings {
         instances: caps.instances.unwrap_or(none) as usize,
         held: caps.held.unwrap_or(none) as usize,
+        hibernated: caps.hibernated.unwrap_or(none) as usize,
         queue: 1000,
         queue_wait: Duration::from_secs(1),
     })
@@ -312,6 +317,8 @@ fn limits(limits: &manifest::Limits) -> Limits {
         handles: limits.handles as usize,
         log_bytes: limits.log_bytes,
         idle: limits.idle,
+        hibernate: limits.hibernate,
+        hibernate_bytes: usize::try_from(limits.hibernate_bytes).unwrap_or(usize::MAX),
         ..Limits::default()
     }
 }

@@ -143,11 +143,12 @@ fn render_host(app: &Inner, text: &mut Text) {
     ] {
         text.sample("roadrunner_requests_unrouted_total", &format!("reason=\"{reason}\""), count.load(Relaxed));
     }
-    text.family("roadrunner_instances", "gauge", "Instances that exist now, running and held.");
+    text.family("roadrunner_instances", "gauge", "Instances that exist now, running and held, and sessions that hibernate.");
     text.sample("roadrunner_instances", "", app.sandbox.registry().len());
     for (family, help, value) in [
         ("roadrunner_instances_running", "Instances that are answering requests.", Gauge::Running),
         ("roadrunner_sessions_held", "Sessions that are held.", Gauge::Held),
+        ("roadrunner_sessions_hibernated", "Sessions that hibernate.", Gauge::Hibernated),
         ("roadrunner_requests_waiting", "Requests that wait for an instance.", Gauge::Waiting),
     ] {
         text.family(family, "gauge", help);
@@ -155,6 +156,7 @@ fn render_host(app: &Inner, text: &mut Text) {
             let value = match value {
                 Gauge::Running => gate.running(),
                 Gauge::Held => gate.held(),
+                Gauge::Hibernated => gate.hibernated(),
                 Gauge::Waiting => gate.waiting(),
             };
             text.sample(family, &format!("gate=\"{}\"", escape(name)), value);
@@ -179,6 +181,7 @@ fn render_host(app: &Inner, text: &mut Text) {
 enum Gauge {
     Running,
     Held,
+    Hibernated,
     Waiting,
 }
 

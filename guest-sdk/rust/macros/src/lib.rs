@@ -7,9 +7,11 @@
 
 use proc_macro::TokenStream;
 use proc_macro2::TokenStream as Tokens;
-use quote::{quote, quote_spanned};
+use quote::{format_ident, quote, quote_spanned};
+use syn::parse::{Parse, ParseStream, Parser as _};
+use syn::punctuated::Punctuated;
 use syn::spanned::Spanned;
-use syn::{Error, FnArg, ItemFn, ReturnType};
+use syn::{Error, FnArg, Ident, ItemFn, ReturnType, Token, Type};
 
 /// Makes this function the handler of the component.
 ///
@@ -19,6 +21,17 @@ use syn::{Error, FnArg, ItemFn, ReturnType};
 /// #[roadrunner_guest::handler]
 /// fn hello(_request: Request) -> impl IntoResponse {
 ///     "hello, world\n"
+/// }
+/// ```
+///
+/// With the SDK's feature `hibernation`, the attribute can name the types of sessions that may leave their instance
+/// while nothing happens: `resume_websocket = Type` for a `WebSocketHandler`, `resume_event_loop = Type` for a
+/// `Session`, each as often as there are such types. They implement serde's `Serialize` and `Deserialize`.
+///
+/// ```ignore
+/// #[roadrunner_guest::handler(resume_websocket = Counter)]
+/// fn count(_request: Request) -> WebSocket {
+///     WebSocket::session(Counter::default())
 /// }
 /// ```
 #[proc_macro_attribute]
@@ -34,9 +47,8 @@ pub fn handler(arguments: TokenStream, item: TokenStream) -> TokenStream {
 }
 
 fn expand(arguments: Tokens, item: Tokens) -> syn::Result<Tokens> {
-    if !arguments.is_empty() {
-        return Err(Error::new(arguments.span(), "`handler` takes no arguments; routes are in the manifest"));
-    }
+    let hibernation = Resumed::parse(arguments)?;
+    let hibernation = hibernation_of(&hibernation);
     let function: ItemFn = syn::parse2(item).map_err(|error| {
         Error::new(error.span(), "`handler` stands before a function: `fn name(request: Request) -> impl IntoResponse`")
     })?;
@@ -64,12 +76,72 @@ fn expand(arguments: Tokens, item: Tokens) -> syn::Result<Tokens> {
                     let answer = #name(#request);
                     #answer
                 }
+
+                #hibernation
             }
 
             // Natively the function can be tested; there is no host to export it to.
             #[cfg(target_family = "wasm")]
             ::roadrunner_guest::__private::export!(Component with_types_in ::roadrunner_guest::__private::bindings);
         };
+    })
+}
+
+/// A type of sessions that may hibernate.
+struct Resumed {
+    is_websocket: bool,
+    ty: Type,
+}
+
+impl Resumed {
+    fn parse(arguments: Tokens) -> syn::Result<Vec<Resumed>> {
+        let span = arguments.span();
+        let list = Punctuated::<Resumed, Token![,]>::parse_terminated.parse2(arguments)?;
+        if list.len() > usize::from(u8::MAX) {
+            return Err(Error::new(span, "no more than 255 types of sessions can hibernate"));
+        }
+        Ok(list.into_iter().collect())
+    }
+}
+
+impl Parse for Resumed {
+    fn parse(input: ParseStream<'_>) -> syn::Result<Self> {
+        let name: Ident = input.parse()?;
+        let is_websocket = match name.to_string().as_str() {
+            "resume_websocket" => true,
+            "resume_event_loop" => false,
+            _ => {
+                let message = "`handler` takes `resume_websocket = Type` and `resume_event_loop = Type`, for sessions \
+                               that hibernate; routes are in the manifest";
+                return Err(Error::new(name.span(), message));
+            }
+        };
+        input.parse::<Token![=]>()?;
+        Ok(Self { is_websocket, ty: input.parse()? })
+    }
+}
+
+/// The functions that take sessions of these types apart and put them together again.
+fn hibernation_of(types: &[Resumed]) -> Option<Tokens> {
+    if types.is_empty() {
+        return None;
+    }
+    let call = |index: usize, resumed: &Resumed, what: &str, argument: Tokens| {
+        let shape = if resumed.is_websocket { "websocket" } else { "event_loop" };
+        let (ty, function) = (&resumed.ty, format_ident!("{what}_{shape}", span = resumed.ty.span()));
+        let index = u8::try_from(index).unwrap_or(u8::MAX);
+        quote_spanned!(ty.span()=> .or_else(|| ::roadrunner_guest::__private::hibernation::#function::<#ty>(#index, #argument)))
+    };
+    let suspend = types.iter().enumerate().map(|(index, resumed)| call(index, resumed, "suspend", quote!(held)));
+    let resume = types.iter().enumerate().map(|(index, resumed)| call(index, resumed, "resume", quote!(state)));
+    Some(quote! {
+        fn suspend(held: &::roadrunner_guest::__private::Held) -> ::core::option::Option<::std::vec::Vec<u8>> {
+            ::core::option::Option::None #(#suspend)*
+        }
+
+        fn resume(state: &[u8]) -> ::core::option::Option<::roadrunner_guest::__private::Held> {
+            ::core::option::Option::None #(#resume)*
+        }
     })
 }
 
@@ -189,6 +261,27 @@ mod tests {
         let function = quote!(
             fn f(request: Request) -> R {}
         );
-        assert_eq!(refusal(quote!(path = "/"), function), "`handler` takes no arguments; routes are in the manifest");
+        assert_eq!(
+            refusal(quote!(path = "/"), function),
+            "`handler` takes `resume_websocket = Type` and `resume_event_loop = Type`, for sessions that hibernate; \
+             routes are in the manifest"
+        );
+    }
+
+    #[test]
+    fn sessions_that_hibernate_are_tried_in_order() {
+        let function = quote!(
+            fn f(request: Request) -> R {}
+        );
+        let arguments = quote!(resume_websocket = Room, resume_event_loop = clock::Clock<u8>,);
+        let expanded = expand(arguments, function).expect("it is right").to_string().replace(' ', "");
+        for call in [
+            "suspend_websocket::<Room>(0u8,held)",
+            "suspend_event_loop::<clock::Clock<u8>>(1u8,held)",
+            "resume_websocket::<Room>(0u8,state)",
+            "resume_event_loop::<clock::Clock<u8>>(1u8,state)",
+        ] {
+            assert!(expanded.contains(call), "{call}: {expanded}");
+        }
     }
 }

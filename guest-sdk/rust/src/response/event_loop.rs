@@ -1,5 +1,7 @@
 //! A response that lasts: it waits for events and pushes to its client.
 
+use std::any::Any;
+
 use super::{Response, Shape, Writer, head_setters};
 use crate::bindings::roadrunner::handler::types as wit;
 use crate::error::Result;
@@ -32,7 +34,7 @@ impl EventLoop {
     }
 
     /// A response that is driven by a type of its own.
-    pub fn session(session: impl Session + 'static) -> Self {
+    pub fn session(session: impl Session) -> Self {
         Self { response: Response::new(Shape::EventLoop { session: Box::new(session), body_events: false }) }
     }
 
@@ -53,7 +55,10 @@ impl EventLoop {
 head_setters!(EventLoop, response);
 
 /// What drives a held response.
-pub trait Session {
+///
+/// A type that serde can serialise can hibernate, if the [`handler`](crate::handler) attribute names it: after a time
+/// without an event its instance is dropped, and the next event brings the value back in a fresh one.
+pub trait Session: Any {
     /// Called for each event, one at a time; its fields live as long as the response.
     ///
     /// # Errors
@@ -62,7 +67,7 @@ pub trait Session {
     fn on_event(&mut self, event: Event, out: &Writer<'_>) -> Result<Next>;
 }
 
-impl<F: FnMut(Event, &Writer<'_>) -> Result<Next>> Session for F {
+impl<F: FnMut(Event, &Writer<'_>) -> Result<Next> + 'static> Session for F {
     fn on_event(&mut self, event: Event, out: &Writer<'_>) -> Result<Next> {
         self(event, out)
     }

@@ -1,5 +1,6 @@
 //! The acceptance of a WebSocket handshake, and what follows it.
 
+use std::any::Any;
 use std::fmt;
 
 use super::{Event, Next, Response, Shape, header_setters};
@@ -28,7 +29,7 @@ impl WebSocket {
     }
 
     /// A WebSocket that is driven by a type of its own.
-    pub fn session(handler: impl WebSocketHandler + 'static) -> Self {
+    pub fn session(handler: impl WebSocketHandler) -> Self {
         Self { response: Response::new(Shape::WebSocket { handler: Box::new(handler), subprotocol: None }) }
     }
 
@@ -45,7 +46,10 @@ impl WebSocket {
 header_setters!(WebSocket, response);
 
 /// What drives a WebSocket. Errors are treated as those of a [`crate::Session`].
-pub trait WebSocketHandler {
+///
+/// A type that serde can serialise can hibernate, if the [`handler`](crate::handler) attribute names it: after a time
+/// without an event its instance is dropped, and the next event brings the value back in a fresh one.
+pub trait WebSocketHandler: Any {
     /// Called once, after the handshake's answer was sent.
     ///
     /// # Errors
@@ -75,7 +79,7 @@ pub trait WebSocketHandler {
     }
 }
 
-impl<F: FnMut(WsMessage, &Sender<'_>) -> Result<Next>> WebSocketHandler for F {
+impl<F: FnMut(WsMessage, &Sender<'_>) -> Result<Next> + 'static> WebSocketHandler for F {
     fn on_message(&mut self, message: WsMessage, out: &Sender<'_>) -> Result<Next> {
         self(message, out)
     }

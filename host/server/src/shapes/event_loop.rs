@@ -1,8 +1,9 @@
 //! The shape loop: the instance is held, and each event is one call.
 //!
 //! The connection polls the body; the body waits for an event, hands the instance to a call, and passes on what the
-//! call writes. Between two calls nothing of the guest is on any stack. When the connection drops the body, the guest
-//! gets one last event, in a task of its own that has a short deadline.
+//! call writes. Between two calls nothing of the guest is on any stack, and a guest that can hibernate leaves its
+//! instance after a time. When the connection drops the body, the guest gets one last event, in a task of its own that
+//! has a short deadline.
 
 use std::future::Future;
 use std::pin::Pin;
@@ -13,7 +14,7 @@ use std::time::Duration;
 use bytes::Bytes;
 use http::HeaderMap;
 use http_body::{Body, Frame};
-use roadrunner_sandbox::{Disconnect, Event, Failure, Instance, LeftBody, Next, Outbox, Outcome};
+use roadrunner_sandbox::{Disconnect, Event, Failure, Held, Instance, LeftBody, Next, Outbox, Outcome};
 use roadrunner_wire::{Abort, Connection, Ending, Protocol, ResponseBody};
 use tokio::time::{Instant, Sleep, sleep_until, timeout};
 
@@ -43,7 +44,9 @@ pub(super) fn body(
     ResponseBody::new(LoopBody {
         app,
         outbox: Outbox::default(),
-        phase: Phase::Waiting(Box::new(instance)),
+        hibernate: None,
+        asked: false,
+        phase: Phase::Waiting(Held::new(instance)),
         request_body,
         idle: idle.map(Idle::new),
         drained: false,
@@ -59,6 +62,10 @@ struct LoopBody {
     phase: Phase,
     request_body: RequestBody,
     idle: Option<Idle>,
+    /// Armed while the instance could be left: a session that waits without one has none.
+    hibernate: Option<Idle>,
+    /// The guest was asked to hibernate since its last event.
+    asked: bool,
     /// The guest knows of the drain.
     drained: bool,
     claim: Claim,
@@ -66,10 +73,10 @@ struct LoopBody {
     record: Record,
 }
 
-type Call = Pin<Box<dyn Future<Output = (Box<Instance>, Result<Next, Failure>)> + Send>>;
+type Call = Pin<Box<dyn Future<Output = (Held, Result<Next, Failure>)> + Send>>;
 
 enum Phase {
-    Waiting(Box<Instance>),
+    Waiting(Held),
     Calling(Call),
     /// The guest is gone; its trailers, or the abort of the body, are still to be sent.
     Last(Result<HeaderMap, Abort>),
@@ -95,7 +102,8 @@ impl RequestBody {
     }
 }
 
-/// The limit on how long a session may go without an event, from the end of one callback on.
+/// How long a session may go without an event, from the end of one callback on: before it ends, or before it leaves
+/// its instance.
 struct Idle {
     limit: Duration,
     sleep: Pin<Box<Sleep>>,
@@ -132,18 +140,25 @@ impl Body for LoopBody {
                     this.record.close(Outcome::Ok);
                     return Poll::Ready((!trailers.is_empty()).then(|| Ok(Frame::trailers(trailers))));
                 }
-                Phase::Waiting(mut instance) => match this.poll_event(&mut instance, context) {
-                    Poll::Ready(Ok(event)) => this.phase = Phase::Calling(call(instance, event, this.outbox.clone())),
+                Phase::Waiting(mut held) => match this.poll_event(&mut held, context) {
+                    Poll::Ready(Ok(event)) => {
+                        this.asked = false;
+                        this.phase = Phase::Calling(call(held, event, this.outbox.clone()));
+                    }
                     Poll::Ready(Err(outcome)) => {
                         if outcome == Outcome::IdleExceeded {
                             this.outbox.close();
-                            spawn(last_event(instance, Disconnect::Timeout, this.outbox.clone()));
+                            spawn(last_event(held, Disconnect::Timeout, this.outbox.clone()));
                         }
                         this.record.close(outcome);
                         this.phase = Phase::Last(Err(Abort));
                     }
+                    Poll::Pending if this.is_to_hibernate(&held, context) => {
+                        this.asked = true;
+                        this.phase = Phase::Calling(suspend(held));
+                    }
                     Poll::Pending => {
-                        this.phase = Phase::Waiting(instance);
+                        this.phase = Phase::Waiting(held);
                         return Poll::Pending;
                     }
                 },
@@ -156,18 +171,20 @@ impl Body for LoopBody {
                             None => return Poll::Pending,
                         }
                     }
-                    Poll::Ready((instance, Ok(Next::Continue))) => {
-                        if let Some(idle) = &mut this.idle {
+                    Poll::Ready((held, Ok(Next::Continue))) => {
+                        // A guest that was asked to hibernate had no event.
+                        if let Some(idle) = this.idle.as_mut().filter(|_| !this.asked) {
                             idle.reset();
                         }
-                        this.phase = Phase::Waiting(instance);
+                        this.hibernate = None;
+                        this.phase = Phase::Waiting(held);
                     }
-                    Poll::Ready((instance, Ok(Next::Stop(trailers)))) => {
-                        drop(instance);
+                    Poll::Ready((held, Ok(Next::Stop(trailers)))) => {
+                        drop(held);
                         this.phase = Phase::Last(Ok(trailers));
                     }
-                    Poll::Ready((instance, Err(failure))) => {
-                        drop(instance);
+                    Poll::Ready((held, Err(failure))) => {
+                        drop(held);
                         this.record.end_with(&failure);
                         this.phase = Phase::Last(Err(Abort));
                     }
@@ -189,13 +206,13 @@ impl LoopBody {
     }
 
     /// The next event, or why there is none any more.
-    fn poll_event(&mut self, instance: &mut Instance, context: &mut Context<'_>) -> Poll<Result<Event, Outcome>> {
+    fn poll_event(&mut self, held: &mut Held, context: &mut Context<'_>) -> Poll<Result<Event, Outcome>> {
         // Registered first, so that a signal which comes while the rest is looked at is not lost.
-        instance.meter().register(context);
-        if instance.meter().is_killed() {
+        held.meter().register(context);
+        if held.meter().is_killed() {
             return Poll::Ready(Err(Outcome::Killed));
         }
-        if let Poll::Ready(event) = self.poll_sources(instance, context) {
+        if let Poll::Ready(event) = self.poll_sources(held, context) {
             return Poll::Ready(Ok(event));
         }
         if let Some(idle) = &mut self.idle
@@ -206,14 +223,21 @@ impl LoopBody {
         Poll::Pending
     }
 
-    fn poll_sources(&mut self, instance: &mut Instance, context: &mut Context<'_>) -> Poll<Event> {
+    /// Whether a session that waits is to leave its instance now.
+    fn is_to_hibernate(&mut self, held: &Held, context: &mut Context<'_>) -> bool {
+        let Some(after) = held.hibernates_after() else { return false };
+        let due = self.hibernate.get_or_insert_with(|| Idle::new(after)).sleep.as_mut().poll(context).is_ready();
+        due || (!self.asked && held.binding().gates.is_pressed())
+    }
+
+    fn poll_sources(&mut self, held: &mut Held, context: &mut Context<'_>) -> Poll<Event> {
         if !self.drained
             && let Some(left) = self.app.drain.left()
         {
             self.drained = true;
             return Poll::Ready(Event::Drain(left));
         }
-        if let Poll::Ready(event) = instance.poll_event(context) {
+        if let Poll::Ready(event) = held.poll_event(context) {
             return Poll::Ready(event);
         }
         match &mut self.request_body {
@@ -257,29 +281,37 @@ impl Drop for LoopBody {
         let outbox = self.outbox.clone();
         match std::mem::replace(&mut self.phase, Phase::Ended) {
             Phase::Ended | Phase::Last(_) => {}
-            Phase::Waiting(instance) => spawn(last_event(instance, reason, outbox)),
+            Phase::Waiting(held) => spawn(last_event(held, reason, outbox)),
             Phase::Calling(call) => spawn(async move {
-                if let Ok((instance, Ok(Next::Continue))) = timeout(UNDER_WAY, call).await {
-                    last_event(instance, reason, outbox).await;
+                if let Ok((held, Ok(Next::Continue))) = timeout(UNDER_WAY, call).await {
+                    last_event(held, reason, outbox).await;
                 }
             }),
         }
     }
 }
 
-fn call(mut instance: Box<Instance>, event: Event, outbox: Outbox<Bytes>) -> Call {
+fn call(mut held: Held, event: Event, outbox: Outbox<Bytes>) -> Call {
     Box::pin(async move {
-        let result = instance.on_event(event, &outbox).await;
-        (instance, result)
+        let result = held.on_event(event, &outbox).await;
+        (held, result)
+    })
+}
+
+/// Asks the session to leave its instance, between two events.
+pub(super) fn suspend(mut held: Held) -> Call {
+    Box::pin(async move {
+        let result = held.suspend().await.map(|()| Next::Continue);
+        (held, result)
     })
 }
 
 /// Tells the guest that its session is over, then drops it. The outbox is closed.
-async fn last_event(mut instance: Box<Instance>, reason: Disconnect, outbox: Outbox<Bytes>) {
-    match timeout(LAST_EVENT, instance.on_event(Event::Disconnect(reason), &outbox)).await {
+async fn last_event(mut held: Held, reason: Disconnect, outbox: Outbox<Bytes>) {
+    match timeout(LAST_EVENT, held.on_event(Event::Disconnect(reason), &outbox)).await {
         Ok(Ok(_)) => {}
-        Ok(Err(failure)) => tracing::debug!(instance = instance.meter().id, "the last event failed: {failure}"),
-        Err(_) => tracing::debug!(instance = instance.meter().id, "the last event took too long"),
+        Ok(Err(failure)) => tracing::debug!(instance = held.meter().id, "the last event failed: {failure}"),
+        Err(_) => tracing::debug!(instance = held.meter().id, "the last event took too long"),
     }
 }
 

@@ -23,14 +23,14 @@ use std::sync::Arc;
 use std::task::{Context, Poll, ready};
 use std::time::{Duration, Instant};
 
-use roadrunner_sandbox::{Disconnect, Event, Failure, Instance, Meter, Next, Outbox, Outcome, Outgoing, SocketEvent};
+use roadrunner_sandbox::{Disconnect, Event, Failure, Held, Instance, Meter, Next, Outbox, Outcome, Outgoing, SocketEvent};
 use roadrunner_websocket::{CloseCode, Config, End, Event as CodecEvent, Message, SendError, Session, State};
 use roadrunner_wire::{Ending, Protocol, Tunnel};
 use tokio::io::{AsyncRead as _, AsyncWrite as _, ReadBuf};
 use tokio::time::{Sleep, timeout};
 use tokio_util::io::poll_read_buf;
 
-use super::super::event_loop::{LAST_EVENT, UNDER_WAY, spawn};
+use super::super::event_loop::{LAST_EVENT, UNDER_WAY, spawn, suspend};
 use super::settings::Reserved;
 use crate::app::Inner;
 use crate::record::Record;
@@ -51,11 +51,11 @@ const TURN: Duration = Duration::from_micros(500);
 /// How long before the drain's deadline a session that is still open is closed with 1001.
 const LAST_CALL: Duration = Duration::from_secs(1);
 
-type Call = Pin<Box<dyn Future<Output = (Box<Instance>, Result<Next, Failure>)> + Send>>;
+type Call = Pin<Box<dyn Future<Output = (Held, Result<Next, Failure>)> + Send>>;
 
 enum Phase {
     /// Between two calls: nothing of the guest is on any stack.
-    Waiting(Box<Instance>),
+    Waiting(Held),
     Calling(Call),
     /// The guest is gone; the close handshake may still be under way.
     Gone,
@@ -67,6 +67,10 @@ pub(super) struct Pump {
     session: Session,
     outbox: Outbox<Outgoing>,
     phase: Phase,
+    /// When the last call ended.
+    called: Instant,
+    /// The guest was asked to hibernate since its last event.
+    asked: bool,
     meter: Arc<Meter>,
     /// The guest's memory limit, in bytes.
     memory: u64,
@@ -110,7 +114,9 @@ impl Pump {
             outbox: Outbox::default(),
             meter: instance.meter().clone(),
             memory: instance.binding().limits.memory,
-            phase: Phase::Waiting(Box::new(instance)),
+            phase: Phase::Waiting(Held::new(instance)),
+            called: Instant::now(),
+            asked: false,
             room: config.limits.outgoing_queue.min(BATCH),
             close_wait: config.timers.close,
             ahead: None,
@@ -178,12 +184,19 @@ impl Pump {
             }
             match std::mem::replace(&mut self.phase, Phase::Gone) {
                 Phase::Gone => return false,
-                Phase::Waiting(mut instance) => match self.poll_event(&mut instance, context) {
+                Phase::Waiting(mut held) => match self.poll_event(&mut held, context) {
+                    Poll::Pending if self.is_to_hibernate(&held, now) => {
+                        self.asked = true;
+                        self.phase = Phase::Calling(suspend(held));
+                    }
                     Poll::Pending => {
-                        self.phase = Phase::Waiting(instance);
+                        self.phase = Phase::Waiting(held);
                         return false;
                     }
-                    Poll::Ready(event) => self.phase = Phase::Calling(call(instance, event, self.outbox.clone())),
+                    Poll::Ready(event) => {
+                        self.asked = false;
+                        self.phase = Phase::Calling(call(held, event, self.outbox.clone()));
+                    }
                 },
                 Phase::Calling(mut call) => match call.as_mut().poll(context) {
                     Poll::Pending => {
@@ -192,9 +205,10 @@ impl Pump {
                             return false;
                         }
                     }
-                    Poll::Ready((instance, result)) => {
+                    Poll::Ready((held, result)) => {
                         self.delivering = 0;
-                        self.phase = Phase::Waiting(instance);
+                        self.called = now;
+                        self.phase = Phase::Waiting(held);
                         // What was sent before the call returned; it has room, or the guest would not have run.
                         self.take_outgoing(now);
                         self.returned(result, now);
@@ -208,6 +222,18 @@ impl Pump {
     /// Whether another round would call the guest.
     fn is_deliverable(&self) -> bool {
         self.ahead.is_some() && matches!(self.phase, Phase::Waiting(_)) && self.session.outgoing().len() < self.room
+    }
+
+    /// Whether a session that waits is to leave its instance now.
+    fn is_to_hibernate(&self, held: &Held, now: Instant) -> bool {
+        let Some(after) = held.hibernates_after().filter(|_| self.session.state() == State::Open) else { return false };
+        now >= self.called + after || (!self.asked && held.binding().gates.is_pressed())
+    }
+
+    /// When it is to, if nothing comes before.
+    fn hibernates(&self) -> Option<Instant> {
+        let Phase::Waiting(held) = &self.phase else { return None };
+        held.hibernates_after().map(|after| self.called + after).filter(|_| self.session.state() == State::Open)
     }
 
     fn returned(&mut self, result: Result<Next, Failure>, now: Instant) {
@@ -226,6 +252,7 @@ impl Pump {
     fn fail(&mut self, failure: &Failure, now: Instant) {
         let code = match failure.outcome {
             Outcome::Trapped | Outcome::GuestError | Outcome::InvalidResponse => CloseCode::INTERNAL_ERROR,
+            Outcome::HeldExceeded => CloseCode::TRY_AGAIN,
             _ => CloseCode::POLICY,
         };
         self.fail_with(code, failure, now);
@@ -238,7 +265,7 @@ impl Pump {
     }
 
     /// The next thing to call the guest for.
-    fn poll_event(&mut self, instance: &mut Instance, context: &mut Context<'_>) -> Poll<SocketEvent> {
+    fn poll_event(&mut self, held: &mut Held, context: &mut Context<'_>) -> Poll<SocketEvent> {
         if !std::mem::replace(&mut self.opened, true) {
             return Poll::Ready(SocketEvent::Open);
         }
@@ -252,7 +279,7 @@ impl Pump {
             return Poll::Ready(SocketEvent::Event(Event::Drain(left)));
         }
         if std::mem::take(&mut self.event_first)
-            && let Poll::Ready(event) = instance.poll_event(context)
+            && let Poll::Ready(event) = held.poll_event(context)
         {
             return Poll::Ready(SocketEvent::Event(event));
         }
@@ -264,7 +291,7 @@ impl Pump {
                 Message::Binary(bytes) => SocketEvent::Binary(bytes),
             });
         }
-        instance.poll_event(context).map(SocketEvent::Event)
+        held.poll_event(context).map(SocketEvent::Event)
     }
 
     /// Decodes one message ahead of the guest; answers pings on the way.
@@ -384,7 +411,8 @@ impl Pump {
         let is_open = self.session.state() == State::Open;
         let drain = self.app.drain.deadline().filter(|_| is_open);
         let last_call = drain.map(|deadline| deadline.checked_sub(LAST_CALL).unwrap_or(now));
-        let Some(deadline) = self.session.deadline().into_iter().chain(last_call).min() else {
+        let hibernates = self.hibernates();
+        let Some(deadline) = self.session.deadline().into_iter().chain(last_call).chain(hibernates).min() else {
             self.sleep = None;
             return false;
         };
@@ -439,10 +467,10 @@ impl Pump {
         let outbox = self.outbox.clone();
         match std::mem::replace(&mut self.phase, Phase::Gone) {
             Phase::Gone => {}
-            Phase::Waiting(instance) => spawn(last_event(instance, reason, outbox)),
+            Phase::Waiting(held) => spawn(last_event(held, reason, outbox)),
             Phase::Calling(call) => spawn(async move {
-                if let Ok((instance, Ok(Next::Continue))) = timeout(UNDER_WAY, call).await {
-                    last_event(instance, reason, outbox).await;
+                if let Ok((held, Ok(Next::Continue))) = timeout(UNDER_WAY, call).await {
+                    last_event(held, reason, outbox).await;
                 }
             }),
         }
@@ -489,19 +517,19 @@ impl Pump {
     }
 }
 
-fn call(mut instance: Box<Instance>, event: SocketEvent, outbox: Outbox<Outgoing>) -> Call {
+fn call(mut held: Held, event: SocketEvent, outbox: Outbox<Outgoing>) -> Call {
     Box::pin(async move {
-        let result = instance.on_socket(event, &outbox).await;
-        (instance, result)
+        let result = held.on_socket(event, &outbox).await;
+        (held, result)
     })
 }
 
 /// Tells the guest that its session is over, then drops it. The outbox is closed.
-async fn last_event(mut instance: Box<Instance>, reason: Disconnect, outbox: Outbox<Outgoing>) {
+async fn last_event(mut held: Held, reason: Disconnect, outbox: Outbox<Outgoing>) {
     let event = SocketEvent::Event(Event::Disconnect(reason));
-    match timeout(LAST_EVENT, instance.on_socket(event, &outbox)).await {
+    match timeout(LAST_EVENT, held.on_socket(event, &outbox)).await {
         Ok(Ok(_)) => {}
-        Ok(Err(failure)) => tracing::debug!(instance = instance.meter().id, "the last event failed: {failure}"),
-        Err(_) => tracing::debug!(instance = instance.meter().id, "the last event took too long"),
+        Ok(Err(failure)) => tracing::debug!(instance = held.meter().id, "the last event failed: {failure}"),
+        Err(_) => tracing::debug!(instance = held.meter().id, "the last event took too long"),
     }
 }

@@ -1,0 +1,205 @@
+//! Held sessions that leave their instance while nothing happens: bytes out, bytes in.
+//!
+//! A guest that exports `hibernation` is asked for the state of its session, and dropped. What stays is that state,
+//! the session's subscriptions and timers, and its account: it keeps its id, can be listed and can be killed. The next
+//! event makes a fresh instance, which gets the state back before it gets the event.
+//!
+//! When more sessions wake than may be held at once, they wait for a place; the idle ones that are held are woken up to
+//! make room ([`Gates::is_pressed`](crate::Gates::is_pressed)).
+
+use std::pin::pin;
+use std::sync::Arc;
+use std::task::{Context, Poll};
+use std::time::{Duration, Instant};
+
+use bytes::Bytes;
+
+use crate::gate::Permit;
+use crate::instance::{Event, Guest, Instance, Next, SocketEvent, classify, guarded};
+use crate::meter::Meter;
+use crate::outcome::{Failure, Outcome};
+use crate::output::{Outbox, Outgoing};
+use crate::registry::Registration;
+use crate::state::{Binding, Session};
+
+/// How long a session that wakes waits for a place among the held. Then it ends as `held-exceeded`.
+const WAKE_WAIT: Duration = Duration::from_secs(10);
+
+/// How often idle sessions are asked to make room while others wait.
+const PRESS: Duration = Duration::from_millis(250);
+
+/// A held session, with its instance or without.
+#[derive(Debug)]
+pub struct Held {
+    what: What,
+    meter: Arc<Meter>,
+    binding: Arc<Binding>,
+}
+
+#[derive(Debug)]
+enum What {
+    Awake(Box<Instance>),
+    Dormant(Box<Dormant>),
+    /// It could not be woken, or its guest has failed.
+    Gone,
+}
+
+/// What is left of an instance. Its place is given back when it is dropped.
+#[derive(Debug)]
+struct Dormant {
+    state: Box<[u8]>,
+    session: Option<Box<Session>>,
+    registration: Registration,
+    _permit: Permit,
+}
+
+impl Held {
+    /// A session that is held by this instance.
+    pub fn new(instance: Instance) -> Self {
+        Self { meter: instance.meter.clone(), binding: instance.binding.clone(), what: What::Awake(Box::new(instance)) }
+    }
+
+    /// The session's account.
+    pub fn meter(&self) -> &Arc<Meter> {
+        &self.meter
+    }
+
+    /// The binding that it was started for.
+    pub fn binding(&self) -> &Arc<Binding> {
+        &self.binding
+    }
+
+    /// The next message or timer, whether the session hibernates or not.
+    pub fn poll_event(&mut self, context: &mut Context<'_>) -> Poll<Event> {
+        match &mut self.what {
+            What::Awake(instance) => instance.poll_event(context),
+            What::Dormant(dormant) => match &mut dormant.session {
+                Some(session) => session.poll_event(context),
+                None => Poll::Pending,
+            },
+            What::Gone => Poll::Pending,
+        }
+    }
+
+    /// Calls `event-loop.on-event`, after waking the session if it hibernates.
+    pub async fn on_event(&mut self, event: Event, outbox: &Outbox<Bytes>) -> Result<Next, Failure> {
+        self.awake().await?.on_event(event, outbox).await
+    }
+
+    /// Calls the callback of `websocket` that fits, after waking the session if it hibernates.
+    pub async fn on_socket(&mut self, event: SocketEvent, outbox: &Outbox<Outgoing>) -> Result<Next, Failure> {
+        self.awake().await?.on_socket(event, outbox).await
+    }
+
+    /// How long the session may be without an event before [`Self::suspend`] is to be called; none where it has no
+    /// instance, or must keep it.
+    pub fn hibernates_after(&self) -> Option<Duration> {
+        let can = matches!(self.what, What::Awake(_)) && self.binding.component.hibernation.is_some();
+        self.binding.limits.hibernate.filter(|_| can)
+    }
+
+    /// Asks the guest for its state, and drops it if it gives one. It stays where there is no room for one more
+    /// session that hibernates, or the guest refuses, or its state is too large.
+    pub async fn suspend(&mut self) -> Result<(), Failure> {
+        let What::Awake(instance) = &mut self.what else { return Ok(()) };
+        let Some(permit) = self.binding.gates.hibernate() else { return Ok(()) };
+        let Some(state) = suspend(instance).await? else { return Ok(()) };
+        if state.len() > self.binding.limits.hibernate_bytes {
+            tracing::debug!(
+                instance = self.meter.id,
+                component = %self.meter.subject.component,
+                "a state of {} bytes is over `hibernate-bytes`, so the session stays held",
+                state.len()
+            );
+            return Ok(());
+        }
+        let What::Awake(instance) = std::mem::replace(&mut self.what, What::Gone) else { return Ok(()) };
+        let Instance { mut guest, registration, .. } = *instance;
+        let session = guest.store.data_mut().session.take();
+        drop(guest);
+        self.meter.set_memory(state.len() as u64);
+        self.meter.set_hibernating(true);
+        self.what =
+            What::Dormant(Box::new(Dormant { state: state.into(), session, registration, _permit: permit }));
+        Ok(())
+    }
+
+    /// The instance; a fresh one, with the state of the last, if the session hibernates.
+    async fn awake(&mut self) -> Result<&mut Instance, Failure> {
+        if let What::Dormant(_) = self.what {
+            let permit = place(&self.binding).await?;
+            let What::Dormant(dormant) = std::mem::replace(&mut self.what, What::Gone) else {
+                return Err(Outcome::Cancelled.into());
+            };
+            let Dormant { state, session, registration, _permit: hibernated } = *dormant;
+            let guest = resume(&self.binding, &self.meter, session, state.into()).await?;
+            drop(hibernated);
+            self.meter.set_hibernating(false);
+            let (binding, meter) = (self.binding.clone(), self.meter.clone());
+            self.what = What::Awake(Box::new(Instance { guest, binding, meter, registration, permit }));
+        }
+        match &mut self.what {
+            What::Awake(instance) => Ok(instance),
+            What::Dormant(_) | What::Gone => Err(Outcome::Cancelled.into()),
+        }
+    }
+}
+
+/// Waits for a place among the held sessions, and asks for one.
+async fn place(binding: &Binding) -> Result<Permit, Outcome> {
+    let mut waiting = pin!(binding.gates.wake(WAKE_WAIT));
+    let registry = binding.component.sandbox.registry();
+    let mut pause = Duration::ZERO;
+    loop {
+        tokio::select! {
+            biased;
+            permit = &mut waiting => return permit,
+            () = tokio::time::sleep(pause) => registry.press(PRESS),
+        }
+        pause = PRESS;
+    }
+}
+
+/// Calls `hibernation.suspend`.
+async fn suspend(instance: &mut Instance) -> Result<Option<Vec<u8>>, Failure> {
+    let Some(exports) = &instance.binding.component.hibernation else { return Ok(None) };
+    instance.meter.start_budget(instance.binding.limits.callback_cpu);
+    instance.guest.store.set_epoch_deadline(1);
+    let deadline = Instant::now() + instance.binding.limits.deadline;
+    let result = {
+        let call = pin!(async {
+            let Guest { store, instance, .. } = &mut instance.guest;
+            exports.load(&mut *store, instance)?.call_suspend(store).await
+        });
+        guarded(&instance.meter, Some(deadline), call).await?
+    };
+    result.map_err(|error| classify(&instance.guest.store, &error))
+}
+
+/// Starts an instance and calls `hibernation.resume` on it, with the budget of a request.
+async fn resume(
+    binding: &Arc<Binding>,
+    meter: &Arc<Meter>,
+    session: Option<Box<Session>>,
+    state: Vec<u8>,
+) -> Result<Guest, Failure> {
+    let component = &binding.component;
+    let Some(exports) = &component.hibernation else { return Err(Outcome::Unsupported.into()) };
+    meter.start_budget(binding.limits.cpu);
+    let deadline = Instant::now() + binding.limits.deadline;
+    let mut store = binding.store(meter);
+    store.data_mut().session = session;
+    let result = {
+        let call = pin!(async {
+            let instance = component.pre.instantiate_async(&mut store).await?;
+            let handler = component.handler.load(&mut store, &instance)?;
+            exports.load(&mut store, &instance)?.call_resume(&mut store, &state).await?;
+            Ok((instance, handler))
+        });
+        guarded(meter, Some(deadline), call).await?
+    };
+    match result {
+        Ok((instance, handler)) => Ok(Guest::new(store, instance, handler)),
+        Err(error) => Err(classify(&store, &error)),
+    }
+}
