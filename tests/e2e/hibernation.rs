@@ -28,7 +28,9 @@ async fn settled(server: &Server, hibernated: usize, held: usize) {
         );
         (now == (hibernated as f64, held as f64)).then_some(())
     };
-    within(Duration::from_secs(10), state).await.unwrap_or_else(|| panic!("not {hibernated} and {held}\n{}", server.log));
+    within(Duration::from_secs(10), state)
+        .await
+        .unwrap_or_else(|| panic!("not {hibernated} and {held}\n{}", server.log));
 }
 
 async fn open(server: &Server, way: Way, path: &str) -> Socket {

@@ -41,7 +41,11 @@ fn encode(index: u8, value: &impl Serialize) -> Option<Vec<u8>> {
     match ciborium::into_writer(value, &mut state) {
         Ok(()) => Some(state),
         Err(error) => {
-            crate::log::warn!("the session cannot hibernate: {error}");
+            let reason = match error {
+                ciborium::ser::Error::Io(error) => error.to_string(),
+                ciborium::ser::Error::Value(reason) => reason,
+            };
+            crate::log::warn!("the session cannot hibernate: {reason}");
             None
         }
     }
@@ -104,6 +108,9 @@ mod tests {
         let Some(Held::EventLoop(back)) = resume_event_loop::<Clock>(1, &state) else { panic!("no event loop") };
         let back: &dyn Any = back.as_ref();
         assert_eq!(back.downcast_ref::<Clock>().map(|clock| clock.0), Some(7));
-        assert!(suspend_websocket::<Room>(0, &Held::WebSocket(Box::new(|_: WsMessage, _: &Sender<'_>| Ok(Next::Continue)))).is_none());
+        assert!(
+            suspend_websocket::<Room>(0, &Held::WebSocket(Box::new(|_: WsMessage, _: &Sender<'_>| Ok(Next::Continue))))
+                .is_none()
+        );
     }
 }

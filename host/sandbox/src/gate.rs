@@ -29,13 +29,7 @@ pub struct GateSettings {
 
 impl Default for GateSettings {
     fn default() -> Self {
-        Self {
-            instances: 1000,
-            held: 10_000,
-            hibernated: 100_000,
-            queue: 1000,
-            queue_wait: Duration::from_secs(1),
-        }
+        Self { instances: 1000, held: 10_000, hibernated: 100_000, queue: 1000, queue_wait: Duration::from_secs(1) }
     }
 }
 

@@ -32,6 +32,8 @@ const PRESS: Duration = Duration::from_millis(250);
 #[derive(Debug)]
 pub struct Held {
     what: What,
+    /// The guest was asked for its state since its last event, and stays.
+    refused: bool,
     meter: Arc<Meter>,
     binding: Arc<Binding>,
 }
@@ -56,7 +58,12 @@ struct Dormant {
 impl Held {
     /// A session that is held by this instance.
     pub fn new(instance: Instance) -> Self {
-        Self { meter: instance.meter.clone(), binding: instance.binding.clone(), what: What::Awake(Box::new(instance)) }
+        Self {
+            meter: instance.meter.clone(),
+            binding: instance.binding.clone(),
+            refused: false,
+            what: What::Awake(Box::new(instance)),
+        }
     }
 
     /// The session's account.
@@ -83,11 +90,13 @@ impl Held {
 
     /// Calls `event-loop.on-event`, after waking the session if it hibernates.
     pub async fn on_event(&mut self, event: Event, outbox: &Outbox<Bytes>) -> Result<Next, Failure> {
+        self.refused = false;
         self.awake().await?.on_event(event, outbox).await
     }
 
     /// Calls the callback of `websocket` that fits, after waking the session if it hibernates.
     pub async fn on_socket(&mut self, event: SocketEvent, outbox: &Outbox<Outgoing>) -> Result<Next, Failure> {
+        self.refused = false;
         self.awake().await?.on_socket(event, outbox).await
     }
 
@@ -95,14 +104,15 @@ impl Held {
     /// instance, or must keep it.
     pub fn hibernates_after(&self) -> Option<Duration> {
         let can = matches!(self.what, What::Awake(_)) && self.binding.component.hibernation.is_some();
-        self.binding.limits.hibernate.filter(|_| can)
+        self.binding.limits.hibernate.filter(|_| can && !self.refused)
     }
 
     /// Asks the guest for its state, and drops it if it gives one. It stays where there is no room for one more
-    /// session that hibernates, or the guest refuses, or its state is too large.
+    /// session that hibernates. Where the guest refuses, or its state is too large, it stays until its next event.
     pub async fn suspend(&mut self) -> Result<(), Failure> {
         let What::Awake(instance) = &mut self.what else { return Ok(()) };
         let Some(permit) = self.binding.gates.hibernate() else { return Ok(()) };
+        self.refused = true;
         let Some(state) = suspend(instance).await? else { return Ok(()) };
         if state.len() > self.binding.limits.hibernate_bytes {
             tracing::debug!(
@@ -119,8 +129,7 @@ impl Held {
         drop(guest);
         self.meter.set_memory(state.len() as u64);
         self.meter.set_hibernating(true);
-        self.what =
-            What::Dormant(Box::new(Dormant { state: state.into(), session, registration, _permit: permit }));
+        self.what = What::Dormant(Box::new(Dormant { state: state.into(), session, registration, _permit: permit }));
         Ok(())
     }
 

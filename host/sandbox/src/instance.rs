@@ -186,9 +186,7 @@ impl Binding {
             guarded(meter, Some(deadline), call).await
         };
         match result {
-            Ok(Ok((instance, handler, response))) => {
-                Ok((Guest::new(store, instance, handler), response))
-            }
+            Ok(Ok((instance, handler, response))) => Ok((Guest::new(store, instance, handler), response)),
             Ok(Err(error)) => Err(classify(&store, &error)),
             Err(outcome) => Err(outcome.into()),
         }

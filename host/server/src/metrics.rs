@@ -143,7 +143,11 @@ fn render_host(app: &Inner, text: &mut Text) {
     ] {
         text.sample("roadrunner_requests_unrouted_total", &format!("reason=\"{reason}\""), count.load(Relaxed));
     }
-    text.family("roadrunner_instances", "gauge", "Instances that exist now, running and held, and sessions that hibernate.");
+    text.family(
+        "roadrunner_instances",
+        "gauge",
+        "Instances that exist now, running and held, and sessions that hibernate.",
+    );
     text.sample("roadrunner_instances", "", app.sandbox.registry().len());
     for (family, help, value) in [
         ("roadrunner_instances_running", "Instances that are answering requests.", Gauge::Running),

@@ -23,7 +23,9 @@ use std::sync::Arc;
 use std::task::{Context, Poll, ready};
 use std::time::{Duration, Instant};
 
-use roadrunner_sandbox::{Disconnect, Event, Failure, Held, Instance, Meter, Next, Outbox, Outcome, Outgoing, SocketEvent};
+use roadrunner_sandbox::{
+    Disconnect, Event, Failure, Held, Instance, Meter, Next, Outbox, Outcome, Outgoing, SocketEvent,
+};
 use roadrunner_websocket::{CloseCode, Config, End, Event as CodecEvent, Message, SendError, Session, State};
 use roadrunner_wire::{Ending, Protocol, Tunnel};
 use tokio::io::{AsyncRead as _, AsyncWrite as _, ReadBuf};
