@@ -144,6 +144,7 @@ async fn connect<S: Service>(
         opened,
         forwarding: listener.forwarding.clone(),
         control,
+        control: Arc::clone(&control),
         stats: Arc::clone(&shared.stats),
         quic: None,
     });
@@ -162,6 +163,7 @@ async fn connect<S: Service>(
             Box::pin(drive::http2(io, socket, link, &shared.settings, Arc::clone(&shared.timeouts))).await;
         }
     }
+    control.forget_task();
 }
 
 /// Resolves in the connection's task when the server wants the connection to end.

@@ -4,7 +4,7 @@
 use std::{
     collections::HashMap,
     sync::{
-        Arc, OnceLock,
+        Arc,
         atomic::{
             AtomicBool, AtomicU8, AtomicU32, AtomicU64,
             Ordering::{Acquire, Relaxed, Release},
@@ -36,6 +36,10 @@ pub(crate) struct Control {
     is_upgrading: AtomicBool,
     /// The connection's task. Its waker never changes, and is used more than once.
     task: OnceLock<Waker>,
+    /// The connection's task, once it is registered. Its waker never changes, is used more than once, and keeps the
+    /// memory of the task.
+    task: Mutex<Option<Waker>>,
+    is_registered: AtomicBool,
     /// Whoever reads the tunnel.
     tunnel: AtomicWaker,
 }
@@ -62,7 +66,10 @@ impl Control {
 
     /// Registers the connection's task for later commands; to be called in that task only.
     pub(crate) fn register(&self, waker: &Waker) {
-        self.task.get_or_init(|| waker.clone());
+        if !self.is_registered.load(Relaxed) {
+            self.is_registered.store(true, Relaxed);
+            *self.task.lock() = Some(waker.clone());
+        }
     }
 
     /// Registers the task that reads the tunnel.
@@ -77,7 +84,7 @@ impl Control {
     }
 
     fn wake(&self) {
-        if let Some(task) = self.task.get() {
+        if let Some(task) = &*self.task.lock() {
             task.wake_by_ref();
         }
     }
@@ -142,6 +149,11 @@ impl Control {
 
     pub(crate) fn become_tunnel(&self) {
         self.is_tunnel.store(true, Relaxed);
+    }
+
+    /// The connection's task ends. A tunnel can outlive it by far, and must not keep its memory.
+    pub(crate) fn forget_task(&self) {
+        *self.task.lock() = None;
     }
 
     pub(crate) fn is_tunnel(&self) -> bool {
