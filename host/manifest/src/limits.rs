@@ -187,6 +187,5 @@ impl HostLimitsSection {
             connections_per_peer: self.connections_per_peer.as_ref().map(|most| most.get_ref().get()),
             hibernated: self.hibernated().get(),
         }
-        HostCaps { instances: self.instances().get(), held: self.held().get(), hibernated: self.hibernated().get() }
     }
 }

@@ -143,7 +143,6 @@ async fn connect<S: Service>(
         tls,
         opened,
         forwarding: listener.forwarding.clone(),
-        control,
         control: Arc::clone(&control),
         stats: Arc::clone(&shared.stats),
         quic: None,

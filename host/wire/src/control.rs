@@ -34,8 +34,6 @@ pub(crate) struct Control {
     is_tunnel: AtomicBool,
     /// The client was told that the connection changes from HTTP/1 to HTTP/2.
     is_upgrading: AtomicBool,
-    /// The connection's task. Its waker never changes, and is used more than once.
-    task: OnceLock<Waker>,
     /// The connection's task, once it is registered. Its waker never changes, is used more than once, and keeps the
     /// memory of the task.
     task: Mutex<Option<Waker>>,
