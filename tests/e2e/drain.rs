@@ -144,3 +144,38 @@ async fn a_guest_that_never_returns_is_cut_too() {
     assert!(start.elapsed() < Duration::from_secs(3), "{:?}", start.elapsed());
     assert!(!exchange.rest().await.end.is_whole());
 }
+
+/// `/ready` says no first; whoever has not noticed yet is still served.
+#[tokio::test]
+async fn a_load_balancer_gets_time_to_notice() {
+    let mut server = Setup::with(&(component("loops") + &component("hello")))
+        .and("[[route]]\npath = \"/hello\"\ncomponent = \"hello\"\n[[route]]\npath = \"/*rest\"\ncomponent = \"loops\"\n")
+        .server("drain-delay = \"1500ms\"\ndrain = \"10s\"")
+        .start()
+        .await;
+    let mut client = server.connect(Way::H2c).await;
+    let mut session = client.open(Ask::get("/drain")).await;
+    assert_eq!(session.head().await, 200);
+    let start = Instant::now();
+    server.signal(Signal::TERM);
+    let refused = roadrunner_tests::within(Duration::from_secs(1), async || {
+        (server.admin_request("GET", "/ready").await.0 == 503).then_some(())
+    });
+    assert!(refused.await.is_some(), "not ready");
+    for way in Way::ALL {
+        assert_eq!(server.fetch(way, Ask::get("/hello")).await.status, 200, "{way:?}: still served");
+    }
+    let answer = session.rest().await;
+    assert!(answer.text().starts_with("goodbye"), "{answer:?}");
+    let elapsed = start.elapsed();
+    assert!(elapsed >= Duration::from_millis(1450), "the session was told after {elapsed:?} already");
+    assert_eq!(server.exit().await.code(), Some(0), "{}", server.log);
+
+    // A second signal does not wait for it.
+    let mut server = Setup::of("hello").server("drain-delay = \"1m\"").start().await;
+    server.signal(Signal::TERM);
+    tokio::time::sleep(Duration::from_millis(300)).await;
+    assert!(server.is_running());
+    server.signal(Signal::TERM);
+    assert_eq!(server.exit().await.code(), Some(3), "{}", server.log);
+}

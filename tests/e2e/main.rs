@@ -3,6 +3,7 @@
 //! Every file is one protocol matter or one behaviour. Run one with `cargo test -p roadrunner-tests shapes::`.
 
 mod abort;
+mod admission;
 mod bodies;
 mod bus;
 mod cancellation;
@@ -18,11 +19,14 @@ mod groups_config_urls;
 mod h2c;
 mod hibernation;
 mod hostile;
+mod http2;
 mod http3;
+mod http3_limits;
 mod isolation;
 mod keep_alive;
 mod large_bodies;
 mod limits;
+mod limits_page;
 mod listeners;
 mod loops;
 mod malformed;
@@ -30,6 +34,7 @@ mod middlewares;
 mod observability;
 mod quic;
 mod real_clients;
+mod reload;
 mod routing;
 mod shapes;
 mod streams;

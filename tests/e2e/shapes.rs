@@ -1,5 +1,7 @@
 //! The response shapes look the same over HTTP/1.1 and HTTP/2, plain and TLS.
 
+use std::time::Duration;
+
 use roadrunner_tests::{Ask, End, Setup, Way};
 use serde_json::Value;
 
@@ -96,6 +98,16 @@ async fn a_component_that_asks_for_it_is_reused_so_often_and_not_more() {
 }
 
 /// Its handles on standard output are those of the first request.
+#[tokio::test]
+async fn a_parked_instance_is_dropped_after_its_idle_time() {
+    let server = Setup::of("answers").component("reuse = { requests = 100, idle = \"300ms\" }").start().await;
+    let mut client = server.connect(Way::H1).await;
+    let mut count = async || client.fetch(Ask::get("/counter")).await.text();
+    assert_eq!((count().await, count().await), ("1\n".to_owned(), "2\n".to_owned()));
+    tokio::time::sleep(Duration::from_millis(900)).await;
+    assert_eq!(count().await, "1\n", "a fresh one");
+}
+
 #[tokio::test]
 async fn what_a_reused_instance_prints_is_logged_for_the_request_at_hand() {
     let server = Setup::of("answers").component("reuse = { requests = 3 }").start().await;

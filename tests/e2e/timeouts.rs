@@ -2,10 +2,13 @@
 
 use std::time::{Duration, Instant};
 
-use roadrunner_tests::client::Io;
+use roadrunner_tests::client::{Io, dial};
+use roadrunner_tests::frames::{self, DATA, HEADERS};
 use roadrunner_tests::{Ask, Server, Setup, Way};
 use tokio::io::AsyncReadExt as _;
 use tokio::net::TcpStream;
+
+const WAYS: f64 = Way::ALL.len() as f64;
 
 /// How long every wait is here.
 const LIMIT: Duration = Duration::from_millis(300);
@@ -122,4 +125,124 @@ async fn silent_clients_hold_up_nobody() {
     }
     assert!(start.elapsed() < Duration::from_secs(3), "{:?}", start.elapsed());
     assert_eq!(server.instances().await.len(), 0);
+}
+
+fn waits(server: &roadrunner_tests::Metrics, name: &str) -> f64 {
+    server.sum("roadrunner_timeouts_total", &format!("timeout=\"{name}\""))
+}
+
+#[tokio::test]
+async fn a_body_that_pauses() {
+    let server = Setup::of("bodies").and("[timeouts]\nbody-idle = \"300ms\"").start().await;
+    for way in Way::ALL {
+        let start = Instant::now();
+        let mut client = server.connect(way).await;
+        let mut exchange = client.open(Ask::post_open_with_length("/all", 10)).await;
+        exchange.send("half").await;
+        assert_eq!(exchange.head().await, 408, "{way:?}");
+        assert!(start.elapsed() >= LIMIT - Duration::from_millis(20), "{way:?}: {:?}", start.elapsed());
+        // On HTTP/2 it is the stream's own matter.
+        drop(exchange);
+        if way.has_streams() {
+            assert_eq!(client.fetch(Ask::post("/all", "abc")).await.text(), "3\n", "{way:?}");
+        }
+    }
+    assert_eq!(waits(&server.metrics().await, "body-idle"), WAYS);
+    server.is_quiet().await;
+}
+
+/// A byte now and then keeps the body from being idle, and does not make it fast.
+#[tokio::test]
+async fn a_body_that_drips() {
+    let server = Setup::of("bodies").and("[timeouts]\nbody-idle = \"300ms\"\nbody-min-rate = \"1KiB\"").start().await;
+    for way in Way::ALL {
+        let start = Instant::now();
+        let mut client = server.connect(way).await;
+        let mut exchange = client.open(Ask::post_open_with_length("/all", 1000)).await;
+        let mut sent = 0;
+        while sent < 100 && exchange.send("x").await {
+            sent += 1;
+            tokio::time::sleep(Duration::from_millis(50)).await;
+            if waits(&server.metrics().await, "body-min-rate")
+                >= 1.0 + Way::ALL.iter().position(|one| *one == way).unwrap_or(0) as f64
+            {
+                break;
+            }
+        }
+        assert_eq!(exchange.head().await, 408, "{way:?}");
+        assert!(start.elapsed() < Duration::from_secs(4), "{way:?}: {:?}", start.elapsed());
+    }
+    let metrics = server.metrics().await;
+    assert_eq!((waits(&metrics, "body-min-rate"), waits(&metrics, "body-idle")), (WAYS, 0.0));
+    server.is_quiet().await;
+}
+
+#[tokio::test]
+async fn a_reader_that_stops() {
+    let server = Setup::of("streams").and("[timeouts]\nwrite-stall = \"300ms\"").start().await;
+    for way in Way::ALL {
+        let mut client = server.connect(way).await;
+        let mut exchange = client.open(Ask::get("/bytes?n=1000000000")).await;
+        assert_eq!(exchange.head().await, 200, "{way:?}");
+        // Nothing is read from here on.
+        assert!(server.is_empty_after().await < Duration::from_secs(5), "{way:?}");
+    }
+    // And one whose window is closed from the start.
+    let mut io = dial(server.address("plain"), Way::H2c).await;
+    frames::send(&mut io, &[frames::opening(&[(4, 0)]), frames::request(1, "GET", "/one?size=10", true)].concat())
+        .await;
+    let reset = frames::until(&mut io, frames::RST_STREAM).await.expect("the stream is reset");
+    assert_eq!(reset.stream, 1);
+    assert_eq!(waits(&server.metrics().await, "write-stall"), WAYS + 1.0);
+    server.is_quiet().await;
+}
+
+const PINGS: &str = "[timeouts]\nh2-ping-interval = \"200ms\"\nh2-ping-timeout = \"300ms\"\nh2-idle = \"300ms\"\n\
+                     write-stall = \"300ms\"\nbody-idle = \"300ms\"\nkeep-alive-idle = \"300ms\"\nrequest-head = \"300ms\"";
+
+/// An event loop with nothing to say is cut by no timer, as long as its client is there.
+#[tokio::test]
+async fn a_quiet_session_lives_while_pings_are_answered() {
+    let server = Setup::of("loops").and(PINGS).start().await;
+    let mut clients = Vec::new();
+    for way in Way::ALL {
+        clients.push((way, server.connect(way).await));
+    }
+    let mut sessions = Vec::new();
+    for (way, client) in &mut clients {
+        let mut session = client.open(Ask::get("/subscribe/news")).await;
+        assert_eq!(session.head().await, 200, "{way:?}");
+        session.read_until("subscribed").await;
+        sessions.push((*way, session));
+    }
+    tokio::time::sleep(Duration::from_secs(2)).await;
+    assert_eq!(server.instances().await.len(), Way::ALL.len());
+    server.fetch(Way::H1, Ask::post("/publish/news", "still here")).await;
+    for (way, session) in &mut sessions {
+        let news = session.read_until("still here").await;
+        assert!(news.contains("still here"), "{way:?}");
+    }
+    assert_eq!(waits(&server.metrics().await, "h2-ping-timeout"), 0.0);
+}
+
+#[tokio::test]
+async fn a_quiet_session_ends_with_the_pongs() {
+    let server = Setup::of("loops").and(PINGS).start().await;
+    for way in [Way::H2c, Way::H2Tls] {
+        let mut io = dial(server.address(if way.is_tls() { "tls" } else { "plain" }), way).await;
+        frames::send(&mut io, &[frames::opening(&[]), frames::request(1, "GET", "/subscribe/news", true)].concat())
+            .await;
+        frames::until(&mut io, HEADERS).await.expect("a head");
+        frames::until(&mut io, DATA).await.expect("the first event");
+        let start = Instant::now();
+        let mut pings = 0;
+        while let Some(frame) = frames::next(&mut io).await {
+            pings += usize::from(frame.kind == frames::PING);
+        }
+        assert_eq!(pings, 1, "{way:?}");
+        let elapsed = start.elapsed();
+        assert!((Duration::from_millis(400)..Duration::from_secs(3)).contains(&elapsed), "{way:?}: {elapsed:?}");
+        server.is_quiet().await;
+    }
+    assert_eq!(waits(&server.metrics().await, "h2-ping-timeout"), 2.0);
 }

@@ -5,6 +5,7 @@
 //! | [`server`] | a manifest, a running server with it, its log, its gauges, its end |
 //! | [`client`] | one client for HTTP/1.1 and HTTP/2, plain and TLS, and HTTP/3: how exactly did the response end? |
 //! | [`http1`], [`http2`], [`http3`] | what that client stands on, for tests of one protocol |
+//! | [`frames`] | HTTP/2 frame by frame, for clients that no library is |
 //! | [`chromium`] | a browser |
 //! | [`websocket`] | frames as they stand on the wire, over every protocol |
 //! | [`command`] | the program's command line, and other programs |
@@ -16,6 +17,7 @@
 pub mod chromium;
 pub mod client;
 pub mod command;
+pub mod frames;
 pub mod http1;
 pub mod http2;
 pub mod http3;

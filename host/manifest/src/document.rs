@@ -10,9 +10,10 @@ use schemars::generate::SchemaSettings;
 use crate::decode::{Key, Section};
 use crate::limits::{GroupLimitsSection, HostLimitsSection, LimitsSection};
 use crate::section::{
-    AdminSection, ComponentSection, CompressionSection, CorsSection, DirectorySection, GroupSection, Http2Section,
-    Http3Section, ListenerSection, ManifestSection, MiddlewareType, RequestIdSection, ResponseHeadersSection,
-    ReuseSection, RouteSection, ServerSection, StaticSection, TimeoutsSection, TlsSection,
+    AdminSection, ComponentSection, CompressionSection, CorsSection, DirectorySection, EtagSection, GroupSection,
+    Http2Section, Http3Section, ListenerSection, ManifestSection, MiddlewareType, RateLimitMiddlewareSection,
+    RateLimitSection, RequestIdSection, ResponseHeadersSection, ReuseSection, RouteSection, SecurityHeadersSection,
+    ServerSection, StaticSection, TimeoutsSection, TlsSection,
 };
 use crate::websocket::{HostWebSocketSection, WebSocketSection};
 
@@ -52,6 +53,7 @@ fn tables() -> Vec<Table> {
         section::<TlsSection>("`tls` of a listener"),
         section::<AdminSection>("`[admin]`"),
         section::<TimeoutsSection>("`[timeouts]`"),
+        section::<RateLimitSection>("`[rate-limit]`"),
         section::<Http2Section>("`[http2]`"),
         section::<Http3Section>("`[http3]`"),
         section::<HostWebSocketSection>("`[websocket]`"),
@@ -66,8 +68,11 @@ fn tables() -> Vec<Table> {
         limits::<WebSocketSection>("`websocket` of a group or a route"),
         middleware::<CompressionSection>(MiddlewareType::Compression),
         middleware::<CorsSection>(MiddlewareType::Cors),
+        middleware::<EtagSection>(MiddlewareType::Etag),
+        middleware::<RateLimitMiddlewareSection>(MiddlewareType::RateLimit),
         middleware::<RequestIdSection>(MiddlewareType::RequestId),
         middleware::<ResponseHeadersSection>(MiddlewareType::ResponseHeaders),
+        middleware::<SecurityHeadersSection>(MiddlewareType::SecurityHeaders),
     ]
 }
 

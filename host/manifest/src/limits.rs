@@ -39,6 +39,11 @@ macro_rules! limits {
                 connections_per_peer: Count<1, 1_000_000>;
                 /// Sessions that hibernate at once, beside those that are held. Over it, a session stays held.
                 hibernated: Count<0, 10_000_000> = "100_000";
+                /// Requests that may wait for an instance, at each cap that they wait for: that of the host, of a
+                /// component, of a route. Over it, a request is answered with 503 and `Retry-After` at once.
+                queue: Count<0, 1_000_000> = "1000";
+                /// How long a request may wait for an instance. Over it, it is answered with 503 and `Retry-After`.
+                queue_wait: Time<0, { HOUR }> = "\"1s\"";
                 $($(#[doc = $doc])* $key: $type = $default;)*
             }
         }
@@ -112,6 +117,10 @@ limits! {
     callback_cpu: Time<1, { HOUR }> = "\"100ms\"" => Duration;
     /// Wall-clock time from the instance's start to the response's head. Over it, the request is answered with 504.
     deadline: Time<1, { DAY }> = "\"30s\"" => Duration;
+    /// Wall-clock time from a request's head to the end of its response, its body and a slow reader included. Over it,
+    /// the request is answered with 504, or its response is aborted. Event loops and WebSockets are not held to it once
+    /// their head is sent: they have `idle`.
+    total: OrNone<Time<1, { DAY }>> = "\"none\"" => Option<Duration>;
     /// How long a held session may be without an event and without a write before it is ended.
     idle: OrNone<Time<1000, { 30 * DAY }>> = "\"none\"" => Option<Duration>;
     /// How long a held session may be without an event before its guest is asked to hibernate: if it exports
@@ -160,6 +169,10 @@ pub struct HostCaps {
     pub connections_per_peer: Option<u32>,
     /// Sessions that hibernate.
     pub hibernated: u32,
+    /// Requests that may wait at each cap.
+    pub queue: u32,
+    /// How long a request may wait.
+    pub queue_wait: Duration,
 }
 
 impl HostCaps {
@@ -186,6 +199,8 @@ impl HostLimitsSection {
             connections: self.connections().get(),
             connections_per_peer: self.connections_per_peer.as_ref().map(|most| most.get_ref().get()),
             hibernated: self.hibernated().get(),
+            queue: self.queue().get(),
+            queue_wait: self.queue_wait().get(),
         }
     }
 }

@@ -14,8 +14,8 @@ use crate::diagnostic::ManifestError;
 use crate::limits::{Caps, HostCaps, Limits};
 use crate::resolve;
 use crate::router::RouteTable;
-use crate::scalar::{Address, ComponentName, DirectoryName, ListenerName, MiddlewareName, PeerRange};
-use crate::section::{Encoding, ForwardedField, H2c, LogFormat, Protocol};
+use crate::scalar::{Address, ComponentName, DirectoryName, ListenerName, MediaType, MiddlewareName, PeerRange};
+use crate::section::{AccessLogFormat, Encoding, ForwardedField, H2c, LogFormat, Protocol};
 use crate::websocket::WebSocket;
 
 /// A whole configuration.
@@ -35,6 +35,8 @@ pub struct Manifest {
     pub admin: Option<Address>,
     /// `[timeouts]`.
     pub timeouts: Timeouts,
+    /// `[rate-limit]`; none for no such limit.
+    pub rate_limit: Option<RateLimit>,
     /// `[http2]`.
     pub http2: Http2,
     /// `[http3]`.
@@ -135,6 +137,8 @@ pub enum LoadError {
 pub struct Server {
     /// How long a shutdown waits for requests and sessions.
     pub drain: Duration,
+    /// How long it serves on before, without being ready.
+    pub drain_delay: Duration,
     /// Threads that serve requests; none for one a CPU.
     pub workers: Option<u32>,
     /// Where compiled components are kept; none for the user's cache folder.
@@ -143,6 +147,10 @@ pub struct Server {
     pub log: LogFormat,
     /// Whether every request leaves a line in the log.
     pub access_log: bool,
+    /// The form of that line.
+    pub access_log_format: AccessLogFormat,
+    /// Whether a change of the manifest's file is looked for.
+    pub watch: bool,
 }
 
 /// One of `[[listener]]`.
@@ -172,6 +180,8 @@ pub struct Listener {
     pub trusted_proxies: Vec<PeerRange>,
     /// The header field that they write.
     pub forwarded_field: ForwardedField,
+    /// Requests at once; none for no cap.
+    pub requests: Option<u32>,
 }
 
 impl Listener {
@@ -199,6 +209,7 @@ impl Listener {
             proxy_protocol_from: None,
             trusted_proxies: Vec::new(),
             forwarded_field: ForwardedField::XForwardedFor,
+            requests: None,
         }
     }
 }
@@ -252,6 +263,8 @@ pub struct Timeouts {
     pub request_head: Duration,
     /// Between two pieces of a request body that is being read.
     pub body_idle: Duration,
+    /// The least bytes a second of a request body; 0 for no such limit.
+    pub body_min_rate: u32,
     /// How long a client may accept nothing of a response.
     pub write_stall: Duration,
     /// Between two requests on an HTTP/1.1 connection.
@@ -262,6 +275,21 @@ pub struct Timeouts {
     pub h3_idle: Duration,
     /// How long nothing at all may come from an HTTP/3 client.
     pub h3_lost: Duration,
+    /// After how long a silence an HTTP/2 client is sent a PING.
+    pub h2_ping_interval: Duration,
+    /// How long it may take to answer.
+    pub h2_ping_timeout: Duration,
+}
+
+/// `[rate-limit]`, and `type = "rate-limit"`: a token bucket for each peer.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct RateLimit {
+    /// Requests a second, on average.
+    pub requests: u32,
+    /// Requests at once after a pause.
+    pub burst: u32,
+    /// Peers that are remembered.
+    pub peers: u32,
 }
 
 /// `[http2]`.
@@ -343,10 +371,16 @@ pub enum Middleware {
     Compression(Compression),
     /// `type = "cors"`.
     Cors(Cors),
+    /// `type = "etag"`.
+    Etag(Etag),
+    /// `type = "rate-limit"`.
+    RateLimit(RateLimit),
     /// `type = "request-id"`.
     RequestId(RequestId),
     /// `type = "response-headers"`.
     ResponseHeaders(ResponseHeaders),
+    /// `type = "security-headers"`.
+    SecurityHeaders(SecurityHeaders),
 }
 
 impl Middleware {
@@ -355,8 +389,11 @@ impl Middleware {
         match self {
             Self::Compression(_) => "compression",
             Self::Cors(_) => "cors",
+            Self::Etag(_) => "etag",
+            Self::RateLimit(_) => "rate-limit",
             Self::RequestId(_) => "request-id",
             Self::ResponseHeaders(_) => "response-headers",
+            Self::SecurityHeaders(_) => "security-headers",
         }
     }
 }
@@ -368,6 +405,10 @@ pub struct Compression {
     pub encodings: Vec<Encoding>,
     /// The smallest body that is compressed, in bytes, when its length is known.
     pub minimum_size: u64,
+    /// What is compressed, in lower case; none for what usually gets smaller.
+    pub types: Option<Vec<MediaType>>,
+    /// Whether event loops are compressed too.
+    pub loops: bool,
 }
 
 /// Any value, or one of a list.
@@ -394,6 +435,22 @@ pub struct Cors {
     pub credentials: bool,
     /// How long a preflight's answer may be remembered.
     pub max_age: Duration,
+}
+
+/// Gives dynamic responses a validator, and answers conditional requests.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Etag {
+    /// The largest body that is looked at, in bytes.
+    pub maximum_size: u64,
+}
+
+/// Headers that make browsers careful. A response that has one of them keeps its own.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct SecurityHeaders {
+    /// The headers, and their values.
+    pub fields: Vec<(HeaderName, HeaderValue)>,
+    /// `strict-transport-security`, for responses over TLS.
+    pub transport: Option<HeaderValue>,
 }
 
 /// Puts the request's id into headers.

@@ -155,6 +155,7 @@ impl Resolver<'_> {
             listeners,
             admin,
             timeouts: host::timeouts(section),
+            rate_limit: host::rate_limit(section),
             http2: host::http2(section),
             http3: host::http3(section),
             websocket,

@@ -27,7 +27,7 @@ pub(crate) mod units {
     pub(crate) use super::duration::{DAY, HOUR};
     pub(crate) use super::size::{GIB, KIB, MIB};
 }
-pub use web::{Address, HostPattern, InvalidHost};
+pub use web::{Address, HostPattern, InvalidHost, MediaType};
 pub(crate) use web::{HeaderField, HeaderText, MethodName, Origin};
 
 /// What is wrong with a text, before it is known where it stands.

@@ -19,13 +19,15 @@ pub(crate) use application::{
     ComponentSection, DirectorySection, GroupSection, ReuseSection, RouteSection, StaticSection,
 };
 pub(crate) use host::ClientAuth;
+pub use host::{AccessLogFormat, ForwardedField, H2c, LogFormat, Protocol};
 pub(crate) use host::{
-    AdminSection, Http2Section, Http3Section, ListenerSection, ServerSection, TimeoutsSection, TlsChoice, TlsSection,
+    AdminSection, Http2Section, Http3Section, ListenerSection, RateLimitSection, ServerSection, TimeoutsSection,
+    TlsChoice, TlsSection,
 };
-pub use host::{ForwardedField, H2c, LogFormat, Protocol};
 pub use middleware::Encoding;
 pub(crate) use middleware::{
-    CompressionSection, CorsSection, MiddlewareSection, MiddlewareType, RequestIdSection, ResponseHeadersSection,
+    CompressionSection, CorsSection, EtagSection, MiddlewareSection, MiddlewareType, RateLimitMiddlewareSection,
+    RequestIdSection, ResponseHeadersSection, SecurityHeadersSection,
 };
 
 section! {
@@ -41,6 +43,8 @@ section! {
         admin: AdminSection;
         /// How long the host waits for its clients.
         timeouts: TimeoutsSection;
+        /// How many requests one peer may make.
+        rate_limit: RateLimitSection;
         /// Settings of HTTP/2.
         http2: Http2Section;
         /// Settings of HTTP/3.

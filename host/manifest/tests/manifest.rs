@@ -6,7 +6,7 @@ use std::time::Duration;
 use http::Method;
 use roadrunner_manifest::{
     Address, AnyOr, CertificateFiles, ClientCertificates, ComponentOptions, Files, ForwardedField, H2c, Limits, Lookup,
-    Manifest, Methods, Middleware, PeerRange, Reuse, Target, Tls, WebSocket,
+    Manifest, Methods, Middleware, PeerRange, RateLimit, Reuse, Target, Tls, WebSocket,
 };
 
 fn parse(text: &str) -> Manifest {
@@ -75,7 +75,16 @@ fn every_section_reaches_its_type() {
     assert_eq!(api.file, Path::new("/srv/app/api.wasm"));
     assert_eq!(api.caps.instances, Some(50));
     assert_eq!(api.reuse, Some(Reuse { requests: 100, idle: Duration::from_secs(2) }));
-    assert_eq!(manifest.middlewares.len(), 4);
+    assert_eq!(manifest.middlewares.len(), 7);
+    assert_eq!((manifest.caps.queue, manifest.caps.queue_wait), (10, Duration::from_secs(2)));
+    assert_eq!(manifest.rate_limit, Some(RateLimit { requests: 50, burst: 80, peers: 1000 }));
+    assert_eq!(manifest.listeners[0].requests, Some(500));
+    assert_eq!(manifest.timeouts.body_min_rate, 1024);
+    let Middleware::SecurityHeaders(careful) = &manifest.middlewares["careful"] else { panic!("{manifest:?}") };
+    let names: Vec<&str> = careful.fields.iter().map(|(name, _)| name.as_str()).collect();
+    let expected = ["referrer-policy", "cross-origin-opener-policy", "content-security-policy", "permissions-policy"];
+    assert_eq!(names, expected);
+    assert_eq!(careful.transport.as_ref().unwrap(), "max-age=31536000; includeSubDomains");
     assert!(matches!(&manifest.middlewares["cors"], Middleware::Cors(cors) if cors.credentials));
     let site = manifest.routes.by_name("site").expect("a named route");
     let Target::Static(files) = &site.target else { panic!("{site:?}") };

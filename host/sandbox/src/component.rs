@@ -26,6 +26,11 @@ impl Digest {
     pub fn of(bytes: &[u8]) -> Self {
         Self(Sha256::digest(bytes).into())
     }
+
+    /// Its 32 bytes.
+    pub fn bytes(&self) -> &[u8; 32] {
+        &self.0
+    }
 }
 
 impl fmt::Display for Digest {
@@ -100,7 +105,17 @@ impl Component {
     /// Reads, validates, compiles (or takes from the cache) and links a component. Takes up to seconds: never call
     /// it while a request waits.
     pub fn load(sandbox: &Sandbox, path: &Path) -> Result<Arc<Self>, LoadError> {
-        let (digest, compiled) = compile(sandbox, path)?;
+        Self::load_unless(sandbox, path, None)
+    }
+
+    /// The same, but for `known` if the file has not changed since.
+    pub fn load_unless(sandbox: &Sandbox, path: &Path, known: Option<&Arc<Self>>) -> Result<Arc<Self>, LoadError> {
+        let bytes = read(path)?;
+        let digest = Digest::of(&bytes);
+        if let Some(known) = known.filter(|known| known.digest == digest) {
+            return Ok(known.clone());
+        }
+        let compiled = compile(sandbox, path, &bytes, &digest)?;
         let pre = sandbox
             .linker()
             .instantiate_pre(&compiled)
@@ -140,7 +155,9 @@ impl fmt::Debug for Component {
 
 /// Reads and compiles a component and says what it exports and imports, whether it can be served or not.
 pub fn inspect(sandbox: &Sandbox, path: &Path) -> Result<Interfaces, LoadError> {
-    let (digest, compiled) = compile(sandbox, path)?;
+    let bytes = read(path)?;
+    let digest = Digest::of(&bytes);
+    let compiled = compile(sandbox, path, &bytes, &digest)?;
     let kind = compiled.component_type();
     let offered =
         |name: &str| name.starts_with("roadrunner:handler/") || (name.starts_with("wasi:") && name.contains("@0.2."));
@@ -151,25 +168,28 @@ pub fn inspect(sandbox: &Sandbox, path: &Path) -> Result<Interfaces, LoadError> 
     Ok(Interfaces { digest, exports: exported(sandbox, &compiled), imports })
 }
 
-fn compile(sandbox: &Sandbox, path: &Path) -> Result<(Digest, Compiled), LoadError> {
+/// The bytes of a file that has the preamble of a component.
+fn read(path: &Path) -> Result<Vec<u8>, LoadError> {
     let bytes = fs::read(path).map_err(|error| LoadError::Read(path.into(), error))?;
     // The preamble: magic, then version 1 and layer 0 for a core module, version 13 and layer 1 for a component.
     match bytes.get(..8) {
         Some(b"\0asm\x01\0\0\0") => return Err(LoadError::Module(path.into())),
-        Some([b'\0', b'a', b's', b'm', _, _, 1, 0]) => {}
-        _ => return Err(LoadError::NotWasm(path.into())),
+        Some([b'\0', b'a', b's', b'm', _, _, 1, 0]) => Ok(bytes),
+        _ => Err(LoadError::NotWasm(path.into())),
     }
-    let digest = Digest::of(&bytes);
-    if let Some(compiled) = sandbox.cache().and_then(|cache| cache.load(sandbox.engine(), &digest)) {
-        return Ok((digest, compiled));
+}
+
+fn compile(sandbox: &Sandbox, path: &Path, bytes: &[u8], digest: &Digest) -> Result<Compiled, LoadError> {
+    if let Some(compiled) = sandbox.cache().and_then(|cache| cache.load(sandbox.engine(), digest)) {
+        return Ok(compiled);
     }
     let start = std::time::Instant::now();
-    let compiled = Compiled::new(sandbox.engine(), &bytes).map_err(|error| rejected(path, &error))?;
+    let compiled = Compiled::new(sandbox.engine(), bytes).map_err(|error| rejected(path, &error))?;
     tracing::info!(path = %path.display(), milliseconds = start.elapsed().as_millis() as u64, "compiled a component");
     if let Some(cache) = sandbox.cache() {
-        cache.store(sandbox.engine(), &digest, &compiled);
+        cache.store(sandbox.engine(), digest, &compiled);
     }
-    Ok((digest, compiled))
+    Ok(compiled)
 }
 
 /// Why the engine rejects a component. What does not fit the pool is more than any route allows.

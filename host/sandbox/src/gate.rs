@@ -5,15 +5,16 @@
 //! they have.
 
 use std::sync::Arc;
-use std::sync::atomic::{AtomicUsize, Ordering::Relaxed};
+use std::sync::atomic::{AtomicU64, AtomicUsize, Ordering::Relaxed};
 use std::time::Duration;
 
+use parking_lot::RwLock;
 use tokio::sync::{OwnedSemaphorePermit, Semaphore};
 
 use crate::outcome::Outcome;
 
 /// How a gate is set up.
-#[derive(Clone, Debug)]
+#[derive(Clone, Debug, PartialEq, Eq)]
 pub struct GateSettings {
     /// Instances that may run at once. Default 1000.
     pub instances: usize,
@@ -39,9 +40,10 @@ pub struct Gate {
     instances: Arc<Semaphore>,
     held: Arc<Semaphore>,
     hibernated: Arc<Semaphore>,
-    settings: GateSettings,
+    settings: RwLock<GateSettings>,
     waiting: AtomicUsize,
     waking: AtomicUsize,
+    refused: AtomicU64,
 }
 
 impl Gate {
@@ -51,25 +53,43 @@ impl Gate {
             instances: Arc::new(Semaphore::new(settings.instances.min(Semaphore::MAX_PERMITS))),
             held: Arc::new(Semaphore::new(settings.held.min(Semaphore::MAX_PERMITS))),
             hibernated: Arc::new(Semaphore::new(settings.hibernated.min(Semaphore::MAX_PERMITS))),
-            settings,
+            settings: RwLock::new(settings),
             waiting: AtomicUsize::new(0),
             waking: AtomicUsize::new(0),
+            refused: AtomicU64::new(0),
         })
+    }
+
+    /// How it is set up.
+    pub fn settings(&self) -> GateSettings {
+        self.settings.read().clone()
+    }
+
+    /// Changes the queue. Requests that wait already wait as long as they were to.
+    pub fn set_queue(&self, queue: usize, queue_wait: Duration) {
+        let mut settings = self.settings.write();
+        settings.queue = queue;
+        settings.queue_wait = queue_wait;
     }
 
     /// Instances that run now.
     pub fn running(&self) -> usize {
-        self.settings.instances.min(Semaphore::MAX_PERMITS) - self.instances.available_permits()
+        self.settings.read().instances.min(Semaphore::MAX_PERMITS) - self.instances.available_permits()
     }
 
     /// Sessions that are held now.
     pub fn held(&self) -> usize {
-        self.settings.held.min(Semaphore::MAX_PERMITS) - self.held.available_permits()
+        self.settings.read().held.min(Semaphore::MAX_PERMITS) - self.held.available_permits()
+    }
+
+    /// Requests that found the queue full, or waited for too long.
+    pub fn refused(&self) -> u64 {
+        self.refused.load(Relaxed)
     }
 
     /// Sessions that hibernate now.
     pub fn hibernated(&self) -> usize {
-        self.settings.hibernated.min(Semaphore::MAX_PERMITS) - self.hibernated.available_permits()
+        self.settings.read().hibernated.min(Semaphore::MAX_PERMITS) - self.hibernated.available_permits()
     }
 
     /// Requests that wait now.
@@ -82,13 +102,17 @@ impl Gate {
             return Ok(permit);
         }
         let waiter = Waiter::new(&self.waiting);
-        if waiter.ahead >= self.settings.queue {
-            return Err(Outcome::Overloaded);
+        let (queue, wait) = {
+            let settings = self.settings.read();
+            (settings.queue, settings.queue_wait)
+        };
+        if waiter.ahead < queue
+            && let Ok(Ok(permit)) = tokio::time::timeout(wait, self.instances.clone().acquire_owned()).await
+        {
+            return Ok(permit);
         }
-        match tokio::time::timeout(self.settings.queue_wait, self.instances.clone().acquire_owned()).await {
-            Ok(Ok(permit)) => Ok(permit),
-            Ok(Err(_)) | Err(_) => Err(Outcome::Overloaded),
-        }
+        self.refused.fetch_add(1, Relaxed);
+        Err(Outcome::Overloaded)
     }
 }
 
@@ -186,7 +210,7 @@ mod tests {
         let (second, third) = tokio::join!(gates.admit(), gates.admit());
         assert_eq!(second.unwrap_err(), Outcome::Overloaded);
         assert_eq!(third.unwrap_err(), Outcome::Overloaded);
-        assert_eq!(gate.waiting(), 0);
+        assert_eq!((gate.waiting(), gate.refused()), (0, 2));
         let (second, ()) = tokio::join!(gates.admit(), async { drop(first) });
         second.unwrap();
         assert_eq!(gate.running(), 0);

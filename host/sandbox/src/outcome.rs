@@ -41,6 +41,10 @@ pub enum Outcome {
     MemoryExceeded,
     /// No instance became free in time.
     Overloaded,
+    /// The peer made more requests than it may.
+    RateLimited,
+    /// The request took longer in all than allowed.
+    TotalExceeded,
     /// The guest trapped, aborted or exited.
     Trapped,
     /// The guest answered with a shape that the component or the connection does not support.
@@ -60,7 +64,7 @@ pub struct Row {
 
 impl Outcome {
     /// Every outcome, in the order of its discriminant.
-    pub const ALL: [Self; 16] = [
+    pub const ALL: [Self; 18] = [
         Self::Ok,
         Self::BodyTooLarge,
         Self::Cancelled,
@@ -75,6 +79,8 @@ impl Outcome {
         Self::Killed,
         Self::MemoryExceeded,
         Self::Overloaded,
+        Self::RateLimited,
+        Self::TotalExceeded,
         Self::Trapped,
         Self::Unsupported,
     ];
@@ -96,6 +102,8 @@ impl Outcome {
             Self::Killed => (503, "killed", "the handler was stopped"),
             Self::MemoryExceeded => (503, "memory-exceeded", "the handler used up its memory"),
             Self::Overloaded => (503, "overloaded", "no capacity is free"),
+            Self::RateLimited => (429, "rate-limited", "too many requests from this address"),
+            Self::TotalExceeded => (504, "total-exceeded", "the request took too long"),
             Self::Trapped => (500, "trapped", "the handler failed"),
             Self::Unsupported => (501, "unsupported", "the handler's answer is not supported here"),
         };

@@ -4,12 +4,14 @@
 //! |---|---|
 //! | `GET /metrics` | the text format of Prometheus |
 //! | `GET /live` | 200 while the process runs |
-//! | `GET /ready` | 200 while requests are taken, 503 once the drain has begun |
+//! | `GET /ready` | 200 while requests are taken, 503 from the first signal to end |
 //! | `GET /instances` | a JSON array, one object for each live instance, oldest first |
 //! | `DELETE /instances/ID` | ends one instance: 204, or 404 |
+//! | `POST /reload` | loads the manifest again: 200, or 422 with what is wrong with it |
 //!
 //! It has no password. So it listens on a unix socket or a loopback address only, and over TCP it refuses a request
-//! whose Host is a name other than `localhost`: a page in the operator's browser cannot reach it by rebinding one.
+//! whose Host is a name other than `localhost`: a page in the operator's browser cannot reach it by rebinding one. A
+//! page could still send a POST, with its `origin`; one that has any is refused.
 
 use std::net::IpAddr;
 use std::sync::{Arc, OnceLock};
@@ -21,11 +23,13 @@ use serde::{Deserialize, Serialize};
 
 use crate::app::{App, plain};
 use crate::metrics;
+use crate::reload::Reload;
 
 /// Answers the operator.
 pub struct Admin {
     app: App,
     server: Arc<OnceLock<Arc<Server>>>,
+    reload: Reload,
 }
 
 /// One live instance, as `GET /instances` and `roadrunner ps` show it.
@@ -75,13 +79,13 @@ impl InstanceInfo {
 
 impl Admin {
     /// For this app; `server` is filled in once the listeners are open, and `/ready` waits for it.
-    pub fn new(app: App, server: Arc<OnceLock<Arc<Server>>>) -> Self {
-        Self { app, server }
+    pub fn new(app: App, server: Arc<OnceLock<Arc<Server>>>, reload: Reload) -> Self {
+        Self { app, server, reload }
     }
 
     fn answer(&self, method: &Method, path: &str) -> Response<ResponseBody> {
-        let inner = &self.app.0;
-        let registry = inner.sandbox.registry();
+        let inner = &self.app.current();
+        let registry = inner.host.sandbox.registry();
         let get = matches!(*method, Method::GET | Method::HEAD);
         match path {
             "/metrics" if get => {
@@ -89,7 +93,7 @@ impl Admin {
                 typed(text, "text/plain; version=0.0.4; charset=utf-8")
             }
             "/live" if get => plain(StatusCode::OK, "live"),
-            "/ready" if get && self.server.get().is_some() && !inner.drain.has_begun() => {
+            "/ready" if get && self.server.get().is_some() && !inner.host.drain.is_announced() => {
                 plain(StatusCode::OK, "ready")
             }
             "/ready" if get => plain(StatusCode::SERVICE_UNAVAILABLE, "not ready"),
@@ -106,6 +110,7 @@ impl Admin {
                     false => plain(StatusCode::NOT_FOUND, "no instance has this id"),
                 },
                 Some(Ok(_)) => allow("DELETE"),
+                _ if path == "/reload" => allow("POST"),
                 _ if matches!(path, "/metrics" | "/live" | "/ready" | "/instances") => allow("GET, HEAD"),
                 _ => plain(StatusCode::NOT_FOUND, "not found"),
             },
@@ -117,6 +122,15 @@ impl Service for Admin {
     async fn call(&self, exchange: Exchange) -> Response<ResponseBody> {
         if !is_local_name(exchange.authority()) {
             return plain(StatusCode::FORBIDDEN, "ask by address or as localhost");
+        }
+        if exchange.request.uri().path() == "/reload" && exchange.request.method() == Method::POST {
+            if exchange.request.headers().contains_key(header::ORIGIN) {
+                return plain(StatusCode::FORBIDDEN, "not from a page");
+            }
+            return match self.reload.ask().await {
+                Ok(text) => plain(StatusCode::OK, text.trim_end()),
+                Err(text) => plain(StatusCode::UNPROCESSABLE_ENTITY, text.trim_end()),
+            };
         }
         self.answer(exchange.request.method(), exchange.request.uri().path())
     }

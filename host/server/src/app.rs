@@ -1,21 +1,23 @@
-//! From an exchange to a response: router, middlewares, admission, instance, shape.
+//! From an exchange to a response: admission by peer, router, middlewares, admission to an instance, instance, shape.
 //!
-//! An [`App`] is what one manifest says. It is made once, before the listeners open, and never changes.
+//! [`Inner`] is what one manifest says, and never changes; a reload puts another in its place. An exchange keeps the one
+//! that it started with to its end. [`Host`] is what stays when the manifest changes.
 
 use std::collections::BTreeMap;
-use std::convert::Infallible;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering::Relaxed};
+use std::time::{Duration, Instant};
 
+use arc_swap::ArcSwap;
 use bytes::BytesMut;
 use http::{HeaderMap, HeaderValue, Method, Request, Response, StatusCode, header};
 use http_body::Body as _;
 use http_body_util::BodyExt as _;
 use parking_lot::Mutex;
 use roadrunner_files::{Directory, FileCache};
-use roadrunner_manifest::{BodyMode, Lookup, Params, RouteTable};
+use roadrunner_manifest::{AccessLogFormat, BodyMode, Lookup, Params, RouteTable};
 use roadrunner_sandbox::{
-    self as sandbox, Binding, Failure, Gate, Outcome, Peer, RequestId, Sandbox, Subject, Upgrade,
+    self as sandbox, Binding, Component, Failure, Gate, Outcome, Peer, RequestId, Sandbox, Subject, Upgrade,
 };
 use roadrunner_websocket::handshake::{Refusal, ServerHandshake};
 use roadrunner_wire::{
@@ -25,27 +27,59 @@ use roadrunner_wire::{
 
 use crate::drain::Drain;
 use crate::metrics::{Metrics, RouteMetrics};
-use crate::middleware::Stack;
-use crate::record::Record;
-use crate::shapes;
+use crate::middleware::{Limiters, Stack};
+use crate::rate_limit::RateLimiter;
+use crate::record::{Accounted, Asked, Record};
 use crate::shapes::websocket::{self, Handshake};
+use crate::shapes::{self, Held};
 
-/// How long a client should wait before it tries again, in seconds, when the host has no room.
-const RETRY_AFTER: HeaderValue = HeaderValue::from_static("1");
+/// How long a client should wait before it tries again when the host has no room.
+const RETRY_AFTER: Duration = Duration::from_secs(1);
 
 /// Everything that answers requests. Cheap to clone.
 #[derive(Clone)]
-pub struct App(pub(crate) Arc<Inner>);
+pub struct App(Arc<ArcSwap<Inner>>);
 
+impl App {
+    pub(crate) fn new(inner: Inner) -> Self {
+        Self(Arc::new(ArcSwap::from_pointee(inner)))
+    }
+
+    /// What answers a request that comes now.
+    pub(crate) fn current(&self) -> Arc<Inner> {
+        self.0.load_full()
+    }
+
+    /// From now on, this answers. Requests in flight end with what they started with.
+    pub(crate) fn replace(&self, inner: Inner) {
+        self.0.store(Arc::new(inner));
+    }
+}
+
+/// What one manifest says.
 pub(crate) struct Inner {
-    pub(crate) sandbox: Sandbox,
+    pub(crate) host: Arc<Host>,
     pub(crate) table: Arc<RouteTable>,
     pub(crate) routes: Vec<Route>,
+    pub(crate) components: BTreeMap<String, Arc<Component>>,
     pub(crate) gates: BTreeMap<String, Arc<Gate>>,
+    pub(crate) rate_limit: Option<Arc<RateLimiter>>,
+    /// The limiters of middlewares.
+    pub(crate) limiters: Limiters,
+    pub(crate) access_log: Option<AccessLogFormat>,
+    /// How long a shutdown serves on as if nothing were, and how long it then waits.
+    pub(crate) drain_delay: Duration,
+    pub(crate) drain_time: Duration,
+}
+
+/// What lives as long as the process.
+pub(crate) struct Host {
+    pub(crate) sandbox: Sandbox,
+    /// The largest memory that the engine has slots for, in bytes.
+    pub(crate) max_memory: u64,
     pub(crate) files: FileCache,
     pub(crate) metrics: Metrics,
-    pub(crate) drain: Arc<Drain>,
-    pub(crate) access_log: bool,
+    pub(crate) drain: Drain,
     /// What permessage-deflate may take, of all sessions together.
     pub(crate) deflate: Arc<websocket::DeflateMemory>,
     pub(crate) ids: Ids,
@@ -62,6 +96,8 @@ pub(crate) struct Route {
     pub(crate) stack: Option<Stack>,
     /// Whether one of its middlewares answers CORS preflights.
     pub(crate) cors: bool,
+    /// How long a request may take in all.
+    pub(crate) total: Option<Duration>,
 }
 
 pub(crate) enum Target {
@@ -111,15 +147,25 @@ pub(crate) struct Context {
     pub(crate) params: Vec<(Arc<str>, String)>,
     pub(crate) authority: String,
     pub(crate) scheme: &'static str,
+    /// When it has to be over.
+    pub(crate) ends: Option<Instant>,
     /// What the request asks to become; taken once.
     pub(crate) tunnel: Option<Arc<Mutex<Option<TunnelRequest>>>>,
 }
 
 impl Service for App {
     async fn call(&self, mut exchange: Exchange) -> Response<ResponseBody> {
-        let inner = &*self.0;
-        let authority = exchange.authority().to_owned();
+        let inner = self.0.load();
         let (peer, scheme) = exchange.origin();
+        if let Some(limiter) = &inner.rate_limit
+            && let Some(client) = peer.ip()
+            && let Err(wait) = limiter.take(client)
+        {
+            let response = retry_after(failure(Outcome::RateLimited), wait);
+            crate::record::unrouted(&inner, &exchange.request, &exchange.connection, &peer, &response);
+            return response;
+        }
+        let authority = exchange.authority().to_owned();
         let tunnel = exchange.take_tunnel().filter(|tunnel| tunnel.protocol().eq_ignore_ascii_case("websocket"));
         let Exchange { mut request, connection } = exchange;
         if tunnel.as_ref().is_some_and(|tunnel| tunnel.kind() == TunnelKind::ExtendedConnect) {
@@ -132,43 +178,70 @@ impl Service for App {
             other => return inner.unrouted(&other, &request, &connection, &peer),
         };
         let tunnel = tunnel.map(|tunnel| Arc::new(Mutex::new(Some(tunnel))));
-        let context = Context { connection, peer, id: inner.ids.next(), route, params, authority, scheme, tunnel };
+        let ends = inner.routes[route].total.map(|total| Instant::now() + total);
+        let id = inner.host.ids.next();
+        let context = Context { connection, peer, id, route, params, authority, scheme, ends, tunnel };
         match &inner.routes[route].stack {
             // In a box of its own: hyper keeps room for this future for as long as the connection lives, and an event
             // loop that is held has no more use for it. Made in its place: `Box::pin` would copy it there.
-            None => Box::into_pin(Box::write(Box::new_uninit(), self.answer(context, request))).await,
+            None => {
+                let answer = Box::into_pin(Box::write(Box::new_uninit(), inner.answer(context, request)));
+                in_time(ends, answer).await
+            }
             Some(stack) => {
+                let asked = Asked::of(&inner, &context, &request);
+                request.extensions_mut().insert(Arc::clone(&inner));
                 request.extensions_mut().insert(context);
-                stack.call(request).await
+                let response = in_time(ends, stack.call(request)).await;
+                asked.answered(&response);
+                response
             }
         }
     }
 }
 
-impl App {
-    /// What stands behind a route's middlewares.
-    pub(crate) async fn behind_middlewares(
-        self,
-        mut request: Request<RequestBody>,
-    ) -> Result<Response<ResponseBody>, Infallible> {
-        Ok(match request.extensions_mut().remove::<Context>() {
-            Some(context) => self.answer(context, request).await,
-            None => failure(Outcome::Unsupported),
-        })
+/// The answer, if it is there in time. From then on the transport sees to it that its body is, too.
+async fn in_time(
+    ends: Option<Instant>,
+    answer: impl Future<Output = Response<ResponseBody>>,
+) -> Response<ResponseBody> {
+    let Some(ends) = ends else { return answer.await };
+    match tokio::time::timeout_at(ends.into(), answer).await {
+        Ok(response) => {
+            if response.extensions().get::<Held>().is_none() {
+                roadrunner_wire::end_by(ends);
+            }
+            response
+        }
+        // The record of the request, which is dropped with its future, knows this, too.
+        Err(_) => failure(Outcome::TotalExceeded),
     }
+}
 
+/// What stands behind a route's middlewares.
+pub(crate) async fn behind_middlewares(mut request: Request<RequestBody>) -> Response<ResponseBody> {
+    let extensions = request.extensions_mut();
+    let (Some(inner), Some(context)) = (extensions.remove::<Arc<Inner>>(), extensions.remove::<Context>()) else {
+        return failure(Outcome::Unsupported);
+    };
+    let mut response = inner.answer(context, request).await;
+    response.extensions_mut().insert(Accounted);
+    response
+}
+
+impl Inner {
     // What not every request needs is in boxes, so that the future of one that does not is small.
-    async fn answer(&self, context: Context, request: Request<RequestBody>) -> Response<ResponseBody> {
-        let route = &self.0.routes[context.route];
-        let record = Record::new(&self.0, &context, request.method(), request.uri());
+    async fn answer(self: &Arc<Self>, context: Context, request: Request<RequestBody>) -> Response<ResponseBody> {
+        let route = &self.routes[context.route];
+        let record = Record::new(self, &context, &request);
         match &route.target {
             Target::Guest(guest) => self.run(guest, context, request, record).await,
-            Target::Static(files) => Box::pin(shapes::file::serve(&self.0, files, &context, &request, record)).await,
+            Target::Static(files) => Box::pin(shapes::file::serve(self, files, &context, &request, record)).await,
         }
     }
 
     async fn run(
-        &self,
+        self: &Arc<Self>,
         guest: &Guest,
         context: Context,
         request: Request<RequestBody>,
@@ -197,7 +270,7 @@ impl App {
         let meter = guest.binding.meter(Subject {
             request: context.id.clone(),
             component: guest.component.clone(),
-            route: self.0.routes[context.route].pattern.clone(),
+            route: self.routes[context.route].pattern.clone(),
             peer: peer(&context.peer),
         });
         record.runs(&meter);
@@ -211,16 +284,48 @@ impl App {
             peer: peer(&context.peer),
             client_certificate: client_certificate(&context.connection),
             params: context.params,
-            route: self.0.routes[context.route].name.clone(),
+            route: self.routes[context.route].name.clone(),
             body,
             upgrade,
         };
         match guest.binding.respond(meter, permit, request).await {
             Ok((instance, response)) => {
-                shapes::answer(&self.0, guest, instance, response, asked, context.connection, record).await
+                shapes::answer(self, guest, instance, response, asked, context.connection, record).await
             }
             Err(failure) => record.failed(failure),
         }
+    }
+
+    /// The route of a request. A CORS preflight belongs to the route that it asks about, if that one has CORS.
+    fn lookup<'r>(&'r self, host: Option<&str>, request: &'r Request<RequestBody>) -> Lookup<'r, 'r> {
+        let path = request.uri().path();
+        if let Some(method) = preflighted(request) {
+            let asked = self.table.lookup(host, &method, path);
+            if matches!(asked, Lookup::Found { index, .. } if self.routes[index].cors) {
+                return asked;
+            }
+        }
+        self.table.lookup(host, request.method(), path)
+    }
+
+    /// The answer when no route takes the request. The connection stays open.
+    fn unrouted(
+        &self,
+        lookup: &Lookup<'_, '_>,
+        request: &Request<RequestBody>,
+        connection: &Arc<Connection>,
+        peer: &Address,
+    ) -> Response<ResponseBody> {
+        let mut response = match lookup {
+            Lookup::MethodNotAllowed { .. } => plain(StatusCode::METHOD_NOT_ALLOWED, "method not allowed"),
+            Lookup::BadPath => plain(StatusCode::BAD_REQUEST, "the path is not valid"),
+            Lookup::NotFound | Lookup::Found { .. } => plain(StatusCode::NOT_FOUND, "not found"),
+        };
+        if let Lookup::MethodNotAllowed { allow } = lookup {
+            response.headers_mut().insert(header::ALLOW, (*allow).clone());
+        }
+        crate::record::unrouted(self, request, connection, peer, &response);
+        response
     }
 }
 
@@ -239,40 +344,6 @@ impl Context {
 impl Route {
     fn params(&self, params: &Params<'_, '_>) -> Vec<(Arc<str>, String)> {
         self.captures.iter().cloned().zip(params.iter().map(|(_, value)| value.to_owned())).collect()
-    }
-}
-
-impl Inner {
-    /// The route of a request. A CORS preflight belongs to the route that it asks about, if that one has CORS.
-    fn lookup<'r>(&'r self, host: Option<&str>, request: &'r Request<RequestBody>) -> Lookup<'r, 'r> {
-        let path = request.uri().path();
-        if let Some(method) = preflighted(request) {
-            let asked = self.table.lookup(host, &method, path);
-            if matches!(asked, Lookup::Found { index, .. } if self.routes[index].cors) {
-                return asked;
-            }
-        }
-        self.table.lookup(host, request.method(), path)
-    }
-
-    /// The answer when no route takes the request. The connection stays open.
-    fn unrouted(
-        &self,
-        lookup: &Lookup<'_, '_>,
-        request: &Request<RequestBody>,
-        connection: &Connection,
-        peer: &Address,
-    ) -> Response<ResponseBody> {
-        let mut response = match lookup {
-            Lookup::MethodNotAllowed { .. } => plain(StatusCode::METHOD_NOT_ALLOWED, "method not allowed"),
-            Lookup::BadPath => plain(StatusCode::BAD_REQUEST, "the path is not valid"),
-            Lookup::NotFound | Lookup::Found { .. } => plain(StatusCode::NOT_FOUND, "not found"),
-        };
-        if let Lookup::MethodNotAllowed { allow } = lookup {
-            response.headers_mut().insert(header::ALLOW, (*allow).clone());
-        }
-        crate::record::unrouted(self, request, connection, peer, &response);
-        response
     }
 }
 
@@ -367,8 +438,15 @@ pub(crate) fn failure(outcome: Outcome) -> Response<ResponseBody> {
     let mut response =
         plain(StatusCode::from_u16(row.status).unwrap_or(StatusCode::INTERNAL_SERVER_ERROR), row.message);
     if matches!(outcome, Outcome::Overloaded | Outcome::HeldExceeded) {
-        response.headers_mut().insert(header::RETRY_AFTER, RETRY_AFTER);
+        response = retry_after(response, RETRY_AFTER);
     }
+    response
+}
+
+/// Tells when to try again (RFC 9110, 10.2.3), in whole seconds and not too early.
+pub(crate) fn retry_after(mut response: Response<ResponseBody>, wait: Duration) -> Response<ResponseBody> {
+    let seconds = wait.as_secs() + u64::from(wait.subsec_nanos() > 0);
+    response.headers_mut().insert(header::RETRY_AFTER, HeaderValue::from(seconds.max(1)));
     response
 }
 

@@ -3,11 +3,10 @@
 use std::collections::BTreeMap;
 use std::path::PathBuf;
 use std::sync::Arc;
-use std::time::Duration;
 
 use anyhow::{Context as _, Result};
 use roadrunner_files::{Directory, FileCache};
-use roadrunner_manifest::{self as manifest, Caps, Manifest, RouteTable, Segment};
+use roadrunner_manifest::{self as manifest, Caps, HostCaps, Manifest, RateLimit, RouteTable, Segment};
 use roadrunner_sandbox::{
     Binding, Cache, Component, EngineSettings, Gate, GateSettings, Gates, Limits, PARKED, Parking, Sandbox, Urls,
 };
@@ -16,11 +15,12 @@ use roadrunner_wire::{
     Peers, PoolConfig, Protocols, RetryPolicy, TlsConfig,
 };
 
-use crate::app::{App, Guest, Ids, Inner, Route, StaticFiles, Target};
+use crate::app::{App, Guest, Host, Ids, Inner, Route, StaticFiles, Target};
 use crate::drain::Drain;
 use crate::inherited::Inherited;
-use crate::metrics::Metrics;
-use crate::middleware::Stack;
+use crate::metrics::{Metrics, RouteMetrics};
+use crate::middleware::{Limiters, Stack};
+use crate::rate_limit::RateLimiter;
 use crate::shapes::websocket;
 
 /// The name of the host's own gate in metrics.
@@ -34,10 +34,9 @@ const SPARE_SLOTS: u32 = PARKED as u32;
 
 /// The engine of a manifest: its slots, and its cache of compiled code.
 pub fn sandbox(manifest: &Manifest) -> Result<Sandbox> {
-    let memory = manifest.routes.routes().iter().map(|route| route.limits.memory).max();
     let settings = EngineSettings {
         slots: manifest.caps.pool_size().saturating_add(SPARE_SLOTS),
-        max_memory: memory.unwrap_or(manifest.limits.memory).next_multiple_of(64 << 10),
+        max_memory: max_memory(manifest),
         ..EngineSettings::default()
     };
     let cache = Cache::open(cache_directory(manifest))?;
@@ -55,40 +54,47 @@ fn cache_directory(manifest: &Manifest) -> PathBuf {
 }
 
 /// Loads every component and binds every route.
-pub fn app(manifest: &Manifest, sandbox: Sandbox) -> Result<App> {
+pub fn app(manifest: &Manifest) -> Result<App> {
+    let host = Host {
+        sandbox: sandbox(manifest)?,
+        max_memory: max_memory(manifest),
+        files: FileCache::new(FILE_CACHE),
+        metrics: Metrics::default(),
+        drain: Drain::default(),
+        deflate: websocket::DeflateMemory::new(manifest.deflate_memory),
+        ids: Ids::new(),
+    };
+    Ok(App::new(inner(manifest, Arc::new(host), None)?))
+}
+
+/// What a manifest says, on a host that runs already. What has not changed since `before` is taken from there: loaded
+/// components, caps with their places, buckets of peers, counters of routes.
+pub(crate) fn inner(manifest: &Manifest, host: Arc<Host>, before: Option<&Inner>) -> Result<Inner> {
+    let max_memory = max_memory(manifest);
+    anyhow::ensure!(
+        max_memory <= host.max_memory,
+        "a route has the limit memory = {max_memory} bytes, and the host was started with room for {}: restart it, or \
+         lower the limit",
+        host.max_memory
+    );
     let directories = manifest
         .directories
         .iter()
         .map(|(name, path)| Ok((name.to_string(), Arc::new(Directory::open(name.to_string(), path)?))))
         .collect::<Result<BTreeMap<_, _>>>()?;
+    let load = |name: &str, file| {
+        let known = before.and_then(|before| before.components.get(name));
+        Ok((name.to_owned(), Component::load_unless(&host.sandbox, file, known)?))
+    };
     let components = manifest
         .components
         .iter()
-        .map(|(name, component)| Ok((name.to_string(), Component::load(&sandbox, &component.file)?)))
+        .map(|(name, component)| load(name.as_str(), &component.file))
         .collect::<Result<BTreeMap<_, _>>>()?;
 
     let table = Arc::new(manifest.routes.clone());
     let urls: Arc<dyn Urls> = Arc::new(NamedRoutes(table.clone()));
-    let mut gates = BTreeMap::new();
-    gates.insert(
-        HOST_GATE.to_owned(),
-        gate(Caps {
-            instances: Some(manifest.caps.instances),
-            held: Some(manifest.caps.held),
-            hibernated: Some(manifest.caps.hibernated),
-        }),
-    );
-    for (name, component) in &manifest.components {
-        if component.caps != Caps::default() {
-            gates.insert(format!("component:{name}"), gate(component.caps));
-        }
-    }
-    for route in table.routes() {
-        if route.caps != Caps::default() {
-            gates.insert(route_gate(route), gate(route.caps));
-        }
-    }
-
+    let gates = gates(manifest, before);
     let target = |route: &manifest::Route| match &route.target {
         manifest::Target::Static(files) => Target::Static(StaticFiles {
             directory: directories[files.directory.as_str()].clone(),
@@ -117,36 +123,111 @@ pub fn app(manifest: &Manifest, sandbox: Sandbox) -> Result<App> {
             })
         }
     };
-    let targets: Vec<_> = table.routes().iter().map(target).collect();
-
-    let inner = Arc::new_cyclic(|weak: &std::sync::Weak<Inner>| {
-        let routes = table.routes().iter().zip(targets).map(|(route, target)| {
-            let weak = weak.clone();
-            let middlewares: Vec<_> = route.middlewares.iter().map(|name| manifest.middlewares[name].clone()).collect();
-            Route {
-                pattern: route.pattern.as_str().into(),
-                name: route.name.as_ref().map(|name| name.as_str().into()),
-                captures: route.pattern.segments().iter().filter_map(Segment::capture).map(Arc::from).collect(),
-                target,
-                metrics: Arc::default(),
-                cors: middlewares.iter().any(|middleware| matches!(middleware, manifest::Middleware::Cors(_))),
-                stack: Stack::build(&middlewares, move || weak.upgrade().map(App)),
-            }
-        });
-        Inner {
-            routes: routes.collect(),
-            sandbox,
-            table: table.clone(),
-            gates,
-            files: FileCache::new(FILE_CACHE),
-            metrics: Metrics::default(),
-            drain: Arc::new(Drain::default()),
-            access_log: manifest.server.access_log,
-            deflate: websocket::DeflateMemory::new(manifest.deflate_memory),
-            ids: Ids::new(),
-        }
+    let limiters = limiters(manifest, before);
+    let counters = before.map(counters).unwrap_or_default();
+    let routes = table.routes().iter().map(|route| Route {
+        pattern: route.pattern.as_str().into(),
+        name: route.name.as_ref().map(|name| name.as_str().into()),
+        captures: route.pattern.segments().iter().filter_map(Segment::capture).map(Arc::from).collect(),
+        target: target(route),
+        metrics: counters.get(&identity(route)).cloned().unwrap_or_default(),
+        cors: route
+            .middlewares
+            .iter()
+            .any(|name| matches!(manifest.middlewares.get(name), Some(manifest::Middleware::Cors(_)))),
+        total: route.limits.total,
+        stack: Stack::build(&route.middlewares, &manifest.middlewares, &limiters),
     });
-    Ok(App(inner))
+    Ok(Inner {
+        routes: routes.collect(),
+        table: table.clone(),
+        components,
+        gates,
+        rate_limit: manifest.rate_limit.map(|settings| {
+            let known = before.and_then(|before| before.rate_limit.clone());
+            known.filter(|known| known.settings() == settings).unwrap_or_else(|| Arc::new(RateLimiter::new(settings)))
+        }),
+        limiters,
+        access_log: manifest.server.access_log.then_some(manifest.server.access_log_format),
+        drain_delay: manifest.server.drain_delay,
+        drain_time: manifest.server.drain,
+        host,
+    })
+}
+
+fn max_memory(manifest: &Manifest) -> u64 {
+    let memory = manifest.routes.routes().iter().map(|route| route.limits.memory).max();
+    memory.unwrap_or(manifest.limits.memory).next_multiple_of(64 << 10)
+}
+
+/// The caps that hold somewhere, by what they are caps of. One whose number changes begins anew: until the instances of
+/// before are gone, there may be as many more as it allowed.
+fn gates(manifest: &Manifest, before: Option<&Inner>) -> BTreeMap<String, Arc<Gate>> {
+    let HostCaps { instances, held, hibernated, queue, queue_wait, .. } = manifest.caps;
+    let queue = queue as usize;
+    let mut gates = BTreeMap::new();
+    let mut add = |name: String, caps: Caps| {
+        let settings = GateSettings {
+            instances: caps.instances.unwrap_or(u32::MAX) as usize,
+            held: caps.held.unwrap_or(u32::MAX) as usize,
+            hibernated: caps.hibernated.unwrap_or(u32::MAX) as usize,
+            queue,
+            queue_wait,
+        };
+        let known = before.and_then(|before| before.gates.get(&name)).filter(|gate| {
+            let known = gate.settings();
+            // The host's cannot change: the engine has slots for so many.
+            name == HOST_GATE || GateSettings { queue, queue_wait, ..known } == settings
+        });
+        let gate = match known {
+            Some(gate) => {
+                gate.set_queue(settings.queue, settings.queue_wait);
+                gate.clone()
+            }
+            None => Gate::new(settings),
+        };
+        gates.insert(name, gate);
+    };
+    add(HOST_GATE.to_owned(), Caps { instances: Some(instances), held: Some(held), hibernated: Some(hibernated) });
+    for (name, component) in &manifest.components {
+        if component.caps != Caps::default() {
+            add(format!("component:{name}"), component.caps);
+        }
+    }
+    for route in manifest.routes.routes() {
+        if route.caps != Caps::default() {
+            add(route_gate(route), route.caps);
+        }
+    }
+    gates
+}
+
+fn limiters(manifest: &Manifest, before: Option<&Inner>) -> Limiters {
+    let limiter = |name, settings: RateLimit| {
+        let known = before.and_then(|before| before.limiters.get(name));
+        let known = known.filter(|known| known.settings() == settings);
+        known.cloned().unwrap_or_else(|| Arc::new(RateLimiter::new(settings)))
+    };
+    let settings = |middleware: &manifest::Middleware| match middleware {
+        manifest::Middleware::RateLimit(settings) => Some(*settings),
+        _ => None,
+    };
+    let limited = manifest.middlewares.iter().filter_map(|(name, middleware)| Some((name, settings(middleware)?)));
+    limited.map(|(name, settings)| (name.clone(), limiter(name, settings))).collect()
+}
+
+/// The counters of the routes that there are, by what makes a route the same in another manifest.
+fn counters(before: &Inner) -> BTreeMap<String, Arc<RouteMetrics>> {
+    let routes = before.table.routes().iter().zip(&before.routes);
+    routes.map(|(route, bound)| (identity(route), bound.metrics.clone())).collect()
+}
+
+fn identity(route: &manifest::Route) -> String {
+    let target = match &route.target {
+        manifest::Target::Component(name) => name.as_str(),
+        manifest::Target::Static(files) => files.directory.as_str(),
+    };
+    format!("{target} {}", route_gate(route))
 }
 
 /// The listeners of a manifest; those of systemd take their sockets.
@@ -186,11 +267,14 @@ pub fn settings(manifest: &Manifest) -> wire::Settings {
             preface: timeouts.preface,
             request_head: timeouts.request_head,
             body_idle: timeouts.body_idle,
+            body_min_rate: timeouts.body_min_rate,
             write_stall: timeouts.write_stall,
             keep_alive_idle: timeouts.keep_alive_idle,
             h2_idle: timeouts.h2_idle,
             h3_idle: timeouts.h3_idle,
             h3_lost: timeouts.h3_lost,
+            h2_ping_interval: timeouts.h2_ping_interval,
+            h2_ping_timeout: timeouts.h2_ping_timeout,
             ..defaults.timeouts
         },
         caps: wire::Caps {
@@ -269,6 +353,7 @@ fn listener(listener: &manifest::Listener, inherited: &mut Inherited) -> Result<
         tls: tls(listener)?,
         max_connections: listener.connections.map(|most| most as usize),
         max_connections_per_peer: listener.connections_per_peer.map(|most| most as usize),
+        max_requests: listener.requests.map(|most| most as usize),
         proxy_protocol: listener.proxy_protocol_from.as_deref().map(peers),
         forwarding,
         ..ListenerConfig::plain(&*listener.name, address)
@@ -294,17 +379,6 @@ fn route_gate(route: &manifest::Route) -> String {
         manifest::Methods::Listed(methods) => methods.iter().map(|m| m.as_str()).collect::<Vec<_>>().join(","),
     };
     format!("route:{methods} {}{}", hosts.join(","), route.pattern.as_str())
-}
-
-fn gate(caps: Caps) -> Arc<Gate> {
-    let none = u32::MAX;
-    Gate::new(GateSettings {
-        instances: caps.instances.unwrap_or(none) as usize,
-        held: caps.held.unwrap_or(none) as usize,
-        hibernated: caps.hibernated.unwrap_or(none) as usize,
-        queue: 1000,
-        queue_wait: Duration::from_secs(1),
-    })
 }
 
 fn limits(limits: &manifest::Limits) -> Limits {

@@ -65,6 +65,8 @@ enum Command {
         #[arg(long)]
         json: bool,
     },
+    /// Make a running host load its manifest again, as SIGHUP does
+    Reload(AdminOption),
     /// End one instance of a running host
     Kill {
         /// Its id, as `roadrunner ps` shows it
@@ -132,6 +134,7 @@ fn run(command: Command) -> Result<ExitCode> {
         Command::New { name, sdk } => new(&name, sdk)?,
         Command::Schema => json_schema(),
         Command::Ps { admin, json } => ps(&admin.address()?, json)?,
+        Command::Reload(admin) => reload(&admin.address()?)?,
         Command::Kill { id, admin } => kill(&admin.address()?, id)?,
     };
     match std::io::stdout().write_all(text.as_bytes()) {
@@ -193,7 +196,7 @@ fn check(path: &Path) -> Result<String> {
     for listener in &manifest.listeners {
         boot::tls(listener)?;
     }
-    boot::app(&manifest, boot::sandbox(&manifest)?)?;
+    boot::app(&manifest)?;
     Ok(summary(&manifest))
 }
 
@@ -287,6 +290,14 @@ fn ps(address: &Address, json: bool) -> Result<String> {
         ]);
     }
     Ok(text)
+}
+
+fn reload(address: &Address) -> Result<String> {
+    match client::request(address, "POST", "/reload")? {
+        (200, text) => Ok(text),
+        (422, text) => bail!("refused, and the one before keeps serving: {}", text.trim()),
+        (status, body) => bail!("the admin listener answered {status}: {}", body.trim()),
+    }
 }
 
 fn kill(address: &Address, id: u64) -> Result<String> {

@@ -1,6 +1,7 @@
 //! The one signal that the host is shutting down.
 
 use std::sync::OnceLock;
+use std::sync::atomic::{AtomicBool, Ordering::Relaxed};
 use std::time::{Duration, Instant};
 
 use roadrunner_sandbox::Registry;
@@ -8,12 +9,24 @@ use roadrunner_sandbox::Registry;
 /// Set once; held sessions look at it whenever they are woken.
 #[derive(Debug, Default)]
 pub struct Drain {
+    announced: AtomicBool,
     deadline: OnceLock<Instant>,
 }
 
 impl Drain {
+    /// Whoever asks whether the host is ready is told that it is not, from now on.
+    pub fn announce(&self) {
+        self.announced.store(true, Relaxed);
+    }
+
+    /// Whether [`Drain::announce`] was called.
+    pub fn is_announced(&self) -> bool {
+        self.announced.load(Relaxed)
+    }
+
     /// Tells every held session to end within this time.
     pub fn begin(&self, time: Duration, registry: &Registry) {
+        self.announce();
         let _ = self.deadline.set(Instant::now() + time);
         for meter in registry.list() {
             meter.wake();
@@ -28,10 +41,5 @@ impl Drain {
     /// The time left, once the drain has begun.
     pub fn left(&self) -> Option<Duration> {
         self.deadline.get().map(|deadline| deadline.saturating_duration_since(Instant::now()))
-    }
-
-    /// Whether the drain has begun.
-    pub fn has_begun(&self) -> bool {
-        self.deadline.get().is_some()
     }
 }

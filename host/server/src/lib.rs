@@ -5,6 +5,7 @@
 //! component. `roadrunner-wire` is both ends of it, `roadrunner-sandbox` the middle; this crate joins them
 //! and adds what an operator needs: the manifest, the command line, logs, metrics and the admin listener.
 
+mod access_log;
 pub mod admin;
 mod app;
 pub mod boot;
@@ -14,7 +15,9 @@ mod drain;
 mod inherited;
 mod metrics;
 mod middleware;
+mod rate_limit;
 mod record;
+pub mod reload;
 pub mod serve;
 mod shapes;
 

@@ -23,6 +23,9 @@ pub(crate) struct Metrics {
     not_found: AtomicU64,
     method_not_allowed: AtomicU64,
     bad_path: AtomicU64,
+    rate_limited: AtomicU64,
+    reloads: AtomicU64,
+    reloads_refused: AtomicU64,
 }
 
 impl Metrics {
@@ -30,9 +33,15 @@ impl Metrics {
         match status {
             StatusCode::METHOD_NOT_ALLOWED => &self.method_not_allowed,
             StatusCode::BAD_REQUEST => &self.bad_path,
+            StatusCode::TOO_MANY_REQUESTS => &self.rate_limited,
             _ => &self.not_found,
         }
         .fetch_add(1, Relaxed);
+    }
+
+    /// The manifest was loaded again, or refused.
+    pub(crate) fn reloaded(&self, taken: bool) {
+        if taken { &self.reloads } else { &self.reloads_refused }.fetch_add(1, Relaxed);
     }
 }
 
@@ -135,11 +144,12 @@ fn render_routes(app: &Inner, text: &mut Text) {
 }
 
 fn render_host(app: &Inner, text: &mut Text) {
-    text.family("roadrunner_requests_unrouted_total", "counter", "Requests that no route took.");
+    text.family("roadrunner_requests_unrouted_total", "counter", "Requests that came to no route.");
     for (reason, count) in [
-        ("not-found", &app.metrics.not_found),
-        ("method-not-allowed", &app.metrics.method_not_allowed),
-        ("bad-path", &app.metrics.bad_path),
+        ("not-found", &app.host.metrics.not_found),
+        ("method-not-allowed", &app.host.metrics.method_not_allowed),
+        ("bad-path", &app.host.metrics.bad_path),
+        ("rate-limited", &app.host.metrics.rate_limited),
     ] {
         text.sample("roadrunner_requests_unrouted_total", &format!("reason=\"{reason}\""), count.load(Relaxed));
     }
@@ -148,7 +158,7 @@ fn render_host(app: &Inner, text: &mut Text) {
         "gauge",
         "Instances that exist now, running and held, and sessions that hibernate.",
     );
-    text.sample("roadrunner_instances", "", app.sandbox.registry().len());
+    text.sample("roadrunner_instances", "", app.host.sandbox.registry().len());
     for (family, help, value) in [
         ("roadrunner_instances_running", "Instances that are answering requests.", Gauge::Running),
         ("roadrunner_sessions_held", "Sessions that are held.", Gauge::Held),
@@ -166,19 +176,30 @@ fn render_host(app: &Inner, text: &mut Text) {
             text.sample(family, &format!("gate=\"{}\"", escape(name)), value);
         }
     }
+    text.family(
+        "roadrunner_requests_overloaded_total",
+        "counter",
+        "Requests over queue or queue-wait, by what they waited for.",
+    );
+    for (name, gate) in &app.gates {
+        text.sample("roadrunner_requests_overloaded_total", &format!("gate=\"{}\"", escape(name)), gate.refused());
+    }
+    text.family("roadrunner_reloads_total", "counter", "Times that the manifest was loaded again.");
+    text.sample("roadrunner_reloads_total", "result=\"taken\"", app.host.metrics.reloads.load(Relaxed));
+    text.sample("roadrunner_reloads_total", "result=\"refused\"", app.host.metrics.reloads_refused.load(Relaxed));
     text.family("roadrunner_websocket_deflate_reserved_bytes", "gauge", "What compression of WebSockets may hold.");
-    text.sample("roadrunner_websocket_deflate_reserved_bytes", "", app.deflate.reserved());
+    text.sample("roadrunner_websocket_deflate_reserved_bytes", "", app.host.deflate.reserved());
     text.family(
         "roadrunner_websocket_deflate_refused_total",
         "counter",
         "Sessions over deflate-memory, by what they go without.",
     );
-    text.sample("roadrunner_websocket_deflate_refused_total", "without=\"context\"", app.deflate.reduced());
-    text.sample("roadrunner_websocket_deflate_refused_total", "without=\"compression\"", app.deflate.refused());
+    text.sample("roadrunner_websocket_deflate_refused_total", "without=\"context\"", app.host.deflate.reduced());
+    text.sample("roadrunner_websocket_deflate_refused_total", "without=\"compression\"", app.host.deflate.refused());
     text.family("roadrunner_bus_subscriptions", "gauge", "Subscriptions to topics.");
-    text.sample("roadrunner_bus_subscriptions", "", app.sandbox.bus().subscriptions());
+    text.sample("roadrunner_bus_subscriptions", "", app.host.sandbox.bus().subscriptions());
     text.family("roadrunner_draining", "gauge", "1 while the host shuts down.");
-    text.sample("roadrunner_draining", "", u8::from(app.drain.has_begun()));
+    text.sample("roadrunner_draining", "", u8::from(app.host.drain.is_announced()));
 }
 
 #[derive(Clone, Copy)]
@@ -207,6 +228,7 @@ fn render_wire(stats: &Stats, text: &mut Text) {
             &stats.certificate_reload_failures,
         ),
         ("roadrunner_requests_malformed_total", "Requests refused before any route.", &stats.bad_requests),
+        ("roadrunner_requests_over_cap_total", "Requests over the cap of their listener.", &stats.over_cap),
         ("roadrunner_panics_total", "Panics of the host while it answered.", &stats.panics),
     ];
     for (name, help, counter) in counters {

@@ -5,13 +5,14 @@
 use std::pin::Pin;
 use std::sync::Arc;
 use std::task::Poll;
-use std::time::Instant;
+use std::time::{Duration, Instant};
 
-use http::{Method, Request, Response, StatusCode, Uri};
+use http::{Request, Response, StatusCode};
 use http_body::{Body as _, Frame};
-use roadrunner_sandbox::{Failure, Meter, Outcome, RequestId};
+use roadrunner_sandbox::{Failure, Meter, Outcome};
 use roadrunner_wire::{Address, BodyError, Connection, RequestBody, ResponseBody};
 
+use crate::access_log::{End, Line, target};
 use crate::app::{self, BodyRefusal, Context, Inner};
 use crate::metrics::RouteMetrics;
 
@@ -21,40 +22,24 @@ pub(crate) struct Record {
     started: Instant,
     meter: Option<Arc<Meter>>,
     line: Option<Box<Line>>,
+    /// When the request has to be over, unless it becomes a session.
+    ends: Option<Instant>,
     status: u16,
     bytes: u64,
     closed: bool,
 }
 
-/// What the access log says beside the account; only there when the log is on.
-struct Line {
-    id: RequestId,
-    connection: Arc<Connection>,
-    peer: Address,
-    method: Method,
-    target: String,
-    route: Arc<str>,
-}
-
 impl Record {
-    pub(crate) fn new(app: &Inner, context: &Context, method: &Method, uri: &Uri) -> Self {
+    pub(crate) fn new(app: &Inner, context: &Context, request: &Request<RequestBody>) -> Self {
         let route = &app.routes[context.route];
         route.metrics.begin();
-        let line = app.access_log.then(|| {
-            Box::new(Line {
-                id: context.id.clone(),
-                connection: context.connection.clone(),
-                peer: context.peer.clone(),
-                method: method.clone(),
-                target: target(uri),
-                route: route.pattern.clone(),
-            })
-        });
+        let line = Line::of(app, context, request);
         Self {
             metrics: route.metrics.clone(),
             started: Instant::now(),
             meter: None,
             line,
+            ends: context.ends,
             status: Outcome::Cancelled.row().status,
             bytes: 0,
             closed: false,
@@ -64,6 +49,11 @@ impl Record {
     /// An instance works for the request from now on.
     pub(crate) fn runs(&mut self, meter: &Arc<Meter>) {
         self.meter = Some(meter.clone());
+    }
+
+    /// It is a session from now on, which may last.
+    pub(crate) fn holds(&mut self) {
+        self.ends = None;
     }
 
     /// The head is about to be sent.
@@ -137,60 +127,82 @@ impl Record {
         let elapsed = self.started.elapsed();
         self.metrics.end(outcome, elapsed, self.meter.as_deref());
         if let Some(line) = &self.line {
-            let cpu = self.meter.as_ref().map_or(0, |meter| meter.cpu().as_micros() as u64);
-            let memory = self.meter.as_ref().map_or(0, |meter| meter.peak_memory());
-            let shape = self.meter.as_ref().map_or("none", |meter| meter.shape().label());
-            tracing::info!(
-                target: "access",
-                request = %line.id,
-                peer = %line.peer,
-                protocol = line.connection.protocol.as_str(),
-                method = %line.method,
-                uri = line.target,
-                route = %line.route,
-                status = self.status,
-                bytes = self.bytes,
-                outcome = outcome.row().label,
-                shape,
-                microseconds = elapsed.as_micros() as u64,
-                cpu_microseconds = cpu,
-                peak_memory = memory,
-            );
+            let end = End { status: self.status, bytes: self.bytes, outcome: outcome.row().label, elapsed };
+            line.write(&end, self.meter.as_deref());
         }
     }
 }
 
 impl Drop for Record {
     fn drop(&mut self) {
+        if !self.closed && self.ends.is_some_and(|ends| ends <= Instant::now()) {
+            if self.status == Outcome::Cancelled.row().status {
+                self.status = Outcome::TotalExceeded.row().status;
+            }
+            return self.close(Outcome::TotalExceeded);
+        }
         self.close(Outcome::Cancelled);
     }
 }
 
-/// Path and query: what every protocol has of a target.
-fn target(uri: &Uri) -> String {
-    uri.path_and_query().map_or_else(|| uri.path().to_owned(), ToString::to_string)
-}
-
-/// The account of a request that no route took.
+/// The account of a request that no route took, or that never came so far.
 pub(crate) fn unrouted(
     app: &Inner,
     request: &Request<RequestBody>,
-    connection: &Connection,
+    connection: &Arc<Connection>,
     peer: &Address,
     response: &Response<ResponseBody>,
 ) {
-    app.metrics.unrouted(response.status());
-    if app.access_log {
-        tracing::info!(
-            target: "access",
-            %peer,
-            protocol = connection.protocol.as_str(),
-            method = %request.method(),
-            uri = target(request.uri()),
-            status = response.status().as_u16(),
-            bytes = response.body().size_hint().exact().unwrap_or(0),
-            outcome = "unrouted",
-        );
+    app.host.metrics.unrouted(response.status());
+    if let Some(format) = app.access_log {
+        let line = Line {
+            format,
+            id: None,
+            connection: connection.clone(),
+            peer: peer.clone(),
+            method: request.method().clone(),
+            target: target(request.uri()),
+            version: request.version(),
+            route: None,
+        };
+        line.write(&End::of(response, "unrouted", Duration::ZERO), None);
+    }
+}
+
+/// On responses of a route's target, whose requests have a [`Record`].
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Accounted;
+
+/// A request on its way into middlewares, one of which may answer it.
+pub(crate) struct Asked {
+    metrics: Arc<RouteMetrics>,
+    started: Instant,
+    line: Option<Box<Line>>,
+}
+
+impl Asked {
+    pub(crate) fn of(app: &Inner, context: &Context, request: &Request<RequestBody>) -> Self {
+        let route = &app.routes[context.route];
+        Self { metrics: route.metrics.clone(), started: Instant::now(), line: Line::of(app, context, request) }
+    }
+
+    /// The account, if no record has it.
+    pub(crate) fn answered(self, response: &Response<ResponseBody>) {
+        if response.extensions().get::<Accounted>().is_some() {
+            return;
+        }
+        let outcome = match response.status() {
+            StatusCode::TOO_MANY_REQUESTS => Outcome::RateLimited,
+            // The request's own record was dropped with it, and has the account.
+            StatusCode::GATEWAY_TIMEOUT => return,
+            _ => Outcome::Ok,
+        };
+        let elapsed = self.started.elapsed();
+        self.metrics.begin();
+        self.metrics.end(outcome, elapsed, None);
+        if let Some(line) = &self.line {
+            line.write(&End::of(response, outcome.row().label, elapsed), None);
+        }
     }
 }
 

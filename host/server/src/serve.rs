@@ -1,5 +1,6 @@
 //! Runs a host until it is told to stop.
 
+use std::convert::Infallible;
 use std::io::IsTerminal as _;
 use std::process::ExitCode;
 use std::sync::{Arc, OnceLock};
@@ -15,6 +16,7 @@ use tracing_subscriber::EnvFilter;
 use crate::admin::Admin;
 use crate::boot;
 use crate::inherited::Inherited;
+use crate::reload::{self, Reload};
 
 /// The exit code when connections were cut, at the drain's deadline or by a second signal.
 const CUT: u8 = 3;
@@ -22,8 +24,8 @@ const CUT: u8 = 3;
 /// How long instances that lose their connection in a cut may take to be dropped.
 const LAST_DROPS: Duration = Duration::from_secs(2);
 
-/// Serves a manifest until SIGTERM or SIGINT. Exits with 0 when everything ended by itself, and with 3 when
-/// connections had to be cut.
+/// Serves a manifest until SIGTERM or SIGINT, and loads it again on SIGHUP. Exits with 0 when everything ended by itself,
+/// and with 3 when connections had to be cut.
 pub fn run(manifest: &Manifest) -> Result<ExitCode> {
     // SAFETY: nothing has been opened yet, so the descriptors from 3 on are those that the environment speaks of.
     let inherited = unsafe { Inherited::from_environment() }?;
@@ -38,10 +40,14 @@ pub fn run(manifest: &Manifest) -> Result<ExitCode> {
 
 async fn serve(manifest: &Manifest, mut inherited: Inherited) -> Result<ExitCode> {
     let mut signals = Signals::new()?;
-    let app = boot::app(manifest, boot::sandbox(manifest)?)?;
+    let hangup = signal(SignalKind::hangup()).context("cannot listen for signals")?;
+    let app = boot::app(manifest)?;
     let slot = Arc::new(OnceLock::new());
+    let (reload, reloader) = reload::reloader(app.clone(), Arc::new(manifest.clone()), slot.clone());
     let admin = match &manifest.admin {
-        Some(address) => Some(open_admin(address, &mut inherited, Admin::new(app.clone(), slot.clone())).await?),
+        Some(address) => {
+            Some(open_admin(address, &mut inherited, Admin::new(app.clone(), slot.clone(), reload.clone())).await?)
+        }
         None => None,
     };
     let listeners = boot::listeners(manifest, &mut inherited)?;
@@ -55,13 +61,27 @@ async fn serve(manifest: &Manifest, mut inherited: Inherited) -> Result<ExitCode
         eprintln!("admin on {}", listener.address);
     }
     let _ = slot.set(server.clone());
+    tokio::spawn(reloader.run());
 
-    let name = signals.next().await;
-    tracing::info!("{name}: draining for up to {:?}", manifest.server.drain);
-    let registry = app.0.sandbox.registry().clone();
-    app.0.drain.begin(manifest.server.drain, &registry);
+    let name = tokio::select! {
+        name = signals.next() => name,
+        never = reload_on(hangup, &reload) => match never {},
+    };
+    let inner = app.current();
+    let (delay, time, drain) = (inner.drain_delay, inner.drain_time, &inner.host.drain);
+    let registry = inner.host.sandbox.registry().clone();
+    drain.announce();
+    let drained = async {
+        if !delay.is_zero() {
+            tracing::info!("{name}: not ready any more, and serving for another {delay:?}");
+            tokio::time::sleep(delay).await;
+        }
+        tracing::info!("{name}: draining for up to {time:?}");
+        drain.begin(time, &registry);
+        server.drain(time).await
+    };
     let clean = tokio::select! {
-        outcome = server.drain(manifest.server.drain) => {
+        outcome = drained => {
             if !outcome.is_clean() {
                 tracing::warn!("{} connections were cut at the deadline", outcome.cut);
             }
@@ -75,6 +95,14 @@ async fn serve(manifest: &Manifest, mut inherited: Inherited) -> Result<ExitCode
     };
     wait_for_drops(&registry).await;
     Ok(if clean { ExitCode::SUCCESS } else { ExitCode::from(CUT) })
+}
+
+/// Orders a reload at every SIGHUP.
+async fn reload_on(mut hangup: Signal, reload: &Reload) -> Infallible {
+    loop {
+        hangup.recv().await;
+        reload.order();
+    }
 }
 
 async fn open_admin(address: &Address, inherited: &mut Inherited, admin: Admin) -> Result<Server> {
@@ -117,6 +145,7 @@ impl Signals {
         Ok(Self { terminate: listen(SignalKind::terminate())?, interrupt: listen(SignalKind::interrupt())? })
     }
 
+    /// The next signal to end.
     async fn next(&mut self) -> &'static str {
         tokio::select! {
             _ = self.terminate.recv() => "SIGTERM",

@@ -17,7 +17,7 @@ use crate::{
     TlsInfo,
     admission::{Admission, ListenerCaps, Permit},
     control::{Command, Control},
-    dispatch::Link,
+    dispatch::{Link, RequestCap},
     drive,
     h2c::Doorway,
     io::{Io, Transport},
@@ -49,6 +49,7 @@ pub(crate) struct Listener {
     pub(crate) caps: Arc<ListenerCaps>,
     /// How HTTP/3 is announced here; none if it is not.
     pub(crate) alt_svc: Option<HeaderValue>,
+    pub(crate) cap: Option<Arc<RequestCap>>,
 }
 
 impl Listener {
@@ -150,6 +151,7 @@ async fn connect<S: Service>(
     let io = Io::new(transport, start, Arc::clone(&connection), &shared.settings);
     let mut link = Link::new(Arc::clone(&shared.service), connection);
     link.alt_svc = listener.alt_svc.clone();
+    link.cap = listener.cap.clone();
     match protocol {
         Protocol::Http1 => {
             if listener.upgrades_to_http2() {

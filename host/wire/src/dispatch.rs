@@ -5,7 +5,10 @@ use std::{
     future::{Future, poll_fn},
     panic::{AssertUnwindSafe, catch_unwind},
     pin::{Pin, pin},
-    sync::{Arc, atomic::Ordering::Relaxed},
+    sync::{
+        Arc,
+        atomic::{AtomicUsize, Ordering::Relaxed},
+    },
     task::{Context, Poll},
 };
 
@@ -25,13 +28,15 @@ pub(crate) struct Link<S> {
     pub(crate) connection: Arc<Connection>,
     /// RFC 7838, 3: where else this origin is served. None on what is announced itself.
     pub(crate) alt_svc: Option<HeaderValue>,
+    /// None where there is no cap.
+    pub(crate) cap: Option<Arc<RequestCap>>,
     /// The way from HTTP/1 to HTTP/2; none where it is closed.
     pub(crate) doorway: Option<Doorway>,
 }
 
 impl<S> Link<S> {
     pub(crate) fn new(service: Arc<S>, connection: Arc<Connection>) -> Link<S> {
-        Link { service, connection, alt_svc: None, doorway: None }
+        Link { service, connection, alt_svc: None, doorway: None, cap: None }
     }
 }
 
@@ -53,13 +58,17 @@ where
     R: FnOnce(&Arc<Connection>) -> Request<RequestBody> + Send,
 {
     marks::exchange_begun();
-    let in_flight = InFlight::new(Arc::clone(&link.connection));
+    let (in_flight, is_admitted) = InFlight::new(link);
     let link = Arc::clone(link);
     async move {
         let mut request = request(&link.connection);
         let is_head = request.method() == Method::HEAD;
         let version = request.version();
         let response = match validate(&mut request) {
+            Ok(()) if !is_admitted => {
+                link.connection.stats.over_cap.fetch_add(1, Relaxed);
+                overloaded()
+            }
             Ok(()) if upgrades(&link, &mut request) => switching_to_http2(),
             Ok(()) => {
                 let exchange = Exchange { request, connection: Arc::clone(&link.connection) };
@@ -121,6 +130,13 @@ fn refuse(reason: &'static str, version: Version) -> Response<ResponseBody> {
     if version < Version::HTTP_2 {
         response.headers_mut().insert(header::CONNECTION, HeaderValue::from_static("close"));
     }
+    response
+}
+
+/// RFC 9110, 15.6.4.
+fn overloaded() -> Response<ResponseBody> {
+    let mut response = plain(StatusCode::SERVICE_UNAVAILABLE, "too many requests are in flight\n");
+    response.headers_mut().insert(header::RETRY_AFTER, HeaderValue::from_static("1"));
     response
 }
 
@@ -273,18 +289,49 @@ impl Body for WireBody {
 /// Counts an exchange as long as it lives.
 struct InFlight {
     connection: Arc<Connection>,
+    /// Where it has a place under a cap.
+    cap: Option<Arc<RequestCap>>,
 }
 
 impl InFlight {
-    fn new(connection: Arc<Connection>) -> InFlight {
+    /// Counts it, and tells whether its listener has room for it.
+    fn new<S>(link: &Link<S>) -> (InFlight, bool) {
+        let connection = Arc::clone(&link.connection);
         connection.control.begin_exchange(connection.protocol);
-        InFlight { connection }
+        let cap = link.cap.as_ref().filter(|cap| cap.take()).cloned();
+        let is_admitted = cap.is_some() || link.cap.is_none();
+        (InFlight { connection, cap }, is_admitted)
     }
 }
 
 impl Drop for InFlight {
     fn drop(&mut self) {
+        if let Some(cap) = &self.cap {
+            cap.now.fetch_sub(1, Relaxed);
+        }
         self.connection.control.end_exchange(self.connection.protocol);
+    }
+}
+
+/// How many requests a listener may have in flight.
+#[derive(Debug)]
+pub(crate) struct RequestCap {
+    most: usize,
+    now: AtomicUsize,
+}
+
+impl RequestCap {
+    pub(crate) fn new(most: usize) -> RequestCap {
+        RequestCap { most, now: AtomicUsize::new(0) }
+    }
+
+    /// Takes a place; false when there is none.
+    fn take(&self) -> bool {
+        if self.now.fetch_add(1, Relaxed) < self.most {
+            return true;
+        }
+        self.now.fetch_sub(1, Relaxed);
+        false
     }
 }
 

@@ -73,7 +73,9 @@ async fn go_on_with_http2<S: Service>(socket: Socket, link: &Link<S>, settings: 
     let Some(io) = Io::upgraded(parts.io, &parts.read_buf, request, Arc::clone(&connection), settings) else {
         return;
     };
-    http2(io, socket, Link::new(Arc::clone(&link.service), connection), settings, timeouts).await;
+    let mut upgraded = Link::new(Arc::clone(&link.service), connection);
+    upgraded.cap = link.cap.clone();
+    http2(io, socket, upgraded, settings, timeouts).await;
 }
 
 /// Serves HTTP/2 until the connection has ended.
@@ -256,7 +258,7 @@ impl<'a> Driver<'a> {
             }
             return;
         }
-        if self.control().in_flight() > 0 {
+        if self.is_busy() {
             self.phase = Phase::Busy;
             return;
         }
@@ -271,6 +273,12 @@ impl<'a> Driver<'a> {
             Phase::Going(_) => {}
             _ => self.phase = Phase::Idle(Instant::now()),
         }
+    }
+
+    /// Whether an exchange is under way. On HTTP/1 that is so until its last byte was taken: hyper drops a response body
+    /// when it has all of it in its buffer.
+    fn is_busy(&self) -> bool {
+        self.control().in_flight() > 0 || self.connection.protocol == Protocol::Http1 && self.waits.is_writing()
     }
 
     /// On HTTP/1, whether the client has left an exchange. hyper sees that only while it reads, and it does not read
@@ -304,7 +312,9 @@ impl<'a> Driver<'a> {
         let ping = is_http2.then(|| {
             (self.last_read + timeouts.h2_ping_interval + timeouts.h2_ping_timeout, TimeoutName::H2PingTimeout)
         });
-        earliest(earliest(phase, ping), self.waits.deadline(timeouts))
+        // Of an HTTP/2 exchange, its stream's task keeps it.
+        let total = self.waits.total().filter(|_| matches!(self.phase, Phase::Busy));
+        earliest(earliest(earliest(phase, ping), total), self.waits.deadline(timeouts))
     }
 
     /// RFC 9112, 9.6: closes in two steps when the client may still be sending.

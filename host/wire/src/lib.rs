@@ -79,7 +79,7 @@ pub use network::{Network, Peers};
 pub use response::{Abort, ResponseBody};
 pub use roadrunner_h3::{Config as Http3, EarlyData, MemberStats, PoolConfig, PoolStats, RetryPolicy};
 pub use server::{BindError, BoundListener, DrainOutcome, Server};
-pub use service::Service;
+pub use service::{Service, end_by};
 pub use settings::{AltSvc, Caps, H2c, ListenAddress, ListenerConfig, Protocols, Settings, TimeoutName, Timeouts};
 pub use stats::Stats;
 pub use tls::{ClientAuth, ClientCertificate, TlsConfig, TlsError, TlsInfo};

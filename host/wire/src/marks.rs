@@ -39,6 +39,8 @@ pub(crate) struct Waits {
     read_held: bool,
     /// A deadline that has passed, for the pieces to report as an error.
     passed: Option<TimeoutName>,
+    /// When the exchange has to be over, its response sent included.
+    total: Option<Instant>,
 }
 
 impl Waits {
@@ -99,6 +101,16 @@ impl Waits {
         self.passed
     }
 
+    /// Whether there is something to write that the peer does not take.
+    pub(crate) fn is_writing(&self) -> bool {
+        self.write_since.is_some()
+    }
+
+    /// When the exchange has to be over.
+    pub(crate) fn total(&self) -> Option<(Instant, TimeoutName)> {
+        self.total.map(|at| (at, TimeoutName::Total))
+    }
+
     /// The first deadline of what is waited for.
     pub(crate) fn deadline(&self, timeouts: &Timeouts) -> Option<(Instant, TimeoutName)> {
         let write = self.write_since.map(|since| (since + timeouts.write_stall, TimeoutName::WriteStall));
@@ -154,7 +166,13 @@ pub(crate) fn exchange_begun() {
         waits.body_waited = Duration::ZERO;
         waits.body_bytes = 0;
         waits.passed = None;
+        waits.total = None;
     });
+}
+
+/// The exchange that is being polled has to be over by then.
+pub(crate) fn end_by(deadline: Instant) {
+    mark(|waits| waits.total = Some(deadline));
 }
 
 /// The service asked for a piece of the request body and there is none.
@@ -253,6 +271,7 @@ thread_local! {
                 h2_in_head: false,
                 read_held: false,
                 passed: None,
+                total: None,
             }),
             stream_timed_out: Cell::new(None),
         }

@@ -211,7 +211,9 @@ async fn connect<S: Service>(
         quic: Some(info.clone()),
     });
     let _open = OpenHttp3::new(Arc::clone(&shared.stats));
-    let link = Arc::new(Link::new(Arc::clone(&shared.service), connection));
+    let mut link = Link::new(Arc::clone(&shared.service), connection);
+    link.cap = listener.cap.clone();
+    let link = Arc::new(link);
     let bridge = Arc::new(Bridge { link, timeouts: Arc::clone(&shared.timeouts) });
     let (trigger, signal) = DrainTrigger::new();
     let served = obeying(&control, &trigger, serve_connection(quic, bridge, config, signal)).await;

@@ -46,6 +46,16 @@ impl ResponseBody {
         ResponseBody { kind }
     }
 
+    /// All of it, when it is complete and without trailers; also when it is empty.
+    pub fn bytes(&self) -> Option<&Bytes> {
+        static EMPTY: Bytes = Bytes::new();
+        match &self.kind {
+            Kind::Empty => Some(&EMPTY),
+            Kind::Full(bytes) => Some(bytes),
+            Kind::Trailers(_) | Kind::FullWithTrailers(..) | Kind::Streaming(_) => None,
+        }
+    }
+
     /// A body that is made while it is sent. It is polled when the client can take more, and dropped when it cannot
     /// take any more. Its error ends the response so that the client can tell; see [`Abort`].
     pub fn new(body: impl Body<Data = Bytes, Error = Abort> + Send + 'static) -> ResponseBody {

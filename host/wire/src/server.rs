@@ -10,6 +10,7 @@ use crate::{
     accept::{Listener, Shared, accept},
     admission::{Admission, ListenerCaps},
     control::Command,
+    dispatch::RequestCap,
     quic::{self, QuicSocket},
     socket::ListenSocket,
     tls::Tls,
@@ -231,6 +232,7 @@ fn open(config: ListenerConfig, settings: &Settings, http3: &Arc<roadrunner_h3::
         tls,
         max_connections,
         max_connections_per_peer,
+        max_requests,
         proxy_protocol,
         forwarding,
     } = config;
@@ -260,7 +262,8 @@ fn open(config: ListenerConfig, settings: &Settings, http3: &Arc<roadrunner_h3::
     let alt_svc = quic.as_ref().and_then(|quic| quic::alt_svc(quic, &settings.alt_svc));
     let caps = Arc::new(ListenerCaps::new(max_connections, max_connections_per_peer));
     let forwarding = forwarding.map(Arc::new);
-    let listener = Listener { name, protocols, h2c, tls, proxy_protocol, forwarding, caps, alt_svc };
+    let cap = max_requests.map(|most| Arc::new(RequestCap::new(most)));
+    let listener = Listener { name, protocols, h2c, tls, proxy_protocol, forwarding, caps, alt_svc, cap };
     Ok(Open { listener, stream, quic })
 }
 

@@ -1,10 +1,10 @@
 //! What the server gives to this crate: one function from an exchange to a response.
 
-use std::future::Future;
+use std::{future::Future, time::Instant};
 
 use http::Response;
 
-use crate::{Exchange, ResponseBody};
+use crate::{Exchange, ResponseBody, marks};
 
 /// Answers exchanges.
 ///
@@ -15,4 +15,13 @@ use crate::{Exchange, ResponseBody};
 pub trait Service: Send + Sync + 'static {
     /// Answers one exchange. A panic is logged and answered with 500.
     fn call(&self, exchange: Exchange) -> impl Future<Output = Response<ResponseBody>> + Send;
+}
+
+/// Sets when the exchange that is being polled has to be over: its last byte must have been taken by the client by then,
+/// or the connection (HTTP/1) or the stream (HTTP/2) is ended with [`Ending::TimedOut`](crate::Ending::TimedOut).
+///
+/// To be called in the future that [`Service::call`] returns, as its last step: an answer that is late is the service's
+/// to replace. Anywhere else it does nothing. A tunnel is not held to it.
+pub fn end_by(deadline: Instant) {
+    marks::end_by(deadline);
 }

@@ -51,6 +51,13 @@ pub struct ListenerConfig {
     ///
     /// None: such fields are the client's own claims.
     pub forwarding: Option<Forwarding>,
+    /// Most requests in flight at once on this listener, from the head until the response has been handed to the
+    /// kernel; above it, 503 with `Retry-After`.
+    ///
+    /// # Defaults
+    ///
+    /// None.
+    pub max_requests: Option<usize>,
 }
 
 impl ListenerConfig {
@@ -66,6 +73,7 @@ impl ListenerConfig {
             max_connections_per_peer: None,
             proxy_protocol: None,
             forwarding: None,
+            max_requests: None,
         }
     }
 
@@ -425,7 +433,7 @@ impl Default for Timeouts {
     }
 }
 
-/// The name of a deadline that passed: the field of [`Timeouts`] that set it.
+/// The name of a deadline that passed: the field of [`Timeouts`] that set it, or what the service set.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 #[repr(u8)]
 pub enum TimeoutName {
@@ -451,13 +459,15 @@ pub enum TimeoutName {
     ProxyHeader,
     /// [`Timeouts::request_head`]
     RequestHead,
+    /// [`end_by`](crate::end_by)
+    Total,
     /// [`Timeouts::write_stall`]
     WriteStall,
 }
 
 impl TimeoutName {
     /// Every name, in the order of the enum.
-    pub const ALL: [TimeoutName; 12] = [
+    pub const ALL: [TimeoutName; 13] = [
         TimeoutName::BodyIdle,
         TimeoutName::BodyMinRate,
         TimeoutName::H2Idle,
@@ -469,6 +479,7 @@ impl TimeoutName {
         TimeoutName::Preface,
         TimeoutName::ProxyHeader,
         TimeoutName::RequestHead,
+        TimeoutName::Total,
         TimeoutName::WriteStall,
     ];
 
@@ -486,6 +497,7 @@ impl TimeoutName {
             TimeoutName::Preface => "preface",
             TimeoutName::ProxyHeader => "proxy-header",
             TimeoutName::RequestHead => "request-head",
+            TimeoutName::Total => "total",
             TimeoutName::WriteStall => "write-stall",
         }
     }

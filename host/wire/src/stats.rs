@@ -39,6 +39,9 @@ pub struct Stats {
     pub proxy_untrusted: AtomicU64,
     /// Requests refused by this crate or by the parser before the service saw them.
     pub bad_requests: AtomicU64,
+    /// Requests refused because their listener had [`ListenerConfig::max_requests`](crate::ListenerConfig::max_requests)
+    /// in flight.
+    pub over_cap: AtomicU64,
     /// Panics of the service or of a response body.
     pub panics: AtomicU64,
     /// HTTP/2 connections closed because a frame budget was spent.

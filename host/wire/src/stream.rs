@@ -14,7 +14,7 @@ use std::{
 use crate::{
     Stats, TimeoutName, Timeouts,
     alarm::Alarm,
-    marks::{self, Waits},
+    marks::{self, Waits, earliest},
 };
 
 /// Spawns the tasks of a connection's streams.
@@ -59,7 +59,7 @@ pub(crate) async fn run(stream: impl Future<Output = ()>, writes: Writes, timeou
             if writes == Writes::AreGuessed {
                 waits.note_window();
             }
-            let Some((deadline, name)) = waits.deadline(timeouts) else {
+            let Some((deadline, name)) = earliest(waits.total(), waits.deadline(timeouts)) else {
                 return Poll::Pending;
             };
             if !alarm.has_passed(cx, deadline) {
@@ -71,7 +71,8 @@ pub(crate) async fn run(stream: impl Future<Output = ()>, writes: Writes, timeou
             }
             // A body that is too slow is told to the service, which may still answer. If the service does not look
             // at its body again, or if the answer is what does not move, then the stream is reset.
-            if name != TimeoutName::WriteStall && waits.passed().is_none() {
+            let is_body = matches!(name, TimeoutName::BodyIdle | TimeoutName::BodyMinRate);
+            if is_body && waits.passed().is_none() {
                 stats.count_timeout(name);
                 waits.pass(name);
                 continue;

@@ -34,6 +34,37 @@ async fn caps_on_all_on_a_peer_and_on_a_listener() {
     holds_at_most(&start_on(vec![listener], Settings::default(), certificate).await, 1).await;
 }
 
+#[tokio::test]
+async fn requests_in_flight_on_a_listener_are_capped() {
+    let listener = ListenerConfig { max_requests: Some(2), ..only(Protocols::BOTH) };
+    let certificate = rustls_pki_types::CertificateDer::from(vec![]);
+    let harness = start_on(vec![listener], Settings::default(), certificate).await;
+    let stats = Arc::clone(harness.server.stats());
+    for way in [Way::H1, Way::H2] {
+        let over = stats.over_cap.load(SeqCst);
+        let mut held = Vec::new();
+        for _ in 0..2 {
+            let mut sender = harness.sender(Way::H1).await;
+            let response = soon(sender.get("/idle")).await.expect("a response");
+            held.push((sender, response));
+        }
+        let mut sender = harness.sender(way).await;
+        for _ in 0..2 {
+            let response = soon(sender.get("/hello")).await.expect("a response");
+            assert_eq!(response.status(), 503, "{way:?}");
+            assert_eq!(response.headers()["retry-after"], "1", "{way:?}");
+            assert_eq!(text(response).await, "too many requests are in flight\n", "{way:?}");
+        }
+        assert_eq!(stats.over_cap.load(SeqCst), over + 2, "{way:?}");
+        // A place that is given back can be taken, on the same connection.
+        held.pop();
+        support::eventually(|| stats.in_flight() == 1).await;
+        assert_eq!(text(soon(sender.get("/hello")).await.expect("a response")).await, "hello, world\n", "{way:?}");
+        drop(held);
+        support::eventually(|| stats.in_flight() == 0).await;
+    }
+}
+
 async fn holds_at_most(harness: &Harness, most: usize) {
     let mut held = Vec::new();
     for _ in 0..most {

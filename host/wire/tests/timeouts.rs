@@ -8,7 +8,7 @@ use bytes::Bytes;
 use http::Request;
 use roadrunner_wire::{BodyError, Ending, Protocols, Settings, TimeoutName, Timeouts};
 use support::{
-    Harness, Way,
+    Harness, TOTAL, Way,
     frames::{self, ACK, GOAWAY, HEADERS, PING, RST_STREAM, SETTINGS, WINDOW_UPDATE},
     only, read_to_close, read_until, request, soon, start_on, start_with, text,
 };
@@ -213,6 +213,117 @@ async fn a_reader_that_is_only_slow() {
     for _ in 0..6 {
         tokio::time::sleep(SHORT / 3).await;
         soon(client.read_exact(&mut buf)).await.expect("still open");
+    }
+}
+
+/// A response that is whole from the start is no idle connection while its client still reads it.
+#[tokio::test]
+async fn a_slow_reader_of_a_whole_response_is_not_idle() {
+    for way in [Way::H1, Way::H1Tls] {
+        let harness = start_with(settings(|timeouts| timeouts.keep_alive_idle = SHORT)).await;
+        let mut client = harness.connect(way).await;
+        client.write_all(b"GET /huge HTTP/1.1\r\nhost: a\r\n\r\n").await.expect("written");
+        let mut buf = vec![0; 3 << 20];
+        for _ in 0..10 {
+            tokio::time::sleep(SHORT / 3).await;
+            soon(client.read_exact(&mut buf)).await.unwrap_or_else(|error| panic!("{way:?}: {error}"));
+        }
+        assert_eq!(harness.server.stats().timeouts(TimeoutName::KeepAliveIdle), 0, "{way:?}");
+    }
+}
+
+/// Clients that always take a little never stall; what ends them is the time that they have in all.
+#[tokio::test]
+async fn an_exchange_that_takes_too_long_in_all() {
+    for way in Way::ALL {
+        for path in ["/total/flood", "/total/huge"] {
+            let mut harness = start_with(settings(|_| {})).await;
+            let begun = Instant::now();
+            let (received, reset) = if way.is_h2() {
+                dribble_h2(&harness, way, path).await
+            } else {
+                (dribble_h1(&harness, way, path).await, true)
+            };
+            let took = begun.elapsed();
+            assert!(reset, "{way:?} {path}");
+            assert!(received > 0, "{way:?} {path}");
+            assert!((TOTAL - SHORT / 2..TOTAL * 5).contains(&took), "{way:?} {path}: {took:?}");
+            assert_eq!(harness.server.stats().timeouts(TimeoutName::Total), 1, "{way:?} {path}");
+            if path == "/total/flood" {
+                let (ending, _) = harness.dropped(path, Instant::now()).await;
+                assert_eq!(ending, Ending::TimedOut(TimeoutName::Total), "{way:?} {path}");
+            }
+        }
+    }
+}
+
+/// A deadline goes with its exchange.
+#[tokio::test]
+async fn an_exchange_in_time_leaves_no_deadline_behind() {
+    let harness = start_with(settings(|_| {})).await;
+    for way in Way::ALL {
+        let mut sender = harness.sender(way).await;
+        for path in ["/total/hello", "/hello"] {
+            assert_eq!(text(soon(sender.get(path)).await.expect("a response")).await, "hello, world\n", "{way:?}");
+        }
+        tokio::time::sleep(TOTAL + SHORT).await;
+        assert_eq!(text(soon(sender.get("/hello")).await.expect("still open")).await, "hello, world\n", "{way:?}");
+    }
+    assert_eq!(harness.server.stats().timeouts(TimeoutName::Total), 0);
+}
+
+async fn dribble_h1(harness: &Harness, way: Way, path: &str) -> usize {
+    let mut client = harness.connect(way).await;
+    client.write_all(format!("GET {path} HTTP/1.1\r\nhost: a\r\n\r\n").as_bytes()).await.expect("written");
+    let (mut received, mut buf) = (0, vec![0; 64 << 10]);
+    loop {
+        match soon(client.read(&mut buf)).await {
+            Ok(0) | Err(_) => return received,
+            Ok(read) => received += read,
+        }
+        // What the kernel holds at the end is read quickly.
+        if harness.server.stats().timeouts(TimeoutName::Total) == 0 {
+            tokio::time::sleep(Duration::from_millis(20)).await;
+        }
+    }
+}
+
+async fn dribble_h2(harness: &Harness, way: Way, path: &str) -> (usize, bool) {
+    let (client, connection) = h2::client::handshake(harness.connect(way).await).await.expect("a handshake");
+    tokio::spawn(connection);
+    let mut client = soon(client.ready()).await.expect("ready");
+    let get = Request::get(format!("http://localhost{path}")).body(()).expect("a request");
+    let (response, _) = client.send_request(get, true).expect("sent");
+    let mut body = soon(response).await.expect("a head").into_body();
+    let mut received = 0;
+    loop {
+        match soon(body.data()).await {
+            Some(Ok(data)) => {
+                received += data.len();
+                let _ = body.flow_control().release_capacity(data.len());
+                tokio::time::sleep(Duration::from_millis(20)).await;
+            }
+            Some(Err(error)) => return (received, error.is_reset()),
+            None => return (received, false),
+        }
+    }
+}
+
+/// A client whose windows are closed from the start gets a head, and its body is not waited for.
+#[tokio::test]
+async fn a_window_that_never_opens() {
+    for path in ["/flood", "/big", "/hello"] {
+        let harness = start_with(settings(|timeouts| timeouts.write_stall = SHORT)).await;
+        let mut tcp = harness.tcp().await;
+        let closed = frames::frame(SETTINGS, 0, 0, &[0, 4, 0, 0, 0, 0]);
+        let opening = [frames::PREFACE, &closed, &frames::request(1, "GET", path, 1)].concat();
+        tcp.write_all(&opening).await.expect("written");
+        let begun = Instant::now();
+        soon(frames::until(&mut tcp, RST_STREAM)).await.expect("the stream is reset");
+        let took = begun.elapsed();
+        assert!((SHORT - SHORT / 4..SHORT * 5).contains(&took), "{path}: {took:?}");
+        assert_eq!(harness.server.stats().timeouts(TimeoutName::WriteStall), 1, "{path}");
+        assert_eq!(harness.server.stats().in_flight(), 0, "{path}");
     }
 }
 

@@ -79,6 +79,7 @@ fn limits_text(limits: &Limits, caps: Caps) -> String {
         format!("deadline {}", format_duration(limits.deadline)),
         format!("body {}", format_size(limits.body)),
     ];
+    parts.extend(limits.total.map(|total| format!("total {}", format_duration(total))));
     parts.extend(limits.idle.map(|idle| format!("idle {}", format_duration(idle))));
     parts.extend(caps.instances.map(|instances| format!("instances {instances}")));
     parts.extend(caps.held.map(|held| format!("held {held}")));

@@ -5,7 +5,7 @@ use std::ops::Range;
 use toml::Spanned;
 
 use super::{FileKind, Resolver, list, value};
-use crate::manifest::{CertificateFiles, ClientCertificates, Http2, Http3, Listener, Server, Timeouts, Tls};
+use crate::manifest::{CertificateFiles, ClientCertificates, Http2, Http3, Listener, RateLimit, Server, Timeouts, Tls};
 use crate::scalar::{Address, FilePath, PeerRange};
 use crate::section::{ClientAuth, H2c, ListenerSection, ManifestSection, Protocol, TlsChoice, TlsSection};
 
@@ -14,10 +14,13 @@ impl Resolver<'_> {
         let server = value(&section.server).cloned().unwrap_or_default();
         Server {
             drain: server.drain().get(),
+            drain_delay: server.drain_delay().get(),
             workers: value(&server.workers).map(|count| count.get()),
             cache_dir: value(&server.cache_dir).map(|path| path.resolve(&self.folder)),
             log: server.log(),
             access_log: server.access_log(),
+            access_log_format: server.access_log_format(),
+            watch: server.watch(),
         }
     }
 
@@ -78,6 +81,7 @@ impl Resolver<'_> {
             made.connections_per_peer = value(&listener.connections_per_peer).map(|most| most.get());
             made.proxy_protocol_from = self.peers(&listener.proxy_protocol_from);
             made.trusted_proxies = self.peers(&listener.trusted_proxies).unwrap_or_default();
+            made.requests = value(&listener.requests).map(|most| most.get());
             made.forwarded_field = listener.forwarded_field();
             if let Some(field) = listener.forwarded_field.as_ref().filter(|_| listener.trusted_proxies.is_none()) {
                 let message = "`forwarded-field` is set, and nobody's word is taken on it";
@@ -187,12 +191,23 @@ pub(super) fn timeouts(section: &ManifestSection) -> Timeouts {
         preface: timeouts.preface().get(),
         request_head: timeouts.request_head().get(),
         body_idle: timeouts.body_idle().get(),
+        body_min_rate: u32::try_from(timeouts.body_min_rate().get()).expect("the key's range ends below"),
         write_stall: timeouts.write_stall().get(),
         keep_alive_idle: timeouts.keep_alive_idle().get(),
         h2_idle: timeouts.h2_idle().get(),
         h3_idle: timeouts.h3_idle().get(),
         h3_lost: timeouts.h3_lost().get(),
+        h2_ping_interval: timeouts.h2_ping_interval().get(),
+        h2_ping_timeout: timeouts.h2_ping_timeout().get(),
     }
+}
+
+pub(super) fn rate_limit(section: &ManifestSection) -> Option<RateLimit> {
+    let limit = value(&section.rate_limit)?;
+    // What is required and not there has been reported.
+    let requests = value(&limit.requests)?.get();
+    let burst = value(&limit.burst).map_or(requests, |burst| burst.get());
+    Some(RateLimit { requests, burst, peers: limit.peers().get() })
 }
 
 pub(super) fn http2(section: &ManifestSection) -> Http2 {

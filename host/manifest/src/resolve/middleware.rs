@@ -5,11 +5,14 @@ use std::collections::BTreeMap;
 use http::{HeaderName, HeaderValue, Method};
 use toml::Spanned;
 
-use super::{Resolver, entries, list};
-use crate::manifest::{AnyOr, Compression, Cors, Middleware, RequestId, ResponseHeaders};
+use super::{Resolver, entries, list, value};
+use crate::manifest::{
+    AnyOr, Compression, Cors, Etag, Middleware, RateLimit, RequestId, ResponseHeaders, SecurityHeaders,
+};
 use crate::scalar::{HeaderField, HeaderText, MiddlewareName, Table};
 use crate::section::{
     CompressionSection, CorsSection, Encoding, ManifestSection, MiddlewareSection, ResponseHeadersSection,
+    SecurityHeadersSection,
 };
 
 impl Resolver<'_> {
@@ -22,6 +25,19 @@ impl Resolver<'_> {
                 MiddlewareSection::RequestId(section) => {
                     Middleware::RequestId(RequestId { header: section.header().0, trust: section.trust() })
                 }
+                MiddlewareSection::Etag(section) => {
+                    Middleware::Etag(Etag { maximum_size: section.maximum_size().get() })
+                }
+                // What is required and not there has been reported.
+                MiddlewareSection::RateLimit(section) => match value(&section.requests) {
+                    Some(requests) => Middleware::RateLimit(RateLimit {
+                        requests: requests.get(),
+                        burst: value(&section.burst).map_or(requests.get(), |burst| burst.get()),
+                        peers: section.peers().get(),
+                    }),
+                    None => continue,
+                },
+                MiddlewareSection::SecurityHeaders(section) => Middleware::SecurityHeaders(security_headers(section)),
                 MiddlewareSection::ResponseHeaders(section) => {
                     Middleware::ResponseHeaders(self.response_headers(name.get_ref(), section))
                 }
@@ -37,7 +53,14 @@ impl Resolver<'_> {
             self.context.report(encodings.span(), "compression without encodings does nothing", fix);
         }
         let encodings: Vec<Encoding> = section.encodings().into_iter().map(Spanned::into_inner).collect();
-        Compression { encodings, minimum_size: section.minimum_size().get() }
+        let types = section.types.as_ref().map(|types| {
+            if types.get_ref().is_empty() {
+                let fix = "list at least one, or leave the key out";
+                self.context.report(types.span(), "compression without types does nothing", fix);
+            }
+            types.get_ref().iter().map(|media| media.get_ref().clone()).collect()
+        });
+        Compression { encodings, minimum_size: section.minimum_size().get(), types, loops: section.loops() }
     }
 
     fn cors(&mut self, section: &CorsSection) -> Cors {
@@ -105,5 +128,24 @@ impl Resolver<'_> {
             fields.push((name.get_ref().0.clone(), value.0.clone()));
         }
         fields
+    }
+}
+
+/// The fields that are not turned off.
+fn security_headers(section: &SecurityHeadersSection) -> SecurityHeaders {
+    let texts = [
+        ("x-content-type-options", section.no_sniff().then(|| HeaderValue::from_static("nosniff"))),
+        ("x-frame-options", Some(section.frame_options().0)),
+        ("referrer-policy", Some(section.referrer_policy().0)),
+        ("cross-origin-opener-policy", Some(section.opener_policy().0)),
+        ("content-security-policy", value(&section.content_security_policy).map(|text| text.0.clone())),
+        ("permissions-policy", value(&section.permissions_policy).map(|text| text.0.clone())),
+    ];
+    let fields = texts.into_iter().filter_map(|(name, text)| Some((name, text.filter(|text| !text.is_empty())?)));
+    let subdomains = if section.transport_subdomains() { "; includeSubDomains" } else { "" };
+    let transport = section.transport_security().get().map(|age| format!("max-age={}{subdomains}", age.as_secs()));
+    SecurityHeaders {
+        fields: fields.map(|(name, text)| (HeaderName::from_static(name), text)).collect(),
+        transport: transport.and_then(|text| HeaderValue::try_from(text).ok()),
     }
 }

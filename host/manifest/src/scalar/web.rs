@@ -81,6 +81,46 @@ impl fmt::Display for Address {
     }
 }
 
+/// A media type without parameters, `text/html`, or all of a kind, `text/*`. Kept in lower case.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct MediaType {
+    /// `text`.
+    kind: String,
+    /// `html`; none for all.
+    subtype: Option<String>,
+}
+
+impl MediaType {
+    /// Whether this stands for a `content-type` such as `text/html; charset=utf-8`.
+    pub fn matches(&self, content_type: &str) -> bool {
+        let essence = content_type.split(';').next().unwrap_or_default().trim();
+        let Some((kind, subtype)) = essence.split_once('/') else { return false };
+        kind.eq_ignore_ascii_case(&self.kind)
+            && self.subtype.as_ref().is_none_or(|wanted| subtype.eq_ignore_ascii_case(wanted))
+    }
+}
+
+impl Text for MediaType {
+    const KIND: &'static str = "a media type, such as \"text/html\" or \"text/*\"";
+
+    fn parse(text: &str) -> Result<Self, Fault> {
+        // RFC 9110, 8.3.1 and 5.6.2.
+        let is_token = |part: &str| {
+            !part.is_empty() && part.bytes().all(|byte| byte.is_ascii_alphanumeric() || b"!#$&-^_.+".contains(&byte))
+        };
+        match text.split_once('/') {
+            Some((kind, subtype)) if is_token(kind) && (subtype == "*" || is_token(subtype)) => Ok(Self {
+                kind: kind.to_ascii_lowercase(),
+                subtype: (subtype != "*").then(|| subtype.to_ascii_lowercase()),
+            }),
+            _ => Err(Fault::new(
+                format!("is \"{text}\", not a media type"),
+                "write \"text/html\" or \"text/*\", without parameters",
+            )),
+        }
+    }
+}
+
 /// The hosts that a route answers for. Kept in lower case and without a trailing dot.
 #[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub enum HostPattern {

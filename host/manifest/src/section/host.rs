@@ -5,7 +5,7 @@ use toml::Spanned;
 use toml::de::DeValue;
 
 use crate::decode::{Context, Decode, Place, section};
-use crate::scalar::units::{DAY, HOUR, KIB, MIB};
+use crate::scalar::units::{DAY, GIB, HOUR, KIB, MIB};
 use crate::scalar::{Address, Bytes, Count, FilePath, ListenerName, OrNone, PeerRange, Time, choice};
 
 section! {
@@ -13,6 +13,9 @@ section! {
     pub(crate) struct ServerSection {
         /// How long a shutdown waits for requests and sessions to finish before it cuts them.
         drain: Time<0, { HOUR }> = "\"10s\"";
+        /// How long a shutdown serves on before it begins, while `/ready` says no: as long as a load balancer takes to
+        /// notice.
+        drain_delay: Time<0, { HOUR }> = "\"0ms\"";
         /// Threads that serve requests. Without it, one for each CPU that the process may use.
         workers: Count<1, 1024>;
         /// Where compiled components are kept. Without it, `roadrunner` in the user's cache folder. Must be
@@ -22,6 +25,11 @@ section! {
         log: LogFormat = "\"human\"";
         /// Whether every request leaves a line in the log when it is over.
         access_log: bool = "true";
+        /// The form of that line: `fields`, like other log lines, or `common`, the NCSA common log format as it is.
+        access_log_format: AccessLogFormat = "\"fields\"";
+        /// Whether the host looks every second whether this file, or that of a component, has changed, and then does
+        /// what `roadrunner reload` does.
+        watch: bool = "false";
     }
 }
 
@@ -32,6 +40,16 @@ choice! {
         Human = "human",
         /// One JSON object a line.
         Json = "json",
+    }
+}
+
+choice! {
+    /// The form of a line of the access log.
+    pub enum AccessLogFormat {
+        /// Fields, in the form that `log` says.
+        Fields = "fields",
+        /// The NCSA common log format.
+        Common = "common",
     }
 }
 
@@ -46,6 +64,10 @@ section! {
         /// What is spoken here. Without `tls`, HTTP/2 is recognised by its preface (prior knowledge); with it, by
         /// ALPN. HTTP/3 needs `tls` and an IP address, and uses the UDP port of the same number.
         protocols: Vec<Spanned<Protocol>> = "[\"http1\", \"http2\"]";
+        /// Requests at once on all connections of this listener, from the head until the response is sent; event loops
+        /// and WebSockets count for as long as they live. Over it, a request is answered with 503 and `Retry-After`.
+        /// Without it, there is no such cap.
+        requests: Count<1, 10_000_000>;
         /// A certificate chain and its key as PEM files, or `"self-signed"` for one made at the start, which no
         /// client trusts. Without it, the listener is plaintext.
         tls: TlsChoice;
@@ -205,6 +227,9 @@ section! {
         /// Between two pieces of a request body that is being read. Over it, the read fails, and a request that
         /// has no response yet is answered with 408.
         body_idle: Time<1, { DAY }> = "\"30s\"";
+        /// The least bytes a second of a request body, averaged over the time for which the host has waited for it,
+        /// after a grace of one `body-idle`. Below it, what `body-idle` says. 0 turns it off.
+        body_min_rate: Bytes<0, { GIB }> = "\"240B\"";
         /// How long a client may accept nothing of a response that is ready to be sent. Over it, the response is
         /// aborted.
         write_stall: Time<1, { DAY }> = "\"30s\"";
@@ -217,6 +242,26 @@ section! {
         /// How long nothing at all may come from an HTTP/3 client, which is sent a PING after a third of it. Over it,
         /// the connection is lost.
         h3_lost: Time<1, { HOUR }> = "\"30s\"";
+        /// After so long without a byte from an HTTP/2 client it is sent a PING. A client that answers is kept, however
+        /// quiet its streams are.
+        h2_ping_interval: Time<100, { DAY }> = "\"20s\"";
+        /// How long an HTTP/2 client may take to answer that PING. Over it, the connection is closed.
+        h2_ping_timeout: Time<100, { HOUR }> = "\"20s\"";
+    }
+}
+
+section! {
+    /// How many requests one peer may make: an IPv4 address, or the first 64 bits of an IPv6 address. Over it, a request
+    /// is answered with 429 and `Retry-After`, before any route is looked for. Without this section there is no such
+    /// limit. Clients of a unix socket have no address and are not limited.
+    pub(crate) struct RateLimitSection {
+        /// Requests a second, on average.
+        requests: Count<1, 1_000_000> [required];
+        /// Requests at once after a pause. Without it, as many as `requests`.
+        burst: Count<1, 1_000_000>;
+        /// Peers that are remembered. Of more, those are forgotten that have been quiet for the longest time. Each takes
+        /// 16 bytes.
+        peers: Count<64, 16_777_216> = "65_536";
     }
 }
 

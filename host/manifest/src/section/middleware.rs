@@ -6,15 +6,20 @@ use toml::de::DeValue;
 
 use crate::decode::{Context, Decode, Place, Section, section, section_schema};
 use crate::scalar::units::{DAY, GIB};
-use crate::scalar::{Bytes, HeaderField, HeaderText, MethodName, Origin, Table, Text, Time, choice};
+use crate::scalar::{
+    Bytes, Count, HeaderField, HeaderText, MediaType, MethodName, OrNone, Origin, Table, Text, Time, choice,
+};
 
 /// A middleware of one of the types below.
 #[derive(Clone, Debug)]
 pub(crate) enum MiddlewareSection {
     Compression(Box<CompressionSection>),
     Cors(Box<CorsSection>),
+    Etag(Box<EtagSection>),
+    RateLimit(Box<RateLimitMiddlewareSection>),
     RequestId(Box<RequestIdSection>),
     ResponseHeaders(Box<ResponseHeadersSection>),
+    SecurityHeaders(Box<SecurityHeadersSection>),
 }
 
 choice! {
@@ -24,16 +29,23 @@ choice! {
         Compression = "compression",
         /// Cross-origin resource sharing.
         Cors = "cors",
+        /// Validators and conditional requests.
+        Etag = "etag",
+        /// A limit on the requests of one peer.
+        RateLimit = "rate-limit",
         /// Request ids in headers.
         RequestId = "request-id",
         /// Fixed response headers.
         ResponseHeaders = "response-headers",
+        /// Headers that make browsers careful.
+        SecurityHeaders = "security-headers",
     }
 }
 
 section! {
     /// Compresses responses for clients that accept it. Responses that already have a `content-encoding`, that are
-    /// partial, whose type does not compress (images, archives) or that are event streams pass unchanged.
+    /// partial, that have a strong validator (files), whose type is not in `types`, or that say `no-transform` pass
+    /// unchanged. `vary: accept-encoding` stands on all that could have been compressed.
     pub(crate) struct CompressionSection {
         /// What it does.
         kind as "type": MiddlewareType [required];
@@ -41,6 +53,11 @@ section! {
         encodings: Vec<Spanned<Encoding>> = "[\"zstd\", \"br\", \"gzip\"]";
         /// The smallest body that is compressed, when its length is known beforehand.
         minimum_size: Bytes<0, { GIB }> = "\"1KiB\"";
+        /// The media types that are compressed: `"text/html"`, or `"text/*"`. Without it, text, JSON, XML, JavaScript,
+        /// WebAssembly and whatever ends in `+json` or `+xml`.
+        types: Vec<Spanned<MediaType>>;
+        /// Whether event loops and event streams are compressed too. Each chunk is still sent at once.
+        loops: bool = "false";
     }
 }
 
@@ -103,6 +120,57 @@ section! {
 }
 
 section! {
+    /// Gives buffered responses to GET and HEAD with status 200 an `etag`, made from the body, and answers 304 when the
+    /// client's `if-none-match` has it (RFC 9110, 13.1.2). The guest runs all the same: what is saved is the transfer. An
+    /// `etag` of the guest's is kept. Put it inside compression, behind it in the list.
+    pub(crate) struct EtagSection {
+        /// What it does.
+        kind as "type": MiddlewareType [required];
+        /// Larger bodies get none.
+        maximum_size: Bytes<0, { GIB }> = "\"1MiB\"";
+    }
+}
+
+section! {
+    /// How many requests one peer may make to these routes, together: what `[rate-limit]` is for the host.
+    pub(crate) struct RateLimitMiddlewareSection {
+        /// What it does.
+        kind as "type": MiddlewareType [required];
+        /// Requests a second, on average. Over it, a request is answered with 429 and `Retry-After`.
+        requests: Count<1, 1_000_000> [required];
+        /// Requests at once after a pause. Without it, as many as `requests`.
+        burst: Count<1, 1_000_000>;
+        /// Peers that are remembered.
+        peers: Count<64, 16_777_216> = "65_536";
+    }
+}
+
+section! {
+    /// Headers that make browsers careful. A response that has one of them already keeps its own.
+    pub(crate) struct SecurityHeadersSection {
+        /// What it does.
+        kind as "type": MiddlewareType [required];
+        /// `x-content-type-options: nosniff`.
+        no_sniff: bool = "true";
+        /// `x-frame-options`, or an empty text for none.
+        frame_options: HeaderText = "\"DENY\"";
+        /// `referrer-policy`, or an empty text for none.
+        referrer_policy: HeaderText = "\"strict-origin-when-cross-origin\"";
+        /// `cross-origin-opener-policy`, or an empty text for none.
+        opener_policy: HeaderText = "\"same-origin\"";
+        /// `content-security-policy`. Without it, there is none.
+        content_security_policy: HeaderText;
+        /// `permissions-policy`. Without it, there is none.
+        permissions_policy: HeaderText;
+        /// How long browsers must use TLS for this host (`strict-transport-security`, RFC 6797); sent over TLS only. It
+        /// cannot be taken back before it runs out.
+        transport_security: OrNone<Time<0, { 1000 * DAY }>> = "\"none\"";
+        /// Whether that holds for all names below this host's, too.
+        transport_subdomains: bool = "false";
+    }
+}
+
+section! {
     /// Sets and removes response headers.
     pub(crate) struct ResponseHeadersSection {
         /// What it does.
@@ -126,8 +194,11 @@ impl Decode for MiddlewareSection {
         Some(match MiddlewareType::decode(kind, &place.key("type"), context)? {
             MiddlewareType::Compression => Self::Compression(boxed(value, place, context)?),
             MiddlewareType::Cors => Self::Cors(boxed(value, place, context)?),
+            MiddlewareType::Etag => Self::Etag(boxed(value, place, context)?),
+            MiddlewareType::RateLimit => Self::RateLimit(boxed(value, place, context)?),
             MiddlewareType::RequestId => Self::RequestId(boxed(value, place, context)?),
             MiddlewareType::ResponseHeaders => Self::ResponseHeaders(boxed(value, place, context)?),
+            MiddlewareType::SecurityHeaders => Self::SecurityHeaders(boxed(value, place, context)?),
         })
     }
 
@@ -135,8 +206,11 @@ impl Decode for MiddlewareSection {
         json_schema!({ "oneOf": [
             variant_schema::<CompressionSection>(generator, MiddlewareType::Compression),
             variant_schema::<CorsSection>(generator, MiddlewareType::Cors),
+            variant_schema::<EtagSection>(generator, MiddlewareType::Etag),
+            variant_schema::<RateLimitMiddlewareSection>(generator, MiddlewareType::RateLimit),
             variant_schema::<RequestIdSection>(generator, MiddlewareType::RequestId),
             variant_schema::<ResponseHeadersSection>(generator, MiddlewareType::ResponseHeaders),
+            variant_schema::<SecurityHeadersSection>(generator, MiddlewareType::SecurityHeaders),
         ] })
     }
 

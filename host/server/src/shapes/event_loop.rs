@@ -232,7 +232,7 @@ impl LoopBody {
 
     fn poll_sources(&mut self, held: &mut Held, context: &mut Context<'_>) -> Poll<Event> {
         if !self.drained
-            && let Some(left) = self.app.drain.left()
+            && let Some(left) = self.app.host.drain.left()
         {
             self.drained = true;
             return Poll::Ready(Event::Drain(left));

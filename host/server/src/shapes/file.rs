@@ -91,7 +91,7 @@ async fn respond(
     options: Options<'_>,
     mut record: Record,
 ) -> Response<ResponseBody> {
-    match try_respond(directory, &app.files, path, &RequestView { method, headers }, options).await {
+    match try_respond(directory, &app.host.files, path, &RequestView { method, headers }, options).await {
         Ok(response) => {
             record.head(response.status());
             response.map(|body| body_of(body, record))

@@ -9,12 +9,17 @@ use roadrunner_wire::{Connection, ResponseBody, TunnelKind};
 
 use self::websocket::Handshake;
 use crate::app::{Guest, Inner};
+use crate::middleware::etag::HeadBody;
 use crate::record::Record;
 
 mod event_loop;
 pub(crate) mod file;
 mod stream;
 pub(crate) mod websocket;
+
+/// On responses that last: event loops, and accepted WebSockets.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Held;
 
 /// What the shapes need to know of the request after the guest has it.
 pub(crate) struct Asked {
@@ -87,7 +92,11 @@ pub(crate) async fn answer(
                 }
             };
             record.head(head.status);
-            with_body(head, event_loop::body(app.clone(), instance, body_events, claim, connection, record))
+            record.holds();
+            let body = event_loop::body(app.clone(), instance, body_events, claim, connection, record);
+            let mut response = with_body(head, body);
+            response.extensions_mut().insert(Held);
+            response
         }
         sandbox::Response::Sendfile { head, directory, path, range } => {
             drop(instance);
@@ -124,6 +133,9 @@ fn buffered(head: Head, body: Bytes, trailers: HeaderMap, asked: &Asked) -> Resp
             && response.status() != StatusCode::NO_CONTENT
         {
             response.headers_mut().insert(header::CONTENT_LENGTH, length);
+        }
+        if asked.is_head() {
+            response.extensions_mut().insert(HeadBody(body));
         }
         return response;
     }

@@ -19,6 +19,7 @@ use self::pump::Pump;
 pub(crate) use self::settings::{DeflateMemory, Settings};
 use crate::app::{Guest, Inner};
 use crate::record::Record;
+use crate::shapes::Held;
 
 /// A handshake that is in order, and the tunnel that it asks for.
 pub(crate) struct Handshake {
@@ -42,7 +43,8 @@ pub(super) fn accept(
         return record.failed(Failure::new(Outcome::InvalidResponse, detail));
     };
     let config = &guest.websocket.codec;
-    let (deflate, reserved) = config.deflate.as_ref().and_then(|deflate| app.deflate.agree(deflate, &judged)).unzip();
+    let (deflate, reserved) =
+        config.deflate.as_ref().and_then(|deflate| app.host.deflate.agree(deflate, &judged)).unzip();
     let answer = match judged.answer(subprotocol, deflate.as_ref()) {
         Ok(answer) => answer,
         Err(error) => {
@@ -59,7 +61,9 @@ pub(super) fn accept(
     let mut response = Response::new(ResponseBody::empty());
     *response.status_mut() = judged.status();
     *response.headers_mut() = headers;
+    response.extensions_mut().insert(Held);
     record.head(response.status());
+    record.holds();
 
     let session = Session::new(Role::Server, config.clone(), deflate, Instant::now());
     let app = app.clone();

@@ -51,6 +51,9 @@ impl Way {
     }
 }
 
+/// How long exchanges below `/total` may last.
+pub const TOTAL: Duration = Duration::from_millis(600);
+
 /// What the service has to tell a test.
 #[derive(Debug)]
 pub enum Told {

@@ -121,6 +121,26 @@ impl Service for App {
                 probe.done();
                 Response::new(ResponseBody::full(vec![b'x'; 2 * 1024 * 1024 + 1]))
             }
+            // More than kernels keep for a socket.
+            "/huge" => {
+                probe.done();
+                Response::new(ResponseBody::full(vec![b'x'; HUGE]))
+            }
+            "/total/flood" | "/total/huge" | "/total/hello" => {
+                roadrunner_wire::end_by(Instant::now() + super::TOTAL);
+                let body = match path.as_str() {
+                    "/total/flood" => ResponseBody::new(Flood { given: Arc::clone(&self.given), _probe: probe }),
+                    "/total/huge" => {
+                        probe.done();
+                        ResponseBody::full(vec![b'x'; HUGE])
+                    }
+                    _ => {
+                        probe.done();
+                        ResponseBody::full("hello, world\n")
+                    }
+                };
+                Response::new(body)
+            }
             "/no-content" => {
                 probe.done();
                 let mut response = Response::new(ResponseBody::full("never seen"));
@@ -258,3 +278,5 @@ impl Body for Fails {
         Poll::Ready(Some(Ok(Frame::data(Bytes::from_static(b"first")))))
     }
 }
+
+const HUGE: usize = 32 << 20;

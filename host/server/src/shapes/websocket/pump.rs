@@ -276,7 +276,7 @@ impl Pump {
             return Poll::Pending;
         }
         if !self.drained
-            && let Some(left) = self.app.drain.left()
+            && let Some(left) = self.app.host.drain.left()
         {
             self.drained = true;
             return Poll::Ready(SocketEvent::Event(Event::Drain(left)));
@@ -412,7 +412,7 @@ impl Pump {
 
     fn poll_deadline(&mut self, context: &mut Context<'_>, now: Instant) -> bool {
         let is_open = self.session.state() == State::Open;
-        let drain = self.app.drain.deadline().filter(|_| is_open);
+        let drain = self.app.host.drain.deadline().filter(|_| is_open);
         let last_call = drain.map(|deadline| deadline.checked_sub(LAST_CALL).unwrap_or(now));
         let hibernates = self.hibernates();
         let Some(deadline) = self.session.deadline().into_iter().chain(last_call).chain(hibernates).min() else {

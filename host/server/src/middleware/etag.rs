@@ -1,0 +1,133 @@
+//! Validators for dynamic responses, and 304 for clients that have the body already (RFC 9110, 8.8.3 and 13.1.2).
+//!
+//! The validator is weak: it says that two bodies are the same before compression, which may follow. It is made from the
+//! body alone, so that it holds across restarts and hosts. What it saves is the transfer; the guest runs every time.
+//! `if-modified-since` is not looked at: a guest that knows times knows what to answer.
+
+use std::fmt::Write as _;
+
+use bytes::Bytes;
+use http::{HeaderMap, HeaderValue, Method, Request, Response, StatusCode, header};
+use roadrunner_manifest::Etag;
+use roadrunner_sandbox::Digest;
+use roadrunner_wire::{RequestBody, ResponseBody};
+use tower::ServiceExt as _;
+use tower::util::BoxCloneSyncService;
+
+use super::Inner;
+
+/// What GET would have sent, on a response to HEAD.
+#[derive(Clone, Debug)]
+pub(crate) struct HeadBody(pub(crate) Bytes);
+
+/// Bytes of the digest in the validator.
+const TAG: usize = 16;
+
+pub(super) fn wrap(settings: Etag, inner: Inner) -> Inner {
+    let service = tower::service_fn(move |request: Request<RequestBody>| {
+        let asked = matches!(*request.method(), Method::GET | Method::HEAD);
+        let known: Vec<_> = request.headers().get_all(header::IF_NONE_MATCH).iter().cloned().collect();
+        let response = inner.clone().oneshot(request);
+        async move {
+            let response = response.await?;
+            Ok(if asked && response.status() == StatusCode::OK {
+                validated(settings, &known, response)
+            } else {
+                response
+            })
+        }
+    });
+    BoxCloneSyncService::new(service)
+}
+
+fn validated(settings: Etag, known: &[HeaderValue], mut response: Response<ResponseBody>) -> Response<ResponseBody> {
+    if !response.headers().contains_key(header::ETAG) {
+        let Some(tag) = tag(settings, &response) else { return response };
+        response.headers_mut().insert(header::ETAG, tag);
+    }
+    let is_known = response.headers().get(header::ETAG).is_some_and(|tag| matches(known, tag));
+    if is_known { not_modified(response) } else { response }
+}
+
+/// None for what is not there as a whole, and for what is too large.
+fn tag(settings: Etag, response: &Response<ResponseBody>) -> Option<HeaderValue> {
+    let body = match response.extensions().get::<HeadBody>() {
+        Some(HeadBody(body)) => body,
+        None => response.body().bytes()?,
+    };
+    if body.len() as u64 > settings.maximum_size {
+        return None;
+    }
+    let mut tag = String::from("W/\"");
+    for byte in &Digest::of(body).bytes()[..TAG] {
+        // Writing to a String cannot fail.
+        let _ = write!(tag, "{byte:02x}");
+    }
+    tag.push('"');
+    HeaderValue::try_from(tag).ok()
+}
+
+/// RFC 9110, 13.1.2: weak comparison (8.8.3.2), of any in the list.
+fn matches(known: &[HeaderValue], tag: &HeaderValue) -> bool {
+    let opaque = |tag: &str| tag.trim().trim_start_matches("W/").to_owned();
+    let Ok(tag) = tag.to_str() else { return false };
+    let tag = opaque(tag);
+    known
+        .iter()
+        .filter_map(|value| value.to_str().ok())
+        .any(|value| value.trim() == "*" || list(value).any(|item| opaque(item) == tag))
+}
+
+/// The validators of a list; a comma may stand inside one.
+fn list(value: &str) -> impl Iterator<Item = &str> {
+    let mut quoted = false;
+    value.split(move |byte: char| {
+        quoted ^= byte == '"';
+        byte == ',' && !quoted
+    })
+}
+
+/// RFC 9110, 15.4.5: nothing that describes the body which is not sent.
+fn not_modified(response: Response<ResponseBody>) -> Response<ResponseBody> {
+    let (mut head, _) = response.into_parts();
+    head.status = StatusCode::NOT_MODIFIED;
+    remove_representation(&mut head.headers);
+    head.extensions.remove::<HeadBody>();
+    Response::from_parts(head, ResponseBody::empty())
+}
+
+fn remove_representation(headers: &mut HeaderMap) {
+    for name in [
+        header::CONTENT_ENCODING,
+        header::CONTENT_LANGUAGE,
+        header::CONTENT_LENGTH,
+        header::CONTENT_RANGE,
+        header::CONTENT_TYPE,
+        header::LAST_MODIFIED,
+        header::TRAILER,
+    ] {
+        headers.remove(name);
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_list_of_validators_is_compared_weakly() {
+        let tag = HeaderValue::from_static("W/\"a,b\"");
+        for (known, matched) in [
+            ("*", true),
+            ("\"a,b\"", true),
+            ("W/\"a,b\"", true),
+            ("\"x\", W/\"a,b\"", true),
+            ("\"a\", \"b\"", false),
+            ("a,b", false),
+            ("", false),
+        ] {
+            assert_eq!(matches(&[HeaderValue::from_static(known)], &tag), matched, "{known}");
+        }
+        assert!(!matches(&[], &tag));
+    }
+}

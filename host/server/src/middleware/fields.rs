@@ -1,0 +1,60 @@
+//! Response headers that the manifest sets, adds and removes.
+
+use http::{HeaderMap, Response, header};
+use roadrunner_manifest::{ResponseHeaders, SecurityHeaders};
+use roadrunner_wire::ResponseBody;
+use tower::ServiceExt as _;
+use tower::util::BoxCloneSyncService;
+
+use super::Inner;
+use crate::app::Context;
+
+pub(super) fn response_headers(settings: &ResponseHeaders, inner: Inner) -> Inner {
+    let settings = settings.clone();
+    BoxCloneSyncService::new(inner.map_response(move |response| with_headers(&settings, response)))
+}
+
+/// A response that has one of the headers already keeps its own.
+pub(super) fn security_headers(settings: &SecurityHeaders, inner: Inner) -> Inner {
+    let settings = settings.clone();
+    let service = tower::service_fn(move |request: http::Request<_>| {
+        let settings = settings.clone();
+        let is_tls = request.extensions().get::<Context>().is_some_and(|context| context.scheme == "https");
+        let response = inner.clone().oneshot(request);
+        async move {
+            let mut response: Response<ResponseBody> = response.await?;
+            let headers = response.headers_mut();
+            for (name, value) in &settings.fields {
+                add(headers, name, value);
+            }
+            // RFC 6797, 7.2: not over plain text.
+            if let Some(value) = settings.transport.as_ref().filter(|_| is_tls) {
+                add(headers, &header::STRICT_TRANSPORT_SECURITY, value);
+            }
+            Ok(response)
+        }
+    });
+    BoxCloneSyncService::new(service)
+}
+
+fn add(headers: &mut HeaderMap, name: &http::HeaderName, value: &http::HeaderValue) {
+    if !headers.contains_key(name) {
+        headers.insert(name, value.clone());
+    }
+}
+
+fn with_headers(settings: &ResponseHeaders, mut response: Response<ResponseBody>) -> Response<ResponseBody> {
+    let headers = response.headers_mut();
+    for name in &settings.remove {
+        headers.remove(name);
+    }
+    for (name, value) in &settings.set {
+        headers.insert(name, value.clone());
+    }
+    for (name, value) in &settings.default {
+        if !headers.contains_key(name) {
+            headers.insert(name, value.clone());
+        }
+    }
+    response
+}

@@ -1,0 +1,209 @@
+//! Another manifest for a host that runs: on SIGHUP, by the admin listener, or when a file has changed.
+//!
+//! It is all or nothing: a manifest that is wrong, or whose components cannot be loaded, is refused with its error, and
+//! the one before keeps serving. Requests and sessions in flight end with what they started with. What only a start can
+//! change is named in a warning, and stays as it was.
+
+use std::collections::BTreeSet;
+use std::fs;
+use std::os::unix::fs::MetadataExt as _;
+use std::path::PathBuf;
+use std::sync::{Arc, OnceLock};
+use std::time::{Duration, SystemTime};
+
+use anyhow::{Context as _, Result};
+use roadrunner_manifest::{Listener, Manifest, Tls};
+use roadrunner_wire::Server;
+use tokio::sync::{mpsc, oneshot};
+use tokio::time::{MissedTickBehavior, interval};
+
+use crate::app::App;
+use crate::boot;
+
+/// How often files are looked at, where that is asked for.
+const WATCH: Duration = Duration::from_secs(1);
+
+/// Orders that may wait; more of them would say the same.
+const ORDERS: usize = 16;
+
+/// What became of an order: a text for the operator either way.
+pub(crate) type Outcome = Result<String, String>;
+
+/// Asks for a reload. Cheap to clone.
+#[derive(Clone, Debug)]
+pub struct Reload(mpsc::Sender<Option<oneshot::Sender<Outcome>>>);
+
+impl Reload {
+    /// Reloads, sooner or later; the log says what became of it.
+    pub(crate) fn order(&self) {
+        // A full queue means that there will be a reload anyway.
+        let _ = self.0.try_send(None);
+    }
+
+    /// Reloads, and tells what became of it.
+    pub(crate) async fn ask(&self) -> Outcome {
+        let (tell, told) = oneshot::channel();
+        let gone = || "the host is shutting down".to_owned();
+        self.0.send(Some(tell)).await.map_err(|_| gone())?;
+        told.await.map_err(|_| gone())?
+    }
+}
+
+/// Does what is asked for, one order at a time.
+pub(crate) struct Reloader {
+    app: App,
+    /// What the host was started with.
+    started: Arc<Manifest>,
+    /// What it serves.
+    current: Arc<Manifest>,
+    /// Whose certificates are loaded again; not there until the listeners are open.
+    server: Arc<OnceLock<Arc<Server>>>,
+    orders: mpsc::Receiver<Option<oneshot::Sender<Outcome>>>,
+}
+
+/// For an app that serves this manifest.
+pub(crate) fn reloader(app: App, manifest: Arc<Manifest>, server: Arc<OnceLock<Arc<Server>>>) -> (Reload, Reloader) {
+    let (sender, orders) = mpsc::channel(ORDERS);
+    (Reload(sender), Reloader { app, started: manifest.clone(), current: manifest, server, orders })
+}
+
+impl Reloader {
+    pub(crate) async fn run(mut self) {
+        let mut clock = interval(WATCH);
+        clock.set_missed_tick_behavior(MissedTickBehavior::Delay);
+        let mut served = stamps(&self.current);
+        let mut seen = served.clone();
+        loop {
+            let order = tokio::select! {
+                order = self.orders.recv() => match order {
+                    Some(order) => order,
+                    None => return,
+                },
+                _ = clock.tick(), if self.current.server.watch => {
+                    let now = stamps(&self.current);
+                    // Only what has not changed since the last look, so that no half-written file is loaded.
+                    let is_settled = now == seen;
+                    seen = now;
+                    if !is_settled || seen == served {
+                        continue;
+                    }
+                    None
+                }
+            };
+            // As they are before they are read: what changes meanwhile is seen the next time.
+            served = stamps(&self.current);
+            let outcome = self.reload().await;
+            if stamps_of(&self.current) != served.iter().map(|stamp| stamp.path.clone()).collect() {
+                served = stamps(&self.current);
+            }
+            seen = served.clone();
+            if let Some(tell) = order {
+                let _ = tell.send(outcome);
+            }
+        }
+    }
+
+    async fn reload(&mut self) -> Outcome {
+        let (current, app, server) = (self.current.clone(), self.app.clone(), self.server.clone());
+        // Compiling takes a while, and files may be slow.
+        let loaded =
+            tokio::task::spawn_blocking(move || load(&current, &app, server.get().map(|server| &**server))).await;
+        let metrics = || self.app.current().host.clone();
+        match loaded.unwrap_or_else(|panic| Err(anyhow::anyhow!("{panic}"))) {
+            Ok(manifest) => {
+                metrics().metrics.reloaded(true);
+                let mut text = "reloaded\n".to_owned();
+                for key in needs_restart(&self.started, &manifest) {
+                    let warning = format!("{key} cannot change without a restart, and stays as it was");
+                    tracing::warn!("{warning}");
+                    text += &format!("warning: {warning}\n");
+                }
+                tracing::info!("reloaded");
+                self.current = Arc::new(manifest);
+                Ok(text)
+            }
+            Err(error) => {
+                metrics().metrics.reloaded(false);
+                tracing::error!("the manifest is refused, and the one before keeps serving: {error:#}");
+                Err(format!("{error:#}\n"))
+            }
+        }
+    }
+}
+
+/// The new manifest, once the app serves it.
+fn load(current: &Manifest, app: &App, server: Option<&Server>) -> Result<Manifest> {
+    let manifest = match &current.file {
+        Some(file) => Manifest::load(file)?,
+        None => current.clone(),
+    };
+    let before = app.current();
+    let inner = boot::inner(&manifest, before.host.clone(), Some(&before))?;
+    let mut certificates = Vec::new();
+    for listener in &manifest.listeners {
+        // One that is made at the start stays: who trusts it by its fingerprint would be locked out.
+        if !matches!(listener.tls, Some(Tls::SelfSigned)) {
+            certificates.extend(boot::tls(listener)?.map(|tls| (&listener.name, tls)));
+        }
+    }
+    for (name, tls) in certificates {
+        if let Some(server) = server {
+            server.replace_tls(name, tls).with_context(|| format!("cannot set up TLS for the listener {name}"))?;
+        }
+    }
+    app.replace(inner);
+    Ok(manifest)
+}
+
+/// The settings that differ and that only a start can change, by their place in the manifest.
+fn needs_restart(started: &Manifest, new: &Manifest) -> Vec<&'static str> {
+    let (a, b) = (started, new);
+    let differ = [
+        (
+            "[[listener]]",
+            !a.listeners.iter().map(but_for_certificates).eq(b.listeners.iter().map(but_for_certificates)),
+        ),
+        ("[admin]", a.admin != b.admin),
+        ("[timeouts]", a.timeouts != b.timeouts),
+        ("[http2]", a.http2 != b.http2),
+        ("[http3]", a.http3 != b.http3),
+        ("`instances` in [limits]", a.caps.instances != b.caps.instances),
+        ("`held` in [limits]", a.caps.held != b.caps.held),
+        ("`hibernated` in [limits]", a.caps.hibernated != b.caps.hibernated),
+        ("`connections` in [limits]", a.caps.connections != b.caps.connections),
+        ("`connections-per-peer` in [limits]", a.caps.connections_per_peer != b.caps.connections_per_peer),
+        ("`deflate-memory` in [websocket]", a.deflate_memory != b.deflate_memory),
+        ("`workers` in [server]", a.server.workers != b.server.workers),
+        ("`cache-dir` in [server]", a.server.cache_dir != b.server.cache_dir),
+        ("`log` in [server]", a.server.log != b.server.log),
+    ];
+    differ.into_iter().filter_map(|(key, differs)| differs.then_some(key)).collect()
+}
+
+/// A listener whose certificates are as good as any others.
+fn but_for_certificates(listener: &Listener) -> Listener {
+    let tls = listener.tls.as_ref().map(|_| Tls::SelfSigned);
+    Listener { tls, ..listener.clone() }
+}
+
+/// What tells whether a file is another one.
+#[derive(Clone, Debug, PartialEq, Eq)]
+struct Stamp {
+    path: PathBuf,
+    /// Inode, size and time of the last change; none when it cannot be looked at.
+    state: Option<(u64, u64, Option<SystemTime>)>,
+}
+
+fn stamps(manifest: &Manifest) -> Vec<Stamp> {
+    let stamp = |path: PathBuf| {
+        let state = fs::metadata(&path).ok().map(|data| (data.ino(), data.len(), data.modified().ok()));
+        Stamp { path, state }
+    };
+    stamps_of(manifest).into_iter().map(stamp).collect()
+}
+
+/// The files that are watched.
+fn stamps_of(manifest: &Manifest) -> BTreeSet<PathBuf> {
+    let components = manifest.components.values().map(|component| component.file.clone());
+    manifest.file.clone().into_iter().chain(components).collect()
+}
