@@ -271,10 +271,30 @@ mod tests {
         }
     }
 
+    /// Ten datagrams in one system call each way, where the system can.
     #[tokio::test]
     async fn offloads_are_those_of_the_socket() {
         let key = CidKey::random().expect("randomness");
-        let [member, _] = members(&key, 1, 1);
+        let [member, other] = members(&key, 100, 100_000);
+        let destination = member.local_addr().expect("an address");
+        let segments: Vec<_> = (0..10).map(|n| datagram(&key, 0, n, 1200)).collect();
+        if other.max_transmit_segments() >= 10 {
+            let contents = &segments.concat()[..];
+            let transmit = Transmit { destination, ecn: None, contents, segment_size: Some(1200), src_ip: None };
+            let other = Arc::new(other);
+            let mut poller = Arc::clone(&other).create_io_poller();
+            std::future::poll_fn(|cx| poller.as_mut().poll_writable(cx)).await.expect("a socket");
+            other.try_send(&transmit).expect("it is sent");
+            let mut received = Vec::new();
+            while received.len() < 12_000 {
+                let batch = std::future::poll_fn(|cx| poll_one(&member, cx)).await;
+                assert!(member.max_receive_segments() == 1 || batch.len() > 1200, "no batches");
+                received.extend(batch);
+            }
+            assert_eq!(received, contents);
+        } else {
+            eprintln!("SKIPPED: no segmentation offload");
+        }
         assert_eq!(member.max_transmit_segments(), member.socket.max_transmit_segments());
         assert_eq!(member.max_receive_segments(), member.socket.max_receive_segments());
         assert_eq!(member.may_fragment(), member.socket.may_fragment());
