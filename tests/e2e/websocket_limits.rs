@@ -177,3 +177,76 @@ async fn deflate_can_be_off() {
         assert!(!offer.send(&server, way).await.headers.contains_key("sec-websocket-extensions"), "{way:?}");
     }
 }
+
+/// What a server with these settings agrees on with a client that can do everything.
+async fn agreed(server: &Server, way: Way) -> (Vec<String>, Socket) {
+    let offer = "permessage-deflate; client_max_window_bits; server_max_window_bits=15";
+    let answered = Handshake::to("/echo").header("sec-websocket-extensions", offer).send(server, way).await;
+    let extension = answered.headers["sec-websocket-extensions"].to_str().expect("text");
+    let mut parameters: Vec<_> = extension.split(';').map(|parameter| parameter.trim().to_owned()).collect();
+    assert_eq!(parameters.remove(0), "permessage-deflate", "{way:?}");
+    parameters.sort();
+    (parameters, answered.socket)
+}
+
+#[tokio::test]
+async fn deflate_is_as_the_manifest_says() {
+    let contexts = ["client_no_context_takeover", "server_no_context_takeover"].map(str::to_owned);
+    for (settings, wanted, absent) in [
+        ("deflate-threshold = 1000", &contexts[..], &["client_max_window_bits=10".to_owned()][..]),
+        ("deflate-server-context = true\ndeflate-client-context = true", &[], &contexts),
+        (
+            "deflate-server-window = 9\ndeflate-client-window = 10",
+            &["client_max_window_bits=10".to_owned(), "server_max_window_bits=9".to_owned()],
+            &[],
+        ),
+    ] {
+        let server = Setup::of("sockets").and(&format!("[websocket]\n{settings}")).start().await;
+        for way in Way::ALL {
+            let (parameters, mut socket) = agreed(&server, way).await;
+            assert!(wanted.iter().all(|wanted| parameters.contains(wanted)), "{way:?} {settings}: {parameters:?}");
+            assert!(!absent.iter().any(|absent| parameters.contains(absent)), "{way:?} {settings}: {parameters:?}");
+            // Below the threshold nothing is compressed.
+            let threshold = if settings.contains("threshold") { 1000 } else { 128 };
+            for (length, compressed) in [(threshold - 1, false), (threshold, true)] {
+                assert!(socket.send(2, vec![b'x'; length]).await);
+                let frame = socket.next().await.expect("an answer");
+                assert_eq!((frame.rsv1, frame.payload.len() < length), (compressed, compressed), "{way:?} {settings}");
+            }
+        }
+    }
+}
+
+#[tokio::test]
+async fn deflate_level() {
+    let mut sizes = Vec::new();
+    for level in [1, 9] {
+        let server = Setup::of("sockets").and(&format!("[websocket]\ndeflate-level = {level}")).start().await;
+        let (_, mut socket) = agreed(&server, Way::H1).await;
+        let text: String = (0..4000).map(|n| format!("{} ", n * n % 977)).collect();
+        assert!(socket.text(&text).await);
+        let frame = socket.next().await.expect("an answer");
+        assert!(frame.rsv1);
+        sizes.push(frame.payload.len());
+    }
+    assert!(sizes[1] < sizes[0], "levels 1 and 9: {sizes:?}");
+}
+
+#[tokio::test]
+async fn compression_ratio() {
+    let server =
+        Setup::of("sockets").and("[websocket]\ncompression-ratio = 50\ncompression-floor = 10_000").start().await;
+    let mut bomb = flate2::write::DeflateEncoder::new(Vec::new(), flate2::Compression::best());
+    std::io::Write::write_all(&mut bomb, &[b'x'; 40_960]).expect("a vector takes it");
+    let mut bomb = bomb.finish().expect("it ends");
+    // RFC 7692, 7.2.3.4: behind a final block.
+    bomb.push(0);
+    for way in Way::ALL {
+        let (_, mut socket) = agreed(&server, way).await;
+        let mut bytes = frame(true, 2, &bomb);
+        bytes[0] |= 0x40;
+        assert!(socket.write(&bytes).await);
+        assert_eq!(socket.closed().await.0, 1008, "{way:?}");
+        server.is_quiet().await;
+    }
+}
