@@ -20,6 +20,7 @@ mod h2c;
 mod hibernation;
 mod hostile;
 mod http2;
+mod http2_frames;
 mod http3;
 mod http3_limits;
 mod isolation;

@@ -47,6 +47,10 @@ fn validate_http2<B>(request: &mut Request<B>) -> Result<(), &'static str> {
     {
         return Err("CONNECT is not for this server");
     }
+    // RFC 9113, 8.3.1: h2 takes an empty `:scheme`.
+    if request.uri().scheme_str().is_some_and(str::is_empty) {
+        return Err("the :scheme is empty");
+    }
     // RFC 9113, 8.3.1: the same resource may be named in either or in both, if they agree.
     let host = single_host(request.headers())?;
     let named = match (request.uri().authority().map(|authority| authority.as_str().as_bytes()), host) {
