@@ -34,6 +34,11 @@ impl Connection {
         soon(self.writer.flush()).await.expect("the server reads");
     }
 
+    /// The same; false if the server takes no more.
+    pub async fn try_write(&mut self, bytes: &[u8]) -> bool {
+        soon(async { self.writer.write_all(bytes).await.is_ok() && self.writer.flush().await.is_ok() }).await
+    }
+
     /// The client sends no more.
     pub async fn shut_down(&mut self) {
         let _ = soon(self.writer.shutdown()).await;

@@ -9,6 +9,7 @@ use std::{
 };
 
 use bytes::Bytes;
+use http::{HeaderMap, HeaderName, header};
 use http_body::{Body, Frame, SizeHint};
 use hyper::body::Incoming;
 
@@ -72,7 +73,7 @@ impl Body for RequestBody {
             }
             Kind::Wire { incoming, protocol, control } => (incoming, *protocol, control),
             Kind::Http3 { body, connection } => {
-                let polled = match Pin::new(&mut **body).poll_frame(cx) {
+                let mut polled = match Pin::new(&mut **body).poll_frame(cx) {
                     Poll::Pending => match marks::body_passed() {
                         Some(name) => Some(Err(BodyError::TimedOut(name))),
                         None => {
@@ -84,8 +85,13 @@ impl Body for RequestBody {
                         polled.map(|frame| frame.map_err(|error| BodyError::from_http3(&error, connection)))
                     }
                 };
-                match &polled {
-                    Some(Ok(frame)) => marks::body_ready(frame.data_ref().map_or(0, Bytes::len)),
+                match &mut polled {
+                    Some(Ok(frame)) => {
+                        marks::body_ready(frame.data_ref().map_or(0, Bytes::len));
+                        if let Some(trailers) = frame.trailers_mut() {
+                            drop_what_is_no_trailer(trailers);
+                        }
+                    }
                     Some(Err(_)) | None => self.finish(),
                 }
                 return Poll::Ready(polled);
@@ -103,8 +109,11 @@ impl Body for RequestBody {
             return Poll::Pending;
         }
         match ready!(polled) {
-            Some(Ok(frame)) => {
+            Some(Ok(mut frame)) => {
                 marks::body_ready(frame.data_ref().map_or(0, Bytes::len));
+                if let Some(trailers) = frame.trailers_mut() {
+                    drop_what_is_no_trailer(trailers);
+                }
                 Poll::Ready(Some(Ok(frame)))
             }
             Some(Err(error)) => {
@@ -140,6 +149,26 @@ impl Body for RequestBody {
             Kind::Wire { incoming, .. } => incoming.size_hint(),
             Kind::Http3 { body, .. } => body.size_hint(),
         }
+    }
+}
+
+/// RFC 9110, 6.5.1: fields that frame or route a message, or are about the connection, mean nothing behind it; someone
+/// might merge them into the head.
+fn drop_what_is_no_trailer(trailers: &mut HeaderMap) {
+    const NEVER: [HeaderName; 10] = [
+        header::CONNECTION,
+        header::CONTENT_LENGTH,
+        header::EXPECT,
+        header::HOST,
+        HeaderName::from_static("keep-alive"),
+        HeaderName::from_static("proxy-connection"),
+        header::TE,
+        header::TRAILER,
+        header::TRANSFER_ENCODING,
+        header::UPGRADE,
+    ];
+    for name in NEVER {
+        trailers.remove(name);
     }
 }
 

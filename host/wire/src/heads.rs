@@ -1,6 +1,7 @@
-//! HTTP/1 requests as they pass, for two things that hyper tolerates and does not show: a line that ends without CR
-//! (RFC 9112, 2.2), and a request with both `Content-Length` and `Transfer-Encoding` (RFC 9112, 6.1). Either lets two
-//! parsers in a row see different requests. Bytes in, verdicts out.
+//! HTTP/1 requests as they pass, for what hyper tolerates and does not show: a line that ends without CR (RFC 9112, 2.2),
+//! a request with both `Content-Length` and `Transfer-Encoding` (RFC 9112, 6.1), a chunk size with anything but an
+//! extension behind it (RFC 9112, 7.1), a target with a fragment (RFC 9112, 3.2). Each lets two parsers in a row see
+//! different requests. Bytes in, verdicts out.
 //!
 //! To find the heads, this follows the bodies. Where it and hyper could disagree it refuses, so that what passes is
 //! framed in one way only; whether it is a request at all is for hyper to judge.
@@ -83,11 +84,11 @@ impl Heads {
                         return Verdict::Pass;
                     };
                     let is_good = if self.line.length == 0 {
-                        without_cr(&rest[..end]).and_then(|line| self.line(line))
+                        without_cr(&rest[..end]).and_then(|line| self.line(line, line.len(), false))
                     } else {
                         self.line.push(&rest[..end]);
                         let whole = std::mem::take(&mut self.line);
-                        whole.without_cr().and_then(|line| self.line(line))
+                        whole.without_cr().and_then(|line| self.line(line, whole.length - 1, whole.hash))
                     };
                     if is_good.is_none() {
                         self.state = State::Refused;
@@ -119,25 +120,20 @@ impl Heads {
         self.state == State::Refused
     }
 
-    /// Takes a line without its CR LF. None if it is to be refused.
-    fn line(&mut self, line: &[u8]) -> Option<()> {
+    /// Takes a line without its CR LF, of which the first bytes are there, how long it is, and whether there is a `#`
+    /// anywhere in it if it was put together. None if it is to be refused.
+    fn line(&mut self, line: &[u8], length: usize, hash: bool) -> Option<()> {
         match (self.state, line) {
             (State::Start, []) => {}
+            // The http crate would cut the target there.
+            (State::Start, line) if hash || memchr(b'#', line).is_some() => return None,
             (State::Start, _) => self.state = State::Fields,
             (State::Fields, []) => self.head_ends(),
             (State::Fields, line) => self.field(line)?,
             (State::ChunkSize, line) => {
-                let digits = line.iter().take_while(|byte| byte.is_ascii_hexdigit()).count();
-                if digits == 0 || digits > 16 {
-                    return None;
-                }
-                let size = line[..digits].iter().fold(0, |size: u64, digit| {
-                    // A digit, as was just counted.
-                    size << 4 | u64::from((*digit as char).to_digit(16).unwrap_or_default())
-                });
-                self.state = match size {
+                self.state = match chunk_size(line).filter(|_| length <= LINE)? {
                     0 => State::Trailers,
-                    size => State::Chunk(size.checked_add(2)?),
+                    size => State::Chunk(size + 2),
                 };
             }
             (State::Trailers, []) => self.request_ends(),
@@ -161,6 +157,9 @@ impl Heads {
                 return None;
             }
             let length: u64 = std::str::from_utf8(value).ok()?.parse().ok()?;
+            if length > LONGEST_BODY {
+                return None;
+            }
             if self.chunked || self.length.is_some_and(|other| other != length) {
                 return None;
             }
@@ -197,16 +196,51 @@ fn without_cr(line: &[u8]) -> Option<&[u8]> {
     line.strip_suffix(b"\r")
 }
 
-/// The first bytes of a line, its last byte, and how long it is so far.
+/// RFC 9112, 7.1: hexadecimal digits, and perhaps extensions; none for anything else. Extensions say nothing here, but
+/// what looks like the end of one to someone else would move the border of the chunk.
+fn chunk_size(line: &[u8]) -> Option<u64> {
+    let digits = line.iter().take_while(|byte| byte.is_ascii_hexdigit()).count();
+    if digits == 0 || digits > 16 {
+        return None;
+    }
+    let size = line[..digits].iter().fold(0, |size: u64, digit| {
+        // A digit, as was just counted.
+        size << 4 | u64::from((*digit as char).to_digit(16).unwrap_or_default())
+    });
+    let extension = &line[digits..];
+    let is_extension = extension.trim_ascii_start().starts_with(b";") && is_text(extension);
+    (size <= LONGEST_BODY && (extension.is_empty() || is_extension)).then_some(size)
+}
+
+/// Whether there are no control bytes but tabs, and every quoted string is closed (RFC 9110, 5.6.4).
+fn is_text(bytes: &[u8]) -> bool {
+    let mut quoted = false;
+    let mut escaped = false;
+    for byte in bytes {
+        match byte {
+            0..=8 | 10..=31 | 127 => return false,
+            _ if escaped => escaped = false,
+            b'\\' if quoted => escaped = true,
+            b'"' => quoted = !quoted,
+            _ => {}
+        }
+    }
+    !quoted
+}
+
+/// The first bytes of a line, its last byte, how long it is so far, and one more thing.
 #[derive(Clone, Copy, Debug)]
 struct Line {
     bytes: [u8; LINE],
     length: usize,
     last: u8,
+    /// Whether there is a `#` in it.
+    hash: bool,
 }
 
 impl Line {
     fn push(&mut self, more: &[u8]) {
+        self.hash |= memchr(b'#', more).is_some();
         if let Some(room) = self.bytes.get_mut(self.length..) {
             let kept = room.len().min(more.len());
             room[..kept].copy_from_slice(&more[..kept]);
@@ -223,12 +257,16 @@ impl Line {
 
 impl Default for Line {
     fn default() -> Line {
-        Line { bytes: [0; LINE], length: 0, last: 0 }
+        Line { bytes: [0; LINE], length: 0, last: 0, hash: false }
     }
 }
 
-/// Longer than any line whose value matters here: `content-length`, white space, and 20 digits.
-const LINE: usize = 96;
+/// Longer than any line whose value matters here: `content-length`, white space, and 20 digits; or a chunk size with
+/// extensions, which is refused when it is longer (RFC 9112, 7.1.1).
+const LINE: usize = 256;
+
+/// Longest body, and longest chunk: more is negative to whoever counts with a sign.
+const LONGEST_BODY: u64 = i64::MAX as u64;
 
 #[cfg(test)]
 mod tests {
@@ -266,10 +304,11 @@ mod tests {
     #[test]
     fn requests_in_a_row() {
         let long = "v".repeat(300);
+        let extension = "v".repeat(200);
         good(&format!(
             "\r\nGET / HTTP/1.1\r\nhost: a\r\nx: {long}\r\nUser-Agent: b\r\n\r\n\
              POST / HTTP/1.1\r\nContent-Length: 4\r\ncontent-length:\t4 \r\n\r\n\n\n\n\n\
-             POST / HTTP/1.1\r\nTransfer-Encoding: chunked\r\n\r\nA;x={long}\r\n\n\n\n\n\n\n\n\n\n\n\r\n0\r\nx: y\r\n\r\n\
+             POST / HTTP/1.1\r\nTransfer-Encoding: chunked\r\n\r\nA;x={extension}\r\n\n\n\n\n\n\n\n\n\n\n\r\n0\r\nx: y\r\n\r\n\
              GET / HTTP/1.1\r\n\r\n"
         ));
     }
@@ -299,6 +338,57 @@ mod tests {
         bad("POST / HTTP/1.1\r\ntransfer-encoding: chunked\r\n\r\nx\r\n");
         bad("POST / HTTP/1.1\r\ntransfer-encoding: chunked\r\n\r\n10000000000000000\r\n");
         bad("POST / HTTP/1.1\r\ntransfer-encoding: chunked\r\n\r\nffffffffffffffff\r\n");
+        bad("POST / HTTP/1.1\r\ntransfer-encoding: chunked\r\n\r\n8000000000000000\r\n");
+        bad("POST / HTTP/1.1\r\ncontent-length: 9223372036854775808\r\n\r\n");
+    }
+
+    #[test]
+    fn chunk_sizes() {
+        let size = |line: &str| chunk_size(line.as_bytes());
+        for (line, expected) in [
+            ("0", 0),
+            ("1F", 31),
+            ("0000000000000005", 5),
+            ("7fffffffffffffff", i64::MAX as u64),
+            ("5;a", 5),
+            ("5;a=b;c", 5),
+            ("5 \t; a=\"b\\\"c;\"", 5),
+            ("5;\u{e9}", 5),
+        ] {
+            assert_eq!(size(line), Some(expected), "{line:?}");
+        }
+        for line in [
+            "",
+            " 5",
+            "5 ",
+            "5\t",
+            "5 5",
+            "5,5",
+            "5_5",
+            "+5",
+            "-5",
+            "0x5",
+            "g",
+            ";a",
+            "5;a\0",
+            "5;a\rb",
+            "5;a\u{7f}",
+            "5;a=\"b",
+            "5;a=\"b\\\"",
+            "5;a=\"\\\0\"",
+            "8000000000000000",
+            "00000000000000005",
+        ] {
+            assert_eq!(size(line), None, "{line:?}");
+        }
+        bad(&format!("POST / HTTP/1.1\r\ntransfer-encoding: chunked\r\n\r\n1;{}\r\n", "a".repeat(300)));
+    }
+
+    #[test]
+    fn targets_without_fragments() {
+        bad("GET /a#b HTTP/1.1\r\n\r\n");
+        bad(&format!("GET /{}#b HTTP/1.1\r\n\r\n", "a".repeat(300)));
+        good("GET / HTTP/1.1\r\nx: #\r\n\r\n");
     }
 
     #[test]

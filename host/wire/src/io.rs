@@ -372,5 +372,5 @@ impl AsyncWrite for Transport {
     }
 }
 
-/// Ends the line, the head and the body that it is put into, and is good in none of them.
-const POISON: &[u8] = b"\0\r\n\r\n";
+/// Is no good in a head, in a chunk's size and its extensions, behind a chunk, or in trailers: a CR without its LF.
+const POISON: &[u8] = b"\r\0\r\n\r\n";
