@@ -9,6 +9,7 @@ import socket
 import ssl
 import struct
 import sys
+import time
 
 from h2.config import H2Configuration
 from h2.connection import H2Connection
@@ -327,6 +328,21 @@ def flood(tls, name):
     return sent
 
 
+def resets_within_the_budget(tls):
+    """Streams that are reset when their handlers run, too slowly for any budget: two seconds of it."""
+    peer = Peer(tls)
+    streams = iter(range(1, 1 << 20, 2))
+    total = 0
+    for _ in range(20):
+        batch = [next(streams) for _ in range(10)]
+        assert peer.send(b"".join(frame(HEADERS, END_HEADERS | END_STREAM, stream, HEAD) for stream in batch))
+        time.sleep(0.1)
+        assert peer.send(b"".join(frame(RST_STREAM, 0, stream, b"\0\0\0\x08") for stream in batch))
+        total += len(batch)
+    peer.io.close()
+    return total
+
+
 def goaway(peer, data):
     """Looks for GOAWAY in all that has come; notes its code."""
     peer.inbox = getattr(peer, "inbox", b"") + data
@@ -359,7 +375,8 @@ def main():
         if names:
             for name in names:
                 Peer.code = None
-                print(f"{way}: {name}: {flood(tls, name)} frames")
+                done = resets_within_the_budget(tls) if name == "resets within the budget" else flood(tls, name)
+                print(f"{way}: {name}: {done} frames")
             continue
         settings(tls)
         heads(tls)
