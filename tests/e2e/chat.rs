@@ -22,8 +22,7 @@ async fn say(browser: &mut Chromium, tab: &Tab, text: &str) {
 }
 
 /// Two tabs in one room and one in another, over whatever the browser chooses.
-async fn talk(page: &str, protocol: &str) {
-    let Some(mut browser) = Chromium::start("chat") else { return };
+async fn talk(mut browser: Chromium, page: &str, protocol: &str) {
     let connected = format!("document.getElementById('state').innerText === 'connected, {protocol}'");
     let ann = browser.open(&format!("{page}name=ann#den")).await;
     browser.until(&ann, &connected).await;
@@ -52,20 +51,27 @@ async fn talk(page: &str, protocol: &str) {
 #[tokio::test]
 async fn tabs_talk_over_http1() {
     let server = start().await;
-    talk(&format!("http://localhost:{}/?", server.address("plain").port()), "HTTP/1.1").await;
+    let Some(browser) = Chromium::start("chat") else { return };
+    talk(browser, &format!("http://localhost:{}/?", server.address("plain").port()), "HTTP/1.1").await;
 }
 
 #[tokio::test]
 async fn tabs_talk_over_http2() {
     let server = start().await;
-    if Chromium::start("chat").is_none() {
-        return;
-    }
-    talk(&format!("https://localhost:{}/?h2&", server.address("tls").port()), "HTTP/2").await;
+    let Some(browser) = Chromium::start("chat") else { return };
+    talk(browser, &format!("https://localhost:{}/?h2&", server.address("tls").port()), "HTTP/2").await;
     // It is over when the browser is gone.
     let line = server.log.wait(|line| line["uri"].as_str().is_some_and(|uri| uri.contains("/rooms/attic"))).await;
     let line = line.unwrap_or_else(|| panic!("no socket in the access log:\n{}", server.log));
     assert_eq!(line["protocol"], "http2", "{line}");
+}
+
+#[tokio::test]
+async fn tabs_talk_over_http3() {
+    let server = start().await;
+    let port = server.address("tls").port();
+    let Some(browser) = Chromium::start_http3("chat", port) else { return };
+    talk(browser, &format!("https://localhost:{port}/?h3&"), "HTTP/3").await;
 }
 
 #[tokio::test]

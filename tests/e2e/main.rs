@@ -22,6 +22,7 @@ mod hostile;
 mod http2;
 mod http2_frames;
 mod http3;
+mod http3_clients;
 mod http3_limits;
 mod isolation;
 mod keep_alive;

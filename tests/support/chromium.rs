@@ -4,25 +4,29 @@
 use std::process::Stdio;
 use std::time::{Duration, Instant};
 
+use base64::Engine as _;
+use base64::prelude::BASE64_STANDARD;
+use rcgen::PublicKeyData as _;
 use serde_json::{Value, json};
+use sha2::{Digest as _, Sha256};
 use tempfile::TempDir;
 use tokio::io::{AsyncBufReadExt as _, AsyncWriteExt as _, BufReader};
 use tokio::process::{Child, ChildStdin, ChildStdout, Command};
 
 use crate::command::tool;
+use crate::server::certificate;
 use crate::soon;
 
 /// Chromium reads commands from descriptor 3 and answers on descriptor 4; here they are its standard input and output.
 const PIPES: &str = r#"exec "$0" "$@" 3<&0 4>&1 </dev/null >/dev/null"#;
 
 /// The certificates of these tests are self-signed; nothing is looked for elsewhere.
-const FLAGS: [&str; 12] = [
+const FLAGS: [&str; 11] = [
     "--headless",
     "--remote-debugging-pipe",
     "--no-sandbox",
     "--disable-gpu",
     "--disable-dev-shm-usage",
-    "--disable-quic",
     "--no-first-run",
     "--disable-background-networking",
     "--disable-component-update",
@@ -51,10 +55,31 @@ pub struct Tab(String);
 impl Chromium {
     /// A browser, if one is installed. Otherwise says that the test is skipped.
     pub fn start(test: &str) -> Option<Self> {
+        Self::start_with(test, &["--disable-quic"])
+    }
+
+    /// One that speaks HTTP/3 to this port of localhost from the start, without waiting for `Alt-Svc`, and WebSocket over
+    /// it. To QUIC it does not apply that certificate errors are ignored, so it is told the key that is good.
+    pub fn start_http3(test: &str, port: u16) -> Option<Self> {
+        let key = rcgen::KeyPair::from_pem(&certificate().1).expect("our own key");
+        let key = BASE64_STANDARD.encode(Sha256::digest(key.subject_public_key_info()));
+        Self::start_with(
+            test,
+            &[
+                "--enable-quic",
+                "--enable-features=EnableWebsocketsOverHttp3",
+                "--host-resolver-rules=MAP localhost 127.0.0.1",
+                &format!("--origin-to-force-quic-on=localhost:{port}"),
+                &format!("--ignore-certificate-errors-spki-list={key}"),
+            ],
+        )
+    }
+
+    fn start_with(test: &str, more: &[&str]) -> Option<Self> {
         let program = tool(test, "chromium")?;
         let profile = TempDir::with_prefix("chromium-").expect("a temporary folder");
         let mut command = Command::new("sh");
-        command.args(["-c", PIPES]).arg(program.get_program()).args(FLAGS);
+        command.args(["-c", PIPES]).arg(program.get_program()).args(FLAGS).args(more);
         command.arg(format!("--user-data-dir={}", profile.path().display()));
         command.stdin(Stdio::piped()).stdout(Stdio::piped()).stderr(Stdio::null()).kill_on_drop(true);
         let mut child = command.spawn().expect("a shell can be started");

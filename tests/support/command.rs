@@ -62,6 +62,27 @@ pub fn tool(test: &str, name: &str) -> Option<Command> {
     }
 }
 
+/// A client that speaks HTTP/3, as tests/clients/http3.sh brings it. Otherwise says that the test is skipped.
+pub fn http3_client(test: &str, name: &str) -> Option<Command> {
+    let path = workspace().join("target/http3-clients").join(name);
+    if path.is_file() {
+        return Some(Command::new(path));
+    }
+    println!("SKIPPED: {test}: there is no {name} with HTTP/3; tests/clients/http3.sh target/http3-clients brings it");
+    None
+}
+
+/// Python with packages: `ROADRUNNER_PYTHON`, or `python3`. Otherwise says that the test is skipped.
+pub fn python(test: &str, packages: &str) -> Option<Command> {
+    let python = std::env::var("ROADRUNNER_PYTHON").unwrap_or_else(|_| "python3".to_owned());
+    let probe = Command::new(&python).args(["-c", &format!("import {packages}")]).output();
+    if probe.is_ok_and(|output| output.status.success()) {
+        return Some(Command::new(python));
+    }
+    println!("SKIPPED: {test}: {python} has no {packages}");
+    None
+}
+
 /// Runs a program to its end, on a thread of its own.
 pub async fn output(mut command: Command) -> Done {
     let run = tokio::task::spawn_blocking(move || command.output());

@@ -40,7 +40,11 @@ fn join(request: &Request, room: &str) -> Response {
     if !fits(&name) || !fits(room) {
         return (StatusCode::BAD_REQUEST, "names have 1 to 32 characters\n").into_response();
     }
-    let protocol = if version == Version::HTTP_2 { "HTTP/2" } else { "HTTP/1.1" };
+    let protocol = match version {
+        Version::HTTP_2 => "HTTP/2",
+        Version::HTTP_3 => "HTTP/3",
+        _ => "HTTP/1.1",
+    };
     WebSocket::session(Member { name, topic: format!("room/{room}"), protocol }).into_response()
 }
 

@@ -201,7 +201,9 @@ struct CloseOnDrop(Arc<Shared>);
 
 impl Drop for CloseOnDrop {
     fn drop(&mut self) {
-        // It is without effect on a connection that has ended.
-        self.0.quic.close(Code::NO_ERROR.varint(), b"");
+        // On one that has ended, quinn would take it for the reason of the end.
+        if self.0.quic.close_reason().is_none() {
+            self.0.quic.close(Code::NO_ERROR.varint(), b"");
+        }
     }
 }
