@@ -92,7 +92,8 @@ async fn leave_in(server: &Server, way: Way, phase: Phase, leave: Leave) -> Dura
     server.has_instances(1).await;
     match phase {
         Phase::BeforeHead | Phase::Spinning => {}
-        Phase::Upload => assert!(exchange.send(vec![b'x'; 10_000]).await),
+        // More than this and quinn, when the client closes, may wait for the congestion window and then forget to say so.
+        Phase::Upload => assert!(exchange.send(vec![b'x'; 1000]).await),
         Phase::SpinningInStream | Phase::Stream | Phase::Loop => assert!(exchange.piece().await.is_some()),
         Phase::StalledStream => {
             assert!(exchange.piece().await.is_some());

@@ -111,7 +111,9 @@ impl Shared {
 
     /// Ends the connection, if the fault is one of the connection. The first fault wins.
     pub(crate) fn fail(&self, fault: &Fault) {
+        // What looks like a fault can be the end of the connection; and quinn would take this close for its reason.
         if let Fault::Connection { code, reason } = fault
+            && self.quic.close_reason().is_none()
             && self.fault.set(fault.clone()).is_ok()
         {
             self.quic.close(code.varint(), reason.as_bytes());
