@@ -149,7 +149,7 @@ pub enum RetryPolicy {
     Never,
 }
 
-/// What is done with early data (RFC 8470), which an observer can record and send again.
+/// What is done with early data (RFC 8470), which an observer can record, hold back and send again.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub enum EarlyData {
     /// None is taken.

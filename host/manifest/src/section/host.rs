@@ -316,8 +316,8 @@ section! {
         /// (a Retry packet, RFC 9000, 8.1.2). 0 has all of them prove it, `"none"` none.
         retry_above: OrNone<Count<0, 10_000_000>> = "1000";
         /// Take requests from the first flight of a client that was here before (0-RTT), which saves it a round trip.
-        /// Safe methods only; others are answered with 425. An observer can send a copy of such a request to another
-        /// process of the same service, so it must not matter how often it is served.
+        /// Safe methods only; others are answered with 425, and the guest sees `early-data: 1`. A process serves a first
+        /// flight once, but an observer can hold it back for up to a minute and then deliver it.
         early_data: bool = "false";
         /// How long clients of the listener's other protocols may remember that it speaks HTTP/3 (the `ma` of
         /// `Alt-Svc`). 0s leaves the field out.
