@@ -6,7 +6,7 @@ use std::time::Duration;
 
 use rcgen::{BasicConstraints, CertificateParams, CertifiedIssuer, DnType, ExtendedKeyUsagePurpose, IsCa, KeyPair};
 use roadrunner_tests::command::{self, tool};
-use roadrunner_tests::{Ask, Client, Server, Setup, Way, client, soon, within};
+use roadrunner_tests::{Ask, Client, Server, Setup, Way, client, http3, soon, within};
 use rustls::pki_types::{CertificateDer, PrivateKeyDer, ServerName, pem::PemObject as _};
 use rustls::{ClientConfig, HandshakeKind, RootCertStore};
 use serde_json::Value;
@@ -248,6 +248,47 @@ async fn an_authority_can_be_replaced() {
     let done = async || shown(&server, "required", &carol, Way::H1).await.map(|_| ());
     within(Duration::from_secs(15), done).await.expect("the server looks at its files");
     assert!(shown(&server, "required", &bob, Way::H1).await.is_none(), "with a ticket from before");
+    server.is_quiet().await;
+}
+
+/// The same certificates, authorities and changes hold for HTTP/3.
+#[tokio::test]
+async fn http3_has_the_same_certificates() {
+    let (one, two, three) = (certificate(&["one.test"]), certificate(&["two.test"]), certificate(&["two.test"]));
+    let (old, new) = (Authority::new("old"), Authority::new("new"));
+    let keys =
+        "protocols = [\"http1\", \"http3\"]\n[listener.tls]\nclient-auth = \"required\"\nclient-ca = \"clients.pem\"\n";
+    let server = Setup::of("inspector")
+        .and(&MANY.replace("[listener.tls]\n", keys))
+        .file("one.pem", &*one.0)
+        .file("one-key.pem", &*one.1)
+        .file("two.pem", &*two.0)
+        .file("two-key.pem", &*two.1)
+        .file("clients.pem", old.0.pem())
+        .start()
+        .await;
+    let dial = async |shown: &(String, String), name: &str| {
+        let mut config = trusting(&[&one.0, &two.0, &three.0]);
+        config.alpn_protocols = vec![b"h3".to_vec()];
+        config.client_auth_cert_resolver = showing(shown, b"h3").client_auth_cert_resolver.clone();
+        let connection = http3::Connection::start_with_tls(server.address("many"), config, name).await.ok()?;
+        let identity = connection.quic().peer_identity().expect("the server shows a certificate");
+        let leaf = identity.downcast::<Vec<CertificateDer<'static>>>().expect("certificates")[0].clone();
+        let answer = Client::H3(connection).fetch(Ask::get("/")).await;
+        let seen: Value = serde_json::from_slice(&answer.body).ok()?;
+        Some((leaf, seen["client_certificate"][0].as_str()?.to_owned()))
+    };
+    let (bob, carol) = (old.client("bob"), new.client("carol"));
+    assert_eq!(dial(&bob, "one.test").await, Some((der(&one.0), "CN=bob,O=Example".to_owned())));
+    assert_eq!(dial(&bob, "two.test").await, Some((der(&two.0), "CN=bob,O=Example".to_owned())));
+    assert_eq!(dial(&carol, "two.test").await, None);
+    for (name, text) in [("two-key.pem", &three.1), ("two.pem", &three.0), ("clients.pem", &new.0.pem())] {
+        std::fs::write(server.folder().join(name), text).expect("a file");
+    }
+    let wanted = Some((der(&three.0), "CN=carol,O=Example".to_owned()));
+    let done = async || (dial(&carol, "two.test").await == wanted).then_some(());
+    within(Duration::from_secs(15), done).await.expect("the server looks at its files");
+    assert_eq!(dial(&bob, "two.test").await, None);
     server.is_quiet().await;
 }
 

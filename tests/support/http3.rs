@@ -45,19 +45,44 @@ impl Connection {
 
     /// With windows of this size, for the streams and for the connection.
     pub async fn start_with_window(address: SocketAddr, window: u32) -> Self {
-        let mut endpoint = Endpoint::client((Ipv4Addr::LOCALHOST, 0).into()).expect("a port");
         let mut tls = tls(&[b"h3"]);
         // It takes a ticket and a test that asks for it.
         tls.enable_early_data = true;
+        let (endpoint, quic) = Self::handshake(address, window, tls, "localhost").await;
+        Self::over(endpoint, quic.expect("a QUIC handshake")).await
+    }
+
+    /// With TLS settings of the test's, for a server of this name; or why there is no connection.
+    pub async fn start_with_tls(
+        address: SocketAddr,
+        tls: rustls::ClientConfig,
+        name: &str,
+    ) -> Result<Self, quinn::ConnectionError> {
+        let (endpoint, quic) = Self::handshake(address, WINDOW, tls, name).await;
+        let quic = quic?;
+        // The client's side of the handshake ends before the server has judged what the client shows. The server's first
+        // stream comes after that.
+        let mut first = soon(quic.accept_uni()).await?;
+        tokio::spawn(async move { while let Ok(Some(_)) = first.read_chunk(usize::MAX, true).await {} });
+        Ok(Self::over(endpoint, quic).await)
+    }
+
+    async fn handshake(
+        address: SocketAddr,
+        window: u32,
+        tls: rustls::ClientConfig,
+        name: &str,
+    ) -> (Endpoint, Result<quinn::Connection, quinn::ConnectionError>) {
+        let mut endpoint = Endpoint::client((Ipv4Addr::LOCALHOST, 0).into()).expect("a port");
         let crypto = quinn::crypto::rustls::QuicClientConfig::try_from(tls).expect("TLS 1.3");
         let mut config = quinn::ClientConfig::new(Arc::new(crypto));
         let mut transport = quinn::TransportConfig::default();
         transport.stream_receive_window(window.into()).receive_window(window.into());
         config.transport_config(Arc::new(transport));
         endpoint.set_default_client_config(config);
-        let connecting = endpoint.connect(address, "localhost").expect("an address");
-        let quic = soon(connecting).await.expect("a QUIC handshake");
-        Self::over(endpoint, quic).await
+        let connecting = endpoint.connect(address, name).expect("an address");
+        let quic = soon(connecting).await;
+        (endpoint, quic)
     }
 
     /// Another one of the same client, for which the handshake is not waited for, so that its first requests are early
