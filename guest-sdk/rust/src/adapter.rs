@@ -5,12 +5,16 @@
 
 use std::cell::RefCell;
 
-use crate::bindings::exports::roadrunner::handler::{event_loop, handler, hibernation, streaming, websocket};
+use crate::bindings::exports::roadrunner::handler::{
+    event_loop, handler, hibernation, streaming, websocket, webtransport,
+};
 use crate::bindings::roadrunner::handler::types as wit;
 use crate::error::{Error, Result};
 use crate::fields::Fields;
 use crate::request::Request;
-use crate::response::{Next, Response, Sender, Session, Shape, StreamFn, WebSocketHandler, Writer};
+use crate::response::{
+    Next, Response, Sender, Session, Shape, StreamFn, WebSocketHandler, WebTransportHandler, Writer, WtSession,
+};
 
 /// What the `handler` attribute implements.
 pub trait Entry {
@@ -44,6 +48,8 @@ pub enum Held {
     Stream(Box<StreamFn>),
     /// `websocket`.
     WebSocket(Box<dyn WebSocketHandler>),
+    /// `webtransport`.
+    WebTransport(Box<dyn WebTransportHandler>),
 }
 
 impl<E: Entry> handler::Guest for E {
@@ -110,6 +116,33 @@ fn with_websocket(call: &str, run: impl FnOnce(&mut dyn WebSocketHandler) -> Res
     })
 }
 
+impl<E: Entry> webtransport::Guest for E {
+    fn on_open(session: &wit::WtSession) -> wit::Next {
+        with_webtransport("webtransport.on-open", |handler| handler.on_open(&WtSession::new(session)))
+    }
+
+    fn on_session_event(event: wit::WtEvent, session: &wit::WtSession) -> wit::Next {
+        with_webtransport("webtransport.on-session-event", |handler| {
+            handler.on_session_event(event.into(), &WtSession::new(session))
+        })
+    }
+
+    fn on_event(event: wit::Event, session: &wit::WtSession) -> wit::Next {
+        with_webtransport("webtransport.on-event", |handler| handler.on_event(event.into(), &WtSession::new(session)))
+    }
+}
+
+/// A stream that is over is not the end of its session; of that one the host tells.
+fn with_webtransport(call: &str, run: impl FnOnce(&mut dyn WebTransportHandler) -> Result<Next>) -> wit::Next {
+    with_held(|held| match held {
+        Held::WebTransport(handler) => match run(handler.as_mut()) {
+            Err(Error::Closed) => Ok(Next::Continue),
+            result => result,
+        },
+        _ => out_of_turn(call),
+    })
+}
+
 /// Calls a held session. One that stops is dropped, so that an instance which is used again does not keep it.
 fn with_held(call: impl FnOnce(&mut Held) -> Result<Next>) -> wit::Next {
     HELD.with_borrow_mut(|held| {
@@ -141,6 +174,9 @@ fn split(response: Response) -> (wit::Response, Option<Held>) {
         Shape::WebSocket { handler, subprotocol } => {
             let start = wit::WebsocketStart { headers: response.headers.into(), subprotocol };
             (wit::Response::Websocket(start), Some(Held::WebSocket(handler)))
+        }
+        Shape::WebTransport(handler) => {
+            (wit::Response::Webtransport(response.headers.into()), Some(Held::WebTransport(handler)))
         }
     }
 }

@@ -37,7 +37,7 @@ pub use percent::percent_decode;
 pub use request::{ClientCertificate, Request, Upgrade};
 pub use response::{
     Disconnect, Event, EventLoop, Html, IntoResponse, Message, Next, Redirect, Response, SendFile, Sender, Session,
-    Stream, WebSocket, WebSocketHandler, Writer, WsMessage,
+    Stream, WebSocket, WebSocketHandler, WebTransport, WebTransportHandler, Writer, WsMessage, WtEvent, WtSession,
 };
 pub use roadrunner_guest_macros::handler;
 pub use sse::{Sse, SseEvent, SseWriter};

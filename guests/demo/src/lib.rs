@@ -2,12 +2,13 @@
 //!
 //! The routes are kept stable; guests/README.md has the table.
 
+use std::collections::HashMap;
 use std::thread;
 use std::time::Duration;
 
 use roadrunner_guest::{
-    Event, Html, IntoResponse, Json, Next, Request, Response, SendFile, Sse, StatusCode, Stream, WebSocket, handler,
-    percent_decode, timers,
+    Event, Html, IntoResponse, Json, Next, Request, Response, SendFile, Sse, StatusCode, Stream, WebSocket,
+    WebTransport, WtEvent, handler, percent_decode, timers,
 };
 use serde::Serialize;
 
@@ -23,6 +24,7 @@ fn demo(request: Request) -> Response {
         "/json" => json(&request).into_response(),
         "/upload" => upload(&request).into_response(),
         "/ws" => ws().into_response(),
+        "/wt" => wt().into_response(),
         _ => match path.strip_prefix("/files/") {
             Some(file) => SendFile::new("files", percent_decode(file)).into_response(),
             None => (StatusCode::NOT_FOUND, "there is nothing here\n").into_response(),
@@ -110,6 +112,55 @@ fn upload(request: &Request) -> roadrunner_guest::Result<String> {
 fn ws() -> WebSocket {
     WebSocket::new(|message, out| {
         out.send(message)?;
+        Ok(Next::Continue)
+    })
+}
+
+/// Echoes each bidirectional stream, answers a unidirectional stream with one of its own, and echoes datagrams.
+fn wt() -> WebTransport {
+    // The streams of the client by the ones that they are answered on.
+    let mut answers: HashMap<u64, u64> = HashMap::new();
+    WebTransport::new(move |event, session| {
+        match event {
+            WtEvent::Opened { id, bidirectional: true } => {
+                answers.insert(id, id);
+            }
+            WtEvent::Opened { id, bidirectional: false } => {
+                match session.open_unidirectional() {
+                    Ok(answer) => drop(answers.insert(id, answer)),
+                    // Over the host's limit: the client may try again.
+                    Err(_) => session.stop(id, 0),
+                }
+            }
+            WtEvent::Data { id, bytes } => {
+                if let Some(answer) = answers.get(&id) {
+                    session.send(*answer, bytes)?;
+                }
+            }
+            WtEvent::Finished(id) => {
+                if let Some(answer) = answers.remove(&id) {
+                    session.finish(answer);
+                }
+            }
+            WtEvent::Reset { id, code } => {
+                if let Some(answer) = answers.remove(&id) {
+                    session.reset(answer, code);
+                }
+            }
+            WtEvent::Stopped { id, code } => {
+                // The client's stream of which nobody wants the echo.
+                let echoed = answers.iter().find(|(_, answer)| **answer == id).map(|(stream, _)| *stream);
+                if let Some(stream) = echoed {
+                    answers.remove(&stream);
+                    session.stop(stream, code);
+                }
+            }
+            WtEvent::Datagram(bytes) => {
+                // One that does not fit the path is lost, as any may be.
+                let _ = session.send_datagram(bytes);
+            }
+            _ => {}
+        }
         Ok(Next::Continue)
     })
 }

@@ -16,6 +16,7 @@ use crate::section::{
     ServerSection, StaticSection, TimeoutsSection, TlsSection,
 };
 use crate::websocket::{HostWebSocketSection, WebSocketSection};
+use crate::webtransport::{HostWebTransportSection, WebTransportSection};
 
 /// The JSON Schema (draft 7, which editors know best) of `roadrunner.toml`, indented and with a final newline.
 pub fn json_schema() -> String {
@@ -57,6 +58,7 @@ fn tables() -> Vec<Table> {
         section::<Http2Section>("`[http2]`"),
         section::<Http3Section>("`[http3]`"),
         section::<HostWebSocketSection>("`[websocket]`"),
+        section::<HostWebTransportSection>("`[webtransport]`"),
         section::<DirectorySection>("`[directory.NAME]`"),
         section::<ComponentSection>("`[component.NAME]`"),
         limits::<LimitsSection>("`limits` of a component or a route"),
@@ -66,6 +68,7 @@ fn tables() -> Vec<Table> {
         section::<GroupSection>("`[[group]]`"),
         limits::<GroupLimitsSection>("`limits` of a group"),
         limits::<WebSocketSection>("`websocket` of a group or a route"),
+        limits::<WebTransportSection>("`webtransport` of a group or a route"),
         middleware::<CompressionSection>(MiddlewareType::Compression),
         middleware::<CorsSection>(MiddlewareType::Cors),
         middleware::<EtagSection>(MiddlewareType::Etag),

@@ -20,6 +20,7 @@ mod router;
 mod scalar;
 mod section;
 mod websocket;
+mod webtransport;
 
 pub use cli::{NewError, Project, Sdk, new_project, routes_table, summary};
 pub use diagnostic::{Diagnostic, ManifestError, Style};
@@ -39,3 +40,4 @@ pub use scalar::{
 };
 pub use section::{AccessLogFormat, BodyMode, Encoding, ForwardedField, H2c, LogFormat, Protocol};
 pub use websocket::WebSocket;
+pub use webtransport::WebTransport;

@@ -30,7 +30,7 @@ macro_rules! limits {
                 /// Instances at once that are answering requests. Over it, a request is answered with 503. A held
                 /// session counts here until it is held, and in `held` from then on.
                 instances: Count<1, 100_000> = "1000";
-                /// Sessions held at once: event loops, WebSockets. Over it, the request is answered with 503.
+                /// Sessions held at once: event loops, WebSockets, WebTransport sessions. Over it, the request is answered with 503.
                 held: Count<0, 100_000> = "10_000";
                 /// Connections open at once, on all listeners together. Over it, a new one is closed at once.
                 connections: Count<1, 1_000_000> = "16_384";

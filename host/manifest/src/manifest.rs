@@ -17,6 +17,7 @@ use crate::router::RouteTable;
 use crate::scalar::{Address, ComponentName, DirectoryName, ListenerName, MediaType, MiddlewareName, PeerRange};
 use crate::section::{AccessLogFormat, Encoding, ForwardedField, H2c, LogFormat, Protocol};
 use crate::websocket::WebSocket;
+use crate::webtransport::WebTransport;
 
 /// A whole configuration.
 #[derive(Clone, Debug)]
@@ -45,6 +46,12 @@ pub struct Manifest {
     pub websocket: WebSocket,
     /// Memory that permessage-deflate may take on the whole host, in bytes.
     pub deflate_memory: u64,
+    /// `[webtransport]`, before any group or route changes it.
+    pub webtransport: WebTransport,
+    /// WebTransport sessions on one connection; 0 when they are not offered.
+    pub webtransport_sessions: u32,
+    /// Streams that wait for a session, on one connection.
+    pub webtransport_buffered_streams: u32,
     /// `[directory]`: where each one is.
     pub directories: BTreeMap<DirectoryName, PathBuf>,
     /// `[component]`.

@@ -24,6 +24,7 @@ use crate::router::RouteTable;
 use crate::scalar::{ComponentName, ConfigKey, DirectoryName, FilePath, PlainText, Table, format_size};
 use crate::section::{ComponentSection, ManifestSection};
 use crate::websocket::WebSocket;
+use crate::webtransport::WebTransport;
 
 /// Whether the files that a manifest names are looked for.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -145,7 +146,9 @@ impl Resolver<'_> {
         let components = self.components(section, &limits);
         let sockets = value(&section.websocket).cloned().unwrap_or_default();
         let websocket = sockets.settings();
-        let host_wide = HostWide { limits: &limits, websocket: &websocket };
+        let sessions = value(&section.webtransport).cloned().unwrap_or_default();
+        let webtransport = sessions.settings();
+        let host_wide = HostWide { limits: &limits, websocket: &websocket, webtransport: &webtransport };
         let routes = self.routes(section, host_wide, &components, &middlewares);
         Manifest {
             file: Some(path.to_owned()),
@@ -160,6 +163,9 @@ impl Resolver<'_> {
             http3: host::http3(section),
             websocket,
             deflate_memory: sockets.deflate_memory().get(),
+            webtransport,
+            webtransport_sessions: sessions.sessions().get(),
+            webtransport_buffered_streams: sessions.buffered_streams().get(),
             directories: std::mem::take(&mut self.directories),
             components: components.into_iter().map(|(name, known)| (name, known.component)).collect(),
             middlewares,
@@ -271,6 +277,7 @@ impl Resolver<'_> {
 struct HostWide<'h> {
     limits: &'h Limits,
     websocket: &'h WebSocket,
+    webtransport: &'h WebTransport,
 }
 
 /// A component, with what routes need of it.

@@ -9,6 +9,7 @@ use crate::pattern::RoutePattern;
 use crate::scalar::{ComponentName, DirectoryName, HostPattern, MiddlewareName, RouteName};
 use crate::section::BodyMode;
 use crate::websocket::WebSocket;
+use crate::webtransport::WebTransport;
 
 /// A path and what answers it.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -33,6 +34,8 @@ pub struct Route {
     pub caps: Caps,
     /// Its WebSockets.
     pub websocket: WebSocket,
+    /// Its WebTransport sessions.
+    pub webtransport: WebTransport,
     /// Middlewares, the outermost first.
     pub middlewares: Vec<MiddlewareName>,
 }
@@ -51,6 +54,7 @@ impl Route {
             limits: Limits::default(),
             caps: Caps::default(),
             websocket: WebSocket::default(),
+            webtransport: WebTransport::default(),
             middlewares: Vec::new(),
         }
     }

@@ -13,6 +13,7 @@ use crate::decode::section;
 use crate::limits::HostLimitsSection;
 use crate::scalar::{ComponentName, DirectoryName, MiddlewareName, Table};
 use crate::websocket::HostWebSocketSection;
+use crate::webtransport::HostWebTransportSection;
 
 pub use application::BodyMode;
 pub(crate) use application::{
@@ -51,6 +52,8 @@ section! {
         http3: Http3Section;
         /// WebSockets.
         websocket: HostWebSocketSection;
+        /// WebTransport.
+        webtransport: HostWebTransportSection;
         /// Directories that components and static routes can be given, by name.
         directory: Table<DirectoryName, DirectorySection>;
         /// Components, by name.

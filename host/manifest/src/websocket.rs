@@ -131,7 +131,7 @@ impl Plain for bool {
 pub(crate) struct Origins(Vec<Spanned<Origin>>);
 
 impl Origins {
-    fn get(self) -> AnyOr<String> {
+    pub(crate) fn get(self) -> AnyOr<String> {
         let origins: Vec<String> = self.0.into_iter().map(|origin| origin.into_inner().0).collect();
         if origins.iter().any(|origin| origin == "*") { AnyOr::Any } else { AnyOr::List(origins) }
     }

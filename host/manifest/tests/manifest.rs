@@ -6,7 +6,7 @@ use std::time::Duration;
 use http::Method;
 use roadrunner_manifest::{
     Address, AnyOr, CertificateFiles, ClientCertificates, ComponentOptions, Files, ForwardedField, H2c, Limits, Lookup,
-    Manifest, Methods, Middleware, PeerRange, RateLimit, Reuse, Target, Tls, WebSocket,
+    Manifest, Methods, Middleware, PeerRange, RateLimit, Reuse, Target, Tls, WebSocket, WebTransport,
 };
 
 fn parse(text: &str) -> Manifest {
@@ -128,6 +128,20 @@ fn websocket_settings_come_from_the_innermost_section_that_sets_them() {
     let defaults = parse("").websocket;
     assert_eq!(defaults, WebSocket::default());
     assert_eq!((defaults.origins, defaults.message_rate, defaults.deflate), (AnyOr::Any, None, true));
+}
+
+#[test]
+fn webtransport_settings_are_inherited_too() {
+    let manifest = parse(FULL);
+    let settings = |name: &str| manifest.routes.by_name(name).expect(name).webtransport.clone();
+    assert_eq!(settings("plain"), manifest.webtransport);
+    let streams = ["plain", "outer", "inner", "innermost"].map(|name| settings(name).streams);
+    assert_eq!(streams, [20, 15, 10, 5]);
+    let innermost = settings("innermost");
+    assert_eq!((innermost.origins, innermost.datagram_queue), (AnyOr::Any, 2));
+    assert_eq!(settings("inner").origins, AnyOr::List(vec!["https://example.com".to_owned()]));
+    assert_eq!((manifest.webtransport_sessions, manifest.webtransport_buffered_streams), (4, 8));
+    assert_eq!(parse("").webtransport, WebTransport::default());
 }
 
 #[test]

@@ -12,6 +12,9 @@ wasmtime::component::bindgen!({
         "roadrunner:handler/types.[method]body-writer.write": async | trappable,
         "roadrunner:handler/types.[method]ws-sender.send": async | trappable,
         "roadrunner:handler/types.[method]ws-sender.close": async | trappable,
+        "roadrunner:handler/types.[method]wt-session.open-bidirectional": async | trappable,
+        "roadrunner:handler/types.[method]wt-session.open-unidirectional": async | trappable,
+        "roadrunner:handler/types.[method]wt-session.send": async | trappable,
         default: trappable,
     },
     exports: { default: async },
@@ -20,5 +23,6 @@ wasmtime::component::bindgen!({
         "roadrunner:handler/types.body": crate::request::Body,
         "roadrunner:handler/types.body-writer": crate::output::BodyWriter,
         "roadrunner:handler/types.ws-sender": crate::output::MessageSender,
+        "roadrunner:handler/types.wt-session": crate::webtransport::SessionHandle,
     },
 });

@@ -87,6 +87,7 @@ pub struct Component {
     pub(crate) streaming: Option<exports::streaming::GuestIndices>,
     pub(crate) event_loop: Option<exports::event_loop::GuestIndices>,
     pub(crate) websocket: Option<exports::websocket::GuestIndices>,
+    pub(crate) webtransport: Option<exports::webtransport::GuestIndices>,
     pub(crate) hibernation: Option<exports::hibernation::GuestIndices>,
 }
 
@@ -131,6 +132,7 @@ impl Component {
             streaming: exports::streaming::GuestIndices::new(&pre).ok(),
             event_loop: exports::event_loop::GuestIndices::new(&pre).ok(),
             websocket: exports::websocket::GuestIndices::new(&pre).ok(),
+            webtransport: exports::webtransport::GuestIndices::new(&pre).ok(),
             hibernation: exports::hibernation::GuestIndices::new(&pre).ok(),
             pre,
             sandbox: sandbox.clone(),
@@ -143,6 +145,7 @@ impl Component {
         shapes.extend(self.streaming.is_some().then_some("stream"));
         shapes.extend(self.event_loop.is_some().then_some("loop"));
         shapes.extend(self.websocket.is_some().then_some("websocket"));
+        shapes.extend(self.webtransport.is_some().then_some("webtransport"));
         shapes
     }
 }

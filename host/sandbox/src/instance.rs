@@ -21,12 +21,13 @@ use crate::capability::Message;
 use crate::gate::Permit;
 use crate::meter::{Meter, Shape, Subject};
 use crate::outcome::{Failure, Outcome};
-use crate::output::{Outbox, Outgoing, Writer};
+use crate::output::{BodyWriter, MessageSender, Outbox, Outgoing, Writer};
 use crate::parking::Parking;
 use crate::registry::Registration;
 use crate::request::{Body, Request};
 use crate::response::{self, Response};
 use crate::state::{Binding, State, Stop, fields};
+use crate::webtransport::{Lowered, SessionHandle, WebTransport, WebTransportEvent};
 
 /// A live instance. Its places in the gates are free again when it is dropped, and not before.
 pub struct Instance {
@@ -44,27 +45,28 @@ pub(crate) struct Guest {
     pub(crate) instance: component::Instance,
     handler: exports::handler::Guest,
     /// What the callbacks of a held instance need; made with the first.
-    event_loop: Option<(exports::event_loop::Guest, Lent<Bytes>)>,
-    websocket: Option<(exports::websocket::Guest, Lent<Outgoing>)>,
+    event_loop: Option<(exports::event_loop::Guest, Lent<BodyWriter>)>,
+    websocket: Option<(exports::websocket::Guest, Lent<MessageSender>)>,
+    webtransport: Option<(exports::webtransport::Guest, Lent<SessionHandle>)>,
     /// Requests that it has answered.
     pub(crate) answered: u32,
 }
 
 impl Guest {
     pub(crate) fn new(store: Store<State>, instance: component::Instance, handler: exports::handler::Guest) -> Self {
-        Self { store, instance, handler, event_loop: None, websocket: None, answered: 1 }
+        Self { store, instance, handler, event_loop: None, websocket: None, webtransport: None, answered: 1 }
     }
 }
 
-/// The guest's handle on its outbox: one for the life of the instance, lent for each call.
-struct Lent<T: 'static>(Resource<Writer<T>>);
+/// The guest's handle on what it writes to: one for the life of the instance, lent for each call.
+struct Lent<R: 'static>(Resource<R>);
 
-impl<T: Send + 'static> Lent<T> {
-    fn new(store: &mut Store<State>, outbox: &Outbox<T>) -> wasmtime::Result<Self> {
-        Ok(Self(store.data_mut().table.push(Writer(outbox.clone()))?))
+impl<R: Send + 'static> Lent<R> {
+    fn new(store: &mut Store<State>, resource: R) -> wasmtime::Result<Self> {
+        Ok(Self(store.data_mut().table.push(resource)?))
     }
 
-    fn borrow(&self) -> Resource<Writer<T>> {
+    fn borrow(&self) -> Resource<R> {
         Resource::new_borrow(self.0.rep())
     }
 }
@@ -233,7 +235,7 @@ impl Instance {
             let call = pin!(async {
                 let Guest { store, instance, .. } = &mut self.guest;
                 let guest = exports.load(&mut *store, instance)?;
-                let writer = Lent::new(store, outbox)?;
+                let writer = Lent::new(store, Writer(outbox.clone()))?;
                 guest.call_run(store, writer.borrow()).await
             });
             guarded(&self.meter, None, call).await?
@@ -269,7 +271,9 @@ impl Instance {
                 let Guest { store, instance, event_loop, .. } = &mut self.guest;
                 let (guest, writer) = match event_loop {
                     Some(made) => made,
-                    none => none.insert((exports.load(&mut *store, instance)?, Lent::new(store, outbox)?)),
+                    none => {
+                        none.insert((exports.load(&mut *store, instance)?, Lent::new(store, Writer(outbox.clone()))?))
+                    }
                 };
                 guest.call_on_event(store, &event, writer.borrow()).await
             });
@@ -292,7 +296,9 @@ impl Instance {
                 let Guest { store, instance, websocket, .. } = &mut self.guest;
                 let (guest, sender) = match websocket {
                     Some(made) => made,
-                    none => none.insert((exports.load(&mut *store, instance)?, Lent::new(store, outbox)?)),
+                    none => {
+                        none.insert((exports.load(&mut *store, instance)?, Lent::new(store, Writer(outbox.clone()))?))
+                    }
                 };
                 let sender = sender.borrow();
                 match event {
@@ -304,6 +310,43 @@ impl Instance {
                         guest.call_on_message(store, &types::WsMessage::Binary(bytes.into()), sender).await
                     }
                     SocketEvent::Event(event) => guest.call_on_event(store, &lower_event(event), sender).await,
+                }
+            });
+            guarded(&self.meter, None, call).await?
+        };
+        match result {
+            Ok(types::Next::Continue) => Ok(Next::Continue),
+            Ok(types::Next::Stop(_)) => Ok(Next::Stop(HeaderMap::new())),
+            Err(error) => Err(classify(&self.guest.store, &error)),
+        }
+    }
+
+    /// Calls the callback of `webtransport` that fits, with a CPU budget of its own. The session is the same in every
+    /// call.
+    pub async fn on_webtransport(
+        &mut self,
+        event: WebTransportEvent,
+        session: &Arc<dyn WebTransport>,
+    ) -> Result<Next, Failure> {
+        let Some(exports) = &self.binding.component.webtransport else { return Err(Outcome::Unsupported.into()) };
+        self.meter.start_budget(self.binding.limits.callback_cpu);
+        self.guest.store.set_epoch_deadline(1);
+        let event = event.lower();
+        let result = {
+            let call = pin!(async {
+                let Guest { store, instance, webtransport, .. } = &mut self.guest;
+                let (guest, session) = match webtransport {
+                    Some(made) => made,
+                    none => {
+                        let handle = SessionHandle(session.clone());
+                        none.insert((exports.load(&mut *store, instance)?, Lent::new(store, handle)?))
+                    }
+                };
+                let session = session.borrow();
+                match event {
+                    Lowered::Open => guest.call_on_open(store, session).await,
+                    Lowered::Session(event) => guest.call_on_session_event(store, &event, session).await,
+                    Lowered::Event(event) => guest.call_on_event(store, &lower_event(event), session).await,
                 }
             });
             guarded(&self.meter, None, call).await?
@@ -343,7 +386,9 @@ impl Instance {
             Response::Loop { .. } => (Shape::Loop, component.event_loop.is_none().then_some("event-loop")),
             Response::Sendfile { .. } => (Shape::Sendfile, None),
             Response::WebSocket { .. } => (Shape::WebSocket, component.websocket.is_none().then_some("websocket")),
-            Response::WebTransport { .. } => (Shape::Pending, Some("webtransport")),
+            Response::WebTransport { .. } => {
+                (Shape::WebTransport, component.webtransport.is_none().then_some("webtransport"))
+            }
         };
         self.meter.set_shape(shape);
         match interface {

@@ -25,6 +25,7 @@ mod registry;
 mod request;
 mod response;
 mod state;
+mod webtransport;
 
 pub use cache::{Cache, CacheError};
 pub use capability::{Bus, Message};
@@ -42,3 +43,4 @@ pub use registry::Registry;
 pub use request::{Body, BodyError, BodyStream, ClientCertificate, Request, Upgrade};
 pub use response::{Head, Response};
 pub use state::{Binding, Urls};
+pub use webtransport::{SessionHandle, Waits, WebTransport, WebTransportError, WebTransportEvent};

@@ -35,6 +35,8 @@ pub enum Shape {
     Sendfile,
     /// A WebSocket.
     WebSocket,
+    /// A WebTransport session.
+    WebTransport,
 }
 
 impl Shape {
@@ -47,6 +49,7 @@ impl Shape {
             Self::Loop => "loop",
             Self::Sendfile => "sendfile",
             Self::WebSocket => "websocket",
+            Self::WebTransport => "webtransport",
         }
     }
 
@@ -57,6 +60,7 @@ impl Shape {
             3 => Self::Loop,
             4 => Self::Sendfile,
             5 => Self::WebSocket,
+            6 => Self::WebTransport,
             _ => Self::Pending,
         }
     }

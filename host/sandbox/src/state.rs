@@ -25,6 +25,7 @@ use crate::outcome::Outcome;
 use crate::output::{BodyWriter, MessageSender, Outgoing};
 use crate::parking::Parking;
 use crate::request::{Body, BodyError, ClientCertificate, Request, Upgrade};
+use crate::webtransport::SessionHandle;
 
 /// What `body.read(0)` returns at most.
 const DEFAULT_READ: usize = 64 << 10;
@@ -327,6 +328,58 @@ impl types::HostWsSender for State {
     }
 
     fn drop(&mut self, this: Resource<MessageSender>) -> Result<()> {
+        self.table.delete(this)?;
+        Ok(())
+    }
+}
+
+impl types::HostWtSession for State {
+    async fn open_bidirectional(&mut self, this: Resource<SessionHandle>) -> Result<Result<u64, Error>> {
+        let session = self.table.get(&this)?.0.clone();
+        Ok(session.open(true).await.map_err(Error::from))
+    }
+
+    async fn open_unidirectional(&mut self, this: Resource<SessionHandle>) -> Result<Result<u64, Error>> {
+        let session = self.table.get(&this)?.0.clone();
+        Ok(session.open(false).await.map_err(Error::from))
+    }
+
+    async fn send(&mut self, this: Resource<SessionHandle>, id: u64, bytes: Vec<u8>) -> Result<Result<(), Error>> {
+        let session = self.table.get(&this)?.0.clone();
+        let size = bytes.len() as u64;
+        if !self.memory.charge(size) {
+            return Err(Stop(Outcome::MemoryExceeded).into());
+        }
+        let sent = session.send(id, bytes.into()).await;
+        self.memory.release(size);
+        Ok(sent.map_err(Error::from))
+    }
+
+    fn finish(&mut self, this: Resource<SessionHandle>, id: u64) -> Result<()> {
+        self.table.get(&this)?.0.finish(id);
+        Ok(())
+    }
+
+    fn reset(&mut self, this: Resource<SessionHandle>, id: u64, code: u32) -> Result<()> {
+        self.table.get(&this)?.0.reset(id, code);
+        Ok(())
+    }
+
+    fn stop(&mut self, this: Resource<SessionHandle>, id: u64, code: u32) -> Result<()> {
+        self.table.get(&this)?.0.stop(id, code);
+        Ok(())
+    }
+
+    fn send_datagram(&mut self, this: Resource<SessionHandle>, bytes: Vec<u8>) -> Result<Result<(), Error>> {
+        Ok(self.table.get(&this)?.0.send_datagram(&bytes).map_err(Error::from))
+    }
+
+    fn close(&mut self, this: Resource<SessionHandle>, code: u32, reason: String) -> Result<()> {
+        self.table.get(&this)?.0.close(code, &reason);
+        Ok(())
+    }
+
+    fn drop(&mut self, this: Resource<SessionHandle>) -> Result<()> {
         self.table.delete(this)?;
         Ok(())
     }

@@ -33,6 +33,8 @@ pub(crate) struct Line {
 pub(crate) struct End {
     pub(crate) status: u16,
     pub(crate) bytes: u64,
+    /// Streams and datagrams of a WebTransport session.
+    pub(crate) traffic: Option<(u64, u64)>,
     pub(crate) outcome: &'static str,
     pub(crate) elapsed: Duration,
 }
@@ -41,7 +43,7 @@ impl End {
     /// Of a response that is whole.
     pub(crate) fn of(response: &Response<ResponseBody>, outcome: &'static str, elapsed: Duration) -> Self {
         let bytes = response.body().size_hint().exact().unwrap_or(0);
-        Self { status: response.status().as_u16(), bytes, outcome, elapsed }
+        Self { status: response.status().as_u16(), bytes, traffic: None, outcome, elapsed }
     }
 }
 
@@ -80,6 +82,8 @@ impl Line {
                 bytes = end.bytes,
                 outcome = end.outcome,
                 shape = meter.map_or("none", |meter| meter.shape().label()),
+                streams = end.traffic.map(|(streams, _)| streams),
+                datagrams = end.traffic.map(|(_, datagrams)| datagrams),
                 microseconds = end.elapsed.as_micros() as u64,
                 cpu_microseconds = meter.map_or(0, |meter| meter.cpu().as_micros() as u64),
                 peak_memory = meter.map_or(0, Meter::peak_memory),

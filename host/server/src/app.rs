@@ -30,8 +30,7 @@ use crate::metrics::{Metrics, RouteMetrics};
 use crate::middleware::{Limiters, Stack};
 use crate::rate_limit::RateLimiter;
 use crate::record::{Accounted, Asked, Record};
-use crate::shapes::websocket::{self, Handshake};
-use crate::shapes::{self, Held};
+use crate::shapes::{self, Handshake, Held, websocket, webtransport};
 
 /// How long a client should wait before it tries again when the host has no room.
 const RETRY_AFTER: Duration = Duration::from_secs(1);
@@ -112,6 +111,7 @@ pub(crate) struct Guest {
     pub(crate) body_limit: u64,
     pub(crate) directories: BTreeMap<String, Arc<Directory>>,
     pub(crate) websocket: websocket::Settings,
+    pub(crate) webtransport: webtransport::Settings,
 }
 
 pub(crate) struct StaticFiles {
@@ -166,7 +166,7 @@ impl Service for App {
             return response;
         }
         let authority = exchange.authority().to_owned();
-        let tunnel = exchange.take_tunnel().filter(|tunnel| tunnel.protocol().eq_ignore_ascii_case("websocket"));
+        let tunnel = exchange.take_tunnel().filter(is_known);
         let Exchange { mut request, connection } = exchange;
         if tunnel.as_ref().is_some_and(|tunnel| tunnel.kind() == TunnelKind::ExtendedConnect) {
             // RFC 8441, 4 and RFC 9220, 3: what GET is over HTTP/1.1. From here on the protocols look alike.
@@ -256,8 +256,17 @@ impl Inner {
                 return record.done(response);
             }
         };
-        if handshake.is_some() && !guest.websocket.admits(&head.headers) {
-            return record.done(plain(StatusCode::FORBIDDEN, "this origin may not open a WebSocket here"));
+        let refusal = match &handshake {
+            Some(Handshake::WebSocket(_)) if !guest.websocket.admits(&head.headers) => {
+                Some("this origin may not open a WebSocket here")
+            }
+            Some(Handshake::WebTransport(_)) if !guest.webtransport.admits(&head.headers) => {
+                Some("this origin may not open a WebTransport session here")
+            }
+            _ => None,
+        };
+        if let Some(refusal) = refusal {
+            return record.done(plain(StatusCode::FORBIDDEN, refusal));
         }
         let body = match body_for(guest, body, &head.headers).await {
             Ok(body) => body,
@@ -274,7 +283,10 @@ impl Inner {
             peer: peer(&context.peer),
         });
         record.runs(&meter);
-        let upgrade = handshake.as_ref().map(|handshake| Upgrade::WebSocket(handshake.judged.protocols().to_vec()));
+        let upgrade = handshake.as_ref().map(|handshake| match handshake {
+            Handshake::WebSocket(handshake) => Upgrade::WebSocket(handshake.judged.protocols().to_vec()),
+            Handshake::WebTransport(_) => Upgrade::WebTransport,
+        });
         let asked = shapes::Asked::of(&head, handshake);
         let request = sandbox::Request {
             id: context.id.clone(),
@@ -330,14 +342,17 @@ impl Inner {
 }
 
 impl Context {
-    /// The WebSocket handshake of the request, judged; none when it is an ordinary request.
+    /// The handshake of the request, judged; none when it is an ordinary request.
     fn handshake(&self, head: &http::request::Parts) -> Result<Option<Handshake>, Refusal> {
         let Some(tunnel) = self.tunnel.as_ref().and_then(|tunnel| tunnel.lock().take()) else { return Ok(None) };
+        if tunnel.is_webtransport() {
+            return Ok(Some(Handshake::WebTransport(tunnel)));
+        }
         let judged = match tunnel.kind() {
             TunnelKind::Upgrade => ServerHandshake::upgrade(&head.method, head.version, &head.headers)?,
             TunnelKind::ExtendedConnect => ServerHandshake::connect(&head.headers)?,
         };
-        Ok(Some(Handshake { judged, tunnel }))
+        Ok(Some(Handshake::WebSocket(websocket::Handshake { judged, tunnel })))
     }
 }
 
@@ -345,6 +360,11 @@ impl Route {
     fn params(&self, params: &Params<'_, '_>) -> Vec<(Arc<str>, String)> {
         self.captures.iter().cloned().zip(params.iter().map(|(_, value)| value.to_owned())).collect()
     }
+}
+
+/// Whether a tunnel is of a kind that is served; the others are treated as the requests that they also are.
+fn is_known(tunnel: &TunnelRequest) -> bool {
+    tunnel.protocol().eq_ignore_ascii_case("websocket") || tunnel.is_webtransport()
 }
 
 /// The method that a CORS preflight asks about (Fetch standard, CORS-preflight request); none for any other request.

@@ -21,7 +21,7 @@ use crate::inherited::Inherited;
 use crate::metrics::{Metrics, RouteMetrics};
 use crate::middleware::{Limiters, Stack};
 use crate::rate_limit::RateLimiter;
-use crate::shapes::websocket;
+use crate::shapes::{websocket, webtransport};
 
 /// The name of the host's own gate in metrics.
 const HOST_GATE: &str = "host";
@@ -120,6 +120,7 @@ pub(crate) fn inner(manifest: &Manifest, host: Arc<Host>, before: Option<&Inner>
                 body_limit: route.limits.body,
                 directories: granted.collect(),
                 websocket: websocket::Settings::new(&route.websocket, route.limits.idle),
+                webtransport: webtransport::Settings::new(&route.webtransport, manifest.timeouts.write_stall),
             })
         }
     };
@@ -285,14 +286,22 @@ pub fn settings(manifest: &Manifest) -> wire::Settings {
         h2_connection_window: manifest.http2.connection_window,
         h2_max_concurrent_streams: manifest.http2.max_streams,
         max_header_bytes: manifest.http2.max_header_list,
-        http3: http3(&manifest.http3, defaults.http3),
+        http3: http3(manifest, defaults.http3),
         http3_pool: http3_pool(&manifest.http3),
         alt_svc: wire::AltSvc { max_age: manifest.http3.alt_svc_max_age, port: manifest.http3.alt_svc_port },
         ..defaults
     }
 }
 
-fn http3(http3: &manifest::Http3, defaults: wire::Http3) -> wire::Http3 {
+fn http3(manifest: &Manifest, defaults: wire::Http3) -> wire::Http3 {
+    let http3 = &manifest.http3;
+    // What any route allows; each session is held to its own route's.
+    let sessions = manifest.routes.routes().iter().map(|route| &route.webtransport);
+    let (streams, datagrams) = sessions
+        .map(|session| (session.streams, session.datagram_queue))
+        .fold((manifest.webtransport.streams, manifest.webtransport.datagram_queue), |(streams, datagrams), of| {
+            (streams.max(of.0), datagrams.max(of.1))
+        });
     wire::Http3 {
         stream_window: http3.stream_window,
         connection_window: http3.connection_window,
@@ -304,6 +313,10 @@ fn http3(http3: &manifest::Http3, defaults: wire::Http3) -> wire::Http3 {
         qpack_blocked_streams: http3.qpack_blocked_streams,
         retry: http3.retry_above.map_or(RetryPolicy::Never, |above| RetryPolicy::Above(above as usize)),
         early_data: if http3.early_data { EarlyData::SafeMethods } else { EarlyData::Off },
+        datagram_queue: datagrams as usize,
+        webtransport_sessions: manifest.webtransport_sessions,
+        webtransport_streams: streams,
+        webtransport_buffered_streams: manifest.webtransport_buffered_streams as usize,
         ..defaults
     }
 }

@@ -26,6 +26,8 @@ pub(crate) struct Record {
     ends: Option<Instant>,
     status: u16,
     bytes: u64,
+    /// Streams and datagrams of a WebTransport session.
+    traffic: Option<(u64, u64)>,
     closed: bool,
 }
 
@@ -42,6 +44,7 @@ impl Record {
             ends: context.ends,
             status: Outcome::Cancelled.row().status,
             bytes: 0,
+            traffic: None,
             closed: false,
         }
     }
@@ -64,6 +67,12 @@ impl Record {
     /// Body bytes are about to be sent.
     pub(crate) fn sent(&mut self, bytes: usize) {
         self.bytes += bytes as u64;
+    }
+
+    /// What a WebTransport session came to: bytes sent, and streams and datagrams in both directions.
+    pub(crate) fn traffic(&mut self, bytes: u64, streams: u64, datagrams: u64) {
+        self.bytes = bytes;
+        self.traffic = Some((streams, datagrams));
     }
 
     /// The answer is whole.
@@ -127,7 +136,13 @@ impl Record {
         let elapsed = self.started.elapsed();
         self.metrics.end(outcome, elapsed, self.meter.as_deref());
         if let Some(line) = &self.line {
-            let end = End { status: self.status, bytes: self.bytes, outcome: outcome.row().label, elapsed };
+            let end = End {
+                status: self.status,
+                bytes: self.bytes,
+                traffic: self.traffic,
+                outcome: outcome.row().label,
+                elapsed,
+            };
             line.write(&end, self.meter.as_deref());
         }
     }

@@ -84,3 +84,11 @@ pub use settings::{AltSvc, Caps, H2c, ListenAddress, ListenerConfig, Protocols, 
 pub use stats::Stats;
 pub use tls::{ClientAuth, ClientCertificate, TlsConfig, TlsError, TlsInfo};
 pub use tunnel::{Tunnel, TunnelKind, TunnelRequest};
+
+/// WebTransport sessions; [`Tunnel::into_webtransport`] makes one.
+pub mod webtransport {
+    pub use roadrunner_h3::{
+        DatagramError,
+        webtransport::{Close, End, Event, Session, SessionLimits, StreamError},
+    };
+}

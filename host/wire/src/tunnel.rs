@@ -16,7 +16,11 @@ use hyper::{
 use hyper_util::rt::TokioIo;
 use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
 
-use crate::{Connection, Ending, RequestBody, control::Command};
+use crate::{
+    Connection, Ending, RequestBody,
+    control::Command,
+    webtransport::{Session, SessionLimits},
+};
 
 /// A request to become a tunnel. Answer the exchange first: 101 with `Connection` and `Upgrade` fields for
 /// [`TunnelKind::Upgrade`], 200 for [`TunnelKind::ExtendedConnect`]; then [`TunnelRequest::accept`] resolves. Any other
@@ -85,6 +89,12 @@ impl TunnelRequest {
         &self.protocol
     }
 
+    /// Whether it asks for a WebTransport session, and those are offered: then the tunnel becomes one with
+    /// [`Tunnel::into_webtransport`].
+    pub fn is_webtransport(&self) -> bool {
+        matches!(&self.promise, Promise::Http3(request) if request.is_webtransport())
+    }
+
     /// The tunnel, once the answer is on its way.
     ///
     /// # Errors
@@ -117,6 +127,14 @@ impl Tunnel {
     /// The connection under it.
     pub fn connection(&self) -> &Arc<Connection> {
         &self.connection
+    }
+
+    /// The session of a request for one. None if [`TunnelRequest::is_webtransport`] was not so.
+    pub fn into_webtransport(self, limits: SessionLimits) -> Option<Session> {
+        match self.stream {
+            Stream::Http3(tunnel) => tunnel.into_webtransport(limits).ok(),
+            Stream::Hyper(_) => None,
+        }
     }
 
     /// The server's cut reaches a tunnel on HTTP/1 here, since no task of the transport is left to obey it. It wakes

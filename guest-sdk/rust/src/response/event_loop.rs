@@ -122,7 +122,7 @@ pub enum Disconnect {
 pub enum Next {
     /// Wait for the next event.
     Continue,
-    /// End the response, with these trailer fields (none for a WebSocket).
+    /// End the response, with these trailer fields (none for a WebSocket or a WebTransport session).
     Stop(Fields),
 }
 

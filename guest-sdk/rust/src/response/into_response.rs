@@ -3,7 +3,7 @@
 use bytes::Bytes;
 use http::StatusCode;
 
-use super::{EventLoop, Response, SendFile, Stream, WebSocket};
+use super::{EventLoop, Response, SendFile, Stream, WebSocket, WebTransport};
 use crate::fields::Fields;
 
 /// Converts into a response. Text becomes `text/plain; charset=utf-8`, bytes `application/octet-stream`; a status, and
@@ -44,6 +44,12 @@ impl IntoResponse for SendFile {
 }
 
 impl IntoResponse for WebSocket {
+    fn into_response(self) -> Response {
+        self.response
+    }
+}
+
+impl IntoResponse for WebTransport {
     fn into_response(self) -> Response {
         self.response
     }

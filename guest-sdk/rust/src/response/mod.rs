@@ -10,6 +10,7 @@ mod into_response;
 mod sendfile;
 mod stream;
 mod websocket;
+mod webtransport;
 
 pub use buffered::{Html, Redirect};
 pub use event_loop::{Disconnect, Event, EventLoop, Message, Next, Session};
@@ -17,6 +18,7 @@ pub use into_response::IntoResponse;
 pub use sendfile::SendFile;
 pub use stream::{Stream, Writer};
 pub use websocket::{Sender, WebSocket, WebSocketHandler, WsMessage};
+pub use webtransport::{WebTransport, WebTransportHandler, WtEvent, WtSession};
 
 pub(crate) use sendfile::Range;
 pub(crate) use stream::StreamFn;
@@ -24,7 +26,7 @@ pub(crate) use stream::StreamFn;
 use crate::fields::Fields;
 
 /// A response of any shape. [`Response::buffered`] makes the simplest; [`Stream`], [`EventLoop`], [`crate::Sse`],
-/// [`SendFile`] and [`WebSocket`] convert into it.
+/// [`SendFile`], [`WebSocket`] and [`WebTransport`] convert into it.
 pub struct Response {
     pub(crate) status: u16,
     pub(crate) headers: Fields,
@@ -38,6 +40,7 @@ pub(crate) enum Shape {
     SendFile { directory: String, path: String, range: Option<Range> },
     Stream(Box<StreamFn>),
     WebSocket { handler: Box<dyn WebSocketHandler>, subprotocol: Option<String> },
+    WebTransport(Box<dyn WebTransportHandler>),
 }
 
 impl Response {
@@ -68,6 +71,7 @@ impl std::fmt::Debug for Response {
             Shape::SendFile { .. } => "sendfile",
             Shape::Stream(_) => "stream",
             Shape::WebSocket { .. } => "websocket",
+            Shape::WebTransport(_) => "webtransport",
         };
         f.debug_struct("Response")
             .field("shape", &shape)

@@ -16,6 +16,7 @@ use crate::router::{Conflict, RouteTable};
 use crate::scalar::{ComponentName, HostPattern, MiddlewareName};
 use crate::section::{GroupSection, ManifestSection, RouteSection, StaticSection};
 use crate::websocket::{WebSocket, WebSocketSection};
+use crate::webtransport::{WebTransport, WebTransportSection};
 
 type Components = BTreeMap<ComponentName, Known>;
 type Middlewares = BTreeMap<MiddlewareName, Middleware>;
@@ -29,6 +30,7 @@ struct Inherited<'s> {
     config: BTreeMap<String, String>,
     limits: Vec<&'s GroupLimitsSection>,
     websocket: Vec<&'s WebSocketSection>,
+    webtransport: Vec<&'s WebTransportSection>,
     /// For messages: `[[route]]`, `[[group.route]]`.
     section: String,
     /// Whether a prefix or hosts did not decode.
@@ -118,6 +120,7 @@ impl<'s> Routes<'_, '_, 's> {
         inherited.config.extend(config(&group.config));
         inherited.limits.extend(value(&group.limits));
         inherited.websocket.extend(value(&group.websocket));
+        inherited.webtransport.extend(value(&group.webtransport));
         if group.route.is_none() && group.group.is_none() {
             let fix = format!("add [[{}]], or remove the group", inherited.section);
             self.report(group.span.clone(), format!("[[{}]] has no routes", outer.section), fix);
@@ -168,6 +171,7 @@ impl<'s> Routes<'_, '_, 's> {
             limits,
             caps,
             websocket: self.websocket(route, inherited),
+            webtransport: self.webtransport(route, inherited),
             middlewares,
             ..Route::new(pattern?, target?)
         };
@@ -236,6 +240,7 @@ impl<'s> Routes<'_, '_, 's> {
             ("config", route.config.as_ref().map(Spanned::span)),
             ("limits", route.limits.as_ref().map(Spanned::span)),
             ("websocket", route.websocket.as_ref().map(Spanned::span)),
+            ("webtransport", route.webtransport.as_ref().map(Spanned::span)),
             ("body", route.body.as_ref().map(Spanned::span)),
         ] {
             if let Some(span) = span {
@@ -356,6 +361,14 @@ impl<'s> Routes<'_, '_, 's> {
     fn websocket(&self, route: &RouteSection, inherited: &Inherited<'s>) -> WebSocket {
         let mut settings = self.host.websocket.clone();
         for section in inherited.websocket.iter().copied().chain(value(&route.websocket)) {
+            section.apply(&mut settings);
+        }
+        settings
+    }
+
+    fn webtransport(&self, route: &RouteSection, inherited: &Inherited<'s>) -> WebTransport {
+        let mut settings = self.host.webtransport.clone();
+        for section in inherited.webtransport.iter().copied().chain(value(&route.webtransport)) {
             section.apply(&mut settings);
         }
         settings

@@ -230,7 +230,7 @@ impl Text for MethodName {
         if text == "CONNECT" {
             return Err(Fault::new(
                 "is \"CONNECT\"",
-                "remove it: a WebSocket handshake is matched as GET on every protocol",
+                "remove it: a WebSocket or WebTransport handshake is matched as GET on every protocol",
             ));
         }
         Method::from_bytes(text.as_bytes())

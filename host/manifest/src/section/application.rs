@@ -11,6 +11,7 @@ use crate::scalar::{
     PlainText, RelativePath, RouteName, Table, Time, choice,
 };
 use crate::websocket::WebSocketSection;
+use crate::webtransport::WebTransportSection;
 
 section! {
     /// A directory of the host.
@@ -77,6 +78,8 @@ section! {
         limits: LimitsSection;
         /// WebSockets on this route.
         websocket: WebSocketSection;
+        /// WebTransport sessions on this route.
+        webtransport: WebTransportSection;
         /// Middlewares around this route, the outermost first, inside those of its groups.
         middlewares: Vec<Spanned<MiddlewareName>> = "[]";
     }
@@ -144,6 +147,8 @@ section! {
         limits: GroupLimitsSection;
         /// WebSockets on its routes.
         websocket: WebSocketSection;
+        /// WebTransport sessions on its routes.
+        webtransport: WebTransportSection;
         /// Its routes, `[[group.route]]`.
         route: Vec<Spanned<RouteSection>>;
         /// Groups inside it, `[[group.group]]`.

@@ -5,9 +5,8 @@ use std::sync::Arc;
 use bytes::Bytes;
 use http::{HeaderMap, HeaderValue, Method, Response, StatusCode, header};
 use roadrunner_sandbox::{self as sandbox, Failure, Head, Instance, Outcome};
-use roadrunner_wire::{Connection, ResponseBody, TunnelKind};
+use roadrunner_wire::{Connection, ResponseBody, TunnelKind, TunnelRequest};
 
-use self::websocket::Handshake;
 use crate::app::{Guest, Inner};
 use crate::middleware::etag::HeadBody;
 use crate::record::Record;
@@ -16,8 +15,9 @@ mod event_loop;
 pub(crate) mod file;
 mod stream;
 pub(crate) mod websocket;
+pub(crate) mod webtransport;
 
-/// On responses that last: event loops, and accepted WebSockets.
+/// On responses that last: event loops, accepted WebSockets and WebTransport sessions.
 #[derive(Clone, Copy, Debug)]
 pub(crate) struct Held;
 
@@ -26,8 +26,14 @@ pub(crate) struct Asked {
     method: Method,
     /// What a file response depends on.
     conditions: HeaderMap,
-    /// The WebSocket that it asks for.
+    /// What it asks to become.
     handshake: Option<Handshake>,
+}
+
+/// A handshake that is in order.
+pub(crate) enum Handshake {
+    WebSocket(websocket::Handshake),
+    WebTransport(TunnelRequest),
 }
 
 impl Asked {
@@ -37,7 +43,10 @@ impl Asked {
 
     /// Whether a 2xx answer would open a tunnel (RFC 8441, 4).
     fn is_connect(&self) -> bool {
-        self.handshake.as_ref().is_some_and(|handshake| handshake.tunnel.kind() == TunnelKind::ExtendedConnect)
+        self.handshake.as_ref().is_some_and(|handshake| match handshake {
+            Handshake::WebSocket(handshake) => handshake.tunnel.kind() == TunnelKind::ExtendedConnect,
+            Handshake::WebTransport(_) => true,
+        })
     }
 
     fn is_head(&self) -> bool {
@@ -57,7 +66,7 @@ pub(crate) async fn answer(
 ) -> Response<ResponseBody> {
     if asked.is_connect() && head_of(&response).is_some_and(|head| head.status.is_success()) {
         drop(instance);
-        let detail = "the component answered a WebSocket handshake with success, but did not accept it";
+        let detail = "the component answered a handshake with success, but did not accept it";
         return record.failed(Failure::new(Outcome::InvalidResponse, detail));
     }
     match response {
@@ -103,11 +112,18 @@ pub(crate) async fn answer(
             Box::pin(file::send(app, guest, head, &directory, &path, range, &asked, record)).await
         }
         sandbox::Response::WebSocket { headers, subprotocol } => {
-            websocket::accept(app, guest, instance, asked.handshake, headers, subprotocol.as_deref(), record)
+            let handshake = match asked.handshake {
+                Some(Handshake::WebSocket(handshake)) => Some(handshake),
+                _ => None,
+            };
+            websocket::accept(app, guest, instance, handshake, headers, subprotocol.as_deref(), record)
         }
-        sandbox::Response::WebTransport { .. } => {
-            drop(instance);
-            record.failed(Failure::new(Outcome::Unsupported, "this host does not serve WebTransport yet"))
+        sandbox::Response::WebTransport { headers } => {
+            let tunnel = match asked.handshake {
+                Some(Handshake::WebTransport(tunnel)) => Some(tunnel),
+                _ => None,
+            };
+            webtransport::accept(app, guest, instance, tunnel, headers, connection, record)
         }
     }
 }

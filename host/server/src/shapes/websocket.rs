@@ -16,7 +16,7 @@ use roadrunner_websocket::{Role, Session};
 use roadrunner_wire::{ResponseBody, TunnelRequest};
 
 use self::pump::Pump;
-pub(crate) use self::settings::{DeflateMemory, Settings};
+pub(crate) use self::settings::{DeflateMemory, Settings, admits};
 use crate::app::{Guest, Inner};
 use crate::record::Record;
 use crate::shapes::Held;

@@ -45,15 +45,20 @@ impl Settings {
     /// Whether the origin of a handshake may open a WebSocket. Browsers always say where a page is from (RFC 6455,
     /// 10.2); a handshake that does not is no page's, and its sender could claim any origin.
     pub(crate) fn admits(&self, headers: &HeaderMap) -> bool {
-        let AnyOr::List(origins) = &self.origins else { return true };
-        let mut named = headers.get_all(header::ORIGIN).iter();
-        match (named.next(), named.next()) {
-            (None, _) => true,
-            (Some(origin), None) => {
-                origins.iter().any(|allowed| allowed.as_bytes().eq_ignore_ascii_case(origin.as_bytes()))
-            }
-            (Some(_), Some(_)) => false,
+        admits(&self.origins, headers)
+    }
+}
+
+/// Whether the origin of a handshake is one of these, or it names none.
+pub(crate) fn admits(origins: &AnyOr<String>, headers: &HeaderMap) -> bool {
+    let AnyOr::List(origins) = origins else { return true };
+    let mut named = headers.get_all(header::ORIGIN).iter();
+    match (named.next(), named.next()) {
+        (None, _) => true,
+        (Some(origin), None) => {
+            origins.iter().any(|allowed| allowed.as_bytes().eq_ignore_ascii_case(origin.as_bytes()))
         }
+        (Some(_), Some(_)) => false,
     }
 }
 

@@ -1,0 +1,91 @@
+//! The shape webtransport: a session of streams and datagrams over HTTP/3, and one call for each thing that happens.
+//!
+//! This file accepts the handshake; [`pump`] drives the session; [`port`] is what the guest can do in it.
+//! docs/webtransport.md is the contract with guests and operators.
+
+mod port;
+mod pump;
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use http::{HeaderMap, Response, StatusCode, header};
+use roadrunner_manifest::{AnyOr, WebTransport};
+use roadrunner_sandbox::{Failure, Instance, Outcome};
+use roadrunner_wire::webtransport::SessionLimits;
+use roadrunner_wire::{Connection, ResponseBody, TunnelRequest};
+
+use self::pump::Pump;
+use super::{Held, websocket};
+use crate::app::{Guest, Inner};
+use crate::record::Record;
+
+/// What the manifest says of a route's sessions.
+pub(crate) struct Settings {
+    limits: SessionLimits,
+    /// How long a guest that sends may be kept waiting.
+    write_stall: Duration,
+    close_wait: Duration,
+    /// Whose pages may open one, in lower case.
+    origins: AnyOr<String>,
+}
+
+impl Settings {
+    /// From the manifest; `write_stall` is among the timeouts there.
+    pub(crate) fn new(settings: &WebTransport, write_stall: Duration) -> Self {
+        Self {
+            limits: SessionLimits { streams: settings.streams, datagrams: settings.datagram_queue as usize },
+            write_stall,
+            close_wait: settings.close_wait,
+            origins: settings.origins.clone(),
+        }
+    }
+
+    /// Whether the origin of a handshake may open a session.
+    pub(crate) fn admits(&self, headers: &HeaderMap) -> bool {
+        websocket::admits(&self.origins, headers)
+    }
+}
+
+/// Accepts the handshake, and serves the session in a task of its own.
+pub(super) fn accept(
+    app: &Arc<Inner>,
+    guest: &Guest,
+    mut instance: Instance,
+    tunnel: Option<TunnelRequest>,
+    mut headers: HeaderMap,
+    connection: Arc<Connection>,
+    mut record: Record,
+) -> Response<ResponseBody> {
+    let Some(tunnel) = tunnel else {
+        drop(instance);
+        let detail = "the component accepted a WebTransport session where the request asks for none";
+        return record.failed(Failure::new(Outcome::InvalidResponse, detail));
+    };
+    if let Err(outcome) = instance.hold() {
+        drop(instance);
+        return record.failed(outcome.into());
+    }
+    headers.remove(header::CONTENT_LENGTH);
+    let mut response = Response::new(ResponseBody::empty());
+    *response.headers_mut() = headers;
+    response.extensions_mut().insert(Held);
+    record.head(StatusCode::OK);
+    record.holds();
+
+    let (limits, write_stall, close_wait) =
+        (guest.webtransport.limits, guest.webtransport.write_stall, guest.webtransport.close_wait);
+    let app = app.clone();
+    tokio::spawn(async move {
+        match tunnel.accept().await {
+            Ok(tunnel) => {
+                if let Some(session) = tunnel.into_webtransport(limits) {
+                    Pump::new(app, session, connection, instance, write_stall, close_wait, record).await;
+                }
+            }
+            // The client left before it had the answer.
+            Err(error) => tracing::debug!("a WebTransport session did not open: {error}"),
+        }
+    });
+    response
+}

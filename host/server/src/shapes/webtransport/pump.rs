@@ -1,0 +1,430 @@
+//! The session: one task that waits for the client, the bus, timers, drain and deadlines, and calls the guest for one
+//! thing at a time.
+//!
+//! Nothing is read from the client while the guest is in a call, apart from the end of the session; so a guest that does
+//! not keep up, or waits for its client to read, closes the windows of its streams. Datagrams wait in a short queue, and
+//! the oldest are dropped.
+//!
+//! | what ends it | close code | outcome | the guest hears |
+//! |---|---|---|---|
+//! | the client's close | its own | `ok` | `closed` with code and reason, `disconnect(closed)` |
+//! | the guest, by `close` or `stop` | its own, 0 | `ok` | `disconnect(closed)` after `close` |
+//! | a trap | 1011 | `trapped` | |
+//! | a limit on the guest, or `roadrunner kill` | 1008, 1009 | that limit's | |
+//! | what the client sent | none: the stream is reset | `ok`: the guest is not at fault | `disconnect(connection-lost)` |
+//! | the drain's deadline | 1001 | `ok` | `disconnect(closed)` |
+//! | nothing to call the guest for, over `idle` | 1001 | `idle-exceeded` | `disconnect(timeout)` |
+//! | a client that does not take what the guest sends, over `write-stall` | 1008 | `cancelled` | `disconnect(timeout)` |
+//! | the connection, or a reset | none | `cancelled` | `disconnect(connection-lost)`, `disconnect(reset)` |
+
+use std::future::Future;
+use std::pin::Pin;
+use std::sync::Arc;
+use std::task::{Context, Poll};
+use std::time::{Duration, Instant};
+
+use roadrunner_sandbox::{Disconnect, Event, Failure, Instance, Meter, Next, Outcome, WebTransport, WebTransportEvent};
+use roadrunner_wire::webtransport::{self, Close, End, Session};
+use roadrunner_wire::{Connection, Ending};
+use tokio::time::{Sleep, timeout};
+
+use super::super::event_loop::{LAST_EVENT, UNDER_WAY, spawn};
+use super::port::Port;
+use crate::app::Inner;
+use crate::record::Record;
+
+/// How long a session goes on before others have their turn, as in the shape websocket.
+const TURN: Duration = Duration::from_micros(500);
+
+/// How long before the drain's deadline a session that is still open is closed.
+const LAST_CALL: Duration = Duration::from_secs(1);
+
+/// The codes of the host's own closes: those of a WebSocket (RFC 6455, 7.4.1), so that clients have one list.
+mod code {
+    pub(super) const GOING_AWAY: u32 = 1001;
+    pub(super) const POLICY: u32 = 1008;
+    pub(super) const TOO_BIG: u32 = 1009;
+    pub(super) const INTERNAL_ERROR: u32 = 1011;
+}
+
+type Call = Pin<Box<dyn Future<Output = (Box<Instance>, Result<Next, Failure>)> + Send>>;
+
+enum Phase {
+    /// Between two calls: nothing of the guest is on any stack.
+    Waiting(Box<Instance>),
+    Calling(Call),
+    /// The guest is gone; the client may still have to be told.
+    Gone,
+}
+
+pub(super) struct Pump {
+    app: Arc<Inner>,
+    port: Arc<Port>,
+    /// The same, as the sandbox takes it.
+    handle: Arc<dyn WebTransport>,
+    connection: Arc<Connection>,
+    phase: Phase,
+    meter: Arc<Meter>,
+    /// The guest's memory limit, in bytes.
+    memory: u64,
+    idle: Option<Duration>,
+    write_stall: Duration,
+    close_wait: Duration,
+    opened: bool,
+    drained: bool,
+    /// The client has asked to finish soon, and the guest has not heard of it.
+    draining: bool,
+    /// What happens in the session, and all other events, take turns.
+    event_first: bool,
+    /// Bytes that the guest is called with.
+    delivering: usize,
+    /// When the guest was last in a call.
+    last_call: Instant,
+    streams: u64,
+    datagrams: u64,
+    /// When the client is given up, once the session is over.
+    until: Option<Instant>,
+    sleep: Option<Pin<Box<Sleep>>>,
+    record: Record,
+}
+
+impl Pump {
+    pub(super) fn new(
+        app: Arc<Inner>,
+        session: Session,
+        connection: Arc<Connection>,
+        instance: Instance,
+        write_stall: Duration,
+        close_wait: Duration,
+        record: Record,
+    ) -> Self {
+        let port = Arc::new(Port::new(session));
+        Self {
+            app,
+            handle: port.clone(),
+            port,
+            connection,
+            meter: instance.meter().clone(),
+            memory: instance.binding().limits.memory,
+            idle: instance.binding().limits.idle,
+            phase: Phase::Waiting(Box::new(instance)),
+            write_stall,
+            close_wait,
+            opened: false,
+            drained: false,
+            draining: false,
+            event_first: false,
+            delivering: 0,
+            last_call: Instant::now(),
+            streams: 0,
+            datagrams: 0,
+            until: None,
+            sleep: None,
+            record,
+        }
+    }
+}
+
+impl Future for Pump {
+    type Output = ();
+
+    fn poll(mut self: Pin<&mut Self>, context: &mut Context<'_>) -> Poll<()> {
+        let this = &mut *self;
+        // Before anything is looked at, so that no signal is lost: an operator's, or the drain's.
+        this.meter.register(context);
+        let start = Instant::now();
+        let mut now = start;
+        while now - start < TURN {
+            if let Phase::Gone = this.phase {
+                return this.poll_end(context, now);
+            }
+            if !this.step(context, now) && !this.poll_deadline(context, now) {
+                return Poll::Pending;
+            }
+            now = Instant::now();
+        }
+        context.waker().wake_by_ref();
+        Poll::Pending
+    }
+}
+
+impl Pump {
+    /// One step of the guest: into a call, on in it, or out of it. False when there is nothing to do.
+    fn step(&mut self, context: &mut Context<'_>, now: Instant) -> bool {
+        if self.meter.is_killed() {
+            self.fail(&Outcome::Killed.into());
+            return true;
+        }
+        match std::mem::replace(&mut self.phase, Phase::Gone) {
+            Phase::Gone => {}
+            Phase::Waiting(mut instance) => {
+                let polled = self.poll_event(&mut instance, context);
+                self.phase = Phase::Waiting(instance);
+                match polled {
+                    Poll::Pending => return false,
+                    Poll::Ready(Ok(event)) => self.call(event),
+                    Poll::Ready(Err(end)) => self.over(end),
+                }
+            }
+            Phase::Calling(mut call) => match call.as_mut().poll(context) {
+                Poll::Pending => {
+                    self.phase = Phase::Calling(call);
+                    return self.poll_meanwhile(context);
+                }
+                Poll::Ready((instance, result)) => {
+                    self.delivering = 0;
+                    self.last_call = now;
+                    self.phase = Phase::Waiting(instance);
+                    self.returned(result);
+                }
+            },
+        }
+        self.charge();
+        true
+    }
+
+    fn call(&mut self, event: WebTransportEvent) {
+        let Phase::Waiting(mut instance) = std::mem::replace(&mut self.phase, Phase::Gone) else { return };
+        match &event {
+            WebTransportEvent::Data(_, bytes) => self.delivering = bytes.len(),
+            WebTransportEvent::Datagram(bytes) => {
+                self.datagrams += 1;
+                self.delivering = bytes.len();
+            }
+            WebTransportEvent::Opened { .. } => self.streams += 1,
+            _ => {}
+        }
+        let handle = self.handle.clone();
+        self.phase = Phase::Calling(Box::pin(async move {
+            let result = instance.on_webtransport(event, &handle).await;
+            (instance, result)
+        }));
+    }
+
+    fn returned(&mut self, result: Result<Next, Failure>) {
+        match result {
+            Ok(Next::Continue) if self.port.is_closed() => self.leave(None, Disconnect::Closed, Outcome::Ok),
+            Ok(Next::Continue) => {}
+            Ok(Next::Stop(_)) => {
+                self.phase = Phase::Gone;
+                self.port.session.close(&Close::default());
+                self.close_record(Outcome::Ok);
+            }
+            Err(failure) => self.fail(&failure),
+        }
+    }
+
+    /// The next thing to call the guest for, or the end of the session.
+    fn poll_event(
+        &mut self,
+        instance: &mut Instance,
+        context: &mut Context<'_>,
+    ) -> Poll<Result<WebTransportEvent, End>> {
+        if !std::mem::replace(&mut self.opened, true) {
+            return Poll::Ready(Ok(WebTransportEvent::Open));
+        }
+        if !self.drained
+            && let Some(left) = self.app.host.drain.left()
+        {
+            self.drained = true;
+            self.port.session.drain();
+            return Poll::Ready(Ok(WebTransportEvent::Event(Event::Drain(left))));
+        }
+        if std::mem::take(&mut self.draining) {
+            return Poll::Ready(Ok(WebTransportEvent::Draining));
+        }
+        if std::mem::take(&mut self.event_first)
+            && let Poll::Ready(event) = instance.poll_event(context)
+        {
+            return Poll::Ready(Ok(WebTransportEvent::Event(event)));
+        }
+        if let Poll::Ready(event) = self.port.session.poll_event(context) {
+            self.event_first = true;
+            return Poll::Ready(raise(event));
+        }
+        instance.poll_event(context).map(|event| Ok(WebTransportEvent::Event(event)))
+    }
+
+    /// What concerns the session as a whole, while the guest waits in a call. Whether anything has changed.
+    fn poll_meanwhile(&mut self, context: &mut Context<'_>) -> bool {
+        if self.port.is_closed() {
+            // The client need not wait for the guest to return.
+            let _ = self.port.session.poll_finish(context);
+            return false;
+        }
+        match self.port.session.poll_end(context) {
+            Poll::Pending => false,
+            Poll::Ready(webtransport::Event::Ended(end)) => {
+                self.over(end);
+                true
+            }
+            Poll::Ready(_) => {
+                self.draining = true;
+                true
+            }
+        }
+    }
+
+    /// Puts what is held for the session on the guest's memory limit.
+    fn charge(&mut self) {
+        if let Phase::Gone = self.phase {
+            return;
+        }
+        self.meter.hold((self.port.session.buffered() + self.delivering) as u64);
+        if self.meter.memory() > self.memory {
+            let detail = "over the limit with what its WebTransport session holds";
+            self.fail_with(code::TOO_BIG, &Failure::new(Outcome::MemoryExceeded, detail));
+        }
+    }
+
+    fn poll_deadline(&mut self, context: &mut Context<'_>, now: Instant) -> bool {
+        let last_call = self.app.host.drain.deadline().map(|deadline| deadline.checked_sub(LAST_CALL).unwrap_or(now));
+        let idle = match self.phase {
+            Phase::Waiting(_) => self.idle.map(|idle| self.last_call + idle),
+            Phase::Calling(_) | Phase::Gone => None,
+        };
+        let stall = self.port.waits_since().map(|since| since + self.write_stall);
+        let Some(deadline) = [last_call, idle, stall].into_iter().flatten().min() else {
+            self.sleep = None;
+            return false;
+        };
+        if !self.is_past(deadline, context) {
+            return false;
+        }
+        let (code, reason, disconnect, outcome) = if last_call == Some(deadline) {
+            (code::GOING_AWAY, "the host shuts down", Disconnect::Closed, Outcome::Ok)
+        } else if idle == Some(deadline) {
+            (code::GOING_AWAY, Outcome::IdleExceeded.row().message, Disconnect::Timeout, Outcome::IdleExceeded)
+        } else {
+            (code::POLICY, "the client does not read", Disconnect::Timeout, Outcome::Cancelled)
+        };
+        self.port.session.close(&Close::new(code, reason));
+        self.leave(None, disconnect, outcome);
+        true
+    }
+
+    /// Whether this moment has come; wakes the task when it has. A sleep that ends too early is left as it is, since
+    /// deadlines move on with every event.
+    fn is_past(&mut self, moment: Instant, context: &mut Context<'_>) -> bool {
+        let sleep = self.sleep.get_or_insert_with(|| Box::pin(tokio::time::sleep_until(moment.into())));
+        if sleep.deadline().into_std() > moment {
+            sleep.as_mut().reset(moment.into());
+        }
+        while sleep.as_mut().poll(context).is_ready() {
+            if Instant::now() >= moment {
+                return true;
+            }
+            sleep.as_mut().reset(moment.into());
+        }
+        false
+    }
+
+    /// The guest is gone for a reason that the client may know the kind of.
+    fn fail(&mut self, failure: &Failure) {
+        let code = match failure.outcome {
+            Outcome::Trapped | Outcome::GuestError | Outcome::InvalidResponse => code::INTERNAL_ERROR,
+            Outcome::MemoryExceeded => code::TOO_BIG,
+            _ => code::POLICY,
+        };
+        self.fail_with(code, failure);
+    }
+
+    fn fail_with(&mut self, code: u32, failure: &Failure) {
+        self.phase = Phase::Gone;
+        self.port.session.close(&Close::new(code, failure.outcome.row().message));
+        self.count();
+        self.record.end_with(failure);
+    }
+
+    /// The client has ended the session.
+    fn over(&mut self, end: End) {
+        match end {
+            End::Closed(close) => self.leave(Some(close), Disconnect::Closed, Outcome::Ok),
+            End::Reset => self.leave(None, Disconnect::Reset, Outcome::Cancelled),
+            End::Violation(fault) => {
+                tracing::debug!(instance = self.meter.id, %fault, "a WebTransport session was reset");
+                self.leave(None, Disconnect::ConnectionLost, Outcome::Ok);
+            }
+            End::Lost => {
+                let reason = match self.connection.ending() {
+                    Ending::TimedOut(_) => Disconnect::Timeout,
+                    _ => Disconnect::ConnectionLost,
+                };
+                self.leave(None, reason, Outcome::Cancelled);
+            }
+        }
+    }
+
+    /// The session is over: the guest gets its last events.
+    fn leave(&mut self, close: Option<Close>, reason: Disconnect, outcome: Outcome) {
+        let handle = self.handle.clone();
+        match std::mem::replace(&mut self.phase, Phase::Gone) {
+            Phase::Gone => {}
+            Phase::Waiting(instance) => spawn(last_events(instance, close, reason, handle)),
+            Phase::Calling(call) => spawn(async move {
+                if let Ok((instance, Ok(Next::Continue))) = timeout(UNDER_WAY, call).await {
+                    last_events(instance, close, reason, handle).await;
+                }
+            }),
+        }
+        self.close_record(outcome);
+    }
+
+    fn close_record(&mut self, outcome: Outcome) {
+        self.count();
+        self.record.close(outcome);
+    }
+
+    fn count(&mut self) {
+        let (streams, datagrams) = self.port.counts();
+        self.record.traffic(self.port.sent(), self.streams + streams, self.datagrams + datagrams);
+    }
+
+    /// Tells the client, for a time only.
+    fn poll_end(&mut self, context: &mut Context<'_>, now: Instant) -> Poll<()> {
+        let until = *self.until.get_or_insert(now + self.close_wait);
+        if self.port.session.poll_finish(context).is_ready() || self.is_past(until, context) {
+            return Poll::Ready(());
+        }
+        Poll::Pending
+    }
+}
+
+/// What happened in the session as the guest hears of it, or how it ended.
+fn raise(event: webtransport::Event) -> Result<WebTransportEvent, End> {
+    use webtransport::Event as Found;
+    Ok(match event {
+        Found::Opened { stream: id, bidirectional } => WebTransportEvent::Opened { id, bidirectional },
+        Found::Data { stream, bytes } => WebTransportEvent::Data(stream, bytes),
+        Found::Finished { stream } => WebTransportEvent::Finished(stream),
+        Found::Reset { stream, code } => WebTransportEvent::Reset(stream, code),
+        Found::Stopped { stream, code } => WebTransportEvent::Stopped(stream, code),
+        Found::Datagram(bytes) => WebTransportEvent::Datagram(bytes),
+        Found::Drain => WebTransportEvent::Draining,
+        Found::Ended(end) => return Err(end),
+    })
+}
+
+/// Tells the guest that its session is over, then drops it. Nothing can be sent any more.
+async fn last_events(
+    mut instance: Box<Instance>,
+    close: Option<Close>,
+    reason: Disconnect,
+    handle: Arc<dyn WebTransport>,
+) {
+    let last = async {
+        if let Some(Close { code, reason }) = close
+            && let Next::Stop(_) = instance.on_webtransport(WebTransportEvent::Closed(code, reason), &handle).await?
+        {
+            return Ok(());
+        }
+        let event = WebTransportEvent::Event(Event::Disconnect(reason));
+        instance.on_webtransport(event, &handle).await.map(drop)
+    };
+    let ended: Result<Result<(), Failure>, _> = timeout(LAST_EVENT, last).await;
+    match ended {
+        Ok(Ok(())) => {}
+        Ok(Err(failure)) => tracing::debug!(instance = instance.meter().id, "the last event failed: {failure}"),
+        Err(_) => tracing::debug!(instance = instance.meter().id, "the last event took too long"),
+    }
+}
