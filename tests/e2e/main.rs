@@ -48,3 +48,4 @@ mod websocket_handshake;
 mod websocket_limits;
 mod websocket_memory;
 mod websocket_sessions;
+mod webtransport;

@@ -34,8 +34,9 @@ fn accept(request: Request) -> Response {
         },
         ["flood"] => on_open(|session| {
             let id = session.open_unidirectional()?;
+            let piece = vec![b'x'; 64 << 10];
             loop {
-                session.send(id, [b'x'; 64 << 10])?;
+                session.send(id, &piece)?;
             }
         }),
         ["greet"] => on_open(|session| {

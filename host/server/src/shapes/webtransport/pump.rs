@@ -169,6 +169,7 @@ impl Pump {
             Phase::Calling(mut call) => match call.as_mut().poll(context) {
                 Poll::Pending => {
                     self.phase = Phase::Calling(call);
+                    self.charge();
                     return self.poll_meanwhile(context);
                 }
                 Poll::Ready((instance, result)) => {
@@ -247,6 +248,9 @@ impl Pump {
 
     /// What concerns the session as a whole, while the guest waits in a call. Whether anything has changed.
     fn poll_meanwhile(&mut self, context: &mut Context<'_>) -> bool {
+        if let Phase::Gone = self.phase {
+            return true;
+        }
         if self.port.is_closed() {
             // The client need not wait for the guest to return.
             let _ = self.port.session.poll_finish(context);

@@ -1,0 +1,356 @@
+"""What a WebTransport client sees of the server: one part for each test of webtransport.rs."""
+
+import asyncio
+import sys
+from pathlib import Path
+
+sys.path.insert(0, str(Path(__file__).parents[2] / "host/h3/tests/python"))
+from peer import DATA, GET, Report, frame, headers, peer, varint  # noqa: E402
+
+REPORT = Report()
+CLOSE, DRAIN = 0x2843, 0x78AE
+REJECTED, GONE = 0x3994BD84, 0x170D7B68
+SETTINGS = ((0x33, 1), (0x2B603742, 1))
+
+
+def number(code):
+    """An application's code as that of a QUIC stream."""
+    return 0x52E4A40FA8DB + code + code // 0x1E
+
+
+def capsule(kind, value=b""):
+    return frame(DATA, varint(kind) + varint(len(value)) + value)
+
+
+def close(code, reason):
+    return capsule(CLOSE, code.to_bytes(4, "big") + reason)
+
+
+def closed(code, reason):
+    """The capsule of the server's close."""
+    value = code.to_bytes(4, "big") + reason
+    return varint(CLOSE) + varint(len(value)) + value
+
+
+def connect(client, path, *more):
+    head = [(b":method", b"CONNECT"), (b":protocol", b"webtransport"), *GET[1:3], (b":path", path)]
+    return client.bidi(headers([*head, *more]))
+
+
+async def session(client, path, *more):
+    stream = connect(client, path, *more)
+    await client.until(lambda: client.data[stream])
+    REPORT.check(f"a session on {path.decode()}", client.response(stream)[0], 200)
+    return stream
+
+
+def bidi(client, session, data, fin=False):
+    return client.bidi(varint(0x41) + varint(session) + data, fin)
+
+
+def uni(client, session, data, fin=False):
+    return client.uni(varint(0x54) + varint(session) + data, fin)
+
+
+def opened(client, kind, session):
+    """Streams that the server has opened for a session: identifier to bytes after the prefix."""
+    prefix = varint(0x41 if kind == 1 else 0x54) + varint(session)
+    return {s: d[len(prefix) :] for s, d in client.data.items() if s % 4 == kind and d.startswith(prefix)}
+
+
+def datagram(client, session, data):
+    client.datagram(varint(session // 4) + data)
+
+
+def datagrams(client, session):
+    prefix = varint(session // 4)
+    return [d[len(prefix) :] for d in client.datagrams if d.startswith(prefix)]
+
+
+def capsules(client, session):
+    return b"".join(payload for kind, payload in client.frames(session) if kind == DATA)
+
+
+async def closes(client, session, code, reason, name):
+    await client.until(lambda: session in client.ended)
+    REPORT.check(name, (capsules(client, session), session in client.ended), (closed(code, reason), True))
+
+
+async def demo(client):
+    """The demo's /wt, in two sessions at once."""
+    sessions = [await session(client, b"/wt") for _ in range(2)]
+    for s in sessions:
+        streams = [bidi(client, s, b"%d of %d" % (i, s), True) for i in range(5)]
+        await client.until(lambda: all(x in client.ended for x in streams))
+        REPORT.check("bidirectional streams", [client.data[x] for x in streams], [b"%d of %d" % (i, s) for i in range(5)])
+        for i in range(3):
+            uni(client, s, b"%d to %d" % (i, s), True)
+        await client.until(lambda: len([x for x in opened(client, 3, s) if x in client.ended]) == 3)
+        answers = sorted(opened(client, 3, s).values())
+        REPORT.check("unidirectional streams", answers, [b"%d to %d" % (i, s) for i in range(3)])
+        for i in range(3):
+            datagram(client, s, b"%d" % i)
+        await client.until(lambda: len(datagrams(client, s)) == 3)
+        REPORT.check("datagrams", sorted(datagrams(client, s)), [b"0", b"1", b"2"])
+    stream = bidi(client, sessions[0], b"x" * 2_000_000, True)
+    await client.until(lambda: stream in client.ended, 60)
+    REPORT.check("2 MB there and back", len(client.data[stream]), 2_000_000)
+    stream = bidi(client, sessions[1], b"echo")
+    await client.until(lambda: client.data[stream])
+    client.reset(stream, number(7))
+    await client.until(lambda: stream in client.resets)
+    REPORT.check("a reset is answered with its code", client.resets.get(stream), number(7))
+    # More after one another than are allowed at once.
+    for i in range(150):
+        stream = bidi(client, sessions[0], b"%d" % i, True)
+        if not await client.until(lambda: stream in client.ended):
+            REPORT.check(f"stream {i}", client.data[stream], b"%d" % i)
+            break
+    request = client.bidi(headers([*GET[:3], (b":path", b"/hello")]), True)
+    REPORT.check("requests go on beside it", await client.outcome(request), (200, b"hello, world\n"))
+    client.send(sessions[0], close(1, b"bye"), True)
+    await client.until(lambda: sessions[0] in client.ended)
+    stream = bidi(client, sessions[1], b"still here", True)
+    await client.until(lambda: stream in client.ended)
+    REPORT.check("one session ends alone", client.data[stream], b"still here")
+
+
+async def guest(client):
+    """What the guest does by itself."""
+    s = await session(client, b"/greet")
+    await client.until(lambda: opened(client, 1, s) and opened(client, 3, s) and datagrams(client, s))
+    await client.until(lambda: any(x in client.ended for x in opened(client, 3, s)))
+    REPORT.check("a stream both ways", list(opened(client, 1, s).values()), [b"both ways"])
+    REPORT.check("a stream one way", list(opened(client, 3, s).values()), [b"one way"])
+    REPORT.check("a datagram", datagrams(client, s), [b"datagram"])
+    s = await session(client, b"/reset")
+    stream = bidi(client, s, b"go")
+    await client.until(lambda: stream in client.stops and stream in client.resets)
+    REPORT.check("stop and reset", (client.stops.get(stream), client.resets.get(stream)), (number(30), number(31)))
+    s = await session(client, b"/ticks")
+    await client.until(lambda: len(datagrams(client, s)) >= 3)
+    REPORT.check("timers", datagrams(client, s)[:3], [b"tick"] * 3)
+    one, two = await session(client, b"/feed/from-client"), await session(client, b"/feed/from-client")
+    datagram(client, one, b"to all")
+    await client.until(lambda: datagrams(client, one) and datagrams(client, two))
+    REPORT.check("the bus", (datagrams(client, one), datagrams(client, two)), ([b"to all"], [b"to all"]))
+    s = await session(client, b"/large-datagram")
+    await client.until(lambda: datagrams(client, s))
+    limit = int(datagrams(client, s)[0])
+    REPORT.check("a datagram's limit", 1000 < limit < 1500, True)
+    client.send(s, b"", True)
+    await client.until(lambda: s in client.ended)
+
+
+async def hears(client):
+    """What the guest hears, which it says by datagrams and in the log."""
+    s = await session(client, b"/log")
+    said = lambda: [text.decode() for text in datagrams(client, s)]
+    stream = bidi(client, s, b"ab", True)
+    await client.until(lambda: len(said()) == 3)
+    expected = [f"Opened {{ id: {stream}, bidirectional: true }}", f"Data {{ id: {stream}, bytes: [97, 98] }}"]
+    REPORT.check("a stream", said(), [*expected, f"Finished({stream})"])
+    client.datagrams.clear()
+    stream = uni(client, s, b"x")
+    await client.until(lambda: len(said()) == 2)
+    REPORT.check("a unidirectional one", said()[0], f"Opened {{ id: {stream}, bidirectional: false }}")
+    client.datagrams.clear()
+    client.reset(stream, number(4_000_000_000))
+    await client.until(said)
+    REPORT.check("a reset", said(), [f"Reset {{ id: {stream}, code: 4000000000 }}"])
+    stream = bidi(client, s, b"x")
+    await client.until(lambda: len(said()) == 3)
+    client.datagrams.clear()
+    client.stop(stream, number(9))
+    await client.until(lambda: said() and stream in client.resets)
+    REPORT.check("a stop", said(), [f"Stopped {{ id: {stream}, code: 9 }}"])
+    client.datagrams.clear()
+    datagram(client, s, b"\x01")
+    await client.until(said)
+    REPORT.check("a datagram", said(), ["Datagram([1])"])
+    client.datagrams.clear()
+    client.send(s, capsule(DRAIN))
+    await client.until(said)
+    REPORT.check("a drain", said(), ["Draining"])
+    client.send(s, close(4711, b"done"), True)
+    await client.until(lambda: s in client.ended)
+    reset = await session(client, b"/log")
+    client.reset(reset, 0x10C)
+    await client.until(lambda: reset in client.resets)
+
+
+async def endings(client):
+    """How a session ends that the server ends, for whatever reason."""
+    s = await session(client, b"/close?code=4711&reason=as%20you%20wish")
+    stays = bidi(client, s, b"go")
+    await closes(client, s, 4711, b"as you wish", "the guest's close")
+    await client.until(lambda: stays in client.resets)
+    REPORT.check("its streams are gone", (client.resets.get(stays), client.stops.get(stays)), (GONE, GONE))
+    s = await session(client, b"/stop")
+    bidi(client, s, b"go")
+    await closes(client, s, 0, b"", "the guest's stop")
+    s = await session(client, b"/trap")
+    stays = bidi(client, s, b"go")
+    await closes(client, s, 1011, b"the handler failed", "a trap")
+    await client.until(lambda: stays in client.resets)
+    REPORT.check("its streams are gone too", client.resets.get(stays), GONE)
+    s = await session(client, b"/trap/open")
+    await closes(client, s, 1011, b"the handler failed", "a trap on open")
+    s = await session(client, b"/spin")
+    bidi(client, s, b"go")
+    await closes(client, s, 1008, b"the handler used up its CPU time", "too much CPU")
+    s = await session(client, b"/hoard")
+    bidi(client, s, b"go")
+    await closes(client, s, 1009, b"the handler used up its memory", "too much memory")
+    s = await session(client, b"/echo")
+    client.send(s, capsule(CLOSE, b"\0\0"))
+    await client.until(lambda: s in client.resets)
+    REPORT.check("a client that breaks a rule", client.resets.get(s), 0x10E)
+
+
+async def handshakes(client):
+    """What is no session."""
+    allowed, foreign = (b"origin", b"https://example.com"), (b"origin", b"https://evil.example")
+    await session(client, b"/echo", allowed)
+    for path, more, status in (
+        (b"/refuse", [], 403),
+        (b"/nowhere", [], 404),
+        (b"/buffered", [], 500),
+        (b"/echo", [foreign], 403),
+        (b"/echo", [allowed, foreign], 403),
+    ):
+        stream = connect(client, path, *more)
+        late = bidi(client, stream, b"late")
+        await client.until(lambda: stream in client.ended and late in client.resets)
+        REPORT.check(f"{path} {more}", client.response(stream)[0], status)
+        REPORT.check("its streams", client.resets.get(late) in (GONE, REJECTED), True)
+    stream = client.bidi(headers([*GET[:3], (b":path", b"/always")]), True)
+    REPORT.check("a session that nobody asked for", (await client.outcome(stream))[0], 500)
+    stream = client.bidi(headers([*GET[:3], (b":path", b"/echo")]), True)
+    REPORT.check("no handshake", (await client.outcome(stream))[0], 400)
+    websocket = [(b":method", b"CONNECT"), (b":protocol", b"websocket"), *GET[1:3], (b":path", b"/always")]
+    stream = client.bidi(headers([*websocket, (b"sec-websocket-version", b"13")]), True)
+    REPORT.check("a WebSocket where the guest has a session", (await client.outcome(stream))[0], 500)
+
+
+async def limits(client):
+    """streams = 5, datagram-queue = 3, sessions = 2, buffered-streams = 4."""
+    first = client._quic.get_next_available_stream_id()
+    early = [bidi(client, first + 100 * 4, b"early") for _ in range(6)]
+    refused = lambda: [client.resets[x] for x in early if x in client.resets]
+    await client.until(lambda: len(refused()) == 2)
+    await asyncio.sleep(0.1)
+    REPORT.check("buffered-streams", refused(), [REJECTED] * 2)
+    for stream in early:
+        client.reset(stream, 0)
+    s = await session(client, b"/echo")
+    streams = [bidi(client, s, b"open") for _ in range(7)]
+    await client.until(lambda: all(client.data[x] or x in client.resets for x in streams))
+    REPORT.check("streams", sorted(client.data[x] for x in streams), [b""] * 2 + [b"open"] * 5)
+    REPORT.check("more are refused", [client.resets[x] for x in streams if x in client.resets], [REJECTED] * 2)
+    many = await session(client, b"/many")
+    await client.until(lambda: datagrams(client, many))
+    REPORT.check("streams of the guest", datagrams(client, many), [b"5: refused: webtransport.streams"])
+    third = connect(client, b"/echo")
+    REPORT.check("sessions", await client.outcome(third), ("reset", 0x10B))
+    client.send(many, b"", True)
+    await client.until(lambda: many in client.ended)
+    slow = await session(client, b"/slow?ms=500")
+    bidi(client, slow, b"busy")
+    await asyncio.sleep(0.1)
+    for i in range(20):
+        datagram(client, slow, b"%d" % i)
+    await asyncio.sleep(0.6)
+    client.send(slow, b"", True)
+    await client.until(lambda: slow in client.ended)
+    echo = await session(client, b"/log")
+    client.send(echo, b"", True)
+    await client.until(lambda: echo in client.ended)
+
+
+async def pressure(client):
+    """What the guest does not read stays with the client, and what the client does not read with the guest."""
+    s = await session(client, b"/slow?ms=600")
+    bidi(client, s, b"busy")
+    await asyncio.sleep(0.1)
+    stream = bidi(client, s, b"x" * 1_000_000, True)
+    await asyncio.sleep(0.3)
+    sent = client._quic._streams[stream].sender.highest_offset
+    REPORT.check("unread bytes stay at the client", sent <= 256 * 1024, True)
+    client.send(s, b"", True)
+    await client.until(lambda: s in client.ended)
+
+
+async def hoard(client):
+    """memory = 4MiB, datagram-queue = 10000."""
+    s = await session(client, b"/slow?ms=3000")
+    bidi(client, s, b"busy")
+    for _ in range(120):
+        for _ in range(50):
+            client._quic.send_datagram_frame(varint(s // 4) + b"x" * 1100)
+        client.transmit()
+        await asyncio.sleep(0.01)
+    await closes(client, s, 1009, b"the handler used up its memory", "too much that waits")
+
+
+async def stall(client):
+    """write-stall = 500ms; the client gives credit for 64 KiB and no more, as if it did not read."""
+    client._quic._write_connection_limits = client._quic._write_stream_limits = lambda *_, **__: None
+    s = await session(client, b"/flood")
+    await closes(client, s, 1008, b"the client does not read", "a client that does not read")
+
+
+async def idle(client):
+    s = await session(client, b"/echo")
+    stream = bidi(client, s, b"x", True)
+    await client.until(lambda: stream in client.ended)
+    await closes(client, s, 1001, b"the session was idle for too long", "idle")
+
+
+async def held(client):
+    """A session that is there until something else ends it: says so, and waits."""
+    s = await session(client, b"/log")
+    print("ready", flush=True)
+    await client.until(lambda: s in client.ended or s in client.resets or client.closed is not None, 20)
+    print("capsules", capsules(client, s).hex(), flush=True)
+
+
+async def drained(client):
+    s = await session(client, b"/feed/nothing")
+    print("ready", flush=True)
+    await client.until(lambda: s in client.ended, 20)
+    expected = varint(DRAIN) + varint(0) + closed(7, b"drained")
+    REPORT.check("drain, then the guest's close", capsules(client, s), expected)
+    await client.until(lambda: client.closed is not None)
+    REPORT.check("then the connection is closed", client.closed, 0x100)
+
+
+async def leaves(client):
+    """The connection is closed under the session."""
+    await session(client, b"/log")
+    client._quic.close(0x100)
+    client.transmit()
+
+
+async def many(client):
+    """A session that does a bit of everything, for the account of it."""
+    s = await session(client, b"/echo")
+    for i in range(3):
+        stream = bidi(client, s, b"12345", True)
+        await client.until(lambda: stream in client.ended)
+        datagram(client, s, b"123")
+        await client.until(lambda: len(datagrams(client, s)) == i + 1)
+    client.send(s, close(0, b""), True)
+    await client.until(lambda: s in client.ended)
+
+
+async def main(port, name):
+    window = 1 << 16 if name == "stall" else 1 << 24
+    options = {"max_datagram_frame_size": 65536, "max_data": window, "max_stream_data": window}
+    async with peer(port, **options) as client:
+        client.control(*SETTINGS)
+        await globals()[name](client)
+    REPORT.finish()
+
+
+asyncio.run(main(int(sys.argv[1]), sys.argv[2]))

@@ -1,0 +1,187 @@
+//! WebTransport sessions as aioquic sees them, and what the server says of them.
+//!
+//! Needs a python with aioquic: `ROADRUNNER_PYTHON`, or `python3`. Without one the tests say SKIPPED.
+
+use std::process::{Command, Stdio};
+use std::time::Duration;
+
+use roadrunner_tests::{Server, Setup, command, within};
+use rustix::process::Signal;
+
+/// Python with aioquic, if there is one. Otherwise says that the test is skipped.
+fn python(test: &str) -> Option<String> {
+    let python = std::env::var("ROADRUNNER_PYTHON").unwrap_or_else(|_| "python3".to_owned());
+    let packages = Command::new(&python).args(["-c", "import aioquic, pylsqpack"]).output();
+    if packages.is_ok_and(|output| output.status.success()) {
+        return Some(python);
+    }
+    println!("SKIPPED: webtransport::{test}: {python} has no aioquic");
+    None
+}
+
+fn script(python: &str, server: &Server, part: &str) -> Command {
+    let mut command = Command::new(python);
+    command.arg("-B").arg(command::workspace().join("tests/e2e/webtransport.py"));
+    command.arg(server.address("tls").port().to_string()).arg(part);
+    command
+}
+
+/// Runs a part of the script against a server, which has no session left afterwards.
+async fn run(python: &str, server: &Server, part: &str) {
+    let done = command::output(script(python, server, part)).await;
+    assert_eq!(done.code, 0, "{part}: {}\n{}\n{}", done.stdout, done.stderr, server.log);
+    server.is_quiet().await;
+}
+
+async fn part(part: &str, setup: Setup) -> Option<Server> {
+    let python = python(part)?;
+    let server = setup.start().await;
+    run(&python, &server, part).await;
+    Some(server)
+}
+
+#[tokio::test]
+async fn the_demo() {
+    let setup = Setup::of("demo").host_limits("instances = 100\nheld = 100");
+    let Some(server) = part("demo", setup).await else { return };
+    let metrics = server.metrics().await;
+    assert_eq!((metrics.outcome("trapped"), metrics.outcome("guest-error")), (0.0, 0.0), "{}", server.log);
+}
+
+#[tokio::test]
+async fn what_a_guest_does_by_itself() {
+    part("guest", Setup::of("sessions")).await;
+}
+
+#[tokio::test]
+async fn what_a_guest_hears() {
+    let Some(server) = part("hears", Setup::of("sessions")).await else { return };
+    server.log.message("heard: Closed { code: 4711, reason: \"done\" }").await;
+    server.log.message("heard: Disconnect(Closed)").await;
+    server.log.message("heard: Disconnect(Reset)").await;
+}
+
+#[tokio::test]
+async fn how_sessions_end() {
+    let setup = Setup::of("sessions").limit("callback-cpu = \"50ms\", memory = \"16MiB\"");
+    let Some(server) = part("endings", setup).await else { return };
+    let metrics = server.metrics().await;
+    let outcomes = ["trapped", "cpu-exceeded", "memory-exceeded", "ok"].map(|outcome| metrics.outcome(outcome));
+    assert_eq!(outcomes, [2.0, 1.0, 1.0, 3.0], "{}", server.log);
+}
+
+#[tokio::test]
+async fn handshakes() {
+    part("handshakes", Setup::of("sessions").and("[webtransport]\norigins = [\"https://example.com\"]")).await;
+}
+
+#[tokio::test]
+async fn limits() {
+    let limits = "[webtransport]\nstreams = 5\ndatagram-queue = 3\nsessions = 2\nbuffered-streams = 4";
+    part("limits", Setup::of("sessions").and(limits)).await;
+}
+
+#[tokio::test]
+async fn held_sessions_are_counted() {
+    let Some(python) = python("held") else { return };
+    let server = Setup::of("sessions").limit("held = 1").start().await;
+    let first = script(&python, &server, "held").stdout(Stdio::piped()).spawn().expect("it runs");
+    server.has_instances(1).await;
+    assert_eq!(server.instances().await[0]["shape"], "webtransport");
+    let done = command::output(script(&python, &server, "held")).await;
+    assert!(done.stdout.contains("expected 200, found 503"), "{done:?}");
+    let id = server.instances().await[0]["id"].to_string();
+    let (status, _) = server.admin_request("DELETE", &format!("/instances/{id}")).await;
+    assert!((200..300).contains(&status), "{status}");
+    let done = tokio::task::spawn_blocking(|| first.wait_with_output()).await.expect("no panic").expect("it is ours");
+    let text = String::from_utf8_lossy(&done.stdout).into_owned();
+    // 1008, "the handler was stopped"
+    assert!(text.contains("capsules 68431b000003f0"), "{text}");
+    assert_eq!(server.metrics().await.outcome("killed"), 1.0);
+    server.is_quiet().await;
+}
+
+#[tokio::test]
+async fn back_pressure() {
+    part("pressure", Setup::of("sessions")).await;
+}
+
+#[tokio::test]
+async fn a_client_that_does_not_read_ends_its_session() {
+    let setup = Setup::of("sessions").limit("callback-cpu = \"1m\"").and("[timeouts]\nwrite-stall = \"500ms\"");
+    let Some(server) = part("stall", setup).await else { return };
+    assert_eq!(server.metrics().await.outcome("cancelled"), 1.0, "{}", server.log);
+}
+
+#[tokio::test]
+async fn idle() {
+    let Some(server) = part("idle", Setup::of("sessions").limit("idle = \"1s\"")).await else { return };
+    assert_eq!(server.metrics().await.outcome("idle-exceeded"), 1.0, "{}", server.log);
+}
+
+/// Datagrams that wait for a guest which is busy.
+#[tokio::test]
+async fn what_waits_counts_as_memory() {
+    let setup = Setup::of("sessions").limit("memory = \"4MiB\"").and("[webtransport]\ndatagram-queue = 10000");
+    let Some(server) = part("hoard", setup).await else { return };
+    assert_eq!(server.metrics().await.outcome("memory-exceeded"), 1.0, "{}", server.log);
+}
+
+#[tokio::test]
+async fn a_drain_tells_the_guest_and_the_client() {
+    let Some(python) = python("drained") else { return };
+    let mut server = Setup::of("sessions").server("drain = \"5s\"").start().await;
+    let child = script(&python, &server, "drained").stdout(Stdio::piped()).spawn().expect("it runs");
+    server.has_instances(1).await;
+    tokio::time::sleep(Duration::from_millis(100)).await;
+    server.signal(Signal::TERM);
+    let done = tokio::task::spawn_blocking(|| child.wait_with_output()).await.expect("no panic").expect("it is ours");
+    let text = String::from_utf8_lossy(&done.stdout);
+    assert!(done.status.success(), "{text}\n{}", server.log);
+    assert_eq!(server.exit().await.code(), Some(0), "{}", server.log);
+}
+
+#[tokio::test]
+async fn a_session_that_ignores_the_drain_is_closed() {
+    let Some(python) = python("held") else { return };
+    let mut server = Setup::of("sessions").server("drain = \"1500ms\"").start().await;
+    let child = script(&python, &server, "held").stdout(Stdio::piped()).spawn().expect("it runs");
+    server.has_instances(1).await;
+    tokio::time::sleep(Duration::from_millis(100)).await;
+    server.signal(Signal::TERM);
+    let done = tokio::task::spawn_blocking(|| child.wait_with_output()).await.expect("no panic").expect("it is ours");
+    let text = String::from_utf8_lossy(&done.stdout);
+    // DRAIN, then 1001.
+    assert!(text.contains("capsules 800078ae00684317000003e9"), "{text}\n{}", server.log);
+    assert_eq!(server.exit().await.code(), Some(0), "{}", server.log);
+}
+
+#[tokio::test]
+async fn a_client_that_leaves_ends_its_session_at_once() {
+    let Some(server) = part("leaves", Setup::of("sessions")).await else { return };
+    server.log.message("heard: Disconnect(ConnectionLost)").await;
+    let cancelled = within(Duration::from_secs(5), || async {
+        (server.metrics().await.outcome("cancelled") == 1.0).then_some(())
+    });
+    assert!(cancelled.await.is_some(), "{}", server.log);
+}
+
+#[tokio::test]
+async fn the_access_log_says_what_went_through() {
+    let Some(server) = part("many", Setup::of("sessions")).await else { return };
+    let line = server.access("/echo").await;
+    let found = ["shape", "protocol", "outcome"].map(|key| line[key].as_str().unwrap_or_default().to_owned());
+    assert_eq!(found, ["webtransport", "http3", "ok"], "{line}");
+    // 3 x (5 bytes on a stream and 3 in a datagram), each datagram there and back.
+    assert_eq!((&line["bytes"], &line["streams"], &line["datagrams"]), (&24.into(), &3.into(), &6.into()), "{line}");
+}
+
+#[tokio::test]
+async fn it_can_be_turned_off() {
+    let Some(python) = python("off") else { return };
+    let server = Setup::of("sessions").and("[webtransport]\nsessions = 0").start().await;
+    let done = command::output(script(&python, &server, "idle")).await;
+    // What is left is a CONNECT like any other, and the guest's answer to it.
+    assert!(done.stdout.contains("expected 200, found 400"), "{done:?}");
+    server.is_quiet().await;
+}
