@@ -294,8 +294,8 @@ async def hoard(client):
 
 
 async def stall(client):
-    """write-stall = 500ms; the client gives credit for 64 KiB and no more, as if it did not read."""
-    client._quic._write_connection_limits = client._quic._write_stream_limits = lambda *_, **__: None
+    """write-stall = 500ms; the client gives credit for 64 KiB of a stream and no more, as if it did not read."""
+    client._quic._write_stream_limits = lambda *_, **__: None
     s = await session(client, b"/flood")
     await closes(client, s, 1008, b"the client does not read", "a client that does not read")
 
@@ -346,7 +346,7 @@ async def many(client):
 
 async def main(port, name):
     window = 1 << 16 if name == "stall" else 1 << 24
-    options = {"max_datagram_frame_size": 65536, "max_data": window, "max_stream_data": window}
+    options = {"max_datagram_frame_size": 65536, "max_data": 1 << 24, "max_stream_data": window}
     async with peer(port, **options) as client:
         client.control(*SETTINGS)
         await globals()[name](client)

@@ -160,9 +160,8 @@ async fn a_session_that_ignores_the_drain_is_closed() {
 async fn a_client_that_leaves_ends_its_session_at_once() {
     let Some(server) = part("leaves", Setup::of("sessions")).await else { return };
     server.log.message("heard: Disconnect(ConnectionLost)").await;
-    let cancelled = within(Duration::from_secs(5), || async {
-        (server.metrics().await.outcome("cancelled") == 1.0).then_some(())
-    });
+    let cancelled =
+        within(Duration::from_secs(5), || async { (server.metrics().await.outcome("cancelled") == 1.0).then_some(()) });
     assert!(cancelled.await.is_some(), "{}", server.log);
 }
 
