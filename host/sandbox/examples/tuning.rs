@@ -134,6 +134,7 @@ fn request(count: u32) -> Request {
         scheme: "http",
         authority: "localhost".into(),
         peer: Peer::Local,
+        client_certificate: None,
         params: Vec::new(),
         route: None,
         body: None,

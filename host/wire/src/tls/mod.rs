@@ -160,8 +160,11 @@ pub(crate) struct Tls {
     current: RwLock<Arc<ServerConfig>>,
     source: Mutex<Source>,
     /// Who else is told of a change.
-    followers: Mutex<Vec<Box<dyn Fn(&ServerConfig) + Send + Sync>>>,
+    followers: Mutex<Vec<Follower>>,
 }
+
+/// Takes what is used from now on.
+type Follower = Box<dyn Fn(&ServerConfig) + Send + Sync>;
 
 struct Source {
     config: TlsConfig,
