@@ -168,8 +168,11 @@ async fn response_headers() {
 
 #[tokio::test]
 async fn request_ids() {
-    for trust in [false, true] {
-        let server = routes("ids", &format!("type = \"request-id\"\ntrust = {trust}")).start().await;
+    for (trust, from) in [(false, "127.0.0.1"), (true, "127.0.0.1"), (true, "192.0.2.0/24")] {
+        let setup = routes("ids", &format!("type = \"request-id\"\ntrust = {trust}"));
+        let server = setup.listener(&format!("trusted-proxies = [\"{from}\"]")).start().await;
+        // Only the word of a proxy of ours counts, and only where it is asked for.
+        let trust = trust && from == "127.0.0.1";
         for way in Way::ALL {
             let mut seen = Vec::new();
             for (given, kept) in [("", false), ("mine-1", trust), (&"x".repeat(500), false)] {
@@ -195,4 +198,192 @@ async fn request_ids() {
             assert!(seen[0] != seen[2], "{way:?}: unique");
         }
     }
+}
+
+#[tokio::test]
+async fn etag() {
+    let server = routes("tags", "type = \"etag\"\nmaximum-size = \"2KiB\"")
+        .and("[[group]]\nmiddlewares = [\"tags\"]\n[[group.route]]\npath = \"/size/:n\"\ncomponent = \"answers\"\n")
+        .and("[[group.route]]\npath = \"/counter\"\ncomponent = \"answers\"\n[[group.route]]\npath = \"/status/:n\"\ncomponent = \"answers\"\n")
+        .start()
+        .await;
+    let mut tags = Vec::new();
+    for way in Way::ALL {
+        let mut client = server.connect(way).await;
+        let answer = client.fetch(Ask::get("/size/1000")).await;
+        let tag = answer.header("etag").to_owned();
+        assert!(tag.starts_with("W/\"") && tag.len() == 36, "{way:?}: {tag}");
+        assert_eq!(answer.body.len(), 1000, "{way:?}");
+        tags.push(tag.clone());
+
+        let known = client.fetch(Ask::get("/size/1000").header("if-none-match", &format!("\"x\", {tag}"))).await;
+        assert_eq!((known.status, known.body.len(), known.header("etag")), (304, 0, tag.as_str()), "{way:?}");
+        assert!(
+            known.header("content-length").is_empty() && known.header("content-type").is_empty(),
+            "{way:?}: {known:?}"
+        );
+        assert!(!known.header("date").is_empty(), "{way:?}");
+        let head = client.fetch(Ask::new("HEAD", "/size/1000")).await;
+        assert_eq!(
+            (head.status, head.header("etag"), head.header("content-length")),
+            (200, tag.as_str(), "1000"),
+            "{way:?}"
+        );
+        let head = client.fetch(Ask::new("HEAD", "/size/1000").header("if-none-match", &tag)).await;
+        assert_eq!(head.status, 304, "{way:?}");
+        let any = client.fetch(Ask::get("/size/1000").header("if-none-match", "*")).await;
+        assert_eq!(any.status, 304, "{way:?}");
+
+        let other = client.fetch(Ask::get("/size/1001").header("if-none-match", &tag)).await;
+        assert_eq!((other.status, other.body.len()), (200, 1001), "{way:?}: another body");
+        assert_ne!(other.header("etag"), tag, "{way:?}");
+        for (ask, why) in [
+            (Ask::get("/size/3000"), "it is too large"),
+            (Ask::post("/size/1000", "x"), "it is no GET"),
+            (Ask::get("/status/404"), "it is no 200"),
+            (Ask::get("/chunks"), "it is a stream"),
+        ] {
+            let answer = client.fetch(ask.header("if-none-match", &tag)).await;
+            assert_eq!(answer.header("etag"), "", "{way:?}: {why}");
+            assert_ne!(answer.status, 304, "{way:?}: {why}");
+        }
+        // The guest's own, and a file's, stay.
+        let own = client.fetch(Ask::get("/headers?etag=%22v1%22")).await;
+        assert_eq!(own.header("etag"), "\"v1\"", "{way:?}");
+        let own = client.fetch(Ask::get("/headers?etag=%22v1%22").header("if-none-match", "W/\"v1\"")).await;
+        assert_eq!(own.status, 304, "{way:?}");
+        let file = client.fetch(Ask::get("/files/large.txt")).await;
+        assert!(file.header("etag").starts_with('"'), "{way:?}: {:?}", file.headers);
+    }
+    tags.dedup();
+    assert_eq!(tags.len(), 1, "one body, one validator");
+}
+
+/// Behind compression, the validator holds for every coding.
+#[tokio::test]
+async fn etag_and_compression() {
+    let server = Setup::with("[middleware.small]\ntype = \"compression\"\n[middleware.tags]\ntype = \"etag\"\n")
+        .and(&component("demo"))
+        .and("[[route]]\npath = \"/\"\ncomponent = \"demo\"\nmiddlewares = [\"small\", \"tags\"]\n")
+        .start()
+        .await;
+    for way in Way::ALL {
+        let plain = server.fetch(way, Ask::get("/")).await;
+        let packed = server.fetch(way, Ask::get("/").header("accept-encoding", "gzip")).await;
+        assert_eq!((packed.header("content-encoding"), plain.header("content-encoding")), ("gzip", ""), "{way:?}");
+        assert_eq!(packed.header("etag"), plain.header("etag"), "{way:?}");
+        let ask = Ask::get("/").header("accept-encoding", "gzip").header("if-none-match", plain.header("etag"));
+        let known = server.fetch(way, ask).await;
+        assert_eq!((known.status, known.body.len(), known.header("content-encoding")), (304, 0, ""), "{way:?}");
+    }
+}
+
+#[tokio::test]
+async fn compression_of_some_types_and_of_event_loops() {
+    let server = routes(
+        "small",
+        "type = \"compression\"\nencodings = [\"gzip\"]\nminimum-size = 0\ntypes = [\"text/event-stream\", \"application/*\"]\nloops = true",
+    )
+    .start()
+    .await;
+    for way in Way::ALL {
+        let accepting = |path: &str| Ask::get(path).header("accept-encoding", "gzip");
+        assert_eq!(
+            server.fetch(way, accepting("/")).await.header("content-encoding"),
+            "",
+            "{way:?}: text/html is not listed"
+        );
+        let answer = server.fetch(way, accepting("/inspect")).await;
+        assert_eq!(answer.header("content-encoding"), "gzip", "{way:?}: application/json is: {:?}", answer.headers);
+
+        // Each event leaves at once, compressed as it is.
+        let mut client = server.connect(way).await;
+        let mut session = client.open(accepting("/subscribe/news")).await;
+        assert_eq!(session.head().await, 200);
+        assert_eq!(
+            session.headers().get("content-encoding").map(|value| value.as_bytes()),
+            Some(&b"gzip"[..]),
+            "{way:?}"
+        );
+        let mut received = session.piece().await.expect("the first event").to_vec();
+        let before = received.len();
+        server.fetch(way, Ask::post("/publish/news", "breaking")).await;
+        while received.len() < before + 8 {
+            received.extend_from_slice(&session.piece().await.expect("the next event"));
+        }
+        if let Some(text) = unpack_part(&received) {
+            assert!(text.contains("breaking"), "{way:?}: {text:?}");
+        }
+    }
+}
+
+/// What gunzip makes of the beginning of a stream.
+fn unpack_part(body: &[u8]) -> Option<String> {
+    unpack("gzip", &["-dcq"], body)
+}
+
+/// Chunks of a stream are not kept back by the compression.
+#[tokio::test]
+async fn compressed_streams_are_flushed() {
+    let server = Setup::with("[middleware.small]\ntype = \"compression\"\n")
+        .and("[middleware.typed]\ntype = \"response-headers\"\ndefault = { content-type = \"text/plain\" }\n")
+        .and(&component("streams"))
+        .and("[[route]]\npath = \"/chunks\"\ncomponent = \"streams\"\nmiddlewares = [\"small\", \"typed\"]\n")
+        .start()
+        .await;
+    for way in Way::ALL {
+        let mut client = server.connect(way).await;
+        let ask = Ask::get("/chunks?n=3&delay=700").header("accept-encoding", "gzip");
+        let mut exchange = client.open(ask).await;
+        let start = std::time::Instant::now();
+        assert_eq!(exchange.head().await, 200);
+        assert!(exchange.headers().contains_key("content-encoding"), "{way:?}");
+        let mut first = 0;
+        // More than the ten bytes of the header.
+        while first < 13 {
+            first += exchange.piece().await.expect("a chunk").len();
+        }
+        assert!(start.elapsed() < std::time::Duration::from_millis(1300), "{way:?}: {:?}", start.elapsed());
+        assert!(exchange.rest().await.end.is_whole(), "{way:?}");
+    }
+}
+
+#[tokio::test]
+async fn security_headers() {
+    let settings = "type = \"security-headers\"\ncontent-security-policy = \"default-src 'self'\"\nopener-policy = \"\"\n\
+                    transport-security = \"365d\"\ntransport-subdomains = true";
+    let server = routes("careful", settings).start().await;
+    for way in Way::ALL {
+        for path in ["/headers", "/files/large.txt", "/files/none", "/chunks"] {
+            let answer = server.fetch(way, Ask::get(path)).await;
+            for (name, value) in [
+                ("x-content-type-options", "nosniff"),
+                ("x-frame-options", "DENY"),
+                ("referrer-policy", "strict-origin-when-cross-origin"),
+                ("content-security-policy", "default-src 'self'"),
+                ("cross-origin-opener-policy", ""),
+                ("permissions-policy", ""),
+                ("strict-transport-security", if way.is_tls() { "max-age=31536000; includeSubDomains" } else { "" }),
+            ] {
+                assert_eq!(answer.header(name), value, "{way:?} {path} {name}");
+            }
+        }
+        let own = server.fetch(way, Ask::get("/headers?x-frame-options=SAMEORIGIN")).await;
+        assert_eq!(own.header("x-frame-options"), "SAMEORIGIN", "{way:?}: the guest's own");
+    }
+}
+
+/// What a middleware answers by itself is in the log and in the counters, too.
+#[tokio::test]
+async fn preflights_are_accounted_for() {
+    let server = routes("cross", "type = \"cors\"\norigins = [\"https://example.com\"]").start().await;
+    let preflight = Ask::new("OPTIONS", "/inspect")
+        .header("origin", "https://example.com")
+        .header("access-control-request-method", "GET");
+    server.fetch(Way::H1, preflight).await;
+    let line = server.access("/inspect").await;
+    assert_eq!((&line["method"], &line["outcome"], &line["shape"]), (&"OPTIONS".into(), &"ok".into(), &"none".into()));
+    assert_eq!(server.metrics().await.sum("roadrunner_requests_total", "route=\"/inspect\""), 1.0);
+    server.fetch(Way::H1, Ask::get("/inspect").header("origin", "https://example.com")).await;
+    assert_eq!(server.metrics().await.sum("roadrunner_requests_total", "route=\"/inspect\""), 2.0, "once each");
 }

@@ -175,3 +175,26 @@ async fn live_instances_are_listed() {
         server.is_quiet().await;
     }
 }
+
+#[tokio::test]
+async fn the_access_log_in_the_common_format() {
+    let server = Setup::of("answers").server("access-log-format = \"common\"").start().await;
+    for (way, version) in
+        [(Way::H1, "HTTP/1.1"), (Way::H1Tls, "HTTP/1.1"), (Way::H2c, "HTTP/2.0"), (Way::H3, "HTTP/3.0")]
+    {
+        let path = format!("/size/5000?way={way:?}");
+        server.fetch(way, Ask::get(&path)).await;
+        let find = || async { server.log.text().lines().find(|line| line.contains(&path)).map(str::to_owned) };
+        let found = roadrunner_tests::within(Duration::from_secs(5), find).await;
+        let (line, _) = found.unwrap_or_else(|| panic!("no line for {path}:\n{}", server.log));
+        let (before, after) = line.split_once(" - - [").expect("the date");
+        assert_eq!(before, "127.0.0.1", "{line}");
+        let (date, request) = after.split_once("] ").expect("the date");
+        assert!(date.ends_with(" +0000") && date.len() == 26, "{line}");
+        assert_eq!(request, format!("\"GET {path} {version}\" 200 5000"), "{line}");
+    }
+    server.fetch(Way::H1, Ask::new("HEAD", "/size/10")).await;
+    let find = || async { server.log.text().lines().find(|line| line.contains("HEAD /size/10")).map(str::to_owned) };
+    let (line, _) = roadrunner_tests::within(Duration::from_secs(5), find).await.expect("a line");
+    assert!(line.ends_with(" 200 -"), "{line}");
+}

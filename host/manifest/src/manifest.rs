@@ -465,7 +465,7 @@ pub struct SecurityHeaders {
 pub struct RequestId {
     /// The header.
     pub header: HeaderName,
-    /// Whether the client's own id is kept.
+    /// Whether the id of a trusted proxy is kept.
     pub trust: bool,
 }
 

@@ -113,8 +113,8 @@ section! {
         kind as "type": MiddlewareType [required];
         /// The header's name.
         header: HeaderField = "\"x-request-id\"";
-        /// Whether an id that the client sends in this header is kept. Only behind a proxy that sets it: otherwise
-        /// clients choose what stands in the logs.
+        /// Whether an id in this header is kept when one of the listener's `trusted-proxies` sends it. What anybody else
+        /// sends is replaced: clients do not choose what stands in the logs.
         trust: bool = "false";
     }
 }

@@ -1,4 +1,4 @@
-//! Request ids in headers: the one of the logs, or the client's own where it is trusted.
+//! Request ids in headers: the one of the logs, or that of a trusted proxy.
 
 use std::convert::Infallible;
 use std::future::Future;
@@ -35,7 +35,9 @@ impl tower::Service<Request<RequestBody>> for WithRequestId {
 
     fn call(&mut self, mut request: Request<RequestBody>) -> Self::Future {
         let name = self.settings.header.clone();
-        let given = self.settings.trust.then(|| given_id(&request, &name)).flatten();
+        let is_trusted = |context: &app::Context| self.settings.trust && context.connection.is_from_trusted_proxy();
+        let is_trusted = request.extensions().get::<app::Context>().is_some_and(is_trusted);
+        let given = is_trusted.then(|| given_id(&request, &name)).flatten();
         if let Some(given) = given
             && let Some(context) = request.extensions_mut().get_mut::<app::Context>()
         {
@@ -57,7 +59,7 @@ impl tower::Service<Request<RequestBody>> for WithRequestId {
     }
 }
 
-/// The client's own id, if it is short and printable.
+/// The id that came with the request, if it is short and printable.
 fn given_id(request: &Request<RequestBody>, name: &HeaderName) -> Option<String> {
     let value = request.headers().get(name)?.to_str().ok()?;
     let fits = (1..=128).contains(&value.len()) && value.bytes().all(|byte| byte.is_ascii_graphic());
