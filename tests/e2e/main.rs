@@ -39,6 +39,8 @@ mod real_clients;
 mod reload;
 mod routing;
 mod shapes;
+mod slow_clients;
+mod soak;
 mod streams;
 mod timeouts;
 mod tls;

@@ -3,7 +3,8 @@
 use std::process::Command;
 
 use roadrunner_tests::command::{self, Done, tool};
-use roadrunner_tests::{Server, Setup, Way};
+use roadrunner_tests::server::component;
+use roadrunner_tests::{Ask, Server, Setup, Way};
 
 async fn start() -> Server {
     Setup::of("demo")
@@ -150,6 +151,45 @@ async fn wrk() {
         for sign in ["Non-2xx", "Socket errors"] {
             assert!(!done.stdout.contains(sign), "{way:?} {path}: {}", done.stdout);
         }
+        server.is_quiet().await;
+    }
+}
+
+/// slowhttptest's own attacks: slow heads, slow bodies, slow reading. It says at the end whether the service could still
+/// be reached; here that is asked with a client of our own while it runs.
+#[tokio::test]
+async fn slowhttptest() {
+    if tool("real_clients::slowhttptest", "slowhttptest").is_none() {
+        return;
+    }
+    let server = Setup::with(&["answers", "bodies", "streams"].map(component).concat())
+        .and(
+            "[timeouts]\nrequest-head = \"3s\"\nbody-idle = \"3s\"\nbody-min-rate = \"1KiB\"\nwrite-stall = \"3s\"\n\
+             [[route]]\npath = \"/size/:n\"\ncomponent = \"answers\"\n[[route]]\npath = \"/bytes\"\ncomponent = \"streams\"\n[[route]]\npath = \"/digest\"\ncomponent = \"bodies\"\nbody = \"manual\"\n",
+        )
+        .host_limits("instances = 100\nheld = 1")
+        .start()
+        .await;
+    for (attack, path, timeout) in
+        [("-H", "/size/10", "request-head"), ("-B", "/digest", "body-"), ("-X", "/bytes?n=4000000", "write-stall")]
+    {
+        let url = url(&server, Way::H1, path);
+        let mut slow = Command::new("slowhttptest");
+        slow.args([attack, "-c", "60", "-r", "100", "-i", "2", "-x", "10", "-s", "100000", "-w", "512", "-y", "1024"]);
+        slow.args(["-n", "2", "-z", "16", "-k", "1", "-p", "3", "-l", "8", "-u", &url]).current_dir(server.folder());
+        let done = tokio::spawn(command::output(slow));
+        while !done.is_finished() {
+            let start = std::time::Instant::now();
+            assert_eq!(server.fetch(Way::H1, Ask::get("/size/10")).await.status, 200, "{attack}");
+            assert!(start.elapsed() < std::time::Duration::from_secs(2), "{attack}: {:?}", start.elapsed());
+            tokio::time::sleep(std::time::Duration::from_millis(100)).await;
+        }
+        let done = done.await.expect("it does not panic");
+        assert!(
+            done.stdout.contains("slow HTTP test status") || done.stderr.contains("Exit status"),
+            "{attack}: {done:?}"
+        );
+        assert!(server.metrics().await.sum("roadrunner_timeouts_total", timeout) > 0.0, "{attack}: {timeout}");
         server.is_quiet().await;
     }
 }

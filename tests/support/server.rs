@@ -354,7 +354,8 @@ impl Server {
             let quiet =
                 within(Duration::from_secs(5), || async { self.metrics().await.busy().is_empty().then_some(()) });
             if quiet.await.is_none() {
-                panic!("not at zero after five seconds: {:?} (asked at {caller})", self.metrics().await.busy());
+                let (busy, instances) = (self.metrics().await.busy(), self.instances().await);
+                panic!("not at zero after five seconds: {busy:?} (asked at {caller}): {instances:?}");
             }
         }
     }

@@ -14,6 +14,7 @@ mod bench;
 mod bench_websocket;
 mod contract;
 mod demo;
+mod soak;
 mod suite;
 mod toolchain;
 mod tree;
@@ -40,6 +41,8 @@ enum Command {
     Contract,
     /// Build the host and the demo guest, and serve every response shape on this machine
     Demo(demo::Options),
+    /// Run what takes minutes: a million requests with clients that leave, thousands of slow clients
+    Soak(soak::Options),
     /// Run every test there is
     Test(suite::Options),
 }
@@ -62,6 +65,7 @@ fn run(command: Command) -> Result<ExitCode> {
         Command::BenchWebsocket(options) => bench_websocket::run(&tree, &options),
         Command::Contract => contract::run(&tree, false).map(|()| ExitCode::SUCCESS),
         Command::Demo(options) => demo::run(&tree, &options),
+        Command::Soak(options) => soak::run(&tree, &options),
         Command::Test(options) => suite::run(&tree, &options),
     }
 }

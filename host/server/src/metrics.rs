@@ -11,6 +11,7 @@ use std::time::Duration;
 use http::StatusCode;
 use roadrunner_sandbox::{Meter, Outcome};
 use roadrunner_wire::{MemberStats, Protocol, Stats, TimeoutName};
+use tokio::runtime::Handle;
 
 use crate::app::{Inner, Target};
 
@@ -184,6 +185,12 @@ fn render_host(app: &Inner, text: &mut Text) {
     for (name, gate) in &app.gates {
         text.sample("roadrunner_requests_overloaded_total", &format!("gate=\"{}\"", escape(name)), gate.refused());
     }
+    text.family(
+        "roadrunner_tasks",
+        "gauge",
+        "Tasks of the runtime: connections, streams, and a few of the host's own.",
+    );
+    text.sample("roadrunner_tasks", "", Handle::try_current().map_or(0, |runtime| runtime.metrics().num_alive_tasks()));
     text.family("roadrunner_reloads_total", "counter", "Times that the manifest was loaded again.");
     text.sample("roadrunner_reloads_total", "result=\"taken\"", app.host.metrics.reloads.load(Relaxed));
     text.sample("roadrunner_reloads_total", "result=\"refused\"", app.host.metrics.reloads_refused.load(Relaxed));
