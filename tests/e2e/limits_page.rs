@@ -20,6 +20,9 @@ const NO_LIMITS: [&str; 13] = [
     "websocket.deflate-threshold",
 ];
 
+/// Limits that no test trips yet, and that the page therefore does not promise.
+const UNTESTED: [&str; 1] = ["webtransport.close-wait"];
+
 fn repository() -> PathBuf {
     Path::new(env!("CARGO_MANIFEST_DIR")).join("..")
 }
@@ -36,7 +39,8 @@ fn section(title: &str) -> Option<String> {
         return Some(format!("middleware.{}", kind.trim_matches('"')));
     }
     match title.as_str() {
-        "limits of a component or a route" | "limits of a group" | "websocket of a group or a route" => None,
+        "limits of a component or a route" | "limits of a group" => None,
+        "websocket of a group or a route" | "webtransport of a group or a route" => None,
         "The file" => Some(String::new()),
         title => {
             let name = title.split(' ').next()?.trim_matches(['[', ']']);
@@ -122,8 +126,8 @@ fn has_test(source: &str, function: &str) -> bool {
 #[test]
 fn every_limit_has_a_row() {
     let (keys, rows) = (measured_keys(), rows());
-    let without: Vec<_> =
-        keys.iter().filter(|key| !rows.contains_key(*key) && !NO_LIMITS.contains(&key.as_str())).collect();
+    let excused = |key: &str| NO_LIMITS.contains(&key) || UNTESTED.contains(&key);
+    let without: Vec<_> = keys.iter().filter(|key| !rows.contains_key(*key) && !excused(key)).collect();
     assert!(without.is_empty(), "docs/limits.md has no row for {without:?}");
     let unknown: Vec<_> = rows.keys().filter(|key| !keys.contains(*key)).collect();
     assert!(unknown.is_empty(), "docs/limits.md has rows for what the manifest does not have: {unknown:?}");
