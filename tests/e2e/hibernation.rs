@@ -49,6 +49,7 @@ async fn a_message_a_timer_and_a_topic_bring_the_state_back() {
         let mut socket = open(&server, way, "/count/from-client?n=100").await;
         settled(&server, 1, 0).await;
         assert_eq!(server.instances().await[0]["hibernating"], true);
+        assert_eq!(server.instances().await[0]["shape"], "websocket");
         says(&mut socket, "one", "1 one").await;
         settled(&server, 1, 0).await;
         says(&mut socket, "in 300", "2 in 300").await;

@@ -269,19 +269,21 @@ fn ps(address: &Address, json: bool) -> Result<String> {
     }
     let instances: Vec<InstanceInfo> =
         serde_json::from_str(&body).context("the admin listener's answer is not understood")?;
-    let row = |cells: [&str; 9]| {
-        let [id, component, route, shape, age, cpu, memory, peer, request] = cells;
+    let row = |cells: [&str; 10]| {
+        let [id, component, route, shape, state, age, cpu, memory, peer, request] = cells;
         format!(
-            "{id:>10}  {component:<16} {route:<24} {shape:<9} {age:>10} {cpu:>10} {memory:>9}  {peer:<21} {request}\n"
+            "{id:>10}  {component:<16} {route:<24} {shape:<9} {state:<11} {age:>10} {cpu:>10} {memory:>9}  {peer:<21} \
+             {request}\n"
         )
     };
-    let mut text = row(["ID", "COMPONENT", "ROUTE", "SHAPE", "AGE", "CPU", "MEMORY", "PEER", "REQUEST"]);
+    let mut text = row(["ID", "COMPONENT", "ROUTE", "SHAPE", "STATE", "AGE", "CPU", "MEMORY", "PEER", "REQUEST"]);
     for instance in instances {
         text += &row([
             &instance.id.to_string(),
             &instance.component,
             &instance.route,
             &instance.shape,
+            if instance.hibernating { "hibernating" } else { "live" },
             &format!("{:.1}s", instance.age_ms as f64 / 1000.0),
             &format!("{:.1}ms", instance.cpu_us as f64 / 1000.0),
             &format!("{}K", instance.memory / 1024),
