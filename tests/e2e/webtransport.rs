@@ -5,8 +5,10 @@
 use std::process::{Command, Stdio};
 use std::time::Duration;
 
+use roadrunner_tests::chromium::Chromium;
 use roadrunner_tests::{Server, Setup, command, within};
 use rustix::process::Signal;
+use sha2::{Digest as _, Sha256};
 
 /// Python with aioquic, if there is one. Otherwise says that the test is skipped.
 fn python(test: &str) -> Option<String> {
@@ -182,5 +184,52 @@ async fn it_can_be_turned_off() {
     let done = command::output(script(&python, &server, "idle")).await;
     // What is left is a CONNECT like any other, and the guest's answer to it.
     assert!(done.stdout.contains("expected 200, found 400"), "{done:?}");
+    server.is_quiet().await;
+}
+
+/// A stock browser: a page trusts the certificate by its hash, which takes ECDSA and less than 14 days of validity.
+#[tokio::test]
+async fn chromium() {
+    let key = rcgen::KeyPair::generate().expect("a key");
+    let mut parameters = rcgen::CertificateParams::new(["localhost".to_owned()]).expect("a name");
+    let now = time::OffsetDateTime::now_utc();
+    (parameters.not_before, parameters.not_after) = (now - time::Duration::DAY, now + time::Duration::DAY * 10);
+    let certificate = parameters.self_signed(&key).expect("a certificate");
+    let hash = Sha256::digest(certificate.der());
+    let server = Setup::of("demo")
+        .and(
+            "[[listener]]\nname = \"short\"\naddress = \"127.0.0.1:0\"\nprotocols = [\"http2\", \"http3\"]\n\
+             tls = { certificate = \"short.pem\", key = \"short-key.pem\" }",
+        )
+        .file("short.pem", certificate.pem())
+        .file("short-key.pem", key.serialize_pem())
+        .start()
+        .await;
+    let Some(mut browser) = Chromium::start_stock("webtransport::chromium") else { return };
+    // Any page of a secure origin.
+    let page = browser.open(&format!("https://localhost:{}/hello", server.address("tls").port())).await;
+    browser.until(&page, "document.readyState === 'complete' && isSecureContext").await;
+    let options = format!(
+        "{{ serverCertificateHashes: [{{ algorithm: 'sha-256', value: new Uint8Array({:?}) }}] }}",
+        hash.to_vec()
+    );
+    let url = format!("https://localhost:{}/wt", server.address("short").port());
+    let script = include_str!("webtransport.js").replace("{url}", &url).replace("{options}", &options);
+    let heard = browser.evaluate(&page, &script).await;
+    assert_eq!(
+        heard, "bidirectional, 200000 bytes, unidirectional, datagram, second session, closed",
+        "{}",
+        server.log
+    );
+    let line = server.access("/wt").await;
+    let found = ["protocol", "shape", "outcome"].map(|key| line[key].as_str().unwrap_or_default().to_owned());
+    assert_eq!(found, ["http3", "webtransport", "ok"], "{line}");
+    // What the server says when it ends a session.
+    let refused = format!(
+        "(async () => {{ const session = new WebTransport('{url}/nothing', {options}); \
+         try {{ await session.ready; return 'open'; }} catch (error) {{ return error.name; }} }})()"
+    );
+    assert_eq!(browser.evaluate(&page, &refused).await, "WebTransportError");
+    drop(browser);
     server.is_quiet().await;
 }

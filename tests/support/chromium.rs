@@ -75,6 +75,11 @@ impl Chromium {
         )
     }
 
+    /// One as it is installed, apart from what all tests need: for a page that names its server's certificate itself.
+    pub fn start_stock(test: &str) -> Option<Self> {
+        Self::start_with(test, &["--host-resolver-rules=MAP localhost 127.0.0.1"])
+    }
+
     fn start_with(test: &str, more: &[&str]) -> Option<Self> {
         let program = tool(test, "chromium")?;
         let profile = TempDir::with_prefix("chromium-").expect("a temporary folder");
