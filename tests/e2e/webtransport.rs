@@ -116,6 +116,11 @@ async fn a_client_that_does_not_read_ends_its_session() {
 }
 
 #[tokio::test]
+async fn close_wait() {
+    part("unread_close", Setup::of("sessions").and("[webtransport]\nclose-wait = \"300ms\"")).await;
+}
+
+#[tokio::test]
 async fn idle() {
     let Some(server) = part("idle", Setup::of("sessions").limit("idle = \"1s\"")).await else { return };
     assert_eq!(server.metrics().await.outcome("idle-exceeded"), 1.0, "{}", server.log);
