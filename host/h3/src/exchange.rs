@@ -169,7 +169,16 @@ impl<S: Service, F: Future<Output = Result<Option<VarInt>, StoppedError>>> Excha
 
         let is_head = head.method == Method::HEAD;
         let webtransport = match self.webtransport(&head) {
-            Some(session) => Some(session?),
+            Some(session) => {
+                let session = session?;
+                // draft-ietf-webtrans-http3-07 section 3.2: not before the client's SETTINGS are here, which say whether
+                // it takes datagrams. They come on a stream of their own, and may be later.
+                let shared = Arc::clone(&self.shared);
+                if self.respond(tokio::time::timeout(deadline, shared.settled())).await?.is_err() {
+                    return self.refuse(StatusCode::REQUEST_TIMEOUT).await;
+                }
+                Some(session)
+            }
             None => None,
         };
         let draft_02 = webtransport.is_some() && head.headers.contains_key(DRAFT_02_OFFER);

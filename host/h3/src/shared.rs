@@ -3,6 +3,7 @@
 use std::{
     collections::HashMap,
     net::{IpAddr, SocketAddr},
+    pin::pin,
     sync::{
         Arc, OnceLock,
         atomic::{AtomicUsize, Ordering},
@@ -39,6 +40,8 @@ pub(crate) struct Shared {
     /// There may be decoder instructions to send.
     pub(crate) decoder_ready: Notify,
     peer: OnceLock<Settings>,
+    /// The client's settings have come.
+    settled: Notify,
     fault: OnceLock<Fault>,
     active: AtomicUsize,
     pub(crate) idle: Notify,
@@ -103,6 +106,7 @@ impl Shared {
             encoder_ready: Notify::new(),
             decoder_ready: Notify::new(),
             peer: OnceLock::new(),
+            settled: Notify::new(),
             fault: OnceLock::new(),
             active: AtomicUsize::new(0),
             idle: Notify::new(),
@@ -136,12 +140,23 @@ impl Shared {
         self.encoder_ready.notify_one();
         // A second call cannot happen, and would change nothing.
         let _ = self.peer.set(settings);
+        self.settled.notify_waiters();
         Ok(())
     }
 
     /// The client's settings, once they have come.
     pub(crate) fn peer(&self) -> Option<&Settings> {
         self.peer.get()
+    }
+
+    /// Waits for the client's settings.
+    pub(crate) async fn settled(&self) {
+        let mut settled = pin!(self.settled.notified());
+        // Before it is looked, so that they cannot come unnoticed in between.
+        settled.as_mut().enable();
+        if self.peer.get().is_none() {
+            settled.await;
+        }
     }
 
     pub(crate) fn encode<'a>(&self, stream: u64, fields: impl Iterator<Item = FieldRef<'a>>) -> Bytes {

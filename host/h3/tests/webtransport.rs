@@ -82,6 +82,11 @@ async fn identifiers() {
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_handshake_waits_for_settings() {
+    part("unsettled", Config::default()).await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn not_offered() {
     part("off", Config { webtransport_sessions: 0, ..Config::default() }).await;
 }

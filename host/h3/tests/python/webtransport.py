@@ -351,6 +351,19 @@ async def inside(client):
     REPORT.check("the signal inside a message", await client.outcome(stream), ("close", 0x106))
 
 
+async def unsettled(client):
+    """A handshake overtakes SETTINGS: it waits for them."""
+    one = client.bidi(connect())
+    await asyncio.sleep(0.3)
+    REPORT.check("no answer yet", client.data[one], b"")
+    client.control(*SETTINGS)
+    await client.until(lambda: client.data[one])
+    REPORT.check("an answer", client.response(one)[0], 200)
+    client.datagram(varint(one // 4) + b"ping")
+    await client.until(lambda: client.datagrams)
+    REPORT.check("with datagrams", client.datagrams, [varint(one // 4) + b"ping"])
+
+
 async def off(client):
     client.control(*SETTINGS)
     stream = client.bidi(connect())
