@@ -11,6 +11,7 @@ use clap::{Parser, Subcommand};
 
 mod autobahn;
 mod bench;
+mod bench_http3;
 mod bench_websocket;
 mod contract;
 mod demo;
@@ -31,10 +32,12 @@ struct Cli {
 
 #[derive(Debug, Subcommand)]
 enum Command {
-    /// Run the Autobahn fuzzing client against a component that echoes, over HTTP/1.1, TLS and HTTP/2
+    /// Run the Autobahn fuzzing client against a component that echoes, over HTTP/1.1, TLS, HTTP/2 and HTTP/3
     Autobahn(autobahn::Options),
     /// Measure what an instance per request costs, beside native hyper and `wasmtime serve`
     Bench(bench::Options),
+    /// Measure what an instance per request costs over HTTP/3, and header bytes with QPACK's dynamic table and without
+    BenchHttp3(bench_http3::Options),
     /// Measure what a component costs a WebSocket, beside a native server with the same codec
     BenchWebsocket(bench_websocket::Options),
     /// Write docs/contract.md from wit/
@@ -62,6 +65,7 @@ fn run(command: Command) -> Result<ExitCode> {
     match command {
         Command::Autobahn(options) => autobahn::run(&tree, &options),
         Command::Bench(options) => bench::run(&tree, &options),
+        Command::BenchHttp3(options) => bench_http3::run(&tree, &options),
         Command::BenchWebsocket(options) => bench_websocket::run(&tree, &options),
         Command::Contract => contract::run(&tree, false).map(|()| ExitCode::SUCCESS),
         Command::Demo(options) => demo::run(&tree, &options),

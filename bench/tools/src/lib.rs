@@ -1,3 +1,4 @@
-//! What both programs of this package know.
+//! What the programs of this package share.
 
 pub mod answers;
+pub mod browser;
