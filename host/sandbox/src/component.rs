@@ -176,7 +176,7 @@ fn read(path: &Path) -> Result<Vec<u8>, LoadError> {
     let bytes = fs::read(path).map_err(|error| LoadError::Read(path.into(), error))?;
     // The preamble: magic, then version 1 and layer 0 for a core module, version 13 and layer 1 for a component.
     match bytes.get(..8) {
-        Some(b"\0asm\x01\0\0\0") => return Err(LoadError::Module(path.into())),
+        Some(b"\0asm\x01\0\0\0") => Err(LoadError::Module(path.into())),
         Some([b'\0', b'a', b's', b'm', _, _, 1, 0]) => Ok(bytes),
         _ => Err(LoadError::NotWasm(path.into())),
     }
