@@ -223,6 +223,7 @@ async fn connect<S: Service>(
     if info.closed() == Some(Closed::Silent) {
         shared.stats.count_timeout(TimeoutName::H3Lost);
     }
+    control.forget_task();
     drop(permit);
 }
 
