@@ -54,7 +54,7 @@ mod tests {
         #[test]
         fn round_trip(code: u32) {
             let number = to_http(code);
-            prop_assert!((number - 0x21) % 0x1f != 0);
+            prop_assert!(!(number - 0x21).is_multiple_of(0x1f));
             prop_assert_eq!(from_http(number), Some(code));
         }
     }

@@ -98,20 +98,16 @@ impl Connect {
     }
 
     fn next_capsule(&mut self) -> Result<Option<Said>, Fault> {
-        while let Some(capsule) = self.capsules.next(&mut self.input)? {
-            match capsule.kind {
-                DRAIN => return Ok(Some(Said::Drain)),
-                _ => {
-                    let close = Close::read(capsule.value)?;
-                    // draft-ietf-webtrans-http3-02 section 5: nothing may follow it.
-                    if !self.input.is_empty() {
-                        return Err(Fault::malformed("bytes behind CLOSE_WEBTRANSPORT_SESSION"));
-                    }
-                    return Ok(Some(Said::End(End::Closed(close))));
-                }
-            }
+        let Some(capsule) = self.capsules.next(&mut self.input)? else { return Ok(None) };
+        if capsule.kind == DRAIN {
+            return Ok(Some(Said::Drain));
         }
-        Ok(None)
+        let close = Close::read(capsule.value)?;
+        // draft-ietf-webtrans-http3-02 section 5: nothing may follow it.
+        if !self.input.is_empty() {
+            return Err(Fault::malformed("bytes behind CLOSE_WEBTRANSPORT_SESSION"));
+        }
+        Ok(Some(Said::End(End::Closed(close))))
     }
 
     fn poll_write(&mut self, cx: &mut Context<'_>) -> Poll<io::Result<()>> {

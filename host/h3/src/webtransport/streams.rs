@@ -38,7 +38,7 @@ pub(super) struct Streams {
 struct Stream {
     /// None once it is finished, reset or stopped, and for a stream of the client in one direction.
     send: Option<SendHalf>,
-    stopped: Option<Pin<Box<dyn Future<Output = Result<Option<VarInt>, StoppedError>> + Send>>>,
+    stopped: Option<Stopped>,
     /// None once it has ended or was stopped, and for a stream of this side in one direction.
     recv: Option<RecvHalf>,
     /// What came with the prefix.
@@ -47,6 +47,9 @@ struct Stream {
     waker: Waker,
     _slot: Option<Slot>,
 }
+
+/// Resolves when the client wants no more of a stream.
+type Stopped = Pin<Box<dyn Future<Output = Result<Option<VarInt>, StoppedError>> + Send>>;
 
 /// Streams where something may have happened.
 #[derive(Debug, Default)]
@@ -83,7 +86,7 @@ impl Streams {
         self.unread += first.len();
         let signal = Arc::new(Signal { id, queued: AtomicBool::new(false), ready: Arc::clone(&self.ready) });
         let waker = Waker::from(Arc::clone(&signal));
-        let stopped = send.as_ref().map(|send| Box::pin(send.stopped()) as Pin<Box<dyn Future<Output = _> + Send>>);
+        let stopped = send.as_ref().map(|send| Box::pin(send.stopped()) as Stopped);
         signal.wake_by_ref();
         self.streams.insert(id, Stream { send, stopped, recv, first, signal, waker, _slot: slot });
     }
