@@ -1,0 +1,307 @@
+//! One request: the two checks, a connection, and the head of the answer.
+
+use std::io;
+use std::net::{IpAddr, SocketAddr};
+use std::pin::Pin;
+use std::sync::Arc;
+use std::time::Duration;
+
+use bytes::Bytes;
+use http::uri::PathAndQuery;
+use http::{Request, Response, Uri};
+use http_body::Body;
+use hyper::client::conn::http1;
+use hyper_util::rt::TokioIo;
+use rustls::{ClientConfig, RootCertStore};
+use rustls_pki_types::ServerName;
+use tokio::io::{AsyncRead, AsyncWrite};
+use tokio::net::TcpStream;
+use tokio::sync::{OwnedSemaphorePermit, Semaphore};
+use tokio::time::Instant;
+use tokio_rustls::TlsConnector;
+
+use crate::address::is_public;
+use crate::body::ResponseBody;
+use crate::grant::{Destination, Grant};
+
+/// What hyper buffers of an answer that is read slower than it comes, in bytes; also the longest head.
+const READ_BUFFER: usize = 64 << 10;
+
+/// What one component may do.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Settings {
+    /// The origins that it may ask. Default: none.
+    pub grants: Vec<Grant>,
+    /// Whether a granted name may resolve to an address that is not public. Default: no.
+    ///
+    /// Dangerous: behind a name, whoever runs its DNS can then put services of this machine and its network.
+    pub private: bool,
+    /// Connections open at once. Default 64.
+    pub connections: usize,
+    /// How long each stage may take.
+    pub timeouts: Timeouts,
+}
+
+impl Default for Settings {
+    fn default() -> Self {
+        Self { grants: Vec::new(), private: false, connections: 64, timeouts: Timeouts::default() }
+    }
+}
+
+/// How long each stage of a request may take.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Timeouts {
+    /// To resolve the name, connect and shake hands. Default 5 s.
+    pub connect: Duration,
+    /// From then to the head of the answer. Default 30 s.
+    pub first_byte: Duration,
+    /// Between two pieces of the answer, while the guest waits for one. Default 30 s.
+    pub between_bytes: Duration,
+    /// In all, to the end of the answer. Default 5 min.
+    pub total: Duration,
+}
+
+impl Default for Timeouts {
+    fn default() -> Self {
+        let (connect, wait) = (Duration::from_secs(5), Duration::from_secs(30));
+        Self { connect, first_byte: wait, between_bytes: wait, total: Duration::from_secs(300) }
+    }
+}
+
+impl Timeouts {
+    /// The shorter of each.
+    #[must_use]
+    pub fn within(self, host: Self) -> Self {
+        Self {
+            connect: self.connect.min(host.connect),
+            first_byte: self.first_byte.min(host.first_byte),
+            between_bytes: self.between_bytes.min(host.between_bytes),
+            total: self.total.min(host.total),
+        }
+    }
+}
+
+/// Why a request got no answer.
+#[derive(Debug, thiserror::Error)]
+#[non_exhaustive]
+pub enum Error {
+    /// All the addresses of the host are refused.
+    #[error("the host {0} resolves to {1}, which is not public")]
+    AddressRefused(String, IpAddr),
+    /// The answer stopped coming.
+    #[error("no more of the answer came in time")]
+    BetweenBytesTimeout,
+    /// No connection, for a reason of the network.
+    #[error("cannot connect: {0}")]
+    Connect(#[source] io::Error),
+    /// No connection in time.
+    #[error("no connection in time")]
+    ConnectTimeout,
+    /// No answer in time.
+    #[error("no answer in time")]
+    FirstByteTimeout,
+    /// What was said is not HTTP, or the connection was lost.
+    #[error("{0}")]
+    Http(#[source] hyper::Error),
+    /// The target is no absolute URL of http or https.
+    #[error("the target is not an http or https URL without a user")]
+    InvalidTarget,
+    /// No grant covers the origin.
+    #[error("the origin {scheme}://{host}:{port} is not granted", scheme = .0, host = .1, port = .2)]
+    NotGranted(&'static str, String, u16),
+    /// The name does not resolve.
+    #[error("cannot resolve {0}: {1}")]
+    Resolve(String, #[source] io::Error),
+    /// The TLS handshake failed.
+    #[error("the TLS handshake failed: {0}")]
+    Tls(#[source] io::Error),
+    /// The component has as many connections as it may have.
+    #[error("{0} connections are open already")]
+    TooManyConnections(usize),
+    /// All of it took too long.
+    #[error("the request took too long")]
+    TotalTimeout,
+}
+
+impl Error {
+    /// The rule of the host that refused the request, by the name of its manifest key; none where nothing was refused.
+    pub fn rule(&self) -> Option<&'static str> {
+        match self {
+            Self::AddressRefused(..) => Some("outbound-private"),
+            Self::InvalidTarget | Self::NotGranted(..) => Some("outbound"),
+            Self::TooManyConnections(_) => Some("outbound-connections"),
+            _ => None,
+        }
+    }
+}
+
+/// Drives a connection for as long as it is polled; it ends when the answer has come, or with its time.
+pub type Driver = Pin<Box<dyn Future<Output = Result<(), Error>> + Send>>;
+
+/// Sends the requests of one component.
+#[derive(Clone, Debug)]
+pub struct Client {
+    settings: Arc<Settings>,
+    tls: Arc<ClientConfig>,
+    connections: Arc<Semaphore>,
+}
+
+trait Stream: AsyncRead + AsyncWrite + Send + Unpin {}
+impl<T: AsyncRead + AsyncWrite + Send + Unpin> Stream for T {}
+
+impl Client {
+    /// With the authorities that Mozilla trusts.
+    pub fn new(settings: Settings) -> Self {
+        Self::trusting(settings, RootCertStore { roots: webpki_roots::TLS_SERVER_ROOTS.to_vec() })
+    }
+
+    /// With these authorities.
+    pub fn trusting(settings: Settings, authorities: RootCertStore) -> Self {
+        let provider = Arc::new(rustls::crypto::aws_lc_rs::default_provider());
+        let mut tls = ClientConfig::builder_with_provider(provider)
+            .with_safe_default_protocol_versions()
+            .expect("the provider has the suites of its own default versions")
+            .with_root_certificates(authorities)
+            .with_no_client_auth();
+        tls.alpn_protocols = vec![b"http/1.1".to_vec()];
+        let connections = Arc::new(Semaphore::new(settings.connections.min(Semaphore::MAX_PERMITS)));
+        Self { settings: Arc::new(settings), tls: Arc::new(tls), connections }
+    }
+
+    /// What it was made with.
+    pub fn settings(&self) -> &Settings {
+        &self.settings
+    }
+
+    /// Connections that are open.
+    pub fn open(&self) -> usize {
+        self.settings.connections.min(Semaphore::MAX_PERMITS) - self.connections.available_permits()
+    }
+
+    /// Sends a request with an absolute target. `asked` can only shorten the timeouts of the settings. The driver has to
+    /// be polled until the body has been read.
+    pub async fn send<B>(&self, request: Request<B>, asked: Timeouts) -> Result<(Response<ResponseBody>, Driver), Error>
+    where
+        B: Body<Data = Bytes> + Send + 'static,
+        B::Error: Into<Box<dyn std::error::Error + Send + Sync>>,
+    {
+        let timeouts = asked.within(self.settings.timeouts);
+        let ends = Instant::now() + timeouts.total;
+        let destination = Destination::of(request.uri()).ok_or(Error::InvalidTarget)?;
+        let grant = self.grant(&destination)?;
+        let permit = self.connections.clone().try_acquire_owned();
+        let permit = permit.map_err(|_| Error::TooManyConnections(self.settings.connections))?;
+
+        let connected = tokio::time::timeout(timeouts.connect.min(timeouts.total), self.connect(&destination, grant));
+        let stream = connected.await.map_err(|_| Error::ConnectTimeout)??;
+        let mut builder = http1::Builder::new();
+        builder.max_buf_size(READ_BUFFER);
+        let (mut sender, connection) = builder.handshake(TokioIo::new(stream)).await.map_err(Error::Http)?;
+        let mut driver: Driver = Box::pin(drive(connection, ends, permit));
+
+        let limit = ends.min(Instant::now() + timeouts.first_byte);
+        let answer = tokio::time::timeout_at(limit, sender.send_request(in_origin_form(request)));
+        tokio::pin!(answer);
+        let mut driven = false;
+        let response = loop {
+            tokio::select! {
+                biased;
+                answered = &mut answer => break answered.map_err(|_| Error::FirstByteTimeout)?.map_err(Error::Http)?,
+                // The end of the connection is told by the answer.
+                _ = &mut driver, if !driven => driven = true,
+            }
+        };
+        if driven {
+            driver = Box::pin(std::future::ready(Ok(())));
+        }
+        Ok((response.map(|incoming| ResponseBody::new(incoming, timeouts.between_bytes, ends)), driver))
+    }
+
+    /// The grant that covers a destination.
+    fn grant(&self, destination: &Destination) -> Result<&Grant, Error> {
+        self.settings.grants.iter().find(|grant| grant.covers(destination)).ok_or_else(|| {
+            let scheme = if destination.tls { "https" } else { "http" };
+            Error::NotGranted(scheme, destination.host.clone(), destination.port)
+        })
+    }
+
+    async fn connect(&self, destination: &Destination, grant: &Grant) -> Result<Box<dyn Stream>, Error> {
+        let addresses = self.addresses(destination, grant).await?;
+        let mut result = Err(Error::Connect(io::ErrorKind::NotFound.into()));
+        for address in addresses {
+            match TcpStream::connect(address).await {
+                Ok(stream) => {
+                    result = Ok(stream);
+                    break;
+                }
+                Err(error) => result = Err(Error::Connect(error)),
+            }
+        }
+        let stream = result?;
+        stream.set_nodelay(true).map_err(Error::Connect)?;
+        if !destination.tls {
+            return Ok(Box::new(stream));
+        }
+        let name = ServerName::try_from(destination.host.clone()).map_err(|_| Error::InvalidTarget)?;
+        let stream = TlsConnector::from(self.tls.clone()).connect(name, stream).await.map_err(Error::Tls)?;
+        Ok(Box::new(stream))
+    }
+
+    /// The addresses of a destination that may be connected to; at least one.
+    async fn addresses(&self, destination: &Destination, grant: &Grant) -> Result<Vec<SocketAddr>, Error> {
+        if let Some(address) = destination.address() {
+            let named = matches!(grant.host, crate::grant::Host::Address(_));
+            if !named && !self.settings.private && !is_public(address) {
+                return Err(Error::AddressRefused(destination.host.clone(), address));
+            }
+            return Ok(vec![SocketAddr::new(address, destination.port)]);
+        }
+        let failed = |error| Error::Resolve(destination.host.clone(), error);
+        let found = tokio::net::lookup_host((destination.host.as_str(), destination.port)).await.map_err(failed)?;
+        let mut refused = None;
+        let mut allowed = Vec::new();
+        for address in found {
+            if self.settings.private || is_public(address.ip()) {
+                allowed.push(address);
+            } else {
+                refused = Some(address.ip());
+            }
+        }
+        match (allowed.is_empty(), refused) {
+            (true, Some(address)) => Err(Error::AddressRefused(destination.host.clone(), address)),
+            (true, None) => Err(failed(io::Error::new(io::ErrorKind::NotFound, "it has no address"))),
+            (false, _) => Ok(allowed),
+        }
+    }
+}
+
+/// A connection, until it is closed or its time is over. It then gives its place back.
+async fn drive<B>(
+    connection: http1::Connection<TokioIo<Box<dyn Stream>>, B>,
+    ends: Instant,
+    permit: OwnedSemaphorePermit,
+) -> Result<(), Error>
+where
+    B: Body<Data = Bytes> + Send + 'static,
+    B::Error: Into<Box<dyn std::error::Error + Send + Sync>>,
+{
+    let _permit = permit;
+    match tokio::time::timeout_at(ends, connection).await {
+        Ok(ended) => ended.map_err(Error::Http),
+        Err(_) => Err(Error::TotalTimeout),
+    }
+}
+
+/// RFC 9112, 3.2.1: the server itself is asked with path and query; its name is in `Host`.
+fn in_origin_form<B>(mut request: Request<B>) -> Request<B> {
+    if !request.headers().contains_key(http::header::HOST)
+        && let Some(authority) = request.uri().authority()
+        && let Ok(host) = authority.as_str().parse()
+    {
+        request.headers_mut().insert(http::header::HOST, host);
+    }
+    let path = request.uri().path_and_query().cloned().unwrap_or_else(|| PathAndQuery::from_static("/"));
+    *request.uri_mut() = Uri::from(path);
+    *request.version_mut() = http::Version::HTTP_11;
+    request
+}
