@@ -28,7 +28,7 @@ pub use document::{json_schema, reference};
 pub use limits::{Caps, HostCaps, Limits};
 pub use manifest::{
     AnyOr, CertificateFiles, ClientCertificates, Component, ComponentOptions, Compression, Cors, Etag, Http2, Http3,
-    Listener, LoadError, MAX_BYTES, Manifest, Middleware, RateLimit, RequestId, ResponseHeaders, Reuse,
+    Listener, LoadError, MAX_BYTES, Manifest, Middleware, Outbound, RateLimit, RequestId, ResponseHeaders, Reuse,
     SecurityHeaders, Server, Timeouts, Tls,
 };
 pub use pattern::{InvalidPattern, RoutePattern, Segment};
@@ -36,7 +36,7 @@ pub use route::{Files, Methods, Route, StaticFiles, Target};
 pub use router::{Conflict, Lookup, Params, RouteTable, UrlError};
 pub use scalar::{
     Address, ComponentName, DirectoryName, HostPattern, InvalidHost, InvalidName, ListenerName, MediaType,
-    MiddlewareName, PeerRange, RouteName, format_duration, format_size,
+    MiddlewareName, OutboundOrigin, PeerRange, RouteName, format_duration, format_size,
 };
 pub use section::{AccessLogFormat, BodyMode, Encoding, ForwardedField, H2c, LogFormat, Protocol};
 pub use websocket::WebSocket;

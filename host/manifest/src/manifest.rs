@@ -14,7 +14,9 @@ use crate::diagnostic::ManifestError;
 use crate::limits::{Caps, HostCaps, Limits};
 use crate::resolve;
 use crate::router::RouteTable;
-use crate::scalar::{Address, ComponentName, DirectoryName, ListenerName, MediaType, MiddlewareName, PeerRange};
+use crate::scalar::{
+    Address, ComponentName, DirectoryName, ListenerName, MediaType, MiddlewareName, OutboundOrigin, PeerRange,
+};
 use crate::section::{AccessLogFormat, Encoding, ForwardedField, H2c, LogFormat, Protocol};
 use crate::websocket::WebSocket;
 use crate::webtransport::WebTransport;
@@ -360,6 +362,25 @@ pub struct Component {
     pub limits: Limits,
     /// How long its instances are kept; none for a fresh one for every request.
     pub reuse: Option<Reuse>,
+    /// Where its outgoing requests may go; none where they are refused.
+    pub outbound: Option<Outbound>,
+}
+
+/// Where the outgoing requests of a component may go, and what they may take.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Outbound {
+    /// The origins, at least one.
+    pub origins: Vec<OutboundOrigin>,
+    /// Whether names may resolve to addresses that are not public.
+    pub private: bool,
+    /// Connections open at once.
+    pub connections: u32,
+    /// To a connection.
+    pub connect_timeout: Duration,
+    /// To the head of the answer, and between two pieces of it.
+    pub read_timeout: Duration,
+    /// In all.
+    pub timeout: Duration,
 }
 
 /// How long an instance is kept for further requests.

@@ -17,7 +17,7 @@ use toml::de::{DeTable, DeValue};
 use crate::decode::{Context, Decode, Place, listed, suggestion};
 use crate::diagnostic::ManifestError;
 use crate::limits::{Caps, Limits};
-use crate::manifest::{Component, ComponentOptions, Manifest, Reuse};
+use crate::manifest::{Component, ComponentOptions, Manifest, Outbound, Reuse};
 use crate::pattern::RoutePattern;
 use crate::route::{Route, Target};
 use crate::router::RouteTable;
@@ -92,6 +92,7 @@ pub(crate) fn for_component(file: &Path, options: ComponentOptions) -> Manifest 
         caps: Caps::default(),
         limits: limits.clone(),
         reuse: None,
+        outbound: None,
     };
     let pattern = RoutePattern::new("/*rest").expect("it is a pattern");
     let route = Route {
@@ -194,7 +195,14 @@ impl Resolver<'_> {
             let directories = self.granted(component);
             let file = self.path(&component.file, FileKind::Component).unwrap_or_default();
             let known = Known {
-                component: Component { file, directories, caps, limits, reuse: reuse(component) },
+                component: Component {
+                    file,
+                    directories,
+                    caps,
+                    limits,
+                    reuse: reuse(component),
+                    outbound: outbound(component),
+                },
                 config: config(&component.config),
                 section: component.clone(),
             };
@@ -334,6 +342,19 @@ fn entries<K, V>(field: &Option<Spanned<Table<K, V>>>) -> impl Iterator<Item = (
 /// The configuration values of a section.
 fn config(field: &Option<Spanned<Table<ConfigKey, PlainText>>>) -> BTreeMap<String, String> {
     entries(field).map(|(key, value)| (key.get_ref().0.clone(), value.0.clone())).collect()
+}
+
+/// Where the outgoing requests of a component may go.
+fn outbound(component: &ComponentSection) -> Option<Outbound> {
+    let origins: Vec<_> = list(&component.outbound).iter().map(|origin| origin.get_ref().clone()).collect();
+    (!origins.is_empty()).then(|| Outbound {
+        origins,
+        private: component.outbound_private(),
+        connections: component.outbound_connections().get(),
+        connect_timeout: component.outbound_connect_timeout().get(),
+        read_timeout: component.outbound_read_timeout().get(),
+        timeout: component.outbound_timeout().get(),
+    })
 }
 
 /// Whether and how long instances of a component are kept.

@@ -4,6 +4,7 @@
 
 mod duration;
 mod name;
+mod outbound;
 mod path;
 mod peers;
 mod size;
@@ -18,6 +19,7 @@ use crate::decode::{Context, Decode, Place, suggestion};
 pub use duration::format_duration;
 pub(crate) use duration::{OrNone, Time};
 pub use name::{ComponentName, DirectoryName, InvalidName, ListenerName, MiddlewareName, RouteName};
+pub use outbound::OutboundOrigin;
 pub(crate) use path::{FilePath, RelativePath};
 pub use peers::PeerRange;
 pub use size::format_size;

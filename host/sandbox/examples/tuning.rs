@@ -98,6 +98,7 @@ impl Variant {
             config: BTreeMap::new(),
             urls: Arc::new(NoRoutes),
             parking: reuse.then(|| Parking::new(1000, Duration::from_secs(60))),
+            outbound: None,
         };
         Self { name, binding: Arc::new(binding) }
     }

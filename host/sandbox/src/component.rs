@@ -9,6 +9,7 @@ use std::sync::Arc;
 use sha2::{Digest as _, Sha256};
 use wasmtime::component::types::ComponentItem;
 use wasmtime::component::{Component as Compiled, InstancePre};
+use wasmtime_wasi_http::p2::bindings::exports::wasi::http::incoming_handler;
 
 use crate::bindings::exports::roadrunner::handler as exports;
 use crate::engine::Sandbox;
@@ -16,6 +17,9 @@ use crate::state::State;
 
 /// The name under which a component exports its handler.
 const HANDLER: &str = "roadrunner:handler/handler@0.1.0";
+
+/// The name under which a standard component exports its own.
+const STANDARD_HANDLER: &str = "wasi:http/incoming-handler@0.2";
 
 /// The SHA-256 of a component's bytes.
 #[derive(Clone, Copy, Eq, Hash, PartialEq)]
@@ -61,7 +65,7 @@ pub enum LoadError {
     )]
     Module(PathBuf),
     /// It exports no handler.
-    #[error("{path} does not export {HANDLER}; it exports {exports}", path = .0.display(), exports = .1)]
+    #[error("{path} does not export {HANDLER} or {STANDARD_HANDLER}; it exports {exports}", path = .0.display(), exports = .1)]
     NoHandler(PathBuf, String),
     /// It is something else.
     #[error("{path} is not a WebAssembly component", path = .0.display())]
@@ -83,12 +87,36 @@ pub struct Component {
     pub digest: Digest,
     pub(crate) sandbox: Sandbox,
     pub(crate) pre: InstancePre<State>,
-    pub(crate) handler: exports::handler::GuestIndices,
+    pub(crate) handler: Handler,
     pub(crate) streaming: Option<exports::streaming::GuestIndices>,
     pub(crate) event_loop: Option<exports::event_loop::GuestIndices>,
     pub(crate) websocket: Option<exports::websocket::GuestIndices>,
     pub(crate) webtransport: Option<exports::webtransport::GuestIndices>,
     pub(crate) hibernation: Option<exports::hibernation::GuestIndices>,
+}
+
+/// By which contract a component answers. It is known by what it exports.
+#[derive(Clone, Copy, Debug, Eq, PartialEq)]
+pub enum Kind {
+    /// `roadrunner:handler`.
+    Native,
+    /// `wasi:http/proxy` 0.2.
+    Standard,
+}
+
+impl fmt::Display for Kind {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(match self {
+            Self::Native => "native, roadrunner:handler",
+            Self::Standard => "standard, wasi:http/proxy 0.2",
+        })
+    }
+}
+
+/// What is called with a request.
+pub(crate) enum Handler {
+    Native(exports::handler::GuestIndices),
+    Standard(incoming_handler::GuestIndices),
 }
 
 /// What a component exports and imports, by name.
@@ -121,7 +149,10 @@ impl Component {
             .linker()
             .instantiate_pre(&compiled)
             .map_err(|error| LoadError::Link(path.into(), format!("{error:#}")))?;
-        let handler = exports::handler::GuestIndices::new(&pre).map_err(|_| {
+        let native = exports::handler::GuestIndices::new(&pre).map(Handler::Native);
+        // Of two contracts, the native one has more to offer.
+        let handler = native.or_else(|_| incoming_handler::GuestIndices::new(&pre).map(Handler::Standard));
+        let handler = handler.map_err(|_| {
             let names: Vec<_> = exported(sandbox, &compiled).into_iter().map(|(name, _)| name).collect();
             let names = if names.is_empty() { "nothing".into() } else { names.join(", ") };
             LoadError::NoHandler(path.into(), names)
@@ -139,8 +170,19 @@ impl Component {
         }))
     }
 
+    /// By which contract it answers.
+    pub fn kind(&self) -> Kind {
+        match self.handler {
+            Handler::Native(_) => Kind::Native,
+            Handler::Standard(_) => Kind::Standard,
+        }
+    }
+
     /// The response shapes that the component can answer with.
     pub fn shapes(&self) -> Vec<&'static str> {
+        if self.kind() == Kind::Standard {
+            return vec!["standard"];
+        }
         let mut shapes = vec!["buffered", "sendfile"];
         shapes.extend(self.streaming.is_some().then_some("stream"));
         shapes.extend(self.event_loop.is_some().then_some("loop"));

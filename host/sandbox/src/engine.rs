@@ -192,6 +192,7 @@ fn swap_is_on() -> bool {
 
 fn link(linker: &mut Linker<State>) -> wasmtime::Result<()> {
     wasmtime_wasi::p2::add_to_linker_async(linker)?;
+    wasmtime_wasi_http::p2::add_only_http_to_linker_async(linker)?;
     imports::types::add_to_linker::<_, HasSelf<_>>(linker, |state| state)?;
     imports::log::add_to_linker::<_, HasSelf<_>>(linker, |state| state)?;
     imports::config::add_to_linker::<_, HasSelf<_>>(linker, |state| state)?;

@@ -15,7 +15,7 @@ use std::time::{Duration, Instant};
 use bytes::Bytes;
 
 use crate::gate::Permit;
-use crate::instance::{Event, Guest, Instance, Next, SocketEvent, classify, guarded};
+use crate::instance::{Event, Guest, Instance, Next, SocketEvent, classify, guarded, load_handler};
 use crate::meter::Meter;
 use crate::outcome::{Failure, Outcome};
 use crate::output::{Outbox, Outgoing};
@@ -201,7 +201,7 @@ async fn resume(
     let result = {
         let call = pin!(async {
             let instance = component.pre.instantiate_async(&mut store).await?;
-            let handler = component.handler.load(&mut store, &instance)?;
+            let handler = load_handler(component, &mut store, &instance)?;
             exports.load(&mut store, &instance)?.call_resume(&mut store, &state).await?;
             Ok((instance, handler))
         });

@@ -18,6 +18,7 @@ use wasmtime::{Store, Trap, UpdateDeadline};
 use crate::bindings::exports::roadrunner::handler as exports;
 use crate::bindings::roadrunner::handler::types;
 use crate::capability::Message;
+use crate::component::{Component, Handler};
 use crate::gate::Permit;
 use crate::meter::{Meter, Shape, Subject};
 use crate::outcome::{Failure, Outcome};
@@ -181,7 +182,7 @@ impl Binding {
         let result = {
             let call = pin!(async {
                 let instance = self.component.pre.instantiate_async(&mut store).await?;
-                let handler = self.component.handler.load(&mut store, &instance)?;
+                let handler = load_handler(&self.component, &mut store, &instance)?;
                 let response = handler.call_handle(&mut store, request).await?;
                 Ok((instance, handler, response))
             });
@@ -404,6 +405,18 @@ impl Instance {
 impl std::fmt::Debug for Instance {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
         f.debug_struct("Instance").field("meter", &self.meter).finish_non_exhaustive()
+    }
+}
+
+/// The export that is called with a request.
+pub(crate) fn load_handler(
+    component: &Component,
+    store: &mut Store<State>,
+    instance: &component::Instance,
+) -> wasmtime::Result<exports::handler::Guest> {
+    match &component.handler {
+        Handler::Native(handler) => handler.load(store, instance),
+        Handler::Standard(_) => Err(Stop(Outcome::Unsupported).into()),
     }
 }
 

@@ -24,12 +24,13 @@ mod parking;
 mod registry;
 mod request;
 mod response;
+mod standard;
 mod state;
 mod webtransport;
 
 pub use cache::{Cache, CacheError};
-pub use capability::{Bus, Message};
-pub use component::{Component, Digest, Interfaces, LoadError, inspect};
+pub use capability::{Bus, Message, Outbound, OutboundAnswer, OutboundDriver};
+pub use component::{Component, Digest, Interfaces, Kind, LoadError, inspect};
 pub use engine::{EngineError, EngineSettings, Reset, Sandbox};
 pub use gate::{Gate, GateSettings, Gates, Permit};
 pub use hibernation::Held;
@@ -42,5 +43,8 @@ pub use parking::{PARKED, Parking};
 pub use registry::Registry;
 pub use request::{Body, BodyError, BodyStream, ClientCertificate, Request, Upgrade};
 pub use response::{Head, Response};
+pub use standard::Standard;
 pub use state::{Binding, Urls};
+/// What [`Outbound`] speaks of: the body of a request or a response, its errors, and the guest's own timeouts.
+pub use wasmtime_wasi_http::{Error as OutboundError, RequestOptions, WasiBody};
 pub use webtransport::{SessionHandle, Waits, WebTransport, WebTransportError, WebTransportEvent};

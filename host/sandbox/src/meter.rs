@@ -37,6 +37,8 @@ pub enum Shape {
     WebSocket,
     /// A WebTransport session.
     WebTransport,
+    /// Whatever a standard component does.
+    Standard,
 }
 
 impl Shape {
@@ -50,6 +52,7 @@ impl Shape {
             Self::Sendfile => "sendfile",
             Self::WebSocket => "websocket",
             Self::WebTransport => "webtransport",
+            Self::Standard => "standard",
         }
     }
 
@@ -61,6 +64,7 @@ impl Shape {
             4 => Self::Sendfile,
             5 => Self::WebSocket,
             6 => Self::WebTransport,
+            7 => Self::Standard,
             _ => Self::Pending,
         }
     }

@@ -92,7 +92,34 @@ impl Response {
 
 /// Trailer fields, without those that RFC 9110, 6.5.1 forbids there.
 pub(crate) fn trailers(fields: Vec<types::Field>) -> Result<HeaderMap, Failure> {
-    let mut trailers = headers(fields)?;
+    Ok(without_forbidden(headers(fields)?))
+}
+
+/// The head that a standard component has set. Its fields are valid by their type.
+pub(crate) fn standard_head(head: http::response::Parts) -> Result<Head, Failure> {
+    let status = allowed(head.status.as_u16())?;
+    let mut headers = head.headers;
+    if headers.len() > MAX_FIELDS {
+        return Err(invalid(format!("{} header fields are more than {MAX_FIELDS}", headers.len())));
+    }
+    remove_connection_level(&mut headers);
+    Ok(Head { status, headers })
+}
+
+/// The trailer fields that a standard component has finished its body with.
+pub(crate) fn standard_trailers(mut trailers: HeaderMap) -> HeaderMap {
+    remove_connection_level(&mut trailers);
+    without_forbidden(trailers)
+}
+
+fn remove_connection_level(headers: &mut HeaderMap) {
+    let found: Vec<_> = headers.keys().filter(|name| is_connection_level(name)).cloned().collect();
+    for name in found {
+        headers.remove(name);
+    }
+}
+
+fn without_forbidden(mut trailers: HeaderMap) -> HeaderMap {
     for name in [
         header::CONTENT_LENGTH,
         header::CONTENT_ENCODING,
@@ -103,15 +130,18 @@ pub(crate) fn trailers(fields: Vec<types::Field>) -> Result<HeaderMap, Failure> 
     ] {
         trailers.remove(name);
     }
-    Ok(trailers)
+    trailers
 }
 
 fn head(head: types::Head) -> Result<Head, Failure> {
-    let status = StatusCode::from_u16(head.status)
+    Ok(Head { status: allowed(head.status)?, headers: headers(head.headers)? })
+}
+
+fn allowed(status: u16) -> Result<StatusCode, Failure> {
+    StatusCode::from_u16(status)
         .ok()
         .filter(|status| (200..=599).contains(&status.as_u16()))
-        .ok_or_else(|| invalid(format!("status {} is not in 200..=599", head.status)))?;
-    Ok(Head { status, headers: headers(head.headers)? })
+        .ok_or_else(|| invalid(format!("status {status} is not in 200..=599")))
 }
 
 fn headers(fields: Vec<types::Field>) -> Result<HeaderMap, Failure> {

@@ -9,10 +9,13 @@ use http::HeaderMap;
 use wasmtime::Result;
 use wasmtime::component::{Resource, ResourceTable};
 use wasmtime_wasi::{WasiCtx, WasiCtxView, WasiView};
+use wasmtime_wasi_http::{WasiHttpCtxView, WasiHttpView};
 
 use crate::bindings::roadrunner::handler::types::{self, Error, Field, WsMessage};
 use crate::bindings::roadrunner::handler::{bus, config, log, routes, timers};
+use crate::capability::Outbound;
 use crate::capability::bus::{MAX_TOPIC, Subscriber};
+use crate::capability::outbound::Http;
 use crate::capability::timers::Timers;
 use crate::capability::{log as lines, wasi};
 use crate::component::Component;
@@ -47,6 +50,8 @@ pub struct Binding {
     pub urls: Arc<dyn Urls>,
     /// Where instances wait for their next request; none where every request gets a fresh one.
     pub parking: Option<Parking>,
+    /// Where outgoing HTTP requests go; none where they are refused.
+    pub outbound: Option<Arc<dyn Outbound>>,
 }
 
 /// Builds the path of a named route.
@@ -72,6 +77,7 @@ pub(crate) struct State {
     pub(crate) session: Option<Box<Session>>,
     binding: Arc<Binding>,
     wasi: Option<Box<Wasi>>,
+    http: Option<Box<Http>>,
 }
 
 struct Wasi {
@@ -108,6 +114,7 @@ impl State {
             session: None,
             binding,
             wasi: None,
+            http: None,
         }
     }
 
@@ -120,6 +127,9 @@ impl State {
         self.session = None;
         if let Some(wasi) = &self.wasi {
             wasi.account.set(meter);
+        }
+        if let Some(http) = &mut self.http {
+            http.hooks.meter = meter.clone();
         }
     }
 
@@ -151,6 +161,19 @@ impl WasiView for State {
             Box::new(Wasi { context: wasi::context(&account, self.binding.limits.log_bytes), account })
         });
         WasiCtxView { ctx: &mut wasi.context, table: &mut self.table }
+    }
+}
+
+impl WasiHttpView for State {
+    fn http(&mut self) -> WasiHttpCtxView<'_> {
+        let http = self.http.get_or_insert_with(|| Box::new(Http::new(self.binding.outbound.clone(), &self.meter)));
+        // What bodies made in the last call can hold. It is never more than was left.
+        let owed = std::mem::take(&mut http.hooks.owed);
+        if owed > 0 && owed <= self.memory.left() {
+            self.memory.charge(owed);
+        }
+        http.hooks.left = self.memory.left();
+        WasiHttpCtxView { hooks: &mut http.hooks, table: &mut self.table, ctx: &mut http.context }
     }
 }
 

@@ -28,6 +28,7 @@ use roadrunner_wire::{
 use crate::drain::Drain;
 use crate::metrics::{Metrics, RouteMetrics};
 use crate::middleware::{Limiters, Stack};
+use crate::outbound::WayOut;
 use crate::rate_limit::RateLimiter;
 use crate::record::{Accounted, Asked, Record};
 use crate::shapes::{self, Handshake, Held, websocket, webtransport};
@@ -63,6 +64,8 @@ pub(crate) struct Inner {
     pub(crate) components: BTreeMap<String, Arc<Component>>,
     pub(crate) gates: BTreeMap<String, Arc<Gate>>,
     pub(crate) rate_limit: Option<Arc<RateLimiter>>,
+    /// The ways out, by component.
+    pub(crate) outbound: BTreeMap<String, Arc<WayOut>>,
     /// The limiters of middlewares.
     pub(crate) limiters: Limiters,
     pub(crate) access_log: Option<AccessLogFormat>,
@@ -300,6 +303,12 @@ impl Inner {
             body,
             upgrade,
         };
+        if guest.binding.component.kind() == sandbox::Kind::Standard {
+            return match Box::pin(guest.binding.respond_standard(meter, permit, request)).await {
+                Ok((instance, head)) => shapes::standard::answer(instance, head, &asked, record),
+                Err(failure) => record.failed(failure),
+            };
+        }
         match guest.binding.respond(meter, permit, request).await {
             Ok((instance, response)) => {
                 shapes::answer(self, guest, instance, response, asked, context.connection, record).await

@@ -6,9 +6,10 @@ use std::sync::Arc;
 
 use anyhow::{Context as _, Result};
 use roadrunner_files::{Directory, FileCache};
-use roadrunner_manifest::{self as manifest, Caps, HostCaps, Manifest, RateLimit, RouteTable, Segment};
+use roadrunner_manifest::{self as manifest, BodyMode, Caps, HostCaps, Manifest, RateLimit, RouteTable, Segment};
 use roadrunner_sandbox::{
-    Binding, Cache, Component, EngineSettings, Gate, GateSettings, Gates, Limits, PARKED, Parking, Sandbox, Urls,
+    Binding, Cache, Component, EngineSettings, Gate, GateSettings, Gates, Kind, Limits, Outbound, PARKED, Parking,
+    Sandbox, Urls,
 };
 use roadrunner_wire::{
     self as wire, ClientAuth, EarlyData, ForwardedField, Forwarding, H2c, ListenAddress, ListenerConfig, Network,
@@ -20,6 +21,7 @@ use crate::drain::Drain;
 use crate::inherited::Inherited;
 use crate::metrics::{Metrics, RouteMetrics};
 use crate::middleware::{Limiters, Stack};
+use crate::outbound::WayOut;
 use crate::rate_limit::RateLimiter;
 use crate::shapes::{websocket, webtransport};
 
@@ -95,6 +97,7 @@ pub(crate) fn inner(manifest: &Manifest, host: Arc<Host>, before: Option<&Inner>
     let table = Arc::new(manifest.routes.clone());
     let urls: Arc<dyn Urls> = Arc::new(NamedRoutes(table.clone()));
     let gates = gates(manifest, before);
+    let outbound = outbound(manifest, before);
     let target = |route: &manifest::Route| match &route.target {
         manifest::Target::Static(files) => Target::Static(StaticFiles {
             directory: directories[files.directory.as_str()].clone(),
@@ -114,9 +117,14 @@ pub(crate) fn inner(manifest: &Manifest, host: Arc<Host>, before: Option<&Inner>
                     config: route.config.clone(),
                     urls: urls.clone(),
                     parking: component.reuse.map(|reuse| Parking::new(reuse.requests, reuse.idle)),
+                    outbound: outbound.get(name.as_str()).map(|way| way.clone() as Arc<dyn Outbound>),
                 }),
                 component: name.as_str().into(),
-                body: route.body,
+                // WASI knows no other way to read a body than to pull it.
+                body: match components[name.as_str()].kind() {
+                    Kind::Native => route.body,
+                    Kind::Standard => BodyMode::Manual,
+                },
                 body_limit: route.limits.body,
                 directories: granted.collect(),
                 websocket: websocket::Settings::new(&route.websocket, route.limits.idle),
@@ -148,6 +156,7 @@ pub(crate) fn inner(manifest: &Manifest, host: Arc<Host>, before: Option<&Inner>
             let known = before.and_then(|before| before.rate_limit.clone());
             known.filter(|known| known.settings() == settings).unwrap_or_else(|| Arc::new(RateLimiter::new(settings)))
         }),
+        outbound,
         limiters,
         access_log: manifest.server.access_log.then_some(manifest.server.access_log_format),
         drain_delay: manifest.server.drain_delay,
@@ -201,6 +210,16 @@ fn gates(manifest: &Manifest, before: Option<&Inner>) -> BTreeMap<String, Arc<Ga
         }
     }
     gates
+}
+
+/// The ways out that components are granted. One that has not changed goes on, with its connections and counters.
+fn outbound(manifest: &Manifest, before: Option<&Inner>) -> BTreeMap<String, Arc<WayOut>> {
+    let granted = manifest.components.iter().filter_map(|(name, component)| {
+        let settings = component.outbound.as_ref()?;
+        let known = before.and_then(|before| before.outbound.get(name.as_str())).filter(|way| way.is(settings));
+        Some((name.to_string(), known.cloned().unwrap_or_else(|| Arc::new(WayOut::new(settings)))))
+    });
+    granted.collect()
 }
 
 fn limiters(manifest: &Manifest, before: Option<&Inner>) -> Limiters {

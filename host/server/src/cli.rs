@@ -196,8 +196,9 @@ fn check(path: &Path) -> Result<String> {
     for listener in &manifest.listeners {
         boot::tls(listener)?;
     }
-    boot::app(&manifest)?;
-    Ok(summary(&manifest))
+    let app = boot::app(&manifest)?.current();
+    let kinds = app.components.iter().map(|(name, component)| format!("{name} is {}\n", component.kind()));
+    Ok(format!("{}\n{}", summary(&manifest), kinds.collect::<String>()))
 }
 
 fn new(name: &str, sdk: Option<PathBuf>) -> Result<String> {
@@ -253,7 +254,7 @@ fn interfaces(path: &Path) -> Result<String> {
         text += &format!("imports  {name} ({kind}){refused}\n");
     }
     text += &match Component::load(&sandbox, path) {
-        Ok(component) => format!("shapes   {}\n", component.shapes().join(", ")),
+        Ok(component) => format!("kind     {}\nshapes   {}\n", component.kind(), component.shapes().join(", ")),
         Err(error) => format!("refused  {error}\n"),
     };
     Ok(text)

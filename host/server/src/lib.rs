@@ -15,6 +15,7 @@ mod drain;
 mod inherited;
 mod metrics;
 mod middleware;
+mod outbound;
 mod rate_limit;
 mod record;
 pub mod reload;

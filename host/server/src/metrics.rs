@@ -194,6 +194,25 @@ fn render_host(app: &Inner, text: &mut Text) {
     text.family("roadrunner_reloads_total", "counter", "Times that the manifest was loaded again.");
     text.sample("roadrunner_reloads_total", "result=\"taken\"", app.host.metrics.reloads.load(Relaxed));
     text.sample("roadrunner_reloads_total", "result=\"refused\"", app.host.metrics.reloads_refused.load(Relaxed));
+    text.family(
+        "roadrunner_outbound_requests_total",
+        "counter",
+        "Outgoing requests of guests, by what became of them.",
+    );
+    for (component, way) in &app.outbound {
+        for (result, count) in way.counts() {
+            let labels = format!("component=\"{}\",result=\"{result}\"", escape(component));
+            text.sample("roadrunner_outbound_requests_total", &labels, count);
+        }
+    }
+    text.family("roadrunner_outbound_connections_open", "gauge", "Outgoing connections of guests.");
+    for (component, way) in &app.outbound {
+        text.sample(
+            "roadrunner_outbound_connections_open",
+            &format!("component=\"{}\"", escape(component)),
+            way.open(),
+        );
+    }
     text.family("roadrunner_websocket_deflate_reserved_bytes", "gauge", "What compression of WebSockets may hold.");
     text.sample("roadrunner_websocket_deflate_reserved_bytes", "", app.host.deflate.reserved());
     text.family(

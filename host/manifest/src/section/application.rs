@@ -5,10 +5,10 @@ use toml::Spanned;
 use crate::decode::section;
 use crate::limits::{GroupLimitsSection, LimitsSection};
 use crate::pattern::{Prefix, RoutePath};
-use crate::scalar::units::HOUR;
+use crate::scalar::units::{DAY, HOUR};
 use crate::scalar::{
     ComponentName, ConfigKey, Count, DirectoryName, FilePath, HeaderText, HostPattern, MethodName, MiddlewareName,
-    PlainText, RelativePath, RouteName, Table, Time, choice,
+    OutboundOrigin, PlainText, RelativePath, RouteName, Table, Time, choice,
 };
 use crate::websocket::WebSocketSection;
 use crate::webtransport::WebTransportSection;
@@ -36,6 +36,20 @@ section! {
         /// Lets an instance answer more than one request. Without it every request gets a fresh instance. What one
         /// request leaves in the guest's memory, the next one on the same route can see.
         reuse: ReuseSection;
+        /// The origins that its outgoing HTTP requests (`wasi:http/outgoing-handler`) may go to: scheme, host and port.
+        /// `"https://*.example.org"` is every host below `example.org`. Without any, all are refused.
+        outbound: Vec<Spanned<OutboundOrigin>> = "[]";
+        /// Whether the names in `outbound` may resolve to addresses that are not public: loopback, private, link-local.
+        /// An address that `outbound` names itself is granted either way.
+        outbound_private: bool = "false";
+        /// Outgoing connections open at once.
+        outbound_connections: Count<1, 10_000> = "64";
+        /// How long an outgoing request may take to resolve the name, connect and shake hands.
+        outbound_connect_timeout: Time<1, { HOUR }> = "\"5s\"";
+        /// How long it then waits for the head of the answer, and between two pieces of it.
+        outbound_read_timeout: Time<1, { HOUR }> = "\"30s\"";
+        /// How long it may take in all, to the end of the answer.
+        outbound_timeout: Time<1, { DAY }> = "\"5m\"";
     }
 }
 

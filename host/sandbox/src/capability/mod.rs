@@ -3,7 +3,9 @@
 
 pub(crate) mod bus;
 pub(crate) mod log;
+pub(crate) mod outbound;
 pub(crate) mod timers;
 pub(crate) mod wasi;
 
 pub use bus::{Bus, Message};
+pub use outbound::{Outbound, OutboundAnswer, OutboundDriver};

@@ -13,6 +13,7 @@ use crate::record::Record;
 
 mod event_loop;
 pub(crate) mod file;
+pub(crate) mod standard;
 mod stream;
 pub(crate) mod websocket;
 pub(crate) mod webtransport;

@@ -1,0 +1,107 @@
+//! What a guest's `wasi:http/types` needs of the host beside the engine's own part: the way out, if one is granted, and
+//! how much a body that the guest writes may hold.
+//!
+//! Without a grant every outgoing request is answered with `HTTP-request-denied`. The way out itself is an [`Outbound`],
+//! which the server brings: this crate knows no sockets.
+
+use std::fmt;
+use std::future::Future;
+use std::sync::Arc;
+
+use http::{Request, Response};
+use wasmtime_wasi_http::{Error, RequestOptions, WasiBody, WasiHttpCtx, WasiHttpHooks};
+
+use crate::meter::Meter;
+
+/// What one piece of an outgoing body holds at most; two of them can wait for whoever sends it.
+const CHUNK: usize = 64 << 10;
+
+/// The same for an instance that has no memory left to account for it.
+const LEAST_CHUNK: usize = 1 << 10;
+
+/// Pieces of an outgoing body that can wait.
+const CHUNKS: usize = 2;
+
+/// What the fields of one message, or one `fields` handle, hold at most, in bytes.
+const MAX_FIELDS_BYTES: usize = 64 << 10;
+
+/// Drives a connection of an outgoing request for as long as it is polled.
+pub type OutboundDriver = Box<dyn Future<Output = Result<(), Error>> + Send>;
+
+/// What becomes of an outgoing request.
+pub type OutboundAnswer = Box<dyn Future<Output = Result<(Response<WasiBody>, OutboundDriver), Error>> + Send>;
+
+/// Where the outgoing requests of a component go. It decides which ones are allowed, and logs and counts those that are
+/// not.
+pub trait Outbound: Send + Sync + fmt::Debug {
+    /// Sends a request on behalf of the instance with this account. The guest's own timeouts can only be shorter than
+    /// the host's.
+    fn send(&self, meter: Arc<Meter>, request: Request<WasiBody>, options: RequestOptions) -> OutboundAnswer;
+}
+
+/// What one instance keeps for `wasi:http`.
+pub(crate) struct Http {
+    pub(crate) context: WasiHttpCtx,
+    pub(crate) hooks: Hooks,
+}
+
+impl Http {
+    pub(crate) fn new(outbound: Option<Arc<dyn Outbound>>, meter: &Arc<Meter>) -> Self {
+        let mut context = WasiHttpCtx::new();
+        context.set_field_size_limit(MAX_FIELDS_BYTES);
+        Self { context, hooks: Hooks { outbound, meter: meter.clone(), left: 0, owed: 0, chunk: CHUNK } }
+    }
+}
+
+pub(crate) struct Hooks {
+    outbound: Option<Arc<dyn Outbound>>,
+    pub(crate) meter: Arc<Meter>,
+    /// Bytes of the memory limit that are left.
+    pub(crate) left: u64,
+    /// Bytes that bodies can hold, and that are not yet charged.
+    pub(crate) owed: u64,
+    chunk: usize,
+}
+
+impl WasiHttpHooks for Hooks {
+    fn send_request(
+        &mut self,
+        request: Request<WasiBody>,
+        options: Option<RequestOptions>,
+        _sent: Box<dyn Future<Output = Result<(), Error>> + Send>,
+    ) -> OutboundAnswer {
+        match &self.outbound {
+            Some(outbound) => outbound.send(self.meter.clone(), request, options.unwrap_or_default()),
+            None => {
+                let (subject, origin) = (&self.meter.subject, request.uri());
+                tracing::warn!(
+                    request = %subject.request,
+                    component = %subject.component,
+                    scheme = origin.scheme_str(),
+                    authority = origin.authority().map(|authority| authority.as_str()),
+                    rule = "outbound",
+                    "an outgoing request was refused: the component is granted none"
+                );
+                Box::new(std::future::ready(Err(Error::HttpRequestDenied)))
+            }
+        }
+    }
+
+    /// Asked for each body that the guest makes, before the size of its pieces.
+    fn p2_outgoing_body_buffer_chunks(&mut self) -> usize {
+        let most = (CHUNK * CHUNKS) as u64;
+        self.chunk = if most <= self.left {
+            self.left -= most;
+            self.owed += most;
+            CHUNK
+        } else {
+            LEAST_CHUNK
+        };
+        // The engine's part adds one.
+        CHUNKS - 1
+    }
+
+    fn p2_outgoing_body_chunk_size(&mut self) -> usize {
+        self.chunk
+    }
+}

@@ -1,0 +1,125 @@
+//! The way out for the guests of one component: the client of [`roadrunner_outbound`], with its log and its counters.
+
+use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering::Relaxed};
+
+use http::Request;
+use http_body_util::BodyExt as _;
+use roadrunner_manifest::{self as manifest, HostPattern};
+use roadrunner_outbound::{Client, Error, Grant, Host, Settings, Timeouts};
+use roadrunner_sandbox::{Meter, Outbound, OutboundAnswer, OutboundDriver, OutboundError, RequestOptions, WasiBody};
+
+/// The way out of one component. All its routes share it.
+#[derive(Debug)]
+pub(crate) struct WayOut {
+    client: Client,
+    answered: Arc<AtomicU64>,
+    refused: Arc<AtomicU64>,
+    failed: Arc<AtomicU64>,
+}
+
+impl WayOut {
+    pub(crate) fn new(outbound: &manifest::Outbound) -> Self {
+        Self {
+            client: Client::new(settings(outbound)),
+            answered: Arc::default(),
+            refused: Arc::default(),
+            failed: Arc::default(),
+        }
+    }
+
+    /// Whether it is what a manifest asks for.
+    pub(crate) fn is(&self, outbound: &manifest::Outbound) -> bool {
+        *self.client.settings() == settings(outbound)
+    }
+
+    /// Connections that are open.
+    pub(crate) fn open(&self) -> usize {
+        self.client.open()
+    }
+
+    /// Requests by what became of them.
+    pub(crate) fn counts(&self) -> [(&'static str, u64); 3] {
+        [
+            ("answered", self.answered.load(Relaxed)),
+            ("refused", self.refused.load(Relaxed)),
+            ("failed", self.failed.load(Relaxed)),
+        ]
+    }
+}
+
+fn settings(outbound: &manifest::Outbound) -> Settings {
+    let grant = |origin: &manifest::OutboundOrigin| {
+        let host = match &origin.host {
+            HostPattern::Exact(name) => {
+                let bare = name.strip_prefix('[').and_then(|name| name.strip_suffix(']')).unwrap_or(name);
+                bare.parse().map_or_else(|_| Host::Name(name.clone()), Host::Address)
+            }
+            HostPattern::Wildcard(name) => Host::Below(name.clone()),
+        };
+        Grant { tls: origin.tls, host, port: origin.port }
+    };
+    Settings {
+        grants: outbound.origins.iter().map(grant).collect(),
+        private: outbound.private,
+        connections: outbound.connections as usize,
+        timeouts: Timeouts {
+            connect: outbound.connect_timeout,
+            first_byte: outbound.read_timeout,
+            between_bytes: outbound.read_timeout,
+            total: outbound.timeout,
+        },
+    }
+}
+
+impl Outbound for WayOut {
+    fn send(&self, meter: Arc<Meter>, request: Request<WasiBody>, options: RequestOptions) -> OutboundAnswer {
+        let host = self.client.settings().timeouts;
+        let asked = Timeouts {
+            connect: options.connect_timeout.unwrap_or(host.connect),
+            first_byte: options.first_byte_timeout.unwrap_or(host.first_byte),
+            between_bytes: options.between_bytes_timeout.unwrap_or(host.between_bytes),
+            total: host.total,
+        };
+        let client = self.client.clone();
+        let counters = [&self.answered, &self.refused, &self.failed].map(Arc::clone);
+        Box::new(async move {
+            let [answered, refused, failed] = counters;
+            match client.send(request, asked).await {
+                Ok((response, driver)) => {
+                    answered.fetch_add(1, Relaxed);
+                    let response = response.map(|body| body.map_err(told).boxed_unsync());
+                    let driver: OutboundDriver = Box::new(async move { driver.await.map_err(told) });
+                    Ok((response, driver))
+                }
+                Err(error) => {
+                    let (request, component) = (&meter.subject.request, &meter.subject.component);
+                    if let Some(rule) = error.rule() {
+                        refused.fetch_add(1, Relaxed);
+                        tracing::warn!(%request, %component, rule, "an outgoing request was refused: {error}");
+                    } else {
+                        failed.fetch_add(1, Relaxed);
+                        tracing::info!(%request, %component, "an outgoing request failed: {error}");
+                    }
+                    Err(told(error))
+                }
+            }
+        })
+    }
+}
+
+/// What the guest is told: which kind of failure it was, and nothing of the host's network.
+fn told(error: Error) -> OutboundError {
+    match error {
+        Error::AddressRefused(..) => OutboundError::DestinationIpProhibited,
+        Error::BetweenBytesTimeout | Error::FirstByteTimeout => OutboundError::ConnectionReadTimeout,
+        Error::Connect(_) => OutboundError::ConnectionRefused,
+        Error::ConnectTimeout => OutboundError::ConnectionTimeout,
+        Error::InvalidTarget | Error::NotGranted(..) => OutboundError::HttpRequestDenied,
+        Error::Resolve(..) => OutboundError::DnsError { rcode: None, info_code: None },
+        Error::Tls(_) => OutboundError::TlsProtocolError,
+        Error::TooManyConnections(_) => OutboundError::ConnectionLimitReached,
+        Error::TotalTimeout => OutboundError::HttpResponseTimeout,
+        _ => OutboundError::HttpProtocolError,
+    }
+}

@@ -1,0 +1,89 @@
+//! The shape standard: a standard component has set its response, and runs on while its body is sent.
+//!
+//! As in the shape stream, the connection polls the body and the body polls the guest, so that a client that does not
+//! read holds up the guest, and a connection that drops the body ends it. A guest that has returned already, as most have
+//! when they set a short response, is answered like a buffered response, with its length.
+
+use std::pin::Pin;
+use std::task::{Context, Poll, ready};
+
+use bytes::Bytes;
+use http::Response;
+use http_body::{Body, Frame};
+use roadrunner_sandbox::{Failure, Head, Outcome, Standard};
+use roadrunner_wire::{Abort, ResponseBody};
+
+use super::{Asked, Claim, buffered, has_no_body, with_body};
+use crate::record::Record;
+
+/// Answers with what a standard component has set.
+pub(crate) fn answer(mut guest: Standard, head: Head, asked: &Asked, mut record: Record) -> Response<ResponseBody> {
+    if asked.is_connect() && head.status.is_success() {
+        // RFC 8441, 4: it would open a tunnel, and WASI has none.
+        return record.failed(Failure::new(Outcome::Unsupported, "a standard component cannot accept a WebSocket"));
+    }
+    let mut claim = match Claim::of(&head) {
+        Ok(claim) => claim,
+        Err(failure) => return record.failed(failure),
+    };
+    if has_no_body(&head, asked) {
+        guest.finish();
+        return record.done(with_body(head, ResponseBody::empty()));
+    }
+    match guest.whole() {
+        Err(failure) => record.failed(failure),
+        Ok(Some((body, _))) if !claim.take(&body) || !claim.is_kept() => record.failed(Claim::broken()),
+        Ok(Some((body, trailers))) => record.done(buffered(head, body, trailers, asked)),
+        Ok(None) => {
+            record.head(head.status);
+            with_body(head, ResponseBody::new(StandardBody { guest: Some(guest), claim, record }))
+        }
+    }
+}
+
+struct StandardBody {
+    /// None once the body is over.
+    guest: Option<Standard>,
+    claim: Claim,
+    record: Record,
+}
+
+impl Body for StandardBody {
+    type Data = Bytes;
+    type Error = Abort;
+
+    fn poll_frame(mut self: Pin<&mut Self>, context: &mut Context<'_>) -> Poll<Option<Result<Frame<Bytes>, Abort>>> {
+        let this = &mut *self;
+        let Some(guest) = &mut this.guest else { return Poll::Ready(None) };
+        let frame = match ready!(guest.poll_frame(context)) {
+            Some(Ok(frame)) => Some(frame),
+            Some(Err(failure)) => return this.abort(&failure),
+            None => None,
+        };
+        match frame {
+            Some(frame) if frame.is_data() => {
+                if !frame.data_ref().is_some_and(|data| this.claim.take(data)) {
+                    return this.abort(&Claim::broken());
+                }
+                this.record.sent(frame.data_ref().map_or(0, Bytes::len));
+                Poll::Ready(Some(Ok(frame)))
+            }
+            end if this.claim.is_kept() => {
+                this.record.close(Outcome::Ok);
+                if let Some(guest) = this.guest.take() {
+                    guest.finish();
+                }
+                Poll::Ready(end.map(Ok))
+            }
+            _ => this.abort(&Claim::broken()),
+        }
+    }
+}
+
+impl StandardBody {
+    fn abort(&mut self, failure: &Failure) -> Poll<Option<Result<Frame<Bytes>, Abort>>> {
+        self.guest = None;
+        self.record.end_with(failure);
+        Poll::Ready(Some(Err(Abort)))
+    }
+}
