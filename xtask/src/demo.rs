@@ -26,6 +26,9 @@ pub struct Options {
     /// The port for metrics, health and live instances
     #[arg(long, default_value_t = 9090)]
     admin_port: u16,
+    /// The standard component (wasi:http/proxy 0.2) to serve below /wasi02/; without it, our own
+    #[arg(long, value_name = "FILE")]
+    wasi02: Option<PathBuf>,
     /// Serve an unoptimised build
     #[arg(long, conflicts_with = "release")]
     debug: bool,
@@ -52,7 +55,9 @@ pub fn run(tree: &Tree, options: &Options) -> Result<ExitCode> {
         "    UDP port {tls_port}                      the same over HTTP/3, for curl --http3-only -k or a browser"
     );
     eprintln!("    http://127.0.0.1:{admin_port}/metrics      metrics; also /instances, /live and /ready");
-    eprintln!("    curl http://127.0.0.1:{port}/hello   also /json /stream /clock /files/small.txt /echo /upload");
+    eprintln!(
+        "    curl http://127.0.0.1:{port}/hello   also /json /stream /clock /files/small.txt /echo /upload /wasi02/hello"
+    );
     let error = Command::new(tree.server(profile)).arg("serve").arg(&manifest).exec();
     Err(error).with_context(|| format!("cannot start {}", tree.server(profile).display()))
 }
@@ -78,7 +83,12 @@ impl Options {
         let source = tree.root.join(MANIFEST);
         let text = fs::read_to_string(&source).with_context(|| format!("cannot read {}", source.display()))?;
         let root = tree.root.to_str().context("the repository's path is not UTF-8, which a manifest has to be")?;
-        let text = fill(&text, root, [self.port, self.tls_port, self.admin_port])?;
+        let mut text = fill(&text, root, [self.port, self.tls_port, self.admin_port])?;
+        if let Some(file) = &self.wasi02 {
+            let file = file.canonicalize().with_context(|| format!("there is no component {}", file.display()))?;
+            let file = file.to_str().context("the component's path is not UTF-8, which a manifest has to be")?;
+            text = other_wasi02(&text, root, file)?;
+        }
         let path = tree.scratch("demo")?.join("roadrunner.toml");
         fs::write(&path, text).with_context(|| format!("cannot write {}", path.display()))?;
         Ok(path)
@@ -96,6 +106,15 @@ fn fill(text: &str, root: &str, ports: [u16; 3]) -> Result<String> {
     Ok(text.replace('\0', ""))
 }
 
+/// Another standard component than our own.
+fn other_wasi02(text: &str, root: &str, file: &str) -> Result<String> {
+    let own = format!("\"{root}/guests/target/wasm32-wasip2/release/standard.wasm\"");
+    ensure!(text.matches(&own).count() == 1, "{MANIFEST} should name the standard component once");
+    // A literal string of TOML has no escapes.
+    ensure!(!file.contains(['\'', '\n']), "a manifest cannot name the file {file}");
+    Ok(text.replace(&own, &format!("'{file}'")))
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -109,6 +128,14 @@ mod tests {
         assert_eq!(addresses, expected.map(|address| format!("address = {address}")));
         assert!(filled.contains("\"/root/of/it/guests/demo/files\""));
         assert!(!filled.contains("\"../.."));
+    }
+
+    #[test]
+    fn another_standard_component_takes_the_place_of_ours() {
+        let text = fill(include_str!("../../examples/demo/roadrunner.toml"), "/root", [1, 2, 3]).unwrap();
+        let text = other_wasi02(&text, "/root", "/theirs/app.wasm").unwrap();
+        assert!(text.contains("[component.wasi02]\nfile = '/theirs/app.wasm'\n"), "{text}");
+        assert!(other_wasi02(&text, "/root", "/theirs/app.wasm").is_err());
     }
 
     #[test]
