@@ -139,12 +139,17 @@ async fn hold(address: SocketAddr, path: &str, connections: u32, fill: bool) -> 
         let (answer, mut body) = sender.send_request(request(address, path)?, !fill)?;
         let answer = timeout(PATIENCE, answer).await.context("no answer")??;
         ensure!(answer.status().is_success(), "{path} answered {}", answer.status());
-        while fill {
-            // Nobody reads, so what the window takes comes at once.
-            let Ok(room) = timeout(Duration::from_millis(20), credit(&mut body, PIECE)).await else { break };
-            let room = room?;
-            body.send_data(piece.slice(..room), false)?;
-            sent += room as u64;
+        // Nobody reads, so what the window takes comes at once.
+        let mut filled = !fill;
+        while !filled {
+            match timeout(Duration::from_millis(20), credit(&mut body, PIECE)).await {
+                Ok(room) => {
+                    let room = room?;
+                    body.send_data(piece.slice(..room), false)?;
+                    sent += room as u64;
+                }
+                Err(_) => filled = true,
+            }
         }
         held.push((sender, answer, body));
     }
