@@ -10,7 +10,7 @@ use roadrunner_tests::{Ask, Setup, Way, within};
 use tempfile::TempDir;
 use tokio::io::AsyncReadExt as _;
 
-async fn run(folder: &Path, arguments: &[&str]) -> Done {
+pub(crate) async fn run(folder: &Path, arguments: &[&str]) -> Done {
     let mut command = command::roadrunner();
     command.args(arguments).current_dir(folder).env("XDG_CACHE_HOME", command::cache());
     command::output(command).await
@@ -189,7 +189,7 @@ async fn schema_is_the_one_in_the_docs() {
 }
 
 /// A server that was started with other arguments than a manifest's; what it serves first.
-async fn served(folder: &Path, arguments: &[&str], path: &str) -> String {
+pub(crate) async fn served(folder: &Path, arguments: &[&str], path: &str) -> String {
     let mut child = tokio::process::Command::from(command::roadrunner())
         .arg("serve")
         .args(arguments)

@@ -26,6 +26,7 @@ mod http3_clients;
 mod http3_limits;
 mod isolation;
 mod keep_alive;
+mod languages;
 mod large_bodies;
 mod limits;
 mod limits_page;

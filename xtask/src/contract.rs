@@ -1,6 +1,6 @@
 //! `docs/contract.md`: the WIT package as a page to read, made from `wit/`.
 //!
-//! Every item must be documented; one that is not is an error that names it.
+//! `guest-sdk/js/wit` gets a copy of the package: npm packs no symbolic links. Every item must be documented; one that is not is an error that names it.
 
 use std::fmt::Write as _;
 use std::fs;
@@ -16,12 +16,17 @@ use crate::tree::Tree;
 pub fn run(tree: &Tree, check: bool) -> Result<()> {
     let path = tree.root.join("docs/contract.md");
     let page = render(tree)?;
-    if check {
-        let written = fs::read_to_string(&path).unwrap_or_default();
-        ensure!(written == page, "docs/contract.md is not current: run `cargo xtask contract`");
-        return Ok(());
+    let source = tree.root.join("wit/handler.wit");
+    let package = fs::read_to_string(&source).with_context(|| format!("cannot read {}", source.display()))?;
+    for (path, text) in [(path, page), (tree.root.join("guest-sdk/js/wit/handler.wit"), package)] {
+        if check {
+            let written = fs::read_to_string(&path).unwrap_or_default();
+            ensure!(written == text, "{} is not current: run `cargo xtask contract`", path.display());
+        } else {
+            fs::write(&path, text).with_context(|| format!("cannot write {}", path.display()))?;
+        }
     }
-    fs::write(&path, page).with_context(|| format!("cannot write {}", path.display()))
+    Ok(())
 }
 
 fn render(tree: &Tree) -> Result<String> {

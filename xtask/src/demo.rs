@@ -3,11 +3,12 @@
 use std::fs;
 use std::net::{Ipv4Addr, TcpListener, UdpSocket};
 use std::os::unix::process::CommandExt as _;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::process::{Command, ExitCode};
 
 use anyhow::{Context as _, Result, bail, ensure};
 
+use crate::languages::{self, Demo, Language};
 use crate::toolchain::{self, say};
 use crate::tree::{Profile, Tree};
 
@@ -44,8 +45,9 @@ pub fn run(tree: &Tree, options: &Options) -> Result<ExitCode> {
     options.check_ports()?;
     toolchain::prepare()?;
     toolchain::build_guests(tree)?;
+    let demos = languages::build(tree)?;
     toolchain::build_server(tree, profile)?;
-    let manifest = options.write_manifest(tree)?;
+    let manifest = options.write_manifest(tree, &demos)?;
 
     let Options { port, tls_port, admin_port, .. } = options;
     say("serving; Ctrl-C stops it");
@@ -58,6 +60,13 @@ pub fn run(tree: &Tree, options: &Options) -> Result<ExitCode> {
     eprintln!(
         "    curl http://127.0.0.1:{port}/hello   also /json /stream /clock /files/small.txt /echo /upload /wasi02/hello"
     );
+    for (language, demo) in &demos {
+        let name = language.name();
+        match demo {
+            Demo::Built(_) => eprintln!("    curl http://127.0.0.1:{port}/{name}/hello   the same paths in {name}"),
+            Demo::Missing(reason) => eprintln!("    /{name}/* is missing: {reason}"),
+        }
+    }
     let error = Command::new(tree.server(profile)).arg("serve").arg(&manifest).exec();
     Err(error).with_context(|| format!("cannot start {}", tree.server(profile).display()))
 }
@@ -78,8 +87,8 @@ impl Options {
         Ok(())
     }
 
-    /// The committed manifest with these ports, and with absolute paths.
-    fn write_manifest(&self, tree: &Tree) -> Result<PathBuf> {
+    /// The committed manifest with these ports, with absolute paths, and with the demo in every language that was built.
+    fn write_manifest(&self, tree: &Tree, demos: &[(Language, Demo)]) -> Result<PathBuf> {
         let source = tree.root.join(MANIFEST);
         let text = fs::read_to_string(&source).with_context(|| format!("cannot read {}", source.display()))?;
         let root = tree.root.to_str().context("the repository's path is not UTF-8, which a manifest has to be")?;
@@ -89,10 +98,25 @@ impl Options {
             let file = file.to_str().context("the component's path is not UTF-8, which a manifest has to be")?;
             text = other_wasi02(&text, root, file)?;
         }
+        for (language, demo) in demos {
+            if let Demo::Built(component) = demo {
+                text += &sections(*language, component);
+            }
+        }
         let path = tree.scratch("demo")?.join("roadrunner.toml");
         fs::write(&path, text).with_context(|| format!("cannot write {}", path.display()))?;
         Ok(path)
     }
+}
+
+/// The same routes as those of the committed manifest, under the language's name.
+fn sections(language: Language, component: &Path) -> String {
+    let name = language.name();
+    format!(
+        "\n[component.demo-{name}]\nfile = {component:?}\ndirectories = [\"files\"]\n\n\
+         [[route]]\npath = \"/{name}/*rest\"\ncomponent = \"demo-{name}\"\nbody = \"manual\"\n\
+         limits = {{ cpu = \"1m\", deadline = \"10m\" }}\n"
+    )
 }
 
 fn fill(text: &str, root: &str, ports: [u16; 3]) -> Result<String> {

@@ -15,6 +15,7 @@ mod bench_http3;
 mod bench_websocket;
 mod contract;
 mod demo;
+mod languages;
 mod soak;
 mod suite;
 mod toolchain;
@@ -44,6 +45,8 @@ enum Command {
     Contract,
     /// Build the host and the demo guest, and serve every response shape on this machine
     Demo(demo::Options),
+    /// Build every guest, and the demo in each language whose tools are there
+    Guests,
     /// Run what takes minutes: a million requests with clients that leave, thousands of slow clients
     Soak(soak::Options),
     /// Run every test there is
@@ -69,6 +72,7 @@ fn run(command: Command) -> Result<ExitCode> {
         Command::BenchWebsocket(options) => bench_websocket::run(&tree, &options),
         Command::Contract => contract::run(&tree, false).map(|()| ExitCode::SUCCESS),
         Command::Demo(options) => demo::run(&tree, &options),
+        Command::Guests => languages::run(&tree),
         Command::Soak(options) => soak::run(&tree, &options),
         Command::Test(options) => suite::run(&tree, &options),
     }

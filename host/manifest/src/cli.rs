@@ -6,5 +6,5 @@ mod new;
 mod routes;
 
 pub use check::summary;
-pub use new::{NewError, Project, Sdk, new_project};
+pub use new::{Language, NewError, Project, Sdk, new_project};
 pub use routes::routes_table;

@@ -22,7 +22,7 @@ mod section;
 mod websocket;
 mod webtransport;
 
-pub use cli::{NewError, Project, Sdk, new_project, routes_table, summary};
+pub use cli::{Language, NewError, Project, Sdk, new_project, routes_table, summary};
 pub use diagnostic::{Diagnostic, ManifestError, Style};
 pub use document::{json_schema, reference};
 pub use limits::{Caps, HostCaps, Limits};

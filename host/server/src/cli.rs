@@ -6,9 +6,10 @@ use std::path::{Path, PathBuf};
 use std::process::ExitCode;
 
 use anyhow::{Context as _, Result, bail};
+use clap::builder::PossibleValuesParser;
 use clap::{Parser, Subcommand};
 use roadrunner_manifest::{
-    Address, BodyMode, ComponentOptions, DirectoryName, Listener, Manifest, Sdk, json_schema, new_project,
+    Address, BodyMode, ComponentOptions, DirectoryName, Language, Listener, Manifest, Sdk, json_schema, new_project,
     routes_table, summary,
 };
 use roadrunner_sandbox::{Component, inspect};
@@ -51,6 +52,9 @@ enum Command {
     New {
         /// Its name, and the folder to make
         name: String,
+        /// What it is written in
+        #[arg(long, default_value = "rust", value_parser = languages())]
+        lang: String,
         /// Where the SDK is: a path; without it, the one that this program was built with
         #[arg(long)]
         sdk: Option<PathBuf>,
@@ -131,7 +135,7 @@ fn run(command: Command) -> Result<ExitCode> {
         Command::Routes(option) => routes_table(&Manifest::load(&option.manifest)?),
         Command::Compile { component, manifest } => compile(component.as_deref(), &manifest.manifest)?,
         Command::Inspect { component } => interfaces(&component)?,
-        Command::New { name, sdk } => new(&name, sdk)?,
+        Command::New { name, lang, sdk } => new(&name, &lang, sdk)?,
         Command::Schema => json_schema(),
         Command::Ps { admin, json } => ps(&admin.address()?, json)?,
         Command::Reload(admin) => reload(&admin.address()?)?,
@@ -201,12 +205,18 @@ fn check(path: &Path) -> Result<String> {
     Ok(format!("{}\n{}", summary(&manifest), kinds.collect::<String>()))
 }
 
-fn new(name: &str, sdk: Option<PathBuf>) -> Result<String> {
+/// The values of `--lang`.
+fn languages() -> PossibleValuesParser {
+    PossibleValuesParser::new(Language::ALL.map(|(name, _)| name))
+}
+
+fn new(name: &str, language: &str, sdk: Option<PathBuf>) -> Result<String> {
+    let language = Language::named(language).with_context(|| format!("there are no projects in {language}"))?;
     let sdk = match sdk {
         Some(path) => Sdk::Path(path.canonicalize().with_context(|| format!("there is no SDK at {}", path.display()))?),
-        None => own_sdk(),
+        None => own_sdk(language),
     };
-    let project = new_project(Path::new(""), name, &sdk)?;
+    let project = new_project(Path::new(""), name, language, &sdk)?;
     let mut text = format!("made {}; next:\n", project.folder.display());
     for command in project.next {
         text += &format!("    {command}\n");
@@ -215,8 +225,8 @@ fn new(name: &str, sdk: Option<PathBuf>) -> Result<String> {
 }
 
 /// The SDK of the source tree that this program was built from, while it is there; otherwise the released one.
-fn own_sdk() -> Sdk {
-    let path = Path::new(env!("CARGO_MANIFEST_DIR")).join("../../guest-sdk/rust");
+fn own_sdk(language: Language) -> Sdk {
+    let path = Path::new(env!("CARGO_MANIFEST_DIR")).join("../../guest-sdk").join(language.name());
     match path.canonicalize() {
         Ok(path) => Sdk::Path(path),
         Err(_) => Sdk::Version(env!("CARGO_PKG_VERSION").to_owned()),

@@ -17,6 +17,7 @@ use std::time::Instant;
 use anyhow::{Context as _, Result, ensure};
 
 use crate::autobahn::{self, Verdict};
+use crate::languages;
 use crate::toolchain::{self, cargo, line, say};
 use crate::tree::{GUEST_TARGET, Profile, Tree};
 
@@ -43,6 +44,7 @@ pub fn run(tree: &Tree, options: &Options) -> Result<ExitCode> {
     let profile = if options.dev { Profile::Dev } else { Profile::Release };
     toolchain::prepare()?;
     toolchain::build_guests(tree)?;
+    languages::build(tree)?;
     toolchain::build_server(tree, profile)?;
 
     let mut suite = Suite { tree, profile, filter: &options.filter, tally: Tally::default() };

@@ -1,12 +1,72 @@
-//! `roadrunner new NAME`: a guest project in Rust from the template that is built into the program.
+//! `roadrunner new NAME`: a guest project from the templates that are built into the program, one for each language.
 //!
-//! Not covered: other languages, and projects inside an existing folder that holds anything.
+//! Not covered: projects inside an existing folder that holds anything.
 
 use std::fs;
 use std::io::{self, Write as _};
 use std::path::{Path, PathBuf};
 
 use crate::scalar::{ComponentName, InvalidName};
+
+/// What a guest is written in.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum Language {
+    /// JavaScript, with componentize-js.
+    Js,
+    /// Python, with componentize-py.
+    Python,
+    /// Rust, for `wasm32-wasip2`.
+    #[default]
+    Rust,
+}
+
+impl Language {
+    /// All of them, by the names of their folders in guest-sdk/.
+    pub const ALL: [(&str, Self); 3] = [("rust", Self::Rust), ("js", Self::Js), ("python", Self::Python)];
+
+    /// The one of this name.
+    pub fn named(name: &str) -> Option<Self> {
+        Self::ALL.into_iter().find_map(|(known, language)| (known == name).then_some(language))
+    }
+
+    /// Its name.
+    pub fn name(self) -> &'static str {
+        match self {
+            Self::Js => "js",
+            Self::Python => "python",
+            Self::Rust => "rust",
+        }
+    }
+
+    fn template(self) -> &'static [(&'static str, &'static str)] {
+        match self {
+            Self::Js => JS,
+            Self::Python => PYTHON,
+            Self::Rust => RUST,
+        }
+    }
+
+    /// The commands that build a project in its folder, as one line for a shell.
+    fn build(self, name: &str) -> String {
+        match self {
+            Self::Js => "npm install --no-audit --no-fund && npm run build".to_owned(),
+            Self::Python => format!(
+                "python3 -m venv .venv && .venv/bin/pip install --quiet --requirement requirements.txt && \
+                 .venv/bin/roadrunner-guest build app --output {name}.wasm"
+            ),
+            Self::Rust => "cargo build --release".to_owned(),
+        }
+    }
+
+    /// Whether the language, or its tools, take this name for something else.
+    fn reserves(self, name: &str) -> bool {
+        match self {
+            Self::Js => name.starts_with("node_modules") || name == "roadrunner-guest",
+            Self::Python => false,
+            Self::Rust => RESERVED.contains(&name) || name.starts_with(|c: char| c.is_ascii_digit()),
+        }
+    }
+}
 
 /// Where the generated project gets the SDK from.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -20,13 +80,22 @@ pub enum Sdk {
 }
 
 impl Sdk {
-    /// The right side of the dependency in Cargo.toml.
-    fn dependency(&self) -> String {
+    /// The dependency as the language writes it: the right side in Cargo.toml, a line of requirements.txt.
+    fn dependency(&self, language: Language) -> String {
         let quoted = |text: &str| toml::Value::String(text.to_owned()).to_string();
-        match self {
-            Self::Git(url) => format!("{{ git = {} }}", quoted(url)),
-            Self::Path(path) => format!("{{ path = {} }}", quoted(&path.display().to_string())),
-            Self::Version(version) => quoted(version),
+        match (language, self) {
+            // npm installs the root of a repository only; there the package comes from the registry.
+            (Language::Js, Self::Git(_)) => quoted(env!("CARGO_PKG_VERSION")),
+            (Language::Js, Self::Path(path)) => quoted(&format!("file:{}", path.display())),
+            (Language::Js, Self::Version(version)) => quoted(version),
+            (Language::Python, Self::Git(url)) => {
+                format!("roadrunner-guest @ git+{url}#subdirectory=guest-sdk/python")
+            }
+            (Language::Python, Self::Path(path)) => path.display().to_string(),
+            (Language::Python, Self::Version(version)) => format!("roadrunner-guest=={version}"),
+            (Language::Rust, Self::Git(url)) => format!("{{ git = {} }}", quoted(url)),
+            (Language::Rust, Self::Path(path)) => format!("{{ path = {} }}", quoted(&path.display().to_string())),
+            (Language::Rust, Self::Version(version)) => quoted(version),
         }
     }
 }
@@ -51,9 +120,14 @@ pub enum NewError {
     /// The name is none that components have.
     #[error(transparent)]
     Name(#[from] InvalidName),
-    /// The name means something else to Cargo or to Rust.
-    #[error("a Rust package cannot be named `{0}`: choose another name, which starts with a letter")]
-    Reserved(String),
+    /// The name means something else to the language or its tools.
+    #[error("a project in {language} cannot be named `{name}`: choose another name, which starts with a letter")]
+    Reserved {
+        /// The name.
+        name: String,
+        /// The language's name.
+        language: &'static str,
+    },
     /// A file could not be written.
     #[error("cannot write {}: {source}", path.display())]
     Write {
@@ -66,10 +140,10 @@ pub enum NewError {
 
 /// Makes the project `name` in the folder `parent/name`, which must be missing or empty. What was written is removed
 /// again if something goes wrong.
-pub fn new_project(parent: &Path, name: &str, sdk: &Sdk) -> Result<Project, NewError> {
+pub fn new_project(parent: &Path, name: &str, language: Language, sdk: &Sdk) -> Result<Project, NewError> {
     ComponentName::new(name)?;
-    if RESERVED.contains(&name) || name.starts_with(|c: char| c.is_ascii_digit()) {
-        return Err(NewError::Reserved(name.to_owned()));
+    if language.reserves(name) {
+        return Err(NewError::Reserved { name: name.to_owned(), language: language.name() });
     }
     let folder = parent.join(name);
     let write = |path: &Path| {
@@ -87,12 +161,12 @@ pub fn new_project(parent: &Path, name: &str, sdk: &Sdk) -> Result<Project, NewE
         Err(error) => return Err(write(&folder)(error)),
     }
     let mut written = Vec::new();
-    for (file, text) in TEMPLATE {
+    for (file, text) in language.template() {
         let path = folder.join(file);
         let text = text
             .replace("{{name}}", name)
             .replace("{{file}}", &name.replace('-', "_"))
-            .replace("{{sdk}}", &sdk.dependency());
+            .replace("{{sdk}}", &sdk.dependency(language));
         if let Err(source) = write_new(&path, &text) {
             written.iter().for_each(|path| drop(fs::remove_file(path)));
             return Err(NewError::Write { path, source });
@@ -100,9 +174,9 @@ pub fn new_project(parent: &Path, name: &str, sdk: &Sdk) -> Result<Project, NewE
         written.push(path);
     }
     Ok(Project {
-        next: vec![format!("cd {} && cargo build --release", folder.display()), "roadrunner serve".to_owned()],
+        next: vec![format!("cd {} && {}", folder.display(), language.build(name)), "roadrunner serve".to_owned()],
         folder,
-        files: TEMPLATE.iter().map(|(file, _)| PathBuf::from(file)).collect(),
+        files: language.template().iter().map(|(file, _)| PathBuf::from(file)).collect(),
     })
 }
 
@@ -114,14 +188,23 @@ fn write_new(path: &Path, text: &str) -> io::Result<()> {
 }
 
 macro_rules! template {
-    ($($file:literal),* $(,)?) => {
-        &[$(($file, include_str!(concat!("../../../../guest-sdk/rust/template/", $file)))),*]
+    ($language:literal: $($file:literal),* $(,)?) => {
+        &[$(($file, include_str!(concat!("../../../../guest-sdk/", $language, "/template/", $file)))),*]
     };
 }
 
+/// The files of guest-sdk/js/template.
+const JS: &[(&str, &str)] =
+    template!["js": ".gitignore", ".npmrc", "README.md", "app.js", "package.json", "roadrunner.toml"];
+
+/// The files of guest-sdk/python/template.
+const PYTHON: &[(&str, &str)] =
+    template!["python": ".gitignore", "README.md", "app.py", "requirements.txt", "roadrunner.toml"];
+
 /// The files of guest-sdk/rust/template.
-const TEMPLATE: &[(&str, &str)] =
-    template![".cargo/config.toml", ".gitignore", "Cargo.toml", "README.md", "roadrunner.toml", "src/lib.rs",];
+const RUST: &[(&str, &str)] = template![
+    "rust": ".cargo/config.toml", ".gitignore", "Cargo.toml", "README.md", "roadrunner.toml", "src/lib.rs",
+];
 
 /// Names that components may have and Rust packages may not, or that would shadow what the project depends on.
 const RESERVED: &[&str] = &[
@@ -208,19 +291,21 @@ mod tests {
 
     #[test]
     fn every_file_of_the_template_is_built_in() {
-        let root = Path::new(env!("CARGO_MANIFEST_DIR")).join("../../guest-sdk/rust/template");
-        let mut found = Vec::new();
-        template_files(&root, &mut found, &root);
-        found.sort();
-        let built_in: Vec<&str> = TEMPLATE.iter().map(|(file, _)| *file).collect();
-        assert_eq!(found, built_in);
+        for (name, language) in Language::ALL {
+            let root = Path::new(env!("CARGO_MANIFEST_DIR")).join("../../guest-sdk").join(name).join("template");
+            let mut found = Vec::new();
+            template_files(&root, &mut found, &root);
+            found.sort();
+            let built_in: Vec<&str> = language.template().iter().map(|(file, _)| *file).collect();
+            assert_eq!((found, language.name()), (built_in.iter().map(|file| (*file).to_owned()).collect(), name));
+        }
     }
 
     #[test]
     fn a_project_is_whole_and_its_manifest_right() {
         let parent = tempfile::tempdir().expect("a folder");
         let sdk = Sdk::Path(PathBuf::from("/a \"quoted\"/sdk"));
-        let project = new_project(parent.path(), "my-app", &sdk).expect("a project");
+        let project = new_project(parent.path(), "my-app", Language::Rust, &sdk).expect("a project");
         for file in &project.files {
             let text = fs::read_to_string(project.folder.join(file)).expect("a file");
             assert!(!text.contains("{{"), "{}: {text}", file.display());
@@ -237,14 +322,37 @@ mod tests {
     }
 
     #[test]
+    fn a_project_of_every_language_is_whole() {
+        for (name, language) in Language::ALL {
+            let parent = tempfile::tempdir().expect("a folder");
+            for sdk in [Sdk::Path("/the/sdk".into()), Sdk::Version("0.1".into()), Sdk::Git("https://a.b/c".into())] {
+                let folder = format!("in-{name}");
+                let project = new_project(parent.path(), &folder, language, &sdk).expect("a project");
+                let mut names_sdk = false;
+                for file in &project.files {
+                    let text = fs::read_to_string(project.folder.join(file)).expect("a file");
+                    assert!(!text.contains("{{"), "{name} {}: {text}", file.display());
+                    names_sdk |= ["/the/sdk", "0.1", "https://a.b/c"].iter().any(|place| text.contains(place));
+                }
+                assert!(names_sdk, "{name}");
+                let path = project.folder.join("roadrunner.toml");
+                let manifest = fs::read_to_string(&path).expect("a file");
+                let manifest = Manifest::parse(&manifest, &path).unwrap_or_else(|error| panic!("{name}: {error}"));
+                assert_eq!((manifest.components.len(), project.next.len()), (1, 2), "{name}");
+                fs::remove_dir_all(&project.folder).expect("it is there");
+            }
+        }
+    }
+
+    #[test]
     fn nothing_is_overwritten() {
         let parent = tempfile::tempdir().expect("a folder");
         let sdk = Sdk::Version("0.1".to_owned());
         fs::create_dir(parent.path().join("empty")).expect("a folder");
-        assert!(new_project(parent.path(), "empty", &sdk).is_ok());
-        assert!(matches!(new_project(parent.path(), "empty", &sdk), Err(NewError::Exists(_))));
+        assert!(new_project(parent.path(), "empty", Language::Rust, &sdk).is_ok());
+        assert!(matches!(new_project(parent.path(), "empty", Language::Rust, &sdk), Err(NewError::Exists(_))));
         fs::write(parent.path().join("file"), "").expect("a file");
-        assert!(matches!(new_project(parent.path(), "file", &sdk), Err(NewError::Exists(_))));
+        assert!(matches!(new_project(parent.path(), "file", Language::Python, &sdk), Err(NewError::Exists(_))));
     }
 
     #[test]
@@ -252,10 +360,13 @@ mod tests {
         let parent = tempfile::tempdir().expect("a folder");
         let sdk = Sdk::Git("https://example.com/sdk".to_owned());
         for name in ["", "..", "a/b", "A", "a b", "-x"] {
-            assert!(matches!(new_project(parent.path(), name, &sdk), Err(NewError::Name(_))), "{name}");
+            assert!(matches!(new_project(parent.path(), name, Language::Rust, &sdk), Err(NewError::Name(_))), "{name}");
         }
         for name in ["fn", "std", "7", "roadrunner-guest"] {
-            assert!(matches!(new_project(parent.path(), name, &sdk), Err(NewError::Reserved(_))), "{name}");
+            assert!(
+                matches!(new_project(parent.path(), name, Language::Rust, &sdk), Err(NewError::Reserved { .. })),
+                "{name}"
+            );
         }
         assert_eq!(fs::read_dir(parent.path()).expect("a folder").count(), 0);
     }

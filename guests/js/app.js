@@ -1,0 +1,75 @@
+// The demo's routes in JavaScript: one for each shape of response. guests/README.md has the table.
+
+import { Buffered, SendFile, Stream, WebSocket, json, sse, timers } from 'roadrunner-guest';
+
+export default function demo(request) {
+  const path = request.path.replace(/^\/js(?=\/)/, '');
+  switch (path) {
+    case '/hello':
+      return 'hello, world\n';
+    case '/json':
+      return answer(request);
+    case '/echo':
+      return echo(request);
+    case '/stream':
+      return stream(request);
+    case '/clock':
+      return clock();
+    case '/upload':
+      return upload(request);
+    case '/ws':
+      return new WebSocket((message, out) => out.send(message));
+    default:
+      if (path.startsWith('/files/')) return new SendFile('files', decodeURIComponent(path.slice('/files/'.length)));
+      return new Buffered('there is nothing here\n', { status: 404 });
+  }
+}
+
+/** What a small API answers. */
+function answer({ method, version, peer }) {
+  return json({ message: 'hello, world', method, version, peer });
+}
+
+/** Sends each piece of the request body back as it arrives, then the request's trailers. */
+function echo(request) {
+  const body = request.body();
+  const headers = ['content-type', 'trailer']
+    .map((name) => [name, request.header(name)])
+    .filter(([, value]) => value !== undefined);
+  function* chunks() {
+    yield* body;
+    return body.trailers();
+  }
+  return new Stream(chunks(), { headers });
+}
+
+/** `n` chunks (10), `delay` milliseconds (0) after each but the last, and their number as a trailer. */
+function stream(request) {
+  const query = request.searchParams;
+  const count = Number(query.get('n') ?? 10);
+  const delay = Number(query.get('delay') ?? 0);
+  async function* chunks() {
+    for (let chunk = 0; chunk < count; chunk++) {
+      if (chunk > 0 && delay > 0) await new Promise((wake) => setTimeout(wake, delay));
+      yield `chunk ${chunk}\n`;
+    }
+    return { 'x-chunks': String(count) };
+  }
+  return new Stream(chunks(), { headers: { 'content-type': 'text/plain; charset=utf-8', trailer: 'x-chunks' } });
+}
+
+/** A tick a second. */
+function clock() {
+  timers.every(1000);
+  let ticks = 0;
+  return sse((event, out) => {
+    if (event.type === 'timer') out.send(String(++ticks));
+  });
+}
+
+/** Counts the bytes of a body of any size without keeping them. */
+function upload(request) {
+  let count = 0;
+  for (const piece of request.body()) count += piece.length;
+  return `${count}\n`;
+}

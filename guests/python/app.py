@@ -1,0 +1,102 @@
+"""The demo's routes in Python: one for each shape of response. guests/README.md has the table."""
+
+import time
+from collections.abc import Generator
+from urllib.parse import unquote
+
+from roadrunner_guest import (
+    Buffered,
+    Event,
+    Json,
+    Request,
+    Response,
+    SendFile,
+    Sender,
+    Sse,
+    SseWriter,
+    Stream,
+    Timer,
+    WebSocket,
+    handler,
+    timers,
+)
+
+
+@handler
+def demo(request: Request) -> Response:
+    path = request.path.removeprefix("/python")
+    match path:
+        case "/hello":
+            return "hello, world\n"
+        case "/json":
+            return json(request)
+        case "/echo":
+            return echo(request)
+        case "/stream":
+            return stream(request)
+        case "/clock":
+            return clock()
+        case "/upload":
+            return upload(request)
+        case "/ws":
+            return WebSocket(repeat)
+    if path.startswith("/files/"):
+        return SendFile("files", unquote(path.removeprefix("/files/")))
+    return Buffered("there is nothing here\n", status=404)
+
+
+def json(request: Request) -> Response:
+    """What a small API answers."""
+    seen = {"method": request.method, "version": request.version, "peer": request.peer}
+    return Json({"message": "hello, world", **seen})
+
+
+def echo(request: Request) -> Response:
+    """Sends each piece of the request body back as it arrives, then the request's trailers."""
+    body = request.body()
+
+    def chunks() -> Generator[bytes, None, list[tuple[str, str]]]:
+        yield from body
+        return body.trailers()
+
+    copied = [(name, value) for name in ("content-type", "trailer") if (value := request.header(name)) is not None]
+    return Stream(chunks(), headers=copied)
+
+
+def stream(request: Request) -> Response:
+    """`n` chunks (10), `delay` milliseconds (0) after each but the last, and their number as a trailer."""
+    count = int(request.query_param("n", "10"))
+    delay = int(request.query_param("delay", "0")) / 1000
+
+    def chunks() -> Generator[str, None, dict[str, str]]:
+        for chunk in range(count):
+            if chunk > 0 and delay > 0:
+                time.sleep(delay)
+            yield f"chunk {chunk}\n"
+        return {"x-chunks": str(count)}
+
+    return Stream(chunks(), headers={"content-type": "text/plain; charset=utf-8", "trailer": "x-chunks"})
+
+
+def clock() -> Response:
+    """A tick a second."""
+    timers.every(1)
+    ticks = 0
+
+    def tick(event: Event, out: SseWriter) -> None:
+        nonlocal ticks
+        if isinstance(event, Timer):
+            ticks += 1
+            out.send(str(ticks))
+
+    return Sse(tick)
+
+
+def upload(request: Request) -> Response:
+    """Counts the bytes of a body of any size without keeping them."""
+    return f"{sum(len(piece) for piece in request.body())}\n"
+
+
+def repeat(message: str | bytes, out: Sender) -> None:
+    """Sends each message back."""
+    out.send(message)

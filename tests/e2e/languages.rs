@@ -1,0 +1,201 @@
+//! The demo in every language is held to one list: the five shapes over every protocol.
+//!
+//! A language whose tools were not there when the guests were built is skipped, with the reason.
+
+use std::process::Command;
+use std::time::Duration;
+
+use roadrunner_tests::websocket::Handshake;
+use roadrunner_tests::{Ask, End, Server, Setup, Way, command};
+use serde_json::Value;
+use tempfile::TempDir;
+
+use crate::cli::{run, served};
+
+/// Opcodes of RFC 6455, 5.2.
+const TEXT: u8 = 1;
+const BINARY: u8 = 2;
+
+#[tokio::test]
+async fn rust() {
+    holds("rust", "demo").await;
+}
+
+#[tokio::test]
+async fn js() {
+    holds("js", "demo-js").await;
+}
+
+#[tokio::test]
+async fn python() {
+    holds("python", "demo-python").await;
+}
+
+#[tokio::test]
+async fn a_new_js_project_builds_and_answers() {
+    let test = "languages::a_new_js_project_builds_and_answers";
+    if command::tool(test, "npm").is_some() {
+        a_new_project_builds_and_answers("js").await;
+    }
+}
+
+/// The way of a beginner: the two commands that `roadrunner new` prints.
+#[tokio::test]
+async fn a_new_python_project_builds_and_answers() {
+    let test = "languages::a_new_python_project_builds_and_answers";
+    if command::tool(test, "python3").is_some() {
+        a_new_project_builds_and_answers("python").await;
+    }
+}
+
+async fn a_new_project_builds_and_answers(language: &str) {
+    let folder = TempDir::new().expect("a folder");
+    let made = run(folder.path(), &["new", "--lang", language, "my-app"]).await;
+    assert_eq!(made.code, 0, "{made:?}");
+    let mut commands = made.stdout.lines().skip(1).map(str::trim);
+    let (build, serve) = (commands.next().expect("a command"), commands.next());
+    assert_eq!((serve, commands.next()), (Some("roadrunner serve"), None), "{}", made.stdout);
+    let mut shell = Command::new("sh");
+    shell.args(["-c", build]).current_dir(folder.path());
+    let built = command::output(shell).await;
+    assert_eq!(built.code, 0, "{build}: {built:?}");
+
+    let project = folder.path().join("my-app");
+    let compiled = run(&project, &["compile"]).await;
+    assert_eq!(compiled.code, 0, "{compiled:?}");
+    let manifest = std::fs::read_to_string(project.join("roadrunner.toml")).expect("it is part of the project");
+    let listener = "\n[[listener]]\naddress = \"127.0.0.1:0\"\n";
+    std::fs::write(project.join("roadrunner.toml"), manifest + listener).expect("a file");
+    assert_eq!(served(&project, &[], "/hello/you").await, "200 hello, you\n");
+}
+
+/// The whole list.
+async fn holds(language: &str, guest: &str) {
+    let Some(server) = start(language, guest).await else { return };
+    for way in Way::EACH {
+        buffered(&server, way).await;
+        streams(&server, way).await;
+        bodies(&server, way).await;
+        files(&server, way).await;
+        held(&server, way, guest).await;
+    }
+    server.is_quiet().await;
+}
+
+async fn start(language: &str, guest: &str) -> Option<Server> {
+    let component = command::guest(guest);
+    if !component.is_file() {
+        let reason = std::fs::read_to_string(component.with_extension("missing"));
+        println!(
+            "SKIPPED: languages::{language}: {}",
+            reason.unwrap_or("run `cargo xtask guests` first".into()).trim()
+        );
+        return None;
+    }
+    let setup = Setup::of(guest)
+        .component("directories = [\"files\"]")
+        .and("[directory.files]\npath = \"public\"")
+        .file("public/small.txt", "beep, beep")
+        .manual();
+    // A language's runtime takes longer to compile for the first time than a server may take to start.
+    let (_folder, manifest) = setup.write();
+    let mut compile = command::roadrunner();
+    compile.args(["compile", "--manifest"]).arg(manifest);
+    let done = command::output(compile).await;
+    assert_eq!(done.code, 0, "{done:?}");
+    Some(setup.start().await)
+}
+
+async fn buffered(server: &Server, way: Way) {
+    let mut client = server.connect(way).await;
+    let answer = client.fetch(Ask::get("/hello")).await;
+    assert_eq!((answer.status, answer.text().as_str()), (200, "hello, world\n"), "{way:?}");
+    assert_eq!(answer.header("content-length"), "13", "{way:?}");
+    assert!(answer.header("content-type").starts_with("text/plain"), "{way:?}: {answer:?}");
+    assert_eq!(answer.end, End::sized(way), "{way:?}");
+
+    let answer = client.fetch(Ask::get("/json")).await;
+    assert_eq!(answer.header("content-type"), "application/json", "{way:?}");
+    let seen: Value = serde_json::from_slice(&answer.body).unwrap_or_else(|_| panic!("{way:?}: {}", answer.text()));
+    assert_eq!(seen["message"], "hello, world", "{way:?}");
+    assert_eq!(seen["method"], "GET", "{way:?}");
+    assert_eq!(seen["version"], way.version(), "{way:?}");
+    assert!(seen["peer"].as_str().is_some_and(|peer| peer.starts_with("127.0.0.1:")), "{way:?}: {seen}");
+
+    let answer = client.fetch(Ask::get("/nothing")).await;
+    assert_eq!((answer.status, answer.text().as_str()), (404, "there is nothing here\n"), "{way:?}");
+}
+
+async fn streams(server: &Server, way: Way) {
+    let mut client = server.connect(way).await;
+    let answer = client.fetch(Ask::get("/stream?n=3&delay=1").header("te", "trailers")).await;
+    assert_eq!((answer.status, answer.text().as_str()), (200, "chunk 0\nchunk 1\nchunk 2\n"), "{way:?}");
+    assert!(!answer.headers.contains_key("content-length"), "{way:?}");
+    assert_eq!(answer.trailer("x-chunks"), "3", "{way:?}");
+    assert_eq!(answer.end, End::streamed(way), "{way:?}");
+    let answer = client.fetch(Ask::get("/stream").header("te", "trailers")).await;
+    assert_eq!((answer.text().lines().count(), answer.trailer("x-chunks")), (10, "10"), "{way:?}");
+}
+
+async fn bodies(server: &Server, way: Way) {
+    let mut client = server.connect(way).await;
+    let ask = Ask::post_unsized("/echo", "hello").header("content-type", "text/x-test").header("te", "trailers");
+    let answer = client.fetch(ask.header("trailer", "x-sum").trailer("x-sum", "5")).await;
+    assert_eq!((answer.status, answer.text().as_str()), (200, "hello"), "{way:?}");
+    assert_eq!(answer.header("content-type"), "text/x-test", "{way:?}");
+    assert_eq!(answer.trailer("x-sum"), "5", "{way:?}");
+
+    // Both directions at once: what was sent is back before more is sent.
+    let mut exchange = client.open(Ask::post_open("/echo")).await;
+    assert!(exchange.send("one.").await, "{way:?}");
+    assert_eq!(exchange.head().await, 200, "{way:?}");
+    exchange.read_until("one.").await;
+    assert!(exchange.send("two.").await, "{way:?}");
+    exchange.read_until("two.").await;
+    assert!(exchange.finish(&[]).await, "{way:?}");
+    assert!(exchange.rest().await.end.is_whole(), "{way:?}");
+
+    let mut client = server.connect(way).await;
+    let bytes: Vec<u8> = (0..3_000_000_u32).map(|n| n as u8).collect();
+    let answer = client.fetch(Ask::post("/upload", bytes.clone())).await;
+    assert_eq!((answer.status, answer.text().as_str()), (200, "3000000\n"), "{way:?}");
+    let answer = client.fetch(Ask::post("/echo", bytes[..100_000].to_vec())).await;
+    assert!(answer.body == bytes[..100_000], "{way:?}: {} bytes, or others", answer.body.len());
+}
+
+async fn files(server: &Server, way: Way) {
+    let mut client = server.connect(way).await;
+    for path in ["/files/small.txt", "/files/sm%61ll.txt"] {
+        let answer = client.fetch(Ask::get(path)).await;
+        assert_eq!((answer.status, answer.text().as_str()), (200, "beep, beep"), "{way:?} {path}");
+        assert_eq!(answer.end, End::sized(way), "{way:?} {path}");
+    }
+    let answer = client.fetch(Ask::get("/files/small.txt").header("range", "bytes=6-9")).await;
+    assert_eq!((answer.status, answer.text().as_str()), (206, "beep"), "{way:?}");
+    for path in ["/files/none.txt", "/files/..%2froadrunner.toml"] {
+        assert_eq!(client.fetch(Ask::get(path)).await.status, 404, "{way:?} {path}");
+    }
+}
+
+async fn held(server: &Server, way: Way, guest: &str) {
+    let mut client = server.connect(way).await;
+    let mut clock = client.open(Ask::get("/clock")).await;
+    assert_eq!(clock.head().await, 200, "{way:?}");
+    assert_eq!(clock.headers()["content-type"], "text/event-stream", "{way:?}");
+    clock.read_until("data: 1\n\n").await;
+    clock.read_until("data: 2\n\n").await;
+    let held = server.has_instances(1).await;
+    assert_eq!((&held[0]["shape"], &held[0]["component"]), (&"loop".into(), &guest.into()), "{way:?}");
+    drop(clock);
+    drop(client);
+    assert!(server.is_empty_after().await < Duration::from_secs(5), "{way:?}: the loop outlives its client");
+
+    let mut socket = Handshake::to("/ws").open(server, way).await;
+    for (opcode, payload) in [(TEXT, "h\u{e9}llo".as_bytes()), (BINARY, b"\0\xff"), (TEXT, b"")] {
+        assert!(socket.send(opcode, payload).await, "{way:?}");
+        let frame = socket.next().await.unwrap_or_else(|| panic!("{way:?}: no answer to {payload:?}"));
+        assert_eq!((frame.opcode, frame.payload.as_slice()), (opcode, payload), "{way:?}");
+    }
+    assert!(socket.close(1000).await, "{way:?}");
+    assert_eq!(socket.closed().await.0, 1000, "{way:?}");
+}

@@ -1,0 +1,182 @@
+//! `cargo xtask guests`: the demo in every language, each built with its SDK when its tools are on the machine.
+//!
+//! What is missing is said and not installed: a language's tools take hundreds of megabytes. Next to the components lies
+//! for each language that could not be built a file `demo_LANGUAGE.missing` with the reason, which the tests and the
+//! demo repeat. A component is built again when a file of its SDK, its program or the contract has changed.
+
+use std::collections::hash_map::DefaultHasher;
+use std::fmt::Write as _;
+use std::fs;
+use std::hash::{Hash as _, Hasher as _};
+use std::path::{Path, PathBuf};
+use std::process::{Command, ExitCode, Stdio};
+
+use anyhow::{Context as _, Result, ensure};
+
+use crate::toolchain::{self, say};
+use crate::tree::Tree;
+
+/// A language other than Rust that guests are written in.
+#[derive(Clone, Copy, Debug, Eq, PartialEq)]
+pub enum Language {
+    /// guest-sdk/js.
+    Js,
+    /// guest-sdk/python.
+    Python,
+}
+
+/// The demo in one language.
+#[derive(Debug)]
+pub enum Demo {
+    /// Its component.
+    Built(PathBuf),
+    /// Why there is none, and what to do about it.
+    Missing(String),
+}
+
+impl Language {
+    /// All of them.
+    pub const ALL: [Self; 2] = [Self::Js, Self::Python];
+
+    /// What its folders and paths are called.
+    pub fn name(self) -> &'static str {
+        match self {
+            Self::Js => "js",
+            Self::Python => "python",
+        }
+    }
+
+    /// The command that makes the component, or why it cannot run.
+    fn command(self, tree: &Tree, output: &Path) -> Result<Command, String> {
+        match self {
+            Self::Js => js(tree, output),
+            Self::Python => python(tree, output),
+        }
+    }
+}
+
+/// Builds Rust's guests and every language's demo.
+pub fn run(tree: &Tree) -> Result<ExitCode> {
+    toolchain::prepare()?;
+    toolchain::build_guests(tree)?;
+    for (language, demo) in build(tree)? {
+        match demo {
+            Demo::Built(component) => say(&format!("{}: {}", language.name(), component.display())),
+            Demo::Missing(reason) => say(&format!("{}: missing: {reason}", language.name())),
+        }
+    }
+    Ok(ExitCode::SUCCESS)
+}
+
+/// Builds the demo in every language whose tools are there.
+///
+/// # Errors
+/// When the tools are there and fail.
+pub fn build(tree: &Tree) -> Result<Vec<(Language, Demo)>> {
+    let mut demos = Vec::new();
+    for language in Language::ALL {
+        demos.push((language, build_one(tree, language)?));
+    }
+    Ok(demos)
+}
+
+fn build_one(tree: &Tree, language: Language) -> Result<Demo> {
+    let folder = tree.components();
+    fs::create_dir_all(&folder).with_context(|| format!("cannot make the folder {}", folder.display()))?;
+    let file = |extension| folder.join(format!("demo_{}.{extension}", language.name()));
+    let (component, stamp, missing) = (file("wasm"), file("inputs"), file("missing"));
+    let mut command = match language.command(tree, &component) {
+        Ok(command) => command,
+        Err(reason) => {
+            // A component of older sources would pass for one of these.
+            drop(fs::remove_file(&component));
+            fs::write(&missing, &reason).with_context(|| format!("cannot write {}", missing.display()))?;
+            return Ok(Demo::Missing(reason));
+        }
+    };
+    drop(fs::remove_file(&missing));
+    let inputs = fingerprint(tree, language, &command)?;
+    if component.is_file() && fs::read_to_string(&stamp).is_ok_and(|known| known == inputs) {
+        return Ok(Demo::Built(component));
+    }
+    say(&format!("building the demo in {}", language.name()));
+    drop(fs::remove_file(&stamp));
+    toolchain::run(&mut command)?;
+    ensure!(component.is_file(), "`{}` has made no {}", toolchain::line(&command), component.display());
+    fs::write(&stamp, inputs).with_context(|| format!("cannot write {}", stamp.display()))?;
+    Ok(Demo::Built(component))
+}
+
+/// What a component is made of: the command's words and every file's path and content.
+fn fingerprint(tree: &Tree, language: Language, command: &Command) -> Result<String> {
+    let mut hasher = DefaultHasher::new();
+    toolchain::line(command).hash(&mut hasher);
+    let name = language.name();
+    for folder in [format!("guest-sdk/{name}"), format!("guests/{name}"), "wit".to_owned()] {
+        hash_folder(&tree.root.join(folder), &mut hasher)?;
+    }
+    let mut text = String::new();
+    write!(text, "{:016x}", hasher.finish())?;
+    Ok(text)
+}
+
+fn hash_folder(folder: &Path, hasher: &mut DefaultHasher) -> Result<()> {
+    let entries = fs::read_dir(folder).with_context(|| format!("cannot read {}", folder.display()))?;
+    let mut paths = entries.map(|entry| Ok(entry?.path())).collect::<Result<Vec<_>>>()?;
+    paths.sort();
+    for path in paths {
+        let name = path.file_name().unwrap_or_default();
+        // What tools install or leave behind.
+        if ["node_modules", "__pycache__", "build", ".mypy_cache"].iter().any(|made| name == *made) {
+            continue;
+        }
+        if path.is_dir() {
+            hash_folder(&path, hasher)?;
+        } else {
+            name.hash(hasher);
+            fs::read(&path).with_context(|| format!("cannot read {}", path.display()))?.hash(hasher);
+        }
+    }
+    Ok(())
+}
+
+/// Runs the SDK's own build command from its folder, where its packages have to be.
+fn js(tree: &Tree, output: &Path) -> Result<Command, String> {
+    let node = toolchain::find("node").ok_or("Node is not installed: install Node 20 or newer, with npm")?;
+    let sdk = tree.root.join("guest-sdk/js");
+    if !sdk.join("node_modules/@bytecodealliance/componentize-js").is_dir() {
+        return Err("componentize-js is not installed: `npm ci --prefix guest-sdk/js`, then start again".to_owned());
+    }
+    let mut command = Command::new(node);
+    command.arg(sdk.join("src/build.js")).arg("build").arg(tree.guests().join("js/app.js"));
+    command.arg("--output").arg(output).stdin(Stdio::null());
+    Ok(command)
+}
+
+/// Runs the SDK's own build command from its sources.
+fn python(tree: &Tree, output: &Path) -> Result<Command, String> {
+    let tool = in_python_or_path(tree, "componentize-py")
+        .ok_or("componentize-py is not installed: `pip install -r tests/requirements.txt`, then start again")?;
+    // The interpreter that it was installed for, and any other where it stands alone.
+    let beside = tool.with_file_name("python3");
+    let python = if beside.is_file() { beside } else { PathBuf::from("python3") };
+    let mut command = Command::new(python);
+    command.args(["-m", "roadrunner_guest.build", "build", "app", "--path"]).arg(tree.guests().join("python"));
+    command.arg("--output").arg(output).stdin(Stdio::null());
+    command.env("PYTHONPATH", tree.root.join("guest-sdk/python/src")).env("PYTHONDONTWRITEBYTECODE", "1");
+    let folders = tool.parent().map(Path::to_owned).into_iter().chain(path_folders());
+    command.env("PATH", std::env::join_paths(folders).map_err(|error| error.to_string())?);
+    Ok(command)
+}
+
+/// A program of the Python environment that `.ci/run` makes, or of the path.
+fn in_python_or_path(tree: &Tree, program: &str) -> Option<PathBuf> {
+    toolchain::find(program).or_else(|| {
+        let path = tree.target.join("python/bin").join(program);
+        path.is_file().then_some(path)
+    })
+}
+
+fn path_folders() -> Vec<PathBuf> {
+    std::env::var_os("PATH").map(|path| std::env::split_paths(&path).collect()).unwrap_or_default()
+}
