@@ -16,6 +16,9 @@ use crate::cli::{run, served};
 const TEXT: u8 = 1;
 const BINARY: u8 = 2;
 
+/// What a build or a compilation of a language's runtime may take.
+const BUILD: Duration = Duration::from_secs(300);
+
 #[tokio::test]
 async fn rust() {
     holds("rust", "demo").await;
@@ -57,11 +60,13 @@ async fn a_new_project_builds_and_answers(language: &str) {
     assert_eq!((serve, commands.next()), (Some("roadrunner serve"), None), "{}", made.stdout);
     let mut shell = Command::new("sh");
     shell.args(["-c", build]).current_dir(folder.path());
-    let built = command::output(shell).await;
+    let built = command::output_within(BUILD, shell).await;
     assert_eq!(built.code, 0, "{build}: {built:?}");
 
     let project = folder.path().join("my-app");
-    let compiled = run(&project, &["compile"]).await;
+    let mut compile = command::roadrunner();
+    compile.arg("compile").current_dir(&project).env("XDG_CACHE_HOME", command::cache());
+    let compiled = command::output_within(BUILD, compile).await;
     assert_eq!(compiled.code, 0, "{compiled:?}");
     let manifest = std::fs::read_to_string(project.join("roadrunner.toml")).expect("it is part of the project");
     let listener = "\n[[listener]]\naddress = \"127.0.0.1:0\"\n";
@@ -101,7 +106,7 @@ async fn start(language: &str, guest: &str) -> Option<Server> {
     let (_folder, manifest) = setup.write();
     let mut compile = command::roadrunner();
     compile.args(["compile", "--manifest"]).arg(manifest);
-    let done = command::output(compile).await;
+    let done = command::output_within(BUILD, compile).await;
     assert_eq!(done.code, 0, "{done:?}");
     Some(setup.start().await)
 }

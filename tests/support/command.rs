@@ -4,6 +4,7 @@ use std::collections::BTreeSet;
 use std::path::{Path, PathBuf};
 use std::process::{Command, Output};
 use std::sync::Mutex;
+use std::time::Duration;
 
 /// The program: `ROADRUNNER_BIN`, or the release build of the workspace.
 ///
@@ -84,9 +85,14 @@ pub fn python(test: &str, packages: &str) -> Option<Command> {
 }
 
 /// Runs a program to its end, on a thread of its own.
-pub async fn output(mut command: Command) -> Done {
+pub async fn output(command: Command) -> Done {
+    output_within(Duration::from_secs(120), command).await
+}
+
+/// The same for programs that may take so long, as builds do on a busy machine.
+pub async fn output_within(limit: Duration, mut command: Command) -> Done {
     let run = tokio::task::spawn_blocking(move || command.output());
-    let output = tokio::time::timeout(std::time::Duration::from_secs(120), run).await.expect("within two minutes");
+    let output = tokio::time::timeout(limit, run).await.unwrap_or_else(|_| panic!("not within {limit:?}"));
     Done::of(output.expect("it does not panic").expect("the program can be started"))
 }
 
