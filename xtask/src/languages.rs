@@ -145,7 +145,7 @@ fn js(tree: &Tree, output: &Path) -> Result<Command, String> {
     let node = toolchain::find("node").ok_or("Node is not installed: install Node 20 or newer, with npm")?;
     let sdk = tree.root.join("guest-sdk/js");
     if !sdk.join("node_modules/@bytecodealliance/componentize-js").is_dir() {
-        return Err("componentize-js is not installed: `npm ci --prefix guest-sdk/js`, then start again".to_owned());
+        return Err("componentize-js is not installed: run `npm install` in guest-sdk/js, then start again".to_owned());
     }
     let mut command = Command::new(node);
     command.arg(sdk.join("src/build.js")).arg("build").arg(tree.guests().join("js/app.js"));
