@@ -13,6 +13,7 @@ mod autobahn;
 mod bench;
 mod bench_http3;
 mod bench_websocket;
+mod bench_windows;
 mod contract;
 mod demo;
 mod languages;
@@ -41,6 +42,8 @@ enum Command {
     BenchHttp3(bench_http3::Options),
     /// Measure what a component costs a WebSocket, beside a native server with the same codec
     BenchWebsocket(bench_websocket::Options),
+    /// Measure what receive windows of HTTP/2 bring to an upload, and what they cost in memory
+    BenchWindows(bench_windows::Options),
     /// Write docs/contract.md from wit/
     Contract,
     /// Build the host and the demo guest, and serve every response shape on this machine
@@ -70,6 +73,7 @@ fn run(command: Command) -> Result<ExitCode> {
         Command::Bench(options) => bench::run(&tree, &options),
         Command::BenchHttp3(options) => bench_http3::run(&tree, &options),
         Command::BenchWebsocket(options) => bench_websocket::run(&tree, &options),
+        Command::BenchWindows(options) => bench_windows::run(&tree, &options),
         Command::Contract => contract::run(&tree, false).map(|()| ExitCode::SUCCESS),
         Command::Demo(options) => demo::run(&tree, &options),
         Command::Guests => languages::run(&tree),
