@@ -147,7 +147,8 @@ mod tests {
             cache.keep(stamp, &content, later());
             assert!(cache.find(&stamp).is_some());
         }
-        assert_eq!(cache.len(), 100);
+        // They are spread over parts of the cache by their inodes, and one part may be full before the others.
+        assert!(cache.len() >= 80, "{}", cache.len());
     }
 
     #[test]

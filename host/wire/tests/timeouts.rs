@@ -223,8 +223,9 @@ async fn a_slow_reader_of_a_whole_response_is_not_idle() {
         let harness = start_with(settings(|timeouts| timeouts.keep_alive_idle = SHORT)).await;
         let mut client = harness.connect(way).await;
         client.write_all(b"GET /huge HTTP/1.1\r\nhost: a\r\n\r\n").await.expect("written");
+        // Not to the end: what the sockets' buffers take of it is sent, and then the connection is idle.
         let mut buf = vec![0; 3 << 20];
-        for _ in 0..10 {
+        for _ in 0..6 {
             tokio::time::sleep(SHORT / 3).await;
             soon(client.read_exact(&mut buf)).await.unwrap_or_else(|error| panic!("{way:?}: {error}"));
         }
