@@ -89,6 +89,8 @@ async fn settled(server: &Server) -> Left {
     // Tasks that have ended are taken down a little later, and blocking threads wait for ten seconds for more to do.
     tokio::time::sleep(Duration::from_secs(12)).await;
     let tasks = server.metrics().await.sum("roadrunner_tasks", "") as u64;
+    // The connection that asked is a descriptor, too.
+    tokio::time::sleep(Duration::from_secs(1)).await;
     Left { descriptors: count("fd"), threads: count("task"), tasks, resident: server.resident() }
 }
 

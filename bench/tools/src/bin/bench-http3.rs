@@ -147,10 +147,15 @@ async fn load(address: SocketAddr, path: &str, connections: u64, streams: u64, l
     let mut drivers = JoinSet::new();
     let mut workers = JoinSet::new();
     let ends = Arc::new(AtomicBool::new(false));
+    // Connected before the clock starts, and not loaded before it does.
+    let mut connected = Vec::new();
     for _ in 0..connections {
         let quic = connect(&endpoint, address).await?;
         let (mut driver, requests) = h3::client::new(h3_quinn::Connection::new(quic)).await?;
         drivers.spawn(async move { drop(std::future::poll_fn(|context| driver.poll_close(context)).await) });
+        connected.push(requests);
+    }
+    for requests in connected {
         for _ in 0..streams {
             let (mut requests, uri, ends) = (requests.clone(), uri.clone(), ends.clone());
             workers.spawn(async move {
