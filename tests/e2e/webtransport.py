@@ -6,24 +6,9 @@ from pathlib import Path
 
 sys.path.insert(0, str(Path(__file__).parents[2] / "host/h3/tests/python"))
 from peer import DATA, GET, Report, frame, headers, peer, varint  # noqa: E402
+from sessions import CLOSE, DRAIN, GONE, REJECTED, SETTINGS, bidi, capsule, close, number, opened, uni  # noqa: E402
 
 REPORT = Report()
-CLOSE, DRAIN = 0x2843, 0x78AE
-REJECTED, GONE = 0x3994BD84, 0x170D7B68
-SETTINGS = ((0x33, 1), (0x2B603742, 1))
-
-
-def number(code):
-    """An application's code as that of a QUIC stream."""
-    return 0x52E4A40FA8DB + code + code // 0x1E
-
-
-def capsule(kind, value=b""):
-    return frame(DATA, varint(kind) + varint(len(value)) + value)
-
-
-def close(code, reason):
-    return capsule(CLOSE, code.to_bytes(4, "big") + reason)
 
 
 def closed(code, reason):
@@ -42,20 +27,6 @@ async def session(client, path, *more):
     await client.until(lambda: client.data[stream])
     REPORT.check(f"a session on {path.decode()}", client.response(stream)[0], 200)
     return stream
-
-
-def bidi(client, session, data, fin=False):
-    return client.bidi(varint(0x41) + varint(session) + data, fin)
-
-
-def uni(client, session, data, fin=False):
-    return client.uni(varint(0x54) + varint(session) + data, fin)
-
-
-def opened(client, kind, session):
-    """Streams that the server has opened for a session: identifier to bytes after the prefix."""
-    prefix = varint(0x41 if kind == 1 else 0x54) + varint(session)
-    return {s: d[len(prefix) :] for s, d in client.data.items() if s % 4 == kind and d.startswith(prefix)}
 
 
 def datagram(client, session, data):

@@ -5,9 +5,8 @@
 //! whole run writes bench/results/http3.json, and docs/http3-performance.md from it; `--quick` only prints.
 
 use std::fmt::Write as _;
-use std::fs;
 use std::net::SocketAddr;
-use std::path::{Path, PathBuf};
+use std::path::Path;
 use std::process::{Command, ExitCode, Stdio};
 use std::time::{Duration, Instant};
 
@@ -16,15 +15,12 @@ use serde::{Deserialize, Serialize};
 
 use crate::bench::median;
 use crate::bench::process::{Process, free_address};
-use crate::bench::results::Machine;
+use crate::bench::results::{Files, Machine};
 use crate::toolchain::{self, cargo, say};
-use crate::tree::{Profile, Tree};
+use crate::tree::{Profile, Tree, quoted};
 
-/// The results of the last whole run.
-const RESULTS: &str = "bench/results/http3.json";
-
-/// The page.
-const PAGE: &str = "docs/http3-performance.md";
+/// What is kept of a run.
+const FILES: Files = Files { results: "bench/results/http3.json", page: "docs/http3-performance.md" };
 
 /// Length of a turn, and turns of each load against each server.
 const MILLISECONDS: u64 = 1500;
@@ -105,7 +101,7 @@ struct Bytes {
 /// Measures, writes the results, and shows the page.
 pub fn run(tree: &Tree, options: &Options) -> Result<ExitCode> {
     if options.render {
-        write_page(tree)?;
+        FILES.write_page(tree, &page(&FILES.read(tree)?))?;
         return Ok(ExitCode::SUCCESS);
     }
     let profile = if options.dev { Profile::Dev } else { Profile::Release };
@@ -130,10 +126,8 @@ pub fn run(tree: &Tree, options: &Options) -> Result<ExitCode> {
     };
     let results = Results { machine: Machine::describe(tree), rounds, milliseconds: MILLISECONDS, rows, headers };
     if !is_short {
-        let path = tree.root.join(RESULTS);
-        let text = serde_json::to_string_pretty(&results).context("the results are not JSON")? + "\n";
-        fs::write(&path, text).with_context(|| format!("cannot write {}", path.display()))?;
-        write_page(tree)?;
+        FILES.keep(tree, &results)?;
+        FILES.write_page(tree, &page(&FILES.read(tree)?))?;
     }
     println!("{}", page(&results));
     Ok(ExitCode::SUCCESS)
@@ -158,7 +152,6 @@ fn measure(tool: &Path, servers: &[Server; 2], rounds: u32) -> Result<Vec<Row>> 
 struct Server {
     process: Process,
     address: SocketAddr,
-    log: PathBuf,
 }
 
 impl Server {
@@ -167,17 +160,12 @@ impl Server {
         let mut command = Command::new(tool);
         command.args(["native", "--address", &address.to_string()]);
         let log = tree.scratch("bench")?.join("native-http3.log");
-        Ok(Self { process: Process::start(command, &log)?, address, log })
+        Ok(Self { process: Process::start(command, &log)?, address })
     }
 
     fn own(tree: &Tree, profile: Profile) -> Result<Self> {
         let scratch = tree.scratch("bench")?;
         let address = free_address()?;
-        let quoted = |path: &Path| -> Result<String> {
-            let path = path.to_str().context("the repository's path is not UTF-8, which a manifest has to be")?;
-            Ok(format!("{path:?}"))
-        };
-        let manifest = scratch.join("http3.toml");
         let text = format!(
             "[server]\naccess-log = false\ncache-dir = {}\n\n[[listener]]\naddress = \"{address}\"\n\
              protocols = [\"http3\"]\ntls = \"self-signed\"\n\n[component.hello]\nfile = {}\n\n\
@@ -185,11 +173,7 @@ impl Server {
             quoted(&scratch.join("cache"))?,
             quoted(&tree.components().join("hello.wasm"))?
         );
-        fs::write(&manifest, text).with_context(|| format!("cannot write {}", manifest.display()))?;
-        let mut command = Command::new(tree.server(profile));
-        command.arg("serve").arg(&manifest);
-        let log = scratch.join("http3.log");
-        Ok(Self { process: Process::start(command, &log)?, address, log })
+        Ok(Self { process: Process::serve(tree, profile, "http3", &text)?, address })
     }
 
     /// Waits for the first answer.
@@ -201,7 +185,12 @@ impl Server {
             if status.context("cannot start bench-http3")?.success() {
                 return Ok(());
             }
-            ensure!(started.elapsed() < START, "no answer in {} s; see {}", START.as_secs(), self.log.display());
+            ensure!(
+                started.elapsed() < START,
+                "no answer in {} s; see {}",
+                START.as_secs(),
+                self.process.log().display()
+            );
         }
     }
 }
@@ -288,26 +277,15 @@ fn result<T: for<'de> Deserialize<'de>>(mut command: Command) -> Result<T> {
     serde_json::from_slice(&output.stdout).context("bench-http3's result is not understood")
 }
 
-fn write_page(tree: &Tree) -> Result<()> {
-    let path = tree.root.join(PAGE);
-    fs::write(&path, page(&read(tree)?)).with_context(|| format!("cannot write {}", path.display()))
-}
-
-fn read(tree: &Tree) -> Result<Results> {
-    let path = tree.root.join(RESULTS);
-    let text = fs::read_to_string(&path).with_context(|| format!("cannot read {}", path.display()))?;
-    serde_json::from_str(&text).with_context(|| format!("{} is not understood", path.display()))
-}
-
 fn page(results: &Results) -> String {
-    let Machine { date, commit, cpu, cores, memory_gib, kernel, .. } = &results.machine;
+    let machine = results.machine.line();
     let mut text = String::from("# HTTP/3 performance\n\n");
     // Writing to a string cannot fail.
     let _ = write!(
         text,
         "Made by `cargo xtask bench-http3`, which measures, and `cargo xtask bench-http3 --render`, which only writes this\n\
          page.\n\n\
-         Run on {date} at commit {commit}: {cpu}, {cores} processors, {memory_gib} GiB, Linux {kernel}.\n\n\
+         {machine}\n\n\
          ## Hello, from a fresh instance each\n\n\
          Beside a native server on the same HTTP/3 layer (host/h3 on quinn), whose handler is a function. Both are up at once\n\
          and take turns of {} ms, {} for each load; the loader, the client of the crate h3, shares the processors with them.\n\
@@ -363,14 +341,7 @@ mod tests {
 
     #[test]
     fn the_page_is_current() {
-        let tree = Tree::find().unwrap();
-        // Until the first whole run there is neither.
-        if !tree.root.join(RESULTS).exists() && !tree.root.join(PAGE).exists() {
-            return;
-        }
-        let written = fs::read_to_string(tree.root.join(PAGE)).unwrap_or_default();
-        let current = written == page(&read(&tree).unwrap());
-        assert!(current, "{PAGE} is not what {RESULTS} says: run `cargo xtask bench-http3 --render`");
+        FILES.assert_current(page);
     }
 
     #[test]

@@ -5,7 +5,6 @@
 //! only prints.
 
 use std::fmt::Write as _;
-use std::fs;
 use std::net::SocketAddr;
 use std::path::Path;
 use std::process::{Command, ExitCode, Stdio};
@@ -15,15 +14,12 @@ use serde::{Deserialize, Serialize};
 
 use crate::bench::median;
 use crate::bench::process::{Process, free_address};
-use crate::bench::results::Machine;
+use crate::bench::results::{Files, Machine};
 use crate::toolchain::{self, cargo, say};
-use crate::tree::{Profile, Tree};
+use crate::tree::{Profile, Tree, quoted};
 
-/// The results of the last whole run.
-const RESULTS: &str = "bench/results/websocket.json";
-
-/// The page.
-const PAGE: &str = "docs/websocket-performance.md";
+/// What is kept of a run.
+const FILES: Files = Files { results: "bench/results/websocket.json", page: "docs/websocket-performance.md" };
 
 /// Length of a turn. Eight loads, two servers and five rounds come to a minute.
 const MILLISECONDS: u64 = 700;
@@ -80,7 +76,7 @@ struct Side {
 /// Measures, writes the results, and shows the page.
 pub fn run(tree: &Tree, options: &Options) -> Result<ExitCode> {
     if options.render {
-        write_page(tree)?;
+        FILES.write_page(tree, &page(&FILES.read(tree)?))?;
         return Ok(ExitCode::SUCCESS);
     }
     toolchain::prepare()?;
@@ -97,10 +93,8 @@ pub fn run(tree: &Tree, options: &Options) -> Result<ExitCode> {
     let rows = measure(tree, rounds)?;
     let results = Results { machine: Machine::describe(tree), rounds, milliseconds: MILLISECONDS, rows };
     if !options.quick {
-        let path = tree.root.join(RESULTS);
-        let text = serde_json::to_string_pretty(&results).context("the results are not JSON")? + "\n";
-        fs::write(&path, text).with_context(|| format!("cannot write {}", path.display()))?;
-        write_page(tree)?;
+        FILES.keep(tree, &results)?;
+        FILES.write_page(tree, &page(&FILES.read(tree)?))?;
     }
     println!("{}", page(&results));
     Ok(ExitCode::SUCCESS)
@@ -150,21 +144,13 @@ impl Server {
     fn own(tree: &Tree) -> Result<Self> {
         let scratch = tree.scratch("bench")?;
         let address = free_address()?;
-        let quoted = |path: &Path| -> Result<String> {
-            let path = path.to_str().context("the repository's path is not UTF-8, which a manifest has to be")?;
-            Ok(format!("{path:?}"))
-        };
-        let manifest = scratch.join("websocket.toml");
         let text = format!(
             "[server]\naccess-log = false\ncache-dir = {}\n\n[[listener]]\naddress = \"{address}\"\n\n\
              [component.sockets]\nfile = {}\n\n[[route]]\npath = \"/echo\"\ncomponent = \"sockets\"\n",
             quoted(&scratch.join("cache"))?,
             quoted(&tree.components().join("sockets.wasm"))?
         );
-        fs::write(&manifest, text).with_context(|| format!("cannot write {}", manifest.display()))?;
-        let mut command = Command::new(tree.server(Profile::Release));
-        command.arg("serve").arg(&manifest);
-        let process = Process::start(command, &scratch.join("websocket.log"))?;
+        let process = Process::serve(tree, Profile::Release, "websocket", &text)?;
         process.accepts(address)?;
         Ok(Self { process, address, path: "/echo" })
     }
@@ -227,26 +213,15 @@ impl Cell {
     }
 }
 
-fn write_page(tree: &Tree) -> Result<()> {
-    let path = tree.root.join(PAGE);
-    fs::write(&path, page(&read(tree)?)).with_context(|| format!("cannot write {}", path.display()))
-}
-
-fn read(tree: &Tree) -> Result<Results> {
-    let path = tree.root.join(RESULTS);
-    let text = fs::read_to_string(&path).with_context(|| format!("cannot read {}", path.display()))?;
-    serde_json::from_str(&text).with_context(|| format!("{} is not understood", path.display()))
-}
-
 fn page(results: &Results) -> String {
-    let Machine { date, commit, cpu, cores, memory_gib, kernel, .. } = &results.machine;
+    let machine = results.machine.line();
     let mut text = String::from("# WebSocket performance\n\n");
     // Writing to a string cannot fail.
     let _ = write!(
         text,
         "Made by `cargo xtask bench-websocket`, which measures, and `cargo xtask bench-websocket --render`, which only writes\n\
          this page.\n\n\
-         Run on {date} at commit {commit}: {cpu}, {cores} processors, {memory_gib} GiB, Linux {kernel}.\n\n\
+         {machine}\n\n\
          A component that echoes each message, beside a native tokio server with the same codec\n\
          (host/websocket/examples/echo.rs): HTTP/1.1 on loopback, binary messages, no compression. Both are up at once and\n\
          take turns of {} ms, {} for each load; the loader has one thread and shares the processors with them. Rates are\n\
@@ -274,10 +249,7 @@ mod tests {
 
     #[test]
     fn the_page_is_current() {
-        let tree = Tree::find().unwrap();
-        let written = fs::read_to_string(tree.root.join(PAGE)).unwrap_or_default();
-        let current = written == page(&read(&tree).unwrap());
-        assert!(current, "{PAGE} is not what {RESULTS} says: run `cargo xtask bench-websocket --render`");
+        FILES.assert_current(page);
     }
 
     #[test]

@@ -5,10 +5,8 @@
 //! docs/http2-windows.md from it.
 
 use std::fmt::Write as _;
-use std::fs;
 use std::io::{BufRead as _, BufReader};
 use std::net::SocketAddr;
-use std::path::{Path, PathBuf};
 use std::process::{Command, ExitCode, Stdio};
 
 use anyhow::{Context as _, Result, bail, ensure};
@@ -16,15 +14,12 @@ use serde::{Deserialize, Serialize};
 
 use crate::bench::median;
 use crate::bench::process::{Process, free_address};
-use crate::bench::results::Machine;
+use crate::bench::results::{Files, Machine};
 use crate::toolchain::{self, cargo, say};
-use crate::tree::{Profile, Tree};
+use crate::tree::{Profile, Tree, quoted};
 
-/// The results of the last run.
-const RESULTS: &str = "bench/results/windows.json";
-
-/// The page.
-const PAGE: &str = "docs/http2-windows.md";
+/// What is kept of a run.
+const FILES: Files = Files { results: "bench/results/windows.json", page: "docs/http2-windows.md" };
 
 /// Windows that are compared, in KiB: of a stream and of its connection alike.
 const WINDOWS: [u64; 5] = [64, 256, 1024, 2048, 4096];
@@ -87,13 +82,10 @@ pub fn run(tree: &Tree, options: &Options) -> Result<ExitCode> {
             rows.push(measure(tree, window)?);
         }
         let results = Results { machine: Machine::describe(tree), rows };
-        let text = serde_json::to_string_pretty(&results).context("the results are not JSON")? + "\n";
-        let path = tree.root.join(RESULTS);
-        fs::write(&path, text).with_context(|| format!("cannot write {}", path.display()))?;
+        FILES.keep(tree, &results)?;
     }
-    let page = page(&read(tree)?);
-    let path = tree.root.join(PAGE);
-    fs::write(&path, &page).with_context(|| format!("cannot write {}", path.display()))?;
+    let page = page(&FILES.read(tree)?);
+    FILES.write_page(tree, &page)?;
     println!("{page}");
     Ok(ExitCode::SUCCESS)
 }
@@ -158,11 +150,6 @@ fn held(tree: &Tree, window: u64, fill: bool) -> Result<f64> {
 fn start(tree: &Tree, window: u64) -> Result<(Process, SocketAddr)> {
     let scratch = tree.scratch("bench")?;
     let address = free_address()?;
-    let quoted = |path: &Path| -> Result<String> {
-        let path = path.to_str().context("the repository's path is not UTF-8, which a manifest has to be")?;
-        Ok(format!("{path:?}"))
-    };
-    let manifest: PathBuf = scratch.join("windows.toml");
     let text = format!(
         "[server]\naccess-log = false\ncache-dir = {}\n\n[limits]\nheld = 2000\n\n[http2]\n\
          stream-window = \"{window}KiB\"\nconnection-window = \"{window}KiB\"\n\n[[listener]]\naddress = \"{address}\"\n\n\
@@ -171,29 +158,20 @@ fn start(tree: &Tree, window: u64) -> Result<(Process, SocketAddr)> {
         quoted(&scratch.join("cache"))?,
         quoted(&tree.components().join("demo.wasm"))?
     );
-    fs::write(&manifest, text).with_context(|| format!("cannot write {}", manifest.display()))?;
-    let mut command = Command::new(tree.server(Profile::Release));
-    command.arg("serve").arg(&manifest);
-    let process = Process::start(command, &scratch.join("windows.log"))?;
+    let process = Process::serve(tree, Profile::Release, "windows", &text)?;
     process.accepts(address)?;
     Ok((process, address))
 }
 
-fn read(tree: &Tree) -> Result<Results> {
-    let path = tree.root.join(RESULTS);
-    let text = fs::read_to_string(&path).with_context(|| format!("cannot read {}", path.display()))?;
-    serde_json::from_str(&text).with_context(|| format!("{} is not understood", path.display()))
-}
-
 fn page(results: &Results) -> String {
-    let Machine { date, commit, cpu, cores, memory_gib, kernel, .. } = &results.machine;
+    let machine = results.machine.line();
     let mut text = String::from("# Receive windows of HTTP/2\n\n");
     // Writing to a string cannot fail.
     let _ = write!(
         text,
         "Made by `cargo xtask bench-windows`, which measures, and `cargo xtask bench-windows --render`, which only writes\n\
          this page.\n\n\
-         Run on {date} at commit {commit}: {cpu}, {cores} processors, {memory_gib} GiB, Linux {kernel}.\n\n\
+         {machine}\n\n\
          `stream-window` and `connection-window` are the same in each row. Uploads go to a component that reads them piece by\n\
          piece: {NEAR} MiB on loopback, and {FAR} MiB through a relay that makes a round trip of {ROUND_TRIP} ms; medians of\n\
          {ROUNDS}. Memory is the server's, for each of {CONNECTIONS} connections with one held event loop that reads nothing:\n\
@@ -220,13 +198,6 @@ mod tests {
 
     #[test]
     fn the_page_is_current() {
-        let tree = Tree::find().unwrap();
-        // Until the first run there is neither.
-        if !tree.root.join(RESULTS).exists() && !tree.root.join(PAGE).exists() {
-            return;
-        }
-        let written = fs::read_to_string(tree.root.join(PAGE)).unwrap_or_default();
-        let current = written == page(&read(&tree).unwrap());
-        assert!(current, "{PAGE} is not what {RESULTS} says: run `cargo xtask bench-windows --render`");
+        FILES.assert_current(page);
     }
 }

@@ -146,11 +146,11 @@ mod tests {
     #[test]
     fn the_committed_manifest_takes_other_ports_and_paths() {
         let text = include_str!("../../examples/demo/roadrunner.toml");
-        let filled = fill(text, "/root/of/it", [8443, 9090, 8080]).unwrap();
+        let filled = fill(text, "/a/clone", [8443, 9090, 8080]).unwrap();
         let addresses: Vec<_> = filled.lines().filter(|line| line.starts_with("address")).collect();
         let expected = ["\"127.0.0.1:8443\"", "\"127.0.0.1:9090\"", "\"127.0.0.1:8080\""];
         assert_eq!(addresses, expected.map(|address| format!("address = {address}")));
-        assert!(filled.contains("\"/root/of/it/guests/demo/files\""));
+        assert!(filled.contains("\"/a/clone/guests/demo/files\""));
         assert!(!filled.contains("\"../.."));
     }
 

@@ -92,3 +92,8 @@ impl Profile {
         }
     }
 }
+
+/// A path as a TOML string.
+pub fn quoted(path: &Path) -> Result<String> {
+    Ok(format!("{:?}", path.to_str().context("the repository's path is not UTF-8, which a manifest has to be")?))
+}

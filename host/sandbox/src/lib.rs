@@ -2,7 +2,8 @@
 //!
 //! A [`Sandbox`] is the engine of a host. [`Component::load`] prepares a file, a [`Binding`] ties it to a route with
 //! its limits, and [`Binding::respond`] starts an [`Instance`] for one request. What follows depends on the
-//! [`Response`]: nothing, [`Instance::run`], or [`Instance::on_event`] for as long as the session is held.
+//! [`Response`]: nothing, [`Instance::run`], or a callback for each event for as long as the session is held, with its
+//! instance or, while it hibernates, without ([`Held`]). Standard `wasi:http` components run on the same terms.
 //!
 //! This crate knows no sockets and no HTTP connections: requests come in as [`Request`], chunks go out through an
 //! [`Outbox`], and dropping an instance ends its guest.

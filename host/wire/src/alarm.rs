@@ -14,8 +14,8 @@ use std::{
 use tokio::time::Sleep;
 
 /// An alarm that always wakes the same task.
-#[derive(Default)]
-pub(crate) struct Alarm {
+#[derive(Debug, Default)]
+pub struct Alarm {
     sleep: Option<Pin<Box<Sleep>>>,
     /// When it goes off; none if it must be set first.
     at: Option<Instant>,
@@ -23,7 +23,7 @@ pub(crate) struct Alarm {
 
 impl Alarm {
     /// Whether the deadline has passed. If not, the task is woken when it does, or somewhat before.
-    pub(crate) fn has_passed(&mut self, cx: &mut Context<'_>, deadline: Instant) -> bool {
+    pub fn has_passed(&mut self, cx: &mut Context<'_>, deadline: Instant) -> bool {
         if let (Some(at), Some(sleep)) = (self.at, &self.sleep)
             && at <= deadline
             && !sleep.is_elapsed()

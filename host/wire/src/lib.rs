@@ -1,8 +1,8 @@
 //! Sockets to exchanges.
 //!
-//! This crate owns listeners, TLS, HTTP/1.1, HTTP/2, HTTP/3 on the layer of `roadrunner-h3`, their timers, caps and drain. What comes out of it is an
-//! [`Exchange`]: one request whose protocol no longer matters, on a [`Connection`] that can tell how it ended. What
-//! goes back is an `http::Response` with a [`ResponseBody`]. It knows no wasm.
+//! This crate owns listeners, TLS, HTTP/1.1, HTTP/2, HTTP/3 on the layer of `roadrunner-h3`, their timers, caps and
+//! drain. What comes out of it is an [`Exchange`]: one request whose protocol no longer matters, on a [`Connection`]
+//! that can tell how it ended. What goes back is an `http::Response` with a [`ResponseBody`]. It knows no wasm.
 //!
 //! # Contract
 //!
@@ -11,8 +11,8 @@
 //!   arrives**: a client that leaves, a deadline and a cut all end in a drop. Nothing is spawned behind the service.
 //! * Nothing here waits without a deadline; every deadline is a field of [`Timeouts`] and is counted in [`Stats`]
 //!   under the same name.
-//! * A panic in the service is a 500 before the head and an abort after it; the connection survives on HTTP/2 and HTTP/3 and,
-//!   before the head, on HTTP/1.
+//! * A panic in the service is a 500 before the head and an abort after it; the connection survives on HTTP/2 and
+//!   HTTP/3 and, before the head, on HTTP/1.
 //! * A request that reaches the service has one valid authority (or none, on HTTP/1.0), one framing, and no field
 //!   that speaks about the connection on HTTP/2 and HTTP/3.
 //!
@@ -23,6 +23,7 @@
 //! | [`server`](Server) | binds, accepts, drains, cuts |
 //! | `accept` | one listener's accept loop; the way from a socket to a protocol |
 //! | `admission` | the caps on connections |
+//! | `network` | sets of peers that may speak for others |
 //! | `proxy` | the PROXY header in front of a connection; bytes in, addresses out |
 //! | `forwarded` | the client of a request that came through proxies |
 //! | `tls` | certificates, their choice and their reload; client certificates |
@@ -34,12 +35,13 @@
 //! | `socket`, `io` | the descriptor, and what hyper reads and writes through |
 //! | `heads` | HTTP/1 heads as they pass, for what hyper tolerates and hides; bytes in, verdicts out |
 //! | `frames` | HTTP/2 frame headers as they pass, for flood budgets; bytes in, verdicts out |
+//! | [`alarm`](Alarm) | one timer for each task, moved only when it has to be |
 //! | `marks` | how the pieces polled inside one task tell that task what they wait for |
 //!
 //! # What it does not cover
 //!
-//! Responses to `103`. HTTP/1 response trailers reach the wire
-//! only if the client sent `TE: trailers` and the response names them in `Trailer` (RFC 9110, 6.5.1 and 6.6.2).
+//! Early hints (103) are not sent. HTTP/1 response trailers reach the wire only if the client sent `TE: trailers` and
+//! the response names them in `Trailer` (RFC 9110, 6.5.1 and 6.6.2).
 
 mod accept;
 mod admission;
@@ -71,6 +73,7 @@ mod tls;
 mod tunnel;
 mod validate;
 
+pub use alarm::Alarm;
 pub use body::{BodyError, RequestBody};
 pub use connection::{Address, Connection, Ending, Protocol};
 pub use exchange::Exchange;

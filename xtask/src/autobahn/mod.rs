@@ -27,7 +27,7 @@ use serde::{Deserialize, Serialize};
 
 use crate::bench::process::{Process, free_address};
 use crate::toolchain::{self, cargo, say};
-use crate::tree::{Profile, Tree};
+use crate::tree::{Profile, Tree, quoted};
 
 mod install;
 mod report;
@@ -226,12 +226,6 @@ struct Server {
 impl Server {
     fn start(tree: &Tree, profile: Profile, scratch: &Path, python: Option<PathBuf>) -> Result<Self> {
         let (plain, tls) = (free_address()?, free_address()?);
-        let quoted = |path: &Path| -> Result<String> {
-            Ok(format!(
-                "{:?}",
-                path.to_str().context("the repository's path is not UTF-8, which a manifest has to be")?
-            ))
-        };
         let text = MANIFEST
             .replace("{plain}", &plain.to_string())
             .replace("{tls}", &tls.to_string())

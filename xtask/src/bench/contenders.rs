@@ -11,7 +11,7 @@ use anyhow::{Context as _, Result, ensure};
 use super::Bench;
 use super::process::{Process, free_address};
 use crate::toolchain;
-use crate::tree::Profile;
+use crate::tree::{Profile, quoted};
 
 /// Native hyper, the ceiling.
 pub const NATIVE: &str = "native hyper";
@@ -131,11 +131,6 @@ pub fn write_manifest(bench: &Bench<'_>, name: &str, address: SocketAddr, limits
     );
     fs::write(&path, text).with_context(|| format!("cannot write {}", path.display()))?;
     Ok(path)
-}
-
-/// A path as a TOML string.
-pub fn quoted(path: &Path) -> Result<String> {
-    Ok(format!("{:?}", path.to_str().context("the repository's path is not UTF-8, which a manifest has to be")?))
 }
 
 fn workload_manifest(bench: &Bench<'_>, hello: &Path, component: &str) -> Result<String> {

@@ -9,6 +9,7 @@ use std::time::{Duration, Instant};
 use anyhow::{Context as _, Result, bail};
 
 use super::client;
+use crate::tree::{Profile, Tree};
 
 /// How long a server may take to its first answer. The first start compiles components.
 const START: Duration = Duration::from_secs(60);
@@ -42,6 +43,21 @@ impl Process {
         }
         let child = command.spawn().with_context(|| format!("cannot start {:?}", command.get_program()))?;
         Ok(Self { child, log: log.to_owned() })
+    }
+
+    /// Starts the server with this manifest, which is kept beside the log as `NAME.toml`.
+    pub fn serve(tree: &Tree, profile: Profile, name: &str, manifest: &str) -> Result<Self> {
+        let scratch = tree.scratch("bench")?;
+        let path = scratch.join(name).with_extension("toml");
+        fs::write(&path, manifest).with_context(|| format!("cannot write {}", path.display()))?;
+        let mut command = Command::new(tree.server(profile));
+        command.arg("serve").arg(&path);
+        Self::start(command, &path.with_extension("log"))
+    }
+
+    /// What it has written.
+    pub fn log(&self) -> &Path {
+        &self.log
     }
 
     /// Waits for the first 200.

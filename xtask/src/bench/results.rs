@@ -1,9 +1,11 @@
-//! What a run found, as it is kept in bench/results/latest.json.
+//! What a run found, as it is kept in bench/results, and the page that is made of it.
 
 use std::fs;
 use std::path::Path;
 use std::process::Command;
 
+use anyhow::{Context as _, Result};
+use serde::de::DeserializeOwned;
 use serde::{Deserialize, Serialize};
 
 use crate::toolchain;
@@ -137,7 +139,54 @@ pub struct Cold {
     pub next_ms: f64,
 }
 
+/// Where the results of a benchmark are kept, and the page that is made of them; both from the root.
+pub struct Files {
+    /// JSON.
+    pub results: &'static str,
+    /// Markdown.
+    pub page: &'static str,
+}
+
+impl Files {
+    /// Keeps these results.
+    pub fn keep(&self, tree: &Tree, results: &impl Serialize) -> Result<()> {
+        let text = serde_json::to_string_pretty(results).context("the results are not JSON")? + "\n";
+        write(&tree.root.join(self.results), &text)
+    }
+
+    /// The results of the last run.
+    pub fn read<T: DeserializeOwned>(&self, tree: &Tree) -> Result<T> {
+        let path = tree.root.join(self.results);
+        let text = fs::read_to_string(&path).with_context(|| format!("cannot read {}", path.display()))?;
+        serde_json::from_str(&text).with_context(|| format!("{} is not understood", path.display()))
+    }
+
+    /// Writes the page.
+    pub fn write_page(&self, tree: &Tree, page: &str) -> Result<()> {
+        write(&tree.root.join(self.page), page)
+    }
+
+    /// Fails a test where the page is not what the results say.
+    #[cfg(test)]
+    pub fn assert_current<T: DeserializeOwned>(&self, page: impl Fn(&T) -> String) {
+        let tree = Tree::find().unwrap();
+        let written = fs::read_to_string(tree.root.join(self.page)).unwrap_or_default();
+        let Files { results, page: name } = self;
+        assert!(written == page(&self.read(&tree).unwrap()), "{name} is not what {results} says: run it with --render");
+    }
+}
+
+fn write(path: &Path, text: &str) -> Result<()> {
+    fs::write(path, text).with_context(|| format!("cannot write {}", path.display()))
+}
+
 impl Machine {
+    /// When and where it was, as a sentence.
+    pub fn line(&self) -> String {
+        let Self { date, commit, cpu, cores, memory_gib, kernel, .. } = self;
+        format!("Run on {date} at commit {commit}: {cpu}, {cores} processors, {memory_gib} GiB, Linux {kernel}.")
+    }
+
     /// This machine, now.
     pub fn describe(tree: &Tree) -> Self {
         let git = |arguments: &[&str]| text(Command::new("git").args(arguments).current_dir(&tree.root));

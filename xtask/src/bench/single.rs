@@ -12,10 +12,11 @@ use anyhow::{Context as _, Result, ensure};
 
 use super::Bench;
 use super::client;
-use super::contenders::{Contender, MANY, quoted, write_manifest};
+use super::contenders::{Contender, MANY, write_manifest};
 use super::results::{BodyRow, Cold, Held, HeldRow};
 use super::rounds::median;
 use crate::toolchain::say;
+use crate::tree::quoted;
 
 /// What `--only` can choose here.
 pub const NAMES: [&str; 3] = ["held", "bodies", "cold"];

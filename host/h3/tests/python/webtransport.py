@@ -6,11 +6,9 @@ import sys
 from aioquic.h3.connection import H3Connection
 from aioquic.h3.events import DatagramReceived, HeadersReceived, WebTransportStreamDataReceived
 from peer import DATA, GET, HEADERS, Peer, Report, frame, headers, peer, varint
+from sessions import CLOSE, DRAIN, GONE, REJECTED, SETTINGS, bidi, capsule, close, number, opened, uni
 
 REPORT = Report()
-CLOSE, DRAIN = 0x2843, 0x78AE
-REJECTED, GONE = 0x3994BD84, 0x170D7B68
-SETTINGS = ((0x33, 1), (0x2B603742, 1))
 
 
 def connect(path=b"/wt", *more):
@@ -18,38 +16,11 @@ def connect(path=b"/wt", *more):
     return headers([*head, (b"origin", b"https://localhost"), *more])
 
 
-def number(code):
-    """An application's code as that of a QUIC stream."""
-    return 0x52E4A40FA8DB + code + code // 0x1E
-
-
-def capsule(kind, value=b""):
-    return frame(DATA, varint(kind) + varint(len(value)) + value)
-
-
-def close(code, reason):
-    return capsule(CLOSE, code.to_bytes(4, "big") + reason)
-
-
 async def session(client, path=b"/wt", *more):
     stream = client.bidi(connect(path, *more))
     await client.until(lambda: client.data[stream])
     REPORT.check("a session", client.response(stream)[0], 200)
     return stream
-
-
-def bidi(client, session, data, fin=False):
-    return client.bidi(varint(0x41) + varint(session) + data, fin)
-
-
-def uni(client, session, data, fin=False):
-    return client.uni(varint(0x54) + varint(session) + data, fin)
-
-
-def of_session(client, kind, session):
-    """Streams that the server has opened for a session: identifier to bytes after the prefix."""
-    prefix = varint(0x41 if kind == 1 else 0x54) + varint(session)
-    return {s: d[len(prefix) :] for s, d in client.data.items() if s % 4 == kind and d.startswith(prefix)}
 
 
 class Independent(Peer):
@@ -109,8 +80,8 @@ async def streams(client):
         REPORT.check("a bidirectional stream is echoed", client.data[stream], b"%d of %d" % (i, s))
     for s in (one, two):
         uni(client, s, b"for %d" % s, True)
-        await client.until(lambda: any(x in client.ended for x in of_session(client, 3, s)))
-        REPORT.check("a unidirectional one is answered", list(of_session(client, 3, s).values()), [b"for %d" % s])
+        await client.until(lambda: any(x in client.ended for x in opened(client, 3, s)))
+        REPORT.check("a unidirectional one is answered", list(opened(client, 3, s).values()), [b"for %d" % s])
     # A prefix in any pieces.
     prefix, stream = varint(0x41) + varint(two) + b"piece by piece", client.bidi()
     for byte in prefix:
@@ -124,12 +95,12 @@ async def streams(client):
     REPORT.check("3 MB there and back", len(client.data[stream]), 3_000_000)
     # A stream of the server, on which the client may send.
     asked = bidi(client, one, b"open bidi")
-    await client.until(lambda: of_session(client, 1, one))
-    server, data = next(iter(of_session(client, 1, one).items()))
+    await client.until(lambda: opened(client, 1, one))
+    server, data = next(iter(opened(client, 1, one).items()))
     REPORT.check("the server opens one", data, b"for %d" % asked)
     client.send(server, b" and back", True)
     await client.until(lambda: server in client.ended)
-    REPORT.check("and it goes both ways", of_session(client, 1, one)[server], b"for %d and back" % asked)
+    REPORT.check("and it goes both ways", opened(client, 1, one)[server], b"for %d and back" % asked)
     # More streams after one another than either side allows at once.
     for index in range(150):
         stream = bidi(client, one, b"%d" % index, True)
@@ -137,9 +108,9 @@ async def streams(client):
             REPORT.check(f"stream {index}", client.data[stream], b"%d" % index)
             break
     for index in range(60):
-        before = len(of_session(client, 3, two))
+        before = len(opened(client, 3, two))
         uni(client, two, b"%d" % index, True)
-        if not await client.until(lambda: len(of_session(client, 3, two)) > before):
+        if not await client.until(lambda: len(opened(client, 3, two)) > before):
             REPORT.check(f"unidirectional stream {index}", None, b"%d" % index)
             break
     # Requests go on beside it.
@@ -264,9 +235,9 @@ async def limits(client):
     early = [uni(client, first, b"early %d" % index, True) for index in range(4)]
     await asyncio.sleep(0.1)
     client.send(first, connect())
-    await client.until(lambda: len(of_session(client, 3, first)) == 4)
-    await client.until(lambda: all(x in client.ended for x in of_session(client, 3, first)))
-    found = sorted(of_session(client, 3, first).values())
+    await client.until(lambda: len(opened(client, 3, first)) == 4)
+    await client.until(lambda: all(x in client.ended for x in opened(client, 3, first)))
+    found = sorted(opened(client, 3, first).values())
     REPORT.check("early streams", found, [b"early %d" % index for index in range(4)])
     future = first + 4 * 60
     early = [bidi(client, future, b"early") for _ in range(20)]

@@ -28,9 +28,9 @@ use roadrunner_sandbox::{
     Disconnect, Event, Failure, Held, Instance, Meter, Next, Outbox, Outcome, Outgoing, SocketEvent,
 };
 use roadrunner_websocket::{CloseCode, Config, End, Event as CodecEvent, Message, SendError, Session, State};
-use roadrunner_wire::{Ending, Protocol, Tunnel};
+use roadrunner_wire::{Alarm, Ending, Protocol, Tunnel};
 use tokio::io::{AsyncRead as _, AsyncWrite as _, ReadBuf};
-use tokio::time::{Sleep, timeout};
+use tokio::time::timeout;
 use tokio_util::io::poll_read_buf;
 
 use super::super::event_loop::{LAST_EVENT, UNDER_WAY, spawn, suspend};
@@ -95,7 +95,7 @@ pub(super) struct Pump {
     ended: bool,
     /// When the connection is given up, once the session is over.
     until: Option<Instant>,
-    sleep: Option<Pin<Box<Sleep>>>,
+    alarm: Alarm,
     record: Record,
     _deflate: Option<Reserved>,
 }
@@ -131,7 +131,7 @@ impl Pump {
             read_ended: false,
             ended: false,
             until: None,
-            sleep: None,
+            alarm: Alarm::default(),
             record,
             _deflate: deflate,
         }
@@ -416,10 +416,9 @@ impl Pump {
         let last_call = drain.map(|deadline| deadline.checked_sub(LAST_CALL).unwrap_or(now));
         let hibernates = self.hibernates();
         let Some(deadline) = self.session.deadline().into_iter().chain(last_call).chain(hibernates).min() else {
-            self.sleep = None;
             return false;
         };
-        if !self.is_past(deadline, context) {
+        if !self.alarm.has_passed(context, deadline) {
             return false;
         }
         let now = Instant::now();
@@ -432,22 +431,6 @@ impl Pump {
         }
         self.session.handle_timeout(now);
         true
-    }
-
-    /// Whether this moment has come; wakes the task when it has. A sleep that ends too early is left as it is, since
-    /// deadlines move on with every message.
-    fn is_past(&mut self, moment: Instant, context: &mut Context<'_>) -> bool {
-        let sleep = self.sleep.get_or_insert_with(|| Box::pin(tokio::time::sleep_until(moment.into())));
-        if sleep.deadline().into_std() > moment {
-            sleep.as_mut().reset(moment.into());
-        }
-        while sleep.as_mut().poll(context).is_ready() {
-            if Instant::now() >= moment {
-                return true;
-            }
-            sleep.as_mut().reset(moment.into());
-        }
-        false
     }
 
     /// Nothing can be written any more. What was read before is still delivered.
@@ -502,7 +485,7 @@ impl Pump {
     /// would answer unread bytes with a reset, which can overtake the close frame.
     fn poll_end(&mut self, context: &mut Context<'_>, now: Instant) -> Poll<()> {
         let until = *self.until.get_or_insert(now + self.close_wait);
-        if self.is_past(until, context) {
+        if self.alarm.has_passed(context, until) {
             return Poll::Ready(());
         }
         if !self.session.outgoing().is_empty() {

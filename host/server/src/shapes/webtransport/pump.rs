@@ -25,8 +25,8 @@ use std::time::{Duration, Instant};
 
 use roadrunner_sandbox::{Disconnect, Event, Failure, Instance, Meter, Next, Outcome, WebTransport, WebTransportEvent};
 use roadrunner_wire::webtransport::{self, Close, End, Session};
-use roadrunner_wire::{Connection, Ending};
-use tokio::time::{Sleep, timeout};
+use roadrunner_wire::{Alarm, Connection, Ending};
+use tokio::time::timeout;
 
 use super::super::event_loop::{LAST_EVENT, UNDER_WAY, spawn};
 use super::port::Port;
@@ -84,7 +84,7 @@ pub(super) struct Pump {
     datagrams: u64,
     /// When the client is given up, once the session is over.
     until: Option<Instant>,
-    sleep: Option<Pin<Box<Sleep>>>,
+    alarm: Alarm,
     record: Record,
 }
 
@@ -119,7 +119,7 @@ impl Pump {
             streams: 0,
             datagrams: 0,
             until: None,
-            sleep: None,
+            alarm: Alarm::default(),
             record,
         }
     }
@@ -289,10 +289,9 @@ impl Pump {
         };
         let stall = self.port.waits_since().map(|since| since + self.write_stall);
         let Some(deadline) = [last_call, idle, stall].into_iter().flatten().min() else {
-            self.sleep = None;
             return false;
         };
-        if !self.is_past(deadline, context) {
+        if !self.alarm.has_passed(context, deadline) {
             return false;
         }
         let (code, reason, disconnect, outcome) = if last_call == Some(deadline) {
@@ -305,22 +304,6 @@ impl Pump {
         self.port.session.close(&Close::new(code, reason));
         self.leave(None, disconnect, outcome);
         true
-    }
-
-    /// Whether this moment has come; wakes the task when it has. A sleep that ends too early is left as it is, since
-    /// deadlines move on with every event.
-    fn is_past(&mut self, moment: Instant, context: &mut Context<'_>) -> bool {
-        let sleep = self.sleep.get_or_insert_with(|| Box::pin(tokio::time::sleep_until(moment.into())));
-        if sleep.deadline().into_std() > moment {
-            sleep.as_mut().reset(moment.into());
-        }
-        while sleep.as_mut().poll(context).is_ready() {
-            if Instant::now() >= moment {
-                return true;
-            }
-            sleep.as_mut().reset(moment.into());
-        }
-        false
     }
 
     /// The guest is gone for a reason that the client may know the kind of.
@@ -387,7 +370,7 @@ impl Pump {
     /// Tells the client, for a time only.
     fn poll_end(&mut self, context: &mut Context<'_>, now: Instant) -> Poll<()> {
         let until = *self.until.get_or_insert(now + self.close_wait);
-        if self.port.session.poll_finish(context).is_ready() || self.is_past(until, context) {
+        if self.port.session.poll_finish(context).is_ready() || self.alarm.has_passed(context, until) {
             return Poll::Ready(());
         }
         Poll::Pending
