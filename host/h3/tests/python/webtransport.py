@@ -54,8 +54,8 @@ async def independent(client):
         sent = http.create_webtransport_stream(stream, is_unidirectional=unidirectional)
         if not unidirectional:
             # It does not remember what it has opened, and would take the answer for frames.
-            with http._get_or_create_stream(sent) as opened:
-                opened.frame_type, opened.session_id = 0x41, stream
+            with http._get_or_create_stream(sent) as known:
+                known.frame_type, known.session_id = 0x41, stream
         client.send(sent, b"hello", True)
         data = lambda: [e for e in client.found(WebTransportStreamDataReceived) if unidirectional == (e.stream_id % 4 == 3)]
         await client.until(lambda: any(e.stream_ended for e in data()))
@@ -74,9 +74,9 @@ async def streams(client):
     two = await session(client)
     REPORT.check("and not with others", client.last[0].get(b"sec-webtransport-http3-draft"), None)
     # Two sessions of one connection, side by side.
-    opened = {(s, i): bidi(client, s, b"%d of %d" % (i, s), True) for s in (one, two) for i in range(3)}
-    await client.until(lambda: all(stream in client.ended for stream in opened.values()))
-    for (s, i), stream in opened.items():
+    asked = {(s, i): bidi(client, s, b"%d of %d" % (i, s), True) for s in (one, two) for i in range(3)}
+    await client.until(lambda: all(stream in client.ended for stream in asked.values()))
+    for (s, i), stream in asked.items():
         REPORT.check("a bidirectional stream is echoed", client.data[stream], b"%d of %d" % (i, s))
     for s in (one, two):
         uni(client, s, b"for %d" % s, True)
@@ -248,13 +248,13 @@ async def limits(client):
     for stream in early:
         client.reset(stream, 0)
     # 20 streams in one session.
-    opened = [bidi(client, first, b"open") for _ in range(22)]
-    await client.until(lambda: all(client.data[s] or s in client.resets for s in opened))
-    REPORT.check("no more than 20 streams", [client.resets[s] for s in opened if s in client.resets], [REJECTED] * 2)
-    opened = [s for s in opened if client.data[s]]
-    REPORT.check("20 streams", len(opened), 20)
-    client.send(opened[0], b"", True)
-    await client.until(lambda: opened[0] in client.ended)
+    asked = [bidi(client, first, b"open") for _ in range(22)]
+    await client.until(lambda: all(client.data[s] or s in client.resets for s in asked))
+    REPORT.check("no more than 20 streams", [client.resets[s] for s in asked if s in client.resets], [REJECTED] * 2)
+    asked = [s for s in asked if client.data[s]]
+    REPORT.check("20 streams", len(asked), 20)
+    client.send(asked[0], b"", True)
+    await client.until(lambda: asked[0] in client.ended)
     stream = bidi(client, first, b"again", True)
     await client.until(lambda: stream in client.ended)
     REPORT.check("one that ends makes room", client.data[stream], b"again")
