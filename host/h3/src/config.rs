@@ -131,6 +131,12 @@ pub struct Config {
     /// # Defaults
     /// [`EarlyData::Off`].
     pub early_data: EarlyData,
+    /// Requests per second that a client may reset or stop on one connection, beside one for each that it has let come
+    /// to its end. Above it, `H3_EXCESSIVE_LOAD`: each costs more to begin than to leave (RFC 9114 section 10.5).
+    ///
+    /// # Defaults
+    /// 200.
+    pub resets_per_second: u32,
     /// Connections at a time, handshakes included; more are refused.
     ///
     /// # Defaults
@@ -198,6 +204,7 @@ impl Default for Config {
             lost_timeout: Duration::from_secs(30),
             retry: RetryPolicy::Above(1000),
             early_data: EarlyData::Off,
+            resets_per_second: 200,
             max_connections: 10_000,
         }
     }

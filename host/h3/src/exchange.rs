@@ -52,7 +52,10 @@ pub(crate) async fn serve<S: Service>(
         (ended, _) => ended,
     };
     match ended {
-        Ok(Outcome::Sent) => exchange.receiver.task_is_over(),
+        Ok(Outcome::Sent) => {
+            exchange.shared.request_ended();
+            exchange.receiver.task_is_over();
+        }
         Ok(Outcome::Tunnel(slot)) => slot.open(exchange.sender, activity),
         Ok(Outcome::WebTransport { session }) => {
             let Exchange { shared, receiver, sender, .. } = exchange;
@@ -63,7 +66,12 @@ pub(crate) async fn serve<S: Service>(
                 shared.fail(&fault);
             }
         }
-        Err(Abort::Gone) => exchange.abandon(Code::REQUEST_CANCELLED),
+        Err(Abort::Gone) => {
+            exchange.abandon(Code::REQUEST_CANCELLED);
+            if exchange.shared.request_left() {
+                service.notice(Notice::Flooded);
+            }
+        }
         Err(Abort::Fault(fault)) => {
             tracing::debug!(stream = id, %fault, "request refused");
             service.notice(Notice::Refused);

@@ -13,6 +13,7 @@
 //! | [`capsule`] | capsules (RFC 9297) | no |
 //! | `shared`, `unidirectional`, `connection` | QPACK tables, critical streams, accepting and leaving | yes |
 //! | `exchange`, `receive`, `send`, `body` | one request stream | yes |
+//! | `resets` | how often a client may leave one | no |
 //! | `pool`, `handshake` | several endpoints on one port, and how a client gets in | yes |
 //! | `tunnel`, `datagram` | extended CONNECT (RFC 9220), HTTP datagrams (RFC 9297) | yes |
 //! | [`webtransport`] | sessions over them (draft-ietf-webtrans-http3, 02 and 07) | yes |
@@ -37,6 +38,7 @@ pub mod head;
 pub mod message;
 mod pool;
 mod receive;
+mod resets;
 mod send;
 mod serve;
 mod service;

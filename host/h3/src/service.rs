@@ -54,6 +54,9 @@ pub enum Notice {
     HeadTimedOut,
     /// There was no request for [`Config::idle_timeout`](crate::Config::idle_timeout), and the connection ends.
     IdleTimedOut,
+    /// The client left more requests than [`Config::resets_per_second`](crate::Config::resets_per_second) allows, and the
+    /// connection ends.
+    Flooded,
     /// A request was refused before the service saw it: malformed, or too large.
     Refused,
 }

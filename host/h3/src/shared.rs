@@ -9,6 +9,7 @@ use std::{
         atomic::{AtomicUsize, Ordering},
     },
     task::{Context, Poll},
+    time::Instant,
 };
 
 use bytes::Bytes;
@@ -22,6 +23,7 @@ use crate::{
     code::{Code, Fault},
     config::Config,
     datagram::Registry,
+    resets::Resets,
     settings::Settings,
     webtransport,
 };
@@ -35,6 +37,7 @@ pub(crate) struct Shared {
     pub(crate) datagrams: Registry,
     pub(crate) webtransport: webtransport::Registry,
     qpack: Mutex<Qpack>,
+    resets: Mutex<Resets>,
     /// There may be encoder instructions to send.
     pub(crate) encoder_ready: Notify,
     /// There may be decoder instructions to send.
@@ -101,8 +104,8 @@ impl Shared {
             datagrams: Registry::new(config.datagram_queue),
             webtransport: webtransport::Registry::new(&config),
             quic,
-            config,
             qpack: Mutex::new(qpack),
+            resets: Mutex::new(Resets::new(config.resets_per_second)),
             encoder_ready: Notify::new(),
             decoder_ready: Notify::new(),
             peer: OnceLock::new(),
@@ -110,6 +113,7 @@ impl Shared {
             fault: OnceLock::new(),
             active: AtomicUsize::new(0),
             idle: Notify::new(),
+            config,
         })
     }
 
@@ -127,6 +131,21 @@ impl Shared {
     /// Why this side ended the connection, if it was the client's fault.
     pub(crate) fn fault(&self) -> Option<&Fault> {
         self.fault.get()
+    }
+
+    /// A request came to its end.
+    pub(crate) fn request_ended(&self) {
+        self.resets.lock().earn();
+    }
+
+    /// The client left a request. Ends the connection over the budget of these, and says whether it did.
+    pub(crate) fn request_left(&self) -> bool {
+        if self.quic.close_reason().is_some() || self.resets.lock().spend(Instant::now()).is_ok() {
+            return false;
+        }
+        let reason = format!("more than {} requests left within a second", self.config.resets_per_second);
+        self.fail(&Fault::connection(Code::EXCESSIVE_LOAD, reason));
+        true
     }
 
     /// The client's settings have come. They do once, which the control stream sees to.

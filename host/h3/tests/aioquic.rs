@@ -58,6 +58,11 @@ async fn cancellation_drops_the_service() {
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn resets_are_budgeted() {
+    interop("resets", Config { resets_per_second: 10, ..Config::default() }).await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn response_heads_within_the_clients_limit() {
     interop("fields", Config::default()).await;
 }

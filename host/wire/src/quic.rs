@@ -324,6 +324,9 @@ impl<S: Service> roadrunner_h3::Service for Bridge<S> {
         match notice {
             Notice::HeadTimedOut => stats.count_timeout(TimeoutName::RequestHead),
             Notice::IdleTimedOut => stats.count_timeout(TimeoutName::H3Idle),
+            Notice::Flooded => {
+                stats.floods.fetch_add(1, Relaxed);
+            }
             Notice::Refused => {
                 stats.bad_requests.fetch_add(1, Relaxed);
             }

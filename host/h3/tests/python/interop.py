@@ -181,6 +181,24 @@ async def cancellation(client):
     REPORT.check("a tunnel that is reset", await client.outcome(stream), ("reset", 0x10C))
 
 
+async def resets(client):
+    """At most ten requests left within a second."""
+    client.control()
+    for _ in range(30):
+        # Each that comes to its end makes up for one that does not.
+        await client.outcome(client.bidi(headers(GET), True))
+        stream = client.bidi(headers(WAIT), True)
+        client.reset(stream, 0x10C)
+        client.stop(stream, 0x10C)
+        await client.outcome(stream)
+    REPORT.check("a client that takes answers too", await client.outcome(client.bidi(headers(GET), True)), (200, b"hello GET"))
+    for _ in range(50):
+        stream = client.bidi(headers(WAIT), True)
+        client.stop(stream, 0x10C)
+    REPORT.check("one that only leaves", await client.until(lambda: client.closed is not None), True)
+    REPORT.check("it is told why", client.closed, 0x107)
+
+
 async def fields(client):
     """The size of a response head that the client takes."""
     client.control((0x6, 60))
