@@ -40,6 +40,29 @@ async fn send(io: &mut Io, bytes: &[u8]) {
     io.flush().await.expect("the server reads");
 }
 
+/// The kernel of a client that is gone cannot be had here. That the host's asks, and when, is in its table of sockets
+/// (Documentation/networking/proc_net_tcp.rst).
+#[tokio::test]
+async fn the_kernel_asks_after_a_silent_client() {
+    const KEEPALIVE: &str = "02";
+    let server = Setup::of("hello").and("[timeouts]\ntcp-lost = \"90s\"").start().await;
+    for listener in ["plain", "tls"] {
+        let client = TcpStream::connect(server.address(listener)).await.expect("it listens");
+        let ports = [server.address(listener).port(), client.local_addr().expect("it has one").port()];
+        let [own, peer] = ports.map(|port| format!(":{port:04X}"));
+        let timer = roadrunner_tests::within(Duration::from_secs(5), async || {
+            let table = std::fs::read_to_string("/proc/net/tcp").expect("Linux has it");
+            let row = table.lines().map(|line| line.split_whitespace().collect::<Vec<_>>());
+            let mut row = row.filter(|row| row.len() > 5 && row[1].ends_with(&own) && row[2].ends_with(&peer));
+            let (kind, ticks) = row.next()?[5].split_once(':')?;
+            (kind == KEEPALIVE).then(|| u64::from_str_radix(ticks, 16).expect("hexadecimal"))
+        });
+        // A hundred ticks to the second.
+        let (ticks, _) = timer.await.unwrap_or_else(|| panic!("{listener}: no timer for probes"));
+        assert!((2000..=3000).contains(&ticks), "{listener}: the first probe is due after a third: {ticks} ticks");
+    }
+}
+
 #[tokio::test]
 async fn a_client_that_says_nothing_is_closed() {
     let server = start().await;

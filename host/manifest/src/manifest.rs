@@ -284,6 +284,8 @@ pub struct Timeouts {
     pub h3_idle: Duration,
     /// How long nothing at all may come from an HTTP/3 client.
     pub h3_lost: Duration,
+    /// How long a TCP client may leave the kernel's probes unanswered.
+    pub tcp_lost: Duration,
     /// After how long a silence an HTTP/2 client is sent a PING.
     pub h2_ping_interval: Duration,
     /// How long it may take to answer.

@@ -293,6 +293,7 @@ pub fn settings(manifest: &Manifest) -> wire::Settings {
             h2_idle: timeouts.h2_idle,
             h3_idle: timeouts.h3_idle,
             h3_lost: timeouts.h3_lost,
+            tcp_lost: timeouts.tcp_lost,
             h2_ping_interval: timeouts.h2_ping_interval,
             h2_ping_timeout: timeouts.h2_ping_timeout,
             ..defaults.timeouts

@@ -122,8 +122,7 @@ async fn connect<S: Service>(
             return tracing::warn!(listener = %listener.name, %error, "cannot watch a socket");
         }
     };
-    // Small writes must not wait for each other: a stream of events would arrive in lumps.
-    if peer.ip().is_some() && socket.set_nodelay().is_err() {
+    if peer.ip().is_some() && socket.set_tcp(shared.settings.timeouts.tcp_lost).is_err() {
         return;
     }
     let begun = tokio::select! {

@@ -403,6 +403,13 @@ pub struct Timeouts {
     ///
     /// 30 s.
     pub h3_lost: Duration,
+    /// After this long without an answer to the kernel's probes, the first after a third of it, a TCP connection is lost
+    /// (RFC 9293, 3.8.4). In whole seconds, at least 6.
+    ///
+    /// # Defaults
+    ///
+    /// 120 s.
+    pub tcp_lost: Duration,
     /// How long to keep reading, and dropping what comes, after the server has closed an HTTP/1 connection with part
     /// of a request unread. Closing at once would let the kernel's reset overtake the response (RFC 9112, 9.6).
     ///
@@ -428,6 +435,7 @@ impl Default for Timeouts {
             h2_ping_timeout: Duration::from_secs(20),
             h3_idle: Duration::from_secs(180),
             h3_lost: Duration::from_secs(30),
+            tcp_lost: Duration::from_secs(120),
             linger: Duration::from_secs(2),
         }
     }

@@ -13,6 +13,7 @@ use std::{
     pin::Pin,
     sync::Arc,
     task::{Context, Poll, ready},
+    time::Duration,
 };
 
 use rustix::net::{
@@ -177,9 +178,19 @@ impl Socket {
         }
     }
 
-    /// Sends segments as soon as they are written. Nothing on a Unix socket.
-    pub(crate) fn set_nodelay(&self) -> io::Result<()> {
-        Ok(sockopt::set_tcp_nodelay(self.inner.fd.get_ref(), true)?)
+    /// Sends segments as soon as they are written: a stream of events would arrive in lumps. Lets the kernel ask after a
+    /// client that is silent, and give it up `lost` after it was last heard of. Not for a Unix socket.
+    pub(crate) fn set_tcp(&self, lost: Duration) -> io::Result<()> {
+        /// Probes without an answer; as many sixths of `lost` pass with them, after the third before the first.
+        const PROBES: u32 = 4;
+        let fd = self.inner.fd.get_ref();
+        // The kernel's clock for this has whole seconds.
+        let seconds = |time: Duration| Duration::from_secs(time.as_secs().max(1));
+        sockopt::set_tcp_nodelay(fd, true)?;
+        sockopt::set_tcp_keepidle(fd, seconds(lost / 3))?;
+        sockopt::set_tcp_keepintvl(fd, seconds(lost / 6))?;
+        sockopt::set_tcp_keepcnt(fd, PROBES)?;
+        Ok(sockopt::set_socket_keepalive(fd, true)?)
     }
 
     pub(crate) fn local(&self) -> Address {

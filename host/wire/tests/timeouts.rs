@@ -33,6 +33,7 @@ fn settings(change: impl FnOnce(&mut Timeouts)) -> Settings {
         h2_ping_timeout: LONG,
         h3_idle: LONG,
         h3_lost: LONG,
+        tcp_lost: LONG,
         linger: SHORT,
     };
     change(&mut timeouts);

@@ -197,6 +197,7 @@ pub(super) fn timeouts(section: &ManifestSection) -> Timeouts {
         h2_idle: timeouts.h2_idle().get(),
         h3_idle: timeouts.h3_idle().get(),
         h3_lost: timeouts.h3_lost().get(),
+        tcp_lost: timeouts.tcp_lost().get(),
         h2_ping_interval: timeouts.h2_ping_interval().get(),
         h2_ping_timeout: timeouts.h2_ping_timeout().get(),
     }

@@ -242,6 +242,9 @@ section! {
         /// How long nothing at all may come from an HTTP/3 client, which is sent a PING after a third of it. Over it,
         /// the connection is lost.
         h3_lost: Time<1, { HOUR }> = "\"30s\"";
+        /// How long a TCP client may be silent although the kernel asks after it, which it first does after a third of it
+        /// (RFC 9293, 3.8.4). Over it, the connection is lost. A client that is merely quiet is kept: its kernel answers.
+        tcp_lost: Time<6_000, { DAY }> = "\"2m\"";
         /// After so long without a byte from an HTTP/2 client it is sent a PING. A client that answers is kept, however
         /// quiet its streams are.
         h2_ping_interval: Time<100, { DAY }> = "\"20s\"";
