@@ -10,6 +10,7 @@ mod cancellation;
 mod chat;
 mod cli;
 mod client_addresses;
+mod compile;
 mod connection_caps;
 mod disconnect_reasons;
 mod drain;

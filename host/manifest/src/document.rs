@@ -10,10 +10,10 @@ use schemars::generate::SchemaSettings;
 use crate::decode::{Key, Section};
 use crate::limits::{GroupLimitsSection, HostLimitsSection, LimitsSection};
 use crate::section::{
-    AdminSection, ComponentSection, CompressionSection, CorsSection, DirectorySection, EtagSection, GroupSection,
-    Http2Section, Http3Section, ListenerSection, ManifestSection, MiddlewareType, RateLimitMiddlewareSection,
-    RateLimitSection, RequestIdSection, ResponseHeadersSection, ReuseSection, RouteSection, SecurityHeadersSection,
-    ServerSection, StaticSection, TimeoutsSection, TlsSection,
+    AdminSection, CompileSection, ComponentSection, CompressionSection, CorsSection, DirectorySection, EtagSection,
+    GroupSection, Http2Section, Http3Section, ListenerSection, ManifestSection, MiddlewareType,
+    RateLimitMiddlewareSection, RateLimitSection, RequestIdSection, ResponseHeadersSection, ReuseSection, RouteSection,
+    SecurityHeadersSection, ServerSection, StaticSection, TimeoutsSection, TlsSection,
 };
 use crate::websocket::{HostWebSocketSection, WebSocketSection};
 use crate::webtransport::{HostWebTransportSection, WebTransportSection};
@@ -53,6 +53,7 @@ fn tables() -> Vec<Table> {
         section::<ListenerSection>("`[[listener]]`"),
         section::<TlsSection>("`tls` of a listener"),
         section::<AdminSection>("`[admin]`"),
+        section::<CompileSection>("`[compile]`"),
         section::<TimeoutsSection>("`[timeouts]`"),
         section::<RateLimitSection>("`[rate-limit]`"),
         section::<Http2Section>("`[http2]`"),

@@ -36,6 +36,8 @@ pub struct Manifest {
     pub listeners: Vec<Listener>,
     /// `[admin]`.
     pub admin: Option<Address>,
+    /// `[compile]`.
+    pub compile: Compile,
     /// `[timeouts]`.
     pub timeouts: Timeouts,
     /// `[rate-limit]`; none for no such limit.
@@ -257,6 +259,21 @@ pub struct ClientCertificates {
     pub required: bool,
     /// The PEM file of the authorities that sign them.
     pub authorities: PathBuf,
+}
+
+/// `[compile]`: what compiling one component may take.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Compile {
+    /// Memory, in bytes.
+    pub memory: u64,
+    /// CPU time, of all threads together.
+    pub cpu: Duration,
+    /// Wall-clock time.
+    pub time: Duration,
+    /// Components at once; none for one a CPU.
+    pub concurrency: Option<u32>,
+    /// The largest component, in bytes.
+    pub max_wasm: u64,
 }
 
 /// `[timeouts]`; the manifest's reference says what happens over each.

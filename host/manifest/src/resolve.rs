@@ -158,6 +158,7 @@ impl Resolver<'_> {
             limits,
             listeners,
             admin,
+            compile: host::compile(section),
             timeouts: host::timeouts(section),
             rate_limit: host::rate_limit(section),
             http2: host::http2(section),

@@ -22,8 +22,8 @@ pub(crate) use application::{
 pub(crate) use host::ClientAuth;
 pub use host::{AccessLogFormat, ForwardedField, H2c, LogFormat, Protocol};
 pub(crate) use host::{
-    AdminSection, Http2Section, Http3Section, ListenerSection, RateLimitSection, ServerSection, TimeoutsSection,
-    TlsChoice, TlsSection,
+    AdminSection, CompileSection, Http2Section, Http3Section, ListenerSection, RateLimitSection, ServerSection,
+    TimeoutsSection, TlsChoice, TlsSection,
 };
 pub use middleware::Encoding;
 pub(crate) use middleware::{
@@ -42,6 +42,8 @@ section! {
         listener: Vec<Spanned<ListenerSection>>;
         /// The listener for metrics, health and live instances. Without it there is none.
         admin: AdminSection;
+        /// What compiling a component may take.
+        compile: CompileSection;
         /// How long the host waits for its clients.
         timeouts: TimeoutsSection;
         /// How many requests one peer may make.

@@ -4,15 +4,16 @@
 //! and that nobody else can write to. Entries appear by rename and are never changed.
 
 use std::fs;
-use std::hash::{DefaultHasher, Hash, Hasher as _};
-use std::io::{self, Write as _};
+use std::io;
 use std::os::unix::fs::{DirBuilderExt as _, MetadataExt as _, OpenOptionsExt as _};
-use std::path::{Path, PathBuf};
+use std::path::PathBuf;
 use std::sync::atomic::{AtomicU64, Ordering::Relaxed};
+use std::time::Duration;
 
 use wasmtime::Engine;
 use wasmtime::component::Component;
 
+use crate::compile::child::fingerprint;
 use crate::component::Digest;
 
 /// A directory of compiled components.
@@ -48,60 +49,98 @@ impl Cache {
         if metadata.mode() & 0o022 != 0 {
             return Err(CacheError::Open(directory));
         }
-        Ok(Self { directory })
+        let cache = Self { directory };
+        cache.sweep();
+        Ok(cache)
     }
 
-    /// The compiled form of this component, if it is there and whole.
-    pub(crate) fn load(&self, engine: &Engine, digest: &Digest) -> Option<Component> {
-        let path = self.entry(engine, digest);
-        let metadata = fs::symlink_metadata(&path).ok()?;
+    /// The compiled form of this component, if it is there and whole. An error says that it is, and that this engine has
+    /// no room for it.
+    pub(crate) fn load(&self, engine: &Engine, digest: &Digest) -> wasmtime::Result<Option<Component>> {
+        let path = self.path(engine, digest);
+        let Ok(metadata) = fs::symlink_metadata(&path) else { return Ok(None) };
         if !metadata.is_file() || metadata.uid() != rustix::process::geteuid().as_raw() || metadata.mode() & 0o022 != 0
         {
             tracing::warn!(path = %path.display(), "ignoring a cache entry that others could have written");
-            return None;
+            return Ok(None);
         }
-        // SAFETY: the file was written by `store` of this user, in a directory and with a mode that let nobody else
-        // write to it, and appeared whole by rename. wasmtime checks its version and settings on top.
+        // SAFETY: the file was written through an `Entry` of this user, in a directory and with a mode that let nobody
+        // else write to it, and appeared whole by rename. wasmtime checks its version and settings on top.
         match unsafe { Component::deserialize_file(engine, &path) } {
-            Ok(component) => Some(component),
+            Ok(component) => Ok(Some(component)),
+            Err(error) if does_not_fit(&error) => Err(error),
             Err(error) => {
                 tracing::warn!(path = %path.display(), "ignoring a damaged cache entry: {error:#}");
-                None
+                Ok(None)
             }
         }
     }
 
-    /// Keeps the compiled form. A failure costs a compilation at the next start and nothing else.
-    pub(crate) fn store(&self, engine: &Engine, digest: &Digest, component: &Component) {
-        let path = self.entry(engine, digest);
-        let result = component
-            .serialize()
-            .map_err(|error| error.to_string())
-            .and_then(|bytes| write_whole(&path, &bytes).map_err(|error| error.to_string()));
-        if let Err(error) = result {
-            tracing::warn!(path = %path.display(), "cannot write to the cache: {error}");
+    /// An entry that is about to be written.
+    pub(crate) fn entry_for(&self, engine: &Engine, digest: &Digest) -> io::Result<Entry> {
+        static COUNT: AtomicU64 = AtomicU64::new(0);
+        let path = self.path(engine, digest);
+        let suffix = format!("{}-{}.{TEMPORARY}", std::process::id(), COUNT.fetch_add(1, Relaxed));
+        let temporary = path.with_extension(suffix);
+        let file = fs::OpenOptions::new().write(true).create_new(true).mode(0o600).open(&temporary)?;
+        Ok(Entry { file, temporary, path })
+    }
+
+    fn path(&self, engine: &Engine, digest: &Digest) -> PathBuf {
+        self.directory.join(format!("{digest}-{:016x}.compiled", fingerprint(engine)))
+    }
+
+    /// Removes what hosts that were killed have left half-written. Another host may share the directory, so what is
+    /// recent stays.
+    fn sweep(&self) {
+        let Ok(entries) = fs::read_dir(&self.directory) else { return };
+        for entry in entries.flatten() {
+            let path = entry.path();
+            let is_old = || {
+                let age = entry.metadata().ok().and_then(|data| data.modified().ok()?.elapsed().ok());
+                age.is_some_and(|age| age > ABANDONED)
+            };
+            if path.extension().is_some_and(|extension| extension == TEMPORARY) && is_old() {
+                let _ = fs::remove_file(path);
+            }
         }
     }
+}
 
-    fn entry(&self, engine: &Engine, digest: &Digest) -> PathBuf {
-        let mut hasher = DefaultHasher::new();
-        engine.precompile_compatibility_hash().hash(&mut hasher);
-        self.directory.join(format!("{digest}-{:016x}.compiled", hasher.finish()))
+/// An entry that is being written. It appears when it is finished, and leaves nothing when it is not.
+#[derive(Debug)]
+pub(crate) struct Entry {
+    file: fs::File,
+    temporary: PathBuf,
+    path: PathBuf,
+}
+
+impl Entry {
+    /// Where the compiled code goes.
+    pub(crate) fn file(&mut self) -> &mut fs::File {
+        &mut self.file
+    }
+
+    /// Puts it in its place.
+    pub(crate) fn finish(self) -> io::Result<()> {
+        fs::rename(&self.temporary, &self.path)
     }
 }
 
-fn write_whole(path: &Path, bytes: &[u8]) -> io::Result<()> {
-    static COUNT: AtomicU64 = AtomicU64::new(0);
-    let temporary = path.with_extension(format!("{}-{}.tmp", std::process::id(), COUNT.fetch_add(1, Relaxed)));
-    let written = fs::OpenOptions::new()
-        .write(true)
-        .create_new(true)
-        .mode(0o600)
-        .open(&temporary)
-        .and_then(|mut file| file.write_all(bytes))
-        .and_then(|()| fs::rename(&temporary, path));
-    if written.is_err() {
-        let _ = fs::remove_file(&temporary);
+impl Drop for Entry {
+    fn drop(&mut self) {
+        // One that is finished has another name.
+        let _ = fs::remove_file(&self.temporary);
     }
-    written
 }
+
+/// Whether a component is compiled, and the pool's slots are too small for it.
+pub(crate) fn does_not_fit(error: &wasmtime::Error) -> bool {
+    format!("{error:#}").contains("does not fit in pooling allocator")
+}
+
+/// What the names of half-written entries end with.
+const TEMPORARY: &str = "tmp";
+
+/// How old a half-written entry is that nobody writes any more.
+const ABANDONED: Duration = Duration::from_secs(3600);

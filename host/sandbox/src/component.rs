@@ -2,7 +2,7 @@
 
 use std::fmt;
 use std::fs;
-use std::io;
+use std::io::{self, Read as _};
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
@@ -12,6 +12,8 @@ use wasmtime::component::{Component as Compiled, InstancePre};
 use wasmtime_wasi_http::p2::bindings::exports::wasi::http::incoming_handler;
 
 use crate::bindings::exports::roadrunner::handler as exports;
+use crate::cache::does_not_fit;
+use crate::compile::CompileError;
 use crate::engine::Sandbox;
 use crate::state::State;
 
@@ -52,6 +54,9 @@ impl fmt::Debug for Digest {
 /// Why a file cannot be served.
 #[derive(Debug, thiserror::Error)]
 pub enum LoadError {
+    /// It was not compiled.
+    #[error("{path}: {reason}", path = .0.display(), reason = .1)]
+    Compile(PathBuf, CompileError),
     /// The engine rejects it.
     #[error("{path} is not a valid component: {reason}", path = .0.display(), reason = .1)]
     Invalid(PathBuf, String),
@@ -78,7 +83,7 @@ pub enum LoadError {
     TooLarge(PathBuf, String),
     /// It cannot be read.
     #[error("cannot read {path}: {reason}", path = .0.display(), reason = .1)]
-    Read(PathBuf, #[source] io::Error),
+    Read(PathBuf, io::Error),
 }
 
 /// A component that is ready to be instantiated.
@@ -139,7 +144,7 @@ impl Component {
 
     /// The same, but for `known` if the file has not changed since.
     pub fn load_unless(sandbox: &Sandbox, path: &Path, known: Option<&Arc<Self>>) -> Result<Arc<Self>, LoadError> {
-        let bytes = read(path)?;
+        let bytes = read(sandbox, path)?;
         let digest = Digest::of(&bytes);
         if let Some(known) = known.filter(|known| known.digest == digest) {
             return Ok(known.clone());
@@ -200,7 +205,7 @@ impl fmt::Debug for Component {
 
 /// Reads and compiles a component and says what it exports and imports, whether it can be served or not.
 pub fn inspect(sandbox: &Sandbox, path: &Path) -> Result<Interfaces, LoadError> {
-    let bytes = read(path)?;
+    let bytes = read(sandbox, path)?;
     let digest = Digest::of(&bytes);
     let compiled = compile(sandbox, path, &bytes, &digest)?;
     let kind = compiled.component_type();
@@ -214,8 +219,15 @@ pub fn inspect(sandbox: &Sandbox, path: &Path) -> Result<Interfaces, LoadError> 
 }
 
 /// The bytes of a file that has the preamble of a component.
-fn read(path: &Path) -> Result<Vec<u8>, LoadError> {
-    let bytes = fs::read(path).map_err(|error| LoadError::Read(path.into(), error))?;
+fn read(sandbox: &Sandbox, path: &Path) -> Result<Vec<u8>, LoadError> {
+    let failed = |error| LoadError::Read(path.into(), error);
+    let most = sandbox.compiler().map_or(u64::MAX, |compiler| compiler.settings().max_wasm);
+    let mut bytes = Vec::new();
+    let file = fs::File::open(path).map_err(failed)?;
+    file.take(most.saturating_add(1)).read_to_end(&mut bytes).map_err(failed)?;
+    if bytes.len() as u64 > most {
+        return Err(LoadError::Compile(path.into(), CompileError::TooLarge(most)));
+    }
     // The preamble: magic, then version 1 and layer 0 for a core module, version 13 and layer 1 for a component.
     match bytes.get(..8) {
         Some(b"\0asm\x01\0\0\0") => Err(LoadError::Module(path.into())),
@@ -224,23 +236,27 @@ fn read(path: &Path) -> Result<Vec<u8>, LoadError> {
     }
 }
 
+/// Compiled code: from the cache, where the compiler has put it now or before; in this process where there is none.
 fn compile(sandbox: &Sandbox, path: &Path, bytes: &[u8], digest: &Digest) -> Result<Compiled, LoadError> {
-    if let Some(compiled) = sandbox.cache().and_then(|cache| cache.load(sandbox.engine(), digest)) {
+    let Some(compiler) = sandbox.compiler() else {
+        return Compiled::new(sandbox.engine(), bytes).map_err(|error| rejected(path, &error));
+    };
+    let load = || compiler.cache().load(sandbox.engine(), digest).map_err(|error| rejected(path, &error));
+    if let Some(compiled) = load()? {
         return Ok(compiled);
     }
-    let start = std::time::Instant::now();
-    let compiled = Compiled::new(sandbox.engine(), bytes).map_err(|error| rejected(path, &error))?;
-    tracing::info!(path = %path.display(), milliseconds = start.elapsed().as_millis() as u64, "compiled a component");
-    if let Some(cache) = sandbox.cache() {
-        cache.store(sandbox.engine(), digest, &compiled);
-    }
-    Ok(compiled)
+    compiler.compile(sandbox.engine(), bytes, digest).map_err(|error| match error {
+        CompileError::Rejected(reason) => LoadError::Invalid(path.into(), reason),
+        error => LoadError::Compile(path.into(), error),
+    })?;
+    let vanished = || CompileError::Cache(io::Error::other("it was there, and is not any more"));
+    load()?.ok_or_else(|| LoadError::Compile(path.into(), vanished()))
 }
 
 /// Why the engine rejects a component. What does not fit the pool is more than any route allows.
 fn rejected(path: &Path, error: &wasmtime::Error) -> LoadError {
     let reason = format!("{error:#}");
-    if reason.contains("does not fit in pooling allocator") {
+    if does_not_fit(error) {
         return LoadError::TooLarge(path.into(), reason);
     }
     LoadError::Invalid(path.into(), reason)

@@ -12,8 +12,8 @@ use wasmtime::component::{HasSelf, Linker};
 use wasmtime::{Config, Enabled, Engine, InstanceAllocationStrategy, PoolingAllocationConfig};
 
 use crate::bindings::roadrunner::handler as imports;
-use crate::cache::Cache;
 use crate::capability::Bus;
+use crate::compile::Compiler;
 use crate::parking::PARKED;
 use crate::registry::Registry;
 use crate::state::State;
@@ -87,7 +87,7 @@ pub struct Sandbox(Arc<Inner>);
 struct Inner {
     engine: Engine,
     linker: Linker<State>,
-    cache: Option<Cache>,
+    compiler: Option<Compiler>,
     bus: Bus,
     registry: Registry,
     /// Places for parked instances, of all components together.
@@ -96,8 +96,9 @@ struct Inner {
 }
 
 impl Sandbox {
-    /// Reserves the instance slots and starts the epoch clock. Compiled code is kept in `cache`, if there is one.
-    pub fn new(settings: &EngineSettings, cache: Option<Cache>) -> Result<Self, EngineError> {
+    /// Reserves the instance slots and starts the epoch clock. Components are compiled by `compiler`; without one, in this
+    /// process and without bounds.
+    pub fn new(settings: &EngineSettings, compiler: Option<Compiler>) -> Result<Self, EngineError> {
         let failed = |source| EngineError { slots: settings.slots, source };
         let engine = Engine::new(&config(settings)).map_err(failed)?;
         let mut linker = Linker::new(&engine);
@@ -107,7 +108,7 @@ impl Sandbox {
         Ok(Self(Arc::new(Inner {
             engine,
             linker,
-            cache,
+            compiler,
             bus: Bus::default(),
             registry,
             parked: Arc::new(Semaphore::new(PARKED)),
@@ -133,8 +134,8 @@ impl Sandbox {
         &self.0.linker
     }
 
-    pub(crate) fn cache(&self) -> Option<&Cache> {
-        self.0.cache.as_ref()
+    pub(crate) fn compiler(&self) -> Option<&Compiler> {
+        self.0.compiler.as_ref()
     }
 
     pub(crate) fn parked(&self) -> &Arc<Semaphore> {
@@ -147,17 +148,22 @@ impl Sandbox {
 }
 
 fn config(settings: &EngineSettings) -> Config {
+    let mut config = compiler_config();
+    config.max_wasm_stack(settings.stack).async_stack_size(settings.stack + (1 << 20));
+    if let Some(pool) = pool(settings) {
+        config.allocation_strategy(InstanceAllocationStrategy::Pooling(pool));
+    }
+    config
+}
+
+/// All that compiled code depends on.
+pub(crate) fn compiler_config() -> Config {
     let mut config = Config::new();
     config
         // Synchronous callbacks need none of the concurrent machinery: 2.7 us less for each fresh instance.
         .concurrency_support(false)
         .epoch_interruption(true)
-        .max_wasm_stack(settings.stack)
-        .async_stack_size(settings.stack + (1 << 20))
         .memory_init_cow(true);
-    if let Some(pool) = pool(settings) {
-        config.allocation_strategy(InstanceAllocationStrategy::Pooling(pool));
-    }
     config
 }
 

@@ -11,6 +11,7 @@
 mod bindings;
 mod cache;
 mod capability;
+mod compile;
 mod component;
 mod engine;
 mod gate;
@@ -31,6 +32,7 @@ mod webtransport;
 
 pub use cache::{Cache, CacheError};
 pub use capability::{Bus, Message, Outbound, OutboundAnswer, OutboundDriver};
+pub use compile::{CompileError, CompileOrder, CompileSettings, Compiler, this_program};
 pub use component::{Component, Digest, Interfaces, Kind, LoadError, inspect};
 pub use engine::{EngineError, EngineSettings, Reset, Sandbox};
 pub use gate::{Gate, GateSettings, Gates, Permit};

@@ -3,13 +3,15 @@
 use std::collections::BTreeMap;
 use std::path::PathBuf;
 use std::sync::Arc;
+use std::thread;
 
 use anyhow::{Context as _, Result};
+use parking_lot::Mutex;
 use roadrunner_files::{Directory, FileCache};
 use roadrunner_manifest::{self as manifest, BodyMode, Caps, HostCaps, Manifest, RateLimit, RouteTable, Segment};
 use roadrunner_sandbox::{
-    Binding, Cache, Component, EngineSettings, Gate, GateSettings, Gates, Kind, Limits, Outbound, PARKED, Parking,
-    Sandbox, Urls,
+    Binding, Cache, CompileSettings, Compiler, Component, EngineSettings, Gate, GateSettings, Gates, Kind, Limits,
+    Outbound, PARKED, Parking, Sandbox, Urls, this_program,
 };
 use roadrunner_wire::{
     self as wire, ClientAuth, EarlyData, ForwardedField, Forwarding, H2c, ListenAddress, ListenerConfig, Network,
@@ -17,6 +19,7 @@ use roadrunner_wire::{
 };
 
 use crate::app::{App, Guest, Host, Ids, Inner, Route, StaticFiles, Target};
+use crate::cli;
 use crate::drain::Drain;
 use crate::inherited::Inherited;
 use crate::metrics::{Metrics, RouteMetrics};
@@ -42,7 +45,19 @@ pub fn sandbox(manifest: &Manifest) -> Result<Sandbox> {
         ..EngineSettings::default()
     };
     let cache = Cache::open(cache_directory(manifest))?;
-    Ok(Sandbox::new(&settings, Some(cache))?)
+    let compiler = Compiler::new(cache, this_program(), &[cli::COMPILE], compile(&manifest.compile));
+    Ok(Sandbox::new(&settings, Some(compiler))?)
+}
+
+fn compile(settings: &manifest::Compile) -> CompileSettings {
+    let defaults = CompileSettings::default();
+    CompileSettings {
+        memory: settings.memory,
+        cpu: settings.cpu,
+        time: settings.time,
+        concurrency: settings.concurrency.map_or(defaults.concurrency, |count| count as usize),
+        max_wasm: settings.max_wasm,
+    }
 }
 
 /// Where compiled code is kept: `cache-dir`, or the user's cache folder.
@@ -84,16 +99,7 @@ pub(crate) fn inner(manifest: &Manifest, host: Arc<Host>, before: Option<&Inner>
         .iter()
         .map(|(name, path)| Ok((name.to_string(), Arc::new(Directory::open(name.to_string(), path)?))))
         .collect::<Result<BTreeMap<_, _>>>()?;
-    let load = |name: &str, file| {
-        let known = before.and_then(|before| before.components.get(name));
-        Ok((name.to_owned(), Component::load_unless(&host.sandbox, file, known)?))
-    };
-    let components = manifest
-        .components
-        .iter()
-        .map(|(name, component)| load(name.as_str(), &component.file))
-        .collect::<Result<BTreeMap<_, _>>>()?;
-
+    let components = load_all(manifest, &host.sandbox, before)?;
     let table = Arc::new(manifest.routes.clone());
     let urls: Arc<dyn Urls> = Arc::new(NamedRoutes(table.clone()));
     let gates = gates(manifest, before);
@@ -163,6 +169,35 @@ pub(crate) fn inner(manifest: &Manifest, host: Arc<Host>, before: Option<&Inner>
         drain_time: manifest.server.drain,
         host,
     })
+}
+
+/// Every component of a manifest. As many are loaded at once as may be compiled at once.
+fn load_all(
+    manifest: &Manifest,
+    sandbox: &Sandbox,
+    before: Option<&Inner>,
+) -> Result<BTreeMap<String, Arc<Component>>> {
+    let left = Mutex::new(manifest.components.iter());
+    let load = || {
+        let mut loaded = Vec::new();
+        loop {
+            let Some((name, component)) = left.lock().next() else { return loaded };
+            let known = before.and_then(|before| before.components.get(name.as_str()));
+            loaded.push((name.to_string(), Component::load_unless(sandbox, &component.file, known)));
+        }
+    };
+    let at_once = compile(&manifest.compile).concurrency.min(manifest.components.len());
+    let loaded = thread::scope(|scope| {
+        let others: Vec<_> = (1..at_once).map(|_| scope.spawn(load)).collect();
+        let mut loaded = load();
+        for other in others {
+            loaded.extend(other.join().map_err(|_| anyhow::anyhow!("loading a component panicked"))?);
+        }
+        anyhow::Ok(loaded)
+    })?;
+    // In the order of their names, so that of several errors it is always the same that is told.
+    let loaded: BTreeMap<_, _> = loaded.into_iter().collect();
+    loaded.into_iter().map(|(name, component)| Ok((name, component?))).collect()
 }
 
 fn max_memory(manifest: &Manifest) -> u64 {

@@ -12,13 +12,16 @@ use roadrunner_manifest::{
     Address, BodyMode, ComponentOptions, DirectoryName, Language, Listener, Manifest, Sdk, json_schema, new_project,
     routes_table, summary,
 };
-use roadrunner_sandbox::{Component, inspect};
+use roadrunner_sandbox::{CompileOrder, Component, inspect};
 
 use crate::admin::InstanceInfo;
 use crate::{boot, client, serve};
 
 /// The manifest that is looked for when none is named.
 const DEFAULT_MANIFEST: &str = "roadrunner.toml";
+
+/// The command of a compiler's process.
+pub(crate) const COMPILE: &str = "compile-component";
 
 /// Serves WebAssembly components: a fresh, isolated instance for every request.
 #[derive(Debug, Parser)]
@@ -59,6 +62,9 @@ enum Command {
         #[arg(long)]
         sdk: Option<PathBuf>,
     },
+    /// Compile the component on standard input, for a host that waits for it
+    #[command(name = COMPILE, hide = true)]
+    CompileComponent { order: Vec<String> },
     /// Print the JSON Schema of the manifest, for editors
     Schema,
     /// List the live instances of a running host
@@ -134,6 +140,10 @@ fn run(command: Command) -> Result<ExitCode> {
         Command::Check(option) => check(&option.manifest)?,
         Command::Routes(option) => routes_table(&Manifest::load(&option.manifest)?),
         Command::Compile { component, manifest } => compile(component.as_deref(), &manifest.manifest)?,
+        Command::CompileComponent { order } => {
+            let order = CompileOrder::parse(&order).context("this command is the host's own")?;
+            return Ok(order.run());
+        }
         Command::Inspect { component } => interfaces(&component)?,
         Command::New { name, lang, sdk } => new(&name, &lang, sdk)?,
         Command::Schema => json_schema(),

@@ -164,6 +164,7 @@ fn needs_restart(started: &Manifest, new: &Manifest) -> Vec<&'static str> {
             !a.listeners.iter().map(but_for_certificates).eq(b.listeners.iter().map(but_for_certificates)),
         ),
         ("[admin]", a.admin != b.admin),
+        ("[compile]", a.compile != b.compile),
         ("[timeouts]", a.timeouts != b.timeouts),
         ("[http2]", a.http2 != b.http2),
         ("[http3]", a.http3 != b.http3),

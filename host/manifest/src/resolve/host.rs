@@ -5,7 +5,9 @@ use std::ops::Range;
 use toml::Spanned;
 
 use super::{FileKind, Resolver, list, value};
-use crate::manifest::{CertificateFiles, ClientCertificates, Http2, Http3, Listener, RateLimit, Server, Timeouts, Tls};
+use crate::manifest::{
+    CertificateFiles, ClientCertificates, Compile, Http2, Http3, Listener, RateLimit, Server, Timeouts, Tls,
+};
 use crate::scalar::{Address, FilePath, PeerRange};
 use crate::section::{ClientAuth, H2c, ListenerSection, ManifestSection, Protocol, TlsChoice, TlsSection};
 
@@ -180,6 +182,17 @@ impl Resolver<'_> {
             );
         }
         Some(address)
+    }
+}
+
+pub(super) fn compile(section: &ManifestSection) -> Compile {
+    let compile = value(&section.compile).cloned().unwrap_or_default();
+    Compile {
+        memory: compile.memory().get(),
+        cpu: compile.cpu().get(),
+        time: compile.time().get(),
+        concurrency: value(&compile.concurrency).map(|count| count.get()),
+        max_wasm: compile.max_wasm().get(),
     }
 }
 

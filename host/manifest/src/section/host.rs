@@ -211,6 +211,23 @@ section! {
 }
 
 section! {
+    /// What compiling a component may take. Components are compiled in a process of their own, without files, sockets
+    /// and privileges, and only when the cache does not have them.
+    pub(crate) struct CompileSection {
+        /// Memory of that process. Over it, the component is refused.
+        memory: Bytes<{ 64 * MIB }, { 1024 * GIB }> = "\"2GiB\"";
+        /// CPU time of that process, all its threads together, in whole seconds. Over it, the component is refused.
+        cpu: Time<1000, { HOUR }> = "\"60s\"";
+        /// Wall-clock time of that process. Over it, the component is refused.
+        time: Time<1000, { DAY }> = "\"5m\"";
+        /// Components compiled at once; others wait. Without it, one for each CPU that the process may use.
+        concurrency: Count<1, 1024>;
+        /// The largest component. Over it, it is not read.
+        max_wasm: Bytes<{ KIB }, { 4 * GIB }> = "\"64MiB\"";
+    }
+}
+
+section! {
     /// How long the host waits for its clients. What a guest may take is in the limits.
     pub(crate) struct TimeoutsSection {
         /// From the connection, or its first datagram, to the end of the TLS handshake. Over it, the connection is closed.
