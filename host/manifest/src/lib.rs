@@ -27,9 +27,9 @@ pub use diagnostic::{Diagnostic, ManifestError, Style};
 pub use document::{json_schema, reference};
 pub use limits::{Caps, HostCaps, Limits};
 pub use manifest::{
-    AnyOr, CertificateFiles, ClientCertificates, Compile, Component, ComponentOptions, Compression, Cors, Etag, Http2,
-    Http3, Listener, LoadError, MAX_BYTES, Manifest, Middleware, Outbound, RateLimit, RequestId, ResponseHeaders,
-    Reuse, SecurityHeaders, Server, Timeouts, Tls,
+    AnyOr, CertificateFiles, ClientCertificates, Compile, Component, ComponentOptions, Compression, Cors, Deploy, Etag,
+    Http2, Http3, Listener, LoadError, MAX_BYTES, Manifest, Middleware, Outbound, RateLimit, RequestId,
+    ResponseHeaders, Reuse, SecurityHeaders, Server, Timeouts, Tls,
 };
 pub use pattern::{InvalidPattern, RoutePattern, Segment};
 pub use route::{Files, Methods, Route, StaticFiles, Target};

@@ -36,8 +36,12 @@ pub struct Manifest {
     pub listeners: Vec<Listener>,
     /// `[admin]`.
     pub admin: Option<Address>,
+    /// The file with the token of `[admin]`; none where no token is asked for.
+    pub admin_token: Option<PathBuf>,
     /// `[compile]`.
     pub compile: Compile,
+    /// `[deploy]`; none where nothing can be deployed.
+    pub deploy: Option<Deploy>,
     /// `[timeouts]`.
     pub timeouts: Timeouts,
     /// `[rate-limit]`; none for no such limit.
@@ -274,6 +278,15 @@ pub struct Compile {
     pub concurrency: Option<u32>,
     /// The largest component, in bytes.
     pub max_wasm: u64,
+}
+
+/// `[deploy]`.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Deploy {
+    /// Where deployed components are.
+    pub directory: PathBuf,
+    /// Versions kept of each, beside the one that serves.
+    pub keep: u32,
 }
 
 /// `[timeouts]`; the manifest's reference says what happens over each.

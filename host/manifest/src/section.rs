@@ -22,8 +22,8 @@ pub(crate) use application::{
 pub(crate) use host::ClientAuth;
 pub use host::{AccessLogFormat, ForwardedField, H2c, LogFormat, Protocol};
 pub(crate) use host::{
-    AdminSection, CompileSection, Http2Section, Http3Section, ListenerSection, RateLimitSection, ServerSection,
-    TimeoutsSection, TlsChoice, TlsSection,
+    AdminSection, CompileSection, DeploySection, Http2Section, Http3Section, ListenerSection, RateLimitSection,
+    ServerSection, TimeoutsSection, TlsChoice, TlsSection,
 };
 pub use middleware::Encoding;
 pub(crate) use middleware::{
@@ -44,6 +44,8 @@ section! {
         admin: AdminSection;
         /// What compiling a component may take.
         compile: CompileSection;
+        /// Components that are put in place while the host runs.
+        deploy: DeploySection;
         /// How long the host waits for its clients.
         timeouts: TimeoutsSection;
         /// How many requests one peer may make.

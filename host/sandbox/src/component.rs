@@ -4,6 +4,7 @@ use std::fmt;
 use std::fs;
 use std::io::{self, Read as _};
 use std::path::{Path, PathBuf};
+use std::str::FromStr;
 use std::sync::Arc;
 
 use sha2::{Digest as _, Sha256};
@@ -36,6 +37,47 @@ impl Digest {
     /// Its 32 bytes.
     pub fn bytes(&self) -> &[u8; 32] {
         &self.0
+    }
+}
+
+impl FromStr for Digest {
+    type Err = NotADigest;
+
+    /// 64 hexadecimal digits, in lower case.
+    fn from_str(text: &str) -> Result<Self, NotADigest> {
+        let digit = |byte: u8| match byte {
+            b'0'..=b'9' => Ok(byte - b'0'),
+            b'a'..=b'f' => Ok(byte - b'a' + 10),
+            _ => Err(NotADigest),
+        };
+        let (pairs, []) = text.as_bytes().as_chunks::<2>() else { return Err(NotADigest) };
+        let pairs: &[[u8; 2]; 32] = pairs.try_into().map_err(|_| NotADigest)?;
+        let mut bytes = [0; 32];
+        for (byte, [high, low]) in bytes.iter_mut().zip(pairs) {
+            *byte = digit(*high)? << 4 | digit(*low)?;
+        }
+        Ok(Self(bytes))
+    }
+}
+
+/// A text is not a [`Digest`].
+#[derive(Clone, Copy, Debug, Eq, PartialEq, thiserror::Error)]
+#[error("this is not the SHA-256 of anything: write 64 hexadecimal digits in lower case")]
+pub struct NotADigest;
+
+/// Makes a [`Digest`] of bytes that come in pieces.
+#[derive(Clone, Debug, Default)]
+pub struct Digester(Sha256);
+
+impl Digester {
+    /// The next piece.
+    pub fn update(&mut self, piece: &[u8]) {
+        self.0.update(piece);
+    }
+
+    /// The digest of all pieces.
+    pub fn finish(self) -> Digest {
+        Digest(self.0.finalize().into())
     }
 }
 
@@ -144,7 +186,21 @@ impl Component {
 
     /// The same, but for `known` if the file has not changed since.
     pub fn load_unless(sandbox: &Sandbox, path: &Path, known: Option<&Arc<Self>>) -> Result<Arc<Self>, LoadError> {
-        let bytes = read(sandbox, path)?;
+        Self::load_labelled(sandbox, path, path, known)
+    }
+
+    /// The same for a file whose name says nothing: errors speak of `label`.
+    pub fn load_as(sandbox: &Sandbox, path: &Path, label: &Path) -> Result<Arc<Self>, LoadError> {
+        Self::load_labelled(sandbox, path, label, None)
+    }
+
+    fn load_labelled(
+        sandbox: &Sandbox,
+        file: &Path,
+        path: &Path,
+        known: Option<&Arc<Self>>,
+    ) -> Result<Arc<Self>, LoadError> {
+        let bytes = read(sandbox, file, path)?;
         let digest = Digest::of(&bytes);
         if let Some(known) = known.filter(|known| known.digest == digest) {
             return Ok(known.clone());
@@ -205,7 +261,7 @@ impl fmt::Debug for Component {
 
 /// Reads and compiles a component and says what it exports and imports, whether it can be served or not.
 pub fn inspect(sandbox: &Sandbox, path: &Path) -> Result<Interfaces, LoadError> {
-    let bytes = read(sandbox, path)?;
+    let bytes = read(sandbox, path, path)?;
     let digest = Digest::of(&bytes);
     let compiled = compile(sandbox, path, &bytes, &digest)?;
     let kind = compiled.component_type();
@@ -219,11 +275,11 @@ pub fn inspect(sandbox: &Sandbox, path: &Path) -> Result<Interfaces, LoadError> 
 }
 
 /// The bytes of a file that has the preamble of a component.
-fn read(sandbox: &Sandbox, path: &Path) -> Result<Vec<u8>, LoadError> {
+fn read(sandbox: &Sandbox, file: &Path, path: &Path) -> Result<Vec<u8>, LoadError> {
     let failed = |error| LoadError::Read(path.into(), error);
     let most = sandbox.compiler().map_or(u64::MAX, |compiler| compiler.settings().max_wasm);
     let mut bytes = Vec::new();
-    let file = fs::File::open(path).map_err(failed)?;
+    let file = fs::File::open(file).map_err(failed)?;
     file.take(most.saturating_add(1)).read_to_end(&mut bytes).map_err(failed)?;
     if bytes.len() as u64 > most {
         return Err(LoadError::Compile(path.into(), CompileError::TooLarge(most)));

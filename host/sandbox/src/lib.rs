@@ -33,7 +33,7 @@ mod webtransport;
 pub use cache::{Cache, CacheError};
 pub use capability::{Bus, Message, Outbound, OutboundAnswer, OutboundDriver};
 pub use compile::{CompileError, CompileOrder, CompileSettings, Compiler, this_program};
-pub use component::{Component, Digest, Interfaces, Kind, LoadError, inspect};
+pub use component::{Component, Digest, Digester, Interfaces, Kind, LoadError, NotADigest, inspect};
 pub use engine::{EngineError, EngineSettings, Reset, Sandbox};
 pub use gate::{Gate, GateSettings, Gates, Permit};
 pub use hibernation::Held;

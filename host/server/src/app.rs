@@ -4,6 +4,7 @@
 //! that it started with to its end. [`Host`] is what stays when the manifest changes.
 
 use std::collections::BTreeMap;
+use std::path::PathBuf;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering::Relaxed};
 use std::time::{Duration, Instant};
@@ -25,6 +26,7 @@ use roadrunner_wire::{
     TunnelRequest,
 };
 
+use crate::deploy::store::Store;
 use crate::drain::Drain;
 use crate::metrics::{Metrics, RouteMetrics};
 use crate::middleware::{Limiters, Stack};
@@ -62,6 +64,8 @@ pub(crate) struct Inner {
     pub(crate) table: Arc<RouteTable>,
     pub(crate) routes: Vec<Route>,
     pub(crate) components: BTreeMap<String, Arc<Component>>,
+    /// The files that the manifest names for them.
+    pub(crate) files: BTreeMap<String, PathBuf>,
     pub(crate) gates: BTreeMap<String, Arc<Gate>>,
     pub(crate) rate_limit: Option<Arc<RateLimiter>>,
     /// The ways out, by component.
@@ -77,6 +81,8 @@ pub(crate) struct Inner {
 /// What lives as long as the process.
 pub(crate) struct Host {
     pub(crate) sandbox: Sandbox,
+    /// What was deployed; none where nothing can be.
+    pub(crate) deployed: Option<Arc<Store>>,
     /// The largest memory that the engine has slots for, in bytes.
     pub(crate) max_memory: u64,
     pub(crate) files: FileCache,

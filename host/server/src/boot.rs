@@ -1,7 +1,7 @@
 //! From a manifest to a running host.
 
 use std::collections::BTreeMap;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::thread;
 
@@ -20,6 +20,7 @@ use roadrunner_wire::{
 
 use crate::app::{App, Guest, Host, Ids, Inner, Route, StaticFiles, Target};
 use crate::cli;
+use crate::deploy::store::Store;
 use crate::drain::Drain;
 use crate::inherited::Inherited;
 use crate::metrics::{Metrics, RouteMetrics};
@@ -72,8 +73,10 @@ fn cache_directory(manifest: &Manifest) -> PathBuf {
 
 /// Loads every component and binds every route.
 pub fn app(manifest: &Manifest) -> Result<App> {
+    let deployed = manifest.deploy.as_ref().map(|deploy| Store::open(&deploy.directory, deploy.keep as usize));
     let host = Host {
         sandbox: sandbox(manifest)?,
+        deployed: deployed.transpose()?.map(Arc::new),
         max_memory: max_memory(manifest),
         files: FileCache::new(FILE_CACHE),
         metrics: Metrics::default(),
@@ -87,6 +90,17 @@ pub fn app(manifest: &Manifest) -> Result<App> {
 /// What a manifest says, on a host that runs already. What has not changed since `before` is taken from there: loaded
 /// components, caps with their places, buckets of peers, counters of routes.
 pub(crate) fn inner(manifest: &Manifest, host: Arc<Host>, before: Option<&Inner>) -> Result<Inner> {
+    let components = load_all(manifest, &host, before)?;
+    assemble(manifest, host, before, components)
+}
+
+/// The same with components that are loaded: one for each of the manifest's.
+pub(crate) fn assemble(
+    manifest: &Manifest,
+    host: Arc<Host>,
+    before: Option<&Inner>,
+    components: BTreeMap<String, Arc<Component>>,
+) -> Result<Inner> {
     let max_memory = max_memory(manifest);
     anyhow::ensure!(
         max_memory <= host.max_memory,
@@ -99,7 +113,6 @@ pub(crate) fn inner(manifest: &Manifest, host: Arc<Host>, before: Option<&Inner>
         .iter()
         .map(|(name, path)| Ok((name.to_string(), Arc::new(Directory::open(name.to_string(), path)?))))
         .collect::<Result<BTreeMap<_, _>>>()?;
-    let components = load_all(manifest, &host.sandbox, before)?;
     let table = Arc::new(manifest.routes.clone());
     let urls: Arc<dyn Urls> = Arc::new(NamedRoutes(table.clone()));
     let gates = gates(manifest, before);
@@ -157,6 +170,7 @@ pub(crate) fn inner(manifest: &Manifest, host: Arc<Host>, before: Option<&Inner>
         routes: routes.collect(),
         table: table.clone(),
         components,
+        files: manifest.components.iter().map(|(name, of)| (name.to_string(), of.file.clone())).collect(),
         gates,
         rate_limit: manifest.rate_limit.map(|settings| {
             let known = before.and_then(|before| before.rate_limit.clone());
@@ -171,10 +185,10 @@ pub(crate) fn inner(manifest: &Manifest, host: Arc<Host>, before: Option<&Inner>
     })
 }
 
-/// Every component of a manifest. As many are loaded at once as may be compiled at once.
+/// Every component of a manifest: what was deployed last, or else its file. As many are loaded at once as may be compiled at once.
 fn load_all(
     manifest: &Manifest,
-    sandbox: &Sandbox,
+    host: &Host,
     before: Option<&Inner>,
 ) -> Result<BTreeMap<String, Arc<Component>>> {
     let left = Mutex::new(manifest.components.iter());
@@ -183,7 +197,7 @@ fn load_all(
         loop {
             let Some((name, component)) = left.lock().next() else { return loaded };
             let known = before.and_then(|before| before.components.get(name.as_str()));
-            loaded.push((name.to_string(), Component::load_unless(sandbox, &component.file, known)));
+            loaded.push((name.to_string(), load_one(name.as_str(), &component.file, host, known)));
         }
     };
     let at_once = compile(&manifest.compile).concurrency.min(manifest.components.len());
@@ -198,6 +212,22 @@ fn load_all(
     // In the order of their names, so that of several errors it is always the same that is told.
     let loaded: BTreeMap<_, _> = loaded.into_iter().collect();
     loaded.into_iter().map(|(name, component)| Ok((name, component?))).collect()
+}
+
+fn load_one(name: &str, file: &Path, host: &Host, known: Option<&Arc<Component>>) -> Result<Arc<Component>> {
+    let deployed = host.deployed.as_ref().and_then(|store| Some((store, store.history(name).pop()?)));
+    let Some((store, version)) = deployed else { return Ok(Component::load_unless(&host.sandbox, file, known)?) };
+    let path = store.path(&version.digest);
+    let fix = "remove its history below the directory of [deploy] to go back to the manifest's file";
+    let loaded = Component::load_unless(&host.sandbox, &path, known);
+    let component = loaded.with_context(|| format!("the deployed version of the component {name} does not load: {fix}"))?;
+    anyhow::ensure!(
+        component.digest == version.digest,
+        "the deployed version of the component {name}, {}, is damaged: {fix}",
+        path.display()
+    );
+    tracing::info!(component = name, digest = %version.digest, "serving what was deployed, and not {}", file.display());
+    Ok(component)
 }
 
 fn max_memory(manifest: &Manifest) -> u64 {

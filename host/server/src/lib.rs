@@ -11,6 +11,7 @@ mod app;
 pub mod boot;
 pub mod cli;
 mod client;
+pub mod deploy;
 mod drain;
 mod inherited;
 mod metrics;

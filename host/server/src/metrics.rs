@@ -27,6 +27,8 @@ pub(crate) struct Metrics {
     rate_limited: AtomicU64,
     reloads: AtomicU64,
     reloads_refused: AtomicU64,
+    switches: AtomicU64,
+    switches_refused: AtomicU64,
 }
 
 impl Metrics {
@@ -43,6 +45,11 @@ impl Metrics {
     /// The manifest was loaded again, or refused.
     pub(crate) fn reloaded(&self, taken: bool) {
         if taken { &self.reloads } else { &self.reloads_refused }.fetch_add(1, Relaxed);
+    }
+
+    /// A component was deployed, or rolled back; or it was not.
+    pub(crate) fn switched(&self, taken: bool) {
+        if taken { &self.switches } else { &self.switches_refused }.fetch_add(1, Relaxed);
     }
 }
 
@@ -194,6 +201,9 @@ fn render_host(app: &Inner, text: &mut Text) {
     text.family("roadrunner_reloads_total", "counter", "Times that the manifest was loaded again.");
     text.sample("roadrunner_reloads_total", "result=\"taken\"", app.host.metrics.reloads.load(Relaxed));
     text.sample("roadrunner_reloads_total", "result=\"refused\"", app.host.metrics.reloads_refused.load(Relaxed));
+    text.family("roadrunner_deployments_total", "counter", "Components that were deployed or rolled back.");
+    text.sample("roadrunner_deployments_total", "result=\"taken\"", app.host.metrics.switches.load(Relaxed));
+    text.sample("roadrunner_deployments_total", "result=\"refused\"", app.host.metrics.switches_refused.load(Relaxed));
     text.family(
         "roadrunner_outbound_requests_total",
         "counter",

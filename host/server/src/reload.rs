@@ -11,7 +11,7 @@ use std::path::PathBuf;
 use std::sync::{Arc, OnceLock};
 use std::time::{Duration, SystemTime};
 
-use anyhow::{Context as _, Result};
+use anyhow::{Context as _, Result, ensure};
 use roadrunner_manifest::{Listener, Manifest, Tls};
 use roadrunner_wire::Server;
 use tokio::sync::{mpsc, oneshot};
@@ -19,6 +19,7 @@ use tokio::time::{MissedTickBehavior, interval};
 
 use crate::app::App;
 use crate::boot;
+use crate::deploy::Switch;
 
 /// How often files are looked at, where that is asked for.
 const WATCH: Duration = Duration::from_secs(1);
@@ -30,21 +31,36 @@ const ORDERS: usize = 16;
 pub(crate) type Outcome = Result<String, String>;
 
 /// Asks for a reload. Cheap to clone.
-#[derive(Clone, Debug)]
-pub struct Reload(mpsc::Sender<Option<oneshot::Sender<Outcome>>>);
+#[derive(Clone)]
+pub struct Reload(mpsc::Sender<Order>);
+
+/// What is to be done, and whom to tell what became of it.
+enum Order {
+    Reload(Option<oneshot::Sender<Outcome>>),
+    /// One component is another one, and everything else stays.
+    Switch(Box<Switch>, oneshot::Sender<Result<(), String>>),
+}
 
 impl Reload {
     /// Reloads, sooner or later; the log says what became of it.
     pub(crate) fn order(&self) {
         // A full queue means that there will be a reload anyway.
-        let _ = self.0.try_send(None);
+        let _ = self.0.try_send(Order::Reload(None));
     }
 
     /// Reloads, and tells what became of it.
     pub(crate) async fn ask(&self) -> Outcome {
         let (tell, told) = oneshot::channel();
         let gone = || "the host is shutting down".to_owned();
-        self.0.send(Some(tell)).await.map_err(|_| gone())?;
+        self.0.send(Order::Reload(Some(tell))).await.map_err(|_| gone())?;
+        told.await.map_err(|_| gone())?
+    }
+
+    /// Puts one component in the place of another, when it is its turn.
+    pub(crate) async fn switch(&self, switch: Switch) -> Result<(), String> {
+        let (tell, told) = oneshot::channel();
+        let gone = || "the host is shutting down".to_owned();
+        self.0.send(Order::Switch(Box::new(switch), tell)).await.map_err(|_| gone())?;
         told.await.map_err(|_| gone())?
     }
 }
@@ -58,7 +74,7 @@ pub(crate) struct Reloader {
     current: Arc<Manifest>,
     /// Whose certificates are loaded again; not there until the listeners are open.
     server: Arc<OnceLock<Arc<Server>>>,
-    orders: mpsc::Receiver<Option<oneshot::Sender<Outcome>>>,
+    orders: mpsc::Receiver<Order>,
 }
 
 /// For an app that serves this manifest.
@@ -76,7 +92,11 @@ impl Reloader {
         loop {
             let order = tokio::select! {
                 order = self.orders.recv() => match order {
-                    Some(order) => order,
+                    Some(Order::Reload(tell)) => tell,
+                    Some(Order::Switch(switch, tell)) => {
+                        let _ = tell.send(self.switch(*switch).await);
+                        continue;
+                    }
                     None => return,
                 },
                 _ = clock.tick(), if self.current.server.watch => {
@@ -101,6 +121,14 @@ impl Reloader {
                 let _ = tell.send(outcome);
             }
         }
+    }
+
+    async fn switch(&self, switch: Switch) -> Result<(), String> {
+        let (manifest, app) = (self.current.clone(), self.app.clone());
+        let done = tokio::task::spawn_blocking(move || exchange(&manifest, &app, switch)).await;
+        let done = done.unwrap_or_else(|panic| Err(anyhow::anyhow!("{panic}")));
+        self.app.current().host.metrics.switched(done.is_ok());
+        done.map_err(|error| format!("{error:#}"))
     }
 
     async fn reload(&mut self) -> Outcome {
@@ -129,6 +157,19 @@ impl Reloader {
             }
         }
     }
+}
+
+/// Puts a component in the place of another, on disk and then for requests.
+fn exchange(manifest: &Manifest, app: &App, switch: Switch) -> Result<()> {
+    let before = app.current();
+    let mut components = before.components.clone();
+    let known = components.insert(switch.name.clone(), switch.component.clone());
+    // A reload may have come before.
+    ensure!(known.is_some(), "the manifest does not have the component {} any more", switch.name);
+    let inner = boot::assemble(manifest, before.host.clone(), Some(&before), components)?;
+    switch.commit()?;
+    app.replace(inner);
+    Ok(())
 }
 
 /// The new manifest, once the app serves it.
@@ -163,8 +204,9 @@ fn needs_restart(started: &Manifest, new: &Manifest) -> Vec<&'static str> {
             "[[listener]]",
             !a.listeners.iter().map(but_for_certificates).eq(b.listeners.iter().map(but_for_certificates)),
         ),
-        ("[admin]", a.admin != b.admin),
+        ("[admin]", (&a.admin, &a.admin_token) != (&b.admin, &b.admin_token)),
         ("[compile]", a.compile != b.compile),
+        ("[deploy]", a.deploy != b.deploy),
         ("[timeouts]", a.timeouts != b.timeouts),
         ("[http2]", a.http2 != b.http2),
         ("[http3]", a.http3 != b.http3),

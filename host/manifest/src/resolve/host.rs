@@ -1,12 +1,13 @@
 //! The host's own sections.
 
 use std::ops::Range;
+use std::path::PathBuf;
 
 use toml::Spanned;
 
 use super::{FileKind, Resolver, list, value};
 use crate::manifest::{
-    CertificateFiles, ClientCertificates, Compile, Http2, Http3, Listener, RateLimit, Server, Timeouts, Tls,
+    CertificateFiles, ClientCertificates, Compile, Deploy, Http2, Http3, Listener, RateLimit, Server, Timeouts, Tls,
 };
 use crate::scalar::{Address, FilePath, PeerRange};
 use crate::section::{ClientAuth, H2c, ListenerSection, ManifestSection, Protocol, TlsChoice, TlsSection};
@@ -182,6 +183,15 @@ impl Resolver<'_> {
             );
         }
         Some(address)
+    }
+
+    pub(super) fn admin_token(&mut self, section: &ManifestSection) -> Option<PathBuf> {
+        self.path(&value(&section.admin)?.token_file, FileKind::File)
+    }
+
+    pub(super) fn deploy(&self, section: &ManifestSection) -> Option<Deploy> {
+        let deploy = value(&section.deploy)?;
+        Some(Deploy { directory: value(&deploy.directory)?.resolve(&self.folder), keep: deploy.keep().get() })
     }
 }
 

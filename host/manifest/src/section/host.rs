@@ -207,6 +207,9 @@ section! {
     pub(crate) struct AdminSection {
         /// Where to listen.
         address: Address [required];
+        /// A file with the token that its clients show (`authorization: Bearer TOKEN`): one line, readable by nobody
+        /// else. With it, only `/live` and `/ready` are answered without. Deploying over TCP needs it.
+        token_file: FilePath;
     }
 }
 
@@ -224,6 +227,17 @@ section! {
         concurrency: Count<1, 1024>;
         /// The largest component. Over it, it is not read.
         max_wasm: Bytes<{ KIB }, { 4 * GIB }> = "\"64MiB\"";
+    }
+}
+
+section! {
+    /// Components that are put in place while the host runs, by the admin listener. Without this section there are none,
+    /// and a component is what its `file` is.
+    pub(crate) struct DeploySection {
+        /// Where they are kept. It is made if it does not exist, and must be writable by nobody else.
+        directory: FilePath [required];
+        /// Versions of each component that are kept to go back to, beside the one that serves.
+        keep: Count<0, 1000> = "5";
     }
 }
 
