@@ -35,6 +35,59 @@ async fn python() {
 }
 
 #[tokio::test]
+async fn c() {
+    holds("c", "demo-c").await;
+}
+
+#[tokio::test]
+async fn a_new_c_project_builds_and_answers() {
+    let test = "languages::a_new_c_project_builds_and_answers";
+    if c_compiler(test) {
+        a_new_project_builds_and_answers("c").await;
+    }
+}
+
+/// The SDK's script says what is missing, and so does this.
+#[tokio::test]
+async fn without_a_compiler_the_build_of_a_c_project_says_what_is_missing() {
+    let folder = TempDir::new().expect("a folder");
+    assert_eq!(run(folder.path(), &["new", "--lang", "c", "my-app"]).await.code, 0);
+    let bare = folder.path().join("bin");
+    std::fs::create_dir(&bare).expect("a folder");
+    for tool in ["basename", "dirname", "mktemp", "rm", "sh"] {
+        let place = ["/bin", "/usr/bin"].map(|folder| std::path::Path::new(folder).join(tool));
+        let place = place.into_iter().find(|place| place.exists()).expect("every system has it");
+        std::os::unix::fs::symlink(place, bare.join(tool)).expect("a link");
+    }
+    let mut shell = Command::new("/bin/sh");
+    shell.args(["build.sh", "app.c"]).current_dir(folder.path().join("my-app"));
+    shell.env("PATH", &bare).env_remove("ZIG").env_remove("WASI_SDK_PATH");
+    let built = command::output_within(BUILD, shell).await;
+    if built.code == 0 || std::path::Path::new("/opt/wasi-sdk").exists() {
+        println!("SKIPPED: languages::without_a_compiler: there is a wasi-sdk in /opt");
+        return;
+    }
+    assert_eq!(built.code, 1, "{built:?}");
+    assert!(built.stderr.contains("There is no C compiler for wasm32-wasi. Install one of"), "{built:?}");
+    assert!(built.stderr.contains("pip install ziglang"), "{built:?}");
+}
+
+/// What is no core module of an SDK is refused with the reason.
+#[tokio::test]
+async fn componentize_says_what_is_wrong() {
+    let folder = TempDir::new().expect("a folder");
+    let missing = run(folder.path(), &["componentize", "none.wasm"]).await;
+    assert_eq!((missing.code, missing.stderr.contains("cannot read none.wasm")), (1, true), "{missing:?}");
+    std::fs::write(folder.path().join("empty.wasm"), b"\0asm\x01\0\0\0").expect("a file");
+    let untyped = run(folder.path(), &["componentize", "empty.wasm"]).await;
+    assert_eq!((untyped.code, untyped.stderr.contains("no section `component-type`")), (1, true), "{untyped:?}");
+    let hello = command::guest("hello");
+    let component = run(folder.path(), &["componentize", hello.to_str().expect("UTF-8"), "-o", "out.wasm"]).await;
+    assert_eq!((component.code, component.stderr.contains("a component already")), (1, true), "{component:?}");
+    assert!(!folder.path().join("out.wasm").exists());
+}
+
+#[tokio::test]
 async fn a_new_js_project_builds_and_answers() {
     let test = "languages::a_new_js_project_builds_and_answers";
     if command::tool(test, "npm").is_some() {
@@ -51,6 +104,19 @@ async fn a_new_python_project_builds_and_answers() {
     }
 }
 
+/// Whether there is a compiler that the C SDK can use. Otherwise says that the test is skipped.
+fn c_compiler(test: &str) -> bool {
+    let mut find = Command::new("sh");
+    find.arg(command::workspace().join("guest-sdk/c/build.sh")).arg("--compiler");
+    match find.output() {
+        Ok(found) if found.status.success() => true,
+        _ => {
+            println!("SKIPPED: {test}: no C compiler for wasm32-wasi: tests/requirements.txt has one");
+            false
+        }
+    }
+}
+
 async fn a_new_project_builds_and_answers(language: &str) {
     let folder = TempDir::new().expect("a folder");
     let made = run(folder.path(), &["new", "--lang", language, "my-app"]).await;
@@ -59,7 +125,8 @@ async fn a_new_project_builds_and_answers(language: &str) {
     let (build, serve) = (commands.next().expect("a command"), commands.next());
     assert_eq!((serve, commands.next()), (Some("roadrunner serve"), None), "{}", made.stdout);
     let mut shell = Command::new("sh");
-    shell.args(["-c", build]).current_dir(folder.path());
+    // As on a machine where the program is installed.
+    shell.args(["-c", build]).current_dir(folder.path()).env("ROADRUNNER", command::roadrunner().get_program());
     let built = command::output_within(BUILD, shell).await;
     assert_eq!(built.code, 0, "{build}: {built:?}");
 

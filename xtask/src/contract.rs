@@ -1,6 +1,7 @@
 //! `docs/contract.md`: the WIT package as a page to read, made from `wit/`.
 //!
-//! `guest-sdk/js/wit` gets a copy of the package: npm packs no symbolic links. Every item must be documented; one that is not is an error that names it.
+//! `guest-sdk/js/wit` gets a copy of the package: npm packs no symbolic links. `guest-sdk/c/bindings` gets what
+//! `c_bindings` makes of it. Every item must be documented; one that is not is an error that names it.
 
 use std::fmt::Write as _;
 use std::fs;
@@ -10,6 +11,7 @@ use wit_parser::{
     Docs, Function, FunctionKind, Handle, Interface, InterfaceId, Resolve, Type, TypeDefKind, TypeId, World, WorldItem,
 };
 
+use crate::c_bindings;
 use crate::tree::Tree;
 
 /// Writes the page, or with `check` says whether the written one is current.
@@ -18,7 +20,9 @@ pub fn run(tree: &Tree, check: bool) -> Result<()> {
     let page = render(tree)?;
     let source = tree.root.join("wit/handler.wit");
     let package = fs::read_to_string(&source).with_context(|| format!("cannot read {}", source.display()))?;
-    for (path, text) in [(path, page), (tree.root.join("guest-sdk/js/wit/handler.wit"), package)] {
+    let mut files = vec![(path, page), (tree.root.join("guest-sdk/js/wit/handler.wit"), package)];
+    files.extend(c_bindings::files(tree)?);
+    for (path, text) in files {
         if check {
             let written = fs::read_to_string(&path).unwrap_or_default();
             ensure!(written == text, "{} is not current: run `cargo xtask contract`", path.display());

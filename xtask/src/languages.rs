@@ -19,6 +19,8 @@ use crate::tree::Tree;
 /// A language other than Rust that guests are written in.
 #[derive(Clone, Copy, Debug, Eq, PartialEq)]
 pub enum Language {
+    /// guest-sdk/c.
+    C,
     /// guest-sdk/js.
     Js,
     /// guest-sdk/python.
@@ -36,11 +38,12 @@ pub enum Demo {
 
 impl Language {
     /// All of them.
-    pub const ALL: [Self; 2] = [Self::Js, Self::Python];
+    pub const ALL: [Self; 3] = [Self::Js, Self::Python, Self::C];
 
     /// What its folders and paths are called.
     pub fn name(self) -> &'static str {
         match self {
+            Self::C => "c",
             Self::Js => "js",
             Self::Python => "python",
         }
@@ -49,6 +52,7 @@ impl Language {
     /// The command that makes the component, or why it cannot run.
     fn command(self, tree: &Tree, output: &Path) -> Result<Command, String> {
         match self {
+            Self::C => c(tree, output),
             Self::Js => js(tree, output),
             Self::Python => python(tree, output),
         }
@@ -103,6 +107,12 @@ fn build_one(tree: &Tree, language: Language) -> Result<Demo> {
     drop(fs::remove_file(&stamp));
     toolchain::run(&mut command)?;
     ensure!(component.is_file(), "`{}` has made no {}", toolchain::line(&command), component.display());
+    if language == Language::C {
+        // What `roadrunner componentize` does, which is built only later.
+        let module = fs::read(&component).with_context(|| format!("cannot read {}", component.display()))?;
+        let made = roadrunner_componentize::componentize(&module).context("the demo in C is no component")?;
+        fs::write(&component, made).with_context(|| format!("cannot write {}", component.display()))?;
+    }
     fs::write(&stamp, inputs).with_context(|| format!("cannot write {}", stamp.display()))?;
     Ok(Demo::Built(component))
 }
@@ -138,6 +148,26 @@ fn hash_folder(folder: &Path, hasher: &mut DefaultHasher) -> Result<()> {
         }
     }
     Ok(())
+}
+
+/// Runs the SDK's own build script up to the core module.
+fn c(tree: &Tree, output: &Path) -> Result<Command, String> {
+    let sdk = tree.root.join("guest-sdk/c");
+    let mut command = Command::new("sh");
+    command.arg(sdk.join("build.sh")).args(["--module", "-o"]).arg(output).arg(tree.guests().join("c/app.c"));
+    command.stdin(Stdio::null());
+    if let Some(zig) = in_python_or_path(tree, "python-zig") {
+        command.env("ZIG", zig);
+        return Ok(command);
+    }
+    let mut find = Command::new("sh");
+    find.arg(sdk.join("build.sh")).arg("--compiler").stdin(Stdio::null());
+    match find.output() {
+        Ok(found) if found.status.success() => Ok(command),
+        _ => Err("there is no C compiler for wasm32-wasi: `pip install -r tests/requirements.txt` installs Zig; \
+                  clang with a wasi-sdk will do, too"
+            .to_owned()),
+    }
 }
 
 /// Runs the SDK's own build command from its folder, where its packages have to be.

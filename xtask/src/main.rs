@@ -14,6 +14,7 @@ mod bench;
 mod bench_http3;
 mod bench_websocket;
 mod bench_windows;
+mod c_bindings;
 mod contract;
 mod demo;
 mod languages;
@@ -44,7 +45,7 @@ enum Command {
     BenchWebsocket(bench_websocket::Options),
     /// Measure what receive windows of HTTP/2 bring to an upload, and what they cost in memory
     BenchWindows(bench_windows::Options),
-    /// Write docs/contract.md from wit/
+    /// Write docs/contract.md and the bindings of the C SDK from wit/
     Contract,
     /// Build the host and the demo guest, and serve every response shape on this machine
     Demo(demo::Options),

@@ -46,6 +46,14 @@ enum Command {
         #[command(flatten)]
         manifest: ManifestOption,
     },
+    /// Make a component of a core module, as compilers of C make them with the SDK
+    Componentize {
+        /// The core module
+        module: PathBuf,
+        /// The component to write; without it, the module is replaced
+        #[arg(long, short)]
+        output: Option<PathBuf>,
+    },
     /// Show what a component exports, imports and needs
     Inspect {
         /// The component
@@ -144,6 +152,7 @@ fn run(command: Command) -> Result<ExitCode> {
             let order = CompileOrder::parse(&order).context("this command is the host's own")?;
             return Ok(order.run());
         }
+        Command::Componentize { module, output } => make_component(&module, output.as_deref())?,
         Command::Inspect { component } => interfaces(&component)?,
         Command::New { name, lang, sdk } => new(&name, &lang, sdk)?,
         Command::Schema => json_schema(),
@@ -223,6 +232,9 @@ fn languages() -> PossibleValuesParser {
 fn new(name: &str, language: &str, sdk: Option<PathBuf>) -> Result<String> {
     let language = Language::named(language).with_context(|| format!("there are no projects in {language}"))?;
     let sdk = match sdk {
+        Some(_) if language.holds_sdk() => {
+            bail!("--sdk is of no use here: a project in {} holds the SDK that this program has", language.name())
+        }
         Some(path) => Sdk::Path(path.canonicalize().with_context(|| format!("there is no SDK at {}", path.display()))?),
         None => own_sdk(language),
     };
@@ -259,6 +271,15 @@ fn compile(component: Option<&Path>, manifest: &Path) -> Result<String> {
         text += &format!("{} sha256:{}\n", file.display(), component.digest);
     }
     Ok(text)
+}
+
+fn make_component(module: &Path, output: Option<&Path>) -> Result<String> {
+    let bytes = std::fs::read(module).with_context(|| format!("cannot read {}", module.display()))?;
+    let component = roadrunner_componentize::componentize(&bytes)
+        .with_context(|| format!("cannot make a component of {}", module.display()))?;
+    let output = output.unwrap_or(module);
+    std::fs::write(output, component).with_context(|| format!("cannot write {}", output.display()))?;
+    Ok(String::new())
 }
 
 fn interfaces(path: &Path) -> Result<String> {

@@ -11,6 +11,8 @@ use crate::scalar::{ComponentName, InvalidName};
 /// What a guest is written in.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub enum Language {
+    /// C, with Zig or clang.
+    C,
     /// JavaScript, with componentize-js.
     Js,
     /// Python, with componentize-py.
@@ -22,7 +24,8 @@ pub enum Language {
 
 impl Language {
     /// All of them, by the names of their folders in guest-sdk/.
-    pub const ALL: [(&str, Self); 3] = [("rust", Self::Rust), ("js", Self::Js), ("python", Self::Python)];
+    pub const ALL: [(&str, Self); 4] =
+        [("rust", Self::Rust), ("js", Self::Js), ("python", Self::Python), ("c", Self::C)];
 
     /// The one of this name.
     pub fn named(name: &str) -> Option<Self> {
@@ -32,14 +35,29 @@ impl Language {
     /// Its name.
     pub fn name(self) -> &'static str {
         match self {
+            Self::C => "c",
             Self::Js => "js",
             Self::Python => "python",
             Self::Rust => "rust",
         }
     }
 
+    /// Whether a project holds the SDK, and does not name it to a package manager.
+    pub fn holds_sdk(self) -> bool {
+        !self.sdk().is_empty()
+    }
+
+    /// The files of the SDK that a project holds.
+    fn sdk(self) -> &'static [(&'static str, &'static str)] {
+        match self {
+            Self::C => C_SDK,
+            Self::Js | Self::Python | Self::Rust => &[],
+        }
+    }
+
     fn template(self) -> &'static [(&'static str, &'static str)] {
         match self {
+            Self::C => C,
             Self::Js => JS,
             Self::Python => PYTHON,
             Self::Rust => RUST,
@@ -49,6 +67,7 @@ impl Language {
     /// The commands that build a project in its folder, as one line for a shell.
     fn build(self, name: &str) -> String {
         match self {
+            Self::C => format!("sh build.sh -o {name}.wasm app.c"),
             Self::Js => "npm install --no-audit --no-fund && npm run build".to_owned(),
             Self::Python => format!(
                 "python3 -m venv .venv && .venv/bin/pip install --quiet --requirement requirements.txt && \
@@ -62,7 +81,7 @@ impl Language {
     fn reserves(self, name: &str) -> bool {
         match self {
             Self::Js => name.starts_with("node_modules") || name == "roadrunner-guest",
-            Self::Python => false,
+            Self::C | Self::Python => false,
             Self::Rust => RESERVED.contains(&name) || name.starts_with(|c: char| c.is_ascii_digit()),
         }
     }
@@ -84,6 +103,8 @@ impl Sdk {
     fn dependency(&self, language: Language) -> String {
         let quoted = |text: &str| toml::Value::String(text.to_owned()).to_string();
         match (language, self) {
+            // The project holds it.
+            (Language::C, _) => String::new(),
             // npm installs the root of a repository only; there the package comes from the registry.
             (Language::Js, Self::Git(_)) => quoted(env!("CARGO_PKG_VERSION")),
             (Language::Js, Self::Path(path)) => quoted(&format!("file:{}", path.display())),
@@ -160,23 +181,27 @@ pub fn new_project(parent: &Path, name: &str, language: Language, sdk: &Sdk) -> 
         Err(error) if error.kind() == io::ErrorKind::NotADirectory => return Err(NewError::Exists(folder)),
         Err(error) => return Err(write(&folder)(error)),
     }
-    let mut written = Vec::new();
-    for (file, text) in language.template() {
-        let path = folder.join(file);
-        let text = text
-            .replace("{{name}}", name)
+    let fill_in = |text: &str| {
+        text.replace("{{name}}", name)
             .replace("{{file}}", &name.replace('-', "_"))
-            .replace("{{sdk}}", &sdk.dependency(language));
+            .replace("{{sdk}}", &sdk.dependency(language))
+    };
+    let template = language.template().iter().map(|(file, text)| (*file, fill_in(text)));
+    let files = template.chain(language.sdk().iter().map(|(file, text)| (*file, (*text).to_owned())));
+    let (mut names, mut written) = (Vec::new(), Vec::new());
+    for (file, text) in files {
+        let path = folder.join(file);
         if let Err(source) = write_new(&path, &text) {
             written.iter().for_each(|path| drop(fs::remove_file(path)));
             return Err(NewError::Write { path, source });
         }
         written.push(path);
+        names.push(PathBuf::from(file));
     }
     Ok(Project {
         next: vec![format!("cd {} && {}", folder.display(), language.build(name)), "roadrunner serve".to_owned()],
         folder,
-        files: language.template().iter().map(|(file, _)| PathBuf::from(file)).collect(),
+        files: names,
     })
 }
 
@@ -192,6 +217,33 @@ macro_rules! template {
         &[$(($file, include_str!(concat!("../../../../guest-sdk/", $language, "/template/", $file)))),*]
     };
 }
+
+/// The files of guest-sdk/c/template.
+const C: &[(&str, &str)] = template!["c": ".gitignore", "README.md", "app.c", "roadrunner.toml"];
+
+macro_rules! sdk {
+    ($language:literal: $($file:literal => $path:literal),* $(,)?) => {
+        &[$(($path, include_str!(concat!("../../../../guest-sdk/", $language, "/", $file)))),*]
+    };
+}
+
+/// What a project in C is built with, from guest-sdk/c.
+const C_SDK: &[(&str, &str)] = sdk![
+    "c":
+    "build.sh" => "build.sh",
+    "bindings/bindings.c" => "roadrunner/bindings/bindings.c",
+    "bindings/bindings.h" => "roadrunner/bindings/bindings.h",
+    "bindings/component_type.c" => "roadrunner/bindings/component_type.c",
+    "include/roadrunner.h" => "roadrunner/include/roadrunner.h",
+    "src/arena.c" => "roadrunner/src/arena.c",
+    "src/host.c" => "roadrunner/src/host.c",
+    "src/internal.h" => "roadrunner/src/internal.h",
+    "src/request.c" => "roadrunner/src/request.c",
+    "src/response.c" => "roadrunner/src/response.c",
+    "src/session.c" => "roadrunner/src/session.c",
+    "src/text.c" => "roadrunner/src/text.c",
+    "src/wasi.c" => "roadrunner/src/wasi.c",
+];
 
 /// The files of guest-sdk/js/template.
 const JS: &[(&str, &str)] =
@@ -302,6 +354,21 @@ mod tests {
     }
 
     #[test]
+    fn every_source_of_the_c_sdk_is_built_in() {
+        let root = Path::new(env!("CARGO_MANIFEST_DIR")).join("../../guest-sdk/c");
+        let mut found = vec!["build.sh".to_owned()];
+        for folder in ["bindings", "include", "src"] {
+            let mut files = Vec::new();
+            template_files(&root.join(folder), &mut files, &root);
+            found.extend(files.iter().map(|file| format!("roadrunner/{file}")));
+        }
+        found.sort();
+        let mut built_in: Vec<&str> = Language::C.sdk().iter().map(|(path, _)| *path).collect();
+        built_in.sort_unstable();
+        assert_eq!(found, built_in);
+    }
+
+    #[test]
     fn a_project_is_whole_and_its_manifest_right() {
         let parent = tempfile::tempdir().expect("a folder");
         let sdk = Sdk::Path(PathBuf::from("/a \"quoted\"/sdk"));
@@ -334,7 +401,7 @@ mod tests {
                     assert!(!text.contains("{{"), "{name} {}: {text}", file.display());
                     names_sdk |= ["/the/sdk", "0.1", "https://a.b/c"].iter().any(|place| text.contains(place));
                 }
-                assert!(names_sdk, "{name}");
+                assert!(names_sdk || language.holds_sdk(), "{name}");
                 let path = project.folder.join("roadrunner.toml");
                 let manifest = fs::read_to_string(&path).expect("a file");
                 let manifest = Manifest::parse(&manifest, &path).unwrap_or_else(|error| panic!("{name}: {error}"));

@@ -1,0 +1,186 @@
+/*
+ * The exports of roadrunner:handler: joins the program's functions to what the host calls.
+ *
+ * One instance answers one request at a time, so there is one place for what is held between the host's calls. After
+ * each call, in its `cabi_post_` function, the memory of the call is freed, and that of the response when it is over. The
+ * bindings have these functions, too, to free each value alone; theirs are weak and give way. No function of the host can
+ * be called in them, so the body goes before.
+ */
+#include "internal.h"
+
+static held_session held;
+static bool is_over;
+
+static roadrunner_handler_types_list_field_t to_fields(const field_list *fields) {
+    return (roadrunner_handler_types_list_field_t){fields->items, fields->length};
+}
+
+/* The end of every call. */
+static void end_call(void) {
+    if (is_over) {
+        is_over = false;
+        held = (held_session){0};
+        arena_end_response();
+    }
+    forget_error();
+    arena_end_call();
+}
+
+void exports_roadrunner_handler_handler_handle(exports_roadrunner_handler_handler_own_request_t handle,
+                                               exports_roadrunner_handler_handler_response_t *answer) {
+    rr_request request = {roadrunner_handler_types_borrow_request(handle)};
+    rr_response *response = rr_handle(&request);
+    if (response == NULL) {
+        rr_fail("rr_handle() returned NULL");
+    }
+    roadrunner_handler_types_request_drop_own(handle);
+    roadrunner_handler_types_list_field_t headers = to_fields(&response->headers);
+    held = response->next;
+    is_over = false;
+    switch (response->wit.tag) {
+    case ROADRUNNER_HANDLER_TYPES_RESPONSE_BUFFERED:
+        response->wit.val.buffered.head.headers = headers;
+        response->wit.val.buffered.trailers = to_fields(&response->trailers);
+        is_over = true;
+        break;
+    case ROADRUNNER_HANDLER_TYPES_RESPONSE_STREAM:
+        response->wit.val.stream.headers = headers;
+        break;
+    case ROADRUNNER_HANDLER_TYPES_RESPONSE_LOOP:
+        response->wit.val.loop.head.headers = headers;
+        break;
+    case ROADRUNNER_HANDLER_TYPES_RESPONSE_SENDFILE:
+        response->wit.val.sendfile.head.headers = headers;
+        is_over = true;
+        break;
+    default:
+        response->wit.val.websocket.headers = headers;
+    }
+    if (is_over) {
+        body_end_response();
+    }
+    *answer = response->wit;
+}
+
+void exports_roadrunner_handler_streaming_run(
+    exports_roadrunner_handler_streaming_borrow_body_writer_t out,
+    exports_roadrunner_handler_streaming_result_list_field_error_t *result) {
+    if (held.write == NULL) {
+        rr_fail("the host called streaming.run, which the response did not ask for");
+    }
+    rr_writer writer = {.handle = out};
+    rr_status status = held.write(&writer, held.state);
+    roadrunner_handler_types_body_writer_drop_borrow(out);
+    is_over = true;
+    body_end_response();
+    result->is_err = status != RR_OK;
+    if (result->is_err) {
+        result->val.err = from_status(status);
+    } else {
+        result->val.ok.ptr = writer.trailers.items;
+        result->val.ok.len = writer.trailers.length;
+    }
+}
+
+static rr_event from_event(const roadrunner_handler_types_event_t *event) {
+    switch (event->tag) {
+    case ROADRUNNER_HANDLER_TYPES_EVENT_MESSAGE:
+        return (rr_event){.kind = RR_MESSAGE,
+                          .message = {from_string(event->val.message.topic), from_list(event->val.message.payload),
+                                      event->val.message.missed}};
+    case ROADRUNNER_HANDLER_TYPES_EVENT_TIMER:
+        return (rr_event){.kind = RR_TIMER, .timer = event->val.timer};
+    case ROADRUNNER_HANDLER_TYPES_EVENT_BODY:
+        return (rr_event){.kind = RR_BODY, .body = from_list(event->val.body)};
+    case ROADRUNNER_HANDLER_TYPES_EVENT_BODY_END:
+        return (rr_event){.kind = RR_BODY_END,
+                          .trailers = from_fields(event->val.body_end.ptr, event->val.body_end.len)};
+    case ROADRUNNER_HANDLER_TYPES_EVENT_DRAIN:
+        return (rr_event){.kind = RR_DRAIN, .drain = event->val.drain};
+    default:
+        is_over = true;
+        return (rr_event){.kind = RR_DISCONNECT, .disconnect = (rr_disconnect)event->val.disconnect};
+    }
+}
+
+static roadrunner_handler_types_next_t to_next(rr_next next, const field_list *trailers) {
+    is_over = is_over || next != RR_CONTINUE;
+    if (is_over) {
+        body_end_response();
+    }
+    if (next == RR_CONTINUE) {
+        return (roadrunner_handler_types_next_t){.tag = ROADRUNNER_HANDLER_TYPES_NEXT_CONTINUE};
+    }
+    return (roadrunner_handler_types_next_t){.tag = ROADRUNNER_HANDLER_TYPES_NEXT_STOP,
+                                             .val.stop = to_fields(trailers)};
+}
+
+void exports_roadrunner_handler_event_loop_on_event(
+    exports_roadrunner_handler_event_loop_event_t *event,
+    exports_roadrunner_handler_event_loop_borrow_body_writer_t out,
+    exports_roadrunner_handler_event_loop_next_t *next) {
+    if (held.on_event == NULL) {
+        rr_fail("the host called event-loop.on-event, which the response did not ask for");
+    }
+    rr_writer writer = {.handle = out};
+    rr_event seen = from_event(event);
+    *next = to_next(held.on_event(&seen, &writer, held.state), &writer.trailers);
+    roadrunner_handler_types_body_writer_drop_borrow(out);
+}
+
+static const field_list no_trailers;
+
+void exports_roadrunner_handler_websocket_on_open(exports_roadrunner_handler_websocket_borrow_ws_sender_t out,
+                                                  exports_roadrunner_handler_websocket_next_t *next) {
+    rr_socket socket = {out};
+    rr_next answer = held.socket.on_open == NULL ? RR_CONTINUE : held.socket.on_open(&socket, held.state);
+    *next = to_next(answer, &no_trailers);
+    roadrunner_handler_types_ws_sender_drop_borrow(out);
+}
+
+void exports_roadrunner_handler_websocket_on_message(exports_roadrunner_handler_websocket_ws_message_t *message,
+                                                     exports_roadrunner_handler_websocket_borrow_ws_sender_t out,
+                                                     exports_roadrunner_handler_websocket_next_t *next) {
+    rr_socket socket = {out};
+    bool is_text = message->tag == ROADRUNNER_HANDLER_TYPES_WS_MESSAGE_TEXT;
+    rr_bytes bytes = is_text ? from_string(message->val.text) : from_list(message->val.binary);
+    rr_socket_message seen = {is_text, bytes};
+    rr_next answer = held.socket.on_message == NULL ? RR_CONTINUE : held.socket.on_message(&seen, &socket, held.state);
+    *next = to_next(answer, &no_trailers);
+    roadrunner_handler_types_ws_sender_drop_borrow(out);
+}
+
+/* A shutdown of the host closes with 1001 (RFC 6455, 7.4.1). */
+static rr_next close_on_drain(const rr_event *event, rr_socket *socket) {
+    if (event->kind != RR_DRAIN) {
+        return RR_CONTINUE;
+    }
+    rr_close(socket, 1001, "the server is shutting down");
+    return RR_STOP;
+}
+
+void exports_roadrunner_handler_websocket_on_event(exports_roadrunner_handler_websocket_event_t *event,
+                                                   exports_roadrunner_handler_websocket_borrow_ws_sender_t out,
+                                                   exports_roadrunner_handler_websocket_next_t *next) {
+    rr_socket socket = {out};
+    rr_event seen = from_event(event);
+    rr_next answer = held.socket.on_event == NULL ? close_on_drain(&seen, &socket)
+                                                  : held.socket.on_event(&seen, &socket, held.state);
+    *next = to_next(answer, &no_trailers);
+    roadrunner_handler_types_ws_sender_drop_borrow(out);
+}
+
+/* Canonical ABI: called once the host has read the result. */
+#define POST_RETURN(function, name)                                                                                    \
+    void function(uint8_t *result);                                                                                    \
+    __attribute__((__export_name__("cabi_post_roadrunner:handler/" name))) void function(uint8_t *result) {            \
+        (void)result;                                                                                                  \
+        end_call();                                                                                                    \
+    }
+
+POST_RETURN(__wasm_export_exports_roadrunner_handler_handler_handle_post_return, "handler@0.1.0#handle")
+POST_RETURN(__wasm_export_exports_roadrunner_handler_streaming_run_post_return, "streaming@0.1.0#run")
+POST_RETURN(__wasm_export_exports_roadrunner_handler_event_loop_on_event_post_return, "event-loop@0.1.0#on-event")
+POST_RETURN(__wasm_export_exports_roadrunner_handler_websocket_on_open_post_return, "websocket@0.1.0#on-open")
+POST_RETURN(__wasm_export_exports_roadrunner_handler_websocket_on_message_post_return, "websocket@0.1.0#on-message")
+POST_RETURN(__wasm_export_exports_roadrunner_handler_websocket_on_event_post_return, "websocket@0.1.0#on-event")

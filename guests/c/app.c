@@ -1,0 +1,162 @@
+/* The demo's routes in C: one for each shape of response. guests/README.md has the table. */
+#include <stdlib.h>
+#include <time.h>
+
+#include "roadrunner.h"
+
+/* What a small API answers. */
+static rr_response *json(rr_request *request) {
+    static const char *const versions[] = {"HTTP/1.0", "HTTP/1.1", "HTTP/2.0", "HTTP/3.0"};
+    rr_bytes method = rr_json_string(rr_request_method(request));
+    rr_bytes peer = rr_json_string(rr_request_peer(request));
+    rr_bytes body = rr_format("{\"message\":\"hello, world\",\"method\":%s,\"version\":\"%s\",\"peer\":%s}", method.data,
+                              versions[rr_request_version(request)], peer.data);
+    rr_response *response = rr_buffered(200, body);
+    rr_header(response, "content-type", rr_string("application/json"));
+    return response;
+}
+
+/* Sends each piece of the request body back as it arrives, then the request's trailers. */
+static rr_status repeat_body(rr_writer *out, void *body) {
+    static char buffer[65536];
+    rr_status status;
+    for (;;) {
+        size_t length;
+        status = rr_body_read(body, buffer, sizeof buffer, &length);
+        if (status != RR_OK || length == 0) {
+            break;
+        }
+        status = rr_write(out, (rr_bytes){buffer, length});
+        if (status != RR_OK) {
+            return status;
+        }
+    }
+    rr_fields trailers;
+    if (status == RR_OK && (status = rr_body_trailers(body, &trailers)) == RR_OK) {
+        for (size_t at = 0; at < trailers.length; at++) {
+            rr_write_trailer(out, trailers.items[at].name.data, trailers.items[at].value);
+        }
+    }
+    return status;
+}
+
+static rr_response *echo(rr_request *request) {
+    static const char *const copied[] = {"content-type", "trailer"};
+    rr_response *response = rr_stream(200, repeat_body, rr_request_body(request));
+    for (size_t at = 0; at < sizeof copied / sizeof *copied; at++) {
+        rr_bytes value = rr_request_header(request, copied[at]);
+        if (value.data != NULL) {
+            rr_header(response, copied[at], value);
+        }
+    }
+    return response;
+}
+
+struct chunks {
+    long count;
+    long delay;
+};
+
+/* `n` chunks (10), `delay` milliseconds (0) after each but the last, and their number as a trailer. */
+static rr_status write_chunks(rr_writer *out, void *state) {
+    const struct chunks *chunks = state;
+    for (long chunk = 0; chunk < chunks->count; chunk++) {
+        if (chunk > 0 && chunks->delay > 0) {
+            nanosleep(&(struct timespec){chunks->delay / 1000, chunks->delay % 1000 * 1000000}, NULL);
+        }
+        rr_mark mark = rr_memory();
+        rr_status status = rr_write(out, rr_format("chunk %ld\n", chunk));
+        if (status != RR_OK) {
+            return status;
+        }
+        rr_release(mark);
+    }
+    rr_write_trailer(out, "x-chunks", rr_format("%ld", chunks->count));
+    return RR_OK;
+}
+
+static long number(const rr_request *request, const char *name, long otherwise) {
+    rr_bytes value = rr_request_query_value(request, name);
+    return value.data == NULL ? otherwise : strtol(value.data, NULL, 10);
+}
+
+static rr_response *stream(rr_request *request) {
+    struct chunks *chunks = rr_keep(sizeof *chunks);
+    *chunks = (struct chunks){number(request, "n", 10), number(request, "delay", 0)};
+    rr_response *response = rr_stream(200, write_chunks, chunks);
+    rr_header(response, "content-type", rr_string("text/plain; charset=utf-8"));
+    rr_header(response, "trailer", rr_string("x-chunks"));
+    return response;
+}
+
+/* A tick a second. */
+static rr_next tick(const rr_event *event, rr_writer *out, void *state) {
+    unsigned *ticks = state;
+    if (event->kind == RR_DRAIN) {
+        return RR_STOP;
+    }
+    if (event->kind == RR_TIMER && rr_write_event(out, rr_format("%u", ++*ticks)) != RR_OK) {
+        return RR_STOP;
+    }
+    return RR_CONTINUE;
+}
+
+static rr_response *ticks(void) {
+    rr_timer_every(1000);
+    return rr_event_stream(tick, rr_keep(sizeof(unsigned)));
+}
+
+/* Counts the bytes of a body of any size without keeping them. */
+static rr_response *upload(rr_request *request) {
+    static char buffer[65536];
+    rr_body *body = rr_request_body(request);
+    unsigned long long count = 0;
+    size_t length;
+    do {
+        rr_status status = rr_body_read(body, buffer, sizeof buffer, &length);
+        if (status != RR_OK) {
+            return rr_rejected(status);
+        }
+        count += length;
+    } while (length > 0);
+    return rr_text(200, "%llu\n", count);
+}
+
+/* Sends each message back. */
+static rr_next repeat(const rr_socket_message *message, rr_socket *socket, void *state) {
+    (void)state;
+    return rr_send(socket, message) == RR_OK ? RR_CONTINUE : RR_STOP;
+}
+
+rr_response *rr_handle(rr_request *request) {
+    rr_bytes path = rr_request_path(request);
+    if (rr_after(path, "/c/").data != NULL) {
+        path = rr_after(path, "/c");
+    }
+    if (rr_equal(path, "/hello")) {
+        return rr_text(200, "hello, world\n");
+    }
+    if (rr_equal(path, "/json")) {
+        return json(request);
+    }
+    if (rr_equal(path, "/echo")) {
+        return echo(request);
+    }
+    if (rr_equal(path, "/stream")) {
+        return stream(request);
+    }
+    if (rr_equal(path, "/clock")) {
+        return ticks();
+    }
+    if (rr_equal(path, "/upload")) {
+        return upload(request);
+    }
+    if (rr_equal(path, "/ws")) {
+        return rr_websocket((rr_socket_functions){.on_message = repeat}, NULL);
+    }
+    rr_bytes file = rr_after(path, "/files/");
+    if (file.data != NULL) {
+        return rr_send_file(200, "files", rr_percent_decode(file));
+    }
+    return rr_text(404, "there is nothing here\n");
+}
