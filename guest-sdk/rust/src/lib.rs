@@ -8,8 +8,19 @@ pub mod sse;
 pub mod timers;
 
 mod adapter;
+#[cfg(target_family = "wasm")]
 #[doc(hidden)]
 pub mod bindings;
+#[cfg(target_family = "wasm")]
+mod exports;
+#[cfg(not(target_family = "wasm"))]
+mod native;
+#[cfg(not(target_family = "wasm"))]
+pub mod testing;
+
+#[cfg(not(target_family = "wasm"))]
+use native::bindings;
+
 mod body;
 mod cookies;
 mod error;
@@ -46,7 +57,9 @@ pub use sse::{Sse, SseEvent, SseWriter};
 #[doc(hidden)]
 pub mod __private {
     pub use crate::adapter::{Entry, Held};
+    #[cfg(target_family = "wasm")]
     pub use crate::bindings;
+    #[cfg(target_family = "wasm")]
     pub use crate::bindings::export;
     #[cfg(feature = "hibernation")]
     pub use crate::hibernation;

@@ -4,6 +4,7 @@
 //! With the feature `log` (on by default) the macros of the `log` crate write here too, a guest's own and those of the
 //! crates it uses: `roadrunner_guest::log::info!("{count} left")`.
 
+#[cfg(target_family = "wasm")]
 use std::panic::PanicHookInfo;
 
 use crate::bindings::roadrunner::handler::log as wit;
@@ -38,16 +39,22 @@ pub fn write(level: Level, message: &str) {
     wit::log(level, message);
 }
 
-/// Sends panics here, a line each, and makes this the logger of the `log` crate unless the guest has set one of its
-/// own. The host decides what is kept, so every level passes.
+/// Sends panics here, a line each, and the lines of the `log` crate.
+#[cfg(target_family = "wasm")]
 pub(crate) fn install() {
     std::panic::set_hook(Box::new(report));
+    bridge();
+}
+
+/// Makes this the logger of the `log` crate unless there is one. The host decides what is kept, so every level passes.
+pub(crate) fn bridge() {
     #[cfg(feature = "log")]
     if ::log::set_logger(&HostLogger).is_ok() {
         ::log::set_max_level(::log::LevelFilter::Trace);
     }
 }
 
+#[cfg(target_family = "wasm")]
 fn report(panic: &PanicHookInfo<'_>) {
     let message = panic.payload_as_str().unwrap_or("a panic without a message");
     let line = match panic.location() {
