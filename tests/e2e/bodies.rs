@@ -12,6 +12,39 @@ fn digest(bytes: &[u8]) -> String {
     format!("{} {hash:016x}\n", bytes.len())
 }
 
+/// A form with files of any size goes through an instance that holds none of it whole.
+#[tokio::test]
+async fn the_parts_of_a_form_are_read_as_they_arrive() {
+    let test = "bodies::the_parts_of_a_form_are_read_as_they_arrive";
+    let server = Setup::of("bodies").limit("memory = \"4MiB\", body = \"64MiB\"").manual().start().await;
+    let large = pattern(20_000_000);
+    let mut body = b"--x--y\r\nContent-Disposition: form-data; name=\"title\"\r\n\r\nhello\r\n--x--y\r\n\
+        Content-Disposition: form-data; name=\"file\"; filename=\"a.bin\"\r\nContent-Type: x/y\r\n\r\n"
+        .to_vec();
+    body.extend_from_slice(&large);
+    body.extend_from_slice(b"\r\n--x--y--\r\n");
+    for way in Way::EACH {
+        let mut client = server.connect(way).await;
+        let ask = |body: &[u8]| {
+            Ask::post("/multipart", body.to_vec()).header("content-type", "multipart/form-data; boundary=x--y")
+        };
+        let answer = client.fetch(ask(&body)).await;
+        let wanted = format!("title - - 5\nfile a.bin x/y {}\n", large.len());
+        assert_eq!((answer.status, answer.text()), (200, wanted), "{way:?}");
+        let answer = client.fetch(ask(&body[..body.len() - 10])).await;
+        assert_eq!(answer.status, 400, "{way:?}: {}", answer.text());
+        let answer = client.fetch(Ask::post("/multipart", "a=b")).await;
+        assert_eq!(answer.status, 415, "{way:?}");
+    }
+    if let Some(mut curl) = command::tool(test, "curl") {
+        curl.args(["-sS", "-F", "title=a b", "-F", "file=@-;filename=b \"q\".txt;type=text/z"]);
+        curl.arg(format!("http://{}/multipart", server.address("plain"))).stdin(std::process::Stdio::null());
+        let done = command::output(curl).await;
+        assert_eq!(done.stdout, "title - - 3\nfile b \"q\".txt text/z 0\n", "{done:?}");
+    }
+    server.is_quiet().await;
+}
+
 #[tokio::test]
 async fn every_way_to_read_a_body_works_in_both_modes() {
     let (auto, manual) = (Setup::of("bodies").start().await, Setup::of("bodies").manual().beside().start().await);

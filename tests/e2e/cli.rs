@@ -265,6 +265,15 @@ async fn a_new_project_builds_and_answers() {
     std::fs::create_dir_all(project.join("target/wasm32-wasip2/release")).expect("a folder");
     std::fs::copy(&wasm, project.join("target/wasm32-wasip2/release/my_app.wasm")).expect("it was built");
 
+    // Its own test runs natively.
+    let mut native = std::process::Command::new("cargo");
+    native.args(["test", "--target", "host-tuple", "--target-dir"]).arg(&target).current_dir(&project);
+    for name in ["CARGO_TARGET_DIR", "RUSTFLAGS", "CARGO_ENCODED_RUSTFLAGS"] {
+        native.env_remove(name);
+    }
+    let tested = command::output_within(Duration::from_secs(300), native).await;
+    assert!(tested.code == 0 && tested.stdout.contains("1 passed"), "{tested:?}");
+
     let manifest = std::fs::read_to_string(project.join("roadrunner.toml")).expect("it is part of the project");
     let listener = "[[listener]]\naddress = \"127.0.0.1:0\"\n";
     std::fs::write(project.join("roadrunner.toml"), manifest + listener).expect("a file");

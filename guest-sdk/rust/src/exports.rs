@@ -5,11 +5,11 @@
 
 use std::cell::RefCell;
 
+use crate::adapter::{Entry, Held};
 use crate::bindings::exports::roadrunner::handler::{
     event_loop, handler, hibernation, streaming, websocket, webtransport,
 };
 use crate::bindings::roadrunner::handler::types as wit;
-use crate::adapter::{Entry, Held};
 use crate::error::{Error, Result};
 use crate::fields::Fields;
 use crate::request::Request;

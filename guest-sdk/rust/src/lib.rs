@@ -31,6 +31,7 @@ mod form;
 pub mod hibernation;
 #[cfg(feature = "json")]
 mod json;
+mod multipart;
 mod percent;
 mod request;
 mod response;
@@ -44,6 +45,7 @@ pub use http;
 pub use http::StatusCode;
 #[cfg(feature = "json")]
 pub use json::{Json, NdJson, line as ndjson_line};
+pub use multipart::{Multipart, Part};
 pub use percent::percent_decode;
 pub use request::{ClientCertificate, Request, Upgrade};
 pub use response::{

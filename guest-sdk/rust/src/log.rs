@@ -2,7 +2,8 @@
 //! and counted. A panic leaves one at [`Level::Error`].
 //!
 //! With the feature `log` (on by default) the macros of the `log` crate write here too, a guest's own and those of the
-//! crates it uses: `roadrunner_guest::log::info!("{count} left")`.
+//! crates it uses: `roadrunner_guest::log::info!("{count} left")`. With the feature `tracing` the events of the `tracing`
+//! crate are such lines, too, their fields behind the message, unless the guest has set a subscriber of its own.
 
 #[cfg(target_family = "wasm")]
 use std::panic::PanicHookInfo;

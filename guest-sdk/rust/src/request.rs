@@ -11,6 +11,7 @@ use crate::cookies::Cookies;
 use crate::error::{Rejection, Result};
 use crate::fields::Fields;
 use crate::form::Pairs;
+use crate::multipart::Multipart;
 
 /// A request. Each accessor asks the host, so a handler pays for what it reads and for nothing else; keep a value that
 /// is needed twice.
@@ -161,6 +162,14 @@ impl Request {
             media_type == "application/x-www-form-urlencoded"
         })?;
         Ok(Pairs::parse(&self.body().read_to_end()?))
+    }
+
+    /// The parts of the body, if it is a form with files (`multipart/form-data`). They are read as they arrive.
+    ///
+    /// # Errors
+    /// 415 for another type, 400 if it names no boundary.
+    pub fn multipart(&self) -> Result<Multipart, Rejection> {
+        Multipart::new(&self.header("content-type").unwrap_or_default(), self.body())
     }
 
     /// The whole body, if it is JSON (`application/json`, or a type that ends with `+json`).

@@ -28,7 +28,8 @@ use crate::native::types as wit;
 use crate::native::{Host, with_host};
 use crate::request::ClientCertificate;
 use crate::response::{
-    Event, IntoResponse, Next, Response, Sender, Session, Shape, WebSocketHandler, Writer, WsMessage,
+    Event, IntoResponse, Next, Range, Response, Sender, Session, Shape, WebSocketHandler, WebTransportHandler, Writer,
+    WsMessage,
 };
 use crate::{Error, Request, Result, Upgrade};
 
@@ -62,14 +63,7 @@ impl TestRequest {
             peer: "127.0.0.1:50000".to_owned(),
             ..wit::Request::default()
         };
-        Self {
-            request,
-            pieces: VecDeque::new(),
-            trailers: Vec::new(),
-            end: None,
-            has_body: false,
-            reads: READS,
-        }
+        Self { request, pieces: VecDeque::new(), trailers: Vec::new(), end: None, has_body: false, reads: READS }
     }
 
     /// A GET.
@@ -206,11 +200,11 @@ pub struct TestResponse {
 
 /// What is not in a head and a body.
 enum Rest {
-    File { directory: String, path: String },
+    File { directory: String, path: String, range: Option<Range> },
     Loop(Box<dyn Session>),
     None,
     WebSocket { handler: Box<dyn WebSocketHandler>, subprotocol: Option<String> },
-    WebTransport,
+    WebTransport(Box<dyn WebTransportHandler>),
 }
 
 impl TestResponse {
@@ -224,13 +218,13 @@ impl TestResponse {
                 made.trailers = trailers;
             }
             Shape::EventLoop { session, .. } => made.rest = Rest::Loop(session),
-            Shape::SendFile { directory, path, .. } => made.rest = Rest::File { directory, path },
+            Shape::SendFile { directory, path, range } => made.rest = Rest::File { directory, path, range },
             Shape::Stream(write) => match write(&Writer::new(&made.writer)) {
                 Ok(trailers) => made.trailers = trailers,
                 Err(error) => made.error = Some(error),
             },
             Shape::WebSocket { handler, subprotocol } => made.rest = Rest::WebSocket { handler, subprotocol },
-            Shape::WebTransport(_) => made.rest = Rest::WebTransport,
+            Shape::WebTransport(handler) => made.rest = Rest::WebTransport(handler),
         }
         made
     }
@@ -281,7 +275,15 @@ impl TestResponse {
     /// The directory and the path of a sendfile response.
     pub fn file(&self) -> Option<(&str, &str)> {
         match &self.rest {
-            Rest::File { directory, path } => Some((directory, path)),
+            Rest::File { directory, path, .. } => Some((directory, path)),
+            _ => None,
+        }
+    }
+
+    /// The part of the file that the handler chose: the first byte, and how many there are unless it is all that follow.
+    pub fn file_range(&self) -> Option<(u64, Option<u64>)> {
+        match &self.rest {
+            Rest::File { range: Some(Range { start, length }), .. } => Some((*start, *length)),
             _ => None,
         }
     }
@@ -294,6 +296,17 @@ impl TestResponse {
         match self.rest {
             Rest::Loop(session) => TestLoop { session, writer: self.writer },
             _ => panic!("the response is no event loop: {self:?}"),
+        }
+    }
+
+    /// The session of a WebTransport handshake, to call its callbacks that ask nothing of the session.
+    ///
+    /// # Panics
+    /// When the response has another shape.
+    pub fn webtransport(self) -> Box<dyn WebTransportHandler> {
+        match self.rest {
+            Rest::WebTransport(handler) => handler,
+            _ => panic!("the response is no WebTransport session: {self:?}"),
         }
     }
 
@@ -318,7 +331,7 @@ impl std::fmt::Debug for Rest {
             Self::Loop(_) => "loop",
             Self::None => "buffered or stream",
             Self::WebSocket { .. } => "websocket",
-            Self::WebTransport => "webtransport",
+            Self::WebTransport(_) => "webtransport",
         })
     }
 }

@@ -4,7 +4,7 @@ use std::io::Read;
 use std::thread;
 use std::time::Duration;
 
-use roadrunner_guest::{Error, IntoResponse, Request, Response, Result, StatusCode, handler, log};
+use roadrunner_guest::{Error, IntoResponse, Rejection, Request, Response, Result, StatusCode, handler, log};
 
 #[handler]
 fn body(request: Request) -> Response {
@@ -19,6 +19,7 @@ fn body(request: Request) -> Response {
         "/half" => half(&request).into_response(),
         "/ignore" => "ignored\n".into_response(),
         "/late" => late(&request).into_response(),
+        "/multipart" => multipart(&request).into_response(),
         "/slow" => slow(&request).into_response(),
         "/std-read" => std_read(&request).into_response(),
         "/trailers" => trailers(&request, true).into_response(),
@@ -87,7 +88,7 @@ fn error(request: &Request) -> String {
     format!("{end}\n")
 }
 
-fn form(request: &Request) -> Result<String, roadrunner_guest::Rejection> {
+fn form(request: &Request) -> Result<String, Rejection> {
     let pairs = request.form()?;
     Ok(pairs.iter().map(|(name, value)| format!("{name}={value}\n")).collect())
 }
@@ -159,4 +160,19 @@ fn twice(request: &Request) -> Result<String> {
     let mut first = request.body();
     let mut second = request.body();
     Ok(format!("{} and {}\n", first.read_to_end()?.len(), second.read_to_end()?.len()))
+}
+
+/// What the parts of a form with files are, read piece by piece.
+fn multipart(request: &Request) -> Result<String, Rejection> {
+    let mut form = request.multipart()?;
+    let mut lines = String::new();
+    while let Some(mut part) = form.next_part()? {
+        let mut bytes = 0;
+        while let Some(piece) = part.read()? {
+            bytes += piece.len();
+        }
+        let file = part.file_name().unwrap_or("-");
+        lines += &format!("{} {file} {} {bytes}\n", part.name(), part.content_type().unwrap_or("-".to_owned()));
+    }
+    Ok(lines)
 }

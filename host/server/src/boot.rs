@@ -186,11 +186,7 @@ pub(crate) fn assemble(
 }
 
 /// Every component of a manifest: what was deployed last, or else its file. As many are loaded at once as may be compiled at once.
-fn load_all(
-    manifest: &Manifest,
-    host: &Host,
-    before: Option<&Inner>,
-) -> Result<BTreeMap<String, Arc<Component>>> {
+fn load_all(manifest: &Manifest, host: &Host, before: Option<&Inner>) -> Result<BTreeMap<String, Arc<Component>>> {
     let left = Mutex::new(manifest.components.iter());
     let load = || {
         let mut loaded = Vec::new();
@@ -220,7 +216,8 @@ fn load_one(name: &str, file: &Path, host: &Host, known: Option<&Arc<Component>>
     let path = store.path(&version.digest);
     let fix = "remove its history below the directory of [deploy] to go back to the manifest's file";
     let loaded = Component::load_unless(&host.sandbox, &path, known);
-    let component = loaded.with_context(|| format!("the deployed version of the component {name} does not load: {fix}"))?;
+    let component =
+        loaded.with_context(|| format!("the deployed version of the component {name} does not load: {fix}"))?;
     anyhow::ensure!(
         component.digest == version.digest,
         "the deployed version of the component {name}, {}, is damaged: {fix}",

@@ -210,12 +210,6 @@ pub enum Event {
 }
 
 #[derive(Clone, Debug)]
-pub enum Next {
-    Continue,
-    Stop(Vec<Field>),
-}
-
-#[derive(Clone, Debug)]
 pub enum WsMessage {
     Text(String),
     Binary(Vec<u8>),

@@ -138,6 +138,7 @@ impl Next {
     }
 }
 
+#[cfg(target_family = "wasm")]
 impl From<Next> for wit::Next {
     fn from(next: Next) -> Self {
         match next {

@@ -129,6 +129,7 @@ pub enum WtEvent {
 pub struct WtSession<'a>(&'a wit::WtSession);
 
 impl<'a> WtSession<'a> {
+    #[cfg(target_family = "wasm")]
     pub(crate) fn new(session: &'a wit::WtSession) -> Self {
         Self(session)
     }

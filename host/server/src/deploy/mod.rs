@@ -231,7 +231,8 @@ impl Deploy {
 
     async fn switch(&self, switch: Switch) -> Result<ComponentInfo, Refusal> {
         let name = switch.name.clone();
-        let (component, source) = (switch.component.digest, if switch.versions.is_empty() { "file" } else { "deployed" });
+        let (component, source) =
+            (switch.component.digest, if switch.versions.is_empty() { "file" } else { "deployed" });
         self.reload.switch(switch).await.map_err(Refusal::NotSwitched)?;
         tracing::info!(component = name, digest = %component, source, "switched a component");
         self.info(&name).ok_or(Refusal::NoComponent(name))
