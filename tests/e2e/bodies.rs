@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use roadrunner_tests::{Ask, Client, Setup, Way, pattern};
+use roadrunner_tests::{Ask, Client, Setup, Way, command, pattern};
 
 /// FNV-1a with 64 bits, as the guest prints it.
 fn digest(bytes: &[u8]) -> String {
