@@ -12,6 +12,7 @@ mod cli;
 mod client_addresses;
 mod compile;
 mod connection_caps;
+mod deploy;
 mod disconnect_reasons;
 mod drain;
 mod expect_continue;

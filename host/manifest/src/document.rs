@@ -10,8 +10,8 @@ use schemars::generate::SchemaSettings;
 use crate::decode::{Key, Section};
 use crate::limits::{GroupLimitsSection, HostLimitsSection, LimitsSection};
 use crate::section::{
-    AdminSection, CompileSection, ComponentSection, CompressionSection, CorsSection, DirectorySection, EtagSection,
-    GroupSection, Http2Section, Http3Section, ListenerSection, ManifestSection, MiddlewareType,
+    AdminSection, CompileSection, ComponentSection, CompressionSection, CorsSection, DeploySection, DirectorySection,
+    EtagSection, GroupSection, Http2Section, Http3Section, ListenerSection, ManifestSection, MiddlewareType,
     RateLimitMiddlewareSection, RateLimitSection, RequestIdSection, ResponseHeadersSection, ReuseSection, RouteSection,
     SecurityHeadersSection, ServerSection, StaticSection, TimeoutsSection, TlsSection,
 };
@@ -54,6 +54,7 @@ fn tables() -> Vec<Table> {
         section::<TlsSection>("`tls` of a listener"),
         section::<AdminSection>("`[admin]`"),
         section::<CompileSection>("`[compile]`"),
+        section::<DeploySection>("`[deploy]`"),
         section::<TimeoutsSection>("`[timeouts]`"),
         section::<RateLimitSection>("`[rate-limit]`"),
         section::<Http2Section>("`[http2]`"),

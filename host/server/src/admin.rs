@@ -1,4 +1,4 @@
-//! The operator's listener: metrics, health, and the live instances.
+//! The operator's listener: metrics, health, the live instances, and deploying.
 //!
 //! | request | answer |
 //! |---|---|
@@ -8,28 +8,37 @@
 //! | `GET /instances` | a JSON array, one object for each live instance, oldest first |
 //! | `DELETE /instances/ID` | ends one instance: 204, or 404 |
 //! | `POST /reload` | loads the manifest again: 200, or 422 with what is wrong with it |
+//! | `GET /components` | a JSON array of [`ComponentInfo`](crate::deploy::ComponentInfo), by name |
+//! | `PUT /components/NAME` | puts the component in the body in place: 200 with its info, or 422 with what is wrong with it |
+//! | `POST /components/NAME/rollback` | goes back to the version before: 200 with its info, or 409 when there is none |
+//! | `DELETE /components/NAME/DIGEST` | removes a version that does not serve: 204, 404, or 409 for the one that does |
 //!
-//! It has no password. So it listens on a unix socket or a loopback address only, and over TCP it refuses a request
+//! It listens on a unix socket that only the host's user can open, or on a loopback address. With `token-file`, all but
+//! `/live` and `/ready` asks for the token; without, nothing can be deployed over TCP. Over TCP a request is refused
 //! whose Host is a name other than `localhost`: a page in the operator's browser cannot reach it by rebinding one. A
 //! page could still send a POST, with its `origin`; one that has any is refused.
 
 use std::net::IpAddr;
 use std::sync::{Arc, OnceLock};
 
-use http::{HeaderValue, Method, Response, StatusCode, header};
+use http::{HeaderValue, Method, Request, Response, StatusCode, header};
 use roadrunner_sandbox::Meter;
-use roadrunner_wire::{Exchange, ResponseBody, Server, Service};
+use roadrunner_wire::{Exchange, RequestBody, ResponseBody, Server, Service};
 use serde::{Deserialize, Serialize};
 
 use crate::app::{App, plain};
+use crate::deploy::Deploy;
 use crate::metrics;
 use crate::reload::Reload;
+use crate::token::Token;
 
 /// Answers the operator.
 pub struct Admin {
     app: App,
     server: Arc<OnceLock<Arc<Server>>>,
     reload: Reload,
+    deploy: Deploy,
+    token: Option<Token>,
 }
 
 /// One live instance, as `GET /instances` and `roadrunner ps` show it.
@@ -79,8 +88,51 @@ impl InstanceInfo {
 
 impl Admin {
     /// For this app; `server` is filled in once the listeners are open, and `/ready` waits for it.
-    pub fn new(app: App, server: Arc<OnceLock<Arc<Server>>>, reload: Reload) -> Self {
-        Self { app, server, reload }
+    pub(crate) fn new(
+        app: App,
+        server: Arc<OnceLock<Arc<Server>>>,
+        reload: Reload,
+        deploy: Deploy,
+        token: Option<Token>,
+    ) -> Self {
+        Self { app, server, reload, deploy, token }
+    }
+
+    /// Below `/components`.
+    async fn components(&self, request: Request<RequestBody>, is_tcp: bool) -> Response<ResponseBody> {
+        let path = request.uri().path().to_owned();
+        let below = path.strip_prefix("/components").unwrap_or_default();
+        let (_, below) = below.split_once('/').unwrap_or_default();
+        let parts: Vec<_> = below.split('/').filter(|part| !part.is_empty()).collect();
+        let method = request.method().clone();
+        let allowed = match parts[..] {
+            [] => "GET, HEAD",
+            [_] => "PUT",
+            [_, "rollback"] => "POST",
+            [_, _] => "DELETE",
+            _ => return plain(StatusCode::NOT_FOUND, "not found"),
+        };
+        if !allowed.split(", ").any(|allowed| allowed == method.as_str()) {
+            return allow(allowed);
+        }
+        if is_tcp && self.token.is_none() && !parts.is_empty() {
+            let fix = "deploying over TCP needs a token: set `token-file` in [admin], or listen on unix:PATH";
+            return plain(StatusCode::FORBIDDEN, fix);
+        }
+        let done = match parts[..] {
+            [name] => self.deploy.put(name, request.into_body()).await.map(Some),
+            [name, "rollback"] => self.deploy.rollback(name).await.map(Some),
+            [name, digest] => self.deploy.forget(name, digest).await.map(|()| None),
+            _ => return json(&self.deploy.list()),
+        };
+        match done {
+            Ok(Some(info)) => json(&info),
+            Ok(None) => with_status(StatusCode::NO_CONTENT),
+            Err(refusal) => {
+                tracing::warn!(path, "not deployed: {refusal}");
+                plain(refusal.status(), &refusal.to_string())
+            }
+        }
     }
 
     fn answer(&self, method: &Method, path: &str) -> Response<ResponseBody> {
@@ -98,11 +150,7 @@ impl Admin {
             }
             "/ready" if get => plain(StatusCode::SERVICE_UNAVAILABLE, "not ready"),
             "/instances" if get => {
-                let list: Vec<_> = registry.list().iter().map(|meter| InstanceInfo::of(meter)).collect();
-                match serde_json::to_string(&list) {
-                    Ok(text) => typed(text, "application/json"),
-                    Err(error) => plain(StatusCode::INTERNAL_SERVER_ERROR, &error.to_string()),
-                }
+                json(&registry.list().iter().map(|meter| InstanceInfo::of(meter)).collect::<Vec<_>>())
             }
             _ => match path.strip_prefix("/instances/").map(str::parse) {
                 Some(Ok(id)) if *method == Method::DELETE => match registry.kill(id) {
@@ -123,16 +171,30 @@ impl Service for Admin {
         if !is_local_name(exchange.authority()) {
             return plain(StatusCode::FORBIDDEN, "ask by address or as localhost");
         }
-        if exchange.request.uri().path() == "/reload" && exchange.request.method() == Method::POST {
-            if exchange.request.headers().contains_key(header::ORIGIN) {
-                return plain(StatusCode::FORBIDDEN, "not from a page");
-            }
+        let is_tcp = exchange.peer().ip().is_some();
+        let request = exchange.request;
+        let (method, path) = (request.method(), request.uri().path());
+        let get = matches!(*method, Method::GET | Method::HEAD);
+        // Those who ask whether the host is well know nothing else of it.
+        let is_open = get && matches!(path, "/live" | "/ready");
+        if !is_open && self.token.as_ref().is_some_and(|token| !token.is_shown(request.headers())) {
+            let mut response = plain(StatusCode::UNAUTHORIZED, "show the token of [admin]");
+            response.headers_mut().insert(header::WWW_AUTHENTICATE, HeaderValue::from_static("Bearer"));
+            return response;
+        }
+        if !get && request.headers().contains_key(header::ORIGIN) {
+            return plain(StatusCode::FORBIDDEN, "not from a page");
+        }
+        if path == "/components" || path.starts_with("/components/") {
+            return self.components(request, is_tcp).await;
+        }
+        if path == "/reload" && *method == Method::POST {
             return match self.reload.ask().await {
                 Ok(text) => plain(StatusCode::OK, text.trim_end()),
                 Err(text) => plain(StatusCode::UNPROCESSABLE_ENTITY, text.trim_end()),
             };
         }
-        self.answer(exchange.request.method(), exchange.request.uri().path())
+        self.answer(method, path)
     }
 }
 
@@ -143,6 +205,13 @@ fn is_local_name(authority: &str) -> bool {
         None => authority.rsplit_once(':').map_or(authority, |(host, _)| host),
     };
     host.is_empty() || host.eq_ignore_ascii_case("localhost") || host.parse::<IpAddr>().is_ok()
+}
+
+fn json(value: &impl Serialize) -> Response<ResponseBody> {
+    match serde_json::to_string(value) {
+        Ok(text) => typed(text, "application/json"),
+        Err(error) => plain(StatusCode::INTERNAL_SERVER_ERROR, &error.to_string()),
+    }
 }
 
 fn typed(text: String, media: &'static str) -> Response<ResponseBody> {

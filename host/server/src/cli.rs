@@ -9,13 +9,15 @@ use anyhow::{Context as _, Result, bail};
 use clap::builder::PossibleValuesParser;
 use clap::{Parser, Subcommand};
 use roadrunner_manifest::{
-    Address, BodyMode, ComponentOptions, DirectoryName, Language, Listener, Manifest, Sdk, json_schema, new_project,
-    routes_table, summary,
+    Address, BodyMode, ComponentName, ComponentOptions, DirectoryName, Language, Listener, Manifest, Sdk, json_schema,
+    new_project, routes_table, summary,
 };
 use roadrunner_sandbox::{CompileOrder, Component, inspect};
 
 use crate::admin::InstanceInfo;
-use crate::{boot, client, serve};
+use crate::client::Client;
+use crate::deploy::ComponentInfo;
+use crate::{boot, serve, token};
 
 /// The manifest that is looked for when none is named.
 const DEFAULT_MANIFEST: &str = "roadrunner.toml";
@@ -83,6 +85,30 @@ enum Command {
         #[arg(long)]
         json: bool,
     },
+    /// Put a component in the place of the one that a running host serves
+    Deploy {
+        /// Its name in the manifest
+        name: String,
+        /// The component
+        file: PathBuf,
+        #[command(flatten)]
+        admin: AdminOption,
+    },
+    /// Make a running host go back to the version that a component had before
+    Rollback {
+        /// Its name in the manifest
+        name: String,
+        #[command(flatten)]
+        admin: AdminOption,
+    },
+    /// List the components of a running host, and the versions that they can go back to
+    Components {
+        #[command(flatten)]
+        admin: AdminOption,
+        /// As JSON
+        #[arg(long)]
+        json: bool,
+    },
     /// Make a running host load its manifest again, as SIGHUP does
     Reload(AdminOption),
     /// End one instance of a running host
@@ -127,6 +153,9 @@ struct AdminOption {
     /// The host's admin address: IP:PORT or unix:PATH; without it, what the manifest says
     #[arg(long)]
     admin: Option<String>,
+    /// The file with the host's token; without it, what the manifest says, unless --admin is given
+    #[arg(long, value_name = "FILE")]
+    token_file: Option<PathBuf>,
     #[command(flatten)]
     manifest: ManifestOption,
 }
@@ -156,9 +185,16 @@ fn run(command: Command) -> Result<ExitCode> {
         Command::Inspect { component } => interfaces(&component)?,
         Command::New { name, lang, sdk } => new(&name, &lang, sdk)?,
         Command::Schema => json_schema(),
-        Command::Ps { admin, json } => ps(&admin.address()?, json)?,
-        Command::Reload(admin) => reload(&admin.address()?)?,
-        Command::Kill { id, admin } => kill(&admin.address()?, id)?,
+        Command::Ps { admin, json } => ps(&admin.client()?, json)?,
+        Command::Deploy { name, file, admin } => {
+            deployed(admin.client()?.deploy("PUT", &format!("/components/{}", named(&name)?), Some(&file))?)?
+        }
+        Command::Rollback { name, admin } => {
+            deployed(admin.client()?.deploy("POST", &format!("/components/{}/rollback", named(&name)?), None)?)?
+        }
+        Command::Components { admin, json } => components(&admin.client()?, json)?,
+        Command::Reload(admin) => reload(&admin.client()?)?,
+        Command::Kill { id, admin } => kill(&admin.client()?, id)?,
     };
     match std::io::stdout().write_all(text.as_bytes()) {
         // Whoever reads it has seen enough.
@@ -198,18 +234,18 @@ impl Serve {
 }
 
 impl AdminOption {
-    fn address(&self) -> Result<Address> {
-        if let Some(text) = &self.admin {
-            if let Some(path) = text.strip_prefix("unix:") {
-                return Ok(Address::Unix(path.into()));
+    fn client(&self) -> Result<Client> {
+        let (address, token_file) = match &self.admin {
+            Some(text) => (parse_address(text)?, self.token_file.clone()),
+            None => {
+                let manifest = Manifest::load(&self.manifest.manifest)
+                    .with_context(|| format!("--admin is not given, and {}", self.manifest.manifest.display()))?;
+                let missing = || format!("{} has no [admin] address", self.manifest.manifest.display());
+                (manifest.admin.with_context(missing)?, self.token_file.clone().or(manifest.admin_token))
             }
-            let address =
-                text.parse().with_context(|| format!("{text:?} is not an address: write IP:PORT or unix:PATH"))?;
-            return Ok(Address::Tcp(address));
-        }
-        let manifest = Manifest::load(&self.manifest.manifest)
-            .with_context(|| format!("--admin is not given, and {}", self.manifest.manifest.display()))?;
-        manifest.admin.with_context(|| format!("{} has no [admin] address", self.manifest.manifest.display()))
+        };
+        let token = token_file.as_deref().map(token::read).transpose()?;
+        Ok(Client { address, token })
     }
 }
 
@@ -301,11 +337,8 @@ fn interfaces(path: &Path) -> Result<String> {
     Ok(text)
 }
 
-fn ps(address: &Address, json: bool) -> Result<String> {
-    let (status, body) = client::request(address, "GET", "/instances")?;
-    if status != 200 {
-        bail!("the admin listener answered {status}: {}", body.trim());
-    }
+fn ps(client: &Client, json: bool) -> Result<String> {
+    let body = expect_ok(client.request("GET", "/instances")?)?;
     if json {
         return Ok(body + "\n");
     }
@@ -336,20 +369,64 @@ fn ps(address: &Address, json: bool) -> Result<String> {
     Ok(text)
 }
 
-fn reload(address: &Address) -> Result<String> {
-    match client::request(address, "POST", "/reload")? {
+fn components(client: &Client, json: bool) -> Result<String> {
+    let body = expect_ok(client.request("GET", "/components")?)?;
+    if json {
+        return Ok(body + "\n");
+    }
+    let components: Vec<ComponentInfo> =
+        serde_json::from_str(&body).context("the admin listener's answer is not understood")?;
+    let row = |cells: [&str; 4]| format!("{:<24} {:<9} {:<64}  {}\n", cells[0], cells[1], cells[2], cells[3]);
+    let mut text = row(["COMPONENT", "SOURCE", "DIGEST", "PREVIOUS"]);
+    for component in components {
+        let previous: Vec<&str> = component.previous.iter().map(|digest| digest.get(..12).unwrap_or(digest)).collect();
+        text += &row([&component.name, &component.source, &component.digest, &previous.join(" ")]);
+    }
+    Ok(text)
+}
+
+/// What became of a deployment.
+fn deployed(answer: (u16, String)) -> Result<String> {
+    let info: ComponentInfo =
+        serde_json::from_str(&expect_ok(answer)?).context("the admin listener's answer is not understood")?;
+    Ok(format!("{} serves sha256:{} ({})\n", info.name, info.digest, info.source))
+}
+
+fn expect_ok((status, body): (u16, String)) -> Result<String> {
+    if status != 200 {
+        bail!("the admin listener answered {status}: {}", body.trim());
+    }
+    Ok(body)
+}
+
+/// A name that can stand in a path as it is.
+fn named(name: &str) -> Result<&str> {
+    ComponentName::new(name).map_err(|error| anyhow::anyhow!("{name:?} is not the name of a component: {error}"))?;
+    Ok(name)
+}
+
+fn reload(client: &Client) -> Result<String> {
+    match client.request("POST", "/reload")? {
         (200, text) => Ok(text),
         (422, text) => bail!("refused, and the one before keeps serving: {}", text.trim()),
         (status, body) => bail!("the admin listener answered {status}: {}", body.trim()),
     }
 }
 
-fn kill(address: &Address, id: u64) -> Result<String> {
-    match client::request(address, "DELETE", &format!("/instances/{id}"))? {
+fn kill(client: &Client, id: u64) -> Result<String> {
+    match client.request("DELETE", &format!("/instances/{id}"))? {
         (204, _) => Ok(String::new()),
         (404, _) => bail!("no live instance has the id {id}"),
         (status, body) => bail!("the admin listener answered {status}: {}", body.trim()),
     }
+}
+
+fn parse_address(text: &str) -> Result<Address> {
+    if let Some(path) = text.strip_prefix("unix:") {
+        return Ok(Address::Unix(path.into()));
+    }
+    let address = text.parse().with_context(|| format!("{text:?} is not an address: write IP:PORT or unix:PATH"))?;
+    Ok(Address::Tcp(address))
 }
 
 fn parse_pair(text: &str) -> Result<(String, String), String> {

@@ -22,5 +22,6 @@ mod record;
 pub mod reload;
 pub mod serve;
 mod shapes;
+mod token;
 
 pub use app::App;

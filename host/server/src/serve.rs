@@ -15,8 +15,10 @@ use tracing_subscriber::EnvFilter;
 
 use crate::admin::Admin;
 use crate::boot;
+use crate::deploy::Deploy;
 use crate::inherited::Inherited;
 use crate::reload::{self, Reload};
+use crate::token::Token;
 
 /// The exit code when connections were cut, at the drain's deadline or by a second signal.
 const CUT: u8 = 3;
@@ -44,9 +46,15 @@ async fn serve(manifest: &Manifest, mut inherited: Inherited) -> Result<ExitCode
     let app = boot::app(manifest)?;
     let slot = Arc::new(OnceLock::new());
     let (reload, reloader) = reload::reloader(app.clone(), Arc::new(manifest.clone()), slot.clone());
+    if let Some(store) = &app.current().host.deployed {
+        store.sweep();
+    }
     let admin = match &manifest.admin {
         Some(address) => {
-            Some(open_admin(address, &mut inherited, Admin::new(app.clone(), slot.clone(), reload.clone())).await?)
+            let deploy = Deploy::new(app.clone(), reload.clone(), manifest.compile.max_wasm);
+            let token = manifest.admin_token.as_deref().map(Token::load).transpose()?;
+            let admin = Admin::new(app.clone(), slot.clone(), reload.clone(), deploy, token);
+            Some(open_admin(address, &mut inherited, admin).await?)
         }
         None => None,
     };
@@ -114,7 +122,7 @@ async fn open_admin(address: &Address, inherited: &mut Inherited, admin: Admin) 
         Address::Tcp(address) => {
             anyhow::ensure!(
                 address.ip().is_loopback(),
-                "the admin listener has no password, so {address} would let anyone in: \
+                "the admin listener is not encrypted, so {address} would let anyone listen: \
                  use a loopback address such as 127.0.0.1:{}, or unix:PATH",
                 address.port()
             );
@@ -122,7 +130,8 @@ async fn open_admin(address: &Address, inherited: &mut Inherited, admin: Admin) 
         }
         Address::Unix(path) => ListenAddress::Unix(path.clone()),
     };
-    let listener = ListenerConfig::plain("admin", address);
+    // On a unix socket, the file's mode says who may ask.
+    let listener = ListenerConfig { unix_mode: Some(0o600), ..ListenerConfig::plain("admin", address) };
     Ok(Server::bind(vec![listener], Settings::default(), Arc::new(admin)).await?)
 }
 

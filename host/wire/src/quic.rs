@@ -107,7 +107,7 @@ pub(crate) fn bind(
     let mut tries = if address.port() == 0 { PORT_TRIES } else { 1 };
     loop {
         tries -= 1;
-        let stream = ListenSocket::bind(address.into())?;
+        let stream = ListenSocket::bind(address.into(), None)?;
         let local = match &stream.local {
             Address::Ip(local) => *local,
             Address::Unix(_) => address,

@@ -232,6 +232,7 @@ fn open(config: ListenerConfig, settings: &Settings, http3: &Arc<roadrunner_h3::
         tls,
         max_connections,
         max_connections_per_peer,
+        unix_mode,
         max_requests,
         proxy_protocol,
         forwarding,
@@ -244,7 +245,7 @@ fn open(config: ListenerConfig, settings: &Settings, http3: &Arc<roadrunner_h3::
     let tls = tls.map(|tls| Tls::new(tls, protocols).map(Arc::new)).transpose();
     let tls = tls.map_err(|source| BindError::Tls { listener: Arc::clone(&name), source })?;
     let bound = match (&tls, protocols.http3()) {
-        (_, false) => ListenSocket::bind(address).map(|stream| (Some(stream), None)),
+        (_, false) => ListenSocket::bind(address, unix_mode).map(|stream| (Some(stream), None)),
         (None, true) => return Err(BindError::Http3 { listener: name, reason: "it needs a certificate" }),
         (Some(tls), true) => match http3.quinn(rustls::ServerConfig::clone(&tls.current())) {
             Ok(quinn) => quic::bind(address, protocols, quinn, settings),

@@ -51,6 +51,8 @@ pub struct ListenerConfig {
     ///
     /// None: such fields are the client's own claims.
     pub forwarding: Option<Forwarding>,
+    /// The mode of the file of a Unix socket, such as `0o600`; without it, what the process's umask leaves.
+    pub unix_mode: Option<u32>,
     /// Most requests in flight at once on this listener, from the head until the response has been handed to the
     /// kernel; above it, 503 with `Retry-After`.
     ///
@@ -73,6 +75,7 @@ impl ListenerConfig {
             max_connections_per_peer: None,
             proxy_protocol: None,
             forwarding: None,
+            unix_mode: None,
             max_requests: None,
         }
     }

@@ -243,7 +243,8 @@ pub(crate) struct ListenSocket {
 }
 
 impl ListenSocket {
-    pub(crate) fn bind(address: ListenAddress) -> io::Result<ListenSocket> {
+    /// `mode` is that of a Unix socket's file; without it, what the process's umask leaves.
+    pub(crate) fn bind(address: ListenAddress, mode: Option<u32>) -> io::Result<ListenSocket> {
         let fd = match address {
             ListenAddress::Inherited(fd) => {
                 rustix::io::ioctl_fionbio(&fd, true)?;
@@ -252,10 +253,10 @@ impl ListenSocket {
             ListenAddress::Tcp(address) => bind_tcp(address)?,
             ListenAddress::Unix(path) => {
                 let address = SocketAddrUnix::new(&path)?;
-                match bind_unix(&address) {
+                match bind_unix(&address, mode) {
                     Err(error) if error.kind() == io::ErrorKind::AddrInUse && is_abandoned(&address) => {
                         std::fs::remove_file(&path)?;
-                        bind_unix(&address)?
+                        bind_unix(&address, mode)?
                     }
                     result => result?,
                 }
@@ -295,8 +296,12 @@ fn bind_tcp(address: SocketAddr) -> io::Result<OwnedFd> {
     Ok(fd)
 }
 
-fn bind_unix(address: &SocketAddrUnix) -> io::Result<OwnedFd> {
+fn bind_unix(address: &SocketAddrUnix, mode: Option<u32>) -> io::Result<OwnedFd> {
     let fd = stream_socket(AddressFamily::UNIX)?;
+    if let Some(mode) = mode {
+        // The file gets it from the socket when it is made, so that there is no moment at which others could connect.
+        rustix::fs::fchmod(&fd, rustix::fs::Mode::from_raw_mode(mode))?;
+    }
     rustix::net::bind(&fd, address)?;
     rustix::net::listen(&fd, BACKLOG)?;
     Ok(fd)

@@ -202,8 +202,8 @@ impl Decode for TlsChoice {
 }
 
 section! {
-    /// The admin listener: `/metrics`, `/live`, `/ready`, `/instances`. It has no authentication of its own: give
-    /// it an address that only operators reach.
+    /// The admin listener: metrics, health, live instances, deploying. Its address is a unix socket, which only the host's
+    /// user can open, or a loopback address; that of others is refused.
     pub(crate) struct AdminSection {
         /// Where to listen.
         address: Address [required];

@@ -46,11 +46,14 @@ pub(crate) struct Version {
 /// Why the store cannot be used, or a change of it was not made.
 #[derive(Debug, thiserror::Error)]
 pub(crate) enum StoreError {
-    #[error("the history {} is damaged ({1}): restore it, or remove it to go back to the manifest's file", .0.display())]
+    #[error(
+        "the history {path} is damaged ({reason}): restore it, or remove it to go back to the manifest's file",
+        path = .0.display(), reason = .1
+    )]
     Damaged(PathBuf, String),
     #[error("the directory {} belongs to another user; choose another one in [deploy]", .0.display())]
     Foreign(PathBuf),
-    #[error("cannot use {}: {1}", .0.display())]
+    #[error("cannot use {path}: {reason}", path = .0.display(), reason = .1)]
     Io(PathBuf, io::Error),
     #[error("others can write to the directory {path}; run: chmod 700 {path}", path = .0.display())]
     Open(PathBuf),
