@@ -36,6 +36,7 @@ mod listeners;
 mod loops;
 mod malformed;
 mod middlewares;
+mod nats;
 mod observability;
 mod outbound;
 mod quic;

@@ -7,6 +7,7 @@
 //! | [`http1`], [`http2`], [`http3`] | what that client stands on, for tests of one protocol |
 //! | [`frames`] | HTTP/2 frame by frame, for clients that no library is |
 //! | [`chromium`] | a browser |
+//! | [`nats`] | a NATS server, and a client of it that is no Roadrunner |
 //! | [`websocket`] | frames as they stand on the wire, over every protocol |
 //! | [`command`] | the program's command line, and other programs |
 //!
@@ -22,11 +23,13 @@ pub mod http1;
 pub mod http2;
 pub mod http3;
 pub mod metrics;
+pub mod nats;
 pub mod server;
 pub mod websocket;
 
 pub use client::{Answer, Ask, Client, End, Exchange, Way};
 pub use metrics::Metrics;
+pub use nats::Nats;
 pub use server::{Server, Setup};
 
 use std::future::Future;

@@ -198,7 +198,7 @@ export const bus: {
   /** Delivers later messages of this topic to this session as events. */
   subscribe(topic: string): void;
   unsubscribe(topic: string): void;
-  /** Sends to every session subscribed now, and returns how many there are. Never waits. */
+  /** Sends to every session subscribed now, and returns how many there are on this host. Never waits. */
   publish(topic: string, payload: string | Uint8Array): number;
 };
 

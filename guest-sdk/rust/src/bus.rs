@@ -17,11 +17,12 @@ pub fn unsubscribe(topic: &str) {
     wit::unsubscribe(topic);
 }
 
-/// Sends to every session that is subscribed now, and returns how many there are. Never waits: a session whose queue
-/// is full misses the message and is told so with its next one.
+/// Sends to every session that is subscribed now, and returns how many there are on this host. Never waits: a session
+/// whose queue is full misses the message and is told so with its next one.
 ///
 /// # Errors
-/// [`Error::TooLarge`](crate::Error::TooLarge) for a message past the host's limit, [`Error::Refused`](crate::Error::Refused) when its policy does not allow it.
+/// On an error nobody has received the message. [`Error::TooLarge`](crate::Error::TooLarge) for a message past the host's
+/// limit, [`Error::Refused`](crate::Error::Refused) while too much waits to be sent to other hosts.
 pub fn publish(topic: &str, payload: impl AsRef<[u8]>) -> Result<u32> {
     Ok(wit::publish(topic, payload.as_ref())?)
 }

@@ -10,10 +10,10 @@ use schemars::generate::SchemaSettings;
 use crate::decode::{Key, Section};
 use crate::limits::{GroupLimitsSection, HostLimitsSection, LimitsSection};
 use crate::section::{
-    AdminSection, CompileSection, ComponentSection, CompressionSection, CorsSection, DeploySection, DirectorySection,
-    EtagSection, GroupSection, Http2Section, Http3Section, ListenerSection, ManifestSection, MiddlewareType,
-    RateLimitMiddlewareSection, RateLimitSection, RequestIdSection, ResponseHeadersSection, ReuseSection, RouteSection,
-    SecurityHeadersSection, ServerSection, StaticSection, TimeoutsSection, TlsSection,
+    AdminSection, BusSection, CompileSection, ComponentSection, CompressionSection, CorsSection, DeploySection,
+    DirectorySection, EtagSection, GroupSection, Http2Section, Http3Section, ListenerSection, ManifestSection,
+    MiddlewareType, RateLimitMiddlewareSection, RateLimitSection, RequestIdSection, ResponseHeadersSection,
+    ReuseSection, RouteSection, SecurityHeadersSection, ServerSection, StaticSection, TimeoutsSection, TlsSection,
 };
 use crate::websocket::{HostWebSocketSection, WebSocketSection};
 use crate::webtransport::{HostWebTransportSection, WebTransportSection};
@@ -57,6 +57,7 @@ fn tables() -> Vec<Table> {
         section::<DeploySection>("`[deploy]`"),
         section::<TimeoutsSection>("`[timeouts]`"),
         section::<RateLimitSection>("`[rate-limit]`"),
+        section::<BusSection>("`[bus]`"),
         section::<Http2Section>("`[http2]`"),
         section::<Http3Section>("`[http3]`"),
         section::<HostWebSocketSection>("`[websocket]`"),

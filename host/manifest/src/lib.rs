@@ -27,15 +27,15 @@ pub use diagnostic::{Diagnostic, ManifestError, Style};
 pub use document::{json_schema, reference};
 pub use limits::{Caps, HostCaps, Limits};
 pub use manifest::{
-    AnyOr, CertificateFiles, ClientCertificates, Compile, Component, ComponentOptions, Compression, Cors, Deploy, Etag,
-    Http2, Http3, Listener, LoadError, MAX_BYTES, Manifest, Middleware, Outbound, RateLimit, RequestId,
-    ResponseHeaders, Reuse, SecurityHeaders, Server, Timeouts, Tls,
+    AnyOr, Broker, BrokerCredentials, Bus, CertificateFiles, ClientCertificates, Compile, Component, ComponentOptions,
+    Compression, Cors, Deploy, Etag, Http2, Http3, Listener, LoadError, MAX_BYTES, Manifest, Middleware, Outbound,
+    RateLimit, RequestId, ResponseHeaders, Reuse, SecurityHeaders, Server, Timeouts, Tls,
 };
 pub use pattern::{InvalidPattern, RoutePattern, Segment};
 pub use route::{Files, Methods, Route, StaticFiles, Target};
 pub use router::{Conflict, Lookup, Params, RouteTable, UrlError};
 pub use scalar::{
-    Address, ComponentName, DirectoryName, HostPattern, InvalidHost, InvalidName, ListenerName, MediaType,
+    Address, BrokerUrl, ComponentName, DirectoryName, HostPattern, InvalidHost, InvalidName, ListenerName, MediaType,
     MiddlewareName, OutboundOrigin, PeerRange, RouteName, format_duration, format_size,
 };
 pub use section::{AccessLogFormat, BodyMode, Encoding, ForwardedField, H2c, LogFormat, Protocol};

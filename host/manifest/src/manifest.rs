@@ -15,7 +15,8 @@ use crate::limits::{Caps, HostCaps, Limits};
 use crate::resolve;
 use crate::router::RouteTable;
 use crate::scalar::{
-    Address, ComponentName, DirectoryName, ListenerName, MediaType, MiddlewareName, OutboundOrigin, PeerRange,
+    Address, BrokerUrl, ComponentName, DirectoryName, ListenerName, MediaType, MiddlewareName, OutboundOrigin,
+    PeerRange,
 };
 use crate::section::{AccessLogFormat, Encoding, ForwardedField, H2c, LogFormat, Protocol};
 use crate::websocket::WebSocket;
@@ -46,6 +47,8 @@ pub struct Manifest {
     pub timeouts: Timeouts,
     /// `[rate-limit]`; none for no such limit.
     pub rate_limit: Option<RateLimit>,
+    /// `[bus]`.
+    pub bus: Bus,
     /// `[http2]`.
     pub http2: Http2,
     /// `[http3]`.
@@ -331,6 +334,50 @@ pub struct RateLimit {
     pub burst: u32,
     /// Peers that are remembered.
     pub peers: u32,
+}
+
+/// `[bus]`.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Bus {
+    /// The largest payload of a message, in bytes.
+    pub payload: usize,
+    /// Where hosts share their topics; none where they do not.
+    pub broker: Option<Broker>,
+}
+
+/// Where hosts share their topics. Sizes are in bytes.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Broker {
+    /// The NATS server.
+    pub url: BrokerUrl,
+    /// What the subjects begin with: a valid subject by itself.
+    pub prefix: String,
+    /// Who the host is to the server.
+    pub credentials: BrokerCredentials,
+    /// The authorities of the server's certificate; none for the public ones.
+    pub authorities: Option<PathBuf>,
+    /// What may wait to be sent.
+    pub queue_bytes: usize,
+    /// Messages that may wait to be sent.
+    pub queue_messages: usize,
+    /// How long connecting may take.
+    pub connect_timeout: Duration,
+}
+
+/// Who the host is to a NATS server.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum BrokerCredentials {
+    /// Nobody in particular.
+    None,
+    /// Whoever has the token in this file.
+    Token(PathBuf),
+    /// A user.
+    User {
+        /// Its name.
+        name: String,
+        /// The file of its password.
+        password: PathBuf,
+    },
 }
 
 /// `[http2]`.

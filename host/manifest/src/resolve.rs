@@ -163,6 +163,7 @@ impl Resolver<'_> {
             deploy: self.deploy(section),
             timeouts: host::timeouts(section),
             rate_limit: host::rate_limit(section),
+            bus: self.bus(section),
             http2: host::http2(section),
             http3: host::http3(section),
             websocket,

@@ -2,6 +2,7 @@
 //!
 //! A leaf written as a TOML string implements [`Text`] and gets its decoder from there.
 
+mod broker;
 mod duration;
 mod name;
 mod outbound;
@@ -16,6 +17,8 @@ use toml::de::DeValue;
 
 use crate::decode::{Context, Decode, Place, suggestion};
 
+pub use broker::BrokerUrl;
+pub(crate) use broker::SubjectPrefix;
 pub use duration::format_duration;
 pub(crate) use duration::{OrNone, Time};
 pub use name::{ComponentName, DirectoryName, InvalidName, ListenerName, MiddlewareName, RouteName};

@@ -22,8 +22,8 @@ pub(crate) use application::{
 pub(crate) use host::ClientAuth;
 pub use host::{AccessLogFormat, ForwardedField, H2c, LogFormat, Protocol};
 pub(crate) use host::{
-    AdminSection, CompileSection, DeploySection, Http2Section, Http3Section, ListenerSection, RateLimitSection,
-    ServerSection, TimeoutsSection, TlsChoice, TlsSection,
+    AdminSection, BusSection, CompileSection, DeploySection, Http2Section, Http3Section, ListenerSection,
+    RateLimitSection, ServerSection, TimeoutsSection, TlsChoice, TlsSection,
 };
 pub use middleware::Encoding;
 pub(crate) use middleware::{
@@ -50,6 +50,8 @@ section! {
         timeouts: TimeoutsSection;
         /// How many requests one peer may make.
         rate_limit: RateLimitSection;
+        /// The bus, on which sessions speak to each other.
+        bus: BusSection;
         /// Settings of HTTP/2.
         http2: Http2Section;
         /// Settings of HTTP/3.

@@ -5,8 +5,9 @@ use std::time::Duration;
 
 use http::Method;
 use roadrunner_manifest::{
-    Address, AnyOr, CertificateFiles, ClientCertificates, ComponentOptions, Files, ForwardedField, H2c, Limits, Lookup,
-    Manifest, Methods, Middleware, PeerRange, RateLimit, Reuse, Target, Tls, WebSocket, WebTransport,
+    Address, AnyOr, BrokerCredentials, CertificateFiles, ClientCertificates, ComponentOptions, Files, ForwardedField,
+    H2c, Limits, Lookup, Manifest, Methods, Middleware, PeerRange, RateLimit, Reuse, Target, Tls, WebSocket,
+    WebTransport,
 };
 
 fn parse(text: &str) -> Manifest {
@@ -64,6 +65,13 @@ fn every_section_reaches_its_type() {
     assert_eq!(manifest.admin, Some(Address::Unix("/srv/app/admin.sock".into())));
     assert_eq!(manifest.timeouts.request_head, Duration::from_millis(2500));
     assert_eq!(manifest.http2.max_header_list, 32 << 10);
+    let broker = manifest.bus.broker.as_ref().expect("there is a URL");
+    assert_eq!((broker.url.to_string().as_str(), broker.prefix.as_str()), ("tls://nats.example.com:4223", "shop.bus"));
+    let credentials = BrokerCredentials::User { name: "shop".to_owned(), password: "/srv/app/secrets/nats".into() };
+    assert_eq!(broker.credentials, credentials);
+    assert_eq!(broker.authorities.as_deref(), Some(Path::new("/srv/app/tls/nats.pem")));
+    assert_eq!((broker.queue_bytes, broker.queue_messages, manifest.bus.payload), (2 << 20, 500, 100 << 10));
+    assert_eq!(broker.connect_timeout, Duration::from_secs(2));
     assert!(manifest.listeners[1].http3 && !manifest.listeners[0].http3);
     assert_eq!((manifest.http3.max_streams, manifest.http3.qpack_table), (50, 0));
     assert_eq!((manifest.http3.endpoints, manifest.http3.retry_above), (Some(4), Some(500)));
@@ -157,6 +165,16 @@ fn groups_add_prefixes_middlewares_and_configuration() {
     let found = manifest.routes.lookup(Some("api.example.com"), &Method::GET, "/api/t1/users/7");
     let Lookup::Found { params, .. } = found else { panic!("{found:?}") };
     assert_eq!(params.iter().collect::<Vec<_>>(), [("tenant", "t1"), ("id", "7")]);
+}
+
+#[test]
+fn a_broker_has_defaults_and_may_take_a_token() {
+    assert_eq!(parse("[bus]\npayload = \"1KiB\"").bus.broker, None);
+    let manifest = parse("[bus]\nurl = \"nats://broker\"\ntoken-file = \"token\"");
+    let broker = manifest.bus.broker.expect("there is a URL");
+    assert_eq!((broker.url.tls, broker.url.port, broker.prefix.as_str()), (false, 4222, "roadrunner"));
+    assert_eq!(broker.credentials, BrokerCredentials::Token("/srv/app/token".into()));
+    assert_eq!((broker.queue_bytes, manifest.bus.payload), (8 << 20, 512 << 10));
 }
 
 #[test]

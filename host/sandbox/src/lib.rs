@@ -31,7 +31,7 @@ mod state;
 mod webtransport;
 
 pub use cache::{Cache, CacheError};
-pub use capability::{Bus, Message, Outbound, OutboundAnswer, OutboundDriver};
+pub use capability::{Broker, Bus, Message, Outbound, OutboundAnswer, OutboundDriver, PublishError};
 pub use compile::{CompileError, CompileOrder, CompileSettings, Compiler, this_program};
 pub use component::{Component, Digest, Digester, Interfaces, Kind, LoadError, NotADigest, inspect};
 pub use engine::{EngineError, EngineSettings, Reset, Sandbox};

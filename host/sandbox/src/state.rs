@@ -14,7 +14,7 @@ use wasmtime_wasi_http::{WasiHttpCtxView, WasiHttpView};
 use crate::bindings::roadrunner::handler::types::{self, Error, Field, WsMessage};
 use crate::bindings::roadrunner::handler::{bus, config, log, routes, timers};
 use crate::capability::Outbound;
-use crate::capability::bus::{MAX_TOPIC, Subscriber};
+use crate::capability::bus::{MAX_TOPIC, PublishError, Subscriber};
 use crate::capability::outbound::Http;
 use crate::capability::timers::Timers;
 use crate::capability::{log as lines, wasi};
@@ -462,7 +462,7 @@ impl bus::Host for State {
             return Ok(Err(Error::TooLarge(MAX_TOPIC as u64)));
         }
         let bus = self.binding.component.sandbox.bus();
-        Ok(Ok(bus.publish(&self.binding.owner, &topic, Bytes::from(payload))))
+        Ok(bus.publish(&self.binding.owner, &topic, Bytes::from(payload)).map_err(Error::from))
     }
 }
 
@@ -492,6 +492,15 @@ impl From<BodyError> for Error {
             BodyError::Timeout => Self::Timeout,
             BodyError::TooLarge(limit) => Self::TooLarge(limit),
             BodyError::Malformed(reason) => Self::Internal(reason),
+        }
+    }
+}
+
+impl From<PublishError> for Error {
+    fn from(error: PublishError) -> Self {
+        match error {
+            PublishError::QueueFull => Self::Refused(error.to_string()),
+            PublishError::TooLarge(limit) => Self::TooLarge(limit),
         }
     }
 }

@@ -26,6 +26,7 @@ use roadrunner_wire::{
     TunnelRequest,
 };
 
+use crate::broker::Nats;
 use crate::deploy::store::Store;
 use crate::drain::Drain;
 use crate::metrics::{Metrics, RouteMetrics};
@@ -81,6 +82,8 @@ pub(crate) struct Inner {
 /// What lives as long as the process.
 pub(crate) struct Host {
     pub(crate) sandbox: Sandbox,
+    /// Where the bus meets those of other hosts; none where it does not.
+    pub(crate) broker: Option<Arc<Nats>>,
     /// What was deployed; none where nothing can be.
     pub(crate) deployed: Option<Arc<Store>>,
     /// The largest memory that the engine has slots for, in bytes.

@@ -9,6 +9,7 @@ use anyhow::{Context as _, Result};
 use parking_lot::Mutex;
 use roadrunner_files::{Directory, FileCache};
 use roadrunner_manifest::{self as manifest, BodyMode, Caps, HostCaps, Manifest, RateLimit, RouteTable, Segment};
+use roadrunner_nats::Driver;
 use roadrunner_sandbox::{
     Binding, Cache, CompileSettings, Compiler, Component, EngineSettings, Gate, GateSettings, Gates, Kind, Limits,
     Outbound, PARKED, Parking, Sandbox, Urls, this_program,
@@ -19,6 +20,7 @@ use roadrunner_wire::{
 };
 
 use crate::app::{App, Guest, Host, Ids, Inner, Route, StaticFiles, Target};
+use crate::broker;
 use crate::cli;
 use crate::deploy::store::Store;
 use crate::drain::Drain;
@@ -71,11 +73,17 @@ fn cache_directory(manifest: &Manifest) -> PathBuf {
     base.unwrap_or_else(std::env::temp_dir).join("roadrunner")
 }
 
-/// Loads every component and binds every route.
-pub fn app(manifest: &Manifest) -> Result<App> {
+/// Loads every component and binds every route. The driver keeps the connection to the broker of the bus, if there is one.
+pub fn app(manifest: &Manifest) -> Result<(App, Option<Driver>)> {
+    let sandbox = sandbox(manifest)?;
+    let payload = manifest.bus.payload;
+    sandbox.bus().set_max_payload(payload);
+    let joined = manifest.bus.broker.as_ref().map(|settings| broker::join(sandbox.bus(), settings, payload));
+    let (broker, driver) = joined.transpose()?.unzip();
     let deployed = manifest.deploy.as_ref().map(|deploy| Store::open(&deploy.directory, deploy.keep as usize));
     let host = Host {
-        sandbox: sandbox(manifest)?,
+        sandbox,
+        broker,
         deployed: deployed.transpose()?.map(Arc::new),
         max_memory: max_memory(manifest),
         files: FileCache::new(FILE_CACHE),
@@ -84,7 +92,7 @@ pub fn app(manifest: &Manifest) -> Result<App> {
         deflate: websocket::DeflateMemory::new(manifest.deflate_memory),
         ids: Ids::new(),
     };
-    Ok(App::new(inner(manifest, Arc::new(host), None)?))
+    Ok((App::new(inner(manifest, Arc::new(host), None)?), driver))
 }
 
 /// What a manifest says, on a host that runs already. What has not changed since `before` is taken from there: loaded

@@ -9,6 +9,7 @@ mod access_log;
 pub mod admin;
 mod app;
 pub mod boot;
+mod broker;
 pub mod cli;
 mod client;
 pub mod deploy;

@@ -9,6 +9,7 @@ use std::sync::atomic::{AtomicI64, AtomicU64, Ordering::Relaxed};
 use std::time::Duration;
 
 use http::StatusCode;
+use roadrunner_nats::Client;
 use roadrunner_sandbox::{Meter, Outcome};
 use roadrunner_wire::{MemberStats, Protocol, Stats, TimeoutName};
 use tokio::runtime::Handle;
@@ -234,8 +235,43 @@ fn render_host(app: &Inner, text: &mut Text) {
     text.sample("roadrunner_websocket_deflate_refused_total", "without=\"compression\"", app.host.deflate.refused());
     text.family("roadrunner_bus_subscriptions", "gauge", "Subscriptions to topics.");
     text.sample("roadrunner_bus_subscriptions", "", app.host.sandbox.bus().subscriptions());
+    text.family(
+        "roadrunner_bus_missed_total",
+        "counter",
+        "Messages that sessions missed, each once for every session, as far as they can be counted.",
+    );
+    text.sample("roadrunner_bus_missed_total", "", app.host.sandbox.bus().missed());
+    if let Some(broker) = &app.host.broker {
+        render_broker(broker.client(), text);
+    }
     text.family("roadrunner_draining", "gauge", "1 while the host shuts down.");
     text.sample("roadrunner_draining", "", u8::from(app.host.drain.is_announced()));
+}
+
+fn render_broker(client: &Client, text: &mut Text) {
+    let counters = client.counters();
+    text.family("roadrunner_bus_connected", "gauge", "1 while the bus is connected to its NATS server.");
+    text.sample("roadrunner_bus_connected", "", u8::from(client.is_connected()));
+    text.family("roadrunner_bus_queue_bytes", "gauge", "Messages of the bus that wait for the NATS server.");
+    text.sample("roadrunner_bus_queue_bytes", "", client.queued_bytes());
+    for (name, help, counter) in [
+        ("roadrunner_bus_connects_total", "Connections to the NATS server that were made.", &counters.connects),
+        ("roadrunner_bus_errors_total", "What the NATS server complained of.", &counters.errors),
+        ("roadrunner_bus_published_total", "Messages to the NATS server.", &counters.published),
+        ("roadrunner_bus_received_total", "Messages from the NATS server.", &counters.received),
+    ] {
+        text.family(name, "counter", help);
+        text.sample(name, "", counter.load(Relaxed));
+    }
+    let dropped = "roadrunner_bus_dropped_total";
+    text.family(dropped, "counter", "Messages that did not get to or from the NATS server, by the reason.");
+    for (reason, counter) in [
+        ("disconnected", &counters.dropped_disconnected),
+        ("queue-full", &counters.dropped_queue),
+        ("too-large", &counters.dropped_large),
+    ] {
+        text.sample(dropped, &format!("reason=\"{reason}\""), counter.load(Relaxed));
+    }
 }
 
 #[derive(Clone, Copy)]

@@ -15,6 +15,7 @@ use tracing_subscriber::EnvFilter;
 
 use crate::admin::Admin;
 use crate::boot;
+use crate::broker::LAST_MESSAGES;
 use crate::deploy::Deploy;
 use crate::inherited::Inherited;
 use crate::reload::{self, Reload};
@@ -43,7 +44,11 @@ pub fn run(manifest: &Manifest) -> Result<ExitCode> {
 async fn serve(manifest: &Manifest, mut inherited: Inherited) -> Result<ExitCode> {
     let mut signals = Signals::new()?;
     let hangup = signal(SignalKind::hangup()).context("cannot listen for signals")?;
-    let app = boot::app(manifest)?;
+    let (app, broker) = boot::app(manifest)?;
+    // Without the broker, sessions of this host still hear each other: nothing waits for it.
+    if let Some(driver) = broker {
+        tokio::spawn(driver.run());
+    }
     let slot = Arc::new(OnceLock::new());
     let (reload, reloader) = reload::reloader(app.clone(), Arc::new(manifest.clone()), slot.clone());
     if let Some(store) = &app.current().host.deployed {
@@ -102,6 +107,11 @@ async fn serve(manifest: &Manifest, mut inherited: Inherited) -> Result<ExitCode
         }
     };
     wait_for_drops(&registry).await;
+    if let Some(broker) = &inner.host.broker
+        && !broker.client().flush(LAST_MESSAGES).await
+    {
+        tracing::warn!("the last messages of the bus may not have reached the NATS server");
+    }
     Ok(if clean { ExitCode::SUCCESS } else { ExitCode::from(CUT) })
 }
 

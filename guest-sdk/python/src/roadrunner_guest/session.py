@@ -16,7 +16,8 @@ class Message:
     topic: str
     payload: bytes
     missed: int
-    """How many messages of this topic were lost before this one, because this session's queue was full."""
+    """How many messages of this topic were lost before this one: because this session's queue was full, or on the way from
+    another host. Where the host was cut off from the others, the number is not known, and at least 1."""
 
 
 @dataclass(frozen=True, slots=True)

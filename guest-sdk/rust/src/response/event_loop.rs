@@ -99,7 +99,8 @@ pub struct Message {
     pub topic: String,
     /// What was published.
     pub payload: Vec<u8>,
-    /// How many messages of this topic were lost before this one, because this session's queue was full.
+    /// How many messages of this topic were lost before this one: because this session's queue was full, or on the way
+    /// from another host. Where the host was cut off from the others, the number is not known, and at least 1.
     pub missed: u32,
 }
 

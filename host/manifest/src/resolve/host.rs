@@ -7,10 +7,11 @@ use toml::Spanned;
 
 use super::{FileKind, Resolver, list, value};
 use crate::manifest::{
-    CertificateFiles, ClientCertificates, Compile, Deploy, Http2, Http3, Listener, RateLimit, Server, Timeouts, Tls,
+    Broker, BrokerCredentials, Bus, CertificateFiles, ClientCertificates, Compile, Deploy, Http2, Http3, Listener,
+    RateLimit, Server, Timeouts, Tls,
 };
 use crate::scalar::{Address, FilePath, PeerRange};
-use crate::section::{ClientAuth, H2c, ListenerSection, ManifestSection, Protocol, TlsChoice, TlsSection};
+use crate::section::{BusSection, ClientAuth, H2c, ListenerSection, ManifestSection, Protocol, TlsChoice, TlsSection};
 
 impl Resolver<'_> {
     pub(super) fn server(&self, section: &ManifestSection) -> Server {
@@ -24,6 +25,50 @@ impl Resolver<'_> {
             access_log: server.access_log(),
             access_log_format: server.access_log_format(),
             watch: server.watch(),
+        }
+    }
+
+    pub(super) fn bus(&mut self, section: &ManifestSection) -> Bus {
+        let bus = value(&section.bus).cloned().unwrap_or_default();
+        let credentials = self.broker_credentials(&bus);
+        let authorities = self.path(&bus.ca_file, FileKind::File);
+        if let (Some(file), Some(url)) = (&bus.ca_file, value(&bus.url))
+            && !url.tls
+        {
+            let fix = "write `url` with tls://, or remove the key";
+            self.context.report(file.span(), "without TLS there is no certificate to check", fix);
+        }
+        let broker = value(&bus.url).map(|url| Broker {
+            url: url.clone(),
+            prefix: bus.prefix().0,
+            credentials,
+            authorities,
+            queue_bytes: bus.queue_bytes().get() as usize,
+            queue_messages: bus.queue_messages().get() as usize,
+            connect_timeout: bus.connect_timeout().get(),
+        });
+        Bus { payload: bus.payload().get() as usize, broker }
+    }
+
+    fn broker_credentials(&mut self, bus: &BusSection) -> BrokerCredentials {
+        let password = self.path(&bus.password_file, FileKind::File);
+        let token = self.path(&bus.token_file, FileKind::File);
+        match (&bus.user, password, token) {
+            (None, None, None) => BrokerCredentials::None,
+            (None, None, Some(token)) => BrokerCredentials::Token(token),
+            (Some(user), Some(password), None) => BrokerCredentials::User { name: user.get_ref().0.clone(), password },
+            _ => {
+                let spans = [
+                    bus.user.as_ref().map(Spanned::span),
+                    bus.password_file.as_ref().map(Spanned::span),
+                    bus.token_file.as_ref().map(Spanned::span),
+                ];
+                if let Some(span) = spans.into_iter().flatten().next() {
+                    let fix = "write `user` with `password-file`, or `token-file` alone";
+                    self.context.report(span, "these keys of [bus] do not say who the host is", fix);
+                }
+                BrokerCredentials::None
+            }
         }
     }
 

@@ -6,7 +6,9 @@ use toml::de::DeValue;
 
 use crate::decode::{Context, Decode, Place, section};
 use crate::scalar::units::{DAY, GIB, HOUR, KIB, MIB};
-use crate::scalar::{Address, Bytes, Count, FilePath, ListenerName, OrNone, PeerRange, Time, choice};
+use crate::scalar::{
+    Address, BrokerUrl, Bytes, Count, FilePath, ListenerName, OrNone, PeerRange, PlainText, SubjectPrefix, Time, choice,
+};
 
 section! {
     /// The program as a whole.
@@ -281,6 +283,36 @@ section! {
         h2_ping_interval: Time<100, { DAY }> = "\"20s\"";
         /// How long an HTTP/2 client may take to answer that PING. Over it, the connection is closed.
         h2_ping_timeout: Time<100, { HOUR }> = "\"20s\"";
+    }
+}
+
+section! {
+    /// The bus, on which the sessions of one owner publish and subscribe to topics. With `url`, hosts that have the same
+    /// NATS server and the same `prefix` share their topics; without it, every host has its own.
+    pub(crate) struct BusSection {
+        /// The NATS server, over plaintext (`nats://`) or TLS (`tls://`). Who may publish there can speak in every topic:
+        /// give the hosts an account of their own, or a network.
+        url: BrokerUrl;
+        /// What the subjects begin with. Hosts with another prefix are apart.
+        prefix: SubjectPrefix = "\"roadrunner\"";
+        /// The user that the host is to the server. Goes together with `password-file`.
+        user: PlainText;
+        /// The file of the user's password. A line break at its end does not count.
+        password_file: FilePath;
+        /// The file of a token, where the server knows no users.
+        token_file: FilePath;
+        /// The PEM file of the authorities that sign the server's certificate. Without it, those that Mozilla trusts.
+        ca_file: FilePath;
+        /// The largest payload of a message. Over it, publishing fails with `too-large`. The server's own limit holds
+        /// beside it.
+        payload: Bytes<1, { MIB - KIB }> = "\"512KiB\"";
+        /// What may wait to be sent to the server, in bytes; each message counts for 256 more. One owner may use half of
+        /// it. Over it, publishing fails with `refused`.
+        queue_bytes: Bytes<{ MIB }, { 1024 * MIB }> = "\"8MiB\"";
+        /// The same in messages.
+        queue_messages: Count<2, 1_000_000> = "10_000";
+        /// From the first packet to the server until it has taken the credentials. Over it, the host tries again.
+        connect_timeout: Time<100, { HOUR }> = "\"5s\"";
     }
 }
 

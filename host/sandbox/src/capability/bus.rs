@@ -1,10 +1,12 @@
 //! Topics that join the held sessions of one owner.
 //!
-//! Host: [`Bus`], a map from owner and topic to subscribers. Instance: [`Inbox`], a bounded queue. Publishing never
-//! waits: a full queue misses the message, and says how many with the next one of that topic.
+//! Host: [`Bus`], a map from owner and topic to subscribers, and a [`Broker`] where other hosts share the topics.
+//! Instance: [`Inbox`], a bounded queue. Publishing never waits: a full queue misses the message, and says how many with
+//! the next one of that topic.
 
 use std::collections::{HashMap, VecDeque};
-use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, AtomicUsize, Ordering::Relaxed};
+use std::sync::{Arc, OnceLock};
 use std::task::{Context, Poll, Waker};
 
 use bytes::Bytes;
@@ -12,6 +14,9 @@ use parking_lot::{Mutex, RwLock};
 
 /// The longest topic, in bytes.
 pub(crate) const MAX_TOPIC: usize = 256;
+
+/// The largest payload of a message, in bytes, where the host sets no other.
+const DEFAULT_MAX_PAYLOAD: usize = 512 << 10;
 
 /// What a message costs beside its payload: the queue's entry.
 const MESSAGE_OVERHEAD: usize = 64;
@@ -27,37 +32,135 @@ pub struct Message {
     pub missed: u32,
 }
 
-/// All topics of the host.
-#[derive(Clone, Debug, Default)]
-pub struct Bus(Arc<RwLock<Topics>>);
+/// Where the topics of several hosts meet. None of its functions may block.
+pub trait Broker: Send + Sync + std::fmt::Debug {
+    /// The first session of this host has subscribed.
+    fn subscribe(&self, owner: &Arc<str>, topic: &Arc<str>);
+
+    /// The last session of this host has left.
+    fn unsubscribe(&self, owner: &Arc<str>, topic: &Arc<str>);
+
+    /// Takes a message to the other hosts, at most once. An error means that it takes it to none of them.
+    fn publish(&self, owner: &Arc<str>, topic: &str, payload: &Bytes) -> Result<(), PublishError>;
+}
+
+/// Why a message was sent to nobody.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
+pub enum PublishError {
+    /// The owner has this much waiting for the broker already: messages and bytes together say the rule.
+    #[error("bus.queue-bytes and bus.queue-messages: too much waits for the broker")]
+    QueueFull,
+    /// The payload is larger than this.
+    #[error("the payload is larger than {0} bytes")]
+    TooLarge(u64),
+}
+
+/// All topics of the host. Cheap to clone.
+#[derive(Clone, Debug)]
+pub struct Bus(Arc<Shared>);
+
+#[derive(Debug)]
+struct Shared {
+    topics: RwLock<Topics>,
+    broker: OnceLock<Arc<dyn Broker>>,
+    max_payload: AtomicUsize,
+    missed: AtomicU64,
+}
 
 type Topics = HashMap<Arc<str>, HashMap<Arc<str>, Vec<Arc<Inbox>>>>;
 
 impl Bus {
-    /// Sends to every session of `owner` that is subscribed now; how many there are.
-    pub fn publish(&self, owner: &str, topic: &str, payload: Bytes) -> u32 {
-        let topics = self.0.read();
+    /// Shares the topics with other hosts from now on, before anybody has subscribed. A second broker is ignored.
+    pub fn join(&self, broker: Arc<dyn Broker>) {
+        let _ = self.0.broker.set(broker);
+    }
+
+    /// Allows payloads of so many bytes. Default 512 KiB.
+    pub fn set_max_payload(&self, bytes: usize) {
+        self.0.max_payload.store(bytes, Relaxed);
+    }
+
+    /// Sends to every session of `owner` that is subscribed now, here and on the other hosts; how many there are here.
+    pub fn publish(&self, owner: &Arc<str>, topic: &str, payload: Bytes) -> Result<u32, PublishError> {
+        let limit = self.0.max_payload.load(Relaxed);
+        if payload.len() > limit {
+            return Err(PublishError::TooLarge(limit as u64));
+        }
+        // First, so that an error means that nobody has heard it.
+        if let Some(broker) = self.0.broker.get() {
+            broker.publish(owner, topic, &payload)?;
+        }
+        Ok(self.deliver(owner, topic, &payload, 0))
+    }
+
+    /// Hands a message to every session of `owner` that is subscribed here, after so many others that were lost on the
+    /// way to this host; how many sessions there are.
+    pub fn deliver(&self, owner: &str, topic: &str, payload: &Bytes, lost: u32) -> u32 {
+        let topics = self.0.topics.read();
         let Some((topic, inboxes)) = topics.get(owner).and_then(|topics| topics.get_key_value(topic)) else {
             return 0;
         };
         for inbox in inboxes {
-            inbox.push(topic, &payload);
+            let mut missed = u64::from(lost);
+            if lost > 0 {
+                inbox.miss(topic, lost);
+            }
+            if !inbox.push(topic, payload) {
+                missed += 1;
+            }
+            if missed > 0 {
+                self.0.missed.fetch_add(missed, Relaxed);
+            }
         }
         u32::try_from(inboxes.len()).unwrap_or(u32::MAX)
     }
 
+    /// Tells the sessions of one topic that so many messages of it were lost on the way to this host.
+    pub fn lose(&self, owner: &str, topic: &str, lost: u32) {
+        let topics = self.0.topics.read();
+        let Some((topic, inboxes)) = topics.get(owner).and_then(|topics| topics.get_key_value(topic)) else { return };
+        for inbox in inboxes {
+            inbox.miss(topic, lost);
+        }
+        self.0.missed.fetch_add(u64::from(lost) * inboxes.len() as u64, Relaxed);
+    }
+
+    /// Tells every session of this host that it may have missed messages, of each of its topics. How many is not known:
+    /// the next message of a topic says one, or as many as it is itself known to follow.
+    pub fn lose_some(&self) {
+        for topics in self.0.topics.read().values() {
+            for (topic, inboxes) in topics {
+                for inbox in inboxes {
+                    inbox.miss(topic, 0);
+                }
+            }
+        }
+    }
+
     /// Subscriptions of the whole host, for a gauge.
     pub fn subscriptions(&self) -> usize {
-        self.0.read().values().flat_map(HashMap::values).map(Vec::len).sum()
+        self.0.topics.read().values().flat_map(HashMap::values).map(Vec::len).sum()
+    }
+
+    /// Messages that sessions missed since the start, each once for every session, where it is known how many they were.
+    pub fn missed(&self) -> u64 {
+        self.0.missed.load(Relaxed)
     }
 
     fn subscribe(&self, owner: &Arc<str>, topic: &Arc<str>, inbox: &Arc<Inbox>) {
-        let mut topics = self.0.write();
-        topics.entry(owner.clone()).or_default().entry(topic.clone()).or_default().push(inbox.clone());
+        let mut topics = self.0.topics.write();
+        let inboxes = topics.entry(owner.clone()).or_default().entry(topic.clone()).or_default();
+        inboxes.push(inbox.clone());
+        // Under the lock, so that the broker hears of comings and goings in their order.
+        if inboxes.len() == 1
+            && let Some(broker) = self.0.broker.get()
+        {
+            broker.subscribe(owner, topic);
+        }
     }
 
     fn unsubscribe(&self, owner: &Arc<str>, topic: &Arc<str>, inbox: &Arc<Inbox>) {
-        let mut topics = self.0.write();
+        let mut topics = self.0.topics.write();
         let Some(of_owner) = topics.get_mut(owner) else { return };
         if let Some(inboxes) = of_owner.get_mut(topic) {
             if let Some(index) = inboxes.iter().position(|other| Arc::ptr_eq(other, inbox)) {
@@ -65,11 +168,25 @@ impl Bus {
             }
             if inboxes.is_empty() {
                 of_owner.remove(topic);
+                if let Some(broker) = self.0.broker.get() {
+                    broker.unsubscribe(owner, topic);
+                }
             }
         }
         if of_owner.is_empty() {
             topics.remove(owner);
         }
+    }
+}
+
+impl Default for Bus {
+    fn default() -> Self {
+        Self(Arc::new(Shared {
+            topics: RwLock::default(),
+            broker: OnceLock::new(),
+            max_payload: AtomicUsize::new(DEFAULT_MAX_PAYLOAD),
+            missed: AtomicU64::new(0),
+        }))
     }
 }
 
@@ -108,6 +225,7 @@ impl Subscriber {
         if let Some(index) = self.topics.iter().position(|known| &**known == topic) {
             let topic = self.topics.swap_remove(index);
             self.bus.unsubscribe(&self.owner, &topic, &self.inbox);
+            self.inbox.forget(&topic);
         }
     }
 
@@ -135,7 +253,7 @@ struct Inbox {
 struct Queue {
     messages: VecDeque<Message>,
     bytes: usize,
-    /// What could not be queued, by topic.
+    /// What did not come into the queue, by topic; 0 where nobody knows how much that is.
     missed: Vec<(Arc<str>, u32)>,
     waker: Option<Waker>,
 }
@@ -145,18 +263,16 @@ impl Inbox {
         Self { limit, queue: Mutex::default() }
     }
 
-    fn push(&self, topic: &Arc<str>, payload: &Bytes) {
+    /// Queues a message. Whether there was room for it.
+    fn push(&self, topic: &Arc<str>, payload: &Bytes) -> bool {
         let mut queue = self.queue.lock();
         let size = payload.len() + MESSAGE_OVERHEAD;
         if queue.bytes + size > self.limit {
-            match queue.missed.iter_mut().find(|(missed, _)| missed == topic) {
-                Some((_, count)) => *count = count.saturating_add(1),
-                None => queue.missed.push((topic.clone(), 1)),
-            }
-            return;
+            queue.miss(topic, 1);
+            return false;
         }
         let missed = match queue.missed.iter().position(|(missed, _)| missed == topic) {
-            Some(index) => queue.missed.swap_remove(index).1,
+            Some(index) => queue.missed.swap_remove(index).1.max(1),
             None => 0,
         };
         queue.bytes += size;
@@ -165,6 +281,16 @@ impl Inbox {
             drop(queue);
             waker.wake();
         }
+        true
+    }
+
+    fn miss(&self, topic: &Arc<str>, count: u32) {
+        self.queue.lock().miss(topic, count);
+    }
+
+    /// A topic that is subscribed to no more has nothing to be told of.
+    fn forget(&self, topic: &Arc<str>) {
+        self.queue.lock().missed.retain(|(missed, _)| missed != topic);
     }
 
     fn poll_pop(&self, context: &Context<'_>) -> Poll<Message> {
@@ -185,6 +311,15 @@ impl Inbox {
     }
 }
 
+impl Queue {
+    fn miss(&mut self, topic: &Arc<str>, count: u32) {
+        match self.missed.iter_mut().find(|(missed, _)| missed == topic) {
+            Some((_, known)) => *known = known.saturating_add(count),
+            None => self.missed.push((topic.clone(), count)),
+        }
+    }
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -200,6 +335,76 @@ mod tests {
         }
     }
 
+    fn publish(bus: &Bus, topic: &str, payload: &'static str) -> u32 {
+        bus.publish(&"a".into(), topic, payload.into()).unwrap()
+    }
+
+    /// Remembers what it is told, and takes no message that says `no`.
+    #[derive(Debug, Default)]
+    struct Told(Mutex<Vec<String>>);
+
+    impl Broker for Told {
+        fn subscribe(&self, owner: &Arc<str>, topic: &Arc<str>) {
+            self.0.lock().push(format!("+{owner}/{topic}"));
+        }
+
+        fn unsubscribe(&self, owner: &Arc<str>, topic: &Arc<str>) {
+            self.0.lock().push(format!("-{owner}/{topic}"));
+        }
+
+        fn publish(&self, owner: &Arc<str>, topic: &str, payload: &Bytes) -> Result<(), PublishError> {
+            if payload == "no" {
+                return Err(PublishError::QueueFull);
+            }
+            self.0.lock().push(format!("{owner}/{topic} {}", payload.len()));
+            Ok(())
+        }
+    }
+
+    #[test]
+    fn a_broker_is_told_of_the_first_and_the_last_and_of_every_message() {
+        let (bus, broker) = (Bus::default(), Arc::new(Told::default()));
+        bus.join(broker.clone());
+        let mut first = subscriber(&bus, "a", 1000);
+        let mut second = subscriber(&bus, "a", 1000);
+        first.subscribe("news");
+        second.subscribe("news");
+        assert_eq!(publish(&bus, "news", "hello"), 2);
+        assert_eq!(bus.publish(&"a".into(), "news", "no".into()), Err(PublishError::QueueFull));
+        let large = Bytes::from(vec![0; DEFAULT_MAX_PAYLOAD + 1]);
+        assert_eq!(bus.publish(&"a".into(), "news", large), Err(PublishError::TooLarge(512 << 10)));
+        drop(first);
+        assert_eq!(next(&second).unwrap().payload, "hello");
+        assert!(next(&second).is_none(), "what failed was sent to nobody");
+        drop(second);
+        assert_eq!(*broker.0.lock(), ["+a/news", "a/news 5", "-a/news"]);
+    }
+
+    #[test]
+    fn what_is_lost_on_the_way_is_told_with_the_next_message() {
+        let bus = Bus::default();
+        let mut session = subscriber(&bus, "a", 1000);
+        session.subscribe("one");
+        session.subscribe("two");
+        let missed = |session: &Subscriber| next(session).map(|message| message.missed);
+        bus.lose_some();
+        publish(&bus, "one", "x");
+        assert_eq!(missed(&session), Some(1), "nobody knows how many");
+        bus.deliver("a", "two", &"x".into(), 7);
+        assert_eq!(missed(&session), Some(7), "somebody does");
+        publish(&bus, "one", "x");
+        assert_eq!(missed(&session), Some(0), "it is told once");
+        bus.lose("a", "one", 2);
+        bus.lose("b", "one", 2);
+        bus.lose("a", "two", 5);
+        session.unsubscribe("two");
+        session.subscribe("two");
+        bus.deliver("a", "one", &"x".into(), 1);
+        assert_eq!(missed(&session), Some(3));
+        publish(&bus, "two", "x");
+        assert_eq!(missed(&session), Some(0), "it was another subscription");
+    }
+
     #[test]
     fn owners_do_not_hear_each_other() {
         let bus = Bus::default();
@@ -207,7 +412,7 @@ mod tests {
         let mut theirs = subscriber(&bus, "b", 1000);
         ours.subscribe("news");
         theirs.subscribe("news");
-        assert_eq!(bus.publish("a", "news", "x".into()), 1);
+        assert_eq!(publish(&bus, "news", "x"), 1);
         assert_eq!(next(&ours).unwrap().payload, "x");
         assert!(next(&theirs).is_none());
     }
@@ -219,17 +424,17 @@ mod tests {
         session.subscribe("one");
         session.subscribe("two");
         for _ in 0..2 {
-            bus.publish("a", "one", "x".into());
+            publish(&bus, "one", "x");
         }
-        bus.publish("a", "one", "x".into());
-        bus.publish("a", "two", "x".into());
-        bus.publish("a", "two", "x".into());
+        publish(&bus, "one", "x");
+        publish(&bus, "two", "x");
+        publish(&bus, "two", "x");
         assert_eq!(next(&session).unwrap().missed, 0);
-        bus.publish("a", "two", "y".into());
+        publish(&bus, "two", "y");
         assert_eq!(next(&session).unwrap().missed, 0);
         let message = next(&session).unwrap();
         assert_eq!((&*message.topic, message.missed), ("two", 2));
-        bus.publish("a", "one", "z".into());
+        publish(&bus, "one", "z");
         assert_eq!(next(&session).unwrap().missed, 1);
         assert!(next(&session).is_none());
     }
@@ -246,7 +451,7 @@ mod tests {
         assert_eq!(bus.subscriptions(), 1);
         drop(session);
         assert_eq!(bus.subscriptions(), 0);
-        assert!(bus.0.read().is_empty());
-        assert_eq!(bus.publish("a", "one", "x".into()), 0);
+        assert!(bus.0.topics.read().is_empty());
+        assert_eq!(publish(&bus, "one", "x"), 0);
     }
 }

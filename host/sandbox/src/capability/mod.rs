@@ -7,5 +7,5 @@ pub(crate) mod outbound;
 pub(crate) mod timers;
 pub(crate) mod wasi;
 
-pub use bus::{Bus, Message};
+pub use bus::{Broker, Bus, Message, PublishError};
 pub use outbound::{Outbound, OutboundAnswer, OutboundDriver};

@@ -1,0 +1,341 @@
+//! The bus over NATS: topics become subjects, and what is lost on the way is noticed.
+//!
+//! | topic of the bus | subject |
+//! |---|---|
+//! | `room/den` of the owner `chat` | `roadrunner.chat.room=2Fden` |
+//!
+//! A subject has the prefix of `[bus]`, then one token for the owner and one for the topic. Bytes other than letters,
+//! digits, `-` and `_` are written as `=` and two hexadecimal digits, and an empty text as `=`, so that no two are
+//! written alike, and none has a dot or a wildcard.
+//!
+//! A message has the header `Roadrunner-Sequence: HOST EPOCH NUMBER`: a random id of the process that published it, and
+//! the message's number among those that the process has published to this topic. A host that sees a gap tells its
+//! sessions how many messages they have missed. A message without the header is somebody else's, and is delivered as it
+//! is. The numbers of [`PUBLISHED`] topics are remembered; of more, all are forgotten, and a new epoch begins, in which a
+//! gap at the change is not seen.
+//!
+//! When the connection was lost, nobody knows what passed meanwhile: every session is told of at least one missed message
+//! of each of its topics. Messages that were published then reached the sessions of this host only.
+
+use std::collections::HashMap;
+use std::sync::Arc;
+use std::time::Duration;
+
+use anyhow::{Context as _, Result};
+use bytes::Bytes;
+use parking_lot::Mutex;
+use roadrunner_manifest::{self as manifest, BrokerCredentials};
+use roadrunner_nats::{Client, Credentials, Driver, Handler, PublishError as QueueError, Settings, Tls};
+use roadrunner_sandbox::{Broker, Bus, PublishError};
+
+/// Topics whose last number is remembered by the host that publishes them. Each takes about its own length and 100 bytes.
+const PUBLISHED: usize = 16_384;
+
+/// Publishing hosts that are told apart in one topic. With more, gaps are seen of the latest.
+const PUBLISHERS: usize = 64;
+
+/// How often the server is asked whether it is there; three times as long it may be silent.
+const PING_INTERVAL: Duration = Duration::from_secs(4);
+
+/// The pauses between attempts to connect: the first, and the longest.
+const BACKOFF: (Duration, Duration) = (Duration::from_millis(100), Duration::from_secs(2));
+
+/// How long a host that ends waits for the server to take its last messages.
+pub(crate) const LAST_MESSAGES: Duration = Duration::from_secs(1);
+
+/// The largest file of a password or a token, in bytes.
+const MAX_SECRET: u64 = 4 << 10;
+
+/// The name of the header, with what stands before it and behind it.
+const HEADER: &str = "NATS/1.0\r\nRoadrunner-Sequence: ";
+
+/// Takes the messages of this host to the server.
+#[derive(Debug)]
+pub(crate) struct Nats {
+    client: Client,
+    prefix: String,
+    host: u64,
+    published: Mutex<Published>,
+    subjects: Arc<Subjects>,
+}
+
+/// The numbers of what this host has published.
+#[derive(Debug, Default)]
+struct Published {
+    epoch: u32,
+    numbers: HashMap<Arc<str>, u64>,
+}
+
+/// What the subjects of this host's subscriptions stand for.
+#[derive(Debug, Default)]
+struct Subjects(Mutex<HashMap<Arc<str>, Subject>>);
+
+#[derive(Debug)]
+struct Subject {
+    owner: Arc<str>,
+    topic: Arc<str>,
+    /// The last number of each host and epoch.
+    heard: HashMap<(u64, u32), u64>,
+}
+
+/// Hands what arrives to the bus.
+struct Arrivals {
+    bus: Bus,
+    host: u64,
+    subjects: Arc<Subjects>,
+}
+
+/// A message's place among others: the host and the epoch, and the number.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+struct Sequence {
+    host: u64,
+    epoch: u32,
+    number: u64,
+}
+
+/// Makes the bus meet others at this server. Nothing is connected before the driver runs.
+pub(crate) fn join(bus: &Bus, settings: &manifest::Broker, max_payload: usize) -> Result<(Arc<Nats>, Driver)> {
+    let mut id = [0; 8];
+    getrandom::fill(&mut id).map_err(|error| anyhow::anyhow!("the system gives no random numbers: {error}"))?;
+    let host = u64::from_ne_bytes(id);
+    let subjects = Arc::new(Subjects::default());
+    let arrivals = Arrivals { bus: bus.clone(), host, subjects: subjects.clone() };
+    let (client, driver) = Client::new(client_settings(settings, max_payload)?, Arc::new(arrivals));
+    let prefix = settings.prefix.clone();
+    let nats = Arc::new(Nats { client, prefix, host, published: Mutex::default(), subjects });
+    bus.join(nats.clone());
+    Ok((nats, driver))
+}
+
+fn client_settings(settings: &manifest::Broker, max_payload: usize) -> Result<Settings> {
+    let tls = match (settings.url.tls, &settings.authorities) {
+        (false, _) => None,
+        (true, None) => Some(Tls::public()),
+        (true, Some(file)) => {
+            let pem = std::fs::read(file).with_context(|| format!("cannot read {}", file.display()))?;
+            let tls = Tls::with_authorities(&pem).map_err(anyhow::Error::msg);
+            Some(tls.with_context(|| format!("`ca-file` of [bus], {}", file.display()))?)
+        }
+    };
+    let credentials = match &settings.credentials {
+        BrokerCredentials::None => Credentials::None,
+        BrokerCredentials::Token(file) => Credentials::Token(secret(file)?),
+        BrokerCredentials::User { name, password } => {
+            Credentials::User { name: name.clone(), password: secret(password)? }
+        }
+    };
+    Ok(Settings {
+        host: settings.url.host.clone(),
+        port: settings.url.port,
+        tls,
+        credentials,
+        name: "roadrunner".to_owned(),
+        queue_bytes: settings.queue_bytes,
+        queue_messages: settings.queue_messages,
+        max_payload,
+        connect_timeout: settings.connect_timeout,
+        ping_interval: PING_INTERVAL,
+        min_backoff: BACKOFF.0,
+        max_backoff: BACKOFF.1,
+    })
+}
+
+/// The content of a file, without a line break at its end.
+fn secret(file: &std::path::Path) -> Result<String> {
+    let read = || -> std::io::Result<String> {
+        let mut text = String::new();
+        std::io::Read::read_to_string(&mut std::io::Read::take(std::fs::File::open(file)?, MAX_SECRET), &mut text)?;
+        Ok(text)
+    };
+    let text = read().with_context(|| format!("cannot read {}", file.display()))?;
+    let text = text.strip_suffix('\n').unwrap_or(&text);
+    Ok(text.strip_suffix('\r').unwrap_or(text).to_owned())
+}
+
+impl Nats {
+    /// The connection, for its gauges and counters.
+    pub(crate) fn client(&self) -> &Client {
+        &self.client
+    }
+
+    fn subject(&self, owner: &str, topic: &str) -> Arc<str> {
+        let mut subject = String::with_capacity(self.prefix.len() + owner.len() + topic.len() + 16);
+        subject.push_str(&self.prefix);
+        for text in [owner, topic] {
+            subject.push('.');
+            push_token(&mut subject, text);
+        }
+        subject.into()
+    }
+}
+
+impl Broker for Nats {
+    fn subscribe(&self, owner: &Arc<str>, topic: &Arc<str>) {
+        let subject = self.subject(owner, topic);
+        let known = Subject { owner: owner.clone(), topic: topic.clone(), heard: HashMap::new() };
+        self.subjects.0.lock().insert(subject.clone(), known);
+        self.client.subscribe(&subject);
+    }
+
+    fn unsubscribe(&self, owner: &Arc<str>, topic: &Arc<str>) {
+        let subject = self.subject(owner, topic);
+        self.client.unsubscribe(&subject);
+        self.subjects.0.lock().remove(&subject);
+    }
+
+    fn publish(&self, owner: &Arc<str>, topic: &str, payload: &Bytes) -> Result<(), PublishError> {
+        let subject = self.subject(owner, topic);
+        // Until it is queued, so that the numbers leave in their order.
+        let mut published = self.published.lock();
+        let number = published.numbers.get(&subject).copied().unwrap_or(0) + 1;
+        let sequence = Sequence { host: self.host, epoch: published.epoch, number };
+        let taken = self.client.publish(owner, &subject, sequence.header(), payload.clone());
+        match taken {
+            // One that is dropped for want of a connection keeps its number: it is what others have missed.
+            Ok(_) => {}
+            Err(QueueError::QueueFull) => return Err(PublishError::QueueFull),
+            Err(QueueError::TooLarge(limit)) => return Err(PublishError::TooLarge(limit as u64)),
+        }
+        if published.numbers.len() >= PUBLISHED && !published.numbers.contains_key(&subject) {
+            published.numbers.clear();
+            published.epoch = published.epoch.wrapping_add(1);
+        } else {
+            published.numbers.insert(subject, number);
+        }
+        Ok(())
+    }
+}
+
+impl Handler for Arrivals {
+    fn connected(&self) {
+        self.bus.lose_some();
+    }
+
+    fn message(&self, subject: &Arc<str>, headers: &[u8], payload: Bytes) {
+        let sequence = Sequence::of(headers);
+        // The server does not send us our own, but a connection of before may still have been served.
+        if sequence.is_some_and(|sequence| sequence.host == self.host) {
+            return;
+        }
+        let (owner, topic, lost) = {
+            let mut subjects = self.subjects.0.lock();
+            let Some(known) = subjects.get_mut(subject) else { return };
+            (known.owner.clone(), known.topic.clone(), sequence.map_or(0, |sequence| known.gap(sequence)))
+        };
+        self.bus.deliver(&owner, &topic, &payload, lost);
+    }
+
+    fn skipped(&self, subject: &Arc<str>) {
+        let known = self.subjects.0.lock().get(subject).map(|known| (known.owner.clone(), known.topic.clone()));
+        if let Some((owner, topic)) = known {
+            self.bus.lose(&owner, &topic, 1);
+        }
+    }
+}
+
+impl Subject {
+    /// How many messages of this publisher are missing before this one.
+    fn gap(&mut self, Sequence { host, epoch, number }: Sequence) -> u32 {
+        if self.heard.len() >= PUBLISHERS && !self.heard.contains_key(&(host, epoch)) {
+            self.heard.clear();
+        }
+        let last = self.heard.insert((host, epoch), number);
+        // The first that is heard of a publisher follows nothing that was due here; what counts backwards is forged.
+        let gap = last.map_or(0, |last| number.saturating_sub(last).saturating_sub(1));
+        u32::try_from(gap).unwrap_or(u32::MAX)
+    }
+}
+
+impl Sequence {
+    /// The headers of a message.
+    fn header(self) -> Bytes {
+        let Self { host, epoch, number } = self;
+        format!("{HEADER}{host:016x} {epoch} {number}\r\n\r\n").into()
+    }
+
+    /// From the headers of a message; none if they are not ours.
+    fn of(headers: &[u8]) -> Option<Self> {
+        let text = std::str::from_utf8(headers).ok()?.strip_prefix(HEADER)?.strip_suffix("\r\n\r\n")?;
+        let mut words = text.split(' ');
+        let host = u64::from_str_radix(words.next()?, 16).ok()?;
+        let (epoch, number) = (words.next()?.parse().ok()?, words.next()?.parse().ok()?);
+        words.next().is_none().then_some(Self { host, epoch, number })
+    }
+}
+
+fn push_token(subject: &mut String, text: &str) {
+    const DIGITS: &[u8; 16] = b"0123456789ABCDEF";
+    if text.is_empty() {
+        subject.push('=');
+    }
+    for byte in text.bytes() {
+        if byte.is_ascii_alphanumeric() || matches!(byte, b'-' | b'_') {
+            subject.push(char::from(byte));
+        } else {
+            subject.push('=');
+            subject.push(char::from(DIGITS[usize::from(byte >> 4)]));
+            subject.push(char::from(DIGITS[usize::from(byte & 15)]));
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn token(text: &str) -> String {
+        let mut token = String::new();
+        push_token(&mut token, text);
+        token
+    }
+
+    #[test]
+    fn tokens_have_no_meaning_to_the_server() {
+        let texts = ["", "=", "==", "a.b", "a", "*", ">", "a b", "\r\n", "room/den", "ä", "=2F", "/", "\0", "$SYS"];
+        let tokens: std::collections::BTreeSet<_> = texts.iter().map(|text| token(text)).collect();
+        assert_eq!(tokens.len(), texts.len(), "no two are written alike: {tokens:?}");
+        for token in &tokens {
+            let plain = |byte: u8| byte.is_ascii_alphanumeric() || matches!(byte, b'-' | b'_' | b'=');
+            assert!(!token.is_empty() && token.bytes().all(plain), "{token}");
+        }
+        assert_eq!(token("room/den"), "room=2Fden");
+    }
+
+    #[test]
+    fn gaps_are_seen_for_each_publisher() {
+        let mut subject = Subject { owner: "a".into(), topic: "t".into(), heard: HashMap::new() };
+        let mut gap = |host, epoch, number| subject.gap(Sequence { host, epoch, number });
+        assert_eq!(gap(1, 0, 5), 0, "the first one");
+        assert_eq!(gap(1, 0, 6), 0);
+        assert_eq!(gap(1, 0, 9), 2);
+        assert_eq!(gap(2, 0, 100), 0, "another host");
+        assert_eq!(gap(1, 1, 1), 0, "another epoch");
+        assert_eq!(gap(1, 0, 3), 0, "forged");
+        assert_eq!(gap(1, 0, u64::MAX), u32::MAX);
+        assert_eq!(gap(1, 0, 0), 0);
+        for host in 10..200 {
+            assert_eq!(gap(host, 0, 1), 0);
+        }
+        assert!(subject.heard.len() <= PUBLISHERS);
+    }
+
+    #[test]
+    fn sequences_survive_the_wire_and_nothing_else_is_one() {
+        let sequence = Sequence { host: 0xfe, epoch: 3, number: u64::MAX };
+        assert_eq!(Sequence::of(&sequence.header()), Some(sequence));
+        for headers in [
+            "",
+            "NATS/1.0\r\n\r\n",
+            "NATS/1.0\r\nRoadrunner-Sequence: \r\n\r\n",
+            "NATS/1.0\r\nRoadrunner-Sequence: 1 2\r\n\r\n",
+            "NATS/1.0\r\nRoadrunner-Sequence: 1 2 3 4\r\n\r\n",
+            "NATS/1.0\r\nRoadrunner-Sequence: 1 2 -3\r\n\r\n",
+            "NATS/1.0\r\nRoadrunner-Sequence: zz 2 3\r\n\r\n",
+            "NATS/1.0\r\nRoadrunner-Sequence: 11112222333344445 2 3\r\n\r\n",
+            "NATS/1.0\r\nRoadrunner-Sequence: 1 2 3\r\nOther: x\r\n\r\n",
+        ] {
+            assert_eq!(Sequence::of(headers.as_bytes()), None, "{headers:?}");
+        }
+        assert_eq!(Sequence::of(b"\xff\xfe"), None);
+    }
+}
