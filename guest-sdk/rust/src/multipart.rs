@@ -256,9 +256,9 @@ fn find(bytes: &[u8], wanted: &[u8]) -> Option<usize> {
     bytes.windows(wanted.len()).position(|window| window == wanted)
 }
 
-/// A parameter behind a media type or a disposition: a token, or a quoted string. Browsers escape quotes in it as `%22`
-/// (WHATWG HTML, 4.10.21.8) and others with a backslash; a backslash before anything else stands for itself, since old
-/// clients send paths of Windows.
+/// A parameter behind a media type or a disposition: a token, or a quoted string. A backslash escapes a quote there, and
+/// stands for itself before anything else, since old clients send paths of Windows. Browsers send `%22` for a quote (WHATWG
+/// HTML, 4.10.21.8), which stays as it is: nothing tells it from a name that has these three characters.
 fn parameter(mut text: &str, wanted: &str) -> Option<String> {
     loop {
         let (name, rest) = text.split_once('=')?;
