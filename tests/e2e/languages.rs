@@ -124,6 +124,7 @@ async fn a_new_project_builds_and_answers(language: &str) {
     let mut commands = made.stdout.lines().skip(1).map(str::trim);
     let (build, serve) = (commands.next().expect("a command"), commands.next());
     assert_eq!((serve, commands.next()), (Some("roadrunner serve"), None), "{}", made.stdout);
+    is_documented(build);
     let mut shell = Command::new("sh");
     // As on a machine where the program is installed.
     shell.args(["-c", build]).current_dir(folder.path()).env("ROADRUNNER", command::roadrunner().get_program());
@@ -139,6 +140,17 @@ async fn a_new_project_builds_and_answers(language: &str) {
     let listener = "\n[[listener]]\naddress = \"127.0.0.1:0\"\n";
     std::fs::write(project.join("roadrunner.toml"), manifest + listener).expect("a file");
     assert_eq!(served(&project, &[], "/hello/you").await, "200 hello, you\n");
+}
+
+/// docs/guests.md shows the same commands, without the options that keep them quiet.
+fn is_documented(build: &str) {
+    let page = std::fs::read_to_string(command::workspace().join("docs/guests.md")).expect("the page");
+    for command in build.split(" && ") {
+        let quiet = ["--no-audit", "--no-fund", "--quiet"];
+        let words: Vec<&str> = command.split_whitespace().filter(|word| !quiet.contains(word)).collect();
+        let command = words.join(" ").replace("my-app", "hello");
+        assert!(page.lines().any(|line| line == command), "docs/guests.md does not show `{command}`");
+    }
 }
 
 /// The whole list.
