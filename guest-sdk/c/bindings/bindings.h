@@ -248,7 +248,8 @@ typedef struct roadrunner_handler_types_message_t {
   bindings_string_t   topic;
   // What was published.
   bindings_list_u8_t   payload;
-  // How many messages of this topic were lost before this one, because this session's queue was full.
+  // How many messages of this topic were lost before this one: because this session's queue was full, or on the
+  // way from another host. Where the host was cut off from the others, the number is not known, and at least 1.
   uint32_t   missed;
 } roadrunner_handler_types_message_t;
 
@@ -631,8 +632,9 @@ extern void roadrunner_handler_routes_url_for(bindings_string_t *name, bindings_
 extern void roadrunner_handler_bus_subscribe(bindings_string_t *topic, roadrunner_handler_bus_result_void_error_t *ret);
 // Ends a subscription.
 extern void roadrunner_handler_bus_unsubscribe(bindings_string_t *topic);
-// Sends to every session subscribed now, and returns how many there are. Never blocks: a session whose queue
-// is full misses the message and is told so with its next one.
+// Sends to every session subscribed now, and returns how many there are on this host. Never blocks: a session
+// whose queue is full misses the message and is told so with its next one. `too-large` over the host's limit of a
+// payload; `refused` while too much waits to be sent to other hosts. On an error nobody has received the message.
 extern void roadrunner_handler_bus_publish(bindings_string_t *topic, bindings_list_u8_t *payload, roadrunner_handler_bus_result_u32_error_t *ret);
 
 // Imported Functions from `roadrunner:handler/timers@0.1.0`
