@@ -48,6 +48,7 @@ mod slow_clients;
 mod soak;
 mod standard;
 mod streams;
+mod tenants;
 mod timeouts;
 mod tls;
 mod trailers;

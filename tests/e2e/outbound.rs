@@ -192,6 +192,57 @@ async fn a_long_head_is_refused() {
     assert_eq!((status, text.as_str()), (502, "ErrorCode::HttpProtocolError\n"));
 }
 
+/// `outbound-connections` and `outbound-bytes-per-second` of a quota.
+#[tokio::test]
+async fn have_quotas_of_their_tenant() {
+    let upstream = Upstream::start().await;
+    let tenant = |name: &str, quota: &str| {
+        let url = upstream.url("");
+        format!(
+            "[tenant.{name}]\nhosts = [\"{name}\"]\nquota = {{ {quota} }}\n\
+             [component.{name}]\nfile = \"{{guests}}/standard.wasm\"\ntenant = \"{name}\"\noutbound = [\"{url}\"]\n\
+             [[route]]\npath = \"/*rest\"\ncomponent = \"{name}\"\n"
+        )
+    };
+    let quota = "outbound-connections = 1, outbound-bytes-per-second = \"2MiB\"";
+    let server = Setup::with(&(tenant("one", quota) + &tenant("two", ""))).start().await;
+    let ask = |host: &str, path: &str| Ask::get(&format!("/fetch?{}", upstream.url(path))).host(host);
+    let mut client = server.connect(Way::H1).await;
+    let waits = client.open(ask("one", "/silent")).await;
+    let connections = async || server.metrics().await.sum("roadrunner_tenant_outbound_connections_open", "\"one\"");
+    for _ in 0..200 {
+        if connections().await == 1.0 {
+            break;
+        }
+        tokio::time::sleep(Duration::from_millis(10)).await;
+    }
+    let answer = server.fetch(Way::H1, ask("one", "/a")).await;
+    assert_eq!((answer.status, answer.text().as_str()), (502, "ErrorCode::ConnectionLimitReached\n"));
+    let line = server.log.wait(|line| line["rule"] == "quota.outbound-connections").await;
+    assert!(line.is_some_and(|line| line["component"] == "one"), "{}", server.log);
+    assert_eq!(server.fetch(Way::H1, ask("two", "/a")).await.status, 200, "another tenant");
+    drop(waits);
+    drop(client);
+    server.is_quiet().await;
+    assert_eq!(connections().await, 0.0);
+
+    // One second's worth is there at once, and then it comes at its rate.
+    let start = std::time::Instant::now();
+    for _ in 0..2 {
+        let answer = server.fetch(Way::H1, ask("one", "/large")).await;
+        assert!(answer.body == pattern(3_000_000), "{} bytes", answer.body.len());
+    }
+    assert!(start.elapsed() > Duration::from_millis(1500), "6 MB at 2 MiB a second in {:?}", start.elapsed());
+    let metrics = server.metrics().await;
+    assert!(metrics.sum("roadrunner_tenant_outbound_bytes_total", "\"one\"") >= 6_000_000.0);
+    for quota in ["outbound-connections", "outbound-bytes-per-second"] {
+        let exceeded = |tenant: &str| {
+            metrics.sample(&format!("roadrunner_tenant_quota_exceeded_total{{tenant=\"{tenant}\",quota=\"{quota}\"}}"))
+        };
+        assert!(exceeded("one") >= 1.0 && exceeded("two") == 0.0, "{quota}");
+    }
+}
+
 #[tokio::test]
 async fn end_with_the_client() {
     let upstream = Upstream::start().await;

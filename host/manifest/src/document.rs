@@ -12,8 +12,9 @@ use crate::limits::{GroupLimitsSection, HostLimitsSection, LimitsSection};
 use crate::section::{
     AdminSection, BusSection, CompileSection, ComponentSection, CompressionSection, CorsSection, DeploySection,
     DirectorySection, EtagSection, GroupSection, Http2Section, Http3Section, ListenerSection, ManifestSection,
-    MiddlewareType, RateLimitMiddlewareSection, RateLimitSection, RequestIdSection, ResponseHeadersSection,
-    ReuseSection, RouteSection, SecurityHeadersSection, ServerSection, StaticSection, TimeoutsSection, TlsSection,
+    MiddlewareType, QuotaSection, RateLimitMiddlewareSection, RateLimitSection, RequestIdSection,
+    ResponseHeadersSection, ReuseSection, RouteSection, SecurityHeadersSection, ServerSection, StaticSection,
+    TenantSection, TimeoutsSection, TlsSection,
 };
 use crate::websocket::{HostWebSocketSection, WebSocketSection};
 use crate::webtransport::{HostWebTransportSection, WebTransportSection};
@@ -62,6 +63,8 @@ fn tables() -> Vec<Table> {
         section::<Http3Section>("`[http3]`"),
         section::<HostWebSocketSection>("`[websocket]`"),
         section::<HostWebTransportSection>("`[webtransport]`"),
+        section::<TenantSection>("`[tenant.NAME]`"),
+        quota::<QuotaSection>("`quota` of a tenant"),
         section::<DirectorySection>("`[directory.NAME]`"),
         section::<ComponentSection>("`[component.NAME]`"),
         limits::<LimitsSection>("`limits` of a component or a route"),
@@ -90,6 +93,11 @@ fn section<S: Section>(title: &str) -> Table {
 fn limits<S: Section>(title: &str) -> Table {
     let absent = |key: &str| if ["instances", "held"].contains(&key) { "no cap" } else { "inherited" };
     Table { absent, ..section::<S>(title) }
+}
+
+/// Nothing is inherited from anywhere.
+fn quota<S: Section>(title: &str) -> Table {
+    Table { absent: |_| "no limit", ..section::<S>(title) }
 }
 
 fn middleware<S: Section>(kind: MiddlewareType) -> Table {

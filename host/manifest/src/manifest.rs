@@ -16,9 +16,10 @@ use crate::resolve;
 use crate::router::RouteTable;
 use crate::scalar::{
     Address, BrokerUrl, ComponentName, DirectoryName, ListenerName, MediaType, MiddlewareName, OutboundOrigin,
-    PeerRange,
+    PeerRange, TenantName,
 };
 use crate::section::{AccessLogFormat, Encoding, ForwardedField, H2c, LogFormat, Protocol};
+use crate::tenant::Tenant;
 use crate::websocket::WebSocket;
 use crate::webtransport::WebTransport;
 
@@ -63,6 +64,8 @@ pub struct Manifest {
     pub webtransport_sessions: u32,
     /// Streams that wait for a session, on one connection.
     pub webtransport_buffered_streams: u32,
+    /// `[tenant]`.
+    pub tenants: BTreeMap<TenantName, Tenant>,
     /// `[directory]`: where each one is.
     pub directories: BTreeMap<DirectoryName, PathBuf>,
     /// `[component]`.
@@ -433,6 +436,8 @@ pub struct Http3 {
 pub struct Component {
     /// The .wasm file.
     pub file: PathBuf,
+    /// Whom it belongs to; none for the host itself.
+    pub tenant: Option<TenantName>,
     /// The directories that its sendfile responses may name.
     pub directories: Vec<DirectoryName>,
     /// How many instances of it there may be at once.

@@ -6,6 +6,7 @@
 mod host;
 mod middleware;
 mod route;
+mod tenant;
 
 use std::collections::BTreeMap;
 use std::ops::Range;
@@ -21,8 +22,9 @@ use crate::manifest::{Component, ComponentOptions, Manifest, Outbound, Reuse};
 use crate::pattern::RoutePattern;
 use crate::route::{Route, Target};
 use crate::router::RouteTable;
-use crate::scalar::{ComponentName, ConfigKey, DirectoryName, FilePath, PlainText, Table, format_size};
+use crate::scalar::{ComponentName, ConfigKey, DirectoryName, FilePath, PlainText, Table, TenantName, format_size};
 use crate::section::{ComponentSection, ManifestSection};
+use crate::tenant::Tenant;
 use crate::websocket::WebSocket;
 use crate::webtransport::WebTransport;
 
@@ -62,6 +64,7 @@ pub(crate) fn manifest(text: &str, path: &Path, files: Files) -> Result<Manifest
             files,
             context: &mut context,
             directories: BTreeMap::new(),
+            directory_tenants: BTreeMap::new(),
             directory_names: Vec::new(),
         };
         resolver.manifest(&section, path)
@@ -81,6 +84,7 @@ pub(crate) fn for_component(file: &Path, options: ComponentOptions) -> Manifest 
         files: Files::Unchecked,
         context: &mut context,
         directories: BTreeMap::new(),
+        directory_tenants: BTreeMap::new(),
         directory_names: Vec::new(),
     };
     let mut manifest = resolver.manifest(&section, Path::new(""));
@@ -91,6 +95,7 @@ pub(crate) fn for_component(file: &Path, options: ComponentOptions) -> Manifest 
         directories: options.directories.keys().cloned().collect(),
         caps: Caps::default(),
         limits: limits.clone(),
+        tenant: None,
         reuse: None,
         outbound: None,
     };
@@ -131,6 +136,8 @@ struct Resolver<'c> {
     files: Files,
     context: &'c mut Context,
     directories: BTreeMap<DirectoryName, PathBuf>,
+    /// The tenants that the directories belong to.
+    directory_tenants: BTreeMap<DirectoryName, TenantName>,
     /// The names of all directories, those whose section is wrong included.
     directory_names: Vec<String>,
 }
@@ -140,6 +147,7 @@ impl Resolver<'_> {
         let host = value(&section.limits).cloned().unwrap_or_default();
         let mut limits = host.limits();
         self.check_body(&mut limits, host.body_place());
+        let tenants = self.tenants(section);
         self.directories(section);
         let listeners = self.listeners(section);
         let admin = self.admin(section, &listeners);
@@ -149,7 +157,8 @@ impl Resolver<'_> {
         let websocket = sockets.settings();
         let sessions = value(&section.webtransport).cloned().unwrap_or_default();
         let webtransport = sessions.settings();
-        let host_wide = HostWide { limits: &limits, websocket: &websocket, webtransport: &webtransport };
+        let host_wide =
+            HostWide { limits: &limits, websocket: &websocket, webtransport: &webtransport, tenants: &tenants };
         let routes = self.routes(section, host_wide, &components, &middlewares);
         Manifest {
             file: Some(path.to_owned()),
@@ -171,6 +180,7 @@ impl Resolver<'_> {
             webtransport,
             webtransport_sessions: sessions.sessions().get(),
             webtransport_buffered_streams: sessions.buffered_streams().get(),
+            tenants,
             directories: std::mem::take(&mut self.directories),
             components: components.into_iter().map(|(name, known)| (name, known.component)).collect(),
             middlewares,
@@ -183,6 +193,9 @@ impl Resolver<'_> {
         for (name, directory) in entries(&section.directory) {
             let path = self.path(&directory.path, FileKind::Directory).unwrap_or_default();
             self.directories.insert(name.get_ref().clone(), path);
+            if let Some(tenant) = self.known_tenant(section, &directory.tenant) {
+                self.directory_tenants.insert(name.get_ref().clone(), tenant);
+            }
         }
     }
 
@@ -196,11 +209,13 @@ impl Resolver<'_> {
                 caps = own.caps();
                 self.check_body(&mut limits, own.body_place());
             }
-            let directories = self.granted(component);
+            let tenant = self.known_tenant(section, &component.tenant);
+            let directories = self.granted(component, tenant.as_ref());
             let file = self.path(&component.file, FileKind::Component).unwrap_or_default();
             let known = Known {
                 component: Component {
                     file,
+                    tenant,
                     directories,
                     caps,
                     limits,
@@ -216,7 +231,7 @@ impl Resolver<'_> {
     }
 
     /// The directories of a component that exist in the manifest.
-    fn granted(&mut self, component: &ComponentSection) -> Vec<DirectoryName> {
+    fn granted(&mut self, component: &ComponentSection, tenant: Option<&TenantName>) -> Vec<DirectoryName> {
         let mut granted: Vec<DirectoryName> = Vec::new();
         for name in list(&component.directories) {
             if granted.contains(name.get_ref()) {
@@ -225,20 +240,23 @@ impl Resolver<'_> {
                     format!("directory `{}` is granted twice", name.get_ref()),
                     "remove one",
                 );
-            } else if self.known_directory(name) {
+            } else if self.known_directory(name, tenant) {
                 granted.push(name.get_ref().clone());
             }
         }
         granted
     }
 
-    fn known_directory(&mut self, name: &Spanned<DirectoryName>) -> bool {
+    /// Whether a directory exists and can be given to what belongs to this tenant.
+    fn known_directory(&mut self, name: &Spanned<DirectoryName>, tenant: Option<&TenantName>) -> bool {
         let known = self.directory_names.iter().any(|known| known == name.get_ref().as_str());
         if !known {
             let names: Vec<&str> = self.directory_names.iter().map(String::as_str).collect();
             self.context.unknown_name(name.span(), "directory", name.get_ref().as_str(), &names);
+            return false;
         }
-        known
+        let owner = self.directory_tenants.get(name.get_ref()).cloned();
+        self.may_name(name.span(), "directory", name.get_ref().as_str(), owner.as_ref(), tenant)
     }
 
     /// A body that is read for an instance counts as its memory, so a larger one could never be delivered. `place`
@@ -290,6 +308,7 @@ struct HostWide<'h> {
     limits: &'h Limits,
     websocket: &'h WebSocket,
     webtransport: &'h WebTransport,
+    tenants: &'h BTreeMap<TenantName, Tenant>,
 }
 
 /// A component, with what routes need of it.

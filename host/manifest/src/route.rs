@@ -6,7 +6,7 @@ use http::{HeaderValue, Method};
 
 use crate::limits::{Caps, Limits};
 use crate::pattern::RoutePattern;
-use crate::scalar::{ComponentName, DirectoryName, HostPattern, MiddlewareName, RouteName};
+use crate::scalar::{ComponentName, DirectoryName, HostPattern, MiddlewareName, RouteName, TenantName};
 use crate::section::BodyMode;
 use crate::websocket::WebSocket;
 use crate::webtransport::WebTransport;
@@ -16,6 +16,8 @@ use crate::webtransport::WebTransport;
 pub struct Route {
     /// The whole pattern, with the prefixes of its groups.
     pub pattern: RoutePattern,
+    /// Whom it belongs to: the tenant of its component; none for the host itself.
+    pub tenant: Option<TenantName>,
     /// The hosts that it answers for; empty for every host.
     pub hosts: Vec<HostPattern>,
     /// The methods that it answers.
@@ -45,6 +47,7 @@ impl Route {
     pub fn new(pattern: RoutePattern, target: Target) -> Self {
         Self {
             pattern,
+            tenant: None,
             hosts: Vec::new(),
             methods: Methods::Any,
             target,

@@ -21,7 +21,7 @@ pub use broker::BrokerUrl;
 pub(crate) use broker::SubjectPrefix;
 pub use duration::format_duration;
 pub(crate) use duration::{OrNone, Time};
-pub use name::{ComponentName, DirectoryName, InvalidName, ListenerName, MiddlewareName, RouteName};
+pub use name::{ComponentName, DirectoryName, InvalidName, ListenerName, MiddlewareName, RouteName, TenantName};
 pub use outbound::OutboundOrigin;
 pub(crate) use path::{FilePath, RelativePath};
 pub use peers::PeerRange;

@@ -6,12 +6,13 @@
 mod application;
 mod host;
 mod middleware;
+mod tenant;
 
 use toml::Spanned;
 
 use crate::decode::section;
 use crate::limits::HostLimitsSection;
-use crate::scalar::{ComponentName, DirectoryName, MiddlewareName, Table};
+use crate::scalar::{ComponentName, DirectoryName, MiddlewareName, Table, TenantName};
 use crate::websocket::HostWebSocketSection;
 use crate::webtransport::HostWebTransportSection;
 
@@ -30,6 +31,7 @@ pub(crate) use middleware::{
     CompressionSection, CorsSection, EtagSection, MiddlewareSection, MiddlewareType, RateLimitMiddlewareSection,
     RequestIdSection, ResponseHeadersSection, SecurityHeadersSection,
 };
+pub(crate) use tenant::{QuotaSection, TenantSection};
 
 section! {
     /// The configuration of a Roadrunner host. Relative paths start at the folder of this file.
@@ -60,6 +62,8 @@ section! {
         websocket: HostWebSocketSection;
         /// WebTransport.
         webtransport: HostWebTransportSection;
+        /// Tenants, by name: owners of components who may distrust each other.
+        tenant: Table<TenantName, TenantSection>;
         /// Directories that components and static routes can be given, by name.
         directory: Table<DirectoryName, DirectorySection>;
         /// Components, by name.

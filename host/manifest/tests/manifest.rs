@@ -6,8 +6,8 @@ use std::time::Duration;
 use http::Method;
 use roadrunner_manifest::{
     Address, AnyOr, BrokerCredentials, CertificateFiles, ClientCertificates, ComponentOptions, Files, ForwardedField,
-    H2c, Limits, Lookup, Manifest, Methods, Middleware, PeerRange, RateLimit, Reuse, Target, Tls, WebSocket,
-    WebTransport,
+    H2c, HostPattern, Limits, Lookup, Manifest, Methods, Middleware, PeerRange, Quota, RateLimit, Reuse, Target,
+    TenantName, Tls, WebSocket, WebTransport,
 };
 
 fn parse(text: &str) -> Manifest {
@@ -40,6 +40,22 @@ fn every_section_reaches_its_type() {
     assert_eq!(manifest.server.drain, Duration::from_secs(20));
     assert_eq!(manifest.server.cache_dir.as_deref(), Some(Path::new("/srv/app/cache")));
     assert!(!manifest.server.access_log);
+    let acme = &manifest.tenants["acme"];
+    let host = |text| HostPattern::new(text).expect("a host");
+    assert_eq!(acme.hosts, [host("acme.example"), host("*.acme.example")]);
+    assert_eq!((acme.caps.instances, acme.caps.held, acme.caps.hibernated), (Some(20), Some(30), Some(40)));
+    let quota = Quota {
+        memory: Some(1 << 30),
+        cpu_per_second: Some(Duration::from_millis(500)),
+        requests_per_second: Some(100),
+        log_bytes_per_second: Some(16 << 10),
+        topics: Some(50),
+        topic_bytes: Some(4 << 20),
+        outbound_connections: Some(6),
+        outbound_bytes_per_second: Some(1 << 20),
+    };
+    assert_eq!(acme.quota, quota);
+    assert_eq!(manifest.components["shop"].tenant.as_ref().map(TenantName::as_str), Some("acme"));
     assert_eq!(manifest.caps.connections, 1000);
     assert_eq!(manifest.caps.connections_per_peer, Some(20));
     assert_eq!(manifest.listeners.len(), 3);
@@ -229,10 +245,34 @@ fn the_commands_print_what_there_is() {
     let starts: Vec<Option<usize>> = vec![lines[0].find("PATH"), lines[2].find("/")];
     assert_eq!(starts[0], starts[1], "columns are aligned:\n{routes}");
     let summary = roadrunner_manifest::summary(&manifest);
-    for expected in
-        ["3 listeners", "1 component,", "6 routes", "memory 64MiB", "[::1]:8080", "unix:", "/srv/app/public"]
-    {
+    for expected in [
+        "3 listeners",
+        "2 components,",
+        "8 routes",
+        "cpu-per-second 500ms",
+        "tenant acme, memory",
+        "memory 64MiB",
+        "[::1]:8080",
+        "unix:",
+        "/srv/app/public",
+    ] {
         assert!(summary.contains(expected), "{expected} is missing:\n{summary}");
     }
     println!("{summary}\n{routes}");
+}
+
+#[test]
+fn a_tenants_routes_answer_for_its_hosts_alone() {
+    let manifest = parse(FULL);
+    let lookup = |host, path| match manifest.routes.lookup(Some(host), &Method::GET, path) {
+        Lookup::Found { route, .. } => Some((route.pattern.as_str(), route.tenant.as_ref().map(TenantName::as_str))),
+        _ => None,
+    };
+    let shop = Some(("/shop/*rest", Some("acme")));
+    assert_eq!(lookup("acme.example", "/shop/cart"), shop);
+    assert_eq!(lookup("www.acme.example", "/shop/cart"), shop);
+    assert_eq!(lookup("images.acme.example", "/shop/images/a.png"), Some(("/shop/images/*path", Some("acme"))));
+    assert_eq!(lookup("other.example", "/shop/cart"), None);
+    assert_eq!(lookup("api.example.com", "/shop/cart"), None);
+    assert_eq!(lookup("acme.example", "/plain"), Some(("/plain", None)), "the host's own routes answer everywhere");
 }

@@ -92,6 +92,7 @@ impl Variant {
         let sandbox = Sandbox::new(&settings, None).expect("an engine");
         let binding = Binding {
             component: Component::load(&sandbox, file).expect("a component"),
+            tenant: None,
             owner: "tuning".into(),
             limits: Limits::default(),
             gates: Gates::new(vec![Gate::new(GateSettings::default())]),
@@ -116,7 +117,9 @@ async fn calls(binding: Arc<Binding>) {
         let permit = binding.gates.admit().await.expect("room");
         let meter = binding.meter(Subject {
             request: RequestId::Made(0, count.into()),
+            tenant: None,
             component: component.clone(),
+            digest: binding.component.digest,
             route: route.clone(),
             peer: Peer::Local,
         });

@@ -17,6 +17,7 @@ use crate::compile::Compiler;
 use crate::parking::PARKED;
 use crate::registry::Registry;
 use crate::state::State;
+use crate::turns::Turns;
 
 /// How often the epoch advances while there are instances: the longest that a guest runs before it yields the thread.
 pub(crate) const TICK: Duration = Duration::from_millis(2);
@@ -46,6 +47,8 @@ pub struct EngineSettings {
     pub stack: usize,
     /// How a slot's memory is made fresh for its next instance.
     pub reset: Reset,
+    /// Threads that run guests. Default: one for each processor.
+    pub threads: usize,
 }
 
 /// How the linear memory of a slot is made fresh between two instances.
@@ -65,7 +68,8 @@ pub enum Reset {
 
 impl Default for EngineSettings {
     fn default() -> Self {
-        Self { slots: 11_000, max_memory: 4 << 30, stack: 512 << 10, reset: Reset::Auto }
+        let threads = std::thread::available_parallelism().map_or(1, usize::from);
+        Self { slots: 11_000, max_memory: 4 << 30, stack: 512 << 10, reset: Reset::Auto, threads }
     }
 }
 
@@ -90,6 +94,7 @@ struct Inner {
     compiler: Option<Compiler>,
     bus: Bus,
     registry: Registry,
+    turns: Turns,
     /// Places for parked instances, of all components together.
     parked: Arc<Semaphore>,
     next_instance: AtomicU64,
@@ -111,6 +116,7 @@ impl Sandbox {
             compiler,
             bus: Bus::default(),
             registry,
+            turns: Turns::new(settings.threads),
             parked: Arc::new(Semaphore::new(PARKED)),
             next_instance: AtomicU64::new(1),
         })))
@@ -124,6 +130,11 @@ impl Sandbox {
     /// The bus that all components of this host share, each owner with its own topics.
     pub fn bus(&self) -> &Bus {
         &self.0.bus
+    }
+
+    /// Whose turn it is among guests that compute.
+    pub(crate) fn turns(&self) -> &Turns {
+        &self.0.turns
     }
 
     pub(crate) fn engine(&self) -> &Engine {
@@ -199,12 +210,12 @@ fn swap_is_on() -> bool {
 fn link(linker: &mut Linker<State>) -> wasmtime::Result<()> {
     wasmtime_wasi::p2::add_to_linker_async(linker)?;
     wasmtime_wasi_http::p2::add_only_http_to_linker_async(linker)?;
-    imports::types::add_to_linker::<_, HasSelf<_>>(linker, |state| state)?;
-    imports::log::add_to_linker::<_, HasSelf<_>>(linker, |state| state)?;
-    imports::config::add_to_linker::<_, HasSelf<_>>(linker, |state| state)?;
-    imports::routes::add_to_linker::<_, HasSelf<_>>(linker, |state| state)?;
-    imports::bus::add_to_linker::<_, HasSelf<_>>(linker, |state| state)?;
-    imports::timers::add_to_linker::<_, HasSelf<_>>(linker, |state| state)?;
+    imports::types::add_to_linker::<_, HasSelf<_>>(linker, State::called)?;
+    imports::log::add_to_linker::<_, HasSelf<_>>(linker, State::called)?;
+    imports::config::add_to_linker::<_, HasSelf<_>>(linker, State::called)?;
+    imports::routes::add_to_linker::<_, HasSelf<_>>(linker, State::called)?;
+    imports::bus::add_to_linker::<_, HasSelf<_>>(linker, State::called)?;
+    imports::timers::add_to_linker::<_, HasSelf<_>>(linker, State::called)?;
     Ok(())
 }
 

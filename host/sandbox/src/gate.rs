@@ -12,6 +12,7 @@ use parking_lot::RwLock;
 use tokio::sync::{OwnedSemaphorePermit, Semaphore};
 
 use crate::outcome::Outcome;
+use crate::tenant::Tenant;
 
 /// How a gate is set up.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -134,20 +135,38 @@ impl Drop for Waiter<'_> {
     }
 }
 
-/// The gates that an instance passes, narrowest first: its route's or component's, and the host's.
+/// The gates that an instance passes, narrowest first: those of its route, its component, its tenant, and the host's.
 #[derive(Clone, Debug)]
-pub struct Gates(Vec<Arc<Gate>>);
+pub struct Gates {
+    gates: Vec<Arc<Gate>>,
+    tenant: Option<Arc<Tenant>>,
+}
 
 impl Gates {
     /// Passing all of these.
     pub fn new(gates: Vec<Arc<Gate>>) -> Self {
-        Self(gates)
+        Self { gates, tenant: None }
     }
 
-    /// Waits for a place in every gate.
+    /// And only while this tenant has CPU time.
+    #[must_use]
+    pub fn of(self, tenant: Option<Arc<Tenant>>) -> Self {
+        Self { tenant, ..self }
+    }
+
+    /// Waits for CPU time of the tenant, and then for a place in every gate.
     pub async fn admit(&self) -> Result<Permit, Outcome> {
-        let mut places = Vec::with_capacity(self.0.len());
-        for gate in &self.0 {
+        if let Some(tenant) = &self.tenant
+            && tenant.cpu.debt().is_some()
+        {
+            let (queue, wait) = self.gates.last().map_or((0, Duration::ZERO), |gate| {
+                let settings = gate.settings.read();
+                (settings.queue, settings.queue_wait)
+            });
+            tenant.admit(queue, wait).await?;
+        }
+        let mut places = Vec::with_capacity(self.gates.len());
+        for gate in &self.gates {
             places.push(gate.enter().await?);
         }
         Ok(Permit(places))
@@ -155,8 +174,8 @@ impl Gates {
 
     /// Turns the permit of a running instance into one of a held session. The place among the running is free again.
     pub fn hold(&self, permit: &mut Permit) -> Result<(), Outcome> {
-        let mut places = Vec::with_capacity(self.0.len());
-        for gate in &self.0 {
+        let mut places = Vec::with_capacity(self.gates.len());
+        for gate in &self.gates {
             places.push(gate.held.clone().try_acquire_owned().map_err(|_| Outcome::HeldExceeded)?);
         }
         permit.0 = places;
@@ -166,15 +185,15 @@ impl Gates {
     /// A permit for a session that hibernates, if there is room in every gate. Nothing waits: a session without room
     /// stays held.
     pub(crate) fn hibernate(&self) -> Option<Permit> {
-        let places = self.0.iter().map(|gate| gate.hibernated.clone().try_acquire_owned().ok());
+        let places = self.gates.iter().map(|gate| gate.hibernated.clone().try_acquire_owned().ok());
         places.collect::<Option<Vec<_>>>().map(Permit)
     }
 
     /// Waits for a place among the held, up to `most`. While it does, [`Self::is_pressed`] holds.
     pub(crate) async fn wake(&self, most: Duration) -> Result<Permit, Outcome> {
         let waiting = async {
-            let mut places = Vec::with_capacity(self.0.len());
-            for gate in &self.0 {
+            let mut places = Vec::with_capacity(self.gates.len());
+            for gate in &self.gates {
                 let _waking = Waiter::new(&gate.waking);
                 // A semaphore of a gate is never closed.
                 places.push(gate.held.clone().acquire_owned().await.map_err(|_| Outcome::HeldExceeded)?);
@@ -186,7 +205,7 @@ impl Gates {
 
     /// Whether a hibernating session waits for a place, so that idle ones should make room.
     pub fn is_pressed(&self) -> bool {
-        self.0.iter().any(|gate| gate.waking.load(Relaxed) > 0 && gate.held.available_permits() == 0)
+        self.gates.iter().any(|gate| gate.waking.load(Relaxed) > 0 && gate.held.available_permits() == 0)
     }
 }
 

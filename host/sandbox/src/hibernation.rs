@@ -21,6 +21,7 @@ use crate::outcome::{Failure, Outcome};
 use crate::output::{Outbox, Outgoing};
 use crate::registry::Registration;
 use crate::state::{Binding, Session};
+use crate::tenant::Share;
 
 /// How long a session that wakes waits for a place among the held. Then it ends as `held-exceeded`.
 const WAKE_WAIT: Duration = Duration::from_secs(10);
@@ -52,6 +53,7 @@ struct Dormant {
     state: Box<[u8]>,
     session: Option<Box<Session>>,
     registration: Registration,
+    _share: Share,
     _permit: Permit,
 }
 
@@ -123,13 +125,16 @@ impl Held {
             );
             return Ok(());
         }
+        // The state is a part of the tenant's memory, as its instance was.
+        let Some(share) = Share::take(self.binding.tenant.as_ref(), state.len() as u64) else { return Ok(()) };
         let What::Awake(instance) = std::mem::replace(&mut self.what, What::Gone) else { return Ok(()) };
         let Instance { mut guest, registration, .. } = *instance;
         let session = guest.store.data_mut().session.take();
         drop(guest);
         self.meter.set_memory(state.len() as u64);
         self.meter.set_hibernating(true);
-        self.what = What::Dormant(Box::new(Dormant { state: state.into(), session, registration, _permit: permit }));
+        let dormant = Dormant { state: state.into(), session, registration, _share: share, _permit: permit };
+        self.what = What::Dormant(Box::new(dormant));
         Ok(())
     }
 
@@ -140,7 +145,7 @@ impl Held {
             let What::Dormant(dormant) = std::mem::replace(&mut self.what, What::Gone) else {
                 return Err(Outcome::Cancelled.into());
             };
-            let Dormant { state, session, registration, _permit: hibernated } = *dormant;
+            let Dormant { state, session, registration, _share, _permit: hibernated } = *dormant;
             let guest = resume(&self.binding, &self.meter, session, state.into()).await?;
             drop(hibernated);
             self.meter.set_hibernating(false);
@@ -180,7 +185,7 @@ async fn suspend(instance: &mut Instance) -> Result<Option<Vec<u8>>, Failure> {
             let Guest { store, instance, .. } = &mut instance.guest;
             exports.load(&mut *store, instance)?.call_suspend(store).await
         });
-        guarded(&instance.meter, Some(deadline), call).await?
+        guarded(&instance.meter, instance.binding.turns(), Some(deadline), call).await?
     };
     result.map_err(|error| classify(&instance.guest.store, &error))
 }
@@ -205,7 +210,7 @@ async fn resume(
             exports.load(&mut store, &instance)?.call_resume(&mut store, &state).await?;
             Ok((instance, handler))
         });
-        guarded(meter, Some(deadline), call).await?
+        guarded(meter, binding.turns(), Some(deadline), call).await?
     };
     match result {
         Ok((instance, handler)) => Ok(Guest::new(store, instance, handler)),

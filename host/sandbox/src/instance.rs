@@ -6,7 +6,7 @@
 use std::future::{Future, poll_fn};
 use std::pin::{Pin, pin};
 use std::sync::Arc;
-use std::task::{Context, Poll};
+use std::task::{Context, Poll, ready};
 use std::time::{Duration, Instant};
 
 use bytes::Bytes;
@@ -28,6 +28,7 @@ use crate::registry::Registration;
 use crate::request::{Body, Request};
 use crate::response::{self, Response};
 use crate::state::{Binding, State, Stop, fields};
+use crate::turns::{Turn, Turns};
 use crate::webtransport::{Lowered, SessionHandle, WebTransport, WebTransportEvent};
 
 /// A live instance. Its places in the gates are free again when it is dropped, and not before.
@@ -157,7 +158,7 @@ impl Binding {
                 guest.store.set_epoch_deadline(1);
                 guest.answered += 1;
                 let request = lend(&mut guest.store, request)?;
-                answer_again(guest, &meter, deadline, request).await?
+                self.answer_again(guest, &meter, deadline, request).await?
             }
             None => {
                 let mut store = self.store(&meter);
@@ -186,13 +187,36 @@ impl Binding {
                 let response = handler.call_handle(&mut store, request).await?;
                 Ok((instance, handler, response))
             });
-            guarded(meter, Some(deadline), call).await
+            guarded(meter, self.turns(), Some(deadline), call).await
         };
         match result {
             Ok(Ok((instance, handler, response))) => Ok((Guest::new(store, instance, handler), response)),
             Ok(Err(error)) => Err(classify(&store, &error)),
             Err(outcome) => Err(outcome.into()),
         }
+    }
+
+    /// In an instance that has answered before.
+    async fn answer_again(
+        &self,
+        mut guest: Guest,
+        meter: &Meter,
+        deadline: Instant,
+        request: Resource<Request>,
+    ) -> Result<(Guest, types::Response), Failure> {
+        let result = {
+            let call = pin!(guest.handler.call_handle(&mut guest.store, request));
+            guarded(meter, self.turns(), Some(deadline), call).await
+        };
+        match result {
+            Ok(Ok(response)) => Ok((guest, response)),
+            Ok(Err(error)) => Err(classify(&guest.store, &error)),
+            Err(outcome) => Err(outcome.into()),
+        }
+    }
+
+    pub(crate) fn turns(&self) -> &Turns {
+        self.component.sandbox.turns()
     }
 
     pub(crate) fn store(self: &Arc<Self>, meter: &Arc<Meter>) -> Store<State> {
@@ -222,7 +246,7 @@ impl Instance {
     pub fn finish(self) {
         let Self { guest, binding, meter, .. } = self;
         if let Some(parking) = &binding.parking
-            && !guest.store.data().memory.denied()
+            && guest.store.data().memory.denied().is_none()
             && !meter.is_killed()
         {
             parking.put(&binding, guest);
@@ -239,7 +263,7 @@ impl Instance {
                 let writer = Lent::new(store, Writer(outbox.clone()))?;
                 guest.call_run(store, writer.borrow()).await
             });
-            guarded(&self.meter, None, call).await?
+            guarded(&self.meter, self.binding.turns(), None, call).await?
         };
         match result {
             Ok(Ok(trailers)) => response::trailers(trailers),
@@ -278,7 +302,7 @@ impl Instance {
                 };
                 guest.call_on_event(store, &event, writer.borrow()).await
             });
-            guarded(&self.meter, None, call).await?
+            guarded(&self.meter, self.binding.turns(), None, call).await?
         };
         match result {
             Ok(types::Next::Continue) => Ok(Next::Continue),
@@ -313,7 +337,7 @@ impl Instance {
                     SocketEvent::Event(event) => guest.call_on_event(store, &lower_event(event), sender).await,
                 }
             });
-            guarded(&self.meter, None, call).await?
+            guarded(&self.meter, self.binding.turns(), None, call).await?
         };
         match result {
             Ok(types::Next::Continue) => Ok(Next::Continue),
@@ -350,7 +374,7 @@ impl Instance {
                     Lowered::Event(event) => guest.call_on_event(store, &lower_event(event), session).await,
                 }
             });
-            guarded(&self.meter, None, call).await?
+            guarded(&self.meter, self.binding.turns(), None, call).await?
         };
         match result {
             Ok(types::Next::Continue) => Ok(Next::Continue),
@@ -420,29 +444,11 @@ pub(crate) fn load_handler(
     }
 }
 
-/// In an instance that has answered before.
-async fn answer_again(
-    mut guest: Guest,
-    meter: &Meter,
-    deadline: Instant,
-    request: Resource<Request>,
-) -> Result<(Guest, types::Response), Failure> {
-    let result = {
-        let call = pin!(guest.handler.call_handle(&mut guest.store, request));
-        guarded(meter, Some(deadline), call).await
-    };
-    match result {
-        Ok(Ok(response)) => Ok((guest, response)),
-        Ok(Err(error)) => Err(classify(&guest.store, &error)),
-        Err(outcome) => Err(outcome.into()),
-    }
-}
-
 /// Puts the request where the guest finds it: its head as a handle, its body in the state.
 fn lend(store: &mut Store<State>, mut request: Request) -> Result<Resource<Request>, Failure> {
     if let Some(body) = request.body.take() {
         if !store.data_mut().memory.charge(body.buffered()) {
-            return Err(Outcome::MemoryExceeded.into());
+            return Err(store.data().memory.exceeded().into());
         }
         store.data_mut().body = Some(body);
     }
@@ -469,24 +475,30 @@ fn lower_event(event: Event) -> types::Event {
     }
 }
 
-/// Runs a call into the guest under its account. The deadline's timer exists only for calls that wait.
+/// Runs a call into the guest under its account, when it is its turn. The deadline's timer exists only for calls that
+/// wait.
 ///
 /// The call comes pinned: by value, it would take its size twice in the future of each request.
 pub(crate) async fn guarded<T>(
     meter: &Meter,
+    turns: &Turns,
     deadline: Option<Instant>,
     mut call: Pin<&mut impl Future<Output = T>>,
 ) -> Result<T, Outcome> {
     let mut timer: Option<Pin<Box<Sleep>>> = None;
+    let mut pause = Pause::default();
     poll_fn(|context| {
         if meter.is_killed() {
             return Poll::Ready(Err(Outcome::Killed));
         }
-        meter.enter();
-        let polled = call.as_mut().poll(context);
-        meter.leave();
-        if let Poll::Ready(value) = polled {
-            return Poll::Ready(Ok(value));
+        if pause.poll_over(meter, turns, context).is_ready() {
+            meter.enter();
+            let polled = call.as_mut().poll(context);
+            meter.leave();
+            pause.turn = None;
+            if let Poll::Ready(value) = polled {
+                return Poll::Ready(Ok(value));
+            }
         }
         meter.register(context);
         if let Some(deadline) = deadline {
@@ -500,13 +512,40 @@ pub(crate) async fn guarded<T>(
     .await
 }
 
+/// What a guest waits for before it may run on: CPU time of its tenant, and its turn if it is one that computes.
+#[derive(Default)]
+struct Pause<'t> {
+    debt: Option<Pin<Box<Sleep>>>,
+    turn: Option<Turn<'t>>,
+}
+
+impl<'t> Pause<'t> {
+    fn poll_over(&mut self, meter: &Meter, turns: &'t Turns, context: &mut Context<'_>) -> Poll<()> {
+        let tenant = meter.subject.tenant.as_ref();
+        if let Some(tenant) = tenant {
+            while let Some(debt) = tenant.cpu.debt() {
+                // Whoever has to wait holds nobody else up.
+                self.turn = None;
+                let sleep = self.debt.get_or_insert_with(|| {
+                    tenant.cpu.count();
+                    Box::pin(tokio::time::sleep(debt))
+                });
+                ready!(sleep.as_mut().poll(context));
+                self.debt = None;
+            }
+            self.debt = None;
+        }
+        if meter.is_busy() { turns.poll_take(tenant, &mut self.turn, context) } else { Poll::Ready(()) }
+    }
+}
+
 /// What an error of the engine means. A trap that follows a refused growth is the guest's out-of-memory abort.
 pub(crate) fn classify(store: &Store<State>, error: &wasmtime::Error) -> Failure {
     if let Some(Stop(outcome)) = error.downcast_ref() {
         return (*outcome).into();
     }
-    if store.data().memory.denied() {
-        return Failure::new(Outcome::MemoryExceeded, summary(error));
+    if let Some(outcome) = store.data().memory.denied() {
+        return Failure::new(outcome, summary(error));
     }
     if let Some(ResourceTableError::Full) = error.downcast_ref() {
         return Outcome::HandlesExceeded.into();

@@ -28,6 +28,8 @@ mod request;
 mod response;
 mod standard;
 mod state;
+mod tenant;
+mod turns;
 mod webtransport;
 
 pub use cache::{Cache, CacheError};
@@ -48,6 +50,7 @@ pub use request::{Body, BodyError, BodyStream, ClientCertificate, Request, Upgra
 pub use response::{Head, Response};
 pub use standard::Standard;
 pub use state::{Binding, Urls};
+pub use tenant::{Flow, Level, Quota, Tenant};
 /// What [`Outbound`] speaks of: the body of a request or a response, its errors, and the guest's own timeouts.
 pub use wasmtime_wasi_http::{Error as OutboundError, RequestOptions, WasiBody};
 pub use webtransport::{SessionHandle, Waits, WebTransport, WebTransportError, WebTransportEvent};

@@ -13,7 +13,9 @@ use std::time::{Duration, Instant};
 
 use parking_lot::Mutex;
 
+use crate::component::Digest;
 use crate::engine::{IDLE_TICK, TICK};
+use crate::tenant::Tenant;
 
 /// What a guest that was not known to be busy is charged at most until its first interruption.
 const LONGEST_FIRST_SLICE: Duration = IDLE_TICK.saturating_add(TICK);
@@ -75,8 +77,12 @@ impl Shape {
 pub struct Subject {
     /// The request's id, as in the access log.
     pub request: RequestId,
+    /// Whom the component belongs to; none for the host itself.
+    pub tenant: Option<Arc<Tenant>>,
     /// The component's name in the manifest.
     pub component: Arc<str>,
+    /// What it is.
+    pub digest: Digest,
     /// The pattern of the route that matched.
     pub route: Arc<str>,
     /// The client, after trusted forwarding.
@@ -141,6 +147,7 @@ pub struct Meter {
     peak_memory: AtomicU64,
     log_bytes: AtomicU64,
     log_dropped: AtomicU64,
+    host_calls: AtomicU64,
     killed: AtomicBool,
     hibernating: AtomicBool,
     waker: Mutex<Option<Waker>>,
@@ -166,6 +173,7 @@ impl Meter {
             peak_memory: AtomicU64::new(0),
             log_bytes: AtomicU64::new(0),
             log_dropped: AtomicU64::new(0),
+            host_calls: AtomicU64::new(0),
             killed: AtomicBool::new(false),
             hibernating: AtomicBool::new(false),
             waker: Mutex::new(None),
@@ -202,6 +210,11 @@ impl Meter {
     /// Bytes of log lines that were dropped over the limit.
     pub fn log_dropped(&self) -> u64 {
         self.log_dropped.load(Relaxed)
+    }
+
+    /// Calls of the guest into the host.
+    pub fn host_calls(&self) -> u64 {
+        self.host_calls.load(Relaxed)
     }
 
     /// The shape of the response.
@@ -255,14 +268,28 @@ impl Meter {
         self.peak_memory.fetch_max(bytes + self.held(), Relaxed);
     }
 
-    /// Takes `bytes` from the log budget; false when they do not fit.
+    /// Takes `bytes` from the log budget, and from that of the tenant; false when they do not fit.
     pub(crate) fn take_log(&self, bytes: u64, limit: u64) -> bool {
-        if self.log_bytes.load(Relaxed).saturating_add(bytes) > limit {
-            self.log_dropped.fetch_add(bytes, Relaxed);
-            return false;
-        }
-        self.log_bytes.fetch_add(bytes, Relaxed);
-        true
+        let fits = self.log_bytes.load(Relaxed).saturating_add(bytes) <= limit
+            && self.subject.tenant.as_ref().is_none_or(|tenant| tenant.log_bytes.take(bytes).is_ok());
+        let count = if fits { &self.log_bytes } else { &self.log_dropped };
+        count.fetch_add(bytes, Relaxed);
+        fits
+    }
+
+    /// Whether more was logged than `limit`, counting these bytes.
+    pub(crate) fn is_over_log(&self, bytes: u64, limit: u64) -> bool {
+        self.log_bytes.load(Relaxed).saturating_add(bytes) > limit
+    }
+
+    /// The guest calls the host. One thread at a time does.
+    pub(crate) fn count_host_call(&self) {
+        self.host_calls.store(self.host_calls.load(Relaxed) + 1, Relaxed);
+    }
+
+    /// Whether the last slice of the guest was ended by the epoch.
+    pub(crate) fn is_busy(&self) -> bool {
+        self.busy.load(Relaxed)
     }
 
     /// Starts a budget of CPU time, from now on.
@@ -282,7 +309,11 @@ impl Meter {
 
     /// The guest stops running on this thread.
     pub(crate) fn leave(&self) {
-        self.cpu_nanos.fetch_add(self.segment(), Relaxed);
+        let segment = self.segment();
+        self.cpu_nanos.fetch_add(segment, Relaxed);
+        if let Some(tenant) = &self.subject.tenant {
+            tenant.cpu.spend(segment);
+        }
         self.busy.store(self.interrupted.load(Relaxed), Relaxed);
     }
 
@@ -322,7 +353,14 @@ mod tests {
     fn meter() -> Meter {
         Meter::new(
             1,
-            Subject { request: RequestId::Made(0, 1), component: "c".into(), route: "/".into(), peer: Peer::Local },
+            Subject {
+                request: RequestId::Made(0, 1),
+                tenant: None,
+                component: "c".into(),
+                digest: Digest::of(b""),
+                route: "/".into(),
+                peer: Peer::Local,
+            },
         )
     }
 

@@ -43,6 +43,12 @@ pub enum Outcome {
     Overloaded,
     /// The peer made more requests than it may.
     RateLimited,
+    /// The tenant's CPU time of this second is used up, and there was none in time.
+    TenantCpuExceeded,
+    /// The instances of the tenant needed more memory together than allowed.
+    TenantMemoryExceeded,
+    /// More requests came for the tenant than it may have in a second.
+    TenantRateLimited,
     /// The request took longer in all than allowed.
     TotalExceeded,
     /// The guest trapped, aborted or exited.
@@ -64,7 +70,7 @@ pub struct Row {
 
 impl Outcome {
     /// Every outcome, in the order of its discriminant.
-    pub const ALL: [Self; 18] = [
+    pub const ALL: [Self; 21] = [
         Self::Ok,
         Self::BodyTooLarge,
         Self::Cancelled,
@@ -80,6 +86,9 @@ impl Outcome {
         Self::MemoryExceeded,
         Self::Overloaded,
         Self::RateLimited,
+        Self::TenantCpuExceeded,
+        Self::TenantMemoryExceeded,
+        Self::TenantRateLimited,
         Self::TotalExceeded,
         Self::Trapped,
         Self::Unsupported,
@@ -103,6 +112,9 @@ impl Outcome {
             Self::MemoryExceeded => (503, "memory-exceeded", "the handler used up its memory"),
             Self::Overloaded => (503, "overloaded", "no capacity is free"),
             Self::RateLimited => (429, "rate-limited", "too many requests from this address"),
+            Self::TenantCpuExceeded => (503, "tenant-cpu-exceeded", "this site used up its CPU time"),
+            Self::TenantMemoryExceeded => (503, "tenant-memory-exceeded", "this site used up its memory"),
+            Self::TenantRateLimited => (429, "tenant-rate-limited", "too many requests to this site"),
             Self::TotalExceeded => (504, "total-exceeded", "the request took too long"),
             Self::Trapped => (500, "trapped", "the handler failed"),
             Self::Unsupported => (501, "unsupported", "the handler's answer is not supported here"),

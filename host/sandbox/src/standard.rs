@@ -219,7 +219,7 @@ async fn run(
             let instance = binding.component.pre.instantiate_async(&mut store).await?;
             handler.load(&mut store, &instance)?.call_handle(&mut store, request, out).await
         });
-        guarded(&meter, None, call).await
+        guarded(&meter, binding.turns(), None, call).await
     };
     match result {
         Ok(Ok(())) => Ok(store),

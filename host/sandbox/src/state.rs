@@ -28,6 +28,7 @@ use crate::outcome::Outcome;
 use crate::output::{BodyWriter, MessageSender, Outgoing};
 use crate::parking::Parking;
 use crate::request::{Body, BodyError, ClientCertificate, Request, Upgrade};
+use crate::tenant::Tenant;
 use crate::webtransport::SessionHandle;
 
 /// What `body.read(0)` returns at most.
@@ -38,7 +39,9 @@ const DEFAULT_READ: usize = 64 << 10;
 pub struct Binding {
     /// What runs.
     pub component: Arc<Component>,
-    /// Whose bus topics it sees.
+    /// Whom it belongs to; none for the host itself.
+    pub tenant: Option<Arc<Tenant>>,
+    /// Whose bus topics it sees: a name that no other tenant and no other tenant's component has.
     pub owner: Arc<str>,
     /// What each instance may use.
     pub limits: Limits,
@@ -118,6 +121,12 @@ impl State {
         }
     }
 
+    /// The guest calls the host.
+    pub(crate) fn called(&mut self) -> &mut Self {
+        self.meter.count_host_call();
+        self
+    }
+
     /// The instance takes another request: nothing of the last one is left on the host's side.
     pub(crate) fn start_over(&mut self, meter: &Arc<Meter>) {
         self.meter = meter.clone();
@@ -137,7 +146,8 @@ impl State {
         self.session.get_or_insert_with(|| {
             let bus = self.binding.component.sandbox.bus().clone();
             Box::new(Session {
-                subscriber: Subscriber::new(bus, self.binding.owner.clone(), self.binding.limits.queue_bytes),
+                subscriber: Subscriber::new(bus, self.binding.owner.clone(), self.binding.limits.queue_bytes)
+                    .of(self.binding.tenant.clone()),
                 timers: Timers::default(),
             })
         })
@@ -156,6 +166,7 @@ impl State {
 
 impl WasiView for State {
     fn ctx(&mut self) -> WasiCtxView<'_> {
+        self.meter.count_host_call();
         let wasi = self.wasi.get_or_insert_with(|| {
             let account = wasi::Account::new(&self.meter);
             Box::new(Wasi { context: wasi::context(&account, self.binding.limits.log_bytes), account })
@@ -166,6 +177,7 @@ impl WasiView for State {
 
 impl WasiHttpView for State {
     fn http(&mut self) -> WasiHttpCtxView<'_> {
+        self.meter.count_host_call();
         let http = self.http.get_or_insert_with(|| Box::new(Http::new(self.binding.outbound.clone(), &self.meter)));
         // What bodies made in the last call can hold. It is never more than was left.
         let owed = std::mem::take(&mut http.hooks.owed);
@@ -310,7 +322,7 @@ impl types::HostBodyWriter for State {
         }
         let size = chunk.len() as u64;
         if !self.memory.charge(size) {
-            return Err(Stop(Outcome::MemoryExceeded).into());
+            return Err(Stop(self.memory.exceeded()).into());
         }
         let written = outbox.put(Bytes::from(chunk)).await;
         self.memory.release(size);
@@ -336,7 +348,7 @@ impl types::HostWsSender for State {
             Outgoing::Close(..) => 0,
         };
         if !self.memory.charge(size) {
-            return Err(Stop(Outcome::MemoryExceeded).into());
+            return Err(Stop(self.memory.exceeded()).into());
         }
         let sent = outbox.put(message).await;
         self.memory.release(size);
@@ -371,7 +383,7 @@ impl types::HostWtSession for State {
         let session = self.table.get(&this)?.0.clone();
         let size = bytes.len() as u64;
         if !self.memory.charge(size) {
-            return Err(Stop(Outcome::MemoryExceeded).into());
+            return Err(Stop(self.memory.exceeded()).into());
         }
         let sent = session.send(id, bytes.into()).await;
         self.memory.release(size);
@@ -445,7 +457,9 @@ impl bus::Host for State {
         }
         if !self.session().subscriber.contains(&topic) {
             self.take_handle()?;
-            self.session().subscriber.subscribe(&topic);
+            if !self.session().subscriber.subscribe(&topic) {
+                return Ok(Err(Error::Refused("the tenant has as many topics as it may have".to_owned())));
+            }
         }
         Ok(Ok(()))
     }

@@ -8,11 +8,11 @@ use std::time::{Duration, SystemTime};
 use http::{Method, Request, Response, Uri, Version};
 use http_body::Body as _;
 use roadrunner_manifest::AccessLogFormat;
-use roadrunner_sandbox::{Meter, RequestId};
+use roadrunner_sandbox::{Digest, Meter, RequestId};
 use roadrunner_wire::{Address, Connection, RequestBody, ResponseBody};
 use time::OffsetDateTime;
 
-use crate::app::{Context, Inner};
+use crate::app::{Context, Inner, Target};
 
 /// What is known of a request before it is answered; only kept when the log is on.
 pub(crate) struct Line {
@@ -27,6 +27,10 @@ pub(crate) struct Line {
     pub(crate) version: Version,
     /// None when no route took the request.
     pub(crate) route: Option<Arc<str>>,
+    /// Whom the route belongs to; none for the host itself.
+    pub(crate) tenant: Option<Arc<str>>,
+    /// What answers the route, by its name and its digest; none for files.
+    pub(crate) component: Option<(Arc<str>, Digest)>,
 }
 
 /// How it was answered.
@@ -51,6 +55,7 @@ impl Line {
     /// None when the log is off.
     pub(crate) fn of(app: &Inner, context: &Context, request: &Request<RequestBody>) -> Option<Box<Self>> {
         let format = app.access_log?;
+        let route = &app.routes[context.route];
         Some(Box::new(Self {
             format,
             id: Some(context.id.clone()),
@@ -59,7 +64,12 @@ impl Line {
             method: request.method().clone(),
             target: target(request.uri()),
             version: request.version(),
-            route: Some(app.routes[context.route].pattern.clone()),
+            route: Some(route.pattern.clone()),
+            tenant: route.tenant.as_ref().map(|tenant| tenant.name.clone()),
+            component: match &route.target {
+                Target::Guest(guest) => Some((guest.component.clone(), guest.binding.component.digest)),
+                Target::Static(_) => None,
+            },
         }))
     }
 
@@ -78,6 +88,10 @@ impl Line {
                 method = %self.method,
                 uri = self.target,
                 route = %route,
+                tenant = self.tenant.as_deref(),
+                component = self.component.as_ref().map(|(name, _)| &**name),
+                digest = self.component.as_ref().map(|(_, digest)| short(*digest)).as_deref(),
+                instance = meter.map(|meter| meter.id),
                 status = end.status,
                 bytes = end.bytes,
                 outcome = end.outcome,
@@ -87,6 +101,7 @@ impl Line {
                 microseconds = end.elapsed.as_micros() as u64,
                 cpu_microseconds = meter.map_or(0, |meter| meter.cpu().as_micros() as u64),
                 peak_memory = meter.map_or(0, Meter::peak_memory),
+                host_calls = meter.map_or(0, Meter::host_calls),
             ),
             (AccessLogFormat::Fields, ..) => tracing::info!(
                 target: "access",
@@ -120,6 +135,13 @@ impl Line {
         line.push('\n');
         line
     }
+}
+
+/// The first twelve characters of a digest: enough to tell the versions of a component apart.
+pub(crate) fn short(digest: Digest) -> String {
+    let mut text = digest.to_string();
+    text.truncate(12);
+    text
 }
 
 /// Path and query: what every protocol has of a target.

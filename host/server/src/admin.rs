@@ -26,6 +26,7 @@ use roadrunner_sandbox::Meter;
 use roadrunner_wire::{Exchange, RequestBody, ResponseBody, Server, Service};
 use serde::{Deserialize, Serialize};
 
+use crate::access_log::short;
 use crate::app::{App, plain};
 use crate::deploy::Deploy;
 use crate::metrics;
@@ -46,8 +47,14 @@ pub struct Admin {
 pub struct InstanceInfo {
     /// The instance's id.
     pub id: u64,
+    /// Whom the component belongs to; none for the host itself.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub tenant: Option<String>,
     /// The component's name in the manifest.
     pub component: String,
+    /// The first twelve characters of its digest.
+    #[serde(default)]
+    pub digest: String,
     /// The pattern of its route.
     pub route: String,
     /// The shape of its response; `pending` until the handler has answered.
@@ -66,13 +73,18 @@ pub struct InstanceInfo {
     pub memory: u64,
     /// The most bytes ever charged to it.
     pub peak_memory: u64,
+    /// Calls of the guest into the host.
+    #[serde(default)]
+    pub host_calls: u64,
 }
 
 impl InstanceInfo {
     fn of(meter: &Meter) -> Self {
         Self {
             id: meter.id,
+            tenant: meter.subject.tenant.as_ref().map(|tenant| tenant.name.to_string()),
             component: meter.subject.component.to_string(),
+            digest: short(meter.subject.digest),
             route: meter.subject.route.to_string(),
             shape: meter.shape().label().to_owned(),
             request: meter.subject.request.to_string(),
@@ -82,6 +94,7 @@ impl InstanceInfo {
             cpu_us: u64::try_from(meter.cpu().as_micros()).unwrap_or(u64::MAX),
             memory: meter.memory(),
             peak_memory: meter.peak_memory(),
+            host_calls: meter.host_calls(),
         }
     }
 }

@@ -18,7 +18,7 @@ use parking_lot::Mutex;
 use roadrunner_files::{Directory, FileCache};
 use roadrunner_manifest::{AccessLogFormat, BodyMode, Lookup, Params, RouteTable};
 use roadrunner_sandbox::{
-    self as sandbox, Binding, Component, Failure, Gate, Outcome, Peer, RequestId, Sandbox, Subject, Upgrade,
+    self as sandbox, Binding, Component, Failure, Gate, Outcome, Peer, RequestId, Sandbox, Subject, Tenant, Upgrade,
 };
 use roadrunner_websocket::handshake::{Refusal, ServerHandshake};
 use roadrunner_wire::{
@@ -68,6 +68,7 @@ pub(crate) struct Inner {
     /// The files that the manifest names for them.
     pub(crate) files: BTreeMap<String, PathBuf>,
     pub(crate) gates: BTreeMap<String, Arc<Gate>>,
+    pub(crate) tenants: BTreeMap<String, Arc<Tenant>>,
     pub(crate) rate_limit: Option<Arc<RateLimiter>>,
     /// The ways out, by component.
     pub(crate) outbound: BTreeMap<String, Arc<WayOut>>,
@@ -102,6 +103,8 @@ pub(crate) struct Route {
     pub(crate) name: Option<Arc<str>>,
     pub(crate) captures: Vec<Arc<str>>,
     pub(crate) target: Target,
+    /// Whom it belongs to; none for the host itself.
+    pub(crate) tenant: Option<Arc<Tenant>>,
     pub(crate) metrics: Arc<RouteMetrics>,
     /// None when the route has no middleware, so that it costs nothing.
     pub(crate) stack: Option<Stack>,
@@ -246,6 +249,11 @@ impl Inner {
     async fn answer(self: &Arc<Self>, context: Context, request: Request<RequestBody>) -> Response<ResponseBody> {
         let route = &self.routes[context.route];
         let record = Record::new(self, &context, &request);
+        if let Some(tenant) = &route.tenant
+            && let Err(wait) = tenant.requests.take(1)
+        {
+            return retry_after(record.failed(Outcome::TenantRateLimited.into()), wait);
+        }
         match &route.target {
             Target::Guest(guest) => self.run(guest, context, request, record).await,
             Target::Static(files) => Box::pin(shapes::file::serve(self, files, &context, &request, record)).await,
@@ -290,7 +298,9 @@ impl Inner {
         };
         let meter = guest.binding.meter(Subject {
             request: context.id.clone(),
+            tenant: guest.binding.tenant.clone(),
             component: guest.component.clone(),
+            digest: guest.binding.component.digest,
             route: self.routes[context.route].pattern.clone(),
             peer: peer(&context.peer),
         });
@@ -475,7 +485,7 @@ pub(crate) fn failure(outcome: Outcome) -> Response<ResponseBody> {
     let row = outcome.row();
     let mut response =
         plain(StatusCode::from_u16(row.status).unwrap_or(StatusCode::INTERNAL_SERVER_ERROR), row.message);
-    if matches!(outcome, Outcome::Overloaded | Outcome::HeldExceeded) {
+    if matches!(outcome, Outcome::HeldExceeded | Outcome::Overloaded | Outcome::TenantCpuExceeded) {
         response = retry_after(response, RETRY_AFTER);
     }
     response

@@ -8,11 +8,13 @@ use std::thread;
 use anyhow::{Context as _, Result};
 use parking_lot::Mutex;
 use roadrunner_files::{Directory, FileCache};
-use roadrunner_manifest::{self as manifest, BodyMode, Caps, HostCaps, Manifest, RateLimit, RouteTable, Segment};
+use roadrunner_manifest::{
+    self as manifest, BodyMode, Caps, HostCaps, Manifest, RateLimit, RouteTable, Segment, TenantName, UrlError,
+};
 use roadrunner_nats::Driver;
 use roadrunner_sandbox::{
     Binding, Cache, CompileSettings, Compiler, Component, EngineSettings, Gate, GateSettings, Gates, Kind, Limits,
-    Outbound, PARKED, Parking, Sandbox, Urls, this_program,
+    Outbound, PARKED, Parking, Quota, Sandbox, Tenant, Urls, this_program,
 };
 use roadrunner_wire::{
     self as wire, ClientAuth, EarlyData, ForwardedField, Forwarding, H2c, ListenAddress, ListenerConfig, Network,
@@ -42,10 +44,12 @@ const SPARE_SLOTS: u32 = PARKED as u32;
 
 /// The engine of a manifest: its slots, and its cache of compiled code.
 pub fn sandbox(manifest: &Manifest) -> Result<Sandbox> {
+    let defaults = EngineSettings::default();
     let settings = EngineSettings {
         slots: manifest.caps.pool_size().saturating_add(SPARE_SLOTS),
         max_memory: max_memory(manifest),
-        ..EngineSettings::default()
+        threads: manifest.server.workers.map_or(defaults.threads, |workers| workers as usize),
+        ..defaults
     };
     let cache = Cache::open(cache_directory(manifest))?;
     let compiler = Compiler::new(cache, this_program(), &[cli::COMPILE], compile(&manifest.compile));
@@ -122,7 +126,9 @@ pub(crate) fn assemble(
         .map(|(name, path)| Ok((name.to_string(), Arc::new(Directory::open(name.to_string(), path)?))))
         .collect::<Result<BTreeMap<_, _>>>()?;
     let table = Arc::new(manifest.routes.clone());
-    let urls: Arc<dyn Urls> = Arc::new(NamedRoutes(table.clone()));
+    let urls = |tenant: &Option<TenantName>| NamedRoutes { table: table.clone(), tenant: tenant.clone() };
+    let tenants = tenants(manifest, before);
+    let tenant_of = |name: &Option<TenantName>| name.as_ref().and_then(|name| tenants.get(name.as_str()).cloned());
     let gates = gates(manifest, before);
     let outbound = outbound(manifest, before);
     let target = |route: &manifest::Route| match &route.target {
@@ -132,17 +138,22 @@ pub(crate) fn assemble(
         }),
         manifest::Target::Component(name) => {
             let component = &manifest.components[name];
-            let passed = [route_gate(route), format!("component:{name}"), HOST_GATE.to_owned()];
+            let tenant = tenant_of(&component.tenant);
+            let of_tenant = component.tenant.as_ref().map(tenant_gate).unwrap_or_default();
+            let passed = [route_gate(route), format!("component:{name}"), of_tenant, HOST_GATE.to_owned()];
             let granted =
                 component.directories.iter().map(|name| (name.to_string(), directories[name.as_str()].clone()));
             Target::Guest(Guest {
                 binding: Arc::new(Binding {
                     component: components[name.as_str()].clone(),
-                    owner: name.as_str().into(),
+                    // A name has no colon, so that no component can be called like a tenant's topics.
+                    owner: component.tenant.as_ref().map_or(name.to_string(), tenant_gate).into(),
                     limits: limits(&route.limits),
-                    gates: Gates::new(passed.iter().filter_map(|name| gates.get(name).cloned()).collect()),
+                    gates: Gates::new(passed.iter().filter_map(|name| gates.get(name).cloned()).collect())
+                        .of(tenant.clone()),
+                    tenant,
                     config: route.config.clone(),
-                    urls: urls.clone(),
+                    urls: Arc::new(urls(&component.tenant)),
                     parking: component.reuse.map(|reuse| Parking::new(reuse.requests, reuse.idle)),
                     outbound: outbound.get(name.as_str()).map(|way| way.clone() as Arc<dyn Outbound>),
                 }),
@@ -166,6 +177,7 @@ pub(crate) fn assemble(
         name: route.name.as_ref().map(|name| name.as_str().into()),
         captures: route.pattern.segments().iter().filter_map(Segment::capture).map(Arc::from).collect(),
         target: target(route),
+        tenant: tenant_of(&route.tenant),
         metrics: counters.get(&identity(route)).cloned().unwrap_or_default(),
         cors: route
             .middlewares
@@ -180,6 +192,7 @@ pub(crate) fn assemble(
         components,
         files: manifest.components.iter().map(|(name, of)| (name.to_string(), of.file.clone())).collect(),
         gates,
+        tenants,
         rate_limit: manifest.rate_limit.map(|settings| {
             let known = before.and_then(|before| before.rate_limit.clone());
             known.filter(|known| known.settings() == settings).unwrap_or_else(|| Arc::new(RateLimiter::new(settings)))
@@ -269,6 +282,11 @@ fn gates(manifest: &Manifest, before: Option<&Inner>) -> BTreeMap<String, Arc<Ga
         gates.insert(name, gate);
     };
     add(HOST_GATE.to_owned(), Caps { instances: Some(instances), held: Some(held), hibernated: Some(hibernated) });
+    for (name, tenant) in &manifest.tenants {
+        if tenant.caps != Caps::default() {
+            add(tenant_gate(name), tenant.caps);
+        }
+    }
     for (name, component) in &manifest.components {
         if component.caps != Caps::default() {
             add(format!("component:{name}"), component.caps);
@@ -280,6 +298,29 @@ fn gates(manifest: &Manifest, before: Option<&Inner>) -> BTreeMap<String, Arc<Ga
         }
     }
     gates
+}
+
+/// The tenants. One whose quota changes begins anew: what its instances of before use does not count, until they are gone.
+fn tenants(manifest: &Manifest, before: Option<&Inner>) -> BTreeMap<String, Arc<Tenant>> {
+    let tenant = |(name, tenant): (&TenantName, &manifest::Tenant)| {
+        let quota = quota(&tenant.quota);
+        let known = before.and_then(|before| before.tenants.get(name.as_str())).filter(|known| known.quota == quota);
+        (name.to_string(), known.cloned().unwrap_or_else(|| Tenant::new(name.as_str(), quota)))
+    };
+    manifest.tenants.iter().map(tenant).collect()
+}
+
+fn quota(quota: &manifest::Quota) -> Quota {
+    Quota {
+        memory: quota.memory,
+        cpu_per_second: quota.cpu_per_second,
+        requests_per_second: quota.requests_per_second.map(u64::from),
+        log_bytes_per_second: quota.log_bytes_per_second,
+        topics: quota.topics.map(u64::from),
+        topic_bytes: quota.topic_bytes,
+        outbound_connections: quota.outbound_connections.map(u64::from),
+        outbound_bytes_per_second: quota.outbound_bytes_per_second,
+    }
 }
 
 /// The ways out that components are granted. One that has not changed goes on, with its connections and counters.
@@ -475,6 +516,11 @@ fn peers(ranges: &[manifest::PeerRange]) -> Peers {
     peers
 }
 
+/// What stands for a tenant among names of components: the name of its gate, and the owner of its topics.
+fn tenant_gate(name: &TenantName) -> String {
+    format!("tenant:{name}")
+}
+
 fn route_gate(route: &manifest::Route) -> String {
     let hosts: Vec<_> = route.hosts.iter().map(ToString::to_string).collect();
     let methods = match &route.methods {
@@ -500,13 +546,20 @@ fn limits(limits: &manifest::Limits) -> Limits {
     }
 }
 
-/// Named routes as guests see them.
+/// Named routes as guests of a tenant see them: its own, and those of the host.
 #[derive(Debug)]
-struct NamedRoutes(Arc<RouteTable>);
+struct NamedRoutes {
+    table: Arc<RouteTable>,
+    tenant: Option<TenantName>,
+}
 
 impl Urls for NamedRoutes {
     fn url_for(&self, name: &str, params: &[(String, String)]) -> Result<String, String> {
+        let route = self.table.by_name(name);
+        if route.is_some_and(|route| route.tenant.is_some() && route.tenant != self.tenant) {
+            return Err(UrlError::UnknownRoute(name.to_owned()).to_string());
+        }
         let params: Vec<_> = params.iter().map(|(name, value)| (name.as_str(), value.as_str())).collect();
-        self.0.url_for(name, &params).map_err(|error| error.to_string())
+        self.table.url_for(name, &params).map_err(|error| error.to_string())
     }
 }

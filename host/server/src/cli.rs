@@ -344,17 +344,19 @@ fn ps(client: &Client, json: bool) -> Result<String> {
     }
     let instances: Vec<InstanceInfo> =
         serde_json::from_str(&body).context("the admin listener's answer is not understood")?;
-    let row = |cells: [&str; 10]| {
-        let [id, component, route, shape, state, age, cpu, memory, peer, request] = cells;
+    let row = |cells: [&str; 11]| {
+        let [id, tenant, component, route, shape, state, age, cpu, memory, peer, request] = cells;
         format!(
-            "{id:>10}  {component:<16} {route:<24} {shape:<9} {state:<11} {age:>10} {cpu:>10} {memory:>9}  {peer:<21} \
+            "{id:>10}  {tenant:<12} {component:<16} {route:<24} {shape:<9} {state:<11} {age:>10} {cpu:>10} {memory:>9}  {peer:<21} \
              {request}\n"
         )
     };
-    let mut text = row(["ID", "COMPONENT", "ROUTE", "SHAPE", "STATE", "AGE", "CPU", "MEMORY", "PEER", "REQUEST"]);
+    let mut text =
+        row(["ID", "TENANT", "COMPONENT", "ROUTE", "SHAPE", "STATE", "AGE", "CPU", "MEMORY", "PEER", "REQUEST"]);
     for instance in instances {
         text += &row([
             &instance.id.to_string(),
+            instance.tenant.as_deref().unwrap_or("-"),
             &instance.component,
             &instance.route,
             &instance.shape,

@@ -10,7 +10,7 @@ use std::time::Duration;
 
 use http::StatusCode;
 use roadrunner_nats::Client;
-use roadrunner_sandbox::{Meter, Outcome};
+use roadrunner_sandbox::{Meter, Outcome, Tenant};
 use roadrunner_wire::{MemberStats, Protocol, Stats, TimeoutName};
 use tokio::runtime::Handle;
 
@@ -64,6 +64,7 @@ pub(crate) struct RouteMetrics {
     cpu_nanos: AtomicU64,
     peak_memory: AtomicU64,
     log_dropped: AtomicU64,
+    host_calls: AtomicU64,
 }
 
 impl RouteMetrics {
@@ -82,6 +83,7 @@ impl RouteMetrics {
             if meter.peak_memory() > self.peak_memory.load(Relaxed) {
                 self.peak_memory.fetch_max(meter.peak_memory(), Relaxed);
             }
+            self.host_calls.fetch_add(meter.host_calls(), Relaxed);
             if meter.log_dropped() > 0 {
                 self.log_dropped.fetch_add(meter.log_dropped(), Relaxed);
             }
@@ -93,6 +95,7 @@ impl RouteMetrics {
 pub(crate) fn render(app: &Inner, stats: Option<&Stats>) -> String {
     let mut text = Text(String::with_capacity(8192));
     render_routes(app, &mut text);
+    render_tenants(app, &mut text);
     render_host(app, &mut text);
     if let Some(stats) = stats {
         render_wire(stats, &mut text);
@@ -110,7 +113,11 @@ fn render_routes(app: &Inner, text: &mut Text) {
                 Target::Guest(guest) => guest.component.clone(),
                 Target::Static(_) => Arc::from(""),
             };
-            (format!("route=\"{}\",component=\"{}\"", escape(&route.pattern), escape(&component)), &route.metrics)
+            let mut labels = format!("route=\"{}\",component=\"{}\"", escape(&route.pattern), escape(&component));
+            if let Some(tenant) = &route.tenant {
+                let _ = write!(labels, ",tenant=\"{}\"", escape(&tenant.name));
+            }
+            (labels, &route.metrics)
         })
         .collect();
     text.family("roadrunner_requests_total", "counter", "Requests that ended, by route and outcome.");
@@ -142,6 +149,10 @@ fn render_routes(app: &Inner, text: &mut Text) {
     for (labels, metrics) in &routes {
         text.sample("roadrunner_guest_cpu_seconds_total", labels, metrics.cpu_nanos.load(Relaxed) as f64 / 1e9);
     }
+    text.family("roadrunner_guest_host_calls_total", "counter", "Calls of guests into the host.");
+    for (labels, metrics) in &routes {
+        text.sample("roadrunner_guest_host_calls_total", labels, metrics.host_calls.load(Relaxed));
+    }
     text.family("roadrunner_guest_peak_memory_bytes", "gauge", "The most memory that one instance has used.");
     for (labels, metrics) in &routes {
         text.sample("roadrunner_guest_peak_memory_bytes", labels, metrics.peak_memory.load(Relaxed));
@@ -149,6 +160,46 @@ fn render_routes(app: &Inner, text: &mut Text) {
     text.family("roadrunner_guest_log_dropped_bytes_total", "counter", "Log text over the limit log-bytes.");
     for (labels, metrics) in &routes {
         text.sample("roadrunner_guest_log_dropped_bytes_total", labels, metrics.log_dropped.load(Relaxed));
+    }
+}
+
+/// What tenants use together. Their number is fixed by the manifest.
+fn render_tenants(app: &Inner, text: &mut Text) {
+    type Value = fn(&Tenant) -> f64;
+    let families: [(&str, &str, &str, Value); 8] = [
+        ("roadrunner_tenant_requests_total", "counter", "Requests within requests-per-second.", |tenant| {
+            tenant.requests.total() as f64
+        }),
+        ("roadrunner_tenant_cpu_seconds_total", "counter", "CPU time of guests, running ones included.", |tenant| {
+            tenant.cpu.total() as f64 / 1e9
+        }),
+        ("roadrunner_tenant_memory_bytes", "gauge", "Memory of all instances.", |tenant| tenant.memory.used() as f64),
+        ("roadrunner_tenant_log_bytes_total", "counter", "Log text that was written.", |tenant| {
+            tenant.log_bytes.total() as f64
+        }),
+        ("roadrunner_tenant_topics", "gauge", "Subscriptions to topics.", |tenant| tenant.topics.used() as f64),
+        ("roadrunner_tenant_topic_bytes", "gauge", "Messages that wait for sessions.", |tenant| {
+            tenant.topic_bytes.used() as f64
+        }),
+        ("roadrunner_tenant_outbound_connections_open", "gauge", "Outgoing connections.", |tenant| {
+            tenant.outbound_connections.used() as f64
+        }),
+        ("roadrunner_tenant_outbound_bytes_total", "counter", "Bodies of outgoing requests and answers.", |tenant| {
+            tenant.outbound_bytes.total() as f64
+        }),
+    ];
+    for (name, kind, help, value) in families {
+        text.family(name, kind, help);
+        for (tenant, account) in &app.tenants {
+            text.sample(name, &format!("tenant=\"{}\"", escape(tenant)), value(account));
+        }
+    }
+    text.family("roadrunner_tenant_quota_exceeded_total", "counter", "Times that a quota was exceeded, by its key.");
+    for (tenant, account) in &app.tenants {
+        for (quota, count) in account.exceeded() {
+            let labels = format!("tenant=\"{}\",quota=\"{quota}\"", escape(tenant));
+            text.sample("roadrunner_tenant_quota_exceeded_total", &labels, count);
+        }
     }
 }
 

@@ -1,13 +1,21 @@
-//! The way out for the guests of one component: the client of [`roadrunner_outbound`], with its log and its counters.
+//! The way out for the guests of one component: the client of [`roadrunner_outbound`], with its log, its counters and
+//! the quotas of its tenant.
 
+use std::pin::Pin;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering::Relaxed};
+use std::task::{Context, Poll, ready};
 
+use bytes::Bytes;
 use http::Request;
+use http_body::{Body, Frame, SizeHint};
 use http_body_util::BodyExt as _;
 use roadrunner_manifest::{self as manifest, HostPattern};
 use roadrunner_outbound::{Client, Error, Grant, Host, Settings, Timeouts};
-use roadrunner_sandbox::{Meter, Outbound, OutboundAnswer, OutboundDriver, OutboundError, RequestOptions, WasiBody};
+use roadrunner_sandbox::{
+    Meter, Outbound, OutboundAnswer, OutboundDriver, OutboundError, RequestOptions, Tenant, WasiBody,
+};
+use tokio::time::Sleep;
 
 /// The way out of one component. All its routes share it.
 #[derive(Debug)]
@@ -85,11 +93,23 @@ impl Outbound for WayOut {
         let counters = [&self.answered, &self.refused, &self.failed].map(Arc::clone);
         Box::new(async move {
             let [answered, refused, failed] = counters;
+            let tenant = meter.subject.tenant.clone();
+            let Some(place) = Place::take(tenant.as_ref()) else {
+                refused.fetch_add(1, Relaxed);
+                let (request, component) = (&meter.subject.request, &meter.subject.component);
+                let rule = "quota.outbound-connections";
+                tracing::warn!(%request, %component, rule, "an outgoing request was refused: the quota is used up");
+                return Err(OutboundError::ConnectionLimitReached);
+            };
+            let request = request.map(|body| paced(body, tenant.as_ref()));
             match client.send(request, asked).await {
                 Ok((response, driver)) => {
                     answered.fetch_add(1, Relaxed);
-                    let response = response.map(|body| body.map_err(told).boxed_unsync());
-                    let driver: OutboundDriver = Box::new(async move { driver.await.map_err(told) });
+                    let response = response.map(|body| paced(body.map_err(told).boxed_unsync(), tenant.as_ref()));
+                    let driver: OutboundDriver = Box::new(async move {
+                        let _place = place;
+                        driver.await.map_err(told)
+                    });
                     Ok((response, driver))
                 }
                 Err(error) => {
@@ -105,6 +125,73 @@ impl Outbound for WayOut {
                 }
             }
         })
+    }
+}
+
+/// A connection of a tenant; given back when dropped.
+struct Place(Option<Arc<Tenant>>);
+
+impl Place {
+    /// None when the tenant has as many as it may have.
+    fn take(tenant: Option<&Arc<Tenant>>) -> Option<Self> {
+        let fits = tenant.is_none_or(|tenant| tenant.outbound_connections.take(1));
+        fits.then(|| Self(tenant.cloned()))
+    }
+}
+
+impl Drop for Place {
+    fn drop(&mut self) {
+        if let Some(tenant) = &self.0 {
+            tenant.outbound_connections.give_back(1);
+        }
+    }
+}
+
+/// A body that counts for its tenant, and pauses while the tenant has sent and received more than it may in a second.
+struct Paced {
+    body: WasiBody,
+    tenant: Arc<Tenant>,
+    pause: Option<Pin<Box<Sleep>>>,
+}
+
+fn paced(body: WasiBody, tenant: Option<&Arc<Tenant>>) -> WasiBody {
+    match tenant {
+        Some(tenant) => Paced { body, tenant: tenant.clone(), pause: None }.boxed_unsync(),
+        None => body,
+    }
+}
+
+impl Body for Paced {
+    type Data = Bytes;
+    type Error = OutboundError;
+
+    fn poll_frame(
+        mut self: Pin<&mut Self>,
+        context: &mut Context<'_>,
+    ) -> Poll<Option<Result<Frame<Bytes>, OutboundError>>> {
+        let Self { body, tenant, pause } = &mut *self;
+        while let Some(debt) = tenant.outbound_bytes.debt() {
+            let sleep = pause.get_or_insert_with(|| {
+                tenant.outbound_bytes.count();
+                Box::pin(tokio::time::sleep(debt))
+            });
+            ready!(sleep.as_mut().poll(context));
+            *pause = None;
+        }
+        *pause = None;
+        let frame = ready!(Pin::new(body).poll_frame(context));
+        if let Some(Ok(frame)) = &frame {
+            tenant.outbound_bytes.spend(frame.data_ref().map_or(0, |data| data.len() as u64));
+        }
+        Poll::Ready(frame)
+    }
+
+    fn is_end_stream(&self) -> bool {
+        self.body.is_end_stream()
+    }
+
+    fn size_hint(&self) -> SizeHint {
+        self.body.size_hint()
     }
 }
 

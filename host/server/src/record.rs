@@ -117,6 +117,7 @@ impl Record {
         {
             tracing::warn!(
                 request = %meter.subject.request,
+                tenant = meter.subject.tenant.as_ref().map(|tenant| &*tenant.name),
                 component = %meter.subject.component,
                 route = %meter.subject.route,
                 instance = meter.id,
@@ -179,6 +180,8 @@ pub(crate) fn unrouted(
             target: target(request.uri()),
             version: request.version(),
             route: None,
+            tenant: None,
+            component: None,
         };
         line.write(&End::of(response, "unrouted", Duration::ZERO), None);
     }

@@ -5,8 +5,10 @@ use crate::limits::{Caps, Limits};
 use crate::manifest::{ClientCertificates, Listener, Manifest, Tls};
 use crate::scalar::{PeerRange, format_duration, format_size};
 use crate::section::H2c;
+use crate::tenant::Tenant;
 
-/// A line that says that the manifest is right, then a line for each listener, directory, component and middleware.
+/// A line that says that the manifest is right, then a line for each listener, tenant, directory, component
+/// and middleware.
 pub fn summary(manifest: &Manifest) -> String {
     let file = manifest.file.as_ref().map_or_else(|| "the configuration".to_owned(), |file| file.display().to_string());
     let counts = [
@@ -22,12 +24,16 @@ pub fn summary(manifest: &Manifest) -> String {
     if let Some(admin) = &manifest.admin {
         row("admin", "-", admin.to_string());
     }
+    for (name, tenant) in &manifest.tenants {
+        row("tenant", name.as_str(), tenant_text(tenant));
+    }
     for (name, path) in &manifest.directories {
         row("directory", name.as_str(), path.display().to_string());
     }
     for (name, component) in &manifest.components {
         row("component", name.as_str(), component.file.display().to_string());
-        row("", "", limits_text(&component.limits, component.caps));
+        let owner = component.tenant.as_ref().map(|tenant| format!("tenant {tenant}, ")).unwrap_or_default();
+        row("", "", owner + &limits_text(&component.limits, component.caps));
     }
     for (name, middleware) in &manifest.middlewares {
         row("middleware", name.as_str(), middleware.kind().to_owned());
@@ -84,6 +90,31 @@ fn limits_text(limits: &Limits, caps: Caps) -> String {
     parts.extend(caps.instances.map(|instances| format!("instances {instances}")));
     parts.extend(caps.held.map(|held| format!("held {held}")));
     parts.join(", ")
+}
+
+fn tenant_text(tenant: &Tenant) -> String {
+    let Tenant { hosts, caps, quota } = tenant;
+    let size = |bytes: Option<u64>, key: &str| bytes.map(|bytes| format!("{key} {}", format_size(bytes)));
+    let number = |number: Option<u32>, key: &str| number.map(|number| format!("{key} {number}"));
+    let hosts = match hosts.as_slice() {
+        [] => "every host that no other has".to_owned(),
+        hosts => hosts.iter().map(ToString::to_string).collect::<Vec<_>>().join(" "),
+    };
+    let parts = [
+        Some(hosts),
+        number(caps.instances, "instances"),
+        number(caps.held, "held"),
+        number(caps.hibernated, "hibernated"),
+        size(quota.memory, "memory"),
+        quota.cpu_per_second.map(|time| format!("cpu-per-second {}", format_duration(time))),
+        number(quota.requests_per_second, "requests-per-second"),
+        size(quota.log_bytes_per_second, "log-bytes-per-second"),
+        number(quota.topics, "topics"),
+        size(quota.topic_bytes, "topic-bytes"),
+        number(quota.outbound_connections, "outbound-connections"),
+        size(quota.outbound_bytes_per_second, "outbound-bytes-per-second"),
+    ];
+    parts.into_iter().flatten().collect::<Vec<_>>().join(", ")
 }
 
 fn count(number: usize, what: &str) -> String {

@@ -98,11 +98,11 @@ impl Resolver<'_> {
     }
 }
 
-struct Routes<'r, 'c, 's> {
-    resolver: &'r mut Resolver<'c>,
-    section: &'s ManifestSection,
-    host: HostWide<'s>,
-    components: &'s Components,
+pub(super) struct Routes<'r, 'c, 's> {
+    pub(super) resolver: &'r mut Resolver<'c>,
+    pub(super) section: &'s ManifestSection,
+    pub(super) host: HostWide<'s>,
+    pub(super) components: &'s Components,
     middlewares: &'s Middlewares,
     placed: Vec<Placed>,
 }
@@ -145,10 +145,12 @@ impl<'s> Routes<'_, '_, 's> {
         let pattern = self.pattern(route, inherited);
         let target = self.target(route, pattern.as_ref(), section);
         let methods = self.methods(route, target.as_ref(), section);
+        let tenant = self.tenant(route, section);
         let hosts = match &route.hosts {
             Some(_) => self.hosts(&route.hosts, &format!("[[{section}]]")),
             None => inherited.hosts.clone(),
         };
+        let hosts = self.tenant_hosts(route, tenant.as_ref(), hosts);
         let mut middlewares = inherited.middlewares.clone();
         middlewares.extend(self.named(&route.middlewares));
         let known = value(&route.component).and_then(|name| self.components.get(name));
@@ -163,6 +165,7 @@ impl<'s> Routes<'_, '_, 's> {
         let path = route.path.as_ref()?.span();
         let name = route.name.as_ref().map(Spanned::span);
         let route = Route {
+            tenant,
             hosts,
             methods: methods?,
             name: value(&route.name).cloned(),
@@ -267,8 +270,9 @@ impl<'s> Routes<'_, '_, 's> {
             }
             (None, _) => Some(Files::Captured),
         };
+        let tenant = value(&route.tenant);
         let directory = files.directory.as_ref()?;
-        if !self.resolver.known_directory(directory) {
+        if !self.resolver.known_directory(directory, tenant) {
             return None;
         }
         Some(Target::Static(StaticFiles {
@@ -374,7 +378,7 @@ impl<'s> Routes<'_, '_, 's> {
         settings
     }
 
-    fn report(&mut self, span: Range<usize>, message: String, fix: impl Into<String>) {
+    pub(super) fn report(&mut self, span: Range<usize>, message: String, fix: impl Into<String>) {
         self.resolver.context.report(span, message, fix);
     }
 }

@@ -70,6 +70,8 @@ names! {
     MiddlewareName, "the name of a middleware";
     /// The name of a route, for reverse URLs, logs and metrics.
     RouteName, "a name";
+    /// The name of a tenant: `acme` in `[tenant.acme]`.
+    TenantName, "the name of a tenant";
 }
 
 /// A text that is not a name.

@@ -8,7 +8,7 @@ use crate::pattern::{Prefix, RoutePath};
 use crate::scalar::units::{DAY, HOUR};
 use crate::scalar::{
     ComponentName, ConfigKey, Count, DirectoryName, FilePath, HeaderText, HostPattern, MethodName, MiddlewareName,
-    OutboundOrigin, PlainText, RelativePath, RouteName, Table, Time, choice,
+    OutboundOrigin, PlainText, RelativePath, RouteName, Table, TenantName, Time, choice,
 };
 use crate::websocket::WebSocketSection;
 use crate::webtransport::WebTransportSection;
@@ -18,6 +18,8 @@ section! {
     pub(crate) struct DirectorySection {
         /// Where it is. Nothing outside it can be reached through it, links included.
         path: FilePath [required];
+        /// The tenant whose components and static routes alone can be given it. Without it, it can be given to all.
+        tenant: TenantName;
     }
 }
 
@@ -26,6 +28,8 @@ section! {
     pub(crate) struct ComponentSection {
         /// The .wasm file.
         file: FilePath [required];
+        /// The tenant that it belongs to, with the routes that it answers. Without it, it belongs to the host itself.
+        tenant: TenantName;
         /// The directories that its sendfile responses may name.
         directories: Vec<Spanned<DirectoryName>> = "[]";
         /// Values that the guest reads through the `config` interface. Groups and routes can add to them and
@@ -81,6 +85,8 @@ section! {
         component: ComponentName;
         /// Files that answer, without any component.
         files as "static": StaticSection;
+        /// The tenant that a static route belongs to. A route that a component answers belongs to that of the component.
+        tenant: TenantName;
         /// The route's name in reverse URLs, logs and metrics. Unique.
         name: RouteName;
         /// Whether the host reads the request body before the instance starts (`auto`) or the guest pulls it from

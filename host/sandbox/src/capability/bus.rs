@@ -12,6 +12,8 @@ use std::task::{Context, Poll, Waker};
 use bytes::Bytes;
 use parking_lot::{Mutex, RwLock};
 
+use crate::tenant::Tenant;
+
 /// The longest topic, in bytes.
 pub(crate) const MAX_TOPIC: usize = 256;
 
@@ -201,7 +203,13 @@ pub(crate) struct Subscriber {
 
 impl Subscriber {
     pub(crate) fn new(bus: Bus, owner: Arc<str>, queue_bytes: usize) -> Self {
-        Self { bus, owner, inbox: Arc::new(Inbox::new(queue_bytes)), topics: Vec::new() }
+        Self { bus, owner, inbox: Arc::new(Inbox::new(queue_bytes, None)), topics: Vec::new() }
+    }
+
+    /// Within the quotas of this tenant.
+    pub(crate) fn of(mut self, tenant: Option<Arc<Tenant>>) -> Self {
+        self.inbox = Arc::new(Inbox::new(self.inbox.limit, tenant));
+        self
     }
 
     /// How many topics there are.
@@ -213,12 +221,17 @@ impl Subscriber {
         self.topics.iter().any(|known| &**known == topic)
     }
 
-    pub(crate) fn subscribe(&mut self, topic: &str) {
+    /// False when the tenant has as many topics as it may have.
+    pub(crate) fn subscribe(&mut self, topic: &str) -> bool {
         if !self.contains(topic) {
+            if self.inbox.tenant.as_ref().is_some_and(|tenant| !tenant.topics.take(1)) {
+                return false;
+            }
             let topic: Arc<str> = topic.into();
             self.bus.subscribe(&self.owner, &topic, &self.inbox);
             self.topics.push(topic);
         }
+        true
     }
 
     pub(crate) fn unsubscribe(&mut self, topic: &str) {
@@ -226,6 +239,7 @@ impl Subscriber {
             let topic = self.topics.swap_remove(index);
             self.bus.unsubscribe(&self.owner, &topic, &self.inbox);
             self.inbox.forget(&topic);
+            self.inbox.give_back_topics(1);
         }
     }
 
@@ -239,6 +253,7 @@ impl Drop for Subscriber {
         for topic in &self.topics {
             self.bus.unsubscribe(&self.owner, topic, &self.inbox);
         }
+        self.inbox.give_back_topics(self.topics.len() as u64);
     }
 }
 
@@ -246,6 +261,7 @@ impl Drop for Subscriber {
 #[derive(Debug)]
 struct Inbox {
     limit: usize,
+    tenant: Option<Arc<Tenant>>,
     queue: Mutex<Queue>,
 }
 
@@ -259,15 +275,29 @@ struct Queue {
 }
 
 impl Inbox {
-    fn new(limit: usize) -> Self {
-        Self { limit, queue: Mutex::default() }
+    fn new(limit: usize, tenant: Option<Arc<Tenant>>) -> Self {
+        Self { limit, tenant, queue: Mutex::default() }
+    }
+
+    fn give_back_topics(&self, count: u64) {
+        if let Some(tenant) = &self.tenant {
+            tenant.topics.give_back(count);
+        }
+    }
+
+    fn give_back_bytes(&self, bytes: usize) {
+        if let Some(tenant) = &self.tenant {
+            tenant.topic_bytes.give_back(bytes as u64);
+        }
     }
 
     /// Queues a message. Whether there was room for it.
     fn push(&self, topic: &Arc<str>, payload: &Bytes) -> bool {
         let mut queue = self.queue.lock();
         let size = payload.len() + MESSAGE_OVERHEAD;
-        if queue.bytes + size > self.limit {
+        let fits = queue.bytes + size <= self.limit
+            && self.tenant.as_ref().is_none_or(|tenant| tenant.topic_bytes.take(size as u64));
+        if !fits {
             queue.miss(topic, 1);
             return false;
         }
@@ -296,7 +326,9 @@ impl Inbox {
     fn poll_pop(&self, context: &Context<'_>) -> Poll<Message> {
         let mut queue = self.queue.lock();
         if let Some(message) = queue.messages.pop_front() {
-            queue.bytes -= message.payload.len() + MESSAGE_OVERHEAD;
+            let size = message.payload.len() + MESSAGE_OVERHEAD;
+            queue.bytes -= size;
+            self.give_back_bytes(size);
             if queue.messages.is_empty() {
                 // An idle session keeps no buffer.
                 queue.messages = VecDeque::new();
@@ -317,6 +349,13 @@ impl Queue {
             Some((_, known)) => *known = known.saturating_add(count),
             None => self.missed.push((topic.clone(), count)),
         }
+    }
+}
+
+impl Drop for Inbox {
+    fn drop(&mut self) {
+        let bytes = self.queue.get_mut().bytes;
+        self.give_back_bytes(bytes);
     }
 }
 

@@ -1,7 +1,7 @@
 //! Lines that a guest writes: `log.log`, standard output and standard error.
 //!
-//! All three share the limit `log-bytes` of the instance. What goes over it is dropped and counted; the first line
-//! that is dropped leaves one warning.
+//! All three share the limit `log-bytes` of the instance, and the quota of its tenant. What goes over either is dropped
+//! and counted; the first line that is dropped leaves one warning, of a tenant one in a second.
 
 use crate::meter::Meter;
 
@@ -18,9 +18,15 @@ pub(crate) enum Level {
 /// Writes one line to the host's log, if the instance may still log.
 pub(crate) fn write(meter: &Meter, limit: u64, level: Level, message: &str) {
     let first_drop = meter.log_dropped() == 0;
-    if !meter.take_log(message.len() as u64 + 1, limit) {
-        if first_drop {
+    let bytes = message.len() as u64 + 1;
+    if !meter.take_log(bytes, limit) {
+        if first_drop && meter.is_over_log(bytes, limit) {
             emit(meter, Level::Warn, &format!("log-bytes ({limit}) is used up; further lines are dropped"));
+        } else if let Some(tenant) = &meter.subject.tenant
+            && !meter.is_over_log(bytes, limit)
+            && tenant.log_bytes.tells()
+        {
+            emit(meter, Level::Warn, "log-bytes-per-second of the tenant is used up; further lines are dropped");
         }
         return;
     }
@@ -35,6 +41,7 @@ fn emit(meter: &Meter, level: Level, message: &str) {
                 target: "guest",
                 tracing::Level::$level,
                 request = %subject.request,
+                tenant = subject.tenant.as_ref().map(|tenant| &*tenant.name),
                 component = %subject.component,
                 route = %subject.route,
                 instance = meter.id,

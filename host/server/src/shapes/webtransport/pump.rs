@@ -310,7 +310,7 @@ impl Pump {
     fn fail(&mut self, failure: &Failure) {
         let code = match failure.outcome {
             Outcome::Trapped | Outcome::GuestError | Outcome::InvalidResponse => code::INTERNAL_ERROR,
-            Outcome::MemoryExceeded => code::TOO_BIG,
+            Outcome::MemoryExceeded | Outcome::TenantMemoryExceeded => code::TOO_BIG,
             _ => code::POLICY,
         };
         self.fail_with(code, failure);

@@ -1,0 +1,53 @@
+//! Sections about who owns what: tenants and their quotas.
+
+use toml::Spanned;
+
+use crate::decode::section;
+use crate::scalar::units::{GIB, HOUR, KIB};
+use crate::scalar::{Bytes, Count, HostPattern, Time};
+
+section! {
+    /// An owner of components, with hosts and quotas. What names a tenant can be reached only on its hosts, and cannot
+    /// name what belongs to another.
+    pub(crate) struct TenantSection {
+        /// The hosts that its routes answer for, `"example.com"` or `"*.example.org"`, without a port. Its routes that
+        /// name none answer for all of these. No other tenant can have one of them, or a wildcard over one.
+        hosts: Vec<Spanned<HostPattern>>;
+        /// What all its components may use together.
+        quota: QuotaSection;
+    }
+}
+
+section! {
+    /// What all components of one tenant may use together, beside the limits of each request. What is not set here is
+    /// not limited.
+    pub(crate) struct QuotaSection {
+        /// Instances at once that are answering requests. Over it, a request waits, and is then answered with 503.
+        instances: Count<1, 100_000>;
+        /// Sessions held at once. Over it, the request is answered with 503.
+        held: Count<0, 100_000>;
+        /// Sessions that hibernate at once. Over it, a session stays held.
+        hibernated: Count<0, 10_000_000>;
+        /// Memory of all instances: linear memories, tables, what the host buffers for them, and the states of sessions
+        /// that hibernate. Growth over it fails inside the guest.
+        memory: Bytes<{ 64 * KIB }, { 1024 * GIB }>;
+        /// CPU time of all guests in one second of wall-clock time: `"500ms"` is half a processor, `"2s"` are two. Over
+        /// it, guests that run pause, and new requests wait, for as long as `queue-wait`, and are then answered with 503
+        /// and `Retry-After`. One second's worth can be saved up.
+        cpu_per_second: Time<1, HOUR>;
+        /// Requests a second, those for files included. Over it, a request is answered with 429 and `Retry-After`. One
+        /// second's worth can be saved up.
+        requests_per_second: Count<1, 1_000_000>;
+        /// Log text a second. Lines over it are dropped and counted. One second's worth can be saved up.
+        log_bytes_per_second: Bytes<0, GIB>;
+        /// Subscriptions to topics of the bus at once. Over it, the guest's `subscribe` fails.
+        topics: Count<0, 10_000_000>;
+        /// Messages that wait for its sessions on all topics together. One that does not fit is missed.
+        topic_bytes: Bytes<0, { 64 * GIB }>;
+        /// Outgoing connections open at once. Over it, an outgoing request is refused.
+        outbound_connections: Count<0, 10_000>;
+        /// Bytes a second of the bodies of outgoing requests and their answers. Over it, they pause. One second's worth
+        /// can be saved up.
+        outbound_bytes_per_second: Bytes<KIB, { 64 * GIB }>;
+    }
+}

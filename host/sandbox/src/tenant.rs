@@ -1,0 +1,343 @@
+//! What all instances of one tenant use together, and how much of it they may.
+//!
+//! Two kinds of quota: a [`Level`] is a number of things that are there at once, and a [`Flow`] is a number of things in
+//! a second. Both also count what is not limited, for metrics. The caps on instances are a [`Gate`](crate::Gate) of the
+//! tenant; what pauses and what is refused over each quota stands in docs/limits.md.
+
+use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, AtomicUsize, Ordering::Relaxed};
+use std::time::{Duration, Instant};
+
+use crate::outcome::Outcome;
+
+/// What one tenant may use. None of each, the default, is no limit.
+#[derive(Clone, Copy, Debug, Default, Eq, PartialEq)]
+pub struct Quota {
+    /// Bytes of linear memories, tables and host buffers of all instances, and of the states of hibernating sessions.
+    pub memory: Option<u64>,
+    /// CPU time of all guests in one second.
+    pub cpu_per_second: Option<Duration>,
+    /// Requests in one second.
+    pub requests_per_second: Option<u64>,
+    /// Bytes of log text in one second.
+    pub log_bytes_per_second: Option<u64>,
+    /// Subscriptions to topics at once.
+    pub topics: Option<u64>,
+    /// Bytes of bus messages that wait for sessions.
+    pub topic_bytes: Option<u64>,
+    /// Outgoing connections at once.
+    pub outbound_connections: Option<u64>,
+    /// Bytes of outgoing bodies, in both directions, in one second.
+    pub outbound_bytes_per_second: Option<u64>,
+}
+
+/// A tenant, with the account of what it uses.
+#[derive(Debug)]
+pub struct Tenant {
+    /// Its name in the manifest.
+    pub name: Arc<str>,
+    /// What it may use.
+    pub quota: Quota,
+    /// Bytes of memory.
+    pub memory: Level,
+    /// CPU time, in nanoseconds.
+    pub cpu: Flow,
+    /// Requests.
+    pub requests: Flow,
+    /// Bytes of log text.
+    pub log_bytes: Flow,
+    /// Subscriptions.
+    pub topics: Level,
+    /// Bytes of messages that wait.
+    pub topic_bytes: Level,
+    /// Outgoing connections.
+    pub outbound_connections: Level,
+    /// Bytes of outgoing bodies.
+    pub outbound_bytes: Flow,
+    /// Requests that wait for CPU time.
+    waiting: AtomicUsize,
+}
+
+impl Tenant {
+    /// A tenant that uses nothing yet.
+    pub fn new(name: &str, quota: Quota) -> Arc<Self> {
+        let nanos = |time: Duration| u64::try_from(time.as_nanos()).unwrap_or(u64::MAX);
+        Arc::new(Self {
+            name: name.into(),
+            quota,
+            memory: Level::new(quota.memory),
+            cpu: Flow::new(quota.cpu_per_second.map(nanos)),
+            requests: Flow::new(quota.requests_per_second),
+            log_bytes: Flow::new(quota.log_bytes_per_second),
+            topics: Level::new(quota.topics),
+            topic_bytes: Level::new(quota.topic_bytes),
+            outbound_connections: Level::new(quota.outbound_connections),
+            outbound_bytes: Flow::new(quota.outbound_bytes_per_second),
+            waiting: AtomicUsize::new(0),
+        })
+    }
+
+    /// How often each quota was exceeded, by its key in the manifest. For CPU time and outgoing bytes, whose use is
+    /// known only afterwards: how often it had to be waited for.
+    pub fn exceeded(&self) -> [(&'static str, u64); 8] {
+        [
+            ("memory", self.memory.exceeded()),
+            ("cpu-per-second", self.cpu.exceeded()),
+            ("requests-per-second", self.requests.exceeded()),
+            ("log-bytes-per-second", self.log_bytes.exceeded()),
+            ("topics", self.topics.exceeded()),
+            ("topic-bytes", self.topic_bytes.exceeded()),
+            ("outbound-connections", self.outbound_connections.exceeded()),
+            ("outbound-bytes-per-second", self.outbound_bytes.exceeded()),
+        ]
+    }
+
+    /// Waits until there is CPU time for one more instance, for as long as `most`, behind `queue` others at most.
+    pub(crate) async fn admit(&self, queue: usize, most: Duration) -> Result<(), Outcome> {
+        let Some(first) = self.cpu.debt() else { return Ok(()) };
+        self.cpu.count();
+        let waiter = Waiting::new(&self.waiting);
+        let (start, mut debt) = (Instant::now(), first);
+        while waiter.ahead < queue && start.elapsed() + debt <= most {
+            tokio::time::sleep(debt).await;
+            match self.cpu.debt() {
+                None => return Ok(()),
+                Some(left) => debt = left,
+            }
+        }
+        Err(Outcome::TenantCpuExceeded)
+    }
+}
+
+/// Counts a request that waits, also when it is cancelled.
+struct Waiting<'a> {
+    waiting: &'a AtomicUsize,
+    ahead: usize,
+}
+
+impl<'a> Waiting<'a> {
+    fn new(waiting: &'a AtomicUsize) -> Self {
+        Self { waiting, ahead: waiting.fetch_add(1, Relaxed) }
+    }
+}
+
+impl Drop for Waiting<'_> {
+    fn drop(&mut self) {
+        self.waiting.fetch_sub(1, Relaxed);
+    }
+}
+
+/// So many at once.
+#[derive(Debug)]
+pub struct Level {
+    limit: u64,
+    used: AtomicU64,
+    exceeded: AtomicU64,
+}
+
+impl Level {
+    fn new(limit: Option<u64>) -> Self {
+        Self { limit: limit.unwrap_or(u64::MAX), used: AtomicU64::new(0), exceeded: AtomicU64::new(0) }
+    }
+
+    /// Takes some; false, and none, when they do not fit.
+    pub fn take(&self, amount: u64) -> bool {
+        let fits = |used: u64| used.checked_add(amount).filter(|used| *used <= self.limit);
+        let fits = self.used.fetch_update(Relaxed, Relaxed, fits).is_ok();
+        if !fits {
+            self.exceeded.fetch_add(1, Relaxed);
+        }
+        fits
+    }
+
+    /// Gives back what was taken.
+    pub fn give_back(&self, amount: u64) {
+        self.used.fetch_sub(amount, Relaxed);
+    }
+
+    /// What is taken now.
+    pub fn used(&self) -> u64 {
+        self.used.load(Relaxed)
+    }
+
+    /// How often some did not fit.
+    pub fn exceeded(&self) -> u64 {
+        self.exceeded.load(Relaxed)
+    }
+}
+
+/// So many in a second. One second's worth can be saved up.
+///
+/// One number holds the bucket: the time at which it would be full again (the generic cell rate algorithm).
+#[derive(Debug)]
+pub struct Flow {
+    rate: Option<u64>,
+    start: Instant,
+    /// In nanoseconds since the start.
+    full_at: AtomicU64,
+    total: AtomicU64,
+    exceeded: AtomicU64,
+    told: AtomicU64,
+}
+
+/// What can be saved up, in nanoseconds.
+const BURST: u64 = 1_000_000_000;
+
+impl Flow {
+    fn new(rate: Option<u64>) -> Self {
+        Self {
+            rate,
+            start: Instant::now(),
+            full_at: AtomicU64::new(0),
+            total: AtomicU64::new(0),
+            exceeded: AtomicU64::new(0),
+            told: AtomicU64::new(0),
+        }
+    }
+
+    /// Takes some if they are there.
+    ///
+    /// # Errors
+    ///
+    /// How long it takes until they are. It was counted.
+    pub fn take(&self, amount: u64) -> Result<(), Duration> {
+        if let Some(rate) = self.rate {
+            let (now, cost) = (self.now(), cost(amount, rate));
+            let mut wait = 0;
+            let fits = |full_at: u64| {
+                let full_at = full_at.max(now).saturating_add(cost);
+                wait = (full_at - now).saturating_sub(BURST);
+                (wait == 0).then_some(full_at)
+            };
+            if self.full_at.fetch_update(Relaxed, Relaxed, fits).is_err() {
+                self.count();
+                return Err(Duration::from_nanos(wait));
+            }
+        }
+        self.total.fetch_add(amount, Relaxed);
+        Ok(())
+    }
+
+    /// Takes what was used already, whether it was there or not.
+    pub fn spend(&self, amount: u64) {
+        self.total.fetch_add(amount, Relaxed);
+        if let Some(rate) = self.rate {
+            let (now, cost) = (self.now(), cost(amount, rate));
+            let spent = |full_at: u64| Some(full_at.max(now).saturating_add(cost));
+            let _ = self.full_at.fetch_update(Relaxed, Relaxed, spent);
+        }
+    }
+
+    /// How long it takes until what was used is paid for; none when it is.
+    pub fn debt(&self) -> Option<Duration> {
+        self.rate?;
+        let debt = self.full_at.load(Relaxed).saturating_sub(self.now()).saturating_sub(BURST);
+        (debt > 0).then(|| Duration::from_nanos(debt))
+    }
+
+    /// Something waits or is refused.
+    pub fn count(&self) {
+        self.exceeded.fetch_add(1, Relaxed);
+    }
+
+    /// All that was ever taken.
+    pub fn total(&self) -> u64 {
+        self.total.load(Relaxed)
+    }
+
+    /// How often there was not enough.
+    pub fn exceeded(&self) -> u64 {
+        self.exceeded.load(Relaxed)
+    }
+
+    /// Whether to say that there is not enough: once in a second.
+    pub(crate) fn tells(&self) -> bool {
+        let second = self.start.elapsed().as_secs() + 1;
+        self.told.swap(second, Relaxed) != second
+    }
+
+    fn now(&self) -> u64 {
+        u64::try_from(self.start.elapsed().as_nanos()).unwrap_or(u64::MAX)
+    }
+}
+
+/// The nanoseconds that it takes until so many are there again.
+fn cost(amount: u64, rate: u64) -> u64 {
+    let nanos = u128::from(amount) * 1_000_000_000 / u128::from(rate.max(1));
+    // A rate of nothing is none, ever.
+    if rate == 0 && amount > 0 { u64::MAX } else { u64::try_from(nanos).unwrap_or(u64::MAX) }
+}
+
+/// A part of a tenant's memory; given back when dropped.
+#[derive(Debug)]
+pub(crate) struct Share {
+    tenant: Option<Arc<Tenant>>,
+    bytes: u64,
+}
+
+impl Share {
+    /// Takes so much memory; none when it does not fit. Without a tenant, everything fits.
+    pub(crate) fn take(tenant: Option<&Arc<Tenant>>, bytes: u64) -> Option<Self> {
+        let fits = tenant.is_none_or(|tenant| tenant.memory.take(bytes));
+        fits.then(|| Self { tenant: tenant.cloned(), bytes })
+    }
+}
+
+impl Drop for Share {
+    fn drop(&mut self) {
+        if let Some(tenant) = &self.tenant {
+            tenant.memory.give_back(self.bytes);
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_level_holds_what_fits() {
+        let level = Level::new(Some(100));
+        assert!(level.take(60));
+        assert!(!level.take(60));
+        assert!(level.take(40));
+        assert_eq!((level.used(), level.exceeded()), (100, 1));
+        level.give_back(60);
+        assert!(level.take(60));
+        let unlimited = Level::new(None);
+        assert!(unlimited.take(u64::MAX));
+        assert!(!unlimited.take(1), "what cannot be counted does not fit");
+    }
+
+    #[test]
+    fn a_flow_gives_a_second_at_once_and_then_its_rate() {
+        let flow = Flow::new(Some(1000));
+        for _ in 0..10 {
+            flow.take(100).expect("one second's worth");
+        }
+        let wait = flow.take(500).expect_err("it is used up");
+        assert!(wait <= Duration::from_millis(500) && wait > Duration::from_millis(300), "{wait:?}");
+        assert_eq!((flow.total(), flow.exceeded()), (1000, 1));
+        assert!(flow.debt().is_none_or(|debt| debt < Duration::from_millis(1)), "nothing was used that was not there");
+        flow.spend(250);
+        let debt = flow.debt().expect("more was used than there was");
+        assert!(debt <= Duration::from_millis(250) && debt > Duration::from_millis(50), "{debt:?}");
+        assert!(Flow::new(Some(0)).take(1).is_err());
+        assert!(Flow::new(None).take(u64::MAX).is_ok());
+    }
+
+    #[tokio::test]
+    async fn a_request_waits_for_cpu_time_or_is_refused() {
+        let quota = Quota { cpu_per_second: Some(Duration::from_millis(100)), ..Quota::default() };
+        let tenant = Tenant::new("t", quota);
+        tenant.admit(0, Duration::ZERO).await.expect("there is some");
+        tenant.cpu.spend(105_000_000);
+        assert!(tenant.cpu.debt().is_some(), "5 ms are owed, which take 50");
+        tenant.admit(1, Duration::from_secs(10)).await.expect("it waits for them");
+        tenant.cpu.spend(400_000_000);
+        let second = Duration::from_secs(1);
+        assert_eq!(tenant.admit(1, second).await, Err(Outcome::TenantCpuExceeded), "four seconds are too long");
+        assert_eq!(tenant.admit(0, 10 * second).await, Err(Outcome::TenantCpuExceeded), "nobody may wait");
+        assert_eq!(tenant.cpu.exceeded(), 3);
+    }
+}
