@@ -16,6 +16,7 @@ mod deploy;
 mod disconnect_reasons;
 mod drain;
 mod expect_continue;
+mod fairness;
 mod files;
 mod groups_config_urls;
 mod h2c;

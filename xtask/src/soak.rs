@@ -41,7 +41,8 @@ pub fn run(tree: &Tree, options: &Options) -> Result<ExitCode> {
     let mut command = cargo(&tree.root);
     command.env("CARGO_TARGET_DIR", &tree.target);
     command.args(["test", "--workspace"]).args(profile.arguments()).args(["--test", "e2e", "--"]);
-    command.args(["--ignored", "--nocapture", "--test-threads=1", "soak::", "slow_clients::", "deploy::"]);
+    command.args(["--ignored", "--nocapture", "--test-threads=1"]);
+    command.args(["soak::", "slow_clients::", "deploy::", "fairness::", "isolation::"]);
     command.env("ROADRUNNER_BIN", tree.server(profile)).env("ROADRUNNER_GUESTS", tree.components());
     command.env("ROADRUNNER_SOAK_REQUESTS", options.requests.to_string());
     toolchain::run(&mut command).map(|()| ExitCode::SUCCESS)

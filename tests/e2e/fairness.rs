@@ -1,0 +1,131 @@
+//! One tenant that computes without end does not slow the short requests of another down.
+//!
+//! Ten minutes of it: `cargo xtask soak`.
+
+use std::time::{Duration, Instant};
+
+use roadrunner_tests::{Ask, Server, Setup, Way};
+use tokio::task::JoinSet;
+
+/// Instances that spin, all of one tenant.
+const SPINNING: usize = 40;
+
+/// How often the other tenant asks.
+const PAUSE: Duration = Duration::from_millis(5);
+
+/// What a loaded median, and a loaded p99, may be where twice the quiet one is less: what a machine with other work does
+/// to either. Forty guests that stood in the way of each request would take it 40 ms: a slice of 2 ms each, on two threads.
+const FLOORS: (Duration, Duration) = match cfg!(debug_assertions) {
+    true => (Duration::from_millis(8), Duration::from_millis(25)),
+    false => (Duration::from_millis(1), Duration::from_millis(4)),
+};
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn one_tenant_that_spins_does_not_slow_another_down() {
+    let server = start().await;
+    // The machine may do something else for a moment: the best of three counts.
+    let mut seen = Vec::new();
+    for _ in 0..3 {
+        let quiet = latencies(&server, Duration::from_secs(2)).await;
+        let loaded = spun(&server, Duration::from_secs(4)).await;
+        println!("quiet {quiet}; loaded {loaded}");
+        if loaded.are_within(&quiet) {
+            return;
+        }
+        seen.push(format!("quiet {quiet}; loaded {loaded}"));
+    }
+    panic!("the p99 of the other tenant more than doubled, three times: {seen:?}");
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+#[ignore = "it takes ten minutes"]
+async fn nor_for_ten_minutes() {
+    let server = start().await;
+    let quiet = latencies(&server, Duration::from_secs(60)).await;
+    let loaded = spun(&server, Duration::from_secs(600)).await;
+    println!("quiet {quiet}; loaded {loaded}");
+    assert!(loaded.are_within(&quiet), "quiet {quiet}; loaded {loaded}");
+}
+
+async fn start() -> Server {
+    Setup::with(
+        "[tenant.hostile]\nhosts = [\"hostile\"]\nquota = { instances = 40 }\n\
+         [tenant.normal]\nhosts = [\"normal\"]\n\
+         [component.hostile]\nfile = \"{guests}/hostile.wasm\"\ntenant = \"hostile\"\n\
+         [component.normal]\nfile = \"{guests}/answers.wasm\"\ntenant = \"normal\"\n\
+         [[route]]\npath = \"/*rest\"\ncomponent = \"hostile\"\n\
+         [[route]]\npath = \"/*rest\"\ncomponent = \"normal\"\n",
+    )
+    .server("workers = 2\naccess-log = false")
+    .host_limits("instances = 60\nheld = 4\ncpu = \"1s\"\ndeadline = \"1m\"\nqueue-wait = \"10s\"")
+    .alone()
+    .start()
+    .await
+}
+
+/// The latencies of a tenant while the other one computes.
+async fn spun(server: &Server, time: Duration) -> Latencies {
+    let mut spinners = JoinSet::new();
+    for _ in 0..SPINNING {
+        let address = server.address("plain");
+        spinners.spawn(async move {
+            loop {
+                let mut client = roadrunner_tests::Client::connect(address, Way::H1).await;
+                // Each ends by its limit, and is followed by the next.
+                client.fetch(Ask::get("/spin").host("hostile")).await;
+            }
+        });
+    }
+    server.has_instances(SPINNING).await;
+    let before = server.metrics().await.sum("roadrunner_tenant_cpu_seconds_total", "hostile");
+    let start = Instant::now();
+    let latencies = latencies(server, time).await;
+    let spent = server.metrics().await.sum("roadrunner_tenant_cpu_seconds_total", "hostile") - before;
+    let share = spent / start.elapsed().as_secs_f64();
+    assert!(share > 0.2, "the other tenant did not compute: {share} of a processor");
+    spinners.shutdown().await;
+    server.is_quiet().await;
+    latencies
+}
+
+/// How long requests take; each has to succeed.
+async fn latencies(server: &Server, time: Duration) -> Latencies {
+    let mut client = server.connect(Way::H1).await;
+    let mut taken = Vec::new();
+    let end = Instant::now() + time;
+    while Instant::now() < end {
+        let start = Instant::now();
+        let answer = client.fetch(Ask::get("/counter").host("normal")).await;
+        taken.push(start.elapsed());
+        assert_eq!(answer.status, 200, "{answer:?}");
+        tokio::time::sleep(PAUSE).await;
+    }
+    Latencies::of(taken)
+}
+
+struct Latencies {
+    count: usize,
+    p50: Duration,
+    p99: Duration,
+    most: Duration,
+}
+
+impl Latencies {
+    fn of(mut taken: Vec<Duration>) -> Self {
+        taken.sort();
+        let at = |percent: usize| taken[(taken.len() - 1) * percent / 100];
+        Self { count: taken.len(), p50: at(50), p99: at(99), most: at(100) }
+    }
+
+    /// Whether these, of a loaded host, are at most twice those of a quiet one.
+    fn are_within(&self, quiet: &Self) -> bool {
+        self.p50 <= (2 * quiet.p50).max(FLOORS.0) && self.p99 <= (2 * quiet.p99).max(FLOORS.1)
+    }
+}
+
+impl std::fmt::Display for Latencies {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        let Self { count, p50, p99, most } = self;
+        write!(f, "{count} requests, p50 {p50:?}, p99 {p99:?}, at most {most:?}")
+    }
+}
