@@ -1,11 +1,26 @@
 //! Nothing of one request's memory is ever seen by another's. A canary writes a pattern over all memory that it has;
 //! later instances in the same places of the pool look for it. A positive control shows that they would find it.
 
+use std::time::Duration;
+
 use roadrunner_tests::server::component;
 use roadrunner_tests::{Ask, Client, Server, Setup, Way};
 
-/// Pairs of a writer and a scanner, for each connection.
+/// Writers, each before two scanners, for each of three connections.
 const ROUNDS: u64 = 400;
+
+/// The same where it may take minutes: 100 000 searches.
+const MANY_ROUNDS: u64 = 16_700;
+
+/// Instances that the host can keep parked, each in a place of the pool.
+const PARKED: u64 = 256;
+
+/// Components of the tenant that searches. Places of the pool are given to the component that had them last, if there
+/// are any; so each of these comes to a place of the other tenant.
+const SEARCHERS: u64 = 200;
+
+/// How long instances wait parked: long enough that all of them are at once.
+const IDLE: &str = if cfg!(debug_assertions) { "3s" } else { "300ms" };
 
 async fn start() -> Server {
     Setup::with(&(component("canary") + &component("hostile") + &component("streams")))
@@ -42,10 +57,20 @@ async fn the_canary_finds_what_is_there() {
 
 #[tokio::test]
 async fn no_instance_finds_what_another_wrote() {
+    no_instance_finds(ROUNDS).await;
+}
+
+#[tokio::test]
+#[ignore = "it takes minutes"]
+async fn nor_in_a_hundred_thousand_searches() {
+    no_instance_finds(MANY_ROUNDS).await;
+}
+
+async fn no_instance_finds(rounds: u64) {
     let server = start().await;
     let connection = async |way: Way, from: u64| {
         let mut client = server.connect(way).await;
-        for key in from..from + ROUNDS {
+        for key in from..from + rounds {
             assert!(number(&mut client, &format!("/write?key={key}"), 1).await > 50_000);
             for _ in 0..2 {
                 assert_eq!(
@@ -110,4 +135,83 @@ async fn a_reused_instance_stays_on_its_route_and_is_retired_by_a_fault() {
         assert_eq!(server.fetch(way, Ask::get("/sleep/400").host("two")).await.status, 504, "{way:?}");
         assert_eq!(counter("one").await, format!("{}\n", before + 2), "{way:?}: the other route's lives on");
     }
+}
+
+#[tokio::test]
+async fn no_tenant_finds_what_another_left() {
+    no_tenant_finds(2 * SEARCHERS).await;
+}
+
+#[tokio::test]
+#[ignore = "it takes minutes"]
+async fn nor_in_a_hundred_thousand_searches_of_tenants() {
+    no_tenant_finds(100_000).await;
+}
+
+/// One tenant writes its pattern into every place of the pool: its instances are reused, and wait parked on as many
+/// routes as can be, and others trap, grow and are cancelled on the way. Then the other tenant searches.
+async fn no_tenant_finds(searches: u64) {
+    let server = two_tenants().await;
+    let mut client = server.connect(Way::H1).await;
+    let get = |host: String, path: &str| Ask::get(path).host(&host);
+    let mut done = 0;
+    let mut key = 7;
+    while done < searches {
+        key += 1;
+        for route in 0..PARKED {
+            let answer = client.fetch(get(format!("r{route}.one"), &format!("/write?key={key}"))).await;
+            assert!(answer.text().starts_with("wrote "), "{answer:?}");
+            if route % 64 == 0 {
+                for (path, status) in [("/trap", 500), ("/memory/grow", 200), ("/memory/many", 503)] {
+                    assert_eq!(client.fetch(get("bad.one".to_owned(), path)).await.status, status, "{path}");
+                }
+                let mut leaves = server.connect(Way::H1).await;
+                let request = format!("GET /write?key={key} HTTP/1.1\r\nhost: r{route}.one\r\n\r\n");
+                leaves.h1().write(request.as_bytes()).await;
+            }
+        }
+        // Until all of them are gone.
+        let used = async || server.metrics().await.sum("roadrunner_tenant_memory_bytes", "tenant=\"one\"");
+        for _ in 0..500 {
+            if used().await == 0.0 {
+                break;
+            }
+            tokio::time::sleep(Duration::from_millis(10)).await;
+        }
+        assert_eq!(used().await, 0.0, "parked instances are left");
+        for searcher in 0..SEARCHERS {
+            let path = format!("/scan?key={key}");
+            let answer = client.fetch(get(format!("s{searcher}.two"), &path)).await;
+            assert_eq!(answer.text(), "found 0\n", "searcher {searcher} of round {key}");
+            done += 1;
+        }
+    }
+    let text = client.fetch(get("s0.two".to_owned(), &format!("/control?key={key}"))).await.text();
+    assert!(!text.ends_with("found 0\n"), "it would have found it: {text}");
+    server.is_quiet().await;
+}
+
+async fn two_tenants() -> Server {
+    let mut text = component("hostile")
+        + "tenant = \"one\"\n"
+        + &component("canary")
+        + &format!("tenant = \"one\"\nreuse = {{ requests = 1000, idle = \"{IDLE}\" }}\n")
+        + "\
+           [tenant.one]\nhosts = [\"*.one\"]\n[tenant.two]\nhosts = [\"*.two\"]\n\
+           [[route]]\npath = \"/*rest\"\nhosts = [\"bad.one\"]\ncomponent = \"hostile\"\n";
+    for route in 0..PARKED {
+        text += &format!("[[route]]\npath = \"/*rest\"\nhosts = [\"r{route}.one\"]\ncomponent = \"canary\"\n");
+    }
+    for searcher in 0..SEARCHERS {
+        text += &format!(
+            "[component.s{searcher}]\nfile = \"{{guests}}/canary.wasm\"\ntenant = \"two\"\n\
+             [[route]]\npath = \"/*rest\"\nhosts = [\"s{searcher}.two\"]\ncomponent = \"s{searcher}\"\n"
+        );
+    }
+    // No place more than those of parked instances and one.
+    Setup::with(&text)
+        .server("access-log = false")
+        .host_limits("instances = 1\nheld = 0\nmemory = \"16MiB\"")
+        .start()
+        .await
 }
