@@ -198,7 +198,7 @@ async fn have_a_quota_of_memory() {
 #[tokio::test]
 async fn have_a_quota_of_cpu_time() {
     let server = two("hostile", "cpu-per-second = \"100ms\"")
-        .host_limits("instances = 20\nheld = 20\ncpu = \"30s\"\ndeadline = \"3s\"\nqueue-wait = \"20ms\"")
+        .host_limits("instances = 20\nheld = 20\ncpu = \"30s\"\ndeadline = \"5s\"\nqueue-wait = \"20ms\"")
         .alone()
         .start()
         .await;
@@ -225,15 +225,11 @@ async fn have_a_quota_of_cpu_time() {
         let mut client = server.connect(Way::H1).await;
         spenders.push(tokio::spawn(async move { client.fetch(get("one", "/spin")).await.status }));
     }
-    let mut refused = None;
-    for _ in 0..30 {
+    let refused = within(Duration::from_secs(10), async || {
         let answer = server.fetch(Way::H2c, get("one", "/spin/for?ms=1")).await;
-        if answer.status == 503 {
-            refused = Some(answer);
-            break;
-        }
-    }
-    let answer = refused.expect("one of thirty finds nothing left");
+        (answer.status == 503).then_some(answer)
+    });
+    let (answer, _) = refused.await.expect("one finds nothing left");
     assert_eq!(answer.header("retry-after"), "1", "{answer:?}");
     assert!(server.metrics().await.outcome("tenant-cpu-exceeded") >= 1.0);
     for spender in spenders {
