@@ -30,7 +30,7 @@ pub(crate) struct Line {
     /// Whom the route belongs to; none for the host itself.
     pub(crate) tenant: Option<Arc<str>>,
     /// What answers the route, by its name and its digest; none for files.
-    pub(crate) component: Option<(Arc<str>, Digest)>,
+    pub(crate) component: Option<(Arc<str>, Arc<str>)>,
 }
 
 /// How it was answered.
@@ -67,7 +67,7 @@ impl Line {
             route: Some(route.pattern.clone()),
             tenant: route.tenant.as_ref().map(|tenant| tenant.name.clone()),
             component: match &route.target {
-                Target::Guest(guest) => Some((guest.component.clone(), guest.binding.component.digest)),
+                Target::Guest(guest) => Some((guest.component.clone(), guest.digest.clone())),
                 Target::Static(_) => None,
             },
         }))
@@ -90,7 +90,7 @@ impl Line {
                 route = %route,
                 tenant = self.tenant.as_deref(),
                 component = self.component.as_ref().map(|(name, _)| &**name),
-                digest = self.component.as_ref().map(|(_, digest)| short(*digest)).as_deref(),
+                digest = self.component.as_ref().map(|(_, digest)| &**digest),
                 instance = meter.map(|meter| meter.id),
                 status = end.status,
                 bytes = end.bytes,

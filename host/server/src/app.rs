@@ -122,6 +122,8 @@ pub(crate) enum Target {
 pub(crate) struct Guest {
     pub(crate) binding: Arc<Binding>,
     pub(crate) component: Arc<str>,
+    /// The first twelve characters of the component's digest, for the access log.
+    pub(crate) digest: Arc<str>,
     pub(crate) body: BodyMode,
     pub(crate) body_limit: u64,
     pub(crate) directories: BTreeMap<String, Arc<Directory>>,

@@ -21,6 +21,7 @@ use roadrunner_wire::{
     Peers, PoolConfig, Protocols, RetryPolicy, TlsConfig,
 };
 
+use crate::access_log::short;
 use crate::app::{App, Guest, Host, Ids, Inner, Route, StaticFiles, Target};
 use crate::broker;
 use crate::cli;
@@ -158,6 +159,7 @@ pub(crate) fn assemble(
                     outbound: outbound.get(name.as_str()).map(|way| way.clone() as Arc<dyn Outbound>),
                 }),
                 component: name.as_str().into(),
+                digest: short(components[name.as_str()].digest).into(),
                 // WASI knows no other way to read a body than to pull it.
                 body: match components[name.as_str()].kind() {
                     Kind::Native => route.body,
