@@ -259,7 +259,7 @@ async fn a_new_project_builds_and_answers() {
     for name in ["CARGO_TARGET_DIR", "RUSTFLAGS", "CARGO_ENCODED_RUSTFLAGS"] {
         build.env_remove(name);
     }
-    let built = command::output(build).await;
+    let built = command::output_within(Duration::from_secs(300), build).await;
     assert_eq!(built.code, 0, "{}", built.stderr);
     let wasm = target.join("wasm32-wasip2/release/my_app.wasm");
     std::fs::create_dir_all(project.join("target/wasm32-wasip2/release")).expect("a folder");

@@ -66,7 +66,7 @@ fn a_stream_runs_to_its_end_or_to_its_client_s() {
     fn count(_: Request) -> Stream {
         Stream::new(|out| {
             for number in 0..3 {
-                write!(out, "{number}\n")?;
+                writeln!(out, "{number}")?;
             }
             Ok([("x-count", "3")])
         })
@@ -153,7 +153,7 @@ fn the_host_answers_and_listens() {
     assert_eq!(host.published(), [("orders".to_owned(), b"tea".to_vec())]);
     assert!(matches!(routes::url_for("none", &[]), Err(Error::Refused(_))));
     assert!(matches!(routes::url_for("order", &[]), Err(Error::Refused(_))));
-    drop(TestHost::fresh());
+    let _ = TestHost::fresh();
     assert_eq!(TestRequest::get("/").send(tell).status(), 500);
 }
 
