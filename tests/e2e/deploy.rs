@@ -222,6 +222,7 @@ async fn what_is_wrong_is_refused() {
     ] {
         assert_eq!(ask(&server, method, path, b"").await.0, status, "{method} {path}");
     }
+    assert_eq!(server.metrics().await.sum("roadrunner_deployments_total", "refused"), 11.0);
     // A client that leaves in the middle of its upload.
     let bytes = version(b'B');
     let mut socket = soon(UnixStream::connect(server.admin())).await.expect("the admin listener accepts");

@@ -142,6 +142,7 @@ impl Admin {
             Ok(Some(info)) => json(&info),
             Ok(None) => with_status(StatusCode::NO_CONTENT),
             Err(refusal) => {
+                self.app.current().host.metrics.switched(false);
                 tracing::warn!(path, "not deployed: {refusal}");
                 plain(refusal.status(), &refusal.to_string())
             }

@@ -253,7 +253,7 @@ fn render_host(app: &Inner, text: &mut Text) {
     text.family("roadrunner_reloads_total", "counter", "Times that the manifest was loaded again.");
     text.sample("roadrunner_reloads_total", "result=\"taken\"", app.host.metrics.reloads.load(Relaxed));
     text.sample("roadrunner_reloads_total", "result=\"refused\"", app.host.metrics.reloads_refused.load(Relaxed));
-    text.family("roadrunner_deployments_total", "counter", "Components that were deployed or rolled back.");
+    text.family("roadrunner_deployments_total", "counter", "Changes of components by the admin listener.");
     text.sample("roadrunner_deployments_total", "result=\"taken\"", app.host.metrics.switches.load(Relaxed));
     text.sample("roadrunner_deployments_total", "result=\"refused\"", app.host.metrics.switches_refused.load(Relaxed));
     text.family(

@@ -127,7 +127,9 @@ impl Reloader {
         let (manifest, app) = (self.current.clone(), self.app.clone());
         let done = tokio::task::spawn_blocking(move || exchange(&manifest, &app, switch)).await;
         let done = done.unwrap_or_else(|panic| Err(anyhow::anyhow!("{panic}")));
-        self.app.current().host.metrics.switched(done.is_ok());
+        if done.is_ok() {
+            self.app.current().host.metrics.switched(true);
+        }
         done.map_err(|error| format!("{error:#}"))
     }
 

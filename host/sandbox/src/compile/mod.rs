@@ -166,9 +166,12 @@ impl Compiler {
             (ended, kept.join().unwrap_or_else(|_| Err(panicked())), said.join().unwrap_or_default())
         });
         drop(place);
-        match ended.map_err(CompileError::Start)? {
+        let ended = ended.map_err(CompileError::Start)?;
+        // A compiler whose code is not taken fails for that alone.
+        let entry = kept.map_err(CompileError::Cache)?;
+        match ended {
             Some(status) if status.success() => {
-                kept.and_then(Entry::finish).map_err(CompileError::Cache)?;
+                entry.finish().map_err(CompileError::Cache)?;
                 tracing::info!(%digest, milliseconds = started.elapsed().as_millis() as u64, "compiled a component");
                 Ok(())
             }
