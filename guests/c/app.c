@@ -106,6 +106,53 @@ static rr_response *ticks(void) {
     return rr_event_stream(tick, rr_keep(sizeof(unsigned)));
 }
 
+struct room {
+    uint64_t start;
+    uint64_t clock;
+    unsigned ticks;
+};
+
+/* Speaks to itself on the topic `room`, leaves it with the third tick of a timer, and says how many still listen. */
+static rr_next hear(const rr_event *event, rr_writer *out, void *state) {
+    struct room *room = state;
+    rr_status status = RR_OK;
+    uint32_t receivers;
+    if (event->kind == RR_DRAIN) {
+        return RR_STOP;
+    }
+    if (event->kind == RR_MESSAGE) {
+        status = rr_write_event(out, event->message.payload);
+    } else if (event->kind == RR_TIMER && event->timer == room->start) {
+        status = rr_publish(rr_string("room"), rr_string("ping"), NULL);
+        room->clock = rr_timer_every(20);
+    } else if (event->kind == RR_TIMER && ++room->ticks == 3) {
+        rr_timer_cancel(room->clock);
+        rr_unsubscribe(rr_string("room"));
+        status = rr_publish(rr_string("room"), rr_string("unheard"), &receivers);
+        if (status == RR_OK) {
+            status = rr_write_event(out, rr_format("%u", (unsigned)receivers));
+        }
+    }
+    return status == RR_OK ? RR_CONTINUE : RR_STOP;
+}
+
+static rr_response *enter(void) {
+    struct room *room = rr_keep(sizeof *room);
+    rr_status status = rr_subscribe(rr_string("room"));
+    if (status != RR_OK) {
+        return rr_rejected(status);
+    }
+    room->start = rr_timer_after(1);
+    return rr_event_stream(hear, room);
+}
+
+/* The manifest's value for `greeting`; the log says that it was asked for. */
+static rr_response *settings(void) {
+    rr_log(RR_LOG_WARN, "the greeting was asked for");
+    rr_bytes greeting = rr_config("greeting");
+    return rr_text(200, "%s\n", greeting.data == NULL ? "none" : (const char *)greeting.data);
+}
+
 /* Counts the bytes of a body of any size without keeping them. */
 static rr_response *upload(rr_request *request) {
     static char buffer[65536];
@@ -147,6 +194,12 @@ rr_response *rr_handle(rr_request *request) {
     }
     if (rr_equal(path, "/clock")) {
         return ticks();
+    }
+    if (rr_equal(path, "/room")) {
+        return enter();
+    }
+    if (rr_equal(path, "/settings")) {
+        return settings();
     }
     if (rr_equal(path, "/upload")) {
         return upload(request);

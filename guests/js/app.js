@@ -1,6 +1,6 @@
 // The demo's routes in JavaScript: one for each shape of response. guests/README.md has the table.
 
-import { Buffered, SendFile, Stream, WebSocket, json, sse, timers } from 'roadrunner-guest';
+import { Buffered, SendFile, Stream, WebSocket, bus, config, json, log, sse, timers } from 'roadrunner-guest';
 
 export default function demo(request) {
   const path = request.path.replace(/^\/js(?=\/)/, '');
@@ -15,6 +15,10 @@ export default function demo(request) {
       return stream(request);
     case '/clock':
       return clock();
+    case '/room':
+      return room();
+    case '/settings':
+      return settings();
     case '/upload':
       return upload(request);
     case '/ws':
@@ -65,6 +69,32 @@ function clock() {
   return sse((event, out) => {
     if (event.type === 'timer') out.send(String(++ticks));
   });
+}
+
+/** Speaks to itself on the topic `room`, leaves it with the third tick of a timer, and says how many still listen. */
+function room() {
+  bus.subscribe('room');
+  const start = timers.after(1);
+  let clock;
+  let ticks = 0;
+  return sse((event, out) => {
+    if (event.type === 'message') {
+      out.send(new TextDecoder().decode(event.payload));
+    } else if (event.type === 'timer' && event.id === start) {
+      bus.publish('room', 'ping');
+      clock = timers.every(20);
+    } else if (event.type === 'timer' && ++ticks === 3) {
+      timers.cancel(clock);
+      bus.unsubscribe('room');
+      out.send(String(bus.publish('room', 'unheard')));
+    }
+  });
+}
+
+/** The manifest's value for `greeting`; the log says that it was asked for. */
+function settings() {
+  log.warn('the greeting was asked for');
+  return `${config.get('greeting') ?? 'none'}\n`;
 }
 
 /** Counts the bytes of a body of any size without keeping them. */

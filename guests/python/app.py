@@ -1,5 +1,6 @@
 """The demo's routes in Python: one for each shape of response. guests/README.md has the table."""
 
+import logging
 import time
 from collections.abc import Generator
 from urllib.parse import unquote
@@ -8,6 +9,7 @@ from roadrunner_guest import (
     Buffered,
     Event,
     Json,
+    Message,
     Request,
     Response,
     SendFile,
@@ -17,6 +19,8 @@ from roadrunner_guest import (
     Stream,
     Timer,
     WebSocket,
+    bus,
+    config,
     handler,
     timers,
 )
@@ -36,6 +40,10 @@ def demo(request: Request) -> Response:
             return stream(request)
         case "/clock":
             return clock()
+        case "/room":
+            return room()
+        case "/settings":
+            return settings()
         case "/upload":
             return upload(request)
         case "/ws":
@@ -90,6 +98,36 @@ def clock() -> Response:
             out.send(str(ticks))
 
     return Sse(tick)
+
+
+def room() -> Response:
+    """Speaks to itself on the topic `room`, leaves it with the third tick of a timer, and says how many still listen."""
+    bus.subscribe("room")
+    start = timers.after(0.001)
+    clock = ticks = 0
+
+    def hear(event: Event, out: SseWriter) -> None:
+        nonlocal clock, ticks
+        match event:
+            case Message():
+                out.send(event.payload.decode())
+            case Timer() if event.id == start:
+                bus.publish("room", "ping")
+                clock = timers.every(0.02)
+            case Timer():
+                ticks += 1
+                if ticks == 3:
+                    timers.cancel(clock)
+                    bus.unsubscribe("room")
+                    out.send(str(bus.publish("room", "unheard")))
+
+    return Sse(hear)
+
+
+def settings() -> Response:
+    """The manifest's value for `greeting`; the log says that it was asked for."""
+    logging.warning("the greeting was asked for")
+    return f"{config.get('greeting', 'none')}\n"
 
 
 def upload(request: Request) -> Response:

@@ -6,7 +6,7 @@ use std::process::Command;
 use std::time::Duration;
 
 use roadrunner_tests::websocket::Handshake;
-use roadrunner_tests::{Ask, End, Server, Setup, Way, command};
+use roadrunner_tests::{Ask, End, Server, Setup, Way, command, within};
 use serde_json::Value;
 use tempfile::TempDir;
 
@@ -162,6 +162,7 @@ async fn holds(language: &str, guest: &str) {
         bodies(&server, way).await;
         files(&server, way).await;
         held(&server, way, guest).await;
+        capabilities(&server, way).await;
     }
     server.is_quiet().await;
 }
@@ -178,6 +179,7 @@ async fn start(language: &str, guest: &str) -> Option<Server> {
     }
     let setup = Setup::of(guest)
         .component("directories = [\"files\"]")
+        .route("config = { greeting = \"good morning\" }")
         .and("[directory.files]\npath = \"public\"")
         .file("public/small.txt", "beep, beep")
         .manual();
@@ -282,4 +284,29 @@ async fn held(server: &Server, way: Way, guest: &str) {
     }
     assert!(socket.close(1000).await, "{way:?}");
     assert_eq!(socket.closed().await.0, 1000, "{way:?}");
+}
+
+/// Bus, timers, configuration and log.
+async fn capabilities(server: &Server, way: Way) {
+    let warned = || {
+        let is_ours = |line: &&Value| line["message"] == "the greeting was asked for" && line["level"] == "WARN";
+        server.log.lines().iter().filter(is_ours).count()
+    };
+    let before = warned();
+    let mut client = server.connect(way).await;
+    let answer = client.fetch(Ask::get("/settings")).await;
+    assert_eq!((answer.status, answer.text().as_str()), (200, "good morning\n"), "{way:?}");
+    let logged = within(Duration::from_secs(5), || async { (warned() == before + 1).then_some(()) }).await;
+    assert!(logged.is_some(), "{way:?}: no line in the log:\n{}", server.log);
+
+    let mut room = client.open(Ask::get("/room")).await;
+    assert_eq!(room.head().await, 200, "{way:?}");
+    let text = room.read_until("data: 0\n\n").await;
+    assert_eq!(text, "data: ping\n\ndata: 0\n\n", "{way:?}");
+    // The timer is cancelled and the topic left, so that nothing more comes.
+    let more = tokio::time::timeout(Duration::from_millis(200), room.piece()).await;
+    assert!(more.is_err(), "{way:?}: {more:?}");
+    drop(room);
+    drop(client);
+    assert!(server.is_empty_after().await < Duration::from_secs(5), "{way:?}: the loop outlives its client");
 }

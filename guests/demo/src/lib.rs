@@ -8,7 +8,7 @@ use std::time::Duration;
 
 use roadrunner_guest::{
     Event, Html, IntoResponse, Json, Next, Request, Response, SendFile, Sse, StatusCode, Stream, WebSocket,
-    WebTransport, WtEvent, handler, percent_decode, timers,
+    WebTransport, WtEvent, bus, config, handler, log, percent_decode, timers,
 };
 use serde::Serialize;
 
@@ -22,6 +22,8 @@ fn demo(request: Request) -> Response {
         "/stream" => stream(&request).into_response(),
         "/clock" => clock().into_response(),
         "/json" => json(&request).into_response(),
+        "/room" => room().into_response(),
+        "/settings" => settings().into_response(),
         "/upload" => upload(&request).into_response(),
         "/ws" => ws().into_response(),
         "/wt" => wt().into_response(),
@@ -96,6 +98,38 @@ fn json(request: &Request) -> Json<Answer> {
         version: format!("{:?}", request.version()),
         peer: request.peer(),
     })
+}
+
+/// Speaks to itself on the topic `room`, leaves it with the third tick of a timer, and says how many still listen.
+fn room() -> roadrunner_guest::Result<Sse> {
+    bus::subscribe("room")?;
+    let start = timers::after(Duration::from_millis(1));
+    let (mut clock, mut ticks) = (0, 0);
+    Ok(Sse::new(move |event, out| {
+        match event {
+            Event::Message(message) => out.data(String::from_utf8_lossy(&message.payload))?,
+            Event::Timer(id) if id == start => {
+                bus::publish("room", "ping")?;
+                clock = timers::every(Duration::from_millis(20));
+            }
+            Event::Timer(_) => {
+                ticks += 1;
+                if ticks == 3 {
+                    timers::cancel(clock);
+                    bus::unsubscribe("room");
+                    out.data(bus::publish("room", "unheard")?.to_string())?;
+                }
+            }
+            _ => {}
+        }
+        Ok(Next::Continue)
+    }))
+}
+
+/// The manifest's value for `greeting`; the log says that it was asked for.
+fn settings() -> String {
+    log::warn!("the greeting was asked for");
+    format!("{}\n", config::get("greeting").unwrap_or_else(|| "none".to_owned()))
 }
 
 /// Counts the bytes of a body of any size without keeping them.
