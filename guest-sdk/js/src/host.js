@@ -4,6 +4,8 @@ import * as rawBus from 'roadrunner:handler/bus@0.1.0';
 import * as rawConfig from 'roadrunner:handler/config@0.1.0';
 import * as rawLog from 'roadrunner:handler/log@0.1.0';
 import * as rawRoutes from 'roadrunner:handler/routes@0.1.0';
+import * as rawSecrets from 'roadrunner:handler/secrets@0.1.0';
+import * as rawStore from 'roadrunner:handler/store@0.1.0';
 import * as rawTimers from 'roadrunner:handler/timers@0.1.0';
 
 import { host } from './errors.js';
@@ -33,6 +35,69 @@ export const log = {
 export const routes = {
   urlFor: (name, params = {}) => host(() => rawRoutes.urlFor(name, Object.entries(params))),
 };
+
+export const secrets = {
+  get: (name) => rawSecrets.get(name),
+  text: (name) => {
+    const secret = rawSecrets.get(name);
+    return secret && new TextDecoder().decode(secret);
+  },
+};
+
+const ttl = (milliseconds) => (milliseconds === undefined ? undefined : BigInt(Math.max(1, Math.round(milliseconds))));
+
+class Bucket {
+  #raw;
+
+  constructor(name) {
+    this.#raw = host(() => rawStore.open(name));
+  }
+
+  get(key) {
+    return host(() => this.#raw.get(key));
+  }
+
+  text(key) {
+    const value = this.get(key);
+    return value && new TextDecoder().decode(value);
+  }
+
+  json(key) {
+    const text = this.text(key);
+    return text === undefined ? undefined : JSON.parse(text);
+  }
+
+  set(key, value, { ttl: milliseconds } = {}) {
+    host(() => this.#raw.set(key, bytes(value), ttl(milliseconds)));
+  }
+
+  setJson(key, value, options) {
+    this.set(key, JSON.stringify(value), options);
+  }
+
+  setIf(key, expected, value, { ttl: milliseconds } = {}) {
+    const before = expected === undefined ? undefined : bytes(expected);
+    return host(() => this.#raw.setIf(key, before, bytes(value), ttl(milliseconds)));
+  }
+
+  delete(key) {
+    return host(() => this.#raw.delete(key));
+  }
+
+  exists(key) {
+    return host(() => this.#raw.exists(key));
+  }
+
+  increment(key, delta = 1) {
+    return host(() => this.#raw.increment(key, BigInt(delta)));
+  }
+
+  keys(prefix = '', { cursor, limit = 0 } = {}) {
+    return host(() => this.#raw.keys(prefix, cursor, limit));
+  }
+}
+
+export const store = { Bucket };
 
 export const timers = {
   after: (milliseconds) => rawTimers.after(BigInt(Math.round(milliseconds))),

@@ -215,6 +215,50 @@ export const config: {
   entries(): Record<string, string>;
 };
 
+/** The secrets that the manifest grants to this component. Undefined for any other name. Do not log them. */
+export const secrets: {
+  get(name: string): Uint8Array | undefined;
+  text(name: string): string | undefined;
+};
+
+/** Some keys of a bucket, in no certain order. */
+export interface Page {
+  readonly keys: string[];
+  /** What brings the next page; undefined after the last. */
+  readonly cursor?: string;
+}
+
+/**
+ * The keys of one store that this component sees. Every operation waits for the store, and throws a GuestError when it
+ * does not answer in time (what was asked for may then still happen), fails, or a limit is passed.
+ */
+declare class Bucket {
+  /** Opens a store by its name in the manifest. Throws for any name that is not granted. */
+  constructor(name: string);
+  get(key: string): Uint8Array | undefined;
+  text(key: string): string | undefined;
+  json(key: string): unknown;
+  /** Puts a value under a key, for so many milliseconds or until it is changed. */
+  set(key: string, value: string | Uint8Array, options?: { ttl?: number }): void;
+  setJson(key: string, value: unknown, options?: { ttl?: number }): void;
+  /** The same if what stands there now is `expected`, or nothing for undefined. Whether it was. */
+  setIf(
+    key: string,
+    expected: string | Uint8Array | undefined,
+    value: string | Uint8Array,
+    options?: { ttl?: number },
+  ): boolean;
+  /** Removes a key. Whether it was there. */
+  delete(key: string): boolean;
+  exists(key: string): boolean;
+  /** Adds to the number under a key; nothing counts as 0. The sum. */
+  increment(key: string, delta?: number | bigint): bigint;
+  keys(prefix?: string, options?: { cursor?: string; limit?: number }): Page;
+}
+
+/** Stores of keys and values that the manifest grants to this component. */
+export const store: { readonly Bucket: typeof Bucket };
+
 /** The manifest's named routes. */
 export const routes: {
   /** The path of a named route with its parameters filled in and percent-encoded. */

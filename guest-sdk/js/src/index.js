@@ -1,6 +1,6 @@
 // Write Roadrunner handlers in JavaScript or TypeScript. The types and their documentation are in index.d.ts.
 
 export { GuestError, HttpError } from './errors.js';
-export { bus, config, log, routes, timers } from './host.js';
+export { bus, config, log, routes, secrets, store, timers } from './host.js';
 export { Buffered, EventLoop, SendFile, Stream, WebSocket, json, sse } from './response.js';
 export { Stop } from './session.js';

@@ -4,7 +4,9 @@ pub mod bus;
 pub mod config;
 pub mod log;
 pub mod routes;
+pub mod secrets;
 pub mod sse;
+pub mod store;
 pub mod timers;
 
 mod adapter;

@@ -13,8 +13,8 @@ use crate::section::{
     AdminSection, BusSection, CompileSection, ComponentSection, CompressionSection, CorsSection, DeploySection,
     DirectorySection, EtagSection, GroupSection, Http2Section, Http3Section, ListenerSection, ManifestSection,
     MiddlewareType, QuotaSection, RateLimitMiddlewareSection, RateLimitSection, RequestIdSection,
-    ResponseHeadersSection, ReuseSection, RouteSection, SecurityHeadersSection, ServerSection, StaticSection,
-    TenantSection, TimeoutsSection, TlsSection,
+    ResponseHeadersSection, ReuseSection, RouteSection, SecretSection, SecurityHeadersSection, ServerSection,
+    StaticSection, StoreSection, TenantSection, TimeoutsSection, TlsSection,
 };
 use crate::websocket::{HostWebSocketSection, WebSocketSection};
 use crate::webtransport::{HostWebTransportSection, WebTransportSection};
@@ -66,6 +66,8 @@ fn tables() -> Vec<Table> {
         section::<TenantSection>("`[tenant.NAME]`"),
         quota::<QuotaSection>("`quota` of a tenant"),
         section::<DirectorySection>("`[directory.NAME]`"),
+        section::<SecretSection>("`[secret.NAME]`"),
+        section::<StoreSection>("`[store.NAME]`"),
         section::<ComponentSection>("`[component.NAME]`"),
         limits::<LimitsSection>("`limits` of a component or a route"),
         section::<ReuseSection>("`reuse` of a component"),

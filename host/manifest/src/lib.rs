@@ -19,6 +19,7 @@ mod route;
 mod router;
 mod scalar;
 mod section;
+mod store;
 mod tenant;
 mod websocket;
 mod webtransport;
@@ -37,9 +38,11 @@ pub use route::{Files, Methods, Route, StaticFiles, Target};
 pub use router::{Conflict, Lookup, Params, RouteTable, UrlError};
 pub use scalar::{
     Address, BrokerUrl, ComponentName, DirectoryName, HostPattern, InvalidHost, InvalidName, ListenerName, MediaType,
-    MiddlewareName, OutboundOrigin, PeerRange, RouteName, TenantName, format_duration, format_size,
+    MiddlewareName, OutboundOrigin, PeerRange, RouteName, SecretName, StoreName, TenantName, format_duration,
+    format_size,
 };
 pub use section::{AccessLogFormat, BodyMode, Encoding, ForwardedField, H2c, LogFormat, Protocol};
+pub use store::{Secret, Store, StorePlace};
 pub use tenant::{Quota, Tenant};
 pub use websocket::WebSocket;
 pub use webtransport::WebTransport;

@@ -16,9 +16,10 @@ use crate::resolve;
 use crate::router::RouteTable;
 use crate::scalar::{
     Address, BrokerUrl, ComponentName, DirectoryName, ListenerName, MediaType, MiddlewareName, OutboundOrigin,
-    PeerRange, TenantName,
+    PeerRange, SecretName, StoreName, TenantName,
 };
 use crate::section::{AccessLogFormat, Encoding, ForwardedField, H2c, LogFormat, Protocol};
+use crate::store::{Secret, Store};
 use crate::tenant::Tenant;
 use crate::websocket::WebSocket;
 use crate::webtransport::WebTransport;
@@ -68,6 +69,10 @@ pub struct Manifest {
     pub tenants: BTreeMap<TenantName, Tenant>,
     /// `[directory]`: where each one is.
     pub directories: BTreeMap<DirectoryName, PathBuf>,
+    /// `[secret]`: where each one is.
+    pub secrets: BTreeMap<SecretName, Secret>,
+    /// `[store]`.
+    pub stores: BTreeMap<StoreName, Store>,
     /// `[component]`.
     pub components: BTreeMap<ComponentName, Component>,
     /// `[middleware]`.
@@ -440,6 +445,10 @@ pub struct Component {
     pub tenant: Option<TenantName>,
     /// The directories that its sendfile responses may name.
     pub directories: Vec<DirectoryName>,
+    /// The secrets that it can read.
+    pub secrets: Vec<SecretName>,
+    /// The stores that it can open.
+    pub stores: Vec<StoreName>,
     /// How many instances of it there may be at once.
     pub caps: Caps,
     /// Its limits where no group or route changes them.

@@ -6,6 +6,7 @@
 mod host;
 mod middleware;
 mod route;
+mod store;
 mod tenant;
 
 use std::collections::BTreeMap;
@@ -66,6 +67,8 @@ pub(crate) fn manifest(text: &str, path: &Path, files: Files) -> Result<Manifest
             directories: BTreeMap::new(),
             directory_tenants: BTreeMap::new(),
             directory_names: Vec::new(),
+            secret_names: Vec::new(),
+            store_names: Vec::new(),
         };
         resolver.manifest(&section, path)
     });
@@ -86,6 +89,8 @@ pub(crate) fn for_component(file: &Path, options: ComponentOptions) -> Manifest 
         directories: BTreeMap::new(),
         directory_tenants: BTreeMap::new(),
         directory_names: Vec::new(),
+        secret_names: Vec::new(),
+        store_names: Vec::new(),
     };
     let mut manifest = resolver.manifest(&section, Path::new(""));
     let name = component_name(file);
@@ -93,6 +98,8 @@ pub(crate) fn for_component(file: &Path, options: ComponentOptions) -> Manifest 
     let component = Component {
         file: file.to_owned(),
         directories: options.directories.keys().cloned().collect(),
+        secrets: Vec::new(),
+        stores: Vec::new(),
         caps: Caps::default(),
         limits: limits.clone(),
         tenant: None,
@@ -140,6 +147,10 @@ struct Resolver<'c> {
     directory_tenants: BTreeMap<DirectoryName, TenantName>,
     /// The names of all directories, those whose section is wrong included.
     directory_names: Vec<String>,
+    /// The same of secrets.
+    secret_names: Vec<String>,
+    /// The same of stores.
+    store_names: Vec<String>,
 }
 
 impl Resolver<'_> {
@@ -149,6 +160,8 @@ impl Resolver<'_> {
         self.check_body(&mut limits, host.body_place());
         let tenants = self.tenants(section);
         self.directories(section);
+        let secrets = self.secrets(section);
+        let stores = self.stores(section);
         let listeners = self.listeners(section);
         let admin = self.admin(section, &listeners);
         let middlewares = self.middlewares(section);
@@ -182,6 +195,8 @@ impl Resolver<'_> {
             webtransport_buffered_streams: sessions.buffered_streams().get(),
             tenants,
             directories: std::mem::take(&mut self.directories),
+            secrets,
+            stores,
             components: components.into_iter().map(|(name, known)| (name, known.component)).collect(),
             middlewares,
             routes,
@@ -211,12 +226,16 @@ impl Resolver<'_> {
             }
             let tenant = self.known_tenant(section, &component.tenant);
             let directories = self.granted(component, tenant.as_ref());
+            let secrets = self.granted_secrets(component);
+            let stores = self.granted_stores(component);
             let file = self.path(&component.file, FileKind::Component).unwrap_or_default();
             let known = Known {
                 component: Component {
                     file,
                     tenant,
                     directories,
+                    secrets,
+                    stores,
                     caps,
                     limits,
                     reuse: reuse(component),

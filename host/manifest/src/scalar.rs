@@ -9,6 +9,7 @@ mod outbound;
 mod path;
 mod peers;
 mod size;
+mod store;
 mod web;
 
 use schemars::{Schema, SchemaGenerator, json_schema};
@@ -21,12 +22,16 @@ pub use broker::BrokerUrl;
 pub(crate) use broker::SubjectPrefix;
 pub use duration::format_duration;
 pub(crate) use duration::{OrNone, Time};
-pub use name::{ComponentName, DirectoryName, InvalidName, ListenerName, MiddlewareName, RouteName, TenantName};
+pub use name::{
+    ComponentName, DirectoryName, InvalidName, ListenerName, MiddlewareName, RouteName, SecretName, StoreName,
+    TenantName,
+};
 pub use outbound::OutboundOrigin;
 pub(crate) use path::{FilePath, RelativePath};
 pub use peers::PeerRange;
 pub use size::format_size;
 pub(crate) use size::{Bytes, Count};
+pub(crate) use store::{RedisUrl, Variable};
 /// Factors of the units in which the sections write their ranges: bytes, and milliseconds.
 pub(crate) mod units {
     pub(crate) use super::duration::{DAY, HOUR};

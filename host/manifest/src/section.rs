@@ -6,13 +6,14 @@
 mod application;
 mod host;
 mod middleware;
+mod store;
 mod tenant;
 
 use toml::Spanned;
 
 use crate::decode::section;
 use crate::limits::HostLimitsSection;
-use crate::scalar::{ComponentName, DirectoryName, MiddlewareName, Table, TenantName};
+use crate::scalar::{ComponentName, DirectoryName, MiddlewareName, SecretName, StoreName, Table, TenantName};
 use crate::websocket::HostWebSocketSection;
 use crate::webtransport::HostWebTransportSection;
 
@@ -31,6 +32,7 @@ pub(crate) use middleware::{
     CompressionSection, CorsSection, EtagSection, MiddlewareSection, MiddlewareType, RateLimitMiddlewareSection,
     RequestIdSection, ResponseHeadersSection, SecurityHeadersSection,
 };
+pub(crate) use store::{SecretSection, StoreSection};
 pub(crate) use tenant::{QuotaSection, TenantSection};
 
 section! {
@@ -66,6 +68,10 @@ section! {
         tenant: Table<TenantName, TenantSection>;
         /// Directories that components and static routes can be given, by name.
         directory: Table<DirectoryName, DirectorySection>;
+        /// Secrets that components can be given, by name.
+        secret: Table<SecretName, SecretSection>;
+        /// Stores of keys and values that components can be given, by name.
+        store: Table<StoreName, StoreSection>;
         /// Components, by name.
         component: Table<ComponentName, ComponentSection>;
         /// Middlewares, by name. They act where a route or a group lists them.

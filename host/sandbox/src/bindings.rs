@@ -6,6 +6,13 @@ wasmtime::component::bindgen!({
     path: "../../wit",
     world: "service",
     imports: {
+        "roadrunner:handler/store.[method]bucket.delete": async | trappable,
+        "roadrunner:handler/store.[method]bucket.exists": async | trappable,
+        "roadrunner:handler/store.[method]bucket.get": async | trappable,
+        "roadrunner:handler/store.[method]bucket.increment": async | trappable,
+        "roadrunner:handler/store.[method]bucket.keys": async | trappable,
+        "roadrunner:handler/store.[method]bucket.set": async | trappable,
+        "roadrunner:handler/store.[method]bucket.set-if": async | trappable,
         "roadrunner:handler/types.[method]body.read": async | trappable,
         "roadrunner:handler/types.[method]body.read-to-end": async | trappable,
         "roadrunner:handler/types.[method]body.trailers": async | trappable,
@@ -19,6 +26,7 @@ wasmtime::component::bindgen!({
     },
     exports: { default: async },
     with: {
+        "roadrunner:handler/store.bucket": crate::capability::store::OpenBucket,
         "roadrunner:handler/types.request": crate::request::Request,
         "roadrunner:handler/types.body": crate::request::Body,
         "roadrunner:handler/types.body-writer": crate::output::BodyWriter,

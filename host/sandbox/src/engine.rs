@@ -213,6 +213,8 @@ fn link(linker: &mut Linker<State>) -> wasmtime::Result<()> {
     imports::types::add_to_linker::<_, HasSelf<_>>(linker, State::called)?;
     imports::log::add_to_linker::<_, HasSelf<_>>(linker, State::called)?;
     imports::config::add_to_linker::<_, HasSelf<_>>(linker, State::called)?;
+    imports::secrets::add_to_linker::<_, HasSelf<_>>(linker, State::called)?;
+    imports::store::add_to_linker::<_, HasSelf<_>>(linker, State::called)?;
     imports::routes::add_to_linker::<_, HasSelf<_>>(linker, State::called)?;
     imports::bus::add_to_linker::<_, HasSelf<_>>(linker, State::called)?;
     imports::timers::add_to_linker::<_, HasSelf<_>>(linker, State::called)?;

@@ -33,7 +33,10 @@ mod turns;
 mod webtransport;
 
 pub use cache::{Cache, CacheError};
-pub use capability::{Broker, Bus, Message, Outbound, OutboundAnswer, OutboundDriver, PublishError};
+pub use capability::{
+    Broker, Bucket, Bus, Message, Outbound, OutboundAnswer, OutboundDriver, PublishError, Secret, Secrets, StoreAnswer,
+    StoreError, StorePage,
+};
 pub use compile::{CompileError, CompileOrder, CompileSettings, Compiler, this_program};
 pub use component::{Component, Digest, Digester, Interfaces, Kind, LoadError, NotADigest, inspect};
 pub use engine::{EngineError, EngineSettings, Reset, Sandbox};

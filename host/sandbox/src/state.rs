@@ -13,10 +13,10 @@ use wasmtime_wasi_http::{WasiHttpCtxView, WasiHttpView};
 
 use crate::bindings::roadrunner::handler::types::{self, Error, Field, WsMessage};
 use crate::bindings::roadrunner::handler::{bus, config, log, routes, timers};
-use crate::capability::Outbound;
 use crate::capability::bus::{MAX_TOPIC, PublishError, Subscriber};
 use crate::capability::outbound::Http;
 use crate::capability::timers::Timers;
+use crate::capability::{Bucket, Outbound, Secrets};
 use crate::capability::{log as lines, wasi};
 use crate::component::Component;
 use crate::gate::Gates;
@@ -55,6 +55,10 @@ pub struct Binding {
     pub parking: Option<Parking>,
     /// Where outgoing HTTP requests go; none where they are refused.
     pub outbound: Option<Arc<dyn Outbound>>,
+    /// What `secrets.get` finds.
+    pub secrets: Secrets,
+    /// What `store.open` finds, by name.
+    pub stores: BTreeMap<String, Arc<dyn Bucket>>,
 }
 
 /// Builds the path of a named route.
@@ -78,7 +82,7 @@ pub(crate) struct State {
     pub(crate) body_taken: bool,
     /// Subscriptions and timers; made when the guest first asks for one.
     pub(crate) session: Option<Box<Session>>,
-    binding: Arc<Binding>,
+    pub(crate) binding: Arc<Binding>,
     wasi: Option<Box<Wasi>>,
     http: Option<Box<Http>>,
 }

@@ -35,6 +35,7 @@ use crate::outbound::WayOut;
 use crate::rate_limit::RateLimiter;
 use crate::record::{Accounted, Asked, Record};
 use crate::shapes::{self, Handshake, Held, websocket, webtransport};
+use crate::stores::{Grants, OpenStore};
 
 /// How long a client should wait before it tries again when the host has no room.
 const RETRY_AFTER: Duration = Duration::from_secs(1);
@@ -72,6 +73,10 @@ pub(crate) struct Inner {
     pub(crate) rate_limit: Option<Arc<RateLimiter>>,
     /// The ways out, by component.
     pub(crate) outbound: BTreeMap<String, Arc<WayOut>>,
+    /// The stores that are open, by name.
+    pub(crate) stores: BTreeMap<String, Arc<OpenStore>>,
+    /// What components see of them.
+    pub(crate) grants: Grants,
     /// The limiters of middlewares.
     pub(crate) limiters: Limiters,
     pub(crate) access_log: Option<AccessLogFormat>,
@@ -95,6 +100,8 @@ pub(crate) struct Host {
     /// What permessage-deflate may take, of all sessions together.
     pub(crate) deflate: Arc<websocket::DeflateMemory>,
     pub(crate) ids: Ids,
+    /// Whether stores are opened. They are not where a manifest is only checked: the host that has them open may run.
+    pub(crate) opens_stores: bool,
 }
 
 /// One route of the table, bound to what answers it.

@@ -13,8 +13,8 @@ use roadrunner_manifest::{
 };
 use roadrunner_nats::Driver;
 use roadrunner_sandbox::{
-    Binding, Cache, CompileSettings, Compiler, Component, EngineSettings, Gate, GateSettings, Gates, Kind, Limits,
-    Outbound, PARKED, Parking, Quota, Sandbox, Tenant, Urls, this_program,
+    Binding, Bucket, Cache, CompileSettings, Compiler, Component, EngineSettings, Gate, GateSettings, Gates, Kind,
+    Limits, Outbound, PARKED, Parking, Quota, Sandbox, Tenant, Urls, this_program,
 };
 use roadrunner_wire::{
     self as wire, ClientAuth, EarlyData, ForwardedField, Forwarding, H2c, ListenAddress, ListenerConfig, Network,
@@ -32,7 +32,9 @@ use crate::metrics::{Metrics, RouteMetrics};
 use crate::middleware::{Limiters, Stack};
 use crate::outbound::WayOut;
 use crate::rate_limit::RateLimiter;
+use crate::secrets;
 use crate::shapes::{websocket, webtransport};
+use crate::stores;
 
 /// The name of the host's own gate in metrics.
 const HOST_GATE: &str = "host";
@@ -78,8 +80,18 @@ fn cache_directory(manifest: &Manifest) -> PathBuf {
     base.unwrap_or_else(std::env::temp_dir).join("roadrunner")
 }
 
-/// Loads every component and binds every route. The driver keeps the connection to the broker of the bus, if there is one.
+/// Loads every component, opens every store and binds every route. The driver keeps the connection to the broker of the
+/// bus, if there is one.
 pub fn app(manifest: &Manifest) -> Result<(App, Option<Driver>)> {
+    app_with(manifest, true)
+}
+
+/// The same for a manifest that is only checked: no store is opened.
+pub fn checked(manifest: &Manifest) -> Result<App> {
+    Ok(app_with(manifest, false)?.0)
+}
+
+fn app_with(manifest: &Manifest, opens_stores: bool) -> Result<(App, Option<Driver>)> {
     let sandbox = sandbox(manifest)?;
     let payload = manifest.bus.payload;
     sandbox.bus().set_max_payload(payload);
@@ -96,6 +108,7 @@ pub fn app(manifest: &Manifest) -> Result<(App, Option<Driver>)> {
         drain: Drain::default(),
         deflate: websocket::DeflateMemory::new(manifest.deflate_memory),
         ids: Ids::new(),
+        opens_stores,
     };
     Ok((App::new(inner(manifest, Arc::new(host), None)?), driver))
 }
@@ -132,6 +145,12 @@ pub(crate) fn assemble(
     let tenant_of = |name: &Option<TenantName>| name.as_ref().and_then(|name| tenants.get(name.as_str()).cloned());
     let gates = gates(manifest, before);
     let outbound = outbound(manifest, before);
+    let secrets = secrets::read(manifest)?;
+    let stores = match host.opens_stores {
+        true => stores::open(manifest, &secrets, before.map_or(&BTreeMap::new(), |before| &before.stores))?,
+        false => BTreeMap::new(),
+    };
+    let grants = stores::grants(manifest, &stores, before.map(|before| &before.grants));
     let target = |route: &manifest::Route| match &route.target {
         manifest::Target::Static(files) => Target::Static(StaticFiles {
             directory: directories[files.directory.as_str()].clone(),
@@ -157,6 +176,17 @@ pub(crate) fn assemble(
                     urls: Arc::new(urls(&component.tenant)),
                     parking: component.reuse.map(|reuse| Parking::new(reuse.requests, reuse.idle)),
                     outbound: outbound.get(name.as_str()).map(|way| way.clone() as Arc<dyn Outbound>),
+                    secrets: component
+                        .secrets
+                        .iter()
+                        .filter_map(|name| Some((name.to_string(), secrets.get(name.as_str())?.clone())))
+                        .collect(),
+                    stores: grants
+                        .get(name.as_str())
+                        .into_iter()
+                        .flatten()
+                        .map(|(name, grant)| (name.clone(), grant.clone() as Arc<dyn Bucket>))
+                        .collect(),
                 }),
                 component: name.as_str().into(),
                 digest: short(components[name.as_str()].digest).into(),
@@ -200,6 +230,8 @@ pub(crate) fn assemble(
             known.filter(|known| known.settings() == settings).unwrap_or_else(|| Arc::new(RateLimiter::new(settings)))
         }),
         outbound,
+        stores,
+        grants,
         limiters,
         access_log: manifest.server.access_log.then_some(manifest.server.access_log_format),
         drain_delay: manifest.server.drain_delay,

@@ -255,7 +255,7 @@ fn check(path: &Path) -> Result<String> {
     for listener in &manifest.listeners {
         boot::tls(listener)?;
     }
-    let app = boot::app(&manifest)?.0.current();
+    let app = boot::checked(&manifest)?.current();
     let kinds = app.components.iter().map(|(name, component)| format!("{name} is {}\n", component.kind()));
     Ok(format!("{}\n{}", summary(&manifest), kinds.collect::<String>()))
 }

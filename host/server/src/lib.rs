@@ -21,8 +21,10 @@ mod outbound;
 mod rate_limit;
 mod record;
 pub mod reload;
+mod secrets;
 pub mod serve;
 mod shapes;
+mod stores;
 mod token;
 
 pub use app::App;

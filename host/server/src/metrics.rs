@@ -275,6 +275,19 @@ fn render_host(app: &Inner, text: &mut Text) {
             way.open(),
         );
     }
+    text.family("roadrunner_store_operations_total", "counter", "Operations of guests on stores, by how they ended.");
+    for (name, store) in &app.stores {
+        for (operation, outcome, count) in store.counts() {
+            let labels = format!("store=\"{}\",operation=\"{operation}\",outcome=\"{outcome}\"", escape(name));
+            text.sample("roadrunner_store_operations_total", &labels, count);
+        }
+    }
+    text.family("roadrunner_store_bytes", "gauge", "Keys and values in stores of this host, as `size` counts them.");
+    for (name, store) in &app.stores {
+        if let Some(bytes) = store.bytes() {
+            text.sample("roadrunner_store_bytes", &format!("store=\"{}\"", escape(name)), bytes);
+        }
+    }
     text.family("roadrunner_websocket_deflate_reserved_bytes", "gauge", "What compression of WebSockets may hold.");
     text.sample("roadrunner_websocket_deflate_reserved_bytes", "", app.host.deflate.reserved());
     text.family(

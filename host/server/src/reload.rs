@@ -12,7 +12,7 @@ use std::sync::{Arc, OnceLock};
 use std::time::{Duration, SystemTime};
 
 use anyhow::{Context as _, Result, ensure};
-use roadrunner_manifest::{Listener, Manifest, Tls};
+use roadrunner_manifest::{Listener, Manifest, Secret, Tls};
 use roadrunner_wire::Server;
 use tokio::sync::{mpsc, oneshot};
 use tokio::time::{MissedTickBehavior, interval};
@@ -251,5 +251,9 @@ fn stamps(manifest: &Manifest) -> Vec<Stamp> {
 /// The files that are watched.
 fn stamps_of(manifest: &Manifest) -> BTreeSet<PathBuf> {
     let components = manifest.components.values().map(|component| component.file.clone());
-    manifest.file.clone().into_iter().chain(components).collect()
+    let secrets = manifest.secrets.values().filter_map(|secret| match secret {
+        Secret::File(path) => Some(path.clone()),
+        Secret::Environment(_) => None,
+    });
+    manifest.file.clone().into_iter().chain(components).chain(secrets).collect()
 }

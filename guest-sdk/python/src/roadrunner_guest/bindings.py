@@ -25,6 +25,8 @@ bus: Any = _generated("bus")
 config: Any = _generated("config")
 log: Any = _generated("log")
 routes: Any = _generated("routes")
+secrets: Any = _generated("secrets")
+store: Any = _generated("store")
 timers: Any = _generated("timers")
 wit: Any = _generated("types")
 

@@ -5,6 +5,7 @@ use crate::limits::{Caps, Limits};
 use crate::manifest::{ClientCertificates, Listener, Manifest, Tls};
 use crate::scalar::{PeerRange, format_duration, format_size};
 use crate::section::H2c;
+use crate::store::{Secret, StorePlace};
 use crate::tenant::Tenant;
 
 /// A line that says that the manifest is right, then a line for each listener, tenant, directory, component
@@ -29,6 +30,21 @@ pub fn summary(manifest: &Manifest) -> String {
     }
     for (name, path) in &manifest.directories {
         row("directory", name.as_str(), path.display().to_string());
+    }
+    for (name, secret) in &manifest.secrets {
+        let place = match secret {
+            Secret::Environment(variable) => format!("from the environment, {variable}"),
+            Secret::File(path) => path.display().to_string(),
+        };
+        row("secret", name.as_str(), place);
+    }
+    for (name, store) in &manifest.stores {
+        let place = match &store.place {
+            StorePlace::File { path, size } => format!("{}, {}", path.display(), format_size(*size)),
+            StorePlace::Memory { size } => format!("in memory, {}", format_size(*size)),
+            StorePlace::Redis { url, .. } => url.clone(),
+        };
+        row("store", name.as_str(), if store.shared { format!("{place}, shared") } else { place });
     }
     for (name, component) in &manifest.components {
         row("component", name.as_str(), component.file.display().to_string());

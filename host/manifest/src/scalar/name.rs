@@ -70,6 +70,10 @@ names! {
     MiddlewareName, "the name of a middleware";
     /// The name of a route, for reverse URLs, logs and metrics.
     RouteName, "a name";
+    /// The name under which a secret is granted and a guest asks for it.
+    SecretName, "the name of a secret";
+    /// The name under which a store is granted and a guest opens it.
+    StoreName, "the name of a store";
     /// The name of a tenant: `acme` in `[tenant.acme]`.
     TenantName, "the name of a tenant";
 }

@@ -8,7 +8,7 @@ use crate::pattern::{Prefix, RoutePath};
 use crate::scalar::units::{DAY, HOUR};
 use crate::scalar::{
     ComponentName, ConfigKey, Count, DirectoryName, FilePath, HeaderText, HostPattern, MethodName, MiddlewareName,
-    OutboundOrigin, PlainText, RelativePath, RouteName, Table, TenantName, Time, choice,
+    OutboundOrigin, PlainText, RelativePath, RouteName, SecretName, StoreName, Table, TenantName, Time, choice,
 };
 use crate::websocket::WebSocketSection;
 use crate::webtransport::WebTransportSection;
@@ -32,6 +32,10 @@ section! {
         tenant: TenantName;
         /// The directories that its sendfile responses may name.
         directories: Vec<Spanned<DirectoryName>> = "[]";
+        /// The secrets that it can read.
+        secrets: Vec<Spanned<SecretName>> = "[]";
+        /// The stores that it can open.
+        stores: Vec<Spanned<StoreName>> = "[]";
         /// Values that the guest reads through the `config` interface. Groups and routes can add to them and
         /// replace them.
         config: Table<ConfigKey, PlainText>;

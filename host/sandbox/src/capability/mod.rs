@@ -4,8 +4,12 @@
 pub(crate) mod bus;
 pub(crate) mod log;
 pub(crate) mod outbound;
+pub(crate) mod secrets;
+pub(crate) mod store;
 pub(crate) mod timers;
 pub(crate) mod wasi;
 
 pub use bus::{Broker, Bus, Message, PublishError};
 pub use outbound::{Outbound, OutboundAnswer, OutboundDriver};
+pub use secrets::{Secret, Secrets};
+pub use store::{Bucket, StoreAnswer, StoreError, StorePage};

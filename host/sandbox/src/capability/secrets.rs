@@ -1,0 +1,72 @@
+//! Secrets that a component is granted.
+//!
+//! What a secret is leaves this module only into the memory of a guest that asks for it by its name: it is in no log, no
+//! error, no metric and no `Debug`, and is overwritten when the host forgets it. What a guest does with it afterwards,
+//! such as logging it, the host does not prevent; the guest's memory is made fresh like any other.
+
+use std::collections::BTreeMap;
+use std::fmt;
+use std::sync::Arc;
+
+use wasmtime::Result;
+use zeroize::Zeroizing;
+
+use crate::bindings::roadrunner::handler::secrets;
+use crate::outcome::Outcome;
+use crate::state::{State, Stop};
+
+/// Bytes that nobody else should see. Cheap to clone; the last clone overwrites them.
+#[derive(Clone)]
+pub struct Secret(Arc<Zeroizing<Vec<u8>>>);
+
+impl Secret {
+    /// Takes the bytes, which should be nowhere else.
+    pub fn new(bytes: Zeroizing<Vec<u8>>) -> Self {
+        Self(Arc::new(bytes))
+    }
+
+    /// The bytes.
+    pub fn expose(&self) -> &[u8] {
+        &self.0
+    }
+}
+
+impl fmt::Debug for Secret {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("Secret")
+    }
+}
+
+/// The secrets of one component, by name.
+#[derive(Clone, Debug, Default)]
+pub struct Secrets(BTreeMap<String, Secret>);
+
+impl FromIterator<(String, Secret)> for Secrets {
+    fn from_iter<I: IntoIterator<Item = (String, Secret)>>(secrets: I) -> Self {
+        Self(secrets.into_iter().collect())
+    }
+}
+
+impl secrets::Host for State {
+    fn get(&mut self, name: String) -> Result<Option<Vec<u8>>> {
+        let Some(secret) = self.binding.secrets.0.get(&name) else { return Ok(None) };
+        // The engine has a copy of its own until the guest has it; bounded, as secrets are.
+        let bytes = secret.expose();
+        if (bytes.len() as u64) > self.memory.left() {
+            return Err(Stop(Outcome::MemoryExceeded).into());
+        }
+        Ok(Some(bytes.to_vec()))
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn debug_says_no_more_than_the_name() {
+        let secret = Secret::new(Zeroizing::new(b"hunter2".to_vec()));
+        let secrets: Secrets = [("password".to_owned(), secret)].into_iter().collect();
+        assert_eq!(format!("{secrets:?}"), "Secrets({\"password\": Secret})");
+    }
+}

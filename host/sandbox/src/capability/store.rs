@@ -1,0 +1,173 @@
+//! Stores of keys and values that a component is granted.
+//!
+//! The stores themselves are [`Bucket`]s, which the server brings: this crate knows no sockets. Each waits for a place,
+//! has a timeout and checks sizes by itself; what is held for the guest here counts as its memory.
+
+use std::fmt;
+use std::future::Future;
+use std::pin::Pin;
+use std::sync::Arc;
+use std::time::Duration;
+
+use wasmtime::Result;
+use wasmtime::component::Resource;
+
+use crate::bindings::roadrunner::handler::store;
+use crate::bindings::roadrunner::handler::types::Error;
+use crate::outcome::Outcome;
+use crate::state::{State, Stop};
+
+/// What becomes of an operation on a store.
+pub type StoreAnswer<T> = Pin<Box<dyn Future<Output = Result<T, StoreError>> + Send>>;
+
+/// What one component sees of a store. It enforces the store's limits, and logs and counts what fails.
+pub trait Bucket: Send + Sync + fmt::Debug {
+    /// What stands under a key.
+    fn get(&self, key: String) -> StoreAnswer<Option<Vec<u8>>>;
+    /// Puts a value under a key, for a while or until it is changed.
+    fn set(&self, key: String, value: Vec<u8>, ttl: Option<Duration>) -> StoreAnswer<()>;
+    /// The same, if what stands there now is this, or nothing. Whether it was.
+    fn set_if(
+        &self,
+        key: String,
+        expected: Option<Vec<u8>>,
+        value: Vec<u8>,
+        ttl: Option<Duration>,
+    ) -> StoreAnswer<bool>;
+    /// Removes a key. Whether it was there.
+    fn delete(&self, key: String) -> StoreAnswer<bool>;
+    /// Whether a key is there.
+    fn exists(&self, key: String) -> StoreAnswer<bool>;
+    /// Adds to the number under a key. The sum.
+    fn increment(&self, key: String, delta: i64) -> StoreAnswer<i64>;
+    /// Some keys that begin with a prefix.
+    fn keys(&self, prefix: String, cursor: Option<String>, limit: u32) -> StoreAnswer<StorePage>;
+}
+
+/// Some keys of a bucket.
+#[derive(Clone, Debug, Default)]
+pub struct StorePage {
+    /// The keys.
+    pub keys: Vec<String>,
+    /// What brings the next page; none after the last.
+    pub cursor: Option<String>,
+}
+
+/// Why an operation on a store failed, as the guest is told.
+#[derive(Clone, Debug)]
+pub enum StoreError {
+    /// The store failed; the text names it, and nothing of the host's network or files.
+    Internal(String),
+    /// A rule does not allow it; the text names the rule.
+    Refused(String),
+    /// The store's `timeout` passed.
+    Timeout,
+    /// A limit, in bytes, would have been exceeded.
+    TooLarge(u64),
+}
+
+impl From<StoreError> for Error {
+    fn from(error: StoreError) -> Self {
+        match error {
+            StoreError::Internal(reason) => Self::Internal(reason),
+            StoreError::Refused(rule) => Self::Refused(rule),
+            StoreError::Timeout => Self::Timeout,
+            StoreError::TooLarge(limit) => Self::TooLarge(limit),
+        }
+    }
+}
+
+/// A guest's handle on a bucket.
+pub struct OpenBucket(Arc<dyn Bucket>);
+
+impl store::Host for State {
+    fn open(&mut self, name: String) -> Result<Result<Resource<OpenBucket>, Error>> {
+        let Some(bucket) = self.binding.stores.get(&name).cloned() else {
+            return Ok(Err(Error::Refused("stores: this component is granted no store of this name".into())));
+        };
+        Ok(Ok(self.table.push(OpenBucket(bucket))?))
+    }
+}
+
+impl store::HostBucket for State {
+    async fn get(&mut self, this: Resource<OpenBucket>, key: String) -> Result<Result<Option<Vec<u8>>, Error>> {
+        let value = match self.bucket(&this)?.get(key).await {
+            Ok(value) => value,
+            Err(error) => return Ok(Err(error.into())),
+        };
+        // The host has it, besides the guest, until this call has returned.
+        if value.as_ref().is_some_and(|value| value.len() as u64 > self.memory.left()) {
+            return Err(Stop(Outcome::MemoryExceeded).into());
+        }
+        Ok(Ok(value))
+    }
+
+    async fn set(
+        &mut self,
+        this: Resource<OpenBucket>,
+        key: String,
+        value: Vec<u8>,
+        ttl: Option<u64>,
+    ) -> Result<Result<(), Error>> {
+        let bucket = self.bucket(&this)?;
+        let size = value.len();
+        self.charged(size, bucket.set(key, value, ttl.map(Duration::from_millis))).await
+    }
+
+    async fn set_if(
+        &mut self,
+        this: Resource<OpenBucket>,
+        key: String,
+        expected: Option<Vec<u8>>,
+        value: Vec<u8>,
+        ttl: Option<u64>,
+    ) -> Result<Result<bool, Error>> {
+        let bucket = self.bucket(&this)?;
+        let size = value.len() + expected.as_ref().map_or(0, Vec::len);
+        self.charged(size, bucket.set_if(key, expected, value, ttl.map(Duration::from_millis))).await
+    }
+
+    async fn delete(&mut self, this: Resource<OpenBucket>, key: String) -> Result<Result<bool, Error>> {
+        Ok(self.bucket(&this)?.delete(key).await.map_err(Error::from))
+    }
+
+    async fn exists(&mut self, this: Resource<OpenBucket>, key: String) -> Result<Result<bool, Error>> {
+        Ok(self.bucket(&this)?.exists(key).await.map_err(Error::from))
+    }
+
+    async fn increment(&mut self, this: Resource<OpenBucket>, key: String, delta: i64) -> Result<Result<i64, Error>> {
+        Ok(self.bucket(&this)?.increment(key, delta).await.map_err(Error::from))
+    }
+
+    async fn keys(
+        &mut self,
+        this: Resource<OpenBucket>,
+        prefix: String,
+        cursor: Option<String>,
+        limit: u32,
+    ) -> Result<Result<store::Page, Error>> {
+        let page = self.bucket(&this)?.keys(prefix, cursor, limit).await;
+        Ok(page.map(|StorePage { keys, cursor }| store::Page { keys, cursor }).map_err(Error::from))
+    }
+
+    fn drop(&mut self, this: Resource<OpenBucket>) -> Result<()> {
+        self.table.delete(this)?;
+        Ok(())
+    }
+}
+
+impl State {
+    fn bucket(&self, this: &Resource<OpenBucket>) -> Result<Arc<dyn Bucket>> {
+        Ok(self.table.get(this)?.0.clone())
+    }
+
+    /// Runs an operation for which the host holds bytes of the guest's.
+    async fn charged<T>(&mut self, bytes: usize, operation: StoreAnswer<T>) -> Result<Result<T, Error>> {
+        if !self.memory.charge(bytes as u64) {
+            return Err(Stop(Outcome::MemoryExceeded).into());
+        }
+        let result = operation.await;
+        self.memory.release(bytes as u64);
+        Ok(result.map_err(Error::from))
+    }
+}

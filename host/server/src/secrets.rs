@@ -1,0 +1,118 @@
+//! Reads the secrets of a manifest, from files and from the environment.
+//!
+//! They are read at the start and at each reload, and kept in memory that is overwritten when they are forgotten. No
+//! error says more of a secret than its name and where it should be.
+
+use std::collections::BTreeMap;
+use std::fs::File;
+use std::io::Read as _;
+use std::os::unix::ffi::OsStringExt as _;
+use std::os::unix::fs::MetadataExt as _;
+use std::path::Path;
+
+use anyhow::{Context as _, Result, bail, ensure};
+use roadrunner_manifest::{self as manifest, Manifest};
+use roadrunner_sandbox::Secret;
+use zeroize::Zeroizing;
+
+/// The longest secret, in bytes.
+const LONGEST: usize = 64 << 10;
+
+/// What a file's mode must not allow: its group to write it, others anything.
+const TOO_OPEN: u32 = 0o027;
+
+/// All secrets of a manifest, by name.
+pub(crate) fn read(manifest: &Manifest) -> Result<BTreeMap<String, Secret>> {
+    let read = |name: &manifest::SecretName, place: &manifest::Secret| {
+        let bytes = match place {
+            manifest::Secret::Environment(variable) => environment(variable),
+            manifest::Secret::File(path) => file(path),
+        };
+        let bytes = bytes.with_context(|| format!("cannot read the secret {name}"))?;
+        Ok((name.to_string(), Secret::new(bytes)))
+    };
+    manifest.secrets.iter().map(|(name, place)| read(name, place)).collect()
+}
+
+fn environment(variable: &str) -> Result<Zeroizing<Vec<u8>>> {
+    let value = std::env::var_os(variable);
+    let bytes = Zeroizing::new(value.with_context(|| format!("{variable} is not in the environment"))?.into_vec());
+    ensure!(bytes.len() <= LONGEST, "{variable} is longer than {LONGEST} bytes");
+    ensure!(!bytes.is_empty(), "{variable} is empty");
+    Ok(bytes)
+}
+
+fn file(path: &Path) -> Result<Zeroizing<Vec<u8>>> {
+    let shown = path.display();
+    let file = File::open(path).with_context(|| shown.to_string())?;
+    // Of the file that is open, and not of what its name leads to a moment later.
+    let data = file.metadata().with_context(|| shown.to_string())?;
+    ensure!(data.is_file(), "{shown} is not a file");
+    let (owner, own) = (data.uid(), rustix::process::geteuid().as_raw());
+    ensure!(
+        owner == own || owner == 0,
+        "{shown} belongs to the user {owner}, and not to {own}, which the host runs as"
+    );
+    let mode = data.mode() & 0o777;
+    if mode & TOO_OPEN != 0 {
+        bail!("{shown} has the mode {mode:04o}, so that others can read or change it: chmod 600 {shown}");
+    }
+    // All its room at once: growth would leave parts of the secret behind.
+    let mut bytes = Zeroizing::new(Vec::with_capacity(LONGEST + 2));
+    file.take(LONGEST as u64 + 1).read_to_end(&mut bytes).with_context(|| shown.to_string())?;
+    ensure!(bytes.len() <= LONGEST, "{shown} is longer than {LONGEST} bytes");
+    // Editors end a text with a line break; what is no text is left alone.
+    if std::str::from_utf8(&bytes).is_ok() && bytes.last() == Some(&b'\n') {
+        bytes.pop();
+        if bytes.last() == Some(&b'\r') {
+            bytes.pop();
+        }
+    }
+    ensure!(!bytes.is_empty(), "{shown} is empty");
+    // What is kept is no larger than it must be; what it was copied from is overwritten.
+    Ok(Zeroizing::new(bytes.to_vec()))
+}
+
+#[cfg(test)]
+mod tests {
+    use std::os::unix::fs::PermissionsExt as _;
+
+    use super::*;
+
+    fn written(name: &str, content: &[u8], mode: u32) -> std::path::PathBuf {
+        let path = std::env::temp_dir().join(format!("roadrunner-secret-{}-{name}", std::process::id()));
+        std::fs::write(&path, content).unwrap();
+        std::fs::set_permissions(&path, std::fs::Permissions::from_mode(mode)).unwrap();
+        path
+    }
+
+    fn read(name: &str, content: &[u8], mode: u32) -> Result<Vec<u8>, String> {
+        let path = written(name, content, mode);
+        let result = file(&path).map(|bytes| bytes.to_vec()).map_err(|error| format!("{error:#}"));
+        std::fs::remove_file(&path).unwrap();
+        result
+    }
+
+    #[test]
+    fn a_text_loses_the_line_break_at_its_end_and_nothing_else() {
+        assert_eq!(read("text", b"a\nb\r\n", 0o600).unwrap(), b"a\nb");
+        assert_eq!(read("two", b"a\n\n", 0o640).unwrap(), b"a\n");
+        assert_eq!(read("binary", b"\xff\n", 0o400).unwrap(), b"\xff\n");
+    }
+
+    #[test]
+    fn files_that_others_can_read_or_change_are_refused() {
+        for mode in [0o644, 0o604, 0o660, 0o620, 0o602] {
+            let error = read(&format!("mode-{mode:o}"), b"hunter2", mode).unwrap_err();
+            assert!(error.contains("chmod 600") && !error.contains("hunter2"), "{error}");
+        }
+    }
+
+    #[test]
+    fn empty_and_long_ones_are_refused() {
+        assert!(read("empty", b"\n", 0o600).unwrap_err().contains("is empty"));
+        let long = vec![b'x'; LONGEST + 1];
+        assert!(read("long", &long, 0o600).unwrap_err().contains("longer than 65536 bytes"));
+        assert_eq!(read("longest", &long[1..], 0o600).unwrap().len(), LONGEST);
+    }
+}

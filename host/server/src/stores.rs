@@ -1,0 +1,244 @@
+//! The stores of a manifest, and what each component sees of them: namespaces, limits, counters.
+//!
+//! Components that are granted a store that is not shared have a namespace each, `component/NAME`; those of a shared one
+//! have `tenant/NAME` together, or `shared` where they have no tenant. No other code makes the names of namespaces.
+
+use std::collections::BTreeMap;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering::Relaxed};
+use std::time::Duration;
+
+use anyhow::{Context as _, Result};
+use roadrunner_manifest::{self as manifest, Manifest, StorePlace};
+use roadrunner_sandbox::{self as sandbox, Secret, StoreAnswer, StoreError, StorePage};
+use roadrunner_store::{Bucket, Error, Limits, Place, Store};
+use zeroize::Zeroizing;
+
+/// The operations, as the metrics name them.
+const OPERATIONS: [&str; 7] = ["delete", "exists", "get", "increment", "keys", "set", "set-if"];
+
+/// How operations end, as the metrics name it.
+const OUTCOMES: [&str; 6] = ["failed", "ok", "overloaded", "refused", "timeout", "too-large"];
+
+/// A store of the manifest, open.
+#[derive(Debug)]
+pub(crate) struct OpenStore {
+    store: Store,
+    place: StorePlace,
+    /// What it authenticates with.
+    password: Option<Secret>,
+    counts: Arc<Counts>,
+}
+
+#[derive(Debug, Default)]
+struct Counts([[AtomicU64; OUTCOMES.len()]; OPERATIONS.len()]);
+
+impl OpenStore {
+    /// Bytes of keys and values; none for Redis.
+    pub(crate) fn bytes(&self) -> Option<u64> {
+        self.store.bytes()
+    }
+
+    /// How often each operation ended how.
+    pub(crate) fn counts(&self) -> impl Iterator<Item = (&'static str, &'static str, u64)> {
+        OPERATIONS.iter().zip(&self.counts.0).flat_map(|(operation, row)| {
+            OUTCOMES.iter().zip(row).map(move |(outcome, count)| (*operation, *outcome, count.load(Relaxed)))
+        })
+    }
+
+    /// Whether it is where another manifest wants it.
+    fn is_at(&self, place: &StorePlace, password: Option<&Secret>) -> bool {
+        let same_place = match (&self.place, place) {
+            (StorePlace::File { path, .. }, StorePlace::File { path: other, .. }) => path == other,
+            (StorePlace::Memory { .. }, StorePlace::Memory { .. }) => true,
+            (StorePlace::Redis { url, .. }, StorePlace::Redis { url: other, .. }) => url == other,
+            _ => false,
+        };
+        same_place && self.password.as_ref().map(Secret::expose) == password.map(Secret::expose)
+    }
+}
+
+/// The stores of a manifest. Those that were open before stay so, and take new sizes.
+pub(crate) fn open(
+    manifest: &Manifest,
+    secrets: &BTreeMap<String, Secret>,
+    before: &BTreeMap<String, Arc<OpenStore>>,
+) -> Result<BTreeMap<String, Arc<OpenStore>>> {
+    let open = |name: &str, place: &StorePlace| {
+        let password = match place {
+            StorePlace::Redis { password: Some(password), .. } => secrets.get(password.as_str()).cloned(),
+            _ => None,
+        };
+        if let Some(known) = before.get(name).filter(|known| known.is_at(place, password.as_ref())) {
+            if let StorePlace::File { size, .. } | StorePlace::Memory { size } = place {
+                known.store.set_most(*size);
+            }
+            return Ok((name.to_owned(), known.clone()));
+        }
+        let store = Store::open(name, &place_of(place, password.as_ref())?)?;
+        let open = OpenStore { store, place: place.clone(), password, counts: Arc::default() };
+        Ok((name.to_owned(), Arc::new(open)))
+    };
+    manifest.stores.iter().map(|(name, store)| open(name.as_str(), &store.place)).collect()
+}
+
+fn place_of(place: &StorePlace, password: Option<&Secret>) -> Result<Place> {
+    Ok(match place {
+        StorePlace::File { path, size } => Place::File { path: path.clone(), most: *size },
+        StorePlace::Memory { size } => Place::Memory { most: *size },
+        StorePlace::Redis { url, .. } => {
+            let text = |secret: &Secret| {
+                let text = std::str::from_utf8(secret.expose()).ok().context("the password of a store is not UTF-8")?;
+                Ok::<_, anyhow::Error>(Arc::new(Zeroizing::new(text.to_owned())))
+            };
+            Place::Redis { url: url.clone(), password: password.map(text).transpose()? }
+        }
+    })
+}
+
+/// What components see of stores, by component and store. What has not changed goes on, with its places.
+pub(crate) fn grants(
+    manifest: &Manifest,
+    stores: &BTreeMap<String, Arc<OpenStore>>,
+    before: Option<&Grants>,
+) -> Grants {
+    let mut grants = Grants::new();
+    for (component, settings) in &manifest.components {
+        let mut granted = BTreeMap::new();
+        for name in &settings.stores {
+            // None are open where a manifest is only checked.
+            let (Some(open), Some(store)) = (stores.get(name.as_str()), manifest.stores.get(name)) else { continue };
+            let namespace = match (store.shared, &settings.tenant) {
+                (true, Some(tenant)) => format!("tenant/{tenant}"),
+                (true, None) => "shared".to_owned(),
+                (false, _) => format!("component/{component}"),
+            };
+            let limits = limits(store);
+            let known = before.and_then(|before| before.get(component.as_str())?.get(name.as_str()));
+            let known = known.filter(|known| {
+                Arc::ptr_eq(&known.open, open) && known.namespace == namespace && *known.bucket.limits() == limits
+            });
+            let grant = known.cloned().unwrap_or_else(|| {
+                let bucket = Bucket::new(open.store.clone(), &namespace, limits);
+                Arc::new(Grant { open: open.clone(), namespace, bucket })
+            });
+            granted.insert(name.to_string(), grant);
+        }
+        grants.insert(component.to_string(), granted);
+    }
+    grants
+}
+
+fn limits(store: &manifest::Store) -> Limits {
+    let size = |bytes| usize::try_from(bytes).unwrap_or(usize::MAX);
+    Limits {
+        key: size(store.key_size),
+        value: size(store.value_size),
+        operations: store.operations as usize,
+        timeout: store.timeout,
+    }
+}
+
+/// What components see of stores, by component and store.
+pub(crate) type Grants = BTreeMap<String, BTreeMap<String, Arc<Grant>>>;
+
+/// What one component sees of one store. All its routes share it.
+#[derive(Debug)]
+pub(crate) struct Grant {
+    open: Arc<OpenStore>,
+    namespace: String,
+    bucket: Bucket,
+}
+
+impl Grant {
+    /// Runs an operation, counts how it ended, and says to the guest what is its business.
+    fn counted<T: Send + 'static>(
+        &self,
+        operation: &'static str,
+        run: impl Future<Output = Result<T, Error>> + Send + 'static,
+    ) -> StoreAnswer<T> {
+        let counts = self.open.counts.clone();
+        Box::pin(async move {
+            let result = run.await;
+            let outcome = result.as_ref().map_or_else(outcome, |_| "ok");
+            let row = OPERATIONS.iter().zip(&counts.0).find(|(known, _)| **known == operation);
+            let count = row.and_then(|(_, row)| OUTCOMES.iter().zip(row).find(|(known, _)| **known == outcome));
+            if let Some((_, count)) = count {
+                count.fetch_add(1, Relaxed);
+            }
+            result.map_err(told)
+        })
+    }
+}
+
+impl sandbox::Bucket for Grant {
+    fn get(&self, key: String) -> StoreAnswer<Option<Vec<u8>>> {
+        let bucket = self.bucket.clone();
+        self.counted("get", async move { bucket.get(&key).await })
+    }
+
+    fn set(&self, key: String, value: Vec<u8>, ttl: Option<Duration>) -> StoreAnswer<()> {
+        let bucket = self.bucket.clone();
+        self.counted("set", async move { bucket.set(&key, value, ttl).await })
+    }
+
+    fn set_if(
+        &self,
+        key: String,
+        expected: Option<Vec<u8>>,
+        value: Vec<u8>,
+        ttl: Option<Duration>,
+    ) -> StoreAnswer<bool> {
+        let bucket = self.bucket.clone();
+        self.counted("set-if", async move { bucket.set_if(&key, expected, value, ttl).await })
+    }
+
+    fn delete(&self, key: String) -> StoreAnswer<bool> {
+        let bucket = self.bucket.clone();
+        self.counted("delete", async move { bucket.delete(&key).await })
+    }
+
+    fn exists(&self, key: String) -> StoreAnswer<bool> {
+        let bucket = self.bucket.clone();
+        self.counted("exists", async move { bucket.exists(&key).await })
+    }
+
+    fn increment(&self, key: String, delta: i64) -> StoreAnswer<i64> {
+        let bucket = self.bucket.clone();
+        self.counted("increment", async move { bucket.increment(&key, delta).await })
+    }
+
+    fn keys(&self, prefix: String, cursor: Option<String>, limit: u32) -> StoreAnswer<StorePage> {
+        let bucket = self.bucket.clone();
+        self.counted("keys", async move {
+            let page = bucket.keys(&prefix, cursor.as_deref(), limit as usize).await?;
+            Ok(StorePage { keys: page.keys, cursor: page.next })
+        })
+    }
+}
+
+fn outcome(error: &Error) -> &'static str {
+    match error {
+        Error::Failed { .. } => "failed",
+        Error::KeyTooLong(_) | Error::StoreFull(_) | Error::ValueTooLong(_) => "too-large",
+        Error::NotANumber(_) | Error::WrongCursor => "refused",
+        Error::Overloaded(_) => "overloaded",
+        Error::Timeout => "timeout",
+    }
+}
+
+/// What the guest is told: which kind of failure it was, and nothing of the host's network and files.
+fn told(error: Error) -> StoreError {
+    match error {
+        Error::Failed { store, reason } => {
+            tracing::debug!(%store, "an operation failed: {reason}");
+            StoreError::Internal(format!("the store `{store}` failed"))
+        }
+        Error::KeyTooLong(limit) | Error::StoreFull(limit) | Error::ValueTooLong(limit) => StoreError::TooLarge(limit),
+        Error::Overloaded(limit) => {
+            StoreError::Refused(format!("operations: {limit} of this component are under way already"))
+        }
+        error @ (Error::NotANumber(_) | Error::WrongCursor) => StoreError::Refused(error.to_string()),
+        Error::Timeout => StoreError::Timeout,
+    }
+}

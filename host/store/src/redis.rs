@@ -1,0 +1,294 @@
+//! A store on a Redis server.
+//!
+//! All operations share one connection, which is made when the first of them needs it. An operation that is not
+//! answered in time takes the connection out of use, so that one that hangs is not waited for again; a server that
+//! refuses connections is asked again after a short pause, and operations fail at once until then.
+
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering::Relaxed};
+use std::time::Duration;
+
+use parking_lot::Mutex;
+use redis::aio::MultiplexedConnection;
+use redis::{AsyncConnectionConfig, Client, Cmd, FromRedisValue, IntoConnectionInfo as _, RedisError, Value, cmd};
+use tokio::time::{Instant, timeout_at};
+use zeroize::Zeroizing;
+
+use crate::tables::millis;
+use crate::{Error, OpenError, Page};
+
+/// How long a server that could not be reached is left alone.
+const PAUSE: Duration = Duration::from_millis(100);
+
+/// Commands that wait for their answers on one connection. Buckets allow fewer, but for commands whose asker has left.
+const PIPELINE: usize = 4096;
+
+/// The fewest entries that one SCAN looks at; most of them may be of other namespaces.
+const SCAN: usize = 100;
+
+/// The value, nil, or the length of one that is longer than the second argument allows: so that no longer one is ever
+/// read into memory.
+const GET: &str = "local n = redis.call('STRLEN', KEYS[1]) \
+                   if n > tonumber(ARGV[1]) then return n end \
+                   return redis.call('GET', KEYS[1])";
+
+/// Compares and sets. A time to live of 0 is none.
+const SET_IF: &str = "if redis.call('GET', KEYS[1]) ~= ARGV[1] then return 0 end \
+                      if ARGV[3] == '0' then redis.call('SET', KEYS[1], ARGV[2]) \
+                      else redis.call('SET', KEYS[1], ARGV[2], 'PX', ARGV[3]) end \
+                      return 1";
+
+/// A Redis server.
+#[derive(Clone, Debug)]
+pub(crate) struct Redis(Arc<Inner>);
+
+#[derive(Debug)]
+struct Inner {
+    name: Arc<str>,
+    client: Client,
+    link: Mutex<Link>,
+    /// Held by whoever makes a connection.
+    making: tokio::sync::Mutex<()>,
+    /// The last operation found the server there.
+    is_reachable: AtomicBool,
+}
+
+/// The connection, and how often there was another one.
+#[derive(Debug, Default)]
+struct Link {
+    connection: Option<MultiplexedConnection>,
+    made: u64,
+    failed: Option<(Instant, String)>,
+}
+
+impl Redis {
+    pub(crate) fn new(name: &str, url: &str, password: Option<Arc<Zeroizing<String>>>) -> Result<Self, OpenError> {
+        let wrong = |error: RedisError| OpenError::Url(name.into(), error.to_string());
+        let mut info = url.into_connection_info().map_err(wrong)?;
+        if let Some(password) = password {
+            let settings = info.redis_settings().clone().set_password(password.as_str());
+            info = info.set_redis_settings(settings);
+        }
+        let client = Client::open(info).map_err(wrong)?;
+        // The client takes the process's own, and there may be none yet. If there is one, that is as good.
+        let _ = rustls::crypto::aws_lc_rs::default_provider().install_default();
+        Ok(Self(Arc::new(Inner {
+            name: name.into(),
+            client,
+            link: Mutex::default(),
+            making: tokio::sync::Mutex::default(),
+            is_reachable: AtomicBool::new(true),
+        })))
+    }
+
+    pub(crate) async fn get(&self, key: &[u8], most: usize, ends: Instant) -> Result<Option<Vec<u8>>, Error> {
+        match self.run(cmd("EVAL").arg(GET).arg(1).arg(key).arg(most), ends).await? {
+            Value::Nil => Ok(None),
+            Value::BulkString(value) => Ok(Some(value)),
+            Value::Int(_) => Err(Error::ValueTooLong(most as u64)),
+            _ => Err(self.failed("GET has another answer than it should")),
+        }
+    }
+
+    pub(crate) async fn set(
+        &self,
+        key: &[u8],
+        value: &[u8],
+        ttl: Option<Duration>,
+        ends: Instant,
+    ) -> Result<(), Error> {
+        let mut set = cmd("SET");
+        set.arg(key).arg(value);
+        if let Some(ttl) = ttl {
+            set.arg("PX").arg(millis(ttl));
+        }
+        self.run(&set, ends).await
+    }
+
+    pub(crate) async fn set_if(
+        &self,
+        key: &[u8],
+        expected: Option<&[u8]>,
+        value: &[u8],
+        ttl: Option<Duration>,
+        ends: Instant,
+    ) -> Result<bool, Error> {
+        let Some(expected) = expected else {
+            let mut set = cmd("SET");
+            set.arg(key).arg(value).arg("NX");
+            if let Some(ttl) = ttl {
+                set.arg("PX").arg(millis(ttl));
+            }
+            let done: Option<String> = self.run(&set, ends).await?;
+            return Ok(done.is_some());
+        };
+        let ttl = ttl.map_or(0, millis);
+        self.run(cmd("EVAL").arg(SET_IF).arg(1).arg(key).arg(expected).arg(value).arg(ttl), ends).await
+    }
+
+    pub(crate) async fn delete(&self, key: &[u8], ends: Instant) -> Result<bool, Error> {
+        self.run(cmd("DEL").arg(key), ends).await
+    }
+
+    pub(crate) async fn exists(&self, key: &[u8], ends: Instant) -> Result<bool, Error> {
+        self.run(cmd("EXISTS").arg(key), ends).await
+    }
+
+    pub(crate) async fn increment(&self, key: &[u8], delta: i64, ends: Instant) -> Result<i64, Error> {
+        self.run(cmd("INCRBY").arg(key).arg(delta), ends).await
+    }
+
+    /// One or more steps of SCAN: until there are enough keys, or half of the time has passed.
+    pub(crate) async fn keys(
+        &self,
+        prefix: &[u8],
+        mut cursor: u64,
+        most: usize,
+        skip: usize,
+        ends: Instant,
+    ) -> Result<Page, Error> {
+        let pattern = pattern(prefix);
+        let half = Instant::now() + ends.saturating_duration_since(Instant::now()) / 2;
+        let mut page = Page::default();
+        loop {
+            let count = (most - page.keys.len()).max(SCAN.min(most));
+            let scan = cmd("SCAN").arg(cursor).arg("MATCH").arg(&pattern).arg("COUNT").arg(count).clone();
+            let (next, found): (u64, Vec<Vec<u8>>) = self.run(&scan, ends).await?;
+            // What is no text was not put there by a bucket.
+            let keys = found.into_iter().filter_map(|key| String::from_utf8(key.get(skip..)?.to_owned()).ok());
+            page.keys.extend(keys);
+            cursor = next;
+            if cursor == 0 || page.keys.len() >= most || Instant::now() >= half {
+                break;
+            }
+        }
+        page.next = (cursor != 0).then(|| cursor.to_string());
+        Ok(page)
+    }
+
+    /// Sends one command and waits for its answer.
+    async fn run<T: FromRedisValue>(&self, command: &Cmd, ends: Instant) -> Result<T, Error> {
+        let result = timeout_at(ends, async {
+            let (mut connection, made) = self.connection().await?;
+            let answer: Result<T, RedisError> = match timeout_at(ends, command.query_async(&mut connection)).await {
+                Ok(answer) => answer,
+                Err(_) => {
+                    self.discard(made);
+                    return Err(Error::Timeout);
+                }
+            };
+            answer.map_err(|error| {
+                if error.is_unrecoverable_error() || error.is_io_error() {
+                    self.discard(made);
+                }
+                self.meaning(&error)
+            })
+        });
+        let result = result.await.unwrap_or(Err(Error::Timeout));
+        self.note(&result);
+        result
+    }
+
+    /// The connection that all share, and which one it is.
+    async fn connection(&self) -> Result<(MultiplexedConnection, u64), Error> {
+        if let Some(known) = self.known()? {
+            return Ok(known);
+        }
+        let _making = self.0.making.lock().await;
+        if let Some(known) = self.known()? {
+            return Ok(known);
+        }
+        // Each operation has its own time to wait, for the connection as for the answer.
+        let config = AsyncConnectionConfig::new()
+            .set_connection_timeout(None)
+            .set_response_timeout(None)
+            .set_concurrency_limit(PIPELINE);
+        let made = self.0.client.get_multiplexed_async_connection_with_config(&config).await;
+        let mut link = self.0.link.lock();
+        match made {
+            Ok(connection) => {
+                link.made += 1;
+                link.failed = None;
+                link.connection = Some(connection.clone());
+                Ok((connection, link.made))
+            }
+            Err(error) => {
+                link.failed = Some((Instant::now(), error.to_string()));
+                Err(self.failed(&error.to_string()))
+            }
+        }
+    }
+
+    fn known(&self) -> Result<Option<(MultiplexedConnection, u64)>, Error> {
+        let link = self.0.link.lock();
+        if let Some(connection) = &link.connection {
+            return Ok(Some((connection.clone(), link.made)));
+        }
+        match &link.failed {
+            Some((at, reason)) if at.elapsed() < PAUSE => Err(self.failed(reason)),
+            _ => Ok(None),
+        }
+    }
+
+    /// The next operation makes another connection, unless one did already.
+    fn discard(&self, made: u64) {
+        let mut link = self.0.link.lock();
+        if link.made == made {
+            link.connection = None;
+        }
+    }
+
+    fn meaning(&self, error: &RedisError) -> Error {
+        let detail = error.detail().unwrap_or_default();
+        if detail.contains("not an integer") {
+            return Error::NO_NUMBER;
+        }
+        if detail.contains("would overflow") {
+            return Error::OVERFLOW;
+        }
+        self.failed(&error.to_string())
+    }
+
+    /// Logs when the server goes and when it is there again, and not each operation in between.
+    fn note<T>(&self, result: &Result<T, Error>) {
+        match result {
+            Err(error @ (Error::Failed { .. } | Error::Timeout)) => {
+                if self.0.is_reachable.swap(false, Relaxed) {
+                    tracing::warn!(store = %self.0.name, "a store has ceased to answer: {error}");
+                }
+            }
+            _ => {
+                if !self.0.is_reachable.load(Relaxed) && !self.0.is_reachable.swap(true, Relaxed) {
+                    tracing::info!(store = %self.0.name, "a store answers again");
+                }
+            }
+        }
+    }
+
+    fn failed(&self, reason: &str) -> Error {
+        Error::Failed { store: self.0.name.clone(), reason: reason.to_owned() }
+    }
+}
+
+/// The glob pattern for everything that begins with these bytes.
+fn pattern(prefix: &[u8]) -> Vec<u8> {
+    let mut pattern = Vec::with_capacity(prefix.len() + 8);
+    for byte in prefix {
+        if b"\\*?[]".contains(byte) {
+            pattern.push(b'\\');
+        }
+        pattern.push(*byte);
+    }
+    pattern.push(b'*');
+    pattern
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_prefix_is_taken_as_it_is() {
+        assert_eq!(pattern(b"a*[b]?\\"), b"a\\*\\[b\\]\\?\\\\*");
+    }
+}

@@ -1,0 +1,313 @@
+//! What an embedded store has on its pages: entries, when they expire, and how much it all is.
+//!
+//! An entry that has expired is not there for anybody, and is removed with one of the next writes.
+
+use std::ops::Bound;
+use std::sync::Arc;
+use std::time::{Duration, SystemTime, UNIX_EPOCH};
+
+use redb::{
+    Database, ReadOnlyTable, ReadableDatabase as _, ReadableTable as _, StorageError, Table, TableDefinition,
+    WriteTransaction,
+};
+
+use crate::{Error, Page};
+
+/// Key -> when it expires, in milliseconds since 1970 and eight bytes, then the value. 0 is never.
+const ENTRIES: TableDefinition<&[u8], &[u8]> = TableDefinition::new("entries");
+
+/// When something expires, and what.
+const EXPIRIES: TableDefinition<(u64, &[u8]), ()> = TableDefinition::new("expiries");
+
+/// Numbers that are true of the whole store.
+const NUMBERS: TableDefinition<&str, u64> = TableDefinition::new("numbers");
+
+/// The key of [`NUMBERS`] for what the entries take.
+const BYTES: &str = "bytes";
+
+/// Bytes in front of a value.
+const STAMP: usize = 8;
+
+/// What an entry counts beside its key and its value, so that the smallest ones are bounded, too.
+const ENTRY: u64 = 64;
+
+/// Expired entries that one batch of writes removes.
+const SWEEP: usize = 1000;
+
+/// The longest time to live; longer ones are cut to it.
+pub(crate) const LONGEST: Duration = Duration::from_secs(100 * 365 * 24 * 3600);
+
+/// A store as a batch of writes sees and changes it.
+pub(crate) struct Writing<'t> {
+    entries: Table<'t, &'static [u8], &'static [u8]>,
+    expiries: Table<'t, (u64, &'static [u8]), ()>,
+    numbers: Table<'t, &'static str, u64>,
+    store: Arc<str>,
+    /// What all entries take now.
+    bytes: u64,
+    most: u64,
+    now: u64,
+    /// The pages cannot be relied on any more: nothing of the batch may be committed.
+    failed: bool,
+}
+
+impl<'t> Writing<'t> {
+    /// Opens, and at first makes, the tables.
+    pub(crate) fn open(transaction: &'t WriteTransaction, store: &Arc<str>, most: u64) -> Result<Self, redb::Error> {
+        let numbers = transaction.open_table(NUMBERS)?;
+        let bytes = numbers.get(BYTES)?.map_or(0, |bytes| bytes.value());
+        Ok(Self {
+            entries: transaction.open_table(ENTRIES)?,
+            expiries: transaction.open_table(EXPIRIES)?,
+            numbers,
+            store: store.clone(),
+            bytes,
+            most,
+            now: now(),
+            failed: false,
+        })
+    }
+
+    /// Whether the batch has to be given up.
+    pub(crate) fn has_failed(&self) -> bool {
+        self.failed
+    }
+
+    /// Notes what all entries take, and says it with the time of the next expiry.
+    pub(crate) fn close(mut self) -> Result<(u64, Option<u64>), redb::Error> {
+        self.numbers.insert(BYTES, self.bytes)?;
+        let next = self.expiries.first()?.map(|(key, _)| key.value().0);
+        Ok((self.bytes, next))
+    }
+
+    /// Removes entries that have expired, up to a number of them.
+    pub(crate) fn sweep(&mut self) -> Result<(), Error> {
+        for _ in 0..SWEEP {
+            let due = first_expiry(&self.expiries);
+            match self.storage(due)? {
+                Some((at, key)) if at <= self.now => self.remove(&key)?,
+                _ => return Ok(()),
+            }
+        }
+        Ok(())
+    }
+
+    pub(crate) fn set(&mut self, key: &[u8], value: &[u8], ttl: Option<Duration>) -> Result<(), Error> {
+        let expiry = ttl.map_or(0, |ttl| self.now + millis(ttl));
+        self.put(key, value, expiry)
+    }
+
+    pub(crate) fn set_if(
+        &mut self,
+        key: &[u8],
+        expected: Option<&[u8]>,
+        value: &[u8],
+        ttl: Option<Duration>,
+    ) -> Result<bool, Error> {
+        let found = self.live(key)?;
+        if found.as_ref().map(|(_, value)| value.as_slice()) != expected {
+            return Ok(false);
+        }
+        self.set(key, value, ttl).map(|()| true)
+    }
+
+    pub(crate) fn delete(&mut self, key: &[u8]) -> Result<bool, Error> {
+        let was_live = self.live(key)?.is_some();
+        self.remove(key)?;
+        Ok(was_live)
+    }
+
+    pub(crate) fn increment(&mut self, key: &[u8], delta: i64) -> Result<i64, Error> {
+        let (expiry, before) = match self.live(key)? {
+            Some((expiry, value)) => (expiry, number(&value)?),
+            None => (0, 0),
+        };
+        let sum = before.checked_add(delta).ok_or(Error::OVERFLOW)?;
+        self.put(key, sum.to_string().as_bytes(), expiry)?;
+        Ok(sum)
+    }
+
+    /// The entry of a key that has not expired: when it will, and its value.
+    fn live(&mut self, key: &[u8]) -> Result<Option<(u64, Vec<u8>)>, Error> {
+        let now = self.now;
+        let live =
+            with_entry(&self.entries, key, |expiry, value| is_live(expiry, now).then(|| (expiry, value.to_owned())));
+        Ok(self.storage(live)?.flatten())
+    }
+
+    fn put(&mut self, key: &[u8], value: &[u8], expiry: u64) -> Result<(), Error> {
+        let before = with_entry(&self.entries, key, |expiry, value| (expiry, cost(key, value)));
+        let before = self.storage(before)?;
+        let (expiry_before, cost_before) = before.unwrap_or_default();
+        let bytes = self.bytes - cost_before.min(self.bytes) + cost(key, value);
+        // What makes a store smaller is allowed in one that has too much.
+        if bytes > self.most && bytes > self.bytes {
+            return Err(Error::StoreFull(self.most));
+        }
+        self.forget_expiry(expiry_before, key)?;
+        let entry = [&expiry.to_le_bytes(), value].concat();
+        let inserted = self.entries.insert(key, &*entry).map(drop);
+        self.storage(inserted)?;
+        if expiry != 0 {
+            let inserted = self.expiries.insert((expiry, key), ()).map(drop);
+            self.storage(inserted)?;
+        }
+        self.bytes = bytes;
+        Ok(())
+    }
+
+    fn remove(&mut self, key: &[u8]) -> Result<(), Error> {
+        let gone = self.entries.remove(key).map(|entry| {
+            entry.map(|entry| {
+                let (expiry, value) = parts(entry.value());
+                (expiry, cost(key, value))
+            })
+        });
+        let gone = self.storage(gone)?;
+        if let Some((expiry, cost)) = gone {
+            self.bytes = self.bytes.saturating_sub(cost);
+            self.forget_expiry(expiry, key)?;
+        }
+        Ok(())
+    }
+
+    fn forget_expiry(&mut self, expiry: u64, key: &[u8]) -> Result<(), Error> {
+        if expiry != 0 {
+            let removed = self.expiries.remove((expiry, key)).map(drop);
+            self.storage(removed)?;
+        }
+        Ok(())
+    }
+
+    /// The result of an access to the pages.
+    fn storage<T>(&mut self, result: Result<T, StorageError>) -> Result<T, Error> {
+        result.map_err(|error| self.fail(&error))
+    }
+
+    fn fail(&mut self, error: &StorageError) -> Error {
+        self.failed = true;
+        failed(&self.store, error)
+    }
+}
+
+/// A store as one read sees it.
+pub(crate) struct Reading {
+    entries: ReadOnlyTable<&'static [u8], &'static [u8]>,
+    store: Arc<str>,
+    now: u64,
+}
+
+impl Reading {
+    pub(crate) fn open(database: &Database, store: &Arc<str>) -> Result<Self, Error> {
+        let entries = database.begin_read().map_err(redb::Error::from);
+        let entries = entries.and_then(|transaction| Ok(transaction.open_table(ENTRIES)?));
+        Ok(Self { entries: entries.map_err(|error| failed(store, &error))?, store: store.clone(), now: now() })
+    }
+
+    pub(crate) fn get(&self, key: &[u8], most: usize) -> Result<Option<Vec<u8>>, Error> {
+        let Some(entry) = self.entries.get(key).map_err(|error| failed(&self.store, &error))? else {
+            return Ok(None);
+        };
+        let (expiry, value) = parts(entry.value());
+        if !is_live(expiry, self.now) {
+            return Ok(None);
+        }
+        // Written when the limit was another one.
+        if value.len() > most {
+            return Err(Error::ValueTooLong(most as u64));
+        }
+        Ok(Some(value.to_owned()))
+    }
+
+    pub(crate) fn exists(&self, key: &[u8]) -> Result<bool, Error> {
+        let entry = self.entries.get(key).map_err(|error| failed(&self.store, &error))?;
+        Ok(entry.is_some_and(|entry| is_live(parts(entry.value()).0, self.now)))
+    }
+
+    /// Keys that begin with `prefix` and come after `after`, without their first `skip` bytes.
+    pub(crate) fn keys(&self, prefix: &[u8], after: Option<&[u8]>, most: usize, skip: usize) -> Result<Page, Error> {
+        let failed = |error| failed(&self.store, &error);
+        let start = match after {
+            Some(after) if after >= prefix => Bound::Excluded(after),
+            _ => Bound::Included(prefix),
+        };
+        let mut page = Page::default();
+        for entry in self.entries.range::<&[u8]>((start, Bound::Unbounded)).map_err(failed)? {
+            let (key, entry) = entry.map_err(failed)?;
+            if !key.value().starts_with(prefix) {
+                break;
+            }
+            if !is_live(parts(entry.value()).0, self.now) {
+                continue;
+            }
+            if page.keys.len() == most {
+                page.next = page.keys.last().cloned();
+                break;
+            }
+            // Keys come from guests as text.
+            page.keys.push(String::from_utf8_lossy(&key.value()[skip..]).into_owned());
+        }
+        Ok(page)
+    }
+}
+
+/// The entry that expires first, or has expired.
+fn first_expiry(expiries: &Table<'_, (u64, &'static [u8]), ()>) -> Result<Option<(u64, Vec<u8>)>, StorageError> {
+    Ok(expiries.first()?.map(|(key, _)| {
+        let (at, key) = key.value();
+        (at, key.to_owned())
+    }))
+}
+
+/// What is to be known of an entry, of which its expiry and its value are shown.
+fn with_entry<T>(
+    entries: &Table<'_, &'static [u8], &'static [u8]>,
+    key: &[u8],
+    look: impl FnOnce(u64, &[u8]) -> T,
+) -> Result<Option<T>, StorageError> {
+    Ok(entries.get(key)?.map(|entry| {
+        let (expiry, value) = parts(entry.value());
+        look(expiry, value)
+    }))
+}
+
+fn failed(store: &Arc<str>, error: &impl ToString) -> Error {
+    Error::Failed { store: store.clone(), reason: error.to_string() }
+}
+
+/// When an entry expires, and its value.
+fn parts(entry: &[u8]) -> (u64, &[u8]) {
+    match entry.split_first_chunk::<STAMP>() {
+        Some((stamp, value)) => (u64::from_le_bytes(*stamp), value),
+        // Not written by this code.
+        None => (0, entry),
+    }
+}
+
+fn is_live(expiry: u64, now: u64) -> bool {
+    expiry == 0 || expiry > now
+}
+
+fn cost(key: &[u8], value: &[u8]) -> u64 {
+    key.len() as u64 + value.len() as u64 + ENTRY
+}
+
+/// A number as Redis has them: decimal, without a sign for plus and without zeros in front.
+fn number(value: &[u8]) -> Result<i64, Error> {
+    let number = std::str::from_utf8(value).ok().and_then(|text| {
+        let number: i64 = text.parse().ok()?;
+        (number.to_string() == text).then_some(number)
+    });
+    number.ok_or(Error::NO_NUMBER)
+}
+
+/// A time to live in milliseconds, of which there is at least one.
+pub(crate) fn millis(ttl: Duration) -> u64 {
+    u64::try_from(ttl.min(LONGEST).as_millis()).unwrap_or(u64::MAX).max(1)
+}
+
+/// Milliseconds since 1970.
+pub(crate) fn now() -> u64 {
+    let now = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default();
+    u64::try_from(now.as_millis()).unwrap_or(u64::MAX)
+}

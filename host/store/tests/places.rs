@@ -1,0 +1,245 @@
+//! The same promises from every place: memory, a file, and a Redis server that the test starts.
+
+use std::net::TcpListener;
+use std::path::Path;
+use std::process::{Child, Command, Stdio};
+use std::time::Duration;
+
+use roadrunner_store::{Bucket, Error, Limits, OpenError, Place, Store};
+use tempfile::TempDir;
+
+const LIMITS: Limits = Limits { key: 32, value: 1000, operations: 8, timeout: Duration::from_secs(10) };
+
+const MOST: u64 = 100_000;
+
+fn memory() -> Store {
+    Store::open("memory", &Place::Memory { most: MOST }).unwrap()
+}
+
+fn file(path: &Path) -> Result<Store, OpenError> {
+    Store::open("file", &Place::File { path: path.into(), most: MOST })
+}
+
+/// A Redis server of the test's own, ended by its id.
+struct Server {
+    child: Child,
+    port: u16,
+    _folder: TempDir,
+}
+
+impl Server {
+    async fn start(test: &str) -> Option<Self> {
+        let folder = TempDir::new().unwrap();
+        let port = TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap().port();
+        let spawned = Command::new("redis-server")
+            .args(["--port", &port.to_string(), "--bind", "127.0.0.1", "--save", "", "--requirepass", "hunter2"])
+            .current_dir(folder.path())
+            .stdout(Stdio::null())
+            .spawn();
+        let Ok(child) = spawned else {
+            println!("SKIPPED: {test}: redis-server is not installed");
+            return None;
+        };
+        let server = Self { child, port, _folder: folder };
+        for _ in 0..500 {
+            if tokio::net::TcpStream::connect(("127.0.0.1", port)).await.is_ok() {
+                return Some(server);
+            }
+            tokio::time::sleep(Duration::from_millis(10)).await;
+        }
+        panic!("redis-server does not listen");
+    }
+
+    fn store(&self, password: &str) -> Store {
+        let url = format!("redis://127.0.0.1:{}", self.port);
+        let password = Some(std::sync::Arc::new(password.to_owned().into()));
+        Store::open("redis", &Place::Redis { url, password }).unwrap()
+    }
+}
+
+impl Drop for Server {
+    fn drop(&mut self) {
+        let _ = self.child.kill();
+        let _ = self.child.wait();
+    }
+}
+
+async fn all_keys(bucket: &Bucket, prefix: &str, limit: usize) -> Vec<String> {
+    let mut keys = Vec::new();
+    let mut cursor: Option<String> = None;
+    loop {
+        let page = bucket.keys(prefix, cursor.as_deref(), limit).await.unwrap();
+        keys.extend(page.keys);
+        cursor = page.next;
+        if cursor.is_none() {
+            keys.sort();
+            keys.dedup();
+            return keys;
+        }
+    }
+}
+
+async fn promises(store: Store) {
+    let one = Bucket::new(store.clone(), "component/one", LIMITS);
+    let two = Bucket::new(store.clone(), "component/one-more", LIMITS);
+    assert_eq!(one.get("a").await, Ok(None));
+    one.set("a", b"1\0\xff".to_vec(), None).await.unwrap();
+    assert_eq!(one.get("a").await, Ok(Some(b"1\0\xff".to_vec())));
+    assert_eq!(two.get("a").await, Ok(None), "namespaces are apart");
+    assert_eq!((one.exists("a").await, one.exists("b").await), (Ok(true), Ok(false)));
+    assert_eq!((one.delete("a").await, one.delete("a").await), (Ok(true), Ok(false)));
+    one.set("empty", Vec::new(), None).await.unwrap();
+    assert_eq!(one.get("empty").await, Ok(Some(Vec::new())));
+
+    assert_eq!(one.set_if("c", None, b"x".to_vec(), None).await, Ok(true));
+    assert_eq!(one.set_if("c", None, b"y".to_vec(), None).await, Ok(false));
+    assert_eq!(one.set_if("c", Some(b"z".to_vec()), b"y".to_vec(), None).await, Ok(false));
+    assert_eq!(one.set_if("c", Some(b"x".to_vec()), b"y".to_vec(), None).await, Ok(true));
+    assert_eq!(one.get("c").await, Ok(Some(b"y".to_vec())));
+    assert_eq!(one.set_if("none", Some(Vec::new()), b"y".to_vec(), None).await, Ok(false), "nothing is not empty");
+
+    assert_eq!((one.increment("n", 5).await, one.increment("n", -7).await), (Ok(5), Ok(-2)));
+    one.set("n", i64::MAX.to_string().into_bytes(), None).await.unwrap();
+    assert!(matches!(one.increment("n", 1).await, Err(Error::NotANumber(_))));
+    for wrong in ["x", "", "+1", "007", "9223372036854775808"] {
+        one.set("w", wrong.into(), None).await.unwrap();
+        assert!(matches!(one.increment("w", 1).await, Err(Error::NotANumber(_))), "{wrong:?}");
+        assert_eq!(one.get("w").await, Ok(Some(wrong.into())), "what failed changed nothing");
+    }
+
+    one.set("t", b"x".to_vec(), Some(Duration::from_millis(300))).await.unwrap();
+    one.set("u", b"1".to_vec(), Some(Duration::from_millis(300))).await.unwrap();
+    one.set("v", b"x".to_vec(), Some(Duration::from_millis(300))).await.unwrap();
+    assert_eq!(one.increment("u", 1).await, Ok(2));
+    one.set("v", b"x".to_vec(), None).await.unwrap();
+    assert_eq!(one.set_if("s", None, b"x".to_vec(), Some(Duration::from_millis(300))).await, Ok(true));
+    tokio::time::sleep(Duration::from_millis(600)).await;
+    for gone in ["t", "u", "s"] {
+        assert_eq!((one.get(gone).await, one.exists(gone).await), (Ok(None), Ok(false)), "{gone}");
+    }
+    assert_eq!(one.get("v").await, Ok(Some(b"x".to_vec())), "a later value has no time to live");
+    assert_eq!(one.set_if("t", None, b"y".to_vec(), None).await, Ok(true), "what has expired is not there");
+
+    for index in 0..250 {
+        one.set(&format!("k*{index:03}"), b"x".to_vec(), None).await.unwrap();
+    }
+    two.set("k*999", b"x".to_vec(), None).await.unwrap();
+    let expected: Vec<_> = (0..250).map(|index| format!("k*{index:03}")).collect();
+    assert_eq!(all_keys(&one, "k*", 40).await, expected);
+    assert_eq!(all_keys(&one, "k*", 0).await, expected);
+    assert_eq!(all_keys(&one, "k*00", 3).await.len(), 10);
+    assert_eq!(all_keys(&two, "", 0).await, ["k*999"]);
+
+    let long = "k".repeat(33);
+    assert_eq!(one.get(&long).await, Err(Error::KeyTooLong(32)));
+    assert_eq!(one.keys("", Some(&long), 0).await, Err(Error::KeyTooLong(32)));
+    assert_eq!(one.set("l", vec![0; 1001], None).await, Err(Error::ValueTooLong(1000)));
+    one.set("l", vec![0; 1000], None).await.unwrap();
+    let narrow = Bucket::new(store.clone(), "component/one", Limits { value: 999, ..LIMITS });
+    assert_eq!(narrow.get("l").await, Err(Error::ValueTooLong(999)), "also one from before");
+
+    let tasks: Vec<_> = (0..50)
+        .map(|_| {
+            let one = one.clone();
+            tokio::spawn(async move { one.increment("sum", 1).await.unwrap() })
+        })
+        .collect();
+    let mut sums = Vec::new();
+    for task in tasks {
+        sums.push(task.await.unwrap());
+    }
+    sums.sort();
+    assert_eq!(sums, (1..=50).collect::<Vec<_>>(), "each sum once");
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn memory_keeps_them() {
+    promises(memory()).await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_file_keeps_them() {
+    let folder = TempDir::new().unwrap();
+    let path = folder.path().join("store.db");
+    let store = file(&path).unwrap();
+    promises(store.clone()).await;
+    let bytes = store.bytes();
+    assert!(matches!(file(&path), Err(OpenError::InUse(..))));
+    drop(store);
+    let again = file(&path).unwrap();
+    assert_eq!(again.bytes(), bytes, "the account survives");
+    let one = Bucket::new(again, "component/one", LIMITS);
+    assert_eq!(one.get("sum").await, Ok(Some(b"50".to_vec())));
+    use std::os::unix::fs::PermissionsExt as _;
+    assert_eq!(std::fs::metadata(&path).unwrap().permissions().mode() & 0o777, 0o600);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn redis_keeps_them() {
+    let Some(server) = Server::start("redis_keeps_them").await else { return };
+    promises(server.store("hunter2")).await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_wrong_password_fails_and_is_not_repeated() {
+    let Some(server) = Server::start("a_wrong_password_fails_and_is_not_repeated").await else { return };
+    let store = server.store("swordfish");
+    assert!(!format!("{store:?}").contains("swordfish"), "{store:?}");
+    let bucket = Bucket::new(store, "component/one", LIMITS);
+    let error = bucket.get("a").await.unwrap_err();
+    assert!(matches!(error, Error::Failed { .. }) && !error.to_string().contains("swordfish"), "{error}");
+}
+
+#[tokio::test]
+async fn a_full_store_takes_no_more_and_gives_room_back() {
+    let store = memory();
+    let bucket = Bucket::new(store.clone(), "component/one", LIMITS);
+    let mut count = 0;
+    let full = loop {
+        match bucket.set(&format!("{count}"), vec![0; 1000], None).await {
+            Ok(()) => count += 1,
+            Err(error) => break error,
+        }
+    };
+    assert_eq!(full, Error::StoreFull(MOST));
+    assert!((90..100).contains(&count), "{count} values of 1000 bytes in {MOST}");
+    assert!(store.bytes().unwrap() <= MOST);
+    bucket.set("0", vec![0; 10], None).await.unwrap();
+    assert!(bucket.delete("1").await.unwrap());
+    bucket.set("new", vec![0; 1000], None).await.unwrap();
+    store.set_most(MOST * 2);
+    for more in 0..50 {
+        bucket.set(&format!("more-{more}"), vec![0; 1000], None).await.unwrap();
+    }
+    for key in all_keys(&bucket, "", 0).await {
+        bucket.delete(&key).await.unwrap();
+    }
+    assert_eq!(store.bytes(), Some(0));
+}
+
+#[tokio::test]
+async fn what_has_expired_gives_its_room_back_by_itself() {
+    let store = memory();
+    let bucket = Bucket::new(store.clone(), "component/one", LIMITS);
+    for index in 0..90 {
+        bucket.set(&format!("{index}"), vec![0; 1000], Some(Duration::from_millis(100))).await.unwrap();
+    }
+    for _ in 0..100 {
+        if store.bytes() == Some(0) {
+            return;
+        }
+        tokio::time::sleep(Duration::from_millis(100)).await;
+    }
+    panic!("{:?} bytes are still there", store.bytes());
+}
+
+#[test]
+fn what_is_no_store_is_not_touched() {
+    let folder = TempDir::new().unwrap();
+    let path = folder.path().join("letter.txt");
+    std::fs::write(&path, "Dear reader,\n".repeat(1000)).unwrap();
+    let error = file(&path).unwrap_err();
+    assert!(error.to_string().contains("letter.txt"), "{error}");
+    assert_eq!(std::fs::read_to_string(&path).unwrap().len(), 13_000);
+    assert!(matches!(file(&folder.path().join("missing/store.db")), Err(OpenError::Io(..))));
+}
