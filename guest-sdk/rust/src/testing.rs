@@ -435,6 +435,20 @@ impl TestHost {
         self
     }
 
+    /// Grants a secret of [`crate::secrets`].
+    #[must_use]
+    pub fn secret(self, name: &str, value: impl Into<Vec<u8>>) -> Self {
+        with_host(|host| host.secrets.insert(name.to_owned(), value.into()));
+        self
+    }
+
+    /// Grants an empty store of [`crate::store`]. Times to live do not pass in it.
+    #[must_use]
+    pub fn store(self, name: &str) -> Self {
+        with_host(|host| host.stores.insert(name.to_owned(), Default::default()));
+        self
+    }
+
     /// Names a route with its pattern, `/orders/:id`, for [`crate::routes::url_for`].
     #[must_use]
     pub fn route(self, name: &str, pattern: &str) -> Self {

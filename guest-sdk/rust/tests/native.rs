@@ -6,7 +6,8 @@ use std::time::Duration;
 use roadrunner_guest::testing::{TestHost, TestRequest};
 use roadrunner_guest::{
     Disconnect, Error, Event, EventLoop, IntoResponse, Json, Next, Rejection, Request, SendFile, Sender, Sse,
-    StatusCode, Stream, Upgrade, WebSocket, WebSocketHandler, WsMessage, bus, config, handler, log, routes, timers,
+    StatusCode, Stream, Upgrade, WebSocket, WebSocketHandler, WsMessage, bus, config, handler, log, routes, secrets,
+    store, timers,
 };
 
 #[handler]
@@ -155,6 +156,25 @@ fn the_host_answers_and_listens() {
     assert!(matches!(routes::url_for("order", &[]), Err(Error::Refused(_))));
     let _ = TestHost::fresh();
     assert_eq!(TestRequest::get("/").send(tell).status(), 500);
+}
+
+#[test]
+fn secrets_and_stores_are_there_when_they_are_granted() {
+    let _host = TestHost::fresh().secret("token", "hush").store("visits");
+    assert_eq!((secrets::text("token").as_deref(), secrets::get("other")), (Some("hush"), None));
+    assert!(matches!(store::Bucket::open("other"), Err(Error::Refused(_))));
+    let bucket = store::Bucket::open("visits").expect("it is granted");
+    assert_eq!((bucket.increment("a", 2), bucket.increment("a", -5)), (Ok(2), Ok(-3)));
+    assert_eq!(bucket.set_if("b", None, "1"), Ok(true));
+    assert_eq!((bucket.set_if("b", None, "2"), bucket.set_if("b", Some(b"1"), "x")), (Ok(false), Ok(true)));
+    assert!(bucket.increment("b", 1).is_err());
+    let first = bucket.keys("", None, 1).expect("keys");
+    let second = bucket.keys("", first.cursor.as_deref(), 1).expect("keys");
+    assert_eq!((first.keys, second.keys, second.cursor), (vec!["a".to_owned()], vec!["b".to_owned()], None));
+    assert_eq!(
+        (bucket.delete("a"), bucket.exists("a"), bucket.get("b")),
+        (Ok(true), Ok(false), Ok(Some(b"x".to_vec())))
+    );
 }
 
 #[cfg(feature = "tracing")]

@@ -6,6 +6,7 @@
 #![allow(missing_docs)]
 
 pub mod bindings;
+pub mod store;
 pub mod types;
 
 use std::cell::RefCell;
@@ -18,6 +19,8 @@ pub(crate) struct Host {
     pub lines: Vec<(crate::log::Level, String)>,
     pub published: Vec<(String, Vec<u8>)>,
     pub routes: BTreeMap<String, String>,
+    pub secrets: BTreeMap<String, Vec<u8>>,
+    pub stores: store::Stores,
     pub subscriptions: Vec<String>,
     /// The id, the milliseconds, and whether it repeats.
     pub timers: Vec<(u64, u64, bool)>,
@@ -137,6 +140,14 @@ pub mod routes {
             }
         }
         text
+    }
+}
+
+pub mod secrets {
+    use super::with_host;
+
+    pub fn get(name: &str) -> Option<Vec<u8>> {
+        with_host(|host| host.secrets.get(name).cloned())
     }
 }
 
