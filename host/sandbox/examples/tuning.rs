@@ -12,7 +12,7 @@ use std::time::{Duration, Instant};
 
 use roadrunner_sandbox::{
     Binding, Component, EngineSettings, Gate, GateSettings, Gates, Limits, Parking, Peer, Request, RequestId, Reset,
-    Response, Sandbox, Subject, Urls,
+    Response, Sandbox, Secrets, Subject, Urls,
 };
 
 const ROUNDS: usize = 9;
@@ -100,6 +100,8 @@ impl Variant {
             urls: Arc::new(NoRoutes),
             parking: reuse.then(|| Parking::new(1000, Duration::from_secs(60))),
             outbound: None,
+            secrets: Secrets::default(),
+            stores: BTreeMap::new(),
         };
         Self { name, binding: Arc::new(binding) }
     }
