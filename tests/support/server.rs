@@ -370,8 +370,18 @@ impl Server {
 
     /// Memory that it has in RAM, in bytes.
     pub fn resident(&self) -> u64 {
+        self.status("VmRSS")
+    }
+
+    /// What of it is its own and no page of a file, in bytes.
+    pub fn resident_anonymous(&self) -> u64 {
+        self.status("RssAnon")
+    }
+
+    fn status(&self, key: &str) -> u64 {
         let status = std::fs::read_to_string(format!("/proc/{}/status", self.id())).expect("the server runs");
-        let line = status.lines().find_map(|line| line.strip_prefix("VmRSS:")).expect("Linux says it");
+        let mut lines = status.lines().filter_map(|line| line.strip_prefix(key)?.strip_prefix(':'));
+        let line = lines.next().expect("Linux says it");
         let kib: u64 = line.trim().trim_end_matches(" kB").parse().expect("a number");
         kib * 1024
     }
