@@ -118,13 +118,14 @@ impl Gate {
 }
 
 /// Counts a waiting request, also when it is cancelled.
-struct Waiter<'a> {
+pub(crate) struct Waiter<'a> {
     waiting: &'a AtomicUsize,
-    ahead: usize,
+    /// How many waited already.
+    pub(crate) ahead: usize,
 }
 
 impl<'a> Waiter<'a> {
-    fn new(waiting: &'a AtomicUsize) -> Self {
+    pub(crate) fn new(waiting: &'a AtomicUsize) -> Self {
         Self { waiting, ahead: waiting.fetch_add(1, Relaxed) }
     }
 }

@@ -8,6 +8,7 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, AtomicUsize, Ordering::Relaxed};
 use std::time::{Duration, Instant};
 
+use crate::gate::Waiter;
 use crate::outcome::Outcome;
 
 /// What one tenant may use. None of each, the default, is no limit.
@@ -96,7 +97,7 @@ impl Tenant {
     pub(crate) async fn admit(&self, queue: usize, most: Duration) -> Result<(), Outcome> {
         let Some(first) = self.cpu.debt() else { return Ok(()) };
         self.cpu.count();
-        let waiter = Waiting::new(&self.waiting);
+        let waiter = Waiter::new(&self.waiting);
         let (start, mut debt) = (Instant::now(), first);
         while waiter.ahead < queue && start.elapsed() + debt <= most {
             tokio::time::sleep(debt).await;
@@ -106,24 +107,6 @@ impl Tenant {
             }
         }
         Err(Outcome::TenantCpuExceeded)
-    }
-}
-
-/// Counts a request that waits, also when it is cancelled.
-struct Waiting<'a> {
-    waiting: &'a AtomicUsize,
-    ahead: usize,
-}
-
-impl<'a> Waiting<'a> {
-    fn new(waiting: &'a AtomicUsize) -> Self {
-        Self { waiting, ahead: waiting.fetch_add(1, Relaxed) }
-    }
-}
-
-impl Drop for Waiting<'_> {
-    fn drop(&mut self) {
-        self.waiting.fetch_sub(1, Relaxed);
     }
 }
 
