@@ -1,5 +1,8 @@
 //! Cookies: lenient to read, strict to write (RFC 6265, sections 4.1 and 4.2, with the attributes of its successor
-//! draft: `SameSite`, `Partitioned`, and the `__Host-` and `__Secure-` prefixes).
+//! draft: `SameSite`, `Partitioned`, and the prefixes `__Host-`, `__Secure-`, `__Http-` and `__Host-Http-`).
+//!
+//! What is written follows the grammar of RFC 6265, 4.1.1, and is what a browser keeps: a cookie that browsers would drop
+//! or read in another way is an error, too.
 
 use std::fmt;
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
@@ -59,6 +62,7 @@ pub struct SetCookie {
     value: String,
     domain: Option<String>,
     expires: Option<SystemTime>,
+    extensions: Vec<String>,
     http_only: bool,
     max_age: Option<Duration>,
     partitioned: bool,
@@ -75,6 +79,7 @@ impl SetCookie {
             value: value.into(),
             domain: None,
             expires: None,
+            extensions: Vec::new(),
             http_only: false,
             max_age: None,
             partitioned: false,
@@ -86,10 +91,10 @@ impl SetCookie {
 
     /// Makes the browser forget a cookie, which must have been set with the same domain and path.
     pub fn removal(name: impl Into<String>) -> Self {
-        Self::new(name, "").max_age(Duration::ZERO)
+        Self::new(name, "").expires(UNIX_EPOCH)
     }
 
-    /// Also for the subdomains of this domain.
+    /// Also for the subdomains of this domain, which has no dot in front.
     #[must_use]
     pub fn domain(mut self, domain: impl Into<String>) -> Self {
         self.domain = Some(domain.into());
@@ -103,6 +108,13 @@ impl SetCookie {
         self
     }
 
+    /// An attribute that has no function of its own here: `Priority=High`. Each is written once for each call.
+    #[must_use]
+    pub fn extension(mut self, attribute: impl Into<String>) -> Self {
+        self.extensions.push(attribute.into());
+        self
+    }
+
     /// Not for scripts.
     #[must_use]
     pub fn http_only(mut self) -> Self {
@@ -110,7 +122,7 @@ impl SetCookie {
         self
     }
 
-    /// For so long from now, to the second; wins over [`SetCookie::expires`].
+    /// For so long from now, in whole seconds and at least one; wins over [`SetCookie::expires`].
     #[must_use]
     pub fn max_age(mut self, age: Duration) -> Self {
         self.max_age = Some(age);
@@ -183,6 +195,10 @@ impl SetCookie {
         if self.partitioned {
             header.push_str("; Partitioned");
         }
+        for extension in &self.extensions {
+            header.push_str("; ");
+            header.push_str(extension);
+        }
         Ok(header)
     }
 
@@ -193,43 +209,71 @@ impl SetCookie {
         if !is_cookie_value(&self.value) {
             return Err(CookieError::Value);
         }
+        if self.name.len() + self.value.len() > MAX_PAIR {
+            return Err(CookieError::TooLarge);
+        }
         if self.domain.as_deref().is_some_and(|domain| !is_domain(domain)) {
             return Err(CookieError::Domain);
         }
-        if self.path.as_deref().is_some_and(|path| !path.starts_with('/') || !path.bytes().all(is_attribute_octet)) {
+        if self.max_age.is_some_and(|age| age.as_secs() == 0) {
+            return Err(CookieError::MaxAge);
+        }
+        if self.path.as_deref().is_some_and(|path| !path.starts_with('/') || !is_attribute(path)) {
             return Err(CookieError::Path);
+        }
+        if !self.extensions.iter().all(|extension| is_extension(extension)) {
+            return Err(CookieError::Extension);
         }
         if !self.secure && (self.same_site == Some(SameSite::None) || self.partitioned) {
             return Err(CookieError::NotSecure);
         }
+        self.check_prefix()
+    }
+
+    /// Browsers compare the prefixes without regard to case.
+    fn check_prefix(&self) -> Result<(), CookieError> {
         let prefixed =
             |prefix: &str| self.name.get(..prefix.len()).is_some_and(|start| start.eq_ignore_ascii_case(prefix));
-        if prefixed("__Secure-") && !self.secure {
-            return Err(CookieError::Prefix);
-        }
-        if prefixed("__Host-") && (!self.secure || self.domain.is_some() || self.path.as_deref() != Some("/")) {
-            return Err(CookieError::Prefix);
-        }
-        Ok(())
+        let for_host = self.domain.is_none() && self.path.as_deref() == Some("/");
+        let kept = self.secure
+            && (!prefixed("__Host-") || for_host)
+            && (!(prefixed("__Http-") || prefixed("__Host-Http-")) || self.http_only);
+        let any = ["__Host-", "__Http-", "__Secure-"].into_iter().any(prefixed);
+        if any && !kept { Err(CookieError::Prefix) } else { Ok(()) }
     }
 }
+
+/// Bytes of a name and its value together that browsers keep (the draft that succeeds RFC 6265, 5.6).
+const MAX_PAIR: usize = 4096;
+
+/// Bytes of an attribute's value that browsers heed (the same section).
+const MAX_ATTRIBUTE: usize = 1024;
 
 /// Which rule a cookie breaks.
 #[derive(Clone, Copy, Debug, Eq, PartialEq)]
 #[non_exhaustive]
 pub enum CookieError {
-    /// `Domain` is not a host name.
+    /// `Domain` is not a host name, or has a dot in front, which RFC 6265 does not permit.
     Domain,
     /// `Expires` lies outside of the years 1970 to 9999.
     Expires,
+    /// An extension is empty, longer than 1024 bytes, begins or ends with a space, contains a control character, a
+    /// semicolon, or a byte outside of ASCII, or is an attribute that has a function of its own.
+    Extension,
+    /// `Max-Age` is less than a second: [`SetCookie::removal`] makes a browser forget a cookie.
+    MaxAge,
     /// The name is not a token (RFC 9110, 5.6.2).
     Name,
     /// `SameSite=None` or `Partitioned` without `Secure`, which browsers refuse.
     NotSecure,
-    /// `Path` does not begin with `/`, or contains a control character, a semicolon, or a byte outside of ASCII.
+    /// `Path` does not begin with `/`, is longer than 1024 bytes, ends with a space, or contains a control character, a
+    /// semicolon, or a byte outside of ASCII.
     Path,
-    /// `__Secure-` wants `Secure`; `__Host-` wants `Secure`, `Path=/` and no `Domain`.
+    /// `__Secure-` wants `Secure`; `__Host-` wants `Secure`, `Path=/` and no `Domain`; `__Http-` wants `Secure` and
+    /// `HttpOnly`; `__Host-Http-` wants all of these.
     Prefix,
+    /// Name and value have more than 4096 bytes together, which browsers drop.
+    TooLarge,
     /// The value contains a byte that RFC 6265, 4.1.1 does not allow: encode it, for example as Base64.
     Value,
 }
@@ -237,12 +281,18 @@ pub enum CookieError {
 impl fmt::Display for CookieError {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.write_str(match self {
-            Self::Domain => "the cookie's domain is not a host name",
+            Self::Domain => "the cookie's domain is not a host name without a dot in front",
             Self::Expires => "the cookie's expiry lies outside of the years 1970 to 9999",
+            Self::Extension => "an extension of the cookie is no attribute, or one that has a function of its own",
+            Self::MaxAge => "the cookie's age must be at least a second: use `removal` to make a browser forget it",
             Self::Name => "the cookie's name is not a token",
             Self::NotSecure => "a cookie with SameSite=None or Partitioned must be Secure",
-            Self::Path => "the cookie's path must begin with `/` and have no control characters and no `;`",
+            Self::Path => {
+                "the cookie's path must begin with `/`, have at most 1024 bytes of ASCII, no control characters, \
+                           no `;` and no space at its end"
+            }
             Self::Prefix => "the prefix of the cookie's name asks for attributes that it does not have",
+            Self::TooLarge => "the cookie's name and value have more than 4096 bytes together",
             Self::Value => "the cookie's value contains a byte that cookies cannot carry",
         })
     }
@@ -275,24 +325,33 @@ fn is_cookie_value(value: &str) -> bool {
     inner.bytes().all(|byte| matches!(byte, 0x21 | 0x23..=0x2b | 0x2d..=0x3a | 0x3c..=0x5b | 0x5d..=0x7e))
 }
 
-/// `av-octet` of RFC 6265, 4.1.1: any character except controls and the semicolon.
-fn is_attribute_octet(byte: u8) -> bool {
-    matches!(byte, 0x20..=0x7e) && byte != b';'
+/// Octets of an `av` (RFC 6265, 4.1.1): any character except controls and the semicolon. Browsers take away spaces at its
+/// ends, so there must be none.
+fn is_attribute(attribute: &str) -> bool {
+    attribute.len() <= MAX_ATTRIBUTE
+        && attribute.trim_matches(' ') == attribute
+        && attribute.bytes().all(|byte| matches!(byte, 0x20..=0x7e) && byte != b';')
 }
 
-/// A host name (RFC 1123, 2.1), with the leading dot that older servers write.
+/// `extension-av` of RFC 6265, 4.1.1, that contradicts none of the other attributes.
+fn is_extension(extension: &str) -> bool {
+    const OTHERS: [&str; 8] = ["Domain", "Expires", "HttpOnly", "Max-Age", "Partitioned", "Path", "SameSite", "Secure"];
+    let name = extension.split_once('=').map_or(extension, |(name, _)| name).trim_end_matches(' ');
+    !name.is_empty() && is_attribute(extension) && !OTHERS.iter().any(|other| other.eq_ignore_ascii_case(name))
+}
+
+/// A host name (RFC 6265, 4.1.1, which refers to RFC 1034, 3.5, and RFC 1123, 2.1).
 fn is_domain(domain: &str) -> bool {
-    let name = domain.strip_prefix('.').unwrap_or(domain);
     let is_label = |label: &str| {
         (1..=63).contains(&label.len())
             && label.bytes().all(|byte| byte.is_ascii_alphanumeric() || byte == b'-')
             && !label.starts_with('-')
             && !label.ends_with('-')
     };
-    name.len() <= 253 && name.split('.').all(is_label)
+    domain.len() <= 253 && domain.split('.').all(is_label)
 }
 
-/// `IMF-fixdate` of RFC 9110, 5.6.7, with the civil calendar computed in eras of 400 years.
+/// `sane-cookie-date` of RFC 6265, 4.1.1, which is `IMF-fixdate` of RFC 9110, 5.6.7, with the civil calendar computed in eras of 400 years.
 fn imf_fixdate(at: SystemTime) -> Result<String, CookieError> {
     const DAY: u64 = 86_400;
     const WEEKDAYS: [&str; 7] = ["Thu", "Fri", "Sat", "Sun", "Mon", "Tue", "Wed"];
@@ -348,12 +407,14 @@ mod tests {
             .secure()
             .http_only()
             .same_site(SameSite::Lax)
-            .partitioned();
+            .partitioned()
+            .extension("Priority=High");
         assert_eq!(
             cookie.to_header().unwrap(),
-            "id=a-1; Expires=Sun, 06 Nov 1994 08:49:37 GMT; Max-Age=90; Domain=example.com; Path=/a b; Secure; HttpOnly; SameSite=Lax; Partitioned"
+            "id=a-1; Expires=Sun, 06 Nov 1994 08:49:37 GMT; Max-Age=90; Domain=example.com; Path=/a b; Secure; HttpOnly; SameSite=Lax; Partitioned; Priority=High"
         );
-        assert_eq!(SetCookie::removal("id").path("/").to_header().unwrap(), "id=; Max-Age=0; Path=/");
+        let removal = SetCookie::removal("id").path("/").to_header();
+        assert_eq!(removal.unwrap(), "id=; Expires=Thu, 01 Jan 1970 00:00:00 GMT; Path=/");
         assert_eq!(SetCookie::new("q", "\"quoted\"").to_header().unwrap(), "q=\"quoted\"");
     }
 
@@ -365,13 +426,29 @@ mod tests {
         for bad in ["a b", "a;b", "a,b", "a\"b", "\"", "\"a", "a\\b", "a\nb", "a\0", "é", "\u{7f}"] {
             assert_eq!(SetCookie::new("a", bad).to_header(), Err(CookieError::Value), "{bad:?}");
         }
-        for bad in ["", "a", "/a;b", "/a\r", "/é", "; Secure"] {
+        for bad in ["", "a", "/a;b", "/a\r", "/é", "; Secure", "/a "] {
             assert_eq!(SetCookie::new("a", "").path(bad).to_header(), Err(CookieError::Path), "{bad:?}");
         }
-        for bad in ["", ".", "a..b", "a b", "a;b", "-a.com", "a-.com", "a_b.com", "a.com.", "é.com"] {
+        for bad in ["", ".", "a..b", "a b", "a;b", "-a.com", "a-.com", "a_b.com", "a.com.", ".a.com", "é.com"] {
             assert_eq!(SetCookie::new("a", "").domain(bad).to_header(), Err(CookieError::Domain), "{bad:?}");
         }
-        assert_eq!(SetCookie::new("a", "").domain(".example.com").to_header().unwrap(), "a=; Domain=.example.com");
+        for bad in ["", "=a", " a", "a ", "a;b", "a\rb", "é", "path=/", "Secure", "MAX-AGE =1", "samesite"] {
+            assert_eq!(SetCookie::new("a", "").extension(bad).to_header(), Err(CookieError::Extension), "{bad:?}");
+        }
+    }
+
+    #[test]
+    fn refuses_what_browsers_drop() {
+        let sized = |bytes: usize| SetCookie::new("a", "b".repeat(bytes - 1));
+        assert!(sized(4096).to_header().is_ok());
+        assert_eq!(sized(4097).to_header(), Err(CookieError::TooLarge));
+        let path = |bytes: usize| SetCookie::new("a", "").path("/".repeat(bytes)).to_header();
+        assert!(path(1024).is_ok());
+        assert_eq!(path(1025), Err(CookieError::Path));
+        let age = |millis| SetCookie::new("a", "").max_age(Duration::from_millis(millis)).to_header();
+        assert_eq!(age(0), Err(CookieError::MaxAge));
+        assert_eq!(age(999), Err(CookieError::MaxAge));
+        assert_eq!(age(1000).unwrap(), "a=; Max-Age=1");
     }
 
     #[test]
@@ -383,6 +460,12 @@ mod tests {
             Err(CookieError::Prefix)
         );
         assert!(SetCookie::new("__Host-a", "").secure().path("/").to_header().is_ok());
+        assert_eq!(SetCookie::new("__Http-a", "").secure().to_header(), Err(CookieError::Prefix));
+        assert_eq!(SetCookie::new("__Http-a", "").http_only().to_header(), Err(CookieError::Prefix));
+        assert!(SetCookie::new("__Http-a", "").secure().http_only().to_header().is_ok());
+        assert_eq!(SetCookie::new("__Host-Http-a", "").secure().path("/").to_header(), Err(CookieError::Prefix));
+        assert_eq!(SetCookie::new("__Host-Http-a", "").secure().http_only().to_header(), Err(CookieError::Prefix));
+        assert!(SetCookie::new("__Host-Http-a", "").secure().http_only().path("/").to_header().is_ok());
         assert_eq!(SetCookie::new("a", "").same_site(SameSite::None).to_header(), Err(CookieError::NotSecure));
         assert_eq!(SetCookie::new("a", "").partitioned().to_header(), Err(CookieError::NotSecure));
     }
