@@ -1,31 +1,47 @@
-//! Nothing of one request's memory is ever seen by another's. A canary writes a pattern over all memory that it has;
-//! later instances in the same places of the pool look for it. A positive control shows that they would find it.
+//! Nothing of one request's memory, tables and globals is ever seen by another's. Canaries write a pattern over all that
+//! they have; later instances in the same places of the pool look for it. Positive controls show that they would find it.
+//!
+//! There are two: `guests/canary` in Rust, with a stack and a heap, and the core module of `tests/support/core_canary.wat`,
+//! with tables and globals.
 
 use std::time::Duration;
 
 use roadrunner_tests::server::component;
-use roadrunner_tests::{Ask, Client, Server, Setup, Way};
+use roadrunner_tests::{Ask, Client, Server, Setup, Way, core_canary};
+
+/// What the paths of the canaries begin with.
+const CANARIES: [&str; 2] = ["", "/core"];
 
 /// Writers, each before two scanners, for each of three connections.
 const ROUNDS: u64 = 400;
 
-/// The same where it may take minutes: 100 000 searches.
+/// The same where it may take minutes: 100 000 searches, half of them by either canary.
 const MANY_ROUNDS: u64 = 16_700;
 
 /// Instances that the host can keep parked, each in a place of the pool.
-const PARKED: u64 = 256;
+const PARKED: usize = 256;
 
 /// Components of the tenant that searches. Places of the pool are given to the component that had them last, if there
 /// are any; so each of these comes to a place of the other tenant.
-const SEARCHERS: u64 = 200;
+const SEARCHERS: usize = 200;
 
 /// How long instances wait parked: long enough that all of them are at once.
 const IDLE: &str = if cfg!(debug_assertions) { "3s" } else { "300ms" };
 
+/// The core module's component.
+const CORE: &str = "[component.core]\nfile = \"core.wasm\"\n";
+
+/// A manifest that may name it.
+fn with_core(text: &str) -> Setup {
+    Setup::with(text).file("core.wasm", core_canary::component())
+}
+
 async fn start() -> Server {
-    Setup::with(&(component("canary") + &component("hostile") + &component("streams")))
+    with_core(&(component("canary") + &component("hostile") + &component("streams") + CORE))
         .and(
-            "[[route]]\npath = \"/write\"\ncomponent = \"canary\"\n[[route]]\npath = \"/scan\"\ncomponent = \"canary\"\n\
+            "[[route]]\npath = \"/core/*rest\"\ncomponent = \"core\"\n\
+             [[route]]\npath = \"/core/endless\"\ncomponent = \"core\"\nlimits = { deadline = \"50ms\" }\n\
+             [[route]]\npath = \"/write\"\ncomponent = \"canary\"\n[[route]]\npath = \"/scan\"\ncomponent = \"canary\"\n\
              [[route]]\npath = \"/control\"\ncomponent = \"canary\"\n[[route]]\npath = \"/trap/before\"\ncomponent = \"streams\"\n\
              [[route]]\npath = \"/*rest\"\ncomponent = \"hostile\"\n",
         )
@@ -47,12 +63,27 @@ async fn the_canary_finds_what_is_there() {
     let server = start().await;
     let mut client = server.connect(Way::H1).await;
     for key in 0..20 {
-        let path = format!("/control?key={key}");
-        let wrote = number(&mut client, &path, 1).await;
-        let found = number(&mut client, &path, 3).await;
-        assert!(wrote > 50_000, "{wrote} words of 8 bytes");
-        assert!(found > wrote / 2, "wrote {wrote}, found {found}");
+        for canary in CANARIES {
+            let path = format!("{canary}/control?key={key}");
+            let wrote = number(&mut client, &path, 1).await;
+            let found = number(&mut client, &path, 3).await;
+            assert!(wrote > 50_000, "{path}: {wrote} words of 8 bytes");
+            assert!(found > wrote / 2, "{path}: wrote {wrote}, found {found}");
+        }
     }
+}
+
+/// In an instance that is reused, and so does keep its state, the search finds every place that another request filled
+/// in memory, tables and globals, and that a table has grown.
+#[tokio::test]
+async fn the_core_canary_finds_all_that_another_request_left() {
+    let reuse = "reuse = { requests = 1000, idle = \"1m\" }\n[[route]]\npath = \"/*rest\"\ncomponent = \"core\"\n";
+    let server = with_core(&(CORE.to_owned() + reuse)).start().await;
+    let mut client = server.connect(Way::H1).await;
+    assert_eq!(number(&mut client, "/core/scan?key=1", 1).await, 0, "fresh");
+    // The search has grown the table.
+    let wrote = number(&mut client, "/core/write?key=1", 1).await;
+    assert_eq!(number(&mut client, "/core/scan?key=2", 1).await, wrote + 1);
 }
 
 #[tokio::test]
@@ -71,13 +102,11 @@ async fn no_instance_finds(rounds: u64) {
     let connection = async |way: Way, from: u64| {
         let mut client = server.connect(way).await;
         for key in from..from + rounds {
-            assert!(number(&mut client, &format!("/write?key={key}"), 1).await > 50_000);
-            for _ in 0..2 {
-                assert_eq!(
-                    number(&mut client, &format!("/scan?key={key}"), 1).await,
-                    0,
-                    "{way:?}: the memory of round {key}"
-                );
+            let canary = CANARIES[key as usize % 2];
+            assert!(number(&mut client, &format!("{canary}/write?key={key}"), 1).await > 50_000);
+            for canary in CANARIES {
+                let path = format!("{canary}/scan?key={key}");
+                assert_eq!(number(&mut client, &path, 1).await, 0, "{way:?} {path}");
             }
         }
     };
@@ -98,14 +127,23 @@ async fn nor_after_traps_growth_and_departures() {
             ("/memory/many", 503),
             ("/recursion/stack", 500),
             ("/trap/before", 500),
+            ("/core/trap?key=1", 500),
+            ("/core/endless?key=1", 504),
         ] {
             assert_eq!(client.fetch(Ask::get(path)).await.status, status, "{path}");
-            assert_eq!(number(&mut client, &format!("/scan?key={key}"), 1).await, 0, "after {path}");
+            for canary in CANARIES {
+                assert_eq!(number(&mut client, &format!("{canary}/scan?key={key}"), 1).await, 0, "after {path}");
+            }
         }
-        let mut other = server.connect(Way::H1).await;
-        other.h1().write(format!("GET /write?key={key} HTTP/1.1\r\nhost: x\r\n\r\n").as_bytes()).await;
-        drop(other);
-        assert_eq!(number(&mut client, &format!("/scan?key={key}"), 1).await, 0, "after a client left");
+        for path in ["/write", "/core/write", "/core/endless"] {
+            let mut other = server.connect(Way::H1).await;
+            other.h1().write(format!("GET {path}?key={key} HTTP/1.1\r\nhost: x\r\n\r\n").as_bytes()).await;
+            drop(other);
+            for canary in CANARIES {
+                let path = format!("{canary}/scan?key={key}");
+                assert_eq!(number(&mut client, &path, 1).await, 0, "{path} after a client left");
+            }
+        }
     }
     server.is_quiet().await;
 }
@@ -150,7 +188,7 @@ async fn nor_in_a_hundred_thousand_searches_of_tenants() {
 
 /// One tenant writes its pattern into every place of the pool: its instances are reused, and wait parked on as many
 /// routes as can be, and others trap, grow and are cancelled on the way. Then the other tenant searches.
-async fn no_tenant_finds(searches: u64) {
+async fn no_tenant_finds(searches: usize) {
     let server = two_tenants().await;
     let mut client = server.connect(Way::H1).await;
     let get = |host: String, path: &str| Ask::get(path).host(&host);
@@ -159,14 +197,16 @@ async fn no_tenant_finds(searches: u64) {
     while done < searches {
         key += 1;
         for route in 0..PARKED {
-            let answer = client.fetch(get(format!("r{route}.one"), &format!("/write?key={key}"))).await;
+            let path = format!("{}/write?key={key}", CANARIES[route % 2]);
+            let answer = client.fetch(get(format!("r{route}.one"), &path)).await;
             assert!(answer.text().starts_with("wrote "), "{answer:?}");
-            if route % 64 == 0 {
-                for (path, status) in [("/trap", 500), ("/memory/grow", 200), ("/memory/many", 503)] {
+            if route % 64 < 2 {
+                let faults = [("/trap", 500), ("/memory/grow", 200), ("/memory/many", 503), ("/core/trap?key=1", 500)];
+                for (path, status) in faults {
                     assert_eq!(client.fetch(get("bad.one".to_owned(), path)).await.status, status, "{path}");
                 }
                 let mut leaves = server.connect(Way::H1).await;
-                let request = format!("GET /write?key={key} HTTP/1.1\r\nhost: r{route}.one\r\n\r\n");
+                let request = format!("GET {path} HTTP/1.1\r\nhost: r{route}.one\r\n\r\n");
                 leaves.h1().write(request.as_bytes()).await;
             }
         }
@@ -180,36 +220,45 @@ async fn no_tenant_finds(searches: u64) {
         }
         assert_eq!(used().await, 0.0, "parked instances are left");
         for searcher in 0..SEARCHERS {
-            let path = format!("/scan?key={key}");
+            let path = format!("{}/scan?key={key}", CANARIES[searcher % 2]);
             let answer = client.fetch(get(format!("s{searcher}.two"), &path)).await;
             assert_eq!(answer.text(), "found 0\n", "searcher {searcher} of round {key}");
             done += 1;
         }
     }
-    let text = client.fetch(get("s0.two".to_owned(), &format!("/control?key={key}"))).await.text();
-    assert!(!text.ends_with("found 0\n"), "it would have found it: {text}");
+    for (searcher, canary) in CANARIES.into_iter().enumerate() {
+        let path = format!("{canary}/control?key={key}");
+        let text = client.fetch(get(format!("s{searcher}.two"), &path)).await.text();
+        assert!(!text.ends_with("found 0\n"), "it would have found it: {text}");
+    }
     server.is_quiet().await;
 }
 
 async fn two_tenants() -> Server {
+    let reused = format!("tenant = \"one\"\nreuse = {{ requests = 1000, idle = \"{IDLE}\" }}\n");
     let mut text = component("hostile")
         + "tenant = \"one\"\n"
         + &component("canary")
-        + &format!("tenant = \"one\"\nreuse = {{ requests = 1000, idle = \"{IDLE}\" }}\n")
+        + &reused
+        + CORE
+        + &reused
         + "\
            [tenant.one]\nhosts = [\"*.one\"]\n[tenant.two]\nhosts = [\"*.two\"]\n\
-           [[route]]\npath = \"/*rest\"\nhosts = [\"bad.one\"]\ncomponent = \"hostile\"\n";
+           [[route]]\npath = \"/*rest\"\nhosts = [\"bad.one\"]\ncomponent = \"hostile\"\n\
+           [[route]]\npath = \"/core/*rest\"\nhosts = [\"bad.one\"]\ncomponent = \"core\"\n";
     for route in 0..PARKED {
-        text += &format!("[[route]]\npath = \"/*rest\"\nhosts = [\"r{route}.one\"]\ncomponent = \"canary\"\n");
+        let component = ["canary", "core"][route % 2];
+        text += &format!("[[route]]\npath = \"/*rest\"\nhosts = [\"r{route}.one\"]\ncomponent = \"{component}\"\n");
     }
     for searcher in 0..SEARCHERS {
+        let file = ["{guests}/canary.wasm", "core.wasm"][searcher % 2];
         text += &format!(
-            "[component.s{searcher}]\nfile = \"{{guests}}/canary.wasm\"\ntenant = \"two\"\n\
+            "[component.s{searcher}]\nfile = \"{file}\"\ntenant = \"two\"\n\
              [[route]]\npath = \"/*rest\"\nhosts = [\"s{searcher}.two\"]\ncomponent = \"s{searcher}\"\n"
         );
     }
     // No place more than those of parked instances and one.
-    Setup::with(&text)
+    with_core(&text)
         .server("access-log = false")
         .host_limits("instances = 1\nheld = 0\nmemory = \"16MiB\"")
         .start()

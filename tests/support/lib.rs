@@ -8,16 +8,18 @@
 //! | [`frames`] | HTTP/2 frame by frame, for clients that no library is |
 //! | [`chromium`] | a browser |
 //! | [`nats`] | a NATS server, and a client of it that is no Roadrunner |
+//! | [`core_canary`] | a guest that fills memory, tables and globals, or searches them |
 //! | [`websocket`] | frames as they stand on the wire, over every protocol |
 //! | [`command`] | the program's command line, and other programs |
 //!
-//! Nothing here is built from the server's code, but for field sections of HTTP/3: what it promises is checked from
-//! outside.
+//! Nothing here is built from the server's code, but for field sections of HTTP/3 and the wrapping of a core module: what it
+//! promises is checked from outside.
 //! Tests that measure time or memory take the machine for themselves with [`server::Setup::alone`].
 
 pub mod chromium;
 pub mod client;
 pub mod command;
+pub mod core_canary;
 pub mod frames;
 pub mod http1;
 pub mod http2;

@@ -1,9 +1,10 @@
-//! The isolation canary. One instance writes a pattern over every kind of memory that it has; a later one, in the same
+//! The isolation canary. One instance writes a pattern over every part of its memory; a later one, in the same
 //! place of the host's pool, reads all of its own memory and counts what it finds of it.
 //!
 //! The pattern is one word of 64 bits, made at run time from the query's `key`, so that it stands neither in the code
 //! nor in the data of the scanner; the scanner holds it in a local, which WebAssembly keeps outside of the memory.
-//! What it does not cover: tables and globals, which a Rust guest cannot write, and the processor's caches.
+//! What it does not cover: tables and globals, which a Rust guest cannot write and `tests/support/core_canary.wat` does,
+//! and the processor's caches.
 
 use std::arch::wasm32::{memory_grow, memory_size};
 use std::hint::black_box;
