@@ -8,6 +8,9 @@
 //! The end-to-end tests find the server and the guests through `ROADRUNNER_BIN` and `ROADRUNNER_GUESTS`. A test that
 //! lacks a tool prints a line with `SKIPPED` and the reason, and passes. Such lines are shown again at the end; with
 //! `CI=true` they are failures, except those that `.ci/allowed-skips` excuses.
+//!
+//! A few tests that fail are run again, each alone on the machine. One that then passes is listed as `FLAKY`, with what it
+//! said when it failed, and is no failure: the tests share a machine with each other, and some measure time.
 
 use std::fs;
 use std::path::{Path, PathBuf};
@@ -28,6 +31,9 @@ use tally::Tally;
 
 /// Skips that are no failure in CI: on each line a part of the skip's text, ` # `, and why it cannot run there.
 const ALLOWED_SKIPS: &str = ".ci/allowed-skips";
+
+/// Failures that are run again alone. More of them are no accident.
+const FLAKY: usize = 3;
 
 /// What is tested, and how it is built.
 #[derive(clap::Args, Debug)]
@@ -113,10 +119,31 @@ impl Suite<'_> {
                 }
             }
             // Cargo takes one filter, the test harness any number. What a passed test prints is where skips are told.
-            command.args(["--no-fail-fast", "--", "--show-output"]).args(self.filter);
+            command.args(["--no-fail-fast", "--", "--show-output"]);
             command.env("ROADRUNNER_BIN", self.tree.server(self.profile));
             command.env("ROADRUNNER_GUESTS", self.tree.components());
-            self.harness(&format!("the {kind} of {name}"), &mut command);
+            let mut alone = self.cargo_in(folder);
+            alone.args(command.get_args()).args(["--exact", "--test-threads=1"]);
+            alone.env("ROADRUNNER_BIN", self.tree.server(self.profile));
+            alone.env("ROADRUNNER_GUESTS", self.tree.components());
+            let before = self.tally.failures();
+            self.harness(&format!("the {kind} of {name}"), command.args(self.filter));
+            self.again(before, &mut alone);
+        }
+    }
+
+    /// Runs the tests that have failed since again, without company.
+    fn again(&mut self, before: usize, command: &mut Command) {
+        let failed = self.tally.failed_since(before).to_vec();
+        // A name with a space is that of a check, or of an example in documentation, which has no crowd around it.
+        if failed.is_empty() || failed.len() > FLAKY || failed.iter().any(|name| name.contains(' ')) {
+            return;
+        }
+        say(&format!("running again, alone: {}", failed.join(", ")));
+        let mut alone = Tally::default();
+        let passed = harness::run(command.args(&failed), &mut alone);
+        if passed.is_ok_and(|passed| passed) && alone.is_all_of(failed.len()) {
+            failed.iter().for_each(|name| self.tally.passed_alone(name));
         }
     }
 

@@ -1,15 +1,25 @@
 //! What passed, failed and was skipped, read from the lines of the standard test harness.
 
+use std::collections::BTreeMap;
 use std::fmt;
 
 /// Marks the line of a test that lacks a tool.
 const SKIPPED: &str = "SKIPPED";
+
+/// Lines of what a failed test said that are told again at the end.
+const SAID: usize = 30;
 
 /// Counts, and the names behind them.
 #[derive(Debug, Default)]
 pub struct Tally {
     passed: u64,
     failed: Vec<String>,
+    /// Tests that failed in the crowd, and passed alone.
+    flaky: Vec<String>,
+    /// What failed tests said, by name.
+    said: BTreeMap<String, Vec<String>>,
+    /// The failed test whose words come now.
+    speaker: Option<String>,
     skipped: Vec<String>,
     /// Tests marked `#[ignore]`, which are skipped by their author and excused everywhere.
     ignored: u64,
@@ -51,13 +61,39 @@ impl Tally {
         }
         match text {
             "successes:" => self.in_successes = true,
-            "failures:" => self.in_successes = false,
+            "failures:" => (self.in_successes, self.speaker) = (false, None),
             _ => {}
+        }
+        if let Some(name) = text.strip_prefix("---- ").and_then(|rest| rest.strip_suffix(" stdout ----")) {
+            self.speaker = (!self.in_successes).then(|| name.to_owned());
+        } else if let Some(name) = &self.speaker {
+            let said = self.said.entry(name.clone()).or_default();
+            if said.len() < SAID && !text.is_empty() {
+                said.push(text.to_owned());
+            }
         }
         if let Some(name) = text.strip_prefix("test ").and_then(|rest| rest.strip_suffix(" ... FAILED")) {
             self.failed.push(name.to_owned());
         }
         !self.in_successes || skip.is_some()
+    }
+
+    /// The tests that failed since there were so many failures.
+    pub fn failed_since(&self, before: usize) -> &[String] {
+        &self.failed[before..]
+    }
+
+    /// Takes back the failure of a test that has passed alone. It stays in the summary.
+    pub fn passed_alone(&mut self, name: &str) {
+        if let Some(at) = self.failed.iter().position(|failed| failed == name) {
+            self.flaky.push(self.failed.remove(at));
+            self.passed += 1;
+        }
+    }
+
+    /// Whether these tests have passed, and nothing else happened.
+    pub fn is_all_of(&self, count: usize) -> bool {
+        self.failed.is_empty() && self.passed >= count as u64
     }
 
     /// Turns every skip that is not excused into a failure.
@@ -80,8 +116,13 @@ impl fmt::Display for Tally {
         for skip in &self.skipped {
             writeln!(out, "{skip}")?;
         }
-        for name in &self.failed {
-            writeln!(out, "FAILED {name}")?;
+        for (mark, names) in [("FLAKY", &self.flaky), ("FAILED", &self.failed)] {
+            for name in names {
+                writeln!(out, "{mark} {name}")?;
+                for line in self.said.get(name).into_iter().flatten() {
+                    writeln!(out, "    {line}")?;
+                }
+            }
         }
         // A skipped test told the harness that it passed.
         let skipped = self.skipped.len() as u64;
@@ -145,9 +186,21 @@ test result: FAILED. 2 passed; 1 failed; 1 ignored; 0 measured; 3 filtered out; 
     #[test]
     fn a_run_is_counted() {
         let (tally, _) = read(OUTPUT);
-        let expected = "SKIPPED three: wrk is not installed\nFAILED two\n1 passed, 1 failed, 2 skipped\n";
+        let expected =
+            "SKIPPED three: wrk is not installed\nFAILED two\n    assertion failed\n1 passed, 1 failed, 2 skipped\n";
         assert_eq!(tally.to_string(), expected);
         assert!(!tally.is_clean());
+    }
+
+    #[test]
+    fn a_test_that_passes_alone_is_flaky() {
+        let (mut tally, _) = read(OUTPUT);
+        assert_eq!(tally.failed_since(0), ["two"]);
+        tally.passed_alone("two");
+        let expected =
+            "SKIPPED three: wrk is not installed\nFLAKY two\n    assertion failed\n2 passed, 0 failed, 2 skipped\n";
+        assert_eq!(tally.to_string(), expected);
+        assert!(tally.is_clean());
     }
 
     #[test]
