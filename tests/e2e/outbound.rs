@@ -79,60 +79,79 @@ impl Drop for Upstream {
     }
 }
 
+/// One of WASI 0.2, and one of 0.3.
+const GUESTS: [&str; 2] = ["standard", "service"];
+
+fn setup(guest: &str) -> Setup {
+    Setup::of(guest).server("wasi-03 = true")
+}
+
 async fn fetch(server: &Server, url: &str) -> (u16, String) {
     let answer = server.fetch(Way::H1, Ask::get(&format!("/fetch?{url}"))).await;
     (answer.status, answer.text())
 }
 
-async fn refused(server: &Server, url: &str, code: &str, rule: &str) {
+async fn refused(server: &Server, guest: &str, url: &str, code: &str, rule: &str) {
     assert_eq!(fetch(server, url).await, (502, format!("ErrorCode::{code}\n")), "{url}");
-    let line = server.log.wait(|line| line["rule"] == rule && line["component"] == "standard").await;
+    let line = server.log.wait(|line| line["rule"] == rule && line["component"] == guest).await;
     assert!(line.is_some(), "{url}: no line in the log names the rule {rule}");
 }
 
 #[tokio::test]
 async fn go_where_they_are_granted() {
-    let upstream = Upstream::start().await;
-    let grant = format!("outbound = [\"{}\"]", upstream.url(""));
-    let server = Setup::of("standard").component(&grant).start().await;
-    for way in Way::EACH {
-        let answer = server.fetch(way, Ask::get(&format!("/fetch?{}", upstream.url("/a?b=c")))).await;
-        assert_eq!((answer.status, answer.header("x-fetched")), (200, "yes"), "{way:?}");
-        let text = answer.text().to_lowercase();
-        assert!(text.starts_with("get /a?b=c http/1.1\r\n"), "{way:?}: {text}");
-        assert_eq!(text.matches("\r\nhost: ").count(), 1, "{way:?}: {text}");
-        assert!(text.contains(&format!("\r\nhost: {}\r\n", upstream.address)), "{way:?}: {text}");
-        let answer = server.fetch(way, Ask::get(&format!("/fetch?{}", upstream.url("/large")))).await;
-        assert!(answer.body == pattern(3_000_000), "{way:?}: {} bytes", answer.body.len());
+    for guest in GUESTS {
+        let upstream = Upstream::start().await;
+        let grant = format!("outbound = [\"{}\"]", upstream.url(""));
+        let server = setup(guest).component(&grant).start().await;
+        for way in Way::EACH {
+            let answer = server.fetch(way, Ask::get(&format!("/fetch?{}", upstream.url("/a?b=c")))).await;
+            assert_eq!((answer.status, answer.header("x-fetched")), (200, "yes"), "{way:?}");
+            let text = answer.text().to_lowercase();
+            assert!(text.starts_with("get /a?b=c http/1.1\r\n"), "{way:?}: {text}");
+            assert_eq!(text.matches("\r\nhost: ").count(), 1, "{way:?}: {text}");
+            assert!(text.contains(&format!("\r\nhost: {}\r\n", upstream.address)), "{way:?}: {text}");
+            let answer = server.fetch(way, Ask::get(&format!("/fetch?{}", upstream.url("/large")))).await;
+            assert!(answer.body == pattern(3_000_000), "{way:?}: {} bytes", answer.body.len());
+        }
+        assert_eq!(
+            fetch(&server, &upstream.url("/redirect")).await,
+            (302, String::new()),
+            "it is the guest's to follow"
+        );
+        let metrics = server.metrics().await;
+        let name = &format!("roadrunner_outbound_requests_total{{component=\"{guest}\",result=\"answered\"}}");
+        assert_eq!(metrics.sample(name), 7.0);
+        server.is_quiet().await;
     }
-    assert_eq!(fetch(&server, &upstream.url("/redirect")).await, (302, String::new()), "it is the guest's to follow");
-    let metrics = server.metrics().await;
-    let name = "roadrunner_outbound_requests_total{component=\"standard\",result=\"answered\"}";
-    assert_eq!(metrics.sample(name), 7.0);
-    server.is_quiet().await;
 }
 
 #[tokio::test]
 async fn go_nowhere_else() {
-    let upstream = Upstream::start().await;
-    let other = Upstream::start().await;
-    let port = upstream.address.port();
-    let grant = format!("outbound = [\"{}\", \"http://localhost:{port}\"]", upstream.url(""));
-    let server = Setup::of("standard").component(&grant).start().await;
-    for url in [
-        other.url("/"),
-        format!("https://127.0.0.1:{port}/"),
-        format!("http://127.0.0.2:{port}/"),
-        format!("http://[::ffff:127.0.0.1]:{port}/"),
-        format!("http://evil.localhost:{port}/"),
-    ] {
-        refused(&server, &url, "HttpRequestDenied", "outbound").await;
+    for guest in GUESTS {
+        let upstream = Upstream::start().await;
+        let other = Upstream::start().await;
+        let port = upstream.address.port();
+        let grant = format!("outbound = [\"{}\", \"http://localhost:{port}\"]", upstream.url(""));
+        let server = setup(guest).component(&grant).start().await;
+        for url in [
+            other.url("/"),
+            format!("https://127.0.0.1:{port}/"),
+            format!("http://127.0.0.2:{port}/"),
+            format!("http://[::ffff:127.0.0.1]:{port}/"),
+            format!("http://evil.localhost:{port}/"),
+        ] {
+            refused(&server, guest, &url, "HttpRequestDenied", "outbound").await;
+        }
+        // The name is granted, and what it resolves to is not.
+        refused(&server, guest, &format!("http://localhost:{port}/"), "DestinationIpProhibited", "outbound-private")
+            .await;
+        assert_eq!((upstream.asked(), other.asked()), (0, 0));
+        let metrics = server.metrics().await;
+        assert_eq!(
+            metrics.sample(&format!("roadrunner_outbound_requests_total{{component=\"{guest}\",result=\"refused\"}}")),
+            6.0
+        );
     }
-    // The name is granted, and what it resolves to is not.
-    refused(&server, &format!("http://localhost:{port}/"), "DestinationIpProhibited", "outbound-private").await;
-    assert_eq!((upstream.asked(), other.asked()), (0, 0));
-    let metrics = server.metrics().await;
-    assert_eq!(metrics.sample("roadrunner_outbound_requests_total{component=\"standard\",result=\"refused\"}"), 6.0);
 }
 
 #[tokio::test]
@@ -147,25 +166,27 @@ async fn reach_private_addresses_by_name_only_when_told() {
 
 #[tokio::test]
 async fn have_timeouts() {
-    let upstream = Upstream::start().await;
-    let grant = format!("outbound = [\"{}\"]\noutbound-read-timeout = \"200ms\"", upstream.url(""));
-    let server = Setup::of("standard").component(&grant).start().await;
-    // The guest asks for a minute, and gets no more than the host allows.
-    let (status, text) = fetch(&server, &upstream.url("/silent")).await;
-    assert_eq!((status, text.as_str()), (502, "ErrorCode::ConnectionReadTimeout\n"));
-    let (status, text) = fetch(&server, &upstream.url("/stalls")).await;
-    assert!(status == 200 && text.starts_with("five!\n") && text.len() > 6, "{text}");
-    let grant = format!("outbound = [\"{}\"]\noutbound-timeout = \"200ms\"", upstream.url(""));
-    let server = Setup::of("standard").component(&grant).start().await;
-    assert_eq!(fetch(&server, &upstream.url("/silent")).await.0, 502);
-    let (status, text) = fetch(&server, &upstream.url("/stalls")).await;
-    assert!(status == 200 && text.starts_with("five!\n") && text.len() > 6, "{text}");
-    // TEST-NET-1 (RFC 5737) answers nobody; a network that refuses at once is as good.
-    let grant = "outbound = [\"http://192.0.2.1\"]\noutbound-connect-timeout = \"200ms\"";
-    let server = Setup::of("standard").component(grant).start().await;
-    let (status, text) = fetch(&server, "http://192.0.2.1/").await;
-    assert_eq!(status, 502);
-    assert!(text.contains("ConnectionTimeout") || text.contains("ConnectionRefused"), "{text}");
+    for guest in GUESTS {
+        let upstream = Upstream::start().await;
+        let grant = format!("outbound = [\"{}\"]\noutbound-read-timeout = \"200ms\"", upstream.url(""));
+        let server = setup(guest).component(&grant).start().await;
+        // The guest asks for a minute, and gets no more than the host allows.
+        let (status, text) = fetch(&server, &upstream.url("/silent")).await;
+        assert_eq!((status, text.as_str()), (502, "ErrorCode::ConnectionReadTimeout\n"));
+        let (status, text) = fetch(&server, &upstream.url("/stalls")).await;
+        assert!(status == 200 && text.starts_with("five!\n") && text.len() > 6, "{text}");
+        let grant = format!("outbound = [\"{}\"]\noutbound-timeout = \"200ms\"", upstream.url(""));
+        let server = setup(guest).component(&grant).start().await;
+        assert_eq!(fetch(&server, &upstream.url("/silent")).await.0, 502);
+        let (status, text) = fetch(&server, &upstream.url("/stalls")).await;
+        assert!(status == 200 && text.starts_with("five!\n") && text.len() > 6, "{text}");
+        // TEST-NET-1 (RFC 5737) answers nobody; a network that refuses at once is as good.
+        let grant = "outbound = [\"http://192.0.2.1\"]\noutbound-connect-timeout = \"200ms\"";
+        let server = setup(guest).component(grant).start().await;
+        let (status, text) = fetch(&server, "http://192.0.2.1/").await;
+        assert_eq!(status, 502);
+        assert!(text.contains("ConnectionTimeout") || text.contains("ConnectionRefused"), "{text}");
+    }
 }
 
 #[tokio::test]

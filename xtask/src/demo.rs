@@ -30,6 +30,9 @@ pub struct Options {
     /// The standard component (wasi:http/proxy 0.2) to serve below /wasi02/; without it, our own
     #[arg(long, value_name = "FILE")]
     wasi02: Option<PathBuf>,
+    /// The standard component of WASI 0.3 (wasi:http/service) to serve below /wasi03/; without it, our own
+    #[arg(long, value_name = "FILE")]
+    wasi03: Option<PathBuf>,
     /// Serve an unoptimised build
     #[arg(long, conflicts_with = "release")]
     debug: bool,
@@ -58,7 +61,7 @@ pub fn run(tree: &Tree, options: &Options) -> Result<ExitCode> {
     );
     eprintln!("    http://127.0.0.1:{admin_port}/metrics      metrics; also /instances, /live and /ready");
     eprintln!(
-        "    curl http://127.0.0.1:{port}/hello   also /json /stream /clock /files/small.txt /echo /upload /wasi02/hello"
+        "    curl http://127.0.0.1:{port}/hello   also /json /stream /clock /files/small.txt /echo /upload /wasi02/hello /wasi03/hello"
     );
     for (language, demo) in &demos {
         let name = language.name();
@@ -93,10 +96,11 @@ impl Options {
         let text = fs::read_to_string(&source).with_context(|| format!("cannot read {}", source.display()))?;
         let root = tree.root.to_str().context("the repository's path is not UTF-8, which a manifest has to be")?;
         let mut text = fill(&text, root, [self.port, self.tls_port, self.admin_port])?;
-        if let Some(file) = &self.wasi02 {
+        for (own, file) in [("standard", &self.wasi02), ("service", &self.wasi03)] {
+            let Some(file) = file else { continue };
             let file = file.canonicalize().with_context(|| format!("there is no component {}", file.display()))?;
             let file = file.to_str().context("the component's path is not UTF-8, which a manifest has to be")?;
-            text = other_wasi02(&text, root, file)?;
+            text = other_standard(&text, root, own, file)?;
         }
         for (language, demo) in demos {
             if let Demo::Built(component) = demo {
@@ -131,8 +135,8 @@ fn fill(text: &str, root: &str, ports: [u16; 3]) -> Result<String> {
 }
 
 /// Another standard component than our own.
-fn other_wasi02(text: &str, root: &str, file: &str) -> Result<String> {
-    let own = format!("\"{root}/guests/target/wasm32-wasip2/release/standard.wasm\"");
+fn other_standard(text: &str, root: &str, own: &str, file: &str) -> Result<String> {
+    let own = format!("\"{root}/guests/target/wasm32-wasip2/release/{own}.wasm\"");
     ensure!(text.matches(&own).count() == 1, "{MANIFEST} should name the standard component once");
     // A literal string of TOML has no escapes.
     ensure!(!file.contains(['\'', '\n']), "a manifest cannot name the file {file}");
@@ -157,9 +161,11 @@ mod tests {
     #[test]
     fn another_standard_component_takes_the_place_of_ours() {
         let text = fill(include_str!("../../examples/demo/roadrunner.toml"), "/root", [1, 2, 3]).unwrap();
-        let text = other_wasi02(&text, "/root", "/theirs/app.wasm").unwrap();
-        assert!(text.contains("[component.wasi02]\nfile = '/theirs/app.wasm'\n"), "{text}");
-        assert!(other_wasi02(&text, "/root", "/theirs/app.wasm").is_err());
+        for (own, name) in [("standard", "wasi02"), ("service", "wasi03")] {
+            let text = other_standard(&text, "/root", own, "/theirs/app.wasm").unwrap();
+            assert!(text.contains(&format!("[component.{name}]\nfile = '/theirs/app.wasm'\n")), "{text}");
+            assert!(other_standard(&text, "/root", own, "/theirs/app.wasm").is_err());
+        }
     }
 
     #[test]

@@ -2,6 +2,7 @@
 //! do, right and wrong; the path says what.
 
 use std::fmt::Write as _;
+use std::sync::atomic::{AtomicU32, Ordering::Relaxed};
 
 use wasip2::clocks::monotonic_clock;
 use wasip2::exports::http::incoming_handler::Guest;
@@ -116,6 +117,10 @@ impl Guest for Component {
             "/files" => text(out, &format!("{}\n", std::fs::read_dir("/").is_ok())),
             "/fetch" => fetch(query, out),
             "/flood" => flood(query, out),
+            "/counter" => {
+                static ANSWERED: AtomicU32 = AtomicU32::new(0);
+                text(out, &format!("{}\n", ANSWERED.fetch_add(1, Relaxed) + 1));
+            }
             _ => answer(out, 404, &[], b"not found\n"),
         }
     }

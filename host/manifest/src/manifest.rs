@@ -94,6 +94,8 @@ pub struct ComponentOptions {
     pub body: crate::section::BodyMode,
     /// Where to serve metrics and health.
     pub admin: Option<Address>,
+    /// Whether components of WASI 0.3 are served.
+    pub wasi_03: bool,
 }
 
 impl Manifest {
@@ -175,6 +177,8 @@ pub struct Server {
     pub access_log: bool,
     /// The form of that line.
     pub access_log_format: AccessLogFormat,
+    /// Whether components of WASI 0.3 are served.
+    pub wasi_03: bool,
     /// Whether a change of the manifest's file is looked for.
     pub watch: bool,
 }
@@ -481,6 +485,8 @@ pub struct Outbound {
 pub struct Reuse {
     /// Requests that it answers at most.
     pub requests: u32,
+    /// Requests that it answers at once.
+    pub concurrency: u32,
     /// How long it may wait for its next request.
     pub idle: Duration,
 }

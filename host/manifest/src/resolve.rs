@@ -118,6 +118,7 @@ pub(crate) fn for_component(file: &Path, options: ComponentOptions) -> Manifest 
     manifest.routes = RouteTable::new(vec![route]).expect("one route without a name conflicts with nothing");
     manifest.directories = options.directories;
     manifest.admin = options.admin;
+    manifest.server.wasi_03 = options.wasi_03;
     if !options.listeners.is_empty() {
         manifest.listeners = options.listeners;
     }
@@ -402,5 +403,9 @@ fn outbound(component: &ComponentSection) -> Option<Outbound> {
 /// Whether and how long instances of a component are kept.
 fn reuse(component: &ComponentSection) -> Option<Reuse> {
     let section = value(&component.reuse)?;
-    Some(Reuse { requests: value(&section.requests)?.get(), idle: section.idle().get() })
+    Some(Reuse {
+        requests: value(&section.requests)?.get(),
+        concurrency: section.concurrency().get(),
+        idle: section.idle().get(),
+    })
 }

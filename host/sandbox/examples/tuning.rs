@@ -99,6 +99,7 @@ impl Variant {
             config: BTreeMap::new(),
             urls: Arc::new(NoRoutes),
             parking: reuse.then(|| Parking::new(1000, Duration::from_secs(60))),
+            shared: None,
             outbound: None,
             secrets: Secrets::default(),
             stores: BTreeMap::new(),

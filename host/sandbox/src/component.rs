@@ -8,14 +8,16 @@ use std::str::FromStr;
 use std::sync::Arc;
 
 use sha2::{Digest as _, Sha256};
+use wasmparser::{Parser, Payload};
 use wasmtime::component::types::ComponentItem;
 use wasmtime::component::{Component as Compiled, InstancePre};
 use wasmtime_wasi_http::p2::bindings::exports::wasi::http::incoming_handler;
+use wasmtime_wasi_http::p3::bindings::ServiceIndices;
 
 use crate::bindings::exports::roadrunner::handler as exports;
 use crate::cache::does_not_fit;
 use crate::compile::CompileError;
-use crate::engine::Sandbox;
+use crate::engine::{Runtime, Sandbox, Wasi};
 use crate::state::State;
 
 /// The name under which a component exports its handler.
@@ -23,6 +25,9 @@ const HANDLER: &str = "roadrunner:handler/handler@0.1.0";
 
 /// The name under which a standard component exports its own.
 const STANDARD_HANDLER: &str = "wasi:http/incoming-handler@0.2";
+
+/// The same of WASI 0.3, for every version that is compatible with it.
+const SERVICE_HANDLER: &str = "wasi:http/handler@0.3.";
 
 /// The SHA-256 of a component's bytes.
 #[derive(Clone, Copy, Eq, Hash, PartialEq)]
@@ -112,11 +117,17 @@ pub enum LoadError {
     )]
     Module(PathBuf),
     /// It exports no handler.
-    #[error("{path} does not export {HANDLER} or {STANDARD_HANDLER}; it exports {exports}", path = .0.display(), exports = .1)]
+    #[error("{path} does not export {HANDLER}, {STANDARD_HANDLER} or {SERVICE_HANDLER}; it exports {exports}", path = .0.display(), exports = .1)]
     NoHandler(PathBuf, String),
     /// It is something else.
     #[error("{path} is not a WebAssembly component", path = .0.display())]
     NotWasm(PathBuf),
+    /// It is made for WASI 0.3, which this host was not told to serve.
+    #[error(
+        "{path} is a component of wasi:http/service 0.3, whose support in the engine is experimental; to serve it, \
+         set `wasi-03 = true` under [server], or give --wasi-03, and start the host again", path = .0.display()
+    )]
+    NoWasi03(PathBuf),
     /// It needs more from its start than any route allows.
     #[error(
         "{path} needs more memory, or larger tables, from its start than the `memory` limit of every route allows; \
@@ -147,6 +158,8 @@ pub struct Component {
 pub enum Kind {
     /// `roadrunner:handler`.
     Native,
+    /// `wasi:http/service` 0.3.
+    Service,
     /// `wasi:http/proxy` 0.2.
     Standard,
 }
@@ -155,6 +168,7 @@ impl fmt::Display for Kind {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.write_str(match self {
             Self::Native => "native, roadrunner:handler",
+            Self::Service => "standard, wasi:http/service 0.3",
             Self::Standard => "standard, wasi:http/proxy 0.2",
         })
     }
@@ -163,6 +177,7 @@ impl fmt::Display for Kind {
 /// What is called with a request.
 pub(crate) enum Handler {
     Native(exports::handler::GuestIndices),
+    Service(ServiceIndices),
     Standard(incoming_handler::GuestIndices),
 }
 
@@ -205,16 +220,19 @@ impl Component {
         if let Some(known) = known.filter(|known| known.digest == digest) {
             return Ok(known.clone());
         }
-        let compiled = compile(sandbox, path, &bytes, &digest)?;
-        let pre = sandbox
-            .linker()
+        let runtime = runtime(sandbox, path, &bytes)?;
+        let compiled = compile(sandbox, runtime, path, &bytes, &digest)?;
+        let pre = runtime
+            .linker
             .instantiate_pre(&compiled)
             .map_err(|error| LoadError::Link(path.into(), format!("{error:#}")))?;
         let native = exports::handler::GuestIndices::new(&pre).map(Handler::Native);
         // Of two contracts, the native one has more to offer.
-        let handler = native.or_else(|_| incoming_handler::GuestIndices::new(&pre).map(Handler::Standard));
+        let handler = native
+            .or_else(|_| incoming_handler::GuestIndices::new(&pre).map(Handler::Standard))
+            .or_else(|_| ServiceIndices::new(&pre).map(Handler::Service));
         let handler = handler.map_err(|_| {
-            let names: Vec<_> = exported(sandbox, &compiled).into_iter().map(|(name, _)| name).collect();
+            let names: Vec<_> = exported(&compiled).into_iter().map(|(name, _)| name).collect();
             let names = if names.is_empty() { "nothing".into() } else { names.join(", ") };
             LoadError::NoHandler(path.into(), names)
         })?;
@@ -235,13 +253,14 @@ impl Component {
     pub fn kind(&self) -> Kind {
         match self.handler {
             Handler::Native(_) => Kind::Native,
+            Handler::Service(_) => Kind::Service,
             Handler::Standard(_) => Kind::Standard,
         }
     }
 
     /// The response shapes that the component can answer with.
     pub fn shapes(&self) -> Vec<&'static str> {
-        if self.kind() == Kind::Standard {
+        if self.kind() != Kind::Native {
             return vec!["standard"];
         }
         let mut shapes = vec!["buffered", "sendfile"];
@@ -263,15 +282,19 @@ impl fmt::Debug for Component {
 pub fn inspect(sandbox: &Sandbox, path: &Path) -> Result<Interfaces, LoadError> {
     let bytes = read(sandbox, path, path)?;
     let digest = Digest::of(&bytes);
-    let compiled = compile(sandbox, path, &bytes, &digest)?;
-    let kind = compiled.component_type();
-    let offered =
-        |name: &str| name.starts_with("roadrunner:handler/") || (name.starts_with("wasi:") && name.contains("@0.2."));
-    let imports = kind
-        .imports(sandbox.engine())
+    let wasi = wasi(&bytes);
+    let compiled = compile(sandbox, runtime(sandbox, path, &bytes)?, path, &bytes, &digest)?;
+    let offered = |name: &str| {
+        name.starts_with("roadrunner:handler/")
+            || (name.starts_with("wasi:")
+                && (name.contains("@0.2.") || (wasi == Wasi::Preview3 && name.contains("@0.3."))))
+    };
+    let imports = compiled
+        .component_type()
+        .imports(compiled.engine())
         .map(|(name, item)| (name.to_owned(), describe(&item.ty), offered(name)))
         .collect();
-    Ok(Interfaces { digest, exports: exported(sandbox, &compiled), imports })
+    Ok(Interfaces { digest, exports: exported(&compiled), imports })
 }
 
 /// The bytes of a file that has the preamble of a component.
@@ -292,16 +315,54 @@ fn read(sandbox: &Sandbox, file: &Path, path: &Path) -> Result<Vec<u8>, LoadErro
     }
 }
 
+/// What a component is compiled for and runs on.
+fn runtime<'s>(sandbox: &'s Sandbox, path: &Path, bytes: &[u8]) -> Result<&'s Runtime, LoadError> {
+    sandbox.runtime(wasi(bytes)).ok_or_else(|| LoadError::NoWasi03(path.into()))
+}
+
+/// The version of WASI that decides on the engine: 0.3 for what exports its handler, and no other that this host knows.
+/// What is malformed is left to the compiler.
+fn wasi(bytes: &[u8]) -> Wasi {
+    let mut found = Wasi::Preview2;
+    let mut depth = 0;
+    for payload in Parser::new(0).parse_all(bytes) {
+        match payload {
+            Ok(Payload::ModuleSection { .. } | Payload::ComponentSection { .. }) => depth += 1,
+            Ok(Payload::End(_)) if depth > 0 => depth -= 1,
+            Ok(Payload::ComponentExportSection(section)) if depth == 0 => {
+                for export in section.into_iter().flatten() {
+                    match export.name.name {
+                        HANDLER => return Wasi::Preview2,
+                        name if name.starts_with(STANDARD_HANDLER) => return Wasi::Preview2,
+                        name if name.starts_with(SERVICE_HANDLER) => found = Wasi::Preview3,
+                        _ => {}
+                    }
+                }
+            }
+            Ok(_) => {}
+            Err(_) => break,
+        }
+    }
+    found
+}
+
 /// Compiled code: from the cache, where the compiler has put it now or before; in this process where there is none.
-fn compile(sandbox: &Sandbox, path: &Path, bytes: &[u8], digest: &Digest) -> Result<Compiled, LoadError> {
+fn compile(
+    sandbox: &Sandbox,
+    runtime: &Runtime,
+    path: &Path,
+    bytes: &[u8],
+    digest: &Digest,
+) -> Result<Compiled, LoadError> {
+    let engine = &runtime.engine;
     let Some(compiler) = sandbox.compiler() else {
-        return Compiled::new(sandbox.engine(), bytes).map_err(|error| rejected(path, &error));
+        return Compiled::new(engine, bytes).map_err(|error| rejected(path, &error));
     };
-    let load = || compiler.cache().load(sandbox.engine(), digest).map_err(|error| rejected(path, &error));
+    let load = || compiler.cache().load(engine, digest).map_err(|error| rejected(path, &error));
     if let Some(compiled) = load()? {
         return Ok(compiled);
     }
-    compiler.compile(sandbox.engine(), bytes, digest).map_err(|error| match error {
+    compiler.compile(engine, bytes, digest).map_err(|error| match error {
         CompileError::Rejected(reason) => LoadError::Invalid(path.into(), reason),
         error => LoadError::Compile(path.into(), error),
     })?;
@@ -318,9 +379,9 @@ fn rejected(path: &Path, error: &wasmtime::Error) -> LoadError {
     LoadError::Invalid(path.into(), reason)
 }
 
-fn exported(sandbox: &Sandbox, compiled: &Compiled) -> Vec<(String, String)> {
+fn exported(compiled: &Compiled) -> Vec<(String, String)> {
     let kind = compiled.component_type();
-    kind.exports(sandbox.engine()).map(|(name, item)| (name.to_owned(), describe(&item.ty))).collect()
+    kind.exports(compiled.engine()).map(|(name, item)| (name.to_owned(), describe(&item.ty))).collect()
 }
 
 fn describe(item: &ComponentItem) -> String {

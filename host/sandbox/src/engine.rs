@@ -1,4 +1,8 @@
-//! The engine: compiler settings, the pool of instance slots, the epoch clock, and the linker.
+//! The engines: compiler settings, the pools of instance slots, the epoch clock, and the linkers.
+//!
+//! Components run on one engine, without the machinery for concurrent calls. Those of WASI 0.3 need it, and run on
+//! another, which there is only where [`EngineSettings::wasi03_slots`] asks for it: upstream calls its support for WASI
+//! 0.3 experimental, so that a fault in it reaches nobody who has not chosen it.
 //!
 //! The settings were chosen by measurement; docs/performance.md has the table.
 
@@ -41,6 +45,9 @@ const CORE_PER_COMPONENT: u32 = 4;
 pub struct EngineSettings {
     /// Slots for instances, running and held together. Each reserves address space and nothing else. Default 11 000.
     pub slots: u32,
+    /// Slots for instances of WASI 0.3, on an engine of their own. Default 0: there is no such engine, and such
+    /// components are refused.
+    pub wasi03_slots: u32,
     /// The largest linear memory that any instance may have, in bytes. Default 4 GiB.
     pub max_memory: u64,
     /// Bytes of native stack that wasm code may use. Default 512 KiB.
@@ -69,7 +76,7 @@ pub enum Reset {
 impl Default for EngineSettings {
     fn default() -> Self {
         let threads = std::thread::available_parallelism().map_or(1, usize::from);
-        Self { slots: 11_000, max_memory: 4 << 30, stack: 512 << 10, reset: Reset::Auto, threads }
+        Self { slots: 11_000, wasi03_slots: 0, max_memory: 4 << 30, stack: 512 << 10, reset: Reset::Auto, threads }
     }
 }
 
@@ -84,13 +91,39 @@ pub struct EngineError {
     source: wasmtime::Error,
 }
 
+/// An engine, and what components on it may import.
+pub(crate) struct Runtime {
+    pub(crate) engine: Engine,
+    pub(crate) linker: Linker<State>,
+}
+
+impl Runtime {
+    fn new(settings: &EngineSettings, wasi: Wasi, slots: u32, registry: &Registry) -> Result<Self, EngineError> {
+        let failed = |source| EngineError { slots, source };
+        let engine = Engine::new(&config(settings, wasi, slots)).map_err(failed)?;
+        let mut linker = Linker::new(&engine);
+        link(&mut linker, wasi).map_err(failed)?;
+        start_clock(&engine, registry.clone()).map_err(|error| failed(error.into()))?;
+        Ok(Self { engine, linker })
+    }
+}
+
+/// The version of WASI that a component was made for, which decides on which engine it runs.
+#[derive(Clone, Copy, Debug, Eq, PartialEq)]
+pub(crate) enum Wasi {
+    /// 0.2, or none.
+    Preview2,
+    /// 0.3.
+    Preview3,
+}
+
 /// The part of the host that runs components. Cheap to clone.
 #[derive(Clone)]
 pub struct Sandbox(Arc<Inner>);
 
 struct Inner {
-    engine: Engine,
-    linker: Linker<State>,
+    runtime: Runtime,
+    wasi03: Option<Runtime>,
     compiler: Option<Compiler>,
     bus: Bus,
     registry: Registry,
@@ -104,15 +137,14 @@ impl Sandbox {
     /// Reserves the instance slots and starts the epoch clock. Components are compiled by `compiler`; without one, in this
     /// process and without bounds.
     pub fn new(settings: &EngineSettings, compiler: Option<Compiler>) -> Result<Self, EngineError> {
-        let failed = |source| EngineError { slots: settings.slots, source };
-        let engine = Engine::new(&config(settings)).map_err(failed)?;
-        let mut linker = Linker::new(&engine);
-        link(&mut linker).map_err(failed)?;
         let registry = Registry::default();
-        start_clock(&engine, registry.clone()).map_err(|error| failed(error.into()))?;
+        let wasi03 = match settings.wasi03_slots {
+            0 => None,
+            slots => Some(Runtime::new(settings, Wasi::Preview3, slots, &registry)?),
+        };
         Ok(Self(Arc::new(Inner {
-            engine,
-            linker,
+            runtime: Runtime::new(settings, Wasi::Preview2, settings.slots, &registry)?,
+            wasi03,
             compiler,
             bus: Bus::default(),
             registry,
@@ -137,12 +169,12 @@ impl Sandbox {
         &self.0.turns
     }
 
-    pub(crate) fn engine(&self) -> &Engine {
-        &self.0.engine
-    }
-
-    pub(crate) fn linker(&self) -> &Linker<State> {
-        &self.0.linker
+    /// What runs components of this version; none where this host does not.
+    pub(crate) fn runtime(&self, wasi: Wasi) -> Option<&Runtime> {
+        match wasi {
+            Wasi::Preview2 => Some(&self.0.runtime),
+            Wasi::Preview3 => self.0.wasi03.as_ref(),
+        }
     }
 
     pub(crate) fn compiler(&self) -> Option<&Compiler> {
@@ -158,27 +190,28 @@ impl Sandbox {
     }
 }
 
-fn config(settings: &EngineSettings) -> Config {
-    let mut config = compiler_config();
+fn config(settings: &EngineSettings, wasi: Wasi, slots: u32) -> Config {
+    let mut config = compiler_config(wasi);
     config.max_wasm_stack(settings.stack).async_stack_size(settings.stack + (1 << 20));
-    if let Some(pool) = pool(settings) {
+    if let Some(pool) = pool(settings, slots) {
         config.allocation_strategy(InstanceAllocationStrategy::Pooling(pool));
     }
     config
 }
 
 /// All that compiled code depends on.
-pub(crate) fn compiler_config() -> Config {
+pub(crate) fn compiler_config(wasi: Wasi) -> Config {
     let mut config = Config::new();
     config
         // Synchronous callbacks need none of the concurrent machinery: 2.7 us less for each fresh instance.
-        .concurrency_support(false)
+        .concurrency_support(wasi == Wasi::Preview3)
+        .wasm_component_model_async(wasi == Wasi::Preview3)
         .epoch_interruption(true)
         .memory_init_cow(true);
     config
 }
 
-fn pool(settings: &EngineSettings) -> Option<PoolingAllocationConfig> {
+fn pool(settings: &EngineSettings, slots: u32) -> Option<PoolingAllocationConfig> {
     let mut pool = PoolingAllocationConfig::new();
     let scan = PoolingAllocationConfig::is_pagemap_scan_available() && !swap_is_on();
     let (scan, keep) = match settings.reset {
@@ -188,7 +221,6 @@ fn pool(settings: &EngineSettings) -> Option<PoolingAllocationConfig> {
         Reset::Scan(keep) => (true, keep),
         Reset::Unmap => return None,
     };
-    let slots = settings.slots;
     pool.total_component_instances(slots)
         .total_core_instances(slots.saturating_mul(CORE_PER_COMPONENT))
         .total_memories(slots.saturating_add(slots / 4))
@@ -207,7 +239,12 @@ fn swap_is_on() -> bool {
     fs::read_to_string("/proc/swaps").map_or(true, |swaps| swaps.lines().count() > 1)
 }
 
-fn link(linker: &mut Linker<State>) -> wasmtime::Result<()> {
+fn link(linker: &mut Linker<State>, wasi: Wasi) -> wasmtime::Result<()> {
+    if wasi == Wasi::Preview3 {
+        wasmtime_wasi::p3::add_to_linker(linker)?;
+        wasmtime_wasi_http::p3::add_to_linker(linker)?;
+    }
+    // The standard libraries of languages stand on 0.2, also in components that export a handler of 0.3.
     wasmtime_wasi::p2::add_to_linker_async(linker)?;
     wasmtime_wasi_http::p2::add_only_http_to_linker_async(linker)?;
     imports::types::add_to_linker::<_, HasSelf<_>>(linker, State::called)?;

@@ -23,7 +23,7 @@ use crate::gate::Permit;
 use crate::meter::{Meter, Shape, Subject};
 use crate::outcome::{Failure, Outcome};
 use crate::output::{BodyWriter, MessageSender, Outbox, Outgoing, Writer};
-use crate::parking::Parking;
+use crate::parking::{Idle, Parking};
 use crate::registry::Registration;
 use crate::request::{Body, Request};
 use crate::response::{self, Response};
@@ -136,6 +136,9 @@ pub enum Next {
     Stop(HeaderMap),
 }
 
+/// Entries that one call of a guest of WASI 0.3 takes in the engine's table of tasks, streams and futures, at most.
+const CALL_HANDLES: usize = 64;
+
 impl Binding {
     /// The account for an instance that is about to start.
     pub fn meter(&self, subject: Subject) -> Arc<Meter> {
@@ -153,14 +156,15 @@ impl Binding {
         meter.start_budget(self.limits.cpu);
         let deadline = Instant::now() + self.limits.deadline;
         let (guest, answer) = match self.parking.as_ref().and_then(Parking::take) {
-            Some(mut guest) => {
+            Some(Idle::Native(mut guest)) => {
                 guest.store.data_mut().start_over(&meter);
                 guest.store.set_epoch_deadline(1);
                 guest.answered += 1;
                 let request = lend(&mut guest.store, request)?;
                 self.answer_again(guest, &meter, deadline, request).await?
             }
-            None => {
+            // Those of a binding are all of one kind.
+            Some(Idle::Standard(_)) | None => {
                 let mut store = self.store(&meter);
                 let request = lend(&mut store, request)?;
                 self.answer_first(store, &meter, deadline, request).await?
@@ -220,11 +224,14 @@ impl Binding {
     }
 
     pub(crate) fn store(self: &Arc<Self>, meter: &Arc<Meter>) -> Store<State> {
-        let engine = self.component.sandbox.engine();
-        let mut store = Store::new(engine, State::new(self.clone(), meter.clone()));
+        let mut store = Store::new(self.component.pre.engine(), State::new(self.clone(), meter.clone()));
         store.limiter(|state| &mut state.memory);
         store.set_hostcall_fuel(self.limits.host_call_bytes);
         store.set_max_component_handles(self.limits.handles);
+        if let Some(table) = store.concurrent_resource_table() {
+            // Tasks, streams and futures of a guest of WASI 0.3; a call takes a few by itself.
+            table.set_max_capacity(self.limits.handles.saturating_add(CALL_HANDLES));
+        }
         store.set_epoch_deadline(1);
         store.epoch_deadline_callback(|context| {
             let meter = &context.data().meter;
@@ -249,7 +256,7 @@ impl Instance {
             && guest.store.data().memory.denied().is_none()
             && !meter.is_killed()
         {
-            parking.put(&binding, guest);
+            parking.put(&binding, Idle::Native(guest));
         }
     }
 
@@ -440,7 +447,7 @@ pub(crate) fn load_handler(
 ) -> wasmtime::Result<exports::handler::Guest> {
     match &component.handler {
         Handler::Native(handler) => handler.load(store, instance),
-        Handler::Standard(_) => Err(Stop(Outcome::Unsupported).into()),
+        Handler::Service(_) | Handler::Standard(_) => Err(Stop(Outcome::Unsupported).into()),
     }
 }
 

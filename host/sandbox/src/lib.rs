@@ -51,7 +51,7 @@ pub use parking::{PARKED, Parking};
 pub use registry::Registry;
 pub use request::{Body, BodyError, BodyStream, ClientCertificate, Request, Upgrade};
 pub use response::{Head, Response};
-pub use standard::Standard;
+pub use standard::{Shared, Standard};
 pub use state::{Binding, Urls};
 pub use tenant::{Flow, Level, Quota, Tenant};
 /// What [`Outbound`] speaks of: the body of a request or a response, its errors, and the guest's own timeouts.

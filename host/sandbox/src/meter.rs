@@ -298,6 +298,17 @@ impl Meter {
         self.budget_nanos.store(u64::try_from(budget.as_nanos()).unwrap_or(u64::MAX), Relaxed);
     }
 
+    /// Adds to the budget of CPU time.
+    pub(crate) fn add_budget(&self, budget: Duration) {
+        self.budget_nanos.fetch_add(u64::try_from(budget.as_nanos()).unwrap_or(u64::MAX), Relaxed);
+    }
+
+    /// Shows what a shared instance, which has an account of its own, has used since this request came to it.
+    pub(crate) fn show(&self, cpu: Duration, memory: u64) {
+        self.cpu_nanos.store(u64::try_from(cpu.as_nanos()).unwrap_or(u64::MAX), Relaxed);
+        self.set_memory(memory);
+    }
+
     /// The guest starts to run on this thread.
     pub(crate) fn enter(&self) {
         self.interrupted.store(false, Relaxed);

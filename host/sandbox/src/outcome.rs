@@ -132,7 +132,7 @@ impl fmt::Display for Outcome {
 /// An outcome other than [`Outcome::Ok`], with what is known of its cause.
 ///
 /// The detail is for the log; it is never sent to a client.
-#[derive(Debug)]
+#[derive(Clone, Debug)]
 pub struct Failure {
     /// What to tell the outside.
     pub outcome: Outcome,

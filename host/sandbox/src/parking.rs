@@ -10,6 +10,7 @@ use parking_lot::Mutex;
 use tokio::sync::OwnedSemaphorePermit;
 
 use crate::instance::Guest;
+use crate::standard::Returned;
 use crate::state::Binding;
 
 /// Instances that may be parked at once on the whole host. They occupy slots beside those of the caps.
@@ -29,8 +30,24 @@ struct Lot {
     swept: bool,
 }
 
+/// An instance between two requests.
+#[expect(clippy::large_enum_variant, reason = "a parking lot has one kind, and boxes would cost each request")]
+pub(crate) enum Idle {
+    Native(Guest),
+    Standard(Returned),
+}
+
+impl Idle {
+    fn answered(&self) -> u32 {
+        match self {
+            Self::Native(guest) => guest.answered,
+            Self::Standard(returned) => returned.answered,
+        }
+    }
+}
+
 struct Parked {
-    guest: Guest,
+    idle: Idle,
     since: Instant,
     _place: OwnedSemaphorePermit,
 }
@@ -52,18 +69,18 @@ impl Parking {
     }
 
     /// The one that was parked last: its memory is the warmest.
-    pub(crate) fn take(&self) -> Option<Guest> {
-        self.lot.lock().parked.pop().map(|parked| parked.guest)
+    pub(crate) fn take(&self) -> Option<Idle> {
+        self.lot.lock().parked.pop().map(|parked| parked.idle)
     }
 
     /// Parks an instance, unless it has served its time or there is no room.
-    pub(crate) fn put(&self, binding: &Arc<Binding>, guest: Guest) {
-        if guest.answered >= self.requests {
+    pub(crate) fn put(&self, binding: &Arc<Binding>, idle: Idle) {
+        if idle.answered() >= self.requests {
             return;
         }
         let Ok(place) = binding.component.sandbox.parked().clone().try_acquire_owned() else { return };
         let mut lot = self.lot.lock();
-        lot.parked.push(Parked { guest, since: Instant::now(), _place: place });
+        lot.parked.push(Parked { idle, since: Instant::now(), _place: place });
         if !std::mem::replace(&mut lot.swept, true) {
             tokio::spawn(sweep(Arc::downgrade(binding), self.idle));
         }

@@ -1,53 +1,63 @@
-//! A standard component, `wasi:http/proxy` 0.2: it exports `wasi:http/incoming-handler`, takes a request whose body it
-//! pulls from the wire, sets a response, and goes on running while the body of that response is sent.
+//! Standard components: `wasi:http/proxy` 0.2, which exports `wasi:http/incoming-handler`, and `wasi:http/service` 0.3,
+//! which exports `wasi:http/handler`. Either takes a request whose body it pulls from the wire, gives a response, and
+//! goes on running while the body of that response is sent.
 //!
-//! It runs on the same engine, in the same store and under the same limits, gates and account as a native component:
-//! only the shape of the call differs. [`Binding::respond_standard`] waits for the head; from then on, whoever sends the
-//! body polls the guest with [`Standard::poll_frame`], in its own task. So a client that does not read holds up the
-//! guest, and a connection that drops the body ends it.
+//! They run in the same kind of store and under the same limits, gates and account as native components: only the shape
+//! of the call differs, which `proxy` and `service` know. [`Binding::respond_standard`] waits for the head; from then
+//! on, whoever sends the body polls the guest with [`Standard::poll_frame`], in its own task. So a client that does not
+//! read holds up the guest, and a connection that drops the body ends it.
 //!
-//! Standard components are not reused, and have no sessions: WASI 0.2 knows neither WebSockets nor the bus.
+//! An instance that has returned, and whose response was sent whole, can be parked for the next request. They have no
+//! sessions: WASI knows neither WebSockets nor the bus.
+
+mod proxy;
+mod service;
+mod shared;
 
 use std::future::{Future, poll_fn};
-use std::pin::{Pin, pin};
+use std::pin::Pin;
 use std::sync::Arc;
 use std::task::{Context, Poll, Waker, ready};
 use std::time::Instant;
 
 use bytes::{Bytes, BytesMut};
-use http::header::{HOST, HeaderValue};
-use http::{HeaderMap, uri};
+use http::HeaderMap;
 use http_body::{Body as _, Frame};
 use parking_lot::Mutex;
+use tokio::sync::oneshot;
 use tokio::time::Sleep;
 use wasmtime::Store;
-use wasmtime::component::Resource;
-use wasmtime_wasi_http::p2::bindings::http::types::{ErrorCode, Scheme};
-use wasmtime_wasi_http::p2::body::HyperOutgoingBody;
-use wasmtime_wasi_http::p2::types::{HostIncomingRequest, HostResponseOutparam};
-use wasmtime_wasi_http::{Error, WasiHttpView as _};
+use wasmtime_wasi_http::{Error, WasiBody};
 
 use crate::component::Handler;
 use crate::gate::Permit;
-use crate::instance::{classify, guarded};
 use crate::meter::{Meter, Shape};
 use crate::outcome::{Failure, Outcome};
+use crate::parking::{Idle, Parking};
 use crate::registry::Registration;
 use crate::request::{Body, BodyError, Request};
 use crate::response::{self, Head};
 use crate::state::{Binding, State};
+use shared::Part;
+pub use shared::Shared;
 
-/// What a guest has put into its `response-outparam`.
-type Set = Result<http::Response<HyperOutgoingBody>, ErrorCode>;
+/// What a guest has given as its response; an error of its own as text.
+type Answer = Result<http::Response<WasiBody>, String>;
+
+/// How often a guest that has given its response is polled once more before the head is sent. One that has returned by
+/// then is answered with a length.
+const TURNS: usize = 2;
 
 /// The guest, which owns its store while it runs.
-type Running = Pin<Box<dyn Future<Output = Result<Store<State>, Failure>> + Send>>;
+type Running = Pin<Box<dyn Future<Output = Result<Returned, Failure>> + Send>>;
 
-/// An instance of a standard component that has set its response.
+/// An instance of a standard component that has given its response.
 pub struct Standard {
     // Fields are dropped in this order: the guest first, its permit last.
     guest: Guest,
-    body: HyperOutgoingBody,
+    body: WasiBody,
+    /// Tells a guest that asks for it that its response was sent. It is dropped when it was not.
+    sent: oneshot::Sender<()>,
     binding: Arc<Binding>,
     meter: Arc<Meter>,
     registration: Registration,
@@ -56,14 +66,61 @@ pub struct Standard {
 
 enum Guest {
     Running(Running),
-    /// Its store is kept until the body is sent: a body that is dropped with the store looks as if it had ended.
-    Returned(#[expect(dead_code, reason = "held for its drop")] Box<Store<State>>),
+    /// It is kept until the body is sent: a body that is dropped with the store looks as if it had ended.
+    Returned(Box<Returned>),
+    /// A task of its own runs it, for others too.
+    Shared(Part),
     Failed(Failure),
     Ended,
 }
 
+/// An instance that has returned, and can be called again.
+pub(crate) struct Returned {
+    store: Store<State>,
+    callee: Callee,
+    /// Requests that it has answered.
+    pub(crate) answered: u32,
+}
+
+/// What is called with a request, in one instance.
+enum Callee {
+    Proxy(proxy::Guest),
+    Service(Box<service::Guest>),
+}
+
+/// A call that is about to be made: into an instance that has returned before, or into a fresh one.
+struct Call {
+    binding: Arc<Binding>,
+    meter: Arc<Meter>,
+    store: Store<State>,
+    /// None for a fresh instance.
+    callee: Option<Callee>,
+    answered: u32,
+    /// Where the guest's response is put.
+    answer: Arc<Mutex<Option<Answer>>>,
+}
+
+impl Call {
+    fn new(binding: &Arc<Binding>, meter: &Arc<Meter>) -> Self {
+        let (store, callee, answered) = match binding.parking.as_ref().and_then(Parking::take) {
+            Some(Idle::Standard(Returned { mut store, callee, answered })) => {
+                store.data_mut().start_over(meter);
+                store.set_epoch_deadline(1);
+                (store, Some(callee), answered)
+            }
+            // Those of a binding are all of one kind.
+            Some(Idle::Native(_)) | None => (binding.store(meter), None, 0),
+        };
+        Self { binding: binding.clone(), meter: meter.clone(), store, callee, answered, answer: Arc::default() }
+    }
+
+    fn returned(self, callee: Callee) -> Returned {
+        Returned { store: self.store, callee, answered: self.answered + 1 }
+    }
+}
+
 impl Binding {
-    /// Starts an instance of a standard component and waits for the head of its response.
+    /// Starts an instance of a standard component, or takes one that is parked, and waits for the head of its response.
     pub async fn respond_standard(
         self: &Arc<Self>,
         meter: Arc<Meter>,
@@ -73,16 +130,34 @@ impl Binding {
         let registration = self.component.sandbox.registry().insert(meter.clone());
         meter.start_budget(self.limits.cpu);
         let deadline = Instant::now() + self.limits.deadline;
-        let mut store = self.store(&meter);
-        let answer = Arc::new(Mutex::new(None));
-        let (request, out) = lend(&mut store, request, answer.clone())?;
-        let mut guest: Running = Box::pin(run(self.clone(), meter.clone(), store, request, out));
+        let (sent, hears) = oneshot::channel();
+        if let Some(shared) = &self.shared {
+            let asked = shared.ask(self, &meter, request, hears);
+            let (part, answer) = tokio::time::timeout(self.limits.deadline, asked)
+                .await
+                .unwrap_or_else(|_| Err(Outcome::DeadlineExceeded.into()))?;
+            let guest = Guest::Shared(part);
+            return self.answered(guest, Some(answer), sent, meter, registration, permit);
+        }
+        let call = Call::new(self, &meter);
+        let answer = call.answer.clone();
+        let mut guest: Running = match self.component.handler {
+            Handler::Native(_) => return Err(Outcome::Unsupported.into()),
+            Handler::Service(_) => Box::pin(service::run(call, request, hears)),
+            Handler::Standard(_) => Box::pin(proxy::run(call, request)),
+        };
         let mut timer: Option<Pin<Box<Sleep>>> = None;
-        let (polled, set) = poll_fn(|context| {
-            let polled = guest.as_mut().poll(context);
-            let set: Option<Set> = answer.lock().take();
-            if polled.is_ready() || set.is_some() {
-                return Poll::Ready((polled, set));
+        let (polled, answer) = poll_fn(|context| {
+            let mut polled = guest.as_mut().poll(context);
+            let answer: Option<Answer> = answer.lock().take();
+            // The tasks that write a short body often need no more than another turn.
+            for _ in 0..if answer.is_some() { TURNS } else { 0 } {
+                if polled.is_pending() {
+                    polled = guest.as_mut().poll(context);
+                }
+            }
+            if polled.is_ready() || answer.is_some() {
+                return Poll::Ready((polled, answer));
             }
             let timer = timer.get_or_insert_with(|| Box::pin(tokio::time::sleep_until(deadline.into())));
             ready!(timer.as_mut().poll(context));
@@ -91,17 +166,29 @@ impl Binding {
         .await;
         let guest = match polled {
             Poll::Ready(Err(failure)) => return Err(failure),
-            Poll::Ready(Ok(store)) => Guest::Returned(Box::new(store)),
+            Poll::Ready(Ok(returned)) => Guest::Returned(Box::new(returned)),
             Poll::Pending => Guest::Running(guest),
         };
-        let (head, body) = match set {
+        self.answered(guest, answer, sent, meter, registration, permit)
+    }
+
+    fn answered(
+        self: &Arc<Self>,
+        guest: Guest,
+        answer: Option<Answer>,
+        sent: oneshot::Sender<()>,
+        meter: Arc<Meter>,
+        registration: Registration,
+        permit: Permit,
+    ) -> Result<(Standard, Head), Failure> {
+        let (head, body) = match answer {
             None => return Err(invalid("the component returned and set no response")),
-            Some(Err(code)) => return Err(Failure::new(Outcome::GuestError, format!("the component set {code:?}"))),
+            Some(Err(code)) => return Err(Failure::new(Outcome::GuestError, format!("the component set {code}"))),
             Some(Ok(response)) => response.into_parts(),
         };
         let head = response::standard_head(head)?;
         meter.set_shape(Shape::Standard);
-        Ok((Standard { guest, body, binding: self.clone(), meter, registration, permit }, head))
+        Ok((Standard { guest, body, sent, binding: self.clone(), meter, registration, permit }, head))
     }
 }
 
@@ -135,10 +222,10 @@ impl Standard {
         loop {
             match Pin::new(&mut self.body).poll_frame(context) {
                 Poll::Ready(Some(Ok(frame))) => return Poll::Ready(Some(Ok(checked(frame)))),
-                Poll::Ready(Some(Err(_))) => {
+                Poll::Ready(Some(Err(error))) => {
                     let failure = self.failure();
                     return Poll::Ready(Some(Err(failure.unwrap_or_else(|| {
-                        invalid("the component dropped its response's body before it was whole")
+                        invalid(&format!("the body of the component's response ended before it was whole: {error}"))
                     }))));
                 }
                 // A guest that failed took the sender with it, which looks like the end.
@@ -146,13 +233,17 @@ impl Standard {
                 Poll::Pending => {}
             }
             match &mut self.guest {
+                Guest::Shared(part) => match part.failure(context) {
+                    Some(failure) => return Poll::Ready(Some(Err(failure))),
+                    None => return Poll::Pending,
+                },
                 Guest::Running(_) if has_run => return Poll::Pending,
                 Guest::Running(guest) => {
                     has_run = true;
                     match guest.as_mut().poll(context) {
                         // It may have written before it waited.
                         Poll::Pending => {}
-                        Poll::Ready(Ok(store)) => self.guest = Guest::Returned(Box::new(store)),
+                        Poll::Ready(Ok(returned)) => self.guest = Guest::Returned(Box::new(returned)),
                         Poll::Ready(Err(failure)) => self.guest = Guest::Failed(failure),
                     }
                 }
@@ -168,22 +259,28 @@ impl Standard {
     }
 
     /// The response is sent. A guest that still runs may go on, within its limits, for as long as the deadline of a
-    /// response: standard components do their housekeeping there.
-    pub fn finish(mut self) {
-        let Guest::Running(mut guest) = std::mem::replace(&mut self.guest, Guest::Ended) else { return };
-        let Self { binding, meter, registration, permit, .. } = self;
+    /// response: standard components do their housekeeping there. One that has returned is parked where its component is
+    /// reused.
+    pub fn finish(self) {
+        let Self { guest, sent, binding, meter, registration, permit, .. } = self;
+        // A guest that does not ask is not told.
+        let _ = sent.send(());
+        let mut guest = match guest {
+            Guest::Running(guest) => guest,
+            Guest::Returned(returned) => return park(&binding, &meter, *returned),
+            Guest::Shared(part) => return part.finish(),
+            Guest::Failed(_) | Guest::Ended => return,
+        };
         tokio::spawn(async move {
             let (_registration, _permit) = (registration, permit);
             let ended = tokio::time::timeout(binding.limits.deadline, &mut guest).await;
             let failure = match ended {
-                Ok(Ok(_)) => None,
-                Ok(Err(failure)) => Some(failure),
-                Err(_) => Some(Outcome::DeadlineExceeded.into()),
+                Ok(Ok(returned)) => return park(&binding, &meter, returned),
+                Ok(Err(failure)) => failure,
+                Err(_) => Outcome::DeadlineExceeded.into(),
             };
-            if let Some(failure) = failure {
-                let (request, component) = (&meter.subject.request, &meter.subject.component);
-                tracing::warn!(%request, %component, instance = meter.id, "after its response: {failure}");
-            }
+            let (request, component) = (&meter.subject.request, &meter.subject.component);
+            tracing::warn!(%request, %component, instance = meter.id, "after its response: {failure}");
             drop(guest);
         });
     }
@@ -191,6 +288,11 @@ impl Standard {
     fn failure(&mut self) -> Option<Failure> {
         match std::mem::replace(&mut self.guest, Guest::Ended) {
             Guest::Failed(failure) => Some(failure),
+            Guest::Shared(part) => {
+                let failure = part.fault();
+                self.guest = Guest::Shared(part);
+                failure
+            }
             other => {
                 self.guest = other;
                 None
@@ -205,50 +307,14 @@ impl std::fmt::Debug for Standard {
     }
 }
 
-/// Runs the guest to its end; its store, which still holds what it has not dropped.
-async fn run(
-    binding: Arc<Binding>,
-    meter: Arc<Meter>,
-    mut store: Store<State>,
-    request: Resource<HostIncomingRequest>,
-    out: Resource<HostResponseOutparam>,
-) -> Result<Store<State>, Failure> {
-    let Handler::Standard(handler) = &binding.component.handler else { return Err(Outcome::Unsupported.into()) };
-    let result = {
-        let call = pin!(async {
-            let instance = binding.component.pre.instantiate_async(&mut store).await?;
-            handler.load(&mut store, &instance)?.call_handle(&mut store, request, out).await
-        });
-        guarded(&meter, binding.turns(), None, call).await
-    };
-    match result {
-        Ok(Ok(())) => Ok(store),
-        Ok(Err(error)) => Err(classify(&store, &error)),
-        Err(outcome) => Err(outcome.into()),
+/// Parks an instance without a fault.
+fn park(binding: &Arc<Binding>, meter: &Meter, returned: Returned) {
+    if let Some(parking) = &binding.parking
+        && returned.store.data().memory.denied().is_none()
+        && !meter.is_killed()
+    {
+        parking.put(binding, Idle::Standard(returned));
     }
-}
-
-/// Puts the request, and the place for the response, where the guest finds them.
-fn lend(
-    store: &mut Store<State>,
-    request: Request,
-    answer: Arc<Mutex<Option<Set>>>,
-) -> Result<(Resource<HostIncomingRequest>, Resource<HostResponseOutparam>), Failure> {
-    let Request { mut head, scheme, authority, body, .. } = request;
-    // The authority that the host has routed by, and no other, is the one that the guest sees.
-    if let Ok(authority) = HeaderValue::from_str(&authority) {
-        head.headers.insert(HOST, authority);
-    }
-    let path = head.uri.path_and_query().cloned().unwrap_or_else(|| uri::PathAndQuery::from_static("/"));
-    head.uri = path.into();
-    let scheme = if scheme == "https" { Scheme::Https } else { Scheme::Http };
-    let request = http::Request::from_parts(head, Incoming(body));
-    let mut http = store.data_mut().http();
-    let handles = |_| Failure::from(Outcome::HandlesExceeded);
-    let request = http.new_incoming_request(scheme, request).map_err(handles)?;
-    let set = move |response| *answer.lock() = Some(response);
-    let out = http.new_response_outparam_from_callback(set).map_err(handles)?;
-    Ok((request, out))
 }
 
 /// Trailer fields as for native answers; data as it is.

@@ -28,6 +28,7 @@ use crate::outcome::Outcome;
 use crate::output::{BodyWriter, MessageSender, Outgoing};
 use crate::parking::Parking;
 use crate::request::{Body, BodyError, ClientCertificate, Request, Upgrade};
+use crate::standard::Shared;
 use crate::tenant::Tenant;
 use crate::webtransport::SessionHandle;
 
@@ -53,6 +54,8 @@ pub struct Binding {
     pub urls: Arc<dyn Urls>,
     /// Where instances wait for their next request; none where every request gets a fresh one.
     pub parking: Option<Parking>,
+    /// Instances that answer several requests at once; none where each answers one after the other.
+    pub shared: Option<Shared>,
     /// Where outgoing HTTP requests go; none where they are refused.
     pub outbound: Option<Arc<dyn Outbound>>,
     /// What `secrets.get` finds.

@@ -331,7 +331,7 @@ impl Inner {
             body,
             upgrade,
         };
-        if guest.binding.component.kind() == sandbox::Kind::Standard {
+        if guest.binding.component.kind() != sandbox::Kind::Native {
             return match Box::pin(guest.binding.respond_standard(meter, permit, request)).await {
                 Ok((instance, head)) => shapes::standard::answer(instance, head, &asked, record),
                 Err(failure) => record.failed(failure),

@@ -5,7 +5,7 @@ use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::thread;
 
-use anyhow::{Context as _, Result};
+use anyhow::{Context as _, Result, ensure};
 use parking_lot::Mutex;
 use roadrunner_files::{Directory, FileCache};
 use roadrunner_manifest::{
@@ -14,7 +14,7 @@ use roadrunner_manifest::{
 use roadrunner_nats::Driver;
 use roadrunner_sandbox::{
     Binding, Bucket, Cache, CompileSettings, Compiler, Component, EngineSettings, Gate, GateSettings, Gates, Kind,
-    Limits, Outbound, PARKED, Parking, Quota, Sandbox, Tenant, Urls, this_program,
+    Limits, Outbound, PARKED, Parking, Quota, Sandbox, Shared, Tenant, Urls, this_program,
 };
 use roadrunner_wire::{
     self as wire, ClientAuth, EarlyData, ForwardedField, Forwarding, H2c, ListenAddress, ListenerConfig, Network,
@@ -50,6 +50,8 @@ pub fn sandbox(manifest: &Manifest) -> Result<Sandbox> {
     let defaults = EngineSettings::default();
     let settings = EngineSettings {
         slots: manifest.caps.pool_size().saturating_add(SPARE_SLOTS),
+        // Standard components hold no sessions.
+        wasi03_slots: if manifest.server.wasi_03 { manifest.caps.instances.saturating_add(SPARE_SLOTS) } else { 0 },
         max_memory: max_memory(manifest),
         threads: manifest.server.workers.map_or(defaults.threads, |workers| workers as usize),
         ..defaults
@@ -150,6 +152,14 @@ pub(crate) fn assemble(
         true => stores::open(manifest, &secrets, before.map_or(&BTreeMap::new(), |before| &before.stores))?,
         false => BTreeMap::new(),
     };
+    for (name, component) in &manifest.components {
+        ensure!(
+            component.reuse.is_none_or(|reuse| reuse.concurrency == 1)
+                || components[name.as_str()].kind() == Kind::Service,
+            "the component {name} answers one request at a time, as all do but those of wasi:http/service 0.3: \
+             leave `concurrency` out of its `reuse`"
+        );
+    }
     let grants = stores::grants(manifest, &stores, before.map(|before| &before.grants));
     let target = |route: &manifest::Route| match &route.target {
         manifest::Target::Static(files) => Target::Static(StaticFiles {
@@ -174,7 +184,14 @@ pub(crate) fn assemble(
                     tenant,
                     config: route.config.clone(),
                     urls: Arc::new(urls(&component.tenant)),
-                    parking: component.reuse.map(|reuse| Parking::new(reuse.requests, reuse.idle)),
+                    parking: component
+                        .reuse
+                        .filter(|reuse| reuse.concurrency == 1)
+                        .map(|reuse| Parking::new(reuse.requests, reuse.idle)),
+                    shared: component
+                        .reuse
+                        .filter(|reuse| reuse.concurrency > 1)
+                        .map(|reuse| Shared::new(reuse.requests, reuse.concurrency, reuse.idle)),
                     outbound: outbound.get(name.as_str()).map(|way| way.clone() as Arc<dyn Outbound>),
                     secrets: component
                         .secrets
@@ -193,7 +210,7 @@ pub(crate) fn assemble(
                 // WASI knows no other way to read a body than to pull it.
                 body: match components[name.as_str()].kind() {
                     Kind::Native => route.body,
-                    Kind::Standard => BodyMode::Manual,
+                    Kind::Service | Kind::Standard => BodyMode::Manual,
                 },
                 body_limit: route.limits.body,
                 directories: granted.collect(),

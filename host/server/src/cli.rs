@@ -139,6 +139,9 @@ struct Serve {
     /// Where to serve metrics and health, without a manifest
     #[arg(long, value_name = "ADDRESS")]
     admin: Option<SocketAddr>,
+    /// Serve a component of wasi:http/service 0.3, without a manifest; the engine's support for it is experimental
+    #[arg(long)]
+    wasi_03: bool,
 }
 
 #[derive(Debug, clap::Args)]
@@ -212,9 +215,10 @@ impl Serve {
                 || !self.config.is_empty()
                 || self.manual_body
                 || self.admin.is_some()
+                || self.wasi_03
             {
                 bail!(
-                    "--listen, --dir, --config, --manual-body and --admin go with a component; a manifest says all that itself"
+                    "--listen, --dir, --config, --manual-body, --admin and --wasi-03 go with a component; a manifest says all that itself"
                 );
             }
             if self.file.is_none() && !file.exists() {
@@ -228,6 +232,7 @@ impl Serve {
             directories: self.directories.iter().cloned().collect(),
             body: if self.manual_body { BodyMode::Manual } else { BodyMode::Auto },
             admin: self.admin.map(Address::Tcp),
+            wasi_03: self.wasi_03,
         };
         Ok(Manifest::for_component(file, options))
     }
@@ -293,7 +298,10 @@ fn own_sdk(language: Language) -> Sdk {
 
 fn compile(component: Option<&Path>, manifest: &Path) -> Result<String> {
     let (manifest, files) = match component {
-        Some(file) => (Manifest::for_component(file, ComponentOptions::default()), vec![file.to_owned()]),
+        Some(file) => {
+            let options = ComponentOptions { wasi_03: true, ..ComponentOptions::default() };
+            (Manifest::for_component(file, options), vec![file.to_owned()])
+        }
         None => {
             let manifest = Manifest::load(manifest)?;
             let files = manifest.components.values().map(|component| component.file.clone()).collect();
@@ -319,8 +327,9 @@ fn make_component(module: &Path, output: Option<&Path>) -> Result<String> {
 }
 
 fn interfaces(path: &Path) -> Result<String> {
-    let manifest = Manifest::for_component(path, ComponentOptions::default());
-    let sandbox = boot::sandbox(&manifest)?;
+    // Nothing of it is run.
+    let options = ComponentOptions { wasi_03: true, ..ComponentOptions::default() };
+    let sandbox = boot::sandbox(&Manifest::for_component(path, options))?;
     let interfaces = inspect(&sandbox, path)?;
     let mut text = format!("digest   sha256:{}\n", interfaces.digest);
     for (name, kind) in &interfaces.exports {

@@ -222,6 +222,7 @@ fn needs_restart(started: &Manifest, new: &Manifest) -> Vec<&'static str> {
         ("`workers` in [server]", a.server.workers != b.server.workers),
         ("`cache-dir` in [server]", a.server.cache_dir != b.server.cache_dir),
         ("`log` in [server]", a.server.log != b.server.log),
+        ("`wasi-03` in [server]", a.server.wasi_03 != b.server.wasi_03),
     ];
     differ.into_iter().filter_map(|(key, differs)| differs.then_some(key)).collect()
 }

@@ -24,6 +24,7 @@ impl Resolver<'_> {
             log: server.log(),
             access_log: server.access_log(),
             access_log_format: server.access_log_format(),
+            wasi_03: server.wasi_03(),
             watch: server.watch(),
         }
     }

@@ -62,11 +62,14 @@ section! {
 }
 
 section! {
-    /// How long an instance of a component is kept for further requests. Only an instance that answered in full with
-    /// a buffered response is kept, and only for the route that it was started for.
+    /// How long an instance of a component is kept for further requests, on the route that it was started for. Only one
+    /// that answered in full is kept; of a native component, with a buffered response.
     pub(crate) struct ReuseSection {
         /// Requests that one instance answers at most.
         requests: Count<2, 1_000_000> [required];
+        /// Requests that one instance answers at once. More than one is for components of `wasi:http/service` 0.3 alone.
+        /// Such an instance has one `memory` limit for all of them, and a fault ends them together.
+        concurrency: Count<1, 10_000> = "1";
         /// How long it may wait for its next request.
         idle: Time<1, { HOUR }> = "\"1s\"";
     }

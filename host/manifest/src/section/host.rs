@@ -29,6 +29,10 @@ section! {
         access_log: bool = "true";
         /// The form of that line: `fields`, like other log lines, or `common`, the NCSA common log format as it is.
         access_log_format: AccessLogFormat = "\"fields\"";
+        /// Whether components of `wasi:http/service` 0.3 are served. They run on an engine of their own, with a pool of
+        /// as many instances as `instances` in [limits] says. Its support for WASI 0.3 is called experimental by those
+        /// who make it. Without it, such a component is refused.
+        wasi_03: bool = "false";
         /// Whether the host looks every second whether this file, or that of a component, has changed, and then does
         /// what `roadrunner reload` does.
         watch: bool = "false";

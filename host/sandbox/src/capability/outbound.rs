@@ -89,19 +89,30 @@ impl WasiHttpHooks for Hooks {
 
     /// Asked for each body that the guest makes, before the size of its pieces.
     fn p2_outgoing_body_buffer_chunks(&mut self) -> usize {
-        let most = (CHUNK * CHUNKS) as u64;
-        self.chunk = if most <= self.left {
-            self.left -= most;
-            self.owed += most;
-            CHUNK
-        } else {
-            LEAST_CHUNK
-        };
+        self.chunk = self.next_chunk();
         // The engine's part adds one.
         CHUNKS - 1
     }
 
     fn p2_outgoing_body_chunk_size(&mut self) -> usize {
         self.chunk
+    }
+
+    /// Asked once for each body that the guest makes. One piece can wait, and another one for its place.
+    fn p3_outgoing_body_chunk_size(&mut self) -> usize {
+        self.next_chunk()
+    }
+}
+
+impl Hooks {
+    /// What a piece of the next body holds at most.
+    fn next_chunk(&mut self) -> usize {
+        let most = (CHUNK * CHUNKS) as u64;
+        if most > self.left {
+            return LEAST_CHUNK;
+        }
+        self.left -= most;
+        self.owed += most;
+        CHUNK
     }
 }

@@ -10,7 +10,7 @@ use std::process::ExitCode;
 use wasmtime::Engine;
 
 use super::{census, confine};
-use crate::engine;
+use crate::engine::{self, Wasi};
 
 /// The exit code of a compiler that rejects its component.
 pub(super) const REJECTED: i32 = 1;
@@ -64,11 +64,7 @@ impl CompileOrder {
     fn confined(&self) -> Result<(), Failure> {
         let failed = |error: io::Error| Failure::NotConfined(error.to_string());
         confine::limit(self).map_err(failed)?;
-        let engine =
-            Engine::new(&engine::compiler_config()).map_err(|error| Failure::NotConfined(error.to_string()))?;
-        if fingerprint(&engine) != self.fingerprint {
-            return Err(Failure::NotConfined("its engine is not the host's: is the program another one?".into()));
-        }
+        let engine = self.engine().map_err(Failure::NotConfined)?;
         // Nothing that was read from outside has been looked at so far.
         confine::filter_calls().map_err(failed)?;
         let rejected = |error: &dyn std::fmt::Display| Failure::Rejected(error.to_string());
@@ -79,6 +75,17 @@ impl CompileOrder {
         drop(wasm);
         let mut out = io::stdout().lock();
         out.write_all(&code).and_then(|()| out.flush()).map_err(|error| rejected(&error))
+    }
+
+    /// The engine that has the ordered settings.
+    fn engine(&self) -> Result<Engine, String> {
+        for wasi in [Wasi::Preview2, Wasi::Preview3] {
+            let engine = Engine::new(&engine::compiler_config(wasi)).map_err(|error| error.to_string())?;
+            if fingerprint(&engine) == self.fingerprint {
+                return Ok(engine);
+            }
+        }
+        Err("its engine is not the host's: is the program another one?".into())
     }
 }
 

@@ -33,7 +33,10 @@ pub(crate) fn answer(mut guest: Standard, head: Head, asked: &Asked, mut record:
     match guest.whole() {
         Err(failure) => record.failed(failure),
         Ok(Some((body, _))) if !claim.take(&body) || !claim.is_kept() => record.failed(Claim::broken()),
-        Ok(Some((body, trailers))) => record.done(buffered(head, body, trailers, asked)),
+        Ok(Some((body, trailers))) => {
+            guest.finish();
+            record.done(buffered(head, body, trailers, asked))
+        }
         Ok(None) => {
             record.head(head.status);
             with_body(head, ResponseBody::new(StandardBody { guest: Some(guest), claim, record }))

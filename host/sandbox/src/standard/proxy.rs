@@ -1,0 +1,72 @@
+//! The call of `wasi:http/incoming-handler` 0.2: a handle on the request, and a place for the response.
+
+use std::pin::pin;
+use std::sync::Arc;
+
+use http::header::{HOST, HeaderValue};
+use http::uri;
+use parking_lot::Mutex;
+use wasmtime::Store;
+use wasmtime::component::Resource;
+use wasmtime_wasi_http::WasiHttpView as _;
+use wasmtime_wasi_http::p2::bindings::exports::wasi::http::incoming_handler;
+use wasmtime_wasi_http::p2::bindings::http::types::Scheme;
+use wasmtime_wasi_http::p2::types::{HostIncomingRequest, HostResponseOutparam};
+
+use super::{Answer, Call, Callee, Incoming, Returned};
+use crate::component::Handler;
+use crate::instance::{classify, guarded};
+use crate::outcome::{Failure, Outcome};
+use crate::request::Request;
+use crate::state::State;
+
+pub(super) type Guest = incoming_handler::Guest;
+
+/// Runs the guest to its end, with its store, which still holds what it has not dropped.
+pub(super) async fn run(mut call: Call, request: Request) -> Result<Returned, Failure> {
+    let (request, out) = lend(&mut call.store, request, call.answer.clone())?;
+    let result = {
+        let Call { binding, meter, store, callee, .. } = &mut call;
+        let Handler::Standard(handler) = &binding.component.handler else { return Err(Outcome::Unsupported.into()) };
+        let handling = pin!(async {
+            let guest = match callee.take() {
+                Some(Callee::Proxy(guest)) => guest,
+                _ => {
+                    let instance = binding.component.pre.instantiate_async(&mut *store).await?;
+                    handler.load(&mut *store, &instance)?
+                }
+            };
+            guest.call_handle(&mut *store, request, out).await?;
+            Ok(guest)
+        });
+        guarded(meter, binding.turns(), None, handling).await
+    };
+    match result {
+        Ok(Ok(guest)) => Ok(call.returned(Callee::Proxy(guest))),
+        Ok(Err(error)) => Err(classify(&call.store, &error)),
+        Err(outcome) => Err(outcome.into()),
+    }
+}
+
+/// Puts the request, and the place for the response, where the guest finds them.
+fn lend(
+    store: &mut Store<State>,
+    request: Request,
+    answer: Arc<Mutex<Option<Answer>>>,
+) -> Result<(Resource<HostIncomingRequest>, Resource<HostResponseOutparam>), Failure> {
+    let Request { mut head, scheme, authority, body, .. } = request;
+    // The authority that the host has routed by, and no other, is the one that the guest sees.
+    if let Ok(authority) = HeaderValue::from_str(&authority) {
+        head.headers.insert(HOST, authority);
+    }
+    let path = head.uri.path_and_query().cloned().unwrap_or_else(|| uri::PathAndQuery::from_static("/"));
+    head.uri = path.into();
+    let scheme = if scheme == "https" { Scheme::Https } else { Scheme::Http };
+    let request = http::Request::from_parts(head, Incoming(body));
+    let mut http = store.data_mut().http();
+    let handles = |_| Failure::from(Outcome::HandlesExceeded);
+    let request = http.new_incoming_request(scheme, request).map_err(handles)?;
+    let set = move |response: Result<_, _>| *answer.lock() = Some(response.map_err(|code| format!("{code:?}")));
+    let out = http.new_response_outparam_from_callback(set).map_err(handles)?;
+    Ok((request, out))
+}

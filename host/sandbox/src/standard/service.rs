@@ -1,0 +1,85 @@
+//! The call of `wasi:http/handler` 0.3: a request in, a response out, and tasks of the guest that go on after it.
+
+use std::future::poll_fn;
+use std::pin::pin;
+
+use http::uri::{Authority, Scheme};
+use tokio::sync::oneshot;
+use wasmtime::component::Accessor;
+use wasmtime_wasi_http::p3::Request as GuestRequest;
+use wasmtime_wasi_http::p3::bindings::Service;
+use wasmtime_wasi_http::{Error, FieldMap, WasiHttpView as _};
+
+use super::{Answer, Call, Callee, Incoming, Returned};
+use crate::component::Handler;
+use crate::instance::{classify, guarded};
+use crate::outcome::{Failure, Outcome};
+use crate::request::Request;
+use crate::state::State;
+
+pub(super) type Guest = Service;
+
+/// Runs the guest until it has returned and no task of it is left. `sent` resolves when its response was sent.
+pub(super) async fn run(mut call: Call, request: Request, sent: oneshot::Receiver<()>) -> Result<Returned, Failure> {
+    let request = lower(call.store.data_mut(), request);
+    let result = {
+        let Call { binding, meter, store, callee, answer, .. } = &mut call;
+        let Handler::Service(handler) = &binding.component.handler else { return Err(Outcome::Unsupported.into()) };
+        let handling = pin!(async {
+            let guest = match callee.take() {
+                Some(Callee::Service(guest)) => guest,
+                _ => {
+                    let instance = binding.component.pre.instantiate_async(&mut *store).await?;
+                    Box::new(handler.load(&mut *store, &instance)?)
+                }
+            };
+            let handled = store.run_concurrent(async |accessor| {
+                let response = self::answer(accessor, &guest, request, sent).await?;
+                *answer.lock() = Some(response);
+                poll_fn(|context| accessor.poll_no_interesting_tasks(context)).await;
+                wasmtime::error::Ok(())
+            });
+            handled.await??;
+            Ok(guest)
+        });
+        guarded(meter, binding.turns(), None, handling).await
+    };
+    match result {
+        Ok(Ok(guest)) => Ok(call.returned(Callee::Service(guest))),
+        Ok(Err(error)) => Err(classify(&call.store, &error)),
+        Err(outcome) => Err(outcome.into()),
+    }
+}
+
+/// Calls the guest, and makes its response one of the host's.
+pub(super) async fn answer(
+    accessor: &Accessor<State>,
+    guest: &Guest,
+    request: GuestRequest,
+    sent: oneshot::Receiver<()>,
+) -> wasmtime::Result<Answer> {
+    match guest.handle(accessor, request).await? {
+        Ok(response) => {
+            let sent = async { sent.await.map_err(|_| Error::ConnectionTerminated) };
+            Ok(Ok(accessor.with(|access| response.into_http(access, sent))?))
+        }
+        Err(code) => Ok(Err(format!("{code:?}"))),
+    }
+}
+
+/// The request as the guest sees it. Its authority is the one that the host has routed by, and no other.
+pub(super) fn lower(state: &mut State, request: Request) -> GuestRequest {
+    let Request { head, scheme, authority, body, .. } = request;
+    let scheme = if scheme == "https" { Scheme::HTTPS } else { Scheme::HTTP };
+    let headers = FieldMap::new_immutable(state.http().hooks, head.headers);
+    let (request, _) = GuestRequest::new(
+        head.method,
+        Some(scheme),
+        Authority::try_from(authority).ok(),
+        head.uri.path_and_query().cloned(),
+        headers,
+        None,
+        Incoming(body),
+    );
+    request
+}

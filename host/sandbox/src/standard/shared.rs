@@ -1,0 +1,323 @@
+//! Instances of WASI 0.3 that answer several requests at once, for components whose `reuse` asks for it.
+//!
+//! Elsewhere whoever wants a response polls the guest. Such an instance has many who want one, so a task of its own polls
+//! it: `work` takes requests, calls the guest for each and hands over the responses; whoever sends one then takes its
+//! body from a channel, at the pace of its client.
+//!
+//! | what | for a shared instance |
+//! |---|---|
+//! | memory, handles, log text | one limit for all of its requests together |
+//! | CPU time | each request that it takes adds `cpu` to what it may use |
+//! | a fault, or an operator's `kill` | ends all requests that it has |
+//! | a client that leaves, a deadline | the instance takes no further request, and ends when it has answered the others |
+//!
+//! It does not cover which of its requests used how much: each is told what the whole instance used meanwhile.
+
+use std::future::{Future, poll_fn};
+use std::pin::{Pin, pin};
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, AtomicU32, Ordering::Relaxed};
+use std::task::{Context, Poll};
+use std::time::Duration;
+
+use futures_util::stream::{FuturesUnordered, Stream as _};
+use parking_lot::Mutex;
+use tokio::sync::{OwnedSemaphorePermit, SetOnce, mpsc, oneshot};
+use tokio::time::Sleep;
+use wasmtime::component::Accessor;
+
+use super::{Answer, service};
+use crate::component::Handler;
+use crate::instance::{classify, guarded};
+use crate::meter::Meter;
+use crate::outcome::{Failure, Outcome};
+use crate::request::Request;
+use crate::state::{Binding, State};
+
+/// The shared instances of one route.
+pub struct Shared {
+    concurrency: u32,
+    requests: u32,
+    idle: Duration,
+    members: Mutex<Vec<Member>>,
+}
+
+/// An instance that still takes requests.
+struct Member {
+    jobs: mpsc::UnboundedSender<Job>,
+    common: Arc<Common>,
+    taken: u32,
+}
+
+/// What an instance and those who wait for its responses know of each other.
+struct Common {
+    meter: Arc<Meter>,
+    /// Why it ended; none inside when it ended in good order.
+    over: SetOnce<Option<Failure>>,
+    /// Requests that it has.
+    active: AtomicU32,
+}
+
+/// A request for a shared instance.
+struct Job {
+    request: Request,
+    answer: oneshot::Sender<Answer>,
+    sent: oneshot::Receiver<()>,
+}
+
+/// One request's part in a shared instance. Unless it is [finished](Part::finish), the instance takes no further request
+/// when it is dropped: the guest may still work on this one, which nobody can end alone.
+pub(super) struct Part {
+    common: Arc<Common>,
+    binding: Arc<Binding>,
+    meter: Arc<Meter>,
+    /// CPU time that the instance had used before.
+    before: Duration,
+    finished: AtomicBool,
+}
+
+impl Part {
+    /// The same as [`Self::fault`], but when the request is to be ended: then the instance ends with it.
+    pub(super) fn failure(&self, context: &Context<'_>) -> Option<Failure> {
+        let common = &self.common;
+        self.meter.show(common.meter.cpu().saturating_sub(self.before), common.meter.memory());
+        if self.meter.is_killed() {
+            common.meter.kill();
+            return Some(Outcome::Killed.into());
+        }
+        self.meter.register(context);
+        self.fault()
+    }
+
+    /// Why the instance ended, if that was a fault.
+    pub(super) fn fault(&self) -> Option<Failure> {
+        self.common.over.get().and_then(Clone::clone)
+    }
+
+    /// The response was sent whole.
+    pub(super) fn finish(&self) {
+        self.finished.store(true, Relaxed);
+    }
+
+    /// Waits for the guest's response.
+    async fn hear(&self, mut answer: oneshot::Receiver<Answer>) -> Result<Answer, Failure> {
+        let answered = poll_fn(|context| match self.failure(context) {
+            Some(failure) => Poll::Ready(Err(failure)),
+            None => Pin::new(&mut answer).poll(context).map(Ok),
+        });
+        match answered.await? {
+            Ok(answer) => Ok(answer),
+            // The instance has ended, and is about to say why.
+            Err(_) => Err(self.common.over.wait().await.clone().unwrap_or_else(ended)),
+        }
+    }
+}
+
+impl Drop for Part {
+    fn drop(&mut self) {
+        self.meter.show(self.common.meter.cpu().saturating_sub(self.before), self.common.meter.memory());
+        if !self.finished.load(Relaxed)
+            && let Some(shared) = &self.binding.shared
+        {
+            shared.members.lock().retain(|member| !Arc::ptr_eq(&member.common, &self.common));
+        }
+        self.common.active.fetch_sub(1, Relaxed);
+        self.common.meter.wake();
+    }
+}
+
+impl Shared {
+    /// For instances that answer at most `requests` requests, at most `concurrency` of them at once, and wait at most
+    /// `idle` for the next.
+    pub fn new(requests: u32, concurrency: u32, idle: Duration) -> Self {
+        Self { concurrency, requests, idle, members: Mutex::default() }
+    }
+
+    /// Gives a request to an instance that has room for it, or to a new one, and waits for the response.
+    pub(super) async fn ask(
+        &self,
+        binding: &Arc<Binding>,
+        meter: &Arc<Meter>,
+        request: Request,
+        sent: oneshot::Receiver<()>,
+    ) -> Result<(Part, Answer), Failure> {
+        let (answer, heard) = oneshot::channel();
+        let mut job = Job { request, answer, sent };
+        let part = loop {
+            let (jobs, part) = self.place(binding, meter)?;
+            match jobs.send(job) {
+                Ok(()) => break part,
+                // It has waited for long enough, just now.
+                Err(mpsc::error::SendError(back)) => job = back,
+            }
+        };
+        let answer = part.hear(heard).await?;
+        Ok((part, answer))
+    }
+
+    fn place(&self, binding: &Arc<Binding>, meter: &Arc<Meter>) -> Result<(mpsc::UnboundedSender<Job>, Part), Failure> {
+        let mut members = self.members.lock();
+        members.retain(|member| !member.jobs.is_closed());
+        let has_room = |member: &Member| member.common.active.load(Relaxed) < self.concurrency;
+        let at = match members.iter().position(has_room) {
+            Some(at) => at,
+            None => {
+                members.push(Member::start(binding, meter, self.idle)?);
+                members.len() - 1
+            }
+        };
+        let member = &mut members[at];
+        member.taken += 1;
+        member.common.active.fetch_add(1, Relaxed);
+        let (jobs, common) = (member.jobs.clone(), member.common.clone());
+        if member.taken >= self.requests {
+            members.swap_remove(at);
+        }
+        let before = common.meter.cpu();
+        Ok((jobs, Part { common, binding: binding.clone(), meter: meter.clone(), before, finished: false.into() }))
+    }
+}
+
+impl std::fmt::Debug for Shared {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("Shared")
+            .field("concurrency", &self.concurrency)
+            .field("requests", &self.requests)
+            .field("idle", &self.idle)
+            .field("members", &self.members.lock().len())
+            .finish()
+    }
+}
+
+impl Member {
+    /// Its account begins as that of its first request, whose name stands in what the guest logs.
+    fn start(binding: &Arc<Binding>, meter: &Arc<Meter>, idle: Duration) -> Result<Self, Failure> {
+        let places = binding.component.sandbox.parked().clone();
+        let place = places.try_acquire_owned().map_err(|_| {
+            Failure::new(Outcome::Overloaded, format!("there are {} shared and parked instances", crate::PARKED))
+        })?;
+        let common = Arc::new(Common {
+            meter: binding.meter(meter.subject.clone()),
+            over: SetOnce::new(),
+            active: AtomicU32::new(0),
+        });
+        let (jobs, taken) = mpsc::unbounded_channel();
+        tokio::spawn(live(binding.clone(), common.clone(), taken, idle, place));
+        Ok(Self { jobs, common, taken: 0 })
+    }
+}
+
+/// The life of a shared instance. It ends when nobody can give it a request any more, and it has answered all; when it has
+/// waited for one for too long; with a fault; or a deadline after its last request, if the guest works on for so long.
+async fn live(
+    binding: Arc<Binding>,
+    common: Arc<Common>,
+    mut jobs: mpsc::UnboundedReceiver<Job>,
+    idle: Duration,
+    _place: OwnedSemaphorePermit,
+) {
+    let meter = &common.meter;
+    meter.start_budget(Duration::ZERO);
+    let mut store = binding.store(meter);
+    let ended = {
+        let serving = pin!(async {
+            let Handler::Service(handler) = &binding.component.handler else { return Ok(()) };
+            // The first request pays for the start.
+            let Some(first) = jobs.recv().await else { return Ok(()) };
+            meter.add_budget(binding.limits.cpu);
+            let instance = binding.component.pre.instantiate_async(&mut store).await?;
+            let guest = handler.load(&mut store, &instance)?;
+            store
+                .run_concurrent(async |accessor| work(accessor, &guest, &binding, meter, first, &mut jobs, idle).await)
+                .await?
+        });
+        let mut serving = pin!(guarded(meter, binding.turns(), None, serving));
+        let mut late: Option<Pin<Box<Sleep>>> = None;
+        poll_fn(|context| {
+            if let Poll::Ready(ended) = serving.as_mut().poll(context) {
+                return Poll::Ready(Some(ended));
+            }
+            if common.active.load(Relaxed) > 0 {
+                late = None;
+                return Poll::Pending;
+            }
+            let late = late.get_or_insert_with(|| Box::pin(tokio::time::sleep(binding.limits.deadline + idle)));
+            late.as_mut().poll(context).map(|()| None)
+        })
+        .await
+    };
+    let failure = match ended {
+        Some(Ok(Ok(()))) => None,
+        Some(Ok(Err(error))) => Some(classify(&store, &error)),
+        Some(Err(outcome)) => Some(outcome.into()),
+        None => Some(Outcome::DeadlineExceeded.into()),
+    };
+    if let Some(failure) = &failure {
+        let (component, route) = (&meter.subject.component, &meter.subject.route);
+        tracing::warn!(%component, %route, instance = meter.id, "a shared instance ended: {failure}");
+    }
+    // Before the store is gone: bodies that end with it would look whole.
+    let _ = common.over.set(failure);
+}
+
+/// Takes requests and calls the guest for each, inside the store's own loop.
+async fn work(
+    accessor: &Accessor<State>,
+    guest: &service::Guest,
+    binding: &Binding,
+    meter: &Meter,
+    first: Job,
+    jobs: &mut mpsc::UnboundedReceiver<Job>,
+    idle: Duration,
+) -> wasmtime::Result<()> {
+    let mut calls = pin!(FuturesUnordered::new());
+    calls.push(call(accessor, guest, first));
+    let mut is_open = true;
+    let mut waits: Option<Pin<Box<Sleep>>> = None;
+    poll_fn(|context| {
+        loop {
+            if let Poll::Ready(Some(called)) = calls.as_mut().poll_next(context) {
+                called?;
+                continue;
+            }
+            if is_open && let Poll::Ready(job) = jobs.poll_recv(context) {
+                match job {
+                    Some(job) => {
+                        meter.add_budget(binding.limits.cpu);
+                        calls.push(call(accessor, guest, job));
+                    }
+                    None => is_open = false,
+                }
+                continue;
+            }
+            if !calls.is_empty() || accessor.poll_no_interesting_tasks(context).is_pending() {
+                waits = None;
+                return Poll::Pending;
+            }
+            if !is_open {
+                return Poll::Ready(Ok(()));
+            }
+            let wait = waits.get_or_insert_with(|| Box::pin(tokio::time::sleep(idle)));
+            if wait.as_mut().poll(context).is_pending() {
+                return Poll::Pending;
+            }
+            // Those that were sent meanwhile are still answered.
+            jobs.close();
+        }
+    })
+    .await
+}
+
+/// One call. The guest's other tasks go on after it.
+async fn call(accessor: &Accessor<State>, guest: &service::Guest, job: Job) -> wasmtime::Result<()> {
+    let Job { request, answer, sent } = job;
+    let request = accessor.with(|mut access| service::lower(access.get(), request));
+    let answered = service::answer(accessor, guest, request, sent).await?;
+    // Nobody takes it when the client has left.
+    let _ = answer.send(answered);
+    Ok(())
+}
+
+fn ended() -> Failure {
+    Failure::new(Outcome::Trapped, "the shared instance ended without an answer")
+}
