@@ -9,7 +9,6 @@
 set -euo pipefail
 
 folder=${1:?usage: http3.sh FOLDER}
-mirror=${DEBIAN_MIRROR:-http://deb.debian.org/debian}
 keyring=/usr/share/keyrings/debian-archive-keyring.gpg
 
 if [[ -x $folder/curl && -x $folder/gtlsclient ]]; then exit 0; fi
@@ -17,6 +16,9 @@ for tool in apt-get apt-cache dpkg-deb; do
     command -v "$tool" >/dev/null || { echo "no HTTP/3 clients: there is no $tool" >&2; exit 1; }
 done
 [[ -f $keyring ]] || { echo "no HTTP/3 clients: there is no $keyring" >&2; exit 1; }
+# Where this machine gets Debian from.
+mirror=${DEBIAN_MIRROR:-$(apt-get indextargets --format '$(REPO_URI)' | grep '/debian/$' | head -n 1)}
+[[ -n $mirror ]] || { echo "no HTTP/3 clients: apt knows no mirror of Debian; name one in DEBIAN_MIRROR" >&2; exit 1; }
 mkdir -p "$folder"
 folder=$(cd "$folder" && pwd)
 

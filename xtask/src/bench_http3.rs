@@ -1,6 +1,7 @@
 //! `cargo xtask bench-http3`: a fresh instance per request over HTTP/3, beside a native handler on the same layer.
 //!
 //! Both servers are up at once and take turns; what counts is the ratio within a round, and of the rounds the median.
+//! The load comes from the client of the crate h3, and from gtlsclient (ngtcp2) where tests/clients/http3.sh has brought it.
 //! Then a browser's requests are sent with the dynamic table of QPACK and without, and their header bytes are counted. A
 //! whole run writes bench/results/http3.json, and docs/http3-performance.md from it; `--quick` only prints.
 
@@ -29,6 +30,9 @@ const ROUNDS: u32 = 5;
 /// Connections, and requests that are under way at once on each.
 const LOADS: [(u32, u32); 3] = [(1, 1), (8, 8), (64, 4)];
 
+/// Requests of gtlsclient in one turn, over one connection.
+const GTLSCLIENT_REQUESTS: u32 = 10_000;
+
 /// Requests of a browser whose header bytes are counted.
 const REQUESTS: u64 = 50;
 
@@ -56,7 +60,29 @@ struct Results {
     rounds: u32,
     milliseconds: u64,
     rows: Vec<Row>,
+    /// None where gtlsclient was not there.
+    #[serde(default)]
+    gtlsclient: Option<Gtlsclient>,
     headers: Headers,
+}
+
+/// The load of gtlsclient.
+#[derive(Debug, Deserialize, Serialize)]
+struct Gtlsclient {
+    requests: u32,
+    native: Rate,
+    own: Rate,
+    /// Rate over the native server's in the same round: the median of the rounds.
+    of_native: f64,
+}
+
+/// One load against one server, without the times of its requests.
+#[derive(Debug, Deserialize, Serialize)]
+struct Rate {
+    /// Requests a second, the handshake included: the median of the rounds.
+    rate: f64,
+    /// Requests for each second of CPU time that the server used, over all rounds.
+    rate_per_core: f64,
 }
 
 /// One load.
@@ -120,11 +146,13 @@ pub fn run(tree: &Tree, options: &Options) -> Result<ExitCode> {
         server.is_ready(&tool)?;
     }
     let rows = measure(&tool, &servers, rounds)?;
+    let gtlsclient = gtlsclient(tree, &servers, rounds)?;
     let headers = Headers {
         with_table: Bytes::count(&tool, &servers[1], &[])?,
         static_only: Bytes::count(&tool, &servers[1], &["--static-only"])?,
     };
-    let results = Results { machine: Machine::describe(tree), rounds, milliseconds: MILLISECONDS, rows, headers };
+    let results =
+        Results { machine: Machine::describe(tree), rounds, milliseconds: MILLISECONDS, rows, gtlsclient, headers };
     if !is_short {
         FILES.keep(tree, &results)?;
         FILES.write_page(tree, &page(&FILES.read(tree)?))?;
@@ -146,6 +174,44 @@ fn measure(tool: &Path, servers: &[Server; 2], rounds: u32) -> Result<Vec<Row>> 
         }
     }
     Ok(cells.into_iter().map(Cell::row).collect())
+}
+
+/// The load of a client that shares no code with the servers; none where it is not installed.
+fn gtlsclient(tree: &Tree, servers: &[Server; 2], rounds: u32) -> Result<Option<Gtlsclient>> {
+    let program = tree.root.join("target/http3-clients/gtlsclient");
+    if !program.is_file() {
+        say("SKIPPED gtlsclient: tests/clients/http3.sh target/http3-clients brings it");
+        return Ok(None);
+    }
+    let load = |server: &Server, requests: u32, more: &[&str]| {
+        let mut command = Command::new(&program);
+        let port = server.address.port().to_string();
+        command.args(more).args(["--exit-on-all-streams-close", "-n", &requests.to_string(), "localhost", &port]);
+        command.arg(format!("https://localhost:{port}/hello"));
+        command
+    };
+    for server in servers {
+        let output =
+            load(server, 100, &["--no-quic-dump", "--no-http-dump"]).output().context("cannot start gtlsclient")?;
+        let answered = String::from_utf8_lossy(&output.stderr).matches("[:status: 200]").count();
+        ensure!(answered == 100, "gtlsclient has {answered} answers to 100 requests");
+    }
+    let (mut rates, mut cpu) = ([Vec::new(), Vec::new()], [0.0; 2]);
+    for round in 0..rounds {
+        for turn in 0..2 {
+            let index = (turn + round as usize) % 2;
+            let (before, started) = (servers[index].process.cpu()?, Instant::now());
+            toolchain::run(load(&servers[index], GTLSCLIENT_REQUESTS, &["--quiet"]).stdout(Stdio::null()))?;
+            rates[index].push(f64::from(GTLSCLIENT_REQUESTS) / started.elapsed().as_secs_f64());
+            cpu[index] += servers[index].process.cpu()? - before;
+        }
+    }
+    let of_native = median(rates[1].iter().zip(&rates[0]).map(|(own, native)| own / native).collect());
+    let rate = |index: usize| Rate {
+        rate: median(rates[index].clone()),
+        rate_per_core: f64::from(GTLSCLIENT_REQUESTS * rounds) / cpu[index],
+    };
+    Ok(Some(Gtlsclient { requests: GTLSCLIENT_REQUESTS, native: rate(0), own: rate(1), of_native }))
 }
 
 /// A server that is up. It is killed when this is dropped.
@@ -311,6 +377,16 @@ fn page(results: &Results) -> String {
             native.p99_micros,
             own.p50_micros,
             own.p99_micros
+        );
+    }
+    if let Some(Gtlsclient { requests, native, own, of_native }) = &results.gtlsclient {
+        let _ = write!(
+            text,
+            "\nThe same from gtlsclient (ngtcp2), which shares no code with the servers: {requests} requests on one\n\
+             connection in each turn, the handshake included.\n\n\
+             | native, requests/s | component | of native | native, a core | component, a core |\n|---:|---:|---:|---:|---:|\n\
+             | {:.0} | {:.0} | {of_native:.2} | {:.0} | {:.0} |\n",
+            native.rate, own.rate, native.rate_per_core, own.rate_per_core
         );
     }
     let Headers { with_table, static_only } = &results.headers;
