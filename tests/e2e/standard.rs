@@ -38,6 +38,43 @@ async fn are_served_as_they_are() {
     }
 }
 
+/// Handlers in JavaScript and Python, as componentize-js and componentize-py make them of WASI's own worlds.
+#[tokio::test]
+async fn are_served_as_public_tools_make_them() {
+    for (name, who) in [("standard_js", "JavaScript"), ("standard_python", "Python"), ("service_python", "Python")] {
+        let component = command::guests().join(name).with_extension("wasm");
+        if !component.is_file() {
+            let reason = std::fs::read_to_string(component.with_extension("missing"));
+            let reason = reason.unwrap_or_else(|_| "it was not built: run `cargo xtask guests`".to_owned());
+            println!("SKIPPED: standard::are_served_as_public_tools_make_them: {name}: {reason}");
+            continue;
+        }
+        let server = Setup::with(&format!(
+            "[component.app]\nfile = {component:?}\nlimits = {{ cpu = \"10s\" }}\n\
+             [[route]]\npath = \"/*rest\"\ncomponent = \"app\"\n"
+        ))
+        .server("wasi-03 = true")
+        .compiled()
+        .await
+        .start()
+        .await;
+        for way in Way::EACH {
+            let answer = server.fetch(way, Ask::get("/hello")).await;
+            assert_eq!((answer.status, answer.text()), (200, format!("hello from {who}\n")), "{name} {way:?}");
+            assert_eq!((answer.header("content-type"), answer.end.is_whole()), ("text/plain", true), "{name} {way:?}");
+            assert_eq!(server.fetch(way, Ask::get("/elsewhere")).await.status, 404, "{name} {way:?}");
+            let answer = server.fetch(way, Ask::post("/length", vec![b'x'; 300_000])).await;
+            assert_eq!(answer.text(), "300000\n", "{name} {way:?}");
+            if who == "JavaScript" {
+                let sent = pattern(300_000);
+                let answer = server.fetch(way, Ask::post("/echo", sent.clone())).await;
+                assert!(answer.body == sent, "{name} {way:?}: {} bytes came back", answer.body.len());
+            }
+        }
+        server.is_quiet().await;
+    }
+}
+
 #[tokio::test]
 async fn see_the_request() {
     for guest in GUESTS {

@@ -29,6 +29,9 @@ const PLACES_IN_ALL: usize = 4;
 /// How long a server may take to be ready; compiling a component for the first time included.
 const START: Duration = Duration::from_secs(60);
 
+/// How long components may take to compile on a busy machine.
+const COMPILE: Duration = Duration::from_secs(600);
+
 /// A server that is about to be started.
 #[derive(Clone, Debug, Default)]
 pub struct Setup {
@@ -152,6 +155,20 @@ impl Setup {
         std::fs::write(folder.path().join("key.pem"), key).expect("a file");
         std::fs::write(&manifest, self.manifest()).expect("a file");
         (folder, manifest)
+    }
+
+    /// Compiles its components before it is started: the runtime of a language takes longer for the first time than a
+    /// server may take to start.
+    ///
+    /// # Panics
+    /// When one does not compile, or not within ten minutes.
+    pub async fn compiled(self) -> Self {
+        let (_folder, manifest) = self.write();
+        let mut compile = command::roadrunner();
+        compile.args(["compile", "--manifest"]).arg(manifest);
+        let done = command::output_within(COMPILE, compile).await;
+        assert_eq!(done.code, 0, "{done:?}");
+        self
     }
 
     /// Starts it, and waits until it is ready.

@@ -13,6 +13,7 @@ use std::process::{Command, ExitCode, Stdio};
 
 use anyhow::{Context as _, Result, ensure};
 
+use crate::public_tools;
 use crate::toolchain::{self, say};
 use crate::tree::Tree;
 
@@ -63,10 +64,11 @@ impl Language {
 pub fn run(tree: &Tree) -> Result<ExitCode> {
     toolchain::prepare()?;
     toolchain::build_guests(tree)?;
-    for (language, demo) in build(tree)? {
+    let demos = build(tree)?.into_iter().map(|(language, demo)| (language.name(), demo));
+    for (name, demo) in demos.chain(public_tools::build(tree)?) {
         match demo {
-            Demo::Built(component) => say(&format!("{}: {}", language.name(), component.display())),
-            Demo::Missing(reason) => say(&format!("{}: missing: {reason}", language.name())),
+            Demo::Built(component) => say(&format!("{name}: {}", component.display())),
+            Demo::Missing(reason) => say(&format!("{name}: missing: {reason}")),
         }
     }
     Ok(ExitCode::SUCCESS)
@@ -85,11 +87,36 @@ pub fn build(tree: &Tree) -> Result<Vec<(Language, Demo)>> {
 }
 
 fn build_one(tree: &Tree, language: Language) -> Result<Demo> {
+    let name = language.name();
+    let inputs = [format!("guest-sdk/{name}"), format!("guests/{name}"), "wit".to_owned()];
+    let finish = |component: &Path| {
+        if language == Language::C {
+            // What `roadrunner componentize` does, which is built only later.
+            let module = fs::read(component).with_context(|| format!("cannot read {}", component.display()))?;
+            let made = roadrunner_componentize::componentize(&module).context("the demo in C is no component")?;
+            fs::write(component, made).with_context(|| format!("cannot write {}", component.display()))?;
+        }
+        Ok(())
+    };
+    make(tree, &format!("demo_{name}"), &inputs, |output| language.command(tree, output), finish)
+}
+
+/// Makes a component with a command, unless it was made of the same inputs before.
+///
+/// # Errors
+/// When the command can run, and fails.
+pub fn make(
+    tree: &Tree,
+    name: &str,
+    inputs: &[String],
+    command: impl FnOnce(&Path) -> Result<Command, String>,
+    finish: impl FnOnce(&Path) -> Result<()>,
+) -> Result<Demo> {
     let folder = tree.components();
     fs::create_dir_all(&folder).with_context(|| format!("cannot make the folder {}", folder.display()))?;
-    let file = |extension| folder.join(format!("demo_{}.{extension}", language.name()));
+    let file = |extension| folder.join(format!("{name}.{extension}"));
     let (component, stamp, missing) = (file("wasm"), file("inputs"), file("missing"));
-    let mut command = match language.command(tree, &component) {
+    let mut command = match command(&component) {
         Ok(command) => command,
         Err(reason) => {
             // A component of older sources would pass for one of these.
@@ -99,30 +126,24 @@ fn build_one(tree: &Tree, language: Language) -> Result<Demo> {
         }
     };
     drop(fs::remove_file(&missing));
-    let inputs = fingerprint(tree, language, &command)?;
+    let inputs = fingerprint(tree, inputs, &command)?;
     if component.is_file() && fs::read_to_string(&stamp).is_ok_and(|known| known == inputs) {
         return Ok(Demo::Built(component));
     }
-    say(&format!("building the demo in {}", language.name()));
+    say(&format!("building {name}"));
     drop(fs::remove_file(&stamp));
     toolchain::run(&mut command)?;
     ensure!(component.is_file(), "`{}` has made no {}", toolchain::line(&command), component.display());
-    if language == Language::C {
-        // What `roadrunner componentize` does, which is built only later.
-        let module = fs::read(&component).with_context(|| format!("cannot read {}", component.display()))?;
-        let made = roadrunner_componentize::componentize(&module).context("the demo in C is no component")?;
-        fs::write(&component, made).with_context(|| format!("cannot write {}", component.display()))?;
-    }
+    finish(&component)?;
     fs::write(&stamp, inputs).with_context(|| format!("cannot write {}", stamp.display()))?;
     Ok(Demo::Built(component))
 }
 
 /// What a component is made of: the command's words and every file's path and content.
-fn fingerprint(tree: &Tree, language: Language, command: &Command) -> Result<String> {
+fn fingerprint(tree: &Tree, inputs: &[String], command: &Command) -> Result<String> {
     let mut hasher = DefaultHasher::new();
     toolchain::line(command).hash(&mut hasher);
-    let name = language.name();
-    for folder in [format!("guest-sdk/{name}"), format!("guests/{name}"), "wit".to_owned()] {
+    for folder in inputs {
         hash_folder(&tree.root.join(folder), &mut hasher)?;
     }
     let mut text = String::new();
@@ -200,7 +221,7 @@ fn python(tree: &Tree, output: &Path) -> Result<Command, String> {
 }
 
 /// A program of the Python environment that `.ci/run` makes, or of the path.
-fn in_python_or_path(tree: &Tree, program: &str) -> Option<PathBuf> {
+pub fn in_python_or_path(tree: &Tree, program: &str) -> Option<PathBuf> {
     toolchain::find(program).or_else(|| {
         let path = tree.target.join("python/bin").join(program);
         path.is_file().then_some(path)

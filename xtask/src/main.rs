@@ -18,6 +18,7 @@ mod c_bindings;
 mod contract;
 mod demo;
 mod languages;
+mod public_tools;
 mod soak;
 mod suite;
 mod toolchain;

@@ -21,6 +21,7 @@ use anyhow::{Context as _, Result, ensure};
 
 use crate::autobahn::{self, Verdict};
 use crate::languages;
+use crate::public_tools;
 use crate::toolchain::{self, cargo, line, say};
 use crate::tree::{GUEST_TARGET, Profile, Tree};
 
@@ -51,6 +52,7 @@ pub fn run(tree: &Tree, options: &Options) -> Result<ExitCode> {
     toolchain::prepare()?;
     toolchain::build_guests(tree)?;
     languages::build(tree)?;
+    public_tools::build(tree)?;
     toolchain::build_server(tree, profile)?;
 
     let mut suite = Suite { tree, profile, filter: &options.filter, tally: Tally::default() };
