@@ -1,0 +1,160 @@
+//! Everything that changes what a directory holds: each charges first, then acts, and gives back what it did not need.
+
+use std::fs::File;
+use std::io;
+use std::os::unix::fs::FileExt as _;
+use std::path::Path;
+use std::sync::Arc;
+
+use cap_primitives::fs::{self as beneath, DirOptions, FollowSymlinks};
+use rustix::io::Errno;
+
+use crate::account::blocks;
+use crate::disk::{Disk, Inner, is_full};
+
+/// Where a write begins.
+#[derive(Clone, Copy, Debug, Eq, PartialEq)]
+pub enum Place {
+    /// At this offset.
+    At(u64),
+    /// At the end of the file.
+    End,
+}
+
+// Each takes paths below a directory of this disk, and fails as the system call of its name does; with ENOSPC also where
+// the directory is full, and EDQUOT where its owner has taken all that it may.
+impl Disk {
+    /// Writes all of the bytes; how many they were.
+    pub async fn write(
+        &self,
+        file: Arc<File>,
+        place: Place,
+        bytes: impl AsRef<[u8]> + Clone + Send + 'static,
+    ) -> io::Result<usize> {
+        self.change(move |disk| write(disk, &file, place, bytes.as_ref())).await
+    }
+
+    /// Makes a file longer or shorter.
+    pub async fn set_size(&self, file: Arc<File>, size: u64) -> io::Result<()> {
+        self.change(move |disk| set_size(disk, &file, size)).await
+    }
+
+    /// mkdir.
+    pub async fn create_directory(&self, directory: Arc<File>, path: String) -> io::Result<()> {
+        self.change(move |disk| adding(disk, || beneath::create_dir(&directory, Path::new(&path), &DirOptions::new())))
+            .await
+    }
+
+    /// symlink. An absolute target is refused.
+    pub async fn create_symlink(&self, target: String, directory: Arc<File>, path: String) -> io::Result<()> {
+        self.change(move |disk| adding(disk, || beneath::symlink(Path::new(&target), &directory, Path::new(&path))))
+            .await
+    }
+
+    /// link, between two directories of this disk.
+    pub async fn link(&self, from: (Arc<File>, String), to: (Arc<File>, String)) -> io::Result<()> {
+        self.change(move |disk| {
+            adding(disk, || beneath::hard_link(&from.0, Path::new(&from.1), &to.0, Path::new(&to.1)))
+        })
+        .await
+    }
+
+    /// rename, between two directories of this disk.
+    pub async fn rename(&self, from: (Arc<File>, String), to: (Arc<File>, String)) -> io::Result<()> {
+        self.change(move |disk| {
+            let replaces = beneath::stat(&to.0, Path::new(&to.1), FollowSymlinks::No).is_ok();
+            beneath::rename(&from.0, Path::new(&from.1), &to.0, Path::new(&to.1))?;
+            if replaces {
+                disk.removed();
+            }
+            Ok(())
+        })
+        .await
+    }
+
+    /// rmdir.
+    pub async fn remove_directory(&self, directory: Arc<File>, path: String) -> io::Result<()> {
+        self.change(move |disk| {
+            beneath::remove_dir(&directory, Path::new(&path))?;
+            disk.give_back(0, 1);
+            Ok(())
+        })
+        .await
+    }
+
+    /// unlink.
+    pub async fn remove_file(&self, directory: Arc<File>, path: String) -> io::Result<()> {
+        self.change(move |disk| {
+            beneath::remove_file(&directory, Path::new(&path))?;
+            disk.removed();
+            Ok(())
+        })
+        .await
+    }
+
+    /// Runs a change when it is its turn. One that does not fit is tried again when what was removed before is counted.
+    pub(crate) async fn change<T: Send + 'static>(
+        &self,
+        job: impl Fn(&Arc<Inner>) -> io::Result<T> + Clone + Send + 'static,
+    ) -> io::Result<T> {
+        loop {
+            let turn = self.0.turn.clone().lock_owned().await;
+            // From now on, so that none is missed: it needs the turn, too.
+            let measured = self.0.measured.notified();
+            let (disk, job) = (self.0.clone(), job.clone());
+            let done = tokio::task::spawn_blocking(move || {
+                let _turn = turn;
+                let result = job(&disk);
+                let may_fit_later = result.as_ref().is_err_and(is_full) && disk.is_stale();
+                (result, may_fit_later)
+            });
+            match done.await {
+                Ok((_, true)) => measured.await,
+                Ok((result, false)) => return result,
+                Err(_) => return Err(io::Error::other("the change was not finished")),
+            }
+        }
+    }
+}
+
+/// Adds a file that has no content, or a name.
+fn adding(disk: &Arc<Inner>, add: impl FnOnce() -> io::Result<()>) -> io::Result<()> {
+    disk.take(0, 1)?;
+    add().inspect_err(|_| disk.give_back(0, 1))
+}
+
+fn write(disk: &Arc<Inner>, file: &File, place: Place, bytes: &[u8]) -> io::Result<usize> {
+    if bytes.is_empty() {
+        return Ok(0);
+    }
+    let before = file.metadata()?.len();
+    let start = match place {
+        Place::At(offset) => offset,
+        Place::End => before,
+    };
+    let end = start.checked_add(bytes.len() as u64).ok_or(Errno::FBIG)?;
+    growing(disk, file, before, before.max(end), || file.write_all_at(bytes, start))?;
+    Ok(bytes.len())
+}
+
+pub(crate) fn set_size(disk: &Arc<Inner>, file: &File, size: u64) -> io::Result<()> {
+    let before = file.metadata()?.len();
+    growing(disk, file, before, size, || file.set_len(size))
+}
+
+/// Changes a file's length from one to another, or to what the length is afterwards.
+fn growing(
+    disk: &Arc<Inner>,
+    file: &File,
+    before: u64,
+    after: u64,
+    change: impl FnOnce() -> io::Result<()>,
+) -> io::Result<()> {
+    let taken = blocks(after).saturating_sub(blocks(before));
+    disk.take(taken, 0)?;
+    let result = change();
+    // An error can come after a part of it; what cannot be looked at stays charged.
+    let now = file.metadata().map_or(after.max(before), |data| data.len());
+    disk.give_back((blocks(before) + taken).saturating_sub(blocks(now)), 0);
+    result
+}
