@@ -568,7 +568,7 @@ pub(crate) fn classify(store: &Store<State>, error: &wasmtime::Error) -> Failure
     if text.contains("fuel allocated for hostcalls") {
         return Failure::new(Outcome::HostCallExceeded, text);
     }
-    if text.contains("cannot allocate another handle") {
+    if text.contains("cannot allocate another handle") || text.contains("store handle limit exceeded") {
         return Failure::new(Outcome::HandlesExceeded, text);
     }
     Failure::new(Outcome::Trapped, text)
