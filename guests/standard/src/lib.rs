@@ -115,6 +115,10 @@ impl Guest for Component {
                 text(out, if refused { "refused\n" } else { "taken\n" });
             }
             "/files" => text(out, &format!("{}\n", std::fs::read_dir("/").is_ok())),
+            "/file" => match std::fs::read_to_string(query) {
+                Ok(content) => text(out, &content),
+                Err(error) => answer(out, 409, &[], error.to_string().as_bytes()),
+            },
             "/fetch" => fetch(query, out),
             "/flood" => flood(query, out),
             "/counter" => {

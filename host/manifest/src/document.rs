@@ -12,7 +12,7 @@ use crate::limits::{GroupLimitsSection, HostLimitsSection, LimitsSection};
 use crate::section::{
     AdminSection, BusSection, CompileSection, ComponentSection, CompressionSection, CorsSection, DeploySection,
     DirectorySection, EtagSection, GroupSection, Http2Section, Http3Section, ListenerSection, ManifestSection,
-    MiddlewareType, QuotaSection, RateLimitMiddlewareSection, RateLimitSection, RequestIdSection,
+    MiddlewareType, PreopenSection, QuotaSection, RateLimitMiddlewareSection, RateLimitSection, RequestIdSection,
     ResponseHeadersSection, ReuseSection, RouteSection, SecretSection, SecurityHeadersSection, ServerSection,
     StaticSection, StoreSection, TenantSection, TimeoutsSection, TlsSection,
 };
@@ -69,6 +69,7 @@ fn tables() -> Vec<Table> {
         section::<SecretSection>("`[secret.NAME]`"),
         section::<StoreSection>("`[store.NAME]`"),
         section::<ComponentSection>("`[component.NAME]`"),
+        section::<PreopenSection>("`preopens` of a component"),
         limits::<LimitsSection>("`limits` of a component or a route"),
         section::<ReuseSection>("`reuse` of a component"),
         section::<RouteSection>("`[[route]]`"),

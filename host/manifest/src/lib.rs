@@ -30,8 +30,8 @@ pub use document::{json_schema, reference};
 pub use limits::{Caps, HostCaps, Limits};
 pub use manifest::{
     AnyOr, Broker, BrokerCredentials, Bus, CertificateFiles, ClientCertificates, Compile, Component, ComponentOptions,
-    Compression, Cors, Deploy, Etag, Http2, Http3, Listener, LoadError, MAX_BYTES, Manifest, Middleware, Outbound,
-    RateLimit, RequestId, ResponseHeaders, Reuse, SecurityHeaders, Server, Timeouts, Tls,
+    Compression, Cors, Deploy, Directory, Etag, Http2, Http3, Listener, LoadError, MAX_BYTES, Manifest, Middleware,
+    Outbound, Preopen, RateLimit, RequestId, ResponseHeaders, Reuse, SecurityHeaders, Server, Timeouts, Tls,
 };
 pub use pattern::{InvalidPattern, RoutePattern, Segment};
 pub use route::{Files, Methods, Route, StaticFiles, Target};

@@ -67,8 +67,8 @@ pub struct Manifest {
     pub webtransport_buffered_streams: u32,
     /// `[tenant]`.
     pub tenants: BTreeMap<TenantName, Tenant>,
-    /// `[directory]`: where each one is.
-    pub directories: BTreeMap<DirectoryName, PathBuf>,
+    /// `[directory]`.
+    pub directories: BTreeMap<DirectoryName, Directory>,
     /// `[secret]`: where each one is.
     pub secrets: BTreeMap<SecretName, Secret>,
     /// `[store]`.
@@ -440,6 +440,19 @@ pub struct Http3 {
     pub alt_svc_port: Option<u16>,
 }
 
+/// One of `[directory]`.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Directory {
+    /// Where it is.
+    pub path: PathBuf,
+    /// Whom it belongs to; none where it can be given to all.
+    pub tenant: Option<TenantName>,
+    /// Bytes that its files may take.
+    pub size: u64,
+    /// Files, directories and links that there may be in it.
+    pub files: u32,
+}
+
 /// One of `[component]`.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Component {
@@ -449,6 +462,12 @@ pub struct Component {
     pub tenant: Option<TenantName>,
     /// The directories that its sendfile responses may name.
     pub directories: Vec<DirectoryName>,
+    /// The directories that it has open from its start.
+    pub preopens: Vec<Preopen>,
+    /// Its environment.
+    pub environment: BTreeMap<String, String>,
+    /// The variables of its environment that are secrets.
+    pub secret_environment: BTreeMap<String, SecretName>,
     /// The secrets that it can read.
     pub secrets: Vec<SecretName>,
     /// The stores that it can open.
@@ -461,6 +480,17 @@ pub struct Component {
     pub reuse: Option<Reuse>,
     /// Where its outgoing requests may go; none where they are refused.
     pub outbound: Option<Outbound>,
+}
+
+/// A directory that guests of a component have open from their start.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Preopen {
+    /// The directory.
+    pub directory: DirectoryName,
+    /// Where guests see it: an absolute path. No two of a component are the same.
+    pub path: String,
+    /// Whether they can change what is in it.
+    pub is_writable: bool,
 }
 
 /// Where the outgoing requests of a component may go, and what they may take.

@@ -8,6 +8,7 @@ mod middleware;
 mod route;
 mod store;
 mod tenant;
+mod wasi;
 
 use std::collections::BTreeMap;
 use std::ops::Range;
@@ -19,12 +20,12 @@ use toml::de::{DeTable, DeValue};
 use crate::decode::{Context, Decode, Place, listed, suggestion};
 use crate::diagnostic::ManifestError;
 use crate::limits::{Caps, Limits};
-use crate::manifest::{Component, ComponentOptions, Manifest, Outbound, Reuse};
+use crate::manifest::{Component, ComponentOptions, Directory, Manifest, Outbound, Reuse};
 use crate::pattern::RoutePattern;
 use crate::route::{Route, Target};
 use crate::router::RouteTable;
 use crate::scalar::{ComponentName, ConfigKey, DirectoryName, FilePath, PlainText, Table, TenantName, format_size};
-use crate::section::{ComponentSection, ManifestSection};
+use crate::section::{ComponentSection, DirectorySection, ManifestSection};
 use crate::tenant::Tenant;
 use crate::websocket::WebSocket;
 use crate::webtransport::WebTransport;
@@ -65,7 +66,6 @@ pub(crate) fn manifest(text: &str, path: &Path, files: Files) -> Result<Manifest
             files,
             context: &mut context,
             directories: BTreeMap::new(),
-            directory_tenants: BTreeMap::new(),
             directory_names: Vec::new(),
             secret_names: Vec::new(),
             store_names: Vec::new(),
@@ -87,7 +87,6 @@ pub(crate) fn for_component(file: &Path, options: ComponentOptions) -> Manifest 
         files: Files::Unchecked,
         context: &mut context,
         directories: BTreeMap::new(),
-        directory_tenants: BTreeMap::new(),
         directory_names: Vec::new(),
         secret_names: Vec::new(),
         store_names: Vec::new(),
@@ -98,6 +97,9 @@ pub(crate) fn for_component(file: &Path, options: ComponentOptions) -> Manifest 
     let component = Component {
         file: file.to_owned(),
         directories: options.directories.keys().cloned().collect(),
+        preopens: Vec::new(),
+        environment: BTreeMap::new(),
+        secret_environment: BTreeMap::new(),
         secrets: Vec::new(),
         stores: Vec::new(),
         caps: Caps::default(),
@@ -116,7 +118,8 @@ pub(crate) fn for_component(file: &Path, options: ComponentOptions) -> Manifest 
     manifest.file = None;
     manifest.components.insert(name, component);
     manifest.routes = RouteTable::new(vec![route]).expect("one route without a name conflicts with nothing");
-    manifest.directories = options.directories;
+    let directory = |path| wasi::directory(&DirectorySection::default(), path, None);
+    manifest.directories = options.directories.into_iter().map(|(name, path)| (name, directory(path))).collect();
     manifest.admin = options.admin;
     manifest.server.wasi_03 = options.wasi_03;
     if !options.listeners.is_empty() {
@@ -143,9 +146,7 @@ struct Resolver<'c> {
     folder: PathBuf,
     files: Files,
     context: &'c mut Context,
-    directories: BTreeMap<DirectoryName, PathBuf>,
-    /// The tenants that the directories belong to.
-    directory_tenants: BTreeMap<DirectoryName, TenantName>,
+    directories: BTreeMap<DirectoryName, Directory>,
     /// The names of all directories, those whose section is wrong included.
     directory_names: Vec<String>,
     /// The same of secrets.
@@ -208,10 +209,8 @@ impl Resolver<'_> {
         self.directory_names = value(&section.directory).map(|table| table.names.clone()).unwrap_or_default();
         for (name, directory) in entries(&section.directory) {
             let path = self.path(&directory.path, FileKind::Directory).unwrap_or_default();
-            self.directories.insert(name.get_ref().clone(), path);
-            if let Some(tenant) = self.known_tenant(section, &directory.tenant) {
-                self.directory_tenants.insert(name.get_ref().clone(), tenant);
-            }
+            let tenant = self.known_tenant(section, &directory.tenant);
+            self.directories.insert(name.get_ref().clone(), wasi::directory(directory, path, tenant));
         }
     }
 
@@ -227,6 +226,8 @@ impl Resolver<'_> {
             }
             let tenant = self.known_tenant(section, &component.tenant);
             let directories = self.granted(component, tenant.as_ref());
+            let preopens = self.preopens(component, tenant.as_ref());
+            let (environment, secret_environment) = self.environment(component);
             let secrets = self.granted_secrets(component);
             let stores = self.granted_stores(component);
             let file = self.path(&component.file, FileKind::Component).unwrap_or_default();
@@ -235,6 +236,9 @@ impl Resolver<'_> {
                     file,
                     tenant,
                     directories,
+                    preopens,
+                    environment,
+                    secret_environment,
                     secrets,
                     stores,
                     caps,
@@ -275,7 +279,7 @@ impl Resolver<'_> {
             self.context.unknown_name(name.span(), "directory", name.get_ref().as_str(), &names);
             return false;
         }
-        let owner = self.directory_tenants.get(name.get_ref()).cloned();
+        let owner = self.directories.get(name.get_ref()).and_then(|known| known.tenant.clone());
         self.may_name(name.span(), "directory", name.get_ref().as_str(), owner.as_ref(), tenant)
     }
 

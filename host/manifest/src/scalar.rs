@@ -4,6 +4,7 @@
 
 mod broker;
 mod duration;
+mod environment;
 mod name;
 mod outbound;
 mod path;
@@ -22,12 +23,13 @@ pub use broker::BrokerUrl;
 pub(crate) use broker::SubjectPrefix;
 pub use duration::format_duration;
 pub(crate) use duration::{OrNone, Time};
+pub(crate) use environment::{EnvironmentName, EnvironmentText};
 pub use name::{
     ComponentName, DirectoryName, InvalidName, ListenerName, MiddlewareName, RouteName, SecretName, StoreName,
     TenantName,
 };
 pub use outbound::OutboundOrigin;
-pub(crate) use path::{FilePath, RelativePath};
+pub(crate) use path::{FilePath, GuestPath, RelativePath};
 pub use peers::PeerRange;
 pub use size::format_size;
 pub(crate) use size::{Bytes, Count};

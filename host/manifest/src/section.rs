@@ -19,7 +19,8 @@ use crate::webtransport::HostWebTransportSection;
 
 pub use application::BodyMode;
 pub(crate) use application::{
-    ComponentSection, DirectorySection, GroupSection, ReuseSection, RouteSection, StaticSection,
+    ComponentSection, DirectorySection, GroupSection, PreopenMode, PreopenSection, ReuseSection, RouteSection,
+    StaticSection,
 };
 pub(crate) use host::ClientAuth;
 pub use host::{AccessLogFormat, ForwardedField, H2c, LogFormat, Protocol};

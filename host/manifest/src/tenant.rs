@@ -31,6 +31,8 @@ pub struct Quota {
     pub topics: Option<u32>,
     /// Bytes of messages that wait.
     pub topic_bytes: Option<u64>,
+    /// Bytes of the files in its directories.
+    pub disk: Option<u64>,
     /// Outgoing connections at once.
     pub outbound_connections: Option<u32>,
     /// Bytes of outgoing bodies, in both directions, in one second.

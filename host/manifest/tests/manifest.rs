@@ -6,8 +6,8 @@ use std::time::Duration;
 use http::Method;
 use roadrunner_manifest::{
     Address, AnyOr, BrokerCredentials, CertificateFiles, ClientCertificates, ComponentOptions, Files, ForwardedField,
-    H2c, HostPattern, Limits, Lookup, Manifest, Methods, Middleware, PeerRange, Quota, RateLimit, Reuse, Target,
-    TenantName, Tls, WebSocket, WebTransport,
+    H2c, HostPattern, Limits, Lookup, Manifest, Methods, Middleware, PeerRange, Preopen, Quota, RateLimit, Reuse,
+    Target, TenantName, Tls, WebSocket, WebTransport,
 };
 
 fn parse(text: &str) -> Manifest {
@@ -50,6 +50,7 @@ fn every_section_reaches_its_type() {
         requests_per_second: Some(100),
         log_bytes_per_second: Some(16 << 10),
         topics: Some(50),
+        disk: Some(2 << 30),
         topic_bytes: Some(4 << 20),
         outbound_connections: Some(6),
         outbound_bytes_per_second: Some(1 << 20),
@@ -94,7 +95,20 @@ fn every_section_reaches_its_type() {
     assert_eq!(manifest.http3.cid_lifetime, Some(Duration::from_secs(600)));
     assert!(!manifest.http3.early_data && !manifest.http3.kernel_steering);
     assert_eq!((manifest.http3.alt_svc_max_age.as_secs(), manifest.http3.alt_svc_port), (3600, Some(443)));
-    assert_eq!(manifest.directories["files"], Path::new("/srv/app/public"));
+    assert_eq!(manifest.directories["files"].path, Path::new("/srv/app/public"));
+    let theirs = &manifest.directories["theirs"];
+    assert_eq!(
+        (theirs.size, theirs.files, theirs.tenant.as_ref().map(|name| name.as_str())),
+        (1 << 30, 500, Some("acme"))
+    );
+    let shop = &manifest.components["shop"];
+    let seen = |preopen: &Preopen| (preopen.directory.to_string(), preopen.path.clone(), preopen.is_writable);
+    assert_eq!(
+        shop.preopens.iter().map(seen).collect::<Vec<_>>(),
+        [("files".into(), "/files".into(), false), ("theirs".into(), "/data/theirs".into(), true)]
+    );
+    assert_eq!(shop.environment["LANG"], "C.UTF-8");
+    assert_eq!(shop.secret_environment["API_TOKEN"].as_str(), "token");
     let api = &manifest.components["api"];
     assert_eq!(api.file, Path::new("/srv/app/api.wasm"));
     assert_eq!(api.caps.instances, Some(50));

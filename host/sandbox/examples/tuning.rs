@@ -103,6 +103,8 @@ impl Variant {
             outbound: None,
             secrets: Secrets::default(),
             stores: BTreeMap::new(),
+            preopens: Vec::new(),
+            environment: Vec::new(),
         };
         Self { name, binding: Arc::new(binding) }
     }

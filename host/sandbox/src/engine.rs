@@ -16,7 +16,7 @@ use wasmtime::component::{HasSelf, Linker};
 use wasmtime::{Config, Enabled, Engine, InstanceAllocationStrategy, PoolingAllocationConfig};
 
 use crate::bindings::roadrunner::handler as imports;
-use crate::capability::Bus;
+use crate::capability::{Bus, filesystem};
 use crate::compile::Compiler;
 use crate::parking::PARKED;
 use crate::registry::Registry;
@@ -246,6 +246,7 @@ fn link(linker: &mut Linker<State>, wasi: Wasi) -> wasmtime::Result<()> {
     }
     // The standard libraries of languages stand on 0.2, also in components that export a handler of 0.3.
     wasmtime_wasi::p2::add_to_linker_async(linker)?;
+    filesystem::add_to_linker(linker)?;
     wasmtime_wasi_http::p2::add_only_http_to_linker_async(linker)?;
     imports::types::add_to_linker::<_, HasSelf<_>>(linker, State::called)?;
     imports::log::add_to_linker::<_, HasSelf<_>>(linker, State::called)?;

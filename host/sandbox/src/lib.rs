@@ -34,8 +34,8 @@ mod webtransport;
 
 pub use cache::{Cache, CacheError};
 pub use capability::{
-    Broker, Bucket, Bus, Message, Outbound, OutboundAnswer, OutboundDriver, PublishError, Secret, Secrets, StoreAnswer,
-    StoreError, StorePage,
+    Broker, Bucket, Bus, Message, Outbound, OutboundAnswer, OutboundDriver, Preopen, PublishError, Secret, Secrets,
+    StoreAnswer, StoreError, StorePage,
 };
 pub use compile::{CompileError, CompileOrder, CompileSettings, Compiler, this_program};
 pub use component::{Component, Digest, Digester, Interfaces, Kind, LoadError, NotADigest, inspect};

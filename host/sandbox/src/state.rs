@@ -14,9 +14,10 @@ use wasmtime_wasi_http::{WasiHttpCtxView, WasiHttpView};
 use crate::bindings::roadrunner::handler::types::{self, Error, Field, WsMessage};
 use crate::bindings::roadrunner::handler::{bus, config, log, routes, timers};
 use crate::capability::bus::{MAX_TOPIC, PublishError, Subscriber};
+use crate::capability::filesystem::OpenFiles;
 use crate::capability::outbound::Http;
 use crate::capability::timers::Timers;
-use crate::capability::{Bucket, Outbound, Secrets};
+use crate::capability::{Bucket, Outbound, Preopen, Secrets};
 use crate::capability::{log as lines, wasi};
 use crate::component::Component;
 use crate::gate::Gates;
@@ -62,6 +63,10 @@ pub struct Binding {
     pub secrets: Secrets,
     /// What `store.open` finds, by name.
     pub stores: BTreeMap<String, Arc<dyn Bucket>>,
+    /// The directories that guests have open from their start.
+    pub preopens: Vec<Preopen>,
+    /// The environment that guests see.
+    pub environment: Vec<(String, String)>,
 }
 
 /// Builds the path of a named route.
@@ -86,6 +91,8 @@ pub(crate) struct State {
     /// Subscriptions and timers; made when the guest first asks for one.
     pub(crate) session: Option<Box<Session>>,
     pub(crate) binding: Arc<Binding>,
+    /// Made when the guest first opens something.
+    pub(crate) files: Option<Box<OpenFiles>>,
     wasi: Option<Box<Wasi>>,
     http: Option<Box<Http>>,
 }
@@ -123,6 +130,7 @@ impl State {
             body_taken: false,
             session: None,
             binding,
+            files: None,
             wasi: None,
             http: None,
         }
@@ -141,6 +149,9 @@ impl State {
         self.body = None;
         self.body_taken = false;
         self.session = None;
+        if let Some(files) = &mut self.files {
+            files.start_over();
+        }
         if let Some(wasi) = &self.wasi {
             wasi.account.set(meter);
         }
@@ -176,7 +187,8 @@ impl WasiView for State {
         self.meter.count_host_call();
         let wasi = self.wasi.get_or_insert_with(|| {
             let account = wasi::Account::new(&self.meter);
-            Box::new(Wasi { context: wasi::context(&account, self.binding.limits.log_bytes), account })
+            let context = wasi::context(&account, self.binding.limits.log_bytes, &self.binding.environment);
+            Box::new(Wasi { context, account })
         });
         WasiCtxView { ctx: &mut wasi.context, table: &mut self.table }
     }

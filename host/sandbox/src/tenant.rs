@@ -8,6 +8,8 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, AtomicUsize, Ordering::Relaxed};
 use std::time::{Duration, Instant};
 
+use roadrunner_disk::Owner;
+
 use crate::gate::Waiter;
 use crate::outcome::Outcome;
 
@@ -26,6 +28,8 @@ pub struct Quota {
     pub topics: Option<u64>,
     /// Bytes of bus messages that wait for sessions.
     pub topic_bytes: Option<u64>,
+    /// Bytes of the files in directories that are the tenant's.
+    pub disk: Option<u64>,
     /// Outgoing connections at once.
     pub outbound_connections: Option<u64>,
     /// Bytes of outgoing bodies, in both directions, in one second.
@@ -51,6 +55,8 @@ pub struct Tenant {
     pub topics: Level,
     /// Bytes of messages that wait.
     pub topic_bytes: Level,
+    /// Bytes of files.
+    pub disk: Level,
     /// Outgoing connections.
     pub outbound_connections: Level,
     /// Bytes of outgoing bodies.
@@ -72,6 +78,7 @@ impl Tenant {
             log_bytes: Flow::new(quota.log_bytes_per_second),
             topics: Level::new(quota.topics),
             topic_bytes: Level::new(quota.topic_bytes),
+            disk: Level::new(quota.disk),
             outbound_connections: Level::new(quota.outbound_connections),
             outbound_bytes: Flow::new(quota.outbound_bytes_per_second),
             waiting: AtomicUsize::new(0),
@@ -80,7 +87,7 @@ impl Tenant {
 
     /// How often each quota was exceeded, by its key in the manifest. For CPU time and outgoing bytes, whose use is
     /// known only afterwards: how often it had to be waited for.
-    pub fn exceeded(&self) -> [(&'static str, u64); 8] {
+    pub fn exceeded(&self) -> [(&'static str, u64); 9] {
         [
             ("memory", self.memory.exceeded()),
             ("cpu-per-second", self.cpu.exceeded()),
@@ -88,6 +95,7 @@ impl Tenant {
             ("log-bytes-per-second", self.log_bytes.exceeded()),
             ("topics", self.topics.exceeded()),
             ("topic-bytes", self.topic_bytes.exceeded()),
+            ("disk", self.disk.exceeded()),
             ("outbound-connections", self.outbound_connections.exceeded()),
             ("outbound-bytes-per-second", self.outbound_bytes.exceeded()),
         ]
@@ -107,6 +115,20 @@ impl Tenant {
             }
         }
         Err(Outcome::TenantCpuExceeded)
+    }
+}
+
+impl Owner for Tenant {
+    fn take(&self, bytes: u64) -> bool {
+        self.disk.take(bytes)
+    }
+
+    fn add(&self, bytes: u64) {
+        self.disk.add(bytes);
+    }
+
+    fn give_back(&self, bytes: u64) {
+        self.disk.give_back(bytes);
     }
 }
 
@@ -131,6 +153,11 @@ impl Level {
             self.exceeded.fetch_add(1, Relaxed);
         }
         fits
+    }
+
+    /// Takes some that are there already, whether they fit or not.
+    pub fn add(&self, amount: u64) {
+        self.used.fetch_add(amount, Relaxed);
     }
 
     /// Gives back what was taken.

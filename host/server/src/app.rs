@@ -36,6 +36,7 @@ use crate::rate_limit::RateLimiter;
 use crate::record::{Accounted, Asked, Record};
 use crate::shapes::{self, Handshake, Held, websocket, webtransport};
 use crate::stores::{Grants, OpenStore};
+use crate::wasi::Disks;
 
 /// How long a client should wait before it tries again when the host has no room.
 const RETRY_AFTER: Duration = Duration::from_secs(1);
@@ -77,6 +78,8 @@ pub(crate) struct Inner {
     pub(crate) stores: BTreeMap<String, Arc<OpenStore>>,
     /// What components see of them.
     pub(crate) grants: Grants,
+    /// The directories that components have open.
+    pub(crate) disks: Disks,
     /// The limiters of middlewares.
     pub(crate) limiters: Limiters,
     pub(crate) access_log: Option<AccessLogFormat>,

@@ -35,6 +35,7 @@ use crate::rate_limit::RateLimiter;
 use crate::secrets;
 use crate::shapes::{websocket, webtransport};
 use crate::stores;
+use crate::wasi;
 
 /// The name of the host's own gate in metrics.
 const HOST_GATE: &str = "host";
@@ -139,7 +140,7 @@ pub(crate) fn assemble(
     let directories = manifest
         .directories
         .iter()
-        .map(|(name, path)| Ok((name.to_string(), Arc::new(Directory::open(name.to_string(), path)?))))
+        .map(|(name, found)| Ok((name.to_string(), Arc::new(Directory::open(name.as_str(), &found.path)?))))
         .collect::<Result<BTreeMap<_, _>>>()?;
     let table = Arc::new(manifest.routes.clone());
     let urls = |tenant: &Option<TenantName>| NamedRoutes { table: table.clone(), tenant: tenant.clone() };
@@ -152,6 +153,8 @@ pub(crate) fn assemble(
         true => stores::open(manifest, &secrets, before.map_or(&BTreeMap::new(), |before| &before.stores))?,
         false => BTreeMap::new(),
     };
+    let disks = wasi::open(manifest, &tenants, before.map_or(&BTreeMap::new(), |before| &before.disks))?;
+    let mut through_wasi = BTreeMap::new();
     for (name, component) in &manifest.components {
         ensure!(
             component.reuse.is_none_or(|reuse| reuse.concurrency == 1)
@@ -159,6 +162,7 @@ pub(crate) fn assemble(
             "the component {name} answers one request at a time, as all do but those of wasi:http/service 0.3: \
              leave `concurrency` out of its `reuse`"
         );
+        through_wasi.insert(name, (wasi::preopens(component, &disks)?, wasi::environment(component, &secrets)?));
     }
     let grants = stores::grants(manifest, &stores, before.map(|before| &before.grants));
     let target = |route: &manifest::Route| match &route.target {
@@ -168,6 +172,7 @@ pub(crate) fn assemble(
         }),
         manifest::Target::Component(name) => {
             let component = &manifest.components[name];
+            let (preopens, environment) = through_wasi[name].clone();
             let tenant = tenant_of(&component.tenant);
             let of_tenant = component.tenant.as_ref().map(tenant_gate).unwrap_or_default();
             let passed = [route_gate(route), format!("component:{name}"), of_tenant, HOST_GATE.to_owned()];
@@ -204,6 +209,8 @@ pub(crate) fn assemble(
                         .flatten()
                         .map(|(name, grant)| (name.clone(), grant.clone() as Arc<dyn Bucket>))
                         .collect(),
+                    preopens,
+                    environment,
                 }),
                 component: name.as_str().into(),
                 digest: short(components[name.as_str()].digest).into(),
@@ -249,6 +256,7 @@ pub(crate) fn assemble(
         outbound,
         stores,
         grants,
+        disks,
         limiters,
         access_log: manifest.server.access_log.then_some(manifest.server.access_log_format),
         drain_delay: manifest.server.drain_delay,
@@ -369,6 +377,7 @@ fn quota(quota: &manifest::Quota) -> Quota {
         log_bytes_per_second: quota.log_bytes_per_second,
         topics: quota.topics.map(u64::from),
         topic_bytes: quota.topic_bytes,
+        disk: quota.disk,
         outbound_connections: quota.outbound_connections.map(u64::from),
         outbound_bytes_per_second: quota.outbound_bytes_per_second,
     }

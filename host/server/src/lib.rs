@@ -26,5 +26,6 @@ pub mod serve;
 mod shapes;
 mod stores;
 mod token;
+mod wasi;
 
 pub use app::App;

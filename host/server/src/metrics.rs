@@ -166,7 +166,7 @@ fn render_routes(app: &Inner, text: &mut Text) {
 /// What tenants use together. Their number is fixed by the manifest.
 fn render_tenants(app: &Inner, text: &mut Text) {
     type Value = fn(&Tenant) -> f64;
-    let families: [(&str, &str, &str, Value); 8] = [
+    let families: [(&str, &str, &str, Value); 9] = [
         ("roadrunner_tenant_requests_total", "counter", "Requests within requests-per-second.", |tenant| {
             tenant.requests.total() as f64
         }),
@@ -180,6 +180,9 @@ fn render_tenants(app: &Inner, text: &mut Text) {
         ("roadrunner_tenant_topics", "gauge", "Subscriptions to topics.", |tenant| tenant.topics.used() as f64),
         ("roadrunner_tenant_topic_bytes", "gauge", "Messages that wait for sessions.", |tenant| {
             tenant.topic_bytes.used() as f64
+        }),
+        ("roadrunner_tenant_disk_bytes", "gauge", "Files in its directories that guests may write to.", |tenant| {
+            tenant.disk.used() as f64
         }),
         ("roadrunner_tenant_outbound_connections_open", "gauge", "Outgoing connections.", |tenant| {
             tenant.outbound_connections.used() as f64
@@ -282,6 +285,22 @@ fn render_host(app: &Inner, text: &mut Text) {
             text.sample("roadrunner_store_operations_total", &labels, count);
         }
     }
+    for (family, kind, help, value) in [
+        ("roadrunner_directory_bytes", "gauge", "Files below it, as `size` counts them.", Amount::Bytes),
+        ("roadrunner_directory_files", "gauge", "Files, directories and links below it.", Amount::Files),
+        ("roadrunner_directory_refused_total", "counter", "Changes of guests that did not fit.", Amount::Refused),
+    ] {
+        text.family(family, kind, help);
+        for (name, disk) in app.disks.iter().filter(|(_, disk)| disk.is_measured()) {
+            let usage = disk.usage();
+            let value = match value {
+                Amount::Bytes => usage.bytes,
+                Amount::Files => usage.files,
+                Amount::Refused => usage.refused,
+            };
+            text.sample(family, &format!("directory=\"{}\"", escape(name)), value);
+        }
+    }
     text.family("roadrunner_store_bytes", "gauge", "Keys and values in stores of this host, as `size` counts them.");
     for (name, store) in &app.stores {
         if let Some(bytes) = store.bytes() {
@@ -336,6 +355,13 @@ fn render_broker(client: &Client, text: &mut Text) {
     ] {
         text.sample(dropped, &format!("reason=\"{reason}\""), counter.load(Relaxed));
     }
+}
+
+#[derive(Clone, Copy)]
+enum Amount {
+    Bytes,
+    Files,
+    Refused,
 }
 
 #[derive(Clone, Copy)]

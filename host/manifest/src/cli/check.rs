@@ -28,8 +28,8 @@ pub fn summary(manifest: &Manifest) -> String {
     for (name, tenant) in &manifest.tenants {
         row("tenant", name.as_str(), tenant_text(tenant));
     }
-    for (name, path) in &manifest.directories {
-        row("directory", name.as_str(), path.display().to_string());
+    for (name, directory) in &manifest.directories {
+        row("directory", name.as_str(), directory.path.display().to_string());
     }
     for (name, secret) in &manifest.secrets {
         let place = match secret {

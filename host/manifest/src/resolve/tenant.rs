@@ -163,6 +163,7 @@ fn quota(section: &QuotaSection) -> (Caps, Quota) {
         log_bytes_per_second: bytes(&section.log_bytes_per_second),
         topics: count(&section.topics),
         topic_bytes: bytes(&section.topic_bytes),
+        disk: bytes(&section.disk),
         outbound_connections: count(&section.outbound_connections),
         outbound_bytes_per_second: bytes(&section.outbound_bytes_per_second),
     };

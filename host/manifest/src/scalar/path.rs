@@ -1,4 +1,5 @@
-//! Paths as they are written: of files beside the manifest, and of files inside a granted directory.
+//! Paths as they are written: of files beside the manifest, of files inside a granted directory, and of directories as
+//! guests see them.
 
 use std::path::{Component, Path, PathBuf};
 
@@ -48,5 +49,38 @@ impl Text for RelativePath {
             ));
         }
         Ok(Self(text.to_owned()))
+    }
+}
+
+/// Where guests see a directory: absolute, and with nothing in it that means another one.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(crate) struct GuestPath(pub(crate) String);
+
+impl Text for GuestPath {
+    const KIND: &'static str = "an absolute path, such as \"/images\"";
+
+    fn parse(text: &str) -> Result<Self, Fault> {
+        let example = "write an absolute path without `.`, `..` and a `/` at the end, such as \"/images\"";
+        let Some(below) = text.strip_prefix('/') else { return Err(Fault::new("is not an absolute path", example)) };
+        let is_plain = |part: &str| !part.is_empty() && part != "." && part != ".." && !part.contains('\0');
+        if !below.is_empty() && !below.split('/').all(is_plain) {
+            return Err(Fault::new(format!("is {text:?}"), example));
+        }
+        Ok(Self(text.to_owned()))
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn guests_see_directories_at_plain_paths() {
+        for good in ["/", "/images", "/var/lib/a b"] {
+            assert!(GuestPath::parse(good).is_ok(), "{good}");
+        }
+        for wrong in ["", "images", "./images", "/images/", "//images", "/a/../b", "/.", "/a\0"] {
+            assert!(GuestPath::parse(wrong).is_err(), "{wrong:?}");
+        }
     }
 }

@@ -5,10 +5,11 @@ use toml::Spanned;
 use crate::decode::section;
 use crate::limits::{GroupLimitsSection, LimitsSection};
 use crate::pattern::{Prefix, RoutePath};
-use crate::scalar::units::{DAY, HOUR};
+use crate::scalar::units::{DAY, GIB, HOUR, KIB};
 use crate::scalar::{
-    ComponentName, ConfigKey, Count, DirectoryName, FilePath, HeaderText, HostPattern, MethodName, MiddlewareName,
-    OutboundOrigin, PlainText, RelativePath, RouteName, SecretName, StoreName, Table, TenantName, Time, choice,
+    Bytes, ComponentName, ConfigKey, Count, DirectoryName, EnvironmentName, EnvironmentText, FilePath, GuestPath,
+    HeaderText, HostPattern, MethodName, MiddlewareName, OutboundOrigin, PlainText, RelativePath, RouteName,
+    SecretName, StoreName, Table, TenantName, Time, choice,
 };
 use crate::websocket::WebSocketSection;
 use crate::webtransport::WebTransportSection;
@@ -20,6 +21,11 @@ section! {
         path: FilePath [required];
         /// The tenant whose components and static routes alone can be given it. Without it, it can be given to all.
         tenant: TenantName;
+        /// What the files below it may take before guests can add no more; each file takes whole blocks of 4 KiB. What
+        /// others have put there counts too.
+        size: Bytes<{ 4 * KIB }, { 65_536 * GIB }> = "\"64MiB\"";
+        /// Files, directories and links that there may be below it before guests can add no more.
+        files: Count<1, 10_000_000> = "10000";
     }
 }
 
@@ -32,6 +38,12 @@ section! {
         tenant: TenantName;
         /// The directories that its sendfile responses may name.
         directories: Vec<Spanned<DirectoryName>> = "[]";
+        /// The directories that it can open files in through `wasi:filesystem`, with the file functions of its language.
+        preopens: Vec<Spanned<PreopenSection>>;
+        /// The environment that it sees through WASI. Nothing of the host's own environment is in it.
+        environment: Table<EnvironmentName, EnvironmentText>;
+        /// The same with secrets as values, by name. They are texts.
+        secret_environment: Table<EnvironmentName, SecretName>;
         /// The secrets that it can read.
         secrets: Vec<Spanned<SecretName>> = "[]";
         /// The stores that it can open.
@@ -58,6 +70,29 @@ section! {
         outbound_read_timeout: Time<1, { HOUR }> = "\"30s\"";
         /// How long it may take in all, to the end of the answer.
         outbound_timeout: Time<1, { DAY }> = "\"5m\"";
+    }
+}
+
+section! {
+    /// A directory that guests of a component have open from their start. What they open in it, they open below it:
+    /// nothing outside can be reached, links included.
+    pub(crate) struct PreopenSection {
+        /// The directory. It is opened when the manifest is loaded.
+        directory: DirectoryName [required];
+        /// Where guests see it: an absolute path. Without it, `/` and the name of the directory.
+        path: GuestPath;
+        /// Whether they can only read what is in it, or change it too.
+        mode: PreopenMode = "\"read\"";
+    }
+}
+
+choice! {
+    /// What guests can do with a directory.
+    pub enum PreopenMode {
+        /// List it, and read files.
+        Read = "read",
+        /// Also write, make, rename and remove files, directories and links.
+        Write = "write",
     }
 }
 

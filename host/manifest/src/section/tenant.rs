@@ -44,6 +44,9 @@ section! {
         topics: Count<0, 10_000_000>;
         /// Messages that wait for its sessions on all topics together. One that does not fit is missed.
         topic_bytes: Bytes<0, { 64 * GIB }>;
+        /// What the files below its directories take, those of `[directory]` with this tenant. Over it, guests can add no
+        /// more.
+        disk: Bytes<0, { 65_536 * GIB }>;
         /// Outgoing connections open at once. Over it, an outgoing request is refused.
         outbound_connections: Count<0, 10_000>;
         /// Bytes a second of the bodies of outgoing requests and their answers. Over it, they pause. One second's worth

@@ -2,6 +2,7 @@
 //! component and for an instance.
 
 pub(crate) mod bus;
+pub(crate) mod filesystem;
 pub(crate) mod log;
 pub(crate) mod outbound;
 pub(crate) mod secrets;
@@ -10,6 +11,7 @@ pub(crate) mod timers;
 pub(crate) mod wasi;
 
 pub use bus::{Broker, Bus, Message, PublishError};
+pub use filesystem::Preopen;
 pub use outbound::{Outbound, OutboundAnswer, OutboundDriver};
 pub use secrets::{Secret, Secrets};
 pub use store::{Bucket, StoreAnswer, StoreError, StorePage};

@@ -1,5 +1,6 @@
 //! What a guest's language runtime needs of WASI 0.2: clocks, random numbers, standard output and error (to the
-//! log), an empty environment. No directories, no sockets, no names, no arguments.
+//! log), and the environment that the manifest gives it. No sockets, no names, no arguments, no current directory, and
+//! nothing of the host's own environment; directories are `filesystem`'s.
 //!
 //! The context is built when a guest first calls into WASI and not before: most never do.
 
@@ -36,10 +37,15 @@ impl Account {
     }
 }
 
-/// A context that grants nothing.
-pub(crate) fn context(account: &Account, log_bytes: u64) -> WasiCtx {
+/// A context that grants an environment and nothing else.
+pub(crate) fn context(account: &Account, log_bytes: u64, environment: &[(String, String)]) -> WasiCtx {
     let log = |level| LineLog { account: account.clone(), limit: log_bytes, level, line: Vec::new() };
-    WasiCtxBuilder::new().stdout(log(Level::Info)).stderr(log(Level::Warn)).allow_blocking_current_thread(false).build()
+    WasiCtxBuilder::new()
+        .stdout(log(Level::Info))
+        .stderr(log(Level::Warn))
+        .envs(environment)
+        .allow_blocking_current_thread(false)
+        .build()
 }
 
 /// Cuts what a guest prints into lines and logs them.

@@ -1,0 +1,63 @@
+//! What components are granted through WASI: the directories that they have open, and their environment.
+
+use std::collections::BTreeMap;
+use std::sync::Arc;
+
+use anyhow::{Context as _, Result};
+use roadrunner_disk::{Disk, Limits, Owner};
+use roadrunner_manifest::{self as manifest, Manifest};
+use roadrunner_sandbox::{Preopen, Secret, Tenant};
+
+/// The directories that some component has open, by name.
+pub(crate) type Disks = BTreeMap<String, Disk>;
+
+/// Opens the directories that components are granted. Those that are where they were before stay open, with what is known
+/// of their size; one that was replaced by another of its path is opened anew.
+pub(crate) fn open(manifest: &Manifest, tenants: &BTreeMap<String, Arc<Tenant>>, before: &Disks) -> Result<Disks> {
+    let mut disks = Disks::new();
+    for (name, directory) in &manifest.directories {
+        let preopens = manifest.components.values().flat_map(|component| &component.preopens);
+        let mut grants = preopens.filter(|preopen| preopen.directory == *name).peekable();
+        if grants.peek().is_none() {
+            continue;
+        }
+        let known = before.get(name.as_str()).filter(|known| known.is_at(&directory.path)).cloned();
+        let disk = match known {
+            Some(known) => known,
+            None => Disk::open(name.as_str(), &directory.path)?,
+        };
+        if grants.any(|preopen| preopen.is_writable) {
+            let limits = Limits { bytes: directory.size, files: directory.files.into() };
+            let owner = directory.tenant.as_ref().and_then(|tenant| tenants.get(tenant.as_str()));
+            disk.hold_to(limits, owner.map(|owner| owner.clone() as Arc<dyn Owner>))?;
+        }
+        disks.insert(name.to_string(), disk);
+    }
+    Ok(disks)
+}
+
+/// The directories that one component has open from its start.
+pub(crate) fn preopens(component: &manifest::Component, disks: &Disks) -> Result<Vec<Preopen>> {
+    let preopen = |granted: &manifest::Preopen| {
+        let disk = disks[granted.directory.as_str()].clone();
+        let preopen = Preopen::new(disk, &granted.path, granted.is_writable);
+        preopen.with_context(|| format!("cannot open the directory {}", granted.directory))
+    };
+    component.preopens.iter().map(preopen).collect()
+}
+
+/// The environment of one component.
+pub(crate) fn environment(
+    component: &manifest::Component,
+    secrets: &BTreeMap<String, Secret>,
+) -> Result<Vec<(String, String)>> {
+    let plain = component.environment.iter().map(|(name, value)| Ok((name.clone(), value.clone())));
+    let secret = component.secret_environment.iter().map(|(name, secret)| {
+        let text = secrets.get(secret.as_str()).and_then(|secret| std::str::from_utf8(secret.expose()).ok());
+        let text = text.filter(|text| !text.contains('\0'));
+        let text =
+            text.with_context(|| format!("the secret {secret} is no text, which {name} in an environment is"))?;
+        Ok((name.clone(), text.to_owned()))
+    });
+    plain.chain(secret).collect()
+}
