@@ -112,7 +112,7 @@ fn every_section_reaches_its_type() {
     let api = &manifest.components["api"];
     assert_eq!(api.file, Path::new("/srv/app/api.wasm"));
     assert_eq!(api.caps.instances, Some(50));
-    assert_eq!(api.reuse, Some(Reuse { requests: 100, concurrency: 1, idle: Duration::from_secs(2) }));
+    assert_eq!(api.reuse, Some(Reuse { requests: 100, concurrency: 4, idle: Duration::from_secs(2) }));
     assert_eq!(manifest.middlewares.len(), 7);
     assert_eq!((manifest.caps.queue, manifest.caps.queue_wait), (10, Duration::from_secs(2)));
     assert_eq!(manifest.rate_limit, Some(RateLimit { requests: 50, burst: 80, peers: 1000 }));
