@@ -16,6 +16,11 @@ extern void __wasm_import_roadrunner_handler_config_get(uint8_t *, size_t, uint8
 __attribute__((__import_module__("roadrunner:handler/config@0.1.0"), __import_name__("entries")))
 extern void __wasm_import_roadrunner_handler_config_entries(uint8_t *);
 
+// Imported Functions from `roadrunner:handler/secrets@0.1.0`
+
+__attribute__((__import_module__("roadrunner:handler/secrets@0.1.0"), __import_name__("get")))
+extern void __wasm_import_roadrunner_handler_secrets_get(uint8_t *, size_t, uint8_t *);
+
 // Imported Functions from `roadrunner:handler/types@0.1.0`
 
 __attribute__((__import_module__("roadrunner:handler/types@0.1.0"), __import_name__("[method]body.read")))
@@ -110,6 +115,32 @@ extern void __wasm_import_roadrunner_handler_types_method_wt_session_send_datagr
 
 __attribute__((__import_module__("roadrunner:handler/types@0.1.0"), __import_name__("[method]wt-session.close")))
 extern void __wasm_import_roadrunner_handler_types_method_wt_session_close(int32_t, int32_t, uint8_t *, size_t);
+
+// Imported Functions from `roadrunner:handler/store@0.1.0`
+
+__attribute__((__import_module__("roadrunner:handler/store@0.1.0"), __import_name__("[method]bucket.get")))
+extern void __wasm_import_roadrunner_handler_store_method_bucket_get(int32_t, uint8_t *, size_t, uint8_t *);
+
+__attribute__((__import_module__("roadrunner:handler/store@0.1.0"), __import_name__("[method]bucket.set")))
+extern void __wasm_import_roadrunner_handler_store_method_bucket_set(int32_t, uint8_t *, size_t, uint8_t *, size_t, int32_t, int64_t, uint8_t *);
+
+__attribute__((__import_module__("roadrunner:handler/store@0.1.0"), __import_name__("[method]bucket.set-if")))
+extern void __wasm_import_roadrunner_handler_store_method_bucket_set_if(int32_t, uint8_t *, size_t, int32_t, uint8_t *, size_t, uint8_t *, size_t, int32_t, int64_t, uint8_t *);
+
+__attribute__((__import_module__("roadrunner:handler/store@0.1.0"), __import_name__("[method]bucket.delete")))
+extern void __wasm_import_roadrunner_handler_store_method_bucket_delete(int32_t, uint8_t *, size_t, uint8_t *);
+
+__attribute__((__import_module__("roadrunner:handler/store@0.1.0"), __import_name__("[method]bucket.exists")))
+extern void __wasm_import_roadrunner_handler_store_method_bucket_exists(int32_t, uint8_t *, size_t, uint8_t *);
+
+__attribute__((__import_module__("roadrunner:handler/store@0.1.0"), __import_name__("[method]bucket.increment")))
+extern void __wasm_import_roadrunner_handler_store_method_bucket_increment(int32_t, uint8_t *, size_t, int64_t, uint8_t *);
+
+__attribute__((__import_module__("roadrunner:handler/store@0.1.0"), __import_name__("[method]bucket.keys")))
+extern void __wasm_import_roadrunner_handler_store_method_bucket_keys(int32_t, uint8_t *, size_t, int32_t, uint8_t *, size_t, int32_t, uint8_t *);
+
+__attribute__((__import_module__("roadrunner:handler/store@0.1.0"), __import_name__("open")))
+extern void __wasm_import_roadrunner_handler_store_open(uint8_t *, size_t, uint8_t *);
 
 // Imported Functions from `roadrunner:handler/routes@0.1.0`
 
@@ -554,6 +585,131 @@ void __wasm_export_exports_roadrunner_handler_websocket_on_event_post_return(uin
   }
 }
 
+// Exported Functions from `roadrunner:handler/webtransport@0.1.0`
+
+__attribute__((__weak__, __export_name__("cabi_post_roadrunner:handler/webtransport@0.1.0#on-open")))
+void __wasm_export_exports_roadrunner_handler_webtransport_on_open_post_return(uint8_t * arg0) {
+  switch ((int32_t) (int32_t) *((uint8_t*) (arg0 + 0))) {
+    case 0: {
+      break;
+    }
+    case 1: {
+      size_t len0 = *((size_t*) (arg0 + (2*sizeof(void*))));
+      if (len0 > 0) {
+        uint8_t *ptr1 = *((uint8_t **) (arg0 + sizeof(void*)));
+        for (size_t i2 = 0; i2 < len0; i2++) {
+          uint8_t *base = ptr1 + i2 * (4*sizeof(void*));
+          (void) base;
+          if ((*((size_t*) (base + sizeof(void*)))) > 0) {
+            free(*((uint8_t **) (base + 0)));
+          }
+          size_t len = *((size_t*) (base + (3*sizeof(void*))));
+          if (len > 0) {
+            uint8_t *ptr = *((uint8_t **) (base + (2*sizeof(void*))));
+            for (size_t i = 0; i < len; i++) {
+              uint8_t *base = ptr + i * 1;
+              (void) base;
+            }
+            free(ptr);
+          }
+        }
+        free(ptr1);
+      }
+      break;
+    }
+  }
+}
+
+__attribute__((__weak__, __export_name__("cabi_post_roadrunner:handler/webtransport@0.1.0#on-session-event")))
+void __wasm_export_exports_roadrunner_handler_webtransport_on_session_event_post_return(uint8_t * arg0) {
+  switch ((int32_t) (int32_t) *((uint8_t*) (arg0 + 0))) {
+    case 0: {
+      break;
+    }
+    case 1: {
+      size_t len0 = *((size_t*) (arg0 + (2*sizeof(void*))));
+      if (len0 > 0) {
+        uint8_t *ptr1 = *((uint8_t **) (arg0 + sizeof(void*)));
+        for (size_t i2 = 0; i2 < len0; i2++) {
+          uint8_t *base = ptr1 + i2 * (4*sizeof(void*));
+          (void) base;
+          if ((*((size_t*) (base + sizeof(void*)))) > 0) {
+            free(*((uint8_t **) (base + 0)));
+          }
+          size_t len = *((size_t*) (base + (3*sizeof(void*))));
+          if (len > 0) {
+            uint8_t *ptr = *((uint8_t **) (base + (2*sizeof(void*))));
+            for (size_t i = 0; i < len; i++) {
+              uint8_t *base = ptr + i * 1;
+              (void) base;
+            }
+            free(ptr);
+          }
+        }
+        free(ptr1);
+      }
+      break;
+    }
+  }
+}
+
+__attribute__((__weak__, __export_name__("cabi_post_roadrunner:handler/webtransport@0.1.0#on-event")))
+void __wasm_export_exports_roadrunner_handler_webtransport_on_event_post_return(uint8_t * arg0) {
+  switch ((int32_t) (int32_t) *((uint8_t*) (arg0 + 0))) {
+    case 0: {
+      break;
+    }
+    case 1: {
+      size_t len0 = *((size_t*) (arg0 + (2*sizeof(void*))));
+      if (len0 > 0) {
+        uint8_t *ptr1 = *((uint8_t **) (arg0 + sizeof(void*)));
+        for (size_t i2 = 0; i2 < len0; i2++) {
+          uint8_t *base = ptr1 + i2 * (4*sizeof(void*));
+          (void) base;
+          if ((*((size_t*) (base + sizeof(void*)))) > 0) {
+            free(*((uint8_t **) (base + 0)));
+          }
+          size_t len = *((size_t*) (base + (3*sizeof(void*))));
+          if (len > 0) {
+            uint8_t *ptr = *((uint8_t **) (base + (2*sizeof(void*))));
+            for (size_t i = 0; i < len; i++) {
+              uint8_t *base = ptr + i * 1;
+              (void) base;
+            }
+            free(ptr);
+          }
+        }
+        free(ptr1);
+      }
+      break;
+    }
+  }
+}
+
+// Exported Functions from `roadrunner:handler/hibernation@0.1.0`
+
+__attribute__((__weak__, __export_name__("cabi_post_roadrunner:handler/hibernation@0.1.0#suspend")))
+void __wasm_export_exports_roadrunner_handler_hibernation_suspend_post_return(uint8_t * arg0) {
+  switch ((int32_t) (int32_t) *((uint8_t*) (arg0 + 0))) {
+    case 0: {
+      break;
+    }
+    case 1: {
+      size_t len = *((size_t*) (arg0 + (2*sizeof(void*))));
+      if (len > 0) {
+        uint8_t *ptr = *((uint8_t **) (arg0 + sizeof(void*)));
+        for (size_t i = 0; i < len; i++) {
+          uint8_t *base = ptr + i * 1;
+          (void) base;
+        }
+        free(ptr);
+      }
+      break;
+    }
+  }
+}
+
+
 // Canonical ABI intrinsics
 
 __attribute__((__weak__, __export_name__("cabi_realloc")))
@@ -599,6 +755,12 @@ void bindings_list_u8_free(bindings_list_u8_t *ptr) {
     for (size_t i = 0; i < list_len; i++) {
     }
     free(list_ptr);
+  }
+}
+
+void bindings_option_list_u8_free(bindings_option_list_u8_t *ptr) {
+  if (ptr->is_some) {
+    bindings_list_u8_free(&ptr->val);
   }
 }
 
@@ -897,12 +1059,6 @@ roadrunner_handler_types_borrow_wt_session_t roadrunner_handler_types_borrow_wt_
   return (roadrunner_handler_types_borrow_wt_session_t) { arg.__handle };
 }
 
-void bindings_option_list_u8_free(bindings_option_list_u8_t *ptr) {
-  if (ptr->is_some) {
-    bindings_list_u8_free(&ptr->val);
-  }
-}
-
 void roadrunner_handler_types_result_option_list_u8_error_free(roadrunner_handler_types_result_option_list_u8_error_t *ptr) {
   if (!ptr->is_err) {
     bindings_option_list_u8_free(&ptr->val.ok);
@@ -966,6 +1122,74 @@ void roadrunner_handler_types_result_u64_error_free(roadrunner_handler_types_res
   if (!ptr->is_err) {
   } else {
     roadrunner_handler_types_error_free(&ptr->val.err);
+  }
+}
+
+void roadrunner_handler_store_error_free(roadrunner_handler_store_error_t *ptr) {
+  roadrunner_handler_types_error_free(ptr);
+}
+
+void roadrunner_handler_store_page_free(roadrunner_handler_store_page_t *ptr) {
+  bindings_list_string_free(&ptr->keys);
+  bindings_option_string_free(&ptr->cursor);
+}
+
+__attribute__((__import_module__("roadrunner:handler/store@0.1.0"), __import_name__("[resource-drop]bucket")))
+extern void __wasm_import_roadrunner_handler_store_bucket_drop(int32_t handle);
+
+void roadrunner_handler_store_bucket_drop_own(roadrunner_handler_store_own_bucket_t handle) {
+  __wasm_import_roadrunner_handler_store_bucket_drop(handle.__handle);
+}
+
+void roadrunner_handler_store_bucket_drop_borrow(roadrunner_handler_store_borrow_bucket_t handle) {
+  __wasm_import_roadrunner_handler_store_bucket_drop(handle.__handle);
+}
+
+roadrunner_handler_store_borrow_bucket_t roadrunner_handler_store_borrow_bucket(roadrunner_handler_store_own_bucket_t arg) {
+  return (roadrunner_handler_store_borrow_bucket_t) { arg.__handle };
+}
+
+void roadrunner_handler_store_result_option_list_u8_error_free(roadrunner_handler_store_result_option_list_u8_error_t *ptr) {
+  if (!ptr->is_err) {
+    bindings_option_list_u8_free(&ptr->val.ok);
+  } else {
+    roadrunner_handler_store_error_free(&ptr->val.err);
+  }
+}
+
+void roadrunner_handler_store_result_void_error_free(roadrunner_handler_store_result_void_error_t *ptr) {
+  if (!ptr->is_err) {
+  } else {
+    roadrunner_handler_store_error_free(&ptr->val.err);
+  }
+}
+
+void roadrunner_handler_store_result_bool_error_free(roadrunner_handler_store_result_bool_error_t *ptr) {
+  if (!ptr->is_err) {
+  } else {
+    roadrunner_handler_store_error_free(&ptr->val.err);
+  }
+}
+
+void roadrunner_handler_store_result_s64_error_free(roadrunner_handler_store_result_s64_error_t *ptr) {
+  if (!ptr->is_err) {
+  } else {
+    roadrunner_handler_store_error_free(&ptr->val.err);
+  }
+}
+
+void roadrunner_handler_store_result_page_error_free(roadrunner_handler_store_result_page_error_t *ptr) {
+  if (!ptr->is_err) {
+    roadrunner_handler_store_page_free(&ptr->val.ok);
+  } else {
+    roadrunner_handler_store_error_free(&ptr->val.err);
+  }
+}
+
+void roadrunner_handler_store_result_own_bucket_error_free(roadrunner_handler_store_result_own_bucket_error_t *ptr) {
+  if (!ptr->is_err) {
+  } else {
+    roadrunner_handler_store_error_free(&ptr->val.err);
   }
 }
 
@@ -1065,6 +1289,18 @@ void exports_roadrunner_handler_websocket_ws_message_free(exports_roadrunner_han
   roadrunner_handler_types_ws_message_free(ptr);
 }
 
+void exports_roadrunner_handler_webtransport_event_free(exports_roadrunner_handler_webtransport_event_t *ptr) {
+  roadrunner_handler_types_event_free(ptr);
+}
+
+void exports_roadrunner_handler_webtransport_next_free(exports_roadrunner_handler_webtransport_next_t *ptr) {
+  roadrunner_handler_types_next_free(ptr);
+}
+
+void exports_roadrunner_handler_webtransport_wt_event_free(exports_roadrunner_handler_webtransport_wt_event_t *ptr) {
+  roadrunner_handler_types_wt_event_free(ptr);
+}
+
 void bindings_string_set(bindings_string_t *ret, const char*s) {
   ret->ptr = (uint8_t*) s;
   ret->len = strlen(s);
@@ -1122,6 +1358,26 @@ void roadrunner_handler_config_entries(bindings_list_tuple2_string_string_t *ret
   uint8_t *ptr = (uint8_t *) &ret_area;
   __wasm_import_roadrunner_handler_config_entries(ptr);
   *ret = (bindings_list_tuple2_string_string_t) { (bindings_tuple2_string_string_t*)(*((uint8_t **) (ptr + 0))), (*((size_t*) (ptr + sizeof(void*)))) };
+}
+
+void roadrunner_handler_secrets_get(bindings_string_t *name, bindings_option_list_u8_t *ret) {
+  __attribute__((__aligned__(sizeof(void*))))
+  uint8_t ret_area[(3*sizeof(void*))];
+  uint8_t *ptr = (uint8_t *) &ret_area;
+  __wasm_import_roadrunner_handler_secrets_get((uint8_t *) (*name).ptr, (*name).len, ptr);
+  bindings_option_list_u8_t option;
+  switch ((int32_t) *((uint8_t*) (ptr + 0))) {
+    case 0: {
+      option.is_some = false;
+      break;
+    }
+    case 1: {
+      option.is_some = true;
+      option.val = (bindings_list_u8_t) { (uint8_t*)(*((uint8_t **) (ptr + sizeof(void*)))), (*((size_t*) (ptr + (2*sizeof(void*))))) };
+      break;
+    }
+  }
+  *ret = option;
 }
 
 void roadrunner_handler_types_method_body_read(roadrunner_handler_types_borrow_body_t self, uint32_t max, roadrunner_handler_types_result_option_list_u8_error_t *ret) {
@@ -1803,6 +2059,432 @@ void roadrunner_handler_types_method_wt_session_close(roadrunner_handler_types_b
   __wasm_import_roadrunner_handler_types_method_wt_session_close((self).__handle, (int32_t) (code), (uint8_t *) (*reason).ptr, (*reason).len);
 }
 
+void roadrunner_handler_store_method_bucket_get(roadrunner_handler_store_borrow_bucket_t self, bindings_string_t *key, roadrunner_handler_store_result_option_list_u8_error_t *ret) {
+  __attribute__((__aligned__(8)))
+  uint8_t ret_area[(16+2*sizeof(void*))];
+  uint8_t *ptr = (uint8_t *) &ret_area;
+  __wasm_import_roadrunner_handler_store_method_bucket_get((self).__handle, (uint8_t *) (*key).ptr, (*key).len, ptr);
+  roadrunner_handler_store_result_option_list_u8_error_t result;
+  switch ((int32_t) *((uint8_t*) (ptr + 0))) {
+    case 0: {
+      result.is_err = false;
+      bindings_option_list_u8_t option;
+      switch ((int32_t) *((uint8_t*) (ptr + 8))) {
+        case 0: {
+          option.is_some = false;
+          break;
+        }
+        case 1: {
+          option.is_some = true;
+          option.val = (bindings_list_u8_t) { (uint8_t*)(*((uint8_t **) (ptr + (8+1*sizeof(void*))))), (*((size_t*) (ptr + (8+2*sizeof(void*))))) };
+          break;
+        }
+      }
+
+      result.val.ok = option;
+      break;
+    }
+    case 1: {
+      result.is_err = true;
+      roadrunner_handler_types_error_t variant;
+      variant.tag = (int32_t) *((uint8_t*) (ptr + 8));
+      switch ((int32_t) variant.tag) {
+        case 0: {
+          break;
+        }
+        case 1: {
+          break;
+        }
+        case 2: {
+          variant.val.too_large = (uint64_t) (*((int64_t*) (ptr + 16)));
+          break;
+        }
+        case 3: {
+          variant.val.refused = (bindings_string_t) { (uint8_t*)(*((uint8_t **) (ptr + 16))), (*((size_t*) (ptr + (16+1*sizeof(void*))))) };
+          break;
+        }
+        case 4: {
+          variant.val.internal = (bindings_string_t) { (uint8_t*)(*((uint8_t **) (ptr + 16))), (*((size_t*) (ptr + (16+1*sizeof(void*))))) };
+          break;
+        }
+      }
+
+      result.val.err = variant;
+      break;
+    }
+  }
+  *ret = result;
+}
+
+void roadrunner_handler_store_method_bucket_set(roadrunner_handler_store_borrow_bucket_t self, bindings_string_t *key, bindings_list_u8_t *value, bindings_option_u64_t *ttl, roadrunner_handler_store_result_void_error_t *ret) {
+  __attribute__((__aligned__(8)))
+  uint8_t ret_area[(16+2*sizeof(void*))];
+  int32_t option;
+  int64_t option1;
+  if ((*ttl).is_some) {
+    const uint64_t *payload0 = &(*ttl).val;
+    option = 1;
+    option1 = (int64_t) (*payload0);
+  } else {
+    option = 0;
+    option1 = 0;
+  }
+  uint8_t *ptr = (uint8_t *) &ret_area;
+  __wasm_import_roadrunner_handler_store_method_bucket_set((self).__handle, (uint8_t *) (*key).ptr, (*key).len, (uint8_t *) (*value).ptr, (*value).len, option, option1, ptr);
+  roadrunner_handler_store_result_void_error_t result;
+  switch ((int32_t) *((uint8_t*) (ptr + 0))) {
+    case 0: {
+      result.is_err = false;
+      break;
+    }
+    case 1: {
+      result.is_err = true;
+      roadrunner_handler_types_error_t variant;
+      variant.tag = (int32_t) *((uint8_t*) (ptr + 8));
+      switch ((int32_t) variant.tag) {
+        case 0: {
+          break;
+        }
+        case 1: {
+          break;
+        }
+        case 2: {
+          variant.val.too_large = (uint64_t) (*((int64_t*) (ptr + 16)));
+          break;
+        }
+        case 3: {
+          variant.val.refused = (bindings_string_t) { (uint8_t*)(*((uint8_t **) (ptr + 16))), (*((size_t*) (ptr + (16+1*sizeof(void*))))) };
+          break;
+        }
+        case 4: {
+          variant.val.internal = (bindings_string_t) { (uint8_t*)(*((uint8_t **) (ptr + 16))), (*((size_t*) (ptr + (16+1*sizeof(void*))))) };
+          break;
+        }
+      }
+
+      result.val.err = variant;
+      break;
+    }
+  }
+  *ret = result;
+}
+
+void roadrunner_handler_store_method_bucket_set_if(roadrunner_handler_store_borrow_bucket_t self, bindings_string_t *key, bindings_option_list_u8_t *expected, bindings_list_u8_t *value, bindings_option_u64_t *ttl, roadrunner_handler_store_result_bool_error_t *ret) {
+  __attribute__((__aligned__(8)))
+  uint8_t ret_area[(16+2*sizeof(void*))];
+  int32_t option;
+  uint8_t * option1;
+  size_t option2;
+  if ((*expected).is_some) {
+    const bindings_list_u8_t *payload0 = &(*expected).val;
+    option = 1;
+    option1 = (uint8_t *) (*payload0).ptr;
+    option2 = (*payload0).len;
+  } else {
+    option = 0;
+    option1 = 0;
+    option2 = 0;
+  }
+  int32_t option5;
+  int64_t option6;
+  if ((*ttl).is_some) {
+    const uint64_t *payload4 = &(*ttl).val;
+    option5 = 1;
+    option6 = (int64_t) (*payload4);
+  } else {
+    option5 = 0;
+    option6 = 0;
+  }
+  uint8_t *ptr = (uint8_t *) &ret_area;
+  __wasm_import_roadrunner_handler_store_method_bucket_set_if((self).__handle, (uint8_t *) (*key).ptr, (*key).len, option, option1, option2, (uint8_t *) (*value).ptr, (*value).len, option5, option6, ptr);
+  roadrunner_handler_store_result_bool_error_t result;
+  switch ((int32_t) *((uint8_t*) (ptr + 0))) {
+    case 0: {
+      result.is_err = false;
+      result.val.ok = (int32_t) *((uint8_t*) (ptr + 8));
+      break;
+    }
+    case 1: {
+      result.is_err = true;
+      roadrunner_handler_types_error_t variant;
+      variant.tag = (int32_t) *((uint8_t*) (ptr + 8));
+      switch ((int32_t) variant.tag) {
+        case 0: {
+          break;
+        }
+        case 1: {
+          break;
+        }
+        case 2: {
+          variant.val.too_large = (uint64_t) (*((int64_t*) (ptr + 16)));
+          break;
+        }
+        case 3: {
+          variant.val.refused = (bindings_string_t) { (uint8_t*)(*((uint8_t **) (ptr + 16))), (*((size_t*) (ptr + (16+1*sizeof(void*))))) };
+          break;
+        }
+        case 4: {
+          variant.val.internal = (bindings_string_t) { (uint8_t*)(*((uint8_t **) (ptr + 16))), (*((size_t*) (ptr + (16+1*sizeof(void*))))) };
+          break;
+        }
+      }
+
+      result.val.err = variant;
+      break;
+    }
+  }
+  *ret = result;
+}
+
+void roadrunner_handler_store_method_bucket_delete(roadrunner_handler_store_borrow_bucket_t self, bindings_string_t *key, roadrunner_handler_store_result_bool_error_t *ret) {
+  __attribute__((__aligned__(8)))
+  uint8_t ret_area[(16+2*sizeof(void*))];
+  uint8_t *ptr = (uint8_t *) &ret_area;
+  __wasm_import_roadrunner_handler_store_method_bucket_delete((self).__handle, (uint8_t *) (*key).ptr, (*key).len, ptr);
+  roadrunner_handler_store_result_bool_error_t result;
+  switch ((int32_t) *((uint8_t*) (ptr + 0))) {
+    case 0: {
+      result.is_err = false;
+      result.val.ok = (int32_t) *((uint8_t*) (ptr + 8));
+      break;
+    }
+    case 1: {
+      result.is_err = true;
+      roadrunner_handler_types_error_t variant;
+      variant.tag = (int32_t) *((uint8_t*) (ptr + 8));
+      switch ((int32_t) variant.tag) {
+        case 0: {
+          break;
+        }
+        case 1: {
+          break;
+        }
+        case 2: {
+          variant.val.too_large = (uint64_t) (*((int64_t*) (ptr + 16)));
+          break;
+        }
+        case 3: {
+          variant.val.refused = (bindings_string_t) { (uint8_t*)(*((uint8_t **) (ptr + 16))), (*((size_t*) (ptr + (16+1*sizeof(void*))))) };
+          break;
+        }
+        case 4: {
+          variant.val.internal = (bindings_string_t) { (uint8_t*)(*((uint8_t **) (ptr + 16))), (*((size_t*) (ptr + (16+1*sizeof(void*))))) };
+          break;
+        }
+      }
+
+      result.val.err = variant;
+      break;
+    }
+  }
+  *ret = result;
+}
+
+void roadrunner_handler_store_method_bucket_exists(roadrunner_handler_store_borrow_bucket_t self, bindings_string_t *key, roadrunner_handler_store_result_bool_error_t *ret) {
+  __attribute__((__aligned__(8)))
+  uint8_t ret_area[(16+2*sizeof(void*))];
+  uint8_t *ptr = (uint8_t *) &ret_area;
+  __wasm_import_roadrunner_handler_store_method_bucket_exists((self).__handle, (uint8_t *) (*key).ptr, (*key).len, ptr);
+  roadrunner_handler_store_result_bool_error_t result;
+  switch ((int32_t) *((uint8_t*) (ptr + 0))) {
+    case 0: {
+      result.is_err = false;
+      result.val.ok = (int32_t) *((uint8_t*) (ptr + 8));
+      break;
+    }
+    case 1: {
+      result.is_err = true;
+      roadrunner_handler_types_error_t variant;
+      variant.tag = (int32_t) *((uint8_t*) (ptr + 8));
+      switch ((int32_t) variant.tag) {
+        case 0: {
+          break;
+        }
+        case 1: {
+          break;
+        }
+        case 2: {
+          variant.val.too_large = (uint64_t) (*((int64_t*) (ptr + 16)));
+          break;
+        }
+        case 3: {
+          variant.val.refused = (bindings_string_t) { (uint8_t*)(*((uint8_t **) (ptr + 16))), (*((size_t*) (ptr + (16+1*sizeof(void*))))) };
+          break;
+        }
+        case 4: {
+          variant.val.internal = (bindings_string_t) { (uint8_t*)(*((uint8_t **) (ptr + 16))), (*((size_t*) (ptr + (16+1*sizeof(void*))))) };
+          break;
+        }
+      }
+
+      result.val.err = variant;
+      break;
+    }
+  }
+  *ret = result;
+}
+
+void roadrunner_handler_store_method_bucket_increment(roadrunner_handler_store_borrow_bucket_t self, bindings_string_t *key, int64_t delta, roadrunner_handler_store_result_s64_error_t *ret) {
+  __attribute__((__aligned__(8)))
+  uint8_t ret_area[(16+2*sizeof(void*))];
+  uint8_t *ptr = (uint8_t *) &ret_area;
+  __wasm_import_roadrunner_handler_store_method_bucket_increment((self).__handle, (uint8_t *) (*key).ptr, (*key).len, delta, ptr);
+  roadrunner_handler_store_result_s64_error_t result;
+  switch ((int32_t) *((uint8_t*) (ptr + 0))) {
+    case 0: {
+      result.is_err = false;
+      result.val.ok = *((int64_t*) (ptr + 8));
+      break;
+    }
+    case 1: {
+      result.is_err = true;
+      roadrunner_handler_types_error_t variant;
+      variant.tag = (int32_t) *((uint8_t*) (ptr + 8));
+      switch ((int32_t) variant.tag) {
+        case 0: {
+          break;
+        }
+        case 1: {
+          break;
+        }
+        case 2: {
+          variant.val.too_large = (uint64_t) (*((int64_t*) (ptr + 16)));
+          break;
+        }
+        case 3: {
+          variant.val.refused = (bindings_string_t) { (uint8_t*)(*((uint8_t **) (ptr + 16))), (*((size_t*) (ptr + (16+1*sizeof(void*))))) };
+          break;
+        }
+        case 4: {
+          variant.val.internal = (bindings_string_t) { (uint8_t*)(*((uint8_t **) (ptr + 16))), (*((size_t*) (ptr + (16+1*sizeof(void*))))) };
+          break;
+        }
+      }
+
+      result.val.err = variant;
+      break;
+    }
+  }
+  *ret = result;
+}
+
+void roadrunner_handler_store_method_bucket_keys(roadrunner_handler_store_borrow_bucket_t self, bindings_string_t *prefix, bindings_option_string_t *cursor, uint32_t limit, roadrunner_handler_store_result_page_error_t *ret) {
+  __attribute__((__aligned__(8)))
+  uint8_t ret_area[(16+4*sizeof(void*))];
+  int32_t option;
+  uint8_t * option1;
+  size_t option2;
+  if ((*cursor).is_some) {
+    const bindings_string_t *payload0 = &(*cursor).val;
+    option = 1;
+    option1 = (uint8_t *) (*payload0).ptr;
+    option2 = (*payload0).len;
+  } else {
+    option = 0;
+    option1 = 0;
+    option2 = 0;
+  }
+  uint8_t *ptr = (uint8_t *) &ret_area;
+  __wasm_import_roadrunner_handler_store_method_bucket_keys((self).__handle, (uint8_t *) (*prefix).ptr, (*prefix).len, option, option1, option2, (int32_t) (limit), ptr);
+  roadrunner_handler_store_result_page_error_t result;
+  switch ((int32_t) *((uint8_t*) (ptr + 0))) {
+    case 0: {
+      result.is_err = false;
+      bindings_option_string_t option3;
+      switch ((int32_t) *((uint8_t*) (ptr + (8+2*sizeof(void*))))) {
+        case 0: {
+          option3.is_some = false;
+          break;
+        }
+        case 1: {
+          option3.is_some = true;
+          option3.val = (bindings_string_t) { (uint8_t*)(*((uint8_t **) (ptr + (8+3*sizeof(void*))))), (*((size_t*) (ptr + (8+4*sizeof(void*))))) };
+          break;
+        }
+      }
+
+      result.val.ok = (roadrunner_handler_store_page_t) {
+        (bindings_list_string_t) (bindings_list_string_t) { (bindings_string_t*)(*((uint8_t **) (ptr + 8))), (*((size_t*) (ptr + (8+1*sizeof(void*))))) },
+        (bindings_option_string_t) option3,
+      };
+      break;
+    }
+    case 1: {
+      result.is_err = true;
+      roadrunner_handler_types_error_t variant;
+      variant.tag = (int32_t) *((uint8_t*) (ptr + 8));
+      switch ((int32_t) variant.tag) {
+        case 0: {
+          break;
+        }
+        case 1: {
+          break;
+        }
+        case 2: {
+          variant.val.too_large = (uint64_t) (*((int64_t*) (ptr + 16)));
+          break;
+        }
+        case 3: {
+          variant.val.refused = (bindings_string_t) { (uint8_t*)(*((uint8_t **) (ptr + 16))), (*((size_t*) (ptr + (16+1*sizeof(void*))))) };
+          break;
+        }
+        case 4: {
+          variant.val.internal = (bindings_string_t) { (uint8_t*)(*((uint8_t **) (ptr + 16))), (*((size_t*) (ptr + (16+1*sizeof(void*))))) };
+          break;
+        }
+      }
+
+      result.val.err = variant;
+      break;
+    }
+  }
+  *ret = result;
+}
+
+void roadrunner_handler_store_open(bindings_string_t *name, roadrunner_handler_store_result_own_bucket_error_t *ret) {
+  __attribute__((__aligned__(8)))
+  uint8_t ret_area[(16+2*sizeof(void*))];
+  uint8_t *ptr = (uint8_t *) &ret_area;
+  __wasm_import_roadrunner_handler_store_open((uint8_t *) (*name).ptr, (*name).len, ptr);
+  roadrunner_handler_store_result_own_bucket_error_t result;
+  switch ((int32_t) *((uint8_t*) (ptr + 0))) {
+    case 0: {
+      result.is_err = false;
+      result.val.ok = (roadrunner_handler_store_own_bucket_t) { *((int32_t*) (ptr + 8)) };
+      break;
+    }
+    case 1: {
+      result.is_err = true;
+      roadrunner_handler_types_error_t variant;
+      variant.tag = (int32_t) *((uint8_t*) (ptr + 8));
+      switch ((int32_t) variant.tag) {
+        case 0: {
+          break;
+        }
+        case 1: {
+          break;
+        }
+        case 2: {
+          variant.val.too_large = (uint64_t) (*((int64_t*) (ptr + 16)));
+          break;
+        }
+        case 3: {
+          variant.val.refused = (bindings_string_t) { (uint8_t*)(*((uint8_t **) (ptr + 16))), (*((size_t*) (ptr + (16+1*sizeof(void*))))) };
+          break;
+        }
+        case 4: {
+          variant.val.internal = (bindings_string_t) { (uint8_t*)(*((uint8_t **) (ptr + 16))), (*((size_t*) (ptr + (16+1*sizeof(void*))))) };
+          break;
+        }
+      }
+
+      result.val.err = variant;
+      break;
+    }
+  }
+  *ret = result;
+}
+
 void roadrunner_handler_routes_url_for(bindings_string_t *name, bindings_list_tuple2_string_string_t *params, roadrunner_handler_routes_result_string_error_t *ret) {
   __attribute__((__aligned__(8)))
   uint8_t ret_area[(16+2*sizeof(void*))];
@@ -2275,6 +2957,175 @@ uint8_t * __wasm_export_exports_roadrunner_handler_websocket_on_event(int32_t ar
     }
   }
   return ptr;
+}
+
+__attribute__((__export_name__("roadrunner:handler/webtransport@0.1.0#on-open")))
+uint8_t * __wasm_export_exports_roadrunner_handler_webtransport_on_open(int32_t arg) {
+  exports_roadrunner_handler_webtransport_next_t ret;
+  exports_roadrunner_handler_webtransport_on_open((exports_roadrunner_handler_webtransport_borrow_wt_session_t) { arg }, &ret);
+  uint8_t *ptr = (uint8_t *) &RET_AREA;
+  switch ((int32_t) (ret).tag) {
+    case 0: {
+      *((int8_t*)(ptr + 0)) = 0;
+      break;
+    }
+    case 1: {
+      const roadrunner_handler_types_list_field_t *payload0 = &(ret).val.stop;
+      *((int8_t*)(ptr + 0)) = 1;
+      *((size_t*)(ptr + (2*sizeof(void*)))) = (*payload0).len;
+      *((uint8_t **)(ptr + sizeof(void*))) = (uint8_t *) (*payload0).ptr;
+      break;
+    }
+  }
+  return ptr;
+}
+
+__attribute__((__export_name__("roadrunner:handler/webtransport@0.1.0#on-session-event")))
+uint8_t * __wasm_export_exports_roadrunner_handler_webtransport_on_session_event(int32_t arg, int64_t arg0, uint8_t * arg1, size_t arg2, int32_t arg3) {
+  roadrunner_handler_types_wt_event_t variant;
+  variant.tag = arg;
+  switch ((int32_t) variant.tag) {
+    case 0: {
+      variant.val.opened = (roadrunner_handler_types_wt_stream_t) {
+        (uint64_t) (uint64_t) (arg0),
+        (bool) (uintptr_t) arg1,
+      };
+      break;
+    }
+    case 1: {
+      variant.val.data = (roadrunner_handler_types_wt_data_t) {
+        (uint64_t) (uint64_t) (arg0),
+        (bindings_list_u8_t) (bindings_list_u8_t) { (uint8_t*)(arg1), (arg2) },
+      };
+      break;
+    }
+    case 2: {
+      variant.val.finished = (uint64_t) (arg0);
+      break;
+    }
+    case 3: {
+      variant.val.reset = (roadrunner_handler_types_wt_abort_t) {
+        (uint64_t) (uint64_t) (arg0),
+        (uint32_t) (uint32_t) ((uintptr_t) arg1),
+      };
+      break;
+    }
+    case 4: {
+      variant.val.stopped = (roadrunner_handler_types_wt_abort_t) {
+        (uint64_t) (uint64_t) (arg0),
+        (uint32_t) (uint32_t) ((uintptr_t) arg1),
+      };
+      break;
+    }
+    case 5: {
+      variant.val.datagram = (bindings_list_u8_t) { (uint8_t*)((uint8_t *) arg0), ((uintptr_t) arg1) };
+      break;
+    }
+    case 6: {
+      break;
+    }
+    case 7: {
+      variant.val.closed = (roadrunner_handler_types_wt_close_t) {
+        (uint32_t) (uint32_t) ((int32_t) arg0),
+        (bindings_string_t) (bindings_string_t) { (uint8_t*)(arg1), (arg2) },
+      };
+      break;
+    }
+  }
+  exports_roadrunner_handler_webtransport_wt_event_t arg4 = variant;
+  exports_roadrunner_handler_webtransport_next_t ret;
+  exports_roadrunner_handler_webtransport_on_session_event(&arg4, (exports_roadrunner_handler_webtransport_borrow_wt_session_t) { arg3 }, &ret);
+  uint8_t *ptr = (uint8_t *) &RET_AREA;
+  switch ((int32_t) (ret).tag) {
+    case 0: {
+      *((int8_t*)(ptr + 0)) = 0;
+      break;
+    }
+    case 1: {
+      const roadrunner_handler_types_list_field_t *payload5 = &(ret).val.stop;
+      *((int8_t*)(ptr + 0)) = 1;
+      *((size_t*)(ptr + (2*sizeof(void*)))) = (*payload5).len;
+      *((uint8_t **)(ptr + sizeof(void*))) = (uint8_t *) (*payload5).ptr;
+      break;
+    }
+  }
+  return ptr;
+}
+
+__attribute__((__export_name__("roadrunner:handler/webtransport@0.1.0#on-event")))
+uint8_t * __wasm_export_exports_roadrunner_handler_webtransport_on_event(int32_t arg, int64_t arg0, size_t arg1, uint8_t * arg2, size_t arg3, int32_t arg4, int32_t arg5) {
+  roadrunner_handler_types_event_t variant;
+  variant.tag = arg;
+  switch ((int32_t) variant.tag) {
+    case 0: {
+      variant.val.message = (roadrunner_handler_types_message_t) {
+        (bindings_string_t) (bindings_string_t) { (uint8_t*)((uint8_t *) arg0), (arg1) },
+        (bindings_list_u8_t) (bindings_list_u8_t) { (uint8_t*)(arg2), (arg3) },
+        (uint32_t) (uint32_t) (arg4),
+      };
+      break;
+    }
+    case 1: {
+      variant.val.timer = (uint64_t) (arg0);
+      break;
+    }
+    case 2: {
+      variant.val.body = (bindings_list_u8_t) { (uint8_t*)((uint8_t *) arg0), (arg1) };
+      break;
+    }
+    case 3: {
+      variant.val.body_end = (roadrunner_handler_types_list_field_t) { (roadrunner_handler_types_field_t*)((uint8_t *) arg0), (arg1) };
+      break;
+    }
+    case 4: {
+      variant.val.drain = (uint64_t) (arg0);
+      break;
+    }
+    case 5: {
+      variant.val.disconnect = (int32_t) arg0;
+      break;
+    }
+  }
+  exports_roadrunner_handler_webtransport_event_t arg6 = variant;
+  exports_roadrunner_handler_webtransport_next_t ret;
+  exports_roadrunner_handler_webtransport_on_event(&arg6, (exports_roadrunner_handler_webtransport_borrow_wt_session_t) { arg5 }, &ret);
+  uint8_t *ptr = (uint8_t *) &RET_AREA;
+  switch ((int32_t) (ret).tag) {
+    case 0: {
+      *((int8_t*)(ptr + 0)) = 0;
+      break;
+    }
+    case 1: {
+      const roadrunner_handler_types_list_field_t *payload7 = &(ret).val.stop;
+      *((int8_t*)(ptr + 0)) = 1;
+      *((size_t*)(ptr + (2*sizeof(void*)))) = (*payload7).len;
+      *((uint8_t **)(ptr + sizeof(void*))) = (uint8_t *) (*payload7).ptr;
+      break;
+    }
+  }
+  return ptr;
+}
+
+__attribute__((__export_name__("roadrunner:handler/hibernation@0.1.0#suspend")))
+uint8_t * __wasm_export_exports_roadrunner_handler_hibernation_suspend(void) {
+  bindings_option_list_u8_t ret;
+  exports_roadrunner_handler_hibernation_suspend(&ret);
+  uint8_t *ptr = (uint8_t *) &RET_AREA;
+  if ((ret).is_some) {
+    const bindings_list_u8_t *payload0 = &(ret).val;
+    *((int8_t*)(ptr + 0)) = 1;
+    *((size_t*)(ptr + (2*sizeof(void*)))) = (*payload0).len;
+    *((uint8_t **)(ptr + sizeof(void*))) = (uint8_t *) (*payload0).ptr;
+  } else {
+    *((int8_t*)(ptr + 0)) = 0;
+  }
+  return ptr;
+}
+
+__attribute__((__export_name__("roadrunner:handler/hibernation@0.1.0#resume")))
+void __wasm_export_exports_roadrunner_handler_hibernation_resume(uint8_t * arg, size_t arg0) {
+  bindings_list_u8_t arg1 = (bindings_list_u8_t) { (uint8_t*)(arg), (arg0) };
+  exports_roadrunner_handler_hibernation_resume(&arg1);
 }
 
 // Ensure that the *_component_type.o object is linked in

@@ -48,6 +48,11 @@ typedef struct {
   size_t len;
 } bindings_list_u8_t;
 
+typedef struct {
+  bool is_some;
+  bindings_list_u8_t val;
+} bindings_option_list_u8_t;
+
 // A header or trailer field: a name and its raw value. Names are lower-case ASCII where a guest receives them; the
 // host lowers those that a guest sends. Order and repeats are kept.
 // Connection-level fields (RFC 9110, 7.6.1) never cross in either direction.
@@ -398,11 +403,6 @@ typedef struct roadrunner_handler_types_borrow_wt_session_t {
 } roadrunner_handler_types_borrow_wt_session_t;
 
 typedef struct {
-  bool is_some;
-  bindings_list_u8_t val;
-} bindings_option_list_u8_t;
-
-typedef struct {
   bool is_err;
   union {
     bindings_option_list_u8_t ok;
@@ -460,6 +460,71 @@ typedef struct {
     roadrunner_handler_types_error_t err;
   } val;
 } roadrunner_handler_types_result_u64_error_t;
+
+typedef roadrunner_handler_types_error_t roadrunner_handler_store_error_t;
+
+// Some keys of a bucket.
+typedef struct roadrunner_handler_store_page_t {
+  // The keys, in no certain order.
+  bindings_list_string_t   keys;
+  // What brings the next page; none after the last.
+  bindings_option_string_t   cursor;
+} roadrunner_handler_store_page_t;
+
+typedef struct roadrunner_handler_store_own_bucket_t {
+  int32_t __handle;
+} roadrunner_handler_store_own_bucket_t;
+
+typedef struct roadrunner_handler_store_borrow_bucket_t {
+  int32_t __handle;
+} roadrunner_handler_store_borrow_bucket_t;
+
+typedef struct {
+  bool is_err;
+  union {
+    bindings_option_list_u8_t ok;
+    roadrunner_handler_store_error_t err;
+  } val;
+} roadrunner_handler_store_result_option_list_u8_error_t;
+
+typedef struct {
+  bool is_err;
+  union {
+    roadrunner_handler_store_error_t err;
+  } val;
+} roadrunner_handler_store_result_void_error_t;
+
+typedef struct {
+  bool is_err;
+  union {
+    bool ok;
+    roadrunner_handler_store_error_t err;
+  } val;
+} roadrunner_handler_store_result_bool_error_t;
+
+typedef struct {
+  bool is_err;
+  union {
+    int64_t ok;
+    roadrunner_handler_store_error_t err;
+  } val;
+} roadrunner_handler_store_result_s64_error_t;
+
+typedef struct {
+  bool is_err;
+  union {
+    roadrunner_handler_store_page_t ok;
+    roadrunner_handler_store_error_t err;
+  } val;
+} roadrunner_handler_store_result_page_error_t;
+
+typedef struct {
+  bool is_err;
+  union {
+    roadrunner_handler_store_own_bucket_t ok;
+    roadrunner_handler_store_error_t err;
+  } val;
+} roadrunner_handler_store_result_own_bucket_error_t;
 
 typedef roadrunner_handler_types_error_t roadrunner_handler_routes_error_t;
 
@@ -540,6 +605,14 @@ typedef roadrunner_handler_types_ws_message_t exports_roadrunner_handler_websock
 
 typedef roadrunner_handler_types_borrow_ws_sender_t exports_roadrunner_handler_websocket_borrow_ws_sender_t;
 
+typedef roadrunner_handler_types_event_t exports_roadrunner_handler_webtransport_event_t;
+
+typedef roadrunner_handler_types_next_t exports_roadrunner_handler_webtransport_next_t;
+
+typedef roadrunner_handler_types_wt_event_t exports_roadrunner_handler_webtransport_wt_event_t;
+
+typedef roadrunner_handler_types_borrow_wt_session_t exports_roadrunner_handler_webtransport_borrow_wt_session_t;
+
 // Imported Functions from `roadrunner:handler/log@0.1.0`
 // Writes one line. Lines past the route's `log-bytes` limit are dropped and counted.
 extern void roadrunner_handler_log_log(roadrunner_handler_log_level_t level, bindings_string_t *message);
@@ -549,6 +622,10 @@ extern void roadrunner_handler_log_log(roadrunner_handler_log_level_t level, bin
 extern void roadrunner_handler_config_get(bindings_string_t *key, bindings_option_string_t *ret);
 // All values, sorted by key.
 extern void roadrunner_handler_config_entries(bindings_list_tuple2_string_string_t *ret);
+
+// Imported Functions from `roadrunner:handler/secrets@0.1.0`
+// The bytes of one secret. None for any name that is not granted, whether there is such a secret or not.
+extern void roadrunner_handler_secrets_get(bindings_string_t *name, bindings_option_list_u8_t *ret);
 
 // Imported Functions from `roadrunner:handler/types@0.1.0`
 // The next piece, of at most `max` bytes (0 means: as much as is there, at most 64 KiB); none at the end.
@@ -621,6 +698,30 @@ extern void roadrunner_handler_types_method_wt_session_send_datagram(roadrunner_
 // Closes the session and all of its streams. Of the reason, at most 1024 bytes are sent.
 extern void roadrunner_handler_types_method_wt_session_close(roadrunner_handler_types_borrow_wt_session_t self, uint32_t code, bindings_string_t *reason);
 
+// Imported Functions from `roadrunner:handler/store@0.1.0`
+// What stands under a key. Blocks.
+extern void roadrunner_handler_store_method_bucket_get(roadrunner_handler_store_borrow_bucket_t self, bindings_string_t *key, roadrunner_handler_store_result_option_list_u8_error_t *ret);
+// Puts a value under a key, whether there is one or not. With a time to live, in milliseconds, it is gone
+// after it; without, one that the key had is gone. Blocks.
+extern void roadrunner_handler_store_method_bucket_set(roadrunner_handler_store_borrow_bucket_t self, bindings_string_t *key, bindings_list_u8_t *value, bindings_option_u64_t *ttl, roadrunner_handler_store_result_void_error_t *ret);
+// The same, but only if what stands under the key now is `expected`; none is for nothing. Tells whether it
+// was. Blocks.
+extern void roadrunner_handler_store_method_bucket_set_if(roadrunner_handler_store_borrow_bucket_t self, bindings_string_t *key, bindings_option_list_u8_t *expected, bindings_list_u8_t *value, bindings_option_u64_t *ttl, roadrunner_handler_store_result_bool_error_t *ret);
+// Removes a key. Tells whether it was there. Blocks.
+extern void roadrunner_handler_store_method_bucket_delete(roadrunner_handler_store_borrow_bucket_t self, bindings_string_t *key, roadrunner_handler_store_result_bool_error_t *ret);
+// Whether a key is there. Blocks.
+extern void roadrunner_handler_store_method_bucket_exists(roadrunner_handler_store_borrow_bucket_t self, bindings_string_t *key, roadrunner_handler_store_result_bool_error_t *ret);
+// Adds to the number under a key, which is written in decimal; nothing counts as 0. Returns the sum. A time to
+// live that the key has stays. `refused` when there is no number of 64 bits, or would be none. Blocks.
+extern void roadrunner_handler_store_method_bucket_increment(roadrunner_handler_store_borrow_bucket_t self, bindings_string_t *key, int64_t delta, roadrunner_handler_store_result_s64_error_t *ret);
+// Keys that begin with a prefix: about as many as `limit` says, and never more than some 1000; 0 leaves it to
+// the host. Keys that are there from the first page to the last are in one of them. A page can be empty and
+// not be the last. Blocks.
+extern void roadrunner_handler_store_method_bucket_keys(roadrunner_handler_store_borrow_bucket_t self, bindings_string_t *prefix, bindings_option_string_t *cursor, uint32_t limit, roadrunner_handler_store_result_page_error_t *ret);
+// Opens a store by its name in the manifest. `refused` for any name that is not granted, whether there is such a
+// store or not.
+extern void roadrunner_handler_store_open(bindings_string_t *name, roadrunner_handler_store_result_own_bucket_error_t *ret);
+
 // Imported Functions from `roadrunner:handler/routes@0.1.0`
 // The path of a named route with its parameters filled in and percent-encoded. `refused` names an unknown
 // route, a missing or an extra parameter.
@@ -672,6 +773,15 @@ void exports_roadrunner_handler_websocket_on_open(exports_roadrunner_handler_web
 void exports_roadrunner_handler_websocket_on_message(exports_roadrunner_handler_websocket_ws_message_t *message, exports_roadrunner_handler_websocket_borrow_ws_sender_t out, exports_roadrunner_handler_websocket_next_t *ret);
 void exports_roadrunner_handler_websocket_on_event(exports_roadrunner_handler_websocket_event_t *event, exports_roadrunner_handler_websocket_borrow_ws_sender_t out, exports_roadrunner_handler_websocket_next_t *ret);
 
+// Exported Functions from `roadrunner:handler/webtransport@0.1.0`
+void exports_roadrunner_handler_webtransport_on_open(exports_roadrunner_handler_webtransport_borrow_wt_session_t session, exports_roadrunner_handler_webtransport_next_t *ret);
+void exports_roadrunner_handler_webtransport_on_session_event(exports_roadrunner_handler_webtransport_wt_event_t *event, exports_roadrunner_handler_webtransport_borrow_wt_session_t session, exports_roadrunner_handler_webtransport_next_t *ret);
+void exports_roadrunner_handler_webtransport_on_event(exports_roadrunner_handler_webtransport_event_t *event, exports_roadrunner_handler_webtransport_borrow_wt_session_t session, exports_roadrunner_handler_webtransport_next_t *ret);
+
+// Exported Functions from `roadrunner:handler/hibernation@0.1.0`
+void exports_roadrunner_handler_hibernation_suspend(bindings_option_list_u8_t *ret);
+void exports_roadrunner_handler_hibernation_resume(bindings_list_u8_t *state);
+
 // Helper Functions
 
 void bindings_option_string_free(bindings_option_string_t *ptr);
@@ -681,6 +791,8 @@ void bindings_tuple2_string_string_free(bindings_tuple2_string_string_t *ptr);
 void bindings_list_tuple2_string_string_free(bindings_list_tuple2_string_string_t *ptr);
 
 void bindings_list_u8_free(bindings_list_u8_t *ptr);
+
+void bindings_option_list_u8_free(bindings_option_list_u8_t *ptr);
 
 void roadrunner_handler_types_field_free(roadrunner_handler_types_field_t *ptr);
 
@@ -756,8 +868,6 @@ extern void roadrunner_handler_types_wt_session_drop_borrow(roadrunner_handler_t
 
 extern roadrunner_handler_types_borrow_wt_session_t roadrunner_handler_types_borrow_wt_session(roadrunner_handler_types_own_wt_session_t handle);
 
-void bindings_option_list_u8_free(bindings_option_list_u8_t *ptr);
-
 void roadrunner_handler_types_result_option_list_u8_error_free(roadrunner_handler_types_result_option_list_u8_error_t *ptr);
 
 void roadrunner_handler_types_result_list_u8_error_free(roadrunner_handler_types_result_list_u8_error_t *ptr);
@@ -775,6 +885,28 @@ void roadrunner_handler_types_option_upgrade_free(roadrunner_handler_types_optio
 void roadrunner_handler_types_result_void_error_free(roadrunner_handler_types_result_void_error_t *ptr);
 
 void roadrunner_handler_types_result_u64_error_free(roadrunner_handler_types_result_u64_error_t *ptr);
+
+void roadrunner_handler_store_error_free(roadrunner_handler_store_error_t *ptr);
+
+void roadrunner_handler_store_page_free(roadrunner_handler_store_page_t *ptr);
+
+extern void roadrunner_handler_store_bucket_drop_own(roadrunner_handler_store_own_bucket_t handle);
+
+extern void roadrunner_handler_store_bucket_drop_borrow(roadrunner_handler_store_borrow_bucket_t handle);
+
+extern roadrunner_handler_store_borrow_bucket_t roadrunner_handler_store_borrow_bucket(roadrunner_handler_store_own_bucket_t handle);
+
+void roadrunner_handler_store_result_option_list_u8_error_free(roadrunner_handler_store_result_option_list_u8_error_t *ptr);
+
+void roadrunner_handler_store_result_void_error_free(roadrunner_handler_store_result_void_error_t *ptr);
+
+void roadrunner_handler_store_result_bool_error_free(roadrunner_handler_store_result_bool_error_t *ptr);
+
+void roadrunner_handler_store_result_s64_error_free(roadrunner_handler_store_result_s64_error_t *ptr);
+
+void roadrunner_handler_store_result_page_error_free(roadrunner_handler_store_result_page_error_t *ptr);
+
+void roadrunner_handler_store_result_own_bucket_error_free(roadrunner_handler_store_result_own_bucket_error_t *ptr);
 
 void roadrunner_handler_routes_error_free(roadrunner_handler_routes_error_t *ptr);
 
@@ -811,6 +943,12 @@ void exports_roadrunner_handler_websocket_event_free(exports_roadrunner_handler_
 void exports_roadrunner_handler_websocket_next_free(exports_roadrunner_handler_websocket_next_t *ptr);
 
 void exports_roadrunner_handler_websocket_ws_message_free(exports_roadrunner_handler_websocket_ws_message_t *ptr);
+
+void exports_roadrunner_handler_webtransport_event_free(exports_roadrunner_handler_webtransport_event_t *ptr);
+
+void exports_roadrunner_handler_webtransport_next_free(exports_roadrunner_handler_webtransport_next_t *ptr);
+
+void exports_roadrunner_handler_webtransport_wt_event_free(exports_roadrunner_handler_webtransport_wt_event_t *ptr);
 
 // Sets the string `ret` to reference the input string `s` without copying it
 void bindings_string_set(bindings_string_t *ret, const char*s);

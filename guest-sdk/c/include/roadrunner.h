@@ -3,7 +3,8 @@
  *
  * A program defines rr_handle(). It is called for each request, each in an instance of its own: globals last for one
  * request or one held session, and a crash ends nothing else. What rr_handle() returns says how the response goes on:
- * buffered, from a file, as a stream, as an event loop or as a WebSocket; the last three have callbacks.
+ * buffered, from a file, as a stream, as an event loop, as a WebSocket or as a WebTransport session; all but the first two
+ * have callbacks.
  *
  * Memory, in three rules:
  *   1. Everything that this library returns, and everything from rr_alloc() and rr_format(), is freed when the call from
@@ -15,8 +16,6 @@
  *
  * Bytes have a length and may hold any value. Those that this library returns are followed by a zero byte that is not
  * counted, so that text can be used as a C string. Where nothing is there, `data` is NULL.
- *
- * Not covered: WebTransport, hibernation.
  */
 #ifndef ROADRUNNER_H
 #define ROADRUNNER_H
@@ -94,6 +93,9 @@ typedef enum rr_status {
 
 /* The last error of this call from the host, in words; empty without one. */
 rr_bytes rr_error(void);
+
+/* The limit that was passed, in bytes, where the last error is RR_TOO_LARGE; otherwise 0. */
+uint64_t rr_error_limit(void);
 
 /* Ends the instance with a line in the log. The client gets 500, or a body that is visibly cut. */
 _Noreturn void rr_fail(const char *format, ...) __attribute__((__format__(__printf__, 1, 2)));
@@ -173,6 +175,8 @@ rr_fields rr_request_headers(const rr_request *request);
 bool rr_request_certificate(const rr_request *request, rr_certificate *certificate);
 /* Whether it is a WebSocket handshake, and the subprotocols that the client offers (may be NULL). */
 bool rr_request_websocket(const rr_request *request, rr_list *subprotocols);
+/* Whether it asks for a WebTransport session. */
+bool rr_request_webtransport(const rr_request *request);
 
 /* The body of a request. It is there until the response is over, also for callbacks. */
 typedef struct rr_body rr_body;
@@ -292,7 +296,7 @@ typedef struct rr_event {
 typedef enum rr_next {
     /* Wait for the next event. */
     RR_CONTINUE = 0,
-    /* End the response, or close the WebSocket. */
+    /* End the response, or close the WebSocket or the WebTransport session. */
     RR_STOP,
 } rr_next;
 
@@ -343,6 +347,88 @@ rr_status rr_send(rr_socket *socket, const rr_socket_message *message);
 /* Starts the close handshake (RFC 6455, 7.4). Nothing can be sent after it. */
 void rr_close(rr_socket *socket, uint16_t code, const char *reason);
 
+/* ---- WebTransport ---- */
+
+/* Acts in a WebTransport session. Streams of the client and of the guest have their ids in common. One that is unknown, or
+ * over in the direction in question, is ignored, or RR_CLOSED where there is a result. */
+typedef struct rr_wt_session rr_wt_session;
+
+/* What happens in a WebTransport session. */
+typedef enum rr_wt_event_kind {
+    /* The client opened a stream: `stream`, `bidirectional`. */
+    RR_WT_OPENED,
+    /* Bytes came on a stream: `stream`, `bytes`, at most 64 KiB. */
+    RR_WT_DATA,
+    /* The client has sent all of a stream: `stream`. */
+    RR_WT_FINISHED,
+    /* The client gave up sending on a stream: `stream`, `code`. */
+    RR_WT_RESET,
+    /* The client wants no more of a stream: `stream`, `code`. */
+    RR_WT_STOPPED,
+    /* A datagram came: `bytes`. */
+    RR_WT_DATAGRAM,
+    /* The client asks to finish soon. */
+    RR_WT_DRAINING,
+    /* The client closed the session: `code`, and its reason as `bytes`. RR_DISCONNECT follows. */
+    RR_WT_CLOSED,
+} rr_wt_event_kind;
+
+/* Such an event; what its kind does not name is zero. */
+typedef struct rr_wt_event {
+    rr_wt_event_kind kind;
+    uint64_t stream;
+    bool bidirectional;
+    uint32_t code;
+    rr_bytes bytes;
+} rr_wt_event;
+
+/* The callbacks of a WebTransport session. NULL does nothing; without `on_event` a shutdown of the host closes with
+ * 1001. */
+typedef struct rr_wt_functions {
+    /* Once, after the handshake's answer was sent. */
+    rr_next (*on_open)(rr_wt_session *session, void *state);
+    /* For each thing that happens in the session, in the order of each stream. */
+    rr_next (*on_session_event)(const rr_wt_event *event, rr_wt_session *session, void *state);
+    /* For each other event. */
+    rr_next (*on_event)(const rr_event *event, rr_wt_session *session, void *state);
+} rr_wt_functions;
+
+/* The acceptance of a WebTransport session. */
+rr_response *rr_webtransport(rr_wt_functions functions, void *state);
+
+/* Open a stream that goes both ways, or to the client. Wait while the client allows no more; RR_REFUSED over the host's
+ * limit. */
+rr_status rr_wt_open_bidirectional(rr_wt_session *session, uint64_t *stream);
+rr_status rr_wt_open_unidirectional(rr_wt_session *session, uint64_t *stream);
+/* Sends bytes on a stream. Waits while the client does not read. */
+rr_status rr_wt_send(rr_wt_session *session, uint64_t stream, rr_bytes bytes);
+/* All of a stream was sent. */
+void rr_wt_finish(rr_wt_session *session, uint64_t stream);
+/* Gives up sending on a stream; what was sent may not arrive. */
+void rr_wt_reset(rr_wt_session *session, uint64_t stream, uint32_t code);
+/* Asks the client to send no more on a stream, of which nothing is heard any more. */
+void rr_wt_stop(rr_wt_session *session, uint64_t stream, uint32_t code);
+/* Sends a datagram, which may be lost. Never waits. RR_TOO_LARGE where the path takes less, RR_REFUSED where the client
+ * takes none. */
+rr_status rr_wt_send_datagram(rr_wt_session *session, rr_bytes bytes);
+/* Closes the session and all of its streams. Of the reason, at most 1024 bytes are sent. */
+void rr_wt_close(rr_wt_session *session, uint32_t code, const char *reason);
+
+/* ---- Hibernation ---- */
+
+/* What is left of a session: bytes from which rr_resume() makes it again. Nothing keeps the instance. */
+typedef rr_bytes (*rr_suspend_function)(void *state);
+
+/* Lets the host drop the instance of an event loop or a WebSocket that goes without an event for as long as the limit
+ * `hibernate` of the manifest says. The client's connection, the subscriptions and the timers of the session live on;
+ * globals and all memory of the instance do not. */
+void rr_hibernate(rr_response *response, rr_suspend_function suspend);
+
+/* What a program with such sessions defines, too: the session from what its rr_suspend_function returned, in the fresh
+ * instance that the next event goes to. The response is made as rr_handle() did, of the same kind; what it says of status
+ * and fields is not sent again. NULL is a fault. */
+rr_response *rr_resume(rr_bytes saved);
+
 /* ---- What the host offers ---- */
 
 /* How much a line of the log matters. */
@@ -355,6 +441,9 @@ void rr_log(rr_level level, const char *format, ...) __attribute__((__format__(_
 rr_bytes rr_config(const char *key);
 /* All values, sorted by key. */
 rr_fields rr_config_entries(void);
+
+/* A secret that the manifest grants to this component; nothing for any other name. Do not log it. */
+rr_bytes rr_secret(const char *name);
 
 /* The path of a named route with its parameters filled in and percent-encoded. */
 rr_status rr_url_for(const char *route, const rr_field *params, size_t count, rr_bytes *path);
@@ -372,6 +461,32 @@ uint64_t rr_timer_after(uint64_t milliseconds);
 uint64_t rr_timer_every(uint64_t milliseconds);
 /* Stops a timer; an unknown id does nothing. */
 void rr_timer_cancel(uint64_t id);
+
+/* ---- Stores ---- */
+
+/* The keys of one store that this component sees. It is open until the call from the host is over: callbacks open it
+ * anew. Keys are UTF-8. Every operation waits for the store. After RR_TIMEOUT, what was asked for may still happen;
+ * RR_INTERNAL is a store that fails, RR_TOO_LARGE a key, a value or a store over its size. */
+typedef struct rr_store rr_store;
+
+/* Opens a store by its name in the manifest. RR_REFUSED for any name that is not granted. */
+rr_status rr_store_open(const char *name, rr_store **store);
+/* What stands under a key; nothing without one. */
+rr_status rr_store_get(rr_store *store, rr_bytes key, rr_bytes *value);
+/* Puts a value under a key, for so many milliseconds or, with 0, until it is changed. */
+rr_status rr_store_set(rr_store *store, rr_bytes key, rr_bytes value, uint64_t ttl);
+/* The same if what stands there now is `expected`, where no data is for nothing; *was tells whether it was. */
+rr_status rr_store_set_if(rr_store *store, rr_bytes key, rr_bytes expected, rr_bytes value, uint64_t ttl, bool *was);
+/* Removes a key; *was (may be NULL) tells whether it was there. */
+rr_status rr_store_delete(rr_store *store, rr_bytes key, bool *was);
+/* Whether a key is there. */
+rr_status rr_store_exists(rr_store *store, rr_bytes key, bool *is);
+/* Adds to the number under a key, which is written in decimal; nothing counts as 0. *sum (may be NULL) is the sum.
+ * RR_REFUSED when there is no number of 64 bits, or would be none. */
+rr_status rr_store_increment(rr_store *store, rr_bytes key, int64_t delta, int64_t *sum);
+/* Keys that begin with a prefix, in no certain order: about `limit` of them, 0 for as many as the host gives at once.
+ * *next is the cursor of the next page; nothing after the last, and nothing asks for the first. */
+rr_status rr_store_keys(rr_store *store, rr_bytes prefix, rr_bytes cursor, uint32_t limit, rr_list *keys, rr_bytes *next);
 
 /* ---- Text ---- */
 

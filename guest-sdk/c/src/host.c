@@ -1,5 +1,5 @@
 /*
- * What the host offers: writers, WebSockets, log, configuration, routes, bus, timers; and its errors.
+ * What the host offers: writers, WebSockets, log, configuration, secrets, routes, bus, timers; and its errors.
  */
 #include <string.h>
 
@@ -56,6 +56,10 @@ rr_bytes rr_error(void) {
     default:
         return from_string(last_error.val.internal);
     }
+}
+
+uint64_t rr_error_limit(void) {
+    return last_status == RR_TOO_LARGE ? last_error.val.too_large : 0;
 }
 
 static void write_log(rr_level level, rr_bytes message) {
@@ -163,6 +167,13 @@ rr_fields rr_config_entries(void) {
     bindings_list_tuple2_string_string_t pairs;
     roadrunner_handler_config_entries(&pairs);
     return from_pairs(pairs);
+}
+
+rr_bytes rr_secret(const char *name) {
+    bindings_string_t text = to_string(rr_string(name));
+    bindings_option_list_u8_t option;
+    roadrunner_handler_secrets_get(&text, &option);
+    return option.is_some ? from_list(option.val) : (rr_bytes){0};
 }
 
 rr_status rr_url_for(const char *route, const rr_field *params, size_t count, rr_bytes *path) {

@@ -32,11 +32,17 @@ struct rr_socket {
     roadrunner_handler_types_borrow_ws_sender_t handle;
 };
 
+struct rr_wt_session {
+    roadrunner_handler_types_borrow_wt_session_t handle;
+};
+
 /* What the host calls next on this instance. */
 typedef struct held_session {
     rr_stream_function write;
     rr_event_function on_event;
     rr_socket_functions socket;
+    rr_wt_functions transport;
+    rr_suspend_function suspend;
     void *state;
 } held_session;
 
@@ -55,10 +61,14 @@ void arena_end_response(void);
 /* request.c: the body that was given out, if any, and its end with the response. */
 void body_end_response(void);
 
+/* store.c: closes the stores that were opened in this call. */
+void stores_end_call(void);
+
 /* text.c: conversions. None copies bytes, but for `lower_case`, which does so where it has to. */
 rr_bytes from_string(bindings_string_t text);
 rr_bytes from_list(bindings_list_u8_t list);
 rr_bytes from_option(bindings_option_string_t option);
+rr_list from_strings(bindings_list_string_t strings);
 rr_fields from_fields(const roadrunner_handler_types_field_t *items, size_t length);
 rr_fields from_pairs(bindings_list_tuple2_string_string_t pairs);
 bindings_string_t to_string(rr_bytes bytes);

@@ -101,14 +101,6 @@ rr_fields rr_request_headers(const rr_request *request) {
     return from_fields(fields.ptr, fields.len);
 }
 
-static rr_list from_strings(bindings_list_string_t strings) {
-    rr_bytes *items = arena_alloc(strings.len * sizeof *items, _Alignof(rr_bytes));
-    for (size_t at = 0; at < strings.len; at++) {
-        items[at] = from_string(strings.ptr[at]);
-    }
-    return (rr_list){items, strings.len};
-}
-
 bool rr_request_certificate(const rr_request *request, rr_certificate *certificate) {
     roadrunner_handler_types_option_client_certificate_t option;
     roadrunner_handler_types_method_request_client_certificate(request->handle, &option);
@@ -135,6 +127,12 @@ bool rr_request_websocket(const rr_request *request, rr_list *subprotocols) {
         *subprotocols = from_strings(upgrade.val.val.websocket);
     }
     return true;
+}
+
+bool rr_request_webtransport(const rr_request *request) {
+    roadrunner_handler_types_option_upgrade_t upgrade;
+    roadrunner_handler_types_method_request_upgrade(request->handle, &upgrade);
+    return upgrade.is_some && upgrade.val.tag == ROADRUNNER_HANDLER_TYPES_UPGRADE_WEBTRANSPORT;
 }
 
 rr_body *rr_request_body(rr_request *request) {

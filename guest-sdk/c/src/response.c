@@ -113,3 +113,17 @@ void rr_subprotocol(rr_response *response, rr_bytes subprotocol) {
     }
     response->wit.val.websocket.subprotocol = (bindings_option_string_t){true, to_string(copy_bytes(subprotocol))};
 }
+
+rr_response *rr_webtransport(rr_wt_functions functions, void *state) {
+    rr_response *response = make(ROADRUNNER_HANDLER_TYPES_RESPONSE_WEBTRANSPORT);
+    response->next = (held_session){.transport = functions, .state = state};
+    return response;
+}
+
+void rr_hibernate(rr_response *response, rr_suspend_function suspend) {
+    if (response->wit.tag != ROADRUNNER_HANDLER_TYPES_RESPONSE_LOOP &&
+        response->wit.tag != ROADRUNNER_HANDLER_TYPES_RESPONSE_WEBSOCKET) {
+        rr_fail("rr_hibernate: the response is neither an event loop nor a WebSocket");
+    }
+    response->next.suspend = suspend;
+}

@@ -4,7 +4,7 @@
  * One instance answers one request at a time, so there is one place for what is held between the host's calls. After
  * each call, in its `cabi_post_` function, the memory of the call is freed, and that of the response when it is over. The
  * bindings have these functions, too, to free each value alone; theirs are weak and give way. No function of the host can
- * be called in them, so the body goes before.
+ * be called in them, so the body and the stores go before.
  */
 #include "internal.h"
 
@@ -24,6 +24,14 @@ static void end_call(void) {
     }
     forget_error();
     arena_end_call();
+}
+
+/* The end of the program's part of every call: what the host has to be told. */
+static void leave(void) {
+    stores_end_call();
+    if (is_over) {
+        body_end_response();
+    }
 }
 
 void exports_roadrunner_handler_handler_handle(exports_roadrunner_handler_handler_own_request_t handle,
@@ -53,12 +61,13 @@ void exports_roadrunner_handler_handler_handle(exports_roadrunner_handler_handle
         response->wit.val.sendfile.head.headers = headers;
         is_over = true;
         break;
+    case ROADRUNNER_HANDLER_TYPES_RESPONSE_WEBTRANSPORT:
+        response->wit.val.webtransport = headers;
+        break;
     default:
         response->wit.val.websocket.headers = headers;
     }
-    if (is_over) {
-        body_end_response();
-    }
+    leave();
     *answer = response->wit;
 }
 
@@ -72,7 +81,7 @@ void exports_roadrunner_handler_streaming_run(
     rr_status status = held.write(&writer, held.state);
     roadrunner_handler_types_body_writer_drop_borrow(out);
     is_over = true;
-    body_end_response();
+    leave();
     result->is_err = status != RR_OK;
     if (result->is_err) {
         result->val.err = from_status(status);
@@ -105,9 +114,7 @@ static rr_event from_event(const roadrunner_handler_types_event_t *event) {
 
 static roadrunner_handler_types_next_t to_next(rr_next next, const field_list *trailers) {
     is_over = is_over || next != RR_CONTINUE;
-    if (is_over) {
-        body_end_response();
-    }
+    leave();
     if (next == RR_CONTINUE) {
         return (roadrunner_handler_types_next_t){.tag = ROADRUNNER_HANDLER_TYPES_NEXT_CONTINUE};
     }
@@ -170,6 +177,94 @@ void exports_roadrunner_handler_websocket_on_event(exports_roadrunner_handler_we
     roadrunner_handler_types_ws_sender_drop_borrow(out);
 }
 
+void exports_roadrunner_handler_webtransport_on_open(
+    exports_roadrunner_handler_webtransport_borrow_wt_session_t handle,
+    exports_roadrunner_handler_webtransport_next_t *next) {
+    rr_wt_session session = {handle};
+    rr_next answer = held.transport.on_open == NULL ? RR_CONTINUE : held.transport.on_open(&session, held.state);
+    *next = to_next(answer, &no_trailers);
+    roadrunner_handler_types_wt_session_drop_borrow(handle);
+}
+
+static rr_wt_event from_wt_event(const roadrunner_handler_types_wt_event_t *event) {
+    switch (event->tag) {
+    case ROADRUNNER_HANDLER_TYPES_WT_EVENT_OPENED:
+        return (rr_wt_event){.kind = RR_WT_OPENED, .stream = event->val.opened.id,
+                             .bidirectional = event->val.opened.bidirectional};
+    case ROADRUNNER_HANDLER_TYPES_WT_EVENT_DATA:
+        return (rr_wt_event){.kind = RR_WT_DATA, .stream = event->val.data.id, .bytes = from_list(event->val.data.bytes)};
+    case ROADRUNNER_HANDLER_TYPES_WT_EVENT_FINISHED:
+        return (rr_wt_event){.kind = RR_WT_FINISHED, .stream = event->val.finished};
+    case ROADRUNNER_HANDLER_TYPES_WT_EVENT_RESET:
+        return (rr_wt_event){.kind = RR_WT_RESET, .stream = event->val.reset.id, .code = event->val.reset.code};
+    case ROADRUNNER_HANDLER_TYPES_WT_EVENT_STOPPED:
+        return (rr_wt_event){.kind = RR_WT_STOPPED, .stream = event->val.stopped.id, .code = event->val.stopped.code};
+    case ROADRUNNER_HANDLER_TYPES_WT_EVENT_DATAGRAM:
+        return (rr_wt_event){.kind = RR_WT_DATAGRAM, .bytes = from_list(event->val.datagram)};
+    case ROADRUNNER_HANDLER_TYPES_WT_EVENT_DRAINING:
+        return (rr_wt_event){.kind = RR_WT_DRAINING};
+    default:
+        return (rr_wt_event){.kind = RR_WT_CLOSED, .code = event->val.closed.code,
+                             .bytes = from_string(event->val.closed.reason)};
+    }
+}
+
+void exports_roadrunner_handler_webtransport_on_session_event(
+    exports_roadrunner_handler_webtransport_wt_event_t *event,
+    exports_roadrunner_handler_webtransport_borrow_wt_session_t handle,
+    exports_roadrunner_handler_webtransport_next_t *next) {
+    rr_wt_session session = {handle};
+    rr_wt_event seen = from_wt_event(event);
+    rr_next answer = held.transport.on_session_event == NULL
+                         ? RR_CONTINUE
+                         : held.transport.on_session_event(&seen, &session, held.state);
+    *next = to_next(answer, &no_trailers);
+    roadrunner_handler_types_wt_session_drop_borrow(handle);
+}
+
+static rr_next close_transport_on_drain(const rr_event *event, rr_wt_session *session) {
+    if (event->kind != RR_DRAIN) {
+        return RR_CONTINUE;
+    }
+    rr_wt_close(session, 1001, "the server is shutting down");
+    return RR_CONTINUE;
+}
+
+void exports_roadrunner_handler_webtransport_on_event(
+    exports_roadrunner_handler_webtransport_event_t *event,
+    exports_roadrunner_handler_webtransport_borrow_wt_session_t handle,
+    exports_roadrunner_handler_webtransport_next_t *next) {
+    rr_wt_session session = {handle};
+    rr_event seen = from_event(event);
+    rr_next answer = held.transport.on_event == NULL ? close_transport_on_drain(&seen, &session)
+                                                     : held.transport.on_event(&seen, &session, held.state);
+    *next = to_next(answer, &no_trailers);
+    roadrunner_handler_types_wt_session_drop_borrow(handle);
+}
+
+void exports_roadrunner_handler_hibernation_suspend(bindings_option_list_u8_t *saved) {
+    rr_bytes bytes = held.suspend == NULL ? (rr_bytes){0} : held.suspend(held.state);
+    leave();
+    *saved = (bindings_option_list_u8_t){bytes.data != NULL, to_list(bytes)};
+}
+
+/* For programs whose sessions stay; others define their own. */
+__attribute__((__weak__)) rr_response *rr_resume(rr_bytes saved) {
+    (void)saved;
+    rr_fail("a session has hibernated, and the program defines no rr_resume()");
+}
+
+/* There is no result to be read, and so no `cabi_post_` function. */
+void exports_roadrunner_handler_hibernation_resume(bindings_list_u8_t *saved) {
+    rr_response *response = rr_resume(from_list(*saved));
+    if (response == NULL) {
+        rr_fail("rr_resume() returned NULL");
+    }
+    held = response->next;
+    leave();
+    end_call();
+}
+
 /* Canonical ABI: called once the host has read the result. */
 #define POST_RETURN(function, name)                                                                                    \
     void function(uint8_t *result);                                                                                    \
@@ -184,3 +279,8 @@ POST_RETURN(__wasm_export_exports_roadrunner_handler_event_loop_on_event_post_re
 POST_RETURN(__wasm_export_exports_roadrunner_handler_websocket_on_open_post_return, "websocket@0.1.0#on-open")
 POST_RETURN(__wasm_export_exports_roadrunner_handler_websocket_on_message_post_return, "websocket@0.1.0#on-message")
 POST_RETURN(__wasm_export_exports_roadrunner_handler_websocket_on_event_post_return, "websocket@0.1.0#on-event")
+POST_RETURN(__wasm_export_exports_roadrunner_handler_webtransport_on_open_post_return, "webtransport@0.1.0#on-open")
+POST_RETURN(__wasm_export_exports_roadrunner_handler_webtransport_on_session_event_post_return,
+            "webtransport@0.1.0#on-session-event")
+POST_RETURN(__wasm_export_exports_roadrunner_handler_webtransport_on_event_post_return, "webtransport@0.1.0#on-event")
+POST_RETURN(__wasm_export_exports_roadrunner_handler_hibernation_suspend_post_return, "hibernation@0.1.0#suspend")

@@ -131,6 +131,14 @@ rr_bytes from_option(bindings_option_string_t option) {
     return option.is_some ? from_string(option.val) : (rr_bytes){0};
 }
 
+rr_list from_strings(bindings_list_string_t strings) {
+    rr_bytes *items = arena_alloc(strings.len * sizeof *items, _Alignof(rr_bytes));
+    for (size_t at = 0; at < strings.len; at++) {
+        items[at] = from_string(strings.ptr[at]);
+    }
+    return (rr_list){items, strings.len};
+}
+
 rr_fields from_fields(const roadrunner_handler_types_field_t *items, size_t length) {
     rr_field *fields = arena_alloc(length * sizeof *fields, _Alignof(rr_field));
     for (size_t at = 0; at < length; at++) {

@@ -241,8 +241,10 @@ const C_SDK: &[(&str, &str)] = sdk![
     "src/request.c" => "roadrunner/src/request.c",
     "src/response.c" => "roadrunner/src/response.c",
     "src/session.c" => "roadrunner/src/session.c",
+    "src/store.c" => "roadrunner/src/store.c",
     "src/text.c" => "roadrunner/src/text.c",
     "src/wasi.c" => "roadrunner/src/wasi.c",
+    "src/webtransport.c" => "roadrunner/src/webtransport.c",
 ];
 
 /// The files of guest-sdk/js/template.
