@@ -58,6 +58,7 @@ mod trailers;
 mod wasi;
 mod wasi_files;
 mod wasi_limits;
+mod websocket_batches;
 mod websocket_clients;
 mod websocket_handshake;
 mod websocket_limits;

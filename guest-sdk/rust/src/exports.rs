@@ -7,7 +7,7 @@ use std::cell::RefCell;
 
 use crate::adapter::{Entry, Held};
 use crate::bindings::exports::roadrunner::handler::{
-    event_loop, handler, hibernation, streaming, websocket, webtransport,
+    event_loop, handler, hibernation, streaming, websocket, websocket_batch, webtransport,
 };
 use crate::bindings::roadrunner::handler::types as wit;
 use crate::error::{Error, Result};
@@ -61,6 +61,24 @@ impl<E: Entry> websocket::Guest for E {
 
     fn on_event(event: wit::Event, out: &wit::WsSender) -> wit::Next {
         with_websocket("websocket.on-event", |handler| handler.on_event(event.into(), &Sender::new(out)))
+    }
+}
+
+impl<E: Entry> websocket_batch::Guest for E {
+    /// A handler sees no difference: it is called for each message, up to the one that ends the session.
+    fn on_messages(messages: Vec<wit::WsMessage>, out: &wit::WsSender) -> wit::Next {
+        with_websocket("websocket-batch.on-messages", |handler| {
+            let sender = Sender::new(out);
+            for message in messages {
+                if let Next::Stop(trailers) = handler.on_message(message.into(), &sender)? {
+                    return Ok(Next::Stop(trailers));
+                }
+                if sender.is_closed() {
+                    break;
+                }
+            }
+            Ok(Next::Continue)
+        })
     }
 }
 

@@ -1,10 +1,10 @@
 //! WebSockets.
 
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use roadrunner_guest::{
-    Event, IntoResponse, Next, Request, Response, Result, Sender, StatusCode, Upgrade, WebSocket, WebSocketHandler,
-    WsMessage, bus, handler, log, timers,
+    Error, Event, IntoResponse, Next, Request, Response, Result, Sender, StatusCode, Upgrade, WebSocket,
+    WebSocketHandler, WsMessage, bus, handler, log, timers,
 };
 use serde::{Deserialize, Serialize};
 
@@ -49,6 +49,7 @@ fn accept(request: Request) -> Response {
         })
         .into_response(),
         ["refuse"] => StatusCode::FORBIDDEN.into_response(),
+        ["script"] => WebSocket::session(Script).into_response(),
         ["slow"] => {
             let pause = Duration::from_millis(query.parsed("ms").unwrap_or(100));
             WebSocket::new(move |message, out| {
@@ -190,6 +191,53 @@ impl<'de> Deserialize<'de> for Brittle {
 impl WebSocketHandler for Brittle {
     fn on_message(&mut self, message: WsMessage, out: &Sender<'_>) -> Result<Next> {
         out.send(message)?;
+        Ok(Next::Continue)
+    }
+}
+
+/// Does what each message says; any other is sent back, as are those that only take time. Says how it is disconnected.
+struct Script;
+
+impl WebSocketHandler for Script {
+    fn on_message(&mut self, message: WsMessage, out: &Sender<'_>) -> Result<Next> {
+        if let WsMessage::Text(text) = &message {
+            let pause = |ms: &str| Duration::from_millis(ms.parse().unwrap_or(0));
+            match text.split_once(' ').unwrap_or((text, "")) {
+                ("close", _) => {
+                    out.close(4000, "as told");
+                    return Ok(Next::Continue);
+                }
+                ("fault", _) => return Err(Error::internal("as told")),
+                ("large", bytes) => {
+                    out.send(vec![b'x'; bytes.parse().unwrap_or(0)])?;
+                    return Ok(Next::Continue);
+                }
+                ("say", what) => {
+                    log::info!("said {what}");
+                    return Ok(Next::Continue);
+                }
+                ("sleep", ms) => std::thread::sleep(pause(ms)),
+                ("spin", ms) => {
+                    let until = Instant::now() + pause(ms);
+                    while Instant::now() < until {
+                        std::hint::spin_loop();
+                    }
+                }
+                ("stop", _) => return Ok(Next::stop()),
+                ("trap", _) => panic!("a trap, as told"),
+                _ => {}
+            }
+        }
+        out.send(message)?;
+        Ok(Next::Continue)
+    }
+
+    fn on_event(&mut self, event: Event, out: &Sender<'_>) -> Result<Next> {
+        match event {
+            Event::Drain(_) => out.close(1001, "drained"),
+            Event::Disconnect(reason) => log::info!("disconnect: {reason:?}"),
+            _ => {}
+        }
         Ok(Next::Continue)
     }
 }

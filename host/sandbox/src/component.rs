@@ -149,6 +149,7 @@ pub struct Component {
     pub(crate) streaming: Option<exports::streaming::GuestIndices>,
     pub(crate) event_loop: Option<exports::event_loop::GuestIndices>,
     pub(crate) websocket: Option<exports::websocket::GuestIndices>,
+    pub(crate) websocket_batch: Option<exports::websocket_batch::GuestIndices>,
     pub(crate) webtransport: Option<exports::webtransport::GuestIndices>,
     pub(crate) hibernation: Option<exports::hibernation::GuestIndices>,
 }
@@ -242,11 +243,17 @@ impl Component {
             streaming: exports::streaming::GuestIndices::new(&pre).ok(),
             event_loop: exports::event_loop::GuestIndices::new(&pre).ok(),
             websocket: exports::websocket::GuestIndices::new(&pre).ok(),
+            websocket_batch: exports::websocket_batch::GuestIndices::new(&pre).ok(),
             webtransport: exports::webtransport::GuestIndices::new(&pre).ok(),
             hibernation: exports::hibernation::GuestIndices::new(&pre).ok(),
             pre,
             sandbox: sandbox.clone(),
         }))
+    }
+
+    /// Whether it takes several messages of a WebSocket in one call.
+    pub fn takes_batches(&self) -> bool {
+        self.websocket_batch.is_some()
     }
 
     /// By which contract it answers.

@@ -15,13 +15,14 @@ use std::time::{Duration, Instant};
 use bytes::Bytes;
 
 use crate::gate::Permit;
-use crate::instance::{Event, Guest, Instance, Next, SocketEvent, classify, guarded, load_handler};
+use crate::instance::{Event, Guest, Instance, Next, classify, guarded, load_handler};
 use crate::meter::Meter;
 use crate::outcome::{Failure, Outcome};
 use crate::output::{Outbox, Outgoing};
 use crate::registry::Registration;
 use crate::state::{Binding, Session};
 use crate::tenant::Share;
+use crate::websocket::SocketEvent;
 
 /// How long a session that wakes waits for a place among the held. Then it ends as `held-exceeded`.
 const WAKE_WAIT: Duration = Duration::from_secs(10);

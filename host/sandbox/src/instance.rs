@@ -22,13 +22,14 @@ use crate::component::{Component, Handler};
 use crate::gate::Permit;
 use crate::meter::{Meter, Shape, Subject};
 use crate::outcome::{Failure, Outcome};
-use crate::output::{BodyWriter, MessageSender, Outbox, Outgoing, Writer};
+use crate::output::{BodyWriter, Outbox, Writer};
 use crate::parking::{Idle, Parking};
 use crate::registry::Registration;
 use crate::request::{Body, Request};
 use crate::response::{self, Response};
 use crate::state::{Binding, State, Stop, fields};
 use crate::turns::{Turn, Turns};
+use crate::websocket::WebSocketExports;
 use crate::webtransport::{Lowered, SessionHandle, WebTransport, WebTransportEvent};
 
 /// A live instance. Its places in the gates are free again when it is dropped, and not before.
@@ -48,7 +49,7 @@ pub(crate) struct Guest {
     handler: exports::handler::Guest,
     /// What the callbacks of a held instance need; made with the first.
     event_loop: Option<(exports::event_loop::Guest, Lent<BodyWriter>)>,
-    websocket: Option<(exports::websocket::Guest, Lent<MessageSender>)>,
+    pub(crate) websocket: Option<WebSocketExports>,
     webtransport: Option<(exports::webtransport::Guest, Lent<SessionHandle>)>,
     /// Requests that it has answered.
     pub(crate) answered: u32,
@@ -61,14 +62,14 @@ impl Guest {
 }
 
 /// The guest's handle on what it writes to: one for the life of the instance, lent for each call.
-struct Lent<R: 'static>(Resource<R>);
+pub(crate) struct Lent<R: 'static>(Resource<R>);
 
 impl<R: Send + 'static> Lent<R> {
-    fn new(store: &mut Store<State>, resource: R) -> wasmtime::Result<Self> {
+    pub(crate) fn new(store: &mut Store<State>, resource: R) -> wasmtime::Result<Self> {
         Ok(Self(store.data_mut().table.push(resource)?))
     }
 
-    fn borrow(&self) -> Resource<R> {
+    pub(crate) fn borrow(&self) -> Resource<R> {
         Resource::new_borrow(self.0.rep())
     }
 }
@@ -112,19 +113,6 @@ pub enum LeftBody {
     Taken,
     /// All of it.
     Whole(Body),
-}
-
-/// What happens on a WebSocket.
-#[derive(Debug)]
-pub enum SocketEvent {
-    /// The handshake's answer was sent.
-    Open,
-    /// A whole text message.
-    Text(String),
-    /// A whole binary message.
-    Binary(Bytes),
-    /// Anything else.
-    Event(Event),
 }
 
 /// What a callback wants to happen next.
@@ -318,41 +306,6 @@ impl Instance {
         }
     }
 
-    /// Calls the callback of `websocket` that fits, with a CPU budget of its own. The outbox is the same in every call.
-    pub async fn on_socket(&mut self, event: SocketEvent, outbox: &Outbox<Outgoing>) -> Result<Next, Failure> {
-        let Some(exports) = &self.binding.component.websocket else { return Err(Outcome::Unsupported.into()) };
-        self.meter.start_budget(self.binding.limits.callback_cpu);
-        self.guest.store.set_epoch_deadline(1);
-        let result = {
-            let call = pin!(async {
-                let Guest { store, instance, websocket, .. } = &mut self.guest;
-                let (guest, sender) = match websocket {
-                    Some(made) => made,
-                    none => {
-                        none.insert((exports.load(&mut *store, instance)?, Lent::new(store, Writer(outbox.clone()))?))
-                    }
-                };
-                let sender = sender.borrow();
-                match event {
-                    SocketEvent::Open => guest.call_on_open(store, sender).await,
-                    SocketEvent::Text(text) => {
-                        guest.call_on_message(store, &types::WsMessage::Text(text), sender).await
-                    }
-                    SocketEvent::Binary(bytes) => {
-                        guest.call_on_message(store, &types::WsMessage::Binary(bytes.into()), sender).await
-                    }
-                    SocketEvent::Event(event) => guest.call_on_event(store, &lower_event(event), sender).await,
-                }
-            });
-            guarded(&self.meter, self.binding.turns(), None, call).await?
-        };
-        match result {
-            Ok(types::Next::Continue) => Ok(Next::Continue),
-            Ok(types::Next::Stop(_)) => Ok(Next::Stop(HeaderMap::new())),
-            Err(error) => Err(classify(&self.guest.store, &error)),
-        }
-    }
-
     /// Calls the callback of `webtransport` that fits, with a CPU budget of its own. The session is the same in every
     /// call.
     pub async fn on_webtransport(
@@ -462,7 +415,7 @@ fn lend(store: &mut Store<State>, mut request: Request) -> Result<Resource<Reque
     store.data_mut().table.push(request).map_err(|_| Outcome::HandlesExceeded.into())
 }
 
-fn lower_event(event: Event) -> types::Event {
+pub(crate) fn lower_event(event: Event) -> types::Event {
     match event {
         Event::Message(message) => types::Event::Message(types::Message {
             topic: message.topic.to_string(),

@@ -30,6 +30,7 @@ mod standard;
 mod state;
 mod tenant;
 mod turns;
+mod websocket;
 mod webtransport;
 
 pub use cache::{Cache, CacheError};
@@ -42,7 +43,7 @@ pub use component::{Component, Digest, Digester, Interfaces, Kind, LoadError, No
 pub use engine::{EngineError, EngineSettings, Reset, Sandbox};
 pub use gate::{Gate, GateSettings, Gates, Permit};
 pub use hibernation::Held;
-pub use instance::{Disconnect, Event, Instance, LeftBody, Next, SocketEvent};
+pub use instance::{Disconnect, Event, Instance, LeftBody, Next};
 pub use limits::Limits;
 pub use meter::{Meter, Peer, RequestId, Shape, Subject};
 pub use outcome::{Failure, Outcome, Row};
@@ -56,4 +57,5 @@ pub use state::{Binding, Urls};
 pub use tenant::{Flow, Level, Quota, Tenant};
 /// What [`Outbound`] speaks of: the body of a request or a response, its errors, and the guest's own timeouts.
 pub use wasmtime_wasi_http::{Error as OutboundError, RequestOptions, WasiBody};
+pub use websocket::{SocketEvent, SocketMessage};
 pub use webtransport::{SessionHandle, Waits, WebTransport, WebTransportError, WebTransportEvent};

@@ -1,9 +1,11 @@
-//! The one-item mailbox between a guest that writes and the connection that sends.
+//! The mailbox between a guest that writes and the connection that sends.
 //!
 //! The guest and its driver run in the same task: the connection polls the body, the body polls the guest. So a
 //! writer that finds the mailbox full just waits to be polled again, which happens when the driver has taken what was
-//! there. A slow client holds up the guest and no memory beyond one item.
+//! there. A slow client holds up the guest and no memory beyond what the driver has room for: one item, unless it says
+//! that it has room for more.
 
+use std::collections::VecDeque;
 use std::future::poll_fn;
 use std::sync::Arc;
 use std::task::Poll;
@@ -17,35 +19,62 @@ pub struct Outbox<T>(Arc<Mutex<State<T>>>);
 
 #[derive(Debug)]
 struct State<T> {
-    item: Option<T>,
+    items: VecDeque<T>,
+    /// Bytes that may be put behind the first item.
+    room: usize,
     closed: bool,
 }
 
 impl<T> Outbox<T> {
-    /// Takes what waits.
+    /// Takes what waits, the oldest item first.
     pub fn take(&self) -> Option<T> {
-        self.0.lock().item.take()
+        self.0.lock().items.pop_front()
     }
 
-    /// From now on every write fails, and one that waits is released when it is next polled.
+    /// The driver has room for so many bytes, until it says otherwise: a writer does not wait before they are used up,
+    /// and the last item may be larger than what was left. By default there is room for one item at a time.
+    pub fn set_room(&self, bytes: usize) {
+        self.0.lock().room = bytes;
+    }
+
+    /// From now on every write fails, and one that waits is released when it is next polled. What waits is dropped.
     pub fn close(&self) {
         let mut state = self.0.lock();
         state.closed = true;
-        state.item = None;
+        state.items = VecDeque::new();
     }
 
-    /// Puts an item, once there is room.
-    pub(crate) async fn put(&self, item: T) -> Result<(), Closed> {
+    /// Gives back the memory of a mailbox that is empty.
+    pub fn release(&self) {
+        let mut state = self.0.lock();
+        if state.items.is_empty() {
+            state.items = VecDeque::new();
+        }
+    }
+
+    /// Puts an item of so many bytes, once there is room.
+    pub(crate) async fn put(&self, item: T, bytes: usize) -> Result<(), Closed> {
+        self.put_then(item, bytes, false).await
+    }
+
+    /// Puts an item behind which there can be no other, once there is room.
+    pub(crate) async fn put_last(&self, item: T) -> Result<(), Closed> {
+        self.put_then(item, 0, true).await
+    }
+
+    async fn put_then(&self, item: T, bytes: usize, close: bool) -> Result<(), Closed> {
         let mut item = Some(item);
         poll_fn(|_| {
             let mut state = self.0.lock();
             if state.closed {
                 return Poll::Ready(Err(Closed));
             }
-            if state.item.is_some() {
+            if state.room == 0 && !state.items.is_empty() {
                 return Poll::Pending;
             }
-            state.item = item.take();
+            state.room = state.room.saturating_sub(bytes);
+            state.items.extend(item.take());
+            state.closed = close;
             Poll::Ready(Ok(()))
         })
         .await
@@ -54,7 +83,7 @@ impl<T> Outbox<T> {
 
 impl<T> Default for Outbox<T> {
     fn default() -> Self {
-        Self(Arc::new(Mutex::new(State { item: None, closed: false })))
+        Self(Arc::new(Mutex::new(State { items: VecDeque::new(), room: 0, closed: false })))
     }
 }
 
@@ -79,6 +108,23 @@ pub enum Outgoing {
     Close(u16, String),
 }
 
+impl Outgoing {
+    /// Its payload's size in bytes.
+    pub fn payload_len(&self) -> usize {
+        match self {
+            Self::Text(text) => text.len(),
+            Self::Binary(bytes) => bytes.len(),
+            Self::Close(..) => 0,
+        }
+    }
+
+    /// No less than what it takes as a frame, whether that compresses it or fails to.
+    pub(crate) fn frame_len(&self) -> usize {
+        let payload = self.payload_len();
+        payload.saturating_add(payload / 4).saturating_add(FRAME)
+    }
+}
+
 /// The guest's end of an outbox.
 #[derive(Debug)]
 pub struct Writer<T>(pub(crate) Outbox<T>);
@@ -88,3 +134,56 @@ pub type BodyWriter = Writer<Bytes>;
 
 /// The guest's end of a WebSocket: the resource `ws-sender`.
 pub type MessageSender = Writer<Outgoing>;
+
+/// More than a frame's header (RFC 6455, 5.2) and the blocks of a short message that does not compress.
+const FRAME: usize = 64;
+
+#[cfg(test)]
+mod tests {
+    use std::pin::pin;
+    use std::task::{Context, Waker};
+
+    use super::*;
+
+    fn poll(put: impl Future<Output = Result<(), Closed>>) -> Poll<Result<(), Closed>> {
+        pin!(put).poll(&mut Context::from_waker(Waker::noop()))
+    }
+
+    fn is_put(outbox: &Outbox<u8>, item: u8, bytes: usize) -> bool {
+        matches!(poll(outbox.put(item, bytes)), Poll::Ready(Ok(())))
+    }
+
+    fn is_refused(outbox: &Outbox<u8>) -> bool {
+        matches!(poll(outbox.put(0, 1)), Poll::Ready(Err(Closed)))
+    }
+
+    #[test]
+    fn there_is_room_for_one_item_unless_the_driver_has_more() {
+        let outbox = Outbox::default();
+        assert!(is_put(&outbox, 1, 9) && !is_put(&outbox, 2, 9));
+        assert_eq!((outbox.take(), outbox.take()), (Some(1), None));
+        outbox.set_room(10);
+        assert!(is_put(&outbox, 1, 9) && is_put(&outbox, 2, 9) && !is_put(&outbox, 3, 9));
+        assert_eq!((outbox.take(), outbox.take(), outbox.take()), (Some(1), Some(2), None));
+        assert!(is_put(&outbox, 3, 9) && !is_put(&outbox, 4, 9), "the room is used up");
+    }
+
+    #[test]
+    fn nothing_comes_behind_the_last_item() {
+        let outbox = Outbox::default();
+        outbox.set_room(100);
+        assert!(is_put(&outbox, 1, 1));
+        assert!(matches!(poll(outbox.put_last(2)), Poll::Ready(Ok(()))));
+        assert!(is_refused(&outbox));
+        assert_eq!((outbox.take(), outbox.take(), outbox.take()), (Some(1), Some(2), None));
+        assert!(is_refused(&outbox));
+    }
+
+    #[test]
+    fn what_waits_is_dropped_when_it_is_closed() {
+        let outbox = Outbox::default();
+        assert!(is_put(&outbox, 1, 1));
+        outbox.close();
+        assert!(outbox.take().is_none() && is_refused(&outbox));
+    }
+}

@@ -343,7 +343,8 @@ impl types::HostBodyWriter for State {
         if !self.memory.charge(size) {
             return Err(Stop(self.memory.exceeded()).into());
         }
-        let written = outbox.put(Bytes::from(chunk)).await;
+        let length = chunk.len();
+        let written = outbox.put(Bytes::from(chunk), length).await;
         self.memory.release(size);
         Ok(written.map_err(|_| Error::Closed))
     }
@@ -361,15 +362,12 @@ impl types::HostWsSender for State {
             WsMessage::Text(text) => Outgoing::Text(text),
             WsMessage::Binary(bytes) => Outgoing::Binary(bytes.into()),
         };
-        let size = match &message {
-            Outgoing::Text(text) => text.len() as u64,
-            Outgoing::Binary(bytes) => bytes.len() as u64,
-            Outgoing::Close(..) => 0,
-        };
+        let size = message.payload_len() as u64;
         if !self.memory.charge(size) {
             return Err(Stop(self.memory.exceeded()).into());
         }
-        let sent = outbox.put(message).await;
+        let room = message.frame_len();
+        let sent = outbox.put(message, room).await;
         self.memory.release(size);
         Ok(sent.map_err(|_| Error::Closed))
     }
@@ -377,7 +375,7 @@ impl types::HostWsSender for State {
     async fn close(&mut self, this: Resource<MessageSender>, code: u16, reason: String) -> Result<()> {
         let outbox = self.table.get(&this)?.0.clone();
         // A client that is gone already needs no close handshake.
-        let _ = outbox.put(Outgoing::Close(code, reason)).await;
+        let _ = outbox.put_last(Outgoing::Close(code, reason)).await;
         Ok(())
     }
 

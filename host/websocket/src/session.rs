@@ -101,8 +101,8 @@ pub struct Session {
     end: Option<End>,
     /// The peer has ended its side of the connection.
     eof: bool,
-    /// The application is busy with a message: see [`Session::set_busy`].
-    busy: bool,
+    /// Messages that the application is busy with: see [`Session::set_busy`].
+    busy: u32,
     held_back: Option<HeldBack>,
     control: Option<Bucket>,
     messages: Option<Bucket>,
@@ -123,11 +123,15 @@ struct Closing {
 /// What would end the session, if the application were not busy.
 struct HeldBack {
     what: Ending,
-    since: Instant,
+    /// None if it waits for as long as the application is busy.
+    until: Option<Instant>,
 }
 
 enum Ending {
     Close(Option<CloseFrame>),
+    Lost,
+    /// A message over its rate.
+    Message(Message),
     Violation(Violation),
 }
 
@@ -145,7 +149,7 @@ impl Session {
             closing: Closing { idle: false, since: now },
             end: None,
             eof: false,
-            busy: false,
+            busy: 0,
             held_back: None,
             control: config.limits.control_rate.map(|rate| Bucket::new(rate, now)),
             messages: config.limits.message_rate.map(|rate| Bucket::new(rate, now)),
@@ -183,14 +187,21 @@ impl Session {
         event
     }
 
-    /// Says whether the application is busy with a message that came before what is decoded next. While it is, a close
-    /// frame or a violation behind that message is held back, for at most [`crate::Timers::close`], so that the
-    /// application can still send its answer (RFC 6455, 5.5.1: the close frame may wait until a message is sent).
-    pub fn set_busy(&mut self, busy: bool) {
-        self.busy = busy;
+    /// Says with how many messages the application is busy that came before what is decoded next. While it is, a close
+    /// frame or a violation behind them is held back, for at most [`crate::Timers::close`] for each, so that the
+    /// application can still send its answers (RFC 6455, 5.5.1: the close frame may wait until a message is sent). A
+    /// message over its rate waits too, and is judged again once the application is not busy.
+    ///
+    /// With more than one message the session is not idle, and the end of the connection waits as well, for what the
+    /// messages but the last may take: it would not have been looked at before they were dealt with one by one.
+    pub fn set_busy(&mut self, messages: u32, now: Instant) {
+        if messages.max(self.busy) > 1 {
+            self.last_message = now;
+        }
+        self.busy = messages;
     }
 
-    /// Whether the session's end is held back, so that nothing that the peer sends matters any more.
+    /// Whether the session's end, or what may be its end, is held back, so that nothing behind it matters yet.
     pub fn is_ending(&self) -> bool {
         self.held_back.is_some()
     }
@@ -241,8 +252,8 @@ impl Session {
     /// When [`Self::handle_timeout`] wants to be called. It changes with every other call.
     pub fn deadline(&self) -> Option<Instant> {
         let timers = &self.config.timers;
-        if let Some(held_back) = &self.held_back {
-            return Some(held_back.since + timers.close);
+        if let Some(until) = self.held_back_until() {
+            return Some(until);
         }
         match self.state {
             State::Open => {
@@ -262,9 +273,9 @@ impl Session {
     /// [`Self::next_event`] after it.
     pub fn handle_timeout(&mut self, now: Instant) {
         let timers = &self.config.timers;
-        if let Some(held_back) = &self.held_back {
-            if now >= held_back.since + timers.close {
-                self.let_end(now);
+        if let Some(until) = self.held_back_until() {
+            if now >= until {
+                self.let_go(now);
             }
             return;
         }
@@ -309,7 +320,11 @@ impl Session {
 
     /// An estimate of the bytes held beside the session itself: input, message, outgoing, compression.
     pub fn memory(&self) -> usize {
-        self.decoder.memory() + self.encoder.memory() + self.allocated.max(self.outgoing.capacity())
+        let held_back = match &self.held_back {
+            Some(HeldBack { what: Ending::Message(message), .. }) => message.len(),
+            _ => 0,
+        };
+        self.decoder.memory() + self.encoder.memory() + self.allocated.max(self.outgoing.capacity()) + held_back
     }
 
     fn advance(&mut self, now: Instant) -> Option<Event> {
@@ -321,19 +336,18 @@ impl Session {
                 return None;
             }
             if self.held_back.is_some() {
-                if self.busy {
+                if self.busy > 0 {
                     return None;
                 }
-                self.let_end(now);
+                if let Some(message) = self.let_go(now) {
+                    return Some(Event::Message(message));
+                }
                 continue;
             }
             match self.decoder.decode() {
-                Ok(Some(Frame::Close(frame))) if self.busy => {
-                    self.held_back = Some(HeldBack { what: Ending::Close(frame), since: now });
-                }
-                Err(violation) if self.busy => {
-                    self.held_back = Some(HeldBack { what: Ending::Violation(violation), since: now });
-                }
+                Ok(Some(Frame::Close(frame))) if self.busy > 0 => self.hold_back(Ending::Close(frame), now),
+                Err(violation) if self.busy > 0 => self.hold_back(Ending::Violation(violation), now),
+                Ok(None) if self.eof && self.busy > 1 => self.hold_back(Ending::Lost, now),
                 Ok(None) if self.eof => self.finish(End::Lost),
                 Ok(None) => return None,
                 Ok(Some(frame)) => {
@@ -346,13 +360,33 @@ impl Session {
         }
     }
 
-    /// Ends the session as it would have ended before.
-    fn let_end(&mut self, now: Instant) {
-        match self.held_back.take().map(|held_back| held_back.what) {
-            // It has no message for the application.
-            Some(Ending::Close(frame)) => drop(self.receive(Frame::Close(frame), now)),
-            Some(Ending::Violation(violation)) => self.fail(violation),
-            None => {}
+    fn hold_back(&mut self, what: Ending, now: Instant) {
+        let messages = match what {
+            Ending::Close(_) | Ending::Violation(_) => Some(self.busy),
+            Ending::Lost => Some(self.busy - 1),
+            Ending::Message(_) => None,
+        };
+        let until = messages.map(|messages| now + self.config.timers.close.saturating_mul(messages));
+        self.held_back = Some(HeldBack { what, until });
+    }
+
+    fn held_back_until(&self) -> Option<Instant> {
+        self.held_back.as_ref().and_then(|held_back| held_back.until)
+    }
+
+    /// Goes on with what was held back, as if it came now. Only a message is for the application.
+    fn let_go(&mut self, now: Instant) -> Option<Message> {
+        match self.held_back.take()?.what {
+            Ending::Close(frame) => self.receive(Frame::Close(frame), now),
+            Ending::Lost => {
+                self.finish(End::Lost);
+                None
+            }
+            Ending::Message(message) => self.receive(Frame::Message(message), now),
+            Ending::Violation(violation) => {
+                self.fail(violation);
+                None
+            }
         }
     }
 
@@ -362,7 +396,13 @@ impl Session {
             Frame::Close(_) | Frame::Ping(_) | Frame::Pong(_) => (&mut self.control, Violation::ControlRate),
         };
         if bucket.as_mut().is_some_and(|bucket| !bucket.take(now)) {
-            self.fail(violation);
+            match frame {
+                _ if self.busy == 0 => self.fail(violation),
+                Frame::Message(message) => self.hold_back(Ending::Message(message), now),
+                Frame::Close(_) | Frame::Ping(_) | Frame::Pong(_) => {
+                    self.hold_back(Ending::Violation(violation), now);
+                }
+            }
             return None;
         }
         match frame {

@@ -1,6 +1,7 @@
 //! The acceptance of a WebSocket handshake, and what follows it.
 
 use std::any::Any;
+use std::cell::Cell;
 use std::fmt;
 
 use super::{Event, Next, Response, Shape, header_setters};
@@ -95,11 +96,19 @@ pub enum WsMessage {
 }
 
 /// Sends on a WebSocket.
-pub struct Sender<'a>(&'a wit::WsSender);
+pub struct Sender<'a> {
+    sender: &'a wit::WsSender,
+    closed: Cell<bool>,
+}
 
 impl<'a> Sender<'a> {
     pub(crate) fn new(sender: &'a wit::WsSender) -> Self {
-        Self(sender)
+        Self { sender, closed: Cell::new(false) }
+    }
+
+    /// Whether the close handshake was started with this value.
+    pub(crate) fn is_closed(&self) -> bool {
+        self.closed.get()
     }
 
     /// Sends one message: text, bytes or a [`WsMessage`]. Waits while the client does not read.
@@ -107,12 +116,13 @@ impl<'a> Sender<'a> {
     /// # Errors
     /// [`Error::Closed`](crate::Error::Closed) when the client is gone or the close handshake has begun.
     pub fn send(&self, message: impl Into<WsMessage>) -> Result<()> {
-        Ok(self.0.send(&message.into().into())?)
+        Ok(self.sender.send(&message.into().into())?)
     }
 
     /// Starts the close handshake. Nothing can be sent after it. Codes are those of RFC 6455, 7.4.1, and 3000 to 4999.
     pub fn close(&self, code: u16, reason: &str) {
-        self.0.close(code, reason);
+        self.sender.close(code, reason);
+        self.closed.set(true);
     }
 }
 

@@ -1,8 +1,10 @@
-//! The shape websocket: one codec over whatever carries the bytes, and one call for each message or event.
+//! The shape websocket: one codec over whatever carries the bytes, and one call for each event, or for messages that are
+//! there together.
 //!
-//! This file accepts the handshake; [`pump`] drives the session; [`settings`] is what the manifest says of it.
-//! docs/websocket.md is the contract with guests and operators.
+//! This file accepts the handshake; [`pump`] drives the session; [`ahead`] is what it has decoded for the guest;
+//! [`settings`] is what the manifest says of it. docs/websocket.md is the contract with guests and operators.
 
+mod ahead;
 mod pump;
 mod settings;
 

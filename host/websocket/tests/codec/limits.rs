@@ -174,6 +174,46 @@ fn messages_per_second() {
 }
 
 #[test]
+fn a_message_over_its_rate_waits_while_the_application_is_busy() {
+    let limits = Limits { message_rate: Rate::new(2, 2), ..Limits::default() };
+    let now = Instant::now();
+    for (pause, passes) in [(Duration::from_millis(400), false), (Duration::from_millis(600), true)] {
+        let mut session = session(limits.clone(), now);
+        session.feed(&client(FIN | TEXT, b"x").repeat(3));
+        session.feed(&client(FIN | PING, b""));
+        for busy in 1..3 {
+            assert!(matches!(session.next_event(now), Some(Event::Message(_))));
+            session.set_busy(busy, now);
+        }
+        assert_eq!(session.next_event(now), None);
+        assert!(session.is_ending(), "nothing more is read");
+        assert_eq!(session.send_text("answer", now), Ok(()));
+        let later = now + pause;
+        session.handle_timeout(later);
+        assert_eq!(session.next_event(later), None, "it waits for as long as the application is busy");
+        session.set_busy(0, later);
+        let event = session.next_event(later);
+        assert_eq!(matches!(event, Some(Event::Message(_))), passes, "{event:?}");
+        assert_eq!(event == Some(Event::Ended(End::Violation(Violation::MessageRate))), !passes, "{event:?}");
+        assert!(session.outgoing().starts_with(b"\x81\x06answer"));
+    }
+}
+
+#[test]
+fn control_frames_over_their_rate_end_a_busy_session_after_its_answer() {
+    let limits = Limits { control_rate: Rate::new(1, 1), ..Limits::default() };
+    let now = Instant::now();
+    let mut session = session(limits, now);
+    session.feed(&[client(FIN | TEXT, b"x"), client(FIN | PING, b"").repeat(3)].concat());
+    assert!(matches!(session.next_event(now), Some(Event::Message(_))));
+    session.set_busy(1, now);
+    assert_eq!(session.next_event(now), None);
+    assert_eq!(session.send_text("answer", now), Ok(()));
+    session.set_busy(0, now);
+    assert_eq!(session.next_event(now), Some(Event::Ended(End::Violation(Violation::ControlRate))));
+}
+
+#[test]
 fn outgoing_queue_stops_sending_and_decoding() {
     let limits = Limits { outgoing_queue: 100, ..Limits::default() };
     let now = Instant::now();

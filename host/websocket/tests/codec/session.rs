@@ -50,13 +50,13 @@ fn section_5_5_1_a_busy_application_answers_before_the_session_ends() {
         let mut session = server(now);
         session.feed(&[client(FIN | TEXT, b"last"), end].concat());
         assert_eq!(session.next_event(now), Some(message("last")));
-        session.set_busy(true);
+        session.set_busy(1, now);
         assert_eq!(session.next_event(now), None);
         session.feed_eof();
         assert_eq!(session.next_event(now), None, "the end of the connection is no news behind it");
         assert!(session.is_ending());
         assert_eq!(session.send_text("answer", now), Ok(()));
-        session.set_busy(false);
+        session.set_busy(0, now);
         assert!(matches!(session.next_event(now), Some(Event::Ended(End::PeerClosed(_) | End::Violation(_)))));
         let sent = take(&mut session);
         assert!(sent.starts_with(b"\x81\x06answer\x88") && sent[10..].starts_with(first), "{sent:?}");
@@ -69,13 +69,37 @@ fn section_5_5_1_the_end_is_not_held_back_for_long() {
     let now = Instant::now();
     let mut session = server(now);
     session.feed(&client(FIN | CLOSE, b"\x03\xe8"));
-    session.set_busy(true);
+    session.set_busy(3, now);
     assert_eq!(session.next_event(now), None);
     let deadline = session.deadline().expect("it ends");
-    assert_eq!(deadline, now + Config::default().timers.close);
+    assert_eq!(deadline, now + 3 * Config::default().timers.close, "each message has the time of one");
+    session.handle_timeout(deadline - Duration::from_millis(1));
+    assert_eq!(session.next_event(now), None);
     session.handle_timeout(deadline);
     assert!(matches!(session.next_event(deadline), Some(Event::Ended(End::PeerClosed(_)))));
     assert_eq!(session.state(), State::Closed);
+}
+
+#[test]
+fn an_application_with_several_messages_is_not_idle_and_goes_on_when_the_connection_is_lost() {
+    let timers = Timers { idle: Some(Duration::from_secs(1)), ..Timers::default() };
+    let config = Arc::new(Config { timers: timers.clone(), ..Config::default() });
+    let mut now = Instant::now();
+    let mut session = Session::new(Role::Server, config, None, now);
+    session.set_busy(3, now);
+    for _ in 0..3 {
+        now += Duration::from_millis(900);
+        session.set_busy(3, now);
+        session.handle_timeout(now);
+        assert_eq!(session.next_event(now), None);
+    }
+    session.feed_eof();
+    assert_eq!(session.next_event(now), None);
+    assert_eq!(session.deadline(), Some(now + 2 * timers.close));
+    session.set_busy(1, now);
+    assert_eq!(session.next_event(now), None);
+    session.set_busy(0, now);
+    assert_eq!(session.next_event(now), Some(Event::Ended(End::Lost)));
 }
 
 #[test]

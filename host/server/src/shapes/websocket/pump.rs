@@ -2,9 +2,10 @@
 //! messages, bus, timers, drain and deadlines, all in the one order of [`Pump::poll`].
 //!
 //! It reads one message ahead of a guest that is busy, so that pings before it are answered, and no further: a guest
-//! that does not keep up stops the socket. A client that does not read fills the codec's outgoing queue; the guest is
-//! then not polled, so that its `send` waits. What the codec holds for the session is on the guest's memory limit
-//! while it arrives, and not only once it is delivered.
+//! that does not keep up stops the socket. Once it can be called, it gets as many of the messages that are there as it
+//! takes at once ([`Ahead`]). A client that does not read fills the codec's outgoing queue; the guest is then not polled,
+//! so that its `send` waits. What the codec holds for the session is on the guest's memory limit while it arrives, and
+//! not only once it is delivered.
 //!
 //! | what ends it | close code | outcome | the guest hears |
 //! |---|---|---|---|
@@ -27,13 +28,14 @@ use std::time::{Duration, Instant};
 use roadrunner_sandbox::{
     Disconnect, Event, Failure, Held, Instance, Meter, Next, Outbox, Outcome, Outgoing, SocketEvent,
 };
-use roadrunner_websocket::{CloseCode, Config, End, Event as CodecEvent, Message, SendError, Session, State};
+use roadrunner_websocket::{CloseCode, Config, End, Event as CodecEvent, SendError, Session, State};
 use roadrunner_wire::{Alarm, Ending, Protocol, Tunnel};
 use tokio::io::{AsyncRead as _, AsyncWrite as _, ReadBuf};
 use tokio::time::timeout;
 use tokio_util::io::poll_read_buf;
 
 use super::super::event_loop::{LAST_EVENT, UNDER_WAY, spawn, suspend};
+use super::ahead::{Ahead, Load};
 use super::settings::Reserved;
 use crate::app::Inner;
 use crate::record::Record;
@@ -80,10 +82,11 @@ pub(super) struct Pump {
     /// With so many outgoing bytes, the guest is not polled.
     room: usize,
     close_wait: Duration,
-    /// A message that the guest has not taken yet.
-    ahead: Option<Message>,
-    /// Bytes of the message that the guest is called with.
-    delivering: usize,
+    ahead: Ahead,
+    /// What the guest is called with.
+    delivering: Load,
+    /// The call did not return when it was first polled.
+    waited: bool,
     opened: bool,
     drained: bool,
     /// Messages, and all other events, take turns.
@@ -117,13 +120,14 @@ impl Pump {
             outbox: Outbox::default(),
             meter: instance.meter().clone(),
             memory: instance.binding().limits.memory,
-            phase: Phase::Waiting(Held::new(instance)),
             called: Instant::now(),
             asked: false,
             room: config.limits.outgoing_queue.min(BATCH),
             close_wait: config.timers.close,
-            ahead: None,
-            delivering: 0,
+            ahead: Ahead::new(instance.binding().component.takes_batches()),
+            delivering: Load::default(),
+            waited: false,
+            phase: Phase::Waiting(Held::new(instance)),
             opened: false,
             drained: false,
             event_first: false,
@@ -166,6 +170,7 @@ impl Future for Pump {
             if !progress && !this.is_deliverable() {
                 // An idle session keeps no buffers.
                 this.session.release();
+                this.outbox.release();
                 this.charge(now);
                 return Poll::Pending;
             }
@@ -182,7 +187,8 @@ impl Pump {
     fn poll_guest(&mut self, context: &mut Context<'_>, now: Instant) -> bool {
         for _ in 0..CALLS {
             self.look_ahead(now);
-            if self.session.outgoing().len() >= self.room {
+            let room = self.room.saturating_sub(self.session.outgoing().len());
+            if room == 0 {
                 return false;
             }
             match std::mem::replace(&mut self.phase, Phase::Gone) {
@@ -201,22 +207,28 @@ impl Pump {
                         self.phase = Phase::Calling(call(held, event, self.outbox.clone()));
                     }
                 },
-                Phase::Calling(mut call) => match call.as_mut().poll(context) {
-                    Poll::Pending => {
-                        self.phase = Phase::Calling(call);
-                        if !self.take_outgoing(now) {
-                            return false;
+                Phase::Calling(mut call) => {
+                    self.outbox.set_room(room);
+                    match call.as_mut().poll(context) {
+                        Poll::Pending => {
+                            self.waited = true;
+                            self.phase = Phase::Calling(call);
+                            if !self.take_outgoing(now) {
+                                return false;
+                            }
+                        }
+                        Poll::Ready((held, result)) => {
+                            let waited = std::mem::take(&mut self.waited);
+                            if std::mem::take(&mut self.delivering).messages > 0 {
+                                self.ahead.learn(!waited);
+                            }
+                            self.called = now;
+                            self.phase = Phase::Waiting(held);
+                            self.take_outgoing(now);
+                            self.returned(result, now);
                         }
                     }
-                    Poll::Ready((held, result)) => {
-                        self.delivering = 0;
-                        self.called = now;
-                        self.phase = Phase::Waiting(held);
-                        // What was sent before the call returned; it has room, or the guest would not have run.
-                        self.take_outgoing(now);
-                        self.returned(result, now);
-                    }
-                },
+                }
             }
         }
         true
@@ -224,7 +236,7 @@ impl Pump {
 
     /// Whether another round would call the guest.
     fn is_deliverable(&self) -> bool {
-        self.ahead.is_some() && matches!(self.phase, Phase::Waiting(_)) && self.session.outgoing().len() < self.room
+        !self.ahead.is_empty() && matches!(self.phase, Phase::Waiting(_)) && self.session.outgoing().len() < self.room
     }
 
     /// Whether a session that waits is to leave its instance now.
@@ -286,61 +298,68 @@ impl Pump {
         {
             return Poll::Ready(SocketEvent::Event(event));
         }
-        if let Some(message) = self.ahead.take() {
+        let delivering = self.ahead.load();
+        if let Some(messages) = self.ahead.take() {
             self.event_first = true;
-            self.delivering = message.len();
-            return Poll::Ready(match message {
-                Message::Text(text) => SocketEvent::Text(text.as_str().to_owned()),
-                Message::Binary(bytes) => SocketEvent::Binary(bytes),
-            });
+            self.delivering = delivering;
+            return Poll::Ready(messages);
         }
         held.poll_event(context).map(SocketEvent::Event)
     }
 
-    /// Decodes one message ahead of the guest; answers pings on the way.
+    /// Decodes messages ahead of the guest, one while it is called; answers pings on the way.
     fn look_ahead(&mut self, now: Instant) {
-        if self.ended {
-            return;
-        }
         if self.session.state() != State::Open {
-            // Nobody takes it any more, and the client's close frame may be behind it.
-            self.ahead = None;
+            // Nobody takes them any more, and the client's close frame may be behind them.
+            self.ahead.clear();
         }
-        if self.ahead.is_some() {
-            return;
-        }
-        // A close frame behind a message waits until the guest has dealt with that message.
-        self.session.set_busy(matches!(self.phase, Phase::Calling(_)));
-        match self.session.next_event(now) {
-            None => {}
-            Some(CodecEvent::Message(message)) => self.ahead = Some(message),
-            Some(CodecEvent::Ended(end)) => self.over(&end, now),
+        let is_calling = matches!(self.phase, Phase::Calling(_));
+        let called_for = if is_calling { self.delivering.messages.max(1) } else { 0 };
+        while !self.ended {
+            // A close frame behind messages waits until the guest has dealt with those.
+            let busy = called_for + self.ahead.load().messages;
+            self.session.set_busy(u32::try_from(busy).unwrap_or(u32::MAX), now);
+            if self.ahead.is_full() || (is_calling && !self.ahead.is_empty()) {
+                return;
+            }
+            match self.session.next_event(now) {
+                None => return,
+                Some(CodecEvent::Message(message)) => self.ahead.push(message),
+                Some(CodecEvent::Ended(end)) => self.over(&end, now),
+            }
         }
     }
 
-    /// Hands what the guest sent to the codec, which has room; false when it sent nothing.
+    /// Hands what the guest sent to the codec; false when it sent nothing.
     fn take_outgoing(&mut self, now: Instant) -> bool {
-        let Some(outgoing) = self.outbox.take() else { return false };
-        let (sent, size) = match &outgoing {
-            Outgoing::Text(text) => (self.session.send_text(text, now), text.len()),
-            Outgoing::Binary(bytes) => (self.session.send_binary(bytes, now), bytes.len()),
+        let mut any = false;
+        while let Some(outgoing) = self.outbox.take() {
+            any = true;
+            self.send(&outgoing, now);
+        }
+        any
+    }
+
+    fn send(&mut self, outgoing: &Outgoing, now: Instant) {
+        let sent = match outgoing {
+            Outgoing::Text(text) => self.session.send_text(text, now),
+            Outgoing::Binary(bytes) => self.session.send_binary(bytes, now),
             Outgoing::Close(code, reason) => {
                 // A code that must not be sent (RFC 6455, 7.4.1) is the guest's fault.
                 self.session.close(CloseCode::new(*code).unwrap_or(CloseCode::INTERNAL_ERROR), reason, now);
                 self.outbox.close();
-                (Ok(()), 0)
+                Ok(())
             }
         };
         match sent {
-            Ok(()) => self.record.sent(size),
-            // The guest is only polled with room in the queue, and then sends one message.
+            Ok(()) => self.record.sent(outgoing.payload_len()),
+            // The outbox takes no more than there was room for.
             Err(SendError::QueueFull | SendError::Closed) => self.outbox.close(),
             Err(error @ SendError::TooLarge { .. }) => {
                 let failure = Failure::new(Outcome::HostCallExceeded, error.to_string());
                 self.fail_with(CloseCode::TOO_BIG, &failure, now);
             }
         }
-        true
     }
 
     fn poll_write(&mut self, context: &mut Context<'_>, now: Instant) -> bool {
@@ -378,7 +397,7 @@ impl Pump {
 
     /// Whether the socket is read from.
     fn reads(&self) -> bool {
-        !(self.read_ended || self.ahead.is_some() || self.session.is_blocked() || self.session.is_ending())
+        !(self.read_ended || !self.ahead.is_empty() || self.session.is_blocked() || self.session.is_ending())
     }
 
     fn poll_read(&mut self, context: &mut Context<'_>) -> bool {
@@ -402,7 +421,7 @@ impl Pump {
         if matches!(self.phase, Phase::Gone) {
             return;
         }
-        let held = self.session.memory() + self.ahead.as_ref().map_or(0, Message::len) + self.delivering;
+        let held = self.session.memory() + self.ahead.load().bytes + self.delivering.bytes;
         self.meter.hold(held as u64);
         if self.meter.memory() > self.memory {
             let failure = Failure::new(Outcome::MemoryExceeded, "over the limit with what its WebSocket holds");
@@ -425,7 +444,8 @@ impl Pump {
         if last_call.is_some_and(|last_call| last_call <= now) {
             self.session.close(CloseCode::GOING_AWAY, "the host shuts down", now);
         }
-        if self.ahead.is_some() && self.session.outgoing().len() < self.room {
+        let has_more = self.delivering.messages > 1 || !self.ahead.is_empty() || self.session.is_ending();
+        if has_more && self.session.outgoing().len() < self.room {
             // It is the guest that keeps the client's pongs unread.
             self.session.resume(now);
         }

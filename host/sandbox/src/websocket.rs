@@ -1,0 +1,106 @@
+//! A WebSocket as a guest sees it: what it hears, one callback at a time, and what it sends.
+//!
+//! A component that exports `websocket-batch` gets messages that are there together in one call. Every call has a fixed
+//! price (its fiber, its account, the way into the guest), which small messages would pay each for itself.
+
+use std::pin::pin;
+
+use http::HeaderMap;
+use wasmtime::Store;
+
+use crate::bindings::exports::roadrunner::handler as exports;
+use crate::bindings::roadrunner::handler::types;
+use crate::component::Component;
+use crate::instance::{Event, Guest, Instance, Lent, Next, classify, guarded, lower_event};
+use crate::outcome::{Failure, Outcome};
+use crate::output::{MessageSender, Outbox, Outgoing, Writer};
+use crate::state::State;
+
+/// What happens on a WebSocket.
+#[derive(Debug)]
+pub enum SocketEvent {
+    /// The handshake's answer was sent.
+    Open,
+    /// Whole messages, in order, at least one. More than one only where [`Component::takes_batches`].
+    Messages(Vec<SocketMessage>),
+    /// Anything else.
+    Event(Event),
+}
+
+/// A whole message.
+pub use crate::bindings::roadrunner::handler::types::WsMessage as SocketMessage;
+
+/// What the callbacks of a held WebSocket need.
+pub(crate) struct WebSocketExports {
+    callbacks: exports::websocket::Guest,
+    batch: Option<exports::websocket_batch::Guest>,
+    sender: Lent<MessageSender>,
+}
+
+impl WebSocketExports {
+    fn new(
+        component: &Component,
+        store: &mut Store<State>,
+        instance: &wasmtime::component::Instance,
+        outbox: &Outbox<Outgoing>,
+    ) -> wasmtime::Result<Self> {
+        let Some(callbacks) = &component.websocket else {
+            return Err(crate::state::Stop(Outcome::Unsupported).into());
+        };
+        let batch = component.websocket_batch.as_ref();
+        Ok(Self {
+            callbacks: callbacks.load(&mut *store, instance)?,
+            batch: batch.map(|batch| batch.load(&mut *store, instance)).transpose()?,
+            sender: Lent::new(store, Writer(outbox.clone()))?,
+        })
+    }
+
+    async fn call(&self, store: &mut Store<State>, event: SocketEvent) -> wasmtime::Result<types::Next> {
+        let sender = self.sender.borrow();
+        match event {
+            SocketEvent::Open => self.callbacks.call_on_open(store, sender).await,
+            SocketEvent::Event(event) => self.callbacks.call_on_event(store, &lower_event(event), sender).await,
+            SocketEvent::Messages(messages) => match (&*messages, &self.batch) {
+                ([message], _) => self.callbacks.call_on_message(store, message, sender).await,
+                (messages, Some(batch)) => batch.call_on_messages(store, messages, sender).await,
+                (_, None) => Err(crate::state::Stop(Outcome::Unsupported).into()),
+            },
+        }
+    }
+}
+
+impl SocketEvent {
+    /// As how many callbacks it counts.
+    fn callbacks(&self) -> u32 {
+        match self {
+            Self::Messages(messages) => u32::try_from(messages.len()).unwrap_or(u32::MAX),
+            Self::Open | Self::Event(_) => 1,
+        }
+    }
+}
+
+impl Instance {
+    /// Calls the callback of `websocket` that fits, with a CPU budget of its own: that of one call for each message. The
+    /// outbox is the same in every call.
+    pub async fn on_socket(&mut self, event: SocketEvent, outbox: &Outbox<Outgoing>) -> Result<Next, Failure> {
+        self.meter.start_budget(self.binding.limits.callback_cpu.saturating_mul(event.callbacks()));
+        self.guest.store.set_epoch_deadline(1);
+        let component = &self.binding.component;
+        let result = {
+            let call = pin!(async {
+                let Guest { store, instance, websocket, .. } = &mut self.guest;
+                let exports = match websocket {
+                    Some(made) => made,
+                    none => none.insert(WebSocketExports::new(component, store, instance, outbox)?),
+                };
+                exports.call(store, event).await
+            });
+            guarded(&self.meter, self.binding.turns(), None, call).await?
+        };
+        match result {
+            Ok(types::Next::Continue) => Ok(Next::Continue),
+            Ok(types::Next::Stop(_)) => Ok(Next::Stop(HeaderMap::new())),
+            Err(error) => Err(classify(&self.guest.store, &error)),
+        }
+    }
+}
