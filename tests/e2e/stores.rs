@@ -1,13 +1,11 @@
 //! Stores of keys and values: what guests may do with them, over which limits, and what outlives whom.
 
-use std::net::{SocketAddr, TcpListener};
-use std::path::Path;
-use std::process::{Child, Stdio};
+use std::net::SocketAddr;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering::Relaxed};
 use std::time::{Duration, Instant};
 
-use roadrunner_tests::{Answer, Ask, Server, Setup, Way, command, within};
+use roadrunner_tests::{Answer, Ask, Redis, Server, Setup, Way, command, within};
 use rustix::process::Signal;
 use tempfile::TempDir;
 use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
@@ -297,45 +295,6 @@ async fn a_crash_loses_no_acknowledged_write() {
     }
 }
 
-/// A Redis server of the test's own, on a port that stays the same when it is started again.
-struct Redis {
-    child: Child,
-    port: u16,
-    folder: TempDir,
-}
-
-impl Redis {
-    fn start(test: &str) -> Option<Self> {
-        let port = TcpListener::bind("127.0.0.1:0").expect("a port").local_addr().expect("it is bound").port();
-        let folder = TempDir::new().expect("a folder");
-        let child = Self::spawn(test, port, folder.path())?;
-        Some(Self { child, port, folder })
-    }
-
-    fn spawn(test: &str, port: u16, folder: &Path) -> Option<Child> {
-        let mut program = command::tool(test, "redis-server")?;
-        program.args(["--bind", "127.0.0.1", "--appendonly", "yes", "--port", &port.to_string()]);
-        program.current_dir(folder).stdout(Stdio::null()).stderr(Stdio::null());
-        Some(program.spawn().expect("redis-server can be started"))
-    }
-
-    fn kill(&mut self) {
-        // By the handle: the process is ours and not yet reaped.
-        let _ = self.child.kill();
-        let _ = self.child.wait();
-    }
-
-    fn start_again(&mut self) {
-        self.child = Self::spawn("it was there before", self.port, self.folder.path()).expect("it was there before");
-    }
-}
-
-impl Drop for Redis {
-    fn drop(&mut self) {
-        self.kill();
-    }
-}
-
 async fn works(server: &Server, path: &str) {
     let works = within(Duration::from_secs(15), async || (tell(server, path, "x").await.0 == 200).then_some(())).await;
     assert!(works.is_some(), "{path} still fails after 15 s:\n{}", server.log);
@@ -344,7 +303,7 @@ async fn works(server: &Server, path: &str) {
 #[tokio::test]
 async fn redis_goes_and_comes_back() {
     let Some(mut redis) = Redis::start("redis_goes_and_comes_back") else { return };
-    let server = setup(&format!("url = \"redis://127.0.0.1:{}\"\ntimeout = \"1s\"", redis.port)).start().await;
+    let server = setup(&format!("url = {:?}\ntimeout = \"1s\"", redis.url())).start().await;
     works(&server, "/set?key=a").await;
     assert_eq!(done(&server, "/increment?key=n&by=5", "").await, "5");
     let log = server.log.text().len();
@@ -370,7 +329,7 @@ async fn redis_goes_and_comes_back() {
 #[tokio::test]
 async fn hosts_share_a_redis_server() {
     let Some(redis) = Redis::start("hosts_share_a_redis_server") else { return };
-    let store = format!("url = \"redis://127.0.0.1:{}\"\ntimeout = \"1s\"", redis.port);
+    let store = format!("url = {:?}\ntimeout = \"1s\"", redis.url());
     let one = setup(&store).start().await;
     let two = setup(&store).beside().start().await;
     works(&one, "/set?key=a").await;
@@ -381,4 +340,77 @@ async fn hosts_share_a_redis_server() {
     assert_eq!(done(&two, "/set-if?key=a&expected=x", "y").await, "true");
     assert_eq!(done(&one, "/set-if?key=a&expected=x", "z").await, "false");
     assert_eq!(done(&one, "/keys", "").await.matches("\"a\"").count(), 1);
+}
+
+/// Over TLS, with an authority that the host trusts; one that it does not know is not spoken to.
+#[tokio::test]
+async fn redis_over_tls() {
+    let Some(redis) = Redis::start_with_tls("redis_over_tls") else { return };
+    let store = format!("url = {:?}\ntimeout = \"5s\"", redis.url());
+    let trusted = redis.certificate().display().to_string();
+    let server = setup(&store).environment("SSL_CERT_FILE", &trusted).start().await;
+    works(&server, "/set?key=a").await;
+    for (index, way) in Way::EACH.into_iter().enumerate() {
+        assert_eq!(ask(&server, way, "/get?key=a", "").await.text(), "x", "{way:?}");
+        assert_eq!(ask(&server, way, "/increment?key=n", "").await.text(), (index + 1).to_string(), "{way:?}");
+    }
+    let others = setup(&store).beside().start().await;
+    assert_eq!(tell(&others, "/get?key=a", "").await, (409, "Internal(\"the store `main` failed\")".to_owned()));
+    let line = others.log.message("a store has ceased to answer").await.to_string();
+    assert!(line.contains("certificate") || line.contains("UnknownIssuer"), "{line}");
+    let plain = setup(&store.replace("rediss:", "redis:")).beside().start().await;
+    assert_eq!(tell(&plain, "/get?key=a", "").await.0, 409, "it speaks TLS alone");
+}
+
+/// Where several tenants are granted a shared store, each has the keys of its own components, and those without a tenant
+/// have others.
+#[tokio::test]
+async fn tenants_never_share() {
+    tenants_are_apart("memory = true").await;
+    let folder = TempDir::new().expect("a folder");
+    tenants_are_apart(&format!("path = {:?}", folder.path().join("store.db"))).await;
+    let Some(redis) = Redis::start("tenants_never_share") else { return };
+    tenants_are_apart(&format!("url = {:?}\ntimeout = \"1s\"", redis.url())).await;
+}
+
+async fn tenants_are_apart(place: &str) {
+    let mut text = format!(
+        "[store.main]\n{place}\nshared = true\n[tenant.one]\nhosts = [\"*.one\"]\n[tenant.two]\nhosts = [\"*.two\"]\n"
+    );
+    for (component, tenant) in [("a", "one"), ("b", "one"), ("c", "two"), ("d", "")] {
+        let tenant = if tenant.is_empty() { tenant.to_owned() } else { format!("tenant = \"{tenant}\"\n") };
+        text += &format!("[component.{component}]\nfile = \"{{guests}}/stores.wasm\"\nstores = [\"main\"]\n{tenant}");
+    }
+    for (host, component) in [("a.one", "a"), ("b.one", "b"), ("c.two", "c"), ("d.none", "d")] {
+        text += &format!("[[route]]\npath = \"/*rest\"\nhosts = [\"{host}\"]\ncomponent = \"{component}\"\n");
+    }
+    let server = Setup::with(&text).start().await;
+    let on = async |host: &str, path: &str, body: &str| {
+        let ask = if body.is_empty() { Ask::get(path) } else { Ask::post(path, body.to_owned()) };
+        let answer = server.fetch(Way::H2c, ask.host(host)).await;
+        (answer.status, answer.text())
+    };
+    let is = |status: u16, text: &str| (status, text.to_owned());
+    let up = within(Duration::from_secs(15), async || (on("a.one", "/set?key=a", "ours").await.0 == 200).then_some(()));
+    assert!(up.await.is_some(), "{place}: {}", server.log);
+    assert_eq!(on("b.one", "/get?key=a", "").await, is(200, "ours"), "{place}: one tenant's components share");
+    for stranger in ["c.two", "d.none"] {
+        for key in ["a", "tenant/one:a", "../one/a", "one:a"] {
+            assert_eq!(on(stranger, &format!("/get?key={key}"), "").await.0, 404, "{place}: {stranger} {key}");
+        }
+        assert_eq!(on(stranger, "/exists?key=a", "").await, is(200, "false"), "{place}: {stranger}");
+        assert_eq!(on(stranger, "/keys", "").await, is(200, "{\"cursor\":null,\"keys\":[]}"), "{place}: {stranger}");
+        assert_eq!(on(stranger, "/delete?key=a", "").await, is(200, "false"), "{place}: {stranger}");
+        assert_eq!(on(stranger, "/set-if?key=a&expected=ours", "x").await, is(200, "false"), "{place}: {stranger}");
+        assert_eq!(on(stranger, "/increment?key=n", "").await, is(200, "1"), "{place}: {stranger}");
+        assert_eq!(on(stranger, "/set?key=a", stranger).await, is(200, "set"), "{place}: {stranger}");
+    }
+    for (host, value) in [("a.one", "ours"), ("b.one", "ours"), ("c.two", "c.two"), ("d.none", "d.none")] {
+        assert_eq!(on(host, "/get?key=a", "").await, is(200, value), "{place}: {host}");
+    }
+    assert_eq!(on("a.one", "/increment?key=n", "").await, is(200, "1"), "{place}");
+    assert_eq!(on("c.two", "/delete?key=a", "").await, is(200, "true"), "{place}");
+    assert_eq!(on("a.one", "/get?key=a", "").await, is(200, "ours"), "{place}");
+    assert_eq!(on("d.none", "/get?key=a", "").await, is(200, "d.none"), "{place}");
+    server.is_quiet().await;
 }

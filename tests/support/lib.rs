@@ -8,6 +8,7 @@
 //! | [`frames`] | HTTP/2 frame by frame, for clients that no library is |
 //! | [`chromium`] | a browser |
 //! | [`nats`] | a NATS server, and a client of it that is no Roadrunner |
+//! | [`redis`] | a Redis server |
 //! | [`core_canary`] | a guest that fills memory, tables and globals, or searches them |
 //! | [`websocket`] | frames as they stand on the wire, over every protocol |
 //! | [`command`] | the program's command line, and other programs |
@@ -26,12 +27,14 @@ pub mod http2;
 pub mod http3;
 pub mod metrics;
 pub mod nats;
+pub mod redis;
 pub mod server;
 pub mod websocket;
 
 pub use client::{Answer, Ask, Client, End, Exchange, Way};
 pub use metrics::Metrics;
 pub use nats::Nats;
+pub use redis::Redis;
 pub use server::{Server, Setup};
 
 use std::future::Future;

@@ -45,6 +45,7 @@ pub struct Setup {
     alone: bool,
     beside: bool,
     inherited: Vec<Arc<std::net::TcpListener>>,
+    environment: Vec<(String, String)>,
     files: Vec<(String, Vec<u8>)>,
 }
 
@@ -114,6 +115,12 @@ impl Setup {
     /// `first`, the other `second`.
     pub fn inherit(mut self, socket: std::net::TcpListener) -> Self {
         self.inherited.push(Arc::new(socket));
+        self
+    }
+
+    /// A variable of the server's environment.
+    pub fn environment(mut self, name: &str, value: &str) -> Self {
+        self.environment.push((name.to_owned(), value.to_owned()));
         self
     }
 
@@ -188,6 +195,7 @@ impl Setup {
             .arg("serve")
             .arg(&manifest)
             .current_dir(folder.path())
+            .envs(self.environment.iter().map(|(name, value)| (name, value)))
             .stderr(Stdio::piped())
             .spawn()
             .expect("the server can be started");
