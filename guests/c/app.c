@@ -1,8 +1,9 @@
 /* The demo's routes in C: one for each shape of response. guests/README.md has the table. */
 #include <stdlib.h>
+#include <string.h>
 #include <time.h>
 
-#include "roadrunner.h"
+#include "demo.h"
 
 /* What a small API answers. */
 static rr_response *json(rr_request *request) {
@@ -175,6 +176,101 @@ static rr_next repeat(const rr_socket_message *message, rr_socket *socket, void 
     return rr_send(socket, message) == RR_OK ? RR_CONTINUE : RR_STOP;
 }
 
+static rr_bytes count_text(unsigned count, rr_bytes text) {
+    return rr_format("%u %.*s", count, RR_PRINT(text));
+}
+
+/* Sends each message back behind their number, which outlives the instance. */
+static rr_next count(const rr_socket_message *message, rr_socket *socket, void *state) {
+    unsigned *seen = state;
+    return rr_send_text(socket, count_text(++*seen, message->bytes)) == RR_OK ? RR_CONTINUE : RR_STOP;
+}
+
+static rr_bytes save_count(void *state) {
+    return (rr_bytes){state, sizeof(unsigned)};
+}
+
+static rr_response *counter(unsigned seen) {
+    unsigned *state = rr_keep(sizeof *state);
+    *state = seen;
+    rr_response *response = rr_websocket((rr_socket_functions){.on_message = count}, state);
+    rr_hibernate(response, save_count);
+    return response;
+}
+
+rr_response *rr_resume(rr_bytes saved) {
+    unsigned seen;
+    memcpy(&seen, saved.data, sizeof seen);
+    return counter(seen);
+}
+
+/* A stream of the client, and the one that it is answered on. */
+struct answer {
+    uint64_t stream;
+    uint64_t answer;
+    struct answer *next;
+};
+
+/* Where the answer is, or NULL: by the client's stream, or by the one that it is answered on. */
+static struct answer **find(struct answer **answers, uint64_t id, bool by_answer) {
+    for (; *answers != NULL; answers = &(*answers)->next) {
+        if ((by_answer ? (*answers)->answer : (*answers)->stream) == id) {
+            return answers;
+        }
+    }
+    return NULL;
+}
+
+static void forget(struct answer **place) {
+    struct answer *answer = *place;
+    *place = answer->next;
+    free(answer);
+}
+
+static void answer_stream(const rr_wt_event *event, rr_wt_session *session, struct answer **answers) {
+    struct answer *fresh = malloc(sizeof *fresh);
+    if (fresh == NULL) {
+        rr_fail("there is no memory for one more stream");
+    }
+    *fresh = (struct answer){event->stream, event->stream, *answers};
+    if (!event->bidirectional && rr_wt_open_unidirectional(session, &fresh->answer) != RR_OK) {
+        /* Over the host's limit: the client may try again. */
+        rr_wt_stop(session, event->stream, 0);
+        free(fresh);
+        return;
+    }
+    *answers = fresh;
+}
+
+/* Echoes each bidirectional stream, answers a unidirectional stream with one of its own, and echoes datagrams. */
+static rr_next reflect(const rr_wt_event *event, rr_wt_session *session, void *state) {
+    struct answer **answers = state;
+    struct answer **place = find(answers, event->stream, event->kind == RR_WT_STOPPED);
+    rr_status status = RR_OK;
+    if (event->kind == RR_WT_OPENED) {
+        answer_stream(event, session, answers);
+    } else if (event->kind == RR_WT_DATAGRAM) {
+        /* One that does not fit the path is lost, as any may be. */
+        rr_wt_send_datagram(session, event->bytes);
+    } else if (place == NULL) {
+        return RR_CONTINUE;
+    } else if (event->kind == RR_WT_DATA) {
+        status = rr_wt_send(session, (*place)->answer, event->bytes);
+    } else if (event->kind == RR_WT_FINISHED) {
+        rr_wt_finish(session, (*place)->answer);
+        forget(place);
+    } else if (event->kind == RR_WT_RESET) {
+        rr_wt_reset(session, (*place)->answer, event->code);
+        forget(place);
+    } else if (event->kind == RR_WT_STOPPED) {
+        /* Nobody wants the echo. */
+        rr_wt_stop(session, (*place)->stream, event->code);
+        forget(place);
+    }
+    /* A stream that is over is not the end of the session. */
+    return status == RR_OK || status == RR_CLOSED ? RR_CONTINUE : RR_STOP;
+}
+
 rr_response *rr_handle(rr_request *request) {
     rr_bytes path = rr_request_path(request);
     if (rr_after(path, "/c/").data != NULL) {
@@ -206,6 +302,19 @@ rr_response *rr_handle(rr_request *request) {
     }
     if (rr_equal(path, "/ws")) {
         return rr_websocket((rr_socket_functions){.on_message = repeat}, NULL);
+    }
+    if (rr_equal(path, "/count")) {
+        return counter(0);
+    }
+    if (rr_equal(path, "/wt")) {
+        return rr_webtransport((rr_wt_functions){.on_session_event = reflect}, rr_keep(sizeof(struct answer *)));
+    }
+    if (rr_equal(path, "/secret")) {
+        return secret(request);
+    }
+    rr_bytes operation = rr_after(path, "/store/");
+    if (operation.data != NULL) {
+        return use_store(request, operation);
     }
     rr_bytes file = rr_after(path, "/files/");
     if (file.data != NULL) {

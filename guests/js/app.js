@@ -1,6 +1,20 @@
 // The demo's routes in JavaScript: one for each shape of response. guests/README.md has the table.
 
-import { Buffered, SendFile, Stream, WebSocket, bus, config, json, log, sse, timers } from 'roadrunner-guest';
+import {
+  Buffered,
+  GuestError,
+  SendFile,
+  Stream,
+  WebSocket,
+  bus,
+  config,
+  json,
+  log,
+  secrets,
+  sse,
+  store,
+  timers,
+} from 'roadrunner-guest';
 
 export default function demo(request) {
   const path = request.path.replace(/^\/js(?=\/)/, '');
@@ -23,7 +37,11 @@ export default function demo(request) {
       return upload(request);
     case '/ws':
       return new WebSocket((message, out) => out.send(message));
+    case '/secret':
+      // What a secret is leaves the guest here, because this shows that it is there.
+      return secrets.get(request.searchParams.get('name') ?? '') ?? new Buffered('', { status: 404 });
     default:
+      if (path.startsWith('/store/')) return useStore(request, path.slice('/store/'.length));
       if (path.startsWith('/files/')) return new SendFile('files', decodeURIComponent(path.slice('/files/'.length)));
       return new Buffered('there is nothing here\n', { status: 404 });
   }
@@ -102,4 +120,42 @@ function upload(request) {
   let count = 0;
   for (const piece of request.body()) count += piece.length;
   return `${count}\n`;
+}
+
+/** One operation on the store `store` (`demo`): on `key`, with the body as the value. An error is 409 with its name. */
+function useStore(request, operation) {
+  const query = request.searchParams;
+  const value = request.body().readAll();
+  try {
+    const bucket = new store.Bucket(query.get('store') ?? 'demo');
+    return operate(bucket, operation, query, value) ?? new Buffered('there is nothing here\n', { status: 404 });
+  } catch (error) {
+    if (!(error instanceof GuestError)) throw error;
+    const limit = error.limit === undefined ? '' : ` ${error.limit}`;
+    return new Buffered(`${error.kind}${limit}\n`, { status: 409 });
+  }
+}
+
+function operate(bucket, operation, query, value) {
+  const key = query.get('key') ?? '';
+  const ttl = query.has('ttl') ? Number(query.get('ttl')) : undefined;
+  switch (operation) {
+    case 'get':
+      return bucket.get(key) ?? new Buffered('', { status: 404 });
+    case 'set':
+      bucket.set(key, value, { ttl });
+      return 'done\n';
+    case 'set-if':
+      return `${bucket.setIf(key, query.get('expected') ?? undefined, value, { ttl })}\n`;
+    case 'delete':
+      return `${bucket.delete(key)}\n`;
+    case 'exists':
+      return `${bucket.exists(key)}\n`;
+    case 'increment':
+      return `${bucket.increment(key, BigInt(query.get('by') ?? 1))}\n`;
+    case 'keys':
+      return json(bucket.keys(key, { cursor: query.get('cursor') ?? undefined, limit: Number(query.get('limit') ?? 0) }));
+    default:
+      return undefined;
+  }
 }

@@ -7,9 +7,12 @@ from urllib.parse import unquote
 
 from roadrunner_guest import (
     Buffered,
+    Closed,
+    Error,
     Event,
     Json,
     Message,
+    Refused,
     Request,
     Response,
     SendFile,
@@ -17,11 +20,15 @@ from roadrunner_guest import (
     Sse,
     SseWriter,
     Stream,
+    TimedOut,
     Timer,
+    TooLarge,
     WebSocket,
     bus,
     config,
     handler,
+    secrets,
+    store,
     timers,
 )
 
@@ -48,6 +55,12 @@ def demo(request: Request) -> Response:
             return upload(request)
         case "/ws":
             return WebSocket(repeat)
+        case "/secret":
+            # What a secret is leaves the guest here, because this shows that it is there.
+            secret = secrets.get(request.query_param("name", ""))
+            return Buffered(b"", status=404) if secret is None else secret
+    if path.startswith("/store/"):
+        return use_store(request, path.removeprefix("/store/"))
     if path.startswith("/files/"):
         return SendFile("files", unquote(path.removeprefix("/files/")))
     return Buffered("there is nothing here\n", status=404)
@@ -138,3 +151,44 @@ def upload(request: Request) -> Response:
 def repeat(message: str | bytes, out: Sender) -> None:
     """Sends each message back."""
     out.send(message)
+
+
+def use_store(request: Request, operation: str) -> Response:
+    """One operation on the store `store` (`demo`): on `key`, with the body as the value. An error is 409 with its name."""
+    value = request.body().read_all()
+    try:
+        bucket = store.Bucket(request.query_param("store", "demo"))
+        return operate(bucket, operation, dict(request.query_pairs), value)
+    except TooLarge as error:
+        return Buffered(f"too-large {error.limit}\n", status=409)
+    except Error as error:
+        names = {Closed: "closed", TimedOut: "timeout", Refused: "refused"}
+        return Buffered(f"{names.get(type(error), 'internal')}\n", status=409)
+
+
+def operate(bucket: store.Bucket, operation: str, query: dict[str, str], value: bytes) -> Response:
+    key = query.get("key", "")
+    seconds = int(query["ttl"]) / 1000 if "ttl" in query else None
+    match operation:
+        case "get":
+            found = bucket.get(key)
+            return Buffered(b"", status=404) if found is None else found
+        case "set":
+            bucket.set(key, value, ttl=seconds)
+            return "done\n"
+        case "set-if":
+            return flag(bucket.set_if(key, query.get("expected"), value, ttl=seconds))
+        case "delete":
+            return flag(bucket.delete(key))
+        case "exists":
+            return flag(bucket.exists(key))
+        case "increment":
+            return f"{bucket.increment(key, int(query.get('by', '1')))}\n"
+        case "keys":
+            page = bucket.keys(key, query.get("cursor"), int(query.get("limit", "0")))
+            return Json({"keys": page.keys, "cursor": page.cursor})
+    return Buffered("there is nothing here\n", status=404)
+
+
+def flag(value: bool) -> Response:
+    return "true\n" if value else "false\n"

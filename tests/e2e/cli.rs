@@ -248,6 +248,9 @@ async fn a_new_project_builds_and_answers() {
     let made = run(folder.path(), &["new", "my-app"]).await;
     assert_eq!(made.code, 0, "{made:?}");
     assert!(made.stdout.contains("cargo build --release"), "{}", made.stdout);
+    // The page shows what is done here.
+    let documented = crate::languages::documented("rust.md");
+    assert_eq!(documented, ["roadrunner new my-app", "cd my-app", "cargo build --release", "roadrunner serve"]);
     let again = run(folder.path(), &["new", "my-app"]).await;
     assert!(again.code == 1 && again.stderr.contains("my-app"), "nothing is overwritten: {again:?}");
 

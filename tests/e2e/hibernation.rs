@@ -17,7 +17,7 @@ async fn start(guest: &str, limits: &str) -> Server {
 }
 
 /// Waits until so many sessions hibernate and so many are held.
-async fn settled(server: &Server, hibernated: usize, held: usize) {
+pub async fn settled(server: &Server, hibernated: usize, held: usize) {
     let state = || async {
         let metrics = server.metrics().await;
         let now = (

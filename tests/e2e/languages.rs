@@ -1,4 +1,4 @@
-//! The demo in every language is held to one list: the five shapes over every protocol.
+//! The demo in every language is held to one list: the five shapes over every protocol, and what the host offers.
 //!
 //! A language whose tools were not there when the guests were built is skipped, with the reason.
 
@@ -11,6 +11,7 @@ use serde_json::Value;
 use tempfile::TempDir;
 
 use crate::cli::{run, served};
+use crate::hibernation::settled;
 
 /// Opcodes of RFC 6455, 5.2.
 const TEXT: u8 = 1;
@@ -39,11 +40,33 @@ async fn c() {
     holds("c", "demo-c").await;
 }
 
+/// What only Rust and C can: `guests/sockets` shows it for Rust.
+#[tokio::test]
+async fn c_sessions_hibernate() {
+    if !is_built("languages::c_sessions_hibernate", "demo-c") {
+        return;
+    }
+    let server = started(Setup::of("demo-c").limit("hibernate = \"50ms\"")).await;
+    for way in Way::ALL {
+        let mut socket = Handshake::to("/count").open(&server, way).await;
+        let mut stays = Handshake::to("/ws").open(&server, way).await;
+        for count in 1..4 {
+            settled(&server, 1, 1).await;
+            assert!(socket.text("h\u{e9}llo").await, "{way:?}");
+            assert_eq!(socket.next_text().await, format!("{count} h\u{e9}llo"), "{way:?}");
+        }
+        assert!(stays.text("still here").await, "{way:?}");
+        assert_eq!(stays.next_text().await, "still here", "{way:?}");
+        drop((socket, stays));
+        server.is_quiet().await;
+    }
+}
+
 #[tokio::test]
 async fn a_new_c_project_builds_and_answers() {
     let test = "languages::a_new_c_project_builds_and_answers";
     if c_compiler(test) {
-        a_new_project_builds_and_answers("c").await;
+        a_new_project_builds_and_answers("c", "c.md").await;
     }
 }
 
@@ -91,7 +114,7 @@ async fn componentize_says_what_is_wrong() {
 async fn a_new_js_project_builds_and_answers() {
     let test = "languages::a_new_js_project_builds_and_answers";
     if command::tool(test, "npm").is_some() {
-        a_new_project_builds_and_answers("js").await;
+        a_new_project_builds_and_answers("js", "javascript.md").await;
     }
 }
 
@@ -100,7 +123,7 @@ async fn a_new_js_project_builds_and_answers() {
 async fn a_new_python_project_builds_and_answers() {
     let test = "languages::a_new_python_project_builds_and_answers";
     if command::tool(test, "python3").is_some() {
-        a_new_project_builds_and_answers("python").await;
+        a_new_project_builds_and_answers("python", "python.md").await;
     }
 }
 
@@ -117,19 +140,25 @@ fn c_compiler(test: &str) -> bool {
     }
 }
 
-async fn a_new_project_builds_and_answers(language: &str) {
+/// Runs the commands of a language's page, up to the last, which serves; those that `roadrunner new` prints are the same.
+async fn a_new_project_builds_and_answers(language: &str, page: &str) {
     let folder = TempDir::new().expect("a folder");
-    let made = run(folder.path(), &["new", "--lang", language, "my-app"]).await;
-    assert_eq!(made.code, 0, "{made:?}");
-    let mut commands = made.stdout.lines().skip(1).map(str::trim);
-    let (build, serve) = (commands.next().expect("a command"), commands.next());
-    assert_eq!((serve, commands.next()), (Some("roadrunner serve"), None), "{}", made.stdout);
-    is_documented(build);
+    let mut commands = documented(page);
+    assert_eq!(commands.pop().as_deref(), Some("roadrunner serve"));
+    let programs = folder.path().join("programs");
+    std::fs::create_dir(&programs).expect("a folder");
+    std::os::unix::fs::symlink(command::roadrunner().get_program(), programs.join("roadrunner")).expect("a link");
+    let path = std::env::var("PATH").expect("there is one");
     let mut shell = Command::new("sh");
+    shell.args(["-ec", &commands.join("\n")]).current_dir(folder.path());
     // As on a machine where the program is installed.
-    shell.args(["-c", build]).current_dir(folder.path()).env("ROADRUNNER", command::roadrunner().get_program());
+    shell.env("PATH", format!("{}:{path}", programs.display()));
     let built = command::output_within(BUILD, shell).await;
-    assert_eq!(built.code, 0, "{build}: {built:?}");
+    assert_eq!(built.code, 0, "{commands:?}: {built:?}");
+    assert_eq!(commands[0], format!("roadrunner new --lang {language} my-app"));
+    let mut printed = built.stdout.lines().skip(1).map(str::trim);
+    let build: Vec<String> = printed.next().expect("a command").split(" && ").map(without_quiet).collect();
+    assert_eq!((build.as_slice(), printed.next()), (&commands[1..], Some("roadrunner serve")), "{}", built.stdout);
 
     let project = folder.path().join("my-app");
     let mut compile = command::roadrunner();
@@ -142,15 +171,18 @@ async fn a_new_project_builds_and_answers(language: &str) {
     assert_eq!(served(&project, &[], "/hello/you").await, "200 hello, you\n");
 }
 
-/// docs/guests.md shows the same commands, without the options that keep them quiet.
-fn is_documented(build: &str) {
-    let page = std::fs::read_to_string(command::workspace().join("docs/guests.md")).expect("the page");
-    for command in build.split(" && ") {
-        let quiet = ["--no-audit", "--no-fund", "--quiet"];
-        let words: Vec<&str> = command.split_whitespace().filter(|word| !quiet.contains(word)).collect();
-        let command = words.join(" ").replace("my-app", "hello");
-        assert!(page.lines().any(|line| line == command), "docs/guests.md does not show `{command}`");
-    }
+/// The first commands of a language's page, for a project that is not named like one of the guests.
+pub fn documented(page: &str) -> Vec<String> {
+    let path = command::workspace().join("docs/guests").join(page);
+    let text = std::fs::read_to_string(&path).unwrap_or_else(|error| panic!("{}: {error}", path.display()));
+    let block = text.split("```\n").nth(1).expect("it shows commands");
+    block.lines().map(|line| line.replace("hello", "my-app")).collect()
+}
+
+fn without_quiet(command: &str) -> String {
+    let quiet = ["--no-audit", "--no-fund", "--quiet"];
+    let words: Vec<&str> = command.split_whitespace().filter(|word| !quiet.contains(word)).collect();
+    words.join(" ")
 }
 
 /// The whole list.
@@ -163,33 +195,46 @@ async fn holds(language: &str, guest: &str) {
         files(&server, way).await;
         held(&server, way, guest).await;
         capabilities(&server, way).await;
+        secrets(&server, way).await;
+        stores(&server, way).await;
     }
     server.is_quiet().await;
 }
 
 async fn start(language: &str, guest: &str) -> Option<Server> {
-    let component = command::guest(guest);
-    if !component.is_file() {
-        let reason = std::fs::read_to_string(component.with_extension("missing"));
-        println!(
-            "SKIPPED: languages::{language}: {}",
-            reason.unwrap_or("run `cargo xtask guests` first".into()).trim()
-        );
+    if !is_built(&format!("languages::{language}"), guest) {
         return None;
     }
     let setup = Setup::of(guest)
-        .component("directories = [\"files\"]")
+        .component("directories = [\"files\"]\nsecrets = [\"demo\"]\nstores = [\"demo\"]")
         .route("config = { greeting = \"good morning\" }")
         .and("[directory.files]\npath = \"public\"")
+        .and("[secret.demo]\nenv = \"PATH\"\n[secret.hidden]\nenv = \"PATH\"")
+        .and("[store.demo]\nmemory = true\nkey-size = \"64B\"\nvalue-size = \"1KiB\"\nsize = \"4KiB\"")
+        .and("[store.hidden]\nmemory = true")
         .file("public/small.txt", "beep, beep")
         .manual();
+    Some(started(setup).await)
+}
+
+/// Whether the demo is there. Otherwise says that the test is skipped.
+pub fn is_built(test: &str, guest: &str) -> bool {
+    let component = command::guest(guest);
+    if !component.is_file() {
+        let reason = std::fs::read_to_string(component.with_extension("missing"));
+        println!("SKIPPED: {test}: {}", reason.unwrap_or("run `cargo xtask guests` first".into()).trim());
+    }
+    component.is_file()
+}
+
+async fn started(setup: Setup) -> Server {
     // A language's runtime takes longer to compile for the first time than a server may take to start.
     let (_folder, manifest) = setup.write();
     let mut compile = command::roadrunner();
     compile.args(["compile", "--manifest"]).arg(manifest);
     let done = command::output_within(BUILD, compile).await;
     assert_eq!(done.code, 0, "{done:?}");
-    Some(setup.start().await)
+    setup.start().await
 }
 
 async fn buffered(server: &Server, way: Way) {
@@ -309,4 +354,110 @@ async fn capabilities(server: &Server, way: Way) {
     drop(room);
     drop(client);
     assert!(server.is_empty_after().await < Duration::from_secs(5), "{way:?}: the loop outlives its client");
+}
+
+async fn secrets(server: &Server, way: Way) {
+    let mut client = server.connect(way).await;
+    let answer = client.fetch(Ask::get("/secret?name=demo")).await;
+    let path = std::env::var("PATH").expect("there is one");
+    assert_eq!((answer.status, answer.text()), (200, path), "{way:?}");
+    for name in ["hidden", "missing"] {
+        let answer = client.fetch(Ask::get(&format!("/secret?name={name}"))).await;
+        assert_eq!((answer.status, answer.body.len()), (404, 0), "{way:?}: {name}");
+    }
+}
+
+/// Every operation, and what goes wrong. The store is empty before and after.
+async fn stores(server: &Server, way: Way) {
+    let mut client = server.connect(way).await;
+    let (long, large) = ("k".repeat(65), "v".repeat(1000));
+    let unset = "";
+    for (operation, value, status, text) in [
+        ("get?key=a", unset, 404, ""),
+        ("set?key=a", "one", 200, "done\n"),
+        ("get?key=a", unset, 200, "one"),
+        ("exists?key=a", unset, 200, "true\n"),
+        ("set-if?key=a", "two", 200, "false\n"),
+        ("set-if?key=a&expected=one", "two", 200, "true\n"),
+        ("set-if?key=b", "three", 200, "true\n"),
+        ("get?key=a", unset, 200, "two"),
+        ("increment?key=a", unset, 409, "refused\n"),
+        ("delete?key=a", unset, 200, "true\n"),
+        ("delete?key=a", unset, 200, "false\n"),
+        ("exists?key=a", unset, 200, "false\n"),
+        ("delete?key=b", unset, 200, "true\n"),
+        ("increment?key=n", unset, 200, "1\n"),
+        ("increment?key=n&by=-5", unset, 200, "-4\n"),
+        ("get?key=n", unset, 200, "-4"),
+        // Nothing under a key is another thing than no key.
+        ("set?key=n", unset, 200, "done\n"),
+        ("get?key=n", unset, 200, ""),
+        ("set-if?key=n&expected=", "x", 200, "true\n"),
+        ("set?key=n", "h\u{e9}llo", 200, "done\n"),
+        ("get?key=n", unset, 200, "h\u{e9}llo"),
+        ("delete?key=n", unset, 200, "true\n"),
+        // Errors: names without a grant, over the sizes of a key, a value and the store.
+        ("get?store=hidden&key=a", unset, 409, "refused\n"),
+        ("get?store=missing&key=a", unset, 409, "refused\n"),
+        (&format!("get?key={long}"), unset, 409, "too-large 64\n"),
+        ("set?key=a", &"v".repeat(1025), 409, "too-large 1024\n"),
+        ("set?key=a", &large, 200, "done\n"),
+        ("set?key=b", &large, 200, "done\n"),
+        ("set?key=c", &large, 200, "done\n"),
+        ("set?key=d", &large, 409, "too-large 4096\n"),
+        ("delete?key=a", unset, 200, "true\n"),
+        ("delete?key=b", unset, 200, "true\n"),
+        ("delete?key=c", unset, 200, "true\n"),
+        ("conjure?key=a", unset, 404, "there is nothing here\n"),
+    ] {
+        let answer = client.fetch(Ask::post(&format!("/store/{operation}"), value.to_owned())).await;
+        assert_eq!((answer.status, answer.text().as_str()), (status, text), "{way:?}: {operation}");
+    }
+    let bytes = b"\0\xff\r\n".to_vec();
+    assert_eq!(client.fetch(Ask::post("/store/set?key=bytes", bytes.clone())).await.status, 200, "{way:?}");
+    assert_eq!(client.fetch(Ask::get("/store/get?key=bytes")).await.body, bytes, "{way:?}");
+    assert_eq!(client.fetch(Ask::get("/store/delete?key=bytes")).await.text(), "true\n", "{way:?}");
+    lives_end(server, way).await;
+    pages(server, way).await;
+}
+
+async fn lives_end(server: &Server, way: Way) {
+    for operation in ["set", "set-if"] {
+        let set = Ask::post(&format!("/store/{operation}?key=short&ttl=500"), "x");
+        assert_eq!(server.fetch(way, set).await.status, 200, "{way:?}: {operation}");
+        assert_eq!(server.fetch(way, Ask::get("/store/increment?key=other")).await.status, 200, "{way:?}");
+        let gone = async || {
+            let answer = server.fetch(way, Ask::get("/store/exists?key=short")).await;
+            (answer.text() == "false\n").then_some(())
+        };
+        assert!(within(Duration::from_secs(10), gone).await.is_some(), "{way:?}: {operation}");
+        assert_eq!(server.text_of(way, Ask::get("/store/delete?key=other")).await, "true\n", "{way:?}: it has no end");
+    }
+}
+
+async fn pages(server: &Server, way: Way) {
+    let mut client = server.connect(way).await;
+    let names: Vec<String> = (0..5).map(|index| format!("p\u{e9}/{index} \"")).collect();
+    let encoded = |name: &str| name.replace('\u{e9}', "%C3%A9").replace('"', "%22").replace(' ', "%20");
+    for key in names.iter().map(String::as_str).chain(["q"]) {
+        let set = Ask::post(&format!("/store/set?key={}", encoded(key)), "x");
+        assert_eq!(client.fetch(set).await.status, 200, "{way:?}: {key}");
+    }
+    let (mut keys, mut cursor, mut count) = (Vec::new(), String::new(), 0);
+    loop {
+        let answer = client.fetch(Ask::get(&format!("/store/keys?key=p&limit=2{cursor}"))).await;
+        let page: Value = serde_json::from_slice(&answer.body).unwrap_or_else(|_| panic!("{way:?}: {answer:?}"));
+        let found = page["keys"].as_array().unwrap_or_else(|| panic!("{way:?}: {page}"));
+        assert!(found.len() <= 2, "{way:?}: {page}");
+        keys.extend(found.iter().map(|key| key.as_str().expect("text").to_owned()));
+        count += 1;
+        let Some(next) = page["cursor"].as_str() else { break };
+        cursor = format!("&cursor={}", encoded(next));
+    }
+    keys.sort();
+    assert_eq!((keys, count), (names.clone(), 3), "{way:?}");
+    for key in names.iter().map(String::as_str).chain(["q"]) {
+        let answer = client.fetch(Ask::get(&format!("/store/delete?key={}", encoded(key)))).await;
+        assert_eq!(answer.text(), "true\n", "{way:?}: {key}");
+    }
 }

@@ -10,6 +10,8 @@ use roadrunner_tests::{Server, Setup, command, within};
 use rustix::process::Signal;
 use sha2::{Digest as _, Sha256};
 
+use crate::languages::is_built;
+
 /// Python with aioquic, if there is one. Otherwise says that the test is skipped.
 fn python(test: &str) -> Option<String> {
     let python = std::env::var("ROADRUNNER_PYTHON").unwrap_or_else(|_| "python3".to_owned());
@@ -44,7 +46,18 @@ async fn part(part: &str, setup: Setup) -> Option<Server> {
 
 #[tokio::test]
 async fn the_demo() {
-    let setup = Setup::of("demo").host_limits("instances = 100\nheld = 100");
+    the_demo_of("demo").await;
+}
+
+#[tokio::test]
+async fn the_demo_in_c() {
+    if is_built("webtransport::the_demo_in_c", "demo-c") {
+        the_demo_of("demo-c").await;
+    }
+}
+
+async fn the_demo_of(guest: &str) {
+    let setup = Setup::of(guest).host_limits("instances = 100\nheld = 100");
     let Some(server) = part("demo", setup).await else { return };
     let metrics = server.metrics().await;
     assert_eq!((metrics.outcome("trapped"), metrics.outcome("guest-error")), (0.0, 0.0), "{}", server.log);

@@ -175,7 +175,8 @@ fn hash_folder(folder: &Path, hasher: &mut DefaultHasher) -> Result<()> {
 fn c(tree: &Tree, output: &Path) -> Result<Command, String> {
     let sdk = tree.root.join("guest-sdk/c");
     let mut command = Command::new("sh");
-    command.arg(sdk.join("build.sh")).args(["--module", "-o"]).arg(output).arg(tree.guests().join("c/app.c"));
+    command.arg(sdk.join("build.sh")).args(["--module", "-o"]).arg(output);
+    command.args(["app.c", "store.c"].map(|file| tree.guests().join("c").join(file)));
     command.stdin(Stdio::null());
     if let Some(zig) = in_python_or_path(tree, "python-zig") {
         command.env("ZIG", zig);

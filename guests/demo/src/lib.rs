@@ -2,13 +2,15 @@
 //!
 //! The routes are kept stable; guests/README.md has the table.
 
+mod store;
+
 use std::collections::HashMap;
 use std::thread;
 use std::time::Duration;
 
 use roadrunner_guest::{
     Event, Html, IntoResponse, Json, Next, Request, Response, SendFile, Sse, StatusCode, Stream, WebSocket,
-    WebTransport, WtEvent, bus, config, handler, log, percent_decode, timers,
+    WebTransport, WtEvent, bus, config, handler, log, percent_decode, secrets, timers,
 };
 use serde::Serialize;
 
@@ -27,10 +29,24 @@ fn demo(request: Request) -> Response {
         "/upload" => upload(&request).into_response(),
         "/ws" => ws().into_response(),
         "/wt" => wt().into_response(),
-        _ => match path.strip_prefix("/files/") {
-            Some(file) => SendFile::new("files", percent_decode(file)).into_response(),
-            None => (StatusCode::NOT_FOUND, "there is nothing here\n").into_response(),
-        },
+        "/secret" => secret(&request),
+        _ => {
+            if let Some(file) = path.strip_prefix("/files/") {
+                SendFile::new("files", percent_decode(file)).into_response()
+            } else if let Some(operation) = path.strip_prefix("/store/") {
+                store::answer(&request, operation)
+            } else {
+                (StatusCode::NOT_FOUND, "there is nothing here\n").into_response()
+            }
+        }
+    }
+}
+
+/// What a secret is leaves the guest here, because this shows that it is there.
+fn secret(request: &Request) -> Response {
+    match secrets::get(request.query_pairs().get("name").unwrap_or_default()) {
+        Some(secret) => secret.into_response(),
+        None => StatusCode::NOT_FOUND.into_response(),
     }
 }
 
