@@ -82,7 +82,8 @@ async function step(call) {
 
 /** Takes a response apart into what goes to the host now and what is kept for its next call. */
 function toContract(response) {
-  if (typeof response === 'string' || response instanceof Uint8Array) return toContract(new Buffered(response));
+  // Bytes from the host are of another realm: they are no instances of this one's Uint8Array.
+  if (typeof response === 'string' || ArrayBuffer.isView(response)) return toContract(new Buffered(response));
   if (response instanceof Buffered) {
     const { body, trailers } = response;
     const { status, headers } = head(response);
