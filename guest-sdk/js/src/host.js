@@ -8,7 +8,7 @@ import * as rawSecrets from 'roadrunner:handler/secrets@0.1.0';
 import * as rawStore from 'roadrunner:handler/store@0.1.0';
 import * as rawTimers from 'roadrunner:handler/timers@0.1.0';
 
-import { host } from './errors.js';
+import { GuestError, host } from './errors.js';
 import { bytes } from './fields.js';
 
 export const bus = {
@@ -89,7 +89,10 @@ class Bucket {
   }
 
   increment(key, delta = 1) {
-    return host(() => this.#raw.increment(key, BigInt(delta)));
+    const added = BigInt(delta);
+    // componentize-js ends the instance where a negative number is passed to the host.
+    if (added < 0n) throw new GuestError('refused', 'increment takes no negative number: use setIf');
+    return BigInt.asIntN(64, host(() => this.#raw.increment(key, added)));
   }
 
   keys(prefix = '', { cursor, limit = 0 } = {}) {

@@ -251,7 +251,7 @@ declare class Bucket {
   /** Removes a key. Whether it was there. */
   delete(key: string): boolean;
   exists(key: string): boolean;
-  /** Adds to the number under a key; nothing counts as 0. The sum. */
+  /** Adds a number that is not negative to the one under a key; nothing counts as 0. The sum. */
   increment(key: string, delta?: number | bigint): bigint;
   keys(prefix?: string, options?: { cursor?: string; limit?: number }): Page;
 }
