@@ -46,7 +46,7 @@ async fn c_sessions_hibernate() {
     if !is_built("languages::c_sessions_hibernate", "demo-c") {
         return;
     }
-    let server = started(Setup::of("demo-c").limit("hibernate = \"50ms\"")).await;
+    let server = Setup::of("demo-c").limit("hibernate = \"50ms\"").compiled().await.start().await;
     for way in Way::ALL {
         let mut socket = Handshake::to("/count").open(&server, way).await;
         let mut stays = Handshake::to("/ws").open(&server, way).await;
@@ -215,7 +215,7 @@ async fn start(language: &str, guest: &str) -> Option<Server> {
         .and("[store.hidden]\nmemory = true")
         .file("public/small.txt", "beep, beep")
         .manual();
-    Some(started(setup).await)
+    Some(setup.compiled().await.start().await)
 }
 
 /// Whether the demo is there. Otherwise says that the test is skipped.
@@ -226,16 +226,6 @@ pub fn is_built(test: &str, guest: &str) -> bool {
         println!("SKIPPED: {test}: {}", reason.unwrap_or("run `cargo xtask guests` first".into()).trim());
     }
     component.is_file()
-}
-
-async fn started(setup: Setup) -> Server {
-    // A language's runtime takes longer to compile for the first time than a server may take to start.
-    let (_folder, manifest) = setup.write();
-    let mut compile = command::roadrunner();
-    compile.args(["compile", "--manifest"]).arg(manifest);
-    let done = command::output_within(BUILD, compile).await;
-    assert_eq!(done.code, 0, "{done:?}");
-    setup.start().await
 }
 
 async fn buffered(server: &Server, way: Way) {

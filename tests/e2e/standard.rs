@@ -6,6 +6,8 @@ use std::time::Duration;
 use roadrunner_tests::command::{self, output, roadrunner};
 use roadrunner_tests::{Ask, End, Setup, Way, pattern, within};
 
+use crate::languages::is_built;
+
 /// One of WASI 0.2, and one of 0.3.
 const GUESTS: [&str; 2] = ["standard", "service"];
 
@@ -42,13 +44,10 @@ async fn are_served_as_they_are() {
 #[tokio::test]
 async fn are_served_as_public_tools_make_them() {
     for (name, who) in [("standard_js", "JavaScript"), ("standard_python", "Python"), ("service_python", "Python")] {
-        let component = command::guests().join(name).with_extension("wasm");
-        if !component.is_file() {
-            let reason = std::fs::read_to_string(component.with_extension("missing"));
-            let reason = reason.unwrap_or_else(|_| "it was not built: run `cargo xtask guests`".to_owned());
-            println!("SKIPPED: standard::are_served_as_public_tools_make_them: {name}: {reason}");
+        if !is_built("standard::are_served_as_public_tools_make_them", name) {
             continue;
         }
+        let component = command::guest(name);
         let server = Setup::with(&format!(
             "[component.app]\nfile = {component:?}\nlimits = {{ cpu = \"10s\" }}\n\
              [[route]]\npath = \"/*rest\"\ncomponent = \"app\"\n"
