@@ -14,6 +14,9 @@ class IncomingHandler(exports.IncomingHandler):
                 status, text = 200, "hello from Python\n"
             case "/length":
                 status, text = 200, f"{sum(len(piece) for piece in pieces(request))}\n"
+            case "/cat":
+                with open("/pictures/cat") as file:
+                    status, text = 200, file.read()
             case _:
                 status, text = 404, "not found\n"
         response = OutgoingResponse(Fields.from_list([("content-type", b"text/plain")]))

@@ -9,7 +9,7 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering::Relaxed};
 use std::time::Duration;
 
-use roadrunner_tests::{Answer, Ask, Server, Setup, Way, within};
+use roadrunner_tests::{Answer, Ask, Server, Setup, Way, command, within};
 use rustix::fs::{CWD, FileType, Mode, mknodat};
 use rustix::process::Signal;
 use tempfile::TempDir;
@@ -151,6 +151,27 @@ async fn standard_components_have_them_too_and_others_have_none() {
         let answer = server.fetch(Way::H2c, Ask::get(path).host("bare.example")).await.text();
         assert!(answer.contains("os error") || answer == "no preopens", "sendfile grants nothing else: {answer}");
     }
+}
+
+#[tokio::test]
+async fn python_opens_them_as_it_opens_files() {
+    let component = command::guests().join("standard_python.wasm");
+    if !component.is_file() {
+        let reason = "it was not built: run `cargo xtask guests`";
+        println!("SKIPPED: wasi_files::python_opens_them_as_it_opens_files: standard_python: {reason}");
+        return;
+    }
+    let folders = Folders::new();
+    let server = Setup::with(&format!(
+        "{}[component.app]\nfile = {component:?}\npreopens = [{{ directory = \"pictures\" }}]\n\
+         limits = {{ cpu = \"10s\" }}\n[[route]]\npath = \"/*rest\"\ncomponent = \"app\"\n",
+        folders.sections()
+    ))
+    .compiled()
+    .await
+    .start()
+    .await;
+    assert_eq!(server.text("/cat").await, "meow");
 }
 
 #[tokio::test]
