@@ -11,7 +11,7 @@ use tokio::sync::{OwnedSemaphorePermit, Semaphore};
 use tokio::time::{Instant, timeout_at};
 
 use crate::tables::{Reading, Writing};
-use crate::{Backend, Error, Store};
+use crate::{Backend, Budget, Error, Store};
 
 /// Keys in one page, at most.
 pub const MAX_PAGE: usize = 1000;
@@ -48,6 +48,7 @@ struct Inner {
     /// With what separates it from the key.
     namespace: Arc<str>,
     limits: Limits,
+    budget: Option<Budget>,
     places: Arc<Semaphore>,
 }
 
@@ -57,17 +58,27 @@ pub(crate) type Place = OwnedSemaphorePermit;
 impl Bucket {
     /// A namespace of a store. Namespaces are told apart by their names, which hold no control characters.
     pub fn new(store: Store, namespace: &str, limits: Limits) -> Self {
+        Self::within(store, namespace, limits, None)
+    }
+
+    /// The same, where `budget` holds for its namespace, too.
+    pub fn within(store: Store, namespace: &str, limits: Limits, budget: Option<Budget>) -> Self {
         let namespace = match &store.backend {
-            Backend::Embedded(_) => format!("{namespace}\0").into(),
+            Backend::Embedded(_) => prefix(namespace).into(),
             Backend::Redis(_) => format!("roadrunner:{}:{namespace}:", store.name()).into(),
         };
         let places = Arc::new(Semaphore::new(limits.operations.min(Semaphore::MAX_PERMITS)));
-        Self(Arc::new(Inner { store, namespace, limits, places }))
+        Self(Arc::new(Inner { store, namespace, limits, budget, places }))
     }
 
     /// Its limits.
     pub fn limits(&self) -> &Limits {
         &self.0.limits
+    }
+
+    /// What holds for its namespace and others together.
+    pub fn budget(&self) -> Option<&Budget> {
+        self.0.budget.as_ref()
     }
 
     /// What stands under a key.
@@ -87,9 +98,13 @@ impl Bucket {
     pub async fn set(&self, key: &str, value: Vec<u8>, ttl: Option<Duration>) -> Result<(), Error> {
         let key = self.key(key)?;
         self.check_value(&value)?;
+        let budget = self.0.budget.clone();
         let run = |place, ends| async move {
             match self.backend() {
-                Backend::Embedded(embedded) => embedded.write(place, move |tables| tables.set(&key, &value, ttl)).await,
+                Backend::Embedded(embedded) => {
+                    let write = move |tables: &mut Writing<'_>| tables.set(&key, &value, ttl, budget.as_ref());
+                    embedded.write(place, write).await
+                }
                 Backend::Redis(redis) => held(place, redis.set(&key, &value, ttl, ends)).await,
             }
         };
@@ -106,10 +121,13 @@ impl Bucket {
     ) -> Result<bool, Error> {
         let key = self.key(key)?;
         self.check_value(&value)?;
+        let budget = self.0.budget.clone();
         let run = |place, ends| async move {
             match self.backend() {
                 Backend::Embedded(embedded) => {
-                    let write = move |tables: &mut Writing<'_>| tables.set_if(&key, expected.as_deref(), &value, ttl);
+                    let write = move |tables: &mut Writing<'_>| {
+                        tables.set_if(&key, expected.as_deref(), &value, ttl, budget.as_ref())
+                    };
                     embedded.write(place, write).await
                 }
                 Backend::Redis(redis) => held(place, redis.set_if(&key, expected.as_deref(), &value, ttl, ends)).await,
@@ -145,10 +163,13 @@ impl Bucket {
     /// Adds to the number under a key, which is written in decimal; nothing counts as 0. A time to live that the key has
     /// stays. The sum.
     pub async fn increment(&self, key: &str, delta: i64) -> Result<i64, Error> {
-        let key = self.key(key)?;
+        let (key, budget) = (self.key(key)?, self.0.budget.clone());
         let run = |place, ends| async move {
             match self.backend() {
-                Backend::Embedded(embedded) => embedded.write(place, move |tables| tables.increment(&key, delta)).await,
+                Backend::Embedded(embedded) => {
+                    let write = move |tables: &mut Writing<'_>| tables.increment(&key, delta, budget.as_ref());
+                    embedded.write(place, write).await
+                }
                 Backend::Redis(redis) => held(place, redis.increment(&key, delta, ends)).await,
             }
         };
@@ -215,6 +236,11 @@ impl Bucket {
         }
         Ok(())
     }
+}
+
+/// What the keys of a namespace begin with in an embedded store.
+pub(crate) fn prefix(namespace: &str) -> String {
+    format!("{namespace}\0")
 }
 
 /// Keeps a place until an operation has ended or is dropped.

@@ -19,7 +19,8 @@ use redb::{Database, DatabaseError, StorageBackend, StorageError};
 use tokio::sync::oneshot;
 
 use crate::bucket::Place;
-use crate::tables::{Reading, Writing, now};
+use crate::budget::{Gauges, Moved};
+use crate::tables::{Closed, Reading, Writing, now, read_namespaces};
 use crate::{Error, OpenError};
 
 /// Bytes of pages that are kept in memory, for each store.
@@ -55,6 +56,7 @@ struct Inner {
 struct Account {
     bytes: AtomicU64,
     most: AtomicU64,
+    gauges: Arc<Gauges>,
 }
 
 impl Embedded {
@@ -78,13 +80,15 @@ impl Embedded {
         let refused = |error| refused(name, path, error);
         let database = Database::builder().set_cache_size(CACHE).create_with_backend(backend).map_err(refused)?;
         let name: Arc<str> = name.into();
-        let account = Arc::new(Account { bytes: AtomicU64::new(0), most: AtomicU64::new(most) });
+        let account =
+            Arc::new(Account { bytes: AtomicU64::new(0), most: AtomicU64::new(most), gauges: Arc::default() });
+        let damaged = |error: String| OpenError::Damaged(name.to_string(), path.into(), error);
+        read_namespaces(&database, &account.gauges).map_err(|error| damaged(error.to_string()))?;
         let database = Arc::new(database);
         let (jobs, waiting) = channel();
         let mut writer = Writer { name: name.clone(), database: database.clone(), account: account.clone() };
         // The tables are there before anybody reads them.
-        let next = writer.batch(Vec::new());
-        let next = next.map_err(|error| OpenError::Damaged(name.to_string(), path.into(), error.to_string()))?;
+        let next = writer.batch(Vec::new()).map_err(|error| damaged(error.to_string()))?;
         let thread = thread::Builder::new().name(format!("store {name}")).spawn(move || writer.run(&waiting, next));
         let thread = thread.map_err(|error| OpenError::Io(name.to_string(), path.into(), error))?;
         Ok(Self(Arc::new(Inner { name, writer: Some((jobs, thread)), database, account })))
@@ -96,6 +100,10 @@ impl Embedded {
 
     pub(crate) fn set_most(&self, most: u64) {
         self.0.account.most.store(most, Relaxed);
+    }
+
+    pub(crate) fn gauges(&self) -> &Gauges {
+        &self.0.account.gauges
     }
 
     /// Runs a read on a thread that may block. The place is free when it is done.
@@ -196,15 +204,17 @@ impl Writer {
         let failed = |error: redb::Error| Error::Failed { store: self.name.clone(), reason: error.to_string() };
         let transaction = self.database.begin_write().map_err(|error| failed(error.into()))?;
         let most = self.account.most.load(Relaxed);
-        let mut tables = Writing::open(&transaction, &self.name, most).map_err(failed)?;
+        let moved = Moved::new(&self.account.gauges);
+        let mut tables = Writing::open(&transaction, &self.name, most, moved).map_err(failed)?;
         tables.sweep()?;
         told.extend(jobs.into_iter().map(|job| job(&mut tables)));
         if tables.has_failed() {
             // The transaction is dropped, and nothing of it was done.
             return Err(Error::Failed { store: self.name.clone(), reason: "its pages cannot be written".to_owned() });
         }
-        let (bytes, next) = tables.close().map_err(failed)?;
+        let Closed { bytes, next, moved } = tables.close().map_err(failed)?;
         transaction.commit().map_err(|error| failed(error.into()))?;
+        moved.keep();
         self.account.bytes.store(bytes, Relaxed);
         Ok(next)
     }

@@ -1,7 +1,7 @@
 //! Bytes under a key are kept: in memory, in a file or in Redis.
 //!
 //! A [`Store`] is one such place, open. A [`Bucket`] is one namespace of it with the limits of whoever uses it: keys of
-//! one namespace cannot be named from another. Operations never block the thread that asks, end within the bucket's
+//! one namespace cannot be named from another. A [`Budget`] bounds what several of them hold. Operations never block the thread that asks, end within the bucket's
 //! timeout, and are bounded in size and in number before anything is held for them.
 //!
 //! What every place promises: an operation that was answered is seen by every later one, and each operation happens
@@ -14,6 +14,7 @@
 #![forbid(unsafe_code)]
 
 mod bucket;
+mod budget;
 mod embedded;
 mod redis;
 mod tables;
@@ -26,6 +27,7 @@ use std::sync::Arc;
 use zeroize::Zeroizing;
 
 pub use bucket::{Bucket, Limits, MAX_PAGE, Page};
+pub use budget::Budget;
 
 use embedded::Embedded;
 use redis::Redis;
@@ -133,6 +135,9 @@ pub enum OpenError {
 /// Why an operation failed.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 pub enum Error {
+    /// The namespaces of a [`Budget`] would hold more together than they may.
+    #[error("these namespaces would hold more than {0} bytes")]
+    BudgetSpent(u64),
     /// The place failed, which is not the fault of whoever asked; the text is for the host's log.
     #[error("the store `{store}` failed: {reason}")]
     Failed {

@@ -2,8 +2,10 @@
 //!
 //! An entry that has expired is not there for anybody, and is removed with one of the next writes.
 
+use std::collections::BTreeMap;
 use std::ops::Bound;
 use std::sync::Arc;
+use std::sync::atomic::Ordering::Relaxed;
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
 use redb::{
@@ -11,7 +13,8 @@ use redb::{
     WriteTransaction,
 };
 
-use crate::{Error, Page};
+use crate::budget::{Gauges, Moved};
+use crate::{Budget, Error, Page};
 
 /// Key -> when it expires, in milliseconds since 1970 and eight bytes, then the value. 0 is never.
 const ENTRIES: TableDefinition<&[u8], &[u8]> = TableDefinition::new("entries");
@@ -21,6 +24,9 @@ const EXPIRIES: TableDefinition<(u64, &[u8]), ()> = TableDefinition::new("expiri
 
 /// Numbers that are true of the whole store.
 const NUMBERS: TableDefinition<&str, u64> = TableDefinition::new("numbers");
+
+/// Namespace, with what separates it from the key -> what its entries take.
+const NAMESPACES: TableDefinition<&[u8], u64> = TableDefinition::new("namespaces");
 
 /// The key of [`NUMBERS`] for what the entries take.
 const BYTES: &str = "bytes";
@@ -42,6 +48,8 @@ pub(crate) struct Writing<'t> {
     entries: Table<'t, &'static [u8], &'static [u8]>,
     expiries: Table<'t, (u64, &'static [u8]), ()>,
     numbers: Table<'t, &'static str, u64>,
+    namespaces: Table<'t, &'static [u8], u64>,
+    moved: Moved,
     store: Arc<str>,
     /// What all entries take now.
     bytes: u64,
@@ -51,15 +59,32 @@ pub(crate) struct Writing<'t> {
     failed: bool,
 }
 
+/// A batch that can be committed.
+pub(crate) struct Closed {
+    /// What all entries take then.
+    pub(crate) bytes: u64,
+    /// When the next entry expires.
+    pub(crate) next: Option<u64>,
+    /// To be kept once it is committed.
+    pub(crate) moved: Moved,
+}
+
 impl<'t> Writing<'t> {
     /// Opens, and at first makes, the tables.
-    pub(crate) fn open(transaction: &'t WriteTransaction, store: &Arc<str>, most: u64) -> Result<Self, redb::Error> {
+    pub(crate) fn open(
+        transaction: &'t WriteTransaction,
+        store: &Arc<str>,
+        most: u64,
+        moved: Moved,
+    ) -> Result<Self, redb::Error> {
         let numbers = transaction.open_table(NUMBERS)?;
         let bytes = numbers.get(BYTES)?.map_or(0, |bytes| bytes.value());
         Ok(Self {
             entries: transaction.open_table(ENTRIES)?,
             expiries: transaction.open_table(EXPIRIES)?,
             numbers,
+            namespaces: transaction.open_table(NAMESPACES)?,
+            moved,
             store: store.clone(),
             bytes,
             most,
@@ -73,11 +98,17 @@ impl<'t> Writing<'t> {
         self.failed
     }
 
-    /// Notes what all entries take, and says it with the time of the next expiry.
-    pub(crate) fn close(mut self) -> Result<(u64, Option<u64>), redb::Error> {
+    /// Notes what all entries take.
+    pub(crate) fn close(mut self) -> Result<Closed, redb::Error> {
         self.numbers.insert(BYTES, self.bytes)?;
+        for (namespace, bytes) in self.moved.iter() {
+            match bytes {
+                0 => drop(self.namespaces.remove(namespace)?),
+                _ => drop(self.namespaces.insert(namespace, bytes)?),
+            }
+        }
         let next = self.expiries.first()?.map(|(key, _)| key.value().0);
-        Ok((self.bytes, next))
+        Ok(Closed { bytes: self.bytes, next, moved: self.moved })
     }
 
     /// Removes entries that have expired, up to a number of them.
@@ -92,9 +123,15 @@ impl<'t> Writing<'t> {
         Ok(())
     }
 
-    pub(crate) fn set(&mut self, key: &[u8], value: &[u8], ttl: Option<Duration>) -> Result<(), Error> {
+    pub(crate) fn set(
+        &mut self,
+        key: &[u8],
+        value: &[u8],
+        ttl: Option<Duration>,
+        budget: Option<&Budget>,
+    ) -> Result<(), Error> {
         let expiry = ttl.map_or(0, |ttl| self.now + millis(ttl));
-        self.put(key, value, expiry)
+        self.put(key, value, expiry, budget)
     }
 
     pub(crate) fn set_if(
@@ -103,12 +140,13 @@ impl<'t> Writing<'t> {
         expected: Option<&[u8]>,
         value: &[u8],
         ttl: Option<Duration>,
+        budget: Option<&Budget>,
     ) -> Result<bool, Error> {
         let found = self.live(key)?;
         if found.as_ref().map(|(_, value)| value.as_slice()) != expected {
             return Ok(false);
         }
-        self.set(key, value, ttl).map(|()| true)
+        self.set(key, value, ttl, budget).map(|()| true)
     }
 
     pub(crate) fn delete(&mut self, key: &[u8]) -> Result<bool, Error> {
@@ -117,13 +155,13 @@ impl<'t> Writing<'t> {
         Ok(was_live)
     }
 
-    pub(crate) fn increment(&mut self, key: &[u8], delta: i64) -> Result<i64, Error> {
+    pub(crate) fn increment(&mut self, key: &[u8], delta: i64, budget: Option<&Budget>) -> Result<i64, Error> {
         let (expiry, before) = match self.live(key)? {
             Some((expiry, value)) => (expiry, number(&value)?),
             None => (0, 0),
         };
         let sum = before.checked_add(delta).ok_or(Error::OVERFLOW)?;
-        self.put(key, sum.to_string().as_bytes(), expiry)?;
+        self.put(key, sum.to_string().as_bytes(), expiry, budget)?;
         Ok(sum)
     }
 
@@ -135,15 +173,17 @@ impl<'t> Writing<'t> {
         Ok(self.storage(live)?.flatten())
     }
 
-    fn put(&mut self, key: &[u8], value: &[u8], expiry: u64) -> Result<(), Error> {
+    fn put(&mut self, key: &[u8], value: &[u8], expiry: u64, budget: Option<&Budget>) -> Result<(), Error> {
         let before = with_entry(&self.entries, key, |expiry, value| (expiry, cost(key, value)));
         let before = self.storage(before)?;
         let (expiry_before, cost_before) = before.unwrap_or_default();
-        let bytes = self.bytes - cost_before.min(self.bytes) + cost(key, value);
+        let cost = cost(key, value);
+        let bytes = self.bytes - cost_before.min(self.bytes) + cost;
         // What makes a store smaller is allowed in one that has too much.
         if bytes > self.most && bytes > self.bytes {
             return Err(Error::StoreFull(self.most));
         }
+        self.moved.change(namespace_of(key), cost_before, cost, budget)?;
         self.forget_expiry(expiry_before, key)?;
         let entry = [&expiry.to_le_bytes(), value].concat();
         let inserted = self.entries.insert(key, &*entry).map(drop);
@@ -166,6 +206,7 @@ impl<'t> Writing<'t> {
         let gone = self.storage(gone)?;
         if let Some((expiry, cost)) = gone {
             self.bytes = self.bytes.saturating_sub(cost);
+            self.moved.change(namespace_of(key), cost, 0, None)?;
             self.forget_expiry(expiry, key)?;
         }
         Ok(())
@@ -188,6 +229,36 @@ impl<'t> Writing<'t> {
         self.failed = true;
         failed(&self.store, error)
     }
+}
+
+/// Has the gauges show what each namespace takes. A store that was written without noting it is counted once.
+pub(crate) fn read_namespaces(database: &Database, gauges: &Gauges) -> Result<(), redb::Error> {
+    let transaction = database.begin_write()?;
+    {
+        let mut namespaces = transaction.open_table(NAMESPACES)?;
+        let bytes = transaction.open_table(NUMBERS)?.get(BYTES)?.map_or(0, |bytes| bytes.value());
+        let mut noted = BTreeMap::new();
+        for entry in namespaces.iter()? {
+            let (namespace, bytes) = entry?;
+            noted.insert(namespace.value().to_owned(), bytes.value());
+        }
+        if noted.values().sum::<u64>() != bytes {
+            namespaces.retain(|_, _| false)?;
+            noted.clear();
+            for entry in transaction.open_table(ENTRIES)?.iter()? {
+                let (key, entry) = entry?;
+                let key = key.value();
+                *noted.entry(namespace_of(key).to_owned()).or_default() += cost(key, parts(entry.value()).1);
+            }
+            for (namespace, bytes) in &noted {
+                namespaces.insert(namespace.as_slice(), bytes)?;
+            }
+        }
+        for (namespace, bytes) in noted {
+            gauges.of(&namespace).store(bytes, Relaxed);
+        }
+    }
+    Ok(transaction.commit()?)
 }
 
 /// A store as one read sees it.
@@ -282,6 +353,13 @@ fn parts(entry: &[u8]) -> (u64, &[u8]) {
         // Not written by this code.
         None => (0, entry),
     }
+}
+
+/// The namespace of a key, with what separates them.
+fn namespace_of(key: &[u8]) -> &[u8] {
+    // A key without one was not written by this code.
+    let end = key.iter().position(|byte| *byte == 0).map_or(0, |zero| zero + 1);
+    &key[..end]
 }
 
 fn is_live(expiry: u64, now: u64) -> bool {

@@ -5,7 +5,7 @@ use std::path::Path;
 use std::process::{Child, Command, Stdio};
 use std::time::Duration;
 
-use roadrunner_store::{Bucket, Error, Limits, OpenError, Place, Store};
+use roadrunner_store::{Bucket, Budget, Error, Limits, OpenError, Place, Store};
 use tempfile::TempDir;
 
 const LIMITS: Limits = Limits { key: 32, value: 1000, operations: 8, timeout: Duration::from_secs(10) };
@@ -231,6 +231,84 @@ async fn what_has_expired_gives_its_room_back_by_itself() {
         tokio::time::sleep(Duration::from_millis(100)).await;
     }
     panic!("{:?} bytes are still there", store.bytes());
+}
+
+/// Two namespaces in one store and one in another, and a fourth that has no part in it.
+#[tokio::test(flavor = "multi_thread")]
+async fn a_budget_holds_over_namespaces_and_stores() {
+    const SPENT: Result<(), Error> = Err(Error::BudgetSpent(5000));
+    let folder = TempDir::new().unwrap();
+    let path = folder.path().join("store.db");
+    let (stores, named) = ([memory(), file(&path).unwrap()], ["tenant/one", "component/one"]);
+    let budget = |stores: &[Store; 2]| {
+        let [memory, file] = stores;
+        let namespaces = [(memory, named[0]), (memory, named[1]), (file, named[0]), (file, named[0])];
+        Budget::new(Some(5000), namespaces)
+    };
+    let bucket = |stores: &[Store; 2], store: usize, namespace: &str, budget: &Budget| {
+        Bucket::within(stores[store].clone(), namespace, LIMITS, Some(budget.clone()))
+    };
+    let all = budget(&stores);
+    let [one, two, three] =
+        [(0, named[0]), (0, named[1]), (1, named[0])].map(|(store, name)| bucket(&stores, store, name, &all));
+    let apart = Bucket::new(stores[0].clone(), "component/other", LIMITS);
+    for index in 0..50 {
+        apart.set(&format!("{index}"), vec![0; 1000], None).await.unwrap();
+    }
+    let entry = 1000 + 64 + 1;
+    for bucket in [&one, &two, &three] {
+        bucket.set("a", vec![0; 1000], None).await.unwrap();
+    }
+    let prefixes = 2 * (named[0].len() as u64 + 1) + named[1].len() as u64 + 1;
+    assert_eq!(all.bytes(), 3 * entry + prefixes, "each byte once");
+    one.set("b", vec![0; 1000], None).await.unwrap();
+    for bucket in [&one, &two, &three] {
+        assert_eq!(bucket.set("c", vec![0; 1000], None).await, SPENT);
+        assert_eq!(bucket.set_if("c", None, vec![0; 1000], None).await, Err(Error::BudgetSpent(5000)));
+        assert_eq!(bucket.get("c").await, Ok(None), "nothing was added");
+        bucket.set("a", vec![0; 1000], None).await.unwrap();
+    }
+    apart.set("more", vec![0; 1000], None).await.unwrap();
+    assert!(one.delete("b").await.unwrap());
+    three.set("b", vec![0; 1000], Some(Duration::from_millis(200))).await.unwrap();
+    assert_eq!(two.set("b", vec![0; 1000], None).await, SPENT);
+    // What has expired gives its room back.
+    let mut given_back = false;
+    for _ in 0..100 {
+        given_back = two.set("b", vec![0; 1000], None).await.is_ok();
+        if given_back {
+            break;
+        }
+        tokio::time::sleep(Duration::from_millis(100)).await;
+    }
+    assert!(given_back);
+    assert!(two.delete("b").await.unwrap());
+
+    // Writers of both stores at once: never more, and no room is lost.
+    let tasks: Vec<_> = (0..40)
+        .map(|index| {
+            let bucket = if index % 2 == 0 { one.clone() } else { three.clone() };
+            tokio::spawn(async move { bucket.set(&format!("{index}"), vec![0; 250], None).await.is_ok() })
+        })
+        .collect();
+    let mut taken = 0;
+    for task in tasks {
+        taken += u64::from(task.await.unwrap());
+    }
+    assert!((4..=5).contains(&taken) && all.bytes() <= 5000 && all.bytes() > 5000 - 400, "{taken}, {}", all.bytes());
+
+    // The account of a file survives; what was in memory is gone.
+    let kept = all.bytes();
+    drop((one, two, three, apart, all, stores));
+    let stores = [memory(), file(&path).unwrap()];
+    let again = budget(&stores);
+    assert!(again.bytes() > entry && again.bytes() < kept, "{} of {kept}", again.bytes());
+    let three = bucket(&stores, 1, named[0], &again);
+    for key in all_keys(&three, "", 0).await {
+        three.delete(&key).await.unwrap();
+    }
+    assert_eq!(again.bytes(), 0);
+    assert_eq!(stores[1].bytes(), Some(0));
 }
 
 #[test]
