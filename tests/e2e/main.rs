@@ -3,6 +3,8 @@
 //! Every file is one protocol matter or one behaviour. Run one with `cargo test -p roadrunner-tests shapes::`.
 
 mod abort;
+mod admin_tenants;
+mod admin_tls;
 mod admission;
 mod bodies;
 mod bus;

@@ -4,9 +4,11 @@
 
 use std::collections::BTreeMap;
 use std::fmt::Write as _;
+use std::fs::Permissions;
 use std::io::{BufRead as _, BufReader};
 use std::net::SocketAddr;
 use std::os::fd::OwnedFd;
+use std::os::unix::fs::PermissionsExt as _;
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, ExitStatus, Stdio};
 use std::sync::{Arc, Mutex, OnceLock};
@@ -44,9 +46,11 @@ pub struct Setup {
     human: bool,
     alone: bool,
     beside: bool,
+    admin: Option<String>,
     inherited: Vec<Arc<std::net::TcpListener>>,
     environment: Vec<(String, String)>,
-    files: Vec<(String, Vec<u8>)>,
+    /// With their modes.
+    files: Vec<(String, Vec<u8>, u32)>,
 }
 
 impl Setup {
@@ -126,7 +130,19 @@ impl Setup {
 
     /// A file in the manifest's folder.
     pub fn file(mut self, path: &str, content: impl Into<Vec<u8>>) -> Self {
-        self.files.push((path.to_owned(), content.into()));
+        self.files.push((path.to_owned(), content.into(), 0o644));
+        self
+    }
+
+    /// The same, readable by nobody else.
+    pub fn private_file(mut self, path: &str, content: impl Into<Vec<u8>>) -> Self {
+        self.files.push((path.to_owned(), content.into(), 0o600));
+        self
+    }
+
+    /// The keys of `[admin]`; otherwise it listens on the unix socket `admin.sock`.
+    pub fn admin(mut self, keys: &str) -> Self {
+        self.admin = Some(keys.to_owned());
         self
     }
 
@@ -152,10 +168,11 @@ impl Setup {
     pub fn write(&self) -> (TempDir, PathBuf) {
         let folder = TempDir::with_prefix("roadrunner-").expect("a temporary folder");
         let manifest = folder.path().join("roadrunner.toml");
-        for (path, content) in &self.files {
+        for (path, content, mode) in &self.files {
             let path = folder.path().join(path);
             std::fs::create_dir_all(path.parent().expect("it is below the folder")).expect("a folder");
-            std::fs::write(path, content).expect("a file");
+            std::fs::write(&path, content).expect("a file");
+            std::fs::set_permissions(path, Permissions::from_mode(*mode)).expect("our own file");
         }
         let (certificate, key) = certificate();
         std::fs::write(folder.path().join("certificate.pem"), certificate).expect("a file");
@@ -237,13 +254,14 @@ impl Setup {
         let log = if self.human { "human" } else { "json" };
         let text = format!(
             "[server]\nlog = \"{log}\"\ncache-dir = {cache:?}\n{server}\n[limits]\n{limits}\n\
-             [admin]\naddress = \"unix:admin.sock\"\n\
+             [admin]\n{admin}\n\
              [[listener]]\nname = \"plain\"\naddress = \"127.0.0.1:0\"\n{listener}\n\
              [[listener]]\nname = \"tls\"\naddress = \"127.0.0.1:0\"\n\
              tls = {{ certificate = \"certificate.pem\", key = \"key.pem\" }}\n{protocols}\n{listener}\n\
              {component}\n{route}\n{rest}\n",
             cache = command::cache(),
             server = self.server,
+            admin = self.admin.as_deref().unwrap_or("address = \"unix:admin.sock\""),
             component = self.component,
             route = self.route,
             rest = self.text,
@@ -285,6 +303,17 @@ impl Server {
     /// The admin listener's socket.
     pub fn admin(&self) -> PathBuf {
         self.folder.path().join("admin.sock")
+    }
+
+    /// The admin listener's port, where it is not on a unix socket.
+    pub fn admin_port(&self) -> u16 {
+        let address = self.admin_address().expect("it listens").parse::<SocketAddr>();
+        address.expect("it is not on a unix socket").port()
+    }
+
+    /// Where the admin listener is, once it is there.
+    fn admin_address(&self) -> Option<String> {
+        self.log.text().lines().find_map(|line| line.strip_prefix("admin on ").map(str::to_owned))
     }
 
     /// The certificate, in PEM.
@@ -443,8 +472,13 @@ impl Server {
             }
             assert!(start.elapsed() < START, "the server is not ready after {START:?}:\n{}", self.log);
             self.addresses = self.log.text().lines().filter_map(listening).collect();
-            if self.addresses.len() >= 2 && self.admin().exists() && self.admin_request("GET", "/ready").await.0 == 200
-            {
+            let is_ready = match self.admin_address() {
+                Some(address) if address.starts_with("unix:") => self.admin_request("GET", "/ready").await.0 == 200,
+                // Not everybody may ask it.
+                Some(_) => true,
+                None => false,
+            };
+            if self.addresses.len() >= 2 && is_ready {
                 return;
             }
             tokio::time::sleep(Duration::from_millis(5)).await;

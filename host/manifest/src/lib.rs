@@ -7,6 +7,7 @@
 
 #![forbid(unsafe_code)]
 
+mod admin;
 mod cli;
 mod decode;
 mod diagnostic;
@@ -24,6 +25,7 @@ mod tenant;
 mod websocket;
 mod webtransport;
 
+pub use admin::{Admin, AdminKeys};
 pub use cli::{Language, NewError, Project, Sdk, new_project, routes_table, summary};
 pub use diagnostic::{Diagnostic, ManifestError, Style};
 pub use document::{json_schema, reference};
@@ -38,7 +40,7 @@ pub use route::{Files, Methods, Route, StaticFiles, Target};
 pub use router::{Conflict, Lookup, Params, RouteTable, UrlError};
 pub use scalar::{
     Address, BrokerUrl, ComponentName, DirectoryName, HostPattern, InvalidHost, InvalidName, ListenerName, MediaType,
-    MiddlewareName, OutboundOrigin, PeerRange, RouteName, SecretName, StoreName, TenantName, format_duration,
+    MiddlewareName, OutboundOrigin, PeerRange, RouteName, SecretName, StoreName, Subject, TenantName, format_duration,
     format_size,
 };
 pub use section::{AccessLogFormat, BodyMode, Encoding, ForwardedField, H2c, LogFormat, Protocol};

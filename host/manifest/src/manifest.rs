@@ -10,6 +10,7 @@ use std::time::Duration;
 
 use http::{HeaderName, HeaderValue, Method};
 
+use crate::admin::Admin;
 use crate::diagnostic::ManifestError;
 use crate::limits::{Caps, HostCaps, Limits};
 use crate::resolve;
@@ -38,9 +39,7 @@ pub struct Manifest {
     /// `[[listener]]`, never empty.
     pub listeners: Vec<Listener>,
     /// `[admin]`.
-    pub admin: Option<Address>,
-    /// The file with the token of `[admin]`; none where no token is asked for.
-    pub admin_token: Option<PathBuf>,
+    pub admin: Option<Admin>,
     /// `[compile]`.
     pub compile: Compile,
     /// `[deploy]`; none where nothing can be deployed.
@@ -218,6 +217,11 @@ impl Listener {
     /// A plaintext listener for HTTP/1.1 and HTTP/2, named by its address.
     pub fn plain(address: Address) -> Self {
         Self::named(None, address, &[Protocol::Http1, Protocol::Http2], None)
+    }
+
+    /// Whether it listens there. Port 0 is another port every time.
+    pub(crate) fn has_address(&self, address: &Address) -> bool {
+        self.address == *address && !matches!(address, Address::Tcp(address) if address.port() == 0)
     }
 
     pub(crate) fn named(

@@ -3,6 +3,7 @@
 //! Names are looked up, groups are flattened, limits and configuration are inherited, routes are compiled. All
 //! problems are collected; a section that did not decode is passed over without a second complaint.
 
+mod admin;
 mod host;
 mod middleware;
 mod route;
@@ -17,6 +18,7 @@ use std::path::{Path, PathBuf};
 use toml::Spanned;
 use toml::de::{DeTable, DeValue};
 
+use crate::admin::Admin;
 use crate::decode::{Context, Decode, Place, listed, suggestion};
 use crate::diagnostic::ManifestError;
 use crate::limits::{Caps, Limits};
@@ -120,7 +122,7 @@ pub(crate) fn for_component(file: &Path, options: ComponentOptions) -> Manifest 
     manifest.routes = RouteTable::new(vec![route]).expect("one route without a name conflicts with nothing");
     let directory = |path| wasi::directory(&DirectorySection::default(), path, None);
     manifest.directories = options.directories.into_iter().map(|(name, path)| (name, directory(path))).collect();
-    manifest.admin = options.admin;
+    manifest.admin = options.admin.map(Admin::plain);
     manifest.server.wasi_03 = options.wasi_03;
     if !options.listeners.is_empty() {
         manifest.listeners = options.listeners;
@@ -182,7 +184,6 @@ impl Resolver<'_> {
             limits,
             listeners,
             admin,
-            admin_token: self.admin_token(section),
             compile: host::compile(section),
             deploy: self.deploy(section),
             timeouts: host::timeouts(section),

@@ -11,6 +11,7 @@ mod path;
 mod peers;
 mod size;
 mod store;
+mod subject;
 mod web;
 
 use schemars::{Schema, SchemaGenerator, json_schema};
@@ -34,6 +35,7 @@ pub use peers::PeerRange;
 pub use size::format_size;
 pub(crate) use size::{Bytes, Count};
 pub(crate) use store::{RedisUrl, Variable};
+pub use subject::Subject;
 /// Factors of the units in which the sections write their ranges: bytes, and milliseconds.
 pub(crate) mod units {
     pub(crate) use super::duration::{DAY, HOUR};

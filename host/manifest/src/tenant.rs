@@ -2,6 +2,7 @@
 
 use std::time::Duration;
 
+use crate::admin::AdminKeys;
 use crate::limits::Caps;
 use crate::scalar::HostPattern;
 
@@ -14,6 +15,8 @@ pub struct Tenant {
     pub caps: Caps,
     /// What else they may use together.
     pub quota: Quota,
+    /// Who speaks for it at the admin listener.
+    pub keys: AdminKeys,
 }
 
 /// What all components of a tenant may use together. None of each is no limit.

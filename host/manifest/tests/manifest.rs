@@ -5,9 +5,9 @@ use std::time::Duration;
 
 use http::Method;
 use roadrunner_manifest::{
-    Address, AnyOr, BrokerCredentials, CertificateFiles, ClientCertificates, ComponentOptions, Files, ForwardedField,
-    H2c, HostPattern, Limits, Lookup, Manifest, Methods, Middleware, PeerRange, Preopen, Quota, RateLimit, Reuse,
-    Target, TenantName, Tls, WebSocket, WebTransport,
+    Address, AdminKeys, AnyOr, BrokerCredentials, CertificateFiles, ClientCertificates, ComponentOptions, Files,
+    ForwardedField, H2c, HostPattern, Limits, Lookup, Manifest, Methods, Middleware, PeerRange, Preopen, Quota,
+    RateLimit, Reuse, Target, TenantName, Tls, WebSocket, WebTransport,
 };
 
 fn parse(text: &str) -> Manifest {
@@ -79,7 +79,14 @@ fn every_section_reaches_its_type() {
     assert_eq!(manifest.listeners[2].address, Address::Systemd("web".to_owned()));
     assert_eq!(manifest.timeouts.proxy_header, Duration::from_millis(1500));
     assert!(!manifest.listeners[1].http1);
-    assert_eq!(manifest.admin, Some(Address::Unix("/srv/app/admin.sock".into())));
+    let admin = manifest.admin.as_ref().expect("there is one");
+    assert_eq!(admin.address, Address::Tcp(([10, 0, 0, 5], 9443).into()));
+    assert!(admin.clients().is_some_and(|clients| !clients.required));
+    let subjects = |keys: &AdminKeys| keys.subjects.iter().map(ToString::to_string).collect::<Vec<_>>();
+    assert_eq!(admin.keys.token.as_deref(), Some(Path::new("/srv/app/admin.token")));
+    assert_eq!(subjects(&admin.keys), ["CN=operator,O=Example", "operator.example"]);
+    assert_eq!(acme.keys.token.as_deref(), Some(Path::new("/srv/app/acme.token")));
+    assert_eq!(subjects(&acme.keys), ["CN=deployer,O=Acme"]);
     assert_eq!(manifest.timeouts.request_head, Duration::from_millis(2500));
     assert_eq!(manifest.http2.max_header_list, 32 << 10);
     let broker = manifest.bus.broker.as_ref().expect("there is a URL");
@@ -267,7 +274,7 @@ fn the_commands_print_what_there_is() {
         "tenant acme, memory",
         "memory 64MiB",
         "[::1]:8080",
-        "unix:",
+        "admin.pem, client certificates optional",
         "/srv/app/public",
     ] {
         assert!(summary.contains(expected), "{expected} is missing:\n{summary}");

@@ -13,25 +13,29 @@
 //! | `POST /components/NAME/rollback` | goes back to the version before: 200 with its info, or 409 when there is none |
 //! | `DELETE /components/NAME/DIGEST` | removes a version that does not serve: 204, 404, or 409 for the one that does |
 //!
-//! It listens on a unix socket that only the host's user can open, or on a loopback address. With `token-file`, all but
-//! `/live` and `/ready` asks for the token; without, nothing can be deployed over TCP. Over TCP a request is refused
-//! whose Host is a name other than `localhost`: a page in the operator's browser cannot reach it by rebinding one. A
-//! page could still send a POST, with its `origin`; one that has any is refused.
+//! It listens on a unix socket that only the host's user can open, on a loopback address, or, with TLS, on any. Who asks is
+//! found out by [`Access`](crate::access::Access): the host sees and does all of it, a tenant what concerns it alone, as if
+//! there were nothing else; `/live` and `/ready` are for everybody. Where nobody has a key, whoever reaches the listener
+//! may do all but deploy over TCP.
+//!
+//! Over TCP a request is refused whose Host is a name other than `localhost` and the one that the TLS handshake was for: a
+//! page in the operator's browser cannot reach it by rebinding one. A page could still send a POST, with its `origin`; one
+//! that has any is refused.
 
 use std::net::IpAddr;
 use std::sync::{Arc, OnceLock};
 
 use http::{HeaderValue, Method, Request, Response, StatusCode, header};
-use roadrunner_sandbox::Meter;
+use roadrunner_sandbox::{Meter, Registry};
 use roadrunner_wire::{Exchange, RequestBody, ResponseBody, Server, Service};
 use serde::{Deserialize, Serialize};
 
+use crate::access::Caller;
 use crate::access_log::short;
 use crate::app::{App, plain};
 use crate::deploy::Deploy;
 use crate::metrics;
 use crate::reload::Reload;
-use crate::token::Token;
 
 /// Answers the operator.
 pub struct Admin {
@@ -39,7 +43,6 @@ pub struct Admin {
     server: Arc<OnceLock<Arc<Server>>>,
     reload: Reload,
     deploy: Deploy,
-    token: Option<Token>,
 }
 
 /// One live instance, as `GET /instances` and `roadrunner ps` show it.
@@ -101,18 +104,12 @@ impl InstanceInfo {
 
 impl Admin {
     /// For this app; `server` is filled in once the listeners are open, and `/ready` waits for it.
-    pub(crate) fn new(
-        app: App,
-        server: Arc<OnceLock<Arc<Server>>>,
-        reload: Reload,
-        deploy: Deploy,
-        token: Option<Token>,
-    ) -> Self {
-        Self { app, server, reload, deploy, token }
+    pub(crate) fn new(app: App, server: Arc<OnceLock<Arc<Server>>>, reload: Reload, deploy: Deploy) -> Self {
+        Self { app, server, reload, deploy }
     }
 
     /// Below `/components`.
-    async fn components(&self, request: Request<RequestBody>, is_tcp: bool) -> Response<ResponseBody> {
+    async fn components(&self, request: Request<RequestBody>, is_tcp: bool, caller: &Caller) -> Response<ResponseBody> {
         let path = request.uri().path().to_owned();
         let below = path.strip_prefix("/components").unwrap_or_default();
         let (_, below) = below.split_once('/').unwrap_or_default();
@@ -128,46 +125,55 @@ impl Admin {
         if !allowed.split(", ").any(|allowed| allowed == method.as_str()) {
             return allow(allowed);
         }
-        if is_tcp && self.token.is_none() && !parts.is_empty() {
-            let fix = "deploying over TCP needs a token: set `token-file` in [admin], or listen on unix:PATH";
+        if is_tcp && *caller == Caller::Anyone && !parts.is_empty() {
+            let fix = "deploying over TCP needs a token or a certificate: set `token-file` in [admin], or `client-auth` in \
+                       its `tls`, or listen on unix:PATH";
             return plain(StatusCode::FORBIDDEN, fix);
         }
         let done = match parts[..] {
-            [name] => self.deploy.put(name, request.into_body()).await.map(Some),
-            [name, "rollback"] => self.deploy.rollback(name).await.map(Some),
-            [name, digest] => self.deploy.forget(name, digest).await.map(|()| None),
-            _ => return json(&self.deploy.list()),
+            [name] => self.deploy.put(name, request, caller).await.map(Some),
+            [name, "rollback"] => self.deploy.rollback(name, caller).await.map(Some),
+            [name, digest] => self.deploy.forget(name, digest, caller).await.map(|()| None),
+            _ => return json(&self.deploy.list(caller)),
         };
         match done {
             Ok(Some(info)) => json(&info),
             Ok(None) => with_status(StatusCode::NO_CONTENT),
             Err(refusal) => {
                 self.app.current().host.metrics.switched(false);
-                tracing::warn!(path, "not deployed: {refusal}");
-                plain(refusal.status(), &refusal.to_string())
+                tracing::warn!(path, tenant = caller.tenant(), "not deployed: {refusal}");
+                plain(refusal.status(), &refusal.told(caller))
             }
         }
     }
 
-    fn answer(&self, method: &Method, path: &str) -> Response<ResponseBody> {
+    /// What everybody may know: those who ask whether the host is well know nothing else of it.
+    fn health(&self, path: &str) -> Option<Response<ResponseBody>> {
+        let is_ready = || self.server.get().is_some() && !self.app.current().host.drain.is_announced();
+        Some(match path {
+            "/live" => plain(StatusCode::OK, "live"),
+            "/ready" if is_ready() => plain(StatusCode::OK, "ready"),
+            "/ready" => plain(StatusCode::SERVICE_UNAVAILABLE, "not ready"),
+            _ => return None,
+        })
+    }
+
+    fn answer(&self, method: &Method, path: &str, caller: &Caller) -> Response<ResponseBody> {
         let inner = &self.app.current();
         let registry = inner.host.sandbox.registry();
         let get = matches!(*method, Method::GET | Method::HEAD);
         match path {
             "/metrics" if get => {
-                let text = metrics::render(inner, self.server.get().map(|server| &**server.stats()));
+                let text = metrics::render(inner, self.server.get().map(|server| &**server.stats()), caller);
                 typed(text, "text/plain; version=0.0.4; charset=utf-8")
             }
-            "/live" if get => plain(StatusCode::OK, "live"),
-            "/ready" if get && self.server.get().is_some() && !inner.host.drain.is_announced() => {
-                plain(StatusCode::OK, "ready")
-            }
-            "/ready" if get => plain(StatusCode::SERVICE_UNAVAILABLE, "not ready"),
             "/instances" if get => {
-                json(&registry.list().iter().map(|meter| InstanceInfo::of(meter)).collect::<Vec<_>>())
+                let meters = registry.list();
+                let seen = meters.iter().filter(|meter| caller.sees(owner(meter)));
+                json(&seen.map(|meter| InstanceInfo::of(meter)).collect::<Vec<_>>())
             }
             _ => match path.strip_prefix("/instances/").map(str::parse) {
-                Some(Ok(id)) if *method == Method::DELETE => match registry.kill(id) {
+                Some(Ok(id)) if *method == Method::DELETE => match may_end(registry, id, caller) && registry.kill(id) {
                     true => with_status(StatusCode::NO_CONTENT),
                     false => plain(StatusCode::NOT_FOUND, "no instance has this id"),
                 },
@@ -182,43 +188,65 @@ impl Admin {
 
 impl Service for Admin {
     async fn call(&self, exchange: Exchange) -> Response<ResponseBody> {
-        if !is_local_name(exchange.authority()) {
-            return plain(StatusCode::FORBIDDEN, "ask by address or as localhost");
+        let tls = exchange.connection.tls.as_ref();
+        if !is_own_name(exchange.authority(), tls.and_then(|tls| tls.server_name.as_deref())) {
+            return plain(StatusCode::FORBIDDEN, "ask by address, as localhost, or by the name of the TLS handshake");
         }
+        let certificate = tls.and_then(|tls| tls.client_certificate.clone());
         let is_tcp = exchange.peer().ip().is_some();
         let request = exchange.request;
         let (method, path) = (request.method(), request.uri().path());
         let get = matches!(*method, Method::GET | Method::HEAD);
-        // Those who ask whether the host is well know nothing else of it.
-        let is_open = get && matches!(path, "/live" | "/ready");
-        if !is_open && self.token.as_ref().is_some_and(|token| !token.is_shown(request.headers())) {
-            let mut response = plain(StatusCode::UNAUTHORIZED, "show the token of [admin]");
-            response.headers_mut().insert(header::WWW_AUTHENTICATE, HeaderValue::from_static("Bearer"));
+        if let Some(response) = self.health(path).filter(|_| get) {
             return response;
         }
+        let Some(caller) = self.app.current().access.caller(request.headers(), certificate.as_deref()) else {
+            let mut response =
+                plain(StatusCode::UNAUTHORIZED, "show the token of [admin], or a certificate that it knows");
+            response.headers_mut().insert(header::WWW_AUTHENTICATE, HeaderValue::from_static("Bearer"));
+            return response;
+        };
         if !get && request.headers().contains_key(header::ORIGIN) {
             return plain(StatusCode::FORBIDDEN, "not from a page");
         }
         if path == "/components" || path.starts_with("/components/") {
-            return self.components(request, is_tcp).await;
+            return self.components(request, is_tcp, &caller).await;
         }
         if path == "/reload" && *method == Method::POST {
+            if caller.tenant().is_some() {
+                return plain(StatusCode::FORBIDDEN, "only the host's own token or certificate reloads the manifest");
+            }
             return match self.reload.ask().await {
                 Ok(text) => plain(StatusCode::OK, text.trim_end()),
                 Err(text) => plain(StatusCode::UNPROCESSABLE_ENTITY, text.trim_end()),
             };
         }
-        self.answer(method, path)
+        self.answer(method, path, &caller)
     }
 }
 
-/// Whether an authority is an address, `localhost`, or absent.
-fn is_local_name(authority: &str) -> bool {
+/// Whom an instance belongs to.
+fn owner(meter: &Meter) -> Option<&str> {
+    meter.subject.tenant.as_ref().map(|tenant| &*tenant.name)
+}
+
+/// Whether an instance, if there is one of this id, is the caller's to end.
+fn may_end(registry: &Registry, id: u64, caller: &Caller) -> bool {
+    let is_own = |meter: &Arc<Meter>| meter.id == id && caller.sees(owner(meter));
+    caller.tenant().is_none() || registry.list().iter().any(is_own)
+}
+
+/// Whether an authority is absent, an address, `localhost`, or the name that the client has asked the TLS handshake for,
+/// and so holds the certificate against.
+fn is_own_name(authority: &str, server_name: Option<&str>) -> bool {
     let host = match authority.strip_prefix('[') {
         Some(rest) => rest.split(']').next().unwrap_or(""),
         None => authority.rsplit_once(':').map_or(authority, |(host, _)| host),
     };
-    host.is_empty() || host.eq_ignore_ascii_case("localhost") || host.parse::<IpAddr>().is_ok()
+    host.is_empty()
+        || host.eq_ignore_ascii_case("localhost")
+        || server_name.is_some_and(|name| host.eq_ignore_ascii_case(name))
+        || host.parse::<IpAddr>().is_ok()
 }
 
 fn json(value: &impl Serialize) -> Response<ResponseBody> {
@@ -251,12 +279,13 @@ mod tests {
     use super::*;
 
     #[test]
-    fn only_names_of_this_machine_are_answered() {
+    fn only_names_of_the_host_are_answered() {
         for name in ["", "localhost", "LOCALHOST:9090", "127.0.0.1:9090", "[::1]:9090", "[::1]"] {
-            assert!(is_local_name(name), "{name}");
+            assert!(is_own_name(name, None), "{name}");
         }
         for name in ["example.com", "example.com:9090", "localhost.example.com", "127.0.0.1.example.com:80"] {
-            assert!(!is_local_name(name), "{name}");
+            assert!(!is_own_name(name, None) && !is_own_name(name, Some("other.example.com")), "{name}");
         }
+        assert!(is_own_name("Example.com:9443", Some("example.com")));
     }
 }

@@ -16,7 +16,7 @@ use http_body::Body as _;
 use http_body_util::BodyExt as _;
 use parking_lot::Mutex;
 use roadrunner_files::{Directory, FileCache};
-use roadrunner_manifest::{AccessLogFormat, BodyMode, Lookup, Params, RouteTable};
+use roadrunner_manifest::{AccessLogFormat, Admin, BodyMode, Lookup, Params, RouteTable};
 use roadrunner_sandbox::{
     self as sandbox, Binding, Component, Failure, Gate, Outcome, Peer, RequestId, Sandbox, Subject, Tenant, Upgrade,
 };
@@ -26,6 +26,7 @@ use roadrunner_wire::{
     TunnelRequest,
 };
 
+use crate::access::Access;
 use crate::broker::Nats;
 use crate::deploy::store::Store;
 use crate::drain::Drain;
@@ -71,6 +72,9 @@ pub(crate) struct Inner {
     pub(crate) files: BTreeMap<String, PathBuf>,
     pub(crate) gates: BTreeMap<String, Arc<Gate>>,
     pub(crate) tenants: BTreeMap<String, Arc<Tenant>>,
+    pub(crate) owners: Owners,
+    /// Who may ask the admin listener.
+    pub(crate) access: Arc<Access>,
     pub(crate) rate_limit: Option<Arc<RateLimiter>>,
     /// The ways out, by component.
     pub(crate) outbound: BTreeMap<String, Arc<WayOut>>,
@@ -88,9 +92,30 @@ pub(crate) struct Inner {
     pub(crate) drain_time: Duration,
 }
 
+/// Whom components and gates belong to, by name. What is not here is the host's own.
+#[derive(Debug, Default)]
+pub(crate) struct Owners {
+    pub(crate) components: BTreeMap<String, String>,
+    pub(crate) gates: BTreeMap<String, String>,
+}
+
+impl Owners {
+    /// The tenant of a component.
+    pub(crate) fn of_component(&self, name: &str) -> Option<&str> {
+        self.components.get(name).map(String::as_str)
+    }
+
+    /// The tenant of a gate.
+    pub(crate) fn of_gate(&self, name: &str) -> Option<&str> {
+        self.gates.get(name).map(String::as_str)
+    }
+}
+
 /// What lives as long as the process.
 pub(crate) struct Host {
     pub(crate) sandbox: Sandbox,
+    /// The admin listener as it was started.
+    pub(crate) admin: Option<Admin>,
     /// Where the bus meets those of other hosts; none where it does not.
     pub(crate) broker: Option<Arc<Nats>>,
     /// What was deployed; none where nothing can be.

@@ -9,7 +9,7 @@ use anyhow::{Context as _, Result, ensure};
 use parking_lot::Mutex;
 use roadrunner_files::{Directory, FileCache};
 use roadrunner_manifest::{
-    self as manifest, BodyMode, Caps, HostCaps, Manifest, RateLimit, RouteTable, Segment, TenantName, UrlError,
+    self as manifest, Admin, BodyMode, Caps, HostCaps, Manifest, RateLimit, RouteTable, Segment, TenantName, UrlError,
 };
 use roadrunner_nats::Driver;
 use roadrunner_sandbox::{
@@ -21,8 +21,9 @@ use roadrunner_wire::{
     Peers, PoolConfig, Protocols, RetryPolicy, TlsConfig,
 };
 
+use crate::access::Access;
 use crate::access_log::short;
-use crate::app::{App, Guest, Host, Ids, Inner, Route, StaticFiles, Target};
+use crate::app::{App, Guest, Host, Ids, Inner, Owners, Route, StaticFiles, Target};
 use crate::broker;
 use crate::cli;
 use crate::deploy::store::Store;
@@ -39,6 +40,9 @@ use crate::wasi;
 
 /// The name of the host's own gate in metrics.
 const HOST_GATE: &str = "host";
+
+/// The name of the admin listener.
+pub const ADMIN: &str = "admin";
 
 /// Bytes of small files that are kept in memory.
 const FILE_CACHE: u64 = 16 << 20;
@@ -103,6 +107,7 @@ fn app_with(manifest: &Manifest, opens_stores: bool) -> Result<(App, Option<Driv
     let deployed = manifest.deploy.as_ref().map(|deploy| Store::open(&deploy.directory, deploy.keep as usize));
     let host = Host {
         sandbox,
+        admin: manifest.admin.clone(),
         broker,
         deployed: deployed.transpose()?.map(Arc::new),
         max_memory: max_memory(manifest),
@@ -120,15 +125,17 @@ fn app_with(manifest: &Manifest, opens_stores: bool) -> Result<(App, Option<Driv
 /// components, caps with their places, buckets of peers, counters of routes.
 pub(crate) fn inner(manifest: &Manifest, host: Arc<Host>, before: Option<&Inner>) -> Result<Inner> {
     let components = load_all(manifest, &host, before)?;
-    assemble(manifest, host, before, components)
+    let access = Arc::new(Access::read(admin(&host, manifest), manifest)?);
+    assemble(manifest, host, before, components, access)
 }
 
-/// The same with components that are loaded: one for each of the manifest's.
+/// The same with components that are loaded, one for each of the manifest's, and with who may ask the admin listener.
 pub(crate) fn assemble(
     manifest: &Manifest,
     host: Arc<Host>,
     before: Option<&Inner>,
     components: BTreeMap<String, Arc<Component>>,
+    access: Arc<Access>,
 ) -> Result<Inner> {
     let max_memory = max_memory(manifest);
     anyhow::ensure!(
@@ -248,6 +255,8 @@ pub(crate) fn assemble(
         components,
         files: manifest.components.iter().map(|(name, of)| (name.to_string(), of.file.clone())).collect(),
         gates,
+        owners: owners(manifest),
+        access,
         tenants,
         rate_limit: manifest.rate_limit.map(|settings| {
             let known = before.and_then(|before| before.rate_limit.clone());
@@ -359,6 +368,32 @@ fn gates(manifest: &Manifest, before: Option<&Inner>) -> BTreeMap<String, Arc<Ga
     gates
 }
 
+/// Whom components and gates belong to.
+fn owners(manifest: &Manifest) -> Owners {
+    let mut owners = Owners::default();
+    for name in manifest.tenants.keys() {
+        owners.gates.insert(tenant_gate(name), name.to_string());
+    }
+    for (name, component) in &manifest.components {
+        if let Some(tenant) = &component.tenant {
+            owners.components.insert(name.to_string(), tenant.to_string());
+            owners.gates.insert(format!("component:{name}"), tenant.to_string());
+        }
+    }
+    for route in manifest.routes.routes() {
+        owners.gates.extend(route.tenant.as_ref().map(|tenant| (route_gate(route), tenant.to_string())));
+    }
+    owners
+}
+
+/// The admin listener that a manifest speaks of. One in another place waits for a restart, and who may ask the one that
+/// there is does not change until then.
+fn admin<'m>(host: &'m Host, manifest: &'m Manifest) -> Option<&'m Admin> {
+    let started = host.admin.as_ref();
+    let new = manifest.admin.as_ref().filter(|new| started.is_some_and(|started| started.is_where(new)));
+    new.or(started)
+}
+
 /// The tenants. One whose quota changes begins anew: what its instances of before use does not count, until they are gone.
 fn tenants(manifest: &Manifest, before: Option<&Inner>) -> BTreeMap<String, Arc<Tenant>> {
     let tenant = |(name, tenant): (&TenantName, &manifest::Tenant)| {
@@ -429,6 +464,15 @@ pub(crate) fn listeners(manifest: &Manifest, inherited: &mut Inherited) -> Resul
 /// The certificates of a listener, read from their files; none for plaintext. For a start, a check, and for
 /// [`Server::replace_tls`](roadrunner_wire::Server::replace_tls) after a change of the manifest.
 pub fn tls(listener: &manifest::Listener) -> Result<Option<TlsConfig>> {
+    tls_of(listener.tls.as_ref(), &listener.name)
+}
+
+/// The same of the admin listener.
+pub fn admin_tls(admin: &Admin) -> Result<Option<TlsConfig>> {
+    tls_of(admin.tls.as_ref(), ADMIN)
+}
+
+fn tls_of(tls: Option<&manifest::Tls>, listener: &str) -> Result<Option<TlsConfig>> {
     let load = |tls: &manifest::Tls| match tls {
         manifest::Tls::SelfSigned => TlsConfig::self_signed(),
         manifest::Tls::Files { default, others, clients, watch } => {
@@ -443,8 +487,7 @@ pub fn tls(listener: &manifest::Listener) -> Result<Option<TlsConfig>> {
             Ok(config.watched(*watch))
         }
     };
-    let loaded = listener.tls.as_ref().map(load).transpose();
-    loaded.with_context(|| format!("cannot set up TLS for the listener {}", listener.name))
+    tls.map(load).transpose().with_context(|| format!("cannot set up TLS for the listener {listener}"))
 }
 
 /// The settings of the transport.

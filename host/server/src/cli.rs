@@ -15,7 +15,7 @@ use roadrunner_manifest::{
 use roadrunner_sandbox::{CompileOrder, Component, inspect};
 
 use crate::admin::InstanceInfo;
-use crate::client::Client;
+use crate::client::{Client, Place};
 use crate::deploy::ComponentInfo;
 use crate::{boot, serve, token};
 
@@ -153,12 +153,21 @@ struct ManifestOption {
 
 #[derive(Debug, clap::Args)]
 struct AdminOption {
-    /// The host's admin address: IP:PORT or unix:PATH; without it, what the manifest says
+    /// The host's admin address: IP:PORT, unix:PATH or https://NAME:PORT; without it, what the manifest says
     #[arg(long)]
     admin: Option<String>,
-    /// The file with the host's token; without it, what the manifest says, unless --admin is given
+    /// The file with a token, the host's or a tenant's; without it, what the manifest says, unless --admin is given
     #[arg(long, value_name = "FILE")]
     token_file: Option<PathBuf>,
+    /// The PEM file of the authorities that sign the certificate of https://; without it, those that Mozilla trusts
+    #[arg(long, value_name = "FILE")]
+    ca_file: Option<PathBuf>,
+    /// The PEM file of the certificate to show to https://
+    #[arg(long, value_name = "FILE", requires = "key")]
+    certificate: Option<PathBuf>,
+    /// The PEM file of its private key
+    #[arg(long, value_name = "FILE", requires = "certificate")]
+    key: Option<PathBuf>,
     #[command(flatten)]
     manifest: ManifestOption,
 }
@@ -240,17 +249,34 @@ impl Serve {
 
 impl AdminOption {
     fn client(&self) -> Result<Client> {
-        let (address, token_file) = match &self.admin {
-            Some(text) => (parse_address(text)?, self.token_file.clone()),
+        let (place, token_file) = match &self.admin {
+            Some(text) => (self.place(text)?, self.token_file.clone()),
             None => {
                 let manifest = Manifest::load(&self.manifest.manifest)
                     .with_context(|| format!("--admin is not given, and {}", self.manifest.manifest.display()))?;
                 let missing = || format!("{} has no [admin] address", self.manifest.manifest.display());
-                (manifest.admin.with_context(missing)?, self.token_file.clone().or(manifest.admin_token))
+                let admin = manifest.admin.with_context(missing)?;
+                if admin.tls.is_some() {
+                    bail!(
+                        "the admin listener has TLS: give the name of its certificate, with --admin https://NAME:PORT"
+                    );
+                }
+                (Place::Plain(admin.address), self.token_file.clone().or(admin.keys.token))
             }
         };
         let token = token_file.as_deref().map(token::read).transpose()?;
-        Ok(Client { address, token })
+        Ok(Client { place, token })
+    }
+
+    fn place(&self, text: &str) -> Result<Place> {
+        let Some(authority) = text.strip_prefix("https://") else {
+            if self.ca_file.is_some() || self.certificate.is_some() {
+                bail!("--ca-file, --certificate and --key go with --admin https://NAME:PORT");
+            }
+            return Ok(Place::Plain(parse_address(text)?));
+        };
+        let shown = self.certificate.as_deref().zip(self.key.as_deref());
+        Place::tls(authority.trim_end_matches('/'), self.ca_file.as_deref(), shown)
     }
 }
 
@@ -259,6 +285,9 @@ fn check(path: &Path) -> Result<String> {
     let manifest = Manifest::load(path)?;
     for listener in &manifest.listeners {
         boot::tls(listener)?;
+    }
+    if let Some(admin) = &manifest.admin {
+        boot::admin_tls(admin)?;
     }
     let app = boot::checked(&manifest)?.current();
     let kinds = app.components.iter().map(|(name, component)| format!("{name} is {}\n", component.kind()));
@@ -436,7 +465,9 @@ fn parse_address(text: &str) -> Result<Address> {
     if let Some(path) = text.strip_prefix("unix:") {
         return Ok(Address::Unix(path.into()));
     }
-    let address = text.parse().with_context(|| format!("{text:?} is not an address: write IP:PORT or unix:PATH"))?;
+    let address = text
+        .parse()
+        .with_context(|| format!("{text:?} is not an address: write IP:PORT, unix:PATH or https://NAME:PORT"))?;
     Ok(Address::Tcp(address))
 }
 

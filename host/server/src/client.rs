@@ -1,14 +1,19 @@
 //! A client for the admin listener: what `ps`, `kill`, `reload` and `deploy` use.
 
+use std::fmt;
 use std::fs::File;
 use std::io::{self, Read, Write};
-use std::net::TcpStream;
+use std::net::{TcpStream, ToSocketAddrs as _};
 use std::os::unix::net::UnixStream;
 use std::path::Path;
+use std::sync::Arc;
 use std::time::Duration;
 
 use anyhow::{Context as _, Result, bail};
 use roadrunner_manifest::Address;
+use rustls::{ClientConfig, ClientConnection, RootCertStore, StreamOwned};
+use rustls_pki_types::pem::PemObject as _;
+use rustls_pki_types::{CertificateDer, PrivateKeyDer, ServerName};
 
 /// How long the admin listener may take to connect, and to answer.
 const PATIENCE: Duration = Duration::from_secs(10);
@@ -16,14 +21,85 @@ const PATIENCE: Duration = Duration::from_secs(10);
 /// How long it may take to compile something first. The host has a limit of its own.
 const PATIENCE_WITH_COMPILERS: Duration = Duration::from_secs(3600);
 
+/// The port of https:// without one.
+const HTTPS: u16 = 443;
+
 /// The largest answer, in bytes.
 const LARGEST: u64 = 64 << 20;
 
 /// A running host, and what it is shown.
 #[derive(Debug)]
 pub(crate) struct Client {
-    pub(crate) address: Address,
+    pub(crate) place: Place,
     pub(crate) token: Option<String>,
+}
+
+/// Where an admin listener is.
+#[derive(Debug)]
+pub(crate) enum Place {
+    /// In plaintext.
+    Plain(Address),
+    /// With TLS, under a name that its certificate is for.
+    Tls {
+        /// The name or the IP address.
+        name: String,
+        port: u16,
+        config: Arc<ClientConfig>,
+    },
+}
+
+impl Place {
+    /// `NAME:PORT`, whose certificate one of the authorities in a PEM file has signed; a certificate and its key are shown.
+    pub(crate) fn tls(authority: &str, authorities: Option<&Path>, shown: Option<(&Path, &Path)>) -> Result<Self> {
+        let (name, port) = match authority.rsplit_once(':') {
+            Some((name, port)) if !port.ends_with(']') => {
+                (name, port.parse().with_context(|| format!("{port:?} is not a port"))?)
+            }
+            _ => (authority, HTTPS),
+        };
+        let name = name.trim_start_matches('[').trim_end_matches(']').to_owned();
+        let mut roots = RootCertStore::empty();
+        match authorities {
+            None => roots.extend(webpki_roots::TLS_SERVER_ROOTS.iter().cloned()),
+            Some(path) => {
+                for certificate in certificates(path)? {
+                    roots
+                        .add(certificate)
+                        .with_context(|| format!("cannot use the authority in {}", path.display()))?;
+                }
+            }
+        }
+        let provider = Arc::new(rustls::crypto::aws_lc_rs::default_provider());
+        let builder = ClientConfig::builder_with_provider(provider).with_safe_default_protocol_versions()?;
+        let builder = builder.with_root_certificates(roots);
+        let config = match shown {
+            None => builder.with_no_client_auth(),
+            Some((chain, key)) => {
+                let read = || format!("cannot read the key in {} as PEM", key.display());
+                let private = PrivateKeyDer::from_pem_file(key).with_context(read)?;
+                let unusable = || format!("cannot use the certificate in {} with its key", chain.display());
+                builder.with_client_auth_cert(certificates(chain)?, private).with_context(unusable)?
+            }
+        };
+        Ok(Self::Tls { name, port, config: Arc::new(config) })
+    }
+}
+
+impl fmt::Display for Place {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Plain(address) => address.fmt(f),
+            Self::Tls { name, port, .. } if name.contains(':') => write!(f, "https://[{name}]:{port}"),
+            Self::Tls { name, port, .. } => write!(f, "https://{name}:{port}"),
+        }
+    }
+}
+
+fn certificates(path: &Path) -> Result<Vec<CertificateDer<'static>>> {
+    let read = CertificateDer::pem_file_iter(path).and_then(|pem| pem.collect::<Result<Vec<_>, _>>());
+    let read = read.with_context(|| format!("cannot read {} as PEM", path.display()))?;
+    anyhow::ensure!(!read.is_empty(), "{} holds no certificate", path.display());
+    Ok(read)
 }
 
 impl Client {
@@ -51,9 +127,14 @@ impl Client {
         body: Option<(File, u64)>,
         patience: Duration,
     ) -> Result<(u16, String)> {
-        let address = &self.address;
-        let failed = || format!("cannot reach the admin listener at {address}; is the host running, with [admin] set?");
-        let mut head = format!("{method} {path} HTTP/1.0\r\nhost: localhost\r\n");
+        let place = &self.place;
+        let failed = || format!("cannot reach the admin listener at {place}; is the host running, with [admin] set?");
+        let shown = place.to_string();
+        let host = match place {
+            Place::Plain(_) => "localhost",
+            Place::Tls { .. } => shown.trim_start_matches("https://"),
+        };
+        let mut head = format!("{method} {path} HTTP/1.0\r\nhost: {host}\r\n");
         if let Some(token) = &self.token {
             head += &format!("authorization: Bearer {token}\r\n");
         }
@@ -61,25 +142,48 @@ impl Client {
             head += &format!("content-length: {length}\r\n");
         }
         head += "\r\n";
-        let answer = match address {
-            Address::Systemd(name) => {
+        let answer = match place {
+            Place::Plain(Address::Systemd(name)) => {
                 bail!("the admin listener is systemd's socket {name}: name its address with --admin")
             }
-            Address::Tcp(address) => {
+            Place::Plain(Address::Tcp(address)) => {
                 let stream = TcpStream::connect_timeout(address, PATIENCE).with_context(failed)?;
-                stream.set_read_timeout(Some(patience))?;
-                stream.set_write_timeout(Some(PATIENCE))?;
+                patient(&stream, patience)?;
                 converse(stream, &head, body)
             }
-            Address::Unix(path_of_socket) => {
+            Place::Plain(Address::Unix(path_of_socket)) => {
                 let stream = UnixStream::connect(path_of_socket).with_context(failed)?;
                 stream.set_read_timeout(Some(patience))?;
                 stream.set_write_timeout(Some(PATIENCE))?;
                 converse(stream, &head, body)
             }
+            Place::Tls { name, port, config } => {
+                let stream = connect(name, *port).with_context(failed)?;
+                patient(&stream, patience)?;
+                let name = ServerName::try_from(name.clone()).with_context(|| format!("{name:?} is not a name"))?;
+                let connection = ClientConnection::new(config.clone(), name)?;
+                converse(StreamOwned::new(connection, stream), &head, body)
+            }
         };
         parse(&answer.with_context(failed)?)
     }
+}
+
+fn patient(stream: &TcpStream, patience: Duration) -> io::Result<()> {
+    stream.set_read_timeout(Some(patience))?;
+    stream.set_write_timeout(Some(PATIENCE))
+}
+
+/// A connection to the first address of a name that takes one.
+fn connect(name: &str, port: u16) -> io::Result<TcpStream> {
+    let mut last = io::Error::new(io::ErrorKind::NotFound, "the name has no address");
+    for address in (name, port).to_socket_addrs()? {
+        match TcpStream::connect_timeout(&address, PATIENCE) {
+            Ok(stream) => return Ok(stream),
+            Err(error) => last = error,
+        }
+    }
+    Err(last)
 }
 
 fn converse(mut stream: impl Read + Write, head: &str, body: Option<(File, u64)>) -> io::Result<String> {

@@ -5,6 +5,7 @@
 //! component. `roadrunner-wire` is both ends of it, `roadrunner-sandbox` the middle; this crate joins them
 //! and adds what an operator needs: the manifest, the command line, logs, metrics and the admin listener.
 
+mod access;
 mod access_log;
 pub mod admin;
 mod app;

@@ -14,6 +14,7 @@ use roadrunner_sandbox::{Meter, Outcome, Tenant};
 use roadrunner_wire::{MemberStats, Protocol, Stats, TimeoutName};
 use tokio::runtime::Handle;
 
+use crate::access::Caller;
 use crate::app::{Inner, Target};
 
 /// Upper bounds of the duration buckets, in microseconds.
@@ -91,11 +92,17 @@ impl RouteMetrics {
     }
 }
 
-/// Everything, in the text format of Prometheus.
-pub(crate) fn render(app: &Inner, stats: Option<&Stats>) -> String {
+/// Everything that the caller sees, in the text format of Prometheus.
+pub(crate) fn render(app: &Inner, stats: Option<&Stats>, caller: &Caller) -> String {
     let mut text = Text(String::with_capacity(8192));
-    render_routes(app, &mut text);
-    render_tenants(app, &mut text);
+    render_routes(app, caller, &mut text);
+    render_tenants(app, caller, &mut text);
+    render_gates(app, caller, &mut text);
+    render_outbound(app, caller, &mut text);
+    // What follows is of all tenants together.
+    if caller.tenant().is_some() {
+        return text.0;
+    }
     render_host(app, &mut text);
     if let Some(stats) = stats {
         render_wire(stats, &mut text);
@@ -104,10 +111,11 @@ pub(crate) fn render(app: &Inner, stats: Option<&Stats>) -> String {
     text.0
 }
 
-fn render_routes(app: &Inner, text: &mut Text) {
+fn render_routes(app: &Inner, caller: &Caller, text: &mut Text) {
     let routes: Vec<_> = app
         .routes
         .iter()
+        .filter(|route| caller.sees(route.tenant.as_ref().map(|tenant| &*tenant.name)))
         .map(|route| {
             let component = match &route.target {
                 Target::Guest(guest) => guest.component.clone(),
@@ -164,7 +172,8 @@ fn render_routes(app: &Inner, text: &mut Text) {
 }
 
 /// What tenants use together. Their number is fixed by the manifest.
-fn render_tenants(app: &Inner, text: &mut Text) {
+fn render_tenants(app: &Inner, caller: &Caller, text: &mut Text) {
+    let tenants: Vec<_> = app.tenants.iter().filter(|(name, _)| caller.sees(Some(name))).collect();
     type Value = fn(&Tenant) -> f64;
     let families: [(&str, &str, &str, Value); 9] = [
         ("roadrunner_tenant_requests_total", "counter", "Requests within requests-per-second.", |tenant| {
@@ -193,16 +202,69 @@ fn render_tenants(app: &Inner, text: &mut Text) {
     ];
     for (name, kind, help, value) in families {
         text.family(name, kind, help);
-        for (tenant, account) in &app.tenants {
+        for (tenant, account) in &tenants {
             text.sample(name, &format!("tenant=\"{}\"", escape(tenant)), value(account));
         }
     }
     text.family("roadrunner_tenant_quota_exceeded_total", "counter", "Times that a quota was exceeded, by its key.");
-    for (tenant, account) in &app.tenants {
+    for (tenant, account) in &tenants {
         for (quota, count) in account.exceeded() {
             let labels = format!("tenant=\"{}\",quota=\"{quota}\"", escape(tenant));
             text.sample("roadrunner_tenant_quota_exceeded_total", &labels, count);
         }
+    }
+}
+
+/// The caps on instances: those of the host, of tenants, components and routes.
+fn render_gates(app: &Inner, caller: &Caller, text: &mut Text) {
+    let gates: Vec<_> = app.gates.iter().filter(|(name, _)| caller.sees(app.owners.of_gate(name))).collect();
+    for (family, help, value) in [
+        ("roadrunner_instances_running", "Instances that are answering requests.", Gauge::Running),
+        ("roadrunner_sessions_held", "Sessions that are held.", Gauge::Held),
+        ("roadrunner_sessions_hibernated", "Sessions that hibernate.", Gauge::Hibernated),
+        ("roadrunner_requests_waiting", "Requests that wait for an instance.", Gauge::Waiting),
+    ] {
+        text.family(family, "gauge", help);
+        for (name, gate) in &gates {
+            let value = match value {
+                Gauge::Running => gate.running(),
+                Gauge::Held => gate.held(),
+                Gauge::Hibernated => gate.hibernated(),
+                Gauge::Waiting => gate.waiting(),
+            };
+            text.sample(family, &format!("gate=\"{}\"", escape(name)), value);
+        }
+    }
+    text.family(
+        "roadrunner_requests_overloaded_total",
+        "counter",
+        "Requests over queue or queue-wait, by what they waited for.",
+    );
+    for (name, gate) in &gates {
+        text.sample("roadrunner_requests_overloaded_total", &format!("gate=\"{}\"", escape(name)), gate.refused());
+    }
+}
+
+fn render_outbound(app: &Inner, caller: &Caller, text: &mut Text) {
+    let ways: Vec<_> = app.outbound.iter().filter(|(name, _)| caller.sees(app.owners.of_component(name))).collect();
+    text.family(
+        "roadrunner_outbound_requests_total",
+        "counter",
+        "Outgoing requests of guests, by what became of them.",
+    );
+    for (component, way) in &ways {
+        for (result, count) in way.counts() {
+            let labels = format!("component=\"{}\",result=\"{result}\"", escape(component));
+            text.sample("roadrunner_outbound_requests_total", &labels, count);
+        }
+    }
+    text.family("roadrunner_outbound_connections_open", "gauge", "Outgoing connections of guests.");
+    for (component, way) in &ways {
+        text.sample(
+            "roadrunner_outbound_connections_open",
+            &format!("component=\"{}\"", escape(component)),
+            way.open(),
+        );
     }
 }
 
@@ -222,31 +284,6 @@ fn render_host(app: &Inner, text: &mut Text) {
         "Instances that exist now, running and held, and sessions that hibernate.",
     );
     text.sample("roadrunner_instances", "", app.host.sandbox.registry().len());
-    for (family, help, value) in [
-        ("roadrunner_instances_running", "Instances that are answering requests.", Gauge::Running),
-        ("roadrunner_sessions_held", "Sessions that are held.", Gauge::Held),
-        ("roadrunner_sessions_hibernated", "Sessions that hibernate.", Gauge::Hibernated),
-        ("roadrunner_requests_waiting", "Requests that wait for an instance.", Gauge::Waiting),
-    ] {
-        text.family(family, "gauge", help);
-        for (name, gate) in &app.gates {
-            let value = match value {
-                Gauge::Running => gate.running(),
-                Gauge::Held => gate.held(),
-                Gauge::Hibernated => gate.hibernated(),
-                Gauge::Waiting => gate.waiting(),
-            };
-            text.sample(family, &format!("gate=\"{}\"", escape(name)), value);
-        }
-    }
-    text.family(
-        "roadrunner_requests_overloaded_total",
-        "counter",
-        "Requests over queue or queue-wait, by what they waited for.",
-    );
-    for (name, gate) in &app.gates {
-        text.sample("roadrunner_requests_overloaded_total", &format!("gate=\"{}\"", escape(name)), gate.refused());
-    }
     text.family(
         "roadrunner_tasks",
         "gauge",
@@ -259,25 +296,6 @@ fn render_host(app: &Inner, text: &mut Text) {
     text.family("roadrunner_deployments_total", "counter", "Changes of components by the admin listener.");
     text.sample("roadrunner_deployments_total", "result=\"taken\"", app.host.metrics.switches.load(Relaxed));
     text.sample("roadrunner_deployments_total", "result=\"refused\"", app.host.metrics.switches_refused.load(Relaxed));
-    text.family(
-        "roadrunner_outbound_requests_total",
-        "counter",
-        "Outgoing requests of guests, by what became of them.",
-    );
-    for (component, way) in &app.outbound {
-        for (result, count) in way.counts() {
-            let labels = format!("component=\"{}\",result=\"{result}\"", escape(component));
-            text.sample("roadrunner_outbound_requests_total", &labels, count);
-        }
-    }
-    text.family("roadrunner_outbound_connections_open", "gauge", "Outgoing connections of guests.");
-    for (component, way) in &app.outbound {
-        text.sample(
-            "roadrunner_outbound_connections_open",
-            &format!("component=\"{}\"", escape(component)),
-            way.open(),
-        );
-    }
     text.family("roadrunner_store_operations_total", "counter", "Operations of guests on stores, by how they ended.");
     for (name, store) in &app.stores {
         for (operation, outcome, count) in store.counts() {

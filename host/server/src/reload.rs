@@ -12,7 +12,7 @@ use std::sync::{Arc, OnceLock};
 use std::time::{Duration, SystemTime};
 
 use anyhow::{Context as _, Result, ensure};
-use roadrunner_manifest::{Listener, Manifest, Secret, Tls};
+use roadrunner_manifest::{Admin, Listener, Manifest, Secret, Tls};
 use roadrunner_wire::Server;
 use tokio::sync::{mpsc, oneshot};
 use tokio::time::{MissedTickBehavior, interval};
@@ -72,15 +72,21 @@ pub(crate) struct Reloader {
     started: Arc<Manifest>,
     /// What it serves.
     current: Arc<Manifest>,
-    /// Whose certificates are loaded again; not there until the listeners are open.
-    server: Arc<OnceLock<Arc<Server>>>,
+    servers: Servers,
     orders: mpsc::Receiver<Order>,
 }
 
+/// Those whose certificates are loaded again; not there until their listeners are open.
+#[derive(Clone, Debug, Default)]
+pub(crate) struct Servers {
+    pub(crate) public: Arc<OnceLock<Arc<Server>>>,
+    pub(crate) admin: Arc<OnceLock<Server>>,
+}
+
 /// For an app that serves this manifest.
-pub(crate) fn reloader(app: App, manifest: Arc<Manifest>, server: Arc<OnceLock<Arc<Server>>>) -> (Reload, Reloader) {
+pub(crate) fn reloader(app: App, manifest: Arc<Manifest>, servers: Servers) -> (Reload, Reloader) {
     let (sender, orders) = mpsc::channel(ORDERS);
-    (Reload(sender), Reloader { app, started: manifest.clone(), current: manifest, server, orders })
+    (Reload(sender), Reloader { app, started: manifest.clone(), current: manifest, servers, orders })
 }
 
 impl Reloader {
@@ -134,10 +140,9 @@ impl Reloader {
     }
 
     async fn reload(&mut self) -> Outcome {
-        let (current, app, server) = (self.current.clone(), self.app.clone(), self.server.clone());
+        let (current, app, servers) = (self.current.clone(), self.app.clone(), self.servers.clone());
         // Compiling takes a while, and files may be slow.
-        let loaded =
-            tokio::task::spawn_blocking(move || load(&current, &app, server.get().map(|server| &**server))).await;
+        let loaded = tokio::task::spawn_blocking(move || load(&current, &app, &servers)).await;
         let metrics = || self.app.current().host.clone();
         match loaded.unwrap_or_else(|panic| Err(anyhow::anyhow!("{panic}"))) {
             Ok(manifest) => {
@@ -168,14 +173,14 @@ fn exchange(manifest: &Manifest, app: &App, switch: Switch) -> Result<()> {
     let known = components.insert(switch.name.clone(), switch.component.clone());
     // A reload may have come before.
     ensure!(known.is_some(), "the manifest does not have the component {} any more", switch.name);
-    let inner = boot::assemble(manifest, before.host.clone(), Some(&before), components)?;
+    let inner = boot::assemble(manifest, before.host.clone(), Some(&before), components, before.access.clone())?;
     switch.commit()?;
     app.replace(inner);
     Ok(())
 }
 
 /// The new manifest, once the app serves it.
-fn load(current: &Manifest, app: &App, server: Option<&Server>) -> Result<Manifest> {
+fn load(current: &Manifest, app: &App, servers: &Servers) -> Result<Manifest> {
     let manifest = match &current.file {
         Some(file) => Manifest::load(file)?,
         None => current.clone(),
@@ -189,8 +194,16 @@ fn load(current: &Manifest, app: &App, server: Option<&Server>) -> Result<Manife
             certificates.extend(boot::tls(listener)?.map(|tls| (&listener.name, tls)));
         }
     }
+    let started = before.host.admin.as_ref();
+    let of_admin = manifest.admin.as_ref().filter(|admin| {
+        !matches!(admin.tls, Some(Tls::SelfSigned)) && started.is_some_and(|started| started.is_where(admin))
+    });
+    let of_admin = of_admin.map(boot::admin_tls).transpose()?.flatten();
+    if let (Some(tls), Some(server)) = (of_admin, servers.admin.get()) {
+        server.replace_tls(boot::ADMIN, tls).context("cannot set up TLS for the admin listener")?;
+    }
     for (name, tls) in certificates {
-        if let Some(server) = server {
+        if let Some(server) = servers.public.get() {
             server.replace_tls(name, tls).with_context(|| format!("cannot set up TLS for the listener {name}"))?;
         }
     }
@@ -206,7 +219,7 @@ fn needs_restart(started: &Manifest, new: &Manifest) -> Vec<&'static str> {
             "[[listener]]",
             !a.listeners.iter().map(but_for_certificates).eq(b.listeners.iter().map(but_for_certificates)),
         ),
-        ("[admin]", (&a.admin, &a.admin_token) != (&b.admin, &b.admin_token)),
+        ("`address` and whether there is `tls` in [admin]", !same_place(a.admin.as_ref(), b.admin.as_ref())),
         ("[compile]", a.compile != b.compile),
         ("[deploy]", a.deploy != b.deploy),
         ("[timeouts]", a.timeouts != b.timeouts),
@@ -225,6 +238,13 @@ fn needs_restart(started: &Manifest, new: &Manifest) -> Vec<&'static str> {
         ("`wasi-03` in [server]", a.server.wasi_03 != b.server.wasi_03),
     ];
     differ.into_iter().filter_map(|(key, differs)| differs.then_some(key)).collect()
+}
+
+fn same_place(one: Option<&Admin>, other: Option<&Admin>) -> bool {
+    match (one, other) {
+        (Some(one), Some(other)) => one.is_where(other),
+        (one, other) => one.is_none() && other.is_none(),
+    }
 }
 
 /// A listener whose certificates are as good as any others.

@@ -3,11 +3,11 @@
 use std::convert::Infallible;
 use std::io::IsTerminal as _;
 use std::process::ExitCode;
-use std::sync::{Arc, OnceLock};
+use std::sync::Arc;
 use std::time::Duration;
 
-use anyhow::{Context as _, Result};
-use roadrunner_manifest::{Address, LogFormat, Manifest};
+use anyhow::{Context as _, Result, bail};
+use roadrunner_manifest::{self as manifest, Address, LogFormat, Manifest};
 use roadrunner_sandbox::Registry;
 use roadrunner_wire::{ListenAddress, ListenerConfig, Server, Settings};
 use tokio::signal::unix::{Signal, SignalKind, signal};
@@ -18,8 +18,7 @@ use crate::boot;
 use crate::broker::LAST_MESSAGES;
 use crate::deploy::Deploy;
 use crate::inherited::Inherited;
-use crate::reload::{self, Reload};
-use crate::token::Token;
+use crate::reload::{self, Reload, Servers};
 
 /// The exit code when connections were cut, at the drain's deadline or by a second signal.
 const CUT: u8 = 3;
@@ -49,20 +48,16 @@ async fn serve(manifest: &Manifest, mut inherited: Inherited) -> Result<ExitCode
     if let Some(driver) = broker {
         tokio::spawn(driver.run());
     }
-    let slot = Arc::new(OnceLock::new());
-    let (reload, reloader) = reload::reloader(app.clone(), Arc::new(manifest.clone()), slot.clone());
+    let servers = Servers::default();
+    let (reload, reloader) = reload::reloader(app.clone(), Arc::new(manifest.clone()), servers.clone());
     if let Some(store) = &app.current().host.deployed {
         store.sweep();
     }
-    let admin = match &manifest.admin {
-        Some(address) => {
-            let deploy = Deploy::new(app.clone(), reload.clone(), manifest.compile.max_wasm);
-            let token = manifest.admin_token.as_deref().map(Token::load).transpose()?;
-            let admin = Admin::new(app.clone(), slot.clone(), reload.clone(), deploy, token);
-            Some(open_admin(address, &mut inherited, admin).await?)
-        }
-        None => None,
-    };
+    if let Some(settings) = &manifest.admin {
+        let deploy = Deploy::new(app.clone(), reload.clone(), manifest.compile.max_wasm);
+        let admin = Admin::new(app.clone(), servers.public.clone(), reload.clone(), deploy);
+        let _ = servers.admin.set(open_admin(settings, &mut inherited, admin).await?);
+    }
     let listeners = boot::listeners(manifest, &mut inherited)?;
     let server = Server::bind(listeners, boot::settings(manifest), Arc::new(app.clone())).await?;
     let server = Arc::new(server);
@@ -70,10 +65,10 @@ async fn serve(manifest: &Manifest, mut inherited: Inherited) -> Result<ExitCode
         let transport = if listener.is_quic { "/udp" } else { "" };
         eprintln!("listening on {}{transport} ({})", listener.address, listener.name);
     }
-    for listener in admin.iter().flat_map(Server::addresses) {
+    for listener in servers.admin.get().into_iter().flat_map(Server::addresses) {
         eprintln!("admin on {}", listener.address);
     }
-    let _ = slot.set(server.clone());
+    let _ = servers.public.set(server.clone());
     tokio::spawn(reloader.run());
 
     let name = tokio::select! {
@@ -123,25 +118,21 @@ async fn reload_on(mut hangup: Signal, reload: &Reload) -> Infallible {
     }
 }
 
-async fn open_admin(address: &Address, inherited: &mut Inherited, admin: Admin) -> Result<Server> {
-    let address = match address {
+async fn open_admin(settings: &manifest::Admin, inherited: &mut Inherited, admin: Admin) -> Result<Server> {
+    if let Some((message, fix)) = settings.exposed() {
+        bail!("{message}: {fix}");
+    }
+    let address = match &settings.address {
         // Whoever wrote the socket unit has decided who reaches it.
         Address::Systemd(name) => {
             ListenAddress::Inherited(inherited.take(name).context("cannot open the admin listener")?)
         }
-        Address::Tcp(address) => {
-            anyhow::ensure!(
-                address.ip().is_loopback(),
-                "the admin listener is not encrypted, so {address} would let anyone listen: \
-                 use a loopback address such as 127.0.0.1:{}, or unix:PATH",
-                address.port()
-            );
-            ListenAddress::Tcp(*address)
-        }
+        Address::Tcp(address) => ListenAddress::Tcp(*address),
         Address::Unix(path) => ListenAddress::Unix(path.clone()),
     };
     // On a unix socket, the file's mode says who may ask.
-    let listener = ListenerConfig { unix_mode: Some(0o600), ..ListenerConfig::plain("admin", address) };
+    let plain = ListenerConfig::plain(boot::ADMIN, address);
+    let listener = ListenerConfig { unix_mode: Some(0o600), tls: boot::admin_tls(settings)?, ..plain };
     Ok(Server::bind(vec![listener], Settings::default(), Arc::new(admin)).await?)
 }
 

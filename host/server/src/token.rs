@@ -1,6 +1,6 @@
-//! The token of the admin listener: a line in a file, shown as `authorization: Bearer TOKEN` (RFC 6750, 2.1).
+//! Tokens of the admin listener: a line in a file, shown as `authorization: Bearer TOKEN` (RFC 6750, 2.1).
 //!
-//! The host keeps its SHA-256 alone, and compares that: how long a comparison takes says nothing of the token.
+//! The host keeps their SHA-256 alone, and compares that: how long a comparison takes says nothing of the token.
 
 use std::fs;
 use std::io::Read as _;
@@ -17,24 +17,36 @@ const SHORTEST: usize = 16;
 /// The longest token, in bytes.
 const LONGEST: u64 = 4096;
 
-/// What clients have to know.
-#[derive(Clone, Debug)]
+/// What somebody has to know.
+#[derive(Clone, Debug, PartialEq, Eq)]
 pub(crate) struct Token(Digest);
+
+/// What somebody claims to know.
+#[derive(Debug)]
+pub(crate) struct Shown(Digest);
 
 impl Token {
     /// That of a file, as [`read`] finds it.
     pub(crate) fn load(path: &Path) -> Result<Self> {
-        Ok(Self(Digest::of(read(path)?.as_bytes())))
+        Ok(Self::of(&read(path)?))
     }
 
-    /// Whether a request shows it.
-    pub(crate) fn is_shown(&self, headers: &HeaderMap) -> bool {
-        let shown = headers.get(header::AUTHORIZATION).and_then(|value| value.as_bytes().split_at_checked(7));
-        let Some((scheme, shown)) = shown else { return false };
-        let differ = |one: &Digest, other: &Digest| {
-            one.bytes().iter().zip(other.bytes()).fold(0, |differ, (one, other)| differ | one ^ other)
-        };
-        scheme.eq_ignore_ascii_case(b"Bearer ") && differ(&Digest::of(shown), &self.0) == 0
+    pub(crate) fn of(token: &str) -> Self {
+        Self(Digest::of(token.as_bytes()))
+    }
+
+    /// Whether it is what was shown.
+    pub(crate) fn is(&self, shown: &Shown) -> bool {
+        let pairs = shown.0.bytes().iter().zip(self.0.bytes());
+        pairs.fold(0, |differ, (one, other)| differ | (one ^ other)) == 0
+    }
+}
+
+impl Shown {
+    /// What a request shows; none where that is no token.
+    pub(crate) fn of(headers: &HeaderMap) -> Option<Self> {
+        let (scheme, shown) = headers.get(header::AUTHORIZATION)?.as_bytes().split_at_checked(7)?;
+        scheme.eq_ignore_ascii_case(b"Bearer ").then(|| Self(Digest::of(shown)))
     }
 }
 
@@ -63,10 +75,10 @@ mod tests {
 
     #[test]
     fn only_the_token_is_the_token() {
-        let token = Token(Digest::of(b"0123456789abcdef"));
+        let token = Token::of("0123456789abcdef");
         let shows = |value: &'static str| {
             let headers = HeaderMap::from_iter([(header::AUTHORIZATION, HeaderValue::from_static(value))]);
-            token.is_shown(&headers)
+            Shown::of(&headers).is_some_and(|shown| token.is(&shown))
         };
         assert!(shows("Bearer 0123456789abcdef") && shows("bearer 0123456789abcdef"));
         for wrong in
@@ -74,6 +86,6 @@ mod tests {
         {
             assert!(!shows(wrong), "{wrong:?}");
         }
-        assert!(!token.is_shown(&HeaderMap::new()));
+        assert!(Shown::of(&HeaderMap::new()).is_none());
     }
 }

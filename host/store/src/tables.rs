@@ -389,3 +389,62 @@ pub(crate) fn now() -> u64 {
     let now = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default();
     u64::try_from(now.as_millis()).unwrap_or(u64::MAX)
 }
+
+#[cfg(test)]
+mod tests {
+    use redb::backends::InMemoryBackend;
+
+    use super::*;
+
+    fn database() -> Database {
+        Database::builder().create_with_backend(InMemoryBackend::new()).expect("memory")
+    }
+
+    /// Sets these keys to a hundred bytes each, and commits that or not.
+    fn write(database: &Database, gauges: &Arc<Gauges>, keys: &[&[u8]], commit: bool) {
+        let transaction = database.begin_write().expect("nobody else writes");
+        let moved = Moved::new(gauges);
+        let mut tables = Writing::open(&transaction, &"test".into(), u64::MAX, moved).expect("tables");
+        for key in keys {
+            tables.set(key, &[0; 100], None, None).expect("there is room");
+        }
+        let closed = tables.close().expect("tables");
+        if commit {
+            transaction.commit().expect("memory");
+            closed.moved.keep();
+        }
+    }
+
+    fn shown(gauges: &Gauges) -> [u64; 2] {
+        [&b"one\0"[..], b"two\0"].map(|namespace| gauges.of(namespace).load(Relaxed))
+    }
+
+    #[test]
+    fn a_batch_that_is_given_up_takes_nothing() {
+        let (database, gauges) = (database(), Arc::new(Gauges::default()));
+        write(&database, &gauges, &[b"one\0a"], true);
+        assert_eq!(shown(&gauges), [169, 0]);
+        write(&database, &gauges, &[b"one\0b", b"one\0c", b"two\0a"], false);
+        assert_eq!(shown(&gauges), [169, 0]);
+    }
+
+    #[test]
+    fn a_store_that_has_noted_nothing_is_counted() {
+        let (database, gauges) = (database(), Arc::new(Gauges::default()));
+        write(&database, &gauges, &[b"one\0a", b"two\0a", b"two\0b"], true);
+        assert_eq!(shown(&gauges), [169, 338]);
+        for forgotten in [false, true] {
+            if forgotten {
+                let transaction = database.begin_write().expect("nobody else writes");
+                transaction.delete_table(NAMESPACES).expect("it is there");
+                transaction.commit().expect("memory");
+            }
+            let again = Arc::new(Gauges::default());
+            read_namespaces(&database, &again).expect("it can be read");
+            assert_eq!(shown(&again), [169, 338], "forgotten: {forgotten}");
+            // What is taken from there on goes on.
+            write(&database, &again, &[b"one\0a"], true);
+            assert_eq!(shown(&again), [169, 338]);
+        }
+    }
+}

@@ -23,7 +23,7 @@ pub fn summary(manifest: &Manifest) -> String {
         row("listener", &listener.name, listener_text(listener));
     }
     if let Some(admin) = &manifest.admin {
-        row("admin", "-", admin.to_string());
+        row("admin", "-", format!("{}{}", admin.address, tls_text(admin.tls.as_ref())));
     }
     for (name, tenant) in &manifest.tenants {
         row("tenant", name.as_str(), tenant_text(tenant));
@@ -61,19 +61,7 @@ fn listener_text(listener: &Listener) -> String {
     let spoken = [(listener.http1, "http1"), (listener.http2, "http2"), (listener.http3, "http3")];
     let protocols: Vec<_> = spoken.into_iter().filter_map(|(speaks, name)| speaks.then_some(name)).collect();
     let protocols = protocols.join(", ");
-    let tls = match &listener.tls {
-        None => String::new(),
-        Some(Tls::SelfSigned) => ", TLS with a self-signed certificate".to_owned(),
-        Some(Tls::Files { default, others, clients, .. }) => {
-            let more = if others.is_empty() { String::new() } else { format!(" and {} more", others.len()) };
-            let clients = match clients {
-                None => "",
-                Some(ClientCertificates { required: false, .. }) => ", client certificates optional",
-                Some(ClientCertificates { required: true, .. }) => ", client certificates required",
-            };
-            format!(", TLS with {}{more}{clients}", default.certificate.display())
-        }
-    };
+    let tls = tls_text(listener.tls.as_ref());
     let proxy = match &listener.proxy_protocol_from {
         None => String::new(),
         Some(from) => format!(", PROXY protocol from {}", words(from)),
@@ -88,6 +76,22 @@ fn listener_text(listener: &Listener) -> String {
         H2c::PriorKnowledge => "",
     };
     format!("{}, {protocols}{h2c}{tls}{proxy}{trusted}", listener.address)
+}
+
+fn tls_text(tls: Option<&Tls>) -> String {
+    match tls {
+        None => String::new(),
+        Some(Tls::SelfSigned) => ", TLS with a self-signed certificate".to_owned(),
+        Some(Tls::Files { default, others, clients, .. }) => {
+            let more = if others.is_empty() { String::new() } else { format!(" and {} more", others.len()) };
+            let clients = match clients {
+                None => "",
+                Some(ClientCertificates { required: false, .. }) => ", client certificates optional",
+                Some(ClientCertificates { required: true, .. }) => ", client certificates required",
+            };
+            format!(", TLS with {}{more}{clients}", default.certificate.display())
+        }
+    }
 }
 
 fn words(peers: &[PeerRange]) -> String {
@@ -109,7 +113,7 @@ fn limits_text(limits: &Limits, caps: Caps) -> String {
 }
 
 fn tenant_text(tenant: &Tenant) -> String {
-    let Tenant { hosts, caps, quota } = tenant;
+    let Tenant { hosts, caps, quota, keys } = tenant;
     let size = |bytes: Option<u64>, key: &str| bytes.map(|bytes| format!("{key} {}", format_size(bytes)));
     let number = |number: Option<u32>, key: &str| number.map(|number| format!("{key} {number}"));
     let hosts = match hosts.as_slice() {
@@ -129,6 +133,7 @@ fn tenant_text(tenant: &Tenant) -> String {
         size(quota.topic_bytes, "topic-bytes"),
         number(quota.outbound_connections, "outbound-connections"),
         size(quota.outbound_bytes_per_second, "outbound-bytes-per-second"),
+        (!keys.is_empty()).then(|| "asks the admin listener".to_owned()),
     ];
     parts.into_iter().flatten().collect::<Vec<_>>().join(", ")
 }

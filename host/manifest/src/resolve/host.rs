@@ -1,7 +1,6 @@
 //! The host's own sections.
 
 use std::ops::Range;
-use std::path::PathBuf;
 
 use toml::Spanned;
 
@@ -77,10 +76,7 @@ impl Resolver<'_> {
         let mut listeners: Vec<Listener> = Vec::new();
         for listener in list(&section.listener) {
             let listener = listener.get_ref();
-            let tls = value(&listener.tls).map(|choice| match choice {
-                TlsChoice::SelfSigned => Tls::SelfSigned,
-                TlsChoice::Files(files) => self.tls(files),
-            });
+            let tls = value(&listener.tls).map(|choice| self.tls_choice(choice));
             let Some(address) = &listener.address else { continue };
             if let Some(protocols) = listener.protocols.as_ref().filter(|protocols| protocols.get_ref().is_empty()) {
                 let fix = "write [\"http1\", \"http2\"], or leave the key out";
@@ -117,7 +113,7 @@ impl Resolver<'_> {
                     self.context.report(protocol, message, fix);
                 }
             }
-            if listeners.iter().any(|other| same_address(&other.address, &address)) {
+            if listeners.iter().any(|other| other.has_address(&address)) {
                 self.context.report(
                     span,
                     format!("two listeners have the address {address}"),
@@ -147,6 +143,13 @@ impl Resolver<'_> {
             listeners.push(Listener::plain(Address::Tcp(([127, 0, 0, 1], 8080).into())));
         }
         listeners
+    }
+
+    pub(super) fn tls_choice(&mut self, choice: &TlsChoice) -> Tls {
+        match choice {
+            TlsChoice::SelfSigned => Tls::SelfSigned,
+            TlsChoice::Files(files) => self.tls(files),
+        }
     }
 
     fn tls(&mut self, section: &TlsSection) -> Tls {
@@ -216,23 +219,6 @@ impl Resolver<'_> {
             self.context.report(field.span(), "the list is empty", "name a network, or remove the key");
         }
         Some(field.get_ref().iter().map(|range| *range.get_ref()).collect())
-    }
-
-    pub(super) fn admin(&mut self, section: &ManifestSection, listeners: &[Listener]) -> Option<Address> {
-        let field = value(&section.admin)?.address.as_ref()?;
-        let address = field.get_ref().clone().resolve(&self.folder);
-        if listeners.iter().any(|listener| same_address(&listener.address, &address)) {
-            self.context.report(
-                field.span(),
-                format!("the admin listener has the address {address} of a listener"),
-                "give it an address of its own, which only operators reach",
-            );
-        }
-        Some(address)
-    }
-
-    pub(super) fn admin_token(&mut self, section: &ManifestSection) -> Option<PathBuf> {
-        self.path(&value(&section.admin)?.token_file, FileKind::File)
     }
 
     pub(super) fn deploy(&self, section: &ManifestSection) -> Option<Deploy> {
@@ -316,9 +302,4 @@ pub(super) fn http3(section: &ManifestSection) -> Http3 {
 /// Where a list of protocols names HTTP/3.
 fn http3_of(protocols: &Spanned<Vec<Spanned<Protocol>>>) -> Option<Range<usize>> {
     protocols.get_ref().iter().find(|protocol| *protocol.get_ref() == Protocol::Http3).map(Spanned::span)
-}
-
-/// Port 0 is another port every time.
-fn same_address(one: &Address, other: &Address) -> bool {
-    one == other && !matches!(one, Address::Tcp(address) if address.port() == 0)
 }

@@ -6,7 +6,8 @@ use std::ops::Range;
 use toml::Spanned;
 
 use super::route::Routes;
-use super::{Resolver, entries, list, value};
+use super::{FileKind, Resolver, entries, list, value};
+use crate::admin::AdminKeys;
 use crate::decode::Field;
 use crate::limits::Caps;
 use crate::scalar::{Bytes, Count, HostPattern, TenantName};
@@ -55,6 +56,10 @@ impl Resolver<'_> {
             if let Some(section) = value(&declared.quota) {
                 (tenant.caps, tenant.quota) = quota(section);
             }
+            tenant.keys = AdminKeys {
+                token: self.path(&declared.admin_token_file, FileKind::File),
+                subjects: self.subjects(&declared.admin_subjects),
+            };
             tenants.insert(name.clone(), tenant);
         }
         tenants

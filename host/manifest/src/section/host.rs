@@ -7,7 +7,8 @@ use toml::de::DeValue;
 use crate::decode::{Context, Decode, Place, section};
 use crate::scalar::units::{DAY, GIB, HOUR, KIB, MIB};
 use crate::scalar::{
-    Address, BrokerUrl, Bytes, Count, FilePath, ListenerName, OrNone, PeerRange, PlainText, SubjectPrefix, Time, choice,
+    Address, BrokerUrl, Bytes, Count, FilePath, ListenerName, OrNone, PeerRange, PlainText, Subject, SubjectPrefix,
+    Time, choice,
 };
 
 section! {
@@ -209,13 +210,20 @@ impl Decode for TlsChoice {
 
 section! {
     /// The admin listener: metrics, health, live instances, deploying. Its address is a unix socket, which only the host's
-    /// user can open, or a loopback address; that of others is refused.
+    /// user can open, or a loopback address; with `tls` it may be any, where `token-file` or `client-auth = "required"` says
+    /// who may ask.
     pub(crate) struct AdminSection {
         /// Where to listen.
         address: Address [required];
-        /// A file with the token that its clients show (`authorization: Bearer TOKEN`): one line, readable by nobody
-        /// else. With it, only `/live` and `/ready` are answered without. Deploying over TCP needs it.
+        /// A file with the token that the operator shows (`authorization: Bearer TOKEN`): one line, readable by nobody
+        /// else. With it, only `/live` and `/ready` are answered to those who show nothing. Deploying over TCP needs it,
+        /// or a certificate.
         token_file: FilePath;
+        /// As `tls` of a listener. A client that shows a certificate (`client-auth`) needs no token. Not for unix sockets.
+        tls: TlsChoice;
+        /// The certificates of clients that speak for the host: each by its subject, or by one of its alternative names.
+        /// Without it, all that `client-ca` has signed do, and no tenant can have `admin-subjects`.
+        subjects: Vec<Spanned<Subject>>;
     }
 }
 

@@ -4,7 +4,7 @@ use toml::Spanned;
 
 use crate::decode::section;
 use crate::scalar::units::{GIB, HOUR, KIB};
-use crate::scalar::{Bytes, Count, HostPattern, Time};
+use crate::scalar::{Bytes, Count, FilePath, HostPattern, Subject, Time};
 
 section! {
     /// An owner of components, with hosts and quotas. What names a tenant can be reached only on its hosts, and cannot
@@ -15,6 +15,11 @@ section! {
         hosts: Vec<Spanned<HostPattern>>;
         /// What all its components may use together.
         quota: QuotaSection;
+        /// A file with a token for the admin listener, as `token-file` in [admin]. Whoever shows it sees and changes what
+        /// is this tenant's alone: its metrics, instances and components. No two tokens are the same.
+        admin_token_file: FilePath;
+        /// The certificates of clients with which the admin listener takes them for this tenant, as `subjects` in [admin].
+        admin_subjects: Vec<Spanned<Subject>>;
     }
 }
 

@@ -15,13 +15,14 @@ use std::collections::BTreeSet;
 use std::sync::Arc;
 use std::time::{SystemTime, UNIX_EPOCH};
 
-use http::StatusCode;
+use http::{Request, StatusCode};
 use http_body_util::BodyExt as _;
 use parking_lot::Mutex;
 use roadrunner_sandbox::{Component, Digest, LoadError};
 use roadrunner_wire::RequestBody;
 use serde::{Deserialize, Serialize};
 
+use crate::access::Caller;
 use crate::app::App;
 use crate::reload::Reload;
 use store::{Store, StoreError, Upload, Version, Whole};
@@ -80,6 +81,16 @@ impl Refusal {
             Self::TooLarge(_) => StatusCode::PAYLOAD_TOO_LARGE,
         }
     }
+
+    /// What a caller is told. What a tenant has no part in may name what is not its business: paths, and other tenants.
+    pub(crate) fn told(&self, caller: &Caller) -> String {
+        match self {
+            Self::Store(_) | Self::NotSwitched(_) if caller.tenant().is_some() => {
+                "not switched, and what was before keeps serving; the host's log says why".to_owned()
+            }
+            refusal => refusal.to_string(),
+        }
+    }
 }
 
 /// A component that is ready to serve, and the history that it then has.
@@ -114,15 +125,22 @@ impl Deploy {
         Self { app, reload, max_wasm, busy: Arc::default() }
     }
 
-    /// Every component, by name.
-    pub(crate) fn list(&self) -> Vec<ComponentInfo> {
+    /// Every component that the caller sees, by name.
+    pub(crate) fn list(&self, caller: &Caller) -> Vec<ComponentInfo> {
         let inner = self.app.current();
-        inner.components.keys().filter_map(|name| self.info(name)).collect()
+        let seen = inner.components.keys().filter(|name| caller.sees(inner.owners.of_component(name)));
+        seen.filter_map(|name| self.info(name)).collect()
     }
 
     /// Takes the bytes of a component from the wire and puts it in place.
-    pub(crate) async fn put(&self, name: &str, mut body: RequestBody) -> Result<ComponentInfo, Refusal> {
-        let (store, turn) = self.begin(name)?;
+    pub(crate) async fn put(
+        &self,
+        name: &str,
+        request: Request<RequestBody>,
+        caller: &Caller,
+    ) -> Result<ComponentInfo, Refusal> {
+        let (store, turn) = self.begin(name, caller)?;
+        let mut body = request.into_body();
         let mut upload = store.upload().await?;
         while let Some(frame) = body.frame().await {
             let Ok(piece) = frame.map_err(|_| Refusal::Cut)?.into_data() else { continue };
@@ -141,8 +159,8 @@ impl Deploy {
     }
 
     /// Goes back to the version before, or to the manifest's file when there is none.
-    pub(crate) async fn rollback(&self, name: &str) -> Result<ComponentInfo, Refusal> {
-        let (store, turn) = self.begin(name)?;
+    pub(crate) async fn rollback(&self, name: &str, caller: &Caller) -> Result<ComponentInfo, Refusal> {
+        let (store, turn) = self.begin(name, caller)?;
         let mut versions = store.history(name);
         if versions.pop().is_none() {
             return Err(Refusal::NothingBefore(name.to_owned()));
@@ -168,8 +186,8 @@ impl Deploy {
     }
 
     /// Removes a version that does not serve.
-    pub(crate) async fn forget(&self, name: &str, digest: &str) -> Result<(), Refusal> {
-        let (store, turn) = self.begin(name)?;
+    pub(crate) async fn forget(&self, name: &str, digest: &str, caller: &Caller) -> Result<(), Refusal> {
+        let (store, turn) = self.begin(name, caller)?;
         let mut versions = store.history(name);
         let position = versions.iter().position(|version| version.digest.to_string() == digest);
         let position = position.ok_or_else(|| Refusal::NoVersion(name.to_owned()))?;
@@ -185,11 +203,11 @@ impl Deploy {
         ended(task.await)
     }
 
-    /// The store, and the only right to change this component.
-    fn begin(&self, name: &str) -> Result<(Arc<Store>, Turn), Refusal> {
+    /// The store, and the only right to change this component. A component that the caller does not see is none.
+    fn begin(&self, name: &str, caller: &Caller) -> Result<(Arc<Store>, Turn), Refusal> {
         let inner = self.app.current();
         let store = inner.host.deployed.clone().ok_or(Refusal::Off)?;
-        if !inner.components.contains_key(name) {
+        if !inner.components.contains_key(name) || !caller.sees(inner.owners.of_component(name)) {
             return Err(Refusal::NoComponent(name.to_owned()));
         }
         if !self.busy.lock().insert(name.to_owned()) {
