@@ -1,5 +1,6 @@
 //! What operators see: the access log, metrics, health, the live instances.
 
+use std::collections::BTreeSet;
 use std::time::Duration;
 
 use roadrunner_tests::{Ask, Setup, Way};
@@ -197,4 +198,46 @@ async fn the_access_log_in_the_common_format() {
     let find = || async { server.log.text().lines().find(|line| line.contains("HEAD /size/10")).map(str::to_owned) };
     let (line, _) = roadrunner_tests::within(Duration::from_secs(5), find).await.expect("a line");
     assert!(line.ends_with(" 200 -"), "{line}");
+}
+
+/// What a client writes is in no label: odd methods, paths, hosts and fields make no series.
+#[tokio::test]
+async fn no_label_comes_from_a_client() {
+    let server = Setup::with(
+        "[tenant.one]\nhosts = [\"*.one.test\"]\n[component.ones]\nfile = \"{guests}/answers.wasm\"\ntenant = \"one\"\n\
+         [component.any]\nfile = \"{guests}/answers.wasm\"\n[store.main]\nmemory = true\n\
+         [[route]]\npath = \"/size/:bytes\"\ncomponent = \"any\"\n[[route]]\npath = \"/*rest\"\ncomponent = \"ones\"\n\
+         [[route]]\npath = \"/status/:code\"\nmethods = [\"GET\"]\ncomponent = \"any\"\n",
+    )
+    .start()
+    .await;
+    let flood = async |round: &str, count: usize| {
+        for way in Way::EACH {
+            let mut client = server.connect(way).await;
+            for index in 0..count {
+                let mark = format!("mark{round}{index}");
+                for ask in [
+                    Ask::new(&format!("M{round}{index}"), &format!("/{mark}")),
+                    Ask::new("GET", &format!("/size/{index}?{mark}")).header("x-request-id", &mark),
+                    Ask::new("GET", &format!("/{mark}")).host(&format!("{mark}.one.test")),
+                    Ask::new("GET", "/counter").host(&format!("{mark}.test")).header("user-agent", &mark),
+                    Ask::new(&format!("M{round}{index}"), "/status/200").header("origin", &format!("https://{mark}")),
+                    Ask::new("GET", &format!("/status/{mark}")).header("forwarded", &format!("for={mark}")),
+                    Ask::new("GET", &format!("/%zz{mark}")),
+                ] {
+                    client.fetch(ask).await;
+                }
+            }
+        }
+        server.is_quiet().await;
+        let (_, text) = server.admin_request("GET", "/metrics").await;
+        assert!(!text.contains("mark"), "{text}");
+        let samples = text.lines().filter(|line| !line.starts_with('#'));
+        samples.map(|line| line.rsplit_once(' ').expect("a value").0.to_owned()).collect::<BTreeSet<_>>()
+    };
+    // One of each kind, so that every outcome has been seen.
+    let before = flood("a", 1).await;
+    let after = flood("b", 50).await;
+    assert!(before.len() > 100, "{before:?}");
+    assert_eq!(after, before, "{:?}", after.symmetric_difference(&before).collect::<Vec<_>>());
 }
