@@ -91,6 +91,8 @@ async fn a_tenant_sees_its_own_metrics_and_no_others() {
     for of in [
         "roadrunner_requests_total{route=\"/alpha\",component=\"alpha-app\",tenant=\"alpha\",outcome=\"ok\"}",
         "roadrunner_tenant_requests_total{tenant=\"alpha\"}",
+        "roadrunner_tenant_deployed_bytes{tenant=\"alpha\"}",
+        "roadrunner_tenant_store_bytes{tenant=\"alpha\"}",
         "roadrunner_tenant_quota_exceeded_total{tenant=\"alpha\",quota=\"memory\"}",
         "roadrunner_instances_running{gate=\"tenant:alpha\"}",
         "roadrunner_instances_running{gate=\"component:alpha-app\"}",

@@ -53,6 +53,7 @@ mod soak;
 mod standard;
 mod stores;
 mod streams;
+mod tenant_disk;
 mod tenants;
 mod timeouts;
 mod tls;

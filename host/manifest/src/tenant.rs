@@ -40,6 +40,10 @@ pub struct Quota {
     pub outbound_connections: Option<u32>,
     /// Bytes of outgoing bodies, in both directions, in one second.
     pub outbound_bytes_per_second: Option<u64>,
+    /// Bytes of deployed versions.
+    pub deployed_bytes: Option<u64>,
+    /// Bytes of keys and values.
+    pub store_bytes: Option<u64>,
 }
 
 impl Tenant {

@@ -54,6 +54,8 @@ fn every_section_reaches_its_type() {
         topic_bytes: Some(4 << 20),
         outbound_connections: Some(6),
         outbound_bytes_per_second: Some(1 << 20),
+        deployed_bytes: Some(64 << 20),
+        store_bytes: Some(8 << 20),
     };
     assert_eq!(acme.quota, quota);
     assert_eq!(manifest.components["shop"].tenant.as_ref().map(TenantName::as_str), Some("acme"));

@@ -54,7 +54,7 @@ pub use request::{Body, BodyError, BodyStream, ClientCertificate, Request, Upgra
 pub use response::{Head, Response};
 pub use standard::{Shared, Standard};
 pub use state::{Binding, Urls};
-pub use tenant::{Flow, Level, Quota, Tenant};
+pub use tenant::{Flow, Level, Quota, Stock, Tenant};
 /// What [`Outbound`] speaks of: the body of a request or a response, its errors, and the guest's own timeouts.
 pub use wasmtime_wasi_http::{Error as OutboundError, RequestOptions, WasiBody};
 pub use websocket::{SocketEvent, SocketMessage};

@@ -1,7 +1,8 @@
 //! What all instances of one tenant use together, and how much of it they may.
 //!
-//! Two kinds of quota: a [`Level`] is a number of things that are there at once, and a [`Flow`] is a number of things in
-//! a second. Both also count what is not limited, for metrics. The caps on instances are a [`Gate`](crate::Gate) of the
+//! Three kinds of quota: a [`Level`] is a number of things that are there at once, a [`Flow`] is a number of things in a
+//! second, and a [`Stock`] is what is kept on, also over a restart. The first two also count what is not limited, for
+//! metrics; a stock is counted by whoever keeps it. The caps on instances are a [`Gate`](crate::Gate) of the
 //! tenant; what pauses and what is refused over each quota stands in docs/limits.md.
 
 use std::sync::Arc;
@@ -34,6 +35,10 @@ pub struct Quota {
     pub outbound_connections: Option<u64>,
     /// Bytes of outgoing bodies, in both directions, in one second.
     pub outbound_bytes_per_second: Option<u64>,
+    /// Bytes of deployed versions.
+    pub deployed_bytes: Option<u64>,
+    /// Bytes of keys and values in stores.
+    pub store_bytes: Option<u64>,
 }
 
 /// A tenant, with the account of what it uses.
@@ -61,6 +66,10 @@ pub struct Tenant {
     pub outbound_connections: Level,
     /// Bytes of outgoing bodies.
     pub outbound_bytes: Flow,
+    /// Bytes of deployed versions.
+    pub deployed_bytes: Stock,
+    /// Bytes of keys and values in stores.
+    pub store_bytes: Stock,
     /// Requests that wait for CPU time.
     waiting: AtomicUsize,
 }
@@ -81,13 +90,15 @@ impl Tenant {
             disk: Level::new(quota.disk),
             outbound_connections: Level::new(quota.outbound_connections),
             outbound_bytes: Flow::new(quota.outbound_bytes_per_second),
+            deployed_bytes: Stock::new(quota.deployed_bytes),
+            store_bytes: Stock::new(quota.store_bytes),
             waiting: AtomicUsize::new(0),
         })
     }
 
     /// How often each quota was exceeded, by its key in the manifest. For CPU time and outgoing bytes, whose use is
     /// known only afterwards: how often it had to be waited for.
-    pub fn exceeded(&self) -> [(&'static str, u64); 9] {
+    pub fn exceeded(&self) -> [(&'static str, u64); 11] {
         [
             ("memory", self.memory.exceeded()),
             ("cpu-per-second", self.cpu.exceeded()),
@@ -98,6 +109,8 @@ impl Tenant {
             ("disk", self.disk.exceeded()),
             ("outbound-connections", self.outbound_connections.exceeded()),
             ("outbound-bytes-per-second", self.outbound_bytes.exceeded()),
+            ("deployed-bytes", self.deployed_bytes.exceeded()),
+            ("store-bytes", self.store_bytes.exceeded()),
         ]
     }
 
@@ -268,6 +281,34 @@ impl Flow {
 
     fn now(&self) -> u64 {
         u64::try_from(self.start.elapsed().as_nanos()).unwrap_or(u64::MAX)
+    }
+}
+
+/// So much that is kept.
+#[derive(Debug)]
+pub struct Stock {
+    limit: Option<u64>,
+    exceeded: AtomicU64,
+}
+
+impl Stock {
+    fn new(limit: Option<u64>) -> Self {
+        Self { limit, exceeded: AtomicU64::new(0) }
+    }
+
+    /// How much may be kept; none for no limit.
+    pub fn limit(&self) -> Option<u64> {
+        self.limit
+    }
+
+    /// Something did not fit.
+    pub fn count(&self) {
+        self.exceeded.fetch_add(1, Relaxed);
+    }
+
+    /// How often something did not fit.
+    pub fn exceeded(&self) -> u64 {
+        self.exceeded.load(Relaxed)
     }
 }
 

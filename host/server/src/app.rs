@@ -20,6 +20,7 @@ use roadrunner_manifest::{AccessLogFormat, Admin, BodyMode, Lookup, Params, Rout
 use roadrunner_sandbox::{
     self as sandbox, Binding, Component, Failure, Gate, Outcome, Peer, RequestId, Sandbox, Subject, Tenant, Upgrade,
 };
+use roadrunner_store::Budget;
 use roadrunner_websocket::handshake::{Refusal, ServerHandshake};
 use roadrunner_wire::{
     self as wire, Address, BodyError, Connection, Exchange, RequestBody, ResponseBody, Service, TunnelKind,
@@ -82,6 +83,8 @@ pub(crate) struct Inner {
     pub(crate) stores: BTreeMap<String, Arc<OpenStore>>,
     /// What components see of them.
     pub(crate) grants: Grants,
+    /// What tenants have in them, by tenant.
+    pub(crate) budgets: BTreeMap<String, Budget>,
     /// The directories that components have open.
     pub(crate) disks: Disks,
     /// The limiters of middlewares.

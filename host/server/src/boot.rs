@@ -171,7 +171,9 @@ pub(crate) fn assemble(
         );
         through_wasi.insert(name, (wasi::preopens(component, &disks)?, wasi::environment(component, &secrets)?));
     }
-    let grants = stores::grants(manifest, &stores, before.map(|before| &before.grants));
+    let budgets = stores::budgets(manifest, &stores, before.map(|before| &before.budgets));
+    let kept = stores::Kept { stores: &stores, budgets: &budgets, tenants: &tenants };
+    let grants = stores::grants(manifest, kept, before.map(|before| &before.grants));
     let target = |route: &manifest::Route| match &route.target {
         manifest::Target::Static(files) => Target::Static(StaticFiles {
             directory: directories[files.directory.as_str()].clone(),
@@ -265,6 +267,7 @@ pub(crate) fn assemble(
         outbound,
         stores,
         grants,
+        budgets,
         disks,
         limiters,
         access_log: manifest.server.access_log.then_some(manifest.server.access_log_format),
@@ -415,6 +418,8 @@ fn quota(quota: &manifest::Quota) -> Quota {
         disk: quota.disk,
         outbound_connections: quota.outbound_connections.map(u64::from),
         outbound_bytes_per_second: quota.outbound_bytes_per_second,
+        deployed_bytes: quota.deployed_bytes,
+        store_bytes: quota.store_bytes,
     }
 }
 

@@ -11,6 +11,7 @@ use std::time::Duration;
 use http::StatusCode;
 use roadrunner_nats::Client;
 use roadrunner_sandbox::{Meter, Outcome, Tenant};
+use roadrunner_store::Budget;
 use roadrunner_wire::{MemberStats, Protocol, Stats, TimeoutName};
 use tokio::runtime::Handle;
 
@@ -205,6 +206,18 @@ fn render_tenants(app: &Inner, caller: &Caller, text: &mut Text) {
         for (tenant, account) in &tenants {
             text.sample(name, &format!("tenant=\"{}\"", escape(tenant)), value(account));
         }
+    }
+    text.family("roadrunner_tenant_deployed_bytes", "gauge", "Versions of components that are kept.");
+    for (tenant, _) in &tenants {
+        let owned = app.owners.components.iter().filter(|(_, owner)| owner == tenant);
+        let kept = app.host.deployed.as_ref().map(|store| owned.map(|(name, _)| store.bytes(name)).sum::<u64>());
+        let labels = format!("tenant=\"{}\"", escape(tenant));
+        text.sample("roadrunner_tenant_deployed_bytes", &labels, kept.unwrap_or_default());
+    }
+    text.family("roadrunner_tenant_store_bytes", "gauge", "Keys and values in stores of this host.");
+    for (tenant, _) in &tenants {
+        let kept = app.budgets.get(*tenant).map_or(0, Budget::bytes);
+        text.sample("roadrunner_tenant_store_bytes", &format!("tenant=\"{}\"", escape(tenant)), kept);
     }
     text.family("roadrunner_tenant_quota_exceeded_total", "counter", "Times that a quota was exceeded, by its key.");
     for (tenant, account) in &tenants {

@@ -9,9 +9,9 @@ use std::sync::atomic::{AtomicU64, Ordering::Relaxed};
 use std::time::Duration;
 
 use anyhow::{Context as _, Result};
-use roadrunner_manifest::{self as manifest, Manifest, StorePlace};
-use roadrunner_sandbox::{self as sandbox, Secret, StoreAnswer, StoreError, StorePage};
-use roadrunner_store::{Bucket, Error, Limits, Place, Store};
+use roadrunner_manifest::{self as manifest, ComponentName, Manifest, StorePlace, TenantName};
+use roadrunner_sandbox::{self as sandbox, Secret, StoreAnswer, StoreError, StorePage, Tenant};
+use roadrunner_store::{Bucket, Budget, Error, Limits, Place, Store};
 use zeroize::Zeroizing;
 
 /// The operations, as the metrics name them.
@@ -96,31 +96,74 @@ fn place_of(place: &StorePlace, password: Option<&Secret>) -> Result<Place> {
     })
 }
 
-/// What components see of stores, by component and store. What has not changed goes on, with its places.
-pub(crate) fn grants(
+/// What each tenant has in stores of this host, and may have. One that has not changed goes on.
+pub(crate) fn budgets(
     manifest: &Manifest,
     stores: &BTreeMap<String, Arc<OpenStore>>,
-    before: Option<&Grants>,
-) -> Grants {
+    before: Option<&BTreeMap<String, Budget>>,
+) -> BTreeMap<String, Budget> {
+    let budget = |(name, tenant): (&TenantName, &manifest::Tenant)| {
+        let mut namespaces = Vec::new();
+        for (component, settings) in &manifest.components {
+            if settings.tenant.as_ref() == Some(name) {
+                let granted = settings.stores.iter().filter_map(|name| manifest.stores.get_key_value(name));
+                let open = granted.filter_map(|(name, store)| Some((stores.get(name.as_str())?, store)));
+                namespaces.extend(open.map(|(open, store)| (open, namespace(component, settings, store))));
+            }
+        }
+        let namespaces = namespaces.iter().map(|(open, namespace)| (&open.store, namespace.as_str()));
+        let made = Budget::new(tenant.quota.store_bytes, namespaces);
+        let known = before.and_then(|before| before.get(name.as_str())).filter(|known| known.is_like(&made));
+        (name.to_string(), known.cloned().unwrap_or(made))
+    };
+    manifest.tenants.iter().map(budget).collect()
+}
+
+/// The namespace that a component has in a store.
+fn namespace(component: &ComponentName, settings: &manifest::Component, store: &manifest::Store) -> String {
+    match (store.shared, &settings.tenant) {
+        (true, Some(tenant)) => format!("tenant/{tenant}"),
+        (true, None) => "shared".to_owned(),
+        (false, _) => format!("component/{component}"),
+    }
+}
+
+/// What stands behind grants.
+#[derive(Clone, Copy)]
+pub(crate) struct Kept<'k> {
+    pub(crate) stores: &'k BTreeMap<String, Arc<OpenStore>>,
+    pub(crate) budgets: &'k BTreeMap<String, Budget>,
+    pub(crate) tenants: &'k BTreeMap<String, Arc<Tenant>>,
+}
+
+/// What components see of stores, by component and store. What has not changed goes on, with its places.
+pub(crate) fn grants(manifest: &Manifest, kept: Kept<'_>, before: Option<&Grants>) -> Grants {
     let mut grants = Grants::new();
     for (component, settings) in &manifest.components {
+        let owner = settings.tenant.as_ref().map(TenantName::as_str);
+        let tenant = owner.and_then(|owner| kept.tenants.get(owner));
+        let budget = owner.and_then(|owner| kept.budgets.get(owner));
         let mut granted = BTreeMap::new();
         for name in &settings.stores {
             // None are open where a manifest is only checked.
-            let (Some(open), Some(store)) = (stores.get(name.as_str()), manifest.stores.get(name)) else { continue };
-            let namespace = match (store.shared, &settings.tenant) {
-                (true, Some(tenant)) => format!("tenant/{tenant}"),
-                (true, None) => "shared".to_owned(),
-                (false, _) => format!("component/{component}"),
+            let (Some(open), Some(store)) = (kept.stores.get(name.as_str()), manifest.stores.get(name)) else {
+                continue;
             };
-            let limits = limits(store);
+            let (namespace, limits) = (namespace(component, settings, store), limits(store));
             let known = before.and_then(|before| before.get(component.as_str())?.get(name.as_str()));
             let known = known.filter(|known| {
-                Arc::ptr_eq(&known.open, open) && known.namespace == namespace && *known.bucket.limits() == limits
+                Arc::ptr_eq(&known.open, open)
+                    && known.namespace == namespace
+                    && *known.bucket.limits() == limits
+                    && known.tenant.as_ref().map(Arc::as_ptr) == tenant.map(Arc::as_ptr)
+                    && match (known.bucket.budget(), budget) {
+                        (Some(known), Some(budget)) => known.is_same(budget),
+                        (known, budget) => known.is_none() && budget.is_none(),
+                    }
             });
             let grant = known.cloned().unwrap_or_else(|| {
-                let bucket = Bucket::new(open.store.clone(), &namespace, limits);
-                Arc::new(Grant { open: open.clone(), namespace, bucket })
+                let bucket = Bucket::within(open.store.clone(), &namespace, limits, budget.cloned());
+                Arc::new(Grant { open: open.clone(), namespace, bucket, tenant: tenant.cloned() })
             });
             granted.insert(name.to_string(), grant);
         }
@@ -148,6 +191,8 @@ pub(crate) struct Grant {
     open: Arc<OpenStore>,
     namespace: String,
     bucket: Bucket,
+    /// Whose quota it counts for.
+    tenant: Option<Arc<Tenant>>,
 }
 
 impl Grant {
@@ -157,9 +202,12 @@ impl Grant {
         operation: &'static str,
         run: impl Future<Output = Result<T, Error>> + Send + 'static,
     ) -> StoreAnswer<T> {
-        let counts = self.open.counts.clone();
+        let (counts, tenant) = (self.open.counts.clone(), self.tenant.clone());
         Box::pin(async move {
             let result = run.await;
+            if let (Err(Error::BudgetSpent(_)), Some(tenant)) = (&result, &tenant) {
+                tenant.store_bytes.count();
+            }
             let outcome = result.as_ref().map_or_else(outcome, |_| "ok");
             let row = OPERATIONS.iter().zip(&counts.0).find(|(known, _)| **known == operation);
             let count = row.and_then(|(_, row)| OUTCOMES.iter().zip(row).find(|(known, _)| **known == outcome));
@@ -220,7 +268,7 @@ impl sandbox::Bucket for Grant {
 fn outcome(error: &Error) -> &'static str {
     match error {
         Error::Failed { .. } => "failed",
-        Error::KeyTooLong(_) | Error::StoreFull(_) | Error::ValueTooLong(_) => "too-large",
+        Error::BudgetSpent(_) | Error::KeyTooLong(_) | Error::StoreFull(_) | Error::ValueTooLong(_) => "too-large",
         Error::NotANumber(_) | Error::WrongCursor => "refused",
         Error::Overloaded(_) => "overloaded",
         Error::Timeout => "timeout",
@@ -234,7 +282,9 @@ fn told(error: Error) -> StoreError {
             tracing::debug!(%store, "an operation failed: {reason}");
             StoreError::Internal(format!("the store `{store}` failed"))
         }
-        Error::KeyTooLong(limit) | Error::StoreFull(limit) | Error::ValueTooLong(limit) => StoreError::TooLarge(limit),
+        Error::BudgetSpent(limit) | Error::KeyTooLong(limit) | Error::StoreFull(limit) | Error::ValueTooLong(limit) => {
+            StoreError::TooLarge(limit)
+        }
         Error::Overloaded(limit) => {
             StoreError::Refused(format!("operations: {limit} of this component are under way already"))
         }

@@ -133,6 +133,8 @@ fn tenant_text(tenant: &Tenant) -> String {
         size(quota.topic_bytes, "topic-bytes"),
         number(quota.outbound_connections, "outbound-connections"),
         size(quota.outbound_bytes_per_second, "outbound-bytes-per-second"),
+        size(quota.deployed_bytes, "deployed-bytes"),
+        size(quota.store_bytes, "store-bytes"),
         (!keys.is_empty()).then(|| "asks the admin listener".to_owned()),
     ];
     parts.into_iter().flatten().collect::<Vec<_>>().join(", ")

@@ -171,6 +171,8 @@ fn quota(section: &QuotaSection) -> (Caps, Quota) {
         disk: bytes(&section.disk),
         outbound_connections: count(&section.outbound_connections),
         outbound_bytes_per_second: bytes(&section.outbound_bytes_per_second),
+        deployed_bytes: bytes(&section.deployed_bytes),
+        store_bytes: bytes(&section.store_bytes),
     };
     (caps, quota)
 }

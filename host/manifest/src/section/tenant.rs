@@ -57,5 +57,11 @@ section! {
         /// Bytes a second of the bodies of outgoing requests and their answers. Over it, they pause. One second's worth
         /// can be saved up.
         outbound_bytes_per_second: Bytes<KIB, { 64 * GIB }>;
+        /// Bytes of all versions of its components that are kept in the directory of [deploy], and of those that are being
+        /// uploaded. Over it, an upload is refused with 507.
+        deployed_bytes: Bytes<KIB, { 1024 * GIB }>;
+        /// What its components have in stores in files and in memory: keys and values, and 64 bytes for each key. Over it,
+        /// nothing is added.
+        store_bytes: Bytes<KIB, { 1024 * GIB }>;
     }
 }

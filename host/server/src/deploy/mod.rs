@@ -9,22 +9,24 @@
 //! What was deployed last serves after a restart, whatever the manifest's `file` is by then. Only components that the
 //! manifest has can be deployed: it says what they are granted.
 
+mod coming;
 pub(crate) mod store;
 
 use std::collections::BTreeSet;
 use std::sync::Arc;
 use std::time::{SystemTime, UNIX_EPOCH};
 
-use http::{Request, StatusCode};
+use http::{Request, StatusCode, header};
 use http_body_util::BodyExt as _;
 use parking_lot::Mutex;
-use roadrunner_sandbox::{Component, Digest, LoadError};
+use roadrunner_sandbox::{Component, Digest, LoadError, Tenant};
 use roadrunner_wire::RequestBody;
 use serde::{Deserialize, Serialize};
 
 use crate::access::Caller;
 use crate::app::App;
 use crate::reload::Reload;
+use coming::Coming;
 use store::{Store, StoreError, Upload, Version, Whole};
 
 /// A component as `GET /components` and `roadrunner components` show it.
@@ -65,6 +67,8 @@ pub(crate) enum Refusal {
     Store(#[from] StoreError),
     #[error("the component is larger than {0} bytes (`max-wasm` in [compile])")]
     TooLarge(u64),
+    #[error("the tenant may have {0} bytes of versions (`deployed-bytes` in its quota), and this is more; remove some")]
+    QuotaExceeded(u64),
     #[error("not switched, and what was before keeps serving: {0}")]
     NotSwitched(String),
 }
@@ -79,6 +83,7 @@ impl Refusal {
             Self::NoComponent(_) | Self::NoVersion(_) | Self::Off => StatusCode::NOT_FOUND,
             Self::Store(_) | Self::NotSwitched(_) => StatusCode::INTERNAL_SERVER_ERROR,
             Self::TooLarge(_) => StatusCode::PAYLOAD_TOO_LARGE,
+            Self::QuotaExceeded(_) => StatusCode::INSUFFICIENT_STORAGE,
         }
     }
 
@@ -118,11 +123,12 @@ pub(crate) struct Deploy {
     max_wasm: u64,
     /// The names whose component is being changed.
     busy: Arc<Mutex<BTreeSet<String>>>,
+    coming: coming::All,
 }
 
 impl Deploy {
     pub(crate) fn new(app: App, reload: Reload, max_wasm: u64) -> Self {
-        Self { app, reload, max_wasm, busy: Arc::default() }
+        Self { app, reload, max_wasm, busy: Arc::default(), coming: coming::All::default() }
     }
 
     /// Every component that the caller sees, by name.
@@ -140,19 +146,21 @@ impl Deploy {
         caller: &Caller,
     ) -> Result<ComponentInfo, Refusal> {
         let (store, turn) = self.begin(name, caller)?;
+        let mut coming = Coming::new(&self.coming, self.tenant(name));
+        // Before anything of it is read, where its length is told.
+        let told = request.headers().get(header::CONTENT_LENGTH).and_then(|length| length.to_str().ok()?.parse().ok());
+        self.fits(&store, name, &mut coming, told.unwrap_or_default())?;
         let mut body = request.into_body();
         let mut upload = store.upload().await?;
         while let Some(frame) = body.frame().await {
             let Ok(piece) = frame.map_err(|_| Refusal::Cut)?.into_data() else { continue };
-            if upload.bytes() + piece.len() as u64 > self.max_wasm {
-                return Err(Refusal::TooLarge(self.max_wasm));
-            }
+            self.fits(&store, name, &mut coming, upload.bytes() + piece.len() as u64)?;
             upload.write(&piece).await.map_err(|error| self.no_room(error))?;
         }
         let (deploy, name) = (self.clone(), name.to_owned());
         // From here on it goes to its end, whether the client waits for that or not.
         let task = tokio::spawn(async move {
-            let _turn = turn;
+            let _held = (turn, coming);
             deploy.take(store, name, upload).await
         });
         ended(task.await)
@@ -201,6 +209,27 @@ impl Deploy {
             Ok(store.commit(&name, versions, None)?)
         });
         ended(task.await)
+    }
+
+    /// Whether an upload may have so many bytes.
+    fn fits(&self, store: &Store, name: &str, coming: &mut Coming, bytes: u64) -> Result<(), Refusal> {
+        if bytes > self.max_wasm {
+            return Err(Refusal::TooLarge(self.max_wasm));
+        }
+        let kept = || {
+            let inner = self.app.current();
+            let tenant = inner.owners.of_component(name);
+            let others = inner.components.keys().filter(|other| *other != name);
+            let others = others.filter(|other| inner.owners.of_component(other) == tenant);
+            others.map(|other| store.bytes(other)).sum::<u64>() + store.bytes_beside(name)
+        };
+        coming.grow(bytes, kept).map_err(Refusal::QuotaExceeded)
+    }
+
+    /// Whom a component belongs to.
+    fn tenant(&self, name: &str) -> Option<Arc<Tenant>> {
+        let inner = self.app.current();
+        inner.tenants.get(inner.owners.of_component(name)?).cloned()
     }
 
     /// The store, and the only right to change this component. A component that the caller does not see is none.

@@ -102,6 +102,18 @@ impl Store {
         self.histories.lock().get(name).cloned().unwrap_or_default()
     }
 
+    /// Bytes of all versions of a component.
+    pub(crate) fn bytes(&self, name: &str) -> u64 {
+        self.histories.lock().get(name).map_or(0, |versions| versions.iter().map(|version| version.bytes).sum())
+    }
+
+    /// Bytes of those versions that stay when a new one comes.
+    pub(crate) fn bytes_beside(&self, name: &str) -> u64 {
+        let histories = self.histories.lock();
+        let versions = histories.get(name).map_or(&[][..], Vec::as_slice);
+        versions.iter().rev().take(self.keep).map(|version| version.bytes).sum()
+    }
+
     /// Where the bytes of a version are.
     pub(crate) fn path(&self, digest: &Digest) -> PathBuf {
         self.directory.join(WASM).join(format!("{digest}.wasm"))
