@@ -53,18 +53,19 @@ impl<T> Outbox<T> {
     }
 
     /// Puts an item of so many bytes, once there is room.
-    pub(crate) async fn put(&self, item: T, bytes: usize) -> Result<(), Closed> {
-        self.put_then(item, bytes, false).await
+    pub(crate) fn put(&self, item: T, bytes: usize) -> impl Future<Output = Result<(), Closed>> {
+        self.put_then(item, bytes, false)
     }
 
     /// Puts an item behind which there can be no other, once there is room.
-    pub(crate) async fn put_last(&self, item: T) -> Result<(), Closed> {
-        self.put_then(item, 0, true).await
+    pub(crate) fn put_last(&self, item: T) -> impl Future<Output = Result<(), Closed>> {
+        self.put_then(item, 0, true)
     }
 
-    async fn put_then(&self, item: T, bytes: usize, close: bool) -> Result<(), Closed> {
+    /// One future and not several in one another: a guest's call pays for its size on the stack that it runs on.
+    fn put_then(&self, item: T, bytes: usize, close: bool) -> impl Future<Output = Result<(), Closed>> {
         let mut item = Some(item);
-        poll_fn(|_| {
+        poll_fn(move |_| {
             let mut state = self.0.lock();
             if state.closed {
                 return Poll::Ready(Err(Closed));
@@ -77,7 +78,6 @@ impl<T> Outbox<T> {
             state.closed = close;
             Poll::Ready(Ok(()))
         })
-        .await
     }
 }
 
