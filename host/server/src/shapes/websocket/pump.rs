@@ -40,8 +40,8 @@ use super::settings::Reserved;
 use crate::app::Inner;
 use crate::record::Record;
 
-/// Bytes read at once.
-const READ: usize = 16 << 10;
+/// Bytes read at once: two calls of messages, so that one that is cut by the end of what was read does not come alone.
+const READ: usize = 32 << 10;
 
 /// Outgoing bytes that are gathered before they are written, where the queue has room for so many.
 const BATCH: usize = 64 << 10;
