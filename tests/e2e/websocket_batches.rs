@@ -243,11 +243,10 @@ async fn a_drain_waits_for_the_messages_before_it() {
     for way in Way::ALL {
         let mut server = Setup::of("sockets").server("drain = \"5s\"").start().await;
         let mut socket = open(&server, way, "/script").await;
-        let messages = ["sleep 300", "a", "b", "c"];
-        write(&mut socket, &messages).await;
-        tokio::time::sleep(Duration::from_millis(100)).await;
+        write(&mut socket, &["say begun", "sleep 300", "a", "b", "c"]).await;
+        server.log.message("said begun").await;
         server.signal(Signal::TERM);
-        assert_eq!(answers(&mut socket, 4).await, messages, "{way:?}");
+        assert_eq!(answers(&mut socket, 4).await, ["sleep 300", "a", "b", "c"], "{way:?}");
         assert_eq!(socket.closed().await, (1001, "drained".to_owned()), "{way:?}");
         drop(socket);
         assert!(server.exit().await.success(), "{way:?}");
