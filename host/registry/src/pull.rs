@@ -1,0 +1,243 @@
+//! From a name to a component: what to ask for first, what need not be asked for, and what is believed.
+
+use std::fmt;
+use std::fmt::Write as _;
+use std::io;
+use std::path::PathBuf;
+
+use serde::{Deserialize, Serialize};
+use sha2::{Digest as _, Sha256};
+
+use crate::access::Access;
+use crate::artifact::{self, Layer, MAX_SIGNED, Refused};
+use crate::fetch::{Failure, Order, What};
+use crate::fetcher::Fetcher;
+use crate::kept::Kept;
+
+/// The largest manifest, in bytes.
+const MAX_MANIFEST: u64 = 1 << 20;
+
+/// The largest file of kept signatures, in bytes.
+const MAX_KEPT_CLAIMS: u64 = 2 << 20;
+
+/// A component in a registry.
+#[derive(Clone, Debug, Eq, PartialEq)]
+pub struct Reference {
+    /// Name or IPv4 address, with a port if it is not the usual one.
+    pub registry: String,
+    /// Where in it.
+    pub repository: String,
+    /// A version by name, which can be another one tomorrow.
+    pub tag: String,
+    /// The SHA-256 of the manifest, as 64 hexadecimal digits. With it, the tag means nothing.
+    pub digest: Option<String>,
+}
+
+impl fmt::Display for Reference {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let Self { registry, repository, tag, digest } = self;
+        write!(f, "oci://{registry}/{repository}:{tag}")?;
+        digest.iter().try_for_each(|digest| write!(f, "@sha256:{digest}"))
+    }
+}
+
+/// What was pulled.
+#[derive(Clone, Debug)]
+pub struct Pulled {
+    /// The manifest, byte for byte: signatures are of its SHA-256.
+    pub manifest: String,
+    /// What claims to be a signature of the manifest. Nobody has verified it.
+    pub claims: Vec<Claim>,
+    /// The component, whose SHA-256 is the one in the manifest.
+    pub component: Vec<u8>,
+}
+
+/// What claims to be a signature of a manifest, as cosign leaves it in a registry.
+#[derive(Clone, Debug, Deserialize, Eq, PartialEq, Serialize)]
+pub struct Claim {
+    /// What was signed: JSON that names the manifest.
+    pub payload: String,
+    /// The signature, in base64.
+    pub signature: String,
+}
+
+/// Why there is no component.
+#[derive(Debug, thiserror::Error)]
+pub enum PullError {
+    /// The registry does not let this host read it.
+    #[error(
+        "the registry {registry} does not let this host read {0}: check `user` and `password` in \
+         [registry.\"{registry}\"] ({1})", registry = .0.registry
+    )]
+    Denied(Reference, String),
+    /// The registry fails in some other way.
+    #[error("the registry {registry} does not give {0}: {1}", registry = .0.registry)]
+    Failed(Reference, String),
+    /// What was pulled cannot be kept.
+    #[error("cannot keep what was pulled in {path}: {reason}", path = .0.display(), reason = .1)]
+    Keep(PathBuf, io::Error),
+    /// There is no such thing.
+    #[error("the registry {registry} has no {0}: push it, or correct the name", registry = .0.registry)]
+    NotFound(Reference),
+    /// It is no component.
+    #[error("{0} is not a component: {1}")]
+    Refused(Reference, String),
+    /// It is larger than it may be.
+    #[error("{0} is refused: {1}")]
+    TooLarge(Reference, String),
+    /// The registry is not there.
+    #[error(
+        "cannot reach the registry {registry} for {0}: {1}; what was pulled before serves without it where `file` names \
+         its digest", registry = .0.registry
+    )]
+    Unreachable(Reference, String),
+    /// The bytes are others than those that were asked for.
+    #[error("the registry {registry} gives something else for {0}: its SHA-256 is {1}", registry = .0.registry)]
+    WrongDigest(Reference, String),
+}
+
+/// Pulls components, and keeps them.
+#[derive(Debug)]
+pub struct Puller {
+    fetcher: Fetcher,
+    directory: PathBuf,
+    max_wasm: u64,
+}
+
+impl Puller {
+    /// Starts `program` with `argument`, which calls [`fetch`](crate::fetch()), for each request. What is pulled is kept in
+    /// `directory`, which is made when it is needed; a component has `max_wasm` bytes at most.
+    pub fn new(program: impl Into<PathBuf>, argument: &str, directory: PathBuf, max_wasm: u64) -> Self {
+        Self { fetcher: Fetcher { program: program.into(), argument: argument.to_owned() }, directory, max_wasm }
+    }
+
+    /// The component of this name, and its signatures if they are of use (`signed`). Blocks for as long as that takes.
+    ///
+    /// A reference with a digest that was pulled before, and that `accepts` still finds good, costs no request. A tag is
+    /// always asked for, and a component that is kept is not pulled again.
+    pub fn pull(
+        &self,
+        reference: &Reference,
+        access: &Access,
+        signed: bool,
+        accepts: impl Fn(&Pulled) -> bool,
+    ) -> Result<Pulled, PullError> {
+        let keep = |error| PullError::Keep(self.directory.clone(), error);
+        let kept = Kept::open(&self.directory).map_err(keep)?;
+        if let Some(pulled) = self.pulled_before(&kept, reference).filter(accepts) {
+            return Ok(pulled);
+        }
+        let asking = Asking { fetcher: &self.fetcher, reference, access };
+        let manifest = asking.manifest()?;
+        let digest = sha256(&manifest);
+        if reference.digest.as_ref().is_some_and(|pinned| *pinned != digest) {
+            return Err(PullError::WrongDigest(reference.clone(), digest));
+        }
+        let refused = |refused: Refused| PullError::Refused(reference.clone(), refused.to_string());
+        let layer = artifact::component_layer(&manifest).map_err(refused)?;
+        let manifest = String::from_utf8(manifest).map_err(|error| refused(Refused::Malformed(error.to_string())))?;
+        let claims = if signed { asking.claims(&digest)? } else { Vec::new() };
+        let component = match kept.component(&layer.digest, self.max_wasm) {
+            Some(component) => component,
+            None => {
+                let component = asking.component(&layer, self.max_wasm)?;
+                kept.keep(&layer.digest, "wasm", &component).map_err(keep)?;
+                tracing::info!(%reference, manifest = digest, bytes = component.len(), "pulled a component");
+                component
+            }
+        };
+        if signed {
+            let text = serde_json::to_vec(&claims).map_err(|error| keep(error.into()))?;
+            kept.keep(&digest, "signatures", &text).map_err(keep)?;
+        }
+        kept.keep(&digest, "manifest", manifest.as_bytes()).map_err(keep)?;
+        Ok(Pulled { manifest, claims, component })
+    }
+
+    /// What is kept under the digest of a reference.
+    fn pulled_before(&self, kept: &Kept, reference: &Reference) -> Option<Pulled> {
+        let digest = reference.digest.as_ref()?;
+        let manifest = kept.manifest(digest, MAX_MANIFEST)?;
+        let layer = artifact::component_layer(&manifest).ok()?;
+        let component = kept.component(&layer.digest, self.max_wasm)?;
+        let manifest = String::from_utf8(manifest).ok()?;
+        Some(Pulled { manifest, claims: kept.claims(digest, MAX_KEPT_CLAIMS), component })
+    }
+}
+
+/// One reference on its way.
+struct Asking<'p> {
+    fetcher: &'p Fetcher,
+    reference: &'p Reference,
+    access: &'p Access,
+}
+
+impl Asking<'_> {
+    fn manifest(&self) -> Result<Vec<u8>, PullError> {
+        let what = match &self.reference.digest {
+            Some(digest) => What::Digest(format!("sha256:{digest}")),
+            None => What::Tag(self.reference.tag.clone()),
+        };
+        self.fetch(what, MAX_MANIFEST).map_err(|failure| self.error(failure, "its manifest", MAX_MANIFEST))
+    }
+
+    fn component(&self, layer: &Layer, most: u64) -> Result<Vec<u8>, PullError> {
+        if layer.size > most {
+            let reason = format!("the component is larger than {most} bytes (`max-wasm` in [compile])");
+            return Err(PullError::TooLarge(self.reference.clone(), reason));
+        }
+        let what = What::Blob(format!("sha256:{}", layer.digest));
+        // More than the manifest says is something else in any case.
+        let component = self.fetch(what, layer.size);
+        let component = component.map_err(|failure| self.error(failure, "what it calls the component", layer.size))?;
+        let digest = sha256(&component);
+        if digest != layer.digest {
+            return Err(PullError::WrongDigest(self.reference.clone(), digest));
+        }
+        Ok(component)
+    }
+
+    /// Where cosign leaves the signatures of a manifest: beside it, under a tag that is made of its digest.
+    fn claims(&self, digest: &str) -> Result<Vec<Claim>, PullError> {
+        let manifest = match self.fetch(What::Tag(format!("sha256-{digest}.sig")), MAX_MANIFEST) {
+            Ok(manifest) => manifest,
+            Err((Failure::NotFound, _)) => return Ok(Vec::new()),
+            Err(failure) => return Err(self.error(failure, "the manifest of its signatures", MAX_MANIFEST)),
+        };
+        let mut claims = Vec::new();
+        for (layer, signature) in artifact::signatures(&manifest) {
+            let payload = self
+                .fetch(What::Blob(format!("sha256:{}", layer.digest)), MAX_SIGNED)
+                .map_err(|failure| self.error(failure, "what was signed", MAX_SIGNED))?;
+            // What is no text is no JSON either.
+            claims.extend(String::from_utf8(payload).ok().map(|payload| Claim { payload, signature }));
+        }
+        Ok(claims)
+    }
+
+    fn fetch(&self, what: What, most: u64) -> Result<Vec<u8>, (Failure, String)> {
+        let Reference { registry, repository, .. } = self.reference.clone();
+        let access = self.access.clone();
+        self.fetcher.fetch(&Order { registry, repository, what, most, access, parent: std::process::id() })
+    }
+
+    fn error(&self, (failure, reason): (Failure, String), what: &str, most: u64) -> PullError {
+        let reference = self.reference.clone();
+        match failure {
+            Failure::Denied => PullError::Denied(reference, reason),
+            Failure::NotFound => PullError::NotFound(reference),
+            Failure::Other => PullError::Failed(reference, reason),
+            Failure::TooLarge => PullError::TooLarge(reference, format!("{what} is larger than {most} bytes")),
+            Failure::Unreachable => PullError::Unreachable(reference, reason),
+        }
+    }
+}
+
+/// The SHA-256 of these bytes, as 64 hexadecimal digits.
+pub fn sha256(bytes: &[u8]) -> String {
+    Sha256::digest(bytes).iter().fold(String::with_capacity(64), |mut text, byte| {
+        // Writing to a String cannot fail.
+        let _ = write!(text, "{byte:02x}");
+        text
+    })
+}
