@@ -50,7 +50,7 @@ async fn ask(server: &Server, method: &str, path: &str, body: &[u8]) -> (u16, St
     .await
 }
 
-async fn converse(
+pub(super) async fn converse(
     mut socket: impl tokio::io::AsyncRead + tokio::io::AsyncWrite + Unpin,
     head: &str,
     body: &[u8],
@@ -78,7 +78,7 @@ async fn deploy(server: &Server, letter: u8) -> String {
     info["digest"].as_str().expect("a digest").to_owned()
 }
 
-async fn letter(server: &Server, way: Way) -> u8 {
+pub(super) async fn letter(server: &Server, way: Way) -> u8 {
     let answer = server.fetch(way, Ask::get("/")).await;
     whole(&answer).unwrap_or_else(|reason| panic!("{way:?}: {reason}"))
 }

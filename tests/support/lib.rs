@@ -10,6 +10,8 @@
 //! | [`nats`] | a NATS server, and a client of it that is no Roadrunner |
 //! | [`redis`] | a Redis server |
 //! | [`core_canary`] | a guest that fills memory, tables and globals, or searches them |
+//! | [`registry`] | a registry of components, who pushes to it, and one that lies |
+//! | [`signer`] | keys and signatures, made by openssl |
 //! | [`websocket`] | frames as they stand on the wire, over every protocol |
 //! | [`command`] | the program's command line, and other programs |
 //!
@@ -28,14 +30,18 @@ pub mod http3;
 pub mod metrics;
 pub mod nats;
 pub mod redis;
+pub mod registry;
 pub mod server;
+pub mod signer;
 pub mod websocket;
 
 pub use client::{Answer, Ask, Client, End, Exchange, Way};
 pub use metrics::Metrics;
 pub use nats::Nats;
 pub use redis::Redis;
+pub use registry::Registry;
 pub use server::{Server, Setup};
+pub use signer::Signer;
 
 use std::future::Future;
 use std::time::{Duration, Instant};

@@ -41,6 +41,7 @@ pub struct Setup {
     component: String,
     route: String,
     server: String,
+    cache: Option<PathBuf>,
     limits: Option<String>,
     listener: String,
     human: bool,
@@ -100,6 +101,12 @@ impl Setup {
     /// More keys for `[server]`.
     pub fn server(mut self, keys: &str) -> Self {
         let _ = writeln!(self.server, "{keys}");
+        self
+    }
+
+    /// A cache of its own, for what must not have been compiled or pulled before.
+    pub fn cache(mut self, directory: &Path) -> Self {
+        self.cache = Some(directory.to_owned());
         self
     }
 
@@ -259,7 +266,7 @@ impl Setup {
              [[listener]]\nname = \"tls\"\naddress = \"127.0.0.1:0\"\n\
              tls = {{ certificate = \"certificate.pem\", key = \"key.pem\" }}\n{protocols}\n{listener}\n\
              {component}\n{route}\n{rest}\n",
-            cache = command::cache(),
+            cache = self.cache.clone().unwrap_or_else(command::cache),
             server = self.server,
             admin = self.admin.as_deref().unwrap_or("address = \"unix:admin.sock\""),
             component = self.component,

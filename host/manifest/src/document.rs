@@ -12,9 +12,9 @@ use crate::limits::{GroupLimitsSection, HostLimitsSection, LimitsSection};
 use crate::section::{
     AdminSection, BusSection, CompileSection, ComponentSection, CompressionSection, CorsSection, DeploySection,
     DirectorySection, EtagSection, GroupSection, Http2Section, Http3Section, ListenerSection, ManifestSection,
-    MiddlewareType, PreopenSection, QuotaSection, RateLimitMiddlewareSection, RateLimitSection, RequestIdSection,
-    ResponseHeadersSection, ReuseSection, RouteSection, SecretSection, SecurityHeadersSection, ServerSection,
-    StaticSection, StoreSection, TenantSection, TimeoutsSection, TlsSection,
+    MiddlewareType, PreopenSection, QuotaSection, RateLimitMiddlewareSection, RateLimitSection, RegistrySection,
+    RequestIdSection, ResponseHeadersSection, ReuseSection, RouteSection, SecretSection, SecurityHeadersSection,
+    ServerSection, SignaturesSection, StaticSection, StoreSection, TenantSection, TimeoutsSection, TlsSection,
 };
 use crate::websocket::{HostWebSocketSection, WebSocketSection};
 use crate::webtransport::{HostWebTransportSection, WebTransportSection};
@@ -56,6 +56,8 @@ fn tables() -> Vec<Table> {
         section::<AdminSection>("`[admin]`"),
         section::<CompileSection>("`[compile]`"),
         section::<DeploySection>("`[deploy]`"),
+        section::<SignaturesSection>("`[signatures]`"),
+        section::<RegistrySection>("`[registry.NAME]`"),
         section::<TimeoutsSection>("`[timeouts]`"),
         section::<RateLimitSection>("`[rate-limit]`"),
         section::<BusSection>("`[bus]`"),

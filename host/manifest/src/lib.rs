@@ -14,6 +14,7 @@ mod diagnostic;
 mod document;
 mod limits;
 mod manifest;
+mod origin;
 mod pattern;
 mod resolve;
 mod route;
@@ -35,13 +36,14 @@ pub use manifest::{
     Compression, Cors, Deploy, Directory, Etag, Http2, Http3, Listener, LoadError, MAX_BYTES, Manifest, Middleware,
     Outbound, Preopen, RateLimit, RequestId, ResponseHeaders, Reuse, SecurityHeaders, Server, Timeouts, Tls,
 };
+pub use origin::{Origin, Registry};
 pub use pattern::{InvalidPattern, RoutePattern, Segment};
 pub use route::{Files, Methods, Route, StaticFiles, Target};
 pub use router::{Conflict, Lookup, Params, RouteTable, UrlError};
 pub use scalar::{
-    Address, BrokerUrl, ComponentName, DirectoryName, HostPattern, InvalidHost, InvalidName, ListenerName, MediaType,
-    MiddlewareName, OutboundOrigin, PeerRange, RouteName, SecretName, StoreName, Subject, TenantName, format_duration,
-    format_size,
+    Address, BrokerUrl, ComponentName, DirectoryName, HostPattern, InvalidHost, InvalidName, InvalidReference,
+    ListenerName, MediaType, MiddlewareName, OciReference, OutboundOrigin, PeerRange, RegistryName, RouteName,
+    SecretName, StoreName, Subject, TenantName, format_duration, format_size,
 };
 pub use section::{AccessLogFormat, BodyMode, Encoding, ForwardedField, H2c, LogFormat, Protocol};
 pub use store::{Secret, Store, StorePlace};

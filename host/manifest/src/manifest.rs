@@ -13,11 +13,12 @@ use http::{HeaderName, HeaderValue, Method};
 use crate::admin::Admin;
 use crate::diagnostic::ManifestError;
 use crate::limits::{Caps, HostCaps, Limits};
+use crate::origin::{Origin, Registry};
 use crate::resolve;
 use crate::router::RouteTable;
 use crate::scalar::{
     Address, BrokerUrl, ComponentName, DirectoryName, ListenerName, MediaType, MiddlewareName, OutboundOrigin,
-    PeerRange, SecretName, StoreName, TenantName,
+    PeerRange, RegistryName, SecretName, StoreName, TenantName,
 };
 use crate::section::{AccessLogFormat, Encoding, ForwardedField, H2c, LogFormat, Protocol};
 use crate::store::{Secret, Store};
@@ -44,6 +45,8 @@ pub struct Manifest {
     pub compile: Compile,
     /// `[deploy]`; none where nothing can be deployed.
     pub deploy: Option<Deploy>,
+    /// `[registry]`. One that has no section is spoken to over TLS, as nobody in particular.
+    pub registries: BTreeMap<RegistryName, Registry>,
     /// `[timeouts]`.
     pub timeouts: Timeouts,
     /// `[rate-limit]`; none for no such limit.
@@ -460,8 +463,10 @@ pub struct Directory {
 /// One of `[component]`.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Component {
-    /// The .wasm file.
-    pub file: PathBuf,
+    /// Where it is.
+    pub origin: Origin,
+    /// The files of the keys of which one must have signed it; none where it need not be signed.
+    pub keys: Vec<PathBuf>,
     /// Whom it belongs to; none for the host itself.
     pub tenant: Option<TenantName>,
     /// The directories that its sendfile responses may name.

@@ -6,6 +6,7 @@
 mod admin;
 mod host;
 mod middleware;
+mod origin;
 mod route;
 mod store;
 mod tenant;
@@ -23,6 +24,7 @@ use crate::decode::{Context, Decode, Place, listed, suggestion};
 use crate::diagnostic::ManifestError;
 use crate::limits::{Caps, Limits};
 use crate::manifest::{Component, ComponentOptions, Directory, Manifest, Outbound, Reuse};
+use crate::origin::Origin;
 use crate::pattern::RoutePattern;
 use crate::route::{Route, Target};
 use crate::router::RouteTable;
@@ -97,7 +99,8 @@ pub(crate) fn for_component(file: &Path, options: ComponentOptions) -> Manifest 
     let name = component_name(file);
     let limits = manifest.limits.clone();
     let component = Component {
-        file: file.to_owned(),
+        origin: Origin::File(file.to_owned()),
+        keys: Vec::new(),
         directories: options.directories.keys().cloned().collect(),
         preopens: Vec::new(),
         environment: BTreeMap::new(),
@@ -169,6 +172,7 @@ impl Resolver<'_> {
         let listeners = self.listeners(section);
         let admin = self.admin(section, &listeners);
         let middlewares = self.middlewares(section);
+        let registries = self.registries(section);
         let components = self.components(section, &limits);
         let sockets = value(&section.websocket).cloned().unwrap_or_default();
         let websocket = sockets.settings();
@@ -186,6 +190,7 @@ impl Resolver<'_> {
             admin,
             compile: host::compile(section),
             deploy: self.deploy(section),
+            registries,
             timeouts: host::timeouts(section),
             rate_limit: host::rate_limit(section),
             bus: self.bus(section),
@@ -217,6 +222,7 @@ impl Resolver<'_> {
 
     fn components(&mut self, section: &ManifestSection, host: &Limits) -> BTreeMap<ComponentName, Known> {
         let mut components = BTreeMap::new();
+        let (of_all, of_tenants) = (self.signature_keys(section), self.tenant_keys(section));
         for (name, component) in entries(&section.component) {
             let mut limits = host.clone();
             let mut caps = Caps::default();
@@ -231,10 +237,12 @@ impl Resolver<'_> {
             let (environment, secret_environment) = self.environment(component);
             let secrets = self.granted_secrets(component);
             let stores = self.granted_stores(component);
-            let file = self.path(&component.file, FileKind::Component).unwrap_or_default();
+            let of_tenant = tenant.as_ref().and_then(|tenant| of_tenants.get(tenant));
+            let keys = self.own_keys(component).or_else(|| of_tenant.or(of_all.as_ref()).cloned());
             let known = Known {
                 component: Component {
-                    file,
+                    origin: self.origin(component),
+                    keys: keys.unwrap_or_default(),
                     tenant,
                     directories,
                     preopens,

@@ -9,6 +9,7 @@ mod name;
 mod outbound;
 mod path;
 mod peers;
+mod registry;
 mod size;
 mod store;
 mod subject;
@@ -32,6 +33,8 @@ pub use name::{
 pub use outbound::OutboundOrigin;
 pub(crate) use path::{FilePath, GuestPath, RelativePath};
 pub use peers::PeerRange;
+pub(crate) use registry::ComponentFile;
+pub use registry::{InvalidReference, OciReference, RegistryName};
 pub use size::format_size;
 pub(crate) use size::{Bytes, Count};
 pub(crate) use store::{RedisUrl, Variable};

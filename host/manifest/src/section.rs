@@ -6,6 +6,7 @@
 mod application;
 mod host;
 mod middleware;
+mod origin;
 mod store;
 mod tenant;
 
@@ -13,7 +14,9 @@ use toml::Spanned;
 
 use crate::decode::section;
 use crate::limits::HostLimitsSection;
-use crate::scalar::{ComponentName, DirectoryName, MiddlewareName, SecretName, StoreName, Table, TenantName};
+use crate::scalar::{
+    ComponentName, DirectoryName, MiddlewareName, RegistryName, SecretName, StoreName, Table, TenantName,
+};
 use crate::websocket::HostWebSocketSection;
 use crate::webtransport::HostWebTransportSection;
 
@@ -33,6 +36,7 @@ pub(crate) use middleware::{
     CompressionSection, CorsSection, EtagSection, MiddlewareSection, MiddlewareType, RateLimitMiddlewareSection,
     RequestIdSection, ResponseHeadersSection, SecurityHeadersSection,
 };
+pub(crate) use origin::{RegistrySection, SignaturesSection};
 pub(crate) use store::{SecretSection, StoreSection};
 pub(crate) use tenant::{QuotaSection, TenantSection};
 
@@ -51,6 +55,11 @@ section! {
         compile: CompileSection;
         /// Components that are put in place while the host runs.
         deploy: DeploySection;
+        /// By whom components must be signed.
+        signatures: SignaturesSection;
+        /// Registries that components are pulled from, by name, such as `[registry."ghcr.io"]`. One that is spoken to
+        /// over TLS and without a password needs no section.
+        registry: Table<RegistryName, RegistrySection>;
         /// How long the host waits for its clients.
         timeouts: TimeoutsSection;
         /// How many requests one peer may make.

@@ -6,8 +6,8 @@ use std::time::Duration;
 use http::Method;
 use roadrunner_manifest::{
     Address, AdminKeys, AnyOr, BrokerCredentials, CertificateFiles, ClientCertificates, ComponentOptions, Files,
-    ForwardedField, H2c, HostPattern, Limits, Lookup, Manifest, Methods, Middleware, PeerRange, Preopen, Quota,
-    RateLimit, Reuse, Target, TenantName, Tls, WebSocket, WebTransport,
+    ForwardedField, H2c, HostPattern, Limits, Lookup, Manifest, Methods, Middleware, OciReference, Origin, PeerRange,
+    Preopen, Quota, RateLimit, Reuse, Target, TenantName, Tls, WebSocket, WebTransport,
 };
 
 fn parse(text: &str) -> Manifest {
@@ -119,7 +119,7 @@ fn every_section_reaches_its_type() {
     assert_eq!(shop.environment["LANG"], "C.UTF-8");
     assert_eq!(shop.secret_environment["API_TOKEN"].as_str(), "token");
     let api = &manifest.components["api"];
-    assert_eq!(api.file, Path::new("/srv/app/api.wasm"));
+    assert_eq!(api.origin, Origin::File("/srv/app/api.wasm".into()));
     assert_eq!(api.caps.instances, Some(50));
     assert_eq!(api.reuse, Some(Reuse { requests: 100, concurrency: 4, idle: Duration::from_secs(2) }));
     assert_eq!(manifest.middlewares.len(), 7);
@@ -217,11 +217,42 @@ fn a_broker_has_defaults_and_may_take_a_token() {
 }
 
 #[test]
+fn components_come_from_files_and_registries() {
+    let manifest = parse(FULL);
+    let shop = OciReference::new("oci://registry.example.com:5000/acme/shop:1.0").expect("a reference");
+    assert_eq!(manifest.components["shop"].origin, Origin::Registry(shop.clone()));
+    let registry = &manifest.registries[&shop.registry];
+    assert_eq!(registry.user.as_ref().map(|(name, secret)| (name.as_str(), secret.as_str())), Some(("shop", "token")));
+    assert_eq!(registry.authorities.as_deref(), Some(Path::new("/srv/app/tls/registry.pem")));
+    assert_eq!((registry.plaintext, registry.timeout), (false, Duration::from_secs(30)));
+    let other = manifest.registries.iter().find(|(name, _)| name.as_str() == "localhost").expect("a registry");
+    assert_eq!((other.1.plaintext, other.1.timeout), (true, Duration::from_secs(60)));
+}
+
+#[test]
+fn keys_are_of_the_component_or_its_tenant_or_of_all() {
+    let text = "[signatures]\nkeys = [\"all.pem\"]\n[tenant.t]\nsigned-by = [\"tenant.pem\"]\n[tenant.u]\n\
+                [component.a]\nfile = \"a.wasm\"\n[component.b]\nfile = \"b.wasm\"\ntenant = \"t\"\n\
+                [component.c]\nfile = \"c.wasm\"\ntenant = \"t\"\nsigned-by = [\"own.pem\", \"other.pem\"]\n\
+                [component.d]\nfile = \"d.wasm\"\ntenant = \"u\"\n";
+    let keys = |text: &str, name: &str| -> Vec<String> {
+        let keys = &parse(text).components[name].keys;
+        keys.iter().map(|path| path.strip_prefix("/srv/app").expect("a path").display().to_string()).collect()
+    };
+    for (name, expected) in
+        [("a", &["all.pem"][..]), ("b", &["tenant.pem"]), ("c", &["own.pem", "other.pem"]), ("d", &["all.pem"])]
+    {
+        assert_eq!(keys(text, name), expected, "{name}");
+    }
+    assert!(keys(text.split_once('\n').expect("lines").1.split_once('\n').expect("lines").1, "a").is_empty());
+}
+
+#[test]
 fn one_component_answers_everything() {
     let manifest = Manifest::for_component(Path::new("out/My App.wasm"), ComponentOptions::default());
     let (name, component) = manifest.components.iter().next().expect("a component");
     assert_eq!(name.as_str(), "my-app");
-    assert_eq!(component.file, Path::new("out/My App.wasm"));
+    assert_eq!(component.origin, Origin::File("out/My App.wasm".into()));
     for path in ["/", "/a/b", "//", "/a%2Fb"] {
         for method in [Method::GET, Method::POST, Method::OPTIONS] {
             assert!(matches!(manifest.routes.lookup(None, &method, path), Lookup::Found { index: 0, .. }));

@@ -197,32 +197,36 @@ impl Component {
     /// Reads, validates, compiles (or takes from the cache) and links a component. Takes up to seconds: never call
     /// it while a request waits.
     pub fn load(sandbox: &Sandbox, path: &Path) -> Result<Arc<Self>, LoadError> {
-        Self::load_unless(sandbox, path, None)
+        Self::from_bytes(sandbox, &Self::read(sandbox, path, path)?, path, None)
     }
 
-    /// The same, but for `known` if the file has not changed since.
-    pub fn load_unless(sandbox: &Sandbox, path: &Path, known: Option<&Arc<Self>>) -> Result<Arc<Self>, LoadError> {
-        Self::load_labelled(sandbox, path, path, known)
+    /// The bytes of a file, which are as many as a component may have at most. Errors speak of `label`.
+    pub fn read(sandbox: &Sandbox, file: &Path, label: &Path) -> Result<Vec<u8>, LoadError> {
+        let failed = |error| LoadError::Read(label.into(), error);
+        let most = sandbox.compiler().map_or(u64::MAX, |compiler| compiler.settings().max_wasm);
+        let mut bytes = Vec::new();
+        let file = fs::File::open(file).map_err(failed)?;
+        file.take(most.saturating_add(1)).read_to_end(&mut bytes).map_err(failed)?;
+        if bytes.len() as u64 > most {
+            return Err(LoadError::Compile(label.into(), CompileError::TooLarge(most)));
+        }
+        Ok(bytes)
     }
 
-    /// The same for a file whose name says nothing: errors speak of `label`.
-    pub fn load_as(sandbox: &Sandbox, path: &Path, label: &Path) -> Result<Arc<Self>, LoadError> {
-        Self::load_labelled(sandbox, path, label, None)
-    }
-
-    fn load_labelled(
+    /// What [`Self::load`] does with what it has read, or `known` where that has the same bytes. Errors speak of `path`.
+    pub fn from_bytes(
         sandbox: &Sandbox,
-        file: &Path,
+        bytes: &[u8],
         path: &Path,
         known: Option<&Arc<Self>>,
     ) -> Result<Arc<Self>, LoadError> {
-        let bytes = read(sandbox, file, path)?;
-        let digest = Digest::of(&bytes);
+        check_preamble(bytes, path)?;
+        let digest = Digest::of(bytes);
         if let Some(known) = known.filter(|known| known.digest == digest) {
             return Ok(known.clone());
         }
-        let runtime = runtime(sandbox, path, &bytes)?;
-        let compiled = compile(sandbox, runtime, path, &bytes, &digest)?;
+        let runtime = runtime(sandbox, path, bytes)?;
+        let compiled = compile(sandbox, runtime, path, bytes, &digest)?;
         let pre = runtime
             .linker
             .instantiate_pre(&compiled)
@@ -287,7 +291,8 @@ impl fmt::Debug for Component {
 
 /// Reads and compiles a component and says what it exports and imports, whether it can be served or not.
 pub fn inspect(sandbox: &Sandbox, path: &Path) -> Result<Interfaces, LoadError> {
-    let bytes = read(sandbox, path, path)?;
+    let bytes = Component::read(sandbox, path, path)?;
+    check_preamble(&bytes, path)?;
     let digest = Digest::of(&bytes);
     let wasi = wasi(&bytes);
     let compiled = compile(sandbox, runtime(sandbox, path, &bytes)?, path, &bytes, &digest)?;
@@ -304,20 +309,12 @@ pub fn inspect(sandbox: &Sandbox, path: &Path) -> Result<Interfaces, LoadError> 
     Ok(Interfaces { digest, exports: exported(&compiled), imports })
 }
 
-/// The bytes of a file that has the preamble of a component.
-fn read(sandbox: &Sandbox, file: &Path, path: &Path) -> Result<Vec<u8>, LoadError> {
-    let failed = |error| LoadError::Read(path.into(), error);
-    let most = sandbox.compiler().map_or(u64::MAX, |compiler| compiler.settings().max_wasm);
-    let mut bytes = Vec::new();
-    let file = fs::File::open(file).map_err(failed)?;
-    file.take(most.saturating_add(1)).read_to_end(&mut bytes).map_err(failed)?;
-    if bytes.len() as u64 > most {
-        return Err(LoadError::Compile(path.into(), CompileError::TooLarge(most)));
-    }
+/// Whether bytes have the preamble of a component.
+fn check_preamble(bytes: &[u8], path: &Path) -> Result<(), LoadError> {
     // The preamble: magic, then version 1 and layer 0 for a core module, version 13 and layer 1 for a component.
     match bytes.get(..8) {
         Some(b"\0asm\x01\0\0\0") => Err(LoadError::Module(path.into())),
-        Some([b'\0', b'a', b's', b'm', _, _, 1, 0]) => Ok(bytes),
+        Some([b'\0', b'a', b's', b'm', _, _, 1, 0]) => Ok(()),
         _ => Err(LoadError::NotWasm(path.into())),
     }
 }

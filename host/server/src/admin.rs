@@ -10,6 +10,7 @@
 //! | `POST /reload` | loads the manifest again: 200, or 422 with what is wrong with it |
 //! | `GET /components` | a JSON array of [`ComponentInfo`](crate::deploy::ComponentInfo), by name |
 //! | `PUT /components/NAME` | puts the component in the body in place: 200 with its info, or 422 with what is wrong with it |
+//! | `POST /components/NAME/pull` | puts the component in place whose name in a registry is the body, answered alike |
 //! | `POST /components/NAME/rollback` | goes back to the version before: 200 with its info, or 409 when there is none |
 //! | `DELETE /components/NAME/DIGEST` | removes a version that does not serve: 204, 404, or 409 for the one that does |
 //!
@@ -118,7 +119,7 @@ impl Admin {
         let allowed = match parts[..] {
             [] => "GET, HEAD",
             [_] => "PUT",
-            [_, "rollback"] => "POST",
+            [_, "pull" | "rollback"] => "POST",
             [_, _] => "DELETE",
             _ => return plain(StatusCode::NOT_FOUND, "not found"),
         };
@@ -132,6 +133,7 @@ impl Admin {
         }
         let done = match parts[..] {
             [name] => self.deploy.put(name, request, caller).await.map(Some),
+            [name, "pull"] => self.deploy.pull(name, request.into_body(), caller).await.map(Some),
             [name, "rollback"] => self.deploy.rollback(name, caller).await.map(Some),
             [name, digest] => self.deploy.forget(name, digest, caller).await.map(|()| None),
             _ => return json(&self.deploy.list(caller)),

@@ -4,7 +4,6 @@
 //! that it started with to its end. [`Host`] is what stays when the manifest changes.
 
 use std::collections::BTreeMap;
-use std::path::PathBuf;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering::Relaxed};
 use std::time::{Duration, Instant};
@@ -17,6 +16,7 @@ use http_body_util::BodyExt as _;
 use parking_lot::Mutex;
 use roadrunner_files::{Directory, FileCache};
 use roadrunner_manifest::{AccessLogFormat, Admin, BodyMode, Lookup, Params, RouteTable};
+use roadrunner_registry::Puller;
 use roadrunner_sandbox::{
     self as sandbox, Binding, Component, Failure, Gate, Outcome, Peer, RequestId, Sandbox, Subject, Tenant, Upgrade,
 };
@@ -37,6 +37,7 @@ use crate::outbound::WayOut;
 use crate::rate_limit::RateLimiter;
 use crate::record::{Accounted, Asked, Record};
 use crate::shapes::{self, Handshake, Held, websocket, webtransport};
+use crate::source::Sources;
 use crate::stores::{Grants, OpenStore};
 use crate::wasi::Disks;
 
@@ -69,8 +70,8 @@ pub(crate) struct Inner {
     pub(crate) table: Arc<RouteTable>,
     pub(crate) routes: Vec<Route>,
     pub(crate) components: BTreeMap<String, Arc<Component>>,
-    /// The files that the manifest names for them.
-    pub(crate) files: BTreeMap<String, PathBuf>,
+    /// Where the manifest has them from.
+    pub(crate) sources: Arc<Sources>,
     pub(crate) gates: BTreeMap<String, Arc<Gate>>,
     pub(crate) tenants: BTreeMap<String, Arc<Tenant>>,
     pub(crate) owners: Owners,
@@ -121,6 +122,8 @@ pub(crate) struct Host {
     pub(crate) admin: Option<Admin>,
     /// Where the bus meets those of other hosts; none where it does not.
     pub(crate) broker: Option<Arc<Nats>>,
+    /// Pulls components from registries.
+    pub(crate) puller: Puller,
     /// What was deployed; none where nothing can be.
     pub(crate) deployed: Option<Arc<Store>>,
     /// The largest memory that the engine has slots for, in bytes.

@@ -1,17 +1,16 @@
 //! From a manifest to a running host.
 
 use std::collections::BTreeMap;
-use std::path::{Path, PathBuf};
+use std::path::PathBuf;
 use std::sync::Arc;
-use std::thread;
 
 use anyhow::{Context as _, Result, ensure};
-use parking_lot::Mutex;
 use roadrunner_files::{Directory, FileCache};
 use roadrunner_manifest::{
     self as manifest, Admin, BodyMode, Caps, HostCaps, Manifest, RateLimit, RouteTable, Segment, TenantName, UrlError,
 };
 use roadrunner_nats::Driver;
+use roadrunner_registry::Puller;
 use roadrunner_sandbox::{
     Binding, Bucket, Cache, CompileSettings, Compiler, Component, EngineSettings, Gate, GateSettings, Gates, Kind,
     Limits, Outbound, PARKED, Parking, Quota, Sandbox, Shared, Tenant, Urls, this_program,
@@ -29,12 +28,14 @@ use crate::cli;
 use crate::deploy::store::Store;
 use crate::drain::Drain;
 use crate::inherited::Inherited;
+use crate::load;
 use crate::metrics::{Metrics, RouteMetrics};
 use crate::middleware::{Limiters, Stack};
 use crate::outbound::WayOut;
 use crate::rate_limit::RateLimiter;
 use crate::secrets;
 use crate::shapes::{websocket, webtransport};
+use crate::source::Sources;
 use crate::stores;
 use crate::wasi;
 
@@ -43,6 +44,9 @@ const HOST_GATE: &str = "host";
 
 /// The name of the admin listener.
 pub const ADMIN: &str = "admin";
+
+/// The folder of what was pulled, in that of the cache.
+const PULLED: &str = "pulled";
 
 /// Bytes of small files that are kept in memory.
 const FILE_CACHE: u64 = 16 << 20;
@@ -66,7 +70,7 @@ pub fn sandbox(manifest: &Manifest) -> Result<Sandbox> {
     Ok(Sandbox::new(&settings, Some(compiler))?)
 }
 
-fn compile(settings: &manifest::Compile) -> CompileSettings {
+pub(crate) fn compile(settings: &manifest::Compile) -> CompileSettings {
     let defaults = CompileSettings::default();
     CompileSettings {
         memory: settings.memory,
@@ -75,6 +79,11 @@ fn compile(settings: &manifest::Compile) -> CompileSettings {
         concurrency: settings.concurrency.map_or(defaults.concurrency, |count| count as usize),
         max_wasm: settings.max_wasm,
     }
+}
+
+/// Pulls components from registries, and keeps them beside the compiled code.
+pub(crate) fn puller(manifest: &Manifest) -> Puller {
+    Puller::new(this_program(), cli::FETCH, cache_directory(manifest).join(PULLED), manifest.compile.max_wasm)
 }
 
 /// Where compiled code is kept: `cache-dir`, or the user's cache folder.
@@ -104,11 +113,13 @@ fn app_with(manifest: &Manifest, opens_stores: bool) -> Result<(App, Option<Driv
     sandbox.bus().set_max_payload(payload);
     let joined = manifest.bus.broker.as_ref().map(|settings| broker::join(sandbox.bus(), settings, payload));
     let (broker, driver) = joined.transpose()?.unzip();
+    let puller = puller(manifest);
     let deployed = manifest.deploy.as_ref().map(|deploy| Store::open(&deploy.directory, deploy.keep as usize));
     let host = Host {
         sandbox,
         admin: manifest.admin.clone(),
         broker,
+        puller,
         deployed: deployed.transpose()?.map(Arc::new),
         max_memory: max_memory(manifest),
         files: FileCache::new(FILE_CACHE),
@@ -124,9 +135,10 @@ fn app_with(manifest: &Manifest, opens_stores: bool) -> Result<(App, Option<Driv
 /// What a manifest says, on a host that runs already. What has not changed since `before` is taken from there: loaded
 /// components, caps with their places, buckets of peers, counters of routes.
 pub(crate) fn inner(manifest: &Manifest, host: Arc<Host>, before: Option<&Inner>) -> Result<Inner> {
-    let components = load_all(manifest, &host, before)?;
+    let sources = Sources::read(manifest)?;
+    let components = load::components(manifest, &host, before, &sources)?;
     let access = Arc::new(Access::read(admin(&host, manifest), manifest)?);
-    assemble(manifest, host, before, components, access)
+    assemble(manifest, host, before, Arc::new(sources), components, access)
 }
 
 /// The same with components that are loaded, one for each of the manifest's, and with who may ask the admin listener.
@@ -134,6 +146,7 @@ pub(crate) fn assemble(
     manifest: &Manifest,
     host: Arc<Host>,
     before: Option<&Inner>,
+    sources: Arc<Sources>,
     components: BTreeMap<String, Arc<Component>>,
     access: Arc<Access>,
 ) -> Result<Inner> {
@@ -255,7 +268,7 @@ pub(crate) fn assemble(
         routes: routes.collect(),
         table: table.clone(),
         components,
-        files: manifest.components.iter().map(|(name, of)| (name.to_string(), of.file.clone())).collect(),
+        sources,
         gates,
         owners: owners(manifest),
         access,
@@ -275,48 +288,6 @@ pub(crate) fn assemble(
         drain_time: manifest.server.drain,
         host,
     })
-}
-
-/// Every component of a manifest: what was deployed last, or else its file. As many are loaded at once as may be compiled at once.
-fn load_all(manifest: &Manifest, host: &Host, before: Option<&Inner>) -> Result<BTreeMap<String, Arc<Component>>> {
-    let left = Mutex::new(manifest.components.iter());
-    let load = || {
-        let mut loaded = Vec::new();
-        loop {
-            let Some((name, component)) = left.lock().next() else { return loaded };
-            let known = before.and_then(|before| before.components.get(name.as_str()));
-            loaded.push((name.to_string(), load_one(name.as_str(), &component.file, host, known)));
-        }
-    };
-    let at_once = compile(&manifest.compile).concurrency.min(manifest.components.len());
-    let loaded = thread::scope(|scope| {
-        let others: Vec<_> = (1..at_once).map(|_| scope.spawn(load)).collect();
-        let mut loaded = load();
-        for other in others {
-            loaded.extend(other.join().map_err(|_| anyhow::anyhow!("loading a component panicked"))?);
-        }
-        anyhow::Ok(loaded)
-    })?;
-    // In the order of their names, so that of several errors it is always the same that is told.
-    let loaded: BTreeMap<_, _> = loaded.into_iter().collect();
-    loaded.into_iter().map(|(name, component)| Ok((name, component?))).collect()
-}
-
-fn load_one(name: &str, file: &Path, host: &Host, known: Option<&Arc<Component>>) -> Result<Arc<Component>> {
-    let deployed = host.deployed.as_ref().and_then(|store| Some((store, store.history(name).pop()?)));
-    let Some((store, version)) = deployed else { return Ok(Component::load_unless(&host.sandbox, file, known)?) };
-    let path = store.path(&version.digest);
-    let fix = "remove its history below the directory of [deploy] to go back to the manifest's file";
-    let loaded = Component::load_unless(&host.sandbox, &path, known);
-    let component =
-        loaded.with_context(|| format!("the deployed version of the component {name} does not load: {fix}"))?;
-    anyhow::ensure!(
-        component.digest == version.digest,
-        "the deployed version of the component {name}, {}, is damaged: {fix}",
-        path.display()
-    );
-    tracing::info!(component = name, digest = %version.digest, "serving what was deployed, and not {}", file.display());
-    Ok(component)
 }
 
 fn max_memory(manifest: &Manifest) -> u64 {

@@ -15,8 +15,9 @@ use roadrunner_manifest::{
 use roadrunner_sandbox::{CompileOrder, Component, inspect};
 
 use crate::admin::InstanceInfo;
-use crate::client::{Client, Place};
+use crate::client::{Body, Client, Place};
 use crate::deploy::ComponentInfo;
+use crate::source::Sources;
 use crate::{boot, serve, token};
 
 /// The manifest that is looked for when none is named.
@@ -24,6 +25,9 @@ const DEFAULT_MANIFEST: &str = "roadrunner.toml";
 
 /// The command of a compiler's process.
 pub(crate) const COMPILE: &str = "compile-component";
+
+/// The command of a process that asks a registry.
+pub(crate) const FETCH: &str = "fetch-component";
 
 /// Serves WebAssembly components: a fresh, isolated instance for every request.
 #[derive(Debug, Parser)]
@@ -75,6 +79,9 @@ enum Command {
     /// Compile the component on standard input, for a host that waits for it
     #[command(name = COMPILE, hide = true)]
     CompileComponent { order: Vec<String> },
+    /// Fetch what the order on standard input says from a registry, for a host that waits for it
+    #[command(name = FETCH, hide = true)]
+    FetchComponent,
     /// Print the JSON Schema of the manifest, for editors
     Schema,
     /// List the live instances of a running host
@@ -89,7 +96,8 @@ enum Command {
     Deploy {
         /// Its name in the manifest
         name: String,
-        /// The component
+        /// The component: a file, with its signature in FILE.sig if there is one; or oci://REGISTRY/REPOSITORY:TAG, which
+        /// the host pulls
         file: PathBuf,
         #[command(flatten)]
         admin: AdminOption,
@@ -198,8 +206,14 @@ fn run(command: Command) -> Result<ExitCode> {
         Command::New { name, lang, sdk } => new(&name, &lang, sdk)?,
         Command::Schema => json_schema(),
         Command::Ps { admin, json } => ps(&admin.client()?, json)?,
+        Command::FetchComponent => return Ok(roadrunner_registry::fetch()),
         Command::Deploy { name, file, admin } => {
-            deployed(admin.client()?.deploy("PUT", &format!("/components/{}", named(&name)?), Some(&file))?)?
+            let path = format!("/components/{}", named(&name)?);
+            let (method, path, body) = match file.to_str().filter(|text| text.starts_with("oci://")) {
+                Some(reference) => ("POST", path + "/pull", Body::text(reference)),
+                None => ("PUT", path, Body::file(&file)?),
+            };
+            deployed(admin.client()?.deploy(method, &path, Some(body))?)?
         }
         Command::Rollback { name, admin } => {
             deployed(admin.client()?.deploy("POST", &format!("/components/{}/rollback", named(&name)?), None)?)?
@@ -326,22 +340,15 @@ fn own_sdk(language: Language) -> Sdk {
 }
 
 fn compile(component: Option<&Path>, manifest: &Path) -> Result<String> {
-    let (manifest, files) = match component {
-        Some(file) => {
-            let options = ComponentOptions { wasi_03: true, ..ComponentOptions::default() };
-            (Manifest::for_component(file, options), vec![file.to_owned()])
-        }
-        None => {
-            let manifest = Manifest::load(manifest)?;
-            let files = manifest.components.values().map(|component| component.file.clone()).collect();
-            (manifest, files)
-        }
+    let manifest = match component {
+        Some(file) => Manifest::for_component(file, ComponentOptions { wasi_03: true, ..ComponentOptions::default() }),
+        None => Manifest::load(manifest)?,
     };
-    let sandbox = boot::sandbox(&manifest)?;
+    let (sandbox, puller) = (boot::sandbox(&manifest)?, boot::puller(&manifest));
     let mut text = String::new();
-    for file in files {
-        let component = Component::load(&sandbox, &file)?;
-        text += &format!("{} sha256:{}\n", file.display(), component.digest);
+    for source in Sources::read(&manifest)?.iter() {
+        let component = source.load(&sandbox, &puller, None)?;
+        text += &format!("{} sha256:{}\n", source.origin, component.digest);
     }
     Ok(text)
 }

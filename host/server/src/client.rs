@@ -2,7 +2,7 @@
 
 use std::fmt;
 use std::fs::File;
-use std::io::{self, Read, Write};
+use std::io::{self, Cursor, Read, Write};
 use std::net::{TcpStream, ToSocketAddrs as _};
 use std::os::unix::net::UnixStream;
 use std::path::Path;
@@ -14,6 +14,8 @@ use roadrunner_manifest::Address;
 use rustls::{ClientConfig, ClientConnection, RootCertStore, StreamOwned};
 use rustls_pki_types::pem::PemObject as _;
 use rustls_pki_types::{CertificateDer, PrivateKeyDer, ServerName};
+
+use crate::source::{SIGNATURE, read_signature, signature_of};
 
 /// How long the admin listener may take to connect, and to answer.
 const PATIENCE: Duration = Duration::from_secs(10);
@@ -102,31 +104,27 @@ fn certificates(path: &Path) -> Result<Vec<CertificateDer<'static>>> {
     Ok(read)
 }
 
+/// The body of a request.
+pub(crate) struct Body {
+    content: Box<dyn Read>,
+    length: u64,
+    /// The signature of the component that it is, in base64.
+    signature: Option<String>,
+}
+
 impl Client {
     /// One request without a body. Status and body of the answer.
     pub(crate) fn request(&self, method: &str, path: &str) -> Result<(u16, String)> {
         self.exchange(method, path, None, PATIENCE)
     }
 
-    /// One request that may make the host compile a component, which is its body if there is one.
-    pub(crate) fn deploy(&self, method: &str, path: &str, component: Option<&Path>) -> Result<(u16, String)> {
-        let open = |path: &Path| {
-            let file = File::open(path)?;
-            let length = file.metadata()?.len();
-            io::Result::Ok((file, length))
-        };
-        let body = component.map(|path| open(path).with_context(|| format!("cannot read {}", path.display())));
-        self.exchange(method, path, body.transpose()?, PATIENCE_WITH_COMPILERS)
+    /// One request that may make the host compile a component.
+    pub(crate) fn deploy(&self, method: &str, path: &str, body: Option<Body>) -> Result<(u16, String)> {
+        self.exchange(method, path, body, PATIENCE_WITH_COMPILERS)
     }
 
     /// HTTP/1.0: the answer ends with the connection.
-    fn exchange(
-        &self,
-        method: &str,
-        path: &str,
-        body: Option<(File, u64)>,
-        patience: Duration,
-    ) -> Result<(u16, String)> {
+    fn exchange(&self, method: &str, path: &str, body: Option<Body>, patience: Duration) -> Result<(u16, String)> {
         let place = &self.place;
         let failed = || format!("cannot reach the admin listener at {place}; is the host running, with [admin] set?");
         let shown = place.to_string();
@@ -138,8 +136,11 @@ impl Client {
         if let Some(token) = &self.token {
             head += &format!("authorization: Bearer {token}\r\n");
         }
-        if let Some((_, length)) = &body {
-            head += &format!("content-length: {length}\r\n");
+        if let Some(body) = &body {
+            head += &format!("content-length: {}\r\n", body.length);
+            if let Some(signature) = &body.signature {
+                head += &format!("{SIGNATURE}: {signature}\r\n");
+            }
         }
         head += "\r\n";
         let answer = match place {
@@ -186,10 +187,30 @@ fn connect(name: &str, port: u16) -> io::Result<TcpStream> {
     Err(last)
 }
 
-fn converse(mut stream: impl Read + Write, head: &str, body: Option<(File, u64)>) -> io::Result<String> {
+impl Body {
+    /// A file, with the signature beside it if there is one.
+    pub(crate) fn file(path: &Path) -> Result<Self> {
+        let open = || {
+            let file = File::open(path)?;
+            let length = file.metadata()?.len();
+            io::Result::Ok((file, length))
+        };
+        let (file, length) = open().with_context(|| format!("cannot read {}", path.display()))?;
+        let signature = read_signature(&signature_of(path))?;
+        // As one line, whatever the file looks like.
+        let signature = signature.map(|text| text.split_whitespace().collect());
+        Ok(Self { content: Box::new(file), length, signature })
+    }
+
+    pub(crate) fn text(text: &str) -> Self {
+        Self { content: Box::new(Cursor::new(text.to_owned())), length: text.len() as u64, signature: None }
+    }
+}
+
+fn converse(mut stream: impl Read + Write, head: &str, body: Option<Body>) -> io::Result<String> {
     stream.write_all(head.as_bytes())?;
     // A host that refuses the rest has answered why.
-    let sent = body.map_or(Ok(0), |(file, length)| io::copy(&mut file.take(length), &mut stream));
+    let sent = body.map_or(Ok(0), |body| io::copy(&mut body.content.take(body.length), &mut stream));
     let mut answer = Vec::new();
     let read = stream.take(LARGEST).read_to_end(&mut answer);
     match (sent, read) {

@@ -12,7 +12,7 @@ use std::sync::{Arc, OnceLock};
 use std::time::{Duration, SystemTime};
 
 use anyhow::{Context as _, Result, ensure};
-use roadrunner_manifest::{Admin, Listener, Manifest, Secret, Tls};
+use roadrunner_manifest::{Admin, Listener, Manifest, Origin, Secret, Tls};
 use roadrunner_wire::Server;
 use tokio::sync::{mpsc, oneshot};
 use tokio::time::{MissedTickBehavior, interval};
@@ -20,6 +20,7 @@ use tokio::time::{MissedTickBehavior, interval};
 use crate::app::App;
 use crate::boot;
 use crate::deploy::Switch;
+use crate::source::signature_of;
 
 /// How often files are looked at, where that is asked for.
 const WATCH: Duration = Duration::from_secs(1);
@@ -173,7 +174,11 @@ fn exchange(manifest: &Manifest, app: &App, switch: Switch) -> Result<()> {
     let known = components.insert(switch.name.clone(), switch.component.clone());
     // A reload may have come before.
     ensure!(known.is_some(), "the manifest does not have the component {} any more", switch.name);
-    let inner = boot::assemble(manifest, before.host.clone(), Some(&before), components, before.access.clone())?;
+    // A component that was verified by other keys is not what this manifest asks for.
+    let is_current = before.sources.of(&switch.name).is_some_and(|source| source.asks_as(&switch.source));
+    ensure!(is_current, "by whom {} must be signed has changed meanwhile; try again", switch.name);
+    let (sources, access) = (before.sources.clone(), before.access.clone());
+    let inner = boot::assemble(manifest, before.host.clone(), Some(&before), sources, components, access)?;
     switch.commit()?;
     app.replace(inner);
     Ok(())
@@ -271,7 +276,11 @@ fn stamps(manifest: &Manifest) -> Vec<Stamp> {
 
 /// The files that are watched.
 fn stamps_of(manifest: &Manifest) -> BTreeSet<PathBuf> {
-    let components = manifest.components.values().map(|component| component.file.clone());
+    let components = manifest.components.values().flat_map(|component| match &component.origin {
+        Origin::File(path) if component.keys.is_empty() => vec![path.clone()],
+        Origin::File(path) => [&[path.clone(), signature_of(path)], &component.keys[..]].concat(),
+        Origin::Registry(_) => component.keys.clone(),
+    });
     let secrets = manifest.secrets.values().filter_map(|secret| match secret {
         Secret::File(path) => Some(path.clone()),
         Secret::Environment(_) => None,

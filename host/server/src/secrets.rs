@@ -23,15 +23,16 @@ const TOO_OPEN: u32 = 0o027;
 
 /// All secrets of a manifest, by name.
 pub(crate) fn read(manifest: &Manifest) -> Result<BTreeMap<String, Secret>> {
-    let read = |name: &manifest::SecretName, place: &manifest::Secret| {
-        let bytes = match place {
-            manifest::Secret::Environment(variable) => environment(variable),
-            manifest::Secret::File(path) => file(path),
-        };
-        let bytes = bytes.with_context(|| format!("cannot read the secret {name}"))?;
-        Ok((name.to_string(), Secret::new(bytes)))
+    manifest.secrets.iter().map(|(name, place)| Ok((name.to_string(), read_one(name, place)?))).collect()
+}
+
+/// One of them.
+pub(crate) fn read_one(name: &manifest::SecretName, place: &manifest::Secret) -> Result<Secret> {
+    let bytes = match place {
+        manifest::Secret::Environment(variable) => environment(variable),
+        manifest::Secret::File(path) => file(path),
     };
-    manifest.secrets.iter().map(|(name, place)| read(name, place)).collect()
+    Ok(Secret::new(bytes.with_context(|| format!("cannot read the secret {name}"))?))
 }
 
 fn environment(variable: &str) -> Result<Zeroizing<Vec<u8>>> {

@@ -2,7 +2,7 @@
 
 use super::columns::columns;
 use crate::limits::{Caps, Limits};
-use crate::manifest::{ClientCertificates, Listener, Manifest, Tls};
+use crate::manifest::{ClientCertificates, Component, Listener, Manifest, Tls};
 use crate::scalar::{PeerRange, format_duration, format_size};
 use crate::section::H2c;
 use crate::store::{Secret, StorePlace};
@@ -47,7 +47,7 @@ pub fn summary(manifest: &Manifest) -> String {
         row("store", name.as_str(), if store.shared { format!("{place}, shared") } else { place });
     }
     for (name, component) in &manifest.components {
-        row("component", name.as_str(), component.file.display().to_string());
+        row("component", name.as_str(), origin_text(component));
         let owner = component.tenant.as_ref().map(|tenant| format!("tenant {tenant}, ")).unwrap_or_default();
         row("", "", owner + &limits_text(&component.limits, component.caps));
     }
@@ -55,6 +55,12 @@ pub fn summary(manifest: &Manifest) -> String {
         row("middleware", name.as_str(), middleware.kind().to_owned());
     }
     format!("{file} is right: {}\n\n{}", counts.join(", "), columns(&rows))
+}
+
+fn origin_text(component: &Component) -> String {
+    let keys: Vec<_> = component.keys.iter().map(|path| path.display().to_string()).collect();
+    let signed = if keys.is_empty() { String::new() } else { format!(", signed by {}", keys.join(" or ")) };
+    format!("{}{signed}", component.origin)
 }
 
 fn listener_text(listener: &Listener) -> String {

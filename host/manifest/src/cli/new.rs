@@ -387,7 +387,8 @@ mod tests {
         let manifest = fs::read_to_string(&path).expect("a file");
         let manifest = Manifest::parse(&manifest, &path).unwrap_or_else(|error| panic!("{error}"));
         let component = manifest.components.values().next().expect("a component");
-        assert!(component.file.ends_with("release/my_app.wasm"), "{}", component.file.display());
+        let origin = component.origin.to_string();
+        assert!(origin.ends_with("release/my_app.wasm"), "{origin}");
     }
 
     #[test]

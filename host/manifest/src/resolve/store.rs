@@ -174,7 +174,7 @@ impl Resolver<'_> {
         granted
     }
 
-    fn known_secret(&mut self, name: &Spanned<SecretName>) -> bool {
+    pub(super) fn known_secret(&mut self, name: &Spanned<SecretName>) -> bool {
         let known = self.secret_names.iter().any(|known| known == name.get_ref().as_str());
         if !known {
             let names: Vec<&str> = self.secret_names.iter().map(String::as_str).collect();

@@ -7,8 +7,8 @@ use crate::limits::{GroupLimitsSection, LimitsSection};
 use crate::pattern::{Prefix, RoutePath};
 use crate::scalar::units::{DAY, GIB, HOUR, KIB};
 use crate::scalar::{
-    Bytes, ComponentName, ConfigKey, Count, DirectoryName, EnvironmentName, EnvironmentText, FilePath, GuestPath,
-    HeaderText, HostPattern, MethodName, MiddlewareName, OutboundOrigin, PlainText, RelativePath, RouteName,
+    Bytes, ComponentFile, ComponentName, ConfigKey, Count, DirectoryName, EnvironmentName, EnvironmentText, FilePath,
+    GuestPath, HeaderText, HostPattern, MethodName, MiddlewareName, OutboundOrigin, PlainText, RelativePath, RouteName,
     SecretName, StoreName, Table, TenantName, Time, choice,
 };
 use crate::websocket::WebSocketSection;
@@ -32,8 +32,13 @@ section! {
 section! {
     /// A component: a .wasm file, what it is given and what it may use.
     pub(crate) struct ComponentSection {
-        /// The .wasm file.
-        file: FilePath [required];
+        /// The .wasm file; or, in a registry, `oci://REGISTRY/REPOSITORY:TAG`, to which `@sha256:DIGEST` adds the SHA-256
+        /// of its manifest. A tag is looked up when the host starts and when the manifest is loaded again; what a digest
+        /// names is pulled once.
+        file: ComponentFile [required];
+        /// PEM files of public keys, of which one must have signed it, instead of those of its tenant or of [signatures].
+        /// The signature of a file stands beside it, in `FILE.sig`.
+        signed_by: Vec<Spanned<FilePath>>;
         /// The tenant that it belongs to, with the routes that it answers. Without it, it belongs to the host itself.
         tenant: TenantName;
         /// The directories that its sendfile responses may name.

@@ -13,6 +13,9 @@ section! {
         /// The hosts that its routes answer for, `"example.com"` or `"*.example.org"`, without a port. Its routes that
         /// name none answer for all of these. No other tenant can have one of them, or a wildcard over one.
         hosts: Vec<Spanned<HostPattern>>;
+        /// PEM files of public keys, of which one must have signed each of its components, instead of those in
+        /// [signatures].
+        signed_by: Vec<Spanned<FilePath>>;
         /// What all its components may use together.
         quota: QuotaSection;
         /// A file with a token for the admin listener, as `token-file` in [admin]. Whoever shows it sees and changes what

@@ -1,7 +1,7 @@
 //! Putting components in place while the host runs: upload, compile, switch, and back.
 //!
 //! A version is taken in four steps, and only the last one is seen by requests: its bytes reach the disk under a
-//! temporary name; it is compiled and linked, so that what it lacks is known now; a host is bound to it beside the one
+//! temporary name, from the client or from a registry; its signature is verified, and it is compiled and linked, so that what it lacks is known now; a host is bound to it beside the one
 //! that serves; its history reaches the disk and the two are exchanged. The last two are done by the task that reloads
 //! the manifest, so that there is one order of all changes. Requests and sessions under way end with the code that they
 //! started with.
@@ -13,21 +13,28 @@ mod coming;
 pub(crate) mod store;
 
 use std::collections::BTreeSet;
+use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::{SystemTime, UNIX_EPOCH};
 
+use anyhow::Result;
 use http::{Request, StatusCode, header};
-use http_body_util::BodyExt as _;
+use http_body_util::{BodyExt as _, Limited};
 use parking_lot::Mutex;
-use roadrunner_sandbox::{Component, Digest, LoadError, Tenant};
+use roadrunner_manifest::{OciReference, Origin};
+use roadrunner_sandbox::{CompileError, Component, Digest, LoadError, Tenant};
 use roadrunner_wire::RequestBody;
 use serde::{Deserialize, Serialize};
 
 use crate::access::Caller;
 use crate::app::App;
 use crate::reload::Reload;
+use crate::source::{Proof, SIGNATURE, Source};
 use coming::Coming;
 use store::{Store, StoreError, Upload, Version, Whole};
+
+/// The longest name of a component in a registry, in bytes.
+const LONGEST_REFERENCE: usize = 1 << 10;
 
 /// A component as `GET /components` and `roadrunner components` show it.
 #[derive(Clone, Debug, Deserialize, Serialize)]
@@ -63,6 +70,12 @@ pub(crate) enum Refusal {
     NoVersion(String),
     #[error("nothing can be deployed here: set `directory` in [deploy]")]
     Off,
+    #[error(
+        "the manifest does not name the registry {0}: add [registry.\"{0}\"] to let components be deployed from there"
+    )]
+    Registry(String),
+    #[error("a tenant can have {0} pulled from the repository that its `file` names alone")]
+    Repository(String),
     #[error("{0}")]
     Store(#[from] StoreError),
     #[error("the component is larger than {0} bytes (`max-wasm` in [compile])")]
@@ -80,6 +93,7 @@ impl Refusal {
             Self::Cut => StatusCode::BAD_REQUEST,
             Self::Busy(_) | Self::Current | Self::NothingBefore(_) => StatusCode::CONFLICT,
             Self::Invalid(_) => StatusCode::UNPROCESSABLE_ENTITY,
+            Self::Registry(_) | Self::Repository(_) => StatusCode::FORBIDDEN,
             Self::NoComponent(_) | Self::NoVersion(_) | Self::Off => StatusCode::NOT_FOUND,
             Self::Store(_) | Self::NotSwitched(_) => StatusCode::INTERNAL_SERVER_ERROR,
             Self::TooLarge(_) => StatusCode::PAYLOAD_TOO_LARGE,
@@ -102,6 +116,8 @@ impl Refusal {
 pub(crate) struct Switch {
     pub(crate) name: String,
     pub(crate) component: Arc<Component>,
+    /// By whose word it was verified.
+    pub(crate) source: Arc<Source>,
     versions: Vec<Version>,
     /// Its bytes, when they are not kept yet.
     whole: Option<Whole>,
@@ -150,6 +166,10 @@ impl Deploy {
         // Before anything of it is read, where its length is told.
         let told = request.headers().get(header::CONTENT_LENGTH).and_then(|length| length.to_str().ok()?.parse().ok());
         self.fits(&store, name, &mut coming, told.unwrap_or_default())?;
+        let proof = match request.headers().get(SIGNATURE) {
+            Some(value) => Proof::Signature(String::from_utf8_lossy(value.as_bytes()).into_owned()),
+            None => Proof::None,
+        };
         let mut body = request.into_body();
         let mut upload = store.upload().await?;
         while let Some(frame) = body.frame().await {
@@ -161,7 +181,37 @@ impl Deploy {
         // From here on it goes to its end, whether the client waits for that or not.
         let task = tokio::spawn(async move {
             let _held = (turn, coming);
-            deploy.take(store, name, upload).await
+            deploy.take(store, name, upload, proof).await
+        });
+        ended(task.await)
+    }
+
+    /// Pulls the component that the body names from its registry and puts it in place.
+    pub(crate) async fn pull(&self, name: &str, body: RequestBody, caller: &Caller) -> Result<ComponentInfo, Refusal> {
+        let (store, turn) = self.begin(name, caller)?;
+        let body = Limited::new(body, LONGEST_REFERENCE).collect().await.map_err(|_| Refusal::Cut)?.to_bytes();
+        let reference = OciReference::new(String::from_utf8_lossy(&body).trim());
+        let reference = reference.map_err(|error| Refusal::Invalid(error.to_string()))?;
+        let (inner, source) = (self.app.current(), self.source(name)?);
+        // The host's credentials may open what is another tenant's.
+        if caller.tenant().is_some() && !is_beside(&reference, &source.origin) {
+            return Err(Refusal::Repository(name.to_owned()));
+        }
+        let unnamed = || Refusal::Registry(reference.registry.to_string());
+        // Otherwise whoever may deploy could make the host speak to any address.
+        let access = inner.sources.registry(&reference.registry).ok_or_else(unnamed)?;
+        let mut coming = Coming::new(&self.coming, self.tenant(name));
+        let (deploy, name) = (self.clone(), name.to_owned());
+        let task = tokio::spawn(async move {
+            let pull = move || source.pull(&inner.host.puller, &reference, &access);
+            let pulled = tokio::task::spawn_blocking(pull).await;
+            let pulled = pulled.map_err(|panic| Refusal::Invalid(panic.to_string()))?;
+            let (bytes, proof) = pulled.map_err(|error| Refusal::Invalid(format!("{error:#}")))?;
+            deploy.fits(&store, &name, &mut coming, bytes.len() as u64)?;
+            let _held = (turn, coming);
+            let mut upload = store.upload().await?;
+            upload.write(&bytes).await.map_err(|error| deploy.no_room(error))?;
+            deploy.take(store, name, upload, proof).await
         });
         ended(task.await)
     }
@@ -176,19 +226,16 @@ impl Deploy {
         let (deploy, name) = (self.clone(), name.to_owned());
         let task = tokio::spawn(async move {
             let _turn = turn;
-            let path = match versions.last_mut() {
+            let source = deploy.source(&name)?;
+            let component = match versions.last_mut() {
                 Some(version) => {
                     version.since = now();
-                    store.path(&version.digest)
+                    let path = store.path(&version.digest);
+                    deploy.load(&source, path, "what it had before", version.digest, version.proof.clone()).await?
                 }
-                None => {
-                    let inner = deploy.app.current();
-                    inner.files.get(&name).cloned().ok_or_else(|| Refusal::NoComponent(name.clone()))?
-                }
+                None => deploy.load_source(source.clone()).await?,
             };
-            let expected = versions.last().map(|version| version.digest);
-            let component = deploy.load(path, "what it had before", expected).await?;
-            deploy.switch(Switch { name, component, versions, whole: None, store }).await
+            deploy.switch(Switch { name, component, source, versions, whole: None, store }).await
         });
         ended(task.await)
     }
@@ -245,35 +292,52 @@ impl Deploy {
         Ok((store, Turn { busy: self.busy.clone(), name: name.to_owned() }))
     }
 
-    async fn take(&self, store: Arc<Store>, name: String, upload: Upload) -> Result<ComponentInfo, Refusal> {
+    async fn take(
+        &self,
+        store: Arc<Store>,
+        name: String,
+        upload: Upload,
+        proof: Proof,
+    ) -> Result<ComponentInfo, Refusal> {
         let whole = upload.finish().await.map_err(|error| self.no_room(error))?;
-        let component = self.load(whole.path.clone(), "the upload", Some(whole.digest)).await?;
-        let version = Version { digest: whole.digest, bytes: whole.bytes, since: now() };
+        let source = self.source(&name)?;
+        let component = self.load(&source, whole.path.clone(), "the upload", whole.digest, proof.clone()).await?;
+        let version = Version { digest: whole.digest, bytes: whole.bytes, since: now(), proof };
         let versions = store.with(&name, version);
-        self.switch(Switch { name, component, versions, whole: Some(whole), store }).await
+        self.switch(Switch { name, component, source, versions, whole: Some(whole), store }).await
     }
 
-    /// Compiles and links, off the threads that serve.
+    /// Where the manifest has a component from, and by whom it must be signed.
+    fn source(&self, name: &str) -> Result<Arc<Source>, Refusal> {
+        let inner = self.app.current();
+        inner.sources.of(name).cloned().ok_or_else(|| Refusal::NoComponent(name.to_owned()))
+    }
+
+    /// Verifies, compiles and links, off the threads that serve.
     async fn load(
         &self,
-        path: std::path::PathBuf,
+        source: &Arc<Source>,
+        path: PathBuf,
         label: &'static str,
-        expected: Option<Digest>,
+        expected: Digest,
+        proof: Proof,
     ) -> Result<Arc<Component>, Refusal> {
-        let sandbox = self.app.current().host.sandbox.clone();
-        let loaded = tokio::task::spawn_blocking(move || Component::load_as(&sandbox, &path, label.as_ref())).await;
-        let component = match loaded {
-            Ok(Ok(component)) => component,
-            Ok(Err(LoadError::Compile(_, roadrunner_sandbox::CompileError::TooLarge(most)))) => {
-                return Err(Refusal::TooLarge(most));
-            }
-            Ok(Err(error)) => return Err(Refusal::Invalid(error.to_string())),
-            Err(panic) => return Err(Refusal::Invalid(panic.to_string())),
-        };
-        if expected.is_some_and(|expected| expected != component.digest) {
-            return Err(Refusal::Invalid(format!("{label} is damaged: its digest is sha256:{}", component.digest)));
-        }
-        Ok(component)
+        let (sandbox, source) = (self.app.current().host.sandbox.clone(), source.clone());
+        blocking(move || {
+            let bytes = Component::read(&sandbox, &path, label.as_ref())?;
+            let digest = Digest::of(&bytes);
+            anyhow::ensure!(digest == expected, "{label} is damaged: its digest is sha256:{digest}");
+            source.verify(label, &bytes, &proof)?;
+            Ok(Component::from_bytes(&sandbox, &bytes, label.as_ref(), None)?)
+        })
+        .await
+    }
+
+    /// The same for what the manifest names.
+    async fn load_source(&self, source: Arc<Source>) -> Result<Arc<Component>, Refusal> {
+        let inner = self.app.current();
+        blocking(move || source.load_as(&inner.host.sandbox, &inner.host.puller, "what it had before".as_ref(), None))
+            .await
     }
 
     async fn switch(&self, switch: Switch) -> Result<ComponentInfo, Refusal> {
@@ -313,6 +377,25 @@ struct Turn {
 impl Drop for Turn {
     fn drop(&mut self) {
         self.busy.lock().remove(&self.name);
+    }
+}
+
+/// Loads a component where it disturbs nobody.
+async fn blocking(load: impl FnOnce() -> Result<Arc<Component>> + Send + 'static) -> Result<Arc<Component>, Refusal> {
+    match tokio::task::spawn_blocking(load).await {
+        Ok(loaded) => loaded.map_err(|error| match error.downcast_ref() {
+            Some(LoadError::Compile(_, CompileError::TooLarge(most))) => Refusal::TooLarge(*most),
+            _ => Refusal::Invalid(format!("{error:#}")),
+        }),
+        Err(panic) => Err(Refusal::Invalid(panic.to_string())),
+    }
+}
+
+/// Whether a reference is another version of what the manifest names.
+fn is_beside(reference: &OciReference, origin: &Origin) -> bool {
+    match origin {
+        Origin::File(_) => false,
+        Origin::Registry(own) => (&own.registry, &own.repository) == (&reference.registry, &reference.repository),
     }
 }
 

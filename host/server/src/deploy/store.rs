@@ -22,6 +22,8 @@ use roadrunner_sandbox::{Digest, Digester};
 use serde::{Deserialize, Serialize};
 use tokio::io::AsyncWriteExt as _;
 
+use crate::source::Proof;
+
 /// The deployed components of a host.
 #[derive(Debug)]
 pub(crate) struct Store {
@@ -41,6 +43,9 @@ pub(crate) struct Version {
     pub(crate) bytes: u64,
     /// When it began to serve, in seconds since 1970.
     pub(crate) since: u64,
+    /// What shows who made it, to be verified whenever it is loaded.
+    #[serde(default)]
+    pub(crate) proof: Proof,
 }
 
 /// Why the store cannot be used, or a change of it was not made.
@@ -293,7 +298,8 @@ mod tests {
         let mut upload = store.upload().await.expect("an upload");
         upload.write(bytes).await.expect("room on the disk");
         let whole = upload.finish().await.expect("room on the disk");
-        (Version { digest: whole.digest, bytes: whole.bytes, since: 1 }, whole)
+        let proof = Proof::Signature("c2ln".to_owned());
+        (Version { digest: whole.digest, bytes: whole.bytes, since: 1, proof }, whole)
     }
 
     #[tokio::test]
@@ -310,6 +316,7 @@ mod tests {
         let store = Store::open(&path, 2).expect("the same store");
         let kept: Vec<_> = store.history("app").iter().map(|version| version.digest).collect();
         assert_eq!(kept, [digests[2], digests[3], digests[1]], "one is too old; two has moved");
+        assert!(store.history("app").iter().all(|version| version.proof == Proof::Signature("c2ln".to_owned())));
         assert!(!store.path(&digests[0]).exists() && kept.iter().all(|digest| store.path(digest).is_file()));
         store.commit("app", Vec::new(), None).expect("it is written");
         assert!(Store::open(&path, 2).expect("the same store").history("app").is_empty());

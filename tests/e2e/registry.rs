@@ -1,0 +1,296 @@
+//! Components from a registry: what is pulled and when, what is refused, and what a registry cannot do to the host.
+//!
+//! The registry is Debian's, and oras pushes to it. By whom they must be signed is in `signatures`.
+
+use std::path::Path;
+
+use roadrunner_tests::command::{self, Done};
+use roadrunner_tests::registry::{CONFIG, Guard, LAYER, Liar, Lie, PASSWORD, USER};
+use roadrunner_tests::{Registry, Server, Setup, Way};
+use serde_json::json;
+use tempfile::TempDir;
+
+use super::deploy::{letter, version};
+
+const OLDER_LAYER: &str = "application/vnd.wasm.content.layer.v1+wasm";
+
+/// A component that is behind every path, and a cache that has nothing yet.
+fn setup(reference: &str, cache: &Path) -> Setup {
+    Setup::with(&format!("[component.app]\nfile = {reference:?}\n[[route]]\npath = \"/*rest\"\ncomponent = \"app\"\n"))
+        .cache(cache)
+}
+
+/// `roadrunner check`, which loads what serving would load.
+async fn check(setup: &Setup) -> Done {
+    let (folder, manifest) = setup.write();
+    let mut program = command::roadrunner();
+    program.args(["check", "--manifest"]).arg(manifest).current_dir(folder.path());
+    command::output(program).await
+}
+
+/// Why `roadrunner check` refuses a manifest.
+async fn refusal(setup: &Setup) -> String {
+    let done = check(setup).await;
+    assert_eq!(done.code, 1, "{done:?}");
+    done.stderr
+}
+
+async fn reload(server: &Server) -> (u16, String) {
+    server.admin_request("POST", "/reload").await
+}
+
+#[tokio::test]
+async fn a_tag_is_looked_up_again_and_its_component_pulled_once() {
+    let Some(registry) = Registry::start("registry").await else { return };
+    let cache = TempDir::new().expect("a folder");
+    registry.push("acme/app:1", &version(b'A')).await;
+    let server =
+        setup(&registry.reference("acme/app:1"), cache.path()).and(&registry.section("plaintext = true")).start().await;
+    assert_eq!(letter(&server, Way::H1).await, b'A');
+    server.log.message("pulled a component").await;
+
+    // What is kept is not asked for: the registry does not have it any more.
+    let hex = sha256(&version(b'A'));
+    std::fs::remove_file(registry.blob(&hex)).expect("the registry has it");
+    let (status, text) = reload(&server).await;
+    assert_eq!(status, 200, "{text}");
+    let pulls = || server.log.lines().iter().filter(|line| line["message"] == "pulled a component").count();
+    assert_eq!(pulls(), 1);
+
+    registry.push("acme/app:1", &version(b'B')).await;
+    assert_eq!(letter(&server, Way::H1).await, b'A', "nothing is looked up between reloads");
+    let (status, text) = reload(&server).await;
+    assert_eq!(status, 200, "{text}");
+    assert_eq!((letter(&server, Way::H1).await, pulls()), (b'B', 2));
+
+    // What is kept, and is not what it was, is not believed: it is pulled again.
+    let kept = cache.path().join("pulled").join(format!("{}.wasm", sha256(&version(b'B'))));
+    std::fs::write(&kept, version(b'C')).expect("our own cache");
+    let (status, text) = reload(&server).await;
+    assert_eq!(status, 200, "{text}");
+    assert_eq!((letter(&server, Way::H1).await, pulls()), (b'B', 3));
+    assert_eq!(std::fs::read(&kept).expect("it is kept"), version(b'B'));
+}
+
+#[tokio::test]
+async fn the_older_layout_is_served_too() {
+    let Some(registry) = Registry::start("registry").await else { return };
+    let cache = TempDir::new().expect("a folder");
+    let component = version(b'A');
+    for config in ["application/vnd.wasm.config.v1+json", "application/vnd.unknown.config.v1+json"] {
+        registry.push_image("old:1", config, &[(OLDER_LAYER, &component, json!({}))]).await;
+        let setup = setup(&registry.reference("old:1"), cache.path()).and(&registry.section("plaintext = true"));
+        let done = check(&setup).await;
+        assert!(done.code == 0 && done.stdout.contains("app is native"), "{config}: {done:?}");
+    }
+}
+
+#[tokio::test]
+async fn a_digest_serves_without_its_registry() {
+    let Some(mut registry) = Registry::start("registry").await else { return };
+    let cache = TempDir::new().expect("a folder");
+    let digest = registry.push("app:1", &version(b'A')).await;
+    let other = registry.push("app:2", &version(b'B')).await;
+    let named = |rest: &str| setup(&registry.reference(rest), cache.path()).and(&registry.section("plaintext = true"));
+    let (pinned, tagged) = (named(&format!("app:2@{digest}")), named("app:1"));
+    let nowhere = named(&format!("app:1@sha256:{}", "0a".repeat(32)));
+    let unpulled = named(&format!("app@{other}"));
+    let server = pinned.clone().start().await;
+    assert_eq!(letter(&server, Way::H1).await, b'A', "the digest, and not the tag beside it");
+    drop(server);
+    assert_eq!(check(&tagged).await.code, 0);
+    let text = refusal(&nowhere).await;
+    assert!(text.contains("has no oci://") && text.contains("push it, or correct the name"), "{text}");
+
+    registry.kill();
+    let server = pinned.start().await;
+    assert_eq!(letter(&server, Way::H1).await, b'A');
+    assert_eq!(reload(&server).await.0, 200);
+    for setup in [tagged, unpulled] {
+        let text = refusal(&setup).await;
+        assert!(text.contains(&format!("cannot reach the registry {}", registry.name())), "{text}");
+        assert!(text.contains("where `file` names its digest"), "{text}");
+    }
+}
+
+#[tokio::test]
+async fn a_reload_without_the_registry_changes_nothing() {
+    let Some(mut registry) = Registry::start("registry").await else { return };
+    let cache = TempDir::new().expect("a folder");
+    registry.push("app:1", &version(b'A')).await;
+    let server =
+        setup(&registry.reference("app:1"), cache.path()).and(&registry.section("plaintext = true")).start().await;
+    registry.kill();
+    let (status, text) = reload(&server).await;
+    assert!(status == 422 && text.contains("cannot reach the registry"), "{status} {text}");
+    assert_eq!(letter(&server, Way::H1).await, b'A');
+}
+
+#[tokio::test]
+async fn what_is_no_component_is_refused_by_name() {
+    let Some(registry) = Registry::start("registry").await else { return };
+    let cache = TempDir::new().expect("a folder");
+    let component = version(b'A');
+    let layer = |kind: &'static str| (kind, component.as_slice(), json!({}));
+    let image = "application/vnd.oci.image.config.v1+json";
+    registry.push_image("image:1", image, &[layer("application/vnd.oci.image.layer.v1.tar+gzip")]).await;
+    registry.push_image("config:1", image, &[layer(LAYER)]).await;
+    registry.push_image("two:1", CONFIG, &[layer(LAYER), layer(LAYER)]).await;
+    registry.push("text:1", b"no component at all").await;
+    for (name, reason) in [
+        ("image:1", "its layer has the media type \"application/vnd.oci.image.layer.v1.tar+gzip\""),
+        ("config:1", "its config has the media type \"application/vnd.oci.image.config.v1+json\""),
+        ("two:1", "it has 2 layers; a component is one"),
+        ("text:1", "is not a WebAssembly component"),
+        ("text:2", "push it, or correct the name"),
+        ("nothing:1", "push it, or correct the name"),
+    ] {
+        let reference = registry.reference(name);
+        let text = refusal(&setup(&reference, cache.path()).and(&registry.section("plaintext = true"))).await;
+        assert!(text.contains(reason) && text.contains(&reference), "{name}: {text}");
+    }
+    // TLS is what is spoken unless the manifest says otherwise.
+    registry.push("app:1", &component).await;
+    let text = refusal(&setup(&registry.reference("app:1"), cache.path())).await;
+    assert!(text.contains("cannot reach the registry"), "{text}");
+}
+
+#[tokio::test]
+async fn a_component_has_a_size() {
+    let Some(registry) = Registry::start("registry").await else { return };
+    let cache = TempDir::new().expect("a folder");
+    registry.push("app:1", &version(b'A')).await;
+    let setup = setup(&registry.reference("app:1"), cache.path())
+        .and(&registry.section("plaintext = true"))
+        .and("[compile]\nmax-wasm = \"16KiB\"\n");
+    let text = refusal(&setup).await;
+    assert!(text.contains("the component is larger than 16384 bytes (`max-wasm` in [compile])"), "{text}");
+    assert!(!cache.path().join("pulled").join(format!("{}.wasm", sha256(&version(b'A')))).exists());
+}
+
+#[tokio::test]
+async fn credentials_are_shown_and_never_told() {
+    let Some(mut registry) = Registry::start("registry").await else { return };
+    let cache = TempDir::new().expect("a folder");
+    registry.push("app:1", &version(b'A')).await;
+    registry.kill();
+    registry.run(Guard::Password).await;
+    let setup = |keys: &str, password: &str| {
+        setup(&registry.reference("app:1"), cache.path())
+            .and(&registry.section(&format!("plaintext = true\n{keys}")))
+            .and("[secret.registry]\nfile = \"password\"\n")
+            .private_file("password", password)
+    };
+    let keys = format!("user = \"{USER}\"\npassword = \"registry\"");
+    for (keys, password) in [("", PASSWORD), (&keys, "wrong horse")] {
+        let text = refusal(&setup(keys, password)).await;
+        assert!(text.contains("does not let this host read") && text.contains("check `user` and `password`"), "{text}");
+        assert!(!text.contains("wrong horse") && !text.contains(PASSWORD), "{text}");
+    }
+    let server = setup(&keys, PASSWORD).start().await;
+    assert_eq!(letter(&server, Way::H1).await, b'A');
+    assert!(!server.log.text().contains(PASSWORD), "{}", server.log);
+}
+
+#[tokio::test]
+async fn tls_believes_the_authorities_of_the_section() {
+    let Some(mut registry) = Registry::start("registry").await else { return };
+    let cache = TempDir::new().expect("a folder");
+    registry.push("app:1", &version(b'A')).await;
+    registry.kill();
+    registry.run(Guard::Tls).await;
+    let setup = |keys: &str| setup(&registry.reference("app:1"), cache.path()).and(&registry.section(keys));
+    let text = refusal(&setup("")).await;
+    assert!(text.contains("cannot reach the registry") && text.contains("certificate"), "{text}");
+    let server = setup("ca-file = \"certificate.pem\"").start().await;
+    assert_eq!(letter(&server, Way::H1).await, b'A');
+}
+
+/// A registry that means harm, or is broken: the host stays within its bounds, and says what is wrong.
+#[tokio::test]
+async fn a_registry_that_lies_is_bounded() {
+    let cache = TempDir::new().expect("a folder");
+    let component = version(b'A');
+    let manifest = |size: usize| {
+        let digest = format!("sha256:{}", sha256(&component));
+        json!({
+            "schemaVersion": 2,
+            "config": { "mediaType": CONFIG, "digest": digest, "size": 2 },
+            "layers": [{ "mediaType": LAYER, "digest": digest, "size": size }],
+        })
+        .to_string()
+        .into_bytes()
+    };
+    let answers = |blob: &[u8]| {
+        vec![("manifests", Lie::Answer(manifest(component.len()))), ("blobs", Lie::Answer(blob.to_vec()))]
+    };
+    let changed = version(b'B');
+    for (lies, reason) in [
+        (vec![("manifests", Lie::Endless)], "what it answers takes more than 256 MiB of memory"),
+        (vec![("manifests", Lie::Answer(vec![b' '; 2 << 20]))], "its manifest is larger than 1048576 bytes"),
+        (vec![("manifests", Lie::Silence)], "it has not answered in full within 1s (`timeout` in [registry])"),
+        (vec![("manifests", Lie::Answer(b"{".to_vec()))], "its manifest is not understood"),
+        (answers(&changed), "igest"),
+        (
+            vec![("manifests", Lie::Answer(manifest(1000))), ("blobs", Lie::Answer(component.clone()))],
+            "what it calls the component is larger than 1000 bytes",
+        ),
+        (
+            vec![("manifests", Lie::Answer(manifest(component.len()))), ("blobs", Lie::Endless)],
+            &format!("what it calls the component is larger than {} bytes", component.len()),
+        ),
+    ] {
+        let liar = Liar::start(&lies).await;
+        let timeout = if matches!(lies[0].1, Lie::Silence) { "1s" } else { "1m" };
+        let section = format!("[registry.\"{}\"]\nplaintext = true\ntimeout = \"{timeout}\"\n", liar.name());
+        let text = refusal(&setup(&format!("oci://{}/app:1", liar.name()), cache.path()).and(&section)).await;
+        assert!(text.contains(reason) && text.contains(&liar.name()), "{reason}: {text}");
+    }
+    // Something else under the digest that was asked for.
+    let liar = Liar::start(&answers(&component)).await;
+    let section = format!("[registry.\"{}\"]\nplaintext = true\n", liar.name());
+    let pinned = format!("oci://{}/app@sha256:{}", liar.name(), "0a".repeat(32));
+    let text = refusal(&setup(&pinned, cache.path()).and(&section)).await;
+    assert!(text.contains("igest"), "{text}");
+    // The same registry, when it tells the truth.
+    let done = check(&setup(&format!("oci://{}/app:1", liar.name()), cache.path()).and(&section)).await;
+    assert_eq!(done.code, 0, "{done:?}");
+}
+
+#[tokio::test]
+async fn the_command_line_deploys_from_a_registry() {
+    let Some(registry) = Registry::start("registry").await else { return };
+    let cache = TempDir::new().expect("a folder");
+    registry.push("acme/app:2", &version(b'B')).await;
+    let server = setup("app.wasm", cache.path())
+        .and(&registry.section("plaintext = true"))
+        .and("[deploy]\ndirectory = \"deployed\"\n")
+        .file("app.wasm", version(b'A'))
+        .start()
+        .await;
+    let run = async |arguments: &[&str]| -> Done {
+        let mut program = command::roadrunner();
+        program.args(arguments).current_dir(server.folder());
+        command::output(program).await
+    };
+    let done = run(&["deploy", "app", &registry.reference("acme/app:2")]).await;
+    assert!(done.code == 0 && done.stdout.contains("(deployed)"), "{done:?}");
+    assert_eq!(letter(&server, Way::H1).await, b'B');
+    for (reference, reason) in [
+        (registry.reference("acme/app:3"), "push it, or correct the name"),
+        ("oci://registry.example.com/app:1".to_owned(), "does not name the registry registry.example.com"),
+        ("oci://registry.example.com".to_owned(), "names no repository"),
+    ] {
+        let done = run(&["deploy", "app", &reference]).await;
+        assert!(done.code == 1 && done.stderr.contains(reason), "{reason}: {done:?}");
+        assert_eq!(letter(&server, Way::H1).await, b'B');
+    }
+    let done = run(&["rollback", "app"]).await;
+    assert!(done.code == 0 && done.stdout.contains("(file)"), "{done:?}");
+    assert_eq!(letter(&server, Way::H1).await, b'A');
+}
+
+fn sha256(bytes: &[u8]) -> String {
+    use sha2::Digest as _;
+    sha2::Sha256::digest(bytes).iter().map(|byte| format!("{byte:02x}")).collect()
+}
