@@ -290,6 +290,41 @@ async fn the_command_line_deploys_from_a_registry() {
     assert_eq!(letter(&server, Way::H1).await, b'A');
 }
 
+/// The host's credentials may open what is another tenant's.
+#[tokio::test]
+async fn a_tenant_deploys_from_the_repository_of_its_component_alone() {
+    let Some(registry) = Registry::start("registry").await else { return };
+    let cache = TempDir::new().expect("a folder");
+    for (name, letter) in [("acme/app:1", b'A'), ("acme/app:2", b'B'), ("other/app:1", b'C')] {
+        registry.push(name, &version(letter)).await;
+    }
+    let server = Setup::with(&format!(
+        "[tenant.acme]\nadmin-token-file = \"acme.token\"\n\
+         [component.app]\nfile = {:?}\ntenant = \"acme\"\n[[route]]\npath = \"/*rest\"\ncomponent = \"app\"\n",
+        registry.reference("acme/app:1")
+    ))
+    .cache(cache.path())
+    .and(&registry.section("plaintext = true"))
+    .and("[deploy]\ndirectory = \"deployed\"\n")
+    .admin("address = \"unix:admin.sock\"\ntoken-file = \"host.token\"")
+    .private_file("host.token", "0123456789abcdef-of-the-host")
+    .private_file("acme.token", "0123456789abcdef-of-acme")
+    .start()
+    .await;
+    let deploy = async |token: &str, name: &str| -> Done {
+        let mut program = command::roadrunner();
+        program.args(["deploy", "app", &registry.reference(name), "--token-file", token]).current_dir(server.folder());
+        command::output(program).await
+    };
+    let done = deploy("acme.token", "other/app:1").await;
+    assert!(done.code == 1 && done.stderr.contains("from the repository that its `file` names alone"), "{done:?}");
+    assert_eq!(letter(&server, Way::H1).await, b'A');
+    let done = deploy("acme.token", "acme/app:2").await;
+    assert_eq!((done.code, letter(&server, Way::H1).await), (0, b'B'), "{done:?}");
+    let done = deploy("host.token", "other/app:1").await;
+    assert_eq!((done.code, letter(&server, Way::H1).await), (0, b'C'), "{done:?}");
+}
+
 fn sha256(bytes: &[u8]) -> String {
     use sha2::Digest as _;
     sha2::Sha256::digest(bytes).iter().map(|byte| format!("{byte:02x}")).collect()
