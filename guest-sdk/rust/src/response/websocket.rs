@@ -107,6 +107,7 @@ impl<'a> Sender<'a> {
     }
 
     /// Whether the close handshake was started with this value.
+    #[cfg(target_family = "wasm")]
     pub(crate) fn is_closed(&self) -> bool {
         self.closed.get()
     }
