@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use roadrunner_tests::websocket::Handshake;
+use roadrunner_tests::websocket::{Handshake, Socket};
 use roadrunner_tests::{Setup, Way};
 
 /// Sessions that are opened; the test and the server each need so many descriptors.
@@ -15,9 +15,15 @@ const TARGET: u64 = 64 << 10;
 #[tokio::test]
 #[ignore = "it measures; it needs ten thousand descriptors and a release build"]
 async fn ten_thousand_idle_sessions() {
-    let server = Setup::of("sockets").host_limits("instances = 100\nheld = 10000").alone().start().await;
-    let hello = |socket: roadrunner_tests::websocket::Socket| async move {
-        let mut socket = socket;
+    // One with the SDK and hibernation, and one with neither.
+    for guest in ["sockets", "singles"] {
+        measure(guest).await;
+    }
+}
+
+async fn measure(guest: &str) {
+    let server = Setup::of(guest).host_limits("instances = 100\nheld = 10000").alone().start().await;
+    let hello = |mut socket: Socket| async move {
         assert!(socket.text("hello").await);
         assert_eq!(socket.next_text().await, "hello");
         socket
@@ -36,7 +42,7 @@ async fn ten_thousand_idle_sessions() {
     let each = |after: u64, before: u64| (after - before) / (SESSIONS as u64 - 100);
     let (resident, own) = (each(after.0, before.0), each(after.1, before.1));
     println!(
-        "{SESSIONS} sessions: {resident} bytes resident for each that is idle, {own} of them in no page of a file"
+        "{SESSIONS} sessions of {guest}: {resident} bytes resident for each that is idle, {own} of them in no page of a file"
     );
     let last = sockets.pop().expect("it is open");
     drop(hello(last).await);
