@@ -57,7 +57,8 @@ async fn start() -> Server {
          [[route]]\npath = \"/*rest\"\ncomponent = \"normal\"\n",
     )
     .server("workers = 2\naccess-log = false")
-    .host_limits("instances = 60\nheld = 4\ncpu = \"1s\"\ndeadline = \"1m\"\nqueue-wait = \"10s\"")
+    // Forty share a thread: each is at its limit after some ten seconds, and a client waits for no more than twenty.
+    .host_limits("instances = 60\nheld = 4\ncpu = \"250ms\"\ndeadline = \"1m\"\nqueue-wait = \"10s\"")
     .alone()
     .start()
     .await
@@ -72,7 +73,8 @@ async fn spun(server: &Server, time: Duration) -> Latencies {
             loop {
                 let mut client = roadrunner_tests::Client::connect(address, Way::H1).await;
                 // Each ends by its limit, and is followed by the next.
-                client.fetch(Ask::get("/spin").host("hostile")).await;
+                let answer = client.fetch(Ask::get("/spin").host("hostile")).await;
+                assert_eq!(answer.status, 503, "{answer:?}");
             }
         });
     }
@@ -83,6 +85,9 @@ async fn spun(server: &Server, time: Duration) -> Latencies {
     let spent = server.metrics().await.sum("roadrunner_tenant_cpu_seconds_total", "hostile") - before;
     let share = spent / start.elapsed().as_secs_f64();
     assert!(share > 0.02, "the other tenant did not compute: {share} of a processor");
+    if let Some(ended) = spinners.try_join_next() {
+        panic!("not all of the other tenant computed to the end: {ended:?}");
+    }
     spinners.shutdown().await;
     server.is_quiet().await;
     latencies
