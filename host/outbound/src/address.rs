@@ -3,10 +3,11 @@
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
 
 /// Whether an address is one of the Internet at large. Everything else (loopback, private, link-local, shared,
-/// multicast, reserved, for documentation) is something that a guest should reach only when somebody says so: in the
-/// IANA registries of special-purpose addresses (RFC 6890) these are not globally reachable.
+/// multicast, reserved, for documentation, of a cloud's own services) is something that a guest should reach only when
+/// somebody says so. Most of it stands in the IANA registries of special-purpose addresses (RFC 6890) as not globally
+/// reachable; what clouds serve to their machines alone at addresses that look public is listed here.
 ///
-/// An IPv6 address that carries an IPv4 address is as public as that one.
+/// An IPv6 address that stands for an IPv4 address is as public as that one.
 pub fn is_public(address: IpAddr) -> bool {
     match address {
         IpAddr::V4(address) => is_public_v4(address),
@@ -18,13 +19,13 @@ pub fn is_public(address: IpAddr) -> bool {
 }
 
 fn is_public_v4(address: Ipv4Addr) -> bool {
-    let [a, b, c, _] = address.octets();
+    let [a, b, c, d] = address.octets();
     !(a == 0
         || a == 10
         || a == 127
-        // RFC 6598: shared address space.
+        // RFC 6598: shared address space, where Alibaba Cloud has its metadata (100.100.100.200).
         || (a == 100 && (64..128).contains(&b))
-        // RFC 3927, where the metadata services of clouds live.
+        // RFC 3927, where the metadata services of most clouds live.
         || (a == 169 && b == 254)
         || (a == 172 && (16..32).contains(&b))
         // RFC 6890: protocol assignments; RFC 5737: documentation; RFC 7526: 6to4 relays.
@@ -35,31 +36,34 @@ fn is_public_v4(address: Ipv4Addr) -> bool {
         || (a == 198 && (b == 18 || b == 19))
         || (a == 198 && b == 51 && c == 100)
         || (a == 203 && b == 0 && c == 113)
+        // Azure's wire server, which hands machines their certificates and settings.
+        || (a == 168 && b == 63 && c == 129 && d == 16)
+        // IBM Cloud's services for its own machines.
+        || (a == 161 && b == 26)
+        || (a == 166 && (8..12).contains(&b))
         // Multicast, reserved, broadcast.
         || a >= 224)
 }
 
 fn is_public_v6(address: Ipv6Addr) -> bool {
     let [a, b, ..] = address.segments();
-    // RFC 4291, 2.4: global unicast is allocated from 2000::/3 alone. Within it: RFC 4380 (Teredo) and the other
-    // protocol assignments of 2001::/23; RFC 3849 and RFC 9637: documentation.
+    // RFC 4291, 2.4: global unicast is allocated from 2000::/3 alone, so that unique local addresses, where AWS
+    // (fd00:ec2::254) and Google (fd20:ce::254) have their metadata, and the translation prefix of RFC 8215 are out.
+    // Within it: RFC 4380 (Teredo) and the other protocol assignments of 2001::/23; RFC 3849 and RFC 9637:
+    // documentation; RFC 3056 (6to4), which ends at a relay of whoever is near.
     (a & 0xe000) == 0x2000
         && !(a == 0x2001 && b < 0x0200)
         && !(a == 0x2001 && b == 0x0db8)
         && !(a == 0x3fff && b < 0x1000)
+        && a != 0x2002
 }
 
-/// The IPv4 address inside: mapped (RFC 4291, 2.5.5.2), compatible (2.5.5.1), translated (RFC 6052), or 6to4 (RFC 3056).
+/// The IPv4 address that is reached instead: mapped (RFC 4291, 2.5.5.2), or translated by the network (RFC 6052), which
+/// is the way to all of IPv4 where there is none.
 fn carried(address: Ipv6Addr) -> Option<Ipv4Addr> {
     let [a, b, c, d, e, f, g, h] = address.segments();
-    let of = |high: u16, low: u16| Ipv4Addr::from((u32::from(high) << 16) | u32::from(low));
-    match (a, b, c, d, e, f) {
-        // `::` and `::1` are nobody and this host.
-        (0, 0, 0, 0, 0, 0) if g == 0 => None,
-        (0, 0, 0, 0, 0, 0 | 0xffff) | (0x0064, 0xff9b, 0, 0, 0, 0) => Some(of(g, h)),
-        (0x2002, ..) => Some(of(b, c)),
-        _ => None,
-    }
+    matches!((a, b, c, d, e, f), (0, 0, 0, 0, 0, 0xffff) | (0x0064, 0xff9b, 0, 0, 0, 0))
+        .then(|| Ipv4Addr::from((u32::from(g) << 16) | u32::from(h)))
 }
 
 #[cfg(test)]
@@ -85,21 +89,43 @@ mod tests {
             "203.0.113.1",
             "224.0.0.1",
             "255.255.255.255",
+            // Metadata and the like, by cloud.
+            "100.100.100.200",
+            "168.63.129.16",
+            "192.0.0.192",
+            "161.26.0.10",
+            "166.8.0.1",
+            "166.11.255.255",
+            "fd00:ec2::254",
+            "fd20:ce::254",
+            "::ffff:168.63.129.16",
+            "64:ff9b::a83f:8110",
             "::",
             "::1",
             "::7f00:1",
+            "::101:101",
+            "::ffff:0:101:101",
             "::ffff:127.0.0.1",
             "::ffff:10.0.0.1",
             "64:ff9b::7f00:1",
             "64:ff9b::a9fe:a9fe",
+            "64:ff9b::c0a8:1",
             "64:ff9b:1::1",
+            "64:ff9b:1::101:101",
+            "100::1",
             "2001::1",
+            "2001:0:101:101::1",
+            "2001:2::1",
+            "2001:20::1",
             "2001:db8::1",
             "2002:7f00:1::",
             "2002:a00:1::1",
+            "2002:101:101::1",
+            "2002:a83f:8110::1",
             "3fff::1",
             "fc00::1",
             "fd12::1",
+            "5f00::1",
             "fe80::1",
             "fec0::1",
             "ff02::1",
@@ -123,7 +149,12 @@ mod tests {
             "2001:4860:4860::8888",
             "::ffff:1.1.1.1",
             "64:ff9b::101:101",
-            "2002:101:101::1",
+            "161.25.255.255",
+            "166.7.255.255",
+            "166.12.0.0",
+            "168.63.129.15",
+            "168.63.129.17",
+            "2003::1",
         ] {
             assert!(is_public(address.parse().unwrap()), "{address}");
         }
