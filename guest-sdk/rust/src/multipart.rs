@@ -256,38 +256,65 @@ fn find(bytes: &[u8], wanted: &[u8]) -> Option<usize> {
     bytes.windows(wanted.len()).position(|window| window == wanted)
 }
 
-/// A parameter behind a media type or a disposition: a token, or a quoted string. A backslash escapes a quote there, and
-/// stands for itself before anything else, since old clients send paths of Windows. Browsers send `%22` for a quote (WHATWG
-/// HTML, 4.10.21.8), which stays as it is: nothing tells it from a name that has these three characters.
-fn parameter(mut text: &str, wanted: &str) -> Option<String> {
+/// A parameter behind a media type or a disposition: a token, or a quoted string.
+///
+/// There are two ways to write a string. In RFC 9110, 5.6.4, a backslash escapes a quote or a backslash; before anything
+/// else it stands for itself here, since old clients send paths of Windows. Browsers (WHATWG HTML, 4.10.21.8) send
+/// backslashes as they are, and `%22` for a quote, which stays as it is: nothing tells it from a name that has these three
+/// characters. So all of the text is read in the first way, and in the second one if that leaves something over.
+fn parameter(text: &str, wanted: &str) -> Option<String> {
+    let parameters = parameters(text, escaped).or_else(|| parameters(text, verbatim))?;
+    parameters.into_iter().find(|(name, _)| name.eq_ignore_ascii_case(wanted)).map(|(_, value)| value)
+}
+
+/// All parameters in order, with this way to read what follows an opening quote: the value, and what follows the closing
+/// one. None where that is neither the end nor another parameter.
+fn parameters(mut text: &str, quoted: fn(&str) -> Option<(String, &str)>) -> Option<Vec<(&str, String)>> {
+    let mut parameters = Vec::new();
     loop {
-        let (name, rest) = text.split_once('=')?;
-        let name = name.trim_matches([';', ' ', '\t']);
-        let value;
-        if let Some(quoted) = rest.strip_prefix('"') {
-            let mut unquoted = String::new();
-            let mut characters = quoted.char_indices().peekable();
-            let end = loop {
-                match characters.next()? {
-                    (end, '"') => break end,
-                    (_, '\\') if characters.peek().is_some_and(|(_, next)| *next == '"') => {
-                        unquoted.push('"');
-                        characters.next();
-                    }
-                    (_, character) => unquoted.push(character),
-                }
-            };
-            value = unquoted;
-            text = &quoted[end + 1..];
-        } else {
-            let end = rest.find(';').unwrap_or(rest.len());
-            value = rest[..end].trim().to_owned();
-            text = &rest[end..];
+        text = text.trim_start_matches([';', ' ', '\t']);
+        if text.is_empty() {
+            return Some(parameters);
         }
-        if name.eq_ignore_ascii_case(wanted) {
-            return Some(value);
+        let (name, rest) = text.split_at(text.find(['=', ';']).unwrap_or(text.len()));
+        let Some(rest) = rest.strip_prefix('=') else {
+            text = rest;
+            continue;
+        };
+        let (value, rest) = match rest.trim_start_matches([' ', '\t']).strip_prefix('"') {
+            Some(rest) => quoted(rest)?,
+            None => {
+                let (value, rest) = rest.split_at(rest.find([';', '"']).unwrap_or(rest.len()));
+                (value.trim().to_owned(), rest)
+            }
+        };
+        text = rest.trim_start_matches([' ', '\t']);
+        if !(text.is_empty() || text.starts_with(';')) {
+            return None;
+        }
+        parameters.push((name.trim_end(), value));
+    }
+}
+
+fn escaped(text: &str) -> Option<(String, &str)> {
+    let mut value = String::new();
+    let mut characters = text.char_indices().peekable();
+    loop {
+        match characters.next()? {
+            (end, '"') => return Some((value, &text[end + 1..])),
+            (_, '\\') => {
+                value.push(characters.next_if(|(_, next)| "\"\\".contains(*next)).map_or('\\', |(_, next)| next))
+            }
+            (_, character) => value.push(character),
         }
     }
+}
+
+/// Up to the quote that ends a parameter.
+fn verbatim(text: &str) -> Option<(String, &str)> {
+    let ends = |rest: &str| rest.is_empty() || rest.starts_with(';');
+    let end = text.match_indices('"').find(|(at, _)| ends(text[at + 1..].trim_start_matches([' ', '\t'])))?.0;
+    Some((text[..end].to_owned(), &text[end + 1..]))
 }
 
 fn wrong(message: &str) -> Rejection {
@@ -387,6 +414,33 @@ mod tests {
         assert_eq!(read(form([part]).unwrap().max_parts(10)).unwrap_err().status().as_u16(), 413);
         let long = [b"--AaB03x\r\nContent-Disposition: form-data; name=a\r\n\r\n".to_vec(), vec![b'a'; 200]].concat();
         assert_eq!(status(&long), 413, "a text of more than 100 bytes");
+    }
+
+    #[test]
+    fn what_stands_in_quotes_ends_where_it_ends() {
+        for (text, name, file_name) in [
+            (r#" name="a"; filename="b""#, "a", Some("b")),
+            (r#" name="a\"; filename="b""#, r"a\", Some("b")),
+            (r#" name="a\\"; filename="b""#, r"a\", Some("b")),
+            (r#" filename="C:\dir\"; name="a""#, "a", Some(r"C:\dir\")),
+            (r#" filename="C:\dir\b.txt"; name=a"#, "a", Some(r"C:\dir\b.txt")),
+            (r#" name="a"; filename="C:\""#, "a", Some(r"C:\")),
+            (r#" name="a\"; filename="b\""#, r"a\", Some(r"b\")),
+            (r#" name="a\"; filename=";name=x""#, r"a\", Some(";name=x")),
+            (r#" name="a \"b\";c"; filename="d""#, r#"a "b";c"#, Some("d")),
+            (r#" name="a \\\"b"; filename="d""#, r#"a \"b"#, Some("d")),
+            (r#" name="a"b"; filename="d""#, r#"a"b"#, Some("d")),
+            (r#" name="a;b=c" ; filename = "d" "#, "a;b=c", Some("d")),
+            (r#" name="a\" "#, r"a\", None),
+            (r#" name="" ; x; filename="d""#, "", Some("d")),
+            (r#" name=a;"#, "a", None),
+        ] {
+            let found = (parameter(text, "name"), parameter(text, "filename"));
+            assert_eq!((found.0.as_deref(), found.1.as_deref()), (Some(name), file_name), "{text}");
+        }
+        for text in ["", r#" name="a"#, r#" xname="a""#, r#" x="; name=a"#, " name"] {
+            assert_eq!(parameter(text, "name"), None, "{text}");
+        }
     }
 
     #[test]
