@@ -218,6 +218,10 @@ async fn trusted_proxies_name_the_client_of_each_request() {
         assert_eq!(server.access(&path).await["peer"], "192.0.2.1:0");
         let (peer, _) = peer_and_scheme(&mut client, Ask::get("/").header("x-forwarded-for", "[2001:db8::1]:99")).await;
         assert_eq!(peer, "[2001:db8::1]:99", "{way:?}");
+        // Empty members count for nothing (RFC 9110, 5.6.1.2), and nor does a line of them.
+        let ask = Ask::get("/").header("x-forwarded-for", "192.0.2.1,, 10.0.0.3 ,").header("x-forwarded-for", " , ");
+        let (peer, scheme) = peer_and_scheme(&mut client, ask.header("x-forwarded-proto", "https,")).await;
+        assert_eq!((&*peer, &*scheme), ("192.0.2.1:0", "https"), "{way:?}");
         let (peer, scheme) =
             peer_and_scheme(&mut client, Ask::get("/").header("forwarded", "for=6.6.6.6;proto=https")).await;
         assert!(peer.starts_with("127.0.0.1:"), "{way:?}: the other field is not the proxy's: {peer}");
@@ -244,6 +248,16 @@ async fn the_field_forwarded_can_be_the_proxys() {
             .header("x-forwarded-for", "6.6.6.6");
         let (peer, scheme) = peer_and_scheme(&mut client, ask).await;
         assert_eq!((&*peer, &*scheme), ("[2001:db8::7]:47", "https"), "{way:?}");
+        // A comma in quotes is no border, and what a client has said is no entry because a proxy quotes it.
+        for value in [
+            "for=192.0.2.1;proto=https, ,",
+            "for=192.0.2.1;;host=\"a,b\";proto=https , for=10.0.0.1",
+            "for=192.0.2.1;proto=https;host=\"x, for=6.6.6.6;a=\"",
+            "for=\"6.6.6.6, for=192.0.2.1;proto=\"htt\\ps\"",
+        ] {
+            let (peer, scheme) = peer_and_scheme(&mut client, Ask::get("/").header("forwarded", value)).await;
+            assert_eq!((&*peer, &*scheme), ("192.0.2.1:0", "https"), "{way:?}: {value}");
+        }
     }
     server.is_quiet().await;
 }

@@ -186,8 +186,9 @@ fn strip_connection_fields(headers: &mut HeaderMap, version: Version) {
     if !headers.keys().any(|name| FIELDS.contains(name)) {
         return;
     }
-    let close = version < Version::HTTP_2
-        && headers.get_all(header::CONNECTION).iter().any(|value| value.as_bytes().eq_ignore_ascii_case(b"close"));
+    let mut options =
+        headers.get_all(header::CONNECTION).iter().flat_map(|value| value.as_bytes().split(|b| *b == b','));
+    let close = version < Version::HTTP_2 && options.any(|option| option.trim_ascii().eq_ignore_ascii_case(b"close"));
     for field in FIELDS {
         headers.remove(field);
     }

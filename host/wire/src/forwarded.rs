@@ -13,6 +13,7 @@
 //!
 //! The host: a proxy has to pass the client's `Host` on, since routes are chosen by it.
 
+use std::borrow::Cow;
 use std::net::{IpAddr, SocketAddr};
 
 use http::{HeaderMap, HeaderName, header};
@@ -60,9 +61,11 @@ pub(crate) fn client(connection: &Connection, headers: &HeaderMap) -> Option<Cli
             client.scheme = headers
                 .get_all(&X_FORWARDED_PROTO)
                 .iter()
-                .next_back()
-                .and_then(|value| value.to_str().ok())
-                .and_then(|value| scheme(value.rsplit(',').next()?.trim()));
+                .rev()
+                .filter_map(|value| value.to_str().ok())
+                .flat_map(members_from_end)
+                .next()
+                .and_then(scheme);
             Some(client)
         }
     }
@@ -82,8 +85,8 @@ fn last_untrusted(
     let mut found = None;
     for value in headers.get_all(name).iter().rev() {
         let Ok(value) = value.to_str() else { break };
-        for entry in split_from_end(value) {
-            let Some((peer, scheme)) = parse(entry.trim_matches([' ', '\t'])) else { return found };
+        for member in members_from_end(value) {
+            let Some((peer, scheme)) = parse(member) else { return found };
             found = Some(Client { peer: Address::Ip(peer), scheme });
             if !forwarding.trusted.contains_ip(peer.ip()) {
                 return found;
@@ -93,28 +96,81 @@ fn last_untrusted(
     found
 }
 
-/// The elements of a list from its end. A comma within a quoted string is taken for a border too: what stands around it
-/// is then no address, which ends the walk.
-fn split_from_end(value: &str) -> impl Iterator<Item = &str> {
-    value.rsplit(',')
+/// The members of a list from its end, without the empty ones, which count for nothing (RFC 9110, 5.6.1.2).
+fn members_from_end(list: &str) -> impl Iterator<Item = &str> {
+    let mut left = Some(list);
+    let members = std::iter::from_fn(move || {
+        let list = left?;
+        let (before, member) = match last_comma(list) {
+            Some(comma) => (Some(&list[..comma]), &list[comma + 1..]),
+            None => (None, list),
+        };
+        left = before;
+        Some(member.trim_matches([' ', '\t']))
+    });
+    members.filter(|member| !member.is_empty())
 }
 
-/// RFC 7239, 4: `for=192.0.2.60;proto=http;by=203.0.113.43`, names in any case.
+/// The last comma that stands in no quoted string (RFC 9110, 5.6.4). It is looked for from the end, so that a quote that
+/// the client has left open does not swallow what a proxy has appended.
+fn last_comma(list: &str) -> Option<usize> {
+    let bytes = list.as_bytes();
+    let mut quoted = false;
+    for (at, byte) in bytes.iter().enumerate().rev() {
+        match byte {
+            b'"' => {
+                let escapes = bytes[..at].iter().rev().take_while(|byte| **byte == b'\\').count();
+                quoted ^= !quoted || escapes % 2 == 0;
+            }
+            b',' if !quoted => return Some(at),
+            _ => {}
+        }
+    }
+    None
+}
+
+/// RFC 7239, 4: `for=192.0.2.60;proto=http;by=203.0.113.43`, names in any case. A pair may be empty.
 fn parse_forwarded(element: &str) -> Option<Entry> {
     let mut peer = None;
     let mut proto = None;
-    for pair in element.split(';') {
-        let (name, value) = pair.split_once('=')?;
-        let value = value.strip_prefix('"').and_then(|value| value.strip_suffix('"')).unwrap_or(value);
-        if name.trim().eq_ignore_ascii_case("for") {
-            if peer.replace(node(value)?).is_some() {
+    let mut rest = element;
+    loop {
+        rest = rest.trim_start_matches([' ', '\t', ';']);
+        if rest.is_empty() {
+            return Some((peer?, proto));
+        }
+        let (name, after) = rest.split_once('=')?;
+        let (value, after) = value(after)?;
+        rest = after.trim_start_matches([' ', '\t']);
+        if !(rest.is_empty() || rest.starts_with(';')) {
+            return None;
+        }
+        if name.eq_ignore_ascii_case("for") {
+            if peer.replace(node(&value)?).is_some() {
                 return None;
             }
-        } else if name.trim().eq_ignore_ascii_case("proto") {
-            proto = scheme(value);
+        } else if name.eq_ignore_ascii_case("proto") {
+            proto = scheme(&value);
         }
     }
-    Some((peer?, proto))
+}
+
+/// A token or a quoted string (RFC 9110, 5.6.4) without its quotes, and what follows. None where the string does not end.
+fn value(text: &str) -> Option<(Cow<'_, str>, &str)> {
+    let Some(quoted) = text.strip_prefix('"') else {
+        let end = text.find([';', ' ', '\t', '"']).unwrap_or(text.len());
+        return Some((text[..end].into(), &text[end..]));
+    };
+    let mut unquoted = String::new();
+    let mut characters = quoted.char_indices();
+    while let Some((at, character)) = characters.next() {
+        match character {
+            '"' => return Some((unquoted.into(), &quoted[at + 1..])),
+            '\\' => unquoted.push(characters.next()?.1),
+            _ => unquoted.push(character),
+        }
+    }
+    None
 }
 
 /// An address, with or without a port; none for `unknown` and for names that mean something to the proxy alone
@@ -178,13 +234,18 @@ mod tests {
             ("10.0.0.1", Some("10.0.0.1:0")),
             ("nonsense, 10.0.0.1", Some("10.0.0.1:0")),
             ("192.0.2.1, unknown", None),
-            ("192.0.2.1, ", None),
+            ("192.0.2.1, ", Some("192.0.2.1:0")),
+            ("192.0.2.1,,10.0.0.1, \t,", Some("192.0.2.1:0")),
+            (",192.0.2.1", Some("192.0.2.1:0")),
+            (" , ,", None),
             ("", None),
         ] {
             assert_eq!(peer(&[("x-forwarded-for", value)]).as_deref(), expected, "{value:?}");
         }
         let two = [("x-forwarded-for", "1.1.1.1"), ("x-forwarded-for", "192.0.2.1, 10.0.0.1")];
         assert_eq!(peer(&two).as_deref(), Some("192.0.2.1:0"));
+        let empty = [("x-forwarded-for", "192.0.2.1"), ("x-forwarded-for", ""), ("x-forwarded-for", " , ")];
+        assert_eq!(peer(&empty).as_deref(), Some("192.0.2.1:0"));
         assert_eq!(peer(&[("forwarded", "for=192.0.2.1")]), None, "the other field is the client's");
     }
 
@@ -196,6 +257,20 @@ mod tests {
             ("For=\"192.0.2.1:47\";Proto=HTTPS;by=10.0.0.1", Some(("192.0.2.1:47", Some("https")))),
             ("for=1.1.1.1;proto=http, for=\"[2001:dead::1]\";proto=https", Some(("[2001:dead::1]:0", Some("https")))),
             ("for=192.0.2.1;proto=https, for=10.0.0.1;proto=http", Some(("192.0.2.1:0", Some("https")))),
+            ("for=192.0.2.1,", Some(("192.0.2.1:0", None))),
+            (",, for=192.0.2.1 ,\t, for=10.0.0.1,,", Some(("192.0.2.1:0", None))),
+            (";for=192.0.2.1;;proto=https ; ", Some(("192.0.2.1:0", Some("https")))),
+            ("for=192.0.2.1;by=\"_a,b;c\\\"d\"", Some(("192.0.2.1:0", None))),
+            ("for=192.0.2.1;host=\"x\\\\\", for=10.0.0.1", Some(("192.0.2.1:0", None))),
+            ("for=\"\\[2001:dead::1\\]\"", Some(("[2001:dead::1]:0", None))),
+            // What a client puts into a field that a proxy quotes is no entry.
+            ("for=192.0.2.1;host=\"x, for=6.6.6.6;a=\"", Some(("192.0.2.1:0", None))),
+            ("for=192.0.2.1;host=\"x\\\", for=6.6.6.6;a=\"", Some(("192.0.2.1:0", None))),
+            // Nor does a quote that it leaves open hide what the proxy says.
+            ("for=\", for=192.0.2.1", Some(("192.0.2.1:0", None))),
+            ("for=\"6.6.6.6", None),
+            ("for=6.6.6.6\"", None),
+            ("for=\"6.6.6.6\"x", None),
             ("for=_hidden", None),
             ("for=unknown", None),
             ("for=192.0.2.1;for=192.0.2.2", None),
@@ -213,6 +288,7 @@ mod tests {
         let scheme = |value| ask(&trusting, &[("x-forwarded-for", "192.0.2.1"), ("x-forwarded-proto", value)])?.1;
         assert_eq!(scheme("https"), Some("https"));
         assert_eq!(scheme("https, http"), Some("http"));
+        assert_eq!(scheme("https, ,"), Some("https"));
         assert_eq!(scheme("gopher"), None);
     }
 

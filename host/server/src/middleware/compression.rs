@@ -114,7 +114,7 @@ impl Predicate for Compressible {
         let small = response.body().size_hint().exact().is_some_and(|size| size < self.minimum);
         let strong = headers.get(header::ETAG).is_some_and(|etag| !etag.as_bytes().starts_with(b"W/"));
         let fixed = headers.contains_key(header::CONTENT_RANGE)
-            || headers.get(header::CACHE_CONTROL).is_some_and(|value| contains(value, "no-transform"));
+            || headers.get_all(header::CACHE_CONTROL).iter().any(|value| contains(value, "no-transform"));
         let media = headers.get(header::CONTENT_TYPE).and_then(|value| value.to_str().ok()).unwrap_or("");
         let is_loop = response.extensions().get::<Held>().is_some() || is(media, "text/event-stream");
         let fits = match &self.types {

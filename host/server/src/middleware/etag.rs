@@ -78,13 +78,14 @@ fn matches(known: &[HeaderValue], tag: &HeaderValue) -> bool {
         .any(|value| value.trim() == "*" || list(value).any(|item| opaque(item) == tag))
 }
 
-/// The validators of a list; a comma may stand inside one.
+/// The validators of a list; a comma may stand inside one, and empty members count for nothing (RFC 9110, 5.6.1.2).
 fn list(value: &str) -> impl Iterator<Item = &str> {
     let mut quoted = false;
-    value.split(move |byte: char| {
+    let members = value.split(move |byte: char| {
         quoted ^= byte == '"';
         byte == ',' && !quoted
-    })
+    });
+    members.filter(|member| !member.trim().is_empty())
 }
 
 /// RFC 9110, 15.4.5: nothing that describes the body which is not sent.
@@ -125,6 +126,7 @@ mod tests {
             ("\"a\", \"b\"", false),
             ("a,b", false),
             ("", false),
+            (", ,\"a,b\"", true),
         ] {
             assert_eq!(matches(&[HeaderValue::from_static(known)], &tag), matched, "{known}");
         }
