@@ -23,7 +23,7 @@ use roadrunner_sandbox::{
 use roadrunner_store::Budget;
 use roadrunner_websocket::handshake::{Refusal, ServerHandshake};
 use roadrunner_wire::{
-    self as wire, Address, BodyError, Connection, Exchange, RequestBody, ResponseBody, Service, TunnelKind,
+    self as wire, Address, BodyError, Connection, Exchange, Held, RequestBody, ResponseBody, Service, TunnelKind,
     TunnelRequest,
 };
 
@@ -36,7 +36,7 @@ use crate::middleware::{Limiters, Stack};
 use crate::outbound::WayOut;
 use crate::rate_limit::RateLimiter;
 use crate::record::{Accounted, Asked, Record};
-use crate::shapes::{self, Handshake, Held, websocket, webtransport};
+use crate::shapes::{self, Handshake, websocket, webtransport};
 use crate::source::Sources;
 use crate::stores::{Grants, OpenStore};
 use crate::wasi::Disks;

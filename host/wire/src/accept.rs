@@ -171,7 +171,7 @@ pub(crate) async fn ordered(control: &Control) {
     std::future::poll_fn(|cx| {
         control.register(cx.waker());
         match control.command() {
-            Command::Run => Poll::Pending,
+            Command::Run | Command::Retire => Poll::Pending,
             Command::Drain | Command::Cut => Poll::Ready(()),
         }
     })

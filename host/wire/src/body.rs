@@ -9,11 +9,11 @@ use std::{
 };
 
 use bytes::Bytes;
-use http::{HeaderMap, HeaderName, header};
+use http::{HeaderMap, HeaderName, Request, header};
 use http_body::{Body, Frame, SizeHint};
 use hyper::body::Incoming;
 
-use crate::{Connection, Ending, Protocol, TimeoutName, control::Control, marks};
+use crate::{Connection, Ending, Protocol, TimeoutName, control::Control, leftover::Leftover, marks};
 
 /// The body of a request, as it comes from the wire.
 ///
@@ -28,7 +28,7 @@ pub struct RequestBody {
 enum Kind {
     Empty,
     Full(Bytes),
-    Wire { incoming: Incoming, protocol: Protocol, control: Arc<Control> },
+    Wire { incoming: Incoming, protocol: Protocol, leftover: Leftover, control: Arc<Control> },
     Http3 { body: Box<roadrunner_h3::RequestBody>, connection: Arc<Connection> },
 }
 
@@ -43,12 +43,16 @@ impl RequestBody {
         RequestBody { kind: if bytes.is_empty() { Kind::Empty } else { Kind::Full(bytes) } }
     }
 
-    pub(crate) fn from_wire(incoming: Incoming, connection: &Connection) -> RequestBody {
+    /// The request with its body.
+    pub(crate) fn from_wire(request: Request<Incoming>, connection: &Connection) -> Request<RequestBody> {
+        let (head, incoming) = request.into_parts();
         if incoming.is_end_stream() {
-            return RequestBody::empty();
+            return Request::from_parts(head, RequestBody::empty());
         }
+        let leftover = Leftover::of(head.version, &head.headers);
         let control = Arc::clone(&connection.control);
-        RequestBody { kind: Kind::Wire { incoming, protocol: connection.protocol, control } }
+        let kind = Kind::Wire { incoming, protocol: connection.protocol, leftover, control };
+        Request::from_parts(head, RequestBody { kind })
     }
 
     pub(crate) fn from_http3(body: roadrunner_h3::RequestBody, connection: &Arc<Connection>) -> RequestBody {
@@ -71,7 +75,13 @@ impl Body for RequestBody {
                 self.kind = Kind::Empty;
                 return Poll::Ready(Some(Ok(Frame::data(bytes))));
             }
-            Kind::Wire { incoming, protocol, control } => (incoming, *protocol, control),
+            Kind::Wire { incoming, protocol, leftover, control } => {
+                if *leftover == Leftover::Expected {
+                    // The poll that follows asks for the body.
+                    *leftover = Leftover::Drained;
+                }
+                (incoming, *protocol, control)
+            }
             Kind::Http3 { body, connection } => {
                 let mut polled = match Pin::new(&mut **body).poll_frame(cx) {
                     Poll::Pending => match marks::body_passed() {
@@ -182,12 +192,12 @@ impl RequestBody {
 
 impl Drop for RequestBody {
     fn drop(&mut self) {
-        match &self.kind {
+        match std::mem::replace(&mut self.kind, Kind::Empty) {
             Kind::Empty | Kind::Full(_) => {}
-            Kind::Wire { incoming, control, .. } => {
+            Kind::Wire { incoming, leftover, control, .. } => {
                 marks::body_ready(0);
                 if !incoming.is_end_stream() {
-                    control.leave_unread();
+                    leftover.take(incoming, &control);
                 }
             }
             Kind::Http3 { .. } => marks::body_ready(0),

@@ -14,6 +14,7 @@ use std::{
 };
 
 use futures_util::task::AtomicWaker;
+use hyper::body::Incoming;
 use parking_lot::Mutex;
 use tokio::sync::Notify;
 
@@ -29,6 +30,11 @@ pub(crate) struct Control {
     requests: AtomicU64,
     /// Part of a request body was dropped unread; see `Timeouts::linger`.
     unread: AtomicBool,
+    /// What the service has left of a request body is being read, or is to be.
+    is_draining: AtomicBool,
+    to_drain: Mutex<Option<Box<Incoming>>>,
+    /// The exchange under way lasts until its client leaves.
+    is_held: AtomicBool,
     protocol: AtomicU8,
     /// The stream belongs to a tunnel now.
     is_tunnel: AtomicBool,
@@ -47,6 +53,8 @@ pub(crate) struct Control {
 #[repr(u8)]
 pub(crate) enum Command {
     Run,
+    /// Serve on, and tell HTTP/1 clients to make their next connection elsewhere.
+    Retire,
     /// Finish what is in flight, take nothing new.
     Drain,
     /// End now.
@@ -57,7 +65,8 @@ impl Control {
     pub(crate) fn command(&self) -> Command {
         match self.command.load(Acquire) {
             0 => Command::Run,
-            1 => Command::Drain,
+            1 => Command::Retire,
+            2 => Command::Drain,
             _ => Command::Cut,
         }
     }
@@ -130,6 +139,9 @@ impl Control {
 
     pub(crate) fn end_exchange(&self, protocol: Protocol) {
         let before = self.in_flight.fetch_sub(1, Release);
+        if protocol == Protocol::Http1 {
+            self.is_held.store(false, Relaxed);
+        }
         // An HTTP/1 exchange ends inside the connection's task; an HTTP/2 one does not, and the idle clock of the
         // connection starts with its last stream.
         if before == 1 && protocol == Protocol::Http2 {
@@ -143,6 +155,38 @@ impl Control {
 
     pub(crate) fn left_unread(&self) -> bool {
         self.unread.load(Relaxed)
+    }
+
+    /// Leaves the rest of a body to the connection's task, which may be another one.
+    pub(crate) fn drain_body(&self, body: Incoming) {
+        *self.to_drain.lock() = Some(Box::new(body));
+        self.is_draining.store(true, Release);
+        self.wake();
+    }
+
+    pub(crate) fn is_draining(&self) -> bool {
+        self.is_draining.load(Acquire)
+    }
+
+    pub(crate) fn body_to_drain(&self) -> Option<Box<Incoming>> {
+        self.to_drain.lock().take()
+    }
+
+    /// What was left is read, to its end or not.
+    pub(crate) fn has_drained(&self, to_its_end: bool) {
+        if !to_its_end {
+            self.leave_unread();
+        }
+        self.is_draining.store(false, Release);
+    }
+
+    /// The exchange under way lasts until its client leaves.
+    pub(crate) fn hold(&self) {
+        self.is_held.store(true, Relaxed);
+    }
+
+    pub(crate) fn is_held(&self) -> bool {
+        self.is_held.load(Relaxed)
     }
 
     pub(crate) fn become_tunnel(&self) {
@@ -225,7 +269,7 @@ impl Registry {
 
     /// Whether connections that come now are still served.
     pub(crate) fn is_serving(&self) -> bool {
-        self.command.load(Relaxed) == Command::Run as u8
+        self.command.load(Relaxed) <= Command::Retire as u8
     }
 
     pub(crate) fn open(&self) -> usize {

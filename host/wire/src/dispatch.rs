@@ -18,7 +18,7 @@ use http_body::{Body, Frame, SizeHint};
 use hyper::body::Incoming;
 
 use crate::{
-    Abort, Connection, Exchange, RequestBody, ResponseBody, Service, control::Command, h2c::Doorway, marks,
+    Abort, Connection, Exchange, Held, RequestBody, ResponseBody, Service, control::Command, h2c::Doorway, marks,
     validate::validate,
 };
 
@@ -45,7 +45,7 @@ pub(crate) fn dispatch<S: Service>(
     link: &Arc<Link<S>>,
     request: Request<Incoming>,
 ) -> impl Future<Output = Result<Response<WireBody>, Infallible>> + Send + use<S> {
-    let answered = exchange(link, |connection| request.map(|incoming| RequestBody::from_wire(incoming, connection)));
+    let answered = exchange(link, |connection| RequestBody::from_wire(request, connection));
     async move { Ok(answered.await) }
 }
 
@@ -66,6 +66,7 @@ where
         let version = request.version();
         let response = match validate(&mut request) {
             Ok(()) if !is_admitted => {
+                drop(request);
                 link.connection.stats.over_cap.fetch_add(1, Relaxed);
                 overloaded()
             }
@@ -81,11 +82,15 @@ where
                 }
             }
             Err(reason) => {
+                drop(request);
                 link.connection.stats.bad_requests.fetch_add(1, Relaxed);
                 refuse(reason, version)
             }
         };
         let mut response = clean(response, is_head, version);
+        if version < Version::HTTP_2 {
+            settle(&mut response, &link.connection).await;
+        }
         if let Some(alt_svc) = &link.alt_svc
             && !response.headers().contains_key(header::ALT_SVC)
         {
@@ -96,6 +101,22 @@ where
         }
         let piece = if version == Version::HTTP_2 { H2_PIECE } else { usize::MAX };
         response.map(|body| WireBody { body, rest: Bytes::new(), piece, aborting: false, in_flight })
+    }
+}
+
+/// Decides what becomes of an HTTP/1 connection after this response, while its head can still say so.
+async fn settle(response: &mut Response<ResponseBody>, connection: &Connection) {
+    let control = &connection.control;
+    if response.extensions().get::<Held>().is_some() {
+        control.hold();
+    }
+    if control.is_draining() {
+        // The task of the connection polls this again when it has read what the service has left.
+        poll_fn(|_| if control.is_draining() { Poll::Pending } else { Poll::Ready(()) }).await;
+    }
+    let closes = control.left_unread() || control.command() != Command::Run;
+    if closes && response.status() != StatusCode::SWITCHING_PROTOCOLS {
+        response.headers_mut().insert(header::CONNECTION, HeaderValue::from_static("close"));
     }
 }
 

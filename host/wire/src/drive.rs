@@ -21,8 +21,9 @@ use crate::{
     dispatch::{Link, dispatch},
     h2c::{Doorway, Granted},
     io::Io,
+    leftover::Drain,
     marks::{Waits, earliest},
-    socket::Socket,
+    socket::{Departure, Socket},
     stream::StreamExecutor,
 };
 
@@ -39,7 +40,7 @@ pub(crate) async fn http1<S: Service>(
     let doorway = link.doorway.is_some().then(|| Arc::clone(&link));
     let service = service_fn(move |request| dispatch(&link, request));
     let hyper = http1::Builder::new()
-        // A client that closes its side has left; see `Service`.
+        // hyper reads on, so that it sees a client that resets. `Io` keeps from it that a client has closed its side.
         .half_close(false)
         // Kept by `Driver`, without a timer per request.
         .header_read_timeout(None)
@@ -120,8 +121,11 @@ struct Driver<'a> {
     /// When the client last sent anything; kept on HTTP/2 only.
     last_read: Instant,
     alarm: Alarm,
-    /// Resolves when the peer has gone; made when it is first needed.
-    gone: Option<Pin<Box<dyn Future<Output = Ending> + Send>>>,
+    /// Resolves when the peer is heard to leave; made when it is first needed.
+    gone: Option<Pin<Box<dyn Future<Output = Departure> + Send>>>,
+    /// How it was heard to leave so far.
+    departure: Option<Departure>,
+    leftover: Drain,
     draining: bool,
 }
 
@@ -156,6 +160,8 @@ impl<'a> Driver<'a> {
             last_read: now,
             alarm: Alarm::default(),
             gone: None,
+            departure: None,
+            leftover: Drain::default(),
             draining: false,
         }
     }
@@ -182,7 +188,7 @@ impl<'a> Driver<'a> {
     {
         loop {
             match self.control().command() {
-                Command::Run => {}
+                Command::Run | Command::Retire => {}
                 Command::Drain if self.draining => {}
                 Command::Drain => {
                     self.draining = true;
@@ -197,8 +203,11 @@ impl<'a> Driver<'a> {
                 self.finished(result);
                 return Poll::Ready(());
             }
+            if self.leftover.poll(cx, &self.connection.control, self.timeouts.unread_body) {
+                continue;
+            }
             self.enter_phase();
-            if self.control().in_flight() == 0 && self.waits.take_read_held() {
+            if !self.is_busy() && self.waits.take_read_held() {
                 continue;
             }
             if self.is_deserted(cx) {
@@ -276,24 +285,42 @@ impl<'a> Driver<'a> {
     }
 
     /// Whether an exchange is under way. On HTTP/1 that is so until its last byte was taken: hyper drops a response body
-    /// when it has all of it in its buffer.
+    /// when it has all of it in its buffer. What is left of the request belongs to it, too.
     fn is_busy(&self) -> bool {
-        self.control().in_flight() > 0 || self.connection.protocol == Protocol::Http1 && self.waits.is_writing()
+        let is_http1 = self.connection.protocol == Protocol::Http1;
+        self.control().in_flight() > 0 || is_http1 && (self.waits.is_writing() || self.leftover.is_reading())
     }
 
-    /// On HTTP/1, whether the client has left an exchange. hyper sees that only while it reads, and it does not read
-    /// while there is a body that the service does not take.
+    /// On HTTP/1, whether nobody can be waiting for the exchange that is under way. A client that has only closed its side
+    /// may be; only what is written to it tells. hyper sees a client leave while it reads, and it does not read while there
+    /// is a body that the service does not take.
     fn is_deserted(&mut self, cx: &mut Context<'_>) -> bool {
         if self.connection.protocol != Protocol::Http1 || !matches!(self.phase, Phase::Busy) {
             return false;
         }
-        let gone = self.gone.get_or_insert_with(|| Box::pin(self.socket.clone().gone()));
-        match gone.as_mut().poll(cx) {
-            Poll::Ready(ending) => {
-                self.control().end(ending);
-                true
+        if self.control().ending() != Ending::Open {
+            // The end came in the middle of the request, or of a session.
+            return true;
+        }
+        loop {
+            match self.departure {
+                Some(Departure::Half) if self.control().is_held() => {
+                    self.control().end(Ending::PeerClosed);
+                    return true;
+                }
+                Some(Departure::Whole(ending)) => {
+                    self.control().end(ending);
+                    return true;
+                }
+                Some(Departure::Half) | None => {}
             }
-            Poll::Pending => false,
+            let after = self.departure;
+            let gone = self.gone.get_or_insert_with(|| Box::pin(self.socket.clone().gone(after)));
+            let Poll::Ready(departure) = gone.as_mut().poll(cx) else {
+                return false;
+            };
+            self.gone = None;
+            self.departure = Some(departure);
         }
     }
 

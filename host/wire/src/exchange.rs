@@ -18,6 +18,12 @@ pub struct Exchange {
     pub connection: Arc<Connection>,
 }
 
+/// In the extensions of a response that lasts until its client leaves, such as a stream of events: a client that closes its
+/// side of an HTTP/1 connection ends it. Any other response is sent to its end, since a client may close its side as soon
+/// as it has asked (RFC 9112, 9.6).
+#[derive(Clone, Copy, Debug)]
+pub struct Held;
+
 impl Exchange {
     /// The host, with the port if the client gave one: `:authority` or `Host` (RFC 9113, 8.3.1; RFC 9112, 3.2).
     /// It has been checked against the grammar. Empty for an HTTP/1.0 request without `Host`.

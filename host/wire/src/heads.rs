@@ -116,6 +116,11 @@ impl Heads {
         self.state = State::Tunnel;
     }
 
+    /// Whether all that has come is whole requests.
+    pub(crate) fn is_between_requests(&self) -> bool {
+        matches!(self.state, State::Start | State::Held) && self.line.length == 0
+    }
+
     pub(crate) fn is_refused(&self) -> bool {
         self.state == State::Refused
     }

@@ -168,6 +168,26 @@ impl Io {
         }
     }
 
+    /// Whether an HTTP/1 client has closed its side and may still wait for an answer. hyper would take that end for the
+    /// client's departure, so it learns of it after the answer.
+    fn holds_end(&self, read: &io::Result<()>) -> bool {
+        let Watch::Http1(http1) = &self.watch else {
+            return false;
+        };
+        let is_end = read.as_ref().err().is_none_or(|error| error.kind() == io::ErrorKind::UnexpectedEof);
+        let control = &self.connection.control;
+        let is_answered = control.in_flight() > 0 || marks::is_write_blocked();
+        let holds = is_end
+            && is_answered
+            && http1.heads.is_between_requests()
+            && !control.is_held()
+            && !control.is_tunnel();
+        if holds {
+            marks::read_held();
+        }
+        holds
+    }
+
     /// Notes what was read, and what that says about the connection.
     fn note_read(&mut self, cx: &mut Context<'_>, read: &io::Result<&[u8]>) -> io::Result<()> {
         let bytes = match read {
@@ -268,7 +288,11 @@ impl hyper::rt::Read for Io {
         // SAFETY: `ReadBuf` never de-initialises what is initialised in the slice that it is given.
         let mut read = ReadBuf::uninit(unsafe { buf.as_mut() });
         let result = ready!(self.poll_fill(cx, &mut read));
-        if !read.filled().is_empty() {
+        if read.filled().is_empty() {
+            if self.holds_end(&result) {
+                return Poll::Pending;
+            }
+        } else {
             self.guard(&mut read);
         }
         let filled = read.filled();

@@ -32,6 +32,7 @@
 //! | `stream` | the task of one stream (HTTP/2, HTTP/3): window stalls and body deadlines |
 //! | `quic` | HTTP/3: from the UDP socket to exchanges |
 //! | `dispatch` | from hyper's request to the service and back: validation, panics, response hygiene |
+//! | `leftover` | what a service leaves of an HTTP/1 request body |
 //! | `socket`, `io` | the descriptor, and what hyper reads and writes through |
 //! | `heads` | HTTP/1 heads as they pass, for what hyper tolerates and hides; bytes in, verdicts out |
 //! | `frames` | HTTP/2 frame headers as they pass, for flood budgets; bytes in, verdicts out |
@@ -57,6 +58,7 @@ mod frames;
 mod h2c;
 mod heads;
 mod io;
+mod leftover;
 mod marks;
 mod network;
 mod proxy;
@@ -76,7 +78,7 @@ mod validate;
 pub use alarm::Alarm;
 pub use body::{BodyError, RequestBody};
 pub use connection::{Address, Connection, Ending, Protocol};
-pub use exchange::Exchange;
+pub use exchange::{Exchange, Held};
 pub use forwarded::{ForwardedField, Forwarding};
 pub use network::{Network, Peers};
 pub use response::{Abort, ResponseBody};

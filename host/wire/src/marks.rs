@@ -226,6 +226,11 @@ pub(crate) fn write_moved() {
     mark(|waits| waits.write_since = None);
 }
 
+/// Whether the peer does not take what there is to write.
+pub(crate) fn is_write_blocked() -> bool {
+    MARKS.with(|marks| marks.active.get() && marks.waits.get().is_writing())
+}
+
 /// Runs the drop of a stream that was ended for this reason.
 pub(crate) fn with_stream_timed_out<R>(name: TimeoutName, drop: impl FnOnce() -> R) -> R {
     MARKS.with(|marks| marks.stream_timed_out.set(Some(name)));

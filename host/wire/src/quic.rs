@@ -253,7 +253,7 @@ async fn obeying<F: Future>(control: &Control, trigger: &DrainTrigger, connectio
     poll_fn(|cx| {
         control.register(cx.waker());
         match control.command() {
-            Command::Run => {}
+            Command::Run | Command::Retire => {}
             Command::Drain => trigger.drain(),
             Command::Cut => {
                 control.end(Ending::Closed);

@@ -413,6 +413,13 @@ pub struct Timeouts {
     ///
     /// 120 s.
     pub tcp_lost: Duration,
+    /// How long an HTTP/1 connection waits for the rest of a request body that the service does not read, up to 256 KiB of
+    /// it. What has not come by then costs the connection, and a response whose head was not sent says so.
+    ///
+    /// # Defaults
+    ///
+    /// 1 s.
+    pub unread_body: Duration,
     /// How long to keep reading, and dropping what comes, after the server has closed an HTTP/1 connection with part
     /// of a request unread. Closing at once would let the kernel's reset overtake the response (RFC 9112, 9.6).
     ///
@@ -439,6 +446,7 @@ impl Default for Timeouts {
             h3_idle: Duration::from_secs(180),
             h3_lost: Duration::from_secs(30),
             tcp_lost: Duration::from_secs(120),
+            unread_body: Duration::from_secs(1),
             linger: Duration::from_secs(2),
         }
     }

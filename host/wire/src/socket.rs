@@ -16,6 +16,7 @@ use std::{
     time::Duration,
 };
 
+use futures_util::FutureExt as _;
 use rustix::net::{
     AddressFamily, RecvFlags, SendAncillaryBuffer, SendFlags, Shutdown, SocketAddrAny, SocketAddrUnix, SocketFlags,
     SocketType, sockopt,
@@ -145,25 +146,38 @@ impl Socket {
         }
     }
 
-    /// Resolves when the peer has gone, even if there are bytes of it that nobody has read.
-    pub(crate) async fn gone(self) -> Ending {
+    /// Resolves when the peer is heard to leave, even if there are bytes of it that nobody has read. `after` is how it was
+    /// heard to leave before.
+    pub(crate) async fn gone(self, after: Option<Departure>) -> Departure {
+        let interest = match after {
+            None => Interest::PRIORITY | Interest::ERROR,
+            Some(_) => Interest::ERROR,
+        };
         loop {
             // tokio reports the end of the peer's side with `PRIORITY` as it does with `READABLE`, but the former is
             // not ready merely because there is something to read.
-            let Ok(mut guard) = self.inner.fd.ready(Interest::PRIORITY | Interest::ERROR).await else {
-                return Ending::Lost;
+            let Ok(mut guard) = self.inner.fd.ready(interest).await else {
+                return Departure::Whole(Ending::Lost);
             };
             if guard.ready().is_error() || guard.ready().is_write_closed() {
-                return Ending::Lost;
+                return Departure::Whole(Ending::Lost);
             }
             if guard.ready().is_read_closed() {
                 return match sockopt::socket_error(self.inner.fd.get_ref()) {
-                    Ok(Ok(())) => Ending::PeerClosed,
-                    _ => Ending::Lost,
+                    Ok(Ok(())) if self.is_hung_up() => Departure::Whole(Ending::PeerClosed),
+                    Ok(Ok(())) => Departure::Half,
+                    _ => Departure::Whole(Ending::Lost),
                 };
             }
             guard.clear_ready();
         }
+    }
+
+    /// Whether the kernel knows that nobody is at the other end. TCP does not say so: a close and the close of one side
+    /// look alike there.
+    fn is_hung_up(&self) -> bool {
+        let ready = self.inner.fd.ready(Interest::WRITABLE).now_or_never();
+        ready.is_some_and(|ready| ready.is_ok_and(|guard| guard.ready().is_write_closed()))
     }
 
     /// Reads and drops what comes, up to `limit` bytes, until the peer closes.
@@ -196,6 +210,15 @@ impl Socket {
     pub(crate) fn local(&self) -> Address {
         rustix::net::getsockname(self.inner.fd.get_ref()).map_or(Address::Unix(None), to_address)
     }
+}
+
+/// How a peer was heard to leave.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Departure {
+    /// It sends nothing more, and may still read.
+    Half,
+    /// It neither sends nor reads.
+    Whole(Ending),
 }
 
 impl AsyncRead for Socket {

@@ -5,7 +5,7 @@ use std::sync::Arc;
 use bytes::Bytes;
 use http::{HeaderMap, HeaderValue, Method, Response, StatusCode, header};
 use roadrunner_sandbox::{self as sandbox, Failure, Head, Instance, Outcome};
-use roadrunner_wire::{Connection, ResponseBody, TunnelKind, TunnelRequest};
+use roadrunner_wire::{Connection, Held, ResponseBody, TunnelKind, TunnelRequest};
 
 use crate::app::{Guest, Inner};
 use crate::middleware::etag::HeadBody;
@@ -17,10 +17,6 @@ pub(crate) mod standard;
 mod stream;
 pub(crate) mod websocket;
 pub(crate) mod webtransport;
-
-/// On responses that last: event loops, accepted WebSockets and WebTransport sessions.
-#[derive(Clone, Copy, Debug)]
-pub(crate) struct Held;
 
 /// What the shapes need to know of the request after the guest has it.
 pub(crate) struct Asked {

@@ -15,13 +15,12 @@ use http::{HeaderMap, HeaderName, Response, header};
 use roadrunner_sandbox::{Failure, Instance, Outcome};
 use roadrunner_websocket::handshake::ServerHandshake;
 use roadrunner_websocket::{Role, Session};
-use roadrunner_wire::{ResponseBody, TunnelRequest};
+use roadrunner_wire::{Held, ResponseBody, TunnelRequest};
 
 use self::pump::Pump;
 pub(crate) use self::settings::{DeflateMemory, Settings, admits};
 use crate::app::{Guest, Inner};
 use crate::record::Record;
-use crate::shapes::Held;
 
 /// A handshake that is in order, and the tunnel that it asks for.
 pub(crate) struct Handshake {

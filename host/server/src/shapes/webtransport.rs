@@ -13,10 +13,10 @@ use http::{HeaderMap, Response, StatusCode, header};
 use roadrunner_manifest::{AnyOr, WebTransport};
 use roadrunner_sandbox::{Failure, Instance, Outcome};
 use roadrunner_wire::webtransport::SessionLimits;
-use roadrunner_wire::{Connection, ResponseBody, TunnelRequest};
+use roadrunner_wire::{Connection, Held, ResponseBody, TunnelRequest};
 
 use self::pump::Pump;
-use super::{Held, websocket};
+use super::websocket;
 use crate::app::{Guest, Inner};
 use crate::record::Record;
 
