@@ -2,9 +2,15 @@
 
 use std::{sync::Arc, time::Duration};
 
-use quinn::{IdleTimeout, ServerConfig, TransportConfig, VarInt, crypto::rustls::QuicServerConfig};
+use quinn::{
+    IdleTimeout, ServerConfig, TransportConfig, ValidationTokenConfig, VarInt, crypto::rustls::QuicServerConfig,
+};
 
-use crate::{handshake::accept_early_data, settings::Settings};
+use crate::{
+    handshake::accept_early_data,
+    settings::Settings,
+    tokens::{self, UsedTokens},
+};
 
 /// Limits and offers of a server. Sizes are in bytes.
 #[derive(Clone, Debug)]
@@ -228,8 +234,11 @@ impl Config {
             EarlyData::SafeMethods => accept_early_data(&mut tls),
         }
         let crypto = QuicServerConfig::try_from(tls).map_err(|_| NoInitialCipherSuite)?;
+        let mut tokens = ValidationTokenConfig::default();
+        tokens.lifetime(tokens::LIFETIME).sent(tokens::SENT).log(Arc::new(UsedTokens::default()));
         let mut config = ServerConfig::with_crypto(Arc::new(crypto));
         config
+            .validation_token_config(tokens)
             .transport_config(Arc::new(self.transport()))
             .max_incoming(MAX_INCOMING)
             .incoming_buffer_size(INCOMING_BUFFER)

@@ -44,6 +44,7 @@ mod serve;
 mod service;
 pub mod settings;
 mod shared;
+mod tokens;
 mod tunnel;
 mod unidirectional;
 pub mod varint;

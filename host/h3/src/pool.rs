@@ -108,9 +108,15 @@ impl PoolKeys {
     /// # Errors
     /// The system has no randomness.
     pub fn random() -> io::Result<PoolKeys> {
-        Ok(PoolKeys { cid: CidKey::random()?, endpoint: EndpointConfig::default() })
+        let mut endpoint = EndpointConfig::default();
+        // quinn would also speak the drafts.
+        endpoint.supported_versions(vec![VERSION_1]);
+        Ok(PoolKeys { cid: CidKey::random()?, endpoint })
     }
 }
+
+/// RFC 9000 section 15.
+const VERSION_1: u32 = 1;
 
 /// The endpoints of one address. Clones share them.
 #[derive(Clone, Debug)]

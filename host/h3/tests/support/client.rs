@@ -26,10 +26,13 @@ impl Client {
 
     /// A socket with a session store of its own.
     pub fn endpoint(server: &Server) -> quinn::Endpoint {
+        Client::endpoint_with(server, rustls::crypto::aws_lc_rs::default_provider())
+    }
+
+    pub fn endpoint_with(server: &Server, provider: rustls::crypto::CryptoProvider) -> quinn::Endpoint {
         let mut roots = rustls::RootCertStore::empty();
         roots.add(server.certificate.clone()).expect("a certificate");
-        let provider = Arc::new(rustls::crypto::aws_lc_rs::default_provider());
-        let mut tls = rustls::ClientConfig::builder_with_provider(provider)
+        let mut tls = rustls::ClientConfig::builder_with_provider(Arc::new(provider))
             .with_protocol_versions(&[&rustls::version::TLS13])
             .expect("TLS 1.3")
             .with_root_certificates(roots)
