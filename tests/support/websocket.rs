@@ -15,6 +15,8 @@ use crate::{Server, http3, soon};
 #[derive(Clone, Debug)]
 pub struct Handshake {
     path: String,
+    /// `:protocol`, over HTTP/2 and HTTP/3.
+    protocol: String,
     version: String,
     headers: Vec<(String, String)>,
 }
@@ -22,7 +24,14 @@ pub struct Handshake {
 impl Handshake {
     /// One that is in order.
     pub fn to(path: &str) -> Self {
-        Self { path: path.to_owned(), version: "13".to_owned(), headers: Vec::new() }
+        let protocol = "websocket".to_owned();
+        Self { path: path.to_owned(), protocol, version: "13".to_owned(), headers: Vec::new() }
+    }
+
+    /// A CONNECT to something else than a WebSocket.
+    pub fn protocol(mut self, protocol: &str) -> Self {
+        self.protocol = protocol.to_owned();
+        self
     }
 
     /// With another version.
@@ -105,7 +114,7 @@ impl Handshake {
             .method("CONNECT")
             .uri(format!("http://localhost{}", self.path))
             .header("sec-websocket-version", self.version)
-            .extension(Protocol::from_static("websocket"));
+            .extension(Protocol::from(&*self.protocol));
         for (name, value) in &self.headers {
             request = request.header(name, value);
         }
@@ -120,7 +129,7 @@ impl Handshake {
         let connection = http3::Connection::start_with_window(server.address("tls"), 1 << 16).await;
         let mut fields: Vec<(String, String)> = [
             (":method", "CONNECT"),
-            (":protocol", "websocket"),
+            (":protocol", &self.protocol),
             (":scheme", "https"),
             (":authority", "localhost"),
             (":path", &self.path),

@@ -27,6 +27,8 @@ pub enum Outcome {
     GuestError,
     /// The guest held more handles, timers or subscriptions than allowed.
     HandlesExceeded,
+    /// The client asked for a WebSocket or a WebTransport session where there is none, or did not where there is one.
+    HandshakeMismatch,
     /// Too many sessions of this component are held already.
     HeldExceeded,
     /// One call from the guest to the host carried too many bytes.
@@ -70,7 +72,7 @@ pub struct Row {
 
 impl Outcome {
     /// Every outcome, in the order of its discriminant.
-    pub const ALL: [Self; 21] = [
+    pub const ALL: [Self; 22] = [
         Self::Ok,
         Self::BodyTooLarge,
         Self::Cancelled,
@@ -78,6 +80,7 @@ impl Outcome {
         Self::DeadlineExceeded,
         Self::GuestError,
         Self::HandlesExceeded,
+        Self::HandshakeMismatch,
         Self::HeldExceeded,
         Self::HostCallExceeded,
         Self::IdleExceeded,
@@ -104,6 +107,7 @@ impl Outcome {
             Self::DeadlineExceeded => (504, "deadline-exceeded", "the handler did not answer in time"),
             Self::GuestError => (500, "guest-error", "the handler failed"),
             Self::HandlesExceeded => (500, "handles-exceeded", "the handler held too many handles"),
+            Self::HandshakeMismatch => (400, "handshake-mismatch", "the request does not ask for what is here"),
             Self::HeldExceeded => (503, "held-exceeded", "too many sessions are open"),
             Self::HostCallExceeded => (500, "host-call-exceeded", "the handler sent too much at once"),
             Self::IdleExceeded => (504, "idle-exceeded", "the session was idle for too long"),

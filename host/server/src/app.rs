@@ -226,6 +226,12 @@ impl Service for App {
         let authority = exchange.authority().to_owned();
         let tunnel = exchange.take_tunnel().filter(is_known);
         let Exchange { mut request, connection } = exchange;
+        if tunnel.is_none() && request.method() == Method::CONNECT {
+            // RFC 8441, 4 and RFC 9220, 3: a protocol that nothing here speaks. A success would open a tunnel.
+            let response = plain(StatusCode::NOT_IMPLEMENTED, "this :protocol is not served");
+            crate::record::unrouted(&inner, &request, &connection, &peer, &response);
+            return response;
+        }
         if tunnel.as_ref().is_some_and(|tunnel| tunnel.kind() == TunnelKind::ExtendedConnect) {
             // RFC 8441, 4 and RFC 9220, 3: what GET is over HTTP/1.1. From here on the protocols look alike.
             *request.method_mut() = Method::GET;
@@ -435,7 +441,7 @@ impl Route {
 
 /// Whether a tunnel is of a kind that is served; the others are treated as the requests that they also are.
 fn is_known(tunnel: &TunnelRequest) -> bool {
-    tunnel.protocol().eq_ignore_ascii_case("websocket") || tunnel.is_webtransport()
+    tunnel.names("websocket") || tunnel.is_webtransport()
 }
 
 /// The method that a CORS preflight asks about (Fetch standard, CORS-preflight request); none for any other request.

@@ -103,7 +103,7 @@ impl Record {
     }
 
     /// A failure has this answer.
-    fn answered(mut self, response: Response<ResponseBody>, failure: &Failure) -> Response<ResponseBody> {
+    pub(crate) fn answered(mut self, response: Response<ResponseBody>, failure: &Failure) -> Response<ResponseBody> {
         self.head(response.status());
         self.bytes = response.body().size_hint().exact().unwrap_or(0);
         self.end_with(failure);

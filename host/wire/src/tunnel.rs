@@ -28,7 +28,7 @@ use crate::{
 #[derive(Debug)]
 pub struct TunnelRequest {
     kind: TunnelKind,
-    protocol: Box<str>,
+    protocols: Box<str>,
     promise: Promise,
     connection: Arc<Connection>,
 }
@@ -52,31 +52,25 @@ impl TunnelRequest {
     pub(crate) fn take(request: &mut Request<RequestBody>, connection: &Arc<Connection>) -> Option<TunnelRequest> {
         if request.version() == Version::HTTP_3 {
             let tunnel = roadrunner_h3::TunnelRequest::take(request)?;
-            let protocol = tunnel.protocol()?.as_str().into();
+            let protocols = tunnel.protocol()?.as_str().into();
             let (kind, promise) = (TunnelKind::ExtendedConnect, Promise::Http3(Box::new(tunnel)));
-            return Some(TunnelRequest { kind, protocol, promise, connection: Arc::clone(connection) });
+            return Some(TunnelRequest { kind, protocols, promise, connection: Arc::clone(connection) });
         }
-        let (kind, protocol) = if request.method() == Method::CONNECT {
+        let (kind, protocols) = if request.method() == Method::CONNECT {
             let protocol = request.extensions().get::<ExtendedProtocol>()?;
             (TunnelKind::ExtendedConnect, protocol.as_str().into())
         } else if request.version() == Version::HTTP_11 {
-            let asks = request
-                .headers()
-                .get_all(header::CONNECTION)
-                .iter()
-                .filter_map(|value| value.to_str().ok())
-                .flat_map(|value| value.split(','))
-                .any(|option| option.trim().eq_ignore_ascii_case("upgrade"));
-            if !asks {
+            let list = |name| request.headers().get_all(name).iter().filter_map(|value| value.to_str().ok());
+            let options = list(header::CONNECTION).flat_map(|value| value.split(','));
+            if !options.map(str::trim).any(|option| option.eq_ignore_ascii_case("upgrade")) {
                 return None;
             }
-            let protocol = request.headers().get(header::UPGRADE)?.to_str().ok()?;
-            (TunnelKind::Upgrade, protocol.into())
+            (TunnelKind::Upgrade, list(header::UPGRADE).collect::<Vec<_>>().join(",").into())
         } else {
             return None;
         };
         let promise = Promise::Hyper(request.extensions_mut().remove::<OnUpgrade>()?);
-        Some(TunnelRequest { kind, protocol, promise, connection: Arc::clone(connection) })
+        Some(TunnelRequest { kind, protocols, promise, connection: Arc::clone(connection) })
     }
 
     /// How it is asked for.
@@ -84,9 +78,12 @@ impl TunnelRequest {
         self.kind
     }
 
-    /// The protocol, as the client wrote it: `websocket`.
-    pub fn protocol(&self) -> &str {
-        &self.protocol
+    /// Whether the client is willing to speak this protocol, of whatever version: an Upgrade lists all that it would
+    /// change to (RFC 9110, 7.8).
+    pub fn names(&self, protocol: &str) -> bool {
+        let name =
+            |element: &str| element.split('/').next().is_some_and(|name| name.trim().eq_ignore_ascii_case(protocol));
+        self.protocols.split(',').any(name)
     }
 
     /// Whether it asks for a WebTransport session, and those are offered: then the tunnel becomes one with

@@ -10,14 +10,13 @@ use bytes::Bytes;
 use http::{HeaderValue, Request, Response, header};
 use http_body_util::BodyExt as _;
 use roadrunner_manifest::{Compression, Encoding, MediaType};
-use roadrunner_wire::{Abort, RequestBody, ResponseBody};
+use roadrunner_wire::{Abort, Held, RequestBody, ResponseBody};
 use tower::util::BoxCloneSyncService;
 use tower::{Layer as _, ServiceExt as _};
 use tower_http::compression::CompressionLayer;
 use tower_http::compression::predicate::Predicate;
 
 use super::Inner;
-use crate::shapes::Held;
 
 pub(super) fn wrap(settings: &Compression, inner: Inner) -> Inner {
     let encodings = settings.encodings.clone();

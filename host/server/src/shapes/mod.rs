@@ -7,7 +7,7 @@ use http::{HeaderMap, HeaderValue, Method, Response, StatusCode, header};
 use roadrunner_sandbox::{self as sandbox, Failure, Head, Instance, Outcome};
 use roadrunner_wire::{Connection, Held, ResponseBody, TunnelKind, TunnelRequest};
 
-use crate::app::{Guest, Inner};
+use crate::app::{Guest, Inner, plain};
 use crate::middleware::etag::HeadBody;
 use crate::record::Record;
 
@@ -63,8 +63,7 @@ pub(crate) async fn answer(
 ) -> Response<ResponseBody> {
     if asked.is_connect() && head_of(&response).is_some_and(|head| head.status.is_success()) {
         drop(instance);
-        let detail = "the component answered a handshake with success, but did not accept it";
-        return record.failed(Failure::new(Outcome::InvalidResponse, detail));
+        return mismatch(record, "there is nothing here that a handshake could open");
     }
     match response {
         sandbox::Response::Buffered { head, body, trailers } => {
@@ -109,20 +108,25 @@ pub(crate) async fn answer(
             Box::pin(file::send(app, guest, head, &directory, &path, range, &asked, record)).await
         }
         sandbox::Response::WebSocket { headers, subprotocol } => {
-            let handshake = match asked.handshake {
-                Some(Handshake::WebSocket(handshake)) => Some(handshake),
-                _ => None,
+            let Some(Handshake::WebSocket(handshake)) = asked.handshake else {
+                drop(instance);
+                return websocket::not_asked(&connection, record);
             };
             websocket::accept(app, guest, instance, handshake, headers, subprotocol.as_deref(), record)
         }
         sandbox::Response::WebTransport { headers } => {
-            let tunnel = match asked.handshake {
-                Some(Handshake::WebTransport(tunnel)) => Some(tunnel),
-                _ => None,
+            let Some(Handshake::WebTransport(tunnel)) = asked.handshake else {
+                drop(instance);
+                return mismatch(record, "this is a WebTransport session, which an extended CONNECT of HTTP/3 opens");
             };
             webtransport::accept(app, guest, instance, tunnel, headers, connection, record)
         }
     }
+}
+
+/// The answer to a client that asks for something else than there is.
+fn mismatch(record: Record, reason: &str) -> Response<ResponseBody> {
+    record.answered(plain(StatusCode::BAD_REQUEST, reason), &Outcome::HandshakeMismatch.into())
 }
 
 /// The head of an ordinary response.

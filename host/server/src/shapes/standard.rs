@@ -13,14 +13,14 @@ use http_body::{Body, Frame};
 use roadrunner_sandbox::{Failure, Head, Outcome, Standard};
 use roadrunner_wire::{Abort, ResponseBody};
 
-use super::{Asked, Claim, buffered, has_no_body, with_body};
+use super::{Asked, Claim, buffered, has_no_body, mismatch, with_body};
 use crate::record::Record;
 
 /// Answers with what a standard component has set.
 pub(crate) fn answer(mut guest: Standard, head: Head, asked: &Asked, mut record: Record) -> Response<ResponseBody> {
     if asked.is_connect() && head.status.is_success() {
         // RFC 8441, 4: it would open a tunnel, and WASI has none.
-        return record.failed(Failure::new(Outcome::Unsupported, "a standard component cannot accept a WebSocket"));
+        return mismatch(record, "a standard component opens no sessions");
     }
     let mut claim = match Claim::of(&head) {
         Ok(claim) => claim,

@@ -11,15 +11,16 @@ mod settings;
 use std::sync::Arc;
 use std::time::Instant;
 
-use http::{HeaderMap, HeaderName, Response, header};
+use http::{HeaderMap, HeaderName, HeaderValue, Response, StatusCode, header};
 use roadrunner_sandbox::{Failure, Instance, Outcome};
 use roadrunner_websocket::handshake::ServerHandshake;
 use roadrunner_websocket::{Role, Session};
-use roadrunner_wire::{Held, ResponseBody, TunnelRequest};
+use roadrunner_wire::{Connection, Held, Protocol, ResponseBody, TunnelRequest};
 
 use self::pump::Pump;
 pub(crate) use self::settings::{DeflateMemory, Settings, admits};
-use crate::app::{Guest, Inner};
+use super::mismatch;
+use crate::app::{Guest, Inner, plain};
 use crate::record::Record;
 
 /// A handshake that is in order, and the tunnel that it asks for.
@@ -33,16 +34,12 @@ pub(super) fn accept(
     app: &Arc<Inner>,
     guest: &Guest,
     mut instance: Instance,
-    handshake: Option<Handshake>,
+    handshake: Handshake,
     mut headers: HeaderMap,
     subprotocol: Option<&str>,
     mut record: Record,
 ) -> Response<ResponseBody> {
-    let Some(Handshake { judged, tunnel }) = handshake else {
-        drop(instance);
-        let detail = "the component accepted a WebSocket where the request asks for none";
-        return record.failed(Failure::new(Outcome::InvalidResponse, detail));
-    };
+    let Handshake { judged, tunnel } = handshake;
     let config = &guest.websocket.codec;
     let (deflate, reserved) =
         config.deflate.as_ref().and_then(|deflate| app.host.deflate.agree(deflate, &judged)).unzip();
@@ -77,6 +74,17 @@ pub(super) fn accept(
         }
     });
     response
+}
+
+/// The answer to a request that asks for no WebSocket where there is one.
+pub(super) fn not_asked(connection: &Connection, record: Record) -> Response<ResponseBody> {
+    if connection.protocol != Protocol::Http1 {
+        return mismatch(record, "this is a WebSocket, which an extended CONNECT opens");
+    }
+    // RFC 9110, 15.5.22: only HTTP/1 has an Upgrade that could be required.
+    let mut response = plain(StatusCode::UPGRADE_REQUIRED, "this is a WebSocket, which needs Upgrade and Connection");
+    response.headers_mut().insert(header::UPGRADE, HeaderValue::from_static("websocket"));
+    record.answered(response, &Outcome::HandshakeMismatch.into())
 }
 
 /// Fields of the handshake are the host's to write.

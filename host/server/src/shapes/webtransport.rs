@@ -11,7 +11,7 @@ use std::time::Duration;
 
 use http::{HeaderMap, Response, StatusCode, header};
 use roadrunner_manifest::{AnyOr, WebTransport};
-use roadrunner_sandbox::{Failure, Instance, Outcome};
+use roadrunner_sandbox::Instance;
 use roadrunner_wire::webtransport::SessionLimits;
 use roadrunner_wire::{Connection, Held, ResponseBody, TunnelRequest};
 
@@ -52,16 +52,11 @@ pub(super) fn accept(
     app: &Arc<Inner>,
     guest: &Guest,
     mut instance: Instance,
-    tunnel: Option<TunnelRequest>,
+    tunnel: TunnelRequest,
     mut headers: HeaderMap,
     connection: Arc<Connection>,
     mut record: Record,
 ) -> Response<ResponseBody> {
-    let Some(tunnel) = tunnel else {
-        drop(instance);
-        let detail = "the component accepted a WebTransport session where the request asks for none";
-        return record.failed(Failure::new(Outcome::InvalidResponse, detail));
-    };
     if let Err(outcome) = instance.hold() {
         drop(instance);
         return record.failed(outcome.into());

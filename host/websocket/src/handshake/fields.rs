@@ -55,6 +55,13 @@ pub(crate) fn list_has(headers: &HeaderMap, name: &HeaderName, element: &str) ->
     elements(headers, name).any(|other| other.eq_ignore_ascii_case(element.as_bytes()))
 }
 
+/// Whether `Upgrade` names this protocol, of whatever version (RFC 9110, 7.8).
+pub(crate) fn upgrades_to(headers: &HeaderMap, protocol: &str) -> bool {
+    elements(headers, &http::header::UPGRADE)
+        .filter_map(|element| element.split(|byte| *byte == b'/').next())
+        .any(|name| name.trim_ascii().eq_ignore_ascii_case(protocol.as_bytes()))
+}
+
 /// The tokens of a list over all its lines, in order, each once.
 pub(crate) fn tokens(headers: &HeaderMap, name: &HeaderName) -> Result<Vec<String>, MalformedField> {
     let mut tokens: Vec<String> = Vec::new();

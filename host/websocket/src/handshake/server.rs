@@ -6,14 +6,14 @@ use base64::engine::{DecodePaddingMode, GeneralPurpose, GeneralPurposeConfig};
 use http::header::{self, HeaderMap, HeaderName, HeaderValue};
 use http::{Method, StatusCode, Version};
 
-use super::fields::{Extension, MalformedField, list_has, tokens};
+use super::fields::{Extension, MalformedField, list_has, tokens, upgrades_to};
 use super::{VERSION, accept_key};
 use crate::deflate::{DeflateConfig, DeflateParams};
 
 /// Whether a request asks for a WebSocket by HTTP/1.1's Upgrade, well-formed or not. One that does is for
 /// [`ServerHandshake::upgrade`] to judge; any other is an ordinary request.
 pub fn is_upgrade(headers: &HeaderMap) -> bool {
-    list_has(headers, &header::UPGRADE, "websocket")
+    upgrades_to(headers, "websocket")
 }
 
 /// A client's handshake that is in order.
