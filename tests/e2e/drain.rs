@@ -2,8 +2,9 @@
 
 use std::time::{Duration, Instant};
 
+use roadrunner_tests::client::secure;
 use roadrunner_tests::server::component;
-use roadrunner_tests::{Ask, End, Server, Setup, Way};
+use roadrunner_tests::{Ask, Client, End, Server, Setup, Way};
 use rustix::process::Signal;
 use tokio::net::TcpStream;
 
@@ -178,4 +179,74 @@ async fn a_load_balancer_gets_time_to_notice() {
     assert!(server.is_running());
     server.signal(Signal::TERM);
     assert_eq!(server.exit().await.code(), Some(3), "{}", server.log);
+}
+
+/// Asks on one connection after another, as long as there are any; how often it was answered.
+async fn asks_on(address: std::net::SocketAddr, way: Way) -> u32 {
+    let mut answered = 0;
+    while let Ok(tcp) = TcpStream::connect(address).await {
+        let Ok(io) = tokio::spawn(secure(tcp, way)).await else { break };
+        let mut client = Client::on(io, way).await;
+        let first = client.fetch(Ask::get("/hello")).await;
+        if first.status == 0 {
+            // It came at the moment at which the listener was closed.
+            break;
+        }
+        let mut answer = first;
+        loop {
+            assert_eq!((answer.status, answer.end.is_whole()), (200, true), "{way:?} after {answered}: {answer:?}");
+            answered += 1;
+            if answer.header("connection") == "close" {
+                break;
+            }
+            tokio::time::sleep(Duration::from_millis(3)).await;
+            answer = client.fetch(Ask::get("/hello")).await;
+        }
+    }
+    answered
+}
+
+#[tokio::test]
+async fn no_request_fails_on_a_connection_that_is_in_use() {
+    for delay in ["0ms", "500ms"] {
+        let mut server =
+            Setup::of("hello").server(&format!("drain-delay = \"{delay}\"\ndrain = \"10s\"")).start().await;
+        let mut clients = tokio::task::JoinSet::new();
+        for way in [Way::H1, Way::H1Tls] {
+            let address = server.address(if way.is_tls() { "tls" } else { "plain" });
+            for _ in 0..8 {
+                clients.spawn(asks_on(address, way));
+            }
+        }
+        tokio::time::sleep(Duration::from_millis(500)).await;
+        server.signal(Signal::TERM);
+        while let Some(answered) = clients.join_next().await {
+            assert!(answered.expect("every request was answered") > 10, "with a delay of {delay}");
+        }
+        assert_eq!(server.exit().await.code(), Some(0), "{}", server.log);
+    }
+}
+
+/// In the delay, clients are told to make their next connection elsewhere; an idle one is not cut before it had its time.
+#[tokio::test]
+async fn connections_end_with_their_next_answer() {
+    let mut server = Setup::of("hello").server("drain-delay = \"1s\"\ndrain = \"10s\"").start().await;
+    let mut clients = Vec::new();
+    for way in [Way::H1, Way::H1Tls] {
+        for after in [200, 1300] {
+            let mut client = server.connect(way).await;
+            assert_eq!(client.fetch(Ask::get("/hello")).await.header("connection"), "", "{way:?}");
+            clients.push((way, after, client));
+        }
+    }
+    let start = Instant::now();
+    server.signal(Signal::TERM);
+    clients.sort_by_key(|(_, after, _)| *after);
+    for (way, after, mut client) in clients {
+        tokio::time::sleep(Duration::from_millis(after).saturating_sub(start.elapsed())).await;
+        let answer = client.fetch(Ask::get("/hello")).await;
+        assert_eq!((answer.status, answer.header("connection")), (200, "close"), "{way:?} after {after} ms");
+        assert!(client.h1().is_closed_within(Duration::from_secs(1)).await, "{way:?} after {after} ms");
+    }
+    assert_eq!(server.exit().await.code(), Some(0), "{}", server.log);
 }

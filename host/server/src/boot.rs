@@ -486,6 +486,7 @@ pub fn settings(manifest: &Manifest) -> wire::Settings {
             tcp_lost: timeouts.tcp_lost,
             h2_ping_interval: timeouts.h2_ping_interval,
             h2_ping_timeout: timeouts.h2_ping_timeout,
+            drain_idle: defaults.timeouts.drain_idle.min(manifest.server.drain / 2),
             ..defaults.timeouts
         },
         caps: wire::Caps {

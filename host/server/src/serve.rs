@@ -82,6 +82,7 @@ async fn serve(manifest: &Manifest, mut inherited: Inherited) -> Result<ExitCode
     let drained = async {
         if !delay.is_zero() {
             tracing::info!("{name}: not ready any more, and serving for another {delay:?}");
+            server.retire();
             tokio::time::sleep(delay).await;
         }
         tracing::info!("{name}: draining for up to {time:?}");

@@ -10,6 +10,7 @@ use std::{
 };
 
 use http::HeaderValue;
+use tokio::sync::watch;
 use tokio_rustls::TlsAcceptor;
 
 use crate::{
@@ -59,11 +60,22 @@ impl Listener {
     }
 }
 
-/// Accepts until it is dropped. Nothing of a connection is awaited here.
-pub(crate) async fn accept<S: Service>(shared: Arc<Shared<S>>, listener: Arc<Listener>, socket: ListenSocket) {
+/// Accepts until it is told to close, or dropped. Nothing of a connection is awaited here.
+pub(crate) async fn accept<S: Service>(
+    shared: Arc<Shared<S>>,
+    listener: Arc<Listener>,
+    socket: ListenSocket,
+    mut closing: watch::Receiver<bool>,
+) {
     let mut backoff = FIRST_BACKOFF;
     loop {
-        match socket.accept().await {
+        // In this order: the kernel has let clients in already, and would reset their connections with the socket.
+        let accepted = tokio::select! {
+            biased;
+            accepted = socket.accept() => accepted,
+            _ = closing.wait_for(|closing| *closing) => return,
+        };
+        match accepted {
             Ok((fd, peer)) => {
                 backoff = FIRST_BACKOFF;
                 shared.stats.accepted.fetch_add(1, Relaxed);
@@ -127,8 +139,7 @@ async fn connect<S: Service>(
     }
     let begun = tokio::select! {
         begun = begin(&shared, &listener, &socket, peer) => begun,
-        // There is no request yet, so a drain ends it at once.
-        () = ordered(&control) => None,
+        () = ordered(&control, shared.settings.timeouts.drain_idle) => None,
     };
     let Some(Begun { peer, transport, start, protocol, tls }) = begun else {
         return;
@@ -166,16 +177,17 @@ async fn connect<S: Service>(
     control.forget_task();
 }
 
-/// Resolves in the connection's task when the server wants the connection to end.
-pub(crate) async fn ordered(control: &Control) {
-    std::future::poll_fn(|cx| {
-        control.register(cx.waker());
-        match control.command() {
-            Command::Run | Command::Retire => Poll::Pending,
-            Command::Drain | Command::Cut => Poll::Ready(()),
-        }
-    })
-    .await
+/// Resolves in the connection's task when the server wants a connection to end that has not made a request: at once in a
+/// cut, and in a drain when the client had its time to make one.
+pub(crate) async fn ordered(control: &Control, time: Duration) {
+    let reaches = |command| {
+        std::future::poll_fn(move |cx| {
+            control.register(cx.waker());
+            if control.command() >= command { Poll::Ready(()) } else { Poll::Pending }
+        })
+    };
+    reaches(Command::Drain).await;
+    let _ = tokio::time::timeout(time, reaches(Command::Cut)).await;
 }
 
 /// A connection whose protocol is known.

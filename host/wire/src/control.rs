@@ -35,6 +35,8 @@ pub(crate) struct Control {
     to_drain: Mutex<Option<Box<Incoming>>>,
     /// The exchange under way lasts until its client leaves.
     is_held: AtomicBool,
+    /// The first request, counted from 1, whose version is not served; 0 if there is none.
+    unsupported: AtomicU64,
     protocol: AtomicU8,
     /// The stream belongs to a tunnel now.
     is_tunnel: AtomicBool,
@@ -183,6 +185,17 @@ impl Control {
     /// The exchange under way lasts until its client leaves.
     pub(crate) fn hold(&self) {
         self.is_held.store(true, Relaxed);
+    }
+
+    /// This request, counted from 1, is of a version that is not served.
+    pub(crate) fn note_unsupported(&self, request: u64) {
+        self.unsupported.store(request, Relaxed);
+    }
+
+    /// Whether that is so of the exchange that has begun last.
+    pub(crate) fn is_unsupported(&self) -> bool {
+        let unsupported = self.unsupported.load(Relaxed);
+        unsupported != 0 && unsupported == self.requests()
     }
 
     pub(crate) fn is_held(&self) -> bool {

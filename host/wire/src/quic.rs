@@ -187,8 +187,7 @@ async fn connect<S: Service>(
     let opened = Instant::now();
     let begun = tokio::select! {
         begun = handshake(&shared, &listener, incoming, &config) => begun,
-        // There is no request yet, so a drain ends it at once.
-        () = ordered(&control) => None,
+        () = ordered(&control, shared.settings.timeouts.drain_idle) => None,
     };
     let Some(quic) = begun else { return };
     control.speaks(Protocol::Http3);

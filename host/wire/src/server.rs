@@ -3,7 +3,7 @@
 use std::{io, sync::Arc, sync::atomic::Ordering::Relaxed, time::Duration};
 
 use roadrunner_h3::EarlyData;
-use tokio::task::AbortHandle;
+use tokio::{sync::watch, task::AbortHandle};
 
 use crate::{
     Address, ListenerConfig, Service, Settings, Stats, TlsConfig, TlsError,
@@ -22,6 +22,8 @@ pub struct Server {
     listeners: Vec<BoundListener>,
     tls: Vec<(Arc<str>, Arc<Tls>)>,
     accepting: Vec<AbortHandle>,
+    /// Whether accept loops are to end; it is closed when they have.
+    closing: watch::Sender<bool>,
     quic: Vec<QuicSocket>,
     stats: Arc<Stats>,
 }
@@ -49,8 +51,9 @@ impl Server {
             stats: Arc::clone(&stats),
         });
         let mut pools = Vec::new();
+        let (closing, is_closing) = watch::channel(false);
         let mut server =
-            Server { listeners: Vec::new(), tls: Vec::new(), accepting: Vec::new(), quic: Vec::new(), stats };
+            Server { listeners: Vec::new(), tls: Vec::new(), accepting: Vec::new(), closing, quic: Vec::new(), stats };
         for Open { listener, stream, quic } in listeners {
             let listener = Arc::new(listener);
             let mut bound = |address, is_quic| {
@@ -58,7 +61,8 @@ impl Server {
             };
             if let Some(socket) = stream {
                 bound(socket.local.clone(), false);
-                let accepting = tokio::spawn(accept(Arc::clone(&shared), Arc::clone(&listener), socket));
+                let accepting =
+                    tokio::spawn(accept(Arc::clone(&shared), Arc::clone(&listener), socket, is_closing.clone()));
                 server.accepting.push(accepting.abort_handle());
             }
             if let Some(socket) = quic {
@@ -118,15 +122,26 @@ impl Server {
         &self.stats
     }
 
+    /// Serves on as before, but HTTP/1 answers carry `connection: close` from now on, so that clients make their next
+    /// connection while others can still be reached.
+    pub fn retire(&self) {
+        self.stats.live.order(Command::Retire);
+    }
+
     /// Stops accepting, lets each connection finish what it has begun, and cuts what is left at the deadline.
     ///
-    /// HTTP/1 answers carry `connection: close` from now on and idle connections are closed; HTTP/2 connections get
-    /// GOAWAY (RFC 9113, 6.8), and so do HTTP/3 connections (RFC 9114, 5.2). Long-lived exchanges have to be ended by the service. Dropping the future leaves the
-    /// drain in force.
+    /// HTTP/1 answers carry `connection: close` from now on, and connections are closed that stay without a request for
+    /// [`Timeouts::drain_idle`](crate::Timeouts::drain_idle); HTTP/2 connections get GOAWAY (RFC 9113, 6.8), and so do
+    /// HTTP/3 connections (RFC 9114, 5.2). Long-lived exchanges have to be ended by the service. Dropping the future
+    /// leaves the drain in force.
     pub async fn drain(&self, deadline: Duration) -> DrainOutcome {
-        self.stop_accepting();
+        self.closing.send_replace(true);
         self.stats.live.order(Command::Drain);
-        if tokio::time::timeout(deadline, self.stats.live.empty()).await.is_ok() {
+        let ended = async {
+            self.closing.closed().await;
+            self.stats.live.empty().await;
+        };
+        if tokio::time::timeout(deadline, ended).await.is_ok() {
             // Closes are still on their way, and are sent again until they have had their time.
             let closed = futures_util::future::join_all(self.quic.iter().map(QuicSocket::idle));
             let _ = tokio::time::timeout(LAST_CLOSES, closed).await;

@@ -413,6 +413,13 @@ pub struct Timeouts {
     ///
     /// 120 s.
     pub tcp_lost: Duration,
+    /// How long a drain leaves a connection open on which there is no request: its client may just be sending one. HTTP/2 and
+    /// HTTP/3 have GOAWAY for that, and need it only before they are spoken.
+    ///
+    /// # Defaults
+    ///
+    /// 1 s.
+    pub drain_idle: Duration,
     /// How long an HTTP/1 connection waits for the rest of a request body that the service does not read, up to 256 KiB of
     /// it. What has not come by then costs the connection, and a response whose head was not sent says so.
     ///
@@ -446,6 +453,7 @@ impl Default for Timeouts {
             h3_idle: Duration::from_secs(180),
             h3_lost: Duration::from_secs(30),
             tcp_lost: Duration::from_secs(120),
+            drain_idle: Duration::from_secs(1),
             unread_body: Duration::from_secs(1),
             linger: Duration::from_secs(2),
         }
