@@ -8,6 +8,11 @@
 
 use memchr::memchr;
 
+use crate::{
+    extensions,
+    version::{self, TAIL},
+};
+
 /// Follows the bytes of one connection.
 #[derive(Debug)]
 pub(crate) struct Heads {
@@ -19,6 +24,10 @@ pub(crate) struct Heads {
     upgrade: bool,
     /// Heads that have ended.
     heads: u64,
+    /// The request line that comes, or came last, names a major version other than 1.
+    other_major: bool,
+    /// The first such request, counted from 1.
+    unsupported: Option<u64>,
 }
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -53,14 +62,24 @@ pub(crate) enum Verdict {
 
 impl Heads {
     pub(crate) fn new() -> Heads {
-        Heads { state: State::Start, line: Line::default(), length: None, chunked: false, upgrade: false, heads: 0 }
+        Heads {
+            state: State::Start,
+            line: Line::default(),
+            length: None,
+            chunked: false,
+            upgrade: false,
+            heads: 0,
+            other_major: false,
+            unsupported: None,
+        }
     }
 
-    /// Takes the next bytes.
-    pub(crate) fn feed(&mut self, bytes: &[u8]) -> Verdict {
+    /// Takes the next bytes. A version that hyper does not know becomes 1.1 in them: a minor one is to be read so
+    /// (RFC 9110, 2.5), and of a major one [`Heads::unsupported`] tells.
+    pub(crate) fn feed(&mut self, bytes: &mut [u8]) -> Verdict {
         let mut at = 0;
         while at < bytes.len() {
-            let rest = &bytes[at..];
+            let rest = &mut bytes[at..];
             match self.state {
                 State::Tunnel => return Verdict::Pass,
                 State::Refused => return Verdict::Refuse(at),
@@ -81,12 +100,17 @@ impl Heads {
                 State::Start | State::Fields | State::ChunkSize | State::Trailers => {
                     let Some(end) = memchr(b'\n', rest) else {
                         self.line.push(rest);
+                        self.version(rest);
                         return Verdict::Pass;
                     };
-                    let is_good = if self.line.length == 0 {
+                    let is_whole = self.line.length == 0;
+                    if !is_whole {
+                        self.line.push(&rest[..end]);
+                    }
+                    self.version(&mut rest[..end]);
+                    let is_good = if is_whole {
                         without_cr(&rest[..end]).and_then(|line| self.line(line, line.len(), false))
                     } else {
-                        self.line.push(&rest[..end]);
                         let whole = std::mem::take(&mut self.line);
                         whole.without_cr().and_then(|line| self.line(line, whole.length - 1, whole.hash))
                     };
@@ -119,6 +143,27 @@ impl Heads {
     /// Whether all that has come is whole requests.
     pub(crate) fn is_between_requests(&self) -> bool {
         matches!(self.state, State::Start | State::Held) && self.line.length == 0
+    }
+
+    /// The first request, counted from 1, whose version is not served.
+    pub(crate) fn unsupported(&self) -> Option<u64> {
+        self.unsupported
+    }
+
+    /// Reads and mends the version at the end of a request line, of which these bytes have come last.
+    fn version(&mut self, piece: &mut [u8]) {
+        if self.state != State::Start || piece.ends_with(b" HTTP/1.1\r") {
+            return;
+        }
+        let mut own = [0; TAIL];
+        let tail = if self.line.length == 0 {
+            let own = &mut own[..piece.len().min(TAIL)];
+            own.copy_from_slice(&piece[piece.len() - own.len()..]);
+            &*own
+        } else {
+            self.line.tail()
+        };
+        self.other_major = version::mend(tail, piece);
     }
 
     pub(crate) fn is_refused(&self) -> bool {
@@ -183,6 +228,9 @@ impl Heads {
 
     fn head_ends(&mut self) {
         self.heads += 1;
+        if std::mem::take(&mut self.other_major) {
+            self.unsupported.get_or_insert(self.heads);
+        }
         self.state = match (self.chunked, self.length.take()) {
             (true, _) => State::ChunkSize,
             (false, None | Some(0)) => return self.request_ends(),
@@ -201,8 +249,7 @@ fn without_cr(line: &[u8]) -> Option<&[u8]> {
     line.strip_suffix(b"\r")
 }
 
-/// RFC 9112, 7.1: hexadecimal digits, and perhaps extensions; none for anything else. Extensions say nothing here, but
-/// what looks like the end of one to someone else would move the border of the chunk.
+/// RFC 9112, 7.1: hexadecimal digits, and perhaps extensions; none for anything else.
 fn chunk_size(line: &[u8]) -> Option<u64> {
     let digits = line.iter().take_while(|byte| byte.is_ascii_hexdigit()).count();
     if digits == 0 || digits > 16 {
@@ -212,33 +259,16 @@ fn chunk_size(line: &[u8]) -> Option<u64> {
         // A digit, as was just counted.
         size << 4 | u64::from((*digit as char).to_digit(16).unwrap_or_default())
     });
-    let extension = &line[digits..];
-    let is_extension = extension.trim_ascii_start().starts_with(b";") && is_text(extension);
-    (size <= LONGEST_BODY && (extension.is_empty() || is_extension)).then_some(size)
+    (size <= LONGEST_BODY && extensions::are_good(&line[digits..])).then_some(size)
 }
 
-/// Whether there are no control bytes but tabs, and every quoted string is closed (RFC 9110, 5.6.4).
-fn is_text(bytes: &[u8]) -> bool {
-    let mut quoted = false;
-    let mut escaped = false;
-    for byte in bytes {
-        match byte {
-            0..=8 | 10..=31 | 127 => return false,
-            _ if escaped => escaped = false,
-            b'\\' if quoted => escaped = true,
-            b'"' => quoted = !quoted,
-            _ => {}
-        }
-    }
-    !quoted
-}
-
-/// The first bytes of a line, its last byte, how long it is so far, and one more thing.
+/// The first bytes of a line, its last ones, how long it is so far, and one more thing.
 #[derive(Clone, Copy, Debug)]
 struct Line {
     bytes: [u8; LINE],
     length: usize,
-    last: u8,
+    /// Its last bytes, at the end of this.
+    tail: [u8; TAIL],
     /// Whether there is a `#` in it.
     hash: bool,
 }
@@ -251,18 +281,24 @@ impl Line {
             room[..kept].copy_from_slice(&more[..kept]);
         }
         self.length = self.length.saturating_add(more.len());
-        self.last = more.last().copied().unwrap_or(self.last);
+        let newest = &more[more.len().saturating_sub(TAIL)..];
+        self.tail.copy_within(newest.len().., 0);
+        self.tail[TAIL - newest.len()..].copy_from_slice(newest);
+    }
+
+    fn tail(&self) -> &[u8] {
+        &self.tail[TAIL - self.length.min(TAIL)..]
     }
 
     /// What is kept of it, if it ends with CR.
     fn without_cr(&self) -> Option<&[u8]> {
-        (self.last == b'\r').then(|| &self.bytes[..(self.length - 1).min(LINE)])
+        self.tail.ends_with(b"\r").then(|| &self.bytes[..(self.length - 1).min(LINE)])
     }
 }
 
 impl Default for Line {
     fn default() -> Line {
-        Line { bytes: [0; LINE], length: 0, last: 0, hash: false }
+        Line { bytes: [0; LINE], length: 0, tail: [0; TAIL], hash: false }
     }
 }
 
@@ -281,7 +317,7 @@ mod tests {
     fn passes(bytes: &[u8], step: usize) -> (usize, Verdict) {
         let mut heads = Heads::new();
         let mut passed = 0;
-        for piece in bytes.chunks(step) {
+        for piece in bytes.to_vec().chunks_mut(step) {
             match heads.feed(piece) {
                 Verdict::Pass => passed += piece.len(),
                 Verdict::Hold(at) => return (passed + at, Verdict::Hold(at)),
@@ -358,7 +394,8 @@ mod tests {
             ("5;a", 5),
             ("5;a=b;c", 5),
             ("5 \t; a=\"b\\\"c;\"", 5),
-            ("5;\u{e9}", 5),
+            ("5;a=\"\u{e9}\"", 5),
+            ("5;a = b", 5),
         ] {
             assert_eq!(size(line), Some(expected), "{line:?}");
         }
@@ -375,6 +412,17 @@ mod tests {
             "0x5",
             "g",
             ";a",
+            "5;",
+            "5;;a",
+            "5; ",
+            "5;a ",
+            "5;a=",
+            "5;bad[=x",
+            "5;=b",
+            "5;a=b c",
+            "5;a=b=c",
+            "5;a=\"b\"c",
+            "5;\u{e9}",
             "5;a\0",
             "5;a\rb",
             "5;a\u{7f}",
@@ -405,11 +453,11 @@ mod tests {
             assert!(matches!(verdict, Verdict::Hold(_)) && passed == head.len(), "by {step}");
         }
         let mut heads = Heads::new();
-        assert_eq!(heads.feed(head.as_bytes()), Verdict::Pass);
+        assert_eq!(heads.feed(&mut head.as_bytes().to_vec()), Verdict::Pass);
         assert_eq!(heads.is_held(), Some(1));
         heads.resume();
-        assert_eq!(heads.feed(b"more\n"), Verdict::Refuse(4));
+        assert_eq!(heads.feed(&mut b"more\n".to_vec()), Verdict::Refuse(4));
         heads.become_tunnel();
-        assert_eq!(heads.feed(b"more\n"), Verdict::Pass);
+        assert_eq!(heads.feed(&mut b"more\n".to_vec()), Verdict::Pass);
     }
 }

@@ -35,6 +35,7 @@
 //! | `leftover` | what a service leaves of an HTTP/1 request body |
 //! | `socket`, `io` | the descriptor, and what hyper reads and writes through |
 //! | `heads` | HTTP/1 heads as they pass, for what hyper tolerates and hides; bytes in, verdicts out |
+//! | `version`, `extensions` | the version of a request line; the grammar of chunk extensions |
 //! | `frames` | HTTP/2 frame headers as they pass, for flood budgets; bytes in, verdicts out |
 //! | [`alarm`](Alarm) | one timer for each task, moved only when it has to be |
 //! | `marks` | how the pieces polled inside one task tell that task what they wait for |
@@ -53,6 +54,7 @@ mod control;
 mod dispatch;
 mod drive;
 mod exchange;
+mod extensions;
 mod forwarded;
 mod frames;
 mod h2c;
@@ -74,6 +76,7 @@ mod stream;
 mod tls;
 mod tunnel;
 mod validate;
+mod version;
 
 pub use alarm::Alarm;
 pub use body::{BodyError, RequestBody};
