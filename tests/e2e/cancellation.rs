@@ -16,7 +16,7 @@ const TRIES: usize = 5;
 /// How a client leaves.
 #[derive(Clone, Copy, Debug, Eq, PartialEq)]
 enum Leave {
-    /// Closes its connection.
+    /// Closes its connection; over HTTP/1.1, half_close.rs tests what that means.
     Close,
     /// Resets the connection.
     Abort,
@@ -142,12 +142,12 @@ async fn check(way: Way, leaves: &[Leave]) {
 
 #[tokio::test]
 async fn over_http1() {
-    check(Way::H1, &[Leave::Close, Leave::Abort]).await;
+    check(Way::H1, &[Leave::Abort]).await;
 }
 
 #[tokio::test]
 async fn over_http1_and_tls() {
-    check(Way::H1Tls, &[Leave::Close]).await;
+    check(Way::H1Tls, &[Leave::Abort]).await;
 }
 
 #[tokio::test]

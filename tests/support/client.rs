@@ -251,9 +251,11 @@ pub enum Client {
 }
 
 impl Client {
-    /// Opens one.
+    /// Opens one. Over HTTP/1.1 it ends as by [`Client::connect_abortive`]: the close of a client that waits for its answer
+    /// only says that it asks for nothing more.
     pub async fn connect(address: SocketAddr, way: Way) -> Self {
         match way {
+            Way::H1 | Way::H1Tls => Self::connect_abortive(address, way).await,
             Way::H3 => Self::H3(http3::Connection::start(address).await),
             _ => Self::on(dial(address, way).await, way).await,
         }
@@ -262,7 +264,7 @@ impl Client {
     /// Opens one that ends with a TCP reset when it is dropped; on HTTP/3, which has no such thing, with a close.
     pub async fn connect_abortive(address: SocketAddr, way: Way) -> Self {
         if way == Way::H3 {
-            return Self::connect(address, way).await;
+            return Self::H3(http3::Connection::start(address).await);
         }
         let tcp = tcp(address).await;
         tcp.set_zero_linger().expect("a socket option");

@@ -13,7 +13,7 @@ use std::{
 };
 
 use bytes::Bytes;
-use http::{HeaderMap, HeaderName, HeaderValue, Method, Request, Response, StatusCode, Version, header};
+use http::{HeaderName, HeaderValue, Method, Request, Response, StatusCode, Version, header};
 use http_body::{Body, Frame, SizeHint};
 use hyper::body::Incoming;
 
@@ -64,7 +64,8 @@ where
         let mut request = request(&link.connection);
         let is_head = request.method() == Method::HEAD;
         let version = request.version();
-        let response = match validate(&mut request) {
+        let unserved = unserved(&request, &link.connection);
+        let response = match unserved.map_or_else(|| validate(&mut request).map_err(bad), Err) {
             Ok(()) if !is_admitted => {
                 drop(request);
                 link.connection.stats.over_cap.fetch_add(1, Relaxed);
@@ -81,10 +82,10 @@ where
                     }
                 }
             }
-            Err(reason) => {
+            Err(refusal) => {
                 drop(request);
                 link.connection.stats.bad_requests.fetch_add(1, Relaxed);
-                refuse(reason, version)
+                refuse(refusal, version)
             }
         };
         let mut response = clean(response, is_head, version);
@@ -115,8 +116,12 @@ async fn settle(response: &mut Response<ResponseBody>, connection: &Connection) 
         poll_fn(|_| if control.is_draining() { Poll::Pending } else { Poll::Ready(()) }).await;
     }
     let closes = control.left_unread() || control.command() != Command::Run;
-    if closes && response.status() != StatusCode::SWITCHING_PROTOCOLS {
-        response.headers_mut().insert(header::CONNECTION, HeaderValue::from_static("close"));
+    if !closes || response.status() == StatusCode::SWITCHING_PROTOCOLS {
+        return;
+    }
+    let headers = response.headers_mut();
+    if !headers.get_all(header::CONNECTION).iter().any(|value| value == "close") {
+        headers.append(header::CONNECTION, HeaderValue::from_static("close"));
     }
 }
 
@@ -146,8 +151,42 @@ fn plain(status: StatusCode, text: impl Into<Bytes>) -> Response<ResponseBody> {
     response
 }
 
-fn refuse(reason: &'static str, version: Version) -> Response<ResponseBody> {
-    let mut response = plain(StatusCode::BAD_REQUEST, format!("bad request: {reason}\n"));
+/// Why a request does not reach the service, and how it is answered.
+type Refusal = (StatusCode, &'static str);
+
+fn bad(reason: &'static str) -> Refusal {
+    (StatusCode::BAD_REQUEST, reason)
+}
+
+/// What no service is asked for, whatever else the request says.
+fn unserved<B>(request: &Request<B>, connection: &Connection) -> Option<Refusal> {
+    if connection.control.is_unsupported() {
+        // RFC 9110, 15.6.6.
+        return Some((StatusCode::HTTP_VERSION_NOT_SUPPORTED, "the major version is not 1"));
+    }
+    match *request.method() {
+        // RFC 9110, 9.3.8: its answer would repeat the request's credentials.
+        Method::TRACE => Some((StatusCode::NOT_IMPLEMENTED, "TRACE is not for this server")),
+        // RFC 9110, 9.3.6: this is an origin server.
+        Method::CONNECT if !is_extended(request) => {
+            Some((StatusCode::NOT_IMPLEMENTED, "CONNECT is not for this server"))
+        }
+        _ => None,
+    }
+}
+
+/// Whether a CONNECT says what it is to become (RFC 8441, 4; RFC 9220, 3).
+fn is_extended<B>(request: &Request<B>) -> bool {
+    let extensions = request.extensions();
+    extensions.get::<hyper::ext::Protocol>().is_some() || extensions.get::<roadrunner_h3::Protocol>().is_some()
+}
+
+fn refuse((status, reason): Refusal, version: Version) -> Response<ResponseBody> {
+    let text = match status {
+        StatusCode::BAD_REQUEST => format!("bad request: {reason}\n"),
+        _ => format!("{reason}\n"),
+    };
+    let mut response = plain(status, text);
     if version < Version::HTTP_2 {
         response.headers_mut().insert(header::CONNECTION, HeaderValue::from_static("close"));
     }
@@ -170,7 +209,7 @@ fn clean(mut response: Response<ResponseBody>, is_head: bool, version: Version) 
         return plain(StatusCode::INTERNAL_SERVER_ERROR, "internal server error\n");
     }
     if !is_upgrade {
-        strip_connection_fields(response.headers_mut(), version);
+        strip_connection_fields(&mut response, version);
     }
     // RFC 9110, 6.4.1. hyper sees to this on HTTP/1 but not on HTTP/2.
     let has_no_body = is_head
@@ -194,8 +233,9 @@ fn clean(mut response: Response<ResponseBody>, is_head: bool, version: Version) 
     response
 }
 
-/// RFC 9110, 7.6.1; RFC 9113, 8.2.2. On HTTP/1 a `connection: close` stays: it is how a service asks for the end.
-fn strip_connection_fields(headers: &mut HeaderMap, version: Version) {
+/// RFC 9110, 7.6.1; RFC 9113, 8.2.2. On HTTP/1 a `connection: close` stays, as it is how a service asks for the end, and the
+/// `upgrade` without which 426 means nothing (RFC 9110, 15.5.22).
+fn strip_connection_fields(response: &mut Response<ResponseBody>, version: Version) {
     const FIELDS: [HeaderName; 5] = [
         header::CONNECTION,
         HeaderName::from_static("keep-alive"),
@@ -203,6 +243,8 @@ fn strip_connection_fields(headers: &mut HeaderMap, version: Version) {
         header::TRANSFER_ENCODING,
         header::UPGRADE,
     ];
+    let asks_upgrade = version < Version::HTTP_2 && response.status() == StatusCode::UPGRADE_REQUIRED;
+    let headers = response.headers_mut();
     // Nearly every response has none of them; a walk over the few names costs less than five look-ups.
     if !headers.keys().any(|name| FIELDS.contains(name)) {
         return;
@@ -210,11 +252,16 @@ fn strip_connection_fields(headers: &mut HeaderMap, version: Version) {
     let mut options =
         headers.get_all(header::CONNECTION).iter().flat_map(|value| value.as_bytes().split(|b| *b == b','));
     let close = version < Version::HTTP_2 && options.any(|option| option.trim_ascii().eq_ignore_ascii_case(b"close"));
+    let upgrade = headers.get(header::UPGRADE).filter(|_| asks_upgrade).cloned();
     for field in FIELDS {
         headers.remove(field);
     }
+    if let Some(upgrade) = upgrade {
+        headers.insert(header::UPGRADE, upgrade);
+        headers.insert(header::CONNECTION, HeaderValue::from_static("upgrade"));
+    }
     if close {
-        headers.insert(header::CONNECTION, HeaderValue::from_static("close"));
+        headers.append(header::CONNECTION, HeaderValue::from_static("close"));
     }
 }
 

@@ -121,12 +121,15 @@ struct Driver<'a> {
     /// When the client last sent anything; kept on HTTP/2 only.
     last_read: Instant,
     alarm: Alarm,
+    /// HTTP/2: how often hyper may still be polled after it has returned.
+    resumed: std::ops::Range<u32>,
     /// Resolves when the peer is heard to leave; made when it is first needed.
     gone: Option<Pin<Box<dyn Future<Output = Departure> + Send>>>,
     /// How it was heard to leave so far.
     departure: Option<Departure>,
     leftover: Drain,
-    draining: bool,
+    /// Since when it is draining.
+    draining: Option<Instant>,
 }
 
 /// What a connection is doing when there is nothing to poll.
@@ -134,7 +137,7 @@ struct Driver<'a> {
 enum Phase {
     /// There are exchanges.
     Busy,
-    /// HTTP/2: it was idle for too long and was told to go.
+    /// It was idle for too long and was told to go.
     Going(Instant),
     /// A request head is being read since then.
     Head(Instant),
@@ -159,10 +162,11 @@ impl<'a> Driver<'a> {
             phase,
             last_read: now,
             alarm: Alarm::default(),
+            resumed: 0..MOST_RESUMED,
             gone: None,
             departure: None,
             leftover: Drain::default(),
-            draining: false,
+            draining: None,
         }
     }
 
@@ -189,10 +193,13 @@ impl<'a> Driver<'a> {
         loop {
             match self.control().command() {
                 Command::Run | Command::Retire => {}
-                Command::Drain if self.draining => {}
+                Command::Drain if self.draining.is_some() => {}
                 Command::Drain => {
-                    self.draining = true;
-                    drain(hyper.as_mut());
+                    self.draining = Some(Instant::now());
+                    // hyper would close an idle HTTP/1 connection at once; `dispatch` sees to the others.
+                    if self.connection.protocol != Protocol::Http1 {
+                        drain(hyper.as_mut());
+                    }
                 }
                 Command::Cut => {
                     self.control().end(Ending::Closed);
@@ -200,6 +207,9 @@ impl<'a> Driver<'a> {
                 }
             }
             if let Poll::Ready(result) = self.waits.during(|| hyper.as_mut().poll(cx)) {
+                if result.is_ok() && self.goes_on() {
+                    continue;
+                }
                 self.finished(result);
                 return Poll::Ready(());
             }
@@ -225,6 +235,10 @@ impl<'a> Driver<'a> {
                     self.connection.stats.count_timeout(name);
                     self.waits.pass(name);
                 }
+                _ if self.may_leave().is_some_and(|at| at <= deadline) => {
+                    self.phase = Phase::Going(Instant::now());
+                    drain(hyper.as_mut());
+                }
                 TimeoutName::H2Idle if matches!(self.phase, Phase::Idle(_)) => {
                     self.connection.stats.count_timeout(name);
                     self.phase = Phase::Going(Instant::now());
@@ -240,6 +254,16 @@ impl<'a> Driver<'a> {
                 }
             }
         }
+    }
+
+    /// Whether an HTTP/2 connection lives although hyper is done with it: hyper (1.12) resets the stream of a CONNECT with
+    /// a content-length, and returns as if that were the end of the other streams too. Polled again it goes on. A
+    /// connection that has ended was closed by its client, or has closed the socket's side.
+    fn goes_on(&mut self) -> bool {
+        self.connection.protocol == Protocol::Http2
+            && self.control().ending() == Ending::Open
+            && !self.waits.is_shut_down()
+            && self.resumed.next().is_some()
     }
 
     fn finished(&self, result: hyper::Result<()>) {
@@ -324,13 +348,27 @@ impl<'a> Driver<'a> {
         }
     }
 
+    /// When a drain may close this HTTP/1 connection, because no request is on it.
+    fn may_leave(&self) -> Option<Instant> {
+        let draining = self.draining.filter(|_| self.connection.protocol == Protocol::Http1)?;
+        let since = match self.phase {
+            Phase::Idle(since) => since,
+            // hyper leaves it open if there is part of a head; of a later request it would not.
+            Phase::Head(since) if self.control().requests() == 0 => since,
+            _ => return None,
+        };
+        Some(draining.max(since) + self.timeouts.drain_idle)
+    }
+
     fn deadline(&self) -> Option<(Instant, TimeoutName)> {
         let timeouts = self.timeouts;
         let (is_http2, idle) = match self.connection.protocol {
             Protocol::Http1 => (false, (timeouts.keep_alive_idle, TimeoutName::KeepAliveIdle)),
             Protocol::Http2 | Protocol::Http3 => (true, (timeouts.h2_idle, TimeoutName::H2Idle)),
         };
+        let leaves = self.may_leave().map(|at| (at, TimeoutName::KeepAliveIdle));
         let phase = match self.phase {
+            _ if leaves.is_some() => leaves,
             Phase::Busy => None,
             Phase::Head(since) => Some((since + timeouts.request_head, TimeoutName::RequestHead)),
             Phase::Idle(since) | Phase::Going(since) => Some((since + idle.0, idle.1)),
@@ -369,6 +407,9 @@ impl<'a> Driver<'a> {
 
 /// What is read and dropped at most after a close.
 const LINGER_BYTES: usize = 1024 * 1024;
+
+/// A client that makes hyper return has no honest use for it.
+const MOST_RESUMED: u32 = 1000;
 
 /// hyper takes no less.
 const SMALLEST_BUFFER: usize = 8192;

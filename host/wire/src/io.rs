@@ -151,7 +151,11 @@ impl Io {
         if http1.heads.is_refused() {
             return;
         }
-        match http1.heads.feed(buf.filled()) {
+        let verdict = http1.heads.feed(buf.filled_mut());
+        if let Some(request) = http1.heads.unsupported() {
+            self.connection.control.note_unsupported(request);
+        }
+        match verdict {
             Verdict::Pass => {}
             Verdict::Hold(at) => {
                 http1.held.splice(..0, buf.filled()[at..].iter().copied());
@@ -177,11 +181,8 @@ impl Io {
         let is_end = read.as_ref().err().is_none_or(|error| error.kind() == io::ErrorKind::UnexpectedEof);
         let control = &self.connection.control;
         let is_answered = control.in_flight() > 0 || marks::is_write_blocked();
-        let holds = is_end
-            && is_answered
-            && http1.heads.is_between_requests()
-            && !control.is_held()
-            && !control.is_tunnel();
+        let holds =
+            is_end && is_answered && http1.heads.is_between_requests() && !control.is_held() && !control.is_tunnel();
         if holds {
             marks::read_held();
         }
@@ -335,6 +336,7 @@ impl hyper::rt::Write for Io {
     }
 
     fn poll_shutdown(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
+        marks::shut_down();
         // A client that is already gone makes this fail, and that is no news.
         Pin::new(&mut self.transport).poll_shutdown(cx).map(|_| Ok(()))
     }

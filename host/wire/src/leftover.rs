@@ -2,14 +2,13 @@
 //! within bounds, or the client is told that the connection closes (RFC 9112, 9.3).
 
 use std::{
-    future::Future,
+    future::{Future, poll_fn},
     pin::Pin,
     task::{Context, Poll},
     time::Duration,
 };
 
 use http::{HeaderMap, Version, header};
-use http_body_util::BodyExt;
 use hyper::body::{Body, Incoming};
 
 use crate::control::Control;
@@ -88,7 +87,7 @@ impl Drain {
 
 async fn read(mut body: Box<Incoming>) -> bool {
     let mut left = MOST;
-    while let Some(frame) = body.frame().await {
+    while let Some(frame) = poll_fn(|cx| Pin::new(&mut body).poll_frame(cx)).await {
         let Ok(frame) = frame else { return false };
         let length = frame.data_ref().map_or(0, |data| data.len() as u64);
         let Some(rest) = left.checked_sub(length) else { return false };

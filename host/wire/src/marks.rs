@@ -37,6 +37,8 @@ pub(crate) struct Waits {
     h2_in_head: bool,
     /// A read was put off until the exchange is over.
     read_held: bool,
+    /// This side of the connection was closed.
+    shut_down: bool,
     /// A deadline that has passed, for the pieces to report as an error.
     passed: Option<TimeoutName>,
     /// When the exchange has to be over, its response sent included.
@@ -91,6 +93,10 @@ impl Waits {
     /// Whether a read was put off; asking takes the mark away.
     pub(crate) fn take_read_held(&mut self) -> bool {
         std::mem::take(&mut self.read_held)
+    }
+
+    pub(crate) fn is_shut_down(&self) -> bool {
+        self.shut_down
     }
 
     pub(crate) fn pass(&mut self, name: TimeoutName) {
@@ -156,6 +162,11 @@ pub(crate) fn h2_progress(settings_seen: bool, in_head: bool) {
 /// A read was put off until the exchange is over, and nothing but its end will make it possible.
 pub(crate) fn read_held() {
     mark(|waits| waits.read_held = true);
+}
+
+/// This side of the connection is being closed.
+pub(crate) fn shut_down() {
+    mark(|waits| waits.shut_down = true);
 }
 
 /// An exchange has begun; what the one before it waited for is past.
@@ -275,6 +286,7 @@ thread_local! {
                 h2_settings_seen: false,
                 h2_in_head: false,
                 read_held: false,
+                shut_down: false,
                 passed: None,
                 total: None,
             }),

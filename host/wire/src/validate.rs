@@ -11,10 +11,6 @@ pub(crate) fn validate<B>(request: &mut Request<B>) -> Result<(), &'static str> 
 }
 
 fn validate_http1<B>(request: &mut Request<B>) -> Result<(), &'static str> {
-    // RFC 9110, 9.3.6: this is an origin server.
-    if request.method() == Method::CONNECT {
-        return Err("CONNECT is not for this server");
-    }
     let host = single_host(request.headers())?;
     match host {
         // RFC 9112, 3.2.
@@ -40,13 +36,6 @@ fn validate_http1<B>(request: &mut Request<B>) -> Result<(), &'static str> {
 
 /// HTTP/3 has the same rules (RFC 9114, 4.3.1); most are kept by its own layer already.
 fn validate_http2<B>(request: &mut Request<B>) -> Result<(), &'static str> {
-    let extensions = request.extensions();
-    if request.method() == Method::CONNECT
-        && extensions.get::<hyper::ext::Protocol>().is_none()
-        && extensions.get::<roadrunner_h3::Protocol>().is_none()
-    {
-        return Err("CONNECT is not for this server");
-    }
     // RFC 9113, 8.3.1: h2 takes an empty `:scheme`.
     if request.uri().scheme_str().is_some_and(str::is_empty) {
         return Err("the :scheme is empty");
@@ -163,6 +152,5 @@ mod tests {
         assert!(http1("GET", "http://a/", &["b"]).is_err());
         assert!(http1("GET", "*", &["a"]).is_err());
         assert!(http1("OPTIONS", "*", &["a"]).is_ok());
-        assert!(http1("CONNECT", "a:1", &["a:1"]).is_err());
     }
 }

@@ -45,7 +45,7 @@ async fn requests_in_flight_on_a_listener_are_capped() {
         let mut held = Vec::new();
         for _ in 0..2 {
             let mut sender = harness.sender(Way::H1).await;
-            let response = soon(sender.get("/idle")).await.expect("a response");
+            let response = soon(sender.get("/session")).await.expect("a response");
             held.push((sender, response));
         }
         let mut sender = harness.sender(way).await;
@@ -69,7 +69,7 @@ async fn holds_at_most(harness: &Harness, most: usize) {
     let mut held = Vec::new();
     for _ in 0..most {
         let mut tcp = harness.tcp().await;
-        tcp.write_all(b"GET /idle HTTP/1.1\r\nhost: a\r\n\r\n").await.expect("written");
+        tcp.write_all(b"GET /session HTTP/1.1\r\nhost: a\r\n\r\n").await.expect("written");
         read_until(&mut tcp, "first").await;
         held.push(tcp);
     }

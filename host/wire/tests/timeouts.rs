@@ -34,6 +34,8 @@ fn settings(change: impl FnOnce(&mut Timeouts)) -> Settings {
         h3_idle: LONG,
         h3_lost: LONG,
         tcp_lost: LONG,
+        drain_idle: SHORT,
+        unread_body: SHORT,
         linger: SHORT,
     };
     change(&mut timeouts);

@@ -6,7 +6,7 @@ use std::{sync::atomic::Ordering::SeqCst, time::Duration};
 
 use support::{
     Way,
-    frames::{self, END_STREAM, GOAWAY, HEADERS, RST_STREAM},
+    frames::{self, DATA, END_HEADERS, END_STREAM, GOAWAY, HEADERS, RST_STREAM},
     read_to_close, soon, start,
 };
 use tokio::io::AsyncWriteExt;
@@ -26,7 +26,8 @@ const REFUSED: &[(&str, &str, u16)] = &[
     ("a target with another port", "GET http://a:1/ HTTP/1.1\r\nhost: a:2\r\n\r\n", 400),
     ("* with GET", "GET * HTTP/1.1\r\nhost: a\r\n\r\n", 400),
     ("a target without a slash", "GET hello HTTP/1.1\r\nhost: a\r\n\r\n", 400),
-    ("CONNECT", "CONNECT a:80 HTTP/1.1\r\nhost: a:80\r\n\r\n", 400),
+    ("CONNECT", "CONNECT a:80 HTTP/1.1\r\nhost: a:80\r\n\r\n", 501),
+    ("TRACE", "TRACE /hello HTTP/1.1\r\nhost: a\r\n\r\n", 501),
     ("two codings", "POST / HTTP/1.1\r\nhost: a\r\ntransfer-encoding: gzip, chunked\r\n\r\n0\r\n\r\n", 400),
     ("chunked twice", "POST / HTTP/1.1\r\nhost: a\r\ntransfer-encoding: chunked, chunked\r\n\r\n0\r\n\r\n", 400),
     (
@@ -75,7 +76,11 @@ const REFUSED: &[(&str, &str, u16)] = &[
     ("a CR in a value", "GET / HTTP/1.1\r\nhost: a\r\nx: b\rc\r\n\r\n", 400),
     ("a control byte in the target", "GET /\x01 HTTP/1.1\r\nhost: a\r\n\r\n", 400),
     ("a space in the target", "GET /a b HTTP/1.1\r\nhost: a\r\n\r\n", 400),
-    ("a version of its own", "GET / HTTP/1.2\r\nhost: a\r\n\r\n", 400),
+    ("another major version", "GET /hello HTTP/2.0\r\nhost: a\r\n\r\n", 505),
+    ("a version to come", "GET /hello HTTP/3.1\r\nhost: a\r\n\r\n", 505),
+    ("a version that never was", "GET /hello HTTP/0.9\r\nhost: a\r\n\r\n", 505),
+    ("a version with two digits", "GET /hello HTTP/1.10\r\nhost: a\r\n\r\n", 400),
+    ("a version in lower case", "GET /hello http/1.1\r\nhost: a\r\n\r\n", 400),
     ("no version", "GET /\r\nhost: a\r\n\r\n", 400),
     ("bare LF throughout", "GET / HTTP/1.1\nhost: a\n\n", 400),
     ("a bare LF after the request line", "GET / HTTP/1.1\nhost: a\r\n\r\n", 400),
@@ -107,7 +112,7 @@ async fn http1_refuses_and_closes() {
 #[tokio::test]
 async fn http1_refuses_byte_by_byte() {
     let harness = start().await;
-    for (name, bytes, _) in REFUSED {
+    for (name, bytes, status) in REFUSED {
         let mut client = harness.tcp().await;
         client.set_nodelay(true).expect("set");
         for piece in bytes.as_bytes().chunks(7) {
@@ -117,7 +122,7 @@ async fn http1_refuses_byte_by_byte() {
             tokio::time::sleep(Duration::from_micros(500)).await;
         }
         let wire = read_to_close(&mut client).await;
-        assert_eq!(wire.matches(" 400 ").count(), 1, "{name}: {wire:?}");
+        assert_eq!(wire.matches(&format!(" {status} ")).count(), 1, "{name}: {wire:?}");
     }
 }
 
@@ -131,10 +136,10 @@ async fn http1_refuses_what_is_pipelined() {
         "POST /count HTTP/1.1\r\nhost: a\r\ntransfer-encoding: chunked\r\n\r\n5;x=y\r\na\nb\nc\r\n0\r\nx: y\r\n\r\n",
     ];
     for first in firsts {
-        for (name, bytes, _) in REFUSED {
+        for (name, bytes, status) in REFUSED {
             let wire = harness.raw(format!("{first}{bytes}").as_bytes()).await;
             assert!(wire.starts_with("HTTP/1.1 200"), "{name}: {wire:?}");
-            assert_eq!(wire.matches(" 400 ").count(), 1, "{name} after {first:?}: {wire:?}");
+            assert_eq!(wire.matches(&format!(" {status} ")).count(), 1, "{name} after {first:?}: {wire:?}");
             assert!(wire.matches("HTTP/1.").count() == 2, "{name}: {wire:?}");
         }
     }
@@ -144,6 +149,8 @@ async fn http1_refuses_what_is_pipelined() {
 async fn http1_lets_good_requests_in() {
     let good = [
         "GET /hello HTTP/1.1\r\nhost: a\r\n\r\n",
+        "GET /hello HTTP/1.2\r\nhost: a\r\n\r\n",
+        "GET /hello HTTP/1.9\r\nhost: a\r\n\r\n",
         "GET /hello HTTP/1.1\r\nHOST: example.com:80\r\n\r\n",
         "GET /hello HTTP/1.1\r\nhost:\t[::1]:80 \r\n\r\n",
         "GET http://A:80/hello HTTP/1.1\r\nhost: a:80\r\n\r\n",
@@ -259,7 +266,34 @@ async fn http2_refuses_a_plain_connect() {
     }
     let mut tcp = harness.tcp().await;
     tcp.write_all(&[frames::opening(), frames::frame(HEADERS, 4, 1, &block)].concat()).await.expect("written");
-    assert_eq!(verdict(&mut tcp).await, Verdict::Status("400".to_owned()));
+    assert_eq!(verdict(&mut tcp).await, Verdict::Status("501".to_owned()));
+}
+
+/// The other streams belong to other clients, where a proxy is in front.
+#[tokio::test]
+async fn an_http2_connect_with_a_length_ends_only_its_stream() {
+    let harness = start().await;
+    let mut tcp = harness.tcp().await;
+    let mut sent = [frames::opening(), frames::request(1, "GET", "/slow", END_STREAM)].concat();
+    for stream in [3, 5] {
+        let more = [(":protocol", "websocket"), ("content-length", "5")];
+        sent.extend(frames::frame(HEADERS, END_HEADERS, stream, &frames::fields("CONNECT", "/tunnel", &more)));
+    }
+    tcp.write_all(&sent).await.expect("written");
+    for stream in [3, 5] {
+        let reset = frames::until(&mut tcp, RST_STREAM).await.expect("a reset");
+        assert_eq!(reset.stream, stream);
+    }
+    let late = frames::frame(DATA, END_STREAM, 3, b"hello");
+    tcp.write_all(&[late, frames::request(7, "GET", "/hello", END_STREAM)].concat()).await.expect("written");
+    let mut answered = Vec::new();
+    while answered.len() < 2 {
+        answered.push(frames::until(&mut tcp, HEADERS).await.expect("an answer").stream);
+    }
+    answered.sort_unstable();
+    assert_eq!(answered, [1, 7]);
+    drop(tcp);
+    harness.is_quiet().await;
 }
 
 #[tokio::test]
@@ -321,6 +355,8 @@ async fn verdict(tcp: &mut (impl tokio::io::AsyncRead + Unpin)) -> Verdict {
                     0x8c => "400".to_owned(),
                     // "431", in Huffman code.
                     0x48 | 0x08 if frame.payload[1..].starts_with(&[0x83, 0x69, 0x90, 0xff]) => "431".to_owned(),
+                    // "501", as above.
+                    0x48 | 0x08 if frame.payload[1..].starts_with(&[0x82, 0x6c, 0x01]) => "501".to_owned(),
                     0x48 | 0x08 => format!("{:x?}", &frame.payload[1..5]),
                     byte => format!("{byte:x}"),
                 });

@@ -54,6 +54,12 @@ impl Way {
 /// How long exchanges below `/total` may last.
 pub const TOTAL: Duration = Duration::from_millis(600);
 
+/// How long `/slow` and `/late` take.
+pub const SLOW: Duration = Duration::from_millis(200);
+
+/// How often `/ticks` sends something.
+pub const TICK: Duration = Duration::from_millis(10);
+
 /// What the service has to tell a test.
 #[derive(Debug)]
 pub enum Told {

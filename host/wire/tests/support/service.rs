@@ -1,7 +1,7 @@
 //! The service of all tests: a path for each behaviour.
 
 use std::{
-    future::pending,
+    future::{Future, pending},
     pin::Pin,
     sync::{
         Arc,
@@ -18,7 +18,7 @@ use http_body_util::BodyExt;
 use roadrunner_wire::{Abort, BodyError, Connection, Exchange, Protocol, ResponseBody, Service};
 use tokio::{io::AsyncWriteExt, sync::mpsc};
 
-use super::Told;
+use super::{SLOW, TICK, Told};
 
 /// What it has to tell goes to the test.
 pub(super) struct App {
@@ -76,6 +76,28 @@ impl Service for App {
             "/hang" => {
                 let _held = (&mut exchange, &probe);
                 pending().await
+            }
+            // Reads nothing of a body, and answers when it has had time to come.
+            "/slow" => {
+                tokio::time::sleep(SLOW).await;
+                probe.done();
+                Response::new(ResponseBody::full("hello, world\n"))
+            }
+            // Sends a head, then a piece, and only then lets go of the request's body.
+            "/late" => {
+                probe.done();
+                Response::new(ResponseBody::new(Late {
+                    wait: Some(Box::pin(tokio::time::sleep(SLOW))),
+                    _held: exchange,
+                }))
+            }
+            // A piece, and so on.
+            "/ticks" => Response::new(ResponseBody::new(Ticks { wait: tokio::time::interval(TICK), _probe: probe })),
+            "/session" => {
+                let mut response =
+                    Response::new(ResponseBody::new(Idle { sent: false, _probe: probe, _exchange: exchange }));
+                response.extensions_mut().insert(roadrunner_wire::Held);
+                response
             }
             // Sends a head and one piece, and then nothing.
             "/idle" => Response::new(ResponseBody::new(Idle { sent: false, _probe: probe, _exchange: exchange })),
@@ -164,14 +186,14 @@ impl Service for App {
 /// Echoes what comes through a tunnel.
 fn tunnel(mut exchange: Exchange) -> Response<ResponseBody> {
     let mut response = Response::new(ResponseBody::empty());
-    let Some(request) = exchange.take_tunnel() else {
+    let Some(request) = exchange.take_tunnel().filter(|request| request.names("echo")) else {
         *response.status_mut() = StatusCode::UPGRADE_REQUIRED;
         return response;
     };
     if exchange.connection.protocol == Protocol::Http1 {
         *response.status_mut() = StatusCode::SWITCHING_PROTOCOLS;
         response.headers_mut().insert("connection", HeaderValue::from_static("upgrade"));
-        response.headers_mut().insert("upgrade", HeaderValue::from_str(request.protocol()).expect("a token"));
+        response.headers_mut().insert("upgrade", HeaderValue::from_static("echo"));
     }
     tokio::spawn(async move {
         let tunnel = request.accept().await.expect("a tunnel");
@@ -242,6 +264,37 @@ impl Body for Idle {
             return Poll::Pending;
         }
         Poll::Ready(Some(Ok(Frame::data(Bytes::from_static(b"first")))))
+    }
+}
+
+struct Late {
+    wait: Option<Pin<Box<tokio::time::Sleep>>>,
+    _held: Exchange,
+}
+
+impl Body for Late {
+    type Data = Bytes;
+    type Error = Abort;
+
+    fn poll_frame(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Option<Result<Frame<Bytes>, Abort>>> {
+        let Some(wait) = &mut self.wait else { return Poll::Ready(None) };
+        std::task::ready!(wait.as_mut().poll(cx));
+        self.wait = None;
+        Poll::Ready(Some(Ok(Frame::data(Bytes::from_static(b"late")))))
+    }
+}
+
+struct Ticks {
+    wait: tokio::time::Interval,
+    _probe: Probe,
+}
+
+impl Body for Ticks {
+    type Data = Bytes;
+    type Error = Abort;
+
+    fn poll_frame(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Option<Result<Frame<Bytes>, Abort>>> {
+        self.wait.poll_tick(cx).map(|_| Some(Ok(Frame::data(Bytes::from_static(b"tick")))))
     }
 }
 
