@@ -186,7 +186,7 @@ async def handshakes(client):
     for path, more, status in (
         (b"/refuse", [], 403),
         (b"/nowhere", [], 404),
-        (b"/buffered", [], 500),
+        (b"/buffered", [], 400),
         (b"/echo", [foreign], 403),
         (b"/echo", [allowed, foreign], 403),
     ):
@@ -196,12 +196,12 @@ async def handshakes(client):
         REPORT.check(f"{path} {more}", client.response(stream)[0], status)
         REPORT.check("its streams", client.resets.get(late) in (GONE, REJECTED), True)
     stream = client.bidi(headers([*GET[:3], (b":path", b"/always")]), True)
-    REPORT.check("a session that nobody asked for", (await client.outcome(stream))[0], 500)
+    REPORT.check("a session that nobody asked for", (await client.outcome(stream))[0], 400)
     stream = client.bidi(headers([*GET[:3], (b":path", b"/echo")]), True)
     REPORT.check("no handshake", (await client.outcome(stream))[0], 400)
     websocket = [(b":method", b"CONNECT"), (b":protocol", b"websocket"), *GET[1:3], (b":path", b"/always")]
     stream = client.bidi(headers([*websocket, (b"sec-websocket-version", b"13")]), True)
-    REPORT.check("a WebSocket where the guest has a session", (await client.outcome(stream))[0], 500)
+    REPORT.check("a WebSocket where the guest has a session", (await client.outcome(stream))[0], 400)
 
 
 async def limits(client):
