@@ -178,7 +178,7 @@ HEADS = [
     ("a list in :authority", replaced(":authority", "a,b c"), BAD),
     ("Host that does not agree", REQUEST + [("host", "another")], REFUSED),
     ("two Hosts", REQUEST + [("host", "localhost"), ("host", "localhost")], REFUSED),
-    ("plain CONNECT", [(":method", "CONNECT"), (":authority", "localhost:80")], REFUSED),
+    ("plain CONNECT", [(":method", "CONNECT"), (":authority", "localhost:80")], ("status", 501)),
     ("CONNECT with a path", [(":method", "CONNECT"), *REQUEST[1:]], BAD),
     ("a length that is not true", REQUEST + [("content-length", "5")], BAD),
     ("a length with a plus", REQUEST + [("content-length", "+0")], BAD),
