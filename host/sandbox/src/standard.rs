@@ -7,6 +7,9 @@
 //! on, whoever sends the body polls the guest with [`Standard::poll_frame`], in its own task. So a client that does not
 //! read holds up the guest, and a connection that drops the body ends it.
 //!
+//! A guest of 0.3 can return the body of its request, or of another server's answer, as that of its response, and be
+//! done. Such a body is passed on: it needs no instance, and ends where it comes from.
+//!
 //! An instance that has returned, and whose response was sent whole, can be parked for the next request. They have no
 //! sessions: WASI knows neither WebSockets nor the bus.
 
@@ -42,7 +45,17 @@ use shared::Part;
 pub use shared::Shared;
 
 /// What a guest has given as its response; an error of its own as text.
-type Answer = Result<http::Response<WasiBody>, String>;
+type Answer = Result<Given, String>;
+
+/// A response.
+struct Given {
+    response: http::Response<WasiBody>,
+    /// Its body is not the guest's own.
+    is_passed_on: bool,
+}
+
+/// What a body may hold, at most, that is sent with its length although the guest has only passed it on.
+const WHOLE: usize = 64 << 10;
 
 /// How often a guest that has given its response is polled once more before the head is sent. One that has returned by
 /// then is answered with a length.
@@ -56,6 +69,11 @@ pub struct Standard {
     // Fields are dropped in this order: the guest first, its permit last.
     guest: Guest,
     body: WasiBody,
+    is_passed_on: bool,
+    /// What was read of the body and found not to be all of it.
+    ahead: Bytes,
+    /// Dropped when the body is over, for what moves it after the guest has returned.
+    lingers: Option<oneshot::Sender<()>>,
     /// Tells a guest that asks for it that its response was sent. It is dropped when it was not.
     sent: oneshot::Sender<()>,
     binding: Arc<Binding>,
@@ -181,43 +199,64 @@ impl Binding {
         registration: Registration,
         permit: Permit,
     ) -> Result<(Standard, Head), Failure> {
-        let (head, body) = match answer {
+        let Given { response, is_passed_on } = match answer {
             None => return Err(invalid("the component returned and set no response")),
             Some(Err(code)) => return Err(Failure::new(Outcome::GuestError, format!("the component set {code}"))),
-            Some(Ok(response)) => response.into_parts(),
+            Some(Ok(given)) => given,
         };
+        let (head, body) = response.into_parts();
         let head = response::standard_head(head)?;
         meter.set_shape(Shape::Standard);
-        Ok((Standard { guest, body, sent, binding: self.clone(), meter, registration, permit }, head))
+        let (ahead, lingers, binding) = (Bytes::new(), None, self.clone());
+        let standard =
+            Standard { guest, body, is_passed_on, ahead, lingers, sent, binding, meter, registration, permit };
+        Ok((standard, head))
     }
 }
 
 impl Standard {
-    /// The whole body and its trailer fields, if the guest has returned; it is then sent like a buffered response. None
-    /// if the guest still runs. A body that the guest has not finished is a failure, for which it is not too late yet.
+    /// The whole body and its trailer fields, if the guest has returned and they are there; it is then sent like a
+    /// buffered response. None if more is to come. A body that failed is a failure, for which it is not too late yet.
     pub fn whole(&mut self) -> Result<Option<(Bytes, HeaderMap)>, Failure> {
         if !matches!(self.guest, Guest::Returned(_)) {
             return Ok(None);
         }
         let mut context = Context::from_waker(Waker::noop());
-        let (mut first, mut all, mut trailers) = (Bytes::new(), BytesMut::new(), HeaderMap::new());
-        // At most what the body's channel holds. A guest that has returned never lets it wait.
-        while let Poll::Ready(Some(frame)) = self.poll_frame(&mut context) {
-            match frame?.into_data() {
+        let (mut first, mut rest) = (Bytes::new(), BytesMut::new());
+        let trailers = loop {
+            // Of a guest's own body, at most what its channel holds is there.
+            let is_enough = self.is_passed_on && first.len() + rest.len() > WHOLE;
+            let polled = if is_enough { Poll::Pending } else { self.poll_frame(&mut context) };
+            let frame = match polled {
+                Poll::Ready(Some(frame)) => frame?,
+                Poll::Ready(None) => break HeaderMap::new(),
+                Poll::Pending => {
+                    self.ahead = joined(first, &rest);
+                    return Ok(None);
+                }
+            };
+            match frame.into_data() {
                 Ok(data) if first.is_empty() => first = data,
-                Ok(data) => all.extend_from_slice(&data),
-                Err(frame) => trailers = frame.into_trailers().unwrap_or_default(),
+                Ok(data) => rest.extend_from_slice(&data),
+                Err(frame) => break frame.into_trailers().unwrap_or_default(),
             }
-        }
-        if all.is_empty() {
-            return Ok(Some((first, trailers)));
-        }
-        Ok(Some((Bytes::from([&first[..], &all].concat()), trailers)))
+        };
+        Ok(Some((joined(first, &rest), trailers)))
     }
 
     /// The next frame of the body. The guest runs only when there is none. After the end, or trailer fields,
     /// [`Self::finish`] follows.
     pub fn poll_frame(&mut self, context: &mut Context<'_>) -> Poll<Option<Result<Frame<Bytes>, Failure>>> {
+        if !self.ahead.is_empty() {
+            return Poll::Ready(Some(Ok(Frame::data(std::mem::take(&mut self.ahead)))));
+        }
+        if self.is_passed_on && matches!(self.guest, Guest::Returned(_)) {
+            // Elsewhere whoever polls the guest sees to it.
+            self.meter.register(context);
+            if self.meter.is_killed() {
+                return Poll::Ready(Some(Err(Outcome::Killed.into())));
+            }
+        }
         let mut has_run = false;
         loop {
             match Pin::new(&mut self.body).poll_frame(context) {
@@ -247,10 +286,8 @@ impl Standard {
                         Poll::Ready(Err(failure)) => self.guest = Guest::Failed(failure),
                     }
                 }
-                Guest::Returned(_) => {
-                    self.guest = Guest::Ended;
-                    return Poll::Ready(Some(Err(invalid("the component returned and had not finished its body"))));
-                }
+                Guest::Returned(_) if self.is_passed_on => return Poll::Pending,
+                Guest::Returned(_) => self.guest = self.linger(),
                 Guest::Failed(_) | Guest::Ended => {
                     return Poll::Ready(self.failure().map(Err));
                 }
@@ -258,11 +295,25 @@ impl Standard {
         }
     }
 
+    /// What becomes of a guest that has returned and whose own body has no end yet.
+    fn linger(&mut self) -> Guest {
+        match std::mem::replace(&mut self.guest, Guest::Ended) {
+            Guest::Returned(returned) if self.lingers.is_none() && matches!(returned.callee, Callee::Service(_)) => {
+                let (lingers, over) = oneshot::channel();
+                self.lingers = Some(lingers);
+                let (binding, meter) = (self.binding.clone(), self.meter.clone());
+                Guest::Running(Box::pin(service::linger(*returned, binding, meter, over)))
+            }
+            _ => Guest::Failed(unfinished()),
+        }
+    }
+
     /// The response is sent. A guest that still runs may go on, within its limits, for as long as the deadline of a
     /// response: standard components do their housekeeping there. One that has returned is parked where its component is
     /// reused.
     pub fn finish(self) {
-        let Self { guest, sent, binding, meter, registration, permit, .. } = self;
+        let Self { guest, lingers, sent, binding, meter, registration, permit, .. } = self;
+        drop(lingers);
         // A guest that does not ask is not told.
         let _ = sent.send(());
         let mut guest = match guest {
@@ -317,12 +368,20 @@ fn park(binding: &Arc<Binding>, meter: &Meter, returned: Returned) {
     }
 }
 
+fn joined(first: Bytes, rest: &[u8]) -> Bytes {
+    if rest.is_empty() { first } else { [&first[..], rest].concat().into() }
+}
+
 /// Trailer fields as for native answers; data as it is.
 fn checked(frame: Frame<Bytes>) -> Frame<Bytes> {
     match frame.into_trailers() {
         Ok(trailers) => Frame::trailers(response::standard_trailers(trailers)),
         Err(frame) => frame,
     }
+}
+
+fn unfinished() -> Failure {
+    invalid("the component returned and had not finished its body")
 }
 
 fn invalid(detail: &str) -> Failure {

@@ -160,6 +160,11 @@ impl State {
         }
     }
 
+    /// Whether a body was made, since this was asked before, whose pieces come out of the store.
+    pub(crate) fn take_made_body(&mut self) -> bool {
+        self.http.as_mut().is_some_and(|http| std::mem::take(&mut http.hooks.has_made_body))
+    }
+
     fn session(&mut self) -> &mut Session {
         self.session.get_or_insert_with(|| {
             let bus = self.binding.component.sandbox.bus().clone();

@@ -49,7 +49,10 @@ impl Http {
     pub(crate) fn new(outbound: Option<Arc<dyn Outbound>>, meter: &Arc<Meter>) -> Self {
         let mut context = WasiHttpCtx::new();
         context.set_field_size_limit(MAX_FIELDS_BYTES);
-        Self { context, hooks: Hooks { outbound, meter: meter.clone(), left: 0, owed: 0, chunk: CHUNK } }
+        Self {
+            context,
+            hooks: Hooks { outbound, meter: meter.clone(), left: 0, owed: 0, chunk: CHUNK, has_made_body: false },
+        }
     }
 }
 
@@ -61,6 +64,8 @@ pub(crate) struct Hooks {
     /// Bytes that bodies can hold, and that are not yet charged.
     pub(crate) owed: u64,
     chunk: usize,
+    /// A body of WASI 0.3 was made whose pieces come out of the store.
+    pub(crate) has_made_body: bool,
 }
 
 impl WasiHttpHooks for Hooks {
@@ -98,8 +103,10 @@ impl WasiHttpHooks for Hooks {
         self.chunk
     }
 
-    /// Asked once for each body that the guest makes. One piece can wait, and another one for its place.
+    /// Asked once for each body that the guest makes, and not for one that it passes on. One piece can wait, and another
+    /// one for its place.
     fn p3_outgoing_body_chunk_size(&mut self) -> usize {
+        self.has_made_body = true;
         self.next_chunk()
     }
 }

@@ -13,7 +13,7 @@ use wasmtime_wasi_http::p2::bindings::exports::wasi::http::incoming_handler;
 use wasmtime_wasi_http::p2::bindings::http::types::Scheme;
 use wasmtime_wasi_http::p2::types::{HostIncomingRequest, HostResponseOutparam};
 
-use super::{Answer, Call, Callee, Incoming, Returned};
+use super::{Answer, Call, Callee, Given, Incoming, Returned};
 use crate::component::Handler;
 use crate::instance::{classify, guarded};
 use crate::outcome::{Failure, Outcome};
@@ -66,7 +66,8 @@ fn lend(
     let mut http = store.data_mut().http();
     let handles = |_| Failure::from(Outcome::HandlesExceeded);
     let request = http.new_incoming_request(scheme, request).map_err(handles)?;
-    let set = move |response: Result<_, _>| *answer.lock() = Some(response.map_err(|code| format!("{code:?}")));
+    let given = |response| Given { response, is_passed_on: false };
+    let set = move |result: Result<_, _>| *answer.lock() = Some(result.map(given).map_err(|code| format!("{code:?}")));
     let out = http.new_response_outparam_from_callback(set).map_err(handles)?;
     Ok((request, out))
 }

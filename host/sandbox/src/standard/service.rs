@@ -2,6 +2,8 @@
 
 use std::future::poll_fn;
 use std::pin::pin;
+use std::sync::Arc;
+use std::time::Duration;
 
 use http::uri::{Authority, Scheme};
 use tokio::sync::oneshot;
@@ -10,14 +12,18 @@ use wasmtime_wasi_http::p3::Request as GuestRequest;
 use wasmtime_wasi_http::p3::bindings::Service;
 use wasmtime_wasi_http::{Error, FieldMap, WasiHttpView as _};
 
-use super::{Answer, Call, Callee, Incoming, Returned};
+use super::{Answer, Call, Callee, Given, Incoming, Returned, unfinished};
 use crate::component::Handler;
 use crate::instance::{classify, guarded};
+use crate::meter::Meter;
 use crate::outcome::{Failure, Outcome};
 use crate::request::Request;
-use crate::state::State;
+use crate::state::{Binding, State};
 
 pub(super) type Guest = Service;
+
+/// What is left to move in a store without a task of the guest is there already.
+const LINGER: Duration = Duration::from_secs(1);
 
 /// Runs the guest until it has returned and no task of it is left. `sent` resolves when its response was sent.
 pub(super) async fn run(mut call: Call, request: Request, sent: oneshot::Receiver<()>) -> Result<Returned, Failure> {
@@ -61,9 +67,34 @@ pub(super) async fn answer(
     match guest.handle(accessor, request).await? {
         Ok(response) => {
             let sent = async { sent.await.map_err(|_| Error::ConnectionTerminated) };
-            Ok(Ok(accessor.with(|access| response.into_http(access, sent))?))
+            accessor.with(|mut access| {
+                access.get().take_made_body();
+                let response = response.into_http(&mut access, sent)?;
+                let is_passed_on = !access.get().take_made_body();
+                Ok(Ok(Given { response, is_passed_on }))
+            })
         }
         Err(code) => Ok(Err(format!("{code:?}"))),
+    }
+}
+
+/// Moves what the host has yet to move in the store of a guest that has returned, such as trailer fields that come from
+/// the request to a body of the guest's own. Once nobody waits for it any more, which `over` tells, the instance is back.
+pub(super) async fn linger(
+    mut returned: Returned,
+    binding: Arc<Binding>,
+    meter: Arc<Meter>,
+    over: oneshot::Receiver<()>,
+) -> Result<Returned, Failure> {
+    let moved = {
+        let moving = pin!(returned.store.run_concurrent(async |_| tokio::time::timeout(LINGER, over).await));
+        guarded(&meter, binding.turns(), None, moving).await
+    };
+    match moved {
+        Ok(Ok(Ok(_))) => Ok(returned),
+        Ok(Ok(Err(_))) => Err(unfinished()),
+        Ok(Err(error)) => Err(classify(&returned.store, &error)),
+        Err(outcome) => Err(outcome.into()),
     }
 }
 

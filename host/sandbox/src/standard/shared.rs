@@ -228,7 +228,9 @@ async fn live(
             let instance = binding.component.pre.instantiate_async(&mut store).await?;
             let guest = handler.load(&mut store, &instance)?;
             store
-                .run_concurrent(async |accessor| work(accessor, &guest, &binding, meter, first, &mut jobs, idle).await)
+                .run_concurrent(async |accessor| {
+                    work(accessor, &guest, &binding, &common, first, &mut jobs, idle).await
+                })
                 .await?
         });
         let mut serving = pin!(guarded(meter, binding.turns(), None, serving));
@@ -265,7 +267,7 @@ async fn work(
     accessor: &Accessor<State>,
     guest: &service::Guest,
     binding: &Binding,
-    meter: &Meter,
+    common: &Common,
     first: Job,
     jobs: &mut mpsc::UnboundedReceiver<Job>,
     idle: Duration,
@@ -283,7 +285,7 @@ async fn work(
             if is_open && let Poll::Ready(job) = jobs.poll_recv(context) {
                 match job {
                     Some(job) => {
-                        meter.add_budget(binding.limits.cpu);
+                        common.meter.add_budget(binding.limits.cpu);
                         calls.push(call(accessor, guest, job));
                     }
                     None => is_open = false,
@@ -291,6 +293,12 @@ async fn work(
                 continue;
             }
             if !calls.is_empty() || accessor.poll_no_interesting_tasks(context).is_pending() {
+                waits = None;
+                return Poll::Pending;
+            }
+            // A body that is still on its way would look whole if the store were gone.
+            common.meter.register(context);
+            if common.active.load(Relaxed) > 0 {
                 waits = None;
                 return Poll::Pending;
             }
