@@ -16,7 +16,7 @@ use wasmtime::component::{HasSelf, Linker};
 use wasmtime::{Config, Enabled, Engine, InstanceAllocationStrategy, PoolingAllocationConfig};
 
 use crate::bindings::roadrunner::handler as imports;
-use crate::capability::{Bus, filesystem};
+use crate::capability::{Bus, fields, filesystem};
 use crate::compile::Compiler;
 use crate::parking::PARKED;
 use crate::registry::Registry;
@@ -248,6 +248,7 @@ fn link(linker: &mut Linker<State>, wasi: Wasi) -> wasmtime::Result<()> {
     wasmtime_wasi::p2::add_to_linker_async(linker)?;
     filesystem::add_to_linker(linker)?;
     wasmtime_wasi_http::p2::add_only_http_to_linker_async(linker)?;
+    fields::add_to_linker(linker, wasi)?;
     imports::types::add_to_linker::<_, HasSelf<_>>(linker, State::called)?;
     imports::log::add_to_linker::<_, HasSelf<_>>(linker, State::called)?;
     imports::config::add_to_linker::<_, HasSelf<_>>(linker, State::called)?;

@@ -2,6 +2,7 @@
 //! component and for an instance.
 
 pub(crate) mod bus;
+pub(crate) mod fields;
 pub(crate) mod filesystem;
 pub(crate) mod log;
 pub(crate) mod outbound;

@@ -1,0 +1,79 @@
+//! `fields` of `wasi:http`: a length that a guest gives twice, in the same words, is one length.
+//!
+//! RFC 9110, 8.6 lets a recipient take a repeated content-length for one. Guests that copy the fields of one message to
+//! another repeat it without meaning to, and many end when the host refuses; the engine's own functions, which these
+//! shadow, do. Lengths that differ are refused as ever.
+
+use http::header::CONTENT_LENGTH;
+use wasmtime::component::{Linker, Resource};
+use wasmtime::{Result, StoreContextMut};
+use wasmtime_wasi_http::{FieldMap, WasiHttpView as _, p2, p3};
+
+use crate::engine::Wasi;
+use crate::state::State;
+
+/// Shadows the functions of an interface that give fields their values.
+macro_rules! shadow {
+    ($linker:expr, $name:literal, $($types:ident)::+) => {{
+        use $($types)::+::{HeaderError, Host as _, HostFields as _};
+        type Added<T> = Result<(Result<T, HeaderError>,)>;
+        let mut interface = $linker.instance($name)?;
+        interface.func_wrap(
+            "[static]fields.from-list",
+            |mut store: StoreContextMut<'_, State>, (mut list,): (Vec<(String, Vec<u8>)>,)| -> Added<_> {
+                let mut length = None;
+                list.retain(|(name, value)| !is_length(name) || length.replace(value.clone()).as_ref() != Some(value));
+                let mut http = store.data_mut().http();
+                match http.from_list(list) {
+                    Ok(fields) => Ok((Ok(fields),)),
+                    Err(error) => Ok((Err(http.convert_header_error(error)?),)),
+                }
+            },
+        )?;
+        interface.func_wrap(
+            "[method]fields.append",
+            |mut store: StoreContextMut<'_, State>,
+             (fields, name, value): (Resource<FieldMap>, String, Vec<u8>)|
+             -> Added<()> {
+                let mut http = store.data_mut().http();
+                if is_length(&name) && http.table.get(&fields)?.get(CONTENT_LENGTH).is_some_and(|known| *known == *value) {
+                    return Ok((Ok(()),));
+                }
+                match http.append(fields, name, value) {
+                    Ok(()) => Ok((Ok(()),)),
+                    Err(error) => Ok((Err(http.convert_header_error(error)?),)),
+                }
+            },
+        )?;
+        interface.func_wrap(
+            "[method]fields.set",
+            |mut store: StoreContextMut<'_, State>,
+             (fields, name, mut values): (Resource<FieldMap>, String, Vec<Vec<u8>>)|
+             -> Added<()> {
+                if is_length(&name) {
+                    values.dedup();
+                }
+                let mut http = store.data_mut().http();
+                match http.set(fields, name, values) {
+                    Ok(()) => Ok((Ok(()),)),
+                    Err(error) => Ok((Err(http.convert_header_error(error)?),)),
+                }
+            },
+        )?;
+    }};
+}
+
+/// Puts this module's functions in the place of the engine's.
+pub(crate) fn add_to_linker(linker: &mut Linker<State>, wasi: Wasi) -> Result<()> {
+    linker.allow_shadowing(true);
+    shadow!(linker, "wasi:http/types@0.2.12", p2::bindings::http::types);
+    if wasi == Wasi::Preview3 {
+        shadow!(linker, "wasi:http/types@0.3.0", p3::bindings::http::types);
+    }
+    linker.allow_shadowing(false);
+    Ok(())
+}
+
+fn is_length(name: &str) -> bool {
+    name.eq_ignore_ascii_case(CONTENT_LENGTH.as_str())
+}
