@@ -18,7 +18,7 @@ const TEXT: u8 = 1;
 const BINARY: u8 = 2;
 
 /// What a build or a compilation of a language's runtime may take.
-const BUILD: Duration = Duration::from_secs(300);
+pub const BUILD: Duration = Duration::from_secs(300);
 
 #[tokio::test]
 async fn rust() {
@@ -128,7 +128,7 @@ async fn a_new_python_project_builds_and_answers() {
 }
 
 /// Whether there is a compiler that the C SDK can use. Otherwise says that the test is skipped.
-fn c_compiler(test: &str) -> bool {
+pub fn c_compiler(test: &str) -> bool {
     let mut find = Command::new("sh");
     find.arg(command::workspace().join("guest-sdk/c/build.sh")).arg("--compiler");
     match find.output() {

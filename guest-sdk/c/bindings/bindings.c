@@ -2638,12 +2638,12 @@ void wasi_io_poll_method_pollable_block(wasi_io_poll_borrow_pollable_t self) {
   __wasm_import_wasi_io_poll_method_pollable_block((self).__handle);
 }
 
-uint64_t wasi_clocks_monotonic_clock_now(void) {
+wasi_clocks_monotonic_clock_instant_t wasi_clocks_monotonic_clock_now(void) {
   int64_t ret = __wasm_import_wasi_clocks_monotonic_clock_now();
   return (uint64_t) (ret);
 }
 
-wasi_clocks_monotonic_clock_own_pollable_t wasi_clocks_monotonic_clock_subscribe_duration(uint64_t when) {
+wasi_clocks_monotonic_clock_own_pollable_t wasi_clocks_monotonic_clock_subscribe_duration(wasi_clocks_monotonic_clock_duration_t when) {
   int32_t ret = __wasm_import_wasi_clocks_monotonic_clock_subscribe_duration((int64_t) (when));
   return (wasi_clocks_monotonic_clock_own_pollable_t) { ret };
 }

@@ -561,6 +561,10 @@ typedef struct wasi_io_poll_borrow_pollable_t {
   int32_t __handle;
 } wasi_io_poll_borrow_pollable_t;
 
+typedef uint64_t wasi_clocks_monotonic_clock_instant_t;
+
+typedef uint64_t wasi_clocks_monotonic_clock_duration_t;
+
 typedef wasi_io_poll_own_pollable_t wasi_clocks_monotonic_clock_own_pollable_t;
 
 typedef struct wasi_clocks_wall_clock_datetime_t {
@@ -750,8 +754,8 @@ extern void roadrunner_handler_timers_cancel(uint64_t id);
 extern void wasi_io_poll_method_pollable_block(wasi_io_poll_borrow_pollable_t self);
 
 // Imported Functions from `wasi:clocks/monotonic-clock@0.2.0`
-extern uint64_t wasi_clocks_monotonic_clock_now(void);
-extern wasi_clocks_monotonic_clock_own_pollable_t wasi_clocks_monotonic_clock_subscribe_duration(uint64_t when);
+extern wasi_clocks_monotonic_clock_instant_t wasi_clocks_monotonic_clock_now(void);
+extern wasi_clocks_monotonic_clock_own_pollable_t wasi_clocks_monotonic_clock_subscribe_duration(wasi_clocks_monotonic_clock_duration_t when);
 
 // Imported Functions from `wasi:clocks/wall-clock@0.2.0`
 extern void wasi_clocks_wall_clock_now(wasi_clocks_wall_clock_datetime_t *ret);

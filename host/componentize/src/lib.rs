@@ -5,9 +5,12 @@
 //! section whose name begins with `component-type`; [`componentize`] wraps it accordingly. Imports that the program does
 //! not use are left out.
 //!
-//! Not covered: modules that import `wasi_snapshot_preview1`, which need an adapter. The C SDK has these functions of its
-//! own, over the contract and over WASI 0.2.
+//! What a module imports of WASI 0.1 is joined with the adapter of the engine's makers, which makes WASI 0.2 of it. The C
+//! SDK has those functions of its own that most programs need, so that few of its modules take it.
 
+use wasi_preview1_component_adapter_provider::{
+    WASI_SNAPSHOT_PREVIEW1_ADAPTER_NAME, WASI_SNAPSHOT_PREVIEW1_REACTOR_ADAPTER,
+};
 use wit_component::ComponentEncoder;
 
 /// Why a module cannot become a component.
@@ -38,15 +41,25 @@ pub fn componentize(module: &[u8]) -> Result<Vec<u8>, ComponentizeError> {
         Some([b'\0', b'a', b's', b'm', _, _, 1, 0]) => return Err(ComponentizeError::Component),
         _ => return Err(ComponentizeError::NoModule),
     }
-    if !module.windows(MARK.len()).any(|window| window == MARK) {
+    if !mentions(module, MARK) {
         return Err(ComponentizeError::Untyped);
     }
+    // One that is not needed would still have its say in which versions of WASI are imported.
+    let needs_adapter = mentions(module, WASI_SNAPSHOT_PREVIEW1_ADAPTER_NAME.as_bytes());
     let mut encoder = ComponentEncoder::default();
     encoder
         .validate(true)
         .module(module)
+        .and_then(|encoder| match needs_adapter {
+            true => encoder.adapter(WASI_SNAPSHOT_PREVIEW1_ADAPTER_NAME, WASI_SNAPSHOT_PREVIEW1_REACTOR_ADAPTER),
+            false => Ok(encoder),
+        })
         .and_then(ComponentEncoder::encode)
         .map_err(|error| ComponentizeError::Encoder(format!("{error:#}")))
+}
+
+fn mentions(module: &[u8], text: &[u8]) -> bool {
+    module.windows(text.len()).any(|window| window == text)
 }
 
 /// What the names of the sections begin with that say what component a module is meant to be.
