@@ -492,3 +492,55 @@ async fn others_answer_one_request_at_a_time() {
         drop(folder);
     }
 }
+
+/// A handler of fetch events in JavaScript answers one request in its life, and `check` says so before a client finds out.
+#[tokio::test]
+async fn what_cannot_be_reused_is_refused() {
+    let test = "standard::what_cannot_be_reused_is_refused";
+    for guest in ["standard-js", "standard-hono"] {
+        if !is_built(test, guest) {
+            continue;
+        }
+        let setup = Setup::of(guest).compiled().await;
+        let (folder, manifest) = setup.component("reuse = { requests = 2 }").write();
+        let mut check = roadrunner();
+        check.arg("check").arg("--manifest").arg(manifest);
+        let done = output(check).await;
+        assert_ne!(done.code, 0, "{done:?}");
+        let reason = format!("the component {guest} cannot be reused");
+        assert!(done.stderr.contains(&reason) && done.stderr.contains("leave out its `reuse`"), "{done:?}");
+        drop(folder);
+    }
+}
+
+/// In every other language, one instance answers several requests.
+#[tokio::test]
+async fn every_other_language_can_be_reused() {
+    let test = "standard::every_other_language_can_be_reused";
+    for guest in [
+        "standard",
+        "service",
+        "standard-wstd",
+        "standard-python",
+        "service-python",
+        "spin-hello",
+        "http-server",
+        "demo",
+        "demo-c",
+        "demo-js",
+        "demo-python",
+    ] {
+        if !is_built(test, guest) {
+            continue;
+        }
+        let keys = "reuse = { requests = 50, idle = \"60s\" }\nlimits = { cpu = \"10s\" }";
+        let server = Setup::of(guest).server("wasi-03 = true").component(keys).compiled().await.start().await;
+        let path = if guest == "http-server" { "/" } else { "/hello" };
+        for way in Way::EACH {
+            for _ in 0..5 {
+                assert_eq!(server.fetch(way, Ask::get(path)).await.status, 200, "{guest} {way:?}");
+            }
+        }
+        server.is_quiet().await;
+    }
+}

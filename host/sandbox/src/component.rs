@@ -8,7 +8,7 @@ use std::str::FromStr;
 use std::sync::Arc;
 
 use sha2::{Digest as _, Sha256};
-use wasmparser::{Parser, Payload};
+use wasmparser::{KnownCustom, Parser, Payload};
 use wasmtime::component::types::ComponentItem;
 use wasmtime::component::{Component as Compiled, InstancePre};
 use wasmtime_wasi_http::p2::bindings::exports::wasi::http::incoming_handler;
@@ -28,6 +28,9 @@ const STANDARD_HANDLER: &str = "wasi:http/incoming-handler@0.2";
 
 /// The same of WASI 0.3, for every version that is compatible with it.
 const SERVICE_HANDLER: &str = "wasi:http/handler@0.3.";
+
+/// The name of componentize-js in what it makes.
+const COMPONENTIZE_JS: &str = "ComponentizeJS";
 
 /// The SHA-256 of a component's bytes.
 #[derive(Clone, Copy, Eq, Hash, PartialEq)]
@@ -146,6 +149,7 @@ pub struct Component {
     pub(crate) sandbox: Sandbox,
     pub(crate) pre: InstancePre<State>,
     pub(crate) handler: Handler,
+    is_of_js: bool,
     pub(crate) streaming: Option<exports::streaming::GuestIndices>,
     pub(crate) event_loop: Option<exports::event_loop::GuestIndices>,
     pub(crate) websocket: Option<exports::websocket::GuestIndices>,
@@ -244,6 +248,7 @@ impl Component {
         Ok(Arc::new(Self {
             digest,
             handler,
+            is_of_js: is_made_by(bytes, COMPONENTIZE_JS),
             streaming: exports::streaming::GuestIndices::new(&pre).ok(),
             event_loop: exports::event_loop::GuestIndices::new(&pre).ok(),
             websocket: exports::websocket::GuestIndices::new(&pre).ok(),
@@ -267,6 +272,12 @@ impl Component {
             Handler::Service(_) => Kind::Service,
             Handler::Standard(_) => Kind::Standard,
         }
+    }
+
+    /// Whether an instance can answer a second request. Those of fetch events in JavaScript cannot: the engine in them,
+    /// StarlingMonkey, has one event in its life, and a second request gets no response.
+    pub fn can_be_reused(&self) -> bool {
+        self.kind() != Kind::Standard || !self.is_of_js
     }
 
     /// The response shapes that the component can answer with.
@@ -348,6 +359,16 @@ fn wasi(bytes: &[u8]) -> Wasi {
         }
     }
     found
+}
+
+/// Whether this tool has made a component, or one within it, by its own word.
+fn is_made_by(bytes: &[u8], tool: &str) -> bool {
+    let is_named = |payload| {
+        let Ok(Payload::CustomSection(section)) = payload else { return false };
+        let KnownCustom::Producers(fields) = section.as_known() else { return false };
+        fields.into_iter().flatten().any(|field| field.values.into_iter().flatten().any(|value| value.name == tool))
+    };
+    Parser::new(0).parse_all(bytes).any(is_named)
 }
 
 /// Compiled code: from the cache, where the compiler has put it now or before; in this process where there is none.

@@ -182,6 +182,11 @@ pub(crate) fn assemble(
             "the component {name} answers one request at a time, as all do but those of wasi:http/service 0.3: \
              leave `concurrency` out of its `reuse`"
         );
+        ensure!(
+            component.reuse.is_none() || components[name.as_str()].can_be_reused(),
+            "the component {name} cannot be reused: handlers of fetch events that componentize-js makes answer one \
+             request in their life; leave out its `reuse`"
+        );
         through_wasi.insert(name, (wasi::preopens(component, &disks)?, wasi::environment(component, &secrets)?));
     }
     let budgets = stores::budgets(manifest, &stores, before.map(|before| &before.budgets));
