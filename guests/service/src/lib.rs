@@ -33,6 +33,38 @@ impl Guest for Component {
             "/empty" => Ok(Response::new(Fields::new(), None, no_trailers()).0),
             "/length" => Ok(answer(200, &[("content-length", query)], b"five!")),
             "/echo" | "/wasi03/echo" => Ok(echo(request)),
+            "/pass" => {
+                let (body, end) = consume(request);
+                Ok(Response::new(Fields::new(), Some(body), end).0)
+            }
+            "/pass-trailers" => {
+                let (mut input, end) = consume(request);
+                let (mut body, contents) = wit_stream::new();
+                spawn_local(async move {
+                    while matches!(input.read(Vec::with_capacity(64 << 10)).await.0, StreamResult::Complete(_)) {}
+                    body.write_all(b"read\n".to_vec()).await;
+                });
+                Ok(Response::new(Fields::new(), Some(contents), end).0)
+            }
+            "/forward" => client::send(forwarded(query, request)).await,
+            "/relay" => {
+                let answered = client::send(request_to(query)).await?;
+                let (_, read) = wit_future::new(|| Ok(()));
+                let (body, end) = Response::consume_body(answered, read);
+                let fields = Fields::new();
+                fields.append("x-relayed", b"yes").expect("a field");
+                Ok(Response::new(fields, Some(body), end).0)
+            }
+            "/repeated-length" => Ok(match repeated_length(query) {
+                Some(fields) => {
+                    let (mut body, contents) = wit_stream::new();
+                    spawn_local(async move {
+                        body.write_all(b"five!".to_vec()).await;
+                    });
+                    Response::new(fields, Some(contents), no_trailers()).0
+                }
+                None => text("refused\n"),
+            }),
             "/sum" => Ok(sum(request).await),
             "/error" => Err(ErrorCode::InternalError(Some("on purpose".to_owned()))),
             "/trap" => panic!("on purpose"),
@@ -245,6 +277,17 @@ fn echo(request: Request) -> Response {
     response
 }
 
+/// Fields with a length that is given several times, in each way that there is; none where that is refused.
+fn repeated_length(values: &str) -> Option<Fields> {
+    let values: Vec<_> = values.split(',').map(|value| value.as_bytes().to_vec()).collect();
+    let fields = Fields::new();
+    values.iter().try_for_each(|value| fields.append("Content-Length", value)).ok()?;
+    fields.set("content-length", &values).ok()?;
+    let list: Vec<_> = values.into_iter().map(|value| ("content-length".to_owned(), value)).collect();
+    let listed = Fields::from_list(&list).ok()?;
+    (fields.get("content-length") == listed.get("content-length")).then_some(listed)
+}
+
 /// Reads all, then answers with its length.
 async fn sum(request: Request) -> Response {
     let (mut input, end) = consume(request);
@@ -261,18 +304,33 @@ async fn sum(request: Request) -> Response {
     text(&format!("{length} {}\n", if end.await.is_ok() { "whole" } else { "cut" }))
 }
 
-/// Asks another server, and streams its answer; or says which error it was.
-async fn fetch(url: &str) -> Response {
+fn address(request: Request, url: &str) -> Request {
     let (scheme, rest) = url.split_once("://").expect("a URL");
     let (authority, path) = rest.split_once('/').unwrap_or((rest, ""));
-    let options = RequestOptions::new();
-    let _ = options.set_first_byte_timeout(Some(60_000_000_000));
-    let (request, _sent) = Request::new(Fields::new(), None, no_trailers(), Some(options));
     let scheme = if scheme == "https" { Scheme::Https } else { Scheme::Http };
     request.set_scheme(Some(&scheme)).expect("a scheme");
     request.set_authority(Some(authority)).expect("an authority");
     request.set_path_with_query(Some(&format!("/{path}"))).expect("a path");
-    let fetched = match client::send(request).await {
+    request
+}
+
+fn request_to(url: &str) -> Request {
+    let options = RequestOptions::new();
+    let _ = options.set_first_byte_timeout(Some(60_000_000_000));
+    address(Request::new(Fields::new(), None, no_trailers(), Some(options)).0, url)
+}
+
+/// A request with the body of another one.
+fn forwarded(url: &str, request: Request) -> Request {
+    let (body, end) = consume(request);
+    let (forwarded, _sent) = Request::new(Fields::new(), Some(body), end, None);
+    forwarded.set_method(&Method::Post).expect("a method");
+    address(forwarded, url)
+}
+
+/// Asks another server, and streams its answer; or says which error it was.
+async fn fetch(url: &str) -> Response {
+    let fetched = match client::send(request_to(url)).await {
         Ok(fetched) => fetched,
         Err(code) => return answer(502, &[], format!("{code:?}\n")),
     };

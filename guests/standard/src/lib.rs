@@ -28,6 +28,11 @@ impl Guest for Component {
             "/empty" => ResponseOutparam::set(out, Ok(OutgoingResponse::new(Fields::new()))),
             "/length" => answer(out, 200, &[("content-length", query)], b"five!"),
             "/echo" | "/wasi02/echo" => echo(&request, out),
+            "/splice" => splice(&request, out),
+            "/repeated-length" => match repeated_length(query) {
+                Some(fields) => set(out, fields, b"five!"),
+                None => text(out, "refused\n"),
+            },
             "/sum" => sum(&request, out),
             "/never-set" => {}
             "/error" => ResponseOutparam::set(out, Err(ErrorCode::InternalError(Some("on purpose".to_owned())))),
@@ -221,6 +226,37 @@ fn echo(request: &IncomingRequest, out: ResponseOutparam) {
     drop(input);
     let trailers = trailers(incoming).map(|trailers| Fields::from_list(&trailers.entries()).expect("fields"));
     finish(body, stream, trailers);
+}
+
+/// Lets the host move the body from the request to the response.
+fn splice(request: &IncomingRequest, out: ResponseOutparam) {
+    let incoming = request.consume().expect("the body, for the first time");
+    let (body, stream) = start(out, 200, &[]);
+    let input = incoming.stream().expect("the stream, for the first time");
+    while stream.blocking_splice(&input, 1 << 20).is_ok() {}
+    drop(input);
+    let trailers = trailers(incoming).map(|trailers| Fields::from_list(&trailers.entries()).expect("fields"));
+    finish(body, stream, trailers);
+}
+
+/// Fields with a length that is given several times, in each way that there is; none where that is refused.
+fn repeated_length(values: &str) -> Option<Fields> {
+    let values: Vec<_> = values.split(',').map(|value| value.as_bytes().to_vec()).collect();
+    let fields = Fields::new();
+    values.iter().try_for_each(|value| fields.append("Content-Length", value)).ok()?;
+    fields.set("content-length", &values).ok()?;
+    let list: Vec<_> = values.into_iter().map(|value| ("content-length".to_owned(), value)).collect();
+    let listed = Fields::from_list(&list).ok()?;
+    (fields.get("content-length") == listed.get("content-length")).then_some(listed)
+}
+
+fn set(out: ResponseOutparam, fields: Fields, bytes: &[u8]) {
+    let response = OutgoingResponse::new(fields);
+    let body = response.body().expect("the body, for the first time");
+    ResponseOutparam::set(out, Ok(response));
+    let stream = body.write().expect("the stream, for the first time");
+    write(&stream, bytes);
+    finish(body, stream, None);
 }
 
 /// Reads all, then answers with its length.
