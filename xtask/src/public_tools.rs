@@ -1,8 +1,10 @@
-//! Standard components as public tools make them: JavaScript by componentize-js, Python by componentize-py. There is
-//! nothing of Roadrunner in them, and the tests hold the host to serving them as they are.
+//! Standard components as public tools make them: JavaScript by componentize-js, Python by componentize-py, and the
+//! examples that the crate `wstd` is published with. There is nothing of Roadrunner in them, and the tests hold the host
+//! to serving them as they are.
 //!
 //! The WIT files of WASI come with the crates that the standard guests in Rust are made with.
 
+use std::fmt::Write as _;
 use std::fs;
 use std::path::{Path, PathBuf};
 use std::process::{Command, Stdio};
@@ -12,7 +14,7 @@ use serde_json::Value;
 
 use crate::languages::{Demo, in_python_or_path, make};
 use crate::toolchain::{self, cargo};
-use crate::tree::Tree;
+use crate::tree::{GUEST_TARGET, Tree};
 
 /// The version of `wasi:http` that the engine in componentize-js is made for, and takes no other.
 const JS_WASI: &str = "0.2.10";
@@ -28,27 +30,78 @@ pub fn build(tree: &Tree) -> Result<Vec<(&'static str, Demo)>> {
     let python = |world: &'static str, wit: PathBuf, app: &'static str| {
         move |output: &Path| python(tree, &wit, world, app, output)
     };
-    let js = make(tree, "standard_js", &["guests/js-fetch".into()], |output| js(tree, &js_wit, output), done)?;
+    let js_app = tree.guests().join("js-fetch/app.js");
+    let js = make(tree, "standard_js", &["guests/js-fetch".into()], |output| js(tree, &js_wit, output, &js_app), done)?;
     let inputs = ["guests/python-wasi".to_owned()];
     let python02 = python("wasi:http/proxy", wasi02, "standard");
     let python03 = python("wasi:http/service", wasi03, "service");
+    let hono = make(tree, "standard_hono", &["guests/js-hono".into()], |output| hono(tree, &js_wit, output), done)?;
+    let wstd = wstd(tree)?;
+    let example = |name: &str| make(tree, name, &[], |_| Ok(wstd_example(tree, &wstd, name)), done);
     Ok(vec![
+        ("wstd's http_server", example("http_server")?),
+        ("wstd's http_server_proxy", example("http_server_proxy")?),
+        ("hono in js", hono),
         ("standard in js", js),
         ("standard in python", make(tree, "standard_python", &inputs, python02, done)?),
         ("service in python", make(tree, "service_python", &inputs, python03, done)?),
     ])
 }
 
-fn js(tree: &Tree, wit: &Path, output: &Path) -> Result<Command, String> {
+fn js(tree: &Tree, wit: &Path, output: &Path, app: &Path) -> Result<Command, String> {
     let node = toolchain::find("node").ok_or("Node is not installed: install Node 20 or newer, with npm")?;
     let tool = tree.root.join("guest-sdk/js/node_modules/@bytecodealliance/componentize-js/src/cli.js");
     if !tool.is_file() {
         return Err("componentize-js is not installed: run `npm install` in guest-sdk/js, then start again".to_owned());
     }
     let mut command = Command::new(node);
-    command.arg(tool).arg(tree.guests().join("js-fetch/app.js")).arg("--wit").arg(wit);
+    command.arg(tool).arg(app).arg("--wit").arg(wit);
     command.args(["--world-name", "app", "--out"]).arg(output).stdin(Stdio::null());
     Ok(command)
+}
+
+/// Bundles the app with its package, and makes a component of that.
+fn hono(tree: &Tree, wit: &Path, output: &Path) -> Result<Command, String> {
+    let app = tree.guests().join("js-hono");
+    if !app.join("node_modules/hono").is_dir() {
+        return Err("hono is not installed: run `npm ci` in guests/js-hono, then start again".to_owned());
+    }
+    let bundle = tree.scratch("hono").map_err(|error| error.to_string())?.join("app.js");
+    let componentize = js(tree, wit, output, &bundle)?;
+    let mut command = Command::new("sh");
+    command.args(["-ec", "\"$1\" \"$2\" \"$3\" --file \"$4\" --log-level warn; shift 4; exec \"$@\"", "sh"]);
+    command.arg(componentize.get_program()).arg(tree.root.join("guest-sdk/js/node_modules/rolldown/bin/cli.mjs"));
+    command.arg(app.join("app.js")).arg(bundle).arg(componentize.get_program()).args(componentize.get_args());
+    command.stdin(Stdio::null());
+    Ok(command)
+}
+
+/// A package of the examples of `wstd`, where they lie in cargo's copy of the published crate.
+fn wstd(tree: &Tree) -> Result<PathBuf> {
+    let manifest = manifest(tree, "wstd")?;
+    let source = manifest.parent().context("it has a folder")?;
+    let version = source.file_name().and_then(|name| name.to_str()).and_then(|name| name.strip_prefix("wstd-"));
+    let version = version.context("cargo keeps wstd in a folder of another name")?;
+    let folder = tree.scratch(&format!("wstd-{version}"))?;
+    let mut text = format!(
+        "[package]\nname = \"wstd-examples\"\nversion = \"0.0.0\"\nedition = \"2024\"\n\n[workspace]\n\n\
+         [dependencies]\nanyhow = \"1\"\nfutures-lite = \"1\"\nhttp-body-util = \"0.1\"\nwstd = \"={version}\"\n"
+    );
+    for name in ["http_server", "http_server_proxy"] {
+        let path = source.join("examples").join(name).with_extension("rs");
+        write!(text, "\n[[bin]]\nname = \"{name}\"\npath = {path:?}\n")?;
+    }
+    fs::write(folder.join("Cargo.toml"), text)?;
+    // The versions that the guests are made with.
+    fs::copy(tree.guests().join("Cargo.lock"), folder.join("Cargo.lock"))?;
+    Ok(folder)
+}
+
+fn wstd_example(tree: &Tree, folder: &Path, name: &str) -> Command {
+    let mut command = cargo(&tree.guests());
+    command.args(["build", "--release", "--target", GUEST_TARGET, "--bin", name, "--manifest-path"]);
+    command.arg(folder.join("Cargo.toml")).arg("--target-dir").arg(tree.guests().join("target"));
+    command
 }
 
 fn python(tree: &Tree, wit: &Path, world: &str, app: &str, output: &Path) -> Result<Command, String> {
@@ -63,14 +116,18 @@ fn python(tree: &Tree, wit: &Path, world: &str, app: &str, output: &Path) -> Res
 
 /// The folder of WIT files in a crate that the guests depend on.
 fn wit(tree: &Tree, package: &str) -> Result<PathBuf> {
+    Ok(manifest(tree, package)?.with_file_name("wit"))
+}
+
+/// The manifest of a crate that the guests depend on.
+fn manifest(tree: &Tree, package: &str) -> Result<PathBuf> {
     let mut command = cargo(&tree.guests());
     command.args(["metadata", "--format-version", "1", "--locked"]).stderr(Stdio::inherit());
     let output = command.output().context("cannot start cargo")?;
     let metadata: Value = serde_json::from_slice(&output.stdout).context("cargo's metadata is not understood")?;
     let packages = metadata["packages"].as_array().into_iter().flatten();
     let manifest = packages.filter(|known| known["name"] == package).find_map(|known| known["manifest_path"].as_str());
-    let manifest = manifest.with_context(|| format!("the guests do not depend on {package}"))?;
-    Ok(Path::new(manifest).with_file_name("wit"))
+    Ok(manifest.with_context(|| format!("the guests do not depend on {package}"))?.into())
 }
 
 /// The same interfaces, of the version that componentize-js takes. What they have came with earlier versions.
