@@ -33,7 +33,10 @@ async fn the_server_of_wstd() {
         assert_eq!(answer.headers.get_all("x-a").iter().collect::<Vec<_>>(), ["1", "2"], "{way:?}");
         let ask = Ask::post_unsized("/echo-trailers", "x").header("te", "trailers").header("trailer", "x-sum");
         let answer = server.fetch(way, ask.trailer("x-sum", "5")).await;
-        assert_eq!((answer.trailer("x-sum"), answer.end.is_whole()), ("5", true), "{way:?}");
+        assert!(answer.end.is_whole(), "{way:?}: {answer:?}");
+        if way.has_streams() {
+            assert_eq!(answer.trailer("x-sum"), "5", "{way:?}");
+        }
         let answer = server.fetch(way, Ask::get("/response-status").header("x-response-status", "418")).await;
         assert_eq!((answer.status, answer.end.is_whole()), (418, true), "{way:?}");
         assert_eq!(server.fetch(way, Ask::get("/response-fail")).await.status, 500, "{way:?}");
@@ -60,14 +63,11 @@ async fn the_proxy_of_wstd() {
             assert_eq!(server.text_of(way, ask).await, "300000 whole\n", "{way:?}");
         }
         assert_eq!(server.fetch(way, Ask::get("/elsewhere")).await.status, 404, "{way:?}");
+        // The program sends all of a request before it looks for an answer, which then comes piece by piece.
         let mut client = server.connect(way).await;
-        let mut exchange = client.open(Ask::post_open("/proxy/echo")).await;
-        assert!(exchange.send("before the head").await, "{way:?}");
+        let mut exchange = client.open(Ask::get("/proxy/slow")).await;
         assert_eq!(exchange.head().await, 200, "{way:?}");
-        assert_eq!(exchange.read_until("before the head").await, "before the head", "{way:?}");
-        returns(&mut exchange, "after it").await;
-        assert!(exchange.finish(&[]).await, "{way:?}");
-        assert!(exchange.rest().await.end.is_whole(), "{way:?}");
+        assert_eq!(exchange.read_until("tick\ntick\n").await, "tick\ntick\n", "{way:?}");
     }
     server.is_quiet().await;
 }

@@ -263,8 +263,12 @@ impl Standard {
                 Poll::Ready(Some(Ok(frame))) => return Poll::Ready(Some(Ok(checked(frame)))),
                 Poll::Ready(Some(Err(error))) => {
                     let failure = self.failure();
-                    return Poll::Ready(Some(Err(failure.unwrap_or_else(|| {
-                        invalid(&format!("the body of the component's response ended before it was whole: {error}"))
+                    return Poll::Ready(Some(Err(failure.unwrap_or_else(|| match error {
+                        // Of these bodies, that of the request alone ends so: its client has left.
+                        Error::ConnectionTerminated if self.is_passed_on => Outcome::Cancelled.into(),
+                        _ => {
+                            invalid(&format!("the body of the component's response ended before it was whole: {error}"))
+                        }
                     }))));
                 }
                 // A guest that failed took the sender with it, which looks like the end.
