@@ -57,12 +57,12 @@ fn setup(authority: &Authority, more: &str, clients: &[&str]) -> Setup {
         .file("b.wasm", version(b'B'))
         .file("ca.pem", authority.pem())
         .file("admin.pem", certificate)
-        .file("admin-key.pem", key)
+        .private_file("admin-key.pem", key)
         .private_file("token", TOKEN)
         .admin(&format!("address = \"127.0.0.1:0\"\n{more}"));
     for name in clients {
         let (certificate, key) = authority.client(name);
-        setup = setup.file(&format!("{name}.pem"), certificate).file(&format!("{name}-key.pem"), key);
+        setup = setup.file(&format!("{name}.pem"), certificate).private_file(&format!("{name}-key.pem"), key);
     }
     setup
 }
@@ -114,7 +114,7 @@ async fn a_certificate_is_required_and_enough() {
     let (certificate, key) = other.client("operator");
     let server = setup(&authority, &asking("required"), &["operator"])
         .file("mallory.pem", certificate)
-        .file("mallory-key.pem", key)
+        .private_file("mallory-key.pem", key)
         .start()
         .await;
     let Some(without) = status(&server, name, "/live", &[]).await else { return };
@@ -260,7 +260,7 @@ async fn certificates_and_authorities_are_replaced() {
         let (certificate, key) = new.client("newcomer");
         let server = setup(&old, &keys, &["operator"])
             .file("newcomer.pem", certificate)
-            .file("newcomer-key.pem", key)
+            .private_file("newcomer-key.pem", key)
             .file("new.pem", new.pem())
             .file("old.pem", old.pem())
             .start()

@@ -501,7 +501,7 @@ async fn tls_and_a_password() {
             nats.section(&format!("user = \"host\"\npassword-file = \"{password}\"\nca-file = \"certificate.pem\""));
         section.replace("nats://127.0.0.1", "tls://localhost")
     };
-    let setup = Setup::of("loops").file("right", "se cret\n").file("wrong", "guess");
+    let setup = Setup::of("loops").private_file("right", "se cret\n").private_file("wrong", "guess");
     let right = setup.clone().and(&section(&nats, "right")).start().await;
     let wrong = setup.and(&section(&nats, "wrong")).beside().start().await;
     let key = right.folder().join("key.pem");

@@ -1,5 +1,6 @@
 //! Secrets: who is granted which sees it, and nobody else, wherever they look.
 
+use std::fs::Permissions;
 use std::os::unix::fs::PermissionsExt as _;
 use std::path::{Path, PathBuf};
 
@@ -12,7 +13,7 @@ const SECRET: &str = "correct-horse-battery-staple";
 fn written(folder: &Path, content: &str, mode: u32) -> PathBuf {
     let path = folder.join("secret");
     std::fs::write(&path, content).expect("a file");
-    std::fs::set_permissions(&path, std::fs::Permissions::from_mode(mode)).expect("it is ours");
+    std::fs::set_permissions(&path, Permissions::from_mode(mode)).expect("it is ours");
     path
 }
 
@@ -87,6 +88,47 @@ async fn files_that_others_can_read_are_refused() {
         assert_ne!(done.code, 0, "{command}");
         assert!(done.stderr.contains("cannot read the secret token") && done.stderr.contains("chmod 600"), "{done:?}");
         assert!(!done.stderr.contains(SECRET), "{done:?}");
+    }
+}
+
+/// Tokens, passwords and private keys are read in one way, wherever the manifest names them.
+#[tokio::test]
+async fn all_files_with_secrets_are_refused_alike() {
+    let tls = "tls = { certificate = \"certificate.pem\", key = \"key.pem\" }";
+    let admin = |keys: &str| format!("address = \"127.0.0.1:0\"\n{keys}");
+    let setup = || Setup::of("hello").private_file("secret", "0123456789abcdef");
+    let listener = format!("[[listener]]\naddress = \"127.0.0.1:0\"\n{tls}\n");
+    let more = listener.replace(" }", ", certificates = [{ certificate = \"certificate.pem\", key = \"secret\" }] }");
+    let bus = |keys: &str| format!("[bus]\nurl = \"nats://127.0.0.1:1\"\n{keys}\n");
+    let tenant = "[tenant.acme]\nhosts = [\"acme.test\"]\nadmin-token-file = \"secret\"\n";
+    for (what, file, setup) in [
+        ("the key of a listener", "key.pem", setup().and(&listener)),
+        ("a further key", "secret", setup().and(&more)),
+        ("the key of the admin listener", "key.pem", setup().admin(&admin(tls))),
+        ("the token of the admin listener", "secret", setup().admin(&admin("token-file = \"secret\""))),
+        (
+            "the token of a tenant",
+            "secret",
+            setup().private_file("own", "0123456789abcdee").and(tenant).admin(&admin("token-file = \"own\"")),
+        ),
+        ("the token of the bus", "secret", setup().and(&bus("token-file = \"secret\""))),
+        ("the password of the bus", "secret", setup().and(&bus("user = \"me\"\npassword-file = \"secret\""))),
+    ] {
+        let (folder, manifest) = setup.write();
+        let path = folder.path().join(file);
+        for mode in [0o666, 0o644, 0o604, 0o620] {
+            std::fs::set_permissions(&path, Permissions::from_mode(mode)).expect("our own file");
+            for arguments in [&["check", "--manifest"][..], &["serve"]] {
+                let mut program = command::roadrunner();
+                program.args(arguments).arg(&manifest).current_dir(folder.path());
+                let done = command::output(program).await;
+                let path = path.display();
+                let wanted =
+                    format!("{path} has the mode {mode:04o}, so that others can read or change it: chmod 600 {path}");
+                assert!(done.code == 1 && done.stderr.contains(&wanted), "{what}, {arguments:?}: {done:?}");
+                assert!(!done.stderr.contains("0123456789abcdef"), "{what}: {done:?}");
+            }
+        }
     }
 }
 

@@ -65,9 +65,9 @@ async fn the_name_chooses_the_certificate() {
     let server = Setup::of("hello")
         .and(MANY)
         .file("one.pem", &*one.0)
-        .file("one-key.pem", &*one.1)
+        .private_file("one-key.pem", &*one.1)
         .file("two.pem", &*two.0)
-        .file("two-key.pem", &*two.1)
+        .private_file("two-key.pem", &*two.1)
         .start()
         .await;
     let config = Arc::new(trusting(&[&one.0, &two.0]));
@@ -94,9 +94,9 @@ async fn certificates_are_replaced_while_connections_go_on() {
     let server = Setup::of("hello")
         .and(MANY)
         .file("one.pem", &*one.0)
-        .file("one-key.pem", &*one.1)
+        .private_file("one-key.pem", &*one.1)
         .file("two.pem", &*two.0)
-        .file("two-key.pem", &*two.1)
+        .private_file("two-key.pem", &*two.1)
         .start()
         .await;
     let config = Arc::new(trusting(&[&one.0, &two.0, &three.0]));
@@ -203,7 +203,7 @@ async fn clients_show_certificates() {
         .and(&asking("required", "required"))
         .file("clients.pem", good.0.pem())
         .file("alice.pem", &*alice.0)
-        .file("alice-key.pem", &*alice.1)
+        .private_file("alice-key.pem", &*alice.1)
         .start()
         .await;
     let wanted = serde_json::json!(["CN=alice,O=Example", "CN=good", "1a2b", ["alice.test"]]);
@@ -261,9 +261,9 @@ async fn http3_has_the_same_certificates() {
     let server = Setup::of("inspector")
         .and(&MANY.replace("[listener.tls]\n", keys))
         .file("one.pem", &*one.0)
-        .file("one-key.pem", &*one.1)
+        .private_file("one-key.pem", &*one.1)
         .file("two.pem", &*two.0)
-        .file("two-key.pem", &*two.1)
+        .private_file("two-key.pem", &*two.1)
         .file("clients.pem", old.0.pem())
         .start()
         .await;
@@ -356,9 +356,9 @@ async fn files_that_do_not_belong_together_are_named() {
     let (folder, manifest) = Setup::of("hello")
         .and(MANY)
         .file("one.pem", &*one.0)
-        .file("one-key.pem", &*one.1)
+        .private_file("one-key.pem", &*one.1)
         .file("two.pem", &*two.0)
-        .file("two-key.pem", &*one.1)
+        .private_file("two-key.pem", &*one.1)
         .write();
     for verb in [&["serve"][..], &["check", "--manifest"]] {
         let mut run = command::roadrunner();

@@ -220,7 +220,7 @@ async fn chromium() {
              tls = { certificate = \"short.pem\", key = \"short-key.pem\" }",
         )
         .file("short.pem", certificate.pem())
-        .file("short-key.pem", key.serialize_pem())
+        .private_file("short-key.pem", key.serialize_pem())
         .start()
         .await;
     let Some(mut browser) = Chromium::start_stock("webtransport::chromium") else { return };

@@ -184,6 +184,7 @@ impl Setup {
         let (certificate, key) = certificate();
         std::fs::write(folder.path().join("certificate.pem"), certificate).expect("a file");
         std::fs::write(folder.path().join("key.pem"), key).expect("a file");
+        std::fs::set_permissions(folder.path().join("key.pem"), Permissions::from_mode(0o600)).expect("our own file");
         std::fs::write(&manifest, self.manifest()).expect("a file");
         (folder, manifest)
     }

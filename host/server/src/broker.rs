@@ -44,7 +44,7 @@ const BACKOFF: (Duration, Duration) = (Duration::from_millis(100), Duration::fro
 pub(crate) const LAST_MESSAGES: Duration = Duration::from_secs(1);
 
 /// The largest file of a password or a token, in bytes.
-const MAX_SECRET: u64 = 4 << 10;
+const MAX_SECRET: usize = 4 << 10;
 
 /// The name of the header, with what stands before it and behind it.
 const HEADER: &str = "NATS/1.0\r\nRoadrunner-Sequence: ";
@@ -142,13 +142,9 @@ fn client_settings(settings: &manifest::Broker, max_payload: usize) -> Result<Se
 
 /// The content of a file, without a line break at its end.
 fn secret(file: &std::path::Path) -> Result<String> {
-    let read = || -> std::io::Result<String> {
-        let mut text = String::new();
-        std::io::Read::read_to_string(&mut std::io::Read::take(std::fs::File::open(file)?, MAX_SECRET), &mut text)?;
-        Ok(text)
-    };
-    let text = read().with_context(|| format!("cannot read {}", file.display()))?;
-    let text = text.strip_suffix('\n').unwrap_or(&text);
+    let bytes = roadrunner_private::read(file, MAX_SECRET)?;
+    let text = std::str::from_utf8(&bytes).with_context(|| format!("{} is not text", file.display()))?;
+    let text = text.strip_suffix('\n').unwrap_or(text);
     Ok(text.strip_suffix('\r').unwrap_or(text).to_owned())
 }
 

@@ -29,6 +29,9 @@ const HTTPS: u16 = 443;
 /// The largest answer, in bytes.
 const LARGEST: u64 = 64 << 20;
 
+/// The largest file of a private key, in bytes.
+const LONGEST_KEY: usize = 256 << 10;
+
 /// A running host, and what it is shown.
 #[derive(Debug)]
 pub(crate) struct Client {
@@ -78,7 +81,8 @@ impl Place {
             None => builder.with_no_client_auth(),
             Some((chain, key)) => {
                 let read = || format!("cannot read the key in {} as PEM", key.display());
-                let private = PrivateKeyDer::from_pem_file(key).with_context(read)?;
+                let private = PrivateKeyDer::from_pem_slice(&roadrunner_private::read(key, LONGEST_KEY)?);
+                let private = private.with_context(read)?;
                 let unusable = || format!("cannot use the certificate in {} with its key", chain.display());
                 builder.with_client_auth_cert(certificates(chain)?, private).with_context(unusable)?
             }

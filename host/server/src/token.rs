@@ -2,12 +2,9 @@
 //!
 //! The host keeps their SHA-256 alone, and compares that: how long a comparison takes says nothing of the token.
 
-use std::fs;
-use std::io::Read as _;
-use std::os::unix::fs::MetadataExt as _;
 use std::path::Path;
 
-use anyhow::{Context as _, Result, ensure};
+use anyhow::{Result, ensure};
 use http::{HeaderMap, header};
 use roadrunner_sandbox::Digest;
 
@@ -15,7 +12,7 @@ use roadrunner_sandbox::Digest;
 const SHORTEST: usize = 16;
 
 /// The longest token, in bytes.
-const LONGEST: u64 = 4096;
+const LONGEST: usize = 4096;
 
 /// What somebody has to know.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -50,14 +47,10 @@ impl Shown {
     }
 }
 
-/// The token in a file: one line of visible ASCII, in a file that others cannot read.
+/// The token in a file: one line of visible ASCII.
 pub(crate) fn read(path: &Path) -> Result<String> {
-    let failed = || format!("cannot read the token in {}", path.display());
-    let mut file = fs::File::open(path).with_context(failed)?;
-    let mode = file.metadata().with_context(failed)?.mode();
-    ensure!(mode & 0o007 == 0, "others can read the token in {path}; run: chmod 600 {path}", path = path.display());
-    let mut text = String::new();
-    file.by_ref().take(LONGEST).read_to_string(&mut text).with_context(failed)?;
+    let bytes = roadrunner_private::read(path, LONGEST)?;
+    let text = std::str::from_utf8(&bytes).unwrap_or_default();
     let token = text.trim();
     ensure!(
         token.len() >= SHORTEST && token.bytes().all(|byte| byte.is_ascii_graphic()),

@@ -141,7 +141,7 @@ section! {
     pub(crate) struct TlsSection {
         /// The PEM file of the certificate chain, the server's own certificate first.
         certificate: FilePath [required];
-        /// The PEM file of its private key.
+        /// The PEM file of its private key, which nobody else can read or change (`chmod 600`, or 640).
         key: FilePath [required];
         /// Further certificates, each for the names that it is made out to (its DNS alternative names), chosen by the
         /// name that the client asks for (SNI). Clients that ask for another name, or for none, get the first one.
@@ -162,7 +162,7 @@ section! {
     pub(crate) struct CertificateSection {
         /// The PEM file of the certificate chain, the server's own certificate first.
         certificate: FilePath [required];
-        /// The PEM file of its private key.
+        /// The PEM file of its private key, which nobody else can read or change (`chmod 600`, or 640).
         key: FilePath [required];
     }
 }

@@ -18,6 +18,9 @@ use time::{Duration, OffsetDateTime};
 
 use super::{Provider, TlsError, client::dns_names, read_certificates};
 
+/// The largest file of a private key, in bytes.
+const MAX_KEY: usize = 256 << 10;
+
 /// A chain and its key.
 #[derive(Debug)]
 pub(super) struct Certificate {
@@ -32,7 +35,8 @@ impl Certificate {
     pub(super) fn read(chain: &Path, key: &Path) -> Result<Certificate, TlsError> {
         let certificates = read_certificates(chain)?;
         let unreadable = |source| TlsError::Unreadable { path: key.to_owned(), source };
-        let parsed = PrivateKeyDer::from_pem_file(key).map_err(unreadable)?;
+        let pem = roadrunner_private::read(key, MAX_KEY)?;
+        let parsed = PrivateKeyDer::from_pem_slice(&pem).map_err(unreadable)?;
         let files = Some((chain.to_owned(), key.to_owned()));
         let certificate = Certificate { files, chain: certificates, key: parsed };
         // Said when it is read, and not only when it is first used.

@@ -345,6 +345,9 @@ pub enum TlsError {
         /// The file.
         path: PathBuf,
     },
+    /// The file of a private key cannot be read, or others can read or change it.
+    #[error(transparent)]
+    Key(#[from] roadrunner_private::Error),
     /// The file cannot be read, or is not PEM.
     #[error("cannot read {} as PEM: {source}", path.display())]
     Unreadable {
