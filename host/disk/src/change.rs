@@ -102,16 +102,15 @@ impl Disk {
             // From now on, so that none is missed: it needs the turn, too.
             let measured = self.0.measured.notified();
             let (disk, job) = (self.0.clone(), job.clone());
-            let done = tokio::task::spawn_blocking(move || {
+            let done = self.0.threads.start(move || {
                 let _turn = turn;
                 let result = job(&disk);
                 let may_fit_later = result.as_ref().is_err_and(is_full) && disk.is_stale();
                 (result, may_fit_later)
             });
             match done.await {
-                Ok((_, true)) => measured.await,
-                Ok((result, false)) => return result,
-                Err(_) => return Err(io::Error::other("the change was not finished")),
+                (_, true) => measured.await,
+                (result, false) => return result,
             }
         }
     }

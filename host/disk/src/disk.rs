@@ -8,6 +8,7 @@ use std::sync::{Arc, Weak};
 use std::time::{Duration, Instant};
 
 use parking_lot::Mutex;
+use roadrunner_threads::{DIRECTORIES, Share};
 use rustix::fs::{Mode, OFlags};
 use rustix::io::Errno;
 use tokio::runtime::Handle;
@@ -45,6 +46,8 @@ pub(crate) struct Inner {
     pub(crate) measured: Notify,
     /// Files that somebody may have open.
     opened: Mutex<OpenFiles>,
+    /// Threads that may wait for it.
+    pub(crate) threads: Share,
 }
 
 #[derive(Debug, Default)]
@@ -94,7 +97,13 @@ impl Disk {
             measuring: Mutex::default(),
             measured: Notify::new(),
             opened: Mutex::default(),
+            threads: DIRECTORIES.share(),
         })))
+    }
+
+    /// Threads that may wait for it.
+    pub fn threads(&self) -> &Share {
+        &self.0.threads
     }
 
     /// Whether this is the directory that a path leads to now.
@@ -209,6 +218,7 @@ impl Inner {
             tokio::time::sleep(pause).await;
             let Some(disk) = disk.upgrade() else { return };
             let turn = disk.turn.clone().lock_owned().await;
+            let threads = disk.threads.clone();
             let measure = move || {
                 let _turn = turn;
                 if let Err(error) = disk.measure() {
@@ -216,8 +226,7 @@ impl Inner {
                 }
                 disk.measured.notify_waiters();
             };
-            // Nothing is left to be told when the runtime ends.
-            let _ = tokio::task::spawn_blocking(measure).await;
+            threads.start(measure).await;
         });
     }
 

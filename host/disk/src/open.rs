@@ -54,8 +54,7 @@ impl Disk {
             return self.change(move |disk| open(disk, &directory, Path::new(&path), how)).await;
         }
         let disk = self.0.clone();
-        let opened = tokio::task::spawn_blocking(move || open(&disk, &directory, Path::new(&path), how)).await;
-        opened.unwrap_or_else(|_| Err(io::Error::other("the file was not opened")))
+        self.0.threads.start(move || open(&disk, &directory, Path::new(&path), how)).await
     }
 }
 

@@ -18,7 +18,7 @@ use std::task::{Context, Poll, ready};
 
 use bytes::Bytes;
 use http_body::{Body, Frame, SizeHint};
-use tokio::task::JoinHandle;
+use roadrunner_threads::{Running, Share};
 
 use crate::read::{self, Chunk};
 
@@ -44,7 +44,8 @@ struct Reader {
     /// What is still to be given away.
     left: Range<u64>,
     /// A read of the next chunk on the blocking pool.
-    pending: Option<JoinHandle<Result<Chunk, FileBodyError>>>,
+    pending: Option<Running<Result<Chunk, FileBodyError>>>,
+    threads: Share,
 }
 
 impl FileBody {
@@ -58,11 +59,11 @@ impl FileBody {
         Self { inner: if bytes.is_empty() { Inner::Empty } else { Inner::Whole(bytes) } }
     }
 
-    pub(crate) fn file(file: Arc<File>, span: Range<u64>) -> Self {
+    pub(crate) fn file(file: Arc<File>, span: Range<u64>, threads: Share) -> Self {
         if span.is_empty() {
             return Self::empty();
         }
-        Self { inner: Inner::Reading(Reader { file, left: span, pending: None }) }
+        Self { inner: Inner::Reading(Reader { file, left: span, pending: None, threads }) }
     }
 
     /// Bytes still to be given away.
@@ -91,8 +92,7 @@ impl Reader {
             self.pending = Some(pending);
             return Poll::Pending;
         };
-        // A join error: the runtime is shutting down.
-        let chunk = read.map_err(|error| FileBodyError::Read(io::Error::other(error)))??;
+        let chunk = read?;
         self.left.start += chunk.bytes.len() as u64;
         if chunk.waited && !self.left.is_empty() {
             self.pending = Some(self.spawn_read());
@@ -100,9 +100,9 @@ impl Reader {
         Poll::Ready(Ok(chunk.bytes))
     }
 
-    fn spawn_read(&self) -> JoinHandle<Result<Chunk, FileBodyError>> {
+    fn spawn_read(&self) -> Running<Result<Chunk, FileBodyError>> {
         let (file, span) = (self.file.clone(), self.next_read());
-        tokio::task::spawn_blocking(move || read::exactly(&file, span))
+        self.threads.start(move || read::exactly(&file, span))
     }
 
     fn next_read(&self) -> Range<u64> {

@@ -19,6 +19,7 @@ use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
 use cap_std::fs::OpenOptionsExt;
+use roadrunner_threads::{FILES, Share};
 use rustix::fs::{Mode, OFlags};
 use rustix::io::Errno;
 
@@ -35,6 +36,8 @@ struct Inner {
     name: String,
     path: PathBuf,
     resolver: Resolver,
+    /// Threads that may wait for its disk.
+    threads: Share,
 }
 
 #[derive(Debug)]
@@ -76,7 +79,7 @@ impl Directory {
     ) -> Result<Self, DirectoryError> {
         let opened = rustix::fs::open(&path, ROOT_FLAGS, Mode::empty()).map_err(io::Error::from).and_then(resolver);
         match opened {
-            Ok(resolver) => Ok(Self { inner: Arc::new(Inner { name, path, resolver }) }),
+            Ok(resolver) => Ok(Self { inner: Arc::new(Inner { name, path, resolver, threads: FILES.share() }) }),
             Err(source) => Err(DirectoryError { name, path, source }),
         }
     }
@@ -84,6 +87,11 @@ impl Directory {
     /// The name that the manifest gives it.
     pub fn name(&self) -> &str {
         &self.inner.name
+    }
+
+    /// Threads that may wait for its disk.
+    pub(crate) fn threads(&self) -> &Share {
+        &self.inner.threads
     }
 
     /// The path under which it was opened.

@@ -21,6 +21,7 @@ use bytes::Bytes;
 use http::header::{CONTENT_ENCODING, CONTENT_LENGTH, ETAG, HeaderMap, HeaderValue, LOCATION};
 use http::{Method, Response, StatusCode};
 use percent_encoding::{AsciiSet, NON_ALPHANUMERIC, utf8_percent_encode};
+use roadrunner_threads::Share;
 use rustix::io::Errno;
 
 use crate::body::{FileBody, FileBodyError};
@@ -158,15 +159,18 @@ pub async fn try_respond(
         let body = if span.is_empty() {
             FileBody::empty()
         } else if stamp.size > MAX_CACHED_FILE {
-            FileBody::file(Arc::new(file), span)
+            FileBody::file(Arc::new(file), span, directory.threads().clone())
         } else if let Some(content) = cache.find(&stamp) {
             FileBody::bytes(slice(&content, &span))
         } else {
             let file = Arc::new(file);
-            match read_small(&file, &stamp, cache, now).await.map_err(|error| failed(error.into()))? {
+            match read_small(&file, &stamp, cache, now, directory.threads())
+                .await
+                .map_err(|error| failed(error.into()))?
+            {
                 Some(content) => FileBody::bytes(slice(&content, &span)),
                 None if attempts > 0 => continue,
-                None => FileBody::file(file, span),
+                None => FileBody::file(file, span, directory.threads().clone()),
             }
         };
         return Ok(response(status, headers, body));
@@ -200,11 +204,9 @@ async fn choose(
         Err(LookupError::Uncached) => {}
         chosen => return chosen,
     }
-    let (directory, path, index) = (directory.clone(), path.as_str().to_owned(), index.map(str::to_owned));
-    let waiting = tokio::task::spawn_blocking(move || {
-        choose_now(&directory, &path, slash, index.as_deref(), preferences, Access::Blocking)
-    });
-    waiting.await.map_err(|error| LookupError::Io(io::Error::other(error)))?
+    let (below, path, index) = (directory.clone(), path.as_str().to_owned(), index.map(str::to_owned));
+    let choose = move || choose_now(&below, &path, slash, index.as_deref(), preferences, Access::Blocking);
+    directory.threads().start(choose).await
 }
 
 fn choose_now(
@@ -252,14 +254,19 @@ fn choose_now(
 }
 
 /// The whole content of a small file, kept in the cache; none when it changed meanwhile.
-async fn read_small(file: &Arc<File>, stamp: &Stamp, cache: &FileCache, now: SystemTime) -> io::Result<Option<Bytes>> {
+async fn read_small(
+    file: &Arc<File>,
+    stamp: &Stamp,
+    cache: &FileCache,
+    now: SystemTime,
+    threads: &Share,
+) -> io::Result<Option<Bytes>> {
     let span = 0..stamp.size;
     let read = match read::from_memory(file, span.clone()) {
         Ok(Some(bytes)) if bytes.len() as u64 == stamp.size => Ok(bytes),
         Ok(_) => {
             let file = file.clone();
-            let waiting = tokio::task::spawn_blocking(move || read::exactly(&file, span));
-            waiting.await.map_err(io::Error::other)?.map(|chunk| chunk.bytes)
+            threads.start(move || read::exactly(&file, span)).await.map(|chunk| chunk.bytes)
         }
         Err(error) => Err(error),
     };
@@ -362,6 +369,8 @@ const SEGMENT: &AsciiSet = &NON_ALPHANUMERIC.remove(b'-').remove(b'.').remove(b'
 mod tests {
     use std::time::Duration;
 
+    use roadrunner_threads::FILES;
+
     use super::*;
 
     /// The file changes between the choice and the read.
@@ -378,7 +387,7 @@ mod tests {
         for content in ["other", "longer than it was", "tiny", ""] {
             std::fs::write(&path, content).unwrap();
             file.set_modified(SystemTime::now() + Duration::from_secs(100)).unwrap();
-            assert_eq!(read_small(&file, &stamp, &cache, later).await.unwrap(), None, "{content:?}");
+            assert_eq!(read_small(&file, &stamp, &cache, later, &FILES.share()).await.unwrap(), None, "{content:?}");
             assert!(cache.is_empty());
         }
 
@@ -388,10 +397,13 @@ mod tests {
         std::fs::hard_link(&path, directory.path().join("link")).unwrap();
         std::thread::sleep(Duration::from_millis(20));
         std::fs::remove_file(directory.path().join("link")).unwrap();
-        assert_eq!(read_small(&file, &stamp, &cache, later).await.unwrap().as_deref(), Some(&b"second"[..]));
+        assert_eq!(
+            read_small(&file, &stamp, &cache, later, &FILES.share()).await.unwrap().as_deref(),
+            Some(&b"second"[..])
+        );
         assert!(cache.is_empty());
         let stamp = Stamp::of(&file.metadata().unwrap());
-        assert!(read_small(&file, &stamp, &cache, later).await.unwrap().is_some());
+        assert!(read_small(&file, &stamp, &cache, later, &FILES.share()).await.unwrap().is_some());
         assert_eq!(cache.len(), 1);
     }
 }

@@ -36,6 +36,7 @@ pub fn run(manifest: &Manifest) -> Result<ExitCode> {
     if let Some(workers) = manifest.server.workers {
         builder.worker_threads(workers as usize);
     }
+    builder.max_blocking_threads(roadrunner_threads::MAX);
     let runtime = builder.enable_all().build().context("cannot start the runtime")?;
     runtime.block_on(serve(manifest, inherited))
 }

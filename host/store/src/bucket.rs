@@ -7,6 +7,7 @@ use std::future::Future;
 use std::sync::Arc;
 use std::time::Duration;
 
+use roadrunner_threads::{STORES, Share};
 use tokio::sync::{OwnedSemaphorePermit, Semaphore};
 use tokio::time::{Instant, timeout_at};
 
@@ -50,6 +51,8 @@ struct Inner {
     limits: Limits,
     budget: Option<Budget>,
     places: Arc<Semaphore>,
+    /// Threads that read a file for it.
+    threads: Share,
 }
 
 /// A place among the operations of a bucket.
@@ -68,7 +71,7 @@ impl Bucket {
             Backend::Redis(_) => format!("roadrunner:{}:{namespace}:", store.name()).into(),
         };
         let places = Arc::new(Semaphore::new(limits.operations.min(Semaphore::MAX_PERMITS)));
-        Self(Arc::new(Inner { store, namespace, limits, budget, places }))
+        Self(Arc::new(Inner { store, namespace, limits, budget, places, threads: STORES.share() }))
     }
 
     /// Its limits.
@@ -86,7 +89,9 @@ impl Bucket {
         let (key, most) = (self.key(key)?, self.0.limits.value);
         let run = |place, ends| async move {
             match self.backend() {
-                Backend::Embedded(embedded) => embedded.read(place, move |tables| tables.get(&key, most)).await,
+                Backend::Embedded(embedded) => {
+                    embedded.read(&self.0.threads, place, move |tables| tables.get(&key, most)).await
+                }
                 Backend::Redis(redis) => held(place, redis.get(&key, most, ends)).await,
             }
         };
@@ -153,7 +158,9 @@ impl Bucket {
         let key = self.key(key)?;
         let run = |place, ends| async move {
             match self.backend() {
-                Backend::Embedded(embedded) => embedded.read(place, move |tables| tables.exists(&key)).await,
+                Backend::Embedded(embedded) => {
+                    embedded.read(&self.0.threads, place, move |tables| tables.exists(&key)).await
+                }
                 Backend::Redis(redis) => held(place, redis.exists(&key, ends)).await,
             }
         };
@@ -190,7 +197,7 @@ impl Bucket {
             match self.backend() {
                 Backend::Embedded(embedded) => {
                     let read = move |tables: &Reading| tables.keys(&prefix, after.as_deref(), most, skip);
-                    embedded.read(place, read).await
+                    embedded.read(&self.0.threads, place, read).await
                 }
                 Backend::Redis(redis) => {
                     let cursor = number.ok_or(Error::WrongCursor)?;

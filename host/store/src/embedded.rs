@@ -16,6 +16,7 @@ use std::time::Duration;
 
 use redb::backends::{FileBackend, InMemoryBackend};
 use redb::{Database, DatabaseError, StorageBackend, StorageError};
+use roadrunner_threads::Share;
 use tokio::sync::oneshot;
 
 use crate::bucket::Place;
@@ -106,18 +107,19 @@ impl Embedded {
         &self.0.account.gauges
     }
 
-    /// Runs a read on a thread that may block. The place is free when it is done.
+    /// Runs a read on one of these threads. The place is free when it is done.
     pub(crate) async fn read<T: Send + 'static>(
         &self,
+        threads: &Share,
         place: Place,
         read: impl FnOnce(&Reading) -> Result<T, Error> + Send + 'static,
     ) -> Result<T, Error> {
         let (name, database) = (self.0.name.clone(), self.0.database.clone());
-        let done = tokio::task::spawn_blocking(move || {
+        let read = move || {
             let _place = place;
             read(&Reading::open(&database, &name)?)
-        });
-        done.await.unwrap_or_else(|error| Err(self.failed(&error.to_string())))
+        };
+        threads.start(read).await
     }
 
     /// Runs a write in the next transaction; its result when that is durable. The place is free then, too.

@@ -12,7 +12,7 @@
 mod coming;
 pub(crate) mod store;
 
-use std::collections::BTreeSet;
+use std::collections::{BTreeMap, BTreeSet};
 use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::{SystemTime, UNIX_EPOCH};
@@ -23,6 +23,7 @@ use http_body_util::{BodyExt as _, Limited};
 use parking_lot::Mutex;
 use roadrunner_manifest::{OciReference, Origin};
 use roadrunner_sandbox::{CompileError, Component, Digest, LoadError, Tenant};
+use roadrunner_threads::{ORDERS, Share};
 use roadrunner_wire::RequestBody;
 use serde::{Deserialize, Serialize};
 
@@ -140,11 +141,13 @@ pub(crate) struct Deploy {
     /// The names whose component is being changed.
     busy: Arc<Mutex<BTreeSet<String>>>,
     coming: coming::All,
+    /// Threads that load and pull, by tenant; those of the host under no name.
+    threads: Arc<Mutex<BTreeMap<String, Share>>>,
 }
 
 impl Deploy {
     pub(crate) fn new(app: App, reload: Reload, max_wasm: u64) -> Self {
-        Self { app, reload, max_wasm, busy: Arc::default(), coming: coming::All::default() }
+        Self { app, reload, max_wasm, busy: Arc::default(), coming: coming::All::default(), threads: Arc::default() }
     }
 
     /// Every component that the caller sees, by name.
@@ -204,9 +207,8 @@ impl Deploy {
         let (deploy, name) = (self.clone(), name.to_owned());
         let task = tokio::spawn(async move {
             let pull = move || source.pull(&inner.host.puller, &reference, &access);
-            let pulled = tokio::task::spawn_blocking(pull).await;
-            let pulled = pulled.map_err(|panic| Refusal::Invalid(panic.to_string()))?;
-            let (bytes, proof) = pulled.map_err(|error| Refusal::Invalid(format!("{error:#}")))?;
+            let (bytes, proof) =
+                deploy.threads(&name).start(pull).await.map_err(|error| Refusal::Invalid(format!("{error:#}")))?;
             deploy.fits(&store, &name, &mut coming, bytes.len() as u64)?;
             let _held = (turn, coming);
             let mut upload = store.upload().await?;
@@ -251,11 +253,13 @@ impl Deploy {
         }
         versions.remove(position);
         let name = name.to_owned();
-        let task = tokio::task::spawn_blocking(move || {
+        let threads = self.threads(&name);
+        let commit = move || {
             let _turn = turn;
             Ok(store.commit(&name, versions, None)?)
-        });
-        ended(task.await)
+        };
+        // It goes to its end, whether the client waits for that or not.
+        ended(tokio::spawn(async move { threads.start(commit).await }).await)
     }
 
     /// Whether an upload may have so many bytes.
@@ -271,6 +275,13 @@ impl Deploy {
             others.map(|other| store.bytes(other)).sum::<u64>() + store.bytes_beside(name)
         };
         coming.grow(bytes, kept).map_err(Refusal::QuotaExceeded)
+    }
+
+    /// Threads for the component's tenant.
+    fn threads(&self, name: &str) -> Share {
+        let inner = self.app.current();
+        let owner = inner.owners.of_component(name).unwrap_or_default().to_string();
+        self.threads.lock().entry(owner).or_insert_with(|| ORDERS.share()).clone()
     }
 
     /// Whom a component belongs to.
@@ -323,7 +334,7 @@ impl Deploy {
         proof: Proof,
     ) -> Result<Arc<Component>, Refusal> {
         let (sandbox, source) = (self.app.current().host.sandbox.clone(), source.clone());
-        blocking(move || {
+        blocking(&self.threads(&source.name), move || {
             let bytes = Component::read(&sandbox, &path, label.as_ref())?;
             let digest = Digest::of(&bytes);
             anyhow::ensure!(digest == expected, "{label} is damaged: its digest is sha256:{digest}");
@@ -336,8 +347,11 @@ impl Deploy {
     /// The same for what the manifest names.
     async fn load_source(&self, source: Arc<Source>) -> Result<Arc<Component>, Refusal> {
         let inner = self.app.current();
-        blocking(move || source.load_as(&inner.host.sandbox, &inner.host.puller, "what it had before".as_ref(), None))
-            .await
+        let threads = self.threads(&source.name);
+        blocking(&threads, move || {
+            source.load_as(&inner.host.sandbox, &inner.host.puller, "what it had before".as_ref(), None)
+        })
+        .await
     }
 
     async fn switch(&self, switch: Switch) -> Result<ComponentInfo, Refusal> {
@@ -381,14 +395,14 @@ impl Drop for Turn {
 }
 
 /// Loads a component where it disturbs nobody.
-async fn blocking(load: impl FnOnce() -> Result<Arc<Component>> + Send + 'static) -> Result<Arc<Component>, Refusal> {
-    match tokio::task::spawn_blocking(load).await {
-        Ok(loaded) => loaded.map_err(|error| match error.downcast_ref() {
-            Some(LoadError::Compile(_, CompileError::TooLarge(most))) => Refusal::TooLarge(*most),
-            _ => Refusal::Invalid(format!("{error:#}")),
-        }),
-        Err(panic) => Err(Refusal::Invalid(panic.to_string())),
-    }
+async fn blocking(
+    threads: &Share,
+    load: impl FnOnce() -> Result<Arc<Component>> + Send + 'static,
+) -> Result<Arc<Component>, Refusal> {
+    threads.start(load).await.map_err(|error| match error.downcast_ref() {
+        Some(LoadError::Compile(_, CompileError::TooLarge(most))) => Refusal::TooLarge(*most),
+        _ => Refusal::Invalid(format!("{error:#}")),
+    })
 }
 
 /// Whether a reference is another version of what the manifest names.

@@ -124,8 +124,8 @@ impl HostDescriptor for State {
     async fn read_directory(&mut self, descriptor: Resource<Descriptor>) -> FsResult<Resource<DirectoryEntryStream>> {
         let directory = self.directory(&descriptor)?.dir.clone();
         // The engine reads all of it at once.
-        let size = tokio::task::spawn_blocking(move || listing_size(&directory)).await;
-        let size = size.unwrap_or_else(|_| Err(io::Error::other("the directory was not read"))).map_err(told)?;
+        let disk = self.disk_of(&descriptor).map_err(FsError::trap)?;
+        let size = disk.threads().start(move || listing_size(&directory)).await.map_err(told)?;
         self.charge(size).map_err(FsError::trap)?;
         let listing = self.filesystem().read_directory(descriptor).await;
         match &listing {

@@ -1,0 +1,218 @@
+//! Work that may block: files, stores, what an operator asks for. It runs on the runtime's blocking threads, of which there
+//! are [`MAX`], and which hang with the file system that they wait for. So each kind of work has a [`Pool`] with so many
+//! places, and each owner a [`Share`] of it with fewer: an owner whose files hang waits for its own threads, and for
+//! nobody else's.
+//!
+//! A place is free when the thread is. Whoever stops waiting for the result gives nothing back.
+
+use std::panic;
+use std::pin::Pin;
+use std::sync::{Arc, LazyLock};
+use std::task::{Context, Poll, ready};
+
+use tokio::sync::{OwnedSemaphorePermit, Semaphore};
+use tokio::task::JoinHandle;
+
+/// Blocking threads of the runtime: more than all pools have places, so that none waits for another, and some for what
+/// the engine and the runtime do by themselves.
+pub const MAX: usize = 1024;
+
+/// Files of responses.
+pub static FILES: LazyLock<Pool> = LazyLock::new(|| Pool::new(256, 64));
+
+/// Directories that guests have open.
+pub static DIRECTORIES: LazyLock<Pool> = LazyLock::new(|| Pool::new(256, 64));
+
+/// Reads of stores in files.
+pub static STORES: LazyLock<Pool> = LazyLock::new(|| Pool::new(128, 32));
+
+/// What operators and tenants ask of the host itself: deploying, pulling, reloading.
+pub static ORDERS: LazyLock<Pool> = LazyLock::new(|| Pool::new(64, 8));
+
+/// Threads for work of one kind.
+#[derive(Debug)]
+pub struct Pool {
+    places: Arc<Semaphore>,
+    most_of_share: usize,
+}
+
+/// The threads of a pool that one owner may take.
+#[derive(Clone, Debug)]
+pub struct Share {
+    all: Arc<Semaphore>,
+    own: Arc<Semaphore>,
+    most: usize,
+}
+
+/// A thread that is taken; free again when this is dropped.
+#[derive(Debug)]
+pub struct Place {
+    _own: OwnedSemaphorePermit,
+    _all: OwnedSemaphorePermit,
+}
+
+impl Pool {
+    /// So many threads, of which one share may take so many.
+    pub fn new(most: usize, most_of_share: usize) -> Self {
+        Self { places: Arc::new(Semaphore::new(most)), most_of_share }
+    }
+
+    /// Another owner's share.
+    pub fn share(&self) -> Share {
+        let own = Arc::new(Semaphore::new(self.most_of_share));
+        Share { all: self.places.clone(), own, most: self.most_of_share }
+    }
+}
+
+impl Share {
+    /// Runs this on a thread when there is a place for it.
+    pub fn start<T: Send + 'static>(&self, work: impl FnOnce() -> T + Send + 'static) -> Running<T> {
+        if let Some(place) = self.place_now() {
+            return Running(tokio::task::spawn_blocking(move || place.keep(work)));
+        }
+        let share = self.clone();
+        Running(tokio::spawn(async move {
+            let place = share.place().await;
+            Running(tokio::task::spawn_blocking(move || place.keep(work))).await
+        }))
+    }
+
+    /// A place for work that finds its thread by itself.
+    pub async fn place(&self) -> Place {
+        const NEVER: &str = "they are never closed";
+        // Its own first, so that it waits among all only with as many as it may have.
+        let own = self.own.clone().acquire_owned().await.expect(NEVER);
+        Place { _own: own, _all: self.all.clone().acquire_owned().await.expect(NEVER) }
+    }
+
+    fn place_now(&self) -> Option<Place> {
+        let own = self.own.clone().try_acquire_owned().ok()?;
+        Some(Place { _own: own, _all: self.all.clone().try_acquire_owned().ok()? })
+    }
+
+    /// Threads that are taken.
+    pub fn taken(&self) -> usize {
+        self.most - self.own.available_permits()
+    }
+}
+
+impl Place {
+    fn keep<T>(self, work: impl FnOnce() -> T) -> T {
+        let result = work();
+        drop(self);
+        result
+    }
+}
+
+/// Work that has a place or waits for one. Dropped before it has begun, it does not run; dropped later, it runs to its end
+/// and keeps its place until then.
+///
+/// # Panics
+/// Polled, where the work has panicked.
+#[derive(Debug)]
+#[must_use = "what is dropped may not run"]
+pub struct Running<T>(JoinHandle<T>);
+
+impl<T> Future for Running<T> {
+    type Output = T;
+
+    fn poll(mut self: Pin<&mut Self>, context: &mut Context<'_>) -> Poll<T> {
+        match ready!(Pin::new(&mut self.0).poll(context)) {
+            Ok(result) => Poll::Ready(result),
+            Err(error) => match error.try_into_panic() {
+                Ok(cause) => panic::resume_unwind(cause),
+                // The runtime ends, and nobody is left to be told.
+                Err(_) => Poll::Pending,
+            },
+        }
+    }
+}
+
+impl<T> Drop for Running<T> {
+    fn drop(&mut self) {
+        self.0.abort();
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::sync::mpsc::{Sender, channel};
+    use std::time::Duration;
+
+    use super::*;
+
+    /// Work that blocks until the sender is dropped.
+    fn stuck(share: &Share) -> (Sender<()>, tokio::task::JoinHandle<()>) {
+        let (release, released) = channel();
+        let share = share.clone();
+        let task = tokio::spawn(async move {
+            share
+                .start(move || {
+                    let _ = released.recv();
+                })
+                .await;
+        });
+        (release, task)
+    }
+
+    async fn taken(share: &Share, wanted: usize) {
+        let reached = async {
+            while share.taken() != wanted {
+                tokio::time::sleep(Duration::from_millis(1)).await;
+            }
+        };
+        tokio::time::timeout(Duration::from_secs(20), reached).await.expect("it gets there");
+    }
+
+    async fn runs(share: &Share) -> bool {
+        tokio::time::timeout(Duration::from_millis(300), share.start(|| ())).await.is_ok()
+    }
+
+    #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+    async fn an_owner_that_hangs_takes_its_own_places_alone() {
+        let pool = Pool::new(8, 3);
+        let (hung, other) = (pool.share(), pool.share());
+        let work: Vec<_> = (0..20).map(|_| stuck(&hung)).collect();
+        taken(&hung, 3).await;
+        assert!(!runs(&hung).await, "it waits for its own");
+        assert!(runs(&other).await, "and nobody else does");
+        drop(work);
+        taken(&hung, 0).await;
+        assert!(runs(&hung).await);
+    }
+
+    #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+    async fn a_place_is_free_when_the_thread_is() {
+        let pool = Pool::new(2, 1);
+        let share = pool.share();
+        let (release, task) = stuck(&share);
+        taken(&share, 1).await;
+        task.abort();
+        let _ = task.await;
+        assert!(!runs(&share).await, "nobody waits for it, and the thread is still there");
+        drop(release);
+        taken(&share, 0).await;
+        assert!(runs(&share).await);
+    }
+
+    #[tokio::test]
+    async fn what_is_dropped_while_it_waits_does_not_run() {
+        let share = Pool::new(1, 1).share();
+        let place = share.place().await;
+        let (ran, run) = channel();
+        let work = share.start(move || ran.send(()));
+        assert!(tokio::time::timeout(Duration::from_millis(50), work).await.is_err());
+        drop(place);
+        assert!(runs(&share).await && run.try_recv().is_err());
+    }
+
+    #[tokio::test]
+    async fn a_panic_gives_the_place_back() {
+        let share = Pool::new(1, 1).share();
+        let own = share.clone();
+        assert!(
+            tokio::spawn(async move { own.start(|| panic!("on purpose")).await }).await.is_err_and(|e| e.is_panic())
+        );
+        assert!(runs(&share).await);
+    }
+}
