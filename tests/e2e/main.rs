@@ -40,6 +40,7 @@ mod large_bodies;
 mod limits;
 mod limits_page;
 mod listeners;
+mod log;
 mod loops;
 mod malformed;
 mod middlewares;

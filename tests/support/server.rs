@@ -11,6 +11,7 @@ use std::os::fd::OwnedFd;
 use std::os::unix::fs::PermissionsExt as _;
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, ExitStatus, Stdio};
+use std::sync::atomic::{AtomicBool, Ordering::Relaxed};
 use std::sync::{Arc, Mutex, OnceLock};
 use std::time::{Duration, Instant};
 
@@ -515,14 +516,20 @@ fn listening(line: &str) -> Option<(String, SocketAddr)> {
 
 /// What a server has written to standard error so far.
 #[derive(Clone, Debug)]
-pub struct Log(Arc<Mutex<String>>);
+pub struct Log {
+    text: Arc<Mutex<String>>,
+    is_paused: Arc<AtomicBool>,
+}
 
 impl Log {
     fn of(stream: impl std::io::Read + Send + 'static) -> Self {
-        let log = Self(Arc::default());
-        let text = log.0.clone();
+        let log = Self { text: Arc::default(), is_paused: Arc::default() };
+        let Self { text, is_paused } = log.clone();
         std::thread::spawn(move || {
             for line in BufReader::new(stream).lines() {
+                while is_paused.load(Relaxed) {
+                    std::thread::sleep(Duration::from_millis(5));
+                }
                 let Ok(line) = line else { return };
                 let mut text = text.lock().expect("no holder panics");
                 text.push_str(&line);
@@ -532,9 +539,14 @@ impl Log {
         log
     }
 
+    /// From now on nobody reads what the server writes, or somebody does again.
+    pub fn pause(&self, is_paused: bool) {
+        self.is_paused.store(is_paused, Relaxed);
+    }
+
     /// All of it.
     pub fn text(&self) -> String {
-        self.0.lock().expect("no holder panics").clone()
+        self.text.lock().expect("no holder panics").clone()
     }
 
     /// Those lines that are JSON.

@@ -1,5 +1,6 @@
 //! Buffered responses: right ones, and those that break a rule of HTTP on purpose.
 
+use std::io::Write as _;
 use std::sync::atomic::{AtomicU32, Ordering};
 use std::thread;
 use std::time::Duration;
@@ -24,6 +25,7 @@ fn answer(request: Request) -> Response {
         ["length", claim] => Response::buffered("12345\n").header("content-length", claim),
         ["log", level] => log(level, query.get("message").unwrap_or("hello, log")).into_response(),
         ["print"] => print().into_response(),
+        ["print", "pieces"] => print_pieces().into_response(),
         ["redirect"] => Redirect::to("/elsewhere").into_response(),
         ["size", size] => pattern(number(size)).into_response(),
         ["sleep", ms] => sleep(ms).into_response(),
@@ -60,6 +62,18 @@ fn log(level: &str, message: &str) -> &'static str {
 fn print() -> &'static str {
     println!("hello, stdout");
     eprintln!("hello, stderr");
+    "ok\n"
+}
+
+/// Lines that come in pieces, and one that has no end.
+fn print_pieces() -> &'static str {
+    for piece in ["one ", "line\nand", " another", "\n", "the last"] {
+        eprint!("{piece}");
+    }
+    let mut output = std::io::stdout();
+    for piece in ["on ", "standard ", "output"] {
+        let _ = output.write_all(piece.as_bytes()).and_then(|()| output.flush());
+    }
     "ok\n"
 }
 

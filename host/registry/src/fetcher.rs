@@ -8,6 +8,7 @@ use std::process::{Child, Command, Stdio};
 use std::thread;
 use std::time::{Duration, Instant};
 
+use roadrunner_log::{MAX_QUOTED, escaped};
 use zeroize::Zeroizing;
 
 use crate::fetch::{Failure, MEMORY, Order};
@@ -120,6 +121,6 @@ fn listen(mut from: impl Read) -> String {
     let _ = from.by_ref().take(MOST_SAID).read_to_end(&mut said);
     let _ = io::copy(&mut from, &mut io::sink());
     let said = String::from_utf8_lossy(&said);
-    let plain = said.trim().chars().map(|c| if c.is_control() { ' ' } else { c });
-    plain.collect::<String>().split_whitespace().collect::<Vec<_>>().join(" ")
+    // Some of it is the registry's.
+    escaped(&said.split_whitespace().collect::<Vec<_>>().join(" "), MAX_QUOTED)
 }

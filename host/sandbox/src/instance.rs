@@ -11,6 +11,7 @@ use std::time::{Duration, Instant};
 
 use bytes::Bytes;
 use http::HeaderMap;
+use roadrunner_log::{Quoted, shortened};
 use tokio::time::Sleep;
 use wasmtime::component::{self, Resource, ResourceTableError};
 use wasmtime::{Store, Trap, UpdateDeadline};
@@ -124,13 +125,16 @@ pub enum Next {
     Stop(HeaderMap),
 }
 
+/// Bytes of an error that are looked at to sum it up.
+const SUMMARY: usize = 4 << 10;
+
 /// Entries that one call of a guest of WASI 0.3 takes in the engine's table of tasks, streams and futures, at most.
 const CALL_HANDLES: usize = 64;
 
 impl Binding {
     /// The account for an instance that is about to start.
     pub fn meter(&self, subject: Subject) -> Arc<Meter> {
-        Arc::new(Meter::new(self.component.sandbox.next_instance(), subject))
+        Arc::new(Meter::new(self.component.sandbox.next_instance(), subject, self.limits.log_bytes))
     }
 
     /// Starts an instance of this binding and lets it answer a request.
@@ -262,7 +266,7 @@ impl Instance {
         };
         match result {
             Ok(Ok(trailers)) => response::trailers(trailers),
-            Ok(Err(error)) => Err(Failure::new(Outcome::GuestError, format!("{error:?}"))),
+            Ok(Err(error)) => Err(Failure::new(Outcome::GuestError, Quoted::debug(error))),
             Err(error) => Err(classify(&self.guest.store, &error)),
         }
     }
@@ -516,19 +520,42 @@ pub(crate) fn classify(store: &Store<State>, error: &wasmtime::Error) -> Failure
     if let Some(exit) = error.downcast_ref::<wasmtime_wasi::I32Exit>() {
         return Failure::new(Outcome::Trapped, format!("the guest exited with code {}", exit.0));
     }
-    let text = format!("{error:#}");
+    let cause = Quoted::display(error.root_cause()).to_string();
     // The engine's errors for these two limits are private types.
-    if text.contains("fuel allocated for hostcalls") {
-        return Failure::new(Outcome::HostCallExceeded, text);
+    if cause.contains("fuel allocated for hostcalls") {
+        return Failure::new(Outcome::HostCallExceeded, cause);
     }
-    if text.contains("cannot allocate another handle") || text.contains("store handle limit exceeded") {
-        return Failure::new(Outcome::HandlesExceeded, text);
+    if cause.contains("cannot allocate another handle") || cause.contains("store handle limit exceeded") {
+        return Failure::new(Outcome::HandlesExceeded, cause);
     }
-    Failure::new(Outcome::Trapped, text)
+    Failure::new(Outcome::Trapped, format!("{cause}; {}", summary(error)))
 }
 
-/// The error and where in the guest it happened, without the long tail of a deep stack.
-fn summary(error: &wasmtime::Error) -> String {
-    let text = format!("{error:#}");
-    text.lines().take(12).map(str::trim).collect::<Vec<_>>().join(" | ")
+/// The error and where in the guest it happened, without the long tail of a deep stack. The guest has chosen the names.
+fn summary(error: &wasmtime::Error) -> Quoted {
+    let text = shortened(format_args!("{error:#}"), SUMMARY);
+    Quoted::text(&text.lines().take(12).map(str::trim).collect::<Vec<_>>().join(" | "))
+}
+
+#[cfg(test)]
+mod tests {
+    use wasmtime::{Engine, Instance, Module, Store};
+
+    use super::*;
+
+    /// The names in it are the guest's, and may be as long as its component.
+    #[test]
+    fn a_backtrace_is_short_and_on_one_line() {
+        let name = format!("outcome=ok\\n{}", "\\u{1b}x".repeat(1 << 14));
+        let text = format!("(module (func (export \"run\") call $a) (func $a (@name \"{name}\") unreachable))");
+        let engine = Engine::default();
+        let module = Module::new(&engine, wat::parse_str(text).expect("a module")).expect("it compiles");
+        let mut store = Store::new(&engine, ());
+        let instance = Instance::new(&mut store, &module, &[]).expect("it starts");
+        let run = instance.get_typed_func::<(), ()>(&mut store, "run").expect("a function");
+        let error = run.call(&mut store, ()).expect_err("it traps");
+        let summary = summary(&error).to_string();
+        assert!(summary.contains("outcome=ok"), "the name is there: {summary}");
+        assert!(summary.len() < 600 && summary.starts_with('"') && !summary.contains(['\n', '\u{1b}']), "{summary}");
+    }
 }

@@ -34,6 +34,7 @@ mod websocket;
 mod webtransport;
 
 pub use cache::{Cache, CacheError};
+pub use capability::log::admits as admits_log;
 pub use capability::{
     Broker, Bucket, Bus, Message, Outbound, OutboundAnswer, OutboundDriver, Preopen, PublishError, Secret, Secrets,
     StoreAnswer, StoreError, StorePage,

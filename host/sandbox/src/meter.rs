@@ -145,6 +145,7 @@ pub struct Meter {
     memory: AtomicU64,
     held: AtomicU64,
     peak_memory: AtomicU64,
+    log_limit: u64,
     log_bytes: AtomicU64,
     log_dropped: AtomicU64,
     host_calls: AtomicU64,
@@ -154,8 +155,8 @@ pub struct Meter {
 }
 
 impl Meter {
-    /// A fresh account.
-    pub fn new(id: u64, subject: Subject) -> Self {
+    /// A fresh account, of an instance that may log so many bytes.
+    pub fn new(id: u64, subject: Subject, log_limit: u64) -> Self {
         Self {
             id,
             subject,
@@ -171,6 +172,7 @@ impl Meter {
             memory: AtomicU64::new(0),
             held: AtomicU64::new(0),
             peak_memory: AtomicU64::new(0),
+            log_limit,
             log_bytes: AtomicU64::new(0),
             log_dropped: AtomicU64::new(0),
             host_calls: AtomicU64::new(0),
@@ -269,17 +271,21 @@ impl Meter {
     }
 
     /// Takes `bytes` from the log budget, and from that of the tenant; false when they do not fit.
-    pub(crate) fn take_log(&self, bytes: u64, limit: u64) -> bool {
-        let fits = self.log_bytes.load(Relaxed).saturating_add(bytes) <= limit
+    pub(crate) fn take_log(&self, bytes: u64) -> bool {
+        let fits = !self.is_over_log(bytes)
             && self.subject.tenant.as_ref().is_none_or(|tenant| tenant.log_bytes.take(bytes).is_ok());
         let count = if fits { &self.log_bytes } else { &self.log_dropped };
         count.fetch_add(bytes, Relaxed);
         fits
     }
 
-    /// Whether more was logged than `limit`, counting these bytes.
-    pub(crate) fn is_over_log(&self, bytes: u64, limit: u64) -> bool {
-        self.log_bytes.load(Relaxed).saturating_add(bytes) > limit
+    /// Whether more was logged than the instance may, counting these bytes.
+    pub(crate) fn is_over_log(&self, bytes: u64) -> bool {
+        self.log_bytes.load(Relaxed).saturating_add(bytes) > self.log_limit
+    }
+
+    pub(crate) fn log_limit(&self) -> u64 {
+        self.log_limit
     }
 
     /// The guest calls the host. One thread at a time does.
@@ -372,6 +378,7 @@ mod tests {
                 route: "/".into(),
                 peer: Peer::Local,
             },
+            100,
         )
     }
 
@@ -414,9 +421,9 @@ mod tests {
     #[test]
     fn the_log_budget_counts_what_it_drops() {
         let meter = meter();
-        assert!(meter.take_log(60, 100));
-        assert!(!meter.take_log(60, 100));
-        assert!(meter.take_log(40, 100));
+        assert!(meter.take_log(60));
+        assert!(!meter.take_log(60));
+        assert!(meter.take_log(40));
         assert_eq!(meter.log_dropped(), 60);
     }
 }

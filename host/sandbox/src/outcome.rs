@@ -5,7 +5,10 @@
 
 use std::fmt;
 
-use crate::capability::log::Line;
+use roadrunner_log::{escaped, shortened};
+
+/// The most bytes of a detail.
+const MAX_DETAIL: usize = 1 << 10;
 
 /// How the life of an instance ended.
 ///
@@ -145,9 +148,10 @@ pub struct Failure {
 }
 
 impl Failure {
-    /// A failure with a detail. Parts of it may come from a guest, so it is kept on one line.
-    pub fn new(outcome: Outcome, detail: impl AsRef<str>) -> Self {
-        Self { outcome, detail: Line(detail.as_ref()).to_string() }
+    /// A failure with a detail, which is kept on one line and short. What of it comes from a guest is to be
+    /// [`roadrunner_log::Quoted`].
+    pub fn new(outcome: Outcome, detail: impl fmt::Display) -> Self {
+        Self { outcome, detail: escaped(&shortened(detail, MAX_DETAIL), MAX_DETAIL) }
     }
 }
 

@@ -11,7 +11,7 @@ use tokio::sync::OwnedSemaphorePermit;
 
 use crate::instance::Guest;
 use crate::standard::Returned;
-use crate::state::Binding;
+use crate::state::{Binding, State};
 
 /// Instances that may be parked at once on the whole host. They occupy slots beside those of the caps.
 pub const PARKED: usize = 256;
@@ -42,6 +42,13 @@ impl Idle {
         match self {
             Self::Native(guest) => guest.answered,
             Self::Standard(returned) => returned.answered,
+        }
+    }
+
+    fn state(&self) -> &State {
+        match self {
+            Self::Native(guest) => guest.store.data(),
+            Self::Standard(returned) => returned.store.data(),
         }
     }
 }
@@ -75,6 +82,7 @@ impl Parking {
 
     /// Parks an instance, unless it has served its time or there is no room.
     pub(crate) fn put(&self, binding: &Arc<Binding>, idle: Idle) {
+        idle.state().end_lines();
         if idle.answered() >= self.requests {
             return;
         }

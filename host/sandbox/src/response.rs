@@ -3,6 +3,7 @@
 use bytes::Bytes;
 use http::header::{self, HeaderName};
 use http::{HeaderMap, HeaderValue, StatusCode};
+use roadrunner_log::Quoted;
 
 use crate::bindings::roadrunner::handler::types;
 use crate::outcome::{Failure, Outcome};
@@ -150,13 +151,13 @@ fn headers(fields: Vec<types::Field>) -> Result<HeaderMap, Failure> {
     }
     let mut headers = HeaderMap::with_capacity(fields.len());
     for (name, value) in fields {
-        let name =
-            HeaderName::from_bytes(name.as_bytes()).map_err(|_| invalid(format!("{name:?} is not a header name")))?;
+        let name = HeaderName::from_bytes(name.as_bytes())
+            .map_err(|_| invalid(format!("{} is not a header name", Quoted::text(&name))))?;
         if is_connection_level(&name) {
             continue;
         }
         let value = HeaderValue::from_maybe_shared(Bytes::from(value))
-            .map_err(|_| invalid(format!("the value of {name} has a control character")))?;
+            .map_err(|_| invalid(format!("the value of {} has a control character", Quoted::display(&name))))?;
         headers.append(name, value);
     }
     Ok(headers)
@@ -174,7 +175,10 @@ fn check_length(head: &Head, length: u64) -> Result<(), Failure> {
         let given = value.to_str().ok().and_then(|value| value.parse::<u64>().ok());
         // With 304, and in answers to HEAD, the length is that of the body left out.
         if given != Some(length) && length != 0 {
-            return Err(invalid(format!("content-length is {value:?}, and the body has {length} bytes")));
+            return Err(invalid(format!(
+                "content-length is {}, and the body has {length} bytes",
+                Quoted::bytes(value.as_bytes())
+            )));
         }
     }
     Ok(())

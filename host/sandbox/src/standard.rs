@@ -27,11 +27,13 @@ use bytes::{Bytes, BytesMut};
 use http::HeaderMap;
 use http_body::{Body as _, Frame};
 use parking_lot::Mutex;
+use roadrunner_log::Quoted;
 use tokio::sync::oneshot;
 use tokio::time::Sleep;
 use wasmtime::Store;
 use wasmtime_wasi_http::{Error, WasiBody};
 
+use crate::capability::log::admits;
 use crate::component::Handler;
 use crate::gate::Permit;
 use crate::meter::{Meter, Shape};
@@ -94,7 +96,7 @@ enum Guest {
 
 /// An instance that has returned, and can be called again.
 pub(crate) struct Returned {
-    store: Store<State>,
+    pub(crate) store: Store<State>,
     callee: Callee,
     /// Requests that it has answered.
     pub(crate) answered: u32,
@@ -201,7 +203,9 @@ impl Binding {
     ) -> Result<(Standard, Head), Failure> {
         let Given { response, is_passed_on } = match answer {
             None => return Err(invalid("the component returned and set no response")),
-            Some(Err(code)) => return Err(Failure::new(Outcome::GuestError, format!("the component set {code}"))),
+            Some(Err(code)) => {
+                return Err(Failure::new(Outcome::GuestError, format!("the component set {}", Quoted::display(code))));
+            }
             Some(Ok(given)) => given,
         };
         let (head, body) = response.into_parts();
@@ -335,7 +339,10 @@ impl Standard {
                 Err(_) => Outcome::DeadlineExceeded.into(),
             };
             let (request, component) = (&meter.subject.request, &meter.subject.component);
-            tracing::warn!(%request, %component, instance = meter.id, "after its response: {failure}");
+            if admits(&meter, &failure.detail) {
+                let tenant = meter.subject.tenant.as_ref().map(|tenant| &*tenant.name);
+                tracing::warn!(%request, tenant, %component, instance = meter.id, "after its response: {failure}");
+            }
             drop(guest);
         });
     }

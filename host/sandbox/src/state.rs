@@ -99,7 +99,7 @@ pub(crate) struct State {
 
 struct Wasi {
     context: WasiCtx,
-    account: wasi::Account,
+    printer: wasi::Printer,
 }
 
 #[derive(Debug)]
@@ -142,6 +142,13 @@ impl State {
         self
     }
 
+    /// The instance has answered: what it has printed is whole.
+    pub(crate) fn end_lines(&self) {
+        if let Some(wasi) = &self.wasi {
+            wasi.printer.end();
+        }
+    }
+
     /// The instance takes another request: nothing of the last one is left on the host's side.
     pub(crate) fn start_over(&mut self, meter: &Arc<Meter>) {
         self.meter = meter.clone();
@@ -153,7 +160,7 @@ impl State {
             files.start_over();
         }
         if let Some(wasi) = &self.wasi {
-            wasi.account.set(meter);
+            wasi.printer.set(meter);
         }
         if let Some(http) = &mut self.http {
             http.hooks.meter = meter.clone();
@@ -191,9 +198,9 @@ impl WasiView for State {
     fn ctx(&mut self) -> WasiCtxView<'_> {
         self.meter.count_host_call();
         let wasi = self.wasi.get_or_insert_with(|| {
-            let account = wasi::Account::new(&self.meter);
-            let context = wasi::context(&account, self.binding.limits.log_bytes, &self.binding.environment);
-            Box::new(Wasi { context, account })
+            let printer = wasi::Printer::new(&self.meter);
+            let context = wasi::context(&printer, &self.binding.environment);
+            Box::new(Wasi { context, printer })
         });
         WasiCtxView { ctx: &mut wasi.context, table: &mut self.table }
     }
@@ -451,7 +458,7 @@ impl log::Host for State {
             log::Level::Warn => lines::Level::Warn,
             log::Level::Error => lines::Level::Error,
         };
-        lines::write(&self.meter, self.binding.limits.log_bytes, level, &message);
+        lines::write(&self.meter, level, &message);
         Ok(())
     }
 }

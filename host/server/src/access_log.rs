@@ -1,18 +1,26 @@
 //! Lines of the access log: fields like any other log line, or the NCSA common log format.
 
 use std::fmt::Write as _;
-use std::io::Write as _;
 use std::sync::Arc;
 use std::time::{Duration, SystemTime};
 
+use http::uri::PathAndQuery;
 use http::{Method, Request, Response, Uri, Version};
 use http_body::Body as _;
+use roadrunner_log::{self as log, Owner};
 use roadrunner_manifest::AccessLogFormat;
 use roadrunner_sandbox::{Digest, Meter, RequestId};
 use roadrunner_wire::{Address, Connection, RequestBody, ResponseBody};
 use time::OffsetDateTime;
+use tracing::Level;
 
 use crate::app::{Context, Inner, Target};
+
+/// The most bytes of a target that are logged.
+const MAX_TARGET: usize = 2 << 10;
+
+/// The same of a method.
+const MAX_METHOD: usize = 32;
 
 /// What is known of a request before it is answered; only kept when the log is on.
 pub(crate) struct Line {
@@ -74,46 +82,69 @@ impl Line {
     }
 
     pub(crate) fn write(&self, end: &End, meter: Option<&Meter>) {
-        match (self.format, &self.id, &self.route) {
-            (AccessLogFormat::Common, ..) => {
-                let line = self.common(end, SystemTime::now());
-                // In one piece, so that lines of other threads stay whole. Nobody is there to be told of a failure.
-                let _ = std::io::stderr().write_all(line.as_bytes());
+        match self.format {
+            AccessLogFormat::Common => {
+                roadrunner_log::raw(self.owner(), self.common(end, SystemTime::now()).as_bytes());
             }
-            (AccessLogFormat::Fields, Some(id), Some(route)) => tracing::info!(
-                target: "access",
-                request = %id,
-                peer = %self.peer,
-                protocol = self.connection.protocol.as_str(),
-                method = %self.method,
-                uri = self.target,
-                route = %route,
-                tenant = self.tenant.as_deref(),
-                component = self.component.as_ref().map(|(name, _)| &**name),
-                digest = self.component.as_ref().map(|(_, digest)| &**digest),
-                instance = meter.map(|meter| meter.id),
-                status = end.status,
-                bytes = end.bytes,
-                outcome = end.outcome,
-                shape = meter.map_or("none", |meter| meter.shape().label()),
-                streams = end.traffic.map(|(streams, _)| streams),
-                datagrams = end.traffic.map(|(_, datagrams)| datagrams),
-                microseconds = end.elapsed.as_micros() as u64,
-                cpu_microseconds = meter.map_or(0, |meter| meter.cpu().as_micros() as u64),
-                peak_memory = meter.map_or(0, Meter::peak_memory),
-                host_calls = meter.map_or(0, Meter::host_calls),
-            ),
-            (AccessLogFormat::Fields, ..) => tracing::info!(
-                target: "access",
-                peer = %self.peer,
-                protocol = self.connection.protocol.as_str(),
-                method = %self.method,
-                uri = self.target,
-                status = end.status,
-                bytes = end.bytes,
-                outcome = end.outcome,
-            ),
+            AccessLogFormat::Fields if tracing::enabled!(target: "access", Level::INFO) => {
+                roadrunner_log::line(Level::INFO, "access", self.owner(), |line| self.fields(line, end, meter));
+            }
+            AccessLogFormat::Fields => {}
         }
+    }
+
+    /// As far as a method that anybody has heard of goes.
+    fn method(&self) -> &str {
+        let method = self.method.as_str();
+        method.get(..MAX_METHOD).unwrap_or(method)
+    }
+
+    fn owner(&self) -> Owner<'_> {
+        self.tenant.as_deref().map_or(Owner::Untenanted, Owner::Tenant)
+    }
+
+    /// By hand and not as an event, which takes several times as long.
+    fn fields(&self, line: &mut log::Line<'_>, end: &End, meter: Option<&Meter>) {
+        if let Some(id) = &self.id {
+            line.display("request", id);
+        }
+        match &self.peer {
+            Address::Ip(address) => line.display("peer", address),
+            // A client has chosen its path.
+            unix => line.text("peer", &unix.to_string()),
+        }
+        line.text("protocol", self.connection.protocol.as_str());
+        line.display("method", self.method());
+        line.text("uri", &self.target);
+        if let Some(route) = &self.route {
+            line.display("route", route);
+        }
+        if let Some(tenant) = &self.tenant {
+            line.text("tenant", tenant);
+        }
+        if let Some((name, digest)) = &self.component {
+            line.text("component", name);
+            line.text("digest", digest);
+        }
+        if let Some(meter) = meter {
+            line.number("instance", meter.id);
+        }
+        line.number("status", end.status.into());
+        line.number("bytes", end.bytes);
+        line.text("outcome", end.outcome);
+        // Of what no route took, no more is known.
+        if self.route.is_none() {
+            return;
+        }
+        line.text("shape", meter.map_or("none", |meter| meter.shape().label()));
+        if let Some((streams, datagrams)) = end.traffic {
+            line.number("streams", streams);
+            line.number("datagrams", datagrams);
+        }
+        line.number("microseconds", end.elapsed.as_micros() as u64);
+        line.number("cpu_microseconds", meter.map_or(0, |meter| meter.cpu().as_micros() as u64));
+        line.number("peak_memory", meter.map_or(0, Meter::peak_memory));
+        line.number("host_calls", meter.map_or(0, Meter::host_calls));
     }
 
     /// `host ident authuser [date] "request" status bytes`; the host never knows the second and the third.
@@ -123,7 +154,7 @@ impl Line {
             Address::Unix(_) => "unix".to_owned(),
         };
         // Writing to a String cannot fail.
-        let _ = write!(line, " - - [{}] \"{} ", date(now), self.method);
+        let _ = write!(line, " - - [{}] \"{} ", date(now), self.method());
         escape(&self.target, &mut line);
         let _ = write!(line, " {:?}\" {} ", self.version, end.status);
         match end.bytes {
@@ -144,9 +175,16 @@ pub(crate) fn short(digest: Digest) -> String {
     text
 }
 
-/// Path and query: what every protocol has of a target.
+/// Path and query: what every protocol has of a target. A long one is cut, and says so.
 pub(crate) fn target(uri: &Uri) -> String {
-    uri.path_and_query().map_or_else(|| uri.path().to_owned(), ToString::to_string)
+    let target = uri.path_and_query().map_or(uri.path(), PathAndQuery::as_str);
+    match target.len().checked_sub(MAX_TARGET) {
+        None | Some(0) => target.to_owned(),
+        Some(_) => {
+            let kept = &target[..target.floor_char_boundary(MAX_TARGET)];
+            format!("{kept}... ({} more bytes)", target.len() - kept.len())
+        }
+    }
 }
 
 /// What would end the quotes or the line is written in hexadecimal.
@@ -184,6 +222,15 @@ mod tests {
         ] {
             assert_eq!(date(SystemTime::UNIX_EPOCH + Duration::from_secs(seconds)), text);
         }
+    }
+
+    #[test]
+    fn a_long_target_is_cut() {
+        let long = format!("/{}", "x".repeat(60_000));
+        let uri = Uri::try_from(long.as_str()).expect("a target");
+        assert_eq!(target(&uri), format!("{}... (57953 more bytes)", &long[..2048]));
+        let uri = Uri::try_from(&long[..2048]).expect("a target");
+        assert_eq!(target(&uri), long[..2048]);
     }
 
     #[test]

@@ -27,6 +27,7 @@ use std::net::IpAddr;
 use std::sync::{Arc, OnceLock};
 
 use http::{HeaderValue, Method, Request, Response, StatusCode, header};
+use roadrunner_log::Quoted;
 use roadrunner_sandbox::{Meter, Registry};
 use roadrunner_wire::{Exchange, RequestBody, ResponseBody, Server, Service};
 use serde::{Deserialize, Serialize};
@@ -143,7 +144,8 @@ impl Admin {
             Ok(None) => with_status(StatusCode::NO_CONTENT),
             Err(refusal) => {
                 self.app.current().host.metrics.switched(false);
-                tracing::warn!(path, tenant = caller.tenant(), "not deployed: {refusal}");
+                let (path, why) = (Quoted::text(&path), Quoted::display(&refusal));
+                tracing::warn!(%path, tenant = caller.tenant(), "not deployed: {why}");
                 plain(refusal.status(), &refusal.told(caller))
             }
         }

@@ -100,6 +100,7 @@ pub(crate) fn render(app: &Inner, stats: Option<&Stats>, caller: &Caller) -> Str
     render_tenants(app, caller, &mut text);
     render_gates(app, caller, &mut text);
     render_outbound(app, caller, &mut text);
+    render_log(caller, &mut text);
     // What follows is of all tenants together.
     if caller.tenant().is_some() {
         return text.0;
@@ -225,6 +226,20 @@ fn render_tenants(app: &Inner, caller: &Caller, text: &mut Text) {
             let labels = format!("tenant=\"{}\",quota=\"{quota}\"", escape(tenant));
             text.sample("roadrunner_tenant_quota_exceeded_total", &labels, count);
         }
+    }
+}
+
+/// Lines that nobody will read. The host's own, and those of what belongs to no tenant, have an empty tenant.
+fn render_log(caller: &Caller, text: &mut Text) {
+    let dropped = roadrunner_log::dropped();
+    let family = "roadrunner_log_dropped_total";
+    text.family(family, "counter", "Lines of the log that were dropped, by the reason.");
+    for (tenant, count) in dropped.queue_full.iter().filter(|(tenant, _)| caller.sees(tenant.as_deref())) {
+        let tenant = escape(tenant.as_deref().unwrap_or_default());
+        text.sample(family, &format!("reason=\"queue-full\",tenant=\"{tenant}\""), count);
+    }
+    if caller.tenant().is_none() {
+        text.sample(family, "reason=\"write-failed\",tenant=\"\"", dropped.unwritten);
     }
 }
 

@@ -1,6 +1,7 @@
 //! The way out for the guests of one component: the client of [`roadrunner_outbound`], with its log, its counters and
 //! the quotas of its tenant.
 
+use std::fmt;
 use std::pin::Pin;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering::Relaxed};
@@ -10,10 +11,11 @@ use bytes::Bytes;
 use http::Request;
 use http_body::{Body, Frame, SizeHint};
 use http_body_util::BodyExt as _;
+use roadrunner_log::Quoted;
 use roadrunner_manifest::{self as manifest, HostPattern};
 use roadrunner_outbound::{Client, Error, Grant, Host, Settings, Timeouts};
 use roadrunner_sandbox::{
-    Meter, Outbound, OutboundAnswer, OutboundDriver, OutboundError, RequestOptions, Tenant, WasiBody,
+    Meter, Outbound, OutboundAnswer, OutboundDriver, OutboundError, RequestOptions, Tenant, WasiBody, admits_log,
 };
 use tokio::time::Sleep;
 
@@ -96,9 +98,7 @@ impl Outbound for WayOut {
             let tenant = meter.subject.tenant.clone();
             let Some(place) = Place::take(tenant.as_ref()) else {
                 refused.fetch_add(1, Relaxed);
-                let (request, component) = (&meter.subject.request, &meter.subject.component);
-                let rule = "quota.outbound-connections";
-                tracing::warn!(%request, %component, rule, "an outgoing request was refused: the quota is used up");
+                tell(&meter, Some("quota.outbound-connections"), "the quota is used up");
                 return Err(OutboundError::ConnectionLimitReached);
             };
             let request = request.map(|body| paced(body, tenant.as_ref()));
@@ -113,18 +113,27 @@ impl Outbound for WayOut {
                     Ok((response, driver))
                 }
                 Err(error) => {
-                    let (request, component) = (&meter.subject.request, &meter.subject.component);
-                    if let Some(rule) = error.rule() {
-                        refused.fetch_add(1, Relaxed);
-                        tracing::warn!(%request, %component, rule, "an outgoing request was refused: {error}");
-                    } else {
-                        failed.fetch_add(1, Relaxed);
-                        tracing::info!(%request, %component, "an outgoing request failed: {error}");
-                    }
+                    let counter = if error.rule().is_some() { &refused } else { &failed };
+                    counter.fetch_add(1, Relaxed);
+                    tell(&meter, error.rule(), &error);
                     Err(told(error))
                 }
             }
         })
+    }
+}
+
+/// Tells the operator why a request was refused, by a rule, or failed. Names in it are the guest's.
+fn tell(meter: &Meter, rule: Option<&str>, why: impl fmt::Display) {
+    let why = Quoted::display(why).to_string();
+    if !admits_log(meter, &why) {
+        return;
+    }
+    let (request, component) = (&meter.subject.request, &meter.subject.component);
+    let tenant = meter.subject.tenant.as_ref().map(|tenant| &*tenant.name);
+    match rule {
+        Some(rule) => tracing::warn!(%request, tenant, %component, rule, "an outgoing request was refused: {why}"),
+        None => tracing::info!(%request, tenant, %component, "an outgoing request failed: {why}"),
     }
 }
 

@@ -9,7 +9,8 @@ use std::time::{Duration, Instant};
 
 use http::{Request, Response, StatusCode};
 use http_body::{Body as _, Frame};
-use roadrunner_sandbox::{Failure, Meter, Outcome};
+use roadrunner_log::Quoted;
+use roadrunner_sandbox::{Failure, Meter, Outcome, admits_log};
 use roadrunner_wire::{Address, BodyError, Connection, RequestBody, ResponseBody};
 
 use crate::access_log::{End, Line, target};
@@ -114,6 +115,7 @@ impl Record {
     pub(crate) fn end_with(&mut self, failure: &Failure) {
         if !failure.detail.is_empty()
             && let Some(meter) = &self.meter
+            && admits_log(meter, &failure.detail)
         {
             tracing::warn!(
                 request = %meter.subject.request,
@@ -127,6 +129,14 @@ impl Record {
             );
         }
         self.close(failure.outcome);
+    }
+
+    /// Something that is not the request's fault goes wrong.
+    pub(crate) fn warn(&self, text: &Quoted) {
+        let text = text.to_string();
+        if self.meter.as_ref().is_none_or(|meter| admits_log(meter, &text)) {
+            tracing::warn!("{text}");
+        }
     }
 
     /// The request is over.

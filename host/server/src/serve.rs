@@ -1,5 +1,6 @@
 //! Runs a host until it is told to stop.
 
+use std::backtrace::{Backtrace, BacktraceStatus};
 use std::convert::Infallible;
 use std::io::IsTerminal as _;
 use std::process::ExitCode;
@@ -7,11 +8,11 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use anyhow::{Context as _, Result, bail};
+use roadrunner_log::Owner;
 use roadrunner_manifest::{self as manifest, Address, LogFormat, Manifest};
 use roadrunner_sandbox::Registry;
 use roadrunner_wire::{ListenAddress, ListenerConfig, Server, Settings};
 use tokio::signal::unix::{Signal, SignalKind, signal};
-use tracing_subscriber::EnvFilter;
 
 use crate::admin::Admin;
 use crate::boot;
@@ -23,6 +24,9 @@ use crate::reload::{self, Reload, Servers};
 /// The exit code when connections were cut, at the drain's deadline or by a second signal.
 const CUT: u8 = 3;
 
+/// How long the last lines of the log may wait for their reader.
+const LAST_LINES: Duration = Duration::from_secs(1);
+
 /// How long instances that lose their connection in a cut may take to be dropped.
 const LAST_DROPS: Duration = Duration::from_secs(2);
 
@@ -31,7 +35,16 @@ const LAST_DROPS: Duration = Duration::from_secs(2);
 pub fn run(manifest: &Manifest) -> Result<ExitCode> {
     // SAFETY: nothing has been opened yet, so the descriptors from 3 on are those that the environment speaks of.
     let inherited = unsafe { Inherited::from_environment() }?;
-    start_log(manifest.server.log);
+    start_log(manifest.server.log)?;
+    let served = run_logged(manifest, inherited);
+    if let Err(error) = &served {
+        say(&format!("error: {error:#}"));
+    }
+    roadrunner_log::flush(LAST_LINES);
+    Ok(served.unwrap_or(ExitCode::FAILURE))
+}
+
+fn run_logged(manifest: &Manifest, inherited: Inherited) -> Result<ExitCode> {
     let mut builder = tokio::runtime::Builder::new_multi_thread();
     if let Some(workers) = manifest.server.workers {
         builder.worker_threads(workers as usize);
@@ -64,10 +77,10 @@ async fn serve(manifest: &Manifest, mut inherited: Inherited) -> Result<ExitCode
     let server = Arc::new(server);
     for listener in server.addresses() {
         let transport = if listener.is_quic { "/udp" } else { "" };
-        eprintln!("listening on {}{transport} ({})", listener.address, listener.name);
+        say(&format!("listening on {}{transport} ({})", listener.address, listener.name));
     }
     for listener in servers.admin.get().into_iter().flat_map(Server::addresses) {
-        eprintln!("admin on {}", listener.address);
+        say(&format!("admin on {}", listener.address));
     }
     let _ = servers.public.set(server.clone());
     tokio::spawn(reloader.run());
@@ -166,13 +179,22 @@ impl Signals {
     }
 }
 
-/// Log lines go to standard error. `RUST_LOG` filters them (default: info).
-pub fn start_log(format: LogFormat) {
-    let filter = EnvFilter::try_from_default_env().unwrap_or_else(|_| EnvFilter::new("info"));
-    let builder = tracing_subscriber::fmt().with_env_filter(filter).with_writer(std::io::stderr);
-    // A second call, in a test, keeps the first one's settings.
-    let _ = match format {
-        LogFormat::Human => builder.with_ansi(std::io::stderr().is_terminal()).try_init(),
-        LogFormat::Json => builder.json().flatten_event(true).try_init(),
+/// From here on everything that the host says goes through the log, panics included.
+fn start_log(format: LogFormat) -> Result<()> {
+    let format = match format {
+        LogFormat::Human => roadrunner_log::Format::Human { colours: std::io::stderr().is_terminal() },
+        LogFormat::Json => roadrunner_log::Format::Json,
     };
+    roadrunner_log::start(format).context("cannot start the log")?;
+    std::panic::set_hook(Box::new(|panic| {
+        let backtrace = Backtrace::capture();
+        let backtrace = (backtrace.status() == BacktraceStatus::Captured).then_some(backtrace);
+        tracing::error!(backtrace = backtrace.map(tracing::field::display), "{panic}");
+    }));
+    Ok(())
+}
+
+/// Says something as it is, whatever the format of the log.
+fn say(text: &str) {
+    roadrunner_log::raw(Owner::Host, format!("{text}\n").as_bytes());
 }

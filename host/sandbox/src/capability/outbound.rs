@@ -9,8 +9,10 @@ use std::future::Future;
 use std::sync::Arc;
 
 use http::{Request, Response};
+use roadrunner_log::{MAX_QUOTED, escaped};
 use wasmtime_wasi_http::{Error, RequestOptions, WasiBody, WasiHttpCtx, WasiHttpHooks};
 
+use super::log::admits;
 use crate::meter::Meter;
 
 /// What one piece of an outgoing body holds at most; two of them can wait for whoever sends it.
@@ -79,14 +81,18 @@ impl WasiHttpHooks for Hooks {
             Some(outbound) => outbound.send(self.meter.clone(), request, options.unwrap_or_default()),
             None => {
                 let (subject, origin) = (&self.meter.subject, request.uri());
-                tracing::warn!(
-                    request = %subject.request,
-                    component = %subject.component,
-                    scheme = origin.scheme_str(),
-                    authority = origin.authority().map(|authority| authority.as_str()),
-                    rule = "outbound",
-                    "an outgoing request was refused: the component is granted none"
-                );
+                let authority = escaped(origin.authority().map_or("", |authority| authority.as_str()), MAX_QUOTED);
+                if admits(&self.meter, &authority) {
+                    tracing::warn!(
+                        request = %subject.request,
+                        tenant = subject.tenant.as_ref().map(|tenant| &*tenant.name),
+                        component = %subject.component,
+                        scheme = origin.scheme_str().map(|scheme| escaped(scheme, MAX_QUOTED)),
+                        authority,
+                        rule = "outbound",
+                        "an outgoing request was refused: the component is granted none"
+                    );
+                }
                 Box::new(std::future::ready(Err(Error::HttpRequestDenied)))
             }
         }

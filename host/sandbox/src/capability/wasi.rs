@@ -21,67 +21,113 @@ use crate::meter::Meter;
 /// The longest line; a longer one is cut in two.
 const MAX_LINE: usize = 4096;
 
-/// On whose account a guest prints. Guests keep their handles on standard output; in an instance that is reused, what
-/// goes through them must count for the request at hand.
+/// What a guest prints, and on whose account. Guests open standard output once for all or for each piece of a line, and
+/// keep their handles in an instance that is reused: a line is one of the instance, and counts for the request at hand.
 #[derive(Clone)]
-pub(crate) struct Account(Arc<Mutex<Arc<Meter>>>);
+pub(crate) struct Printer(Arc<Mutex<Printed>>);
 
-impl Account {
+struct Printed {
+    meter: Arc<Meter>,
+    output: Vec<u8>,
+    error: Vec<u8>,
+}
+
+impl Printer {
     pub(crate) fn new(meter: &Arc<Meter>) -> Self {
-        Self(Arc::new(Mutex::new(meter.clone())))
+        Self(Arc::new(Mutex::new(Printed { meter: meter.clone(), output: Vec::new(), error: Vec::new() })))
     }
 
     /// From now on it is this request's.
     pub(crate) fn set(&self, meter: &Arc<Meter>) {
-        *self.0.lock() = meter.clone();
+        let mut printed = self.0.lock();
+        printed.end();
+        printed.meter = meter.clone();
+    }
+
+    /// Ends the lines that were begun.
+    pub(crate) fn end(&self) {
+        self.0.lock().end();
     }
 }
 
-/// A context that grants an environment and nothing else.
-pub(crate) fn context(account: &Account, log_bytes: u64, environment: &[(String, String)]) -> WasiCtx {
-    let log = |level| LineLog { account: account.clone(), limit: log_bytes, level, line: Vec::new() };
-    WasiCtxBuilder::new()
-        .stdout(log(Level::Info))
-        .stderr(log(Level::Warn))
-        .envs(environment)
-        .allow_blocking_current_thread(false)
-        .build()
-}
-
-/// Cuts what a guest prints into lines and logs them.
-#[derive(Clone)]
-struct LineLog {
-    account: Account,
-    limit: u64,
-    level: Level,
-    line: Vec<u8>,
-}
-
-impl LineLog {
-    fn push(&mut self, bytes: &[u8]) {
+impl Printed {
+    fn push(&mut self, place: Place, bytes: &[u8]) {
         for piece in bytes.split_inclusive(|byte| *byte == b'\n') {
             for part in piece.chunks(MAX_LINE) {
-                self.line.extend_from_slice(part);
-                if self.line.ends_with(b"\n") || self.line.len() >= MAX_LINE {
-                    self.end_line();
+                let line = self.line(place);
+                line.extend_from_slice(part);
+                if line.ends_with(b"\n") || line.len() >= MAX_LINE {
+                    self.end_line(place);
                 }
             }
         }
     }
 
-    fn end_line(&mut self) {
-        let line = std::mem::take(&mut self.line);
-        let text = String::from_utf8_lossy(line.strip_suffix(b"\n").unwrap_or(&line));
+    fn end(&mut self) {
+        self.end_line(Place::Output);
+        self.end_line(Place::Error);
+    }
+
+    fn end_line(&mut self, place: Place) {
+        let line = std::mem::take(self.line(place));
+        let text = line.strip_suffix(b"\n").unwrap_or(&line);
+        let text = String::from_utf8_lossy(text.strip_suffix(b"\r").unwrap_or(text));
         if !text.is_empty() {
-            let meter = self.account.0.lock().clone();
-            log::write(&meter, self.limit, self.level, &text);
+            log::write(&self.meter, place.level(), &text);
+        }
+    }
+
+    fn line(&mut self, place: Place) -> &mut Vec<u8> {
+        match place {
+            Place::Error => &mut self.error,
+            Place::Output => &mut self.output,
         }
     }
 }
 
-impl Drop for LineLog {
+impl Drop for Printed {
     fn drop(&mut self) {
-        self.end_line();
+        self.end();
+    }
+}
+
+/// Where a guest prints to.
+#[derive(Clone, Copy)]
+enum Place {
+    Error,
+    Output,
+}
+
+impl Place {
+    fn level(self) -> Level {
+        match self {
+            Self::Error => Level::Warn,
+            Self::Output => Level::Info,
+        }
+    }
+}
+
+/// A context that grants an environment and nothing else.
+pub(crate) fn context(printer: &Printer, environment: &[(String, String)]) -> WasiCtx {
+    let log = |place| LineLog { printer: printer.clone(), place };
+    WasiCtxBuilder::new()
+        .stdout(log(Place::Output))
+        .stderr(log(Place::Error))
+        .envs(environment)
+        .allow_blocking_current_thread(false)
+        .build()
+}
+
+/// One of a guest's handles on standard output or standard error.
+#[derive(Clone)]
+struct LineLog {
+    printer: Printer,
+    place: Place,
+}
+
+impl LineLog {
+    fn push(&self, bytes: &[u8]) {
+        self.printer.0.lock().push(self.place, bytes);
     }
 }
 
@@ -122,7 +168,7 @@ impl OutputStream for LineLog {
 }
 
 impl AsyncWrite for LineLog {
-    fn poll_write(mut self: Pin<&mut Self>, _: &mut Context<'_>, bytes: &[u8]) -> Poll<std::io::Result<usize>> {
+    fn poll_write(self: Pin<&mut Self>, _: &mut Context<'_>, bytes: &[u8]) -> Poll<std::io::Result<usize>> {
         self.push(bytes);
         Poll::Ready(Ok(bytes.len()))
     }

@@ -29,6 +29,7 @@ use std::thread;
 use std::time::{Duration, Instant};
 
 use parking_lot::{Condvar, Mutex};
+use roadrunner_log::{MAX_QUOTED, escaped};
 use rustix::process::Signal;
 use wasmtime::Engine;
 
@@ -280,8 +281,8 @@ fn listen(mut from: impl Read) -> String {
     let _ = from.by_ref().take(MOST_SAID).read_to_end(&mut said);
     let _ = io::copy(&mut from, &mut io::sink());
     let said = String::from_utf8_lossy(&said);
-    let plain = said.trim().chars().map(|c| if c.is_control() { ' ' } else { c });
-    plain.collect::<String>().split_whitespace().collect::<Vec<_>>().join(" ")
+    // Names in it are the component's.
+    escaped(&said.split_whitespace().collect::<Vec<_>>().join(" "), MAX_QUOTED)
 }
 
 /// Whole seconds, rounded up: what the kernel counts CPU time in.

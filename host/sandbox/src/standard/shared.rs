@@ -27,6 +27,7 @@ use tokio::time::Sleep;
 use wasmtime::component::Accessor;
 
 use super::{Answer, service};
+use crate::capability::log::admits;
 use crate::component::Handler;
 use crate::instance::{classify, guarded};
 use crate::meter::Meter;
@@ -254,9 +255,10 @@ async fn live(
         Some(Err(outcome)) => Some(outcome.into()),
         None => Some(Outcome::DeadlineExceeded.into()),
     };
-    if let Some(failure) = &failure {
+    if let Some(failure) = failure.as_ref().filter(|failure| admits(&meter, &failure.detail)) {
+        let tenant = meter.subject.tenant.as_ref().map(|tenant| &*tenant.name);
         let (component, route) = (&meter.subject.component, &meter.subject.route);
-        tracing::warn!(%component, %route, instance = meter.id, "a shared instance ended: {failure}");
+        tracing::warn!(tenant, %component, %route, instance = meter.id, "a shared instance ended: {failure}");
     }
     // Before the store is gone: bodies that end with it would look whole.
     let _ = common.over.set(failure);

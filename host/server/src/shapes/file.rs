@@ -3,6 +3,7 @@
 use http::{HeaderMap, Method, Request, Response, header};
 use http_body_util::BodyExt as _;
 use roadrunner_files::{ByteRange, Directory, FileBody, FileError, Options, RequestView, try_respond};
+use roadrunner_log::Quoted;
 use roadrunner_manifest::Files;
 use roadrunner_sandbox::{Failure, Head, Outcome};
 use roadrunner_wire::{Abort, RequestBody, ResponseBody};
@@ -45,8 +46,9 @@ pub(super) async fn send(
 ) -> Response<ResponseBody> {
     let Some(granted) = guest.directories.get(directory) else {
         let detail = format!(
-            "the directory {directory:?} is not granted to this component; \
+            "the directory {} is not granted to this component; \
              add it to `directories` under [component.{}]",
+            Quoted::text(directory),
             guest.component
         );
         return record.failed(Failure::new(Outcome::InvalidResponse, detail));
@@ -98,7 +100,7 @@ async fn respond(
         }
         Err(error) => {
             if matches!(error, FileError::Io { .. }) {
-                tracing::warn!("{error}");
+                record.warn(&Quoted::display(&error));
             }
             let status = error.status();
             record.done(app::plain(status, status.canonical_reason().unwrap_or("failed")))
@@ -108,7 +110,7 @@ async fn respond(
 
 fn body_of(body: FileBody, record: Record) -> ResponseBody {
     let body = body.map_err(|error| {
-        tracing::warn!("{error}");
+        tracing::warn!("{}", Quoted::display(&error));
         Abort
     });
     ResponseBody::new(Recorded::new(body, record))

@@ -4,6 +4,7 @@ use std::sync::Arc;
 
 use bytes::Bytes;
 use http::{HeaderMap, HeaderValue, Method, Response, StatusCode, header};
+use roadrunner_log::Quoted;
 use roadrunner_sandbox::{self as sandbox, Failure, Head, Instance, Outcome};
 use roadrunner_wire::{Connection, Held, ResponseBody, TunnelKind, TunnelRequest};
 
@@ -182,7 +183,10 @@ impl Claim {
         for value in head.headers.get_all(header::CONTENT_LENGTH) {
             let length = value.to_str().ok().and_then(|value| value.parse::<u64>().ok());
             if length.is_none() || (claim.is_some() && claim != length) {
-                return Err(Failure::new(Outcome::InvalidResponse, format!("content-length is {value:?}")));
+                return Err(Failure::new(
+                    Outcome::InvalidResponse,
+                    format!("content-length is {}", Quoted::bytes(value.as_bytes())),
+                ));
             }
             claim = length;
         }

@@ -47,7 +47,7 @@ pub(super) fn accept(
         Ok(answer) => answer,
         Err(error) => {
             drop(instance);
-            return record.failed(Failure::new(Outcome::InvalidResponse, error.to_string()));
+            return record.failed(Failure::new(Outcome::InvalidResponse, error));
         }
     };
     if let Err(outcome) = instance.hold() {

@@ -356,7 +356,7 @@ impl Pump {
             // The outbox takes no more than there was room for.
             Err(SendError::QueueFull | SendError::Closed) => self.outbox.close(),
             Err(error @ SendError::TooLarge { .. }) => {
-                let failure = Failure::new(Outcome::HostCallExceeded, error.to_string());
+                let failure = Failure::new(Outcome::HostCallExceeded, error);
                 self.fail_with(CloseCode::TOO_BIG, &failure, now);
             }
         }

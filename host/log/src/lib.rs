@@ -1,0 +1,31 @@
+//! Lines reach the reader of the log, or are counted.
+//!
+//! ```text
+//! tracing events ----> events --+
+//! lines of requests ------------+--> line --> queue --> writer --> standard error
+//! texts of the start -----------+
+//! ```
+//!
+//! No line waits for the reader. All lines go through one queue of bounded size to a thread that alone writes; over the
+//! bound they are dropped and counted, and no tenant can fill the queue alone. A line stays whole.
+//!
+//! Text that is not the host's own cannot look like it: [`Quoted`] is cut, escaped and quoted where it enters a message
+//! of the host, and every field of every line is escaped and bounded once more when the line is made.
+//!
+//! Not covered: spans, files and their rotation.
+
+#![forbid(unsafe_code)]
+
+mod clock;
+mod escape;
+mod events;
+mod line;
+mod queue;
+mod quoted;
+mod writer;
+
+pub use escape::{escaped, shortened};
+pub use line::{Format, Line, MAX_FIELD};
+pub use queue::{CAPACITY, Owner};
+pub use quoted::{MAX_QUOTED, Quoted};
+pub use writer::{Dropped, Log, dropped, flush, line, raw, start};

@@ -1,0 +1,353 @@
+//! The one thread that writes, and what leads to it.
+
+use std::cell::RefCell;
+use std::io::{self, Write};
+use std::sync::{Arc, OnceLock};
+use std::time::{Duration, Instant, SystemTime};
+
+use parking_lot::{Condvar, Mutex};
+use tracing::Level;
+
+use crate::events;
+use crate::line::{Format, Line};
+use crate::queue::{CAPACITY, Owner, Queue};
+
+/// How long lines are gathered before they are written, so that one call writes many and none wakes the writer.
+const GATHER: Duration = Duration::from_millis(4);
+
+/// How often the log says that lines were dropped.
+const TELL: Duration = Duration::from_secs(1);
+
+/// How long to wait for a descriptor that is full and does not block.
+const RETRY: Duration = Duration::from_millis(5);
+
+/// A buffer larger than this is given back when it was written.
+const KEEP: usize = 256 << 10;
+
+/// The log of the process.
+static LOG: OnceLock<Log> = OnceLock::new();
+
+thread_local! {
+    static BUFFER: RefCell<Vec<u8>> = const { RefCell::new(Vec::new()) };
+}
+
+/// Lines that were dropped.
+#[derive(Clone, Debug, Default, Eq, PartialEq)]
+pub struct Dropped {
+    /// For lack of room, by tenant; none for those of the host and of what belongs to no tenant.
+    pub queue_full: Vec<(Option<String>, u64)>,
+    /// Because they could not be written.
+    pub unwritten: u64,
+}
+
+/// A queue and its writer. Cheap to clone.
+#[derive(Clone, Debug)]
+pub struct Log(Arc<Shared>);
+
+#[derive(Debug)]
+struct Shared {
+    format: Format,
+    state: Mutex<State>,
+    /// For the writer: there is something to do.
+    work: Condvar,
+    /// For whoever flushes: something was written.
+    progress: Condvar,
+}
+
+#[derive(Debug, Default)]
+struct State {
+    queue: Queue,
+    /// The writer waits for a line.
+    is_idle: bool,
+    /// The writer waits for more lines.
+    is_gathering: bool,
+    is_writing: bool,
+    /// Those who wait for everything to be written.
+    flushing: usize,
+    unwritten: u64,
+}
+
+/// Starts the log of the process, to standard error. `RUST_LOG` filters events (default: info). A second call, in a test,
+/// finds the first one's.
+///
+/// # Errors
+/// When there is no thread for it, or standard error is closed.
+pub fn start(format: Format) -> io::Result<&'static Log> {
+    if let Some(log) = LOG.get() {
+        return Ok(log);
+    }
+    // Not through the library's handle, whose lock others would wait for.
+    let reader = std::os::fd::AsFd::as_fd(&io::stderr()).try_clone_to_owned()?;
+    let log = LOG.get_or_init({
+        let log = Log::to(format, std::fs::File::from(reader))?;
+        || log
+    });
+    events::listen(log);
+    Ok(log)
+}
+
+/// Writes a line to the log of the process, if it was started.
+pub fn line(level: Level, target: &str, owner: Owner<'_>, write: impl FnOnce(&mut Line<'_>)) {
+    if let Some(log) = LOG.get() {
+        log.line(level, target, owner, write);
+    }
+}
+
+/// Writes a line as it is to the log of the process; to standard error where none was started.
+pub fn raw(owner: Owner<'_>, line: &[u8]) {
+    match LOG.get() {
+        Some(log) => log.raw(owner, line),
+        // Nobody is there to be told of a failure.
+        None => drop(io::stderr().write_all(line)),
+    }
+}
+
+/// Waits until the log of the process is written, for so long. True when it is.
+pub fn flush(most: Duration) -> bool {
+    LOG.get().is_none_or(|log| log.flush(most))
+}
+
+/// What the log of the process has dropped.
+pub fn dropped() -> Dropped {
+    LOG.get().map(Log::dropped).unwrap_or_default()
+}
+
+impl Log {
+    /// A log to somewhere else.
+    ///
+    /// # Errors
+    /// When there is no thread for it.
+    pub fn to(format: Format, reader: impl Write + Send + 'static) -> io::Result<Self> {
+        let shared =
+            Arc::new(Shared { format, state: Mutex::default(), work: Condvar::new(), progress: Condvar::new() });
+        let log = Self(shared.clone());
+        std::thread::Builder::new().name("log".to_owned()).spawn(move || shared.write_to(reader))?;
+        Ok(log)
+    }
+
+    pub(crate) fn format(&self) -> Format {
+        self.0.format
+    }
+
+    /// Writes a line.
+    pub fn line(&self, level: Level, target: &str, owner: Owner<'_>, write: impl FnOnce(&mut Line<'_>)) {
+        with_buffer(|buffer| {
+            let mut line = Line::new(buffer, self.0.format, level, target, SystemTime::now());
+            write(&mut line);
+            line.end();
+            self.raw(owner, buffer);
+        });
+    }
+
+    /// Writes a line as it is.
+    pub fn raw(&self, owner: Owner<'_>, line: &[u8]) {
+        let mut state = self.0.state.lock();
+        state.queue.push(owner, line);
+        let is_wanted = state.is_idle || (state.is_gathering && state.queue.cost() > CAPACITY / 4);
+        if is_wanted {
+            // Once is enough.
+            (state.is_idle, state.is_gathering) = (false, false);
+            drop(state);
+            self.0.work.notify_one();
+        }
+    }
+
+    /// Waits until all lines are written, for so long. True when they are.
+    pub fn flush(&self, most: Duration) -> bool {
+        let deadline = Instant::now() + most;
+        let mut state = self.0.state.lock();
+        state.flushing += 1;
+        self.0.work.notify_one();
+        let mut is_late = false;
+        while !is_late && (state.is_writing || !state.queue.is_empty()) {
+            is_late = self.0.progress.wait_until(&mut state, deadline).timed_out();
+        }
+        state.flushing -= 1;
+        !state.is_writing && state.queue.is_empty()
+    }
+
+    /// Lines that were dropped so far.
+    pub fn dropped(&self) -> Dropped {
+        let state = self.0.state.lock();
+        let queue_full = state.queue.dropped().map(|(tenant, count)| (tenant.map(str::to_owned), count));
+        Dropped { queue_full: queue_full.collect(), unwritten: state.unwritten }
+    }
+}
+
+impl Shared {
+    fn write_to(&self, mut reader: impl Write) {
+        let mut text = Vec::new();
+        let mut told = (0, None::<Instant>);
+        loop {
+            text.clear();
+            text.shrink_to(KEEP);
+            let lines = self.next(&mut text, &mut told);
+            let is_written = write_all(&mut reader, &text);
+            let mut state = self.state.lock();
+            state.is_writing = false;
+            if !is_written {
+                state.unwritten += lines;
+            }
+            self.progress.notify_all();
+        }
+    }
+
+    /// Waits for lines, and for more of them; how many they are.
+    fn next(&self, text: &mut Vec<u8>, told: &mut (u64, Option<Instant>)) -> u64 {
+        let mut state = self.state.lock();
+        while state.queue.is_empty() {
+            let dropped = state.dropped();
+            let due = told.1.map(|last| last + TELL).filter(|_| dropped > told.0);
+            if dropped > told.0 && due.is_none_or(|due| due <= Instant::now()) {
+                break;
+            }
+            state.is_idle = true;
+            match due {
+                Some(due) => {
+                    self.work.wait_until(&mut state, due);
+                }
+                None => self.work.wait(&mut state),
+            }
+            state.is_idle = false;
+        }
+        if state.flushing == 0 {
+            state.is_gathering = true;
+            let gathered = Instant::now() + GATHER;
+            while state.is_gathering && state.flushing == 0 {
+                if self.work.wait_until(&mut state, gathered).timed_out() {
+                    break;
+                }
+            }
+            state.is_gathering = false;
+        }
+        let lines = state.queue.take(text);
+        state.is_writing = true;
+        let dropped = state.dropped();
+        drop(state);
+        if dropped > told.0 && told.1.is_none_or(|last| last.elapsed() >= TELL) {
+            let mut line = Line::new(text, self.format, Level::WARN, "roadrunner_log", SystemTime::now());
+            line.message("lines of the log were dropped: they were not read in time");
+            line.number("lines", dropped - told.0);
+            line.end();
+            *told = (dropped, Some(Instant::now()));
+        }
+        lines
+    }
+}
+
+impl State {
+    fn dropped(&self) -> u64 {
+        self.queue.dropped().map(|(_, count)| count).sum::<u64>() + self.unwritten
+    }
+}
+
+/// The buffer of this thread, empty.
+pub(crate) fn with_buffer(write: impl FnOnce(&mut Vec<u8>)) {
+    BUFFER.with(|buffer| match buffer.try_borrow_mut() {
+        Ok(mut buffer) => {
+            buffer.clear();
+            write(&mut buffer);
+        }
+        // What is written writes a line itself.
+        Err(_) => write(&mut Vec::new()),
+    });
+}
+
+/// False when some of it could not be written.
+fn write_all(reader: &mut impl Write, mut text: &[u8]) -> bool {
+    while !text.is_empty() {
+        match reader.write(text) {
+            Ok(0) => return false,
+            Ok(written) => text = &text[written..],
+            Err(error) if error.kind() == io::ErrorKind::Interrupted => {}
+            // Another process may have made it so, since they share it.
+            Err(error) if error.kind() == io::ErrorKind::WouldBlock => std::thread::sleep(RETRY),
+            Err(_) => return false,
+        }
+    }
+    true
+}
+
+#[cfg(test)]
+mod tests {
+    use std::io::{BufRead as _, BufReader, Read as _};
+
+    use super::*;
+
+    const PATIENCE: Duration = Duration::from_secs(10);
+
+    fn piped(format: Format) -> (Log, io::PipeReader) {
+        let (reader, writer) = io::pipe().expect("a pipe");
+        (Log::to(format, writer).expect("a thread"), reader)
+    }
+
+    #[test]
+    fn lines_of_many_threads_stay_whole_and_in_order() {
+        let (log, reader) = piped(Format::Json);
+        let threads: Vec<_> = (0..4)
+            .map(|thread| {
+                let log = log.clone();
+                std::thread::spawn(move || {
+                    for number in 0..500 {
+                        log.line(Level::INFO, "test", Owner::Untenanted, |line| {
+                            line.number("thread", thread);
+                            line.number("number", number);
+                            line.text("text", &"x".repeat(number as usize));
+                        });
+                    }
+                })
+            })
+            .collect();
+        let mut next = [0; 4];
+        for line in BufReader::new(reader).lines().take(2000) {
+            let line: serde_json::Value = serde_json::from_str(&line.expect("text")).expect("a whole line");
+            let thread = line["thread"].as_u64().expect("a number") as usize;
+            assert_eq!(line["number"], next[thread]);
+            next[thread] += 1;
+        }
+        assert_eq!(next, [500; 4]);
+        threads.into_iter().for_each(|thread| thread.join().expect("it has logged"));
+        assert!(log.flush(PATIENCE) && log.dropped().queue_full == [(None, 0)]);
+    }
+
+    #[test]
+    fn nobody_waits_for_a_reader_that_does_not_read() {
+        let (log, mut reader) = piped(Format::Human { colours: false });
+        let start = Instant::now();
+        let text = "x".repeat(1000);
+        for _ in 0..20_000 {
+            log.line(Level::INFO, "test", Owner::Tenant("one"), |line| line.message(&text));
+        }
+        log.line(Level::INFO, "test", Owner::Tenant("two"), |line| line.message("of another tenant"));
+        assert!(!log.flush(Duration::from_millis(100)), "nobody has read them");
+        assert!(start.elapsed() < PATIENCE, "{:?}", start.elapsed());
+        let dropped = log.dropped();
+        let of = |tenant: &str| dropped.queue_full.iter().find(|(name, _)| name.as_deref() == Some(tenant));
+        assert!(of("one").is_some_and(|(_, count)| *count > 10_000), "{dropped:?}");
+        assert_eq!(of("two").map(|(_, count)| *count), Some(0));
+        // Now somebody reads: what was kept, whole, and how many were not.
+        let reading = std::thread::spawn(move || {
+            let mut text = String::new();
+            let mut piece = [0; 1 << 16];
+            while !text.contains("were dropped") || !text.contains("of another tenant") {
+                let count = reader.read(&mut piece).expect("a pipe");
+                text.push_str(std::str::from_utf8(&piece[..count]).expect("text"));
+            }
+            text
+        });
+        let text = reading.join().expect("it was told");
+        assert!(
+            text.lines().all(|line| line.ends_with('x') || line.contains("other tenant") || line.contains("lines="))
+        );
+        assert!(log.flush(PATIENCE));
+    }
+
+    #[test]
+    fn what_cannot_be_written_is_counted() {
+        let (log, reader) = piped(Format::Json);
+        drop(reader);
+        log.raw(Owner::Host, b"a line\n");
+        assert!(log.flush(PATIENCE));
+        assert_eq!(log.dropped().unwritten, 1);
+    }
+}
