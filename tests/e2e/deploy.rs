@@ -40,7 +40,7 @@ fn setup() -> Setup {
 }
 
 /// One request to the admin listener, over HTTP/1.0: status and body.
-async fn ask(server: &Server, method: &str, path: &str, body: &[u8]) -> (u16, String) {
+pub(super) async fn ask(server: &Server, method: &str, path: &str, body: &[u8]) -> (u16, String) {
     let socket = soon(UnixStream::connect(server.admin())).await.expect("the admin listener accepts");
     converse(
         socket,
@@ -71,7 +71,7 @@ async fn put(server: &Server, bytes: &[u8]) -> (u16, String) {
 }
 
 /// Deploys, and the digest that serves from then on.
-async fn deploy(server: &Server, letter: u8) -> String {
+pub(super) async fn deploy(server: &Server, letter: u8) -> String {
     let (status, body) = put(server, &version(letter)).await;
     assert_eq!(status, 200, "{body}\n{}", server.log);
     let info: Value = serde_json::from_str(&body).expect("JSON");

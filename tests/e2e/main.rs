@@ -51,6 +51,7 @@ mod quic;
 mod real_clients;
 mod registry;
 mod reload;
+mod rollback;
 mod routing;
 mod secrets;
 mod shapes;

@@ -347,7 +347,7 @@ fn compile(component: Option<&Path>, manifest: &Path) -> Result<String> {
     let (sandbox, puller) = (boot::sandbox(&manifest)?, boot::puller(&manifest));
     let mut text = String::new();
     for source in Sources::read(&manifest)?.iter() {
-        let component = source.load(&sandbox, &puller, None)?;
+        let component = source.load(&sandbox, &puller, None)?.component;
         text += &format!("{} sha256:{}\n", source.origin, component.digest);
     }
     Ok(text)

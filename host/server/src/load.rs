@@ -1,6 +1,7 @@
 //! The components of a manifest: what was deployed last, or else what the manifest names.
 
 use std::collections::BTreeMap;
+use std::path::Path;
 use std::sync::Arc;
 use std::thread;
 
@@ -11,7 +12,7 @@ use roadrunner_sandbox::{Component, Digest};
 
 use crate::app::{Host, Inner};
 use crate::boot;
-use crate::source::{Source, Sources};
+use crate::source::{Loaded, Proof, Source, Sources};
 
 /// Every component of a manifest: what was deployed last, or else what the manifest names. As many are loaded at once as
 /// may be compiled at once.
@@ -21,6 +22,9 @@ pub(crate) fn components(
     before: Option<&Inner>,
     sources: &Sources,
 ) -> Result<BTreeMap<String, Arc<Component>>> {
+    if let Some(store) = &host.deployed {
+        store.served.begin();
+    }
     let left = Mutex::new(sources.iter());
     let load = || {
         let mut loaded = Vec::new();
@@ -47,17 +51,47 @@ pub(crate) fn components(
 fn component(source: &Source, host: &Host, known: Option<&Arc<Component>>) -> Result<Arc<Component>> {
     let name = &source.name;
     let deployed = host.deployed.as_ref().and_then(|store| Some((store, store.history(name).pop()?)));
-    let Some((store, version)) = deployed else { return source.load(&host.sandbox, &host.puller, known) };
-    let path = store.path(&version.digest);
+    let Some((store, version)) = deployed else { return never_deployed(source, host, known) };
     let fix = "remove its history below the directory of [deploy] to go back to the manifest's file";
-    let load = || {
-        let bytes = Component::read(&host.sandbox, &path, &path)?;
-        anyhow::ensure!(Digest::of(&bytes) == version.digest, "{} is damaged", path.display());
-        source.verify(path.display(), &bytes, &version.proof)?;
-        Ok(Component::from_bytes(&host.sandbox, &bytes, &path, known)?)
-    };
-    let component =
-        load().with_context(|| format!("the deployed version of the component {name} does not load: {fix}"))?;
+    let component = kept(source, host, &store.path(&version.digest), version.digest, &version.proof, known)
+        .with_context(|| format!("the deployed version of the component {name} does not load: {fix}"))?;
     tracing::info!(component = name, digest = %version.digest, "serving what was deployed, and not {}", source.origin);
     Ok(component)
+}
+
+/// What the manifest names, or what the component went back to when that had changed.
+fn never_deployed(source: &Source, host: &Host, known: Option<&Arc<Component>>) -> Result<Arc<Component>> {
+    let name = &source.name;
+    let store = host.deployed.as_ref().filter(|_| host.opens_stores);
+    let copy = host.deployed.as_ref().and_then(|store| Some((store, store.served.copy(name)?)));
+    if let Some((store, copy)) = copy.filter(|(_, copy)| copy.instead_of.is_some())
+        && copy.serves_for(&source.named(&host.sandbox, &host.puller))
+    {
+        let fix = "remove its record from `served` below the directory of [deploy] to serve the manifest's file";
+        let path = store.served.path(&copy.digest);
+        let component = kept(source, host, &path, copy.digest, &copy.proof, known)
+            .with_context(|| format!("what the component {name} went back to does not load: {fix}"))?;
+        tracing::info!(component = name, digest = %copy.digest, "serving what it went back to, and not {}", source.origin);
+        return Ok(component);
+    }
+    let Loaded { component, bytes, proof } = source.load(&host.sandbox, &host.puller, known)?;
+    if let Some(store) = store {
+        store.served.keep(name, &bytes, component.digest, proof);
+    }
+    Ok(component)
+}
+
+/// A version from the directory of [deploy].
+fn kept(
+    source: &Source,
+    host: &Host,
+    path: &Path,
+    digest: Digest,
+    proof: &Proof,
+    known: Option<&Arc<Component>>,
+) -> Result<Arc<Component>> {
+    let bytes = Component::read(&host.sandbox, path, path)?;
+    anyhow::ensure!(Digest::of(&bytes) == digest, "{} is damaged", path.display());
+    source.verify(path.display(), &bytes, proof)?;
+    Ok(Component::from_bytes(&host.sandbox, &bytes, path, known)?)
 }

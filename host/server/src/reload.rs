@@ -171,15 +171,15 @@ impl Reloader {
 fn exchange(manifest: &Manifest, app: &App, switch: Switch) -> Result<()> {
     let before = app.current();
     let mut components = before.components.clone();
-    let known = components.insert(switch.name.clone(), switch.component.clone());
     // A reload may have come before.
-    ensure!(known.is_some(), "the manifest does not have the component {} any more", switch.name);
+    let known = components.insert(switch.name.clone(), switch.component.clone());
+    let known = known.with_context(|| format!("the manifest does not have the component {} any more", switch.name))?;
     // A component that was verified by other keys is not what this manifest asks for.
     let is_current = before.sources.of(&switch.name).is_some_and(|source| source.asks_as(&switch.source));
     ensure!(is_current, "by whom {} must be signed has changed meanwhile; try again", switch.name);
     let (sources, access) = (before.sources.clone(), before.access.clone());
     let inner = boot::assemble(manifest, before.host.clone(), Some(&before), sources, components, access)?;
-    switch.commit()?;
+    switch.commit(known.digest)?;
     app.replace(inner);
     Ok(())
 }
@@ -213,6 +213,9 @@ fn load(current: &Manifest, app: &App, servers: &Servers) -> Result<Manifest> {
         }
     }
     app.replace(inner);
+    if let Some(store) = &before.host.deployed {
+        store.served.settle();
+    }
     Ok(manifest)
 }
 

@@ -66,6 +66,7 @@ async fn serve(manifest: &Manifest, mut inherited: Inherited) -> Result<ExitCode
     let (reload, reloader) = reload::reloader(app.clone(), Arc::new(manifest.clone()), servers.clone());
     if let Some(store) = &app.current().host.deployed {
         store.sweep();
+        store.served.settle();
     }
     if let Some(settings) = &manifest.admin {
         let deploy = Deploy::new(app.clone(), reload.clone(), manifest.compile.max_wasm);

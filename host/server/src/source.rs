@@ -19,10 +19,11 @@ use std::sync::Arc;
 use anyhow::{Context as _, Result, ensure};
 use roadrunner_manifest::{self as manifest, Manifest, OciReference, Origin, RegistryName};
 use roadrunner_registry::{Access, Claim, Pulled, Puller, Reference, User, component_layer, sha256};
-use roadrunner_sandbox::{Component, Sandbox};
+use roadrunner_sandbox::{Component, Digest, Sandbox};
 use roadrunner_signature::{Keys, MAX_SIGNATURE, NotASignature, Signature};
 use serde::{Deserialize, Serialize};
 
+use crate::deploy::served::Other;
 use crate::secrets;
 
 /// The header with the signature of an upload, in base64.
@@ -53,6 +54,13 @@ pub(crate) struct Source {
     keys: Option<Keys>,
     /// How its registry is spoken to.
     access: Arc<Access>,
+}
+
+/// A component, and the bytes that it was made from.
+pub(crate) struct Loaded {
+    pub(crate) component: Arc<Component>,
+    pub(crate) bytes: Vec<u8>,
+    pub(crate) proof: Proof,
 }
 
 /// What shows who made a component, before anybody has verified it.
@@ -117,29 +125,24 @@ impl Sources {
 
 impl Source {
     /// Reads or pulls the component, verifies and compiles it, or takes `known` where it is the same. Takes up to minutes.
-    pub(crate) fn load(
-        &self,
-        sandbox: &Sandbox,
-        puller: &Puller,
-        known: Option<&Arc<Component>>,
-    ) -> Result<Arc<Component>> {
-        self.load_as(sandbox, puller, self.origin.to_string().as_ref(), known)
+    pub(crate) fn load(&self, sandbox: &Sandbox, puller: &Puller, known: Option<&Arc<Component>>) -> Result<Loaded> {
+        let label = self.origin.to_string();
+        let (bytes, proof) = self.read(sandbox, puller)?;
+        self.verify(&label, &bytes, &proof)?;
+        let component = Component::from_bytes(sandbox, &bytes, label.as_ref(), known)?;
+        Ok(Loaded { component, bytes, proof })
     }
 
-    /// The same for those who need not know where it is: errors speak of `label`.
-    pub(crate) fn load_as(
-        &self,
-        sandbox: &Sandbox,
-        puller: &Puller,
-        label: &Path,
-        known: Option<&Arc<Component>>,
-    ) -> Result<Arc<Component>> {
-        let (bytes, proof) = match &self.origin {
-            Origin::File(path) => (Component::read(sandbox, path, label)?, self.beside(path)?),
+    /// What is there now, whether it is a component or not.
+    pub(crate) fn named(&self, sandbox: &Sandbox, puller: &Puller) -> Other {
+        self.read(sandbox, puller).map_or(Other::Nothing, |(bytes, _)| Other::Bytes(Digest::of(&bytes)))
+    }
+
+    fn read(&self, sandbox: &Sandbox, puller: &Puller) -> Result<(Vec<u8>, Proof)> {
+        Ok(match &self.origin {
+            Origin::File(path) => (Component::read(sandbox, path, path)?, self.beside(path)?),
             Origin::Registry(reference) => self.pull(puller, reference, &self.access)?,
-        };
-        self.verify(label.display(), &bytes, &proof)?;
-        Ok(Component::from_bytes(sandbox, &bytes, label, known)?)
+        })
     }
 
     /// Brings a component from a registry, and what proves who made it. Nothing of it is verified.

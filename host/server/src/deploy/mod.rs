@@ -6,10 +6,12 @@
 //! the manifest, so that there is one order of all changes. Requests and sessions under way end with the code that they
 //! started with.
 //!
-//! What was deployed last serves after a restart, whatever the manifest's `file` is by then. Only components that the
+//! What was deployed last serves after a restart, whatever the manifest's `file` is by then. Going back past the first
+//! deployment brings what served before it, byte for byte. Only components that the
 //! manifest has can be deployed: it says what they are granted.
 
 mod coming;
+pub(crate) mod served;
 pub(crate) mod store;
 
 use std::collections::{BTreeMap, BTreeSet};
@@ -32,6 +34,7 @@ use crate::app::App;
 use crate::reload::Reload;
 use crate::source::{Proof, SIGNATURE, Source};
 use coming::Coming;
+use served::Other;
 use store::{Store, StoreError, Upload, Version, Whole};
 
 /// The longest name of a component in a registry, in bytes.
@@ -44,7 +47,7 @@ pub struct ComponentInfo {
     pub name: String,
     /// The SHA-256 of what serves.
     pub digest: String,
-    /// `deployed`, or `file` for what the manifest names.
+    /// `deployed`, or `file` for what the manifest names, or named before the first deployment.
     pub source: String,
     /// When what is deployed began to serve, in seconds since 1970; none for a file.
     pub since: Option<u64>,
@@ -65,8 +68,12 @@ pub(crate) enum Refusal {
     Invalid(String),
     #[error("the manifest has no component {0}")]
     NoComponent(String),
-    #[error("the component {0} serves the manifest's file, and there is nothing to go back to")]
+    #[error("the component {0} serves what it had before anything was deployed, and there is nothing to go back to")]
     NothingBefore(String),
+    #[error(
+        "of what the component {0} had before anything was deployed, no copy was kept: deploy the version that you want"
+    )]
+    NotKept(String),
     #[error("the component {0} has no such version")]
     NoVersion(String),
     #[error("nothing can be deployed here: set `directory` in [deploy]")]
@@ -92,7 +99,7 @@ impl Refusal {
     pub(crate) fn status(&self) -> StatusCode {
         match self {
             Self::Cut => StatusCode::BAD_REQUEST,
-            Self::Busy(_) | Self::Current | Self::NothingBefore(_) => StatusCode::CONFLICT,
+            Self::Busy(_) | Self::Current | Self::NothingBefore(_) | Self::NotKept(_) => StatusCode::CONFLICT,
             Self::Invalid(_) => StatusCode::UNPROCESSABLE_ENTITY,
             Self::Registry(_) | Self::Repository(_) => StatusCode::FORBIDDEN,
             Self::NoComponent(_) | Self::NoVersion(_) | Self::Off => StatusCode::NOT_FOUND,
@@ -122,12 +129,22 @@ pub(crate) struct Switch {
     versions: Vec<Version>,
     /// Its bytes, when they are not kept yet.
     whole: Option<Whole>,
+    /// What the manifest names, where something else serves that was there before.
+    instead_of: Option<Other>,
     store: Arc<Store>,
 }
 
 impl Switch {
-    /// Makes it last. From here on a restart serves it.
-    pub(crate) fn commit(self) -> Result<(), StoreError> {
+    /// Makes it last, in the place of what serves. From here on a restart serves it.
+    pub(crate) fn commit(self, serving: Digest) -> Result<(), StoreError> {
+        let Self { name, store, .. } = &self;
+        // A copy of something else is none to go back to.
+        if store.history(name).is_empty() && store.served.copy(name).is_some_and(|copy| copy.digest != serving) {
+            store.served.forget(name);
+        }
+        if self.versions.is_empty() {
+            store.served.go_back(name, self.instead_of.clone());
+        }
         self.store.commit(&self.name, self.versions, self.whole.as_ref())
     }
 }
@@ -218,7 +235,7 @@ impl Deploy {
         ended(task.await)
     }
 
-    /// Goes back to the version before, or to the manifest's file when there is none.
+    /// Goes back to the version before, or to what served before the first one.
     pub(crate) async fn rollback(&self, name: &str, caller: &Caller) -> Result<ComponentInfo, Refusal> {
         let (store, turn) = self.begin(name, caller)?;
         let mut versions = store.history(name);
@@ -229,15 +246,22 @@ impl Deploy {
         let task = tokio::spawn(async move {
             let _turn = turn;
             let source = deploy.source(&name)?;
-            let component = match versions.last_mut() {
+            let (path, digest, proof) = match versions.last_mut() {
                 Some(version) => {
                     version.since = now();
-                    let path = store.path(&version.digest);
-                    deploy.load(&source, path, "what it had before", version.digest, version.proof.clone()).await?
+                    (store.path(&version.digest), version.digest, version.proof.clone())
                 }
-                None => deploy.load_source(source.clone()).await?,
+                None => {
+                    let copy = store.served.copy(&name).ok_or_else(|| Refusal::NotKept(name.clone()))?;
+                    (store.served.path(&copy.digest), copy.digest, copy.proof)
+                }
             };
-            deploy.switch(Switch { name, component, source, versions, whole: None, store }).await
+            let component = deploy.load(&source, path, "what it had before", digest, proof).await?;
+            let instead_of = match versions.is_empty() {
+                true => Some(deploy.named(source.clone()).await).filter(|named| *named != Other::Bytes(digest)),
+                false => None,
+            };
+            deploy.switch(Switch { name, component, source, versions, whole: None, instead_of, store }).await
         });
         ended(task.await)
     }
@@ -315,7 +339,7 @@ impl Deploy {
         let component = self.load(&source, whole.path.clone(), "the upload", whole.digest, proof.clone()).await?;
         let version = Version { digest: whole.digest, bytes: whole.bytes, since: now(), proof };
         let versions = store.with(&name, version);
-        self.switch(Switch { name, component, source, versions, whole: Some(whole), store }).await
+        self.switch(Switch { name, component, source, versions, whole: Some(whole), instead_of: None, store }).await
     }
 
     /// Where the manifest has a component from, and by whom it must be signed.
@@ -344,14 +368,11 @@ impl Deploy {
         .await
     }
 
-    /// The same for what the manifest names.
-    async fn load_source(&self, source: Arc<Source>) -> Result<Arc<Component>, Refusal> {
+    /// What the manifest names now.
+    async fn named(&self, source: Arc<Source>) -> Other {
         let inner = self.app.current();
         let threads = self.threads(&source.name);
-        blocking(&threads, move || {
-            source.load_as(&inner.host.sandbox, &inner.host.puller, "what it had before".as_ref(), None)
-        })
-        .await
+        threads.start(move || source.named(&inner.host.sandbox, &inner.host.puller)).await
     }
 
     async fn switch(&self, switch: Switch) -> Result<ComponentInfo, Refusal> {

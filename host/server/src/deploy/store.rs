@@ -2,6 +2,7 @@
 //!
 //! ```text
 //! DIRECTORY/wasm/DIGEST.wasm       the bytes of every version of every component
+//! DIRECTORY/served/                what served before any of them: see [`served`](super::served)
 //! DIRECTORY/components/NAME.json   the versions of one component, oldest first; the last one serves
 //! DIRECTORY/**/*.tmp               uploads and histories that are not whole yet
 //! ```
@@ -22,6 +23,7 @@ use roadrunner_sandbox::{Digest, Digester};
 use serde::{Deserialize, Serialize};
 use tokio::io::AsyncWriteExt as _;
 
+use super::served::Served;
 use crate::source::Proof;
 
 /// The deployed components of a host.
@@ -31,6 +33,8 @@ pub(crate) struct Store {
     /// Versions kept of each component, beside the one that serves.
     keep: usize,
     histories: Mutex<BTreeMap<String, Vec<Version>>>,
+    /// What served before there was a history.
+    pub(crate) served: Served,
 }
 
 /// One version of a component.
@@ -68,7 +72,7 @@ impl Store {
     /// Opens the directory, and makes it (mode 0700) if it does not exist.
     pub(crate) fn open(directory: &Path, keep: usize) -> Result<Self, StoreError> {
         let failed = |error| StoreError::Io(directory.to_owned(), error);
-        for folder in [directory.to_owned(), directory.join(WASM), directory.join(COMPONENTS)] {
+        for folder in [directory.to_owned(), directory.join(WASM), directory.join(COMPONENTS), directory.join(SERVED)] {
             fs::DirBuilder::new().recursive(true).mode(0o700).create(&folder).map_err(failed)?;
             let metadata = fs::metadata(&folder).map_err(failed)?;
             if metadata.uid() != rustix::process::geteuid().as_raw() {
@@ -89,7 +93,8 @@ impl Store {
                 serde_json::from_str(&text).map_err(|error| StoreError::Damaged(path.clone(), error.to_string()))?;
             histories.insert(name.to_owned(), versions);
         }
-        Ok(Self { directory: directory.to_owned(), keep, histories: Mutex::new(histories) })
+        let served = Served::open(directory.join(SERVED))?;
+        Ok(Self { directory: directory.to_owned(), keep, histories: Mutex::new(histories), served })
     }
 
     /// Removes what a host that was killed has left: half-written files, and bytes that no history names.
@@ -107,16 +112,22 @@ impl Store {
         self.histories.lock().get(name).cloned().unwrap_or_default()
     }
 
-    /// Bytes of all versions of a component.
+    /// Bytes of all versions of a component, and of what served before them. What serves as the manifest names it counts
+    /// nothing.
     pub(crate) fn bytes(&self, name: &str) -> u64 {
-        self.histories.lock().get(name).map_or(0, |versions| versions.iter().map(|version| version.bytes).sum())
+        let versions: Option<u64> =
+            self.histories.lock().get(name).map(|versions| versions.iter().map(|version| version.bytes).sum());
+        let copy = self.served.copy(name);
+        let copy = copy.filter(|copy| versions.is_some() || copy.instead_of.is_some()).map_or(0, |copy| copy.bytes);
+        versions.unwrap_or(0) + copy
     }
 
-    /// Bytes of those versions that stay when a new one comes.
+    /// Bytes of those versions that stay when a new one comes, and of what served before them.
     pub(crate) fn bytes_beside(&self, name: &str) -> u64 {
+        let copy = self.served.copy(name).map_or(0, |copy| copy.bytes);
         let histories = self.histories.lock();
         let versions = histories.get(name).map_or(&[][..], Vec::as_slice);
-        versions.iter().rev().take(self.keep).map(|version| version.bytes).sum()
+        copy + versions.iter().rev().take(self.keep).map(|version| version.bytes).sum::<u64>()
     }
 
     /// Where the bytes of a version are.
@@ -247,7 +258,7 @@ impl Drop for Whole {
 }
 
 /// Writes a file of which there is all or nothing, whatever happens meanwhile.
-fn write(path: &Path, bytes: &[u8]) -> io::Result<()> {
+pub(super) fn write(path: &Path, bytes: &[u8]) -> io::Result<()> {
     let temporary = path.with_extension(TEMPORARY);
     let mut file = fs::OpenOptions::new().write(true).create(true).truncate(true).mode(0o600).open(&temporary)?;
     io::Write::write_all(&mut file, bytes)?;
@@ -256,25 +267,25 @@ fn write(path: &Path, bytes: &[u8]) -> io::Result<()> {
 }
 
 /// What cannot be removed now is removed at the next start.
-fn remove(path: &Path) {
+pub(super) fn remove(path: &Path) {
     let _ = fs::remove_file(path);
 }
 
-fn extension(path: &Path) -> Option<&str> {
+pub(super) fn extension(path: &Path) -> Option<&str> {
     path.extension().and_then(|extension| extension.to_str())
 }
 
 /// A digest as text.
-mod hexadecimal {
+pub(super) mod hexadecimal {
     use roadrunner_sandbox::Digest;
     use serde::de::{Deserialize as _, Deserializer, Error as _};
     use serde::ser::Serializer;
 
-    pub(super) fn serialize<S: Serializer>(digest: &Digest, serializer: S) -> Result<S::Ok, S::Error> {
+    pub(crate) fn serialize<S: Serializer>(digest: &Digest, serializer: S) -> Result<S::Ok, S::Error> {
         serializer.collect_str(digest)
     }
 
-    pub(super) fn deserialize<'de, D: Deserializer<'de>>(deserializer: D) -> Result<Digest, D::Error> {
+    pub(crate) fn deserialize<'de, D: Deserializer<'de>>(deserializer: D) -> Result<Digest, D::Error> {
         let text = String::deserialize(deserializer)?;
         text.parse().map_err(D::Error::custom)
     }
@@ -282,6 +293,7 @@ mod hexadecimal {
 
 const WASM: &str = "wasm";
 const COMPONENTS: &str = "components";
+const SERVED: &str = "served";
 const TEMPORARY: &str = "tmp";
 
 #[cfg(test)]
