@@ -91,7 +91,7 @@ async fn lines_of_the_host_about_a_guest_are_charged() {
 /// A client's target, and a guest's line, for people and in JSON.
 #[tokio::test]
 async fn text_of_others_cannot_look_like_the_hosts() {
-    let message = "%E2%80%AE%1b[2J%C2%9b%E2%80%A8%E2%80%8bready request=0 status=200%0A2026-01-01T00:00:00Z";
+    let message = "%E2%80%AE%1b[2J%C2%9b%E2%80%A8%E2%80%8bready%20request=0%20status=200%0A2026-01-01T00:00:00Z";
     for is_human in [true, false] {
         let setup = Setup::of("answers");
         let server = if is_human { setup.human_log() } else { setup }.start().await;

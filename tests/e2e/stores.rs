@@ -319,6 +319,7 @@ async fn redis_goes_and_comes_back() {
     works(&server, "/set?key=b").await;
     assert_eq!(done(&server, "/get?key=a", "").await, "x");
     assert_eq!(done(&server, "/increment?key=n", "").await, "6");
+    server.log.message("a store answers again").await;
     let log = server.log.text()[log..].to_owned();
     assert_eq!(log.matches("a store has ceased to answer").count(), 1, "{log}");
     assert_eq!(log.matches("a store answers again").count(), 1, "{log}");
