@@ -46,6 +46,7 @@ mod middlewares;
 mod nats;
 mod observability;
 mod outbound;
+mod pools;
 mod quic;
 mod real_clients;
 mod registry;
