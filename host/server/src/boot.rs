@@ -516,6 +516,10 @@ pub fn settings(manifest: &Manifest) -> wire::Settings {
         http3: http3(manifest, defaults.http3),
         http3_pool: http3_pool(&manifest.http3),
         alt_svc: wire::AltSvc { max_age: manifest.http3.alt_svc_max_age, port: manifest.http3.alt_svc_port },
+        path: match manifest.server.path {
+            manifest::PathRule::AsSent => wire::PathRule::AsSent,
+            manifest::PathRule::Strict => wire::PathRule::Strict,
+        },
         ..defaults
     }
 }

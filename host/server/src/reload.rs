@@ -274,6 +274,7 @@ fn needs_restart(started: &Manifest, new: &Manifest) -> Vec<&'static str> {
         ("`cache-dir` in [server]", a.server.cache_dir != b.server.cache_dir),
         ("`log` in [server]", a.server.log != b.server.log),
         ("`wasi-03` in [server]", a.server.wasi_03 != b.server.wasi_03),
+        ("`path` in [server]", a.server.path != b.server.path),
     ];
     differ.into_iter().filter_map(|(key, differs)| differs.then_some(key)).collect()
 }
