@@ -54,7 +54,7 @@ pub use outcome::{Failure, Outcome, Row};
 pub use output::{Outbox, Outgoing};
 pub use parking::{PARKED, Parking};
 pub use registry::Registry;
-pub use request::{Body, BodyError, BodyStream, ClientCertificate, Request, Upgrade};
+pub use request::{Body, BodyError, BodyFault, BodyStream, ClientCertificate, Request, Upgrade};
 pub use response::{Head, Response};
 pub use standard::{Shared, Standard};
 pub use state::{Binding, Urls};
