@@ -174,8 +174,8 @@ fn with_body(head: Head, body: ResponseBody) -> Response<ResponseBody> {
     response
 }
 
-/// What is left of the length that a guest claimed for a body that it writes piece by piece. A body that turns out otherwise is
-/// aborted, before a byte too many or in the place of its end: it must never look whole.
+/// What is left of the length that a guest claimed for a body that it writes piece by piece. A body that turns out
+/// otherwise is aborted, before a byte too many or in the place of its end: it must never look whole.
 #[derive(Clone, Copy, Debug)]
 struct Claim(Option<u64>);
 
