@@ -74,7 +74,7 @@ pub struct Row {
 
 impl Outcome {
     /// Every outcome, in the order of its discriminant.
-    pub const ALL: [Self; 22] = [
+    pub const ALL: [Self; 23] = [
         Self::Ok,
         Self::BodyTooLarge,
         Self::Cancelled,
