@@ -24,7 +24,7 @@ const CHANGED: [&str; 14] = [
     "/a/b/..?c=d",
 ];
 
-/// Targets with bytes that no URI has; h2's client does not send a space.
+/// Targets with bytes that no URI has.
 const NO_URI: [&str; 7] = ["/caf\u{e9}", "/?q=caf\u{e9}", "/a\"b", "/a{b", "/a}b", "/a^b", "/a\u{7f}b"];
 
 /// Odd ones that browsers send, and that every parser leaves alone.
@@ -34,6 +34,11 @@ const KEPT: [&str; 8] =
 /// On HTTP/1 the target is written as it is: the kit's client does not look at it.
 async fn ask(server: &Server, way: Way, path: &str) -> Answer {
     server.fetch(way, Ask::get(path)).await
+}
+
+/// The client of HTTP/2 stands on a library that refuses some of these itself.
+fn can_be_sent(way: Way, path: &str) -> bool {
+    !way.is_h2() || path.parse::<http::uri::PathAndQuery>().is_ok()
 }
 
 fn seen(answer: &Answer) -> Value {
@@ -50,6 +55,9 @@ async fn paths_that_parsers_change_are_refused() {
         .await;
     for way in Way::ALL {
         for path in CHANGED.iter().copied().chain(NO_URI).chain(["/files/../a.txt", "/files/%2e/a.txt"]) {
+            if !can_be_sent(way, path) {
+                continue;
+            }
             let answer = ask(&server, way, path).await;
             assert_eq!(answer.status, 400, "{way:?} {path}: {answer:?}");
         }
@@ -74,7 +82,7 @@ async fn paths_are_passed_on_where_the_manifest_says_so() {
             assert_eq!(answer.status, 200, "{way:?} {path}: {answer:?}");
             assert_eq!(seen(&answer)["path"], path.split('?').next().expect("a path"), "{way:?}");
         }
-        for path in NO_URI {
+        for path in NO_URI.into_iter().filter(|path| can_be_sent(way, path)) {
             assert_eq!(ask(&server, way, path).await.status, 400, "{way:?} {path}");
         }
     }

@@ -57,6 +57,10 @@ fn without_body(
     chosen: Option<&'static str>,
     mut response: Response<ResponseBody>,
 ) -> Response<ResponseBody> {
+    if is_head {
+        // Of what comes out of the layer no validator can be made.
+        response.extensions_mut().remove::<HeadBody>();
+    }
     if response.status() == StatusCode::NOT_MODIFIED {
         // What would tell its type is not sent with it.
         if !is_strong(response.headers()) && !response.headers().contains_key(header::CONTENT_ENCODING) {
@@ -68,11 +72,10 @@ fn without_body(
             let headers = response.headers_mut();
             add_vary(headers);
             if let Some(chosen) = chosen {
-                // Nobody knows what the length would be, nor can a validator be made of it.
+                // Nobody knows what the length would be.
                 headers.remove(header::CONTENT_LENGTH);
                 headers.remove(header::ACCEPT_RANGES);
                 headers.insert(header::CONTENT_ENCODING, HeaderValue::from_static(chosen));
-                response.extensions_mut().remove::<HeadBody>();
             }
         }
     }
