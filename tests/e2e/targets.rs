@@ -59,7 +59,8 @@ async fn paths_that_parsers_change_are_refused() {
                 continue;
             }
             let answer = ask(&server, way, path).await;
-            assert_eq!(answer.status, 400, "{way:?} {path}: {answer:?}");
+            // HTTP/3 resets the stream for what is malformed to its own layer (RFC 9114, 4.1.2).
+            assert!(answer.status == 400 || way == Way::H3 && answer.status == 0, "{way:?} {path}: {answer:?}");
         }
         for path in KEPT {
             let answer = ask(&server, way, path).await;
@@ -83,7 +84,8 @@ async fn paths_are_passed_on_where_the_manifest_says_so() {
             assert_eq!(seen(&answer)["path"], path.split('?').next().expect("a path"), "{way:?}");
         }
         for path in NO_URI.into_iter().filter(|path| can_be_sent(way, path)) {
-            assert_eq!(ask(&server, way, path).await.status, 400, "{way:?} {path}");
+            let status = ask(&server, way, path).await.status;
+            assert!(status == 400 || way == Way::H3 && status == 0, "{way:?} {path}");
         }
     }
     server.is_quiet().await;
