@@ -69,10 +69,22 @@ async fn a_file_that_is_gone_comes_back() {
     let state = TempDir::new().expect("a folder");
     build(state.path(), b'A');
     let server = of_file(state.path()).start().await;
-    deploy(&server, b'B').await;
     std::fs::remove_file(state.path().join("app.wasm")).expect("a file");
+    reload(&server).await;
+    assert_eq!(letter(&server, Way::H1).await, b'A', "after a reload");
+    server.log.message("serving a copy of what served before").await;
+    deploy(&server, b'B').await;
+    drop(server);
+    let server = of_file(state.path()).start().await;
+    assert_eq!(letter(&server, Way::H1).await, b'B', "after a restart");
     assert_eq!(rollback(&server).await, 200, "{}", server.log);
     assert_eq!(letter(&server, Way::H1).await, b'A');
+    drop(server);
+    let server = of_file(state.path()).start().await;
+    assert_eq!(letter(&server, Way::H1).await, b'A', "after another restart");
+    build(state.path(), b'C');
+    reload(&server).await;
+    assert_eq!(letter(&server, Way::H1).await, b'C', "it is there again");
 }
 
 /// What was loaded in vain never served, and what a watch or a reload took did.

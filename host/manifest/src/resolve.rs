@@ -13,6 +13,7 @@ mod tenant;
 mod wasi;
 
 use std::collections::BTreeMap;
+use std::io::ErrorKind;
 use std::ops::Range;
 use std::path::{Path, PathBuf};
 
@@ -68,6 +69,7 @@ pub(crate) fn manifest(text: &str, path: &Path, files: Files) -> Result<Manifest
         let mut resolver = Resolver {
             folder,
             files,
+            deploys: value(&section.deploy).is_some(),
             context: &mut context,
             directories: BTreeMap::new(),
             directory_names: Vec::new(),
@@ -89,6 +91,7 @@ pub(crate) fn for_component(file: &Path, options: ComponentOptions) -> Manifest 
     let mut resolver = Resolver {
         folder: PathBuf::new(),
         files: Files::Unchecked,
+        deploys: false,
         context: &mut context,
         directories: BTreeMap::new(),
         directory_names: Vec::new(),
@@ -150,6 +153,8 @@ struct Resolver<'c> {
     /// The manifest's folder.
     folder: PathBuf,
     files: Files,
+    /// Whether components may serve without the file that the manifest names: what is deployed, or was kept of it.
+    deploys: bool,
     context: &'c mut Context,
     directories: BTreeMap<DirectoryName, Directory>,
     /// The names of all directories, those whose section is wrong included.
@@ -320,7 +325,8 @@ impl Resolver<'_> {
                     Some("it is a directory".to_owned())
                 }
                 (Ok(_), _) => None,
-                (Err(error), _) if error.kind() == std::io::ErrorKind::NotFound => Some(match kind {
+                (Err(error), FileKind::Component) if self.deploys && error.kind() == ErrorKind::NotFound => None,
+                (Err(error), _) if error.kind() == ErrorKind::NotFound => Some(match kind {
                     FileKind::Component => "build it, or correct the path".to_owned(),
                     FileKind::Directory => "make it, or correct the path".to_owned(),
                     FileKind::File => "correct the path".to_owned(),

@@ -132,6 +132,8 @@ pub struct Meter {
     pub id: u64,
     /// Who the instance works for.
     pub subject: Subject,
+    /// Places that the instance takes in every gate.
+    pub places: u32,
     /// When the instance was admitted.
     pub started: Instant,
     shape: AtomicU8,
@@ -155,11 +157,12 @@ pub struct Meter {
 }
 
 impl Meter {
-    /// A fresh account, of an instance that may log so many bytes.
-    pub fn new(id: u64, subject: Subject, log_limit: u64) -> Self {
+    /// A fresh account, of an instance that takes so many places and may log so many bytes.
+    pub fn new(id: u64, subject: Subject, places: u32, log_limit: u64) -> Self {
         Self {
             id,
             subject,
+            places,
             started: Instant::now(),
             shape: AtomicU8::new(0),
             cpu_nanos: AtomicU64::new(0),
@@ -378,6 +381,7 @@ mod tests {
                 route: "/".into(),
                 peer: Peer::Local,
             },
+            1,
             100,
         )
     }

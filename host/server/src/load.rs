@@ -12,7 +12,8 @@ use roadrunner_sandbox::{Component, Digest};
 
 use crate::app::{Host, Inner};
 use crate::boot;
-use crate::source::{Loaded, Proof, Source, Sources};
+use crate::deploy::served::{Copy, Other};
+use crate::source::{Asking, Proof, Source, Sources};
 
 /// Every component of a manifest: what was deployed last, or else what the manifest names. As many are loaded at once as
 /// may be compiled at once.
@@ -59,24 +60,28 @@ fn component(source: &Source, host: &Host, known: Option<&Arc<Component>>) -> Re
     Ok(component)
 }
 
-/// What the manifest names, or what the component went back to when that had changed.
+/// What the manifest names; or the copy of what it named before, where the component went back to that, or where nothing
+/// can be read by now.
 fn never_deployed(source: &Source, host: &Host, known: Option<&Arc<Component>>) -> Result<Arc<Component>> {
-    let name = &source.name;
-    let store = host.deployed.as_ref().filter(|_| host.opens_stores);
+    let (name, label) = (&source.name, source.origin.to_string());
+    let read = source.read(&host.sandbox, &host.puller);
     let copy = host.deployed.as_ref().and_then(|store| Some((store, store.served.copy(name)?)));
-    if let Some((store, copy)) = copy.filter(|(_, copy)| copy.instead_of.is_some())
-        && copy.serves_for(&source.named(&host.sandbox, &host.puller))
-    {
+    if let Some((store, copy)) = copy.filter(|(_, copy)| copy.serves_for(&label, &Other::of(&read))) {
         let fix = "remove its record from `served` below the directory of [deploy] to serve the manifest's file";
         let path = store.served.path(&copy.digest);
         let component = kept(source, host, &path, copy.digest, &copy.proof, known)
-            .with_context(|| format!("what the component {name} went back to does not load: {fix}"))?;
-        tracing::info!(component = name, digest = %copy.digest, "serving what it went back to, and not {}", source.origin);
+            .with_context(|| format!("the copy of what the component {name} served before does not load: {fix}"))?;
+        let digest = copy.digest;
+        match read {
+            Ok(_) => tracing::info!(component = name, %digest, "serving what it went back to, and not {label}"),
+            Err(error) => tracing::warn!(component = name, %digest, "serving a copy of what served before: {error:#}"),
+        }
         return Ok(component);
     }
-    let Loaded { component, bytes, proof } = source.load(&host.sandbox, &host.puller, known)?;
-    if let Some(store) = store {
-        store.served.keep(name, &bytes, component.digest, proof);
+    let (bytes, proof) = read?;
+    let component = source.prepare(&host.sandbox, label.as_ref(), &bytes, &proof, Asking::Operator, known)?;
+    if let Some(store) = host.deployed.as_ref().filter(|_| host.opens_stores) {
+        store.served.keep(name, &bytes, Copy::new(&bytes, component.digest, proof, label));
     }
     Ok(component)
 }
@@ -92,6 +97,5 @@ fn kept(
 ) -> Result<Arc<Component>> {
     let bytes = Component::read(&host.sandbox, path, path)?;
     anyhow::ensure!(Digest::of(&bytes) == digest, "{} is damaged", path.display());
-    source.verify(path.display(), &bytes, proof)?;
-    Ok(Component::from_bytes(&host.sandbox, &bytes, path, known)?)
+    source.prepare(&host.sandbox, path, &bytes, proof, Asking::Operator, known)
 }

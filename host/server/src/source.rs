@@ -19,11 +19,10 @@ use std::sync::Arc;
 use anyhow::{Context as _, Result, ensure};
 use roadrunner_manifest::{self as manifest, Manifest, OciReference, Origin, RegistryName};
 use roadrunner_registry::{Access, Claim, Pulled, Puller, Reference, User, component_layer, sha256};
-use roadrunner_sandbox::{Component, Digest, Sandbox};
+use roadrunner_sandbox::{Component, Sandbox, Whose};
 use roadrunner_signature::{Keys, MAX_SIGNATURE, NotASignature, Signature};
 use serde::{Deserialize, Serialize};
 
-use crate::deploy::served::Other;
 use crate::secrets;
 
 /// The header with the signature of an upload, in base64.
@@ -48,19 +47,14 @@ pub(crate) struct Sources {
 pub(crate) struct Source {
     /// The component's name in the manifest.
     pub(crate) name: String,
+    /// Whom it belongs to; none for the host itself.
+    pub(crate) tenant: Option<String>,
     /// Where the manifest says that it is.
     pub(crate) origin: Origin,
     /// The keys of which one must have signed it; none where it need not be signed.
     keys: Option<Keys>,
     /// How its registry is spoken to.
     access: Arc<Access>,
-}
-
-/// A component, and the bytes that it was made from.
-pub(crate) struct Loaded {
-    pub(crate) component: Arc<Component>,
-    pub(crate) bytes: Vec<u8>,
-    pub(crate) proof: Proof,
 }
 
 /// What shows who made a component, before anybody has verified it.
@@ -74,6 +68,15 @@ pub(crate) enum Proof {
     None,
     /// A signature of the bytes, in base64.
     Signature(String),
+}
+
+/// Who wants a component to be compiled.
+#[derive(Clone, Copy, Debug, Eq, PartialEq)]
+pub(crate) enum Asking {
+    /// The operator, with a manifest.
+    Operator,
+    /// Its tenant, with a deployment: one at a time.
+    Tenant,
 }
 
 /// Why a component is not let in.
@@ -103,7 +106,8 @@ impl Sources {
             let failed = || format!("cannot read the keys that must have signed the component {name}");
             let keys = (!component.keys.is_empty()).then(|| Keys::load(&component.keys));
             let keys = keys.transpose().with_context(failed)?;
-            let source = Source { name: name.to_string(), origin: component.origin.clone(), keys, access };
+            let tenant = component.tenant.as_ref().map(ToString::to_string);
+            let source = Source { name: name.to_string(), tenant, origin: component.origin.clone(), keys, access };
             components.insert(name.to_string(), Arc::new(source));
         }
         Ok(Self { components, registries })
@@ -124,21 +128,29 @@ impl Sources {
 }
 
 impl Source {
-    /// Reads or pulls the component, verifies and compiles it, or takes `known` where it is the same. Takes up to minutes.
-    pub(crate) fn load(&self, sandbox: &Sandbox, puller: &Puller, known: Option<&Arc<Component>>) -> Result<Loaded> {
-        let label = self.origin.to_string();
+    /// Reads or pulls the component, verifies and compiles it. Takes up to minutes.
+    pub(crate) fn load(&self, sandbox: &Sandbox, puller: &Puller) -> Result<Arc<Component>> {
         let (bytes, proof) = self.read(sandbox, puller)?;
-        self.verify(&label, &bytes, &proof)?;
-        let component = Component::from_bytes(sandbox, &bytes, label.as_ref(), known)?;
-        Ok(Loaded { component, bytes, proof })
+        self.prepare(sandbox, self.origin.to_string().as_ref(), &bytes, &proof, Asking::Operator, None)
     }
 
-    /// What is there now, whether it is a component or not.
-    pub(crate) fn named(&self, sandbox: &Sandbox, puller: &Puller) -> Other {
-        self.read(sandbox, puller).map_or(Other::Nothing, |(bytes, _)| Other::Bytes(Digest::of(&bytes)))
+    /// Verifies and compiles what was read, or takes `known` where it is the same.
+    pub(crate) fn prepare(
+        &self,
+        sandbox: &Sandbox,
+        label: &Path,
+        bytes: &[u8],
+        proof: &Proof,
+        asking: Asking,
+        known: Option<&Arc<Component>>,
+    ) -> Result<Arc<Component>> {
+        self.verify(label.display(), bytes, proof)?;
+        let tenant = self.tenant.as_deref().filter(|_| asking == Asking::Tenant);
+        Ok(Component::from_bytes(sandbox, bytes, label, Whose { component: &self.name, tenant }, known)?)
     }
 
-    fn read(&self, sandbox: &Sandbox, puller: &Puller) -> Result<(Vec<u8>, Proof)> {
+    /// Reads or pulls the bytes. Nothing of them is verified.
+    pub(crate) fn read(&self, sandbox: &Sandbox, puller: &Puller) -> Result<(Vec<u8>, Proof)> {
         Ok(match &self.origin {
             Origin::File(path) => (Component::read(sandbox, path, path)?, self.beside(path)?),
             Origin::Registry(reference) => self.pull(puller, reference, &self.access)?,

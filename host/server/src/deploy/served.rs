@@ -9,12 +9,13 @@
 //! a component is loaded, and counts from when the component serves. It stays as it is while something else is deployed.
 //!
 //! After a component went back to its copy, where what the manifest names has changed meanwhile, the copy serves until
-//! that changes again.
+//! that changes again. It also serves as long as the manifest names the same place and nothing can be read there.
 
 use std::collections::BTreeMap;
 use std::fs;
 use std::path::{Path, PathBuf};
 
+use anyhow::Result;
 use parking_lot::Mutex;
 use roadrunner_sandbox::Digest;
 use serde::{Deserialize, Serialize};
@@ -41,6 +42,8 @@ pub(crate) struct Copy {
     pub(crate) bytes: u64,
     /// What shows who made it, to be verified whenever it is loaded.
     pub(crate) proof: Proof,
+    /// Where the manifest had it from.
+    pub(crate) origin: String,
     /// Whether it serves in the place of something else that the manifest names by now.
     #[serde(default)]
     pub(crate) instead_of: Option<Other>,
@@ -91,15 +94,14 @@ impl Served {
     }
 
     /// Takes a copy of a component that is loaded. Without room for it the component serves all the same.
-    pub(crate) fn keep(&self, name: &str, bytes: &[u8], digest: Digest, proof: Proof) {
-        let path = self.path(&digest);
+    pub(crate) fn keep(&self, name: &str, bytes: &[u8], copy: Copy) {
+        let path = self.path(&copy.digest);
         if !path.is_file()
             && let Err(error) = write(&path, bytes)
         {
             tracing::warn!(component = name, "no copy to go back to is kept at {}: {error}", path.display());
             return;
         }
-        let copy = Copy { digest, bytes: bytes.len() as u64, proof, instead_of: None };
         self.coming.lock().insert(name.to_owned(), copy);
     }
 
@@ -154,13 +156,24 @@ impl Served {
     }
 }
 
+impl Other {
+    /// What was read of it, whether that is a component or not.
+    pub(crate) fn of(read: &Result<(Vec<u8>, Proof)>) -> Self {
+        read.as_ref().map_or(Self::Nothing, |(bytes, _)| Self::Bytes(Digest::of(bytes)))
+    }
+}
+
 impl Copy {
-    /// Whether it still serves in the place of what the manifest names, which is this now.
-    pub(crate) fn serves_for(&self, named: &Other) -> bool {
+    pub(crate) fn new(bytes: &[u8], digest: Digest, proof: Proof, origin: String) -> Self {
+        Self { digest, bytes: bytes.len() as u64, proof, origin, instead_of: None }
+    }
+
+    /// Whether it serves in the place of what the manifest names, which is there and is this now.
+    pub(crate) fn serves_for(&self, origin: &str, named: &Other) -> bool {
         match (&self.instead_of, named) {
+            // What cannot be read cannot serve. A copy of something else has no part in that.
+            (_, Other::Nothing) => self.origin == origin,
             (None, _) => false,
-            // What cannot be read cannot serve.
-            (Some(_), Other::Nothing) => true,
             // It may have been there all the time.
             (Some(Other::Nothing), Other::Bytes(digest)) => *digest != self.digest,
             (Some(Other::Bytes(then)), Other::Bytes(now)) => then == now,
@@ -173,18 +186,26 @@ mod tests {
     use super::*;
 
     fn copy(instead_of: Option<Other>) -> Copy {
-        Copy { digest: Digest::of(b"one"), bytes: 3, proof: Proof::None, instead_of }
+        Copy { instead_of, ..Copy::new(b"one", Digest::of(b"one"), Proof::None, "app.wasm".to_owned()) }
     }
 
     #[test]
     fn a_copy_serves_until_the_file_changes_again() {
         let bytes = |text: &[u8]| Other::Bytes(Digest::of(text));
-        assert!(!copy(None).serves_for(&bytes(b"two")) && !copy(None).serves_for(&Other::Nothing));
+        let serves = |copy: &Copy, named| copy.serves_for("app.wasm", &named);
+        assert!(!serves(&copy(None), bytes(b"two")));
         let two = copy(Some(bytes(b"two")));
-        assert!(two.serves_for(&bytes(b"two")) && two.serves_for(&Other::Nothing));
-        assert!(!two.serves_for(&bytes(b"three")) && !two.serves_for(&bytes(b"one")));
+        assert!(serves(&two, bytes(b"two")) && !serves(&two, bytes(b"three")) && !serves(&two, bytes(b"one")));
         let nothing = copy(Some(Other::Nothing));
-        assert!(nothing.serves_for(&bytes(b"two")) && !nothing.serves_for(&bytes(b"one")));
+        assert!(serves(&nothing, bytes(b"two")) && !serves(&nothing, bytes(b"one")));
+    }
+
+    #[test]
+    fn a_copy_serves_for_what_is_gone_and_for_nothing_else_that_is() {
+        for copy in [copy(None), copy(Some(Other::Nothing)), copy(Some(Other::Bytes(Digest::of(b"two"))))] {
+            assert!(copy.serves_for("app.wasm", &Other::Nothing));
+            assert!(!copy.serves_for("other.wasm", &Other::Nothing));
+        }
     }
 
     #[test]
@@ -193,7 +214,7 @@ mod tests {
         fs::create_dir_all(&folder).expect("a folder");
         let load = |served: &Served, bytes: &[u8]| {
             served.begin();
-            served.keep("app", bytes, Digest::of(bytes), Proof::None);
+            served.keep("app", bytes, Copy::new(bytes, Digest::of(bytes), Proof::None, "app.wasm".to_owned()));
         };
         let served = Served::open(folder.clone()).expect("a folder");
         load(&served, b"one");
