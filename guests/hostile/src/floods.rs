@@ -72,7 +72,7 @@ pub fn header(kib: usize) -> Response {
     "ok\n".into_response().header("x-large", "x".repeat(kib * 1024))
 }
 
-/// A header field whose name is so many MiB of what steers a terminal.
+/// A header field whose name is MiB of what steers a terminal.
 pub fn name(mib: usize) -> Response {
     "ok\n".into_response().header("\u{1b}".repeat(mib * MIB), "x")
 }

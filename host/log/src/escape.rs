@@ -13,7 +13,7 @@ pub(crate) enum Style {
     Quotes,
 }
 
-/// Writes text in a style, and no more than so many bytes of it.
+/// Writes text in a style, up to a number of bytes.
 pub(crate) struct Escaper<'a> {
     out: &'a mut Vec<u8>,
     style: Style,
@@ -39,7 +39,7 @@ impl<'a> Escaper<'a> {
     }
 }
 
-/// Says that so many bytes were cut.
+/// Says how many bytes were cut.
 pub(crate) fn tell_cut(out: &mut Vec<u8>, bytes: usize) {
     out.extend_from_slice("… (".as_bytes());
     out.extend_from_slice(itoa::Buffer::new().format(bytes).as_bytes());
@@ -73,7 +73,7 @@ impl fmt::Write for Escaper<'_> {
     }
 }
 
-/// Text on one line, with escapes for what could forge another one, and no more than so many bytes of it.
+/// Text on one line, with escapes for what could forge another one, up to a number of bytes.
 pub fn escaped(text: &str, most: usize) -> String {
     let mut out = Vec::with_capacity(text.len().min(most));
     let mut escaper = Escaper::new(&mut out, Style::Plain, most);
@@ -82,7 +82,7 @@ pub fn escaped(text: &str, most: usize) -> String {
     String::from_utf8_lossy(&out).into_owned()
 }
 
-/// The beginning of what a value says, and no more than so many bytes. The rest of it is not even made.
+/// The beginning of what a value says, up to a number of bytes. The rest of it is not even made.
 pub fn shortened(value: impl fmt::Display, most: usize) -> String {
     struct Start(String, usize);
     impl fmt::Write for Start {

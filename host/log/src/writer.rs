@@ -50,7 +50,7 @@ struct Shared {
     state: Mutex<State>,
     /// For the writer: there is something to do.
     work: Condvar,
-    /// For whoever flushes: something was written.
+    /// Something was written: for those that flush.
     progress: Condvar,
 }
 

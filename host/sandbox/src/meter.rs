@@ -157,7 +157,7 @@ pub struct Meter {
 }
 
 impl Meter {
-    /// A fresh account, of an instance that takes so many places and may log so many bytes.
+    /// A fresh account, of an instance with this number of places and of bytes that it may log.
     pub fn new(id: u64, subject: Subject, places: u32, log_limit: u64) -> Self {
         Self {
             id,

@@ -66,7 +66,7 @@ fn never_deployed(source: &Source, host: &Host, known: Option<&Arc<Component>>) 
     let (name, label) = (&source.name, source.origin.to_string());
     let read = source.read(&host.sandbox, &host.puller);
     let copy = host.deployed.as_ref().and_then(|store| Some((store, store.served.copy(name)?)));
-    if let Some((store, copy)) = copy.filter(|(_, copy)| copy.serves_for(&label, &Other::of(&read))) {
+    if let Some((store, copy)) = copy.filter(|(_, copy)| copy.serves_for(&source.origin, &Other::of(&read))) {
         let fix = "remove its record from `served` below the directory of [deploy] to serve the manifest's file";
         let path = store.served.path(&copy.digest);
         let component = kept(source, host, &path, copy.digest, &copy.proof, known)

@@ -17,6 +17,7 @@ use std::path::{Path, PathBuf};
 
 use anyhow::Result;
 use parking_lot::Mutex;
+use roadrunner_manifest::Origin;
 use roadrunner_sandbox::Digest;
 use serde::{Deserialize, Serialize};
 
@@ -169,13 +170,15 @@ impl Copy {
     }
 
     /// Whether it serves in the place of what the manifest names, which is there and is this now.
-    pub(crate) fn serves_for(&self, origin: &str, named: &Other) -> bool {
+    pub(crate) fn serves_for(&self, origin: &Origin, named: &Other) -> bool {
         match (&self.instead_of, named) {
             // What cannot be read cannot serve. A copy of something else has no part in that.
-            (_, Other::Nothing) => self.origin == origin,
+            (_, Other::Nothing) => self.origin == origin.to_string(),
             (None, _) => false,
-            // It may have been there all the time.
-            (Some(Other::Nothing), Other::Bytes(digest)) => *digest != self.digest,
+            // In a registry that did not answer, it may have been there all the time.
+            (Some(Other::Nothing), Other::Bytes(digest)) => {
+                matches!(origin, Origin::Registry(_)) && *digest != self.digest
+            }
             (Some(Other::Bytes(then)), Other::Bytes(now)) => then == now,
         }
     }
@@ -183,6 +186,8 @@ impl Copy {
 
 #[cfg(test)]
 mod tests {
+    use roadrunner_manifest::OciReference;
+
     use super::*;
 
     fn copy(instead_of: Option<Other>) -> Copy {
@@ -192,19 +197,22 @@ mod tests {
     #[test]
     fn a_copy_serves_until_the_file_changes_again() {
         let bytes = |text: &[u8]| Other::Bytes(Digest::of(text));
-        let serves = |copy: &Copy, named| copy.serves_for("app.wasm", &named);
+        let file = Origin::File("app.wasm".into());
+        let serves = |copy: &Copy, named| copy.serves_for(&file, &named);
         assert!(!serves(&copy(None), bytes(b"two")));
         let two = copy(Some(bytes(b"two")));
         assert!(serves(&two, bytes(b"two")) && !serves(&two, bytes(b"three")) && !serves(&two, bytes(b"one")));
         let nothing = copy(Some(Other::Nothing));
-        assert!(serves(&nothing, bytes(b"two")) && !serves(&nothing, bytes(b"one")));
+        assert!(!serves(&nothing, bytes(b"two")), "it is new");
+        let registry = OciReference::new("oci://example.com/app:1").map(Origin::Registry).expect("a reference");
+        assert!(nothing.serves_for(&registry, &bytes(b"two")) && !nothing.serves_for(&registry, &bytes(b"one")));
     }
 
     #[test]
     fn a_copy_serves_for_what_is_gone_and_for_nothing_else_that_is() {
         for copy in [copy(None), copy(Some(Other::Nothing)), copy(Some(Other::Bytes(Digest::of(b"two"))))] {
-            assert!(copy.serves_for("app.wasm", &Other::Nothing));
-            assert!(!copy.serves_for("other.wasm", &Other::Nothing));
+            assert!(copy.serves_for(&Origin::File("app.wasm".into()), &Other::Nothing));
+            assert!(!copy.serves_for(&Origin::File("other.wasm".into()), &Other::Nothing));
         }
     }
 
