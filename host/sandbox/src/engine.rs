@@ -6,6 +6,7 @@
 //!
 //! The settings were chosen by measurement; docs/performance.md has the table.
 
+use std::fmt;
 use std::fs;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering::Relaxed};
@@ -164,7 +165,7 @@ impl Sandbox {
         &self.0.bus
     }
 
-    /// Whose turn it is among guests that compute.
+    /// Whose turn it is among what computes.
     pub(crate) fn turns(&self) -> &Turns {
         &self.0.turns
     }
@@ -187,6 +188,12 @@ impl Sandbox {
 
     pub(crate) fn next_instance(&self) -> u64 {
         self.0.next_instance.fetch_add(1, Relaxed)
+    }
+}
+
+impl fmt::Debug for Sandbox {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Sandbox").finish_non_exhaustive()
     }
 }
 
