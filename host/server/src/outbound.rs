@@ -13,7 +13,8 @@ use http_body_util::BodyExt as _;
 use roadrunner_manifest::{self as manifest, HostPattern};
 use roadrunner_outbound::{Client, Error, Grant, Host, Settings, Timeouts};
 use roadrunner_sandbox::{
-    Meter, Outbound, OutboundAnswer, OutboundDriver, OutboundError, RequestOptions, Tenant, WasiBody,
+    Meter, Outbound, OutboundAnswer, OutboundDriver, OutboundError, Payer, RequestOptions, Sandbox, Tenant, WasiBody,
+    Worked,
 };
 use tokio::time::Sleep;
 
@@ -21,14 +22,16 @@ use tokio::time::Sleep;
 #[derive(Debug)]
 pub(crate) struct WayOut {
     client: Client,
+    sandbox: Sandbox,
     answered: Arc<AtomicU64>,
     refused: Arc<AtomicU64>,
     failed: Arc<AtomicU64>,
 }
 
 impl WayOut {
-    pub(crate) fn new(outbound: &manifest::Outbound) -> Self {
+    pub(crate) fn new(outbound: &manifest::Outbound, sandbox: &Sandbox) -> Self {
         Self {
+            sandbox: sandbox.clone(),
             client: Client::new(settings(outbound)),
             answered: Arc::default(),
             refused: Arc::default(),
@@ -91,7 +94,10 @@ impl Outbound for WayOut {
         };
         let client = self.client.clone();
         let counters = [&self.answered, &self.refused, &self.failed].map(Arc::clone);
-        Box::new(async move {
+        // TLS, the protocol and the copies of bodies are the guest's CPU time, in whichever task they are polled.
+        let payer = Payer::request(&self.sandbox, meter.clone());
+        let driven = payer.clone();
+        let answer = Box::pin(async move {
             let [answered, refused, failed] = counters;
             let tenant = meter.subject.tenant.clone();
             let Some(place) = Place::take(tenant.as_ref()) else {
@@ -106,11 +112,11 @@ impl Outbound for WayOut {
                 Ok((response, driver)) => {
                     answered.fetch_add(1, Relaxed);
                     let response = response.map(|body| paced(body.map_err(told).boxed_unsync(), tenant.as_ref()));
-                    let driver: OutboundDriver = Box::new(async move {
+                    let driver = Box::pin(async move {
                         let _place = place;
                         driver.await.map_err(told)
                     });
-                    Ok((response, driver))
+                    Ok((response, Box::new(Worked::new(driven, driver)) as OutboundDriver))
                 }
                 Err(error) => {
                     let (request, component) = (&meter.subject.request, &meter.subject.component);
@@ -124,7 +130,8 @@ impl Outbound for WayOut {
                     Err(told(error))
                 }
             }
-        })
+        });
+        Box::new(Worked::new(payer, answer))
     }
 }
 
