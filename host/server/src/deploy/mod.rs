@@ -22,7 +22,7 @@ use http::{Request, StatusCode, header};
 use http_body_util::{BodyExt as _, Limited};
 use parking_lot::Mutex;
 use roadrunner_manifest::{OciReference, Origin};
-use roadrunner_sandbox::{CompileError, Component, Digest, LoadError, Tenant};
+use roadrunner_sandbox::{CompileError, Component, Digest, LoadError, Payer, Tenant};
 use roadrunner_threads::{ORDERS, Share};
 use roadrunner_wire::RequestBody;
 use serde::{Deserialize, Serialize};
@@ -174,7 +174,7 @@ impl Deploy {
             None => Proof::None,
         };
         let mut body = request.into_body();
-        let mut upload = store.upload().await?;
+        let mut upload = store.upload(self.payer(name)).await?;
         while let Some(frame) = body.frame().await {
             let Ok(piece) = frame.map_err(|_| Refusal::Cut)?.into_data() else { continue };
             self.fits(&store, name, &mut coming, upload.bytes() + piece.len() as u64)?;
@@ -211,7 +211,7 @@ impl Deploy {
                 deploy.threads(&name).start(pull).await.map_err(|error| Refusal::Invalid(format!("{error:#}")))?;
             deploy.fits(&store, &name, &mut coming, bytes.len() as u64)?;
             let _held = (turn, coming);
-            let mut upload = store.upload().await?;
+            let mut upload = store.upload(deploy.payer(&name)).await?;
             upload.write(&bytes).await.map_err(|error| deploy.no_room(error))?;
             deploy.take(store, name, upload, proof).await
         });
@@ -233,9 +233,11 @@ impl Deploy {
                 Some(version) => {
                     version.since = now();
                     let path = store.path(&version.digest);
-                    deploy.load(&source, path, "what it had before", version.digest, version.proof.clone()).await?
+                    deploy
+                        .load(&name, &source, path, "what it had before", version.digest, version.proof.clone())
+                        .await?
                 }
-                None => deploy.load_source(source.clone()).await?,
+                None => deploy.load_source(&name, source.clone()).await?,
             };
             deploy.switch(Switch { name, component, source, versions, whole: None, store }).await
         });
@@ -290,6 +292,11 @@ impl Deploy {
         inner.tenants.get(inner.owners.of_component(name)?).cloned()
     }
 
+    /// Who pays for what is done with a component.
+    fn payer(&self, name: &str) -> Payer {
+        Payer::tenant(&self.app.current().host.sandbox, self.tenant(name))
+    }
+
     /// The store, and the only right to change this component. A component that the caller does not see is none.
     fn begin(&self, name: &str, caller: &Caller) -> Result<(Arc<Store>, Turn), Refusal> {
         let inner = self.app.current();
@@ -312,7 +319,8 @@ impl Deploy {
     ) -> Result<ComponentInfo, Refusal> {
         let whole = upload.finish().await.map_err(|error| self.no_room(error))?;
         let source = self.source(&name)?;
-        let component = self.load(&source, whole.path.clone(), "the upload", whole.digest, proof.clone()).await?;
+        let component =
+            self.load(&name, &source, whole.path.clone(), "the upload", whole.digest, proof.clone()).await?;
         let version = Version { digest: whole.digest, bytes: whole.bytes, since: now(), proof };
         let versions = store.with(&name, version);
         self.switch(Switch { name, component, source, versions, whole: Some(whole), store }).await
@@ -327,6 +335,7 @@ impl Deploy {
     /// Verifies, compiles and links, off the threads that serve.
     async fn load(
         &self,
+        name: &str,
         source: &Arc<Source>,
         path: PathBuf,
         label: &'static str,
@@ -334,7 +343,7 @@ impl Deploy {
         proof: Proof,
     ) -> Result<Arc<Component>, Refusal> {
         let (sandbox, source) = (self.app.current().host.sandbox.clone(), source.clone());
-        blocking(&self.threads(&source.name), move || {
+        blocking(&self.threads(name), self.payer(name), move || {
             let bytes = Component::read(&sandbox, &path, label.as_ref())?;
             let digest = Digest::of(&bytes);
             anyhow::ensure!(digest == expected, "{label} is damaged: its digest is sha256:{digest}");
@@ -345,13 +354,10 @@ impl Deploy {
     }
 
     /// The same for what the manifest names.
-    async fn load_source(&self, source: Arc<Source>) -> Result<Arc<Component>, Refusal> {
-        let inner = self.app.current();
-        let threads = self.threads(&source.name);
-        blocking(&threads, move || {
-            source.load_as(&inner.host.sandbox, &inner.host.puller, "what it had before".as_ref(), None)
-        })
-        .await
+    async fn load_source(&self, name: &str, source: Arc<Source>) -> Result<Arc<Component>, Refusal> {
+        let (inner, label) = (self.app.current(), "what it had before");
+        let load = move || source.load_as(&inner.host.sandbox, &inner.host.puller, label.as_ref(), None);
+        blocking(&self.threads(name), self.payer(name), load).await
     }
 
     async fn switch(&self, switch: Switch) -> Result<ComponentInfo, Refusal> {
@@ -397,9 +403,10 @@ impl Drop for Turn {
 /// Loads a component where it disturbs nobody.
 async fn blocking(
     threads: &Share,
+    payer: Payer,
     load: impl FnOnce() -> Result<Arc<Component>> + Send + 'static,
 ) -> Result<Arc<Component>, Refusal> {
-    threads.start(load).await.map_err(|error| match error.downcast_ref() {
+    threads.start(move || payer.work(load)).await.map_err(|error| match error.downcast_ref() {
         Some(LoadError::Compile(_, CompileError::TooLarge(most))) => Refusal::TooLarge(*most),
         _ => Refusal::Invalid(format!("{error:#}")),
     })
