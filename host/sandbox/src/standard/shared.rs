@@ -217,14 +217,13 @@ async fn live(
     _place: OwnedSemaphorePermit,
 ) {
     let meter = &common.meter;
-    meter.start_budget(Duration::ZERO);
+    // That of the first request, which pays for the start.
+    meter.start_budget(binding.limits.cpu);
     let mut store = binding.store(meter);
     let ended = {
         let serving = pin!(async {
             let Handler::Service(handler) = &binding.component.handler else { return Ok(()) };
-            // The first request pays for the start.
             let Some(first) = jobs.recv().await else { return Ok(()) };
-            meter.add_budget(binding.limits.cpu);
             let instance = binding.component.pre.instantiate_async(&mut store).await?;
             let guest = handler.load(&mut store, &instance)?;
             store
