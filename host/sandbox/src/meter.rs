@@ -129,6 +129,8 @@ pub struct Meter {
     pub id: u64,
     /// Who the instance works for.
     pub subject: Subject,
+    /// Places that the instance takes in every gate.
+    pub places: u32,
     /// When the instance was admitted.
     pub started: Instant,
     shape: AtomicU8,
@@ -157,10 +159,11 @@ pub struct Meter {
 
 impl Meter {
     /// A fresh account.
-    pub fn new(id: u64, subject: Subject) -> Self {
+    pub fn new(id: u64, subject: Subject, places: u32) -> Self {
         Self {
             id,
             subject,
+            places,
             started: Instant::now(),
             shape: AtomicU8::new(0),
             cpu_nanos: AtomicU64::new(0),
@@ -394,6 +397,7 @@ mod tests {
                 route: "/".into(),
                 peer: Peer::Local,
             },
+            1,
         )
     }
 

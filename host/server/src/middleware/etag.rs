@@ -27,13 +27,14 @@ const TAG: usize = 16;
 
 pub(super) fn wrap(settings: Etag, inner: Inner) -> Inner {
     let service = tower::service_fn(move |request: Request<RequestBody>| {
-        let asked = matches!(*request.method(), Method::GET | Method::HEAD);
+        let is_head = request.method() == Method::HEAD;
+        let asked = is_head || request.method() == Method::GET;
         let known: Vec<_> = request.headers().get_all(header::IF_NONE_MATCH).iter().cloned().collect();
         let response = inner.clone().oneshot(request);
         async move {
             let response = response.await?;
             Ok(if asked && response.status() == StatusCode::OK {
-                validated(settings, &known, response).await
+                validated(settings, &known, is_head, response).await
             } else {
                 response
             })
@@ -45,10 +46,11 @@ pub(super) fn wrap(settings: Etag, inner: Inner) -> Inner {
 async fn validated(
     settings: Etag,
     known: &[HeaderValue],
+    is_head: bool,
     mut response: Response<ResponseBody>,
 ) -> Response<ResponseBody> {
     if !response.headers().contains_key(header::ETAG) {
-        let Some(body) = body_of(settings, &response) else { return response };
+        let Some(body) = body_of(settings, is_head, &response) else { return response };
         let accounted = response.extensions().get::<Accounted>().cloned();
         match digest(accounted.as_ref().map(|accounted| &accounted.payer), &body).await {
             Ok(digest) => {
@@ -71,9 +73,11 @@ async fn validated(
 }
 
 /// None for what is not there as a whole, and for what is too large.
-fn body_of(settings: Etag, response: &Response<ResponseBody>) -> Option<Bytes> {
+fn body_of(settings: Etag, is_head: bool, response: &Response<ResponseBody>) -> Option<Bytes> {
     let body = match response.extensions().get::<HeadBody>() {
         Some(HeadBody(body)) => body,
+        // What GET would have sent is not known.
+        None if is_head => return None,
         None => response.body().bytes()?,
     };
     (body.len() as u64 <= settings.maximum_size).then(|| body.clone())
