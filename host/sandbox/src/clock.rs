@@ -87,19 +87,20 @@ fn nanos(clock: ClockId) -> u64 {
     now.tv_sec.unsigned_abs() * 1_000_000_000 + now.tv_nsec.unsigned_abs()
 }
 
+/// Uses CPU time of this thread, however long that takes.
+#[cfg(test)]
+pub(crate) fn spin(time: std::time::Duration) {
+    let start = nanos(ClockId::ThreadCPUTime);
+    while u128::from(nanos(ClockId::ThreadCPUTime) - start) < time.as_nanos() {
+        std::hint::spin_loop();
+    }
+}
+
 #[cfg(test)]
 mod tests {
     use std::time::{Duration, Instant};
 
     use super::*;
-
-    /// Uses so much CPU time of this thread.
-    fn spin(time: Duration) {
-        let start = nanos(ClockId::ThreadCPUTime);
-        while nanos(ClockId::ThreadCPUTime) - start < time.as_nanos() as u64 {
-            std::hint::spin_loop();
-        }
-    }
 
     #[test]
     fn a_span_is_charged_what_the_thread_used_and_not_what_it_waited() {

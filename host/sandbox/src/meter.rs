@@ -385,6 +385,7 @@ impl Meter {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::clock::spin;
 
     fn meter() -> Meter {
         Meter::new(
@@ -421,10 +422,7 @@ mod tests {
         let meter = meter();
         meter.start_budget(Duration::from_millis(50));
         meter.enter();
-        let call = Instant::now();
-        while call.elapsed() < Duration::from_millis(200) {
-            std::hint::spin_loop();
-        }
+        spin(Duration::from_millis(100));
         assert!(meter.interrupt(), "the budget is used up");
         meter.leave();
         assert!(meter.cpu() > Duration::from_millis(60), "{:?}", meter.cpu());
@@ -438,10 +436,7 @@ mod tests {
         meter.subject.tenant = Some(tenant.clone());
         meter.start_budget(Duration::from_millis(5));
         let done = meter.work(|| {
-            let start = Instant::now();
-            while start.elapsed() < Duration::from_millis(100) {
-                std::hint::spin_loop();
-            }
+            spin(Duration::from_millis(30));
             7
         });
         assert_eq!(done, 7);
