@@ -59,10 +59,6 @@ fn without_body(
     chosen: Option<&'static str>,
     mut response: Response<ResponseBody>,
 ) -> Response<ResponseBody> {
-    if is_head {
-        // Of what comes out of the layer no validator can be made.
-        response.extensions_mut().remove::<HeadBody>();
-    }
     if response.status() == StatusCode::NOT_MODIFIED {
         // What would tell its type is not sent with it.
         if !is_strong(response.headers()) && !response.headers().contains_key(header::CONTENT_ENCODING) {
@@ -74,10 +70,11 @@ fn without_body(
             let headers = response.headers_mut();
             add_vary(headers);
             if let Some(chosen) = chosen {
-                // Nobody knows what the length would be.
+                // Nobody knows what the length would be, and of what is compressed no validator can be made.
                 headers.remove(header::CONTENT_LENGTH);
                 headers.remove(header::ACCEPT_RANGES);
                 headers.insert(header::CONTENT_ENCODING, HeaderValue::from_static(chosen));
+                response.extensions_mut().remove::<HeadBody>();
             }
         }
     }
