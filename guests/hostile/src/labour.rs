@@ -7,7 +7,7 @@ use wasip2::random::{insecure::get_insecure_random_bytes, random::get_random_byt
 
 const KIB: usize = 1024;
 
-/// A text of so many KiB that is hard to compress, at once or piece by piece.
+/// A text of `kib` KiB, which is hard to compress, at once or piece by piece.
 pub fn noise(kib: usize, streamed: bool) -> Response {
     let text = text(kib * KIB);
     if streamed {
@@ -17,7 +17,7 @@ pub fn noise(kib: usize, streamed: bool) -> Response {
     Response::buffered(text).header("content-type", "text/plain")
 }
 
-/// So many random bytes, so many times.
+/// `n` random bytes, `times` times.
 pub fn random(n: u64, times: u64, secure: bool) -> String {
     let mut taken = 0;
     for _ in 0..times {
@@ -27,7 +27,7 @@ pub fn random(n: u64, times: u64, secure: bool) -> String {
     format!("took {taken}\n")
 }
 
-/// Asks for the path of the route `name` with a parameter of so many KiB.
+/// Asks for the path of the route `name` with a parameter of `kib` KiB.
 pub fn url_for(kib: usize) -> String {
     match routes::url_for("name", &[("rest", &"\u{e9}".repeat(kib * KIB / 2))]) {
         Ok(path) => format!("{} bytes\n", path.len()),
@@ -35,7 +35,7 @@ pub fn url_for(kib: usize) -> String {
     }
 }
 
-/// Polls so many pollables, so many times.
+/// Polls `n` pollables, `times` times.
 pub fn polls(n: u64, times: u64) -> String {
     let mut pollables: Vec<_> = (1..n).map(|_| subscribe_duration(u64::MAX / 2)).collect();
     pollables.push(subscribe_duration(0));

@@ -6,7 +6,7 @@
 //! charged too much. Time in which another thread had the processor is never on its bill. Work that is known to be long
 //! is charged by the CPU clock from the start.
 //!
-//! Spans nest: what an inner span was charged is not charged to the outer one again. So whoever wraps a body measures
+//! Spans nest: what an inner span was charged is not charged to the outer one again. So code that wraps a body measures
 //! its own work and not that of the guest which the body polls.
 
 use std::cell::Cell;

@@ -364,7 +364,7 @@ impl Meter {
         used > self.budget_nanos.load(Relaxed)
     }
 
-    /// Charges the request and its tenant so many nanoseconds.
+    /// Charges the request and its tenant for CPU time, in nanoseconds.
     pub(crate) fn charge(&self, nanos: u64) {
         self.cpu_nanos.fetch_add(nanos, Relaxed);
         if let Some(tenant) = &self.subject.tenant {

@@ -99,7 +99,7 @@ pub struct Pause {
 impl Pause {
     /// Waits until the next piece can be done. The turn that it takes lasts until [`Self::end`].
     pub fn poll_over(&mut self, payer: &Payer, context: &mut Context<'_>) -> Poll<()> {
-        // Whose guest stands in the line itself is polled by whoever does this work: it must not wait behind it.
+        // Whose guest stands in the line itself is polled by the one who does this work, which must not wait behind it.
         let waits = payer.meter.as_ref().is_some_and(|meter| meter.is_in_line());
         self.poll(payer.tenant.as_ref(), payer.sandbox.turns(), self.is_long && !waits, context)
     }

@@ -134,7 +134,7 @@ impl Decoder {
         decoded
     }
 
-    /// Lets so many bytes be inflated, counted as they go in and come out, before [`Self::decode`] stops in the middle of
+    /// Lets `work` bytes be inflated, counted as they go in and come out, before [`Self::decode`] stops in the middle of
     /// a message. Without this there is no such bound.
     pub fn allow(&mut self, work: usize) {
         self.work = work;

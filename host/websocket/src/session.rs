@@ -229,7 +229,7 @@ impl Session {
         Ok(())
     }
 
-    /// Goes on with a message that is being compressed, and lets so many bytes be inflated, and so many be compressed,
+    /// Goes on with a message that is being compressed, and lets `work` bytes be inflated, and as many be compressed,
     /// until [`Self::is_spent`]. Without permessage-deflate there is nothing to do.
     pub fn allow(&mut self, work: usize) {
         self.decoder.allow(work);
@@ -255,8 +255,9 @@ impl Session {
         self.work > 0 && !self.encoder.is_open()
     }
 
-    /// Starts the close handshake (RFC 6455, 7.1.2). A message that is still being compressed is dropped. Messages that arrive from now on are dropped. Does nothing on a
-    /// session that is no longer open. A reason past [`crate::MAX_REASON`] bytes is cut at a character.
+    /// Starts the close handshake (RFC 6455, 7.1.2). A message that is still being compressed is dropped, and so are those
+    /// that arrive from now on. Does nothing on a session that is no longer open. A reason past [`crate::MAX_REASON`] bytes
+    /// is cut at a character.
     pub fn close(&mut self, code: CloseCode, reason: &str, now: Instant) {
         self.begin_close(code, reason, Closing { idle: false, since: now });
     }
