@@ -29,6 +29,7 @@ mod groups_config_urls;
 mod h2c;
 mod half_close;
 mod hibernation;
+mod host_work;
 mod hostile;
 mod http2;
 mod http2_frames;

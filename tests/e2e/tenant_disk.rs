@@ -252,3 +252,22 @@ async fn what_is_in_a_file_counts_after_a_restart() {
     assert_eq!(gauge(&server, "roadrunner_tenant_store_bytes").await, bytes);
     assert_eq!((set(&server, "c").await, set(&server, "a").await), (409, 200));
 }
+
+/// What is done with an upload is CPU time of the tenant, whatever becomes of it.
+#[tokio::test]
+async fn an_upload_is_cpu_time_of_its_tenant() {
+    let server = Setup::with(
+        "[tenant.one]\n[component.app]\nfile = \"app.wasm\"\ntenant = \"one\"\n\
+         [[route]]\npath = \"/\"\ncomponent = \"app\"\n[deploy]\ndirectory = \"deployed\"\n",
+    )
+    .file("app.wasm", version(b'A'))
+    .start()
+    .await;
+    let cpu = async || server.metrics().await.sample("roadrunner_tenant_cpu_seconds_total{tenant=\"one\"}");
+    let before = cpu().await;
+    let (status, text) = put(&server, "app", &vec![b'x'; 30 << 20]).await;
+    assert_eq!(status, 422, "{text}");
+    let charged = cpu().await - before;
+    // Sixty megabytes are hashed: at three gigabytes a second, on a machine that has instructions for that, it takes 20 ms.
+    assert!(charged > 0.01, "{charged} s");
+}

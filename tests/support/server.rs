@@ -431,6 +431,15 @@ impl Server {
         found.await.unwrap_or_else(|| panic!("no line in the access log for {target}:\n{}", self.log))
     }
 
+    /// CPU time that it has used, in steps of a hundredth of a second.
+    pub fn cpu(&self) -> Duration {
+        let stat = std::fs::read_to_string(format!("/proc/{}/stat", self.id())).expect("the server runs");
+        // The name may hold blanks; behind it come the state and ten numbers, then user and system time (proc_pid_stat(5)).
+        let (_, fields) = stat.rsplit_once(')').expect("the name is in parentheses");
+        let ticks = fields.split_whitespace().skip(11).take(2).map(|ticks| ticks.parse::<u64>().expect("a number"));
+        Duration::from_millis(10 * ticks.sum::<u64>())
+    }
+
     /// Memory that it has in RAM, in bytes.
     pub fn resident(&self) -> u64 {
         self.status("VmRSS")

@@ -3,6 +3,7 @@
 
 mod floods;
 mod hoards;
+mod labour;
 mod memory;
 mod spin;
 
@@ -48,6 +49,15 @@ fn attack(request: Request) -> Response {
         "/call/publish" => floods::publish(mib).into_response(),
         "/call/topic" => floods::topic(mib).into_response(),
         "/call/write" => floods::write(mib).into_response(),
+        "/labour/noise" => labour::noise(kib, query.parsed("stream").unwrap_or(false)),
+        "/labour/polls" => labour::polls(n.unwrap_or(900), query.parsed("times").unwrap_or(100)).into_response(),
+        "/labour/random" => {
+            labour::random(n.unwrap_or(65_536), query.parsed("times").unwrap_or(1), true).into_response()
+        }
+        "/labour/insecure" => {
+            labour::random(n.unwrap_or(65_536), query.parsed("times").unwrap_or(1), false).into_response()
+        }
+        "/labour/url" => labour::url_for(kib).into_response(),
         "/log" => floods::log_lines(n.unwrap_or(1_000_000)).into_response(),
         "/print" => floods::print(n.unwrap_or(1_000_000)).into_response(),
         "/publish" => floods::publish_many(n.unwrap_or(1_000_000)).into_response(),

@@ -8,6 +8,8 @@ use wasip3::clocks::monotonic_clock;
 use wasip3::exports::http::handler::Guest;
 use wasip3::http::client;
 use wasip3::http::types::{ErrorCode, Fields, Method, Request, RequestOptions, Response, Scheme, Trailers};
+use wasip3::random::insecure::get_insecure_random_bytes;
+use wasip3::random::random::get_random_bytes;
 use wasip3::wit_bindgen::{FutureReader, FutureWriter, StreamReader, StreamResult, StreamWriter, spawn_local};
 use wasip3::{wit_future, wit_stream};
 
@@ -92,6 +94,11 @@ impl Guest for Component {
                     std::mem::forget((body, trailers));
                 });
                 Ok(response)
+            }
+            "/random" => {
+                let wanted = query.parse().unwrap_or(0);
+                let bytes = get_random_bytes(wanted).len() + get_insecure_random_bytes(wanted).len();
+                Ok(text(&format!("took {bytes}\n")))
             }
             "/large" => {
                 let size: usize = query.parse().unwrap_or(0);

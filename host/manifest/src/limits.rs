@@ -110,8 +110,9 @@ limits! {
     /// Memory of one instance: its linear memories, its tables, and what the host buffers for it. Growth over it
     /// fails inside the guest.
     memory: Bytes<{ 64 * KIB }, { 4 * GIB }> = "\"128MiB\"" => u64;
-    /// CPU time from the instance's start to the end of `handle` and of `streaming.run`. Over it, the guest is
-    /// stopped: 500 before the head, an aborted body after it.
+    /// CPU time from the instance's start to the end of `handle` and of `streaming.run`, and of what the host does for the
+    /// request, such as compressing its response. Over it, the guest is stopped: 503 before the head, an aborted body
+    /// after it.
     cpu: Time<1, { HOUR }> = "\"1s\"" => Duration;
     /// CPU time of each callback of a held session. Over it, the session is ended.
     callback_cpu: Time<1, { HOUR }> = "\"100ms\"" => Duration;

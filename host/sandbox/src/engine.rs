@@ -10,6 +10,7 @@ mod pool;
 mod swap;
 
 use std::collections::BTreeSet;
+use std::fmt;
 use std::path::PathBuf;
 use std::sync::atomic::{AtomicU64, Ordering::Relaxed};
 use std::sync::{Arc, OnceLock};
@@ -207,7 +208,7 @@ impl Sandbox {
         runtimes.into_iter().flatten().map(|runtime| compiler.cache().bytes(&runtime.engine, digest)).sum()
     }
 
-    /// Whose turn it is among guests that compute.
+    /// Whose turn it is among what computes.
     pub(crate) fn turns(&self) -> &Turns {
         &self.0.turns
     }
@@ -236,6 +237,12 @@ impl Sandbox {
 
     pub(crate) fn next_instance(&self) -> u64 {
         self.0.next_instance.fetch_add(1, Relaxed)
+    }
+}
+
+impl fmt::Debug for Sandbox {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Sandbox").finish_non_exhaustive()
     }
 }
 

@@ -6,7 +6,7 @@
 use std::future::{Future, poll_fn};
 use std::pin::{Pin, pin};
 use std::sync::Arc;
-use std::task::{Context, Poll, ready};
+use std::task::{Context, Poll};
 use std::time::{Duration, Instant};
 
 use bytes::Bytes;
@@ -29,9 +29,10 @@ use crate::registry::Registration;
 use crate::request::{Body, Request};
 use crate::response::{self, Response};
 use crate::state::{Binding, State, Stop, fields};
-use crate::turns::{Turn, Turns};
+use crate::turns::Turns;
 use crate::websocket::WebSocketExports;
 use crate::webtransport::{Lowered, SessionHandle, WebTransport, WebTransportEvent};
+use crate::work::Pause;
 
 /// A live instance. Its places in the gates are free again when it is dropped, and not before.
 pub struct Instance {
@@ -460,14 +461,23 @@ pub(crate) async fn guarded<T>(
         if meter.is_killed() {
             return Poll::Ready(Err(Outcome::Killed));
         }
-        if pause.poll_over(meter, turns, context).is_ready() {
+        if pause.poll(meter.subject.tenant.as_ref(), turns, meter.is_busy(), context).is_ready() {
             meter.enter();
             let polled = call.as_mut().poll(context);
             meter.leave();
-            pause.turn = None;
-            if let Poll::Ready(value) = polled {
+            pause.end(false);
+            meter.set_in_line(false);
+            if let Poll::Ready(value) = polled
+                && !meter.is_over_budget()
+            {
                 return Poll::Ready(Ok(value));
             }
+        } else {
+            meter.set_in_line(pause.is_in_line());
+        }
+        // The guest itself is interrupted; this is what the host has used up for it, in a host call or beside the call.
+        if meter.is_over_budget() {
+            return Poll::Ready(Err(Outcome::CpuExceeded));
         }
         meter.register(context);
         if let Some(deadline) = deadline {
@@ -479,33 +489,6 @@ pub(crate) async fn guarded<T>(
         Poll::Pending
     })
     .await
-}
-
-/// What a guest waits for before it may run on: CPU time of its tenant, and its turn if it is one that computes.
-#[derive(Default)]
-struct Pause<'t> {
-    debt: Option<Pin<Box<Sleep>>>,
-    turn: Option<Turn<'t>>,
-}
-
-impl<'t> Pause<'t> {
-    fn poll_over(&mut self, meter: &Meter, turns: &'t Turns, context: &mut Context<'_>) -> Poll<()> {
-        let tenant = meter.subject.tenant.as_ref();
-        if let Some(tenant) = tenant {
-            while let Some(debt) = tenant.cpu.debt() {
-                // Whoever has to wait holds nobody else up.
-                self.turn = None;
-                let sleep = self.debt.get_or_insert_with(|| {
-                    tenant.cpu.count();
-                    Box::pin(tokio::time::sleep(debt))
-                });
-                ready!(sleep.as_mut().poll(context));
-                self.debt = None;
-            }
-            self.debt = None;
-        }
-        if meter.is_busy() { turns.poll_take(tenant, &mut self.turn, context) } else { Poll::Ready(()) }
-    }
 }
 
 /// What an error of the engine means. A trap that follows a refused growth is the guest's out-of-memory abort.
@@ -530,8 +513,8 @@ pub(crate) fn classify(store: &Store<State>, error: &wasmtime::Error) -> Failure
         return Failure::new(Outcome::Trapped, format!("the guest exited with code {}", exit.0));
     }
     let cause = Quoted::display(error.root_cause()).to_string();
-    // The engine's errors for these two limits are private types.
-    if cause.contains("fuel allocated for hostcalls") {
+    // The engine's errors for these limits are private types, or texts.
+    if cause.contains("fuel allocated for hostcalls") || cause.starts_with("\"requested len ") {
         return Failure::new(Outcome::HostCallExceeded, cause);
     }
     if cause.contains("cannot allocate another handle") || cause.contains("store handle limit exceeded") {

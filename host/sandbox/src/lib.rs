@@ -11,6 +11,7 @@
 mod bindings;
 mod cache;
 mod capability;
+mod clock;
 mod compile;
 mod component;
 mod engine;
@@ -35,6 +36,7 @@ mod tenant;
 mod turns;
 mod websocket;
 mod webtransport;
+mod work;
 
 pub use cache::{Cache, CacheError};
 pub use capability::log::admits as admits_log;
@@ -64,3 +66,4 @@ pub use tenant::{Flow, Level, Quota, Stock, Tenant};
 pub use wasmtime_wasi_http::{Error as OutboundError, RequestOptions, WasiBody};
 pub use websocket::{SocketEvent, SocketMessage};
 pub use webtransport::{SessionHandle, Waits, WebTransport, WebTransportError, WebTransportEvent};
+pub use work::{Listed, PIECE, Pause, Payer, Worked};

@@ -1,9 +1,8 @@
 //! What is known of a live instance from outside, and the account of its CPU time.
 //!
-//! CPU time is charged per poll of the guest's future. Reading the thread's CPU clock is a system call, so the usual
-//! short request is charged by the monotonic clock instead: one poll that ends within a tick of the epoch cannot
-//! have been charged more than that tick. As soon as a guest has been interrupted by the epoch it is known to be
-//! busy, and every later poll is charged by the thread's CPU clock, so that a neighbour's work is never on its bill.
+//! CPU time is charged for each poll of the guest's future, and for each piece of work that the host does for it outside
+//! of those: [`Span`] measures both. A guest that has used up a slice of the epoch, in its own code or in a host call, is
+//! known to be busy, and is charged by the thread's CPU clock from then on.
 
 use std::net::SocketAddr;
 use std::sync::Arc;
@@ -13,12 +12,10 @@ use std::time::{Duration, Instant};
 
 use parking_lot::Mutex;
 
+use crate::clock::Span;
 use crate::component::Digest;
-use crate::engine::{IDLE_TICK, TICK};
+use crate::engine::TICK;
 use crate::tenant::Tenant;
-
-/// What a guest that was not known to be busy is charged at most until its first interruption.
-const LONGEST_FIRST_SLICE: Duration = IDLE_TICK.saturating_add(TICK);
 
 /// The shape of a response, as shown by introspection.
 #[derive(Clone, Copy, Debug, Default, Eq, PartialEq)]
@@ -138,12 +135,17 @@ pub struct Meter {
     pub started: Instant,
     shape: AtomicU8,
     cpu_nanos: AtomicU64,
+    /// What a shared instance has used, which has an account of its own.
+    shown_nanos: AtomicU64,
     call_start_nanos: AtomicU64,
     budget_nanos: AtomicU64,
-    segment_start: AtomicU64,
-    thread_start: AtomicU64,
+    /// The span of the poll that is under way.
+    span_start: AtomicU64,
+    span_cpu: AtomicU64,
+    span_charged: AtomicU64,
     busy: AtomicBool,
     interrupted: AtomicBool,
+    in_line: AtomicBool,
     memory: AtomicU64,
     held: AtomicU64,
     peak_memory: AtomicU64,
@@ -166,12 +168,15 @@ impl Meter {
             started: Instant::now(),
             shape: AtomicU8::new(0),
             cpu_nanos: AtomicU64::new(0),
+            shown_nanos: AtomicU64::new(0),
             call_start_nanos: AtomicU64::new(0),
             budget_nanos: AtomicU64::new(u64::MAX),
-            segment_start: AtomicU64::new(0),
-            thread_start: AtomicU64::new(0),
+            span_start: AtomicU64::new(0),
+            span_cpu: AtomicU64::new(0),
+            span_charged: AtomicU64::new(0),
             busy: AtomicBool::new(false),
             interrupted: AtomicBool::new(false),
+            in_line: AtomicBool::new(false),
             memory: AtomicU64::new(0),
             held: AtomicU64::new(0),
             peak_memory: AtomicU64::new(0),
@@ -185,9 +190,24 @@ impl Meter {
         }
     }
 
-    /// CPU time used so far, start-up included.
+    /// CPU time used so far: the guest's, from its start on, and the host's for it.
     pub fn cpu(&self) -> Duration {
-        Duration::from_nanos(self.cpu_nanos.load(Relaxed))
+        Duration::from_nanos(self.cpu_nanos.load(Relaxed).saturating_add(self.shown_nanos.load(Relaxed)))
+    }
+
+    /// Does some work of the host for this request, which may take long, and charges it. Inside a call of the guest it
+    /// is charged already.
+    pub fn work<T>(&self, work: impl FnOnce() -> T) -> T {
+        let span = Span::begin(true);
+        let done = work();
+        self.charge(span.end());
+        done
+    }
+
+    /// Whether the budget of CPU time is used up.
+    pub fn is_over_budget(&self) -> bool {
+        let used = self.cpu_nanos.load(Relaxed).saturating_sub(self.call_start_nanos.load(Relaxed));
+        used > self.budget_nanos.load(Relaxed)
     }
 
     /// Bytes charged to the memory limit now.
@@ -296,9 +316,18 @@ impl Meter {
         self.host_calls.store(self.host_calls.load(Relaxed) + 1, Relaxed);
     }
 
-    /// Whether the last slice of the guest was ended by the epoch.
+    /// Whether the guest has used up its last slice of the epoch.
     pub(crate) fn is_busy(&self) -> bool {
         self.busy.load(Relaxed)
+    }
+
+    /// Whether the guest waits for its turn.
+    pub(crate) fn is_in_line(&self) -> bool {
+        self.in_line.load(Relaxed)
+    }
+
+    pub(crate) fn set_in_line(&self, in_line: bool) {
+        self.in_line.store(in_line, Relaxed);
     }
 
     /// Starts a budget of CPU time, from now on.
@@ -314,61 +343,55 @@ impl Meter {
 
     /// Shows what a shared instance, which has an account of its own, has used since this request came to it.
     pub(crate) fn show(&self, cpu: Duration, memory: u64) {
-        self.cpu_nanos.store(u64::try_from(cpu.as_nanos()).unwrap_or(u64::MAX), Relaxed);
+        self.shown_nanos.store(u64::try_from(cpu.as_nanos()).unwrap_or(u64::MAX), Relaxed);
         self.set_memory(memory);
     }
 
     /// The guest starts to run on this thread.
     pub(crate) fn enter(&self) {
         self.interrupted.store(false, Relaxed);
-        self.segment_start.store(monotonic_nanos(self.started), Relaxed);
-        if self.busy.load(Relaxed) {
-            self.thread_start.store(thread_cpu_nanos(), Relaxed);
-        }
+        let span = Span::begin(self.busy.load(Relaxed));
+        self.span_start.store(span.start, Relaxed);
+        self.span_cpu.store(span.cpu, Relaxed);
+        self.span_charged.store(span.charged, Relaxed);
     }
 
     /// The guest stops running on this thread.
     pub(crate) fn leave(&self) {
-        let segment = self.segment();
-        self.cpu_nanos.fetch_add(segment, Relaxed);
-        if let Some(tenant) = &self.subject.tenant {
-            tenant.cpu.spend(segment);
-        }
-        self.busy.store(self.interrupted.load(Relaxed), Relaxed);
+        let used = self.span().end();
+        self.charge(used);
+        self.busy.store(self.interrupted.load(Relaxed) || used > TICK.as_nanos() as u64, Relaxed);
     }
 
     /// The epoch has interrupted the guest. True when its budget is used up.
     pub(crate) fn interrupt(&self) -> bool {
         self.interrupted.store(true, Relaxed);
-        let used = self.cpu_nanos.load(Relaxed) + self.segment() - self.call_start_nanos.load(Relaxed);
+        let used = self.cpu_nanos.load(Relaxed) + self.span().used() - self.call_start_nanos.load(Relaxed);
         used > self.budget_nanos.load(Relaxed)
     }
 
-    fn segment(&self) -> u64 {
-        if self.busy.load(Relaxed) {
-            return thread_cpu_nanos().saturating_sub(self.thread_start.load(Relaxed));
+    /// Charges the request and its tenant for CPU time, in nanoseconds.
+    pub(crate) fn charge(&self, nanos: u64) {
+        self.cpu_nanos.fetch_add(nanos, Relaxed);
+        if let Some(tenant) = &self.subject.tenant {
+            tenant.cpu.spend(nanos);
         }
-        let elapsed = monotonic_nanos(self.started).saturating_sub(self.segment_start.load(Relaxed));
-        if self.interrupted.load(Relaxed) {
-            // The guest ran until the next tick; the rest is time in which the thread itself was not running.
-            return elapsed.min(LONGEST_FIRST_SLICE.as_nanos() as u64);
-        }
-        elapsed
     }
-}
 
-fn monotonic_nanos(origin: Instant) -> u64 {
-    u64::try_from(origin.elapsed().as_nanos()).unwrap_or(u64::MAX)
-}
-
-fn thread_cpu_nanos() -> u64 {
-    let now = rustix::time::clock_gettime(rustix::time::ClockId::ThreadCPUTime);
-    now.tv_sec.unsigned_abs() * 1_000_000_000 + now.tv_nsec.unsigned_abs()
+    fn span(&self) -> Span {
+        Span {
+            start: self.span_start.load(Relaxed),
+            cpu: self.span_cpu.load(Relaxed),
+            charged: self.span_charged.load(Relaxed),
+            exact: self.busy.load(Relaxed),
+        }
+    }
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::clock::spin;
 
     fn meter() -> Meter {
         Meter::new(
@@ -399,6 +422,34 @@ mod tests {
         assert!(!meter.interrupt(), "80 ms of sleep are no CPU time");
         meter.leave();
         assert!(meter.cpu() - before < Duration::from_millis(20), "{:?}", meter.cpu());
+    }
+
+    #[test]
+    fn a_long_host_call_of_a_guest_that_was_not_busy_is_charged_whole() {
+        let meter = meter();
+        meter.start_budget(Duration::from_millis(50));
+        meter.enter();
+        spin(Duration::from_millis(100));
+        assert!(meter.interrupt(), "the budget is used up");
+        meter.leave();
+        assert!(meter.cpu() > Duration::from_millis(60), "{:?}", meter.cpu());
+        assert!(meter.is_busy() && meter.is_over_budget());
+    }
+
+    #[test]
+    fn work_of_the_host_is_charged_to_request_and_tenant() {
+        let tenant = Tenant::new("t", crate::tenant::Quota::default());
+        let mut meter = meter();
+        meter.subject.tenant = Some(tenant.clone());
+        meter.start_budget(Duration::from_millis(5));
+        let done = meter.work(|| {
+            spin(Duration::from_millis(30));
+            7
+        });
+        assert_eq!(done, 7);
+        assert!(meter.cpu() > Duration::from_millis(20), "{:?}", meter.cpu());
+        assert_eq!(u128::from(tenant.cpu.total()), meter.cpu().as_nanos());
+        assert!(meter.is_over_budget());
     }
 
     #[test]

@@ -1,6 +1,7 @@
 //! The live instances of the host, for introspection and for killing one.
 
 use std::collections::HashMap;
+use std::collections::hash_map::Entry;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
@@ -21,13 +22,18 @@ struct Inner {
     pressed: Mutex<Option<Instant>>,
 }
 
-type Shard = Mutex<HashMap<u64, Arc<Meter>>>;
+/// By id, with how often each is listed.
+type Shard = Mutex<HashMap<u64, (Arc<Meter>, u32)>>;
 
 impl Registry {
     /// All of them, oldest first.
     pub fn list(&self) -> Vec<Arc<Meter>> {
-        let mut meters: Vec<_> =
-            self.0.shards.iter().flat_map(|shard| shard.lock().values().cloned().collect::<Vec<_>>()).collect();
+        let mut meters: Vec<_> = self
+            .0
+            .shards
+            .iter()
+            .flat_map(|shard| shard.lock().values().map(|(meter, _)| meter.clone()).collect::<Vec<_>>())
+            .collect();
         meters.sort_by_key(|meter| meter.id);
         meters
     }
@@ -44,7 +50,7 @@ impl Registry {
 
     /// Ends one instance; false when there is none of this id.
     pub fn kill(&self, id: u64) -> bool {
-        let meter = self.shard(id).lock().get(&id).cloned();
+        let meter = self.shard(id).lock().get(&id).map(|(meter, _)| meter.clone());
         meter.is_some_and(|meter| {
             meter.kill();
             true
@@ -62,14 +68,16 @@ impl Registry {
             *pressed = Some(now);
         }
         for shard in &self.0.shards {
-            let awake: Vec<_> = shard.lock().values().filter(|meter| !meter.is_hibernating()).cloned().collect();
+            let awake: Vec<_> =
+                shard.lock().values().map(|(meter, _)| meter.clone()).filter(|meter| !meter.is_hibernating()).collect();
             awake.iter().for_each(|meter| meter.wake());
         }
     }
 
     pub(crate) fn insert(&self, meter: Arc<Meter>) -> Registration {
-        self.shard(meter.id).lock().insert(meter.id, meter.clone());
-        Registration { registry: self.clone(), id: meter.id }
+        let id = meter.id;
+        self.shard(id).lock().entry(id).or_insert((meter, 0)).1 += 1;
+        Registration { registry: self.clone(), id }
     }
 
     fn shard(&self, id: u64) -> &Shard {
@@ -77,7 +85,7 @@ impl Registry {
     }
 }
 
-/// Keeps an instance listed for as long as it exists.
+/// Keeps an instance, or what is left of its request, listed for as long as it exists.
 #[derive(Debug)]
 pub(crate) struct Registration {
     registry: Registry,
@@ -86,6 +94,11 @@ pub(crate) struct Registration {
 
 impl Drop for Registration {
     fn drop(&mut self) {
-        self.registry.shard(self.id).lock().remove(&self.id);
+        if let Entry::Occupied(mut listed) = self.registry.shard(self.id).lock().entry(self.id) {
+            listed.get_mut().1 -= 1;
+            if listed.get().1 == 0 {
+                listed.remove();
+            }
+        }
     }
 }

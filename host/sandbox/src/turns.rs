@@ -1,4 +1,5 @@
-//! Whose turn it is: guests that have used up a slice of the epoch wait here for their next one.
+//! Whose turn it is: guests that have used up a slice of the epoch wait here for their next one, and so does what the
+//! host does for guests in pieces, before each but the first.
 //!
 //! A guest that computes would otherwise stand in the runtime's queue again and again, and everything that is short
 //! behind it. So at most as many of them run at once as there are threads, and of one tenant one fewer, so that one
@@ -16,9 +17,12 @@ use parking_lot::Mutex;
 
 use crate::tenant::Tenant;
 
-/// The turns of one engine.
+/// The turns of one host. Cheap to clone.
+#[derive(Clone, Debug)]
+pub(crate) struct Turns(Arc<Shared>);
+
 #[derive(Debug)]
-pub(crate) struct Turns {
+struct Shared {
     most: usize,
     most_of_tenant: usize,
     lines: Mutex<Lines>,
@@ -44,8 +48,8 @@ struct Line {
 
 /// One guest's place in a line, and then its turn; given up when dropped.
 #[derive(Debug)]
-pub(crate) struct Turn<'t> {
-    turns: &'t Turns,
+pub(crate) struct Turn {
+    turns: Turns,
     owner: Option<Arc<str>>,
     /// Its number while it waits.
     number: Option<u64>,
@@ -55,17 +59,17 @@ impl Turns {
     /// Turns for so many threads.
     pub(crate) fn new(threads: usize) -> Self {
         let most = threads.max(1);
-        Self { most, most_of_tenant: (most - 1).max(1), lines: Mutex::default() }
+        Self(Arc::new(Shared { most, most_of_tenant: (most - 1).max(1), lines: Mutex::default() }))
     }
 
     /// Takes a turn, or a place in the line of this tenant, which `place` keeps.
-    pub(crate) fn poll_take<'t>(
-        &'t self,
+    pub(crate) fn poll_take(
+        &self,
         tenant: Option<&Arc<Tenant>>,
-        place: &mut Option<Turn<'t>>,
+        place: &mut Option<Turn>,
         context: &Context<'_>,
     ) -> Poll<()> {
-        let mut lines = self.lines.lock();
+        let mut lines = self.0.lines.lock();
         let owner = tenant.map(|tenant| &tenant.name);
         if let Some(turn) = place {
             let Some(number) = turn.number else { return Poll::Ready(()) };
@@ -81,29 +85,29 @@ impl Turns {
             return Poll::Pending;
         }
         let most = self.most_of(owner);
-        let is_free = lines.taken < self.most;
+        let is_free = lines.taken < self.0.most;
         let line = lines.line(owner);
         if is_free && line.taken < most && line.waiting.is_empty() {
             line.taken += 1;
             lines.taken += 1;
-            *place = Some(Turn { turns: self, owner: owner.cloned(), number: None });
+            *place = Some(Turn { turns: self.clone(), owner: owner.cloned(), number: None });
             return Poll::Ready(());
         }
         let number = lines.next;
         lines.next += 1;
         lines.line(owner).waiting.push_back((number, context.waker().clone()));
-        *place = Some(Turn { turns: self, owner: owner.cloned(), number: Some(number) });
+        *place = Some(Turn { turns: self.clone(), owner: owner.cloned(), number: Some(number) });
         Poll::Pending
     }
 
     fn most_of(&self, owner: Option<&Arc<str>>) -> usize {
-        if owner.is_some() { self.most_of_tenant } else { self.most }
+        if owner.is_some() { self.0.most_of_tenant } else { self.0.most }
     }
 
     /// Calls those that can have a turn now; whom to wake.
     fn call(&self, lines: &mut Lines) -> Vec<Waker> {
         let mut wakers = Vec::new();
-        while lines.taken < self.most {
+        while lines.taken < self.0.most {
             let next = lines
                 .lines
                 .iter()
@@ -134,10 +138,17 @@ impl Lines {
     }
 }
 
-impl Drop for Turn<'_> {
+impl Turn {
+    /// Whether it is only a place in a line.
+    pub(crate) fn waits(&self) -> bool {
+        self.number.is_some()
+    }
+}
+
+impl Drop for Turn {
     fn drop(&mut self) {
         let wakers = {
-            let mut lines = self.turns.lines.lock();
+            let mut lines = self.turns.0.lines.lock();
             let line = lines.line(self.owner.as_ref());
             let waits = self.number.is_some_and(|number| {
                 let index = line.waiting.iter().position(|(waiting, _)| *waiting == number);
@@ -165,14 +176,14 @@ mod tests {
         Tenant::new(name, Quota::default())
     }
 
-    fn take<'t>(turns: &'t Turns, tenant: Option<&Arc<Tenant>>) -> Option<Turn<'t>> {
+    fn take(turns: &Turns, tenant: Option<&Arc<Tenant>>) -> Option<Turn> {
         let mut place = None;
         let _ = turns.poll_take(tenant, &mut place, &Context::from_waker(Waker::noop()));
         place
     }
 
-    fn has(turn: &mut Option<Turn<'_>>, tenant: Option<&Arc<Tenant>>) -> bool {
-        let turns = turn.as_ref().expect("it stands in a line").turns;
+    fn has(turn: &mut Option<Turn>, tenant: Option<&Arc<Tenant>>) -> bool {
+        let turns = turn.as_ref().expect("it stands in a line").turns.clone();
         turns.poll_take(tenant, turn, &Context::from_waker(Waker::noop())).is_ready()
     }
 
@@ -190,7 +201,7 @@ mod tests {
         drop(first);
         assert!(has(&mut second, Some(&a)));
         drop(second);
-        assert!(turns.lines.lock().lines.is_empty());
+        assert!(turns.0.lines.lock().lines.is_empty());
     }
 
     #[test]
@@ -222,7 +233,7 @@ mod tests {
         drop(third);
         assert!(has(&mut fourth, None), "it left without coming");
         drop(fourth);
-        let lines = turns.lines.lock();
+        let lines = turns.0.lines.lock();
         assert_eq!((lines.taken, lines.lines.len()), (0, 0));
     }
 

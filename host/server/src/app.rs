@@ -18,7 +18,7 @@ use roadrunner_files::{Directory, FileCache};
 use roadrunner_manifest::{AccessLogFormat, Admin, BodyMode, Lookup, Params, RouteTable};
 use roadrunner_registry::Puller;
 use roadrunner_sandbox::{
-    self as sandbox, Binding, Component, Gate, Outcome, Peer, RequestId, Sandbox, Subject, Tenant, Upgrade,
+    self as sandbox, Binding, Component, Gate, Outcome, Payer, Peer, RequestId, Sandbox, Subject, Tenant, Upgrade,
 };
 use roadrunner_store::Budget;
 use roadrunner_websocket::handshake::{Refusal, ServerHandshake};
@@ -31,6 +31,7 @@ use crate::access::Access;
 use crate::broker::Nats;
 use crate::deploy::store::Store;
 use crate::drain::Drain;
+use crate::ledger::Ledger;
 use crate::metrics::{Metrics, RouteMetrics};
 use crate::middleware::cors::preflighted;
 use crate::middleware::{Limiters, Stack};
@@ -208,6 +209,8 @@ pub(crate) struct Context {
     pub(crate) scheme: &'static str,
     /// When it has to be over.
     pub(crate) ends: Option<Instant>,
+    /// Where the request's account waits for the middlewares; none without any.
+    pub(crate) ledger: Option<Ledger>,
     /// What the request asks to become; taken once.
     pub(crate) tunnel: Option<Arc<Mutex<Option<TunnelRequest>>>>,
 }
@@ -245,7 +248,8 @@ impl Service for App {
         let tunnel = tunnel.map(|tunnel| Arc::new(Mutex::new(Some(tunnel))));
         let ends = inner.routes[route].total.map(|total| Instant::now() + total);
         let id = inner.host.ids.next();
-        let context = Context { connection, peer, id, route, params, authority, scheme, ends, tunnel };
+        let ledger = inner.routes[route].stack.as_ref().map(|_| Ledger::default());
+        let context = Context { connection, peer, id, route, params, authority, scheme, ends, ledger, tunnel };
         match &inner.routes[route].stack {
             // In a box of its own: hyper keeps room for this future for as long as the connection lives, and an event
             // loop that is held has no more use for it. Made in its place: `Box::pin` would copy it there.
@@ -257,8 +261,10 @@ impl Service for App {
                 let asked = Asked::of(&inner, &context, &request);
                 request.extensions_mut().insert(Arc::clone(&inner));
                 request.extensions_mut().insert(context);
-                let response = in_time(ends, stack.call(request)).await;
+                let mut response = in_time(ends, stack.call(request)).await;
                 asked.answered(&response);
+                // It would hold the account back for as long as the transport keeps the head.
+                response.extensions_mut().remove::<Accounted>();
                 response
             }
         }
@@ -289,8 +295,14 @@ pub(crate) async fn behind_middlewares(mut request: Request<RequestBody>) -> Res
     let (Some(inner), Some(context)) = (extensions.remove::<Arc<Inner>>(), extensions.remove::<Context>()) else {
         return failure(Outcome::Unsupported);
     };
+    let (ledger, tenant) = (context.ledger.clone(), inner.routes[context.route].tenant.clone());
     let mut response = inner.answer(context, request).await;
-    response.extensions_mut().insert(Accounted);
+    if let Some(ledger) = ledger {
+        let sandbox = &inner.host.sandbox;
+        let payer =
+            ledger.meter().map_or_else(|| Payer::tenant(sandbox, tenant), |meter| Payer::request(sandbox, meter));
+        response.extensions_mut().insert(Accounted { payer, ledger });
+    }
     response
 }
 

@@ -171,7 +171,7 @@ pub(crate) fn assemble(
     let tenants = tenants(manifest, before);
     let tenant_of = |name: &Option<TenantName>| name.as_ref().and_then(|name| tenants.get(name.as_str()).cloned());
     let gates = gates(manifest, before);
-    let outbound = outbound(manifest, before);
+    let outbound = outbound(manifest, &host.sandbox, before);
     let secrets = secrets::read(manifest)?;
     let stores = match host.opens_stores {
         true => stores::open(manifest, &secrets, before.map_or(&BTreeMap::new(), |before| &before.stores))?,
@@ -411,11 +411,11 @@ fn quota(quota: &manifest::Quota) -> Quota {
 }
 
 /// The ways out that components are granted. One that has not changed goes on, with its connections and counters.
-fn outbound(manifest: &Manifest, before: Option<&Inner>) -> BTreeMap<String, Arc<WayOut>> {
+fn outbound(manifest: &Manifest, sandbox: &Sandbox, before: Option<&Inner>) -> BTreeMap<String, Arc<WayOut>> {
     let granted = manifest.components.iter().filter_map(|(name, component)| {
         let settings = component.outbound.as_ref()?;
         let known = before.and_then(|before| before.outbound.get(name.as_str())).filter(|way| way.is(settings));
-        Some((name.to_string(), known.cloned().unwrap_or_else(|| Arc::new(WayOut::new(settings)))))
+        Some((name.to_string(), known.cloned().unwrap_or_else(|| Arc::new(WayOut::new(settings, sandbox)))))
     });
     granted.collect()
 }

@@ -218,7 +218,7 @@ impl Handler for Arrivals {
             let Some(known) = subjects.get_mut(subject) else { return };
             (known.owner.clone(), known.topic.clone(), sequence.map_or(0, |sequence| known.gap(sequence)))
         };
-        self.bus.deliver(&owner, &topic, &payload, lost);
+        self.bus.arrive(&owner, &topic, &payload, lost);
     }
 
     fn skipped(&self, subject: &Arc<str>) {

@@ -16,6 +16,7 @@ mod client;
 pub mod deploy;
 mod drain;
 mod inherited;
+mod ledger;
 mod load;
 mod metrics;
 mod middleware;

@@ -156,7 +156,7 @@ fn render_routes(app: &Inner, caller: &Caller, text: &mut Text) {
         text.sample("roadrunner_request_duration_seconds_sum", labels, sum);
         text.sample("roadrunner_request_duration_seconds_count", labels, total);
     }
-    text.family("roadrunner_guest_cpu_seconds_total", "counter", "CPU time of guests.");
+    text.family("roadrunner_guest_cpu_seconds_total", "counter", "CPU time of guests, and of the host for them.");
     for (labels, metrics) in &routes {
         text.sample("roadrunner_guest_cpu_seconds_total", labels, metrics.cpu_nanos.load(Relaxed) as f64 / 1e9);
     }
@@ -182,7 +182,7 @@ fn render_tenants(app: &Inner, caller: &Caller, text: &mut Text) {
         ("roadrunner_tenant_requests_total", "counter", "Requests within requests-per-second.", |tenant| {
             tenant.requests.total() as f64
         }),
-        ("roadrunner_tenant_cpu_seconds_total", "counter", "CPU time of guests, running ones included.", |tenant| {
+        ("roadrunner_tenant_cpu_seconds_total", "counter", "CPU time of guests, and of the host for them.", |tenant| {
             tenant.cpu.total() as f64 / 1e9
         }),
         ("roadrunner_tenant_memory_bytes", "gauge", "Memory of all instances.", |tenant| tenant.memory.used() as f64),
@@ -315,7 +315,7 @@ fn render_host(app: &Inner, text: &mut Text) {
     text.family(
         "roadrunner_instances",
         "gauge",
-        "Instances that exist now, running and held, and sessions that hibernate.",
+        "Instances that exist now, running and held, sessions that hibernate, and responses that are being compressed.",
     );
     text.sample("roadrunner_instances", "", app.host.sandbox.registry().len());
     text.family(

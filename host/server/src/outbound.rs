@@ -15,7 +15,8 @@ use roadrunner_log::Quoted;
 use roadrunner_manifest::{self as manifest, HostPattern};
 use roadrunner_outbound::{Client, Error, Grant, Host, Settings, Timeouts};
 use roadrunner_sandbox::{
-    Meter, Outbound, OutboundAnswer, OutboundDriver, OutboundError, RequestOptions, Tenant, WasiBody, admits_log,
+    Meter, Outbound, OutboundAnswer, OutboundDriver, OutboundError, Payer, RequestOptions, Sandbox, Tenant, WasiBody,
+    Worked, admits_log,
 };
 use roadrunner_wire::drop_connection_fields;
 use tokio::time::Sleep;
@@ -24,14 +25,16 @@ use tokio::time::Sleep;
 #[derive(Debug)]
 pub(crate) struct WayOut {
     client: Client,
+    sandbox: Sandbox,
     answered: Arc<AtomicU64>,
     refused: Arc<AtomicU64>,
     failed: Arc<AtomicU64>,
 }
 
 impl WayOut {
-    pub(crate) fn new(outbound: &manifest::Outbound) -> Self {
+    pub(crate) fn new(outbound: &manifest::Outbound, sandbox: &Sandbox) -> Self {
         Self {
+            sandbox: sandbox.clone(),
             client: Client::new(settings(outbound)),
             answered: Arc::default(),
             refused: Arc::default(),
@@ -94,7 +97,10 @@ impl Outbound for WayOut {
         };
         let client = self.client.clone();
         let counters = [&self.answered, &self.refused, &self.failed].map(Arc::clone);
-        Box::new(async move {
+        // TLS, the protocol and the copies of bodies are the guest's CPU time, in whichever task they are polled.
+        let payer = Payer::request(&self.sandbox, meter.clone());
+        let driven = payer.clone();
+        let answer = Box::pin(async move {
             let [answered, refused, failed] = counters;
             let tenant = meter.subject.tenant.clone();
             let Some(place) = Place::take(tenant.as_ref()) else {
@@ -109,11 +115,11 @@ impl Outbound for WayOut {
                     answered.fetch_add(1, Relaxed);
                     let mut response = response.map(|body| paced(body.map_err(told).boxed_unsync(), tenant.as_ref()));
                     drop_connection_fields(response.headers_mut());
-                    let driver: OutboundDriver = Box::new(async move {
+                    let driver = Box::pin(async move {
                         let _place = place;
                         driver.await.map_err(told)
                     });
-                    Ok((response, driver))
+                    Ok((response, Box::new(Worked::new(driven, driver)) as OutboundDriver))
                 }
                 Err(error) => {
                     let counter = if error.rule().is_some() { &refused } else { &failed };
@@ -122,7 +128,8 @@ impl Outbound for WayOut {
                     Err(told(error))
                 }
             }
-        })
+        });
+        Box::new(Worked::new(payer, answer))
     }
 }
 

@@ -10,11 +10,12 @@ use std::time::{Duration, Instant};
 use http::{Request, Response, StatusCode};
 use http_body::{Body as _, Frame};
 use roadrunner_log::Quoted;
-use roadrunner_sandbox::{BodyError, BodyFault, Failure, Meter, Outcome, admits_log};
+use roadrunner_sandbox::{BodyError, BodyFault, Failure, Meter, Outcome, Payer, admits_log};
 use roadrunner_wire::{Address, Connection, RequestBody, ResponseBody};
 
 use crate::access_log::{End, Line, target};
 use crate::app::{self, Context, Inner};
+use crate::ledger::{Account, Ledger, WeakLedger};
 use crate::metrics::RouteMetrics;
 
 /// One request from its route to its end.
@@ -31,6 +32,8 @@ pub(crate) struct Record {
     bytes: u64,
     /// Streams and datagrams of a WebTransport session.
     traffic: Option<(u64, u64)>,
+    /// Where the account goes; nowhere but to the log where there are no middlewares.
+    ledger: Option<WeakLedger>,
     closed: bool,
 }
 
@@ -49,6 +52,7 @@ impl Record {
             status: Outcome::Cancelled.row().status,
             bytes: 0,
             traffic: None,
+            ledger: context.ledger.as_ref().map(Ledger::downgrade),
             closed: false,
         }
     }
@@ -56,6 +60,9 @@ impl Record {
     /// An instance works for the request from now on.
     pub(crate) fn runs(&mut self, meter: &Arc<Meter>) {
         self.meter = Some(meter.clone());
+        if let Some(ledger) = &self.ledger {
+            ledger.runs(meter);
+        }
     }
 
     /// The guest pulls the request's body, and this tells what becomes of it.
@@ -176,30 +183,36 @@ impl Record {
         if std::mem::replace(&mut self.closed, true) {
             return;
         }
-        let elapsed = self.started.elapsed();
-        self.metrics.end(outcome, elapsed, self.meter.as_deref());
-        if let Some(line) = &self.line {
-            let end = End {
-                status: self.status,
-                bytes: self.bytes,
-                traffic: self.traffic,
-                outcome: outcome.row().label,
-                elapsed,
-            };
-            line.write(&end, self.meter.as_deref());
+        let account = Account {
+            metrics: self.metrics.clone(),
+            started: self.started,
+            meter: self.meter.take(),
+            line: self.line.take(),
+            ends: self.ends,
+            status: self.status,
+            bytes: self.bytes,
+            traffic: self.traffic,
+            outcome,
+        };
+        match &self.ledger {
+            Some(ledger) => ledger.put(account),
+            None => account.write(),
         }
     }
 }
 
+/// The outcome of a request whose response nobody has taken whole.
+pub(crate) fn left(ends: Option<Instant>) -> Outcome {
+    if ends.is_some_and(|ends| ends <= Instant::now()) { Outcome::TotalExceeded } else { Outcome::Cancelled }
+}
+
 impl Drop for Record {
     fn drop(&mut self) {
-        if !self.closed && self.ends.is_some_and(|ends| ends <= Instant::now()) {
-            if self.status == Outcome::Cancelled.row().status {
-                self.status = Outcome::TotalExceeded.row().status;
-            }
-            return self.close(Outcome::TotalExceeded);
+        let outcome = left(self.ends);
+        if !self.closed && outcome == Outcome::TotalExceeded && self.status == Outcome::Cancelled.row().status {
+            self.status = outcome.row().status;
         }
-        self.close(Outcome::Cancelled);
+        self.close(outcome);
     }
 }
 
@@ -230,8 +243,12 @@ pub(crate) fn unrouted(
 }
 
 /// On responses of a route's target, whose requests have a [`Record`].
-#[derive(Clone, Copy, Debug)]
-pub(crate) struct Accounted;
+#[derive(Clone)]
+pub(crate) struct Accounted {
+    /// Who pays for what middlewares do with the response.
+    pub(crate) payer: Payer,
+    pub(crate) ledger: Ledger,
+}
 
 /// A request on its way into middlewares, one of which may answer it.
 pub(crate) struct Asked {

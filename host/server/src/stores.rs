@@ -11,7 +11,7 @@ use std::time::Duration;
 use anyhow::{Context as _, Result};
 use roadrunner_manifest::{self as manifest, ComponentName, Manifest, StorePlace, TenantName};
 use roadrunner_sandbox::{self as sandbox, Secret, StoreAnswer, StoreError, StorePage, Tenant};
-use roadrunner_store::{Bucket, Budget, Error, Limits, Place, Store};
+use roadrunner_store::{Bill, Bucket, Budget, Error, Limits, Place, Store};
 use zeroize::Zeroizing;
 
 /// The operations, as the metrics name them.
@@ -162,7 +162,10 @@ pub(crate) fn grants(manifest: &Manifest, kept: Kept<'_>, before: Option<&Grants
                     }
             });
             let grant = known.cloned().unwrap_or_else(|| {
-                let bucket = Bucket::within(open.store.clone(), &namespace, limits, budget.cloned());
+                let bill = tenant.cloned().map(|tenant| {
+                    Bill::new(move |used| tenant.cpu.spend(u64::try_from(used.as_nanos()).unwrap_or(u64::MAX)))
+                });
+                let bucket = Bucket::within(open.store.clone(), &namespace, limits, budget.cloned(), bill);
                 Arc::new(Grant { open: open.clone(), namespace, bucket, tenant: tenant.cloned() })
             });
             granted.insert(name.to_string(), grant);

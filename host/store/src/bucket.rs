@@ -12,7 +12,7 @@ use tokio::sync::{OwnedSemaphorePermit, Semaphore};
 use tokio::time::{Instant, timeout_at};
 
 use crate::tables::{Reading, Writing};
-use crate::{Backend, Budget, Error, Store};
+use crate::{Backend, Bill, Budget, Error, Store};
 
 /// Keys in one page, at most.
 pub const MAX_PAGE: usize = 1000;
@@ -50,28 +50,41 @@ struct Inner {
     namespace: Arc<str>,
     limits: Limits,
     budget: Option<Budget>,
+    bill: Option<Bill>,
     places: Arc<Semaphore>,
     /// Threads that read a file for it.
     threads: Share,
 }
 
-/// A place among the operations of a bucket.
-pub(crate) type Place = OwnedSemaphorePermit;
+/// A place among the operations of a bucket, and who pays for the one that has it.
+pub(crate) struct Place {
+    bill: Option<Bill>,
+    _permit: OwnedSemaphorePermit,
+}
+
+impl Place {
+    /// The operation has used so much CPU time.
+    pub(crate) fn charge(&self, used: Duration) {
+        if let Some(bill) = &self.bill {
+            bill.charge(used);
+        }
+    }
+}
 
 impl Bucket {
     /// A namespace of a store. Namespaces are told apart by their names, which hold no control characters.
     pub fn new(store: Store, namespace: &str, limits: Limits) -> Self {
-        Self::within(store, namespace, limits, None)
+        Self::within(store, namespace, limits, None, None)
     }
 
-    /// The same, where `budget` holds for its namespace, too.
-    pub fn within(store: Store, namespace: &str, limits: Limits, budget: Option<Budget>) -> Self {
+    /// The same, where `budget` holds for its namespace, too, and `bill` is told what its operations cost.
+    pub fn within(store: Store, namespace: &str, limits: Limits, budget: Option<Budget>, bill: Option<Bill>) -> Self {
         let namespace = match &store.backend {
             Backend::Embedded(_) => prefix(namespace).into(),
             Backend::Redis(_) => format!("roadrunner:{}:{namespace}:", store.name()).into(),
         };
         let places = Arc::new(Semaphore::new(limits.operations.min(Semaphore::MAX_PERMITS)));
-        Self(Arc::new(Inner { store, namespace, limits, budget, places, threads: STORES.share() }))
+        Self(Arc::new(Inner { store, namespace, limits, budget, bill, places, threads: STORES.share() }))
     }
 
     /// Its limits.
@@ -222,6 +235,7 @@ impl Bucket {
                 Ok(Err(_)) | Err(_) => return Err(Error::Overloaded(operations)),
             },
         };
+        let place = Place { bill: self.0.bill.clone(), _permit: place };
         timeout_at(ends, run(place, ends)).await.unwrap_or(Err(Error::Timeout))
     }
 

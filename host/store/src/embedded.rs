@@ -19,6 +19,7 @@ use redb::{Database, DatabaseError, StorageBackend, StorageError};
 use roadrunner_threads::Share;
 use tokio::sync::oneshot;
 
+use crate::bill::thread_time;
 use crate::bucket::Place;
 use crate::budget::{Gauges, Moved};
 use crate::tables::{Closed, Reading, Writing, now, read_namespaces};
@@ -36,8 +37,8 @@ const SWEEP_PAUSE: Duration = Duration::from_millis(500);
 /// An operation that writes, and what tells its end.
 type Job = Box<dyn FnOnce(&mut Writing<'_>) -> Told + Send>;
 
-/// Called when the transaction has ended, with how.
-type Told = Box<dyn FnOnce(Result<(), Error>) + Send>;
+/// Called when the transaction has ended, with how, and with the operation's share of the CPU time that it took.
+type Told = Box<dyn FnOnce(Result<(), Error>, Duration) + Send>;
 
 /// A store in this process, open.
 #[derive(Clone, Debug)]
@@ -116,8 +117,10 @@ impl Embedded {
     ) -> Result<T, Error> {
         let (name, database) = (self.0.name.clone(), self.0.database.clone());
         let read = move || {
-            let _place = place;
-            read(&Reading::open(&database, &name)?)
+            let start = thread_time();
+            let result = Reading::open(&database, &name).and_then(|reading| read(&reading));
+            place.charge(thread_time().saturating_sub(start));
+            result
         };
         threads.start(read).await
     }
@@ -131,7 +134,8 @@ impl Embedded {
         let (tell, told) = oneshot::channel();
         let job: Job = Box::new(move |tables| {
             let result = write(tables);
-            Box::new(move |end| {
+            Box::new(move |end, used| {
+                place.charge(used);
                 drop(place);
                 // Whoever asked may have left.
                 let _ = tell.send(end.and(result));
@@ -194,10 +198,13 @@ impl Writer {
 
     /// Runs operations in one transaction, and tells each how it ended. When the next entry expires.
     fn batch(&mut self, jobs: Vec<Job>) -> Result<Option<u64>, Error> {
+        let start = thread_time();
         let mut told = Vec::with_capacity(jobs.len());
         let end = self.transaction(jobs, &mut told);
+        let used = thread_time().saturating_sub(start);
+        let share = used / u32::try_from(told.len()).unwrap_or(u32::MAX).max(1);
         for tell in told {
-            tell(end.as_ref().map(|_| ()).map_err(Error::clone));
+            tell(end.as_ref().map(|_| ()).map_err(Error::clone), share);
         }
         end
     }

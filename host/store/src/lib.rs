@@ -13,6 +13,7 @@
 
 #![forbid(unsafe_code)]
 
+mod bill;
 mod bucket;
 mod budget;
 mod embedded;
@@ -26,6 +27,7 @@ use std::sync::Arc;
 
 use zeroize::Zeroizing;
 
+pub use bill::Bill;
 pub use bucket::{Bucket, Limits, MAX_PAGE, Page};
 pub use budget::Budget;
 

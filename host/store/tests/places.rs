@@ -5,7 +5,7 @@ use std::path::Path;
 use std::process::{Child, Command, Stdio};
 use std::time::Duration;
 
-use roadrunner_store::{Bucket, Budget, Error, Limits, OpenError, Place, Store};
+use roadrunner_store::{Bill, Bucket, Budget, Error, Limits, OpenError, Place, Store};
 use tempfile::TempDir;
 
 const LIMITS: Limits = Limits { key: 32, value: 1000, operations: 8, timeout: Duration::from_secs(10) };
@@ -246,7 +246,7 @@ async fn a_budget_holds_over_namespaces_and_stores() {
         Budget::new(Some(5000), namespaces)
     };
     let bucket = |stores: &[Store; 2], store: usize, namespace: &str, budget: &Budget| {
-        Bucket::within(stores[store].clone(), namespace, LIMITS, Some(budget.clone()))
+        Bucket::within(stores[store].clone(), namespace, LIMITS, Some(budget.clone()), None)
     };
     let all = budget(&stores);
     let [one, two, three] =
@@ -320,4 +320,21 @@ fn what_is_no_store_is_not_touched() {
     assert!(error.to_string().contains("letter.txt"), "{error}");
     assert_eq!(std::fs::read_to_string(&path).unwrap().len(), 13_000);
     assert!(matches!(file(&folder.path().join("missing/store.db")), Err(OpenError::Io(..))));
+}
+
+#[tokio::test]
+async fn a_bill_is_told_what_reads_and_writes_cost() {
+    let cost = std::sync::Arc::new(std::sync::Mutex::new(Duration::ZERO));
+    let told = cost.clone();
+    let bill = Bill::new(move |used| *told.lock().unwrap() += used);
+    let bucket = Bucket::within(memory(), "component/one", LIMITS, None, Some(bill));
+    for count in 0..50 {
+        bucket.set(&format!("{count}"), vec![0; 1000], None).await.unwrap();
+    }
+    let writes = *cost.lock().unwrap();
+    assert!(writes > Duration::from_micros(50), "{writes:?} for 50 transactions");
+    for _ in 0..20 {
+        all_keys(&bucket, "", 0).await;
+    }
+    assert!(*cost.lock().unwrap() > writes + Duration::from_micros(20), "reads cost, too");
 }

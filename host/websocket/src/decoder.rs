@@ -48,6 +48,8 @@ pub struct Decoder {
     frame: Option<OpenFrame>,
     message: Option<OpenMessage>,
     inflater: Option<Inflater>,
+    /// How many bytes may be inflated before [`Self::allow`] is called again, counted as they go in and come out.
+    work: usize,
     end: End,
 }
 
@@ -89,6 +91,7 @@ impl Decoder {
             frame: None,
             message: None,
             inflater: deflate.map(|params| Inflater::new(params.receiving(role))),
+            work: usize::MAX,
             end: End::Open,
         }
     }
@@ -129,6 +132,17 @@ impl Decoder {
             Ok(_) => {}
         }
         decoded
+    }
+
+    /// Lets `work` bytes be inflated, counted as they go in and come out, before [`Self::decode`] stops in the middle of
+    /// a message. Without this there is no such bound.
+    pub fn allow(&mut self, work: usize) {
+        self.work = work;
+    }
+
+    /// Whether [`Self::decode`] has stopped for this reason: it goes on without more bytes.
+    pub fn is_spent(&self) -> bool {
+        self.inflater.as_ref().is_some_and(Inflater::is_unfinished)
     }
 
     /// Gives back what an idle session does not need: an empty input, and an inflater that keeps no context.
@@ -276,9 +290,16 @@ impl Decoder {
             if let Some(inflater) = &mut self.inflater {
                 let limits = &self.limits;
                 let OpenMessage { gathered, utf8, inflated_from, text, .. } = message;
-                inflater.push(new, gathered, limits.message_size, &mut |step| {
+                let piece = &self.input[..available];
+                let taken = inflater.push(piece, gathered, limits.message_size, &mut self.work, &mut |step| {
                     judge(step, limits, inflated_from, text.then_some(&mut *utf8))
                 })?;
+                if inflater.is_unfinished() {
+                    self.input.advance(taken);
+                    frame.taken += taken as u64;
+                    frame.judged = available - taken;
+                    return Ok(false);
+                }
             }
         } else {
             if message.text {

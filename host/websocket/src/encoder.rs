@@ -3,7 +3,7 @@
 //! Contract: each call appends whole frames. A message is one frame unless the caller asks for more. Clients mask with
 //! keys from the system's random source (RFC 6455, 5.3); servers do not mask.
 
-use bytes::BytesMut;
+use bytes::{Bytes, BytesMut};
 
 use crate::close::{self, CloseCode};
 use crate::config::Role;
@@ -31,6 +31,16 @@ pub struct Encoder {
     /// Messages of fewer bytes are not compressed.
     threshold: usize,
     keys: Option<MaskKeys>,
+    /// A message that is compressed piece by piece.
+    open: Option<OpenMessage>,
+}
+
+struct OpenMessage {
+    kind: Kind,
+    payload: Bytes,
+    /// How much of it has gone into the deflater.
+    taken: usize,
+    compressed: BytesMut,
 }
 
 impl Encoder {
@@ -41,6 +51,7 @@ impl Encoder {
             deflater: deflate.and_then(|(config, params)| Deflater::new(config.level, params.sending(role))),
             threshold: deflate.map_or(0, |(config, _)| config.threshold),
             keys: (role == Role::Client).then(MaskKeys::default),
+            open: None,
         }
     }
 
@@ -94,7 +105,9 @@ impl Encoder {
 
     /// Gives back what an idle session does not need: a deflater that keeps no context.
     pub fn release(&mut self) {
-        if let Some(deflater) = &mut self.deflater {
+        if self.open.is_none()
+            && let Some(deflater) = &mut self.deflater
+        {
             deflater.release();
         }
     }
@@ -102,11 +115,44 @@ impl Encoder {
     /// Gives everything back; messages are no longer compressed.
     pub(crate) fn discard(&mut self) {
         self.deflater = None;
+        self.open = None;
+    }
+
+    /// Begins a message that is compressed in pieces: see [`Self::work`]. One that is short, or is not compressed, is
+    /// appended at once. No other message may be begun meanwhile.
+    pub(crate) fn begin(&mut self, kind: Kind, payload: Bytes, out: &mut BytesMut) {
+        if self.deflater.is_none() || payload.len() <= PIECE || payload.len() < self.threshold {
+            return self.message(kind, &payload, out);
+        }
+        self.open = Some(OpenMessage { kind, payload, taken: 0, compressed: BytesMut::new() });
+    }
+
+    /// Whether a message is begun and not yet appended.
+    pub(crate) fn is_open(&self) -> bool {
+        self.open.is_some()
+    }
+
+    /// Compresses one more piece of the message that is begun, and appends it once it is whole.
+    pub(crate) fn work(&mut self, out: &mut BytesMut) {
+        let (Some(mut open), Some(deflater)) = (self.open.take(), &mut self.deflater) else { return };
+        let rest = &open.payload[open.taken..];
+        let piece = &rest[..rest.len().min(PIECE)];
+        let last = piece.len() == rest.len();
+        deflater.piece(piece, last, &mut open.compressed);
+        open.taken += piece.len();
+        if !last {
+            self.open = Some(open);
+            return;
+        }
+        let is_worth_it = !deflater.forgets() || open.compressed.len() < open.payload.len();
+        let payload = if is_worth_it { &open.compressed[..] } else { &open.payload[..] };
+        self.frame(true, is_worth_it, open.kind.opcode(), payload, out);
     }
 
     /// An estimate of the bytes held beside the encoder itself.
     pub fn memory(&self) -> usize {
-        self.deflater.as_ref().map_or(0, Deflater::memory)
+        let open = self.open.as_ref().map_or(0, |open| open.payload.len() + open.compressed.capacity());
+        self.deflater.as_ref().map_or(0, Deflater::memory) + open
     }
 
     /// Appends a message in one frame.
@@ -172,6 +218,9 @@ impl Kind {
         }
     }
 }
+
+/// Bytes of a message that are compressed at once.
+const PIECE: usize = 64 << 10;
 
 /// Puts a header before a payload that stands `gap` bytes after `start`, closing or widening the gap, and masks it.
 fn place_header(header: Header, start: usize, gap: usize, out: &mut BytesMut) {

@@ -17,7 +17,7 @@
 use std::sync::Arc;
 use std::time::Instant;
 
-use bytes::{Buf, BytesMut};
+use bytes::{Buf, Bytes, BytesMut};
 
 use crate::close::{CloseCode, CloseFrame};
 use crate::config::{Config, Role};
@@ -92,6 +92,8 @@ pub struct Session {
     decoder: Decoder,
     encoder: Encoder,
     outgoing: BytesMut,
+    /// How many bytes of messages may still be compressed before [`Session::allow`] is called again.
+    work: usize,
     /// The size of the outgoing allocation as far as it was seen: its capacity shrinks with what is written.
     allocated: usize,
     state: State,
@@ -144,6 +146,7 @@ impl Session {
             decoder: Decoder::new(role, config.limits.clone(), deflate.map(|(_, params)| params)),
             encoder: Encoder::new(role, deflate),
             outgoing: BytesMut::new(),
+            work: usize::MAX,
             allocated: 0,
             state: State::Open,
             closing: Closing { idle: false, since: now },
@@ -216,8 +219,45 @@ impl Session {
         self.send(Kind::Binary, payload, now)
     }
 
-    /// Starts the close handshake (RFC 6455, 7.1.2). Messages that arrive from now on are dropped. Does nothing on a
-    /// session that is no longer open. A reason past [`crate::MAX_REASON`] bytes is cut at a character.
+    /// Queues a message that is compressed in pieces, where it is compressed at all: [`Self::is_spent`] says whether that
+    /// is under way.
+    pub fn begin(&mut self, kind: Kind, payload: Bytes, now: Instant) -> Result<(), SendError> {
+        self.admit(payload.len())?;
+        self.last_message = now;
+        self.work = self.work.saturating_sub(payload.len());
+        self.encoder.begin(kind, payload, &mut self.outgoing);
+        Ok(())
+    }
+
+    /// Goes on with a message that is being compressed, and lets `work` bytes be inflated, and as many be compressed,
+    /// until [`Self::is_spent`]. Without permessage-deflate there is nothing to do.
+    pub fn allow(&mut self, work: usize) {
+        self.decoder.allow(work);
+        self.work = work;
+        if self.encoder.is_open() {
+            self.work = 0;
+            self.encoder.work(&mut self.outgoing);
+        }
+    }
+
+    /// Whether the session waits for the next call of [`Self::allow`] with what it has to inflate, or to compress.
+    pub fn is_spent(&self) -> bool {
+        self.decoder.is_spent() || self.work == 0 || self.encoder.is_open()
+    }
+
+    /// Whether there are bytes from the peer that are not decoded yet.
+    pub fn has_input(&self) -> bool {
+        self.decoder.buffered() > 0 || self.decoder.is_spent()
+    }
+
+    /// Whether a message can be queued now, as far as compression goes.
+    pub fn takes(&self) -> bool {
+        self.work > 0 && !self.encoder.is_open()
+    }
+
+    /// Starts the close handshake (RFC 6455, 7.1.2). A message that is still being compressed is dropped, and so are those
+    /// that arrive from now on. Does nothing on a session that is no longer open. A reason past [`crate::MAX_REASON`] bytes
+    /// is cut at a character.
     pub fn close(&mut self, code: CloseCode, reason: &str, now: Instant) {
         self.begin_close(code, reason, Closing { idle: false, since: now });
     }
@@ -347,6 +387,7 @@ impl Session {
             match self.decoder.decode() {
                 Ok(Some(Frame::Close(frame))) if self.busy > 0 => self.hold_back(Ending::Close(frame), now),
                 Err(violation) if self.busy > 0 => self.hold_back(Ending::Violation(violation), now),
+                Ok(None) if self.decoder.is_spent() => return None,
                 Ok(None) if self.eof && self.busy > 1 => self.hold_back(Ending::Lost, now),
                 Ok(None) if self.eof => self.finish(End::Lost),
                 Ok(None) => return None,
@@ -431,18 +472,24 @@ impl Session {
     }
 
     fn send(&mut self, kind: Kind, payload: &[u8], now: Instant) -> Result<(), SendError> {
+        self.admit(payload.len())?;
+        self.last_message = now;
+        self.encoder.message(kind, payload, &mut self.outgoing);
+        Ok(())
+    }
+
+    /// Whether a message of this length is taken now.
+    fn admit(&self, length: usize) -> Result<(), SendError> {
         let limits = &self.config.limits;
         if self.state != State::Open {
             return Err(SendError::Closed);
         }
-        if payload.len() > limits.outgoing_message {
-            return Err(SendError::TooLarge { length: payload.len(), limit: limits.outgoing_message });
+        if length > limits.outgoing_message {
+            return Err(SendError::TooLarge { length, limit: limits.outgoing_message });
         }
-        if self.outgoing.len() >= limits.outgoing_queue {
+        if self.outgoing.len() >= limits.outgoing_queue || self.encoder.is_open() {
             return Err(SendError::QueueFull);
         }
-        self.last_message = now;
-        self.encoder.message(kind, payload, &mut self.outgoing);
         Ok(())
     }
 
@@ -454,6 +501,7 @@ impl Session {
     fn begin_close(&mut self, code: CloseCode, reason: &str, closing: Closing) {
         if self.state == State::Open {
             self.encoder.close(Some((code, reason)), &mut self.outgoing);
+            self.encoder.discard();
             self.state = State::Closing;
             self.closing = closing;
         }

@@ -39,9 +39,9 @@ section! {
         /// Memory of all instances: linear memories, tables, what the host buffers for them, and the states of sessions
         /// that hibernate. Growth over it fails inside the guest.
         memory: Bytes<{ 64 * KIB }, { 1024 * GIB }>;
-        /// CPU time of all guests in one second of wall-clock time: `"500ms"` is half a processor, `"2s"` are two. Over
-        /// it, guests that run pause, and new requests wait, for as long as `queue-wait`, and are then answered with 503
-        /// and `Retry-After`. One second's worth can be saved up.
+        /// CPU time of all guests, and of what the host does for them, in one second of wall-clock time: `"500ms"` is half
+        /// a processor, `"2s"` are two. Over it, guests that run pause, and so does the host's work; new requests wait, for
+        /// as long as `queue-wait`, and are then answered with 503 and `Retry-After`. One second's worth can be saved up.
         cpu_per_second: Time<1, HOUR>;
         /// Requests a second, those for files included. Over it, a request is answered with 429 and `Retry-After`. One
         /// second's worth can be saved up.

@@ -219,7 +219,8 @@ async fn live(
     _place: OwnedSemaphorePermit,
 ) {
     let meter = &common.meter;
-    meter.start_budget(Duration::ZERO);
+    // That of the first request, which pays for the start.
+    meter.start_budget(binding.limits.cpu);
     let mut store = match binding.store(meter) {
         Ok(store) => store,
         Err(failure) => {
@@ -230,9 +231,7 @@ async fn live(
     let ended = {
         let serving = pin!(async {
             let Handler::Service(handler) = &binding.component.handler else { return Ok(()) };
-            // The first request pays for the start.
             let Some(first) = jobs.recv().await else { return Ok(()) };
-            meter.add_budget(binding.limits.cpu);
             let instance = binding.component.pre.instantiate_async(&mut store).await?;
             let guest = handler.load(&mut store, &instance)?;
             store

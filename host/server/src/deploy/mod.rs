@@ -24,7 +24,7 @@ use http::{Request, StatusCode, header};
 use http_body_util::{BodyExt as _, Limited};
 use parking_lot::Mutex;
 use roadrunner_manifest::{OciReference, Origin};
-use roadrunner_sandbox::{CompileError, Component, Digest, LoadError, Tenant};
+use roadrunner_sandbox::{CompileError, Component, Digest, LoadError, Payer, Tenant};
 use roadrunner_threads::{ORDERS, Share};
 use roadrunner_wire::RequestBody;
 use serde::{Deserialize, Serialize};
@@ -206,7 +206,7 @@ impl Deploy {
             None => Proof::None,
         };
         let mut body = request.into_body();
-        let mut upload = store.upload().await?;
+        let mut upload = store.upload(self.payer(name)).await?;
         while let Some(frame) = body.frame().await {
             let Ok(piece) = frame.map_err(|_| Refusal::Cut)?.into_data() else { continue };
             self.fits(&store, name, &mut coming, upload.bytes() + piece.len() as u64)?;
@@ -243,7 +243,7 @@ impl Deploy {
                 deploy.threads(&name).start(pull).await.map_err(|error| Refusal::Invalid(format!("{error:#}")))?;
             deploy.fits(&store, &name, &mut coming, bytes.len() as u64)?;
             let _held = (turn, coming);
-            let mut upload = store.upload().await?;
+            let mut upload = store.upload(deploy.payer(&name)).await?;
             upload.write(&bytes).await.map_err(|error| deploy.no_room(error))?;
             deploy.take(store, name, upload, proof).await
         });
@@ -271,7 +271,7 @@ impl Deploy {
                     (store.served.path(&copy.digest), copy.digest, copy.proof)
                 }
             };
-            let component = deploy.load(&source, path, "what it had before", digest, proof).await?;
+            let component = deploy.load(&name, &source, path, "what it had before", digest, proof).await?;
             let instead_of = match versions.is_empty() {
                 true => Some(deploy.named(source.clone()).await).filter(|named| *named != Other::Bytes(digest)),
                 false => None,
@@ -346,6 +346,11 @@ impl Deploy {
         inner.tenants.get(inner.owners.of_component(name)?).cloned()
     }
 
+    /// Who pays for what is done with a component.
+    fn payer(&self, name: &str) -> Payer {
+        Payer::tenant(&self.app.current().host.sandbox, self.tenant(name))
+    }
+
     /// The store, and the only right to change this component. A component that the caller does not see is none.
     fn begin(&self, name: &str, caller: &Caller) -> Result<(Arc<Store>, Turn), Refusal> {
         let inner = self.app.current();
@@ -382,7 +387,8 @@ impl Deploy {
         proof: Proof,
     ) -> Result<ComponentInfo, Refusal> {
         let source = self.source(&name)?;
-        let component = self.load(&source, whole.path.clone(), "the upload", whole.digest, proof.clone()).await?;
+        let component =
+            self.load(&name, &source, whole.path.clone(), "the upload", whole.digest, proof.clone()).await?;
         let version = Version { digest: whole.digest, bytes: whole.bytes, since: now(), proof };
         let versions = store.with(&name, version);
         self.switch(Switch { name, component, source, versions, whole: Some(whole), instead_of: None, store }).await
@@ -397,6 +403,7 @@ impl Deploy {
     /// Verifies, compiles and links, off the threads that serve.
     async fn load(
         &self,
+        name: &str,
         source: &Arc<Source>,
         path: PathBuf,
         label: &'static str,
@@ -404,7 +411,7 @@ impl Deploy {
         proof: Proof,
     ) -> Result<Arc<Component>, Refusal> {
         let (sandbox, source) = (self.app.current().host.sandbox.clone(), source.clone());
-        blocking(&self.threads(&source.name), move || {
+        blocking(&self.threads(name), self.payer(name), move || {
             let bytes = Component::read(&sandbox, &path, label.as_ref())?;
             let digest = Digest::of(&bytes);
             anyhow::ensure!(digest == expected, "{label} is damaged: its digest is sha256:{digest}");
@@ -465,9 +472,10 @@ impl Drop for Turn {
 /// Loads a component where it disturbs nobody.
 async fn blocking(
     threads: &Share,
+    payer: Payer,
     load: impl FnOnce() -> Result<Arc<Component>> + Send + 'static,
 ) -> Result<Arc<Component>, Refusal> {
-    threads.start(load).await.map_err(|error| match error.downcast_ref() {
+    threads.start(move || payer.work(load)).await.map_err(|error| match error.downcast_ref() {
         Some(LoadError::Compile(_, CompileError::TooLarge(most))) => Refusal::TooLarge(*most),
         _ => Refusal::Invalid(format!("{error:#}")),
     })

@@ -19,7 +19,7 @@ use std::path::{Path, PathBuf};
 use std::sync::atomic::{AtomicU64, Ordering::Relaxed};
 
 use parking_lot::Mutex;
-use roadrunner_sandbox::{Digest, Digester};
+use roadrunner_sandbox::{Digest, Digester, PIECE, Pause, Payer};
 use serde::{Deserialize, Serialize};
 use tokio::io::AsyncWriteExt as _;
 
@@ -141,14 +141,16 @@ impl Store {
     }
 
     /// Bytes that are about to come.
-    pub(crate) async fn upload(&self) -> Result<Upload, StoreError> {
+    pub(crate) async fn upload(&self, payer: Payer) -> Result<Upload, StoreError> {
         static COUNT: AtomicU64 = AtomicU64::new(0);
         let name = format!("{}-{}.{TEMPORARY}", std::process::id(), COUNT.fetch_add(1, Relaxed));
         let path = self.directory.join(WASM).join(name);
         let mut options = fs::OpenOptions::new();
         options.write(true).create_new(true).mode(0o600);
         match tokio::fs::OpenOptions::from(options).open(&path).await {
-            Ok(file) => Ok(Upload { file, path, digester: Digester::default(), bytes: 0 }),
+            Ok(file) => {
+                Ok(Upload { file, path, digester: Digester::default(), bytes: 0, payer, pause: Pause::default() })
+            }
             Err(error) => Err(StoreError::Io(path, error)),
         }
     }
@@ -216,6 +218,9 @@ pub(crate) struct Upload {
     path: PathBuf,
     digester: Digester,
     bytes: u64,
+    /// Whom its digest is made for.
+    payer: Payer,
+    pause: Pause,
 }
 
 impl Upload {
@@ -225,7 +230,11 @@ impl Upload {
     }
 
     pub(crate) async fn write(&mut self, piece: &[u8]) -> io::Result<()> {
-        self.digester.update(piece);
+        let Self { digester, payer, pause, .. } = self;
+        for piece in piece.chunks(PIECE) {
+            // Only a request has a budget that could be used up.
+            let _ = pause.piece(payer, || digester.update(piece)).await;
+        }
         self.bytes += piece.len() as u64;
         self.file.write_all(piece).await
     }
@@ -303,7 +312,14 @@ const TEMPORARY: &str = "tmp";
 
 #[cfg(test)]
 mod tests {
+    use roadrunner_sandbox::{EngineSettings, Sandbox};
+
     use super::*;
+
+    fn payer() -> Payer {
+        let settings = EngineSettings { slots: 1, ..EngineSettings::default() };
+        Payer::tenant(&Sandbox::new(&settings, None).expect("one slot can be reserved"), None)
+    }
 
     fn folder(name: &str) -> PathBuf {
         let path = std::env::temp_dir().join(format!("roadrunner-store-{name}-{}", std::process::id()));
@@ -312,7 +328,7 @@ mod tests {
     }
 
     async fn uploaded(store: &Store, bytes: &[u8]) -> (Version, Whole) {
-        let mut upload = store.upload().await.expect("an upload");
+        let mut upload = store.upload(payer()).await.expect("an upload");
         upload.write(bytes).await.expect("room on the disk");
         let whole = upload.finish().await.expect("room on the disk");
         let proof = Proof::Signature("c2ln".to_owned());
@@ -345,7 +361,7 @@ mod tests {
     async fn what_is_not_whole_is_nothing() {
         let path = folder("halves");
         let store = Store::open(&path, 2).expect("a store");
-        let mut upload = store.upload().await.expect("an upload");
+        let mut upload = store.upload(payer()).await.expect("an upload");
         upload.write(b"half").await.expect("room on the disk");
         drop(upload);
         assert_eq!(fs::read_dir(path.join(WASM)).expect("a folder").count(), 0);

@@ -4,22 +4,24 @@
 //! say. What must not change is left alone: event loops and event streams unless they are asked for, what is already
 //! encoded, ranges, and what has a strong validator (RFC 9110, 8.8.3.3), which is every file.
 
+mod body;
+
 use std::convert::Infallible;
 use std::sync::Arc;
 
-use bytes::Bytes;
 use http::{HeaderMap, HeaderValue, Method, Request, Response, StatusCode, header};
 use http_body::Body as _;
-use http_body_util::BodyExt as _;
 use roadrunner_manifest::{Compression, Encoding, MediaType};
-use roadrunner_wire::{Abort, Held, RequestBody, ResponseBody};
+use roadrunner_wire::{Held, RequestBody, ResponseBody};
 use tower::util::BoxCloneSyncService;
 use tower::{Layer as _, ServiceExt as _};
-use tower_http::compression::CompressionLayer;
 use tower_http::compression::predicate::Predicate;
+use tower_http::compression::{CompressionBody, CompressionLayer};
 
+use self::body::{Compressed, Pieces};
 use super::Inner;
 use super::etag::HeadBody;
+use crate::record::Accounted;
 
 pub(super) fn wrap(settings: &Compression, inner: Inner) -> Inner {
     let encodings = settings.encodings.clone();
@@ -32,12 +34,12 @@ pub(super) fn wrap(settings: &Compression, inner: Inner) -> Inner {
         let is_head = request.method() == Method::HEAD;
         async move {
             let response = inner.oneshot(request).await?;
-            Ok::<_, Infallible>(without_body(&compressible, is_head, preferences.chosen, response))
+            Ok::<_, Infallible>(in_pieces(without_body(&compressible, is_head, preferences.chosen, response)))
         }
     });
     let service = layer(settings, compressible).layer(inner);
     let service = service.map_request(move |request| narrow_preferences(&encodings, request));
-    BoxCloneSyncService::new(service.map_response(|response: Response<_>| response.map(reboxed)))
+    BoxCloneSyncService::new(service.map_response(whole))
 }
 
 fn layer(settings: &Compression, compressible: Compressible) -> CompressionLayer<Compressible> {
@@ -57,10 +59,6 @@ fn without_body(
     chosen: Option<&'static str>,
     mut response: Response<ResponseBody>,
 ) -> Response<ResponseBody> {
-    if is_head {
-        // Of what comes out of the layer no validator can be made.
-        response.extensions_mut().remove::<HeadBody>();
-    }
     if response.status() == StatusCode::NOT_MODIFIED {
         // What would tell its type is not sent with it.
         if !is_strong(response.headers()) && !response.headers().contains_key(header::CONTENT_ENCODING) {
@@ -72,10 +70,11 @@ fn without_body(
             let headers = response.headers_mut();
             add_vary(headers);
             if let Some(chosen) = chosen {
-                // Nobody knows what the length would be.
+                // Nobody knows what the length would be, and of what is compressed no validator can be made.
                 headers.remove(header::CONTENT_LENGTH);
                 headers.remove(header::ACCEPT_RANGES);
                 headers.insert(header::CONTENT_ENCODING, HeaderValue::from_static(chosen));
+                response.extensions_mut().remove::<HeadBody>();
             }
         }
     }
@@ -216,15 +215,21 @@ fn contains(value: &HeaderValue, word: &str) -> bool {
     value.to_str().is_ok_and(|value| value.split(',').any(|part| part.trim().eq_ignore_ascii_case(word)))
 }
 
-/// A response body again, after a layer has changed its type.
-fn reboxed<B>(body: B) -> ResponseBody
-where
-    B: http_body::Body<Data = Bytes> + Send + 'static,
-{
-    if body.is_end_stream() {
-        return ResponseBody::empty();
-    }
-    ResponseBody::new(Box::pin(body).map_err(|_| Abort))
+/// The body as the encoder is to have it.
+fn in_pieces(response: Response<ResponseBody>) -> Response<Pieces> {
+    let accounted = response.extensions().get::<Accounted>().cloned();
+    let encoded = response.headers().contains_key(header::CONTENT_ENCODING);
+    response.map(|body| Pieces::new(body, accounted, encoded))
+}
+
+/// A response body again: the one that was there before, if it is not compressed.
+fn whole(response: Response<CompressionBody<Pieces>>) -> Response<ResponseBody> {
+    let is_encoded = response.headers().contains_key(header::CONTENT_ENCODING);
+    response.map(|body| match is_encoded && !body.get_ref().encoded {
+        _ if body.is_end_stream() => ResponseBody::empty(),
+        true => ResponseBody::new(Compressed::new(body)),
+        false => body.into_inner().into_body(),
+    })
 }
 
 #[cfg(test)]

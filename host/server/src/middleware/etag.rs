@@ -9,12 +9,14 @@ use std::fmt::Write as _;
 use bytes::Bytes;
 use http::{HeaderMap, HeaderValue, Method, Request, Response, StatusCode, header};
 use roadrunner_manifest::Etag;
-use roadrunner_sandbox::Digest;
+use roadrunner_sandbox::{Digest, Digester, Outcome, PIECE, Pause, Payer};
 use roadrunner_wire::{RequestBody, ResponseBody};
 use tower::ServiceExt as _;
 use tower::util::BoxCloneSyncService;
 
 use super::Inner;
+use crate::app;
+use crate::record::Accounted;
 
 /// What GET would have sent, on a response to HEAD.
 #[derive(Clone, Debug)]
@@ -32,7 +34,7 @@ pub(super) fn wrap(settings: Etag, inner: Inner) -> Inner {
         async move {
             let response = response.await?;
             Ok(if asked && response.status() == StatusCode::OK {
-                validated(settings, &known, is_head, response)
+                validated(settings, &known, is_head, response).await
             } else {
                 response
             })
@@ -41,33 +43,61 @@ pub(super) fn wrap(settings: Etag, inner: Inner) -> Inner {
     BoxCloneSyncService::new(service)
 }
 
-fn validated(
+async fn validated(
     settings: Etag,
     known: &[HeaderValue],
     is_head: bool,
     mut response: Response<ResponseBody>,
 ) -> Response<ResponseBody> {
     if !response.headers().contains_key(header::ETAG) {
-        let Some(tag) = tag(settings, is_head, &response) else { return response };
-        response.headers_mut().insert(header::ETAG, tag);
+        let Some(body) = body_of(settings, is_head, &response) else { return response };
+        let accounted = response.extensions().get::<Accounted>().cloned();
+        match digest(accounted.as_ref().map(|accounted| &accounted.payer), &body).await {
+            Ok(digest) => {
+                if let Some(tag) = tag(digest) {
+                    response.headers_mut().insert(header::ETAG, tag);
+                }
+            }
+            Err(outcome) => {
+                let mut failed = app::failure(outcome);
+                if let Some(accounted) = accounted {
+                    accounted.ledger.replace(outcome);
+                    failed.extensions_mut().insert(accounted);
+                }
+                return failed;
+            }
+        }
     }
     let is_known = response.headers().get(header::ETAG).is_some_and(|tag| matches(known, tag));
     if is_known { not_modified(response) } else { response }
 }
 
 /// None for what is not there as a whole, and for what is too large.
-fn tag(settings: Etag, is_head: bool, response: &Response<ResponseBody>) -> Option<HeaderValue> {
+fn body_of(settings: Etag, is_head: bool, response: &Response<ResponseBody>) -> Option<Bytes> {
     let body = match response.extensions().get::<HeadBody>() {
         Some(HeadBody(body)) => body,
         // What GET would have sent is not known.
         None if is_head => return None,
         None => response.body().bytes()?,
     };
-    if body.len() as u64 > settings.maximum_size {
-        return None;
+    (body.len() as u64 <= settings.maximum_size).then(|| body.clone())
+}
+
+/// In pieces, which the request pays for.
+async fn digest(payer: Option<&Payer>, body: &Bytes) -> Result<Digest, Outcome> {
+    // What no guest has made is short.
+    let Some(payer) = payer else { return Ok(Digest::of(body)) };
+    let mut digester = Digester::default();
+    let mut pause = Pause::default();
+    for piece in body.chunks(PIECE) {
+        pause.piece(payer, || digester.update(piece)).await?;
     }
+    Ok(digester.finish())
+}
+
+fn tag(digest: Digest) -> Option<HeaderValue> {
     let mut tag = String::from("W/\"");
-    for byte in &Digest::of(body).bytes()[..TAG] {
+    for byte in &digest.bytes()[..TAG] {
         // Writing to a String cannot fail.
         let _ = write!(tag, "{byte:02x}");
     }

@@ -2,11 +2,13 @@
 //! there together.
 //!
 //! This file accepts the handshake; [`pump`] drives the session; [`ahead`] is what it has decoded for the guest;
-//! [`settings`] is what the manifest says of it. docs/websocket.md is the contract with guests and operators.
+//! [`settings`] is what the manifest says of it; [`work`] is who pays for compression. docs/websocket.md is the contract
+//! with guests and operators.
 
 mod ahead;
 mod pump;
 mod settings;
+mod work;
 
 use std::sync::Arc;
 use std::time::Instant;

@@ -28,36 +28,47 @@ impl Deflater {
     }
 
     /// Appends a message's compressed form, without its tail.
-    pub fn compress(&mut self, mut payload: &[u8], out: &mut BytesMut) {
+    pub fn compress(&mut self, payload: &[u8], out: &mut BytesMut) {
         if payload.is_empty() {
             // RFC 7692, 7.2.3.6: an empty block, which zlib would not write twice in a row.
             out.put_u8(0x00);
             return;
         }
+        self.piece(payload, true, out);
+    }
+
+    /// Appends the compressed form of a part of a message, which is not empty; the message's tail is left out. What comes
+    /// out is the same however a message is cut.
+    pub fn piece(&mut self, mut payload: &[u8], last: bool, out: &mut BytesMut) {
         let stream = self.stream.get_or_insert_with(|| {
             let level = Compression::new(self.level.get().into());
             Compress::new_with_window_bits(level, false, self.window.get())
         });
+        let flush = if last { FlushCompress::Sync } else { FlushCompress::None };
         // Mostly enough for all of it; more is made as needed.
         let mut room = payload.len() / 2 + 64;
         loop {
             let start = out.len();
             out.resize(start + room, 0);
             let (total_in, total_out) = (stream.total_in(), stream.total_out());
-            let result = stream.compress(payload, &mut out[start..], FlushCompress::Sync);
+            let result = stream.compress(payload, &mut out[start..], flush);
             // Both fit: no more than the slices' lengths were added.
             let consumed = (stream.total_in() - total_in) as usize;
             let produced = (stream.total_out() - total_out) as usize;
             payload = &payload[consumed..];
             out.truncate(start + produced);
             debug_assert!(result.is_ok(), "a deflate stream that is not finished cannot fail");
-            // Room left over means that the flush is complete.
+            // Room left over means that all was taken, and the flush is complete.
             if produced < room {
                 break;
             }
             room = (payload.len() / 2).max(4096);
         }
-        debug_assert!(payload.is_empty() && out.ends_with(&TAIL));
+        debug_assert!(payload.is_empty());
+        if !last {
+            return;
+        }
+        debug_assert!(out.ends_with(&TAIL));
         // RFC 7692, 7.2.1: the flush ends in an empty block, whose last four bytes are left out.
         out.truncate(out.len() - TAIL.len());
         if !self.takeover {

@@ -18,6 +18,8 @@ pub(crate) struct Inflater {
     takeover: bool,
     /// The last block was a final one, and nothing followed it yet.
     ended: bool,
+    /// The last piece was left before all of it had come out.
+    unfinished: bool,
 }
 
 /// One step of output.
@@ -32,24 +34,32 @@ pub(crate) struct Step<'a> {
 
 impl Inflater {
     pub fn new((window, takeover): (WindowBits, bool)) -> Self {
-        Self { stream: None, window, takeover, ended: false }
+        Self { stream: None, window, takeover, ended: false, unfinished: false }
     }
 
     /// Inflates the next piece of a message onto `message`, which stays within `limit` bytes but for one: the
-    /// judge must fail a message that is longer than the limit.
+    /// judge must fail a message that is longer than the limit. How much of the piece it took: not all of it when `work`,
+    /// which is how many bytes may go in and come out, is used up; [`Self::is_unfinished`] then.
     pub fn push(
         &mut self,
         mut piece: &[u8],
         message: &mut Vec<u8>,
         limit: usize,
+        work: &mut usize,
         judge: &mut dyn FnMut(Step<'_>) -> Result<(), Violation>,
-    ) -> Result<(), Violation> {
-        if piece.is_empty() {
-            return Ok(());
+    ) -> Result<usize, Violation> {
+        let length = piece.len();
+        if piece.is_empty() && !self.unfinished {
+            return Ok(length);
         }
         self.ended = false;
+        self.unfinished = false;
         let stream = self.stream.get_or_insert_with(|| Decompress::new_with_window_bits(false, self.window.zlib()));
         loop {
+            if *work == 0 {
+                self.unfinished = true;
+                return Ok(length - piece.len());
+            }
             let start = message.len();
             // To the end of the step or just past the limit; small pieces do not pay for clearing a whole step.
             let room =
@@ -63,6 +73,7 @@ impl Inflater {
             let produced = (stream.total_out() - total_out) as usize;
             piece = &piece[consumed..];
             message.truncate(start + produced);
+            *work = work.saturating_sub(consumed + produced);
             // What came out before an error is judged before the error.
             judge(Step { message, start, consumed })?;
             match result {
@@ -76,10 +87,10 @@ impl Inflater {
                     stream.set_dictionary(recent).map_err(|_| Violation::Inflate)?;
                     if piece.is_empty() {
                         self.ended = true;
-                        return Ok(());
+                        return Ok(length);
                     }
                 }
-                Ok(_) if piece.is_empty() && produced < room => return Ok(()),
+                Ok(_) if piece.is_empty() && produced < room => return Ok(length),
                 Ok(_) if consumed == 0 && produced == 0 => return Err(Violation::Inflate),
                 Ok(_) => {}
             }
@@ -96,7 +107,9 @@ impl Inflater {
         // RFC 7692, 7.2.2: the sender left these four bytes out. Behind a final block they would begin a block of
         // their own.
         if !self.ended {
-            self.push(&TAIL, message, limit, judge)?;
+            // All that was compressed has come out by now, so that there is no work left.
+            let mut work = usize::MAX;
+            self.push(&TAIL, message, limit, &mut work, judge)?;
         }
         if !self.takeover
             && let Some(stream) = &mut self.stream
@@ -104,6 +117,11 @@ impl Inflater {
             stream.reset(false);
         }
         Ok(())
+    }
+
+    /// Whether more comes out, also of nothing, once there is work to spend.
+    pub fn is_unfinished(&self) -> bool {
+        self.unfinished
     }
 
     /// Gives the stream back where the next message does not need it. Must not be called inside a message.

@@ -4,7 +4,8 @@ use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use roadrunner_websocket::{
-    CloseCode, Config, End, Event, Message, Role, SendError, Session, State, Timers, Violation,
+    CloseCode, Config, DeflateConfig, End, Event, Kind, Limits, Message, Role, SendError, Session, State, Timers,
+    Violation,
 };
 
 use crate::support::*;
@@ -283,4 +284,89 @@ fn both_ends_talk_and_part() {
     client.release();
     server.release();
     assert_eq!((client.memory(), server.memory()), (0, 0));
+}
+
+/// A session of each side that have agreed on permessage-deflate.
+fn deflating(now: Instant, takeover: bool) -> (Session, Session) {
+    let deflate = if takeover { with_takeover() } else { DeflateConfig::default() };
+    let params = agree(&deflate);
+    let config = Arc::new(Config {
+        deflate: Some(deflate),
+        limits: Limits {
+            message_size: 8 << 20,
+            outgoing_message: 8 << 20,
+            compression_ratio: None,
+            ..Limits::default()
+        },
+        ..Config::default()
+    });
+    let side = |role| Session::new(role, config.clone(), Some(params), now);
+    (side(Role::Server), side(Role::Client))
+}
+
+/// Goes on until there is nothing left to compress; in how many pieces that was.
+fn compress(session: &mut Session) -> usize {
+    let mut pieces = 0;
+    while session.is_spent() {
+        session.allow(64 << 10);
+        pieces += 1;
+        assert!(pieces < 1000, "it does not come to an end");
+    }
+    pieces
+}
+
+#[test]
+fn a_long_message_is_compressed_and_inflated_in_pieces() {
+    let now = Instant::now();
+    // Long when compressed, and short when compressed.
+    let letters: Vec<u8> =
+        (0..3_000_000u32).map(|at| b'a' + (at.wrapping_mul(2_654_435_761) >> 24) as u8 % 23).collect();
+    for (payload, takeover) in [(letters.clone(), false), (letters, true), (vec![0; 3_000_000], false)] {
+        let (mut sender, mut receiver) = deflating(now, takeover);
+        sender.allow(64 << 10);
+        for _ in 0..2 {
+            assert_eq!(sender.begin(Kind::Binary, payload.clone().into(), now), Ok(()));
+            assert!(sender.outgoing().is_empty() && sender.is_spent() && !sender.takes());
+            assert_eq!(sender.send_text("before it", now), Err(SendError::QueueFull));
+            assert!(compress(&mut sender) >= 3_000_000 / (64 << 10), "it was compressed at once");
+            receiver.feed(&take(&mut sender));
+            let mut turns = 0;
+            let event = loop {
+                receiver.allow(64 << 10);
+                turns += 1;
+                if let Some(event) = receiver.next_event(now) {
+                    break event;
+                }
+                assert!(receiver.is_spent(), "it waits for bytes that will not come");
+            };
+            assert_eq!(event, Event::Message(Message::Binary(payload.clone().into())));
+            assert!(turns >= 3_000_000 / (64 << 10), "it was inflated at once, in {turns} turns");
+        }
+    }
+}
+
+#[test]
+fn a_session_that_closes_drops_what_it_was_compressing() {
+    let now = Instant::now();
+    let (mut sender, _) = deflating(now, true);
+    sender.begin(Kind::Binary, vec![b'x'; 1 << 20].into(), now).expect("it is open");
+    sender.close(CloseCode::NORMAL, "", now);
+    sender.allow(64 << 10);
+    assert!(!sender.is_spent());
+    assert_eq!(take(&mut sender)[0], FIN | CLOSE);
+}
+
+#[test]
+fn the_end_of_the_connection_waits_for_what_is_being_inflated() {
+    let now = Instant::now();
+    let (mut sender, mut receiver) = deflating(now, false);
+    sender.begin(Kind::Text, vec![b'x'; 1 << 20].into(), now).expect("it is open");
+    compress(&mut sender);
+    receiver.feed(&take(&mut sender));
+    receiver.feed_eof();
+    receiver.allow(64 << 10);
+    assert_eq!(receiver.next_event(now), None, "there is more to inflate");
+    receiver.allow(2 << 20);
+    assert!(matches!(receiver.next_event(now), Some(Event::Message(_))));
+    assert_eq!(receiver.next_event(now), Some(Event::Ended(End::Lost)));
 }

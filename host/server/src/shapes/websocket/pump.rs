@@ -25,10 +25,11 @@ use std::sync::Arc;
 use std::task::{Context, Poll, ready};
 use std::time::{Duration, Instant};
 
+use bytes::Bytes;
 use roadrunner_sandbox::{
     Disconnect, Event, Failure, Held, Instance, Meter, Next, Outbox, Outcome, Outgoing, SocketEvent,
 };
-use roadrunner_websocket::{CloseCode, Config, End, Event as CodecEvent, SendError, Session, State};
+use roadrunner_websocket::{CloseCode, Config, End, Event as CodecEvent, Kind, SendError, Session, State};
 use roadrunner_wire::{Alarm, Ending, Protocol, Tunnel};
 use tokio::io::{AsyncRead as _, AsyncWrite as _, ReadBuf};
 use tokio::time::timeout;
@@ -37,6 +38,7 @@ use tokio_util::io::poll_read_buf;
 use super::super::event_loop::{LAST_EVENT, UNDER_WAY, spawn, suspend};
 use super::ahead::{Ahead, Load};
 use super::settings::Reserved;
+use super::work::Work;
 use crate::app::Inner;
 use crate::record::Record;
 
@@ -76,7 +78,10 @@ pub(super) struct Pump {
     called: Instant,
     /// The guest was asked to hibernate since its last event.
     asked: bool,
+    /// What the last call returned, while what it sent is still being compressed.
+    result: Option<Result<Next, Failure>>,
     meter: Arc<Meter>,
+    work: Work,
     /// The guest's memory limit, in bytes.
     memory: u64,
     /// With so many outgoing bytes, the guest is not polled.
@@ -114,10 +119,12 @@ impl Pump {
         record: Record,
     ) -> Self {
         Self {
+            work: Work::new(&app.host.sandbox, instance.meter(), deflate.is_some()),
             app,
             tunnel,
             session,
             outbox: Outbox::default(),
+            result: None,
             meter: instance.meter().clone(),
             memory: instance.binding().limits.memory,
             called: Instant::now(),
@@ -151,31 +158,43 @@ impl Future for Pump {
         this.meter.register(context);
         let start = Instant::now();
         let mut now = start;
+        let works = this.work.poll(&mut this.session, context);
         while now - start < TURN {
             if this.meter.is_killed() && !matches!(this.phase, Phase::Gone) {
                 this.fail(&Outcome::Killed.into(), now);
             }
-            let mut progress = this.poll_guest(context, now);
+            let mut progress = works && this.poll_guest(context, now);
             progress |= this.poll_write(context, now);
             if this.session.state() == State::Closed {
                 this.look_ahead(now);
                 return this.poll_end(context, now);
             }
-            // Nothing is read while there is a message in what was read before.
-            this.look_ahead(now);
-            progress |= this.poll_read(context);
-            this.look_ahead(now);
+            if works {
+                // Nothing is read while there is a message in what was read before.
+                this.look_ahead(now);
+                progress |= this.poll_read(context);
+                this.look_ahead(now);
+            } else {
+                // It is not the client that keeps its pongs unread.
+                this.session.resume(now);
+            }
             this.charge(now);
             progress |= this.poll_deadline(context, now);
-            if !progress && !this.is_deliverable() {
+            if works && this.session.is_spent() {
+                // A piece of what there is to compress, and to inflate, is done.
+                break;
+            }
+            if !(progress || works && this.is_deliverable()) {
                 // An idle session keeps no buffers.
                 this.session.release();
                 this.outbox.release();
                 this.charge(now);
+                this.work.end(false);
                 return Poll::Pending;
             }
             now = Instant::now();
         }
+        this.work.end(this.session.is_spent());
         context.waker().wake_by_ref();
         Poll::Pending
     }
@@ -186,6 +205,15 @@ impl Pump {
     /// stopped in the middle of that.
     fn poll_guest(&mut self, context: &mut Context<'_>, now: Instant) -> bool {
         for _ in 0..CALLS {
+            if self.result.is_some() {
+                self.take_outgoing(now);
+            }
+            if !self.session.takes() {
+                return false;
+            }
+            if let Some(result) = self.result.take() {
+                self.returned(result, now);
+            }
             self.look_ahead(now);
             let room = self.room.saturating_sub(self.session.outgoing().len());
             if room == 0 {
@@ -225,7 +253,11 @@ impl Pump {
                             self.called = now;
                             self.phase = Phase::Waiting(held);
                             self.take_outgoing(now);
-                            self.returned(result, now);
+                            match result {
+                                // It may want the session closed, behind what it sent.
+                                Ok(_) if !self.session.takes() => self.result = Some(result),
+                                result => self.returned(result, now),
+                            }
                         }
                     }
                 }
@@ -322,7 +354,11 @@ impl Pump {
             if self.ahead.is_full() || (is_calling && !self.ahead.is_empty()) {
                 return;
             }
-            match self.session.next_event(now) {
+            let event = match self.session.has_input() {
+                true => self.work.run(|| self.session.next_event(now)),
+                false => self.session.next_event(now),
+            };
+            match event {
                 None => return,
                 Some(CodecEvent::Message(message)) => self.ahead.push(message),
                 Some(CodecEvent::Ended(end)) => self.over(&end, now),
@@ -333,26 +369,29 @@ impl Pump {
     /// Hands what the guest sent to the codec; false when it sent nothing.
     fn take_outgoing(&mut self, now: Instant) -> bool {
         let mut any = false;
-        while let Some(outgoing) = self.outbox.take() {
+        while self.session.takes()
+            && let Some(outgoing) = self.outbox.take()
+        {
             any = true;
-            self.send(&outgoing, now);
+            self.send(outgoing, now);
         }
         any
     }
 
-    fn send(&mut self, outgoing: &Outgoing, now: Instant) {
+    fn send(&mut self, outgoing: Outgoing, now: Instant) {
+        let length = outgoing.payload_len();
         let sent = match outgoing {
-            Outgoing::Text(text) => self.session.send_text(text, now),
-            Outgoing::Binary(bytes) => self.session.send_binary(bytes, now),
+            Outgoing::Text(text) => self.work.run(|| self.session.begin(Kind::Text, Bytes::from(text), now)),
+            Outgoing::Binary(bytes) => self.work.run(|| self.session.begin(Kind::Binary, bytes, now)),
             Outgoing::Close(code, reason) => {
                 // A code that must not be sent (RFC 6455, 7.4.1) is the guest's fault.
-                self.session.close(CloseCode::new(*code).unwrap_or(CloseCode::INTERNAL_ERROR), reason, now);
+                self.session.close(CloseCode::new(code).unwrap_or(CloseCode::INTERNAL_ERROR), &reason, now);
                 self.outbox.close();
                 Ok(())
             }
         };
         match sent {
-            Ok(()) => self.record.sent(outgoing.payload_len()),
+            Ok(()) => self.record.sent(length),
             // The outbox takes no more than there was room for.
             Err(SendError::QueueFull | SendError::Closed) => self.outbox.close(),
             Err(error @ SendError::TooLarge { .. }) => {

@@ -1,0 +1,118 @@
+//! Where the account of a request waits for its middlewares, which may work on for a response that is whole.
+//!
+//! A [`Record`](crate::record::Record) closes when the guest's part is over. Without middlewares its account is written
+//! then. With them it is put here, and written when nobody holds the ledger any more: the request's future, and the body
+//! of a middleware that works for it.
+
+use std::sync::{Arc, Weak};
+use std::time::Instant;
+
+use parking_lot::Mutex;
+use roadrunner_sandbox::{Meter, Outcome};
+
+use crate::access_log::{End, Line};
+use crate::metrics::RouteMetrics;
+
+/// What is known of a request when the guest's part of it is over.
+pub(crate) struct Account {
+    pub(crate) metrics: Arc<RouteMetrics>,
+    pub(crate) started: Instant,
+    pub(crate) meter: Option<Arc<Meter>>,
+    pub(crate) line: Option<Box<Line>>,
+    /// When the request has to be over.
+    pub(crate) ends: Option<Instant>,
+    pub(crate) status: u16,
+    pub(crate) bytes: u64,
+    /// Streams and datagrams of a WebTransport session.
+    pub(crate) traffic: Option<(u64, u64)>,
+    pub(crate) outcome: Outcome,
+}
+
+impl Account {
+    /// Counts the request, and writes its line.
+    pub(crate) fn write(&self) {
+        let elapsed = self.started.elapsed();
+        self.metrics.end(self.outcome, elapsed, self.meter.as_deref());
+        if let Some(line) = &self.line {
+            let (outcome, traffic) = (self.outcome.row().label, self.traffic);
+            let end = End { status: self.status, bytes: self.bytes, traffic, outcome, elapsed };
+            line.write(&end, self.meter.as_deref());
+        }
+    }
+}
+
+/// The account of one request behind middlewares. Cheap to clone.
+#[derive(Clone, Default)]
+pub(crate) struct Ledger(Arc<Shared>);
+
+/// The record's side of it.
+#[derive(Clone, Default)]
+pub(crate) struct WeakLedger(Weak<Shared>);
+
+#[derive(Default)]
+struct Shared(Mutex<Kept>);
+
+#[derive(Default)]
+struct Kept {
+    meter: Option<Arc<Meter>>,
+    account: Option<Account>,
+    /// How the request ended for a middleware, and the status that it answered in the place of the guest's.
+    failed: Option<(Outcome, Option<u16>)>,
+    left: bool,
+}
+
+impl Ledger {
+    pub(crate) fn downgrade(&self) -> WeakLedger {
+        WeakLedger(Arc::downgrade(&self.0))
+    }
+
+    /// The account of the instance that worked for the request; none where there was none.
+    pub(crate) fn meter(&self) -> Option<Arc<Meter>> {
+        self.0.0.lock().meter.clone()
+    }
+
+    /// A middleware has cut the response.
+    pub(crate) fn cut(&self, outcome: Outcome) {
+        self.0.0.lock().failed.get_or_insert((outcome, None));
+    }
+
+    /// A middleware answers with this outcome's status in the place of the guest's.
+    pub(crate) fn replace(&self, outcome: Outcome) {
+        self.0.0.lock().failed.get_or_insert((outcome, Some(outcome.row().status)));
+    }
+
+    /// The client has not taken all of what a middleware had to send.
+    pub(crate) fn leave(&self) {
+        self.0.0.lock().left = true;
+    }
+}
+
+impl WeakLedger {
+    pub(crate) fn runs(&self, meter: &Arc<Meter>) {
+        if let Some(shared) = self.0.upgrade() {
+            shared.0.lock().meter = Some(meter.clone());
+        }
+    }
+
+    /// Writes the account, when no middleware can work for the request any more.
+    pub(crate) fn put(&self, account: Account) {
+        match self.0.upgrade() {
+            Some(shared) => shared.0.lock().account = Some(account),
+            None => account.write(),
+        }
+    }
+}
+
+impl Drop for Shared {
+    fn drop(&mut self) {
+        let Kept { account, failed, left, .. } = self.0.get_mut();
+        let Some(account) = account else { return };
+        if let Some((outcome, status)) = *failed {
+            account.outcome = outcome;
+            account.status = status.unwrap_or(account.status);
+        } else if *left && account.outcome == Outcome::Ok {
+            account.outcome = crate::record::left(account.ends);
+        }
+        account.write();
+    }
+}
