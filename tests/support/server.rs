@@ -451,11 +451,7 @@ impl Server {
     }
 
     fn status(&self, key: &str) -> u64 {
-        let status = std::fs::read_to_string(format!("/proc/{}/status", self.id())).expect("the server runs");
-        let mut lines = status.lines().filter_map(|line| line.strip_prefix(key)?.strip_prefix(':'));
-        let line = lines.next().expect("Linux says it");
-        let kib: u64 = line.trim().trim_end_matches(" kB").parse().expect("a number");
-        kib * 1024
+        status(self.id(), key)
     }
 
     /// Sends it a signal.
@@ -502,6 +498,19 @@ impl Server {
             tokio::time::sleep(Duration::from_millis(5)).await;
         }
     }
+}
+
+/// Memory that a process has in RAM, in bytes.
+pub fn resident(process: u32) -> u64 {
+    status(process, "VmRSS")
+}
+
+fn status(process: u32, key: &str) -> u64 {
+    let status = std::fs::read_to_string(format!("/proc/{process}/status")).expect("the process runs");
+    let mut lines = status.lines().filter_map(|line| line.strip_prefix(key)?.strip_prefix(':'));
+    let line = lines.next().expect("Linux says it");
+    let kib: u64 = line.trim().trim_end_matches(" kB").parse().expect("a number");
+    kib * 1024
 }
 
 impl Drop for Server {

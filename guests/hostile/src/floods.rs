@@ -77,6 +77,19 @@ pub fn name(mib: usize) -> Response {
     "ok\n".into_response().header("\u{1b}".repeat(mib * MIB), "x")
 }
 
+/// A buffered text of so many MiB that is not easily compressed.
+pub fn text(mib: usize) -> Response {
+    let mut state: u64 = 88_172_645_463_325_252;
+    let letter = |_| {
+        state ^= state << 13;
+        state ^= state >> 7;
+        state ^= state << 17;
+        b'a' + (state % 26) as u8
+    };
+    let text: Vec<u8> = (0..mib * MIB).map(letter).collect();
+    Response::buffered(text).header("content-type", "text/plain")
+}
+
 /// So many header fields.
 pub fn headers(n: u64) -> Response {
     let mut response = "ok\n".into_response();
