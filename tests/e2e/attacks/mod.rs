@@ -1,8 +1,8 @@
 //! One tenant attacks, within its quotas; another one sits beside it and must not feel it.
 //!
-//! Each attack runs for some seconds here, and for a minute in `cargo xtask soak`, which writes what the victim felt and
-//! what the attack took into a file of results; the table in docs/security.md is made from it. An attack names nothing
-//! that an older host would not know, so that the same run can measure that one beside.
+//! Each attack runs for some seconds here, and for a minute in `cargo xtask soak`. An attack names nothing that an older
+//! host would not know, so that the same run can measure that one: with its program in `ROADRUNNER_BIN`, and
+//! `ROADRUNNER_ATTACKS_FELT`.
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering::Relaxed};
@@ -30,7 +30,7 @@ const SAMPLE: Duration = Duration::from_millis(50);
 
 /// One way to hurt a neighbour.
 pub struct Attack {
-    /// As in the table of docs/security.md.
+    /// What it is.
     name: &'static str,
     /// Keys of the attacker's quota.
     quota: &'static str,
