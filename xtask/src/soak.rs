@@ -44,7 +44,15 @@ pub fn run(tree: &Tree, options: &Options) -> Result<ExitCode> {
     command.env("CARGO_TARGET_DIR", &tree.target);
     command.args(["test", "--workspace"]).args(profile.arguments()).args(["--test", "e2e", "--"]);
     command.args(["--ignored", "--nocapture", "--test-threads=1"]);
-    command.args(["attacks::", "soak::", "slow_clients::", "deploy::", "fairness::", "isolation::", "websocket_memory::"]);
+    command.args([
+        "attacks::",
+        "soak::",
+        "slow_clients::",
+        "deploy::",
+        "fairness::",
+        "isolation::",
+        "websocket_memory::",
+    ]);
     command.env("ROADRUNNER_BIN", tree.server(profile)).env("ROADRUNNER_GUESTS", tree.components());
     command.env("ROADRUNNER_SOAK_REQUESTS", options.requests.to_string());
     toolchain::run(&mut command).map(|()| ExitCode::SUCCESS)
