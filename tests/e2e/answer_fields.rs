@@ -136,8 +136,13 @@ async fn a_guest_runs_on_after_the_last_byte() {
         for (count, way) in Way::ALL.into_iter().enumerate() {
             let answer = server.fetch(way, Ask::get(path)).await;
             assert_eq!((answer.text().as_str(), answer.end), (body, End::sized(way)), "{guest} {way:?}");
-            let log = log_of(&server, count + 1).await;
+            server.is_quiet().await;
             let said = |line: &&Value| line["message"].as_str().is_some_and(|text| text.contains(message));
+            let is_whole = |lines: &[Value]| {
+                let access = lines.iter().filter(|line| is_access(line)).count();
+                access > count && lines.iter().filter(said).count() > count
+            };
+            let log = log_of(&server, is_whole).await;
             assert_eq!(log.iter().filter(said).count(), count + 1, "{guest} {way:?}:\n{}", server.log);
             let ends: Vec<_> = log.iter().filter_map(|line| line["outcome"].as_str()).collect();
             assert_eq!(ends, vec!["ok"; count + 1], "{guest} {way:?}");
@@ -151,21 +156,19 @@ async fn a_byte_too_many_is_the_guests_fault() {
     for (count, way) in Way::ALL.into_iter().enumerate() {
         let answer = server.fetch(way, Ask::get("/after/5?delay=50&more=1")).await;
         assert_eq!(answer.text(), "xxxxx", "{way:?}: {answer:?}");
-        let log = log_of(&server, count + 1).await;
+        server.is_quiet().await;
+        let log = log_of(&server, |lines| lines.iter().filter(|line| is_access(line)).count() > count).await;
         let ends: Vec<_> =
             log.iter().filter(|line| is_access(line)).filter_map(|line| line["outcome"].as_str()).collect();
         assert_eq!(ends, vec!["invalid-response"; count + 1], "{way:?}:\n{}", server.log);
     }
 }
 
-/// What the host has logged when it is quiet and so many requests have their line.
-async fn log_of(server: &Server, requests: usize) -> Vec<Value> {
-    server.is_quiet().await;
-    let all = async || {
-        let lines = server.log.lines();
-        (lines.iter().filter(|line| is_access(line)).count() >= requests).then_some(lines)
-    };
-    within(Duration::from_secs(5), all).await.unwrap_or_else(|| panic!("not {requests} lines:\n{}", server.log)).0
+/// What the host has logged, once it is like this: it writes a moment later.
+async fn log_of(server: &Server, is_whole: impl Fn(&[Value]) -> bool) -> Vec<Value> {
+    let whole = async || Some(server.log.lines()).filter(|lines| is_whole(lines));
+    let found = within(Duration::from_secs(5), whole).await;
+    found.unwrap_or_else(|| panic!("something is not in the log:\n{}", server.log)).0
 }
 
 fn is_access(line: &Value) -> bool {

@@ -305,7 +305,8 @@ async fn a_start_says_what_it_compiles_and_ends_at_once() {
 #[tokio::test]
 async fn check_and_compile_end_at_once() {
     for command in ["check", "compile"] {
-        let (folder, _) = setup("memory = \"16GiB\"\ncpu = \"10m\"", large_bomb()).write();
+        let cache = TempDir::new().expect("a folder");
+        let (folder, _) = setup("memory = \"16GiB\"\ncpu = \"10m\"", large_bomb()).cache(cache.path()).write();
         let mut program = command::roadrunner();
         program
             .arg(command)
