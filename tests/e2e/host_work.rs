@@ -133,8 +133,8 @@ async fn a_budget_that_compression_uses_up_cuts_the_response() {
             let answer = server.fetch(way, one(&path).header("accept-encoding", "br")).await;
             let line = server.access(&path).await;
             assert_eq!(line["outcome"], "cpu-exceeded", "{path}: {line}");
-            // Whether the guest alone took too long depends on the machine.
-            if answer.status == 200 {
+            // Whether the guest alone took too long depends on the machine. A reset of QUIC may overtake the head.
+            if answer.status == 200 || way == Way::H3 && answer.status == 0 {
                 assert_eq!(answer.end, End::aborted(way), "{path}");
             } else {
                 assert_eq!(answer.status, 503, "{path}");
