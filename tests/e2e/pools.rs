@@ -76,9 +76,9 @@ async fn a_component_over_its_share_is_refused_with_the_number() {
     for guest in ["hostile", "service"] {
         for (module, count, reason) in [
             (MEMORY, 100, "101 Wasm linear memories, which exceeds the configured maximum of 16"),
-            (MEMORY, 937, "core module instances, which exceeds the configured maximum of 256"),
+            (MEMORY, 600, "core module instances, which exceeds the configured maximum of 256"),
             (TABLE, 100, "tables, which exceeds the configured maximum of 32"),
-            (NOTHING, 900, "core module instances, which exceeds the configured maximum of 256"),
+            (NOTHING, 600, "core module instances, which exceeds the configured maximum of 256"),
         ] {
             is_refused(&check(&setup(guest, with_instances(guest, module, count), 32)).await, reason);
         }
