@@ -23,7 +23,7 @@ async fn two_mebibytes_and_a_byte_both_ways() {
          [component.answers]\nfile = \"{guests}/answers.wasm\"\n[component.streams]\nfile = \"{guests}/streams.wasm\"\n\
          [[route]]\npath = \"/all\"\ncomponent = \"bodies\"\n\
          [[route]]\npath = \"/digest\"\ncomponent = \"bodies\"\nlimits = { body = \"4MiB\" }\n\
-         [[route]]\npath = \"/std-read\"\ncomponent = \"bodies\"\nbody = \"manual\"\n\
+         [[route]]\npath = \"/std-read\"\ncomponent = \"bodies\"\nbody = \"manual\"\nlimits = { cpu = \"10s\" }\n\
          [[route]]\npath = \"/echo\"\ncomponent = \"demo\"\nbody = \"manual\"\n\
          [[route]]\npath = \"/size/:n\"\ncomponent = \"answers\"\n[[route]]\npath = \"/bytes\"\ncomponent = \"streams\"\n",
     )
