@@ -44,14 +44,13 @@ async fn the_most_specific_pattern_answers() {
             ("/users/7/posts/9?x=y", "post", json!([["id", "7"], ["post", "9"]])),
             ("/files/", "files", json!([["path", ""]])),
             ("/files/a/b/c", "files", json!([["path", "a/b/c"]])),
-            ("/files/../x", "files", json!([["path", "../x"]])),
         ] {
             let answer = client.fetch(Ask::get(path)).await;
             assert_eq!(answer.status, 200, "{way:?} {path}");
             let seen = seen(&answer);
             assert_eq!((&seen["route"], &seen["params"]), (&json!(route), &params), "{way:?} {path}");
         }
-        for path in ["/Users", "/users/7/", "/users/7/posts", "/files", "/nothing", "//"] {
+        for path in ["/Users", "/users/7/", "/users/7/posts", "/files", "/nothing", "/nothing//"] {
             assert_eq!(client.fetch(Ask::get(path)).await.status, 404, "{way:?} {path}");
         }
         for path in ["/users/%zz", "/users/%ff"] {
