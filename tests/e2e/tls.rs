@@ -1,5 +1,7 @@
 //! TLS: which certificate a client gets, how certificates are replaced, what clients show, what is agreed on.
 
+use std::fs::Permissions;
+use std::os::unix::fs::PermissionsExt as _;
 use std::path::Path;
 use std::sync::Arc;
 use std::time::Duration;
@@ -106,8 +108,10 @@ async fn certificates_are_replaced_while_connections_go_on() {
     let write = |name: &str, text: &str| {
         // As certificate managers do: a new file takes the place of the old one.
         let path = server.folder().join(name);
-        std::fs::write(path.with_extension("new"), text).expect("a file");
-        std::fs::rename(path.with_extension("new"), path).expect("the same folder");
+        let new = path.with_extension("new");
+        std::fs::write(&new, text).expect("a file");
+        std::fs::set_permissions(&new, Permissions::from_mode(0o600)).expect("our own file");
+        std::fs::rename(new, path).expect("the same folder");
     };
     let count = async |name: &str| server.metrics().await.sum(name, "");
 

@@ -87,7 +87,8 @@ mod tests {
     use super::*;
 
     fn verdict(target: &str, rule: PathRule) -> bool {
-        check(&target.parse().expect("a target that http can hold"), rule).is_ok()
+        // Some bytes are no target to the crate `http` already.
+        target.parse().is_ok_and(|target| check(&target, rule).is_ok())
     }
 
     #[test]
