@@ -223,6 +223,8 @@ async fn fifteen_thousand_sessions() {
     }
     let server = Setup::of("sockets")
         .limit("hibernate = \"1s\"")
+        // Nobody reads for half a minute on a slow machine.
+        .and("[websocket]\nping-interval = \"none\"\n")
         .host_limits("instances = 100\nheld = 1000\nhibernated = 20000")
         .alone()
         .start()

@@ -96,6 +96,8 @@ impl Served {
 
     /// Takes a copy of a component that is loaded. Without room for it the component serves all the same.
     pub(crate) fn keep(&self, name: &str, bytes: &[u8], copy: Copy) {
+        // Components that are loaded side by side can have the same bytes: one writes them.
+        let mut coming = self.coming.lock();
         let path = self.path(&copy.digest);
         if !path.is_file()
             && let Err(error) = write(&path, bytes)
@@ -103,7 +105,7 @@ impl Served {
             tracing::warn!(component = name, "no copy to go back to is kept at {}: {error}", path.display());
             return;
         }
-        self.coming.lock().insert(name.to_owned(), copy);
+        coming.insert(name.to_owned(), copy);
     }
 
     /// What was loaded serves from now on.
