@@ -69,11 +69,12 @@ impl Latencies {
         self.taken.get(self.taken.len().saturating_sub(1) * permille / 1000).copied().unwrap_or_default()
     }
 
-    /// Whether these, of a host under attack, are without error and at most twice those of a quiet one.
-    pub fn are_within(&self, quiet: &Self) -> bool {
+    /// Whether these, of a host under attack, are without error and at most twice those of a quiet one, or so many times
+    /// the floors: more than once where the attacker's clients have the same processors for themselves too.
+    pub fn are_within(&self, quiet: &Self, floors: u32) -> bool {
         self.errors == 0
-            && self.at(500) <= (2 * quiet.at(500)).max(FLOORS.0)
-            && self.at(990) <= (2 * quiet.at(990)).max(FLOORS.1)
+            && self.at(500) <= (2 * quiet.at(500)).max(floors * FLOORS.0)
+            && self.at(990) <= (2 * quiet.at(990)).max(floors * FLOORS.1)
     }
 
     /// For a file of results; times in microseconds.

@@ -25,6 +25,9 @@ const LONG: (Duration, Duration) = (Duration::from_secs(60), Duration::from_secs
 /// How often an attack may be repeated in the suite: the machine may do something else for a moment.
 const TRIES: usize = 4;
 
+/// How many times the floors the victim's times may be in the suite, whose machine has other work.
+const SLACK: u32 = 5;
+
 /// How often the host's memory is looked at.
 const SAMPLE: Duration = Duration::from_millis(50);
 
@@ -81,8 +84,8 @@ struct Seen {
 }
 
 impl Seen {
-    fn is_harmless(&self) -> bool {
-        self.loaded.are_within(&self.quiet)
+    fn is_harmless(&self, floors: u32) -> bool {
+        self.loaded.are_within(&self.quiet, floors)
     }
 
     fn to_json(&self, name: &str) -> Value {
@@ -168,7 +171,7 @@ impl Attack {
         for _ in 0..TRIES {
             let one = self.measure(&server, SHORT).await;
             println!("{}: {one}", self.name);
-            if one.is_harmless() {
+            if one.is_harmless(SLACK) {
                 return;
             }
             seen.push(one.to_string());
@@ -223,7 +226,7 @@ async fn none_is_felt_for_a_minute() {
         let seen = attack.measure(&server, LONG).await;
         println!("{}: {seen}", attack.name);
         rows.push(seen.to_json(attack.name));
-        if !seen.is_harmless() {
+        if !seen.is_harmless(1) {
             felt.push(attack.name);
         }
     }
