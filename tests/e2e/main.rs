@@ -7,6 +7,7 @@ mod admin_tenants;
 mod admin_tls;
 mod admission;
 mod bodies;
+mod buffers;
 mod bus;
 mod c_library;
 mod cancellation;

@@ -15,6 +15,7 @@ use tokio::sync::Semaphore;
 use wasmtime::component::{HasSelf, Linker};
 use wasmtime::{Config, Enabled, Engine, InstanceAllocationStrategy, PoolingAllocationConfig};
 
+use crate::account::Buffers;
 use crate::bindings::roadrunner::handler as imports;
 use crate::capability::{Bus, fields, filesystem};
 use crate::compile::Compiler;
@@ -52,6 +53,8 @@ pub struct EngineSettings {
     pub max_memory: u64,
     /// Bytes of native stack that wasm code may use. Default 512 KiB.
     pub stack: usize,
+    /// Bytes that the host may hold for all requests together, outside of their guests. Default 1 GiB.
+    pub buffers: u64,
     /// How a slot's memory is made fresh for its next instance.
     pub reset: Reset,
     /// Threads that run guests. Default: one for each processor.
@@ -76,7 +79,15 @@ pub enum Reset {
 impl Default for EngineSettings {
     fn default() -> Self {
         let threads = std::thread::available_parallelism().map_or(1, usize::from);
-        Self { slots: 11_000, wasi03_slots: 0, max_memory: 4 << 30, stack: 512 << 10, reset: Reset::Auto, threads }
+        Self {
+            slots: 11_000,
+            wasi03_slots: 0,
+            max_memory: 4 << 30,
+            stack: 512 << 10,
+            buffers: 1 << 30,
+            reset: Reset::Auto,
+            threads,
+        }
     }
 }
 
@@ -125,6 +136,7 @@ struct Inner {
     runtime: Runtime,
     wasi03: Option<Runtime>,
     compiler: Option<Compiler>,
+    buffers: Arc<Buffers>,
     bus: Bus,
     registry: Registry,
     turns: Turns,
@@ -146,6 +158,7 @@ impl Sandbox {
             runtime: Runtime::new(settings, Wasi::Preview2, settings.slots, &registry)?,
             wasi03,
             compiler,
+            buffers: Buffers::new(settings.buffers),
             bus: Bus::default(),
             registry,
             turns: Turns::new(settings.threads),
@@ -162,6 +175,11 @@ impl Sandbox {
     /// The bus that all components of this host share, each owner with its own topics.
     pub fn bus(&self) -> &Bus {
         &self.0.bus
+    }
+
+    /// What the host may hold for all requests together.
+    pub fn buffers(&self) -> &Arc<Buffers> {
+        &self.0.buffers
     }
 
     /// Whose turn it is among guests that compute.

@@ -26,7 +26,7 @@ use crate::output::{BodyWriter, Outbox, Writer};
 use crate::parking::{Idle, Parking};
 use crate::registry::Registration;
 use crate::request::{Body, Request};
-use crate::response::{self, Response};
+use crate::response::{self, Bounds, Response};
 use crate::state::{Binding, State, Stop, fields};
 use crate::turns::{Turn, Turns};
 use crate::websocket::WebSocketExports;
@@ -128,9 +128,14 @@ pub enum Next {
 const CALL_HANDLES: usize = 64;
 
 impl Binding {
-    /// The account for an instance that is about to start.
+    /// The account for a request, and for the instance that is to answer it.
     pub fn meter(&self, subject: Subject) -> Arc<Meter> {
-        Arc::new(Meter::new(self.component.sandbox.next_instance(), subject))
+        let sandbox = &self.component.sandbox;
+        Arc::new(Meter::new(sandbox.next_instance(), subject, sandbox.buffers().clone(), self.limits.memory))
+    }
+
+    pub(crate) fn bounds<'a>(&self, meter: &'a Arc<Meter>) -> Bounds<'a> {
+        Bounds { meter, head: self.limits.response_head }
     }
 
     /// Starts an instance of this binding and lets it answer a request.
@@ -158,7 +163,7 @@ impl Binding {
                 self.answer_first(store, &meter, deadline, request).await?
             }
         };
-        let response = Response::check(answer)?;
+        let response = Response::check(answer, self.bounds(&meter))?;
         let instance = Instance { guest, binding: self.clone(), meter, registration, permit };
         instance.check_shape(&response)?;
         Ok((instance, response))
@@ -239,11 +244,12 @@ impl Instance {
     /// The instance has answered in full: it is dropped, or parked for the next request where its component is
     /// reused.
     pub fn finish(self) {
-        let Self { guest, binding, meter, .. } = self;
+        let Self { mut guest, binding, meter, .. } = self;
         if let Some(parking) = &binding.parking
             && guest.store.data().memory.denied().is_none()
             && !meter.is_killed()
         {
+            guest.store.data_mut().rest();
             parking.put(&binding, Idle::Native(guest));
         }
     }
@@ -261,7 +267,7 @@ impl Instance {
             guarded(&self.meter, self.binding.turns(), None, call).await?
         };
         match result {
-            Ok(Ok(trailers)) => response::trailers(trailers),
+            Ok(Ok(trailers)) => response::trailers(trailers, self.binding.bounds(&self.meter)),
             Ok(Err(error)) => Err(Failure::new(Outcome::GuestError, format!("{error:?}"))),
             Err(error) => Err(classify(&self.guest.store, &error)),
         }
@@ -301,7 +307,10 @@ impl Instance {
         };
         match result {
             Ok(types::Next::Continue) => Ok(Next::Continue),
-            Ok(types::Next::Stop(trailers)) => Ok(Next::Stop(response::trailers(trailers)?)),
+            Ok(types::Next::Stop(trailers)) => {
+                let bounds = self.binding.bounds(&self.meter);
+                Ok(Next::Stop(response::trailers(trailers, bounds)?))
+            }
             Err(error) => Err(classify(&self.guest.store, &error)),
         }
     }
@@ -407,9 +416,6 @@ pub(crate) fn load_handler(
 /// Puts the request where the guest finds it: its head as a handle, its body in the state.
 fn lend(store: &mut Store<State>, mut request: Request) -> Result<Resource<Request>, Failure> {
     if let Some(body) = request.body.take() {
-        if !store.data_mut().memory.charge(body.buffered()) {
-            return Err(store.data().memory.exceeded().into());
-        }
         store.data_mut().body = Some(body);
     }
     store.data_mut().table.push(request).map_err(|_| Outcome::HandlesExceeded.into())

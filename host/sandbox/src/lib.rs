@@ -8,6 +8,7 @@
 //! This crate knows no sockets and no HTTP connections: requests come in as [`Request`], chunks go out through an
 //! [`Outbox`], and dropping an instance ends its guest.
 
+mod account;
 mod bindings;
 mod cache;
 mod capability;
@@ -33,6 +34,7 @@ mod turns;
 mod websocket;
 mod webtransport;
 
+pub use account::{Account, Buffers, Charge, Covering, Gathered, Holder, cover};
 pub use cache::{Cache, CacheError};
 pub use capability::{
     Broker, Bucket, Bus, Message, Outbound, OutboundAnswer, OutboundDriver, Preopen, PublishError, Secret, Secrets,

@@ -13,8 +13,10 @@ use std::time::{Duration, Instant};
 
 use parking_lot::Mutex;
 
+use crate::account::{Account, Buffers, Party};
 use crate::component::Digest;
 use crate::engine::{IDLE_TICK, TICK};
+use crate::outcome::Outcome;
 use crate::tenant::Tenant;
 
 /// What a guest that was not known to be busy is charged at most until its first interruption.
@@ -87,6 +89,8 @@ pub struct Subject {
     pub route: Arc<str>,
     /// The client, after trusted forwarding.
     pub peer: Peer,
+    /// What the host holds for all requests of its connection, as far as they belong to no tenant.
+    pub connection: Arc<AtomicU64>,
 }
 
 /// Where a request comes from.
@@ -151,14 +155,19 @@ pub struct Meter {
     killed: AtomicBool,
     hibernating: AtomicBool,
     waker: Mutex<Option<Waker>>,
+    buffers: Arc<Buffers>,
+    /// The memory limit, in bytes.
+    limit: u64,
 }
 
 impl Meter {
-    /// A fresh account.
-    pub fn new(id: u64, subject: Subject) -> Self {
+    /// A fresh account, of a request that may have so many bytes of memory.
+    pub fn new(id: u64, subject: Subject, buffers: Arc<Buffers>, limit: u64) -> Self {
         Self {
             id,
             subject,
+            buffers,
+            limit,
             started: Instant::now(),
             shape: AtomicU8::new(0),
             cpu_nanos: AtomicU64::new(0),
@@ -190,14 +199,7 @@ impl Meter {
         self.memory.load(Relaxed) + self.held()
     }
 
-    /// Says how many bytes the instance's driver holds for it now, outside this crate. They count as the instance's
-    /// memory: its next growth is refused where they leave no room. The driver ends an instance that is over its
-    /// limit.
-    pub fn hold(&self, bytes: u64) {
-        self.held.store(bytes, Relaxed);
-        self.peak_memory.fetch_max(self.memory(), Relaxed);
-    }
-
+    /// Bytes that the host holds for the request, outside of any guest.
     pub(crate) fn held(&self) -> u64 {
         self.held.load(Relaxed)
     }
@@ -282,6 +284,11 @@ impl Meter {
         self.log_bytes.load(Relaxed).saturating_add(bytes) > limit
     }
 
+    fn party(&self) -> Party<'_> {
+        let tenant = self.subject.tenant.as_deref();
+        Party { buffers: &self.buffers, tenant, connection: &self.subject.connection }
+    }
+
     /// The guest calls the host. One thread at a time does.
     pub(crate) fn count_host_call(&self) {
         self.host_calls.store(self.host_calls.load(Relaxed) + 1, Relaxed);
@@ -348,6 +355,35 @@ impl Meter {
     }
 }
 
+impl Account for Meter {
+    fn take(&self, bytes: u64) -> Result<(), Outcome> {
+        let held = self.held.fetch_add(bytes, Relaxed).saturating_add(bytes);
+        let taken = match self.memory.load(Relaxed).saturating_add(held) <= self.limit {
+            true => self.party().take(bytes),
+            false => Err(Outcome::MemoryExceeded),
+        };
+        match taken {
+            Ok(()) => drop(self.peak_memory.fetch_max(self.memory(), Relaxed)),
+            Err(_) => drop(self.held.fetch_sub(bytes, Relaxed)),
+        }
+        taken
+    }
+
+    fn add(&self, bytes: u64) {
+        self.held.fetch_add(bytes, Relaxed);
+        self.party().add(bytes);
+    }
+
+    fn give_back(&self, bytes: u64) {
+        self.held.fetch_sub(bytes, Relaxed);
+        self.party().give_back(bytes);
+    }
+
+    fn buffers(&self) -> &Arc<Buffers> {
+        &self.buffers
+    }
+}
+
 fn monotonic_nanos(origin: Instant) -> u64 {
     u64::try_from(origin.elapsed().as_nanos()).unwrap_or(u64::MAX)
 }
@@ -361,23 +397,25 @@ fn thread_cpu_nanos() -> u64 {
 mod tests {
     use super::*;
 
-    fn meter() -> Meter {
-        Meter::new(
-            1,
-            Subject {
+    impl Meter {
+        /// Of nobody's request, without limits.
+        pub(crate) fn for_tests() -> Self {
+            let subject = Subject {
                 request: RequestId::Made(0, 1),
                 tenant: None,
                 component: "c".into(),
                 digest: Digest::of(b""),
                 route: "/".into(),
                 peer: Peer::Local,
-            },
-        )
+                connection: Arc::default(),
+            };
+            Self::new(1, subject, Buffers::new(1 << 40), u64::MAX)
+        }
     }
 
     #[test]
     fn waiting_is_not_charged_to_a_busy_guest() {
-        let meter = meter();
+        let meter = Meter::for_tests();
         meter.start_budget(Duration::from_millis(50));
         meter.enter();
         assert!(!meter.interrupt());
@@ -392,7 +430,7 @@ mod tests {
 
     #[test]
     fn spinning_uses_up_the_budget() {
-        let meter = meter();
+        let meter = Meter::for_tests();
         meter.start_budget(Duration::from_millis(20));
         let start = Instant::now();
         loop {
@@ -413,7 +451,7 @@ mod tests {
 
     #[test]
     fn the_log_budget_counts_what_it_drops() {
-        let meter = meter();
+        let meter = Meter::for_tests();
         assert!(meter.take_log(60, 100));
         assert!(!meter.take_log(60, 100));
         assert!(meter.take_log(40, 100));

@@ -1,14 +1,33 @@
 //! A guest's answer, checked: what leaves this module is valid HTTP.
 
+use std::sync::Arc;
+
 use bytes::Bytes;
 use http::header::{self, HeaderName};
 use http::{HeaderMap, HeaderValue, StatusCode};
 
+use crate::account::{Charge, charge, cover};
 use crate::bindings::roadrunner::handler::types;
+use crate::meter::Meter;
 use crate::outcome::{Failure, Outcome};
 
 /// The most header fields, and trailer fields, that a guest may answer with.
 const MAX_FIELDS: usize = 1000;
+
+/// What a field takes in a head beside its name and value (RFC 9113, 10.5.1), in bytes.
+const FIELD: usize = 32;
+
+/// What the host takes for it.
+const FIELD_HELD: usize = 128;
+
+/// What holds for the fields of an answer.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Bounds<'a> {
+    /// Who answers for what the host holds of it.
+    pub(crate) meter: &'a Arc<Meter>,
+    /// The most bytes of its head, and of its trailer fields.
+    pub(crate) head: usize,
+}
 
 /// Status and header fields.
 #[derive(Clone, Debug)]
@@ -66,43 +85,51 @@ pub enum Response {
 }
 
 impl Response {
-    pub(crate) fn check(response: types::Response) -> Result<Self, Failure> {
+    pub(crate) fn check(response: types::Response, bounds: Bounds<'_>) -> Result<Self, Failure> {
         Ok(match response {
             types::Response::Buffered(buffered) => {
-                let head = head(buffered.head)?;
-                check_length(&head, buffered.body.len() as u64)?;
-                let trailers = trailers(buffered.trailers)?;
-                Self::Buffered { head, body: buffered.body.into(), trailers }
+                let body = cover(bounds.meter, buffered.body.into())?;
+                let head = head(buffered.head, bounds)?;
+                check_length(&head, body.len() as u64)?;
+                let trailers = trailers(buffered.trailers, bounds)?;
+                Self::Buffered { head, body, trailers }
             }
-            types::Response::Stream(start) => Self::Stream(head(start)?),
-            types::Response::Loop(start) => Self::Loop { head: head(start.head)?, body_events: start.body_events },
+            types::Response::Stream(start) => Self::Stream(head(start, bounds)?),
+            types::Response::Loop(start) => {
+                Self::Loop { head: head(start.head, bounds)?, body_events: start.body_events }
+            }
             types::Response::Sendfile(file) => Self::Sendfile {
-                head: head(file.head)?,
+                head: head(file.head, bounds)?,
                 directory: file.directory,
                 path: file.path,
                 range: file.range.map(|range| (range.start, range.length)),
             },
             types::Response::Websocket(start) => {
-                Self::WebSocket { headers: headers(start.headers)?, subprotocol: start.subprotocol }
+                Self::WebSocket { headers: headers(start.headers, bounds)?, subprotocol: start.subprotocol }
             }
-            types::Response::Webtransport(fields) => Self::WebTransport { headers: headers(fields)? },
+            types::Response::Webtransport(fields) => Self::WebTransport { headers: headers(fields, bounds)? },
         })
     }
 }
 
 /// Trailer fields, without those that RFC 9110, 6.5.1 forbids there.
-pub(crate) fn trailers(fields: Vec<types::Field>) -> Result<HeaderMap, Failure> {
-    Ok(without_forbidden(headers(fields)?))
+pub(crate) fn trailers(fields: Vec<types::Field>, bounds: Bounds<'_>) -> Result<HeaderMap, Failure> {
+    Ok(without_forbidden(headers(fields, bounds)?))
 }
 
 /// The head that a standard component has set. Its fields are valid by their type.
-pub(crate) fn standard_head(head: http::response::Parts) -> Result<Head, Failure> {
+pub(crate) fn standard_head(head: http::response::Parts, bounds: Bounds<'_>) -> Result<Head, Failure> {
     let status = allowed(head.status.as_u16())?;
     let mut headers = head.headers;
-    if headers.len() > MAX_FIELDS {
-        return Err(invalid(format!("{} header fields are more than {MAX_FIELDS}", headers.len())));
-    }
+    let sizes = headers.iter().map(|(name, value)| name.as_str().len() + value.len());
+    let held = bounds.check(headers.len(), sizes.sum())?;
     remove_connection_level(&mut headers);
+    if let (Some(value), Some(held)) = (headers.values_mut().next(), held) {
+        // It has the bytes of a field's value, so it is one.
+        if let Ok(covered) = HeaderValue::from_maybe_shared(held.cover(Bytes::copy_from_slice(value.as_bytes()))) {
+            *value = covered;
+        }
+    }
     Ok(Head { status, headers })
 }
 
@@ -133,8 +160,23 @@ fn without_forbidden(mut trailers: HeaderMap) -> HeaderMap {
     trailers
 }
 
-fn head(head: types::Head) -> Result<Head, Failure> {
-    Ok(Head { status: allowed(head.status)?, headers: headers(head.headers)? })
+fn head(head: types::Head, bounds: Bounds<'_>) -> Result<Head, Failure> {
+    Ok(Head { status: allowed(head.status)?, headers: headers(head.headers, bounds)? })
+}
+
+impl Bounds<'_> {
+    /// Fields of so many bytes in all, and the charge for what the host holds of them; none when that is little.
+    fn check(self, fields: usize, bytes: usize) -> Result<Option<Charge>, Failure> {
+        if fields > MAX_FIELDS {
+            return Err(invalid(format!("{fields} header fields are more than {MAX_FIELDS}")));
+        }
+        let size = bytes + fields * FIELD;
+        if size > self.head {
+            let most = self.head;
+            return Err(invalid(format!("a head of {size} bytes is over `response-head`, which is {most} bytes")));
+        }
+        Ok(charge(self.meter, (bytes + fields * FIELD_HELD) as u64)?)
+    }
 }
 
 fn allowed(status: u16) -> Result<StatusCode, Failure> {
@@ -144,10 +186,9 @@ fn allowed(status: u16) -> Result<StatusCode, Failure> {
         .ok_or_else(|| invalid(format!("status {status} is not in 200..=599")))
 }
 
-fn headers(fields: Vec<types::Field>) -> Result<HeaderMap, Failure> {
-    if fields.len() > MAX_FIELDS {
-        return Err(invalid(format!("{} header fields are more than {MAX_FIELDS}", fields.len())));
-    }
+fn headers(fields: Vec<types::Field>, bounds: Bounds<'_>) -> Result<HeaderMap, Failure> {
+    let sizes = fields.iter().map(|(name, value)| name.len() + value.len());
+    let mut held = bounds.check(fields.len(), sizes.sum())?;
     let mut headers = HeaderMap::with_capacity(fields.len());
     for (name, value) in fields {
         let name =
@@ -155,7 +196,13 @@ fn headers(fields: Vec<types::Field>) -> Result<HeaderMap, Failure> {
         if is_connection_level(&name) {
             continue;
         }
-        let value = HeaderValue::from_maybe_shared(Bytes::from(value))
+        let value = Bytes::from(value);
+        // They are all dropped together, so one of them can have the charge for all.
+        let value = match held.take() {
+            Some(held) => held.cover(value),
+            None => value,
+        };
+        let value = HeaderValue::from_maybe_shared(value)
             .map_err(|_| invalid(format!("the value of {name} has a control character")))?;
         headers.append(name, value);
     }
@@ -199,6 +246,31 @@ mod tests {
         })
     }
 
+    fn check(response: types::Response) -> Result<Response, Failure> {
+        let meter = Arc::new(Meter::for_tests());
+        Response::check(response, Bounds { meter: &meter, head: 4096 })
+    }
+
+    #[test]
+    fn a_head_has_a_size_and_is_on_the_account_until_it_is_dropped() {
+        let meter = Arc::new(Meter::for_tests());
+        let bounds = Bounds { meter: &meter, head: 4096 };
+        let long = "v".repeat(2000);
+        let Ok(Response::Buffered { mut head, .. }) =
+            Response::check(buffered(200, &[("a", "b"), ("c", &long)], ""), bounds)
+        else {
+            panic!("it fits")
+        };
+        assert_eq!(meter.memory(), 2003 + 2 * 128);
+        head.headers.clear();
+        assert_eq!(meter.memory(), 0);
+        let twice = [("a", &*long), ("b", &*long), ("c", "12345678901234567890123456789012")];
+        let failure = Response::check(buffered(200, &twice, ""), bounds).unwrap_err();
+        assert_eq!(failure.outcome, Outcome::InvalidResponse);
+        assert!(failure.detail.contains("a head of 4131 bytes is over `response-head`"), "{failure}");
+        assert_eq!(meter.memory(), 0);
+    }
+
     #[test]
     fn what_is_not_http_is_refused() {
         for (status, fields, body) in [
@@ -211,7 +283,7 @@ mod tests {
             (200, &[("content-length", "3")], "hello"),
             (200, &[("content-length", "x")], "hello"),
         ] {
-            let failure = Response::check(buffered(status, fields, body)).unwrap_err();
+            let failure = check(buffered(status, fields, body)).unwrap_err();
             assert_eq!(failure.outcome, Outcome::InvalidResponse, "{status} {fields:?}");
             assert!(!failure.detail.is_empty());
         }
@@ -220,14 +292,14 @@ mod tests {
     #[test]
     fn connection_level_fields_do_not_cross() {
         let fields = [("connection", "close"), ("transfer-encoding", "chunked"), ("keep-alive", "1"), ("x", "y")];
-        let Ok(Response::Buffered { head, .. }) = Response::check(buffered(200, &fields, "")) else { panic!() };
+        let Ok(Response::Buffered { head, .. }) = check(buffered(200, &fields, "")) else { panic!() };
         assert_eq!(head.headers.len(), 1);
     }
 
     #[test]
     fn repeats_and_their_order_are_kept() {
         let fields = [("set-cookie", "a=1"), ("set-cookie", "b=2")];
-        let Ok(Response::Buffered { head, .. }) = Response::check(buffered(200, &fields, "")) else { panic!() };
+        let Ok(Response::Buffered { head, .. }) = check(buffered(200, &fields, "")) else { panic!() };
         let cookies: Vec<_> = head.headers.get_all("set-cookie").iter().collect();
         assert_eq!(cookies, ["a=1", "b=2"]);
     }

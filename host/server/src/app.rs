@@ -9,26 +9,24 @@ use std::sync::atomic::{AtomicU64, Ordering::Relaxed};
 use std::time::{Duration, Instant};
 
 use arc_swap::ArcSwap;
-use bytes::BytesMut;
-use http::{HeaderMap, HeaderValue, Method, Request, Response, StatusCode, header};
-use http_body::Body as _;
-use http_body_util::BodyExt as _;
+use http::{HeaderValue, Method, Request, Response, StatusCode, header};
 use parking_lot::Mutex;
 use roadrunner_files::{Directory, FileCache};
 use roadrunner_manifest::{AccessLogFormat, Admin, BodyMode, Lookup, Params, RouteTable};
 use roadrunner_registry::Puller;
 use roadrunner_sandbox::{
-    self as sandbox, Binding, Component, Failure, Gate, Outcome, Peer, RequestId, Sandbox, Subject, Tenant, Upgrade,
+    self as sandbox, Binding, Component, Gate, Holder, Outcome, Peer, RequestId, Sandbox, Subject, Tenant, Upgrade,
 };
 use roadrunner_store::Budget;
 use roadrunner_websocket::handshake::{Refusal, ServerHandshake};
 use roadrunner_wire::{
-    self as wire, Address, BodyError, Connection, Exchange, Held, RequestBody, ResponseBody, Service, TunnelKind,
-    TunnelRequest,
+    self as wire, Address, Connection, Exchange, Held, RequestBody, ResponseBody, Service, TunnelKind, TunnelRequest,
 };
 
 use crate::access::Access;
+use crate::body::body_for;
 use crate::broker::Nats;
+use crate::buffers::Answerable;
 use crate::deploy::store::Store;
 use crate::drain::Drain;
 use crate::metrics::{Metrics, RouteMetrics};
@@ -288,7 +286,10 @@ pub(crate) async fn behind_middlewares(mut request: Request<RequestBody>) -> Res
     let (Some(inner), Some(context)) = (extensions.remove::<Arc<Inner>>(), extensions.remove::<Context>()) else {
         return failure(Outcome::Unsupported);
     };
+    let holder = inner.holder(inner.routes[context.route].tenant.as_ref(), &context.connection);
     let mut response = inner.answer(context, request).await;
+    let answerable = Answerable::of(&response, holder);
+    response.extensions_mut().insert(answerable);
     response.extensions_mut().insert(Accounted);
     response
 }
@@ -337,14 +338,6 @@ impl Inner {
         if let Some(refusal) = refusal {
             return record.done(plain(StatusCode::FORBIDDEN, refusal));
         }
-        let body = match body_for(guest, body, &head.headers).await {
-            Ok(body) => body,
-            Err(answer) => return record.refused(answer),
-        };
-        let permit = match guest.binding.gates.admit().await {
-            Ok(permit) => permit,
-            Err(outcome) => return record.failed(outcome.into()),
-        };
         let meter = guest.binding.meter(Subject {
             request: context.id.clone(),
             tenant: guest.binding.tenant.clone(),
@@ -352,7 +345,16 @@ impl Inner {
             digest: guest.binding.component.digest,
             route: self.routes[context.route].pattern.clone(),
             peer: peer(&context.peer),
+            connection: context.connection.held.clone(),
         });
+        let body = match body_for(guest, body, &head, &meter).await {
+            Ok(body) => body,
+            Err(answer) => return record.refused(answer),
+        };
+        let permit = match guest.binding.gates.admit().await {
+            Ok(permit) => permit,
+            Err(outcome) => return record.failed(outcome.into()),
+        };
         record.runs(&meter);
         let upgrade = handshake.as_ref().map(|handshake| match handshake {
             Handshake::WebSocket(handshake) => Upgrade::WebSocket(handshake.judged.protocols().to_vec()),
@@ -395,6 +397,12 @@ impl Inner {
             }
         }
         self.table.lookup(host, request.method(), path)
+    }
+
+    /// Answers for what is held for a request without an instance.
+    pub(crate) fn holder(&self, tenant: Option<&Arc<Tenant>>, connection: &Connection) -> Holder {
+        let buffers = self.host.sandbox.buffers().clone();
+        Holder { buffers, tenant: tenant.cloned(), connection: connection.held.clone() }
     }
 
     /// The answer when no route takes the request. The connection stays open.
@@ -453,68 +461,6 @@ fn preflighted(request: &Request<RequestBody>) -> Option<Method> {
     Method::from_bytes(headers.get(header::ACCESS_CONTROL_REQUEST_METHOD)?.as_bytes()).ok()
 }
 
-/// The guest's body: read whole in mode `auto`, or left on the wire.
-async fn body_for(guest: &Guest, body: RequestBody, headers: &HeaderMap) -> Result<Option<sandbox::Body>, BodyRefusal> {
-    if body.is_end_stream() {
-        return Ok(None);
-    }
-    if guest.body == BodyMode::Manual {
-        let stream = body.map_err(body_error);
-        return Ok(Some(sandbox::Body::stream(Box::pin(stream))));
-    }
-    let limit = guest.body_limit;
-    let declared = body.size_hint().exact().or_else(|| {
-        headers.get(header::CONTENT_LENGTH).and_then(|value| value.to_str().ok()).and_then(|value| value.parse().ok())
-    });
-    if declared.is_some_and(|length| length > limit) {
-        return Err(BodyRefusal::TooLarge);
-    }
-    Box::pin(read_whole(body, limit, declared)).await.map(Some)
-}
-
-async fn read_whole(mut body: RequestBody, limit: u64, declared: Option<u64>) -> Result<sandbox::Body, BodyRefusal> {
-    let mut first = bytes::Bytes::new();
-    let mut all = BytesMut::new();
-    let mut trailers = None;
-    let mut total = 0;
-    while let Some(frame) = body.frame().await {
-        match frame.map_err(BodyRefusal::Body)?.into_data() {
-            Ok(data) => {
-                total += data.len() as u64;
-                if total > limit {
-                    return Err(BodyRefusal::TooLarge);
-                }
-                if first.is_empty() {
-                    first = data;
-                    continue;
-                }
-                if all.is_empty() {
-                    all.reserve(usize::try_from(declared.unwrap_or(total).min(limit)).unwrap_or(0));
-                    all.extend_from_slice(&first);
-                }
-                all.extend_from_slice(&data);
-            }
-            Err(frame) => trailers = frame.into_trailers().ok(),
-        }
-    }
-    let whole = if all.is_empty() { first } else { all.freeze() };
-    Ok(sandbox::Body::whole(whole, trailers))
-}
-
-/// Why a request never reached an instance.
-pub(crate) enum BodyRefusal {
-    Body(BodyError),
-    TooLarge,
-}
-
-pub(crate) fn body_error(error: BodyError) -> sandbox::BodyError {
-    match error {
-        BodyError::TimedOut(_) => sandbox::BodyError::Timeout,
-        BodyError::Malformed(reason) => sandbox::BodyError::Malformed(reason),
-        BodyError::Closed | BodyError::ConnectionLost | BodyError::Reset => sandbox::BodyError::Closed,
-    }
-}
-
 pub(crate) fn peer(address: &Address) -> Peer {
     match address {
         Address::Ip(address) => Peer::Address(*address),
@@ -534,7 +480,10 @@ pub(crate) fn failure(outcome: Outcome) -> Response<ResponseBody> {
     let row = outcome.row();
     let mut response =
         plain(StatusCode::from_u16(row.status).unwrap_or(StatusCode::INTERNAL_SERVER_ERROR), row.message);
-    if matches!(outcome, Outcome::HeldExceeded | Outcome::Overloaded | Outcome::TenantCpuExceeded) {
+    if matches!(
+        outcome,
+        Outcome::BuffersExceeded | Outcome::HeldExceeded | Outcome::Overloaded | Outcome::TenantCpuExceeded
+    ) {
         response = retry_after(response, RETRY_AFTER);
     }
     response
@@ -553,13 +502,4 @@ pub(crate) fn plain(status: StatusCode, text: &str) -> Response<ResponseBody> {
     *response.status_mut() = status;
     response.headers_mut().insert(header::CONTENT_TYPE, HeaderValue::from_static("text/plain; charset=utf-8"));
     response
-}
-
-impl From<BodyRefusal> for Failure {
-    fn from(refusal: BodyRefusal) -> Self {
-        match refusal {
-            BodyRefusal::TooLarge => Outcome::BodyTooLarge.into(),
-            BodyRefusal::Body(error) => Self::new(Outcome::Cancelled, error.to_string()),
-        }
-    }
 }

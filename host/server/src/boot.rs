@@ -29,6 +29,7 @@ use crate::deploy::store::Store;
 use crate::drain::Drain;
 use crate::inherited::Inherited;
 use crate::load;
+use crate::machine;
 use crate::metrics::{Metrics, RouteMetrics};
 use crate::middleware::{Limiters, Stack};
 use crate::outbound::WayOut;
@@ -51,6 +52,9 @@ const PULLED: &str = "pulled";
 /// Bytes of small files that are kept in memory.
 const FILE_CACHE: u64 = 16 << 20;
 
+/// The part of the machine's memory that the host may hold for requests, where the manifest does not say.
+const BUFFERS_PART: u64 = 4;
+
 /// Slots beside those that the caps allow, for parked instances.
 const SPARE_SLOTS: u32 = PARKED as u32;
 
@@ -62,6 +66,7 @@ pub fn sandbox(manifest: &Manifest) -> Result<Sandbox> {
         // Standard components hold no sessions.
         wasi03_slots: if manifest.server.wasi_03 { manifest.caps.instances.saturating_add(SPARE_SLOTS) } else { 0 },
         max_memory: max_memory(manifest),
+        buffers: buffers(manifest),
         threads: manifest.server.workers.map_or(defaults.threads, |workers| workers as usize),
         ..defaults
     };
@@ -138,6 +143,7 @@ pub(crate) fn inner(manifest: &Manifest, host: Arc<Host>, before: Option<&Inner>
     let sources = Sources::read(manifest)?;
     let components = load::components(manifest, &host, before, &sources)?;
     let access = Arc::new(Access::read(admin(&host, manifest), manifest)?);
+    host.sandbox.buffers().set_limit(buffers(manifest));
     assemble(manifest, host, before, Arc::new(sources), components, access)
 }
 
@@ -293,6 +299,11 @@ pub(crate) fn assemble(
         drain_time: manifest.server.drain,
         host,
     })
+}
+
+/// What the host may hold for all requests together, in bytes.
+fn buffers(manifest: &Manifest) -> u64 {
+    manifest.caps.buffered.unwrap_or_else(|| machine::memory() / BUFFERS_PART)
 }
 
 fn max_memory(manifest: &Manifest) -> u64 {
@@ -621,6 +632,7 @@ fn limits(limits: &manifest::Limits) -> Limits {
         cpu: limits.cpu,
         callback_cpu: limits.callback_cpu,
         deadline: limits.deadline,
+        response_head: usize::try_from(limits.response_head).unwrap_or(usize::MAX),
         host_call_bytes: usize::try_from(limits.host_call_bytes).unwrap_or(usize::MAX),
         handles: limits.handles as usize,
         log_bytes: limits.log_bytes,

@@ -29,6 +29,7 @@ use tower::{Layer as _, ServiceExt as _};
 use tower_http::cors::{AllowHeaders, AllowOrigin, CorsLayer};
 
 use crate::app;
+use crate::buffers;
 use crate::rate_limit::RateLimiter;
 
 type Inner = BoxCloneSyncService<Request<RequestBody>, Response<ResponseBody>, Infallible>;
@@ -66,7 +67,9 @@ impl Stack {
 
 fn wrap(middleware: &Middleware, limiter: Option<&Arc<RateLimiter>>, inner: Inner) -> Inner {
     match middleware {
-        Middleware::Compression(settings) => compression::wrap(settings, inner),
+        Middleware::Compression(settings) => {
+            BoxCloneSyncService::new(compression::wrap(settings, inner).map_response(buffers::compressed))
+        }
         Middleware::Cors(settings) => BoxCloneSyncService::new(cors(settings).layer(inner)),
         Middleware::Etag(settings) => etag::wrap(*settings, inner),
         Middleware::RateLimit(settings) => {

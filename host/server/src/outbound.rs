@@ -11,9 +11,9 @@ use http::Request;
 use http_body::{Body, Frame, SizeHint};
 use http_body_util::BodyExt as _;
 use roadrunner_manifest::{self as manifest, HostPattern};
-use roadrunner_outbound::{Client, Error, Grant, Host, Settings, Timeouts};
+use roadrunner_outbound::{Client, Error, Grant, Host, READ_BUFFER, Settings, Timeouts};
 use roadrunner_sandbox::{
-    Meter, Outbound, OutboundAnswer, OutboundDriver, OutboundError, RequestOptions, Tenant, WasiBody,
+    Charge, Meter, Outbound, OutboundAnswer, OutboundDriver, OutboundError, RequestOptions, Tenant, WasiBody,
 };
 use tokio::time::Sleep;
 
@@ -101,13 +101,19 @@ impl Outbound for WayOut {
                 tracing::warn!(%request, %component, rule, "an outgoing request was refused: the quota is used up");
                 return Err(OutboundError::ConnectionLimitReached);
             };
+            let Ok(read_ahead) = Charge::take(meter.clone(), READ_BUFFER as u64) else {
+                refused.fetch_add(1, Relaxed);
+                let (request, component) = (&meter.subject.request, &meter.subject.component);
+                tracing::warn!(%request, %component, "an outgoing request was refused: there is no memory for its answer");
+                return Err(OutboundError::ConnectionLimitReached);
+            };
             let request = request.map(|body| paced(body, tenant.as_ref()));
             match client.send(request, asked).await {
                 Ok((response, driver)) => {
                     answered.fetch_add(1, Relaxed);
                     let response = response.map(|body| paced(body.map_err(told).boxed_unsync(), tenant.as_ref()));
                     let driver: OutboundDriver = Box::new(async move {
-                        let _place = place;
+                        let (_place, _read_ahead) = (place, read_ahead);
                         driver.await.map_err(told)
                     });
                     Ok((response, driver))

@@ -13,7 +13,8 @@ use roadrunner_sandbox::{Failure, Meter, Outcome};
 use roadrunner_wire::{Address, BodyError, Connection, RequestBody, ResponseBody};
 
 use crate::access_log::{End, Line, target};
-use crate::app::{self, BodyRefusal, Context, Inner};
+use crate::app::{self, Context, Inner};
+use crate::body::BodyRefusal;
 use crate::metrics::RouteMetrics;
 
 /// One request from its route to its end.
@@ -97,6 +98,7 @@ impl Record {
             }
             BodyRefusal::Body(BodyError::Malformed(_)) => app::plain(StatusCode::BAD_REQUEST, "the body is malformed"),
             BodyRefusal::Body(_) => app::failure(Outcome::Cancelled),
+            BodyRefusal::NoRoom(outcome) => app::failure(*outcome),
             BodyRefusal::TooLarge => app::failure(Outcome::BodyTooLarge),
         };
         self.answered(response, &refusal.into())

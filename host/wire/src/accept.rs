@@ -153,6 +153,7 @@ async fn connect<S: Service>(
         protocol,
         tls,
         opened,
+        held: Arc::default(),
         forwarding: listener.forwarding.clone(),
         control: Arc::clone(&control),
         stats: Arc::clone(&shared.stats),

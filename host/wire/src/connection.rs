@@ -4,7 +4,7 @@ use std::{
     fmt,
     net::{IpAddr, SocketAddr},
     path::PathBuf,
-    sync::Arc,
+    sync::{Arc, atomic::AtomicU64},
     time::Instant,
 };
 
@@ -30,6 +30,8 @@ pub struct Connection {
     pub tls: Option<TlsInfo>,
     /// When it was accepted.
     pub opened: Instant,
+    /// Bytes that the service holds for requests of this connection. The service alone counts them.
+    pub held: Arc<AtomicU64>,
     pub(crate) forwarding: Option<Arc<Forwarding>>,
     pub(crate) control: Arc<Control>,
     pub(crate) stats: Arc<Stats>,
@@ -49,6 +51,7 @@ impl Connection {
             protocol,
             tls: None,
             opened: Instant::now(),
+            held: Arc::default(),
             forwarding: None,
             control: Arc::default(),
             stats: Arc::default(),
@@ -67,6 +70,7 @@ impl Connection {
             protocol: Protocol::Http2,
             tls: None,
             opened: self.opened,
+            held: Arc::clone(&self.held),
             forwarding: self.forwarding.clone(),
             control: Arc::clone(&self.control),
             stats: Arc::clone(&self.stats),
