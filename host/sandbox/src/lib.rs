@@ -15,6 +15,8 @@ mod capability;
 mod compile;
 mod component;
 mod engine;
+mod exhaustion;
+mod fit;
 mod gate;
 mod hibernation;
 mod instance;
@@ -24,6 +26,7 @@ mod meter;
 mod outcome;
 mod output;
 mod parking;
+mod places;
 mod registry;
 mod request;
 mod response;
@@ -40,9 +43,10 @@ pub use capability::{
     Broker, Bucket, Bus, Message, Outbound, OutboundAnswer, OutboundDriver, Preopen, PublishError, Secret, Secrets,
     StoreAnswer, StoreError, StorePage,
 };
-pub use compile::{CompileError, CompileOrder, CompileSettings, Compiler, this_program};
+pub use compile::{CompileError, CompileOrder, CompileSettings, Compiler, Whose};
 pub use component::{Component, Digest, Digester, Interfaces, Kind, LoadError, NotADigest, inspect};
 pub use engine::{EngineError, EngineSettings, Reset, Sandbox};
+pub use exhaustion::Exhaustion;
 pub use gate::{Gate, GateSettings, Gates, Permit};
 pub use hibernation::Held;
 pub use instance::{Disconnect, Event, Instance, LeftBody, Next};
@@ -52,7 +56,7 @@ pub use outcome::{Failure, Outcome, Row};
 pub use output::{Outbox, Outgoing};
 pub use parking::{PARKED, Parking};
 pub use registry::Registry;
-pub use request::{Body, BodyError, BodyStream, ClientCertificate, Request, Upgrade};
+pub use request::{Body, BodyError, BodyFault, BodyStream, ClientCertificate, Request, Upgrade};
 pub use response::{Head, Response};
 pub use standard::{Shared, Standard};
 pub use state::{Binding, Urls};

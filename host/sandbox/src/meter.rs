@@ -136,6 +136,8 @@ pub struct Meter {
     pub id: u64,
     /// Who the instance works for.
     pub subject: Subject,
+    /// Places that the instance takes in every gate.
+    pub places: u32,
     /// When the instance was admitted.
     pub started: Instant,
     shape: AtomicU8,
@@ -161,11 +163,12 @@ pub struct Meter {
 }
 
 impl Meter {
-    /// A fresh account, of a request that may have so many bytes of memory.
-    pub fn new(id: u64, subject: Subject, buffers: Arc<Buffers>, limit: u64) -> Self {
+    /// A fresh account, of a request that may have so many bytes of memory and takes so many places.
+    pub fn new(id: u64, subject: Subject, places: u32, buffers: Arc<Buffers>, limit: u64) -> Self {
         Self {
             id,
             subject,
+            places,
             buffers,
             limit,
             started: Instant::now(),
@@ -409,7 +412,7 @@ mod tests {
                 peer: Peer::Local,
                 connection: Arc::default(),
             };
-            Self::new(1, subject, Buffers::new(1 << 40), u64::MAX)
+            Self::new(1, subject, 1, Buffers::new(1 << 40), u64::MAX)
         }
     }
 

@@ -34,8 +34,10 @@ pub(crate) struct Bounds<'a> {
 pub struct Head {
     /// 200 to 599.
     pub status: StatusCode,
-    /// Never any connection-level field.
+    /// Never any connection-level field, nor one that `Connection` names; no value begins or ends with a blank.
     pub headers: HeaderMap,
+    /// What `content-length` declares: it is there at most once, in plain digits.
+    pub length: Option<u64>,
 }
 
 /// The shape of a response, and all that is known of it when the handler returns.
@@ -90,7 +92,10 @@ impl Response {
             types::Response::Buffered(buffered) => {
                 let body = cover(bounds.meter, buffered.body.into())?;
                 let head = head(buffered.head, bounds)?;
-                check_length(&head, body.len() as u64)?;
+                // With 304, and in answers to HEAD, the length is that of the body left out.
+                if !body.is_empty() {
+                    check_length(&head, body.len() as u64)?;
+                }
                 let trailers = trailers(buffered.trailers, bounds)?;
                 Self::Buffered { head, body, trailers }
             }
@@ -114,7 +119,10 @@ impl Response {
 
 /// Trailer fields, without those that RFC 9110, 6.5.1 forbids there.
 pub(crate) fn trailers(fields: Vec<types::Field>, bounds: Bounds<'_>) -> Result<HeaderMap, Failure> {
-    Ok(without_forbidden(headers(fields, bounds)?))
+    let (headers, held) = checked(fields, bounds)?;
+    let mut trailers = without_forbidden(headers);
+    hold(&mut trailers, held);
+    Ok(trailers)
 }
 
 /// The head that a standard component has set. Its fields are valid by their type.
@@ -124,36 +132,72 @@ pub(crate) fn standard_head(head: http::response::Parts, bounds: Bounds<'_>) -> 
     let sizes = headers.iter().map(|(name, value)| name.as_str().len() + value.len());
     let held = bounds.check(headers.len(), sizes.sum())?;
     remove_connection_level(&mut headers);
-    if let (Some(value), Some(held)) = (headers.values_mut().next(), held) {
-        // It has the bytes of a field's value, so it is one.
-        if let Ok(covered) = HeaderValue::from_maybe_shared(held.cover(Bytes::copy_from_slice(value.as_bytes()))) {
-            *value = covered;
-        }
-    }
-    Ok(Head { status, headers })
+    trim(&mut headers);
+    let mut head = finished(status, headers)?;
+    hold(&mut head.headers, held);
+    Ok(head)
 }
 
 /// The trailer fields that a standard component has finished its body with.
 pub(crate) fn standard_trailers(mut trailers: HeaderMap) -> HeaderMap {
     remove_connection_level(&mut trailers);
+    trim(&mut trailers);
     without_forbidden(trailers)
 }
 
 fn remove_connection_level(headers: &mut HeaderMap) {
+    if !headers.keys().any(is_connection_level) {
+        return;
+    }
+    let named: Vec<_> = headers.get_all(header::CONNECTION).iter().flat_map(named).collect();
     let found: Vec<_> = headers.keys().filter(|name| is_connection_level(name)).cloned().collect();
-    for name in found {
+    for name in found.into_iter().chain(named) {
         headers.remove(name);
     }
 }
 
+/// The fields that a value of `Connection` names.
+fn named(value: &HeaderValue) -> impl Iterator<Item = HeaderName> {
+    let members = value.as_bytes().split(|byte| *byte == b',').map(<[u8]>::trim_ascii);
+    members.filter_map(|member| HeaderName::from_bytes(member).ok())
+}
+
+/// RFC 9110, 5.5: blanks around a value are no part of it. HTTP/1 drops them on its way; on HTTP/2 and HTTP/3 they make
+/// the whole message malformed, and some clients close the connection for it.
+fn trim(headers: &mut HeaderMap) {
+    for value in headers.values_mut() {
+        let trimmed = trimmed(value.as_bytes());
+        if trimmed.len() < value.len() {
+            *value = HeaderValue::from_bytes(trimmed).expect("a part of a value is one");
+        }
+    }
+}
+
+fn trimmed(mut value: &[u8]) -> &[u8] {
+    while let [b' ' | b'\t', rest @ ..] | [rest @ .., b' ' | b'\t'] = value {
+        value = rest;
+    }
+    value
+}
+
 fn without_forbidden(mut trailers: HeaderMap) -> HeaderMap {
     for name in [
-        header::CONTENT_LENGTH,
+        header::AGE,
+        header::AUTHORIZATION,
+        header::CACHE_CONTROL,
         header::CONTENT_ENCODING,
+        header::CONTENT_LENGTH,
         header::CONTENT_RANGE,
         header::CONTENT_TYPE,
+        header::DATE,
+        header::EXPIRES,
         header::HOST,
+        header::LOCATION,
+        header::RETRY_AFTER,
         header::SET_COOKIE,
+        header::TRAILER,
+        header::VARY,
+        header::WWW_AUTHENTICATE,
     ] {
         trailers.remove(name);
     }
@@ -161,7 +205,27 @@ fn without_forbidden(mut trailers: HeaderMap) -> HeaderMap {
 }
 
 fn head(head: types::Head, bounds: Bounds<'_>) -> Result<Head, Failure> {
-    Ok(Head { status: allowed(head.status)?, headers: headers(head.headers, bounds)? })
+    let status = allowed(head.status)?;
+    let (headers, held) = checked(head.headers, bounds)?;
+    let mut head = finished(status, headers)?;
+    hold(&mut head.headers, held);
+    Ok(head)
+}
+
+fn headers(fields: Vec<types::Field>, bounds: Bounds<'_>) -> Result<HeaderMap, Failure> {
+    let (mut headers, held) = checked(fields, bounds)?;
+    hold(&mut headers, held);
+    Ok(headers)
+}
+
+/// Fields are all dropped together, so one of them has the charge for all; none where none is left. The length is not
+/// it, because a middleware may change that.
+fn hold(headers: &mut HeaderMap, held: Option<Charge>) {
+    let Some(held) = held else { return };
+    if let Some((_, value)) = headers.iter_mut().find(|(name, _)| **name != header::CONTENT_LENGTH) {
+        let covered = HeaderValue::from_maybe_shared(held.cover(Bytes::copy_from_slice(value.as_bytes())));
+        *value = covered.expect("the bytes of a value are one");
+    }
 }
 
 impl Bounds<'_> {
@@ -179,6 +243,30 @@ impl Bounds<'_> {
     }
 }
 
+fn finished(status: StatusCode, mut headers: HeaderMap) -> Result<Head, Failure> {
+    let length = declared_length(&headers)?;
+    if let Some(length) = length {
+        headers.insert(header::CONTENT_LENGTH, HeaderValue::from(length));
+    }
+    Ok(Head { status, headers, length })
+}
+
+/// RFC 9110, 8.6: digits alone. Several lengths, on lines of their own or in a list, are one if they are equal.
+fn declared_length(headers: &HeaderMap) -> Result<Option<u64>, Failure> {
+    let mut declared = None;
+    for value in headers.get_all(header::CONTENT_LENGTH) {
+        for member in value.as_bytes().split(|byte| *byte == b',').map(trimmed) {
+            let digits = std::str::from_utf8(member).ok().filter(|text| text.bytes().all(|byte| byte.is_ascii_digit()));
+            let length = digits.and_then(|digits| digits.parse::<u64>().ok());
+            if length.is_none() || (declared.is_some() && declared != length) {
+                return Err(invalid(format!("content-length is {value:?}, which is not one number")));
+            }
+            declared = length;
+        }
+    }
+    Ok(declared)
+}
+
 fn allowed(status: u16) -> Result<StatusCode, Failure> {
     StatusCode::from_u16(status)
         .ok()
@@ -186,27 +274,33 @@ fn allowed(status: u16) -> Result<StatusCode, Failure> {
         .ok_or_else(|| invalid(format!("status {status} is not in 200..=599")))
 }
 
-fn headers(fields: Vec<types::Field>, bounds: Bounds<'_>) -> Result<HeaderMap, Failure> {
+/// Fields that are valid, and the charge for what the host holds of them.
+fn checked(fields: Vec<types::Field>, bounds: Bounds<'_>) -> Result<(HeaderMap, Option<Charge>), Failure> {
     let sizes = fields.iter().map(|(name, value)| name.len() + value.len());
-    let mut held = bounds.check(fields.len(), sizes.sum())?;
+    let held = bounds.check(fields.len(), sizes.sum())?;
     let mut headers = HeaderMap::with_capacity(fields.len());
+    let mut hop = Vec::new();
     for (name, value) in fields {
         let name =
             HeaderName::from_bytes(name.as_bytes()).map_err(|_| invalid(format!("{name:?} is not a header name")))?;
-        if is_connection_level(&name) {
-            continue;
+        let mut value = Bytes::from(value);
+        let trimmed = trimmed(&value);
+        if trimmed.len() < value.len() {
+            value = value.slice_ref(trimmed);
         }
-        let value = Bytes::from(value);
-        // They are all dropped together, so one of them can have the charge for all.
-        let value = match held.take() {
-            Some(held) => held.cover(value),
-            None => value,
-        };
         let value = HeaderValue::from_maybe_shared(value)
             .map_err(|_| invalid(format!("the value of {name} has a control character")))?;
-        headers.append(name, value);
+        if name == header::CONNECTION {
+            hop.extend(named(&value));
+        }
+        if !is_connection_level(&name) {
+            headers.append(name, value);
+        }
     }
-    Ok(headers)
+    for name in hop {
+        headers.remove(name);
+    }
+    Ok((headers, held))
 }
 
 /// RFC 9110, 7.6.1; RFC 9113, 8.2.2: these belong to the connection, and so to the host.
@@ -217,14 +311,12 @@ fn is_connection_level(name: &HeaderName) -> bool {
 
 /// RFC 9110, 8.6: a length that is not true would let the client mistake where the response ends.
 fn check_length(head: &Head, length: u64) -> Result<(), Failure> {
-    for value in head.headers.get_all(header::CONTENT_LENGTH) {
-        let given = value.to_str().ok().and_then(|value| value.parse::<u64>().ok());
-        // With 304, and in answers to HEAD, the length is that of the body left out.
-        if given != Some(length) && length != 0 {
-            return Err(invalid(format!("content-length is {value:?}, and the body has {length} bytes")));
+    match head.length {
+        Some(given) if given != length => {
+            Err(invalid(format!("content-length is {given}, and the body has {length} bytes")))
         }
+        _ => Ok(()),
     }
-    Ok(())
 }
 
 fn invalid(detail: String) -> Failure {
@@ -235,15 +327,13 @@ fn invalid(detail: String) -> Failure {
 mod tests {
     use super::*;
 
+    fn start(status: u16, fields: &[(&str, &str)]) -> types::Head {
+        let headers = fields.iter().map(|(n, v)| ((*n).to_owned(), v.as_bytes().to_vec())).collect();
+        types::Head { status, headers }
+    }
+
     fn buffered(status: u16, fields: &[(&str, &str)], body: &str) -> types::Response {
-        types::Response::Buffered(types::Buffered {
-            head: types::Head {
-                status,
-                headers: fields.iter().map(|(n, v)| ((*n).to_owned(), v.as_bytes().to_vec())).collect(),
-            },
-            body: body.into(),
-            trailers: vec![],
-        })
+        types::Response::Buffered(types::Buffered { head: start(status, fields), body: body.into(), trailers: vec![] })
     }
 
     fn check(response: types::Response) -> Result<Response, Failure> {
@@ -264,6 +354,13 @@ mod tests {
         assert_eq!(meter.memory(), 2003 + 2 * 128);
         head.headers.clear();
         assert_eq!(meter.memory(), 0);
+        let dropped = [("connection", "x"), ("content-length", "5"), ("a", &*long)];
+        let Ok(Response::Stream(head)) = Response::check(types::Response::Stream(start(200, &dropped)), bounds) else {
+            panic!("it fits")
+        };
+        assert_eq!(meter.memory(), 2000 + 24 + 3 * 128, "whatever becomes of the first fields");
+        drop(head);
+        assert_eq!(meter.memory(), 0);
         let twice = [("a", &*long), ("b", &*long), ("c", "12345678901234567890123456789012")];
         let failure = Response::check(buffered(200, &twice, ""), bounds).unwrap_err();
         assert_eq!(failure.outcome, Outcome::InvalidResponse);
@@ -282,6 +379,11 @@ mod tests {
             (200, &[("x", "a\0")], ""),
             (200, &[("content-length", "3")], "hello"),
             (200, &[("content-length", "x")], "hello"),
+            (200, &[("content-length", "+5")], "hello"),
+            (200, &[("content-length", "")], "hello"),
+            (200, &[("content-length", "5, 6")], "hello"),
+            (200, &[("content-length", "5"), ("content-length", "6")], ""),
+            (304, &[("content-length", "0x5")], ""),
         ] {
             let failure = check(buffered(status, fields, body)).unwrap_err();
             assert_eq!(failure.outcome, Outcome::InvalidResponse, "{status} {fields:?}");
@@ -291,9 +393,34 @@ mod tests {
 
     #[test]
     fn connection_level_fields_do_not_cross() {
-        let fields = [("connection", "close"), ("transfer-encoding", "chunked"), ("keep-alive", "1"), ("x", "y")];
+        let fields = [
+            ("hop", "1"),
+            ("connection", "close, Hop"),
+            ("transfer-encoding", "chunked"),
+            ("keep-alive", "1"),
+            ("te", "trailers"),
+            ("x", "y"),
+        ];
         let Ok(Response::Buffered { head, .. }) = check(buffered(200, &fields, "")) else { panic!() };
         assert_eq!(head.headers.len(), 1);
+    }
+
+    #[test]
+    fn equal_lengths_are_one() {
+        let fields = [("content-length", "005"), ("content-length", " 5,5\t")];
+        let Ok(Response::Buffered { head, .. }) = check(buffered(200, &fields, "hello")) else { panic!() };
+        let lengths: Vec<_> = head.headers.get_all("content-length").iter().collect();
+        assert_eq!((head.length, lengths), (Some(5), vec![&HeaderValue::from_static("5")]));
+    }
+
+    #[test]
+    fn blanks_around_values_are_no_part_of_them() {
+        let fields = [("a", " \tb c\t "), ("d", " \t"), ("e", "")];
+        let Ok(Response::Buffered { head, .. }) = check(buffered(200, &fields, "")) else { panic!() };
+        assert_eq!((&head.headers["a"], &head.headers["d"]), (&"b c".parse().unwrap(), &"".parse().unwrap()));
+        let fields = fields.map(|(name, value)| (name.to_owned(), value.as_bytes().to_vec()));
+        let meter = Arc::new(Meter::for_tests());
+        assert_eq!(trailers(fields.to_vec(), Bounds { meter: &meter, head: 4096 }).unwrap()["a"], "b c");
     }
 
     #[test]

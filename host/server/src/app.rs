@@ -24,12 +24,13 @@ use roadrunner_wire::{
 };
 
 use crate::access::Access;
-use crate::body::body_for;
+use crate::body::{BodyRefusal, body_for};
 use crate::broker::Nats;
 use crate::buffers::Answerable;
 use crate::deploy::store::Store;
 use crate::drain::Drain;
 use crate::metrics::{Metrics, RouteMetrics};
+use crate::middleware::cors::preflighted;
 use crate::middleware::{Limiters, Stack};
 use crate::outbound::WayOut;
 use crate::rate_limit::RateLimiter;
@@ -317,7 +318,7 @@ impl Inner {
         request: Request<RequestBody>,
         mut record: Record,
     ) -> Response<ResponseBody> {
-        let (head, body) = request.into_parts();
+        let (mut head, body) = request.into_parts();
         let handshake = match context.handshake(&head) {
             Ok(handshake) => handshake,
             Err(refusal) => {
@@ -338,6 +339,7 @@ impl Inner {
         if let Some(refusal) = refusal {
             return record.done(plain(StatusCode::FORBIDDEN, refusal));
         }
+        wire::drop_connection_fields(&mut head.headers);
         let meter = guest.binding.meter(Subject {
             request: context.id.clone(),
             tenant: guest.binding.tenant.clone(),
@@ -349,8 +351,10 @@ impl Inner {
         });
         let body = match body_for(guest, body, &head, &meter).await {
             Ok(body) => body,
-            Err(answer) => return record.refused(answer),
+            Err(BodyRefusal::Body(error)) => return record.refused(&error),
+            Err(BodyRefusal::NoRoom(outcome)) => return record.failed(outcome.into()),
         };
+        record.watches(body.as_ref().and_then(sandbox::Body::fault));
         let permit = match guest.binding.gates.admit().await {
             Ok(permit) => permit,
             Err(outcome) => return record.failed(outcome.into()),
@@ -450,15 +454,6 @@ impl Route {
 /// Whether a tunnel is of a kind that is served; the others are treated as the requests that they also are.
 fn is_known(tunnel: &TunnelRequest) -> bool {
     tunnel.names("websocket") || tunnel.is_webtransport()
-}
-
-/// The method that a CORS preflight asks about (Fetch standard, CORS-preflight request); none for any other request.
-fn preflighted(request: &Request<RequestBody>) -> Option<Method> {
-    let headers = request.headers();
-    if request.method() != Method::OPTIONS || !headers.contains_key(header::ORIGIN) {
-        return None;
-    }
-    Method::from_bytes(headers.get(header::ACCESS_CONTROL_REQUEST_METHOD)?.as_bytes()).ok()
 }
 
 pub(crate) fn peer(address: &Address) -> Peer {

@@ -8,17 +8,16 @@ use std::sync::Arc;
 use http_body::Body as _;
 use http_body_util::BodyExt as _;
 use roadrunner_manifest::BodyMode;
-use roadrunner_sandbox::{self as sandbox, Charge, Failure, Gathered, Meter, Outcome};
+use roadrunner_sandbox::{self as sandbox, Charge, Gathered, Meter, Outcome};
 use roadrunner_wire::{BodyError, RequestBody};
 
 use crate::app::Guest;
 
 /// Why a request never reached an instance.
 pub(crate) enum BodyRefusal {
-    Body(BodyError),
+    Body(sandbox::BodyError),
     /// There is no room for what was to be read.
     NoRoom(Outcome),
-    TooLarge,
 }
 
 /// The body as the guest gets it; none where there is none.
@@ -41,7 +40,7 @@ pub(crate) async fn body_for(
         length.and_then(|value| value.to_str().ok()).and_then(|value| value.parse().ok())
     });
     if declared.is_some_and(|length| length > limit) {
-        return Err(BodyRefusal::TooLarge);
+        return Err(BodyRefusal::Body(sandbox::BodyError::TooLarge(limit)));
     }
     let most = usize::try_from(declared.unwrap_or(limit)).unwrap_or(usize::MAX);
     Box::pin(read_whole(body, limit, most, head_size(head), meter)).await.map(Some)
@@ -60,11 +59,11 @@ async fn read_whole(
     let mut trailers = None;
     let mut total = 0;
     while let Some(frame) = body.frame().await {
-        match frame.map_err(BodyRefusal::Body)?.into_data() {
+        match frame.map_err(|error| BodyRefusal::Body(body_error(error)))?.into_data() {
             Ok(data) => {
                 total += data.len() as u64;
                 if total > limit {
-                    return Err(BodyRefusal::TooLarge);
+                    return Err(BodyRefusal::Body(sandbox::BodyError::TooLarge(limit)));
                 }
                 if first.is_empty() {
                     first = data;
@@ -99,15 +98,5 @@ pub(crate) fn body_error(error: BodyError) -> sandbox::BodyError {
         BodyError::TimedOut(_) => sandbox::BodyError::Timeout,
         BodyError::Malformed(reason) => sandbox::BodyError::Malformed(reason),
         BodyError::Closed | BodyError::ConnectionLost | BodyError::Reset => sandbox::BodyError::Closed,
-    }
-}
-
-impl From<BodyRefusal> for Failure {
-    fn from(refusal: BodyRefusal) -> Self {
-        match refusal {
-            BodyRefusal::TooLarge => Outcome::BodyTooLarge.into(),
-            BodyRefusal::NoRoom(outcome) => outcome.into(),
-            BodyRefusal::Body(error) => Self::new(Outcome::Cancelled, error.to_string()),
-        }
     }
 }

@@ -23,6 +23,7 @@ mod machine;
 mod metrics;
 mod middleware;
 mod outbound;
+mod places;
 mod rate_limit;
 mod record;
 pub mod reload;
@@ -31,6 +32,7 @@ pub mod serve;
 mod shapes;
 mod source;
 mod stores;
+mod swap;
 mod token;
 mod wasi;
 

@@ -15,6 +15,7 @@ use roadrunner_outbound::{Client, Error, Grant, Host, READ_BUFFER, Settings, Tim
 use roadrunner_sandbox::{
     Charge, Meter, Outbound, OutboundAnswer, OutboundDriver, OutboundError, RequestOptions, Tenant, WasiBody,
 };
+use roadrunner_wire::drop_connection_fields;
 use tokio::time::Sleep;
 
 /// The way out of one component. All its routes share it.
@@ -107,11 +108,13 @@ impl Outbound for WayOut {
                 tracing::warn!(%request, %component, "an outgoing request was refused: there is no memory for its answer");
                 return Err(OutboundError::ConnectionLimitReached);
             };
-            let request = request.map(|body| paced(body, tenant.as_ref()));
+            let mut request = request.map(|body| paced(body, tenant.as_ref()));
+            drop_connection_fields(request.headers_mut());
             match client.send(request, asked).await {
                 Ok((response, driver)) => {
                     answered.fetch_add(1, Relaxed);
-                    let response = response.map(|body| paced(body.map_err(told).boxed_unsync(), tenant.as_ref()));
+                    let mut response = response.map(|body| paced(body.map_err(told).boxed_unsync(), tenant.as_ref()));
+                    drop_connection_fields(response.headers_mut());
                     let driver: OutboundDriver = Box::new(async move {
                         let (_place, _read_ahead) = (place, read_ahead);
                         driver.await.map_err(told)

@@ -142,7 +142,7 @@ mod tests {
     use super::*;
 
     /// Work that blocks until the sender is dropped.
-    fn stuck(share: &Share) -> (Sender<()>, tokio::task::JoinHandle<()>) {
+    fn stuck(share: &Share) -> (Sender<()>, JoinHandle<()>) {
         let (release, released) = channel();
         let share = share.clone();
         let task = tokio::spawn(async move {

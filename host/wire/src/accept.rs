@@ -69,31 +69,14 @@ pub(crate) async fn accept<S: Service>(
 ) {
     let mut backoff = FIRST_BACKOFF;
     loop {
-        // In this order: the kernel has let clients in already, and would reset their connections with the socket.
         let accepted = tokio::select! {
-            biased;
             accepted = socket.accept() => accepted,
-            _ = closing.wait_for(|closing| *closing) => return,
+            _ = closing.wait_for(|closing| *closing) => break,
         };
         match accepted {
             Ok((fd, peer)) => {
                 backoff = FIRST_BACKOFF;
-                shared.stats.accepted.fetch_add(1, Relaxed);
-                // Behind the PROXY protocol all connections come from one peer, and whose they are is not known yet.
-                let admitted = shared
-                    .admission
-                    .admit(&listener.caps, &shared.stats)
-                    .filter(|(permit, _)| listener.proxy_protocol.is_some() || permit.claim(&peer));
-                match admitted {
-                    Some((permit, control)) => {
-                        let task = connect(Arc::clone(&shared), Arc::clone(&listener), fd, peer, permit, control);
-                        tokio::spawn(task);
-                    }
-                    // Dropping the descriptor closes it.
-                    None => {
-                        shared.stats.rejected_by_cap.fetch_add(1, Relaxed);
-                    }
-                }
+                take_in(&shared, &listener, fd, peer);
             }
             Err(error) if is_exhaustion(&error) => {
                 shared.stats.accept_backoffs.fetch_add(1, Relaxed);
@@ -105,6 +88,29 @@ pub(crate) async fn accept<S: Service>(
             Err(error) => {
                 tracing::debug!(listener = %listener.name, %error, "a connection failed to be accepted")
             }
+        }
+    }
+    // The kernel has let these clients in already, and would reset their connections with the socket.
+    for (fd, peer) in std::iter::from_fn(|| socket.accepted()).take(LAST_ACCEPTED) {
+        take_in(&shared, &listener, fd, peer);
+    }
+}
+
+/// Gives a connection a place and a task.
+fn take_in<S: Service>(shared: &Arc<Shared<S>>, listener: &Arc<Listener>, fd: OwnedFd, peer: Address) {
+    shared.stats.accepted.fetch_add(1, Relaxed);
+    // Behind the PROXY protocol all connections come from one peer, and whose they are is not known yet.
+    let admitted = shared
+        .admission
+        .admit(&listener.caps, &shared.stats)
+        .filter(|(permit, _)| listener.proxy_protocol.is_some() || permit.claim(&peer));
+    match admitted {
+        Some((permit, control)) => {
+            tokio::spawn(connect(Arc::clone(shared), Arc::clone(listener), fd, peer, permit, control));
+        }
+        // Dropping the descriptor closes it.
+        None => {
+            shared.stats.rejected_by_cap.fetch_add(1, Relaxed);
         }
     }
 }
@@ -155,6 +161,8 @@ async fn connect<S: Service>(
         opened,
         held: Arc::default(),
         forwarding: listener.forwarding.clone(),
+        proxied: listener.proxy_protocol.is_some(),
+        path_rule: shared.settings.path,
         control: Arc::clone(&control),
         stats: Arc::clone(&shared.stats),
         quic: None,
@@ -286,3 +294,6 @@ async fn proxied<S>(
 
 const FIRST_BACKOFF: Duration = Duration::from_millis(10);
 const LAST_BACKOFF: Duration = Duration::from_secs(1);
+
+/// More than the kernel keeps for a socket by default.
+const LAST_ACCEPTED: usize = 4096;

@@ -206,6 +206,8 @@ async fn connect<S: Service>(
         opened,
         held: Arc::default(),
         forwarding: listener.forwarding.clone(),
+        proxied: false,
+        path_rule: shared.settings.path,
         control: Arc::clone(&control),
         stats: Arc::clone(&shared.stats),
         quic: Some(info.clone()),

@@ -299,6 +299,13 @@ impl ListenSocket {
             }
         }
     }
+
+    /// A connection that the kernel has accepted already, if there is one.
+    pub(crate) fn accepted(&self) -> Option<(OwnedFd, Address)> {
+        let flags = SocketFlags::CLOEXEC | SocketFlags::NONBLOCK;
+        let (fd, peer) = rustix::net::acceptfrom_with(self.fd.get_ref(), flags).ok()?;
+        Some((fd, peer.map_or(Address::Unix(None), to_address)))
+    }
 }
 
 fn watch(fd: OwnedFd, interest: Interest) -> io::Result<AsyncFd<OwnedFd>> {
