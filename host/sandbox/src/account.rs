@@ -78,16 +78,20 @@ impl Buffers {
         self.refused.load(Relaxed)
     }
 
-    /// Takes some for a party that holds as many as it says; false, and none, when they do not fit.
+    /// Takes some for a party that holds as many as it says; false, and none, when they do not fit. Nothing is taken even
+    /// for a moment then: giving it back would wake whoever waits, and so the one that asks.
     fn take(&self, party: &AtomicU64, bytes: u64) -> bool {
-        self.add(party, bytes);
-        let (used, held) = (self.used.load(SeqCst), party.load(Relaxed));
-        if used.checked_add(held).is_some_and(|sum| sum <= self.limit()) {
-            return true;
+        let limit = self.limit();
+        let taken = self.used.fetch_update(SeqCst, SeqCst, |used| {
+            let after = used.checked_add(bytes)?;
+            let held = party.load(Relaxed).checked_add(bytes)?;
+            after.checked_add(held).filter(|sum| *sum <= limit).map(|_| after)
+        });
+        match taken {
+            Ok(_) => drop(party.fetch_add(bytes, Relaxed)),
+            Err(_) => drop(self.refused.fetch_add(1, Relaxed)),
         }
-        self.give_back(party, bytes);
-        self.refused.fetch_add(1, Relaxed);
-        false
+        taken.is_ok()
     }
 
     fn add(&self, party: &AtomicU64, bytes: u64) {
