@@ -358,7 +358,7 @@ mod tests {
         let Ok(Response::Stream(head)) = Response::check(types::Response::Stream(start(200, &dropped)), bounds) else {
             panic!("it fits")
         };
-        assert_eq!(meter.memory(), 2000 + 24 + 3 * 128, "whatever becomes of the first fields");
+        assert_eq!(meter.memory(), 2027 + 3 * 128, "whatever becomes of the first fields");
         drop(head);
         assert_eq!(meter.memory(), 0);
         let twice = [("a", &*long), ("b", &*long), ("c", "12345678901234567890123456789012")];
