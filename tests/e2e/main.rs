@@ -43,6 +43,7 @@ mod listeners;
 mod loops;
 mod malformed;
 mod middlewares;
+mod names;
 mod nats;
 mod observability;
 mod outbound;

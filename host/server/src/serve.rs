@@ -20,6 +20,10 @@ use crate::deploy::Deploy;
 use crate::inherited::Inherited;
 use crate::reload::{self, Reload, Servers};
 
+/// What is logged where the environment does not say it. What a DNS server sends is not the operator's business, and the
+/// look-up that fails for it is logged.
+const DEFAULT_FILTER: &str = "info,hickory_net=off,hickory_resolver=off";
+
 /// The exit code when connections were cut, at the drain's deadline or by a second signal.
 const CUT: u8 = 3;
 
@@ -168,7 +172,7 @@ impl Signals {
 
 /// Log lines go to standard error. `RUST_LOG` filters them (default: info).
 pub fn start_log(format: LogFormat) {
-    let filter = EnvFilter::try_from_default_env().unwrap_or_else(|_| EnvFilter::new("info"));
+    let filter = EnvFilter::try_from_default_env().unwrap_or_else(|_| EnvFilter::new(DEFAULT_FILTER));
     let builder = tracing_subscriber::fmt().with_env_filter(filter).with_writer(std::io::stderr);
     // A second call, in a test, keeps the first one's settings.
     let _ = match format {
