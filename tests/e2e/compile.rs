@@ -2,15 +2,20 @@
 //! on. The bombs are made here, so that each is as large as its test needs.
 
 use std::collections::BTreeSet;
+use std::future::ready;
+use std::io::{BufRead as _, BufReader};
 use std::path::{Path, PathBuf};
-use std::process::{Child, Stdio};
+use std::process::{Child, ChildStderr, Stdio};
 use std::time::{Duration, Instant};
 
 use roadrunner_tests::command::{self, Done};
 use roadrunner_tests::server::component;
-use roadrunner_tests::{Setup, within};
+use roadrunner_tests::{Setup, soon, within};
 use rustix::process::{Pid, Signal, kill_process};
+use serde_json::Value;
 use tempfile::TempDir;
+use tokio::io::AsyncWriteExt as _;
+use tokio::net::UnixStream;
 
 /// An empty component; sections follow.
 pub(crate) const COMPONENT: &[u8] = b"\0asm\x0d\0\x01\0";
@@ -19,7 +24,7 @@ pub(crate) const COMPONENT: &[u8] = b"\0asm\x0d\0\x01\0";
 const MODULE: &[u8] = b"\0asm\x01\0\0\0";
 
 /// An unsigned number in LEB128.
-fn leb(mut number: usize) -> Vec<u8> {
+pub(crate) fn leb(mut number: usize) -> Vec<u8> {
     let mut bytes = Vec::new();
     loop {
         let low = (number & 0x7f) as u8;
@@ -132,7 +137,7 @@ async fn what_has_too_much_of_something() {
 }
 
 /// The processes that this one has started.
-fn children(parent: u32) -> BTreeSet<u32> {
+pub(crate) fn children(parent: u32) -> BTreeSet<u32> {
     let Ok(processes) = std::fs::read_dir("/proc") else { return BTreeSet::new() };
     let ids = processes.flatten().filter_map(|entry| entry.file_name().to_str()?.parse::<u32>().ok());
     ids.filter(|id| {
@@ -255,4 +260,193 @@ async fn the_cache_has_what_was_compiled_and_nothing_else() {
     assert!(std::fs::metadata(&entry).expect("a file").len() > 1000);
     assert_eq!(super::cli::run(folder.path(), &["check"]).await.code, 0);
     assert_eq!(std::fs::metadata(&entry).and_then(|data| data.modified()).expect("a file"), written);
+}
+
+/// A server with one component that takes minutes to compile, which has begun with it.
+async fn starting(cache: &Path) -> (TempDir, Child, BufReader<ChildStderr>, u32) {
+    let (folder, manifest) = setup("memory = \"16GiB\"\ncpu = \"10m\"", large_bomb()).cache(cache).write();
+    let mut serve = command::roadrunner();
+    serve.arg("serve").arg(manifest).current_dir(folder.path()).stdin(Stdio::null()).stdout(Stdio::null());
+    let mut child = serve.stderr(Stdio::piped()).spawn().expect("the program can be started");
+    let log = BufReader::new(child.stderr.take().expect("it is piped"));
+    let id = compiler(child.id()).await;
+    (folder, child, log, id)
+}
+
+/// Nobody waits for a compiler who wants the host to end.
+#[tokio::test]
+async fn a_start_says_what_it_compiles_and_ends_at_once() {
+    let cache = TempDir::new().expect("a folder");
+    for (signal, code) in [(Signal::INT, 130), (Signal::TERM, 143)] {
+        let (_folder, mut host, mut log, compiler) = starting(cache.path()).await;
+        let mut line = String::new();
+        log.read_line(&mut line).expect("a line");
+        let bytes = large_bomb().len();
+        for part in ["compiling a component", "\"component\":\"bomb\"", &format!("\"bytes\":{bytes}")] {
+            assert!(line.contains(part), "{part}: {line}");
+        }
+        let own = i32::try_from(host.id()).ok().and_then(Pid::from_raw).expect("a process id");
+        let start = Instant::now();
+        kill_process(own, signal).expect("it is our own process");
+        let ended = within(Duration::from_secs(5), || ready(host.try_wait().expect("it is our own process"))).await;
+        let Some((status, _)) = ended else {
+            kill(&mut host);
+            panic!("it does not end after {signal:?}");
+        };
+        assert_eq!(status.code(), Some(code), "{signal:?}");
+        assert!(start.elapsed() < Duration::from_secs(3), "{signal:?}: {:?}", start.elapsed());
+        let gone = async || (!Path::new(&format!("/proc/{compiler}")).exists()).then_some(());
+        assert!(within(Duration::from_secs(2), gone).await.is_some(), "the compiler outlives the host");
+    }
+    assert_eq!(std::fs::read_dir(cache.path()).expect("a folder").count(), 0, "nothing is half-written");
+}
+
+/// The same of the commands that compile.
+#[tokio::test]
+async fn check_and_compile_end_at_once() {
+    for command in ["check", "compile"] {
+        let (folder, _) = setup("memory = \"16GiB\"\ncpu = \"10m\"", large_bomb()).write();
+        let mut program = command::roadrunner();
+        program
+            .arg(command)
+            .current_dir(folder.path())
+            .stdin(Stdio::null())
+            .stdout(Stdio::null())
+            .stderr(Stdio::null());
+        let mut child = program.spawn().expect("the program can be started");
+        let compiler = compiler(child.id()).await;
+        let own = i32::try_from(child.id()).ok().and_then(Pid::from_raw).expect("a process id");
+        kill_process(own, Signal::INT).expect("it is our own process");
+        let ended = within(Duration::from_secs(5), || ready(child.try_wait().expect("it is our own process"))).await;
+        assert!(ended.is_some(), "{command} does not end");
+        let gone = async || (!Path::new(&format!("/proc/{compiler}")).exists()).then_some(());
+        assert!(within(Duration::from_secs(2), gone).await.is_some(), "the compiler outlives {command}");
+    }
+}
+
+/// One component under two names, asked for side by side and again.
+#[tokio::test]
+async fn the_same_component_is_compiled_once() {
+    let cache = TempDir::new().expect("a folder");
+    let text = |name: &str| {
+        format!(
+            "[component.{name}]\nfile = \"{{guests}}/streams.wasm\"\n[[route]]\npath = \"/{name}\"\n\
+             component = \"{name}\"\n"
+        )
+    };
+    let server = Setup::with(&["one", "two", "three"].map(text).concat())
+        .and("[compile]\nconcurrency = 3\n[deploy]\ndirectory = \"deployed\"\n")
+        .cache(cache.path())
+        .start()
+        .await;
+    let compiled = || {
+        let is_one = |line: &Value| line["message"] == "compiled a component";
+        server.log.lines().iter().filter(|line| is_one(line)).count()
+    };
+    assert_eq!(compiled(), 1, "{}", server.log);
+    // Deployed under two names at once, with a reload between them.
+    let bytes = std::fs::read(command::guest("loops")).expect("a guest");
+    let (one, two, reload) = tokio::join!(
+        super::deploy::ask(&server, "PUT", "/components/one", &bytes),
+        super::deploy::ask(&server, "PUT", "/components/two", &bytes),
+        super::deploy::ask(&server, "POST", "/reload", b""),
+    );
+    assert_eq!((one.0, two.0, reload.0), (200, 200, 200), "{one:?} {two:?} {reload:?}");
+    assert_eq!(compiled(), 2, "{}", server.log);
+}
+
+/// A tenant whose component compiles for long delays nobody else's deployment.
+#[tokio::test]
+async fn one_component_of_a_tenant_at_a_time() {
+    let component = |tenant: &str, name: &str| {
+        format!(
+            "[component.{name}]\nfile = \"app.wasm\"\ntenant = \"{tenant}\"\n[[route]]\npath = \"/{name}\"\n\
+             component = \"{name}\"\n"
+        )
+    };
+    let names = [("busy", "a"), ("busy", "b"), ("busy", "c"), ("quiet", "d")];
+    let server = Setup::with("[tenant.busy]\n[tenant.quiet]\n")
+        .and(&names.map(|(tenant, name)| component(tenant, name)).concat())
+        .and("[compile]\nconcurrency = 3\ntime = \"10s\"\nmemory = \"16GiB\"\n[deploy]\ndirectory = \"deployed\"\n")
+        .file("app.wasm", super::deploy::version(b'A'))
+        .start()
+        .await;
+    let bombs: Vec<_> = (0..3).map(|index| bomb(3000, 12_000 + index)).collect();
+    let busy = async {
+        tokio::join!(
+            super::deploy::ask(&server, "PUT", "/components/a", &bombs[0]),
+            super::deploy::ask(&server, "PUT", "/components/b", &bombs[1]),
+            super::deploy::ask(&server, "PUT", "/components/c", &bombs[2]),
+        )
+    };
+    let quiet = async {
+        compiler(server.id()).await;
+        for letter in b'B'..=b'D' {
+            let start = Instant::now();
+            let answer = super::deploy::ask(&server, "PUT", "/components/d", &super::deploy::version(letter)).await;
+            assert_eq!(answer.0, 200, "{answer:?}");
+            assert!(start.elapsed() < Duration::from_secs(9), "{:?}", start.elapsed());
+            let filtered = |id: &u32| status(*id, "Seccomp").is_some_and(|mode| mode == "2");
+            assert!(children(server.id()).iter().filter(|id| filtered(id)).count() <= 1, "one at a time");
+        }
+    };
+    let (busy, ()) = tokio::join!(busy, quiet);
+    for (status, text) in [busy.0, busy.1, busy.2] {
+        assert!(status == 422 && text.contains("`time` in [compile]"), "{status} {text}");
+    }
+}
+
+/// A host that ends does not wait for what is being deployed.
+#[tokio::test]
+async fn a_deployment_ends_with_the_host() {
+    let mut server =
+        Setup::with("[component.app]\nfile = \"app.wasm\"\n[[route]]\npath = \"/\"\ncomponent = \"app\"\n")
+            .and("[compile]\ncpu = \"10m\"\nmemory = \"16GiB\"\n[deploy]\ndirectory = \"deployed\"\n")
+            .file("app.wasm", super::deploy::version(b'A'))
+            .start()
+            .await;
+    let bomb = large_bomb();
+    let mut upload = soon(UnixStream::connect(server.admin())).await.expect("the admin listener accepts");
+    let head = format!("PUT /components/app HTTP/1.1\r\nhost: localhost\r\ncontent-length: {}\r\n\r\n", bomb.len());
+    upload.write_all(&[head.as_bytes(), &bomb].concat()).await.expect("the admin listener reads");
+    let compiler = compiler(server.id()).await;
+    let start = Instant::now();
+    server.signal(Signal::TERM);
+    assert_eq!(server.exit().await.code(), Some(0), "{}", server.log);
+    assert!(start.elapsed() < Duration::from_secs(5), "{:?}", start.elapsed());
+    let gone = async || (!Path::new(&format!("/proc/{compiler}")).exists()).then_some(());
+    assert!(within(Duration::from_secs(2), gone).await.is_some(), "the compiler outlives the host");
+}
+
+/// A tenant that deploys again and again: what is compiled of versions that are not kept is gone.
+#[tokio::test]
+async fn compiled_code_goes_with_its_version() {
+    let cache = TempDir::new().expect("a folder");
+    let server = Setup::with("[tenant.one]\nquota = { compiled-bytes = \"1GiB\" }\n")
+        .and("[component.app]\nfile = \"app.wasm\"\ntenant = \"one\"\n[deploy]\ndirectory = \"deployed\"\nkeep = 1\n")
+        .and("[[route]]\npath = \"/*rest\"\ncomponent = \"app\"\n")
+        .file("app.wasm", super::deploy::version(b'A'))
+        .cache(cache.path())
+        .start()
+        .await;
+    let entries = || {
+        let entries = std::fs::read_dir(cache.path()).expect("a folder").flatten();
+        let sizes = entries.filter(|entry| entry.path().extension().is_some_and(|extension| extension == "compiled"));
+        sizes.map(|entry| entry.metadata().expect("a file").len()).collect::<Vec<_>>()
+    };
+    for letter in b'B'..=b'G' {
+        let answer = super::deploy::ask(&server, "PUT", "/components/app", &super::deploy::version(letter)).await;
+        assert_eq!(answer.0, 200, "{answer:?}");
+        assert!(entries().len() <= 3, "two versions, and the one that has just left: {:?}", entries());
+    }
+    // What is refused after it was compiled leaves nothing.
+    let useless = [COMPONENT, &section(0, b"\x04none")].concat();
+    assert_eq!(super::deploy::ask(&server, "PUT", "/components/app", &useless).await.0, 422);
+    assert_eq!(entries().len(), 2, "{:?}", entries());
+    let gauge = server.metrics().await.sample("roadrunner_tenant_compiled_bytes{tenant=\"one\"}");
+    assert_eq!(gauge as u64, entries().iter().sum::<u64>());
+    // Going back compiles nothing, and a start neither.
+    assert_eq!(super::deploy::ask(&server, "POST", "/components/app/rollback", b"").await.0, 200);
+    let compiled = server.log.lines().iter().filter(|line| line["message"] == "compiled a component").count();
+    assert_eq!(compiled, 8, "{}", server.log);
 }

@@ -40,7 +40,7 @@ fn setup() -> Setup {
 }
 
 /// One request to the admin listener, over HTTP/1.0: status and body.
-async fn ask(server: &Server, method: &str, path: &str, body: &[u8]) -> (u16, String) {
+pub(super) async fn ask(server: &Server, method: &str, path: &str, body: &[u8]) -> (u16, String) {
     let socket = soon(UnixStream::connect(server.admin())).await.expect("the admin listener accepts");
     converse(
         socket,

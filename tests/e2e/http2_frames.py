@@ -27,6 +27,11 @@ PREFACE = b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n"
 REQUEST = [(":method", "GET"), (":scheme", "http"), (":authority", "localhost"), (":path", "/")]
 
 
+def spoken(fields, tls):
+    """The same request with the scheme of its connection."""
+    return [(name, "https" if tls and (name, value) == (":scheme", "http") else value) for name, value in fields]
+
+
 def frame(kind, flags, stream, payload=b""):
     return struct.pack(">I", len(payload))[1:] + bytes([kind, flags]) + struct.pack(">I", stream) + payload
 
@@ -35,6 +40,7 @@ class Peer:
     """A connection, with the preface sent."""
 
     def __init__(self, tls):
+        self.tls = tls
         self.io = socket.create_connection(("127.0.0.1", TLS if tls else PLAIN), PATIENCE)
         if tls:
             context = ssl.create_default_context(cafile=CERTIFICATE)
@@ -52,7 +58,7 @@ class Peer:
         self.io.sendall(self.h2.data_to_send())
 
     def send_headers(self, headers, end_stream=True, stream=1):
-        self.h2.send_headers(stream, headers, end_stream=end_stream)
+        self.h2.send_headers(stream, spoken(headers, self.tls), end_stream=end_stream)
         self.send(self.h2.data_to_send())
 
     def send(self, data):
@@ -175,6 +181,12 @@ HEADS = [
     ("an absolute path", replaced(":path", "http://localhost/"), BAD),
     ("* with GET", replaced(":path", "*"), REFUSED),
     ("user information in :authority", replaced(":authority", "user@localhost"), REFUSED),
+    ("a port that is none", replaced(":authority", "localhost:99999"), REFUSED),
+    ("another scheme", replaced(":scheme", "ftp"), ("status", 421)),
+    ("a blank before a value", REQUEST + [("x", " a")], REFUSED),
+    ("a tab behind a value", REQUEST + [("x", "a\t")], REFUSED),
+    ("a dot segment", replaced(":path", "/a/../b"), REFUSED),
+    ("a path beyond ASCII", replaced(":path", "/\u00e9".encode()), REFUSED),
     ("a list in :authority", replaced(":authority", "a,b c"), BAD),
     ("Host that does not agree", REQUEST + [("host", "another")], REFUSED),
     ("two Hosts", REQUEST + [("host", "localhost"), ("host", "localhost")], REFUSED),
@@ -200,8 +212,8 @@ def heads(tls):
 
 def messages(tls):
     """Frames around a good head."""
-    head = Encoder().encode(REQUEST)
-    post = Encoder().encode([(":method", "POST"), *REQUEST[1:], ("content-length", "5")])
+    head = Encoder().encode(spoken(REQUEST, tls))
+    post = Encoder().encode(spoken([(":method", "POST"), *REQUEST[1:], ("content-length", "5")], tls))
     cases = [
         ("more data than the length", frame(HEADERS, END_HEADERS, 1, post) + frame(DATA, END_STREAM, 1, b"sixsix"), [BAD]),
         ("less data than the length", frame(HEADERS, END_HEADERS, 1, post) + frame(DATA, END_STREAM, 1, b"four"), [BAD]),

@@ -118,6 +118,62 @@ async fn compression() {
     }
 }
 
+/// Only what asks for a method is a preflight (Fetch standard).
+#[tokio::test]
+async fn other_options_are_the_guests() {
+    let settings = "type = \"cors\"\norigins = [\"https://example.com\"]\nmethods = [\"GET\"]";
+    let server = Setup::with(&format!("[middleware.cross]\n{settings}\n"))
+        .and(&component("inspector"))
+        .and("[[route]]\npath = \"/*rest\"\ncomponent = \"inspector\"\nmiddlewares = [\"cross\"]")
+        .start()
+        .await;
+    for way in Way::ALL {
+        let bare = server.fetch(way, Ask::new("OPTIONS", "/x")).await;
+        assert_eq!((bare.status, &json(&bare)["method"]), (200, &"OPTIONS".into()), "{way:?}");
+        let ask = Ask::new("OPTIONS", "/x").header("access-control-request-method", "GET");
+        assert_eq!(json(&server.fetch(way, ask).await)["method"], "OPTIONS", "{way:?}: without an origin");
+        let simple = server.fetch(way, Ask::new("OPTIONS", "/x").header("origin", "https://example.com")).await;
+        assert_eq!(json(&simple)["method"], "OPTIONS", "{way:?}: without a method");
+        assert_eq!(simple.header("access-control-allow-origin"), "https://example.com", "{way:?}");
+        let ask = Ask::new("OPTIONS", "/x").header("origin", "https://example.com");
+        let preflight = server.fetch(way, ask.header("access-control-request-method", "GET")).await;
+        assert!(preflight.body.is_empty(), "{way:?}: {preflight:?}");
+    }
+}
+
+/// RFC 9110, 15.4.5 and 9.3.2: a 304 and a HEAD say what the GET would.
+#[tokio::test]
+async fn compression_of_what_has_no_body() {
+    for middlewares in ["\"small\", \"tags\"", "\"tags\", \"small\""] {
+        let server = Setup::with("[middleware.small]\ntype = \"compression\"\nencodings = [\"gzip\"]\n")
+            .and("[middleware.tags]\ntype = \"etag\"")
+            .and(&component("answers"))
+            .and(&component("demo"))
+            .and(&format!("[[route]]\npath = \"/\"\ncomponent = \"demo\"\nmiddlewares = [{middlewares}]"))
+            .and(&format!("[[route]]\npath = \"/size/:n\"\ncomponent = \"answers\"\nmiddlewares = [{middlewares}]"))
+            .start()
+            .await;
+        for way in Way::ALL {
+            for accepted in ["gzip", "identity"] {
+                let ask = |method: &str, path: &str| Ask::new(method, path).header("accept-encoding", accepted);
+                let get = server.fetch(way, ask("GET", "/")).await;
+                let head = server.fetch(way, ask("HEAD", "/")).await;
+                for name in ["vary", "content-encoding", "content-type", "etag"] {
+                    assert_eq!(head.header(name), get.header(name), "{way:?} {middlewares} {accepted}: {name}");
+                }
+                assert_eq!(get.header("vary"), "accept-encoding", "{way:?} {middlewares} {accepted}");
+                let length = head.header("content-length");
+                assert!(length.is_empty() || length == get.body.len().to_string(), "{way:?} {accepted}: {length}");
+                let tag = get.header("etag").to_owned();
+                if !tag.is_empty() {
+                    let known = server.fetch(way, ask("GET", "/").header("if-none-match", &tag)).await;
+                    assert_eq!((known.status, known.header("vary")), (304, "accept-encoding"), "{way:?} {middlewares}");
+                }
+            }
+        }
+    }
+}
+
 #[tokio::test]
 async fn compression_leaves_alone_what_must_not_change() {
     let server = routes("small", "type = \"compression\"\nminimum-size = \"1KiB\"").start().await;

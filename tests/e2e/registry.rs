@@ -3,13 +3,16 @@
 //! The registry is Debian's, and oras pushes to it. By whom they must be signed is in `signatures`.
 
 use std::path::Path;
+use std::process::{Command, Stdio};
+use std::time::Duration;
 
 use roadrunner_tests::command::{self, Done};
 use roadrunner_tests::registry::{CONFIG, Guard, LAYER, Liar, Lie, PASSWORD, USER};
-use roadrunner_tests::{Registry, Server, Setup, Way};
+use roadrunner_tests::{Registry, Server, Setup, Way, within};
 use serde_json::json;
 use tempfile::TempDir;
 
+use super::compile::children;
 use super::deploy::{letter, version};
 
 const OLDER_LAYER: &str = "application/vnd.wasm.content.layer.v1+wasm";
@@ -255,6 +258,70 @@ async fn a_registry_that_lies_is_bounded() {
     // The same registry, when it tells the truth.
     let done = check(&setup(&format!("oci://{}/app:1", liar.name()), cache.path()).and(&section)).await;
     assert_eq!(done.code, 0, "{done:?}");
+}
+
+/// The process that speaks to a registry has its pipes and its sockets, and is held to its bounds, while the registry
+/// does not answer.
+#[tokio::test]
+async fn who_asks_a_registry_has_nothing_else() {
+    let cache = TempDir::new().expect("a folder");
+    let liar = Liar::start(&[("manifests", Lie::Silence)]).await;
+    let section = format!("[registry.\"{}\"]\nplaintext = true\n", liar.name());
+    let (folder, _) = setup(&format!("oci://{}/app:1", liar.name()), cache.path()).and(&section).write();
+    let secret = folder.path().join("secret");
+    std::fs::write(&secret, "secret").expect("a file");
+    // A descriptor that the host has from whoever started it, and that survives exec.
+    let program = command::roadrunner();
+    let mut host = Command::new("sh")
+        .args(["-c", "exec 9<\"$1\"; exec \"$0\" check"])
+        .arg(program.get_program())
+        .arg(&secret)
+        .current_dir(folder.path())
+        .env("ROADRUNNER_TEST_STRAY", "stray")
+        .stdin(Stdio::null())
+        .stdout(Stdio::null())
+        .stderr(Stdio::null())
+        .spawn()
+        .expect("the program can be started");
+    let asking = async || {
+        let id = children(host.id()).into_iter().next()?;
+        // It has its socket by the time that it waits.
+        let descriptors = descriptors(id);
+        descriptors.iter().any(|to| to.starts_with("socket:")).then_some((id, descriptors))
+    };
+    let found = within(Duration::from_secs(30), asking).await;
+    let ((id, descriptors), _) = found.unwrap_or_else(|| {
+        let _ = host.kill();
+        panic!("nobody asks the registry")
+    });
+    let read = |name: &str| std::fs::read_to_string(format!("/proc/{id}/{name}")).expect("it runs");
+    let (limits, environment, status) = (read("limits"), read("environ"), read("status"));
+    host.kill().expect("it is our own process");
+    host.wait().expect("it is our own process");
+
+    // Authorities and how names are resolved are read from /etc by the process itself.
+    let is_own = |to: &String| ["pipe:", "socket:", "anon_inode:", "/etc/"].iter().any(|kind| to.starts_with(kind));
+    assert!(descriptors.iter().all(is_own), "{descriptors:?}");
+    for limit in [
+        "Max cpu time              60                   65  ",
+        "Max file size             0                    0  ",
+        "Max data size             268435456            268435456  ",
+        "Max core file size        0                    0  ",
+        "Max open files            64                   64  ",
+        "Max address space         805306368            805306368  ",
+    ] {
+        assert!(limits.contains(limit), "{limit}: {limits}");
+    }
+    assert!(status.lines().any(|line| line.split_whitespace().eq(["NoNewPrivs:", "1"])), "{status}");
+    assert!(!environment.contains("STRAY"), "{environment:?}");
+    let gone = async || (!Path::new(&format!("/proc/{id}")).exists()).then_some(());
+    assert!(within(Duration::from_secs(10), gone).await.is_some(), "it outlives the host");
+}
+
+fn descriptors(id: u32) -> Vec<String> {
+    let Ok(entries) = std::fs::read_dir(format!("/proc/{id}/fd")) else { return Vec::new() };
+    let to = |entry: std::fs::DirEntry| Some(std::fs::read_link(entry.path()).ok()?.display().to_string());
+    entries.flatten().filter_map(to).collect()
 }
 
 #[tokio::test]

@@ -326,6 +326,86 @@ async fn redis_goes_and_comes_back() {
     server.is_quiet().await;
 }
 
+/// What was lost while nobody used it is not noticed by anybody, and nothing is done twice.
+#[tokio::test]
+async fn redis_is_restarted_between_two_operations() {
+    let Some(mut redis) = Redis::start("redis_is_restarted_between_two_operations") else { return };
+    let components = ["first", "second"].map(|name| {
+        format!(
+            "[component.{name}]\nfile = \"{{guests}}/stores.wasm\"\nstores = [\"main\"]\n\
+             [[route]]\npath = \"/*rest\"\nhosts = [\"{name}\"]\ncomponent = \"{name}\"\n"
+        )
+    });
+    let server = Setup::with(&format!("[store.main]\nurl = {:?}\ntimeout = \"5s\"\n", redis.url()))
+        .and(&components.concat())
+        .start()
+        .await;
+    let on = async |host: &str, path: &str, body: &str| {
+        let ask = if body.is_empty() { Ask::get(path) } else { Ask::post(path, body.to_owned()) };
+        let answer = server.fetch(Way::H2c, ask.host(host)).await;
+        assert_eq!(answer.status, 200, "{host} {path}: {}\n{}", answer.text(), server.log);
+        answer.text()
+    };
+    let up = within(Duration::from_secs(15), async || {
+        (server.fetch(Way::H1, Ask::post("/set?key=a", "x".to_owned()).host("first")).await.status == 200).then_some(())
+    });
+    assert!(up.await.is_some(), "{}", server.log);
+    assert_eq!(on("second", "/set?key=a", "x").await, "set");
+    for (round, operation) in [
+        ("/get?key=a", "", "x"),
+        ("/increment?key=n", "", "1"),
+        ("/set?key=a", "y", "set"),
+        ("/set-if?key=a&expected=y", "x", "true"),
+        ("/exists?key=a", "", "true"),
+        ("/increment?key=n", "", "2"),
+        ("/keys", "", ""),
+        ("/delete?key=n", "", "true"),
+    ]
+    .into_iter()
+    .enumerate()
+    {
+        redis.kill();
+        redis.start_again();
+        assert!(redis.is_up().await, "redis-server is not up");
+        let (path, body, answer) = operation;
+        for host in ["first", "second"] {
+            let seen = on(host, path, body).await;
+            assert!(answer.is_empty() || seen == answer, "round {round}, {host} {path}: {seen}");
+        }
+    }
+    server.is_quiet().await;
+}
+
+/// While the server goes and comes, an increment that was answered has happened once, and one that failed at most once.
+#[tokio::test]
+async fn no_increment_happens_twice() {
+    let Some(mut redis) = Redis::start("no_increment_happens_twice") else { return };
+    let server = setup(&format!("url = {:?}\ntimeout = \"2s\"", redis.url())).start().await;
+    works(&server, "/set?key=a").await;
+    let (mut answered, mut failed) = (0, 0);
+    for _ in 0..6 {
+        let increments = async {
+            for _ in 0..50 {
+                match tell(&server, "/increment?key=n", "").await.0 {
+                    200 => answered += 1,
+                    _ => failed += 1,
+                }
+            }
+        };
+        let restart = async {
+            tokio::time::sleep(Duration::from_millis(20)).await;
+            redis.kill();
+            redis.start_again();
+        };
+        tokio::join!(increments, restart);
+        assert!(redis.is_up().await, "redis-server is not up");
+    }
+    works(&server, "/set?key=a").await;
+    let count: u32 = done(&server, "/increment?key=n&by=0", "").await.parse().expect("a number");
+    assert!((answered..=answered + failed).contains(&count), "{count} for {answered} answers and {failed} failures");
+    assert!(answered > 100, "{answered} answers and {failed} failures");
+}
+
 #[tokio::test]
 async fn hosts_share_a_redis_server() {
     let Some(redis) = Redis::start("hosts_share_a_redis_server") else { return };

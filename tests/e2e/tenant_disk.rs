@@ -117,6 +117,52 @@ async fn deployed_bytes() {
     assert_eq!(put(&server, "second", &version(b'C')).await.0, 507);
 }
 
+/// `compiled-bytes`: what is compiled of two versions fits, and no more.
+#[tokio::test]
+async fn compiled_bytes() {
+    let cache = tempfile::TempDir::new().expect("a folder");
+    let component = |name: &str| {
+        format!(
+            "[component.{name}]\nfile = \"app.wasm\"\ntenant = \"one\"\n[[route]]\npath = \"/{name}\"\n\
+             component = \"{name}\"\n"
+        )
+    };
+    let setup = |most: u64| {
+        Setup::with(&format!("[tenant.one]\nquota = {{ compiled-bytes = {most} }}\n"))
+            .and(&component("first"))
+            .and(&component("second"))
+            .and("[deploy]\ndirectory = \"deployed\"\nkeep = 1\n")
+            .file("app.wasm", version(b'A'))
+            .cache(cache.path())
+    };
+    // What one version takes: what serves without having been deployed is the operator's.
+    let server = setup(1 << 30).start().await;
+    assert_eq!(gauge(&server, "roadrunner_tenant_compiled_bytes").await, 0);
+    assert_eq!(put(&server, "first", &version(b'A')).await.0, 200);
+    let size = gauge(&server, "roadrunner_tenant_compiled_bytes").await;
+    assert!(size > version(b'A').len() as u64, "{size}");
+    drop(server);
+
+    let most = 2 * size + size / 2;
+    let server = setup(most).start().await;
+    for (name, letter) in [("first", b'B'), ("second", b'B'), ("second", b'C')] {
+        let (status, told) = put(&server, name, &version(letter)).await;
+        assert_eq!(status, 200, "{told}");
+    }
+    assert_eq!(gauge(&server, "roadrunner_tenant_compiled_bytes").await, 2 * size, "each digest once");
+    let (status, told) = put(&server, "first", &version(b'D')).await;
+    assert!(status == 507 && told.contains("compiled-bytes") && told.contains(&most.to_string()), "{status} {told}");
+    assert_eq!(server.fetch(Way::H1, Ask::get("/first")).await.header("x-version"), "B");
+    assert_eq!(exceeded(&server, "compiled-bytes").await, 1.0);
+    assert_eq!(gauge(&server, "roadrunner_tenant_compiled_bytes").await, 2 * size);
+    let entries = std::fs::read_dir(cache.path()).expect("a folder").flatten();
+    let compiled = entries.filter(|entry| entry.path().extension().is_some_and(|extension| extension == "compiled"));
+    assert!(compiled.count() <= 3, "two versions, and the file where it is kept");
+    // What is there already takes no more.
+    let (status, told) = put(&server, "second", &version(b'B')).await;
+    assert_eq!(status, 200, "{told}");
+}
+
 /// `store-bytes`: over two components and three stores, one of which is shared, and one in a file.
 #[tokio::test]
 async fn store_bytes() {

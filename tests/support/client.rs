@@ -274,6 +274,7 @@ impl Client {
     /// Speaks on a connection that is there.
     pub async fn on(io: Io, way: Way) -> Self {
         match way.is_h2() {
+            true if way.is_tls() => Self::H2(http2::Connection::start(io).await.secure()),
             true => Self::H2(http2::Connection::start(io).await),
             false => Self::H1(http1::Connection::new(io)),
         }

@@ -18,6 +18,7 @@ const WINDOW: u32 = 1 << 20;
 pub struct Connection {
     sender: SendRequest<Bytes>,
     driver: JoinHandle<Result<(), h2::Error>>,
+    scheme: &'static str,
 }
 
 impl Connection {
@@ -31,7 +32,13 @@ impl Connection {
         builder.initial_window_size(window).initial_connection_window_size(window.max(65_535));
         builder.max_header_list_size(1 << 20);
         let (sender, connection) = soon(builder.handshake(io)).await.expect("an HTTP/2 handshake");
-        Self { sender, driver: tokio::spawn(connection) }
+        Self { sender, driver: tokio::spawn(connection), scheme: "http" }
+    }
+
+    /// The same, with `https` for its scheme.
+    pub(crate) fn secure(mut self) -> Self {
+        self.scheme = "https";
+        self
     }
 
     /// Waits until the server has ended the connection: none, or the error that it gave.
@@ -79,7 +86,7 @@ impl Connection {
     async fn begin(&mut self, ask: &Ask) -> Exchange {
         let mut request = Request::builder()
             .method(ask.method.as_str())
-            .uri(format!("http://{}{}", ask.authority, ask.path))
+            .uri(format!("{}://{}{}", self.scheme, ask.authority, ask.path))
             .version(http::Version::HTTP_2);
         for (name, value) in &ask.headers {
             request = request.header(name, value);

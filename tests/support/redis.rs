@@ -58,6 +58,12 @@ impl Redis {
         let _ = self.child.wait();
     }
 
+    /// Waits until it takes connections.
+    pub async fn is_up(&self) -> bool {
+        let connect = || async { tokio::net::TcpStream::connect(("127.0.0.1", self.port)).await.ok() };
+        crate::within(crate::PATIENCE, connect).await.is_some()
+    }
+
     /// Starts it after [`Redis::kill`].
     pub fn start_again(&mut self) {
         self.child = spawn(&mut Command::new("redis-server"), self.port, self.is_tls, &self.folder);

@@ -52,7 +52,7 @@ impl Handshake {
             return self.connect_http3(server).await;
         }
         let io = dial(server.address(if way.is_tls() { "tls" } else { "plain" }), way).await;
-        if way.is_h2() { self.connect(io).await } else { self.upgrade(io).await }
+        if way.is_h2() { self.connect(io, way).await } else { self.upgrade(io).await }
     }
 
     /// Sends it, and takes it for granted that it is accepted.
@@ -98,7 +98,7 @@ impl Handshake {
         Answered { status, headers, socket: Socket { wire: Wire::Bytes(io), read } }
     }
 
-    async fn connect(self, io: Io) -> Answered {
+    async fn connect(self, io: Io, way: Way) -> Answered {
         let mut builder = h2::client::Builder::new();
         builder.initial_window_size(1 << 16).initial_connection_window_size(1 << 16);
         let (mut sender, connection) = soon(builder.handshake::<_, Bytes>(io)).await.expect("an HTTP/2 handshake");
@@ -112,7 +112,7 @@ impl Handshake {
         .await;
         let mut request = Request::builder()
             .method("CONNECT")
-            .uri(format!("http://localhost{}", self.path))
+            .uri(format!("{}://localhost{}", if way.is_tls() { "https" } else { "http" }, self.path))
             .header("sec-websocket-version", self.version)
             .extension(Protocol::from(&*self.protocol));
         for (name, value) in &self.headers {

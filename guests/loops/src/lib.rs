@@ -15,7 +15,12 @@ fn serve(request: Request) -> Response {
     let n: u64 = query.parsed("n").unwrap_or(3);
     let ms = Duration::from_millis(query.parsed("ms").unwrap_or(20));
     let path = request.path();
+    if path == "/fields" {
+        let start = count(1, ms).into_response();
+        return query.iter().fold(start, |response, (name, value)| response.add_header(name, value));
+    }
     match path.split('/').skip(1).collect::<Vec<_>>()[..] {
+        ["after", claim] => after(claim, ms).into_response(),
         ["cancel"] => cancel(ms).into_response(),
         ["count"] => count(n, ms).into_response(),
         ["disconnect"] => disconnect(request.id()).into_response(),
@@ -57,6 +62,21 @@ fn cancel(period: Duration) -> EventLoop {
         }
         Ok(Next::Continue)
     })
+}
+
+/// Claims and writes `tick`, and works on in the same callback.
+fn after(claim: &str, period: Duration) -> EventLoop {
+    timers::after(Duration::ZERO);
+    EventLoop::new(move |event, out| {
+        if let Event::Timer(_) = event {
+            out.write("tick")?;
+            thread::sleep(period);
+            log::info!("worked on");
+            return Ok(Next::stop());
+        }
+        Ok(Next::Continue)
+    })
+    .header("content-length", claim)
 }
 
 /// `n` ticks, and their number as a trailer.

@@ -31,6 +31,17 @@ impl Guest for Component {
             "/request" => Ok(text(&describe(&request))),
             "/status" => Ok(answer(query.parse().unwrap_or(200), &[("x-a", "1"), ("x-a", "2")], b"status\n")),
             "/empty" => Ok(Response::new(Fields::new(), None, no_trailers()).0),
+            "/set" => Ok(answer(200, &pairs(&query.replace('_', " ")), b"five!")),
+            "/claimed" => {
+                let (response, mut body, trailers) = start(200, &[("content-length", "5")]);
+                spawn_local(async move {
+                    body.write_all(b"five!".to_vec()).await;
+                    sleep(300).await;
+                    println!("work after the body");
+                    finish(body, trailers, None).await;
+                });
+                Ok(response)
+            }
             "/length" => Ok(answer(200, &[("content-length", query)], b"five!")),
             "/echo" | "/wasi03/echo" => Ok(echo(request)),
             "/pass" => {
@@ -172,6 +183,11 @@ impl Guest for Component {
             _ => Ok(answer(404, &[], b"not found\n")),
         }
     }
+}
+
+/// Header fields from a query.
+fn pairs(query: &str) -> Vec<(&str, &str)> {
+    query.split('&').filter_map(|pair| pair.split_once('=')).collect()
 }
 
 /// A response whose body and end are still to come.

@@ -26,6 +26,17 @@ impl Guest for Component {
             "/request" => text(out, &describe(&request)),
             "/status" => answer(out, query.parse().unwrap_or(200), &[("x-a", "1"), ("x-a", "2")], b"status\n"),
             "/empty" => ResponseOutparam::set(out, Ok(OutgoingResponse::new(Fields::new()))),
+            "/set" => {
+                let blanks = query.replace('_', " ");
+                answer(out, 200, &pairs(&blanks), b"five!");
+            }
+            "/claimed" => {
+                let (body, stream) = start(out, 200, &[("content-length", "5")]);
+                write(&stream, b"five!");
+                sleep(300);
+                println!("work after the body");
+                finish(body, stream, None);
+            }
             "/length" => answer(out, 200, &[("content-length", query)], b"five!"),
             "/echo" | "/wasi02/echo" => echo(&request, out),
             "/splice" => splice(&request, out),
@@ -133,6 +144,11 @@ impl Guest for Component {
             _ => answer(out, 404, &[], b"not found\n"),
         }
     }
+}
+
+/// Header fields from a query.
+fn pairs(query: &str) -> Vec<(&str, &str)> {
+    query.split('&').filter_map(|pair| pair.split_once('=')).collect()
 }
 
 fn start(out: ResponseOutparam, status: u16, headers: &[(&str, &str)]) -> (OutgoingBody, OutputStream) {

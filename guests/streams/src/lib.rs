@@ -12,7 +12,12 @@ fn stream(request: Request) -> Response {
     let size: usize = query.parsed("size").unwrap_or(8);
     let pause = Duration::from_millis(query.parsed("delay").unwrap_or(0));
     let path = request.path();
+    if path == "/fields" {
+        let start = chunks(1, 5, Duration::ZERO).into_response();
+        return query.iter().fold(start, |response, (name, value)| response.add_header(name, value));
+    }
     let stream = match path.split('/').skip(1).collect::<Vec<_>>()[..] {
+        ["after", claim] => after(claim.parse().unwrap_or(0), pause, query.get("more").is_some()),
         ["bytes"] => bytes(n),
         ["chunks"] => chunks(n, size, pause),
         ["empty"] => Stream::new(|_| Ok(())),
@@ -43,6 +48,17 @@ fn stream(request: Request) -> Response {
         _ => return StatusCode::NOT_FOUND.into_response(),
     };
     stream.into_response()
+}
+
+/// Claims and writes so many bytes, goes on working, and perhaps writes one byte more.
+fn after(claim: usize, pause: Duration, more: bool) -> Stream {
+    Stream::new(move |out| {
+        out.write(vec![b'x'; claim])?;
+        thread::sleep(pause);
+        log::info!("worked on after {claim}");
+        if more { out.write("y") } else { Ok(()) }
+    })
+    .header("content-length", claim.to_string())
 }
 
 /// `n` bytes in chunks of 64 KiB, each byte the low byte of its offset.

@@ -6,6 +6,7 @@
 //! write-back and not once per store, and a timestamp set by hand can say anything: neither is seen here.
 
 use std::fs::Metadata;
+use std::ops::Range;
 use std::os::unix::fs::MetadataExt;
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
@@ -18,6 +19,10 @@ const TICK: Duration = Duration::from_millis(20);
 
 /// The tick of file systems that keep no fractions of a second; FAT has the coarsest.
 const COARSE_TICK: Duration = Duration::from_secs(2);
+
+/// Modification times, in seconds, that say something: images that are built reproducibly set 0 or 1, and a date has four
+/// digits for its year.
+const KNOWN: Range<u64> = 2..253_402_300_800;
 
 /// A file's identity and version.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -89,7 +94,7 @@ impl Stamp {
 
     /// Seconds of Unix time for `Last-Modified`; none before 1970 and after 9999, which an HTTP date cannot say.
     pub(crate) fn last_modified(&self, now: SystemTime) -> Option<u64> {
-        let modified = u64::try_from(self.modified.seconds).ok().filter(|seconds| *seconds < 253_402_300_800)?;
+        let modified = u64::try_from(self.modified.seconds).ok().filter(|seconds| KNOWN.contains(seconds))?;
         // 8.8.2.1: a date later than the answer's own is replaced by that.
         Some(now.duration_since(UNIX_EPOCH).map_or(modified, |now| modified.min(now.as_secs())))
     }
@@ -163,6 +168,9 @@ mod tests {
     fn last_modified_is_never_in_the_future_nor_out_of_bounds() {
         assert_eq!(stamp(100, 9).last_modified(at(100_000)), Some(100));
         assert_eq!(stamp(100, 9).last_modified(at(90_000)), Some(90));
+        for unknown in [0, 1] {
+            assert_eq!(stamp(unknown, 0).last_modified(at(90_000)), None);
+        }
         assert_eq!(stamp(-1, 0).last_modified(at(90_000)), None);
         assert_eq!(stamp(i64::MAX, 0).last_modified(at(90_000)), None);
     }

@@ -308,9 +308,15 @@ fn is_authority(bytes: &[u8]) -> bool {
     host_is_good
         && match rest {
             [] => true,
-            [b':', port @ ..] => port.len() <= 5 && port.iter().all(u8::is_ascii_digit),
+            [b':', port @ ..] => is_port(port),
             _ => false,
         }
+}
+
+/// At most five digits that are a port; none at all is the scheme's own (RFC 3986 section 3.2.3).
+fn is_port(digits: &[u8]) -> bool {
+    let text = std::str::from_utf8(digits).unwrap_or_default();
+    digits.is_empty() || digits.len() <= 5 && digits.iter().all(u8::is_ascii_digit) && text.parse::<u16>().is_ok()
 }
 
 fn is_in_name(byte: u8) -> bool {

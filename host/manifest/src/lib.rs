@@ -47,7 +47,7 @@ pub use scalar::{
     ListenerName, MediaType, MiddlewareName, OciReference, OutboundOrigin, PeerRange, RegistryName, RouteName,
     SecretName, StoreName, Subject, TenantName, format_duration, format_size,
 };
-pub use section::{AccessLogFormat, BodyMode, Encoding, ForwardedField, H2c, LogFormat, Protocol};
+pub use section::{AccessLogFormat, BodyMode, Encoding, ForwardedField, H2c, LogFormat, PathRule, Protocol};
 pub use store::{Secret, Store, StorePlace};
 pub use tenant::{Quota, Tenant};
 pub use websocket::WebSocket;

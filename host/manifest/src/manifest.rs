@@ -20,7 +20,7 @@ use crate::scalar::{
     Address, BrokerUrl, ComponentName, DirectoryName, ListenerName, MediaType, MiddlewareName, OutboundOrigin,
     PeerRange, RegistryName, SecretName, StoreName, TenantName,
 };
-use crate::section::{AccessLogFormat, Encoding, ForwardedField, H2c, LogFormat, Protocol};
+use crate::section::{AccessLogFormat, Encoding, ForwardedField, H2c, LogFormat, PathRule, Protocol};
 use crate::store::{Secret, Store};
 use crate::tenant::Tenant;
 use crate::websocket::WebSocket;
@@ -183,6 +183,8 @@ pub struct Server {
     pub access_log_format: AccessLogFormat,
     /// Whether components of WASI 0.3 are served.
     pub wasi_03: bool,
+    /// What becomes of a path that a URL parser would change.
+    pub path: PathRule,
     /// Whether a change of the manifest's file is looked for.
     pub watch: bool,
 }

@@ -27,7 +27,7 @@ pub(crate) use application::{
     StaticSection,
 };
 pub(crate) use host::ClientAuth;
-pub use host::{AccessLogFormat, ForwardedField, H2c, LogFormat, Protocol};
+pub use host::{AccessLogFormat, ForwardedField, H2c, LogFormat, PathRule, Protocol};
 pub(crate) use host::{
     AdminSection, BusSection, CompileSection, DeploySection, Http2Section, Http3Section, ListenerSection,
     RateLimitSection, ServerSection, TimeoutsSection, TlsChoice, TlsSection,

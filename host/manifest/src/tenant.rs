@@ -42,6 +42,8 @@ pub struct Quota {
     pub outbound_bytes_per_second: Option<u64>,
     /// Bytes of deployed versions.
     pub deployed_bytes: Option<u64>,
+    /// Bytes of what is compiled from them.
+    pub compiled_bytes: Option<u64>,
     /// Bytes of keys and values.
     pub store_bytes: Option<u64>,
 }

@@ -69,8 +69,8 @@ settings! {
     /// The most frames of one message. Over it, the session is closed with 1008.
     fragments: Count<1, 10_000_000> = "131072" => u32;
     /// How many times larger than what was sent a message may inflate. Over it, the session is closed with 1008.
-    /// DEFLATE itself ends at 1032.
-    compression_ratio: OrNone<Count<1, 1032>> = "256" => Option<u32>;
+    /// DEFLATE itself ends at 1032, which a message of one repeated byte reaches; `message-size` bounds it all the same.
+    compression_ratio: OrNone<Count<1, 1032>> = "\"none\"" => Option<u32>;
     /// Messages that inflate to no more than this are not held to `compression-ratio`.
     compression_floor: Bytes<0, { GIB }> = "\"1MiB\"" => u64;
     /// Control frames (pings, pongs) that a client may send a second; twice as many at once after a pause. Over it,

@@ -55,6 +55,7 @@ fn every_section_reaches_its_type() {
         outbound_connections: Some(6),
         outbound_bytes_per_second: Some(1 << 20),
         deployed_bytes: Some(64 << 20),
+        compiled_bytes: Some(256 << 20),
         store_bytes: Some(8 << 20),
     };
     assert_eq!(acme.quota, quota);

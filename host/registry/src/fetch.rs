@@ -1,8 +1,8 @@
 //! One request to a registry, in a process of its own: an order comes in, bytes go out.
 //!
 //! Standard input is an [`Order`] in JSON, to its end; standard output is what was ordered; standard error is the reason
-//! when there is none, and the exit code says of which kind it is ([`Failure`]). The process is bounded by the kernel's
-//! word: [`MEMORY`], no core dump, no new privileges, and it ends with the host.
+//! when there is none, and the exit code says of which kind it is ([`Failure`]). The process holds itself to
+//! [`Bounds`] before it reads anything; unlike a compiler, it opens sockets, and the files that say how names are resolved.
 
 use std::error::Error;
 use std::io::{self, Read as _, Write as _};
@@ -14,7 +14,7 @@ use oci_client::client::{Certificate, CertificateEncoding, ClientConfig, ClientP
 use oci_client::errors::{OciDistributionError, OciErrorCode};
 use oci_client::secrets::RegistryAuth;
 use oci_client::{Client, Reference, RegistryOperation};
-use rustix::process::{Pid, Resource, Rlimit, Signal, getppid, set_parent_process_death_signal, setrlimit};
+use roadrunner_child::Bounds;
 use rustls_pki_types::CertificateDer;
 use rustls_pki_types::pem::PemObject as _;
 use serde::{Deserialize, Serialize};
@@ -26,6 +26,18 @@ use crate::artifact::{INDEXES, MANIFESTS};
 
 /// Memory that the process may write to, in bytes.
 pub(crate) const MEMORY: u64 = 256 << 20;
+
+/// CPU time of the process: many times what TLS and hashing take for the largest component.
+const CPU: Duration = Duration::from_secs(60);
+
+/// Descriptors of the process: pipes, sockets, an event loop, and the files of the resolver.
+const DESCRIPTORS: u64 = 64;
+
+/// What the process may use.
+pub(crate) fn bounds() -> Bounds {
+    let parent = std::process::id();
+    Bounds { memory: MEMORY, cpu_seconds: CPU.as_secs(), descriptors: DESCRIPTORS, parent }
+}
 
 /// How long a connection may take.
 const CONNECT: Duration = Duration::from_secs(10);
@@ -42,8 +54,6 @@ pub(crate) struct Order {
     /// The most bytes that are of use.
     pub(crate) most: u64,
     pub(crate) access: Access,
-    /// The process that wants it.
-    pub(crate) parent: u32,
 }
 
 /// A thing in a repository.
@@ -76,10 +86,10 @@ impl Failure {
     }
 }
 
-/// Fetches what standard input orders, and is all that the process does. To be called before the program has opened
-/// anything or started a thread.
-pub fn fetch() -> ExitCode {
-    match ordered() {
+/// Fetches what standard input orders, within the bounds that the arguments say, and is all that the process does. To be
+/// called before the program has opened anything or started a thread.
+pub fn fetch(arguments: &[String]) -> ExitCode {
+    match bounded(arguments).and_then(|()| ordered()) {
         Ok(()) => ExitCode::SUCCESS,
         Err((failure, reason)) => {
             // With a pipe that is gone there is nobody to tell.
@@ -91,11 +101,17 @@ pub fn fetch() -> ExitCode {
 
 type Failed = (Failure, String);
 
+fn bounded(arguments: &[String]) -> Result<(), Failed> {
+    let (bounds, []) = Bounds::parse(arguments).ok_or_else(|| other("this command is the host's own"))? else {
+        return Err(other("this command is the host's own"));
+    };
+    bounds.apply().map_err(other)
+}
+
 fn ordered() -> Result<(), Failed> {
     let mut text = Zeroizing::new(Vec::new());
     io::stdin().lock().take(MAX_ORDER).read_to_end(&mut text).map_err(other)?;
     let order: Order = serde_json::from_slice(&text).map_err(other)?;
-    limit(&order).map_err(other)?;
     // A second provider is refused, which cannot be.
     let _ = rustls::crypto::aws_lc_rs::default_provider().install_default();
     let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().map_err(other)?;
@@ -107,20 +123,6 @@ fn ordered() -> Result<(), Failed> {
         let reason = format!("it has not answered in full within {timeout:?} (`timeout` in [registry])");
         Err((Failure::Unreachable, reason))
     })
-}
-
-/// What the kernel sees to from here on.
-fn limit(order: &Order) -> io::Result<()> {
-    set_parent_process_death_signal(Some(Signal::KILL))?;
-    // It may have died before that.
-    if getppid().map(Pid::as_raw_pid) != i32::try_from(order.parent).ok() {
-        return Err(io::Error::other("the host is gone"));
-    }
-    rustix::thread::set_no_new_privs(true)?;
-    let at_most = |resource, most: u64| setrlimit(resource, Rlimit { current: Some(most), maximum: Some(most) });
-    at_most(Resource::Data, MEMORY)?;
-    at_most(Resource::Core, 0)?;
-    Ok(())
 }
 
 async fn answer(order: &Order) -> Result<(), Failed> {

@@ -2,15 +2,14 @@
 //! it when it takes too long.
 
 use std::ffi::OsStr;
-use std::io::{self, Read, Write as _};
+use std::io::{self, Read};
 use std::path::PathBuf;
-use std::process::{Child, Command, Stdio};
-use std::thread;
 use std::time::{Duration, Instant};
 
+use roadrunner_child::{End, Errand, Stop};
 use zeroize::Zeroizing;
 
-use crate::fetch::{Failure, MEMORY, Order};
+use crate::fetch::{Failure, MEMORY, Order, bounds};
 
 /// What of the host's environment the process gets: how this machine reaches others.
 const ENVIRONMENT: [&str; 6] = ["ALL_PROXY", "HTTPS_PROXY", "HTTP_PROXY", "NO_PROXY", "https_proxy", "no_proxy"];
@@ -18,17 +17,12 @@ const ENVIRONMENT: [&str; 6] = ["ALL_PROXY", "HTTPS_PROXY", "HTTP_PROXY", "NO_PR
 /// How much longer than its own timeout the process may take.
 const GRACE: Duration = Duration::from_secs(5);
 
-/// Bytes of what it says that are kept.
-const MOST_SAID: u64 = 2 << 10;
-
-/// How often it is looked whether it has ended.
-const POLL: Duration = Duration::from_millis(2);
-
 /// Starts a process for each request.
 #[derive(Clone, Debug)]
 pub(crate) struct Fetcher {
     pub(crate) program: PathBuf,
     pub(crate) argument: String,
+    pub(crate) stop: Stop,
 }
 
 impl Fetcher {
@@ -37,73 +31,36 @@ impl Fetcher {
         let started =
             |error: io::Error| (Failure::Other, format!("the process that asks it cannot be started: {error}"));
         let text = Zeroizing::new(serde_json::to_vec(order).map_err(|error| started(error.into()))?);
-        let mut command = Command::new(&self.program);
-        command
-            .arg(&self.argument)
-            .env_clear()
-            .envs(ENVIRONMENT.iter().filter_map(|name| Some((name, std::env::var_os(OsStr::new(name))?))))
-            // Memory is reserved in pieces that the limit has room for, in KiB.
-            .env("MIMALLOC_ARENA_RESERVE", "32768")
-            .current_dir("/")
-            .stdin(Stdio::piped())
-            .stdout(Stdio::piped())
-            .stderr(Stdio::piped());
-        let deadline = Instant::now() + order.access.timeout + GRACE;
-        // The child dies with the thread that starts it, so this thread is the one that waits for it.
-        let mut running = Running(command.spawn().map_err(started)?);
-        let pipes = (running.0.stdin.take(), running.0.stdout.take(), running.0.stderr.take());
-        let (Some(mut stdin), Some(stdout), Some(stderr)) = pipes else {
-            return Err(started(io::Error::other("it has no pipes")));
+        let mut arguments = vec![self.argument.clone()];
+        arguments.extend(bounds().arguments());
+        let errand = Errand {
+            program: &self.program,
+            arguments,
+            environment: ENVIRONMENT
+                .iter()
+                .filter_map(|name| Some((*name, std::env::var_os(OsStr::new(name))?)))
+                .collect(),
+            input: &text,
+            deadline: Instant::now() + order.access.timeout + GRACE,
+            stop: &self.stop,
         };
-        let (ended, taken, said) = thread::scope(|scope| {
-            scope.spawn(move || {
-                // One that does not read to the end has its reasons, and says so.
-                let _ = stdin.write_all(&text);
-            });
-            let taken = scope.spawn(|| take(stdout, order.most));
-            let said = scope.spawn(|| listen(stderr));
-            let ended = running.wait(deadline);
-            (ended, taken.join().unwrap_or_default(), said.join().unwrap_or_default())
-        });
-        match ended.map_err(started)? {
-            _ if taken.len() as u64 > order.most => Err((Failure::TooLarge, String::new())),
-            Some(status) if status.success() => Ok(taken),
-            Some(_) if said.contains("memory allocation of") => {
-                let reason = format!("what it answers takes more than {} MiB of memory", MEMORY >> 20);
-                Err((Failure::Other, reason))
-            }
-            Some(status) if said.is_empty() => Err((Failure::of(status.code()), status.to_string())),
-            Some(status) => Err((Failure::of(status.code()), said)),
-            None => Err((Failure::Unreachable, "the process that asks it does not end".to_owned())),
+        let ended = errand.run(|stdout| take(stdout, order.most)).map_err(started)?;
+        if ended.taken.len() as u64 > order.most {
+            return Err((Failure::TooLarge, String::new()));
         }
-    }
-}
-
-/// A child that does not outlive its owner.
-struct Running(Child);
-
-impl Running {
-    /// Its status; none when it had to be ended.
-    fn wait(&mut self, deadline: Instant) -> io::Result<Option<std::process::ExitStatus>> {
-        loop {
-            if let Some(status) = self.0.try_wait()? {
-                return Ok(Some(status));
-            }
-            if Instant::now() >= deadline {
-                self.0.kill()?;
-                self.0.wait()?;
-                return Ok(None);
-            }
-            thread::sleep(POLL);
+        if ended.is_over_memory() {
+            return Err((Failure::Other, format!("what it answers takes more than {} MiB of memory", MEMORY >> 20)));
         }
-    }
-}
-
-impl Drop for Running {
-    fn drop(&mut self) {
-        // One that was waited for is not there any more, and this does nothing.
-        let _ = self.0.kill();
-        let _ = self.0.wait();
+        if ended.is_over_cpu() {
+            return Err((Failure::Other, "what it answers takes too much CPU time".to_owned()));
+        }
+        match ended.end {
+            End::Exited(status) if status.success() => Ok(ended.taken),
+            End::Exited(status) if ended.said.is_empty() => Err((Failure::of(status.code()), status.to_string())),
+            End::Exited(status) => Err((Failure::of(status.code()), ended.said)),
+            End::Late => Err((Failure::Unreachable, "the process that asks it does not end".to_owned())),
+            End::Stopped => Err((Failure::Other, "the host is shutting down".to_owned())),
+        }
     }
 }
 
@@ -112,14 +69,4 @@ fn take(from: impl Read, most: u64) -> Vec<u8> {
     let mut bytes = Vec::new();
     let _ = from.take(most.saturating_add(1)).read_to_end(&mut bytes);
     bytes
-}
-
-/// The first of what it says, as one line of plain text.
-fn listen(mut from: impl Read) -> String {
-    let mut said = Vec::new();
-    let _ = from.by_ref().take(MOST_SAID).read_to_end(&mut said);
-    let _ = io::copy(&mut from, &mut io::sink());
-    let said = String::from_utf8_lossy(&said);
-    let plain = said.trim().chars().map(|c| if c.is_control() { ' ' } else { c });
-    plain.collect::<String>().split_whitespace().collect::<Vec<_>>().join(" ")
 }

@@ -5,6 +5,7 @@ use std::fmt::Write as _;
 use std::io;
 use std::path::PathBuf;
 
+use roadrunner_child::Stop;
 use serde::{Deserialize, Serialize};
 use sha2::{Digest as _, Sha256};
 
@@ -107,8 +108,10 @@ pub struct Puller {
 impl Puller {
     /// Starts `program` with `argument`, which calls [`fetch`](crate::fetch()), for each request. What is pulled is kept in
     /// `directory`, which is made when it is needed; a component has `max_wasm` bytes at most.
-    pub fn new(program: impl Into<PathBuf>, argument: &str, directory: PathBuf, max_wasm: u64) -> Self {
-        Self { fetcher: Fetcher { program: program.into(), argument: argument.to_owned() }, directory, max_wasm }
+    /// `stop` ends all requests.
+    pub fn new(program: impl Into<PathBuf>, argument: &str, directory: PathBuf, max_wasm: u64, stop: Stop) -> Self {
+        let fetcher = Fetcher { program: program.into(), argument: argument.to_owned(), stop };
+        Self { fetcher, directory, max_wasm }
     }
 
     /// The component of this name, and its signatures if they are of use (`signed`). Blocks for as long as that takes.
@@ -218,7 +221,7 @@ impl Asking<'_> {
     fn fetch(&self, what: What, most: u64) -> Result<Vec<u8>, (Failure, String)> {
         let Reference { registry, repository, .. } = self.reference.clone();
         let access = self.access.clone();
-        self.fetcher.fetch(&Order { registry, repository, what, most, access, parent: std::process::id() })
+        self.fetcher.fetch(&Order { registry, repository, what, most, access })
     }
 
     fn error(&self, (failure, reason): (Failure, String), what: &str, most: u64) -> PullError {

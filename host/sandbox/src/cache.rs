@@ -1,25 +1,63 @@
 //! Compiled code on disk, keyed by the component's digest and the engine's fingerprint.
 //!
+//! An entry stays for as long as somebody here has use for it: a component that is loaded ([`Lease`]), or whatever
+//! [`Cache::tidy`] is told to keep. What this process has used and nobody names any more goes at once. Of other entries
+//! nobody here can tell who has use for them, since several hosts may share the directory: they go when no host has
+//! loaded them for [`UNUSED`]. An entry that goes too early costs a compilation and nothing else, also where it is in use.
+//!
 //! Loading compiled code means running it, so an entry is only ever read from a directory that belongs to this user
 //! and that nobody else can write to. Entries appear by rename and are never changed.
 
+use std::collections::{BTreeSet, HashMap};
 use std::fs;
 use std::io;
 use std::os::unix::fs::{DirBuilderExt as _, MetadataExt as _, OpenOptionsExt as _};
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering::Relaxed};
-use std::time::Duration;
+use std::time::{Duration, SystemTime};
 
+use parking_lot::Mutex;
 use wasmtime::Engine;
 use wasmtime::component::Component;
 
 use crate::compile::child::fingerprint;
 use crate::component::Digest;
+use crate::fit::unfit;
 
 /// A directory of compiled components.
 #[derive(Debug)]
 pub struct Cache {
     directory: PathBuf,
+    known: Arc<Mutex<Known>>,
+}
+
+/// What this process has to do with entries, by digest.
+#[derive(Debug, Default)]
+struct Known {
+    /// Those that it has used, or was told to keep.
+    ours: BTreeSet<Digest>,
+    /// Loaded components, and those that are being loaded.
+    leased: HashMap<Digest, usize>,
+}
+
+/// Keeps an entry from being tidied away.
+#[derive(Debug)]
+pub(crate) struct Lease {
+    known: Arc<Mutex<Known>>,
+    digest: Digest,
+}
+
+impl Drop for Lease {
+    fn drop(&mut self) {
+        let mut known = self.known.lock();
+        if let Some(count) = known.leased.get_mut(&self.digest) {
+            *count -= 1;
+            if *count == 0 {
+                known.leased.remove(&self.digest);
+            }
+        }
+    }
 }
 
 /// Why a directory cannot serve as the cache.
@@ -49,9 +87,40 @@ impl Cache {
         if metadata.mode() & 0o022 != 0 {
             return Err(CacheError::Open(directory));
         }
-        let cache = Self { directory };
+        let cache = Self { directory, known: Arc::default() };
         cache.sweep();
         Ok(cache)
+    }
+
+    /// For as long as the component is loaded.
+    pub(crate) fn lease(&self, digest: &Digest) -> Lease {
+        let mut known = self.known.lock();
+        known.ours.insert(*digest);
+        *known.leased.entry(*digest).or_default() += 1;
+        Lease { known: self.known.clone(), digest: *digest }
+    }
+
+    /// Removes entries that nobody has use for. `kept` are components that are not loaded, and may be again.
+    pub(crate) fn tidy(&self, kept: &BTreeSet<Digest>) {
+        let Ok(entries) = fs::read_dir(&self.directory) else { return };
+        let mut known = self.known.lock();
+        known.ours.extend(kept);
+        for entry in entries.flatten() {
+            let path = entry.path();
+            let Some(digest) = digest_of(&path) else { continue };
+            let is_used = known.leased.contains_key(&digest) || kept.contains(&digest);
+            if !is_used && (known.ours.contains(&digest) || is_older(&path, UNUSED)) {
+                tracing::debug!(path = %path.display(), "removing compiled code that nothing names");
+                let _ = fs::remove_file(path);
+            }
+        }
+        let Known { ours, leased } = &mut *known;
+        ours.retain(|digest| leased.contains_key(digest) || kept.contains(digest));
+    }
+
+    /// Bytes of the compiled code of a component for this engine.
+    pub(crate) fn bytes(&self, engine: &Engine, digest: &Digest) -> u64 {
+        fs::metadata(self.path(engine, digest)).map_or(0, |data| data.len())
     }
 
     /// The compiled form of this component, if it is there and whole. An error says that it is, and that this engine has
@@ -67,8 +136,11 @@ impl Cache {
         // SAFETY: the file was written through an `Entry` of this user, in a directory and with a mode that let nobody
         // else write to it, and appeared whole by rename. wasmtime checks its version and settings on top.
         match unsafe { Component::deserialize_file(engine, &path) } {
-            Ok(component) => Ok(Some(component)),
-            Err(error) if does_not_fit(&error) => Err(error),
+            Ok(component) => {
+                touch(&path);
+                Ok(Some(component))
+            }
+            Err(error) if unfit(&error).is_some() => Err(error),
             Err(error) => {
                 tracing::warn!(path = %path.display(), "ignoring a damaged cache entry: {error:#}");
                 Ok(None)
@@ -87,7 +159,7 @@ impl Cache {
     }
 
     fn path(&self, engine: &Engine, digest: &Digest) -> PathBuf {
-        self.directory.join(format!("{digest}-{:016x}.compiled", fingerprint(engine)))
+        self.directory.join(format!("{digest}-{:016x}.{COMPILED}", fingerprint(engine)))
     }
 
     /// Removes what hosts that were killed have left half-written. Another host may share the directory, so what is
@@ -96,11 +168,7 @@ impl Cache {
         let Ok(entries) = fs::read_dir(&self.directory) else { return };
         for entry in entries.flatten() {
             let path = entry.path();
-            let is_old = || {
-                let age = entry.metadata().ok().and_then(|data| data.modified().ok()?.elapsed().ok());
-                age.is_some_and(|age| age > ABANDONED)
-            };
-            if path.extension().is_some_and(|extension| extension == TEMPORARY) && is_old() {
+            if path.extension().is_some_and(|extension| extension == TEMPORARY) && is_older(&path, ABANDONED) {
                 let _ = fs::remove_file(path);
             }
         }
@@ -134,13 +202,76 @@ impl Drop for Entry {
     }
 }
 
-/// Whether a component is compiled, and the pool's slots are too small for it.
-pub(crate) fn does_not_fit(error: &wasmtime::Error) -> bool {
-    format!("{error:#}").contains("does not fit in pooling allocator")
+/// The component that an entry is of; none for other files.
+fn digest_of(path: &Path) -> Option<Digest> {
+    if path.extension()? != COMPILED {
+        return None;
+    }
+    path.file_stem()?.to_str()?.split_once('-')?.0.parse().ok()
 }
+
+fn is_older(path: &Path, age: Duration) -> bool {
+    let modified = fs::symlink_metadata(path).and_then(|data| data.modified());
+    modified.is_ok_and(|time| time.elapsed().is_ok_and(|elapsed| elapsed > age))
+}
+
+/// Says to other hosts, and to this one later, that an entry was used.
+fn touch(path: &Path) {
+    if is_older(path, DAY) {
+        let _ = fs::File::open(path).and_then(|file| file.set_modified(SystemTime::now()));
+    }
+}
+
+const DAY: Duration = Duration::from_secs(24 * 3600);
+
+/// How long ago an entry was used that no host uses any more.
+const UNUSED: Duration = DAY.saturating_mul(30);
+
+/// What the names of entries end with.
+const COMPILED: &str = "compiled";
 
 /// What the names of half-written entries end with.
 const TEMPORARY: &str = "tmp";
 
 /// How old a half-written entry is that nobody writes any more.
 const ABANDONED: Duration = Duration::from_secs(3600);
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn entry(cache: &Cache, digest: &Digest, age: Duration) -> PathBuf {
+        let path = cache.directory.join(format!("{digest}-0000000000000001.{COMPILED}"));
+        fs::write(&path, "code").expect("a file");
+        let file = fs::File::options().write(true).open(&path).expect("our own file");
+        file.set_modified(SystemTime::now() - age).expect("our own file");
+        path
+    }
+
+    #[test]
+    fn entries_go_when_nobody_has_use_for_them() {
+        let directory = std::env::temp_dir().join(format!("roadrunner-cache-{}", std::process::id()));
+        let _ = fs::remove_dir_all(&directory);
+        let cache = Cache::open(&directory).expect("a cache");
+        let digest = |text: &str| Digest::of(text.as_bytes());
+        let loaded = entry(&cache, &digest("loaded"), Duration::ZERO);
+        let lease = cache.lease(&digest("loaded"));
+        let version = entry(&cache, &digest("version"), UNUSED * 2);
+        let foreign = entry(&cache, &digest("foreign"), UNUSED / 2);
+        let forgotten = entry(&cache, &digest("forgotten"), UNUSED * 2);
+        let other = directory.join("pulled");
+        fs::write(&other, "other").expect("a file");
+        let versions = BTreeSet::from([digest("version")]);
+        cache.tidy(&versions);
+        assert!(loaded.exists() && version.exists(), "both are named");
+        assert!(foreign.exists(), "another host may use it");
+        assert!(!forgotten.exists(), "no host has used it for long");
+        cache.tidy(&BTreeSet::new());
+        assert!(!version.exists(), "it was named here, and is not any more");
+        assert!(loaded.exists());
+        drop(lease);
+        cache.tidy(&BTreeSet::new());
+        assert!(!loaded.exists() && foreign.exists() && other.exists());
+        fs::remove_dir_all(directory).expect("our own folder");
+    }
+}

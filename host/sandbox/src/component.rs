@@ -9,15 +9,18 @@ use std::sync::Arc;
 
 use sha2::{Digest as _, Sha256};
 use wasmparser::{KnownCustom, Parser, Payload};
+use wasmtime::Engine;
 use wasmtime::component::types::ComponentItem;
 use wasmtime::component::{Component as Compiled, InstancePre};
 use wasmtime_wasi_http::p2::bindings::exports::wasi::http::incoming_handler;
 use wasmtime_wasi_http::p3::bindings::ServiceIndices;
 
 use crate::bindings::exports::roadrunner::handler as exports;
-use crate::cache::does_not_fit;
-use crate::compile::CompileError;
+use crate::cache::Lease;
+use crate::compile::{CompileError, Whose};
 use crate::engine::{Runtime, Sandbox, Wasi};
+use crate::fit::{Unfit, unfit};
+use crate::places::Needs;
 use crate::state::State;
 
 /// The name under which a component exports its handler.
@@ -33,7 +36,7 @@ const SERVICE_HANDLER: &str = "wasi:http/handler@0.3.";
 const COMPONENTIZE_JS: &str = "ComponentizeJS";
 
 /// The SHA-256 of a component's bytes.
-#[derive(Clone, Copy, Eq, Hash, PartialEq)]
+#[derive(Clone, Copy, Eq, Hash, Ord, PartialEq, PartialOrd)]
 pub struct Digest([u8; 32]);
 
 impl Digest {
@@ -131,12 +134,21 @@ pub enum LoadError {
          set `wasi-03 = true` under [server], or give --wasi-03, and start the host again", path = .0.display()
     )]
     NoWasi03(PathBuf),
-    /// It needs more from its start than any route allows.
+    /// It needs more memory from its start than any route allows.
     #[error(
-        "{path} needs more memory, or larger tables, from its start than the `memory` limit of every route allows; \
-         raise that limit ({reason})", path = .0.display(), reason = .1
+        "{path} needs more memory from its start than the `memory` limit of every route allows; raise that limit \
+         ({reason})", path = .0.display(), reason = .1
     )]
     TooLarge(PathBuf, String),
+    /// It needs more of something than a component may, whatever the manifest says.
+    #[error("{path} has no room in the engine: {fix} ({reason})", path = .0.display(), fix = .1, reason = .2)]
+    Unfit(PathBuf, &'static str, String),
+    /// It needs more places than a component may have.
+    #[error(
+        "{path} has {count} {what}, and a component may have {most}: let its parts share them, or make several \
+         components of it", path = .0.display(), what = .1, count = .2, most = .3
+    )]
+    TooMany(PathBuf, &'static str, u32, u32),
     /// It cannot be read.
     #[error("cannot read {path}: {reason}", path = .0.display(), reason = .1)]
     Read(PathBuf, io::Error),
@@ -146,7 +158,11 @@ pub enum LoadError {
 pub struct Component {
     /// The SHA-256 of its bytes.
     pub digest: Digest,
+    /// How many places one of its instances takes in every gate: more than one where it needs more of the engine's
+    /// pools than a place is worth.
+    pub places: u32,
     pub(crate) sandbox: Sandbox,
+    wasi: Wasi,
     pub(crate) pre: InstancePre<State>,
     pub(crate) handler: Handler,
     is_of_js: bool,
@@ -156,6 +172,17 @@ pub struct Component {
     pub(crate) websocket_batch: Option<exports::websocket_batch::GuestIndices>,
     pub(crate) webtransport: Option<exports::webtransport::GuestIndices>,
     pub(crate) hibernation: Option<exports::hibernation::GuestIndices>,
+    /// Keeps its compiled code in the cache.
+    _lease: Option<Lease>,
+}
+
+/// What is known of a component from its bytes.
+#[derive(Clone, Copy)]
+struct Facts {
+    digest: Digest,
+    wasi: Wasi,
+    places: u32,
+    is_of_js: bool,
 }
 
 /// By which contract a component answers. It is known by what it exports.
@@ -201,7 +228,9 @@ impl Component {
     /// Reads, validates, compiles (or takes from the cache) and links a component. Takes up to seconds: never call
     /// it while a request waits.
     pub fn load(sandbox: &Sandbox, path: &Path) -> Result<Arc<Self>, LoadError> {
-        Self::from_bytes(sandbox, &Self::read(sandbox, path, path)?, path, None)
+        let name = path.display().to_string();
+        let whose = Whose { component: &name, tenant: None };
+        Self::from_bytes(sandbox, &Self::read(sandbox, path, path)?, path, whose, None)
     }
 
     /// The bytes of a file, which are as many as a component may have at most. Errors speak of `label`.
@@ -222,18 +251,62 @@ impl Component {
         sandbox: &Sandbox,
         bytes: &[u8],
         path: &Path,
+        whose: Whose<'_>,
         known: Option<&Arc<Self>>,
     ) -> Result<Arc<Self>, LoadError> {
         check_preamble(bytes, path)?;
         let digest = Digest::of(bytes);
-        if let Some(known) = known.filter(|known| known.digest == digest) {
+        if let Some(known) = known.filter(|known| known.digest == digest && known.is_current()) {
             return Ok(known.clone());
         }
-        let runtime = runtime(sandbox, path, bytes)?;
-        let compiled = compile(sandbox, runtime, path, bytes, &digest)?;
+        // From before it is compiled until it is linked, when it has one of its own.
+        let _lease = sandbox.compiler().map(|compiler| compiler.cache().lease(&digest));
+        let wasi = wasi(bytes);
+        let runtime = sandbox.runtime(wasi).ok_or_else(|| LoadError::NoWasi03(path.into()))?;
+        let compiled = compile(sandbox, runtime, path, bytes, &digest, whose)?;
+        let needs = Needs::of(&compiled, bytes, wasi)
+            .map_err(|error| LoadError::Unfit(path.into(), "put the component inside", error.to_string()))?;
+        if let Some((what, count, most)) = needs.excess() {
+            return Err(LoadError::TooMany(path.into(), what, count, most));
+        }
+        let places = needs.places(wasi);
+        let facts = Facts { digest, wasi, places, is_of_js: is_made_by(bytes, COMPONENTIZE_JS) };
+        Self::link(sandbox, facts, &compiled, path)
+    }
+
+    /// The same component on the engine that new instances have to run on by now.
+    pub fn relink(self: &Arc<Self>) -> Result<Arc<Self>, LoadError> {
+        let label = format!("sha256:{}", self.digest);
+        let path = Path::new(&label);
+        let invalid = |error: wasmtime::Error| LoadError::Invalid(path.into(), format!("{error:#}"));
+        if self.is_current() {
+            return Ok(self.clone());
+        }
+        let runtime = self.sandbox.runtime(self.wasi).ok_or_else(|| LoadError::NoWasi03(path.into()))?;
+        let code = self.pre.component().serialize().map_err(invalid)?;
+        // SAFETY: this is the code of a component that is loaded in this process, as the engine has just written it.
+        let compiled = unsafe { Compiled::deserialize(&runtime.engine, code) }.map_err(invalid)?;
+        let Self { digest, wasi, places, is_of_js, .. } = **self;
+        Self::link(&self.sandbox, Facts { digest, wasi, places, is_of_js }, &compiled, path)
+    }
+
+    /// Whether it may have new instances: not on slots that may hold what another instance wrote.
+    pub(crate) fn may_start(&self) -> bool {
+        !self.sandbox.is_swapped() || self.is_current() && self.sandbox.has_taken_over()
+    }
+
+    /// Whether it is linked with the engine that new instances run on.
+    fn is_current(&self) -> bool {
+        let runtime = self.sandbox.runtime(self.wasi);
+        runtime.is_some_and(|runtime| Engine::same(&runtime.engine, self.pre.engine()))
+    }
+
+    fn link(sandbox: &Sandbox, facts: Facts, compiled: &Compiled, path: &Path) -> Result<Arc<Self>, LoadError> {
+        let Facts { digest, wasi, places, is_of_js } = facts;
+        let runtime = sandbox.runtime(wasi).ok_or_else(|| LoadError::NoWasi03(path.into()))?;
         let pre = runtime
             .linker
-            .instantiate_pre(&compiled)
+            .instantiate_pre(compiled)
             .map_err(|error| LoadError::Link(path.into(), format!("{error:#}")))?;
         let native = exports::handler::GuestIndices::new(&pre).map(Handler::Native);
         // Of two contracts, the native one has more to offer.
@@ -241,14 +314,15 @@ impl Component {
             .or_else(|_| incoming_handler::GuestIndices::new(&pre).map(Handler::Standard))
             .or_else(|_| ServiceIndices::new(&pre).map(Handler::Service));
         let handler = handler.map_err(|_| {
-            let names: Vec<_> = exported(&compiled).into_iter().map(|(name, _)| name).collect();
+            let names: Vec<_> = exported(compiled).into_iter().map(|(name, _)| name).collect();
             let names = if names.is_empty() { "nothing".into() } else { names.join(", ") };
             LoadError::NoHandler(path.into(), names)
         })?;
         Ok(Arc::new(Self {
             digest,
+            places,
             handler,
-            is_of_js: is_made_by(bytes, COMPONENTIZE_JS),
+            is_of_js,
             streaming: exports::streaming::GuestIndices::new(&pre).ok(),
             event_loop: exports::event_loop::GuestIndices::new(&pre).ok(),
             websocket: exports::websocket::GuestIndices::new(&pre).ok(),
@@ -256,7 +330,9 @@ impl Component {
             webtransport: exports::webtransport::GuestIndices::new(&pre).ok(),
             hibernation: exports::hibernation::GuestIndices::new(&pre).ok(),
             pre,
+            wasi,
             sandbox: sandbox.clone(),
+            _lease: sandbox.compiler().map(|compiler| compiler.cache().lease(&digest)),
         }))
     }
 
@@ -306,7 +382,9 @@ pub fn inspect(sandbox: &Sandbox, path: &Path) -> Result<Interfaces, LoadError> 
     check_preamble(&bytes, path)?;
     let digest = Digest::of(&bytes);
     let wasi = wasi(&bytes);
-    let compiled = compile(sandbox, runtime(sandbox, path, &bytes)?, path, &bytes, &digest)?;
+    let name = path.display().to_string();
+    let whose = Whose { component: &name, tenant: None };
+    let compiled = compile(sandbox, runtime(sandbox, path, &bytes)?, path, &bytes, &digest, whose)?;
     let offered = |name: &str| {
         name.starts_with("roadrunner:handler/")
             || (name.starts_with("wasi:")
@@ -378,6 +456,7 @@ fn compile(
     path: &Path,
     bytes: &[u8],
     digest: &Digest,
+    whose: Whose<'_>,
 ) -> Result<Compiled, LoadError> {
     let engine = &runtime.engine;
     let Some(compiler) = sandbox.compiler() else {
@@ -387,21 +466,34 @@ fn compile(
     if let Some(compiled) = load()? {
         return Ok(compiled);
     }
-    compiler.compile(engine, bytes, digest).map_err(|error| match error {
+    let failed = |error| match error {
         CompileError::Rejected(reason) => LoadError::Invalid(path.into(), reason),
         error => LoadError::Compile(path.into(), error),
-    })?;
+    };
+    let place = compiler.enter(engine, digest, whose.tenant).map_err(failed)?;
+    // Somebody else may have wanted the same.
+    if place.waited
+        && let Some(compiled) = load()?
+    {
+        return Ok(compiled);
+    }
+    compiler.compile(&place, engine, bytes, digest, whose).map_err(failed)?;
+    drop(place);
     let vanished = || CompileError::Cache(io::Error::other("it was there, and is not any more"));
     load()?.ok_or_else(|| LoadError::Compile(path.into(), vanished()))
 }
 
-/// Why the engine rejects a component. What does not fit the pool is more than any route allows.
+/// Why the engine rejects a component.
 fn rejected(path: &Path, error: &wasmtime::Error) -> LoadError {
     let reason = format!("{error:#}");
-    if does_not_fit(error) {
-        return LoadError::TooLarge(path.into(), reason);
+    match unfit(error) {
+        Some(Unfit::Memory) => LoadError::TooLarge(path.into(), reason),
+        // Some of these are tables, over several lines.
+        Some(Unfit::Fixed(fix)) => {
+            LoadError::Unfit(path.into(), fix, reason.split_whitespace().collect::<Vec<_>>().join(" "))
+        }
+        None => LoadError::Invalid(path.into(), reason),
     }
-    LoadError::Invalid(path.into(), reason)
 }
 
 fn exported(compiled: &Compiled) -> Vec<(String, String)> {

@@ -6,18 +6,24 @@
 //!
 //! The settings were chosen by measurement; docs/performance.md has the table.
 
-use std::fs;
-use std::sync::Arc;
+mod pool;
+mod swap;
+
+use std::collections::BTreeSet;
+use std::path::PathBuf;
 use std::sync::atomic::{AtomicU64, Ordering::Relaxed};
+use std::sync::{Arc, OnceLock};
 use std::time::Duration;
 
 use tokio::sync::Semaphore;
 use wasmtime::component::{HasSelf, Linker};
-use wasmtime::{Config, Enabled, Engine, InstanceAllocationStrategy, PoolingAllocationConfig};
+use wasmtime::{Config, Engine, InstanceAllocationStrategy};
 
 use crate::bindings::roadrunner::handler as imports;
 use crate::capability::{Bus, fields, filesystem};
 use crate::compile::Compiler;
+use crate::component::Digest;
+use crate::exhaustion::Exhaustion;
 use crate::parking::PARKED;
 use crate::registry::Registry;
 use crate::state::State;
@@ -28,17 +34,6 @@ pub(crate) const TICK: Duration = Duration::from_millis(2);
 
 /// How often it advances while there is none. The first slice of the next guest can be as long.
 pub(crate) const IDLE_TICK: Duration = Duration::from_millis(10);
-
-/// Bytes of a linear memory slot that stay mapped between two instances, when only written pages are reset: the memory
-/// that a guest of the template starts with. More would make guests that grow faster, and let a burst of them leave that
-/// much resident in every slot.
-const KEEP_RESIDENT_SCANNED: usize = 256 << 10;
-
-/// The same when the kernel cannot tell which pages were written: all of it is cleared each time.
-const KEEP_RESIDENT_CLEARED: usize = 64 << 10;
-
-/// Core instances, and tables, that one component may have on average.
-const CORE_PER_COMPONENT: u32 = 4;
 
 /// How the engine is set up.
 #[derive(Clone, Debug)]
@@ -56,6 +51,8 @@ pub struct EngineSettings {
     pub reset: Reset,
     /// Threads that run guests. Default: one for each processor.
     pub threads: usize,
+    /// The kernel's list of swap areas. Default: `/proc/swaps`.
+    pub swaps: PathBuf,
 }
 
 /// How the linear memory of a slot is made fresh between two instances.
@@ -76,7 +73,15 @@ pub enum Reset {
 impl Default for EngineSettings {
     fn default() -> Self {
         let threads = std::thread::available_parallelism().map_or(1, usize::from);
-        Self { slots: 11_000, wasi03_slots: 0, max_memory: 4 << 30, stack: 512 << 10, reset: Reset::Auto, threads }
+        Self {
+            slots: 11_000,
+            wasi03_slots: 0,
+            max_memory: 4 << 30,
+            stack: 512 << 10,
+            reset: Reset::Auto,
+            threads,
+            swaps: "/proc/swaps".into(),
+        }
     }
 }
 
@@ -108,6 +113,22 @@ impl Runtime {
     }
 }
 
+/// The engines of a host.
+struct Runtimes {
+    preview2: Runtime,
+    preview3: Option<Runtime>,
+}
+
+impl Runtimes {
+    fn new(settings: &EngineSettings, registry: &Registry) -> Result<Self, EngineError> {
+        let preview3 = match settings.wasi03_slots {
+            0 => None,
+            slots => Some(Runtime::new(settings, Wasi::Preview3, slots, registry)?),
+        };
+        Ok(Self { preview2: Runtime::new(settings, Wasi::Preview2, settings.slots, registry)?, preview3 })
+    }
+}
+
 /// The version of WASI that a component was made for, which decides on which engine it runs.
 #[derive(Clone, Copy, Debug, Eq, PartialEq)]
 pub(crate) enum Wasi {
@@ -122,8 +143,12 @@ pub(crate) enum Wasi {
 pub struct Sandbox(Arc<Inner>);
 
 struct Inner {
-    runtime: Runtime,
-    wasi03: Option<Runtime>,
+    settings: EngineSettings,
+    pooled: Runtimes,
+    /// Engines without slots, which take over when slots cannot be trusted any more.
+    unpooled: OnceLock<Runtimes>,
+    scan: swap::Scan,
+    exhaustion: Exhaustion,
     compiler: Option<Compiler>,
     bus: Bus,
     registry: Registry,
@@ -138,13 +163,12 @@ impl Sandbox {
     /// process and without bounds.
     pub fn new(settings: &EngineSettings, compiler: Option<Compiler>) -> Result<Self, EngineError> {
         let registry = Registry::default();
-        let wasi03 = match settings.wasi03_slots {
-            0 => None,
-            slots => Some(Runtime::new(settings, Wasi::Preview3, slots, &registry)?),
-        };
         Ok(Self(Arc::new(Inner {
-            runtime: Runtime::new(settings, Wasi::Preview2, settings.slots, &registry)?,
-            wasi03,
+            pooled: Runtimes::new(settings, &registry)?,
+            unpooled: OnceLock::new(),
+            scan: swap::Scan::new(settings),
+            exhaustion: Exhaustion::default(),
+            settings: settings.clone(),
             compiler,
             bus: Bus::default(),
             registry,
@@ -164,17 +188,42 @@ impl Sandbox {
         &self.0.bus
     }
 
+    /// Removes compiled code that nobody has use for: not of components that are loaded, nor of those that are to be kept.
+    pub fn tidy(&self, kept: &BTreeSet<Digest>) {
+        if let Some(compiler) = &self.0.compiler {
+            compiler.cache().tidy(kept);
+        }
+    }
+
+    /// How many components are compiled now, and how many wait.
+    pub fn compilations(&self) -> (usize, usize) {
+        self.0.compiler.as_ref().map_or((0, 0), Compiler::counts)
+    }
+
+    /// Bytes of the compiled code of a component in the cache.
+    pub fn compiled_bytes(&self, digest: &Digest) -> u64 {
+        let Some(compiler) = &self.0.compiler else { return 0 };
+        let runtimes = [Some(&self.0.pooled.preview2), self.0.pooled.preview3.as_ref()];
+        runtimes.into_iter().flatten().map(|runtime| compiler.cache().bytes(&runtime.engine, digest)).sum()
+    }
+
     /// Whose turn it is among guests that compute.
     pub(crate) fn turns(&self) -> &Turns {
         &self.0.turns
     }
 
-    /// What runs components of this version; none where this host does not.
+    /// What new instances of components of this version run on; none where this host does not run them.
     pub(crate) fn runtime(&self, wasi: Wasi) -> Option<&Runtime> {
+        let runtimes = self.0.unpooled.get().unwrap_or(&self.0.pooled);
         match wasi {
-            Wasi::Preview2 => Some(&self.0.runtime),
-            Wasi::Preview3 => self.0.wasi03.as_ref(),
+            Wasi::Preview2 => Some(&runtimes.preview2),
+            Wasi::Preview3 => runtimes.preview3.as_ref(),
         }
+    }
+
+    /// How often one of the engine's pools was empty, and who had most of the places then.
+    pub fn exhaustion(&self) -> &Exhaustion {
+        &self.0.exhaustion
     }
 
     pub(crate) fn compiler(&self) -> Option<&Compiler> {
@@ -193,7 +242,7 @@ impl Sandbox {
 fn config(settings: &EngineSettings, wasi: Wasi, slots: u32) -> Config {
     let mut config = compiler_config(wasi);
     config.max_wasm_stack(settings.stack).async_stack_size(settings.stack + (1 << 20));
-    if let Some(pool) = pool(settings, slots) {
+    if let Some(pool) = pool::pool(settings, wasi, slots) {
         config.allocation_strategy(InstanceAllocationStrategy::Pooling(pool));
     }
     config
@@ -209,34 +258,6 @@ pub(crate) fn compiler_config(wasi: Wasi) -> Config {
         .epoch_interruption(true)
         .memory_init_cow(true);
     config
-}
-
-fn pool(settings: &EngineSettings, slots: u32) -> Option<PoolingAllocationConfig> {
-    let mut pool = PoolingAllocationConfig::new();
-    let scan = PoolingAllocationConfig::is_pagemap_scan_available() && !swap_is_on();
-    let (scan, keep) = match settings.reset {
-        Reset::Auto if scan => (true, KEEP_RESIDENT_SCANNED),
-        Reset::Auto => (false, KEEP_RESIDENT_CLEARED),
-        Reset::Clear(keep) => (false, keep),
-        Reset::Scan(keep) => (true, keep),
-        Reset::Unmap => return None,
-    };
-    pool.total_component_instances(slots)
-        .total_core_instances(slots.saturating_mul(CORE_PER_COMPONENT))
-        .total_memories(slots.saturating_add(slots / 4))
-        .total_tables(slots.saturating_mul(CORE_PER_COMPONENT))
-        .total_stacks(slots)
-        .max_memory_size(usize::try_from(settings.max_memory).unwrap_or(usize::MAX))
-        .pagemap_scan(if scan { Enabled::Yes } else { Enabled::No })
-        .linear_memory_keep_resident(keep)
-        .table_keep_resident(4 << 10)
-        .max_unused_warm_slots(256);
-    Some(pool)
-}
-
-/// A dirty page that was swapped out is not seen by the scan for written pages, so a slot might not be cleared.
-fn swap_is_on() -> bool {
-    fs::read_to_string("/proc/swaps").map_or(true, |swaps| swaps.lines().count() > 1)
 }
 
 fn link(linker: &mut Linker<State>, wasi: Wasi) -> wasmtime::Result<()> {

@@ -1,5 +1,8 @@
 //! Admission: how many instances there may be, and a bounded queue in front of them.
 //!
+//! Gates count places. An instance takes one, or more where it needs more of the engine's pools than a place is worth
+//! ([`Component::places`](crate::Component::places)).
+//!
 //! A permit is given back when the instance is really gone, not when its response is. A session that hibernates has a
 //! place of its own kind; to wake, it waits for one among the held. Those that wait are bounded by the places that
 //! they have.
@@ -73,12 +76,12 @@ impl Gate {
         settings.queue_wait = queue_wait;
     }
 
-    /// Instances that run now.
+    /// Places of instances that run now.
     pub fn running(&self) -> usize {
         self.settings.read().instances.min(Semaphore::MAX_PERMITS) - self.instances.available_permits()
     }
 
-    /// Sessions that are held now.
+    /// Places of sessions that are held now.
     pub fn held(&self) -> usize {
         self.settings.read().held.min(Semaphore::MAX_PERMITS) - self.held.available_permits()
     }
@@ -98,8 +101,8 @@ impl Gate {
         self.waiting.load(Relaxed)
     }
 
-    async fn enter(&self) -> Result<OwnedSemaphorePermit, Outcome> {
-        if let Ok(permit) = self.instances.clone().try_acquire_owned() {
+    async fn enter(&self, places: u32) -> Result<OwnedSemaphorePermit, Outcome> {
+        if let Ok(permit) = self.instances.clone().try_acquire_many_owned(places) {
             return Ok(permit);
         }
         let waiter = Waiter::new(&self.waiting);
@@ -108,7 +111,7 @@ impl Gate {
             (settings.queue, settings.queue_wait)
         };
         if waiter.ahead < queue
-            && let Ok(Ok(permit)) = tokio::time::timeout(wait, self.instances.clone().acquire_owned()).await
+            && let Ok(Ok(permit)) = tokio::time::timeout(wait, self.instances.clone().acquire_many_owned(places)).await
         {
             return Ok(permit);
         }
@@ -141,12 +144,19 @@ impl Drop for Waiter<'_> {
 pub struct Gates {
     gates: Vec<Arc<Gate>>,
     tenant: Option<Arc<Tenant>>,
+    places: u32,
 }
 
 impl Gates {
-    /// Passing all of these.
+    /// Passing all of these, with one place in each.
     pub fn new(gates: Vec<Arc<Gate>>) -> Self {
-        Self { gates, tenant: None }
+        Self { gates, tenant: None, places: 1 }
+    }
+
+    /// With so many places in each gate: what an instance takes of the engine's pools.
+    #[must_use]
+    pub fn taking(self, places: u32) -> Self {
+        Self { places, ..self }
     }
 
     /// And only while this tenant has CPU time.
@@ -168,7 +178,7 @@ impl Gates {
         }
         let mut places = Vec::with_capacity(self.gates.len());
         for gate in &self.gates {
-            places.push(gate.enter().await?);
+            places.push(gate.enter(self.places).await?);
         }
         Ok(Permit(places))
     }
@@ -177,7 +187,8 @@ impl Gates {
     pub fn hold(&self, permit: &mut Permit) -> Result<(), Outcome> {
         let mut places = Vec::with_capacity(self.gates.len());
         for gate in &self.gates {
-            places.push(gate.held.clone().try_acquire_owned().map_err(|_| Outcome::HeldExceeded)?);
+            let place = gate.held.clone().try_acquire_many_owned(self.places);
+            places.push(place.map_err(|_| Outcome::HeldExceeded)?);
         }
         permit.0 = places;
         Ok(())
@@ -197,7 +208,8 @@ impl Gates {
             for gate in &self.gates {
                 let _waking = Waiter::new(&gate.waking);
                 // A semaphore of a gate is never closed.
-                places.push(gate.held.clone().acquire_owned().await.map_err(|_| Outcome::HeldExceeded)?);
+                let place = gate.held.clone().acquire_many_owned(self.places).await;
+                places.push(place.map_err(|_| Outcome::HeldExceeded)?);
             }
             Ok(Permit(places))
         };
@@ -248,6 +260,28 @@ mod tests {
         assert_eq!(gate.running(), 1, "a refused session keeps its running place until it is gone");
         drop((permit, second));
         assert_eq!((gate.running(), gate.held()), (0, 0));
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn an_instance_that_needs_more_takes_several_places() {
+        let gate = gate(4, 3, 2);
+        let (light, heavy) = (Gates::new(vec![gate.clone()]), Gates::new(vec![gate.clone()]).taking(3));
+        let (first, mut second) = (light.admit().await.unwrap(), heavy.admit().await.unwrap());
+        assert_eq!(gate.running(), 4);
+        assert_eq!(light.admit().await.unwrap_err(), Outcome::Overloaded);
+        heavy.hold(&mut second).unwrap();
+        assert_eq!((gate.running(), gate.held()), (1, 3));
+        let mut third = heavy.admit().await.unwrap();
+        assert_eq!(heavy.hold(&mut third).unwrap_err(), Outcome::HeldExceeded);
+        // One free place is none for an instance that needs three.
+        assert_eq!((gate.running(), heavy.admit().await.unwrap_err()), (4, Outcome::Overloaded));
+        drop((first, second, third));
+        assert_eq!((gate.running(), gate.held()), (0, 0));
+        let asleep = heavy.hibernate().unwrap();
+        assert_eq!(gate.hibernated(), 1, "without an instance it needs no more than any other");
+        let woken = heavy.wake(Duration::from_secs(1)).await.unwrap();
+        assert_eq!(gate.held(), 3);
+        drop((asleep, woken));
     }
 
     #[tokio::test]

@@ -202,7 +202,7 @@ async fn resume(
     let Some(exports) = &component.hibernation else { return Err(Outcome::Unsupported.into()) };
     meter.start_budget(binding.limits.cpu);
     let deadline = Instant::now() + binding.limits.deadline;
-    let mut store = binding.store(meter);
+    let mut store = binding.store(meter)?;
     store.data_mut().session = session;
     let result = {
         let call = pin!(async {

@@ -13,7 +13,7 @@ use bytes::Bytes;
 use http::HeaderMap;
 use tokio::time::Sleep;
 use wasmtime::component::{self, Resource, ResourceTableError};
-use wasmtime::{Store, Trap, UpdateDeadline};
+use wasmtime::{PoolConcurrencyLimitError, Store, Trap, UpdateDeadline};
 
 use crate::bindings::exports::roadrunner::handler as exports;
 use crate::bindings::roadrunner::handler::types;
@@ -130,7 +130,7 @@ const CALL_HANDLES: usize = 64;
 impl Binding {
     /// The account for an instance that is about to start.
     pub fn meter(&self, subject: Subject) -> Arc<Meter> {
-        Arc::new(Meter::new(self.component.sandbox.next_instance(), subject))
+        Arc::new(Meter::new(self.component.sandbox.next_instance(), subject, self.component.places))
     }
 
     /// Starts an instance of this binding and lets it answer a request.
@@ -153,7 +153,7 @@ impl Binding {
             }
             // Those of a binding are all of one kind.
             Some(Idle::Standard(_)) | None => {
-                let mut store = self.store(&meter);
+                let mut store = self.store(&meter)?;
                 let request = lend(&mut store, request)?;
                 self.answer_first(store, &meter, deadline, request).await?
             }
@@ -211,7 +211,11 @@ impl Binding {
         self.component.sandbox.turns()
     }
 
-    pub(crate) fn store(self: &Arc<Self>, meter: &Arc<Meter>) -> Store<State> {
+    /// The store of a new instance. None where slots of its engine may hold what another instance wrote.
+    pub(crate) fn store(self: &Arc<Self>, meter: &Arc<Meter>) -> Result<Store<State>, Failure> {
+        if !self.component.may_start() {
+            return Err(Outcome::Overloaded.into());
+        }
         let mut store = Store::new(self.component.pre.engine(), State::new(self.clone(), meter.clone()));
         store.limiter(|state| &mut state.memory);
         store.set_hostcall_fuel(self.limits.host_call_bytes);
@@ -231,7 +235,7 @@ impl Binding {
             }
             Ok(UpdateDeadline::YieldCustom(1, Box::pin(tokio::task::yield_now())))
         });
-        store
+        Ok(store)
     }
 }
 
@@ -503,6 +507,10 @@ impl<'t> Pause<'t> {
 pub(crate) fn classify(store: &Store<State>, error: &wasmtime::Error) -> Failure {
     if let Some(Stop(outcome)) = error.downcast_ref() {
         return (*outcome).into();
+    }
+    if let Some(empty) = error.downcast_ref::<PoolConcurrencyLimitError>() {
+        let sandbox = &store.data().binding.component.sandbox;
+        return sandbox.exhaustion().found(empty, sandbox.registry());
     }
     if let Some(outcome) = store.data().memory.denied() {
         return Failure::new(outcome, summary(error));

@@ -14,6 +14,8 @@ mod capability;
 mod compile;
 mod component;
 mod engine;
+mod exhaustion;
+mod fit;
 mod gate;
 mod hibernation;
 mod instance;
@@ -23,6 +25,7 @@ mod meter;
 mod outcome;
 mod output;
 mod parking;
+mod places;
 mod registry;
 mod request;
 mod response;
@@ -38,9 +41,10 @@ pub use capability::{
     Broker, Bucket, Bus, Message, Outbound, OutboundAnswer, OutboundDriver, Preopen, PublishError, Secret, Secrets,
     StoreAnswer, StoreError, StorePage,
 };
-pub use compile::{CompileError, CompileOrder, CompileSettings, Compiler, this_program};
+pub use compile::{CompileError, CompileOrder, CompileSettings, Compiler, Whose};
 pub use component::{Component, Digest, Digester, Interfaces, Kind, LoadError, NotADigest, inspect};
 pub use engine::{EngineError, EngineSettings, Reset, Sandbox};
+pub use exhaustion::Exhaustion;
 pub use gate::{Gate, GateSettings, Gates, Permit};
 pub use hibernation::Held;
 pub use instance::{Disconnect, Event, Instance, LeftBody, Next};
@@ -50,7 +54,7 @@ pub use outcome::{Failure, Outcome, Row};
 pub use output::{Outbox, Outgoing};
 pub use parking::{PARKED, Parking};
 pub use registry::Registry;
-pub use request::{Body, BodyError, BodyStream, ClientCertificate, Request, Upgrade};
+pub use request::{Body, BodyError, BodyFault, BodyStream, ClientCertificate, Request, Upgrade};
 pub use response::{Head, Response};
 pub use standard::{Shared, Standard};
 pub use state::{Binding, Urls};

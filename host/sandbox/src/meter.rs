@@ -132,6 +132,8 @@ pub struct Meter {
     pub id: u64,
     /// Who the instance works for.
     pub subject: Subject,
+    /// Places that the instance takes in every gate.
+    pub places: u32,
     /// When the instance was admitted.
     pub started: Instant,
     shape: AtomicU8,
@@ -155,10 +157,11 @@ pub struct Meter {
 
 impl Meter {
     /// A fresh account.
-    pub fn new(id: u64, subject: Subject) -> Self {
+    pub fn new(id: u64, subject: Subject, places: u32) -> Self {
         Self {
             id,
             subject,
+            places,
             started: Instant::now(),
             shape: AtomicU8::new(0),
             cpu_nanos: AtomicU64::new(0),
@@ -372,6 +375,7 @@ mod tests {
                 route: "/".into(),
                 peer: Peer::Local,
             },
+            1,
         )
     }
 

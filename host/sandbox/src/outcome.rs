@@ -15,9 +15,9 @@ use crate::capability::log::Line;
 pub enum Outcome {
     /// The guest answered in full.
     Ok,
-    /// The request body was longer than the route's `body` limit.
+    /// The request body was longer than the route's `body` limit, or than the memory that was left to read it.
     BodyTooLarge,
-    /// The client left before the answer was whole; the instance was dropped.
+    /// The client left before the answer was whole, or sent its request too slowly; the instance was dropped.
     Cancelled,
     /// The guest used up its CPU time.
     CpuExceeded,
@@ -39,6 +39,8 @@ pub enum Outcome {
     InvalidResponse,
     /// An operator ended the instance.
     Killed,
+    /// What came as the request body is none.
+    Malformed,
     /// The guest needed more memory than allowed.
     MemoryExceeded,
     /// No instance became free in time.
@@ -72,7 +74,7 @@ pub struct Row {
 
 impl Outcome {
     /// Every outcome, in the order of its discriminant.
-    pub const ALL: [Self; 22] = [
+    pub const ALL: [Self; 23] = [
         Self::Ok,
         Self::BodyTooLarge,
         Self::Cancelled,
@@ -86,6 +88,7 @@ impl Outcome {
         Self::IdleExceeded,
         Self::InvalidResponse,
         Self::Killed,
+        Self::Malformed,
         Self::MemoryExceeded,
         Self::Overloaded,
         Self::RateLimited,
@@ -113,6 +116,7 @@ impl Outcome {
             Self::IdleExceeded => (504, "idle-exceeded", "the session was idle for too long"),
             Self::InvalidResponse => (500, "invalid-response", "the handler's answer was not valid"),
             Self::Killed => (503, "killed", "the handler was stopped"),
+            Self::Malformed => (400, "malformed", "the request body is malformed"),
             Self::MemoryExceeded => (503, "memory-exceeded", "the handler used up its memory"),
             Self::Overloaded => (503, "overloaded", "no capacity is free"),
             Self::RateLimited => (429, "rate-limited", "too many requests from this address"),

@@ -13,7 +13,7 @@ use crate::instance::Guest;
 use crate::standard::Returned;
 use crate::state::Binding;
 
-/// Instances that may be parked at once on the whole host. They occupy slots beside those of the caps.
+/// Places of instances that may be parked at once on the whole host, beside those of the caps.
 pub const PARKED: usize = 256;
 
 /// The parked instances of one route.
@@ -78,7 +78,8 @@ impl Parking {
         if idle.answered() >= self.requests {
             return;
         }
-        let Ok(place) = binding.component.sandbox.parked().clone().try_acquire_owned() else { return };
+        let (places, needed) = (binding.component.sandbox.parked().clone(), binding.component.places);
+        let Ok(place) = places.try_acquire_many_owned(needed) else { return };
         let mut lot = self.lot.lock();
         lot.parked.push(Parked { idle, since: Instant::now(), _place: place });
         if !std::mem::replace(&mut lot.swept, true) {

@@ -5,7 +5,7 @@
 
 use std::future::poll_fn;
 use std::pin::Pin;
-use std::sync::Arc;
+use std::sync::{Arc, OnceLock};
 use std::task::{Context, Poll, ready};
 
 use bytes::{Bytes, BytesMut};
@@ -21,7 +21,7 @@ pub struct Request {
     pub head: http::request::Parts,
     /// `http` or `https`.
     pub scheme: &'static str,
-    /// Host and port as the client gave them; empty when it gave none (HTTP/1.0).
+    /// Host and port as the client gave them, or this end of the connection when it gave none (HTTP/1.0).
     pub authority: String,
     /// The client, after trusted forwarding.
     pub peer: Peer,
@@ -81,6 +81,17 @@ pub enum BodyError {
 /// A body on the wire.
 pub type BodyStream = Pin<Box<dyn http_body::Body<Data = Bytes, Error = BodyError> + Send>>;
 
+/// Tells, outside of the instance that reads it, why a body ended early.
+#[derive(Clone, Debug, Default)]
+pub struct BodyFault(Arc<OnceLock<BodyError>>);
+
+impl BodyFault {
+    /// None as long as nothing is wrong.
+    pub fn get(&self) -> Option<&BodyError> {
+        self.0.get()
+    }
+}
+
 /// A request body: the resource `body`.
 pub struct Body {
     source: Option<BodyStream>,
@@ -88,17 +99,25 @@ pub struct Body {
     ready: Bytes,
     trailers: Option<HeaderMap>,
     failed: Option<BodyError>,
+    /// None for a body that is all there.
+    fault: Option<BodyFault>,
 }
 
 impl Body {
     /// A body that is all there.
     pub fn whole(bytes: Bytes, trailers: Option<HeaderMap>) -> Self {
-        Self { source: None, ready: bytes, trailers, failed: None }
+        Self { source: None, ready: bytes, trailers, failed: None, fault: None }
     }
 
     /// A body that is pulled from the wire.
     pub fn stream(source: BodyStream) -> Self {
-        Self { source: Some(source), ready: Bytes::new(), trailers: None, failed: None }
+        let fault = Some(BodyFault::default());
+        Self { source: Some(source), ready: Bytes::new(), trailers: None, failed: None, fault }
+    }
+
+    /// What will tell why it ended early; none for a body that is all there.
+    pub fn fault(&self) -> Option<BodyFault> {
+        self.fault.clone()
     }
 
     /// Bytes that are received and not yet read.
@@ -137,10 +156,7 @@ impl Body {
                 return Ok(all.freeze());
             }
             if (all.len() + self.ready.len()) as u64 > limit {
-                let error = BodyError::TooLarge(limit);
-                self.failed = Some(error.clone());
-                self.source = None;
-                return Err(error);
+                return Err(self.fail(BodyError::TooLarge(limit)));
             }
             all.extend_from_slice(&self.ready);
             self.ready.clear();
@@ -166,6 +182,16 @@ impl Body {
         self.trailers.take().unwrap_or_default()
     }
 
+    fn fail(&mut self, error: BodyError) -> BodyError {
+        self.source = None;
+        self.failed = Some(error.clone());
+        if let Some(fault) = &self.fault {
+            // The first one stays.
+            let _ = fault.0.set(error.clone());
+        }
+        error
+    }
+
     async fn fill(&mut self) -> Result<(), BodyError> {
         poll_fn(|context| self.poll_fill(context)).await
     }
@@ -179,11 +205,7 @@ impl Body {
         while let Some(source) = &mut self.source {
             let frame = match ready!(source.as_mut().poll_frame(context)) {
                 Some(Ok(frame)) => frame,
-                Some(Err(error)) => {
-                    self.failed = Some(error.clone());
-                    self.source = None;
-                    return Poll::Ready(Err(error));
-                }
+                Some(Err(error)) => return Poll::Ready(Err(self.fail(error))),
                 None => {
                     self.source = None;
                     break;

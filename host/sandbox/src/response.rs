@@ -15,8 +15,10 @@ const MAX_FIELDS: usize = 1000;
 pub struct Head {
     /// 200 to 599.
     pub status: StatusCode,
-    /// Never any connection-level field.
+    /// Never any connection-level field, nor one that `Connection` names; no value begins or ends with a blank.
     pub headers: HeaderMap,
+    /// What `content-length` declares: it is there at most once, in plain digits.
+    pub length: Option<u64>,
 }
 
 /// The shape of a response, and all that is known of it when the handler returns.
@@ -70,7 +72,10 @@ impl Response {
         Ok(match response {
             types::Response::Buffered(buffered) => {
                 let head = head(buffered.head)?;
-                check_length(&head, buffered.body.len() as u64)?;
+                // With 304, and in answers to HEAD, the length is that of the body left out.
+                if !buffered.body.is_empty() {
+                    check_length(&head, buffered.body.len() as u64)?;
+                }
                 let trailers = trailers(buffered.trailers)?;
                 Self::Buffered { head, body: buffered.body.into(), trailers }
             }
@@ -103,30 +108,70 @@ pub(crate) fn standard_head(head: http::response::Parts) -> Result<Head, Failure
         return Err(invalid(format!("{} header fields are more than {MAX_FIELDS}", headers.len())));
     }
     remove_connection_level(&mut headers);
-    Ok(Head { status, headers })
+    trim(&mut headers);
+    finished(status, headers)
 }
 
 /// The trailer fields that a standard component has finished its body with.
 pub(crate) fn standard_trailers(mut trailers: HeaderMap) -> HeaderMap {
     remove_connection_level(&mut trailers);
+    trim(&mut trailers);
     without_forbidden(trailers)
 }
 
 fn remove_connection_level(headers: &mut HeaderMap) {
+    if !headers.keys().any(is_connection_level) {
+        return;
+    }
+    let named: Vec<_> = headers.get_all(header::CONNECTION).iter().flat_map(named).collect();
     let found: Vec<_> = headers.keys().filter(|name| is_connection_level(name)).cloned().collect();
-    for name in found {
+    for name in found.into_iter().chain(named) {
         headers.remove(name);
     }
 }
 
+/// The fields that a value of `Connection` names.
+fn named(value: &HeaderValue) -> impl Iterator<Item = HeaderName> {
+    let members = value.as_bytes().split(|byte| *byte == b',').map(<[u8]>::trim_ascii);
+    members.filter_map(|member| HeaderName::from_bytes(member).ok())
+}
+
+/// RFC 9110, 5.5: blanks around a value are no part of it. HTTP/1 drops them on its way; on HTTP/2 and HTTP/3 they make
+/// the whole message malformed, and some clients close the connection for it.
+fn trim(headers: &mut HeaderMap) {
+    for value in headers.values_mut() {
+        let trimmed = trimmed(value.as_bytes());
+        if trimmed.len() < value.len() {
+            *value = HeaderValue::from_bytes(trimmed).expect("a part of a value is one");
+        }
+    }
+}
+
+fn trimmed(mut value: &[u8]) -> &[u8] {
+    while let [b' ' | b'\t', rest @ ..] | [rest @ .., b' ' | b'\t'] = value {
+        value = rest;
+    }
+    value
+}
+
 fn without_forbidden(mut trailers: HeaderMap) -> HeaderMap {
     for name in [
-        header::CONTENT_LENGTH,
+        header::AGE,
+        header::AUTHORIZATION,
+        header::CACHE_CONTROL,
         header::CONTENT_ENCODING,
+        header::CONTENT_LENGTH,
         header::CONTENT_RANGE,
         header::CONTENT_TYPE,
+        header::DATE,
+        header::EXPIRES,
         header::HOST,
+        header::LOCATION,
+        header::RETRY_AFTER,
         header::SET_COOKIE,
+        header::TRAILER,
+        header::VARY,
+        header::WWW_AUTHENTICATE,
     ] {
         trailers.remove(name);
     }
@@ -134,7 +179,31 @@ fn without_forbidden(mut trailers: HeaderMap) -> HeaderMap {
 }
 
 fn head(head: types::Head) -> Result<Head, Failure> {
-    Ok(Head { status: allowed(head.status)?, headers: headers(head.headers)? })
+    finished(allowed(head.status)?, headers(head.headers)?)
+}
+
+fn finished(status: StatusCode, mut headers: HeaderMap) -> Result<Head, Failure> {
+    let length = declared_length(&headers)?;
+    if let Some(length) = length {
+        headers.insert(header::CONTENT_LENGTH, HeaderValue::from(length));
+    }
+    Ok(Head { status, headers, length })
+}
+
+/// RFC 9110, 8.6: digits alone. Several lengths, on lines of their own or in a list, are one if they are equal.
+fn declared_length(headers: &HeaderMap) -> Result<Option<u64>, Failure> {
+    let mut declared = None;
+    for value in headers.get_all(header::CONTENT_LENGTH) {
+        for member in value.as_bytes().split(|byte| *byte == b',').map(trimmed) {
+            let digits = std::str::from_utf8(member).ok().filter(|text| text.bytes().all(|byte| byte.is_ascii_digit()));
+            let length = digits.and_then(|digits| digits.parse::<u64>().ok());
+            if length.is_none() || (declared.is_some() && declared != length) {
+                return Err(invalid(format!("content-length is {value:?}, which is not one number")));
+            }
+            declared = length;
+        }
+    }
+    Ok(declared)
 }
 
 fn allowed(status: u16) -> Result<StatusCode, Failure> {
@@ -149,15 +218,26 @@ fn headers(fields: Vec<types::Field>) -> Result<HeaderMap, Failure> {
         return Err(invalid(format!("{} header fields are more than {MAX_FIELDS}", fields.len())));
     }
     let mut headers = HeaderMap::with_capacity(fields.len());
+    let mut hop = Vec::new();
     for (name, value) in fields {
         let name =
             HeaderName::from_bytes(name.as_bytes()).map_err(|_| invalid(format!("{name:?} is not a header name")))?;
-        if is_connection_level(&name) {
-            continue;
+        let mut value = Bytes::from(value);
+        let trimmed = trimmed(&value);
+        if trimmed.len() < value.len() {
+            value = value.slice_ref(trimmed);
         }
-        let value = HeaderValue::from_maybe_shared(Bytes::from(value))
+        let value = HeaderValue::from_maybe_shared(value)
             .map_err(|_| invalid(format!("the value of {name} has a control character")))?;
-        headers.append(name, value);
+        if name == header::CONNECTION {
+            hop.extend(named(&value));
+        }
+        if !is_connection_level(&name) {
+            headers.append(name, value);
+        }
+    }
+    for name in hop {
+        headers.remove(name);
     }
     Ok(headers)
 }
@@ -170,14 +250,12 @@ fn is_connection_level(name: &HeaderName) -> bool {
 
 /// RFC 9110, 8.6: a length that is not true would let the client mistake where the response ends.
 fn check_length(head: &Head, length: u64) -> Result<(), Failure> {
-    for value in head.headers.get_all(header::CONTENT_LENGTH) {
-        let given = value.to_str().ok().and_then(|value| value.parse::<u64>().ok());
-        // With 304, and in answers to HEAD, the length is that of the body left out.
-        if given != Some(length) && length != 0 {
-            return Err(invalid(format!("content-length is {value:?}, and the body has {length} bytes")));
+    match head.length {
+        Some(given) if given != length => {
+            Err(invalid(format!("content-length is {given}, and the body has {length} bytes")))
         }
+        _ => Ok(()),
     }
-    Ok(())
 }
 
 fn invalid(detail: String) -> Failure {
@@ -210,6 +288,11 @@ mod tests {
             (200, &[("x", "a\0")], ""),
             (200, &[("content-length", "3")], "hello"),
             (200, &[("content-length", "x")], "hello"),
+            (200, &[("content-length", "+5")], "hello"),
+            (200, &[("content-length", "")], "hello"),
+            (200, &[("content-length", "5, 6")], "hello"),
+            (200, &[("content-length", "5"), ("content-length", "6")], ""),
+            (304, &[("content-length", "0x5")], ""),
         ] {
             let failure = Response::check(buffered(status, fields, body)).unwrap_err();
             assert_eq!(failure.outcome, Outcome::InvalidResponse, "{status} {fields:?}");
@@ -219,9 +302,33 @@ mod tests {
 
     #[test]
     fn connection_level_fields_do_not_cross() {
-        let fields = [("connection", "close"), ("transfer-encoding", "chunked"), ("keep-alive", "1"), ("x", "y")];
+        let fields = [
+            ("hop", "1"),
+            ("connection", "close, Hop"),
+            ("transfer-encoding", "chunked"),
+            ("keep-alive", "1"),
+            ("te", "trailers"),
+            ("x", "y"),
+        ];
         let Ok(Response::Buffered { head, .. }) = Response::check(buffered(200, &fields, "")) else { panic!() };
         assert_eq!(head.headers.len(), 1);
+    }
+
+    #[test]
+    fn equal_lengths_are_one() {
+        let fields = [("content-length", "005"), ("content-length", " 5,5\t")];
+        let Ok(Response::Buffered { head, .. }) = Response::check(buffered(200, &fields, "hello")) else { panic!() };
+        let lengths: Vec<_> = head.headers.get_all("content-length").iter().collect();
+        assert_eq!((head.length, lengths), (Some(5), vec!["5"]));
+    }
+
+    #[test]
+    fn blanks_around_values_are_no_part_of_them() {
+        let fields = [("a", " \tb c\t "), ("d", " \t"), ("e", "")];
+        let Ok(Response::Buffered { head, .. }) = Response::check(buffered(200, &fields, "")) else { panic!() };
+        assert_eq!((&head.headers["a"], &head.headers["d"]), (&"b c".parse().unwrap(), &"".parse().unwrap()));
+        let fields = fields.map(|(name, value)| (name.to_owned(), value.as_bytes().to_vec()));
+        assert_eq!(trailers(fields.to_vec()).unwrap()["a"], "b c");
     }
 
     #[test]

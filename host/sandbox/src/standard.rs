@@ -119,7 +119,7 @@ struct Call {
 }
 
 impl Call {
-    fn new(binding: &Arc<Binding>, meter: &Arc<Meter>) -> Self {
+    fn new(binding: &Arc<Binding>, meter: &Arc<Meter>) -> Result<Self, Failure> {
         let (store, callee, answered) = match binding.parking.as_ref().and_then(Parking::take) {
             Some(Idle::Standard(Returned { mut store, callee, answered })) => {
                 store.data_mut().start_over(meter);
@@ -127,9 +127,10 @@ impl Call {
                 (store, Some(callee), answered)
             }
             // Those of a binding are all of one kind.
-            Some(Idle::Native(_)) | None => (binding.store(meter), None, 0),
+            Some(Idle::Native(_)) | None => (binding.store(meter)?, None, 0),
         };
-        Self { binding: binding.clone(), meter: meter.clone(), store, callee, answered, answer: Arc::default() }
+        let (binding, meter) = (binding.clone(), meter.clone());
+        Ok(Self { binding, meter, store, callee, answered, answer: Arc::default() })
     }
 
     fn returned(self, callee: Callee) -> Returned {
@@ -155,9 +156,9 @@ impl Binding {
                 .await
                 .unwrap_or_else(|_| Err(Outcome::DeadlineExceeded.into()))?;
             let guest = Guest::Shared(part);
-            return self.answered(guest, Some(answer), sent, meter, registration, permit);
+            return self.answered(permit, registration, meter, guest, Some(answer), sent);
         }
-        let call = Call::new(self, &meter);
+        let call = Call::new(self, &meter)?;
         let answer = call.answer.clone();
         let mut guest: Running = match self.component.handler {
             Handler::Native(_) => return Err(Outcome::Unsupported.into()),
@@ -187,17 +188,18 @@ impl Binding {
             Poll::Ready(Ok(returned)) => Guest::Returned(Box::new(returned)),
             Poll::Pending => Guest::Running(guest),
         };
-        self.answered(guest, answer, sent, meter, registration, permit)
+        self.answered(permit, registration, meter, guest, answer, sent)
     }
 
+    /// Parameters are dropped from the last to the first: the guest before its permit.
     fn answered(
         self: &Arc<Self>,
+        permit: Permit,
+        registration: Registration,
+        meter: Arc<Meter>,
         guest: Guest,
         answer: Option<Answer>,
         sent: oneshot::Sender<()>,
-        meter: Arc<Meter>,
-        registration: Registration,
-        permit: Permit,
     ) -> Result<(Standard, Head), Failure> {
         let Given { response, is_passed_on } = match answer {
             None => return Err(invalid("the component returned and set no response")),

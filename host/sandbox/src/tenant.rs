@@ -37,6 +37,8 @@ pub struct Quota {
     pub outbound_bytes_per_second: Option<u64>,
     /// Bytes of deployed versions.
     pub deployed_bytes: Option<u64>,
+    /// Bytes of what is compiled from them.
+    pub compiled_bytes: Option<u64>,
     /// Bytes of keys and values in stores.
     pub store_bytes: Option<u64>,
 }
@@ -68,6 +70,8 @@ pub struct Tenant {
     pub outbound_bytes: Flow,
     /// Bytes of deployed versions.
     pub deployed_bytes: Stock,
+    /// Bytes of what is compiled from them.
+    pub compiled_bytes: Stock,
     /// Bytes of keys and values in stores.
     pub store_bytes: Stock,
     /// Requests that wait for CPU time.
@@ -91,6 +95,7 @@ impl Tenant {
             outbound_connections: Level::new(quota.outbound_connections),
             outbound_bytes: Flow::new(quota.outbound_bytes_per_second),
             deployed_bytes: Stock::new(quota.deployed_bytes),
+            compiled_bytes: Stock::new(quota.compiled_bytes),
             store_bytes: Stock::new(quota.store_bytes),
             waiting: AtomicUsize::new(0),
         })
@@ -98,7 +103,7 @@ impl Tenant {
 
     /// How often each quota was exceeded, by its key in the manifest. For CPU time and outgoing bytes, whose use is
     /// known only afterwards: how often it had to be waited for.
-    pub fn exceeded(&self) -> [(&'static str, u64); 11] {
+    pub fn exceeded(&self) -> [(&'static str, u64); 12] {
         [
             ("memory", self.memory.exceeded()),
             ("cpu-per-second", self.cpu.exceeded()),
@@ -110,6 +115,7 @@ impl Tenant {
             ("outbound-connections", self.outbound_connections.exceeded()),
             ("outbound-bytes-per-second", self.outbound_bytes.exceeded()),
             ("deployed-bytes", self.deployed_bytes.exceeded()),
+            ("compiled-bytes", self.compiled_bytes.exceeded()),
             ("store-bytes", self.store_bytes.exceeded()),
         ]
     }

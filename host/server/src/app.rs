@@ -18,7 +18,7 @@ use roadrunner_files::{Directory, FileCache};
 use roadrunner_manifest::{AccessLogFormat, Admin, BodyMode, Lookup, Params, RouteTable};
 use roadrunner_registry::Puller;
 use roadrunner_sandbox::{
-    self as sandbox, Binding, Component, Failure, Gate, Outcome, Peer, RequestId, Sandbox, Subject, Tenant, Upgrade,
+    self as sandbox, Binding, Component, Gate, Outcome, Peer, RequestId, Sandbox, Subject, Tenant, Upgrade,
 };
 use roadrunner_store::Budget;
 use roadrunner_websocket::handshake::{Refusal, ServerHandshake};
@@ -32,6 +32,7 @@ use crate::broker::Nats;
 use crate::deploy::store::Store;
 use crate::drain::Drain;
 use crate::metrics::{Metrics, RouteMetrics};
+use crate::middleware::cors::preflighted;
 use crate::middleware::{Limiters, Stack};
 use crate::outbound::WayOut;
 use crate::rate_limit::RateLimiter;
@@ -318,7 +319,7 @@ impl Inner {
         request: Request<RequestBody>,
         mut record: Record,
     ) -> Response<ResponseBody> {
-        let (head, body) = request.into_parts();
+        let (mut head, body) = request.into_parts();
         let handshake = match context.handshake(&head) {
             Ok(handshake) => handshake,
             Err(refusal) => {
@@ -339,10 +340,12 @@ impl Inner {
         if let Some(refusal) = refusal {
             return record.done(plain(StatusCode::FORBIDDEN, refusal));
         }
+        wire::drop_connection_fields(&mut head.headers);
         let body = match body_for(guest, body, &head.headers).await {
             Ok(body) => body,
-            Err(answer) => return record.refused(answer),
+            Err(error) => return record.refused(&error),
         };
+        record.watches(body.as_ref().and_then(sandbox::Body::fault));
         let permit = match guest.binding.gates.admit().await {
             Ok(permit) => permit,
             Err(outcome) => return record.failed(outcome.into()),
@@ -446,17 +449,12 @@ fn is_known(tunnel: &TunnelRequest) -> bool {
     tunnel.names("websocket") || tunnel.is_webtransport()
 }
 
-/// The method that a CORS preflight asks about (Fetch standard, CORS-preflight request); none for any other request.
-fn preflighted(request: &Request<RequestBody>) -> Option<Method> {
-    let headers = request.headers();
-    if request.method() != Method::OPTIONS || !headers.contains_key(header::ORIGIN) {
-        return None;
-    }
-    Method::from_bytes(headers.get(header::ACCESS_CONTROL_REQUEST_METHOD)?.as_bytes()).ok()
-}
-
 /// The guest's body: read whole in mode `auto`, or left on the wire.
-async fn body_for(guest: &Guest, body: RequestBody, headers: &HeaderMap) -> Result<Option<sandbox::Body>, BodyRefusal> {
+async fn body_for(
+    guest: &Guest,
+    body: RequestBody,
+    headers: &HeaderMap,
+) -> Result<Option<sandbox::Body>, sandbox::BodyError> {
     if body.is_end_stream() {
         return Ok(None);
     }
@@ -469,22 +467,26 @@ async fn body_for(guest: &Guest, body: RequestBody, headers: &HeaderMap) -> Resu
         headers.get(header::CONTENT_LENGTH).and_then(|value| value.to_str().ok()).and_then(|value| value.parse().ok())
     });
     if declared.is_some_and(|length| length > limit) {
-        return Err(BodyRefusal::TooLarge);
+        return Err(sandbox::BodyError::TooLarge(limit));
     }
     Box::pin(read_whole(body, limit, declared)).await.map(Some)
 }
 
-async fn read_whole(mut body: RequestBody, limit: u64, declared: Option<u64>) -> Result<sandbox::Body, BodyRefusal> {
+async fn read_whole(
+    mut body: RequestBody,
+    limit: u64,
+    declared: Option<u64>,
+) -> Result<sandbox::Body, sandbox::BodyError> {
     let mut first = bytes::Bytes::new();
     let mut all = BytesMut::new();
     let mut trailers = None;
     let mut total = 0;
     while let Some(frame) = body.frame().await {
-        match frame.map_err(BodyRefusal::Body)?.into_data() {
+        match frame.map_err(body_error)?.into_data() {
             Ok(data) => {
                 total += data.len() as u64;
                 if total > limit {
-                    return Err(BodyRefusal::TooLarge);
+                    return Err(sandbox::BodyError::TooLarge(limit));
                 }
                 if first.is_empty() {
                     first = data;
@@ -501,12 +503,6 @@ async fn read_whole(mut body: RequestBody, limit: u64, declared: Option<u64>) ->
     }
     let whole = if all.is_empty() { first } else { all.freeze() };
     Ok(sandbox::Body::whole(whole, trailers))
-}
-
-/// Why a request never reached an instance.
-pub(crate) enum BodyRefusal {
-    Body(BodyError),
-    TooLarge,
 }
 
 pub(crate) fn body_error(error: BodyError) -> sandbox::BodyError {
@@ -555,13 +551,4 @@ pub(crate) fn plain(status: StatusCode, text: &str) -> Response<ResponseBody> {
     *response.status_mut() = status;
     response.headers_mut().insert(header::CONTENT_TYPE, HeaderValue::from_static("text/plain; charset=utf-8"));
     response
-}
-
-impl From<BodyRefusal> for Failure {
-    fn from(refusal: BodyRefusal) -> Self {
-        match refusal {
-            BodyRefusal::TooLarge => Outcome::BodyTooLarge.into(),
-            BodyRefusal::Body(error) => Self::new(Outcome::Cancelled, error.to_string()),
-        }
-    }
 }

@@ -5,6 +5,7 @@ use std::path::PathBuf;
 use std::sync::Arc;
 
 use anyhow::{Context as _, Result, ensure};
+use roadrunner_child::{Stop, this_program};
 use roadrunner_files::{Directory, FileCache};
 use roadrunner_manifest::{
     self as manifest, Admin, BodyMode, Caps, HostCaps, Manifest, RateLimit, RouteTable, Segment, TenantName, UrlError,
@@ -14,7 +15,7 @@ use roadrunner_nats::Driver;
 use roadrunner_registry::Puller;
 use roadrunner_sandbox::{
     Binding, Bucket, Cache, CompileSettings, Compiler, Component, EngineSettings, Gate, GateSettings, Gates, Kind,
-    Limits, Outbound, PARKED, Parking, Quota, Sandbox, Shared, Tenant, Urls, this_program,
+    Limits, Outbound, PARKED, Parking, Quota, Sandbox, Shared, Tenant, Urls,
 };
 use roadrunner_wire::{
     self as wire, ClientAuth, EarlyData, ForwardedField, Forwarding, H2c, ListenAddress, ListenerConfig, Network,
@@ -33,6 +34,7 @@ use crate::load;
 use crate::metrics::{Metrics, RouteMetrics};
 use crate::middleware::{Limiters, Stack};
 use crate::outbound::WayOut;
+use crate::places;
 use crate::rate_limit::RateLimiter;
 use crate::secrets;
 use crate::shapes::{websocket, webtransport};
@@ -41,7 +43,7 @@ use crate::stores;
 use crate::wasi;
 
 /// The name of the host's own gate in metrics.
-const HOST_GATE: &str = "host";
+pub(crate) const HOST_GATE: &str = "host";
 
 /// The name of the admin listener.
 pub const ADMIN: &str = "admin";
@@ -55,8 +57,8 @@ const FILE_CACHE: u64 = 16 << 20;
 /// Slots beside those that the caps allow, for parked instances.
 const SPARE_SLOTS: u32 = PARKED as u32;
 
-/// The engine of a manifest: its slots, and its cache of compiled code.
-pub fn sandbox(manifest: &Manifest) -> Result<Sandbox> {
+/// The engine of a manifest: its slots, and its cache of compiled code. `stop` ends what compiles.
+pub fn sandbox(manifest: &Manifest, stop: &Stop) -> Result<Sandbox> {
     let defaults = EngineSettings::default();
     let settings = EngineSettings {
         slots: manifest.caps.pool_size().saturating_add(SPARE_SLOTS),
@@ -67,7 +69,7 @@ pub fn sandbox(manifest: &Manifest) -> Result<Sandbox> {
         ..defaults
     };
     let cache = Cache::open(cache_directory(manifest))?;
-    let compiler = Compiler::new(cache, this_program(), &[cli::COMPILE], compile(&manifest.compile));
+    let compiler = Compiler::new(cache, this_program(), &[cli::COMPILE], compile(&manifest.compile), stop.clone());
     Ok(Sandbox::new(&settings, Some(compiler))?)
 }
 
@@ -90,9 +92,10 @@ fn names(settings: &manifest::Dns) -> Resolver {
     })
 }
 
-/// Pulls components from registries, and keeps them beside the compiled code.
-pub(crate) fn puller(manifest: &Manifest) -> Puller {
-    Puller::new(this_program(), cli::FETCH, cache_directory(manifest).join(PULLED), manifest.compile.max_wasm)
+/// Pulls components from registries, and keeps them beside the compiled code. `stop` ends what it waits for.
+pub(crate) fn puller(manifest: &Manifest, stop: &Stop) -> Puller {
+    let directory = cache_directory(manifest).join(PULLED);
+    Puller::new(this_program(), cli::FETCH, directory, manifest.compile.max_wasm, stop.clone())
 }
 
 /// Where compiled code is kept: `cache-dir`, or the user's cache folder.
@@ -107,24 +110,25 @@ fn cache_directory(manifest: &Manifest) -> PathBuf {
 
 /// Loads every component, opens every store and binds every route. The driver keeps the connection to the broker of the
 /// bus, if there is one.
-pub fn app(manifest: &Manifest) -> Result<(App, Option<Driver>)> {
-    app_with(manifest, true)
+/// `stop` ends what it compiles or pulls, now and later.
+pub fn app(manifest: &Manifest, stop: Stop) -> Result<(App, Option<Driver>)> {
+    app_with(manifest, true, stop)
 }
 
 /// The same for a manifest that is only checked: no store is opened.
 pub fn checked(manifest: &Manifest) -> Result<App> {
-    Ok(app_with(manifest, false)?.0)
+    Ok(app_with(manifest, false, Stop::default())?.0)
 }
 
-fn app_with(manifest: &Manifest, opens_stores: bool) -> Result<(App, Option<Driver>)> {
-    let sandbox = sandbox(manifest)?;
+fn app_with(manifest: &Manifest, opens_stores: bool, stop: Stop) -> Result<(App, Option<Driver>)> {
+    let sandbox = sandbox(manifest, &stop)?;
     let payload = manifest.bus.payload;
     sandbox.bus().set_max_payload(payload);
     let names = names(&manifest.dns);
     let joined =
         manifest.bus.broker.as_ref().map(|settings| broker::join(sandbox.bus(), settings, payload, names.own()));
     let (broker, driver) = joined.transpose()?.unzip();
-    let puller = puller(manifest);
+    let puller = puller(manifest, &stop);
     let deployed = manifest.deploy.as_ref().map(|deploy| Store::open(&deploy.directory, deploy.keep as usize));
     let host = Host {
         sandbox,
@@ -203,6 +207,7 @@ pub(crate) fn assemble(
         );
         through_wasi.insert(name, (wasi::preopens(component, &disks)?, wasi::environment(component, &secrets)?));
     }
+    places::check(manifest, &gates, &components)?;
     let budgets = stores::budgets(manifest, &stores, before.map(|before| &before.budgets));
     let kept = stores::Kept { stores: &stores, budgets: &budgets, tenants: &tenants };
     let grants = stores::grants(manifest, kept, before.map(|before| &before.grants));
@@ -217,15 +222,20 @@ pub(crate) fn assemble(
             let tenant = tenant_of(&component.tenant);
             let of_tenant = component.tenant.as_ref().map(tenant_gate).unwrap_or_default();
             let passed = [route_gate(route), format!("component:{name}"), of_tenant, HOST_GATE.to_owned()];
+            let loaded = &components[name.as_str()];
+            // Requests to a shared instance have its places in common, among the parked ones.
+            let is_shared = component.reuse.is_some_and(|reuse| reuse.concurrency > 1);
+            let places = if is_shared { 1 } else { loaded.places };
             let granted =
                 component.directories.iter().map(|name| (name.to_string(), directories[name.as_str()].clone()));
             Target::Guest(Guest {
                 binding: Arc::new(Binding {
-                    component: components[name.as_str()].clone(),
+                    component: loaded.clone(),
                     // A name has no colon, so that no component can be called like a tenant's topics.
                     owner: component.tenant.as_ref().map_or(name.to_string(), tenant_gate).into(),
                     limits: limits(&route.limits),
                     gates: Gates::new(passed.iter().filter_map(|name| gates.get(name).cloned()).collect())
+                        .taking(places)
                         .of(tenant.clone()),
                     tenant,
                     config: route.config.clone(),
@@ -409,6 +419,7 @@ fn quota(quota: &manifest::Quota) -> Quota {
         outbound_connections: quota.outbound_connections.map(u64::from),
         outbound_bytes_per_second: quota.outbound_bytes_per_second,
         deployed_bytes: quota.deployed_bytes,
+        compiled_bytes: quota.compiled_bytes,
         store_bytes: quota.store_bytes,
     }
 }
@@ -520,6 +531,10 @@ pub fn settings(manifest: &Manifest) -> wire::Settings {
         http3: http3(manifest, defaults.http3),
         http3_pool: http3_pool(&manifest.http3),
         alt_svc: wire::AltSvc { max_age: manifest.http3.alt_svc_max_age, port: manifest.http3.alt_svc_port },
+        path: match manifest.server.path {
+            manifest::PathRule::AsSent => wire::PathRule::AsSent,
+            manifest::PathRule::Strict => wire::PathRule::Strict,
+        },
         ..defaults
     }
 }
@@ -617,11 +632,11 @@ fn peers(ranges: &[manifest::PeerRange]) -> Peers {
 }
 
 /// What stands for a tenant among names of components: the name of its gate, and the owner of its topics.
-fn tenant_gate(name: &TenantName) -> String {
+pub(crate) fn tenant_gate(name: &TenantName) -> String {
     format!("tenant:{name}")
 }
 
-fn route_gate(route: &manifest::Route) -> String {
+pub(crate) fn route_gate(route: &manifest::Route) -> String {
     let hosts: Vec<_> = route.hosts.iter().map(ToString::to_string).collect();
     let methods = match &route.methods {
         manifest::Methods::Any => String::new(),

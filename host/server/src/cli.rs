@@ -1,6 +1,6 @@
 //! The command line.
 
-use std::io::{ErrorKind, Write as _};
+use std::io::{ErrorKind, IsTerminal as _, Write as _, stderr};
 use std::net::SocketAddr;
 use std::path::{Path, PathBuf};
 use std::process::ExitCode;
@@ -8,9 +8,10 @@ use std::process::ExitCode;
 use anyhow::{Context as _, Result, bail};
 use clap::builder::PossibleValuesParser;
 use clap::{Parser, Subcommand};
+use roadrunner_child::Stop;
 use roadrunner_manifest::{
-    Address, BodyMode, ComponentName, ComponentOptions, DirectoryName, Language, Listener, Manifest, Sdk, json_schema,
-    new_project, routes_table, summary,
+    Address, BodyMode, ComponentName, ComponentOptions, DirectoryName, Language, Listener, LogFormat, Manifest, Sdk,
+    json_schema, new_project, routes_table, summary,
 };
 use roadrunner_sandbox::{CompileOrder, Component, inspect};
 
@@ -81,7 +82,7 @@ enum Command {
     CompileComponent { order: Vec<String> },
     /// Fetch what the order on standard input says from a registry, for a host that waits for it
     #[command(name = FETCH, hide = true)]
-    FetchComponent,
+    FetchComponent { bounds: Vec<String> },
     /// Print the JSON Schema of the manifest, for editors
     Schema,
     /// List the live instances of a running host
@@ -192,6 +193,12 @@ pub fn main() -> ExitCode {
 }
 
 fn run(command: Command) -> Result<ExitCode> {
+    if matches!(command, Command::Check(_) | Command::Compile { .. } | Command::Inspect { .. })
+        && stderr().is_terminal()
+    {
+        // Compiling takes a while: who waits for it is told.
+        serve::start_log(LogFormat::Human);
+    }
     let text = match command {
         Command::Serve(options) => return serve::run(&options.manifest()?),
         Command::Check(option) => check(&option.manifest)?,
@@ -206,7 +213,7 @@ fn run(command: Command) -> Result<ExitCode> {
         Command::New { name, lang, sdk } => new(&name, &lang, sdk)?,
         Command::Schema => json_schema(),
         Command::Ps { admin, json } => ps(&admin.client()?, json)?,
-        Command::FetchComponent => return Ok(roadrunner_registry::fetch()),
+        Command::FetchComponent { bounds } => return Ok(roadrunner_registry::fetch(&bounds)),
         Command::Deploy { name, file, admin } => {
             let path = format!("/components/{}", named(&name)?);
             let (method, path, body) = match file.to_str().filter(|text| text.starts_with("oci://")) {
@@ -344,7 +351,8 @@ fn compile(component: Option<&Path>, manifest: &Path) -> Result<String> {
         Some(file) => Manifest::for_component(file, ComponentOptions { wasi_03: true, ..ComponentOptions::default() }),
         None => Manifest::load(manifest)?,
     };
-    let (sandbox, puller) = (boot::sandbox(&manifest)?, boot::puller(&manifest));
+    let stop = Stop::default();
+    let (sandbox, puller) = (boot::sandbox(&manifest, &stop)?, boot::puller(&manifest, &stop));
     let mut text = String::new();
     for source in Sources::read(&manifest)?.iter() {
         let component = source.load(&sandbox, &puller, None)?;
@@ -365,7 +373,7 @@ fn make_component(module: &Path, output: Option<&Path>) -> Result<String> {
 fn interfaces(path: &Path) -> Result<String> {
     // Nothing of it is run.
     let options = ComponentOptions { wasi_03: true, ..ComponentOptions::default() };
-    let sandbox = boot::sandbox(&Manifest::for_component(path, options))?;
+    let sandbox = boot::sandbox(&Manifest::for_component(path, options), &Stop::default())?;
     let interfaces = inspect(&sandbox, path)?;
     let mut text = format!("digest   sha256:{}\n", interfaces.digest);
     for (name, kind) in &interfaces.exports {

@@ -20,6 +20,7 @@ mod load;
 mod metrics;
 mod middleware;
 mod outbound;
+mod places;
 mod rate_limit;
 mod record;
 pub mod reload;
@@ -28,6 +29,7 @@ pub mod serve;
 mod shapes;
 mod source;
 mod stores;
+mod swap;
 mod token;
 mod wasi;
 

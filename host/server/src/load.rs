@@ -11,7 +11,7 @@ use roadrunner_sandbox::{Component, Digest};
 
 use crate::app::{Host, Inner};
 use crate::boot;
-use crate::source::{Source, Sources};
+use crate::source::{Asking, Source, Sources};
 
 /// Every component of a manifest: what was deployed last, or else what the manifest names. As many are loaded at once as
 /// may be compiled at once.
@@ -53,8 +53,7 @@ fn component(source: &Source, host: &Host, known: Option<&Arc<Component>>) -> Re
     let load = || {
         let bytes = Component::read(&host.sandbox, &path, &path)?;
         anyhow::ensure!(Digest::of(&bytes) == version.digest, "{} is damaged", path.display());
-        source.verify(path.display(), &bytes, &version.proof)?;
-        Ok(Component::from_bytes(&host.sandbox, &bytes, &path, known)?)
+        source.prepare(&host.sandbox, &path, &bytes, &version.proof, Asking::Operator, known)
     };
     let component =
         load().with_context(|| format!("the deployed version of the component {name} does not load: {fix}"))?;

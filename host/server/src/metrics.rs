@@ -17,6 +17,7 @@ use tokio::runtime::Handle;
 
 use crate::access::Caller;
 use crate::app::{Inner, Target};
+use crate::deploy;
 
 /// Upper bounds of the duration buckets, in microseconds.
 const BUCKETS: [u64; 12] = [100, 250, 500, 1000, 2500, 5000, 10_000, 50_000, 100_000, 500_000, 1_000_000, 10_000_000];
@@ -214,6 +215,11 @@ fn render_tenants(app: &Inner, caller: &Caller, text: &mut Text) {
         let labels = format!("tenant=\"{}\"", escape(tenant));
         text.sample("roadrunner_tenant_deployed_bytes", &labels, kept.unwrap_or_default());
     }
+    text.family("roadrunner_tenant_compiled_bytes", "gauge", "What is compiled from these versions.");
+    for (tenant, _) in &tenants {
+        let labels = format!("tenant=\"{}\"", escape(tenant));
+        text.sample("roadrunner_tenant_compiled_bytes", &labels, deploy::compiled_bytes(app, Some(tenant.as_str())));
+    }
     text.family("roadrunner_tenant_store_bytes", "gauge", "Keys and values in stores of this host.");
     for (tenant, _) in &tenants {
         let kept = app.budgets.get(*tenant).map_or(0, Budget::bytes);
@@ -305,6 +311,7 @@ fn render_host(app: &Inner, text: &mut Text) {
         "Tasks of the runtime: connections, streams, and a few of the host's own.",
     );
     text.sample("roadrunner_tasks", "", Handle::try_current().map_or(0, |runtime| runtime.metrics().num_alive_tasks()));
+    render_pools(app, text);
     text.family("roadrunner_reloads_total", "counter", "Times that the manifest was loaded again.");
     text.sample("roadrunner_reloads_total", "result=\"taken\"", app.host.metrics.reloads.load(Relaxed));
     text.sample("roadrunner_reloads_total", "result=\"refused\"", app.host.metrics.reloads_refused.load(Relaxed));
@@ -362,6 +369,29 @@ fn render_host(app: &Inner, text: &mut Text) {
     }
     text.family("roadrunner_draining", "gauge", "1 while the host shuts down.");
     text.sample("roadrunner_draining", "", u8::from(app.host.drain.is_announced()));
+}
+
+/// The pools that all instances share.
+fn render_pools(app: &Inner, text: &mut Text) {
+    let sandbox = &app.host.sandbox;
+    text.family(
+        "roadrunner_pool_exhausted_total",
+        "counter",
+        "Requests that found a pool of the engine empty, by who had most of the places.",
+    );
+    for (component, tenant, count) in sandbox.exhaustion().counts() {
+        let mut labels = format!("component=\"{}\"", escape(&component));
+        if let Some(tenant) = tenant {
+            let _ = write!(labels, ",tenant=\"{}\"", escape(&tenant));
+        }
+        text.sample("roadrunner_pool_exhausted_total", &labels, count);
+    }
+    let (running, waiting) = sandbox.compilations();
+    text.family("roadrunner_compilations", "gauge", "Components that are compiled now, and those that wait.");
+    text.sample("roadrunner_compilations", "state=\"running\"", running);
+    text.sample("roadrunner_compilations", "state=\"waiting\"", waiting);
+    text.family("roadrunner_swap_since_start", "gauge", "1 since swap was turned on while the host ran.");
+    text.sample("roadrunner_swap_since_start", "", u8::from(sandbox.is_swapped()));
 }
 
 fn render_broker(client: &Client, text: &mut Text) {

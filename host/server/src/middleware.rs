@@ -5,13 +5,14 @@
 //! | type | whose | where |
 //! |---|---|---|
 //! | `compression` | tower-http's, with a choice of our own: see there | [`compression`] |
-//! | `cors` | tower-http's | here |
+//! | `cors` | tower-http's, for preflights that are some | [`cors`] |
 //! | `etag` | ours: tower-http has none for dynamic responses | [`etag`] |
 //! | `rate-limit` | ours: tower's is one bucket for all clients, and makes them wait | [`rate_limit`] |
 //! | `request-id` | ours: tower-http's knows no trust, and the id is already made | [`request_id`] |
 //! | `response-headers`, `security-headers` | ours: a loop over a list | [`fields`] |
 
 mod compression;
+pub(crate) mod cors;
 pub(crate) mod etag;
 mod fields;
 mod rate_limit;
@@ -21,12 +22,11 @@ use std::collections::BTreeMap;
 use std::convert::Infallible;
 use std::sync::Arc;
 
-use http::{HeaderValue, Request, Response};
-use roadrunner_manifest::{AnyOr, Cors, Middleware, MiddlewareName};
+use http::{Request, Response};
+use roadrunner_manifest::{Middleware, MiddlewareName};
 use roadrunner_wire::{RequestBody, ResponseBody};
+use tower::ServiceExt as _;
 use tower::util::BoxCloneSyncService;
-use tower::{Layer as _, ServiceExt as _};
-use tower_http::cors::{AllowHeaders, AllowOrigin, CorsLayer};
 
 use crate::app;
 use crate::rate_limit::RateLimiter;
@@ -67,7 +67,7 @@ impl Stack {
 fn wrap(middleware: &Middleware, limiter: Option<&Arc<RateLimiter>>, inner: Inner) -> Inner {
     match middleware {
         Middleware::Compression(settings) => compression::wrap(settings, inner),
-        Middleware::Cors(settings) => BoxCloneSyncService::new(cors(settings).layer(inner)),
+        Middleware::Cors(settings) => cors::wrap(settings, inner),
         Middleware::Etag(settings) => etag::wrap(*settings, inner),
         Middleware::RateLimit(settings) => {
             let limiter = limiter.cloned().unwrap_or_else(|| Arc::new(RateLimiter::new(*settings)));
@@ -77,24 +77,4 @@ fn wrap(middleware: &Middleware, limiter: Option<&Arc<RateLimiter>>, inner: Inne
         Middleware::ResponseHeaders(settings) => fields::response_headers(settings, inner),
         Middleware::SecurityHeaders(settings) => fields::security_headers(settings, inner),
     }
-}
-
-fn cors(settings: &Cors) -> CorsLayer {
-    let origins = match &settings.origins {
-        AnyOr::Any => AllowOrigin::any(),
-        AnyOr::List(origins) => {
-            AllowOrigin::list(origins.iter().filter_map(|origin| HeaderValue::from_str(origin).ok()))
-        }
-    };
-    let headers = match &settings.headers {
-        AnyOr::Any => AllowHeaders::any(),
-        AnyOr::List(headers) => AllowHeaders::list(headers.iter().cloned()),
-    };
-    CorsLayer::new()
-        .allow_origin(origins)
-        .allow_methods(settings.methods.clone())
-        .allow_headers(headers)
-        .expose_headers(settings.expose.clone())
-        .allow_credentials(settings.credentials)
-        .max_age(settings.max_age)
 }

@@ -16,6 +16,7 @@ use roadrunner_outbound::{Client, Error, Grant, Host, Settings, Timeouts};
 use roadrunner_sandbox::{
     Meter, Outbound, OutboundAnswer, OutboundDriver, OutboundError, RequestOptions, Tenant, WasiBody,
 };
+use roadrunner_wire::drop_connection_fields;
 use tokio::time::Sleep;
 
 /// The way out of one component. All its routes share it.
@@ -105,11 +106,13 @@ impl Outbound for WayOut {
                 tracing::warn!(%request, %component, rule, "an outgoing request was refused: the quota is used up");
                 return Err(OutboundError::ConnectionLimitReached);
             };
-            let request = request.map(|body| paced(body, tenant.as_ref()));
+            let mut request = request.map(|body| paced(body, tenant.as_ref()));
+            drop_connection_fields(request.headers_mut());
             match client.send(request, asked).await {
                 Ok((response, driver)) => {
                     answered.fetch_add(1, Relaxed);
-                    let response = response.map(|body| paced(body.map_err(told).boxed_unsync(), tenant.as_ref()));
+                    let mut response = response.map(|body| paced(body.map_err(told).boxed_unsync(), tenant.as_ref()));
+                    drop_connection_fields(response.headers_mut());
                     let driver: OutboundDriver = Box::new(async move {
                         let _place = place;
                         driver.await.map_err(told)

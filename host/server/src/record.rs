@@ -9,11 +9,11 @@ use std::time::{Duration, Instant};
 
 use http::{Request, Response, StatusCode};
 use http_body::{Body as _, Frame};
-use roadrunner_sandbox::{Failure, Meter, Outcome};
-use roadrunner_wire::{Address, BodyError, Connection, RequestBody, ResponseBody};
+use roadrunner_sandbox::{BodyError, BodyFault, Failure, Meter, Outcome};
+use roadrunner_wire::{Address, Connection, RequestBody, ResponseBody};
 
 use crate::access_log::{End, Line, target};
-use crate::app::{self, BodyRefusal, Context, Inner};
+use crate::app::{self, Context, Inner};
 use crate::metrics::RouteMetrics;
 
 /// One request from its route to its end.
@@ -21,6 +21,8 @@ pub(crate) struct Record {
     metrics: Arc<RouteMetrics>,
     started: Instant,
     meter: Option<Arc<Meter>>,
+    /// What is wrong with the request's body, while that is pulled from the wire.
+    fault: Option<BodyFault>,
     line: Option<Box<Line>>,
     /// When the request has to be over, unless it becomes a session.
     ends: Option<Instant>,
@@ -40,6 +42,7 @@ impl Record {
             metrics: route.metrics.clone(),
             started: Instant::now(),
             meter: None,
+            fault: None,
             line,
             ends: context.ends,
             status: Outcome::Cancelled.row().status,
@@ -52,6 +55,31 @@ impl Record {
     /// An instance works for the request from now on.
     pub(crate) fn runs(&mut self, meter: &Arc<Meter>) {
         self.meter = Some(meter.clone());
+    }
+
+    /// The guest pulls the request's body, and this tells what becomes of it.
+    pub(crate) fn watches(&mut self, fault: Option<BodyFault>) {
+        self.fault = fault;
+    }
+
+    /// Whether there is such a body.
+    pub(crate) fn watches_body(&self) -> bool {
+        self.fault.is_some()
+    }
+
+    /// What is wrong with the request's body by now, whatever the guest makes of it: as long as no head was sent, the
+    /// client is told.
+    pub(crate) fn refusal(&self) -> Option<BodyError> {
+        let error = self.fault.as_ref()?.get()?;
+        matches!(error, BodyError::Malformed(_) | BodyError::Timeout).then(|| error.clone())
+    }
+
+    /// The same for a request that failed: a guest can deal with a body that is too large, and this one has not.
+    fn blame(&self, failure: &Failure) -> Option<BodyError> {
+        let error = self.fault.as_ref()?.get()?;
+        let is_too_large = matches!(error, BodyError::TooLarge(_))
+            && matches!(failure.outcome, Outcome::GuestError | Outcome::InvalidResponse | Outcome::Trapped);
+        if is_too_large { Some(error.clone()) } else { self.refusal() }
     }
 
     /// It is a session from now on, which may last.
@@ -85,21 +113,25 @@ impl Record {
 
     /// The request ends before a head was sent.
     pub(crate) fn failed(self, failure: Failure) -> Response<ResponseBody> {
+        if let Some(error) = self.blame(&failure) {
+            return self.refused(&error);
+        }
         let response = app::failure(failure.outcome);
         self.answered(response, &failure)
     }
 
-    /// The request body was refused.
-    pub(crate) fn refused(self, refusal: BodyRefusal) -> Response<ResponseBody> {
-        let response = match &refusal {
-            BodyRefusal::Body(BodyError::TimedOut(_)) => {
-                app::plain(StatusCode::REQUEST_TIMEOUT, "the body came too slowly")
-            }
-            BodyRefusal::Body(BodyError::Malformed(_)) => app::plain(StatusCode::BAD_REQUEST, "the body is malformed"),
-            BodyRefusal::Body(_) => app::failure(Outcome::Cancelled),
-            BodyRefusal::TooLarge => app::failure(Outcome::BodyTooLarge),
+    /// The request's body is not what it has to be.
+    pub(crate) fn refused(self, error: &BodyError) -> Response<ResponseBody> {
+        let outcome = match error {
+            BodyError::Closed | BodyError::Timeout => Outcome::Cancelled,
+            BodyError::Malformed(_) => Outcome::Malformed,
+            BodyError::TooLarge(_) => Outcome::BodyTooLarge,
         };
-        self.answered(response, &refusal.into())
+        let response = match error {
+            BodyError::Timeout => app::plain(StatusCode::REQUEST_TIMEOUT, "the request body came too slowly"),
+            _ => app::failure(outcome),
+        };
+        self.answered(response, &outcome.into())
     }
 
     /// A failure has this answer.

@@ -19,7 +19,7 @@ use tokio::time::{MissedTickBehavior, interval};
 
 use crate::app::App;
 use crate::boot;
-use crate::deploy::Switch;
+use crate::deploy::{self, Switch};
 use crate::source::signature_of;
 
 /// How often files are looked at, where that is asked for.
@@ -38,6 +38,8 @@ pub struct Reload(mpsc::Sender<Order>);
 /// What is to be done, and whom to tell what became of it.
 enum Order {
     Reload(Option<oneshot::Sender<Outcome>>),
+    /// Every component moves to the engine that new instances run on by now.
+    Relink(oneshot::Sender<Result<(), String>>),
     /// One component is another one, and everything else stays.
     Switch(Box<Switch>, oneshot::Sender<Result<(), String>>),
 }
@@ -51,17 +53,23 @@ impl Reload {
 
     /// Reloads, and tells what became of it.
     pub(crate) async fn ask(&self) -> Outcome {
-        let (tell, told) = oneshot::channel();
-        let gone = || "the host is shutting down".to_owned();
-        self.0.send(Order::Reload(Some(tell))).await.map_err(|_| gone())?;
-        told.await.map_err(|_| gone())?
+        self.hear(|tell| Order::Reload(Some(tell))).await
+    }
+
+    /// Moves every component to the engine that new instances run on by now.
+    pub(crate) async fn relink(&self) -> Result<(), String> {
+        self.hear(Order::Relink).await
     }
 
     /// Puts one component in the place of another, when it is its turn.
     pub(crate) async fn switch(&self, switch: Switch) -> Result<(), String> {
+        self.hear(|tell| Order::Switch(Box::new(switch), tell)).await
+    }
+
+    async fn hear<T>(&self, order: impl FnOnce(oneshot::Sender<Result<T, String>>) -> Order) -> Result<T, String> {
         let (tell, told) = oneshot::channel();
         let gone = || "the host is shutting down".to_owned();
-        self.0.send(Order::Switch(Box::new(switch), tell)).await.map_err(|_| gone())?;
+        self.0.send(order(tell)).await.map_err(|_| gone())?;
         told.await.map_err(|_| gone())?
     }
 }
@@ -104,6 +112,10 @@ impl Reloader {
                         let _ = tell.send(self.switch(*switch).await);
                         continue;
                     }
+                    Some(Order::Relink(tell)) => {
+                        let _ = tell.send(self.change(relink).await);
+                        continue;
+                    }
                     None => return,
                 },
                 _ = clock.tick(), if self.current.server.watch => {
@@ -131,12 +143,18 @@ impl Reloader {
     }
 
     async fn switch(&self, switch: Switch) -> Result<(), String> {
-        let (manifest, app) = (self.current.clone(), self.app.clone());
-        let done = tokio::task::spawn_blocking(move || exchange(&manifest, &app, switch)).await;
-        let done = done.unwrap_or_else(|panic| Err(anyhow::anyhow!("{panic}")));
+        let done = self.change(move |manifest, app| exchange(manifest, app, switch)).await;
         if done.is_ok() {
             self.app.current().host.metrics.switched(true);
         }
+        done
+    }
+
+    /// Changes what the app serves, off the threads that serve.
+    async fn change(&self, change: impl FnOnce(&Manifest, &App) -> Result<()> + Send + 'static) -> Result<(), String> {
+        let (manifest, app) = (self.current.clone(), self.app.clone());
+        let done = tokio::task::spawn_blocking(move || change(&manifest, &app)).await;
+        let done = done.unwrap_or_else(|panic| Err(anyhow::anyhow!("{panic}")));
         done.map_err(|error| format!("{error:#}"))
     }
 
@@ -155,6 +173,8 @@ impl Reloader {
                     text += &format!("warning: {warning}\n");
                 }
                 tracing::info!("reloaded");
+                let app = self.app.clone();
+                let _ = tokio::task::spawn_blocking(move || deploy::tidy(&app.current())).await;
                 self.current = Arc::new(manifest);
                 Ok(text)
             }
@@ -165,6 +185,17 @@ impl Reloader {
             }
         }
     }
+}
+
+/// The same components on the engine that new instances run on by now.
+fn relink(manifest: &Manifest, app: &App) -> Result<()> {
+    let before = app.current();
+    let moved = before.components.iter().map(|(name, component)| Ok((name.clone(), component.relink()?)));
+    let components = moved.collect::<Result<_>>()?;
+    let (sources, access) = (before.sources.clone(), before.access.clone());
+    let inner = boot::assemble(manifest, before.host.clone(), Some(&before), sources, components, access)?;
+    app.replace(inner);
+    Ok(())
 }
 
 /// Puts a component in the place of another, on disk and then for requests.
@@ -191,6 +222,8 @@ fn load(current: &Manifest, app: &App, servers: &Servers) -> Result<Manifest> {
         None => current.clone(),
     };
     let before = app.current();
+    // Components that are loaded now are to run on the right engine.
+    before.host.sandbox.look_for_swap()?;
     let inner = boot::inner(&manifest, before.host.clone(), Some(&before))?;
     let mut certificates = Vec::new();
     for listener in &manifest.listeners {
@@ -242,6 +275,7 @@ fn needs_restart(started: &Manifest, new: &Manifest) -> Vec<&'static str> {
         ("`cache-dir` in [server]", a.server.cache_dir != b.server.cache_dir),
         ("`log` in [server]", a.server.log != b.server.log),
         ("`wasi-03` in [server]", a.server.wasi_03 != b.server.wasi_03),
+        ("`path` in [server]", a.server.path != b.server.path),
     ];
     differ.into_iter().filter_map(|(key, differs)| differs.then_some(key)).collect()
 }

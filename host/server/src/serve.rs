@@ -7,6 +7,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use anyhow::{Context as _, Result, bail};
+use roadrunner_child::Stop;
 use roadrunner_manifest::{self as manifest, Address, LogFormat, Manifest};
 use roadrunner_sandbox::Registry;
 use roadrunner_wire::{ListenAddress, ListenerConfig, Server, Settings};
@@ -16,9 +17,10 @@ use tracing_subscriber::EnvFilter;
 use crate::admin::Admin;
 use crate::boot;
 use crate::broker::LAST_MESSAGES;
-use crate::deploy::Deploy;
+use crate::deploy::{self, Deploy};
 use crate::inherited::Inherited;
 use crate::reload::{self, Reload, Servers};
+use crate::swap;
 
 /// What is logged where the environment does not say it. What a DNS server sends is not the operator's business, and the
 /// look-up that fails for it is logged.
@@ -30,8 +32,11 @@ const CUT: u8 = 3;
 /// How long instances that lose their connection in a cut may take to be dropped.
 const LAST_DROPS: Duration = Duration::from_secs(2);
 
+/// How long work off the threads that serve may go on after the last connection.
+const LAST_WORK: Duration = Duration::from_secs(1);
+
 /// Serves a manifest until SIGTERM or SIGINT, and loads it again on SIGHUP. Exits with 0 when everything ended by itself,
-/// and with 3 when connections had to be cut.
+/// with 3 when connections had to be cut, and as if by the signal when it comes before anything serves.
 pub fn run(manifest: &Manifest) -> Result<ExitCode> {
     // SAFETY: nothing has been opened yet, so the descriptors from 3 on are those that the environment speaks of.
     let inherited = unsafe { Inherited::from_environment() }?;
@@ -42,13 +47,29 @@ pub fn run(manifest: &Manifest) -> Result<ExitCode> {
     }
     builder.max_blocking_threads(roadrunner_threads::MAX);
     let runtime = builder.enable_all().build().context("cannot start the runtime")?;
-    runtime.block_on(serve(manifest, inherited))
+    let ended = runtime.block_on(serve(manifest, inherited));
+    // A compiler, or a file that does not answer, holds up nobody who wants it to end.
+    runtime.shutdown_timeout(LAST_WORK);
+    ended
 }
 
 async fn serve(manifest: &Manifest, mut inherited: Inherited) -> Result<ExitCode> {
     let mut signals = Signals::new()?;
     let hangup = signal(SignalKind::hangup()).context("cannot listen for signals")?;
-    let (app, broker) = boot::app(manifest)?;
+    let stop = Stop::default();
+    let loading = {
+        let (manifest, stop) = (manifest.clone(), stop.clone());
+        tokio::task::spawn_blocking(move || boot::app(&manifest, stop))
+    };
+    // Compiling takes up to minutes.
+    let (app, broker) = tokio::select! {
+        loaded = loading => loaded.context("loading the components panicked")??,
+        signal = signals.next() => {
+            stop.stop();
+            tracing::info!("{}: ending before anything was served", signal.name);
+            return Ok(ExitCode::from(signal.code()));
+        }
+    };
     // Without the broker, sessions of this host still hear each other: nothing waits for it.
     if let Some(driver) = broker {
         tokio::spawn(driver.run());
@@ -58,6 +79,8 @@ async fn serve(manifest: &Manifest, mut inherited: Inherited) -> Result<ExitCode
     if let Some(store) = &app.current().host.deployed {
         store.sweep();
     }
+    let tidied = app.clone();
+    tokio::task::spawn_blocking(move || deploy::tidy(&tidied.current()));
     if let Some(settings) = &manifest.admin {
         let deploy = Deploy::new(app.clone(), reload.clone(), manifest.compile.max_wasm);
         let admin = Admin::new(app.clone(), servers.public.clone(), reload.clone(), deploy);
@@ -75,15 +98,18 @@ async fn serve(manifest: &Manifest, mut inherited: Inherited) -> Result<ExitCode
     }
     let _ = servers.public.set(server.clone());
     tokio::spawn(reloader.run());
+    tokio::spawn(swap::watch(app.clone(), reload.clone()));
 
     let name = tokio::select! {
-        name = signals.next() => name,
+        signal = signals.next() => signal.name,
         never = reload_on(hangup, &reload) => match never {},
     };
     let inner = app.current();
     let (delay, time, drain) = (inner.drain_delay, inner.drain_time, &inner.host.drain);
     let registry = inner.host.sandbox.registry().clone();
     drain.announce();
+    // What is deployed now would not serve any more.
+    stop.stop();
     let drained = async {
         if !delay.is_zero() {
             tracing::info!("{name}: not ready any more, and serving for another {delay:?}");
@@ -101,8 +127,8 @@ async fn serve(manifest: &Manifest, mut inherited: Inherited) -> Result<ExitCode
             }
             outcome.is_clean()
         }
-        name = signals.next() => {
-            tracing::warn!("{name} again: cutting every connection");
+        signal = signals.next() => {
+            tracing::warn!("{} again: cutting every connection", signal.name);
             server.cut();
             false
         }
@@ -162,11 +188,24 @@ impl Signals {
     }
 
     /// The next signal to end.
-    async fn next(&mut self) -> &'static str {
+    async fn next(&mut self) -> Ending {
         tokio::select! {
-            _ = self.terminate.recv() => "SIGTERM",
-            _ = self.interrupt.recv() => "SIGINT",
+            _ = self.terminate.recv() => Ending { name: "SIGTERM", number: 15 },
+            _ = self.interrupt.recv() => Ending { name: "SIGINT", number: 2 },
         }
+    }
+}
+
+/// A signal to end.
+struct Ending {
+    name: &'static str,
+    number: u8,
+}
+
+impl Ending {
+    /// The exit code of shells for a process that the signal has ended.
+    fn code(&self) -> u8 {
+        128 + self.number
     }
 }
 

@@ -19,7 +19,7 @@ use std::sync::Arc;
 use anyhow::{Context as _, Result, ensure};
 use roadrunner_manifest::{self as manifest, Manifest, OciReference, Origin, RegistryName};
 use roadrunner_registry::{Access, Claim, Pulled, Puller, Reference, User, component_layer, sha256};
-use roadrunner_sandbox::{Component, Sandbox};
+use roadrunner_sandbox::{Component, Sandbox, Whose};
 use roadrunner_signature::{Keys, MAX_SIGNATURE, NotASignature, Signature};
 use serde::{Deserialize, Serialize};
 
@@ -47,6 +47,8 @@ pub(crate) struct Sources {
 pub(crate) struct Source {
     /// The component's name in the manifest.
     pub(crate) name: String,
+    /// Whom it belongs to; none for the host itself.
+    pub(crate) tenant: Option<String>,
     /// Where the manifest says that it is.
     pub(crate) origin: Origin,
     /// The keys of which one must have signed it; none where it need not be signed.
@@ -66,6 +68,15 @@ pub(crate) enum Proof {
     None,
     /// A signature of the bytes, in base64.
     Signature(String),
+}
+
+/// Who wants a component to be compiled.
+#[derive(Clone, Copy, Debug, Eq, PartialEq)]
+pub(crate) enum Asking {
+    /// The operator, with a manifest.
+    Operator,
+    /// Its tenant, with a deployment: one at a time.
+    Tenant,
 }
 
 /// Why a component is not let in.
@@ -95,7 +106,8 @@ impl Sources {
             let failed = || format!("cannot read the keys that must have signed the component {name}");
             let keys = (!component.keys.is_empty()).then(|| Keys::load(&component.keys));
             let keys = keys.transpose().with_context(failed)?;
-            let source = Source { name: name.to_string(), origin: component.origin.clone(), keys, access };
+            let tenant = component.tenant.as_ref().map(ToString::to_string);
+            let source = Source { name: name.to_string(), tenant, origin: component.origin.clone(), keys, access };
             components.insert(name.to_string(), Arc::new(source));
         }
         Ok(Self { components, registries })
@@ -123,23 +135,37 @@ impl Source {
         puller: &Puller,
         known: Option<&Arc<Component>>,
     ) -> Result<Arc<Component>> {
-        self.load_as(sandbox, puller, self.origin.to_string().as_ref(), known)
+        let label = self.origin.to_string();
+        let (bytes, proof) = self.bytes(sandbox, puller, label.as_ref())?;
+        self.prepare(sandbox, label.as_ref(), &bytes, &proof, Asking::Operator, known)
     }
 
     /// The same for those who need not know where it is: errors speak of `label`.
-    pub(crate) fn load_as(
+    pub(crate) fn load_as(&self, sandbox: &Sandbox, puller: &Puller, label: &Path) -> Result<Arc<Component>> {
+        let (bytes, proof) = self.bytes(sandbox, puller, label)?;
+        self.prepare(sandbox, label, &bytes, &proof, Asking::Tenant, None)
+    }
+
+    /// Verifies and compiles what was read, or takes `known` where it is the same.
+    pub(crate) fn prepare(
         &self,
         sandbox: &Sandbox,
-        puller: &Puller,
         label: &Path,
+        bytes: &[u8],
+        proof: &Proof,
+        asking: Asking,
         known: Option<&Arc<Component>>,
     ) -> Result<Arc<Component>> {
-        let (bytes, proof) = match &self.origin {
-            Origin::File(path) => (Component::read(sandbox, path, label)?, self.beside(path)?),
-            Origin::Registry(reference) => self.pull(puller, reference, &self.access)?,
-        };
-        self.verify(label.display(), &bytes, &proof)?;
-        Ok(Component::from_bytes(sandbox, &bytes, label, known)?)
+        self.verify(label.display(), bytes, proof)?;
+        let tenant = self.tenant.as_deref().filter(|_| asking == Asking::Tenant);
+        Ok(Component::from_bytes(sandbox, bytes, label, Whose { component: &self.name, tenant }, known)?)
+    }
+
+    fn bytes(&self, sandbox: &Sandbox, puller: &Puller, label: &Path) -> Result<(Vec<u8>, Proof)> {
+        match &self.origin {
+            Origin::File(path) => Ok((Component::read(sandbox, path, label)?, self.beside(path)?)),
+            Origin::Registry(reference) => self.pull(puller, reference, &self.access),
+        }
     }
 
     /// Brings a component from a registry, and what proves who made it. Nothing of it is verified.

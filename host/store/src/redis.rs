@@ -1,13 +1,17 @@
 //! A store on a Redis server.
 //!
-//! All operations share one connection, which is made when the first of them needs it. An operation that is not
+//! All operations share one connection, which is made when the first of them needs it. Where that was lost, another one
+//! is made, and what was not sent yet is sent on it; of what was sent and not answered, only reading is repeated: a write
+//! may have been done. An operation that is not
 //! answered in time takes the connection out of use, so that one that hangs is not waited for again; a server that
 //! refuses connections is asked again after a short pause, and operations fail at once until then.
 
 use std::io;
 use std::net::SocketAddr;
+use std::pin::pin;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering::Relaxed};
+use std::task::{Context, Poll, Waker};
 use std::time::Duration;
 
 use parking_lot::Mutex;
@@ -95,7 +99,7 @@ impl Redis {
     }
 
     pub(crate) async fn get(&self, key: &[u8], most: usize, ends: Instant) -> Result<Option<Vec<u8>>, Error> {
-        match self.run(cmd("EVAL").arg(GET).arg(1).arg(key).arg(most), ends).await? {
+        match self.run(cmd("EVAL").arg(GET).arg(1).arg(key).arg(most), Kind::Read, ends).await? {
             Value::Nil => Ok(None),
             Value::BulkString(value) => Ok(Some(value)),
             Value::Int(_) => Err(Error::ValueTooLong(most as u64)),
@@ -115,7 +119,7 @@ impl Redis {
         if let Some(ttl) = ttl {
             set.arg("PX").arg(millis(ttl));
         }
-        self.run(&set, ends).await
+        self.run(&set, Kind::Write, ends).await
     }
 
     pub(crate) async fn set_if(
@@ -132,23 +136,25 @@ impl Redis {
             if let Some(ttl) = ttl {
                 set.arg("PX").arg(millis(ttl));
             }
-            let done: Option<String> = self.run(&set, ends).await?;
+            let done: Option<String> = self.run(&set, Kind::Write, ends).await?;
             return Ok(done.is_some());
         };
         let ttl = ttl.map_or(0, millis);
-        self.run(cmd("EVAL").arg(SET_IF).arg(1).arg(key).arg(expected).arg(value).arg(ttl), ends).await
+        let mut set = cmd("EVAL");
+        set.arg(SET_IF).arg(1).arg(key).arg(expected).arg(value).arg(ttl);
+        self.run(&set, Kind::Write, ends).await
     }
 
     pub(crate) async fn delete(&self, key: &[u8], ends: Instant) -> Result<bool, Error> {
-        self.run(cmd("DEL").arg(key), ends).await
+        self.run(cmd("DEL").arg(key), Kind::Write, ends).await
     }
 
     pub(crate) async fn exists(&self, key: &[u8], ends: Instant) -> Result<bool, Error> {
-        self.run(cmd("EXISTS").arg(key), ends).await
+        self.run(cmd("EXISTS").arg(key), Kind::Read, ends).await
     }
 
     pub(crate) async fn increment(&self, key: &[u8], delta: i64, ends: Instant) -> Result<i64, Error> {
-        self.run(cmd("INCRBY").arg(key).arg(delta), ends).await
+        self.run(cmd("INCRBY").arg(key).arg(delta), Kind::Write, ends).await
     }
 
     /// One or more steps of SCAN: until there are enough keys, or half of the time has passed.
@@ -166,7 +172,7 @@ impl Redis {
         loop {
             let count = (most - page.keys.len()).max(SCAN.min(most));
             let scan = cmd("SCAN").arg(cursor).arg("MATCH").arg(&pattern).arg("COUNT").arg(count).clone();
-            let (next, found): (u64, Vec<Vec<u8>>) = self.run(&scan, ends).await?;
+            let (next, found): (u64, Vec<Vec<u8>>) = self.run(&scan, Kind::Read, ends).await?;
             // What is no text was not put there by a bucket.
             let keys = found.into_iter().filter_map(|key| String::from_utf8(key.get(skip..)?.to_owned()).ok());
             page.keys.extend(keys);
@@ -180,22 +186,34 @@ impl Redis {
     }
 
     /// Sends one command and waits for its answer.
-    async fn run<T: FromRedisValue>(&self, command: &Cmd, ends: Instant) -> Result<T, Error> {
+    async fn run<T: FromRedisValue>(&self, command: &Cmd, kind: Kind, ends: Instant) -> Result<T, Error> {
         let result = timeout_at(ends, async {
-            let (mut connection, made) = self.connection().await?;
-            let answer: Result<T, RedisError> = match timeout_at(ends, command.query_async(&mut connection)).await {
-                Ok(answer) => answer,
-                Err(_) => {
+            let mut is_first = true;
+            loop {
+                let (mut connection, made) = self.connection().await?;
+                if is_lost(&connection) {
+                    // Nothing was sent on it; the next one is new.
                     self.discard(made);
-                    return Err(Error::Timeout);
+                    if std::mem::take(&mut is_first) {
+                        continue;
+                    }
                 }
-            };
-            answer.map_err(|error| {
+                let answer: Result<T, RedisError> = match timeout_at(ends, command.query_async(&mut connection)).await {
+                    Ok(answer) => answer,
+                    Err(_) => {
+                        self.discard(made);
+                        return Err(Error::Timeout);
+                    }
+                };
+                let Err(error) = answer else { return answer.map_err(|error| self.meaning(&error)) };
                 if error.is_unrecoverable_error() || error.is_io_error() {
                     self.discard(made);
+                    if kind == Kind::Read && std::mem::take(&mut is_first) {
+                        continue;
+                    }
                 }
-                self.meaning(&error)
-            })
+                return Err(self.meaning(&error));
+            }
         });
         let result = result.await.unwrap_or(Err(Error::Timeout));
         self.note(&result);
@@ -299,6 +317,22 @@ impl AsyncDNSResolver for Names {
             Ok(Box::new(addresses.into_iter()) as _)
         })
     }
+}
+
+/// Whether a connection is known to be lost. Then a command on it fails before it is sent, and at once; on another
+/// connection it would wait for its answer, but is not sent when nobody waits for that.
+fn is_lost(connection: &MultiplexedConnection) -> bool {
+    let mut connection = connection.clone();
+    let ping = cmd("PING");
+    let mut asked = pin!(ping.query_async::<Value>(&mut connection));
+    matches!(asked.as_mut().poll(&mut Context::from_waker(Waker::noop())), Poll::Ready(Err(_)))
+}
+
+/// Whether a command can be repeated that may have been done.
+#[derive(Clone, Copy, Eq, PartialEq)]
+enum Kind {
+    Read,
+    Write,
 }
 
 /// The glob pattern for everything that begins with these bytes.

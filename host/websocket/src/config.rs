@@ -60,7 +60,7 @@ pub struct Limits {
     /// [`Self::message_size`] alone to bound a bomb.
     ///
     /// # Defaults
-    /// 256.
+    /// None.
     pub compression_ratio: Option<NonZeroU32>,
     /// Messages that inflate to no more bytes than this are not held to the ratio.
     ///
@@ -96,7 +96,7 @@ impl Default for Limits {
             frame_size: 10 << 20,
             message_size: 10 << 20,
             fragments: 1 << 17,
-            compression_ratio: NonZeroU32::new(256),
+            compression_ratio: None,
             compression_floor: 1 << 20,
             control_rate: Rate::new(100, 200),
             message_rate: None,

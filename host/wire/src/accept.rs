@@ -160,6 +160,8 @@ async fn connect<S: Service>(
         tls,
         opened,
         forwarding: listener.forwarding.clone(),
+        proxied: listener.proxy_protocol.is_some(),
+        path_rule: shared.settings.path,
         control: Arc::clone(&control),
         stats: Arc::clone(&shared.stats),
         quic: None,

@@ -13,7 +13,10 @@ use http::{HeaderMap, HeaderName, Request, header};
 use http_body::{Body, Frame, SizeHint};
 use hyper::body::Incoming;
 
-use crate::{Connection, Ending, Protocol, TimeoutName, control::Control, leftover::Leftover, marks};
+use crate::{
+    Connection, Ending, Protocol, TimeoutName, connection_fields::drop_connection_fields, control::Control,
+    leftover::Leftover, marks, validate::is_padded,
+};
 
 /// The body of a request, as it comes from the wire.
 ///
@@ -28,8 +31,18 @@ pub struct RequestBody {
 enum Kind {
     Empty,
     Full(Bytes),
-    Wire { incoming: Incoming, protocol: Protocol, leftover: Leftover, control: Arc<Control> },
-    Http3 { body: Box<roadrunner_h3::RequestBody>, connection: Arc<Connection> },
+    Wire {
+        incoming: Incoming,
+        protocol: Protocol,
+        leftover: Leftover,
+        control: Arc<Control>,
+        /// Fields that are no trailers of this request.
+        named: Vec<HeaderName>,
+    },
+    Http3 {
+        body: Box<roadrunner_h3::RequestBody>,
+        connection: Arc<Connection>,
+    },
 }
 
 impl RequestBody {
@@ -51,7 +64,7 @@ impl RequestBody {
         }
         let leftover = Leftover::of(head.version, &head.headers);
         let control = Arc::clone(&connection.control);
-        let kind = Kind::Wire { incoming, protocol: connection.protocol, leftover, control };
+        let kind = Kind::Wire { incoming, protocol: connection.protocol, leftover, control, named: Vec::new() };
         Request::from_parts(head, RequestBody { kind })
     }
 
@@ -61,6 +74,13 @@ impl RequestBody {
         }
         RequestBody { kind: Kind::Http3 { body: Box::new(body), connection: Arc::clone(connection) } }
     }
+
+    /// Fields that the head's `Connection` names, which are dropped from the trailers.
+    pub(crate) fn never_trailers(&mut self, names: Vec<HeaderName>) {
+        if let Kind::Wire { named, .. } = &mut self.kind {
+            *named = names;
+        }
+    }
 }
 
 impl Body for RequestBody {
@@ -68,19 +88,19 @@ impl Body for RequestBody {
     type Error = BodyError;
 
     fn poll_frame(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Option<Result<Frame<Bytes>, BodyError>>> {
-        let (incoming, protocol, control) = match &mut self.kind {
+        let (incoming, protocol, control, named) = match &mut self.kind {
             Kind::Empty => return Poll::Ready(None),
             Kind::Full(bytes) => {
                 let bytes = std::mem::take(bytes);
                 self.kind = Kind::Empty;
                 return Poll::Ready(Some(Ok(Frame::data(bytes))));
             }
-            Kind::Wire { incoming, protocol, leftover, control } => {
+            Kind::Wire { incoming, protocol, leftover, control, named } => {
                 if *leftover == Leftover::Expected {
                     // The poll that follows asks for the body.
                     *leftover = Leftover::Drained;
                 }
-                (incoming, *protocol, control)
+                (incoming, *protocol, control, named)
             }
             Kind::Http3 { body, connection } => {
                 let mut polled = match Pin::new(&mut **body).poll_frame(cx) {
@@ -122,7 +142,15 @@ impl Body for RequestBody {
             Some(Ok(mut frame)) => {
                 marks::body_ready(frame.data_ref().map_or(0, Bytes::len));
                 if let Some(trailers) = frame.trailers_mut() {
+                    if protocol == Protocol::Http2 && trailers.values().any(is_padded) {
+                        self.finish();
+                        let reason = "a trailer begins or ends with a blank".to_owned();
+                        return Poll::Ready(Some(Err(BodyError::Malformed(reason))));
+                    }
                     drop_what_is_no_trailer(trailers);
+                    for name in &*named {
+                        trailers.remove(name);
+                    }
                 }
                 Poll::Ready(Some(Ok(frame)))
             }
@@ -162,21 +190,25 @@ impl Body for RequestBody {
     }
 }
 
-/// RFC 9110, 6.5.1: fields that frame or route a message, or are about the connection, mean nothing behind it; someone
-/// might merge them into the head.
+/// RFC 9110, 6.5.1: fields that frame, route, authorise or change a message, or are about the connection, mean nothing
+/// behind it; someone might merge them into the head.
 fn drop_what_is_no_trailer(trailers: &mut HeaderMap) {
-    const NEVER: [HeaderName; 10] = [
-        header::CONNECTION,
+    const NEVER: [HeaderName; 12] = [
+        header::AUTHORIZATION,
+        header::CACHE_CONTROL,
+        header::CONTENT_ENCODING,
         header::CONTENT_LENGTH,
+        header::CONTENT_RANGE,
+        header::CONTENT_TYPE,
+        header::COOKIE,
         header::EXPECT,
         header::HOST,
-        HeaderName::from_static("keep-alive"),
-        HeaderName::from_static("proxy-connection"),
-        header::TE,
+        header::MAX_FORWARDS,
+        header::RANGE,
         header::TRAILER,
-        header::TRANSFER_ENCODING,
-        header::UPGRADE,
     ];
+    drop_connection_fields(trailers);
+    trailers.remove(header::TE);
     for name in NEVER {
         trailers.remove(name);
     }

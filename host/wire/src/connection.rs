@@ -10,7 +10,7 @@ use std::{
 
 use roadrunner_h3::{Closed, ConnectionInfo};
 
-use crate::{Forwarding, Stats, TimeoutName, TlsInfo, control::Control, marks};
+use crate::{Forwarding, PathRule, Stats, TimeoutName, TlsInfo, control::Control, marks};
 
 /// One connection, shared by all its exchanges.
 #[derive(Debug)]
@@ -31,6 +31,9 @@ pub struct Connection {
     /// When it was accepted.
     pub opened: Instant,
     pub(crate) forwarding: Option<Arc<Forwarding>>,
+    /// Whether it began with a PROXY header, so that its peer came through a balancer that may have ended TLS.
+    pub(crate) proxied: bool,
+    pub(crate) path_rule: PathRule,
     pub(crate) control: Arc<Control>,
     pub(crate) stats: Arc<Stats>,
     /// On HTTP/3, what knows how the connection ended.
@@ -50,6 +53,8 @@ impl Connection {
             tls: None,
             opened: Instant::now(),
             forwarding: None,
+            proxied: false,
+            path_rule: PathRule::default(),
             control: Arc::default(),
             stats: Arc::default(),
             quic: None,
@@ -68,6 +73,8 @@ impl Connection {
             tls: None,
             opened: self.opened,
             forwarding: self.forwarding.clone(),
+            proxied: self.proxied,
+            path_rule: self.path_rule,
             control: Arc::clone(&self.control),
             stats: Arc::clone(&self.stats),
             quic: None,
@@ -77,6 +84,11 @@ impl Connection {
     /// Whether the peer is a proxy whose word is taken on whom it asks for.
     pub fn is_from_trusted_proxy(&self) -> bool {
         self.forwarding.as_ref().is_some_and(|forwarding| forwarding.trusted.contains(&self.peer))
+    }
+
+    /// Whether somebody in front, whose word is taken, may have ended the client's TLS.
+    pub(crate) fn tls_may_end_in_front(&self) -> bool {
+        self.proxied || self.is_from_trusted_proxy()
     }
 
     /// What the transport has seen so far.

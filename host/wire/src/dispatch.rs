@@ -13,13 +13,17 @@ use std::{
 };
 
 use bytes::Bytes;
-use http::{HeaderName, HeaderValue, Method, Request, Response, StatusCode, Version, header};
+use http::{HeaderValue, Method, Request, Response, StatusCode, Version, header};
 use http_body::{Body, Frame, SizeHint};
 use hyper::body::Incoming;
 
 use crate::{
-    Abort, Connection, Exchange, Held, RequestBody, ResponseBody, Service, control::Command, h2c::Doorway, marks,
-    validate::validate,
+    Abort, Connection, Exchange, Held, RequestBody, ResponseBody, Service,
+    connection_fields::{drop_connection_fields, is_connection_field, lists},
+    control::Command,
+    h2c::Doorway,
+    marks,
+    validate::{Refusal, validate},
 };
 
 /// What every exchange of a connection needs; one per connection.
@@ -64,8 +68,11 @@ where
         let mut request = request(&link.connection);
         let is_head = request.method() == Method::HEAD;
         let version = request.version();
-        let unserved = unserved(&request, &link.connection);
-        let response = match unserved.map_or_else(|| validate(&mut request).map_err(bad), Err) {
+        let admitted = match unserved(&request, &link.connection) {
+            Some(refusal) => Err(refusal),
+            None => validate(&mut request, &link.connection).map(|named| request.body_mut().never_trailers(named)),
+        };
+        let response = match admitted {
             Ok(()) if !is_admitted => {
                 drop(request);
                 link.connection.stats.over_cap.fetch_add(1, Relaxed);
@@ -85,7 +92,7 @@ where
             Err(refusal) => {
                 drop(request);
                 link.connection.stats.bad_requests.fetch_add(1, Relaxed);
-                refuse(refusal, version)
+                refuse(&refusal, version)
             }
         };
         let mut response = clean(response, is_head, version);
@@ -151,28 +158,21 @@ fn plain(status: StatusCode, text: impl Into<Bytes>) -> Response<ResponseBody> {
     response
 }
 
-/// Why a request does not reach the service, and how it is answered.
-type Refusal = (StatusCode, &'static str);
-
-fn bad(reason: &'static str) -> Refusal {
-    (StatusCode::BAD_REQUEST, reason)
-}
-
 /// What no service is asked for, whatever else the request says.
 fn unserved<B>(request: &Request<B>, connection: &Connection) -> Option<Refusal> {
     if connection.control.is_unsupported() {
         // RFC 9110, 15.6.6.
-        return Some((StatusCode::HTTP_VERSION_NOT_SUPPORTED, "the major version is not 1"));
+        let (status, reason) = (StatusCode::HTTP_VERSION_NOT_SUPPORTED, "the major version is not 1");
+        return Some(Refusal { status, reason });
     }
-    match *request.method() {
+    let reason = match *request.method() {
         // RFC 9110, 9.3.8: its answer would repeat the request's credentials.
-        Method::TRACE => Some((StatusCode::NOT_IMPLEMENTED, "TRACE is not for this server")),
+        Method::TRACE => "TRACE is not for this server",
         // RFC 9110, 9.3.6: this is an origin server.
-        Method::CONNECT if !is_extended(request) => {
-            Some((StatusCode::NOT_IMPLEMENTED, "CONNECT is not for this server"))
-        }
-        _ => None,
-    }
+        Method::CONNECT if !is_extended(request) => "CONNECT is not for this server",
+        _ => return None,
+    };
+    Some(Refusal { status: StatusCode::NOT_IMPLEMENTED, reason })
 }
 
 /// Whether a CONNECT says what it is to become (RFC 8441, 4; RFC 9220, 3).
@@ -181,13 +181,15 @@ fn is_extended<B>(request: &Request<B>) -> bool {
     extensions.get::<hyper::ext::Protocol>().is_some() || extensions.get::<roadrunner_h3::Protocol>().is_some()
 }
 
-fn refuse((status, reason): Refusal, version: Version) -> Response<ResponseBody> {
+fn refuse(refusal: &Refusal, version: Version) -> Response<ResponseBody> {
+    let Refusal { status, reason } = *refusal;
     let text = match status {
         StatusCode::BAD_REQUEST => format!("bad request: {reason}\n"),
         _ => format!("{reason}\n"),
     };
     let mut response = plain(status, text);
-    if version < Version::HTTP_2 {
+    // A misdirected request is framed like any other, and so is what follows it.
+    if version < Version::HTTP_2 && status != StatusCode::MISDIRECTED_REQUEST {
         response.headers_mut().insert(header::CONNECTION, HeaderValue::from_static("close"));
     }
     response
@@ -233,29 +235,18 @@ fn clean(mut response: Response<ResponseBody>, is_head: bool, version: Version) 
     response
 }
 
-/// RFC 9110, 7.6.1; RFC 9113, 8.2.2. On HTTP/1 a `connection: close` stays, as it is how a service asks for the end, and the
-/// `upgrade` without which 426 means nothing (RFC 9110, 15.5.22).
+/// RFC 9113, 8.2.2. On HTTP/1 a `connection: close` stays, as it is how a service asks for the end, and the `upgrade`
+/// without which 426 means nothing (RFC 9110, 15.5.22). `te` says something in requests alone.
 fn strip_connection_fields(response: &mut Response<ResponseBody>, version: Version) {
-    const FIELDS: [HeaderName; 5] = [
-        header::CONNECTION,
-        HeaderName::from_static("keep-alive"),
-        HeaderName::from_static("proxy-connection"),
-        header::TRANSFER_ENCODING,
-        header::UPGRADE,
-    ];
     let asks_upgrade = version < Version::HTTP_2 && response.status() == StatusCode::UPGRADE_REQUIRED;
     let headers = response.headers_mut();
-    // Nearly every response has none of them; a walk over the few names costs less than five look-ups.
-    if !headers.keys().any(|name| FIELDS.contains(name)) {
+    if !headers.keys().any(is_connection_field) {
         return;
     }
-    let mut options =
-        headers.get_all(header::CONNECTION).iter().flat_map(|value| value.as_bytes().split(|b| *b == b','));
-    let close = version < Version::HTTP_2 && options.any(|option| option.trim_ascii().eq_ignore_ascii_case(b"close"));
+    let close = version < Version::HTTP_2 && lists(headers, &header::CONNECTION, "close");
     let upgrade = headers.get(header::UPGRADE).filter(|_| asks_upgrade).cloned();
-    for field in FIELDS {
-        headers.remove(field);
-    }
+    drop_connection_fields(headers);
+    headers.remove(header::TE);
     if let Some(upgrade) = upgrade {
         headers.insert(header::UPGRADE, upgrade);
         headers.insert(header::CONNECTION, HeaderValue::from_static("upgrade"));

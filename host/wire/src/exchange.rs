@@ -26,7 +26,7 @@ pub struct Held;
 
 impl Exchange {
     /// The host, with the port if the client gave one: `:authority` or `Host` (RFC 9113, 8.3.1; RFC 9112, 3.2).
-    /// It has been checked against the grammar. Empty for an HTTP/1.0 request without `Host`.
+    /// It has been checked against the grammar. For an HTTP/1.0 request without either, this end of the connection.
     pub fn authority(&self) -> &str {
         if let Some(authority) = self.request.uri().authority() {
             return authority.as_str();

@@ -13,8 +13,9 @@
 //!   under the same name.
 //! * A panic in the service is a 500 before the head and an abort after it; the connection survives on HTTP/2 and
 //!   HTTP/3 and, before the head, on HTTP/1.
-//! * A request that reaches the service has one valid authority (or none, on HTTP/1.0), one framing, and no field
-//!   that speaks about the connection on HTTP/2 and HTTP/3.
+//! * A request that reaches the service has one valid authority, one framing, at most one `cookie`, a path that no parser
+//!   of URLs reads otherwise, and no field that its `Connection` names. The other fields that speak about the connection
+//!   are there on HTTP/1 until [`drop_connection_fields`], since handshakes are judged by them.
 //!
 //! # Modules
 //!
@@ -31,6 +32,7 @@
 //! | `drive` | one connection's task: hyper's future, the commands, the one lazy timer |
 //! | `stream` | the task of one stream (HTTP/2, HTTP/3): window stalls and body deadlines |
 //! | `quic` | HTTP/3: from the UDP socket to exchanges |
+//! | `connection_fields`, `target` | which fields and which paths come through |
 //! | `dispatch` | from hyper's request to the service and back: validation, panics, response hygiene |
 //! | `leftover` | what a service leaves of an HTTP/1 request body |
 //! | `socket`, `io` | the descriptor, and what hyper reads and writes through |
@@ -50,6 +52,7 @@ mod admission;
 mod alarm;
 mod body;
 mod connection;
+mod connection_fields;
 mod control;
 mod dispatch;
 mod drive;
@@ -73,6 +76,7 @@ mod sniff;
 mod socket;
 mod stats;
 mod stream;
+mod target;
 mod tls;
 mod tunnel;
 mod validate;
@@ -81,6 +85,7 @@ mod version;
 pub use alarm::Alarm;
 pub use body::{BodyError, RequestBody};
 pub use connection::{Address, Connection, Ending, Protocol};
+pub use connection_fields::drop_connection_fields;
 pub use exchange::{Exchange, Held};
 pub use forwarded::{ForwardedField, Forwarding};
 pub use network::{Network, Peers};
@@ -90,6 +95,7 @@ pub use server::{BindError, BoundListener, DrainOutcome, Server};
 pub use service::{Service, end_by};
 pub use settings::{AltSvc, Caps, H2c, ListenAddress, ListenerConfig, Protocols, Settings, TimeoutName, Timeouts};
 pub use stats::Stats;
+pub use target::PathRule;
 pub use tls::{ClientAuth, ClientCertificate, TlsConfig, TlsError, TlsInfo};
 pub use tunnel::{Tunnel, TunnelKind, TunnelRequest};
 

@@ -205,6 +205,8 @@ async fn connect<S: Service>(
         tls: Some(tls),
         opened,
         forwarding: listener.forwarding.clone(),
+        proxied: false,
+        path_rule: shared.settings.path,
         control: Arc::clone(&control),
         stats: Arc::clone(&shared.stats),
         quic: Some(info.clone()),

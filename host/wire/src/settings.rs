@@ -4,7 +4,7 @@ use std::{fmt, net::SocketAddr, os::fd::OwnedFd, path::PathBuf, sync::Arc, time:
 
 use roadrunner_h3::{Config as Http3, PoolConfig};
 
-use crate::{Forwarding, Peers, TlsConfig};
+use crate::{Forwarding, PathRule, Peers, TlsConfig};
 
 /// One place to accept connections.
 #[derive(Debug)]
@@ -250,6 +250,12 @@ pub struct Settings {
     pub http3_pool: PoolConfig,
     /// How HTTP/3 is announced on the other protocols of its listener.
     pub alt_svc: AltSvc,
+    /// Which paths are let in.
+    ///
+    /// # Defaults
+    ///
+    /// [`PathRule::Strict`].
+    pub path: PathRule,
 }
 
 impl Default for Settings {
@@ -270,6 +276,7 @@ impl Default for Settings {
             http3: Http3 { max_field_section_size: 16 * 1024, ..Http3::default() },
             http3_pool: PoolConfig::default(),
             alt_svc: AltSvc::default(),
+            path: PathRule::default(),
         }
     }
 }

@@ -1,26 +1,80 @@
 //! What a request must be before the service sees it, beyond what hyper's parsers check.
 
-use http::{HeaderMap, Method, Request, Uri, Version, header, uri::PathAndQuery};
+use bytes::Bytes;
+use http::{HeaderMap, HeaderName, HeaderValue, Method, Request, StatusCode, Uri, Version, header, uri::PathAndQuery};
 
-/// Checks the head of a request, and reduces its target to a path and a query.
-///
-/// The error is a sentence for the client; the answer is 400, and on HTTP/1 the connection is closed, since what
-/// follows on it may be framed by someone with other ideas.
-pub(crate) fn validate<B>(request: &mut Request<B>) -> Result<(), &'static str> {
-    if request.version() >= Version::HTTP_2 { validate_http2(request) } else { validate_http1(request) }
+use crate::{Address, Connection, connection_fields::drop_named_fields, target};
+
+/// Why a request is not let in, as a sentence for the client.
+#[derive(Debug)]
+pub(crate) struct Refusal {
+    pub(crate) status: StatusCode,
+    pub(crate) reason: &'static str,
 }
 
-fn validate_http1<B>(request: &mut Request<B>) -> Result<(), &'static str> {
+impl From<&'static str> for Refusal {
+    fn from(reason: &'static str) -> Refusal {
+        Refusal { status: StatusCode::BAD_REQUEST, reason }
+    }
+}
+
+/// Checks the head of a request, reduces its target to a path and a query, and gives it the one form in which everybody
+/// behind sees it: one `cookie`, a host, nothing that `Connection` names. The fields that were named must not come as
+/// trailers either.
+///
+/// On HTTP/1 the connection is closed after an error, since what follows on it may be framed by someone with other ideas.
+pub(crate) fn validate<B>(request: &mut Request<B>, connection: &Connection) -> Result<Vec<HeaderName>, Refusal> {
+    let scheme = check_scheme(request.uri(), connection);
+    let named = if request.version() >= Version::HTTP_2 {
+        validate_http2(request)?;
+        Vec::new()
+    } else {
+        validate_http1(request, connection)?
+    };
+    scheme?;
+    join_cookies(request.headers_mut());
+    check_target(request, connection)?;
+    Ok(named)
+}
+
+/// RFC 9110, 7.4: a resource of `https` is served over TLS alone, and one of `http` is another one. Who ends TLS in front
+/// says with whose scheme it speaks, as far as it is known.
+fn check_scheme(uri: &Uri, connection: &Connection) -> Result<(), Refusal> {
+    let Some(scheme) = uri.scheme_str() else { return Ok(()) };
+    let own = if connection.tls.is_some() { "https" } else { "http" };
+    if scheme.eq_ignore_ascii_case(own) {
+        return Ok(());
+    }
+    // RFC 9113, 8.3.1: h2 takes an empty `:scheme`.
+    if scheme.is_empty() {
+        return Err("the :scheme is empty".into());
+    }
+    let is_of_web = ["http", "https"].iter().any(|known| scheme.eq_ignore_ascii_case(known));
+    if is_of_web && connection.tls_may_end_in_front() {
+        return Ok(());
+    }
+    Err(Refusal { status: StatusCode::MISDIRECTED_REQUEST, reason: "the scheme is not that of this connection" })
+}
+
+fn validate_http1<B>(request: &mut Request<B>, connection: &Connection) -> Result<Vec<HeaderName>, Refusal> {
     let host = single_host(request.headers())?;
+    let target = request.uri().authority();
     match host {
         // RFC 9112, 3.2.
-        None if request.version() == Version::HTTP_11 => return Err("there is no Host"),
-        None => {}
-        Some(host) if !is_authority(host) => return Err("Host is not a host and a port"),
+        None if request.version() == Version::HTTP_11 => return Err("there is no Host".into()),
+        None => {
+            // RFC 9112, 3.3: on HTTP/1.0 the target or the server itself says who was asked.
+            let host = target.map_or_else(|| own_host(&connection.local), |target| target.as_str().to_owned());
+            let host = HeaderValue::try_from(host).map_err(|_| "the target is not a host and a port")?;
+            if !is_authority(host.as_bytes()) {
+                return Err("the target is not a host and a port".into());
+            }
+            request.headers_mut().insert(header::HOST, host);
+        }
+        Some(host) if !is_authority(host) => return Err("Host is not a host and a port".into()),
         Some(host) => {
-            let target = request.uri().authority();
             if target.is_some_and(|target| !target.as_str().as_bytes().eq_ignore_ascii_case(host)) {
-                return Err("the target and Host contradict each other");
+                return Err("the target and Host contradict each other".into());
             }
         }
     }
@@ -29,16 +83,15 @@ fn validate_http1<B>(request: &mut Request<B>) -> Result<(), &'static str> {
     if let Some(coding) = codings.next()
         && (codings.next().is_some() || !coding.as_bytes().eq_ignore_ascii_case(b"chunked"))
     {
-        return Err("Transfer-Encoding is not exactly one chunked");
+        return Err("Transfer-Encoding is not exactly one chunked".into());
     }
-    check_target(request)
+    Ok(drop_named_fields(request.headers_mut())?)
 }
 
 /// HTTP/3 has the same rules (RFC 9114, 4.3.1); most are kept by its own layer already.
-fn validate_http2<B>(request: &mut Request<B>) -> Result<(), &'static str> {
-    // RFC 9113, 8.3.1: h2 takes an empty `:scheme`.
-    if request.uri().scheme_str().is_some_and(str::is_empty) {
-        return Err("the :scheme is empty");
+fn validate_http2<B>(request: &Request<B>) -> Result<(), &'static str> {
+    if request.headers().values().any(is_padded) {
+        return Err("a field value begins or ends with a blank");
     }
     // RFC 9113, 8.3.1: the same resource may be named in either or in both, if they agree.
     let host = single_host(request.headers())?;
@@ -53,7 +106,35 @@ fn validate_http2<B>(request: &mut Request<B>) -> Result<(), &'static str> {
     if !is_authority(named) {
         return Err(":authority is not a host and a port");
     }
-    check_target(request)
+    Ok(())
+}
+
+/// RFC 9113, 8.2.1: h2 lets such a value pass, and whoever trims it sees another one.
+pub(crate) fn is_padded(value: &HeaderValue) -> bool {
+    let is_blank = |byte: &u8| matches!(byte, b' ' | b'\t');
+    let bytes = value.as_bytes();
+    bytes.first().is_some_and(is_blank) || bytes.last().is_some_and(is_blank)
+}
+
+/// RFC 9113, 8.2.3, and for HTTP/1 RFC 6265, 5.4: the crumbs of a cookie are one before anybody sees them.
+fn join_cookies(headers: &mut HeaderMap) {
+    let mut crumbs = headers.get_all(header::COOKIE).iter();
+    if crumbs.next().is_none() || crumbs.next().is_none() {
+        return;
+    }
+    let crumbs: Vec<_> = headers.get_all(header::COOKIE).iter().map(HeaderValue::as_bytes).collect();
+    let joined = HeaderValue::from_maybe_shared(Bytes::from(crumbs.join(&b"; "[..])));
+    let mut joined = joined.expect("made of values and of a separator that may stand in one");
+    joined.set_sensitive(true);
+    headers.insert(header::COOKIE, joined);
+}
+
+/// This end of a connection as a host and a port.
+fn own_host(local: &Address) -> String {
+    match local {
+        Address::Ip(address) => address.to_string(),
+        Address::Unix(_) => "localhost".to_owned(),
+    }
 }
 
 fn single_host(headers: &HeaderMap) -> Result<Option<&[u8]>, &'static str> {
@@ -65,7 +146,7 @@ fn single_host(headers: &HeaderMap) -> Result<Option<&[u8]>, &'static str> {
     Ok(host.map(|host| host.as_bytes()))
 }
 
-fn check_target<B>(request: &mut Request<B>) -> Result<(), &'static str> {
+fn check_target<B>(request: &mut Request<B>, connection: &Connection) -> Result<(), &'static str> {
     let path = request.uri().path();
     // RFC 9112, 3.2.4: only OPTIONS speaks to the server as a whole.
     if path == "*" && request.method() != Method::OPTIONS {
@@ -74,8 +155,21 @@ fn check_target<B>(request: &mut Request<B>) -> Result<(), &'static str> {
     if !path.starts_with('/') && path != "*" {
         return Err("the target has no path");
     }
-    if request.version() < Version::HTTP_2 && request.uri().authority().is_some() {
-        let path = request.uri().path_and_query().cloned().unwrap_or_else(|| PathAndQuery::from_static("/"));
+    let is_reduced = request.version() < Version::HTTP_2 && request.uri().authority().is_some();
+    let target = request.uri().path_and_query();
+    if path != "*"
+        && let Some(target) = target
+    {
+        target::check(target, connection.path_rule)?;
+    }
+    if is_reduced {
+        let path = match target {
+            None => PathAndQuery::from_static("/"),
+            Some(target) if target.as_str().starts_with(['/', '*']) => target.clone(),
+            // `http://host?query` (RFC 9112, 3.2.1).
+            Some(query) => PathAndQuery::try_from(format!("/{query}", query = query.as_str()))
+                .map_err(|_| "the target has no path")?,
+        };
         *request.uri_mut() = Uri::from(path);
     }
     Ok(())
@@ -99,10 +193,18 @@ fn is_authority(bytes: &[u8]) -> bool {
     };
     let port_is_good = match rest {
         [] => true,
-        [b':', port @ ..] => port.len() <= 5 && port.iter().all(u8::is_ascii_digit),
+        [b':', port @ ..] => is_port(port),
         _ => false,
     };
     host_is_good && port_is_good
+}
+
+/// At most five digits that are a port of TCP or UDP; none at all is the scheme's own (RFC 3986, 3.2.3).
+fn is_port(digits: &[u8]) -> bool {
+    let number = digits.iter().try_fold(0_u32, |number, digit| {
+        digit.is_ascii_digit().then(|| number * 10 + u32::from(digit - b'0')).filter(|number| *number <= 65_535)
+    });
+    digits.len() <= 5 && number.is_some()
 }
 
 fn is_name(byte: u8) -> bool {
@@ -116,25 +218,45 @@ fn is_literal(byte: u8) -> bool {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::Protocol;
 
     #[test]
     fn authorities() {
-        for good in ["a", "example.com", "example.com:8080", "[::1]", "[::1]:80", "127.0.0.1:1", "a:", "xn--nxa"] {
+        for good in
+            ["a", "example.com", "example.com:8080", "[::1]", "[::1]:80", "127.0.0.1:1", "a:", "a:65535", "xn--nxa"]
+        {
             assert!(is_authority(good.as_bytes()), "{good}");
         }
-        for bad in ["", ":80", "a:b", "u@a", "a/b", "a b", "[::1", "[]", "[::1]x", "a:123456", "a,b\u{e9}", "a#", "a?"]
-        {
+        for bad in [
+            "",
+            ":80",
+            "a:b",
+            "u@a",
+            "a/b",
+            "a b",
+            "[::1",
+            "[]",
+            "[::1]x",
+            "a:123456",
+            "a:99999",
+            "a:65536",
+            "a,b\u{e9}",
+            "a#",
+            "a?",
+        ] {
             assert!(!is_authority(bad.as_bytes()), "{bad}");
         }
     }
 
-    fn http1(method: &str, target: &str, hosts: &[&str]) -> Result<Request<()>, &'static str> {
-        let mut builder = Request::builder().method(method).uri(target);
+    fn http1(method: &str, target: &str, hosts: &[&str]) -> Result<Request<()>, Refusal> {
+        let version = if hosts == ["1.0"] { Version::HTTP_10 } else { Version::HTTP_11 };
+        let hosts = if hosts == ["1.0"] { &[] } else { hosts };
+        let mut builder = Request::builder().version(version).method(method).uri(target);
         for host in hosts {
             builder = builder.header("host", *host);
         }
         let mut request = builder.body(()).expect("a request that http can hold");
-        validate(&mut request).map(|()| request)
+        validate(&mut request, &Connection::detached(Protocol::Http1)).map(|_| request)
     }
 
     #[test]
@@ -143,6 +265,23 @@ mod tests {
         assert_eq!(request.uri(), "/a?b");
         let request = http1("GET", "http://example.com", &["example.com"]).expect("they agree");
         assert_eq!(request.uri(), "/");
+        let request = http1("GET", "http://example.com?a=b", &["example.com"]).expect("they agree");
+        assert_eq!(request.uri().path_and_query().expect("a path").as_str(), "/?a=b");
+    }
+
+    #[test]
+    fn there_is_always_a_host() {
+        let own = http1("GET", "/", &["1.0"]).expect("HTTP/1.0 needs no Host");
+        assert_eq!(own.headers()["host"], "127.0.0.1:0");
+        let target = http1("GET", "http://example.com:80/a", &["1.0"]).expect("the target says it");
+        assert_eq!((&target.headers()["host"], target.uri().path()), (&"example.com:80".parse().unwrap(), "/a"));
+    }
+
+    #[test]
+    fn another_scheme_is_another_resource() {
+        let refusal = http1("GET", "https://a/", &["a"]).expect_err("this is plaintext");
+        assert_eq!(refusal.status, StatusCode::MISDIRECTED_REQUEST);
+        assert!(http1("GET", "HTTP://a/", &["a"]).is_ok());
     }
 
     #[test]

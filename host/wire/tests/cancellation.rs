@@ -11,7 +11,7 @@ use std::{
 use bytes::Bytes;
 use http::Request;
 use roadrunner_wire::{BodyError, Ending};
-use support::{Client, Harness, Way, read_until, soon, start};
+use support::{Client, Harness, Way, read_until, soon, start, url};
 use tokio::{
     io::{AsyncReadExt, AsyncWriteExt},
     net::TcpStream,
@@ -124,7 +124,7 @@ async fn http2_streams_that_are_reset() {
         let driver = tokio::spawn(connection);
         let mut client = soon(client.ready()).await.expect("ready");
         for phase in PHASES {
-            let (response, mut send) = client.send_request(request(&phase), false).expect("sent");
+            let (response, mut send) = client.send_request(request(way, &phase), false).expect("sent");
             send.send_data(Bytes::from_static(phase.sent), false).expect("sent");
             harness.began(phase.path).await;
             let mut body = None;
@@ -140,7 +140,7 @@ async fn http2_streams_that_are_reset() {
             drop(body);
         }
         // The connection is as good as new.
-        let (response, _) = client.send_request(get("/hello"), true).expect("sent");
+        let (response, _) = client.send_request(get(way, "/hello"), true).expect("sent");
         assert_eq!(soon(response).await.expect("a response").status(), 200);
         drop(client);
         driver.abort();
@@ -159,7 +159,7 @@ async fn http2_connections_that_end() {
             }
             let (mut client, connection) = h2::client::handshake(tcp).await.expect("a handshake");
             let driver = tokio::spawn(connection);
-            let (response, mut send) = client.send_request(request(&phase), false).expect("sent");
+            let (response, mut send) = client.send_request(request(Way::H2, &phase), false).expect("sent");
             send.send_data(Bytes::from_static(phase.sent), false).expect("sent");
             harness.began(phase.path).await;
             if phase.answer.is_some() {
@@ -225,7 +225,7 @@ async fn a_reader_that_stops_holds_the_body_back() {
     let before = harness.given.load(SeqCst);
     let (mut client, connection) = h2::client::handshake(harness.connect(Way::H2).await).await.expect("a handshake");
     tokio::spawn(connection);
-    let (response, _) = client.send_request(get("/flood"), true).expect("sent");
+    let (response, _) = client.send_request(get(Way::H2, "/flood"), true).expect("sent");
     let mut body = soon(response).await.expect("a head").into_body();
     let given = settled(&harness).await - before;
     assert!(given <= 65_535 + 2 * 16_384, "{given} bytes for a window of 65535");
@@ -300,12 +300,12 @@ async fn is_gone(harness: &mut Harness, phase: &Phase, left: Instant, endings: &
     assert!(endings.contains(&ending), "{}: {ending:?}", phase.name);
 }
 
-fn request(phase: &Phase) -> Request<()> {
-    Request::post(format!("http://localhost{}", phase.path)).body(()).expect("a request")
+fn request(way: Way, phase: &Phase) -> Request<()> {
+    Request::post(url(way, phase.path)).body(()).expect("a request")
 }
 
-fn get(path: &str) -> Request<()> {
-    Request::get(format!("http://localhost{path}")).body(()).expect("a request")
+fn get(way: Way, path: &str) -> Request<()> {
+    Request::get(url(way, path)).body(()).expect("a request")
 }
 
 fn reset(tcp: TcpStream) {

@@ -10,7 +10,7 @@ use roadrunner_wire::{BodyError, Ending, Protocols, Settings, TimeoutName, Timeo
 use support::{
     Harness, TOTAL, Way,
     frames::{self, ACK, GOAWAY, HEADERS, PING, RST_STREAM, SETTINGS, WINDOW_UPDATE},
-    only, read_to_close, read_until, request, soon, start_on, start_with, text,
+    only, read_to_close, read_until, request, soon, start_on, start_with, text, url,
 };
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 
@@ -296,7 +296,7 @@ async fn dribble_h2(harness: &Harness, way: Way, path: &str) -> (usize, bool) {
     let (client, connection) = h2::client::handshake(harness.connect(way).await).await.expect("a handshake");
     tokio::spawn(connection);
     let mut client = soon(client.ready()).await.expect("ready");
-    let get = Request::get(format!("http://localhost{path}")).body(()).expect("a request");
+    let get = Request::get(url(way, path)).body(()).expect("a request");
     let (response, _) = client.send_request(get, true).expect("sent");
     let mut body = soon(response).await.expect("a head").into_body();
     let mut received = 0;
@@ -338,7 +338,7 @@ async fn a_window_that_stays_closed() {
         let (client, connection) = h2::client::handshake(harness.connect(way).await).await.expect("a handshake");
         tokio::spawn(connection);
         let mut client = soon(client.ready()).await.expect("ready");
-        let get = |path: &str| Request::get(format!("http://localhost{path}")).body(()).expect("a request");
+        let get = |path: &str| Request::get(url(way, path)).body(()).expect("a request");
         for path in ["/flood", "/big"] {
             let (response, _) = client.send_request(get(path), true).expect("sent");
             let mut body = soon(response).await.expect("a head").into_body();

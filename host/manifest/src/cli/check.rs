@@ -140,6 +140,7 @@ fn tenant_text(tenant: &Tenant) -> String {
         number(quota.outbound_connections, "outbound-connections"),
         size(quota.outbound_bytes_per_second, "outbound-bytes-per-second"),
         size(quota.deployed_bytes, "deployed-bytes"),
+        size(quota.compiled_bytes, "compiled-bytes"),
         size(quota.store_bytes, "store-bytes"),
         (!keys.is_empty()).then(|| "asks the admin listener".to_owned()),
     ];

@@ -25,6 +25,7 @@ impl Resolver<'_> {
             access_log: server.access_log(),
             access_log_format: server.access_log_format(),
             wasi_03: server.wasi_03(),
+            path: server.path(),
             watch: server.watch(),
         }
     }

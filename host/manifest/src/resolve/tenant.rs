@@ -172,6 +172,7 @@ fn quota(section: &QuotaSection) -> (Caps, Quota) {
         outbound_connections: count(&section.outbound_connections),
         outbound_bytes_per_second: bytes(&section.outbound_bytes_per_second),
         deployed_bytes: bytes(&section.deployed_bytes),
+        compiled_bytes: bytes(&section.compiled_bytes),
         store_bytes: bytes(&section.store_bytes),
     };
     (caps, quota)

@@ -34,9 +34,24 @@ section! {
         /// as many instances as `instances` in [limits] says. Its support for WASI 0.3 is called experimental by those
         /// who make it. Without it, such a component is refused.
         wasi_03: bool = "false";
+        /// What becomes of a request whose path a URL parser would change: one with `.` or `..` as a segment, also written
+        /// with `%2e`, with `\`, or with `//` at its beginning. `"strict"`: 400. `"as-sent"`: it is passed on as it is;
+        /// a guest that parses URLs then sees another path than the routes, and what protects one path does not protect
+        /// the other.
+        path: PathRule = "\"strict\"";
         /// Whether the host looks every second whether this file, or that of a component, has changed, and then does
         /// what `roadrunner reload` does.
         watch: bool = "false";
+    }
+}
+
+choice! {
+    /// What becomes of a path that a URL parser would change.
+    pub enum PathRule {
+        /// It is passed on.
+        AsSent = "as-sent",
+        /// 400.
+        Strict = "strict",
     }
 }
 

@@ -45,7 +45,9 @@ choice! {
 section! {
     /// Compresses responses for clients that accept it. Responses that already have a `content-encoding`, that are
     /// partial, that have a strong validator (files), whose type is not in `types`, or that say `no-transform` pass
-    /// unchanged. `vary: accept-encoding` stands on all that could have been compressed.
+    /// unchanged. `vary: accept-encoding` stands on all that could have been compressed. An answer that has a secret and
+    /// text that the asker chooses tells the secret by its compressed length (BREACH): leave routes with such answers
+    /// out, or let the guest say `cache-control: no-transform`.
     pub(crate) struct CompressionSection {
         /// What it does.
         kind as "type": MiddlewareType [required];
@@ -75,7 +77,8 @@ choice! {
 
 section! {
     /// Lets pages of other origins use these routes (Fetch standard, CORS protocol). Preflight requests are
-    /// answered without the guest.
+    /// answered without the guest: OPTIONS with `Origin` and `Access-Control-Request-Method`. Any other OPTIONS is the
+    /// guest's.
     pub(crate) struct CorsSection {
         /// What it does.
         kind as "type": MiddlewareType [required];

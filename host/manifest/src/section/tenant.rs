@@ -63,6 +63,9 @@ section! {
         /// Bytes of all versions of its components that are kept in the directory of [deploy], and of those that are being
         /// uploaded. Over it, an upload is refused with 507.
         deployed_bytes: Bytes<KIB, { 1024 * GIB }>;
+        /// Bytes of what is compiled from these versions, in the cache of compiled code. Over it, a deployment is refused
+        /// with 507.
+        compiled_bytes: Bytes<KIB, { 1024 * GIB }>;
         /// What its components have in stores in files and in memory: keys and values, and 64 bytes for each key. Over it,
         /// nothing is added.
         store_bytes: Bytes<KIB, { 1024 * GIB }>;

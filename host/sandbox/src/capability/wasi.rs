@@ -18,6 +18,10 @@ use wasmtime_wasi::{WasiCtx, WasiCtxBuilder};
 use super::log::{self, Level};
 use crate::meter::Meter;
 
+/// Bytes that one call of `wasi:random` brings. WASI 0.2 promises as many as were asked for, so that a call for more is a
+/// trap; that of WASI 0.3 brings so many.
+const RANDOM: u64 = 64 << 10;
+
 /// The longest line; a longer one is cut in two.
 const MAX_LINE: usize = 4096;
 
@@ -45,6 +49,7 @@ pub(crate) fn context(account: &Account, log_bytes: u64, environment: &[(String,
         .stderr(log(Level::Warn))
         .envs(environment)
         .allow_blocking_current_thread(false)
+        .max_random_size(RANDOM)
         .build()
 }
 

@@ -7,6 +7,7 @@ use std::hash::{DefaultHasher, Hash as _, Hasher as _};
 use std::io::{self, Read as _, Write as _};
 use std::process::ExitCode;
 
+use roadrunner_child::Bounds;
 use wasmtime::Engine;
 
 use super::{census, confine};
@@ -21,31 +22,24 @@ pub(super) const NOT_CONFINED: i32 = 2;
 /// What a compiler is told beside the component.
 #[derive(Clone, Debug, Eq, PartialEq)]
 pub struct CompileOrder {
-    /// Memory that it may use, in bytes.
-    pub memory: u64,
-    /// CPU time that it may use, in seconds.
-    pub cpu_seconds: u64,
-    /// The process that wants the result. The compiler ends with it.
-    pub parent: u32,
+    /// What it may use.
+    pub bounds: Bounds,
     /// The settings of the engine that will run the code, as a hash. Other settings would make code that it refuses.
     pub fingerprint: u64,
 }
 
 impl CompileOrder {
     /// The order as arguments, for [`Self::parse`].
-    pub fn arguments(&self) -> [String; 4] {
-        [self.memory.to_string(), self.cpu_seconds.to_string(), self.parent.to_string(), self.fingerprint.to_string()]
+    pub fn arguments(&self) -> Vec<String> {
+        let mut arguments = self.bounds.arguments().to_vec();
+        arguments.push(self.fingerprint.to_string());
+        arguments
     }
 
     /// An order from its arguments; none when they are something else.
     pub fn parse(arguments: &[String]) -> Option<Self> {
-        let [memory, cpu, parent, fingerprint] = arguments else { return None };
-        Some(Self {
-            memory: memory.parse().ok()?,
-            cpu_seconds: cpu.parse().ok()?,
-            parent: parent.parse().ok()?,
-            fingerprint: fingerprint.parse().ok()?,
-        })
+        let (bounds, [fingerprint]) = Bounds::parse(arguments)? else { return None };
+        Some(Self { bounds, fingerprint: fingerprint.parse().ok()? })
     }
 
     /// Does what was ordered, and is all that the process does: it gives up everything else first. To be called before
@@ -63,7 +57,7 @@ impl CompileOrder {
 
     fn confined(&self) -> Result<(), Failure> {
         let failed = |error: io::Error| Failure::NotConfined(error.to_string());
-        confine::limit(self).map_err(failed)?;
+        self.bounds.apply().map_err(failed)?;
         let engine = self.engine().map_err(Failure::NotConfined)?;
         // Nothing that was read from outside has been looked at so far.
         confine::filter_calls().map_err(failed)?;

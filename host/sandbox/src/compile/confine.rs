@@ -1,55 +1,12 @@
-//! What a compiler gives up before it reads a component, by the kernel's word and not by its own.
+//! What a compiler gives up beyond the bounds of every child: system calls, by seccomp(2).
 //!
-//! | what | by |
-//! |---|---|
-//! | memory, CPU time, files, core dumps | resource limits (setrlimit(2)) |
-//! | every descriptor but the three pipes | close_range(2), and a limit of three |
-//! | privileges of set-user-ID programs | `PR_SET_NO_NEW_PRIVS` |
-//! | life after the host | `PR_SET_PDEATHSIG` |
-//! | other system calls than those of memory, threads, clocks, and reading and writing what is open | seccomp(2) |
-//!
-//! So it opens no file, no socket and no process, signals nobody and traces nobody. A call that is not listed fails with
-//! EPERM. Where the architecture has no list here, the filter is left out.
+//! It keeps those of memory, threads, clocks, and reading and writing what is open. So it opens no file, no socket and no
+//! process, signals nobody and traces nobody. A call that is not listed fails with EPERM. Where the architecture has no
+//! list here, the filter is left out.
 
 use std::io;
 
 use libc::{c_long, sock_filter, sock_fprog};
-use rustix::process::{Pid, Resource, Rlimit, Signal, getppid, nice, set_parent_process_death_signal, setrlimit};
-
-use super::CompileOrder;
-
-/// Address space beside the memory: the program itself, and what the allocator reserves and does not use.
-const PROGRAM: u64 = 512 << 20;
-
-/// How far a compiler stands back behind what serves requests.
-const NICENESS: i32 = 5;
-
-/// Everything but the filter.
-pub(super) fn limit(order: &CompileOrder) -> io::Result<()> {
-    set_parent_process_death_signal(Some(Signal::KILL))?;
-    // It may have died before that.
-    if getppid().map(Pid::as_raw_pid) != i32::try_from(order.parent).ok() {
-        return Err(io::Error::other("the host is gone"));
-    }
-    rustix::thread::set_no_new_privs(true)?;
-    // SAFETY: this is the first thing that the process does, so that nothing in it owns a descriptor beyond the three
-    // standard ones.
-    if unsafe { libc::close_range(3, u32::MAX, 0) } != 0 {
-        return Err(io::Error::last_os_error());
-    }
-    // What is slower than it might be is still right.
-    let _ = nice(NICENESS);
-    let at_most = |resource, most: u64| setrlimit(resource, Rlimit { current: Some(most), maximum: Some(most) });
-    at_most(Resource::As, order.memory.saturating_add(PROGRAM))?;
-    at_most(Resource::Data, order.memory)?;
-    // At the soft limit the kernel says why it ends the process; the hard one is for those that do not listen.
-    let cpu = Rlimit { current: Some(order.cpu_seconds), maximum: Some(order.cpu_seconds + 5) };
-    setrlimit(Resource::Cpu, cpu)?;
-    at_most(Resource::Nofile, 3)?;
-    at_most(Resource::Fsize, 0)?;
-    at_most(Resource::Core, 0)?;
-    Ok(())
-}
 
 /// The filter; from here on nothing else can be called by this thread and those that it starts.
 pub(super) fn filter_calls() -> io::Result<()> {

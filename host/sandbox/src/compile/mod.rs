@@ -1,10 +1,10 @@
 //! Compiling what nobody has vouched for: in a process of its own, which has nothing but the component's bytes and a
 //! pipe for what it makes of them.
 //!
-//! [`Compiler`] is the host's side: it starts this program again ([`CompileOrder`] is what it is told), feeds it, reads
-//! the compiled code from its pipe into the cache, and ends it when it takes too long. [`child`] is the other side, and
-//! `confine` is what the child gives up before it reads the first byte: address space, CPU time, descriptors, files,
-//! processes, sockets. What comes back is trusted as far as the compiler is: it came from this host's own program, over
+//! [`Compiler`] is the host's side: it starts this program again ([`CompileOrder`] is what it is told), when it is its
+//! turn (`queue`), and takes the compiled code from its pipe into the cache. [`child`] is the other side: it holds itself
+//! to [`Bounds`], and `confine` is what it gives up beyond them before it reads the first byte: all system calls that open
+//! or start something. What comes back is trusted as far as the compiler is: it came from this host's own program, over
 //! a pipe that nobody else has.
 //!
 //! | over | told as |
@@ -19,16 +19,14 @@
 mod census;
 pub(crate) mod child;
 mod confine;
+mod queue;
 
-use std::ffi::OsStr;
-use std::io::{self, Read, Write as _};
-use std::os::unix::process::ExitStatusExt as _;
-use std::path::{Path, PathBuf};
-use std::process::{Child, ChildStdin, Command, ExitStatus, Stdio};
+use std::io::{self, Read};
+use std::path::PathBuf;
 use std::thread;
 use std::time::{Duration, Instant};
 
-use parking_lot::{Condvar, Mutex};
+use roadrunner_child::{Bounds, End, Ended, Errand, Stop};
 use rustix::process::Signal;
 use wasmtime::Engine;
 
@@ -36,6 +34,8 @@ use crate::cache::{Cache, Entry};
 use crate::component::Digest;
 
 pub use child::CompileOrder;
+pub(crate) use queue::Place;
+use queue::Queue;
 
 /// What one compilation may take, and how many there may be.
 #[derive(Clone, Debug, Eq, PartialEq)]
@@ -85,6 +85,9 @@ pub enum CompileError {
     /// The compiler rejects it.
     #[error("{0}")]
     Rejected(String),
+    /// The host is shutting down.
+    #[error("the host is shutting down")]
+    Stopped,
     /// The compiler could not be started.
     #[error("the compiler cannot be started: {0}")]
     Start(io::Error),
@@ -103,15 +106,32 @@ pub struct Compiler {
     program: PathBuf,
     arguments: Vec<String>,
     settings: CompileSettings,
-    running: Mutex<usize>,
-    ended: Condvar,
+    queue: Queue,
+    stop: Stop,
+}
+
+/// For whom a component is loaded.
+#[derive(Clone, Copy, Debug)]
+pub struct Whose<'a> {
+    /// The component's name in the manifest.
+    pub component: &'a str,
+    /// The tenant that asks; none where the operator does, whose components do not wait for each other.
+    pub tenant: Option<&'a str>,
 }
 
 impl Compiler {
-    /// Starts `program` with these arguments, and those of a [`CompileOrder`] after them, for each component.
-    pub fn new(cache: Cache, program: impl Into<PathBuf>, arguments: &[&str], settings: CompileSettings) -> Self {
+    /// Starts `program` with these arguments, and those of a [`CompileOrder`] after them, for each component. `stop` ends
+    /// all compilations, those that wait too.
+    pub fn new(
+        cache: Cache,
+        program: impl Into<PathBuf>,
+        arguments: &[&str],
+        settings: CompileSettings,
+        stop: Stop,
+    ) -> Self {
         let arguments = arguments.iter().map(|argument| (*argument).to_owned()).collect();
-        Self { cache, program: program.into(), arguments, settings, running: Mutex::new(0), ended: Condvar::new() }
+        let queue = Queue::new(settings.concurrency);
+        Self { cache, program: program.into(), arguments, settings, queue, stop }
     }
 
     /// Its bounds.
@@ -119,151 +139,101 @@ impl Compiler {
         &self.settings
     }
 
+    /// How many components are compiled now, and how many wait.
+    pub(crate) fn counts(&self) -> (usize, usize) {
+        self.queue.counts()
+    }
+
     /// Where its results are.
     pub(crate) fn cache(&self) -> &Cache {
         &self.cache
     }
 
-    /// Compiles a component into the cache. Blocks for as long as that takes, and before it for a place.
-    pub(crate) fn compile(&self, engine: &Engine, wasm: &[u8], digest: &Digest) -> Result<(), CompileError> {
+    /// Waits until it may compile this.
+    pub(crate) fn enter(
+        &self,
+        engine: &Engine,
+        digest: &Digest,
+        tenant: Option<&str>,
+    ) -> Result<Place<'_>, CompileError> {
+        self.queue.enter((*digest, child::fingerprint(engine)), tenant, &self.stop).ok_or(CompileError::Stopped)
+    }
+
+    /// Compiles a component into the cache. Blocks for as long as that takes.
+    pub(crate) fn compile(
+        &self,
+        place: &Place<'_>,
+        engine: &Engine,
+        wasm: &[u8],
+        digest: &Digest,
+        whose: Whose<'_>,
+    ) -> Result<(), CompileError> {
         if wasm.len() as u64 > self.settings.max_wasm {
             return Err(CompileError::TooLarge(self.settings.max_wasm));
         }
-        let place = self.place();
+        let component = whose.component;
+        tracing::info!(component, %digest, bytes = wasm.len(), "compiling a component");
         let entry = self.cache.entry_for(engine, digest).map_err(CompileError::Cache)?;
         let order = CompileOrder {
-            memory: self.settings.memory,
-            cpu_seconds: seconds(self.settings.cpu),
-            parent: std::process::id(),
+            bounds: Bounds {
+                memory: self.settings.memory,
+                cpu_seconds: seconds(self.settings.cpu),
+                // The pipes.
+                descriptors: 3,
+                parent: std::process::id(),
+            },
             fingerprint: child::fingerprint(engine),
         };
-        let mut command = Command::new(&self.program);
-        command
-            .args(&self.arguments)
-            .args(order.arguments())
-            .env_clear()
-            // The first of several compilers may use every core, later ones their share.
-            .env("RAYON_NUM_THREADS", (cores() / place.running).max(1).to_string())
-            // Memory is reserved in pieces that the limit has room for, in KiB.
-            .env("MIMALLOC_ARENA_RESERVE", "32768")
-            .current_dir("/")
-            .stdin(Stdio::piped())
-            .stdout(Stdio::piped())
-            .stderr(Stdio::piped());
-        // The child dies with the thread that starts it, so this thread is the one that waits for it.
+        // The first of several compilers may use every core, later ones their share.
+        let threads = (cores() / place.running).max(1).to_string();
         let started = Instant::now();
-        let mut running = Running(command.spawn().map_err(CompileError::Start)?);
-        let (stdin, stdout, stderr) = (running.0.stdin.take(), running.0.stdout.take(), running.0.stderr.take());
-        let (Some(stdin), Some(stdout), Some(stderr)) = (stdin, stdout, stderr) else {
-            return Err(CompileError::Crashed("it has no pipes".into()));
+        let errand = Errand {
+            program: &self.program,
+            arguments: [&self.arguments[..], &order.arguments()].concat(),
+            environment: vec![("RAYON_NUM_THREADS", threads.into())],
+            input: wasm,
+            deadline: started + self.settings.time,
+            stop: &self.stop,
         };
-        let (ended, kept, said) = thread::scope(|scope| {
-            scope.spawn(|| feed(stdin, wasm));
-            let kept = scope.spawn(|| keep(stdout, entry, self.settings.memory));
-            let said = scope.spawn(|| listen(stderr));
-            let ended = running.wait(started + self.settings.time);
-            let panicked = || io::Error::other("a thread panicked");
-            (ended, kept.join().unwrap_or_else(|_| Err(panicked())), said.join().unwrap_or_default())
-        });
-        drop(place);
-        let ended = ended.map_err(CompileError::Start)?;
+        let ended = errand.run(|stdout| keep(stdout, entry, self.settings.memory)).map_err(CompileError::Start)?;
         // A compiler whose code is not taken fails for that alone.
-        let entry = kept.map_err(CompileError::Cache)?;
-        match ended {
-            Some(status) if status.success() => {
+        let Ended { end, taken, said } = ended;
+        let entry = taken.map_err(CompileError::Cache)?;
+        let ended = Ended { end, taken: (), said };
+        match ended.end {
+            End::Exited(status) if status.success() => {
                 entry.finish().map_err(CompileError::Cache)?;
-                tracing::info!(%digest, milliseconds = started.elapsed().as_millis() as u64, "compiled a component");
+                let milliseconds = started.elapsed().as_millis() as u64;
+                tracing::info!(component, %digest, milliseconds, "compiled a component");
                 Ok(())
             }
-            Some(status) => Err(self.judge(status, said)),
-            None => Err(CompileError::Time(self.settings.time)),
+            _ => Err(self.judge(ended)),
         }
     }
 
     /// What the end of a compiler means.
-    fn judge(&self, status: ExitStatus, said: String) -> CompileError {
-        let is = |signal: Signal| status.signal() == Some(signal.as_raw());
-        if is(Signal::XCPU) {
+    fn judge(&self, ended: Ended<()>) -> CompileError {
+        if ended.is_over_cpu() {
             return CompileError::Cpu(Duration::from_secs(seconds(self.settings.cpu)));
         }
-        // An allocation that fails aborts; a map, or a thread's stack, that fails is an error of the system.
-        let short =
-            ["memory allocation of", "out of memory", "Cannot allocate memory", "Resource temporarily unavailable"];
-        if short.iter().any(|text| said.contains(text)) {
+        if ended.is_over_memory() {
             return CompileError::Memory(self.settings.memory >> 20);
         }
+        let killed = ended.was_ended_by(Signal::KILL);
+        let Ended { end, said, .. } = ended;
+        let status = match end {
+            End::Exited(status) => status,
+            End::Late => return CompileError::Time(self.settings.time),
+            End::Stopped => return CompileError::Stopped,
+        };
         match status.code() {
             Some(child::REJECTED) => CompileError::Rejected(said),
             Some(child::NOT_CONFINED) => CompileError::Confinement(said),
-            _ if is(Signal::KILL) => {
-                CompileError::Crashed("the system killed it, as it does when memory is short".into())
-            }
+            _ if killed => CompileError::Crashed("the system killed it, as it does when memory is short".into()),
             _ if said.is_empty() => CompileError::Crashed(status.to_string()),
             _ => CompileError::Crashed(format!("{status}: {said}")),
         }
     }
-
-    /// Waits until one more compiler may run.
-    fn place(&self) -> Place<'_> {
-        let mut running = self.running.lock();
-        while *running >= self.settings.concurrency.max(1) {
-            self.ended.wait(&mut running);
-        }
-        *running += 1;
-        Place { compiler: self, running: *running }
-    }
-}
-
-/// This program, whatever has become of its file since it was started.
-pub fn this_program() -> &'static Path {
-    Path::new(OsStr::new("/proc/self/exe"))
-}
-
-/// One of the compilers that may run at once.
-struct Place<'c> {
-    compiler: &'c Compiler,
-    /// How many run with it.
-    running: usize,
-}
-
-impl Drop for Place<'_> {
-    fn drop(&mut self) {
-        *self.compiler.running.lock() -= 1;
-        self.compiler.ended.notify_one();
-    }
-}
-
-/// A child that does not outlive its owner.
-struct Running(Child);
-
-impl Running {
-    /// Its status; none when it had to be ended.
-    fn wait(&mut self, deadline: Instant) -> io::Result<Option<ExitStatus>> {
-        loop {
-            if let Some(status) = self.0.try_wait()? {
-                return Ok(Some(status));
-            }
-            if Instant::now() >= deadline {
-                self.0.kill()?;
-                self.0.wait()?;
-                return Ok(None);
-            }
-            thread::sleep(POLL);
-        }
-    }
-}
-
-impl Drop for Running {
-    fn drop(&mut self) {
-        // One that was waited for is not there any more, and this does nothing.
-        let _ = self.0.kill();
-        let _ = self.0.wait();
-    }
-}
-
-fn feed(mut stdin: ChildStdin, wasm: &[u8]) {
-    // A compiler that does not read to the end has its reasons, and says so.
-    let _ = stdin.write_all(wasm);
 }
 
 /// Everything that comes, up to a limit.
@@ -274,16 +244,6 @@ fn keep(from: impl Read, mut entry: Entry, most: u64) -> io::Result<Entry> {
     Ok(entry)
 }
 
-/// The first of what it says, as one line of plain text.
-fn listen(mut from: impl Read) -> String {
-    let mut said = Vec::new();
-    let _ = from.by_ref().take(MOST_SAID).read_to_end(&mut said);
-    let _ = io::copy(&mut from, &mut io::sink());
-    let said = String::from_utf8_lossy(&said);
-    let plain = said.trim().chars().map(|c| if c.is_control() { ' ' } else { c });
-    plain.collect::<String>().split_whitespace().collect::<Vec<_>>().join(" ")
-}
-
 /// Whole seconds, rounded up: what the kernel counts CPU time in.
 fn seconds(time: Duration) -> u64 {
     time.as_secs() + u64::from(time.subsec_nanos() > 0)
@@ -292,9 +252,3 @@ fn seconds(time: Duration) -> u64 {
 fn cores() -> usize {
     thread::available_parallelism().map_or(1, usize::from)
 }
-
-/// How often it is looked whether a compiler has ended.
-const POLL: Duration = Duration::from_millis(5);
-
-/// Bytes of what a compiler says that are kept.
-const MOST_SAID: u64 = 8 << 10;

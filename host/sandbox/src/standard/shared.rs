@@ -193,8 +193,9 @@ impl Member {
     /// Its account begins as that of its first request, whose name stands in what the guest logs.
     fn start(binding: &Arc<Binding>, meter: &Arc<Meter>, idle: Duration) -> Result<Self, Failure> {
         let places = binding.component.sandbox.parked().clone();
-        let place = places.try_acquire_owned().map_err(|_| {
-            Failure::new(Outcome::Overloaded, format!("there are {} shared and parked instances", crate::PARKED))
+        let place = places.try_acquire_many_owned(binding.component.places).map_err(|_| {
+            let detail = format!("shared and parked instances have all of their {} places", crate::PARKED);
+            Failure::new(Outcome::Overloaded, detail)
         })?;
         let common = Arc::new(Common {
             meter: binding.meter(meter.subject.clone()),
@@ -218,7 +219,13 @@ async fn live(
 ) {
     let meter = &common.meter;
     meter.start_budget(Duration::ZERO);
-    let mut store = binding.store(meter);
+    let mut store = match binding.store(meter) {
+        Ok(store) => store,
+        Err(failure) => {
+            let _ = common.over.set(Some(failure));
+            return;
+        }
+    };
     let ended = {
         let serving = pin!(async {
             let Handler::Service(handler) = &binding.component.handler else { return Ok(()) };

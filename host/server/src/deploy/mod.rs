@@ -28,9 +28,9 @@ use roadrunner_wire::RequestBody;
 use serde::{Deserialize, Serialize};
 
 use crate::access::Caller;
-use crate::app::App;
+use crate::app::{App, Inner};
 use crate::reload::Reload;
-use crate::source::{Proof, SIGNATURE, Source};
+use crate::source::{Asking, Proof, SIGNATURE, Source};
 use coming::Coming;
 use store::{Store, StoreError, Upload, Version, Whole};
 
@@ -83,6 +83,11 @@ pub(crate) enum Refusal {
     TooLarge(u64),
     #[error("the tenant may have {0} bytes of versions (`deployed-bytes` in its quota), and this is more; remove some")]
     QuotaExceeded(u64),
+    #[error(
+        "the tenant may have {0} bytes of compiled code (`compiled-bytes` in its quota), and this is more; remove some \
+         versions"
+    )]
+    CodeExceeded(u64),
     #[error("not switched, and what was before keeps serving: {0}")]
     NotSwitched(String),
 }
@@ -98,7 +103,7 @@ impl Refusal {
             Self::NoComponent(_) | Self::NoVersion(_) | Self::Off => StatusCode::NOT_FOUND,
             Self::Store(_) | Self::NotSwitched(_) => StatusCode::INTERNAL_SERVER_ERROR,
             Self::TooLarge(_) => StatusCode::PAYLOAD_TOO_LARGE,
-            Self::QuotaExceeded(_) => StatusCode::INSUFFICIENT_STORAGE,
+            Self::QuotaExceeded(_) | Self::CodeExceeded(_) => StatusCode::INSUFFICIENT_STORAGE,
         }
     }
 
@@ -143,11 +148,21 @@ pub(crate) struct Deploy {
     coming: coming::All,
     /// Threads that load and pull, by tenant; those of the host under no name.
     threads: Arc<Mutex<BTreeMap<String, Share>>>,
+    /// Who is about to switch: what compiled code takes is looked at and changed by one at a time.
+    switching: Arc<tokio::sync::Mutex<()>>,
 }
 
 impl Deploy {
     pub(crate) fn new(app: App, reload: Reload, max_wasm: u64) -> Self {
-        Self { app, reload, max_wasm, busy: Arc::default(), coming: coming::All::default(), threads: Arc::default() }
+        Self {
+            app,
+            reload,
+            max_wasm,
+            busy: Arc::default(),
+            coming: coming::All::default(),
+            threads: Arc::default(),
+            switching: Arc::default(),
+        }
     }
 
     /// Every component that the caller sees, by name.
@@ -252,11 +267,13 @@ impl Deploy {
             return Err(Refusal::Current);
         }
         versions.remove(position);
-        let name = name.to_owned();
+        let (app, name) = (self.app.clone(), name.to_owned());
         let threads = self.threads(&name);
         let commit = move || {
             let _turn = turn;
-            Ok(store.commit(&name, versions, None)?)
+            store.commit(&name, versions, None)?;
+            tidy(&app.current());
+            Ok(())
         };
         // It goes to its end, whether the client waits for that or not.
         ended(tokio::spawn(async move { threads.start(commit).await }).await)
@@ -282,6 +299,21 @@ impl Deploy {
         let inner = self.app.current();
         let owner = inner.owners.of_component(name).unwrap_or_default().to_string();
         self.threads.lock().entry(owner).or_insert_with(|| ORDERS.share()).clone()
+    }
+
+    /// Whether what is compiled of a tenant's versions fits, with those that a change brings and without those that it
+    /// pushes out.
+    fn code_fits(&self, switch: &Switch) -> Result<(), Refusal> {
+        let Some(tenant) = self.tenant(&switch.name) else { return Ok(()) };
+        let Some(limit) = tenant.compiled_bytes.limit().filter(|_| switch.whole.is_some()) else { return Ok(()) };
+        let inner = self.app.current();
+        let others = versions_of(&inner, Some(&tenant.name), Some(&switch.name));
+        let own = switch.versions.iter().map(|version| version.digest);
+        if bytes_of(&inner, others.into_iter().chain(own).collect()) > limit {
+            tenant.compiled_bytes.count();
+            return Err(Refusal::CodeExceeded(limit));
+        }
+        Ok(())
     }
 
     /// Whom a component belongs to.
@@ -311,6 +343,20 @@ impl Deploy {
         proof: Proof,
     ) -> Result<ComponentInfo, Refusal> {
         let whole = upload.finish().await.map_err(|error| self.no_room(error))?;
+        let taken = self.take_whole(store, name, whole, proof).await;
+        // Of a refused version, or of one that was pushed out, nothing stays.
+        let app = self.app.clone();
+        let _ = tokio::task::spawn_blocking(move || tidy(&app.current())).await;
+        taken
+    }
+
+    async fn take_whole(
+        &self,
+        store: Arc<Store>,
+        name: String,
+        whole: Whole,
+        proof: Proof,
+    ) -> Result<ComponentInfo, Refusal> {
         let source = self.source(&name)?;
         let component = self.load(&source, whole.path.clone(), "the upload", whole.digest, proof.clone()).await?;
         let version = Version { digest: whole.digest, bytes: whole.bytes, since: now(), proof };
@@ -338,8 +384,7 @@ impl Deploy {
             let bytes = Component::read(&sandbox, &path, label.as_ref())?;
             let digest = Digest::of(&bytes);
             anyhow::ensure!(digest == expected, "{label} is damaged: its digest is sha256:{digest}");
-            source.verify(label, &bytes, &proof)?;
-            Ok(Component::from_bytes(&sandbox, &bytes, label.as_ref(), None)?)
+            source.prepare(&sandbox, label.as_ref(), &bytes, &proof, Asking::Tenant, None)
         })
         .await
     }
@@ -349,13 +394,15 @@ impl Deploy {
         let inner = self.app.current();
         let threads = self.threads(&source.name);
         blocking(&threads, move || {
-            source.load_as(&inner.host.sandbox, &inner.host.puller, "what it had before".as_ref(), None)
+            source.load_as(&inner.host.sandbox, &inner.host.puller, "what it had before".as_ref())
         })
         .await
     }
 
     async fn switch(&self, switch: Switch) -> Result<ComponentInfo, Refusal> {
         let name = switch.name.clone();
+        let _turn = self.switching.lock().await;
+        self.code_fits(&switch)?;
         let (component, source) =
             (switch.component.digest, if switch.versions.is_empty() { "file" } else { "deployed" });
         self.reload.switch(switch).await.map_err(Refusal::NotSwitched)?;
@@ -403,6 +450,29 @@ async fn blocking(
         Some(LoadError::Compile(_, CompileError::TooLarge(most))) => Refusal::TooLarge(*most),
         _ => Refusal::Invalid(format!("{error:#}")),
     })
+}
+
+/// Bytes of what is compiled from the versions of a tenant's components, each once. Without a tenant, of the host's own.
+pub(crate) fn compiled_bytes(inner: &Inner, tenant: Option<&str>) -> u64 {
+    bytes_of(inner, versions_of(inner, tenant, None))
+}
+
+/// What the versions of a tenant's components are, but for one of these.
+fn versions_of(inner: &Inner, tenant: Option<&str>, but: Option<&str>) -> BTreeSet<Digest> {
+    let Some(store) = &inner.host.deployed else { return BTreeSet::new() };
+    let owned = inner.components.keys().filter(|name| inner.owners.of_component(name) == tenant);
+    let others = owned.filter(|name| but != Some(name.as_str()));
+    others.flat_map(|name| store.history(name)).map(|version| version.digest).collect()
+}
+
+fn bytes_of(inner: &Inner, digests: BTreeSet<Digest>) -> u64 {
+    digests.iter().map(|digest| inner.host.sandbox.compiled_bytes(digest)).sum()
+}
+
+/// Removes compiled code that no component and no version has use for.
+pub(crate) fn tidy(inner: &Inner) {
+    let kept = inner.host.deployed.as_ref().map(|store| store.digests()).unwrap_or_default();
+    inner.host.sandbox.tidy(&kept);
 }
 
 /// Whether a reference is another version of what the manifest names.

@@ -10,7 +10,7 @@
 //! whole state. A history is written after the bytes that it names, and bytes go after every history that names them.
 //! One host at a time may use a directory.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::fs;
 use std::io;
 use std::os::unix::fs::{DirBuilderExt as _, MetadataExt as _, OpenOptionsExt as _};
@@ -105,6 +105,11 @@ impl Store {
     /// The versions of a component, oldest first; the last one serves. None for one that serves its manifest's file.
     pub(crate) fn history(&self, name: &str) -> Vec<Version> {
         self.histories.lock().get(name).cloned().unwrap_or_default()
+    }
+
+    /// What all versions of all components are.
+    pub(crate) fn digests(&self) -> BTreeSet<Digest> {
+        self.histories.lock().values().flatten().map(|version| version.digest).collect()
     }
 
     /// Bytes of all versions of a component.

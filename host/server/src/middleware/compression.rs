@@ -4,10 +4,12 @@
 //! say. What must not change is left alone: event loops and event streams unless they are asked for, what is already
 //! encoded, ranges, and what has a strong validator (RFC 9110, 8.8.3.3), which is every file.
 
+use std::convert::Infallible;
 use std::sync::Arc;
 
 use bytes::Bytes;
-use http::{HeaderValue, Request, Response, header};
+use http::{HeaderMap, HeaderValue, Method, Request, Response, StatusCode, header};
+use http_body::Body as _;
 use http_body_util::BodyExt as _;
 use roadrunner_manifest::{Compression, Encoding, MediaType};
 use roadrunner_wire::{Abort, Held, RequestBody, ResponseBody};
@@ -17,27 +19,87 @@ use tower_http::compression::CompressionLayer;
 use tower_http::compression::predicate::Predicate;
 
 use super::Inner;
+use super::etag::HeadBody;
 
 pub(super) fn wrap(settings: &Compression, inner: Inner) -> Inner {
     let encodings = settings.encodings.clone();
-    let service = layer(settings).layer(inner.map_request(restore_preferences));
+    let types = settings.types.clone().map(Arc::from);
+    let compressible = Compressible { minimum: settings.minimum_size, types, loops: settings.loops };
+    let target = compressible.clone();
+    let inner = tower::service_fn(move |mut request: Request<RequestBody>| {
+        let (inner, compressible) = (inner.clone(), target.clone());
+        let preferences = restore_preferences(&mut request);
+        let is_head = request.method() == Method::HEAD;
+        async move {
+            let response = inner.oneshot(request).await?;
+            Ok::<_, Infallible>(without_body(&compressible, is_head, preferences.chosen, response))
+        }
+    });
+    let service = layer(settings, compressible).layer(inner);
     let service = service.map_request(move |request| narrow_preferences(&encodings, request));
     BoxCloneSyncService::new(service.map_response(|response: Response<_>| response.map(reboxed)))
 }
 
-fn layer(settings: &Compression) -> CompressionLayer<impl Predicate + use<>> {
+fn layer(settings: &Compression, compressible: Compressible) -> CompressionLayer<Compressible> {
     let has = |encoding| settings.encodings.contains(&encoding);
-    let types = settings.types.clone().map(Arc::from);
     CompressionLayer::new()
         .br(has(Encoding::Brotli))
         .gzip(has(Encoding::Gzip))
         .zstd(has(Encoding::Zstd))
-        .compress_when(Compressible { minimum: settings.minimum_size, types, loops: settings.loops })
+        .compress_when(compressible)
+}
+
+/// What the layer does not see, since there is no body to compress: to a HEAD, what GET would be told (RFC 9110, 9.3.2),
+/// and in a 304 that the encoding was a choice (15.4.5).
+fn without_body(
+    compressible: &Compressible,
+    is_head: bool,
+    chosen: Option<&'static str>,
+    mut response: Response<ResponseBody>,
+) -> Response<ResponseBody> {
+    if is_head {
+        // Of what comes out of the layer no validator can be made.
+        response.extensions_mut().remove::<HeadBody>();
+    }
+    if response.status() == StatusCode::NOT_MODIFIED {
+        // What would tell its type is not sent with it.
+        if !is_strong(response.headers()) && !response.headers().contains_key(header::CONTENT_ENCODING) {
+            add_vary(response.headers_mut());
+        }
+    } else if is_head && response.body().is_end_stream() && !response.headers().contains_key(header::CONTENT_ENCODING) {
+        let length = response.headers().get(header::CONTENT_LENGTH).and_then(|value| value.to_str().ok()?.parse().ok());
+        if compressible.takes(&response, length) {
+            let headers = response.headers_mut();
+            add_vary(headers);
+            if let Some(chosen) = chosen {
+                // Nobody knows what the length would be.
+                headers.remove(header::CONTENT_LENGTH);
+                headers.remove(header::ACCEPT_RANGES);
+                headers.insert(header::CONTENT_ENCODING, HeaderValue::from_static(chosen));
+            }
+        }
+    }
+    response
+}
+
+fn add_vary(headers: &mut HeaderMap) {
+    let named = headers.get_all(header::VARY).iter().any(|value| contains(value, "accept-encoding") || value == "*");
+    if !named {
+        headers.append(header::VARY, HeaderValue::from_static("accept-encoding"));
+    }
+}
+
+/// Whether it has a validator that holds for these bytes alone.
+fn is_strong(headers: &HeaderMap) -> bool {
+    headers.get(header::ETAG).is_some_and(|etag| !etag.as_bytes().starts_with(b"W/"))
 }
 
 /// What the client accepts, while the compression layer sees only what was chosen of it.
-#[derive(Clone)]
-struct Preferences(Vec<HeaderValue>);
+#[derive(Clone, Default)]
+struct Preferences {
+    given: Vec<HeaderValue>,
+    chosen: Option<&'static str>,
+}
 
 /// Leaves the layer no choice: of the codings that the client likes best, the first in the manifest's order.
 fn narrow_preferences(encodings: &[Encoding], mut request: Request<RequestBody>) -> Request<RequestBody> {
@@ -47,18 +109,17 @@ fn narrow_preferences(encodings: &[Encoding], mut request: Request<RequestBody>)
     if let Some(chosen) = chosen {
         request.headers_mut().insert(header::ACCEPT_ENCODING, HeaderValue::from_static(chosen));
     }
-    request.extensions_mut().insert(Preferences(given));
+    request.extensions_mut().insert(Preferences { given, chosen });
     request
 }
 
-fn restore_preferences(mut request: Request<RequestBody>) -> Request<RequestBody> {
+fn restore_preferences(request: &mut Request<RequestBody>) -> Preferences {
     request.headers_mut().remove(header::ACCEPT_ENCODING);
-    if let Some(Preferences(given)) = request.extensions_mut().remove() {
-        for value in given {
-            request.headers_mut().append(header::ACCEPT_ENCODING, value);
-        }
+    let preferences: Preferences = request.extensions_mut().remove().unwrap_or_default();
+    for value in &preferences.given {
+        request.headers_mut().append(header::ACCEPT_ENCODING, value.clone());
     }
-    request
+    preferences
 }
 
 /// RFC 9110, 12.5.3. None when the client accepts none of them, or likes identity better.
@@ -109,9 +170,16 @@ impl Predicate for Compressible {
     where
         B: http_body::Body,
     {
+        self.takes(response, response.body().size_hint().exact())
+    }
+}
+
+impl Compressible {
+    /// Whether a response is compressed whose body has this length.
+    fn takes<B>(&self, response: &Response<B>, length: Option<u64>) -> bool {
         let headers = response.headers();
-        let small = response.body().size_hint().exact().is_some_and(|size| size < self.minimum);
-        let strong = headers.get(header::ETAG).is_some_and(|etag| !etag.as_bytes().starts_with(b"W/"));
+        let small = length.is_some_and(|size| size < self.minimum);
+        let strong = is_strong(headers);
         let fixed = headers.contains_key(header::CONTENT_RANGE)
             || headers.get_all(header::CACHE_CONTROL).iter().any(|value| contains(value, "no-transform"));
         let media = headers.get(header::CONTENT_TYPE).and_then(|value| value.to_str().ok()).unwrap_or("");

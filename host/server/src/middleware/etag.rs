@@ -25,13 +25,14 @@ const TAG: usize = 16;
 
 pub(super) fn wrap(settings: Etag, inner: Inner) -> Inner {
     let service = tower::service_fn(move |request: Request<RequestBody>| {
-        let asked = matches!(*request.method(), Method::GET | Method::HEAD);
+        let is_head = request.method() == Method::HEAD;
+        let asked = is_head || request.method() == Method::GET;
         let known: Vec<_> = request.headers().get_all(header::IF_NONE_MATCH).iter().cloned().collect();
         let response = inner.clone().oneshot(request);
         async move {
             let response = response.await?;
             Ok(if asked && response.status() == StatusCode::OK {
-                validated(settings, &known, response)
+                validated(settings, &known, is_head, response)
             } else {
                 response
             })
@@ -40,9 +41,14 @@ pub(super) fn wrap(settings: Etag, inner: Inner) -> Inner {
     BoxCloneSyncService::new(service)
 }
 
-fn validated(settings: Etag, known: &[HeaderValue], mut response: Response<ResponseBody>) -> Response<ResponseBody> {
+fn validated(
+    settings: Etag,
+    known: &[HeaderValue],
+    is_head: bool,
+    mut response: Response<ResponseBody>,
+) -> Response<ResponseBody> {
     if !response.headers().contains_key(header::ETAG) {
-        let Some(tag) = tag(settings, &response) else { return response };
+        let Some(tag) = tag(settings, is_head, &response) else { return response };
         response.headers_mut().insert(header::ETAG, tag);
     }
     let is_known = response.headers().get(header::ETAG).is_some_and(|tag| matches(known, tag));
@@ -50,9 +56,11 @@ fn validated(settings: Etag, known: &[HeaderValue], mut response: Response<Respo
 }
 
 /// None for what is not there as a whole, and for what is too large.
-fn tag(settings: Etag, response: &Response<ResponseBody>) -> Option<HeaderValue> {
+fn tag(settings: Etag, is_head: bool, response: &Response<ResponseBody>) -> Option<HeaderValue> {
     let body = match response.extensions().get::<HeadBody>() {
         Some(HeadBody(body)) => body,
+        // What GET would have sent is not known.
+        None if is_head => return None,
         None => response.body().bytes()?,
     };
     if body.len() as u64 > settings.maximum_size {

@@ -40,7 +40,7 @@ pub(super) fn body(
     record: Record,
 ) -> ResponseBody {
     let request_body = if body_events { RequestBody::of(&mut instance) } else { RequestBody::Off };
-    let idle = instance.binding().limits.idle;
+    let (idle, patience) = (instance.binding().limits.idle, instance.binding().limits.deadline);
     ResponseBody::new(LoopBody {
         app,
         outbox: Outbox::default(),
@@ -51,6 +51,7 @@ pub(super) fn body(
         idle: idle.map(Idle::new),
         drained: false,
         claim,
+        patience,
         connection,
         record,
     })
@@ -69,6 +70,8 @@ struct LoopBody {
     /// The guest knows of the drain.
     drained: bool,
     claim: Claim,
+    /// How long a call may go on when the body is complete.
+    patience: Duration,
     connection: Arc<Connection>,
     record: Record,
 }
@@ -277,13 +280,19 @@ impl LoopBody {
 impl Drop for LoopBody {
     fn drop(&mut self) {
         self.outbox.close();
+        let mut under_way = UNDER_WAY;
+        if self.claim.is_reached() {
+            // The client has all of it: nobody has left, and the guest may end what it is at.
+            self.record.close(Outcome::Ok);
+            under_way = self.patience;
+        }
         let reason = self.reason();
         let outbox = self.outbox.clone();
         match std::mem::replace(&mut self.phase, Phase::Ended) {
             Phase::Ended | Phase::Last(_) => {}
             Phase::Waiting(held) => spawn(last_event(held, reason, outbox)),
             Phase::Calling(call) => spawn(async move {
-                if let Ok((held, Ok(Next::Continue))) = timeout(UNDER_WAY, call).await {
+                if let Ok((held, Ok(Next::Continue))) = timeout(under_way, call).await {
                     last_event(held, reason, outbox).await;
                 }
             }),

@@ -61,12 +61,20 @@ pub(crate) async fn answer(
     connection: Arc<Connection>,
     mut record: Record,
 ) -> Response<ResponseBody> {
+    if let Some(refusal) = record.refusal() {
+        drop(instance);
+        return record.refused(&refusal);
+    }
     if asked.is_connect() && head_of(&response).is_some_and(|head| head.status.is_success()) {
         drop(instance);
         return mismatch(record, "there is nothing here that a handshake could open");
     }
     match response {
         sandbox::Response::Buffered { head, body, trailers } => {
+            if !has_no_body(&head, &asked) && head.length.is_some_and(|length| length != body.len() as u64) {
+                drop(instance);
+                return record.failed(Claim::broken());
+            }
             instance.finish();
             record.done(buffered(head, body, trailers, &asked))
         }
@@ -74,28 +82,23 @@ pub(crate) async fn answer(
             if has_no_body(&head, &asked) {
                 return record.done(with_body(head, ResponseBody::empty()));
             }
-            match Claim::of(&head) {
-                Ok(claim) => {
-                    record.head(head.status);
-                    with_body(head, stream::body(instance, claim, record))
-                }
-                Err(failure) => {
-                    drop(instance);
-                    record.failed(failure)
-                }
+            let mut stream = stream::Stream::new(instance, Claim(head.length), record);
+            if stream.is_in_doubt()
+                && let Some(refusal) = Box::pin(stream.begin()).await
+            {
+                return stream.refused(&refusal);
             }
+            stream.answer(head)
         }
         sandbox::Response::Loop { head, body_events } => {
             if has_no_body(&head, &asked) {
                 return record.done(with_body(head, ResponseBody::empty()));
             }
-            let claim = match Claim::of(&head).and_then(|claim| Ok(instance.hold().map(|()| claim)?)) {
-                Ok(claim) => claim,
-                Err(failure) => {
-                    drop(instance);
-                    return record.failed(failure);
-                }
-            };
+            if let Err(outcome) = instance.hold() {
+                drop(instance);
+                return record.failed(outcome.into());
+            }
+            let claim = Claim(head.length);
             record.head(head.status);
             record.holds();
             let body = event_loop::body(app.clone(), instance, body_events, claim, connection, record);
@@ -171,24 +174,12 @@ fn with_body(head: Head, body: ResponseBody) -> Response<ResponseBody> {
     response
 }
 
-/// The length that a guest claimed for a body that it writes piece by piece. A body that turns out otherwise is
-/// aborted, before a byte too many or in the place of its end: it must never look whole.
+/// What is left of the length that a guest claimed for a body that it writes piece by piece. A body that turns out
+/// otherwise is aborted, before a byte too many or in the place of its end: it must never look whole.
 #[derive(Clone, Copy, Debug)]
 struct Claim(Option<u64>);
 
 impl Claim {
-    fn of(head: &Head) -> Result<Self, Failure> {
-        let mut claim = None;
-        for value in head.headers.get_all(header::CONTENT_LENGTH) {
-            let length = value.to_str().ok().and_then(|value| value.parse::<u64>().ok());
-            if length.is_none() || (claim.is_some() && claim != length) {
-                return Err(Failure::new(Outcome::InvalidResponse, format!("content-length is {value:?}")));
-            }
-            claim = length;
-        }
-        Ok(Self(claim))
-    }
-
     /// Takes a chunk from what is claimed; false when it does not fit.
     fn take(&mut self, chunk: &Bytes) -> bool {
         let Self(Some(left)) = self else { return true };
@@ -204,6 +195,11 @@ impl Claim {
     /// Whether the body may end here.
     fn is_kept(self) -> bool {
         self.0.unwrap_or(0) == 0
+    }
+
+    /// Whether the client has all that was claimed. The connection may drop the body then, and nobody has left.
+    fn is_reached(self) -> bool {
+        self.0 == Some(0)
     }
 
     fn broken() -> Failure {

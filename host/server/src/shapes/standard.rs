@@ -22,10 +22,10 @@ pub(crate) fn answer(mut guest: Standard, head: Head, asked: &Asked, mut record:
         // RFC 8441, 4: it would open a tunnel, and WASI has none.
         return mismatch(record, "a standard component opens no sessions");
     }
-    let mut claim = match Claim::of(&head) {
-        Ok(claim) => claim,
-        Err(failure) => return record.failed(failure),
-    };
+    if let Some(refusal) = record.refusal() {
+        return record.refused(&refusal);
+    }
+    let mut claim = Claim(head.length);
     if has_no_body(&head, asked) {
         guest.finish();
         return record.done(with_body(head, ResponseBody::empty()));
@@ -79,6 +79,18 @@ impl Body for StandardBody {
                 Poll::Ready(end.map(Ok))
             }
             _ => this.abort(&Claim::broken()),
+        }
+    }
+}
+
+impl Drop for StandardBody {
+    fn drop(&mut self) {
+        // The client has all of it: nobody has left, and the guest runs on to its end.
+        if self.claim.is_reached()
+            && let Some(guest) = self.guest.take()
+        {
+            self.record.close(Outcome::Ok);
+            guest.finish();
         }
     }
 }

@@ -2,31 +2,38 @@
 //!
 //! So a client that does not read holds up the guest, and a connection that drops the body ends it. No task, no
 //! queue: at most one chunk lies between guest and connection.
+//!
+//! A body of a declared length is complete with its last byte, and the connection may drop it then. Its guest runs on to
+//! its end all the same, in a task of its own.
 
-use std::future::Future;
+use std::future::{Future, poll_fn};
 use std::pin::Pin;
 use std::task::{Context, Poll};
+use std::time::Duration;
 
 use bytes::Bytes;
-use http::HeaderMap;
+use http::{HeaderMap, Response};
 use http_body::{Body, Frame};
-use roadrunner_sandbox::{Failure, Instance, Outbox, Outcome};
+use roadrunner_sandbox::{BodyError, Failure, Head, Instance, Outbox, Outcome};
 use roadrunner_wire::{Abort, ResponseBody};
 
-use super::Claim;
+use super::event_loop::spawn;
+use super::{Claim, with_body};
 use crate::record::Record;
 
-pub(super) fn body(mut instance: Instance, claim: Claim, record: Record) -> ResponseBody {
-    let outbox = Outbox::default();
-    let mailbox = outbox.clone();
-    let guest = Box::pin(async move { instance.run(&mailbox).await });
-    ResponseBody::new(StreamBody { outbox, guest: Guest::Running(guest), claim, record })
-}
+/// How often a guest that pulls the request's body is polled before the head is sent: a body that is malformed where it
+/// begins is answered with 400 then.
+const TURNS: usize = 4;
 
-struct StreamBody {
+/// A guest that writes its body.
+pub(super) struct Stream {
     outbox: Outbox<Bytes>,
+    /// Written before the head was sent.
+    first: Option<Bytes>,
     guest: Guest,
     claim: Claim,
+    /// How long the guest may run on when its body is complete.
+    patience: Duration,
     record: Record,
 }
 
@@ -37,48 +44,89 @@ enum Guest {
     Ended,
 }
 
-impl Body for StreamBody {
-    type Data = Bytes;
-    type Error = Abort;
+impl Stream {
+    pub(super) fn new(mut instance: Instance, claim: Claim, record: Record) -> Self {
+        let outbox = Outbox::default();
+        let mailbox = outbox.clone();
+        let patience = instance.binding().limits.deadline;
+        let guest = Guest::Running(Box::pin(async move { instance.run(&mailbox).await }));
+        Self { outbox, first: None, guest, claim, patience, record }
+    }
 
-    fn poll_frame(mut self: Pin<&mut Self>, context: &mut Context<'_>) -> Poll<Option<Result<Frame<Bytes>, Abort>>> {
-        let this = &mut *self;
-        if let Some(chunk) = this.outbox.take() {
-            return Poll::Ready(Some(this.frame(chunk)));
+    /// Whether the client may still turn out not to have sent a request.
+    pub(super) fn is_in_doubt(&self) -> bool {
+        self.record.watches_body()
+    }
+
+    /// Lets the guest begin. Its request is refused if the body turns out to be none.
+    pub(super) async fn begin(&mut self) -> Option<BodyError> {
+        let mut turns = TURNS;
+        poll_fn(|context| {
+            if let Guest::Running(guest) = &mut self.guest
+                && let Poll::Ready(result) = guest.as_mut().poll(context)
+            {
+                self.guest = Guest::Returned(result);
+            }
+            self.first = self.outbox.take();
+            turns -= 1;
+            let is_waiting = self.first.is_none() && matches!(self.guest, Guest::Running(_));
+            if turns == 0 || !is_waiting || self.record.refusal().is_some() {
+                return Poll::Ready(());
+            }
+            context.waker().wake_by_ref();
+            Poll::Pending
+        })
+        .await;
+        self.record.refusal()
+    }
+
+    /// The answer where nothing was sent yet.
+    pub(super) fn refused(self, refusal: &BodyError) -> Response<ResponseBody> {
+        let Self { guest, record, .. } = self;
+        drop(guest);
+        record.refused(refusal)
+    }
+
+    pub(super) fn answer(mut self, head: Head) -> Response<ResponseBody> {
+        self.record.head(head.status);
+        with_body(head, ResponseBody::new(StreamBody(Some(self))))
+    }
+
+    fn poll_frame(&mut self, context: &mut Context<'_>) -> Poll<Option<Result<Frame<Bytes>, Abort>>> {
+        if let Some(chunk) = self.first.take().or_else(|| self.outbox.take()) {
+            return Poll::Ready(Some(self.frame(chunk)));
         }
-        if let Guest::Running(guest) = &mut this.guest {
+        if let Guest::Running(guest) = &mut self.guest {
             let polled = guest.as_mut().poll(context);
             if let Poll::Ready(result) = polled {
-                this.guest = Guest::Returned(result);
+                self.guest = Guest::Returned(result);
             }
             // Written before it waited or returned.
-            if let Some(chunk) = this.outbox.take() {
-                return Poll::Ready(Some(this.frame(chunk)));
+            if let Some(chunk) = self.outbox.take() {
+                return Poll::Ready(Some(self.frame(chunk)));
             }
         }
-        match std::mem::replace(&mut this.guest, Guest::Ended) {
+        match std::mem::replace(&mut self.guest, Guest::Ended) {
             running @ Guest::Running(_) => {
-                this.guest = running;
+                self.guest = running;
                 Poll::Pending
             }
-            Guest::Returned(Ok(_)) if !this.claim.is_kept() => {
-                this.record.end_with(&Claim::broken());
+            Guest::Returned(Ok(_)) if !self.claim.is_kept() => {
+                self.record.end_with(&Claim::broken());
                 Poll::Ready(Some(Err(Abort)))
             }
             Guest::Returned(Ok(trailers)) => {
-                this.record.close(Outcome::Ok);
+                self.record.close(Outcome::Ok);
                 Poll::Ready((!trailers.is_empty()).then(|| Ok(Frame::trailers(trailers))))
             }
             Guest::Returned(Err(failure)) => {
-                this.record.end_with(&failure);
+                self.record.end_with(&failure);
                 Poll::Ready(Some(Err(Abort)))
             }
             Guest::Ended => Poll::Ready(None),
         }
     }
-}
 
-impl StreamBody {
     fn frame(&mut self, chunk: Bytes) -> Result<Frame<Bytes>, Abort> {
         if !self.claim.take(&chunk) {
             self.guest = Guest::Ended;
@@ -87,5 +135,47 @@ impl StreamBody {
         }
         self.record.sent(chunk.len());
         Ok(Frame::data(chunk))
+    }
+
+    /// Runs the guest to its end. What it writes is too much.
+    async fn run_on(mut self) {
+        let patience = self.patience;
+        let ended = poll_fn(|context| {
+            loop {
+                match std::task::ready!(self.poll_frame(context)) {
+                    Some(Ok(_)) => {}
+                    Some(Err(Abort)) | None => return Poll::Ready(()),
+                }
+            }
+        });
+        if tokio::time::timeout(patience, ended).await.is_err() {
+            self.record.close(Outcome::DeadlineExceeded);
+        }
+    }
+}
+
+/// The body of the response.
+struct StreamBody(Option<Stream>);
+
+impl Body for StreamBody {
+    type Data = Bytes;
+    type Error = Abort;
+
+    fn poll_frame(mut self: Pin<&mut Self>, context: &mut Context<'_>) -> Poll<Option<Result<Frame<Bytes>, Abort>>> {
+        match &mut self.0 {
+            Some(stream) => stream.poll_frame(context),
+            None => Poll::Ready(None),
+        }
+    }
+}
+
+impl Drop for StreamBody {
+    fn drop(&mut self) {
+        if let Some(stream) = self.0.take()
+            && stream.claim.is_reached()
+            && !matches!(stream.guest, Guest::Ended)
+        {
+            spawn(stream.run_on());
+        }
     }
 }

@@ -90,6 +90,16 @@ fn a_bomb_costs_no_more_than_the_message_limit() {
     panic!("the bomb went through");
 }
 
+/// DEFLATE reaches about 1030, and browsers send such a message without a second thought.
+#[test]
+fn a_message_of_one_byte_repeated_is_taken_by_default() {
+    let message = vec![b'x'; 5_000_000];
+    let (mut decoder, bytes) = compressed(Limits::default(), Kind::Text, &message);
+    assert!(bytes.len() < message.len() / 500, "{}", bytes.len());
+    let (frames, violation) = decode(&mut decoder, [&bytes[..]]);
+    assert_eq!((frames.len(), violation), (1, None));
+}
+
 #[test]
 fn compression_ratio_spares_small_messages() {
     let limits = Limits { compression_ratio: NonZeroU32::new(20), compression_floor: 64 << 10, ..Limits::default() };

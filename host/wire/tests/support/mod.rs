@@ -155,11 +155,11 @@ impl Harness {
                 .await
                 .expect("an HTTP/2 handshake");
             tokio::spawn(connection);
-            Sender::H2(sender)
+            Sender::H2(sender, way)
         } else {
             let (sender, connection) = hyper::client::conn::http1::handshake(io).await.expect("an HTTP/1 client");
             tokio::spawn(connection.with_upgrades());
-            Sender::H1(sender)
+            Sender::H1(sender, way)
         }
     }
 
@@ -214,21 +214,24 @@ impl Harness {
 }
 
 pub enum Sender {
-    H1(hyper::client::conn::http1::SendRequest<BoxBody<Bytes, std::io::Error>>),
-    H2(hyper::client::conn::http2::SendRequest<BoxBody<Bytes, std::io::Error>>),
+    H1(hyper::client::conn::http1::SendRequest<BoxBody<Bytes, std::io::Error>>, Way),
+    H2(hyper::client::conn::http2::SendRequest<BoxBody<Bytes, std::io::Error>>, Way),
 }
 
 impl Sender {
     pub async fn send(
         &mut self,
-        request: Request<BoxBody<Bytes, std::io::Error>>,
+        mut request: Request<BoxBody<Bytes, std::io::Error>>,
     ) -> hyper::Result<Response<hyper::body::Incoming>> {
+        let (Sender::H1(_, way) | Sender::H2(_, way)) = self;
+        let path = request.uri().path_and_query().map_or("/", |path| path.as_str());
+        *request.uri_mut() = url(*way, path).parse().expect("a URL");
         match self {
-            Sender::H1(sender) => {
+            Sender::H1(sender, _) => {
                 sender.ready().await?;
                 sender.send_request(request).await
             }
-            Sender::H2(sender) => {
+            Sender::H2(sender, _) => {
                 sender.ready().await?;
                 sender.send_request(request).await
             }
@@ -241,6 +244,11 @@ impl Sender {
     }
 }
 
+/// A path of the server, with the scheme that it is reached by.
+pub fn url(way: Way, path: &str) -> String {
+    format!("{}://localhost{path}", if way.is_tls() { "https" } else { "http" })
+}
+
 pub fn request(method: &str, path: &str, body: impl Into<Bytes>) -> Request<BoxBody<Bytes, std::io::Error>> {
     request_with(method, path, Full::new(body.into()).map_err(|never| match never {}).boxed())
 }
@@ -250,12 +258,7 @@ pub fn request_with(
     path: &str,
     body: BoxBody<Bytes, std::io::Error>,
 ) -> Request<BoxBody<Bytes, std::io::Error>> {
-    Request::builder()
-        .method(method)
-        .uri(format!("http://localhost{path}"))
-        .header("host", "localhost")
-        .body(body)
-        .expect("a request")
+    Request::builder().method(method).uri(path).header("host", "localhost").body(body).expect("a request")
 }
 
 /// Bytes of a response, in text.

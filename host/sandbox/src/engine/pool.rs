@@ -1,0 +1,40 @@
+//! What an engine reserves for its instances: as many places as there are slots, each worth what `places` says.
+
+use wasmtime::{Enabled, PoolingAllocationConfig};
+
+use super::{EngineSettings, Reset, Wasi, swap};
+use crate::places::{MAX_CORE_INSTANCES, MAX_MEMORIES, MAX_TABLES, MEMORIES, TABLES, stacks_of_a_place};
+
+/// Bytes of a linear memory slot that stay mapped between two instances, when only written pages are reset: the memory
+/// that a guest of the template starts with. More would make guests that grow faster, and let a burst of them leave that
+/// much resident in every slot.
+const KEEP_RESIDENT_SCANNED: usize = 256 << 10;
+
+/// The same when the kernel cannot tell which pages were written: all of it is cleared each time.
+const KEEP_RESIDENT_CLEARED: usize = 64 << 10;
+
+/// The pools of an engine with so many slots; none where instances map memory of their own.
+pub(super) fn pool(settings: &EngineSettings, wasi: Wasi, slots: u32) -> Option<PoolingAllocationConfig> {
+    let mut pool = PoolingAllocationConfig::new();
+    let (scan, keep) = match settings.reset {
+        Reset::Auto if swap::can_scan(settings) => (true, KEEP_RESIDENT_SCANNED),
+        Reset::Auto => (false, KEEP_RESIDENT_CLEARED),
+        Reset::Clear(keep) => (false, keep),
+        Reset::Scan(keep) => (true, keep),
+        Reset::Unmap => return None,
+    };
+    pool.total_component_instances(slots)
+        .total_core_instances(slots.saturating_mul(MAX_CORE_INSTANCES))
+        .total_memories(slots.saturating_mul(MEMORIES))
+        .total_tables(slots.saturating_mul(TABLES))
+        .total_stacks(slots.saturating_mul(stacks_of_a_place(wasi)))
+        .max_core_instances_per_component(MAX_CORE_INSTANCES)
+        .max_memories_per_component(MAX_MEMORIES)
+        .max_tables_per_component(MAX_TABLES)
+        .max_memory_size(usize::try_from(settings.max_memory).unwrap_or(usize::MAX))
+        .pagemap_scan(if scan { Enabled::Yes } else { Enabled::No })
+        .linear_memory_keep_resident(keep)
+        .table_keep_resident(4 << 10)
+        .max_unused_warm_slots(256);
+    Some(pool)
+}
