@@ -4,21 +4,12 @@
 
 use std::time::{Duration, Instant};
 
+use roadrunner_tests::victim::{self, Latencies};
 use roadrunner_tests::{Ask, Server, Setup, Way};
 use tokio::task::JoinSet;
 
 /// Instances that spin, all of one tenant.
 const SPINNING: usize = 40;
-
-/// How often the other tenant asks.
-const PAUSE: Duration = Duration::from_millis(5);
-
-/// What a loaded median, and a loaded p99, may be where twice the quiet one is less: what a machine with other work does
-/// to either. Forty guests that stood in the way of each request would take it 40 ms: a slice of 2 ms each, on two threads.
-const FLOORS: (Duration, Duration) = match cfg!(debug_assertions) {
-    true => (Duration::from_millis(8), Duration::from_millis(25)),
-    false => (Duration::from_millis(1), Duration::from_millis(4)),
-};
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn one_tenant_that_spins_does_not_slow_another_down() {
@@ -26,7 +17,7 @@ async fn one_tenant_that_spins_does_not_slow_another_down() {
     // The machine may do something else for a moment: the best of five counts.
     let mut seen = Vec::new();
     for _ in 0..5 {
-        let quiet = latencies(&server, Duration::from_secs(2)).await;
+        let quiet = victim::ask(server.address("plain"), Duration::from_secs(2)).await;
         let loaded = spun(&server, Duration::from_secs(4)).await;
         println!("quiet {quiet}; loaded {loaded}");
         if loaded.are_within(&quiet) {
@@ -41,7 +32,7 @@ async fn one_tenant_that_spins_does_not_slow_another_down() {
 #[ignore = "it takes ten minutes"]
 async fn nor_for_ten_minutes() {
     let server = start().await;
-    let quiet = latencies(&server, Duration::from_secs(60)).await;
+    let quiet = victim::ask(server.address("plain"), Duration::from_secs(60)).await;
     let loaded = spun(&server, Duration::from_secs(600)).await;
     println!("quiet {quiet}; loaded {loaded}");
     assert!(loaded.are_within(&quiet), "quiet {quiet}; loaded {loaded}");
@@ -81,7 +72,7 @@ async fn spun(server: &Server, time: Duration) -> Latencies {
     server.has_instances(SPINNING).await;
     let before = server.metrics().await.sum("roadrunner_tenant_cpu_seconds_total", "hostile");
     let start = Instant::now();
-    let latencies = latencies(server, time).await;
+    let latencies = victim::ask(server.address("plain"), time).await;
     let spent = server.metrics().await.sum("roadrunner_tenant_cpu_seconds_total", "hostile") - before;
     let share = spent / start.elapsed().as_secs_f64();
     assert!(share > 0.02, "the other tenant did not compute: {share} of a processor");
@@ -91,46 +82,4 @@ async fn spun(server: &Server, time: Duration) -> Latencies {
     spinners.shutdown().await;
     server.is_quiet().await;
     latencies
-}
-
-/// How long requests take; each has to succeed.
-async fn latencies(server: &Server, time: Duration) -> Latencies {
-    let mut client = server.connect(Way::H1).await;
-    let mut taken = Vec::new();
-    let end = Instant::now() + time;
-    while Instant::now() < end {
-        let start = Instant::now();
-        let answer = client.fetch(Ask::get("/counter").host("normal")).await;
-        taken.push(start.elapsed());
-        assert_eq!(answer.status, 200, "{answer:?}");
-        tokio::time::sleep(PAUSE).await;
-    }
-    Latencies::of(taken)
-}
-
-struct Latencies {
-    count: usize,
-    p50: Duration,
-    p99: Duration,
-    most: Duration,
-}
-
-impl Latencies {
-    fn of(mut taken: Vec<Duration>) -> Self {
-        taken.sort();
-        let at = |percent: usize| taken[(taken.len() - 1) * percent / 100];
-        Self { count: taken.len(), p50: at(50), p99: at(99), most: at(100) }
-    }
-
-    /// Whether these, of a loaded host, are at most twice those of a quiet one.
-    fn are_within(&self, quiet: &Self) -> bool {
-        self.p50 <= (2 * quiet.p50).max(FLOORS.0) && self.p99 <= (2 * quiet.p99).max(FLOORS.1)
-    }
-}
-
-impl std::fmt::Display for Latencies {
-    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        let Self { count, p50, p99, most } = self;
-        write!(f, "{count} requests, p50 {p50:?}, p99 {p99:?}, at most {most:?}")
-    }
 }

@@ -8,6 +8,7 @@ mod admin_tls;
 mod admission;
 mod answer_fields;
 mod bad_bodies;
+mod attacks;
 mod bodies;
 mod bus;
 mod c_library;

@@ -83,6 +83,11 @@ impl Connection {
         self.begin(&Ask::get(path)).await
     }
 
+    /// The same of another host.
+    pub async fn begin_get_of(&mut self, host: &str, path: &str) -> Exchange {
+        self.begin(&Ask::get(path).host(host)).await
+    }
+
     async fn begin(&mut self, ask: &Ask) -> Exchange {
         let mut request = Request::builder()
             .method(ask.method.as_str())

@@ -12,6 +12,7 @@
 //! | [`core_canary`] | a guest that fills memory, tables and globals, or searches them |
 //! | [`registry`] | a registry of components, who pushes to it, and one that lies |
 //! | [`signer`] | keys and signatures, made by openssl |
+//! | [`victim`] | the neighbour of an attacker, and how long his requests take |
 //! | [`websocket`] | frames as they stand on the wire, over every protocol |
 //! | [`command`] | the program's command line, and other programs |
 //!
@@ -33,6 +34,7 @@ pub mod redis;
 pub mod registry;
 pub mod server;
 pub mod signer;
+pub mod victim;
 pub mod websocket;
 
 pub use client::{Answer, Ask, Client, End, Exchange, Way};

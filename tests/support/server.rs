@@ -11,6 +11,7 @@ use std::os::fd::OwnedFd;
 use std::os::unix::fs::PermissionsExt as _;
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, ExitStatus, Stdio};
+use std::sync::atomic::{AtomicBool, Ordering::Relaxed};
 use std::sync::{Arc, Mutex, OnceLock};
 use std::time::{Duration, Instant};
 
@@ -450,11 +451,7 @@ impl Server {
     }
 
     fn status(&self, key: &str) -> u64 {
-        let status = std::fs::read_to_string(format!("/proc/{}/status", self.id())).expect("the server runs");
-        let mut lines = status.lines().filter_map(|line| line.strip_prefix(key)?.strip_prefix(':'));
-        let line = lines.next().expect("Linux says it");
-        let kib: u64 = line.trim().trim_end_matches(" kB").parse().expect("a number");
-        kib * 1024
+        status(self.id(), key)
     }
 
     /// Sends it a signal.
@@ -503,6 +500,19 @@ impl Server {
     }
 }
 
+/// Memory that a process has in RAM, in bytes.
+pub fn resident(process: u32) -> u64 {
+    status(process, "VmRSS")
+}
+
+fn status(process: u32, key: &str) -> u64 {
+    let status = std::fs::read_to_string(format!("/proc/{process}/status")).expect("the process runs");
+    let mut lines = status.lines().filter_map(|line| line.strip_prefix(key)?.strip_prefix(':'));
+    let line = lines.next().expect("Linux says it");
+    let kib: u64 = line.trim().trim_end_matches(" kB").parse().expect("a number");
+    kib * 1024
+}
+
 impl Drop for Server {
     fn drop(&mut self) {
         // By the handle: the process is ours and not yet reaped, so the id cannot be another's.
@@ -523,15 +533,21 @@ fn listening(line: &str) -> Option<(String, SocketAddr)> {
 }
 
 /// What a server has written to standard error so far.
-#[derive(Clone, Debug)]
-pub struct Log(Arc<Mutex<String>>);
+#[derive(Clone, Debug, Default)]
+pub struct Log {
+    text: Arc<Mutex<String>>,
+    stalls: Arc<AtomicBool>,
+}
 
 impl Log {
     fn of(stream: impl std::io::Read + Send + 'static) -> Self {
-        let log = Self(Arc::default());
-        let text = log.0.clone();
+        let log = Self::default();
+        let Self { text, stalls } = log.clone();
         std::thread::spawn(move || {
             for line in BufReader::new(stream).lines() {
+                while stalls.load(Relaxed) {
+                    std::thread::sleep(Duration::from_millis(10));
+                }
                 let Ok(line) = line else { return };
                 let mut text = text.lock().expect("no holder panics");
                 text.push_str(&line);
@@ -543,7 +559,17 @@ impl Log {
 
     /// All of it.
     pub fn text(&self) -> String {
-        self.0.lock().expect("no holder panics").clone()
+        self.text.lock().expect("no holder panics").clone()
+    }
+
+    /// From now on nobody reads what the server writes; until [`Self::read_on`].
+    pub fn stall(&self) {
+        self.stalls.store(true, Relaxed);
+    }
+
+    /// What the server writes is read.
+    pub fn read_on(&self) {
+        self.stalls.store(false, Relaxed);
     }
 
     /// Those lines that are JSON.

@@ -72,6 +72,24 @@ pub fn header(kib: usize) -> Response {
     "ok\n".into_response().header("x-large", "x".repeat(kib * 1024))
 }
 
+/// A field name of so many MB of the escape character.
+pub fn name(mb: usize) -> Response {
+    "ok\n".into_response().header("\u{1b}".repeat(mb * 1_000_000), "value")
+}
+
+/// A buffered text of so many MiB that is not easily compressed.
+pub fn text(mib: usize) -> Response {
+    let mut state: u64 = 88_172_645_463_325_252;
+    let letter = |_| {
+        state ^= state << 13;
+        state ^= state >> 7;
+        state ^= state << 17;
+        b'a' + (state % 26) as u8
+    };
+    let text: Vec<u8> = (0..mib * MIB).map(letter).collect();
+    Response::buffered(text).header("content-type", "text/plain")
+}
+
 /// So many header fields.
 pub fn headers(n: u64) -> Response {
     let mut response = "ok\n".into_response();

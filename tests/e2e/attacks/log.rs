@@ -1,0 +1,43 @@
+//! What goes into the host's log.
+
+use roadrunner_tests::{Ask, Client, Way};
+use tokio::task::{JoinHandle, JoinSet};
+
+use super::{Attack, Reader, Target};
+
+/// An answer whose field name is 15 MB of the escape character: an error that quotes it.
+pub const GIANT_NAMES: Attack = Attack {
+    name: "15 MB of field name, which the host's error quotes",
+    quota: "instances = 4, memory = \"256MiB\", cpu-per-second = \"200ms\", log-bytes-per-second = \"64KiB\"",
+    route: "",
+    sections: "",
+    run: |target| ask(target, 4, "/response/name?mib=15"),
+    log: Reader::Reads,
+};
+
+/// Nobody reads standard error, and requests write it full.
+pub const STALLED_READER: Attack = Attack {
+    name: "requests while nobody reads the log",
+    quota: "instances = 4, cpu-per-second = \"200ms\"",
+    route: "",
+    sections: "",
+    run: |target| ask(target, 2, "/log?n=100"),
+    log: Reader::Stalls,
+};
+
+/// So many clients ask for a path, each again and again.
+pub fn ask(target: Target, clients: usize, path: &'static str) -> JoinHandle<()> {
+    tokio::spawn(async move {
+        let mut asking = JoinSet::new();
+        for _ in 0..clients {
+            let target = target.clone();
+            asking.spawn(async move {
+                while target.goes_on() {
+                    let mut client = Client::connect(target.address, Way::H1).await;
+                    client.fetch(Ask::get(path).host("hostile").header("accept-encoding", "br")).await;
+                }
+            });
+        }
+        while asking.join_next().await.is_some() {}
+    })
+}

@@ -1,0 +1,98 @@
+//! The neighbour of an attacker: how long his requests take, and whether they fail.
+
+use std::net::SocketAddr;
+use std::time::{Duration, Instant};
+
+use serde_json::{Value, json};
+
+use crate::client::{Ask, Client, Way};
+
+/// How often he asks.
+const PAUSE: Duration = Duration::from_millis(5);
+
+/// How long he waits for one answer before it counts as an error.
+const PATIENCE: Duration = Duration::from_secs(10);
+
+/// What a loaded median, and a loaded p99, may be where twice the quiet one is less: what a machine with other work
+/// does to either.
+const FLOORS: (Duration, Duration) = match cfg!(debug_assertions) {
+    true => (Duration::from_millis(8), Duration::from_millis(25)),
+    false => (Duration::from_millis(1), Duration::from_millis(4)),
+};
+
+/// Asks for `/counter` of the host `normal` over one HTTP/1.1 connection, for so long.
+pub async fn ask(address: SocketAddr, time: Duration) -> Latencies {
+    let mut latencies = Latencies::default();
+    let end = Instant::now() + time;
+    let mut client = None;
+    while Instant::now() < end {
+        let start = Instant::now();
+        let answered = tokio::time::timeout(PATIENCE, fetch(address, &mut client)).await;
+        latencies.taken.push(start.elapsed());
+        if answered != Ok(200) {
+            latencies.errors += 1;
+            client = None;
+        }
+        tokio::time::sleep(PAUSE).await;
+    }
+    latencies.taken.sort();
+    latencies
+}
+
+/// The status; 0 for a connection that was cut.
+async fn fetch(address: SocketAddr, client: &mut Option<Client>) -> u16 {
+    if client.is_none() {
+        *client = Some(Client::connect(address, Way::H1).await);
+    }
+    match client {
+        Some(client) => client.fetch(Ask::get("/counter").host("normal")).await.status,
+        None => 0,
+    }
+}
+
+/// How long requests took, the shortest first.
+#[derive(Clone, Debug, Default)]
+pub struct Latencies {
+    taken: Vec<Duration>,
+    /// Requests that were not answered with 200, or not in time.
+    pub errors: usize,
+}
+
+impl Latencies {
+    /// Requests in all.
+    pub fn count(&self) -> usize {
+        self.taken.len()
+    }
+
+    /// The time within which so many of a thousand were answered.
+    pub fn at(&self, permille: usize) -> Duration {
+        self.taken.get(self.taken.len().saturating_sub(1) * permille / 1000).copied().unwrap_or_default()
+    }
+
+    /// Whether these, of a host under attack, are without error and at most twice those of a quiet one.
+    pub fn are_within(&self, quiet: &Self) -> bool {
+        self.errors == 0
+            && self.at(500) <= (2 * quiet.at(500)).max(FLOORS.0)
+            && self.at(990) <= (2 * quiet.at(990)).max(FLOORS.1)
+    }
+
+    /// For a file of results; times in microseconds.
+    pub fn to_json(&self) -> Value {
+        let micros = |permille| u64::try_from(self.at(permille).as_micros()).unwrap_or(u64::MAX);
+        json!({
+            "requests": self.count(),
+            "errors": self.errors,
+            "p50_us": micros(500),
+            "p99_us": micros(990),
+            "most_us": micros(1000),
+        })
+    }
+}
+
+impl std::fmt::Display for Latencies {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        let (count, errors) = (self.count(), self.errors);
+        let [p50, p99, most] = [500, 990, 1000].map(|permille| self.at(permille));
+        write!(f, "{count} requests, {errors} failed, p50 {p50:?}, p99 {p99:?}, at most {most:?}")
+    }
+}
