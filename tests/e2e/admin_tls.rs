@@ -2,6 +2,8 @@
 //!
 //! curl is a client that others wrote; the command line is the other one.
 
+use std::fs::Permissions;
+use std::os::unix::fs::PermissionsExt as _;
 use std::path::Path;
 
 use rcgen::{BasicConstraints, CertificateParams, CertifiedIssuer, DnType, ExtendedKeyUsagePurpose, IsCa, KeyPair};
@@ -286,9 +288,10 @@ async fn certificates_and_authorities_are_replaced() {
 }
 
 fn replace(folder: &Path, path: &str, text: &str) {
-    let path = folder.join(path);
-    std::fs::write(path.with_extension("new"), text).expect("a file");
-    std::fs::rename(path.with_extension("new"), path).expect("the same folder");
+    let (path, new) = (folder.join(path), folder.join(path).with_extension("new"));
+    std::fs::write(&new, text).expect("a file");
+    std::fs::set_permissions(&new, Permissions::from_mode(0o600)).expect("our own file");
+    std::fs::rename(new, path).expect("the same folder");
 }
 
 /// Which addresses are a place for it; nothing is started.

@@ -1,7 +1,10 @@
 //! What a guest answers is HTTP on every protocol: one true length or none, values without blanks around them, nothing of
 //! the connection. Whatever one guest answers, other requests of the same connection go on.
 
-use roadrunner_tests::{Answer, Ask, End, Setup, Way};
+use std::time::Duration;
+
+use roadrunner_tests::{Answer, Ask, End, Server, Setup, Way, within};
+use serde_json::Value;
 
 /// Where a guest of this name sets the fields of a query, its body is five bytes long.
 const SETTERS: [(&str, &str); 4] =
@@ -133,9 +136,8 @@ async fn a_guest_runs_on_after_the_last_byte() {
         for (count, way) in Way::ALL.into_iter().enumerate() {
             let answer = server.fetch(way, Ask::get(path)).await;
             assert_eq!((answer.text().as_str(), answer.end), (body, End::sized(way)), "{guest} {way:?}");
-            server.is_quiet().await;
-            let log = server.log.lines();
-            let said = |line: &&serde_json::Value| line["message"].as_str().is_some_and(|text| text.contains(message));
+            let log = log_of(&server, count + 1).await;
+            let said = |line: &&Value| line["message"].as_str().is_some_and(|text| text.contains(message));
             assert_eq!(log.iter().filter(said).count(), count + 1, "{guest} {way:?}:\n{}", server.log);
             let ends: Vec<_> = log.iter().filter_map(|line| line["outcome"].as_str()).collect();
             assert_eq!(ends, vec!["ok"; count + 1], "{guest} {way:?}");
@@ -149,13 +151,23 @@ async fn a_byte_too_many_is_the_guests_fault() {
     for (count, way) in Way::ALL.into_iter().enumerate() {
         let answer = server.fetch(way, Ask::get("/after/5?delay=50&more=1")).await;
         assert_eq!(answer.text(), "xxxxx", "{way:?}: {answer:?}");
-        server.is_quiet().await;
-        let log = server.log.lines();
-        let ends: Vec<_> = log
-            .iter()
-            .filter(|line| line["target"] != "guest")
-            .filter_map(|line| line["status"].as_u64().and(line["outcome"].as_str()))
-            .collect();
+        let log = log_of(&server, count + 1).await;
+        let ends: Vec<_> =
+            log.iter().filter(|line| is_access(line)).filter_map(|line| line["outcome"].as_str()).collect();
         assert_eq!(ends, vec!["invalid-response"; count + 1], "{way:?}:\n{}", server.log);
     }
+}
+
+/// What the host has logged when it is quiet and so many requests have their line.
+async fn log_of(server: &Server, requests: usize) -> Vec<Value> {
+    server.is_quiet().await;
+    let all = async || {
+        let lines = server.log.lines();
+        (lines.iter().filter(|line| is_access(line)).count() >= requests).then_some(lines)
+    };
+    within(Duration::from_secs(5), all).await.unwrap_or_else(|| panic!("not {requests} lines:\n{}", server.log)).0
+}
+
+fn is_access(line: &Value) -> bool {
+    line["target"] == "access"
 }

@@ -219,7 +219,7 @@ async fn trusted_proxies_name_the_client_of_each_request() {
         let (peer, _) = peer_and_scheme(&mut client, Ask::get("/").header("x-forwarded-for", "[2001:db8::1]:99")).await;
         assert_eq!(peer, "[2001:db8::1]:99", "{way:?}");
         // Empty members count for nothing (RFC 9110, 5.6.1.2), and nor does a line of them.
-        let ask = Ask::get("/").header("x-forwarded-for", "192.0.2.1,, 10.0.0.3 ,").header("x-forwarded-for", " , ");
+        let ask = Ask::get("/").header("x-forwarded-for", "192.0.2.1,, 10.0.0.3 ,").header("x-forwarded-for", ",");
         let (peer, scheme) = peer_and_scheme(&mut client, ask.header("x-forwarded-proto", "https,")).await;
         assert_eq!((&*peer, &*scheme), ("192.0.2.1:0", "https"), "{way:?}");
         let (peer, scheme) =
