@@ -186,7 +186,8 @@ async fn nothing_outside_can_be_had() {
             "/guest?path=folder",
         ] {
             let answer = fetch(&server, way, Ask::get(path)).await;
-            assert_eq!(answer.status, 404, "{way:?} {path}: {answer:?}");
+            // Dot segments of a request's own path are refused before any route.
+            assert!(matches!(answer.status, 400 | 404), "{way:?} {path}: {answer:?}");
             assert!(!answer.text().contains("secret") && !answer.text().contains("root:"), "{way:?} {path}");
         }
     }

@@ -15,7 +15,7 @@ async fn max_streams() {
         assert_eq!(most[2..], [0, 0, 0, 3], "{way:?}");
         // A client that does not care.
         for stream in [1, 3, 5, 7] {
-            frames::send(&mut io, &frames::request(stream, "GET", "/idle", true)).await;
+            frames::send(&mut io, &frames::request(way, stream, "GET", "/idle", true)).await;
         }
         let reset = frames::until(&mut io, RST_STREAM).await.expect("one too many");
         assert_eq!((reset.stream, reset.error()), (7, 7), "{way:?}: REFUSED_STREAM");

@@ -136,7 +136,9 @@ async fn enter(server: &Server, kind: Kind) -> Io {
         Kind::HeadByteByByte => b"GET /hello HTTP/1.1\r\nhost: localhost\r\nx-slow: ".to_vec(),
         Kind::BodyByteByByte => b"POST /digest HTTP/1.1\r\nhost: localhost\r\ncontent-length: 100000\r\n\r\n".to_vec(),
         Kind::ReaderThatStops => b"GET /bytes?n=10000000 HTTP/1.1\r\nhost: localhost\r\n\r\n".to_vec(),
-        Kind::ZeroWindow => [frames::opening(&[(4, 0)]), frames::request(1, "GET", "/bytes?n=1000000", true)].concat(),
+        Kind::ZeroWindow => {
+            [frames::opening(&[(4, 0)]), frames::request(Way::H2c, 1, "GET", "/bytes?n=1000000", true)].concat()
+        }
     };
     io.write_all(&bytes).await.expect("the server reads");
     io

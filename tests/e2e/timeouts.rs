@@ -212,8 +212,11 @@ async fn a_reader_that_stops() {
     }
     // And one whose window is closed from the start.
     let mut io = dial(server.address("plain"), Way::H2c).await;
-    frames::send(&mut io, &[frames::opening(&[(4, 0)]), frames::request(1, "GET", "/one?size=10", true)].concat())
-        .await;
+    frames::send(
+        &mut io,
+        &[frames::opening(&[(4, 0)]), frames::request(Way::H2c, 1, "GET", "/one?size=10", true)].concat(),
+    )
+    .await;
     let reset = frames::until(&mut io, frames::RST_STREAM).await.expect("the stream is reset");
     assert_eq!(reset.stream, 1);
     assert_eq!(waits(&server.metrics().await, "write-stall"), WAYS + 1.0);
@@ -253,8 +256,11 @@ async fn a_quiet_session_ends_with_the_pongs() {
     let server = Setup::of("loops").and(PINGS).start().await;
     for way in [Way::H2c, Way::H2Tls] {
         let mut io = dial(server.address(if way.is_tls() { "tls" } else { "plain" }), way).await;
-        frames::send(&mut io, &[frames::opening(&[]), frames::request(1, "GET", "/subscribe/news", true)].concat())
-            .await;
+        frames::send(
+            &mut io,
+            &[frames::opening(&[]), frames::request(way, 1, "GET", "/subscribe/news", true)].concat(),
+        )
+        .await;
         frames::until(&mut io, HEADERS).await.expect("a head");
         frames::until(&mut io, DATA).await.expect("the first event");
         let start = Instant::now();

@@ -3,7 +3,7 @@
 
 use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
 
-use crate::client::Io;
+use crate::client::{Io, Way};
 use crate::soon;
 
 /// RFC 9113, 3.4.
@@ -61,9 +61,10 @@ pub fn opening(settings: &[(u16, u32)]) -> Vec<u8> {
 }
 
 /// HEADERS of a request; END_STREAM unless a body is to follow.
-pub fn request(stream: u32, method: &str, path: &str, ends: bool) -> Vec<u8> {
+pub fn request(way: Way, stream: u32, method: &str, path: &str, ends: bool) -> Vec<u8> {
     let mut block = Vec::new();
-    for (name, value) in [(":method", method), (":scheme", "http"), (":path", path), (":authority", "localhost")] {
+    let scheme = if way.is_tls() { "https" } else { "http" };
+    for (name, value) in [(":method", method), (":scheme", scheme), (":path", path), (":authority", "localhost")] {
         block.push(0);
         for text in [name, value] {
             block.push(u8::try_from(text.len()).ok().filter(|length| *length < 127).expect("a test's field is short"));
