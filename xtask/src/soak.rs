@@ -2,9 +2,9 @@
 //!
 //! A million requests whose clients leave at any moment, a thousand of each kind of slow client at once, a thousand
 //! deployments under load, ten minutes beside a tenant that spins, a hundred thousand searches for what other instances
-//! left, ten thousand idle WebSockets, and a minute of each attack of one tenant beside another. They run one after the other, on a release build, and print what they have
-//! seen. Each client and each connection of the server needs a descriptor: some 10 000 for either, so `ulimit -n` has to
-//! allow that.
+//! left, ten thousand idle WebSockets, and a minute of each attack of one tenant beside another. They run one after the
+//! other, on a release build, and print what they have seen. Each client and each connection of the server needs a
+//! descriptor: some 10 000 for either, so `ulimit -n` has to allow that.
 
 use std::process::ExitCode;
 
