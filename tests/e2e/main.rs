@@ -48,6 +48,7 @@ mod log;
 mod loops;
 mod malformed;
 mod middlewares;
+mod names;
 mod nats;
 mod observability;
 mod outbound;

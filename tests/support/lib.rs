@@ -10,6 +10,7 @@
 //! | [`nats`] | a NATS server, and a client of it that is no Roadrunner |
 //! | [`redis`] | a Redis server |
 //! | [`core_canary`] | a guest that fills memory, tables and globals, or searches them |
+//! | [`dns`], [`deaf`] | a DNS server, and an address that does not answer; the tests of `host/names` have them too |
 //! | [`registry`] | a registry of components, who pushes to it, and one that lies |
 //! | [`signer`] | keys and signatures, made by openssl |
 //! | [`victim`] | the neighbour of an attacker, and how long his requests take |
@@ -24,6 +25,10 @@ pub mod chromium;
 pub mod client;
 pub mod command;
 pub mod core_canary;
+#[path = "../../host/names/tests/support/deaf.rs"]
+pub mod deaf;
+#[path = "../../host/names/tests/support/dns.rs"]
+pub mod dns;
 pub mod frames;
 pub mod http1;
 pub mod http2;

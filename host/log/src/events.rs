@@ -14,9 +14,13 @@ use crate::line::Line;
 use crate::queue::Owner;
 use crate::writer::{Log, with_buffer};
 
+/// What is logged where the environment does not say it. What a DNS server sends is not the operator's business, and the
+/// look-up that fails for it is logged.
+const DEFAULT_FILTER: &str = "info,hickory_net=off,hickory_resolver=off";
+
 /// Makes lines of all events of the process, as far as `RUST_LOG` lets them through.
 pub(crate) fn listen(log: &Log) {
-    let filter = EnvFilter::try_from_default_env().unwrap_or_else(|_| EnvFilter::new("info"));
+    let filter = EnvFilter::try_from_default_env().unwrap_or_else(|_| EnvFilter::new(DEFAULT_FILTER));
     // Somebody else's listener, in a test, stays.
     let _ = tracing_subscriber::registry().with(filter).with(log.clone()).try_init();
 }

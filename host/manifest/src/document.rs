@@ -8,6 +8,7 @@ use std::fmt::Write as _;
 use schemars::generate::SchemaSettings;
 
 use crate::decode::{Key, Section};
+use crate::dns::DnsSection;
 use crate::limits::{GroupLimitsSection, HostLimitsSection, LimitsSection};
 use crate::section::{
     AdminSection, BusSection, CompileSection, ComponentSection, CompressionSection, CorsSection, DeploySection,
@@ -61,6 +62,7 @@ fn tables() -> Vec<Table> {
         section::<TimeoutsSection>("`[timeouts]`"),
         section::<RateLimitSection>("`[rate-limit]`"),
         section::<BusSection>("`[bus]`"),
+        section::<DnsSection>("`[dns]`"),
         section::<Http2Section>("`[http2]`"),
         section::<Http3Section>("`[http3]`"),
         section::<HostWebSocketSection>("`[websocket]`"),

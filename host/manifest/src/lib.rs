@@ -11,6 +11,7 @@ mod admin;
 mod cli;
 mod decode;
 mod diagnostic;
+mod dns;
 mod document;
 mod limits;
 mod manifest;
@@ -29,6 +30,7 @@ mod webtransport;
 pub use admin::{Admin, AdminKeys};
 pub use cli::{Language, NewError, Project, Sdk, new_project, routes_table, summary};
 pub use diagnostic::{Diagnostic, ManifestError, Style};
+pub use dns::Dns;
 pub use document::{json_schema, reference};
 pub use limits::{Caps, HostCaps, Limits};
 pub use manifest::{

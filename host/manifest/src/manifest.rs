@@ -53,6 +53,8 @@ pub struct Manifest {
     pub rate_limit: Option<RateLimit>,
     /// `[bus]`.
     pub bus: Bus,
+    /// `[dns]`.
+    pub dns: crate::dns::Dns,
     /// `[http2]`.
     pub http2: Http2,
     /// `[http3]`.

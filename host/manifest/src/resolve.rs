@@ -199,6 +199,7 @@ impl Resolver<'_> {
             timeouts: host::timeouts(section),
             rate_limit: host::rate_limit(section),
             bus: self.bus(section),
+            dns: self.dns(section),
             http2: host::http2(section),
             http3: host::http3(section),
             websocket,

@@ -3,6 +3,7 @@
 //! A leaf written as a TOML string implements [`Text`] and gets its decoder from there.
 
 mod broker;
+mod dns;
 mod duration;
 mod environment;
 mod name;
@@ -23,6 +24,7 @@ use crate::decode::{Context, Decode, Place, suggestion};
 
 pub use broker::BrokerUrl;
 pub(crate) use broker::SubjectPrefix;
+pub(crate) use dns::DnsServer;
 pub use duration::format_duration;
 pub(crate) use duration::{OrNone, Time};
 pub(crate) use environment::{EnvironmentName, EnvironmentText};

@@ -13,6 +13,7 @@ mod tenant;
 use toml::Spanned;
 
 use crate::decode::section;
+use crate::dns::DnsSection;
 use crate::limits::HostLimitsSection;
 use crate::scalar::{
     ComponentName, DirectoryName, MiddlewareName, RegistryName, SecretName, StoreName, Table, TenantName,
@@ -66,6 +67,8 @@ section! {
         rate_limit: RateLimitSection;
         /// The bus, on which sessions speak to each other.
         bus: BusSection;
+        /// How the host resolves names.
+        dns: DnsSection;
         /// Settings of HTTP/2.
         http2: Http2Section;
         /// Settings of HTTP/3.

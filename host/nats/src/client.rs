@@ -11,6 +11,7 @@ use std::time::Duration;
 
 use bytes::Bytes;
 use parking_lot::Mutex;
+use roadrunner_names::Share;
 use tokio::sync::Notify;
 use tokio::time::Instant;
 
@@ -30,6 +31,8 @@ pub struct Settings {
     pub host: String,
     /// Its port.
     pub port: u16,
+    /// Resolves its name.
+    pub names: Share,
     /// How TLS is spoken; none for plaintext.
     pub tls: Option<Tls>,
     /// Who we are.

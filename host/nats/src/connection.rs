@@ -189,23 +189,12 @@ async fn greet(settings: &Settings) -> Result<Connection, ConnectError> {
     }
 }
 
-/// The first address that answers.
 async fn connect(settings: &Settings) -> io::Result<TcpStream> {
-    let addresses: Vec<SocketAddr> = tokio::net::lookup_host((&*settings.host, settings.port)).await?.collect();
-    let mut last = io::Error::new(io::ErrorKind::NotFound, "the name has no address");
-    // Each has its share of the time, so that one that swallows packets does not hide the others.
-    let share = settings.connect_timeout / u32::try_from(addresses.len().max(1)).unwrap_or(u32::MAX);
-    for address in addresses {
-        match tokio::time::timeout(share, TcpStream::connect(address)).await {
-            Ok(Ok(socket)) => {
-                socket.set_nodelay(true)?;
-                return Ok(socket);
-            }
-            Ok(Err(error)) => last = error,
-            Err(_) => last = io::ErrorKind::TimedOut.into(),
-        }
-    }
-    Err(last)
+    let found = settings.names.resolve(&settings.host).await.map_err(io::Error::other)?;
+    let addresses: Vec<_> = found.iter().map(|address| SocketAddr::new(*address, settings.port)).collect();
+    let socket = roadrunner_names::connect(&addresses).await?;
+    socket.set_nodelay(true)?;
+    Ok(socket)
 }
 
 async fn receive(

@@ -12,10 +12,10 @@ use http::{Request, Response, Uri};
 use http_body::Body;
 use hyper::client::conn::http1;
 use hyper_util::rt::TokioIo;
+use roadrunner_names::Share;
 use rustls::{ClientConfig, RootCertStore};
 use rustls_pki_types::ServerName;
 use tokio::io::{AsyncRead, AsyncWrite};
-use tokio::net::TcpStream;
 use tokio::sync::{OwnedSemaphorePermit, Semaphore};
 use tokio::time::Instant;
 use tokio_rustls::TlsConnector;
@@ -111,7 +111,7 @@ pub enum Error {
     NotGranted(&'static str, String, u16),
     /// The name does not resolve.
     #[error("cannot resolve {0}: {1}")]
-    Resolve(String, #[source] io::Error),
+    Resolve(String, #[source] roadrunner_names::Error),
     /// The TLS handshake failed.
     #[error("the TLS handshake failed: {0}")]
     Tls(#[source] io::Error),
@@ -142,6 +142,7 @@ pub type Driver = Pin<Box<dyn Future<Output = Result<(), Error>> + Send>>;
 #[derive(Clone, Debug)]
 pub struct Client {
     settings: Arc<Settings>,
+    names: Share,
     tls: Arc<ClientConfig>,
     connections: Arc<Semaphore>,
 }
@@ -151,12 +152,12 @@ impl<T: AsyncRead + AsyncWrite + Send + Unpin> Stream for T {}
 
 impl Client {
     /// With the authorities that Mozilla trusts.
-    pub fn new(settings: Settings) -> Self {
-        Self::trusting(settings, RootCertStore { roots: webpki_roots::TLS_SERVER_ROOTS.to_vec() })
+    pub fn new(settings: Settings, names: Share) -> Self {
+        Self::trusting(settings, names, RootCertStore { roots: webpki_roots::TLS_SERVER_ROOTS.to_vec() })
     }
 
     /// With these authorities.
-    pub fn trusting(settings: Settings, authorities: RootCertStore) -> Self {
+    pub fn trusting(settings: Settings, names: Share, authorities: RootCertStore) -> Self {
         let provider = Arc::new(rustls::crypto::aws_lc_rs::default_provider());
         let mut tls = ClientConfig::builder_with_provider(provider)
             .with_safe_default_protocol_versions()
@@ -165,7 +166,7 @@ impl Client {
             .with_no_client_auth();
         tls.alpn_protocols = vec![b"http/1.1".to_vec()];
         let connections = Arc::new(Semaphore::new(settings.connections.min(Semaphore::MAX_PERMITS)));
-        Self { settings: Arc::new(settings), tls: Arc::new(tls), connections }
+        Self { settings: Arc::new(settings), names, tls: Arc::new(tls), connections }
     }
 
     /// What it was made with.
@@ -227,17 +228,7 @@ impl Client {
 
     async fn connect(&self, destination: &Destination, grant: &Grant) -> Result<Box<dyn Stream>, Error> {
         let addresses = self.addresses(destination, grant).await?;
-        let mut result = Err(Error::Connect(io::ErrorKind::NotFound.into()));
-        for address in addresses {
-            match TcpStream::connect(address).await {
-                Ok(stream) => {
-                    result = Ok(stream);
-                    break;
-                }
-                Err(error) => result = Err(Error::Connect(error)),
-            }
-        }
-        let stream = result?;
+        let stream = roadrunner_names::connect(&addresses).await.map_err(Error::Connect)?;
         stream.set_nodelay(true).map_err(Error::Connect)?;
         if !destination.tls {
             return Ok(Box::new(stream));
@@ -256,21 +247,14 @@ impl Client {
             }
             return Ok(vec![SocketAddr::new(address, destination.port)]);
         }
-        let failed = |error| Error::Resolve(destination.host.clone(), error);
-        let found = tokio::net::lookup_host((destination.host.as_str(), destination.port)).await.map_err(failed)?;
-        let mut refused = None;
-        let mut allowed = Vec::new();
-        for address in found {
-            if self.settings.private || is_public(address.ip()) {
-                allowed.push(address);
-            } else {
-                refused = Some(address.ip());
-            }
-        }
-        match (allowed.is_empty(), refused) {
-            (true, Some(address)) => Err(Error::AddressRefused(destination.host.clone(), address)),
-            (true, None) => Err(failed(io::Error::new(io::ErrorKind::NotFound, "it has no address"))),
-            (false, _) => Ok(allowed),
+        let found = self.names.resolve(&destination.host).await;
+        let found = found.map_err(|error| Error::Resolve(destination.host.clone(), error))?;
+        let is_allowed = |address: &&IpAddr| self.settings.private || is_public(**address);
+        let allowed: Vec<_> =
+            found.iter().filter(is_allowed).map(|address| SocketAddr::new(*address, destination.port)).collect();
+        match found.first() {
+            Some(refused) if allowed.is_empty() => Err(Error::AddressRefused(destination.host.clone(), *refused)),
+            _ => Ok(allowed),
         }
     }
 }

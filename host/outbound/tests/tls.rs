@@ -8,6 +8,7 @@ use bytes::Bytes;
 use http::Request;
 use http_body_util::{BodyExt as _, Empty};
 use rcgen::{CertifiedKey, generate_simple_self_signed};
+use roadrunner_names::{Resolver, Share};
 use roadrunner_outbound::{Client, Error, Grant, Host, Settings, Timeouts};
 use rustls::{RootCertStore, ServerConfig};
 use rustls_pki_types::{CertificateDer, PrivateKeyDer};
@@ -50,13 +51,17 @@ async fn ask(client: &Client, url: &str) -> Result<Bytes, Error> {
     Ok(body?.to_bytes())
 }
 
+fn names() -> Share {
+    Resolver::new(roadrunner_names::Settings::default()).own()
+}
+
 fn client(address: SocketAddr, host: Host, trusted: Option<CertificateDer<'static>>) -> Client {
     let mut authorities = RootCertStore::empty();
     authorities.add_parsable_certificates(trusted);
     let grants = vec![Grant { tls: true, host, port: address.port() }];
     let connect = Duration::from_secs(20);
     let timeouts = Timeouts { connect, ..Timeouts::default() };
-    Client::trusting(Settings { grants, private: true, timeouts, ..Settings::default() }, authorities)
+    Client::trusting(Settings { grants, private: true, timeouts, ..Settings::default() }, names(), authorities)
 }
 
 #[tokio::test]
@@ -80,7 +85,7 @@ async fn a_certificate_of_another_name_is_not() {
 async fn a_certificate_that_nobody_signed_is_not() {
     let (address, _) = server("localhost").await;
     let grants = vec![Grant { tls: true, host: Host::Name("localhost".into()), port: address.port() }];
-    let client = Client::new(Settings { grants, private: true, ..Settings::default() });
+    let client = Client::new(Settings { grants, private: true, ..Settings::default() }, names());
     let error = ask(&client, &format!("https://localhost:{}/x?y", address.port())).await.unwrap_err();
     assert!(matches!(error, Error::Tls(_)), "{error}");
     assert_eq!(client.open(), 0);
@@ -90,7 +95,7 @@ async fn a_certificate_that_nobody_signed_is_not() {
 async fn a_name_that_resolves_to_loopback_is_refused() {
     let (address, _) = server("localhost").await;
     let grants = vec![Grant { tls: true, host: Host::Name("localhost".into()), port: address.port() }];
-    let client = Client::new(Settings { grants, ..Settings::default() });
+    let client = Client::new(Settings { grants, ..Settings::default() }, names());
     let error = ask(&client, &format!("https://localhost:{}/x?y", address.port())).await.unwrap_err();
     assert_eq!(error.rule(), Some("outbound-private"), "{error}");
 }

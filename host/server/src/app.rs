@@ -124,6 +124,8 @@ pub(crate) struct Host {
     pub(crate) admin: Option<Admin>,
     /// Where the bus meets those of other hosts; none where it does not.
     pub(crate) broker: Option<Arc<Nats>>,
+    /// Resolves the names of outgoing requests, of the bus and of stores.
+    pub(crate) names: roadrunner_names::Resolver,
     /// Pulls components from registries.
     pub(crate) puller: Puller,
     /// What was deployed; none where nothing can be.

@@ -10,6 +10,7 @@ use roadrunner_files::{Directory, FileCache};
 use roadrunner_manifest::{
     self as manifest, Admin, BodyMode, Caps, HostCaps, Manifest, RateLimit, RouteTable, Segment, TenantName, UrlError,
 };
+use roadrunner_names::Resolver;
 use roadrunner_nats::Driver;
 use roadrunner_registry::Puller;
 use roadrunner_sandbox::{
@@ -83,6 +84,14 @@ pub(crate) fn compile(settings: &manifest::Compile) -> CompileSettings {
     }
 }
 
+fn names(settings: &manifest::Dns) -> Resolver {
+    Resolver::new(roadrunner_names::Settings {
+        servers: settings.servers.clone(),
+        most: settings.lookups as usize,
+        most_of_share: settings.lookups_per_tenant as usize,
+    })
+}
+
 /// Pulls components from registries, and keeps them beside the compiled code. `stop` ends what it waits for.
 pub(crate) fn puller(manifest: &Manifest, stop: &Stop) -> Puller {
     let directory = cache_directory(manifest).join(PULLED);
@@ -115,7 +124,9 @@ fn app_with(manifest: &Manifest, opens_stores: bool, stop: Stop) -> Result<(App,
     let sandbox = sandbox(manifest, &stop)?;
     let payload = manifest.bus.payload;
     sandbox.bus().set_max_payload(payload);
-    let joined = manifest.bus.broker.as_ref().map(|settings| broker::join(sandbox.bus(), settings, payload));
+    let names = names(&manifest.dns);
+    let joined =
+        manifest.bus.broker.as_ref().map(|settings| broker::join(sandbox.bus(), settings, payload, names.own()));
     let (broker, driver) = joined.transpose()?.unzip();
     let puller = puller(manifest, &stop);
     let deployed = manifest.deploy.as_ref().map(|deploy| Store::open(&deploy.directory, deploy.keep as usize));
@@ -123,6 +134,7 @@ fn app_with(manifest: &Manifest, opens_stores: bool, stop: Stop) -> Result<(App,
         sandbox,
         admin: manifest.admin.clone(),
         broker,
+        names,
         puller,
         deployed: deployed.transpose()?.map(Arc::new),
         max_memory: max_memory(manifest),
@@ -171,10 +183,12 @@ pub(crate) fn assemble(
     let tenants = tenants(manifest, before);
     let tenant_of = |name: &Option<TenantName>| name.as_ref().and_then(|name| tenants.get(name.as_str()).cloned());
     let gates = gates(manifest, before);
-    let outbound = outbound(manifest, &host.sandbox, before);
+    let outbound = outbound(manifest, &host.sandbox, &host.names, before);
     let secrets = secrets::read(manifest)?;
     let stores = match host.opens_stores {
-        true => stores::open(manifest, &secrets, before.map_or(&BTreeMap::new(), |before| &before.stores))?,
+        true => {
+            stores::open(manifest, &secrets, &host.names, before.map_or(&BTreeMap::new(), |before| &before.stores))?
+        }
         false => BTreeMap::new(),
     };
     let disks = wasi::open(manifest, &tenants, before.map_or(&BTreeMap::new(), |before| &before.disks))?;
@@ -411,11 +425,18 @@ fn quota(quota: &manifest::Quota) -> Quota {
 }
 
 /// The ways out that components are granted. One that has not changed goes on, with its connections and counters.
-fn outbound(manifest: &Manifest, sandbox: &Sandbox, before: Option<&Inner>) -> BTreeMap<String, Arc<WayOut>> {
+fn outbound(
+    manifest: &Manifest,
+    sandbox: &Sandbox,
+    names: &Resolver,
+    before: Option<&Inner>,
+) -> BTreeMap<String, Arc<WayOut>> {
     let granted = manifest.components.iter().filter_map(|(name, component)| {
         let settings = component.outbound.as_ref()?;
-        let known = before.and_then(|before| before.outbound.get(name.as_str())).filter(|way| way.is(settings));
-        Some((name.to_string(), known.cloned().unwrap_or_else(|| Arc::new(WayOut::new(settings, sandbox)))))
+        let owner = component.tenant.as_ref().map_or_else(|| format!("component:{name}"), tenant_gate);
+        let known = before.and_then(|before| before.outbound.get(name.as_str())).filter(|way| way.is(settings, &owner));
+        let way = known.cloned().unwrap_or_else(|| Arc::new(WayOut::new(settings, sandbox, owner, names)));
+        Some((name.to_string(), way))
     });
     granted.collect()
 }

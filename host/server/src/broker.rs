@@ -25,6 +25,7 @@ use anyhow::{Context as _, Result};
 use bytes::Bytes;
 use parking_lot::Mutex;
 use roadrunner_manifest::{self as manifest, BrokerCredentials};
+use roadrunner_names::Share;
 use roadrunner_nats::{Client, Credentials, Driver, Handler, PublishError as QueueError, Settings, Tls};
 use roadrunner_sandbox::{Broker, Bus, PublishError};
 
@@ -94,20 +95,25 @@ struct Sequence {
 }
 
 /// Makes the bus meet others at this server. Nothing is connected before the driver runs.
-pub(crate) fn join(bus: &Bus, settings: &manifest::Broker, max_payload: usize) -> Result<(Arc<Nats>, Driver)> {
+pub(crate) fn join(
+    bus: &Bus,
+    settings: &manifest::Broker,
+    max_payload: usize,
+    names: Share,
+) -> Result<(Arc<Nats>, Driver)> {
     let mut id = [0; 8];
     getrandom::fill(&mut id).map_err(|error| anyhow::anyhow!("the system gives no random numbers: {error}"))?;
     let host = u64::from_ne_bytes(id);
     let subjects = Arc::new(Subjects::default());
     let arrivals = Arrivals { bus: bus.clone(), host, subjects: subjects.clone() };
-    let (client, driver) = Client::new(client_settings(settings, max_payload)?, Arc::new(arrivals));
+    let (client, driver) = Client::new(client_settings(settings, max_payload, names)?, Arc::new(arrivals));
     let prefix = settings.prefix.clone();
     let nats = Arc::new(Nats { client, prefix, host, published: Mutex::default(), subjects });
     bus.join(nats.clone());
     Ok((nats, driver))
 }
 
-fn client_settings(settings: &manifest::Broker, max_payload: usize) -> Result<Settings> {
+fn client_settings(settings: &manifest::Broker, max_payload: usize, names: Share) -> Result<Settings> {
     let tls = match (settings.url.tls, &settings.authorities) {
         (false, _) => None,
         (true, None) => Some(Tls::public()),
@@ -127,6 +133,7 @@ fn client_settings(settings: &manifest::Broker, max_payload: usize) -> Result<Se
     Ok(Settings {
         host: settings.url.host.clone(),
         port: settings.url.port,
+        names,
         tls,
         credentials,
         name: "roadrunner".to_owned(),

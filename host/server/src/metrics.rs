@@ -303,6 +303,8 @@ fn render_outbound(app: &Inner, caller: &Caller, text: &mut Text) {
 }
 
 fn render_host(app: &Inner, text: &mut Text) {
+    text.family("roadrunner_dns_lookups", "gauge", "Look-ups of names for guests that are under way.");
+    text.sample("roadrunner_dns_lookups", "", app.host.names.under_way());
     text.family("roadrunner_requests_unrouted_total", "counter", "Requests that came to no route.");
     for (reason, count) in [
         ("not-found", &app.host.metrics.not_found),

@@ -13,6 +13,7 @@ use http_body::{Body, Frame, SizeHint};
 use http_body_util::BodyExt as _;
 use roadrunner_log::Quoted;
 use roadrunner_manifest::{self as manifest, HostPattern};
+use roadrunner_names::Resolver;
 use roadrunner_outbound::{Client, Error, Grant, Host, Settings, Timeouts};
 use roadrunner_sandbox::{
     Meter, Outbound, OutboundAnswer, OutboundDriver, OutboundError, Payer, RequestOptions, Sandbox, Tenant, WasiBody,
@@ -26,16 +27,19 @@ use tokio::time::Sleep;
 pub(crate) struct WayOut {
     client: Client,
     sandbox: Sandbox,
+    /// Whose look-ups of names count together.
+    owner: String,
     answered: Arc<AtomicU64>,
     refused: Arc<AtomicU64>,
     failed: Arc<AtomicU64>,
 }
 
 impl WayOut {
-    pub(crate) fn new(outbound: &manifest::Outbound, sandbox: &Sandbox) -> Self {
+    pub(crate) fn new(outbound: &manifest::Outbound, sandbox: &Sandbox, owner: String, names: &Resolver) -> Self {
         Self {
+            client: Client::new(settings(outbound), names.share(&owner)),
             sandbox: sandbox.clone(),
-            client: Client::new(settings(outbound)),
+            owner,
             answered: Arc::default(),
             refused: Arc::default(),
             failed: Arc::default(),
@@ -43,8 +47,8 @@ impl WayOut {
     }
 
     /// Whether it is what a manifest asks for.
-    pub(crate) fn is(&self, outbound: &manifest::Outbound) -> bool {
-        *self.client.settings() == settings(outbound)
+    pub(crate) fn is(&self, outbound: &manifest::Outbound, owner: &str) -> bool {
+        *self.client.settings() == settings(outbound) && self.owner == owner
     }
 
     /// Connections that are open.

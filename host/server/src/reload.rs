@@ -265,6 +265,7 @@ fn needs_restart(started: &Manifest, new: &Manifest) -> Vec<&'static str> {
         ("[deploy]", a.deploy != b.deploy),
         ("[timeouts]", a.timeouts != b.timeouts),
         ("[bus]", a.bus != b.bus),
+        ("[dns]", a.dns != b.dns),
         ("[http2]", a.http2 != b.http2),
         ("[http3]", a.http3 != b.http3),
         ("`instances` in [limits]", a.caps.instances != b.caps.instances),

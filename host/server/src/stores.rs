@@ -10,6 +10,7 @@ use std::time::Duration;
 
 use anyhow::{Context as _, Result};
 use roadrunner_manifest::{self as manifest, ComponentName, Manifest, StorePlace, TenantName};
+use roadrunner_names::Resolver;
 use roadrunner_sandbox::{self as sandbox, Secret, StoreAnswer, StoreError, StorePage, Tenant};
 use roadrunner_store::{Bill, Bucket, Budget, Error, Limits, Place, Store};
 use zeroize::Zeroizing;
@@ -62,6 +63,7 @@ impl OpenStore {
 pub(crate) fn open(
     manifest: &Manifest,
     secrets: &BTreeMap<String, Secret>,
+    names: &Resolver,
     before: &BTreeMap<String, Arc<OpenStore>>,
 ) -> Result<BTreeMap<String, Arc<OpenStore>>> {
     let open = |name: &str, place: &StorePlace| {
@@ -75,14 +77,14 @@ pub(crate) fn open(
             }
             return Ok((name.to_owned(), known.clone()));
         }
-        let store = Store::open(name, &place_of(place, password.as_ref())?)?;
+        let store = Store::open(name, &place_of(place, password.as_ref(), names)?)?;
         let open = OpenStore { store, place: place.clone(), password, counts: Arc::default() };
         Ok((name.to_owned(), Arc::new(open)))
     };
     manifest.stores.iter().map(|(name, store)| open(name.as_str(), &store.place)).collect()
 }
 
-fn place_of(place: &StorePlace, password: Option<&Secret>) -> Result<Place> {
+fn place_of(place: &StorePlace, password: Option<&Secret>, names: &Resolver) -> Result<Place> {
     Ok(match place {
         StorePlace::File { path, size } => Place::File { path: path.clone(), most: *size },
         StorePlace::Memory { size } => Place::Memory { most: *size },
@@ -91,7 +93,7 @@ fn place_of(place: &StorePlace, password: Option<&Secret>) -> Result<Place> {
                 let text = std::str::from_utf8(secret.expose()).ok().context("the password of a store is not UTF-8")?;
                 Ok::<_, anyhow::Error>(Arc::new(Zeroizing::new(text.to_owned())))
             };
-            Place::Redis { url: url.clone(), password: password.map(text).transpose()? }
+            Place::Redis { url: url.clone(), password: password.map(text).transpose()?, names: names.own() }
         }
     })
 }

@@ -33,6 +33,7 @@ pub use budget::Budget;
 
 use embedded::Embedded;
 use redis::Redis;
+use roadrunner_names::Share;
 
 /// Where a store keeps what it is given.
 #[derive(Clone)]
@@ -55,6 +56,8 @@ pub enum Place {
         url: String,
         /// What to authenticate with.
         password: Option<Arc<Zeroizing<String>>>,
+        /// Resolves the name of the server.
+        names: Share,
     },
 }
 
@@ -91,7 +94,9 @@ impl Store {
         let backend = match place {
             Place::File { path, most } => Backend::Embedded(Embedded::file(name, path, *most)?),
             Place::Memory { most } => Backend::Embedded(Embedded::memory(name, *most)?),
-            Place::Redis { url, password } => Backend::Redis(Redis::new(name, url, password.clone())?),
+            Place::Redis { url, password, names } => {
+                Backend::Redis(Redis::new(name, url, password.clone(), names.clone())?)
+            }
         };
         Ok(Self { name: name.into(), backend })
     }

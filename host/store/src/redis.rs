@@ -6,6 +6,8 @@
 //! answered in time takes the connection out of use, so that one that hangs is not waited for again; a server that
 //! refuses connections is asked again after a short pause, and operations fail at once until then.
 
+use std::io;
+use std::net::SocketAddr;
 use std::pin::pin;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering::Relaxed};
@@ -14,7 +16,11 @@ use std::time::Duration;
 
 use parking_lot::Mutex;
 use redis::aio::MultiplexedConnection;
-use redis::{AsyncConnectionConfig, Client, Cmd, FromRedisValue, IntoConnectionInfo as _, RedisError, Value, cmd};
+use redis::io::AsyncDNSResolver;
+use redis::{
+    AsyncConnectionConfig, Client, Cmd, FromRedisValue, IntoConnectionInfo as _, RedisError, RedisFuture, Value, cmd,
+};
+use roadrunner_names::Share;
 use tokio::time::{Instant, timeout_at};
 use zeroize::Zeroizing;
 
@@ -50,6 +56,7 @@ pub(crate) struct Redis(Arc<Inner>);
 struct Inner {
     name: Arc<str>,
     client: Client,
+    names: Share,
     link: Mutex<Link>,
     /// Held by whoever makes a connection.
     making: tokio::sync::Mutex<()>,
@@ -66,7 +73,12 @@ struct Link {
 }
 
 impl Redis {
-    pub(crate) fn new(name: &str, url: &str, password: Option<Arc<Zeroizing<String>>>) -> Result<Self, OpenError> {
+    pub(crate) fn new(
+        name: &str,
+        url: &str,
+        password: Option<Arc<Zeroizing<String>>>,
+        names: Share,
+    ) -> Result<Self, OpenError> {
         let wrong = |error: RedisError| OpenError::Url(name.into(), error.to_string());
         let mut info = url.into_connection_info().map_err(wrong)?;
         if let Some(password) = password {
@@ -79,6 +91,7 @@ impl Redis {
         Ok(Self(Arc::new(Inner {
             name: name.into(),
             client,
+            names,
             link: Mutex::default(),
             making: tokio::sync::Mutex::default(),
             is_reachable: AtomicBool::new(true),
@@ -218,6 +231,7 @@ impl Redis {
         }
         // Each operation has its own time to wait, for the connection as for the answer.
         let config = AsyncConnectionConfig::new()
+            .set_dns_resolver(Names(self.0.names.clone()))
             .set_connection_timeout(None)
             .set_response_timeout(None)
             .set_concurrency_limit(PIPELINE);
@@ -285,6 +299,23 @@ impl Redis {
 
     fn failed(&self, reason: &str) -> Error {
         Error::Failed { store: self.0.name.clone(), reason: reason.to_owned() }
+    }
+}
+
+/// Resolves the name of the server as the host resolves all names.
+struct Names(Share);
+
+impl AsyncDNSResolver for Names {
+    fn resolve<'a, 'b: 'a>(
+        &'a self,
+        host: &'b str,
+        port: u16,
+    ) -> RedisFuture<'a, Box<dyn Iterator<Item = SocketAddr> + Send + 'a>> {
+        Box::pin(async move {
+            let found = self.0.resolve(host).await.map_err(io::Error::other)?;
+            let addresses: Vec<_> = found.iter().map(|address| SocketAddr::new(*address, port)).collect();
+            Ok(Box::new(addresses.into_iter()) as _)
+        })
     }
 }
 

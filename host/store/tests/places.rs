@@ -5,6 +5,7 @@ use std::path::Path;
 use std::process::{Child, Command, Stdio};
 use std::time::Duration;
 
+use roadrunner_names::{self as names, Resolver};
 use roadrunner_store::{Bill, Bucket, Budget, Error, Limits, OpenError, Place, Store};
 use tempfile::TempDir;
 
@@ -53,7 +54,8 @@ impl Server {
     fn store(&self, password: &str) -> Store {
         let url = format!("redis://127.0.0.1:{}", self.port);
         let password = Some(std::sync::Arc::new(password.to_owned().into()));
-        Store::open("redis", &Place::Redis { url, password }).unwrap()
+        Store::open("redis", &Place::Redis { url, password, names: Resolver::new(names::Settings::default()).own() })
+            .unwrap()
     }
 }
 

@@ -5,6 +5,7 @@ use std::ops::Range;
 use toml::Spanned;
 
 use super::{FileKind, Resolver, list, value};
+use crate::dns::Dns;
 use crate::manifest::{
     Broker, BrokerCredentials, Bus, CertificateFiles, ClientCertificates, Compile, Deploy, Http2, Http3, Listener,
     RateLimit, Server, Timeouts, Tls,
@@ -49,6 +50,14 @@ impl Resolver<'_> {
             connect_timeout: bus.connect_timeout().get(),
         });
         Bus { payload: bus.payload().get() as usize, broker }
+    }
+
+    pub(super) fn dns(&mut self, section: &ManifestSection) -> Dns {
+        let dns = value(&section.dns).cloned().unwrap_or_default();
+        if let Some(servers) = dns.servers.as_ref().filter(|servers| servers.get_ref().is_empty()) {
+            self.context.report(servers.span(), "the list is empty", "name a server, or remove the key");
+        }
+        dns.settings()
     }
 
     fn broker_credentials(&mut self, bus: &BusSection) -> BrokerCredentials {

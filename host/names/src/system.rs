@@ -1,0 +1,161 @@
+//! What the machine says of names: `/etc/hosts` and `/etc/resolv.conf`.
+
+use std::fs::{self, File};
+use std::io;
+use std::net::{IpAddr, SocketAddr};
+use std::os::unix::fs::MetadataExt as _;
+use std::path::PathBuf;
+
+use hickory_resolver::config::{
+    ConnectionConfig, NameServerConfig, ProtocolConfig, ResolveHosts, ResolverConfig, ResolverOpts,
+};
+use hickory_resolver::net::NetError;
+use hickory_resolver::net::runtime::TokioRuntimeProvider;
+use hickory_resolver::proto::op::Query;
+use hickory_resolver::proto::rr::{Name, RecordType};
+use hickory_resolver::system_conf::parse_resolv_conf;
+use hickory_resolver::{Hosts, TokioResolver};
+
+/// Questions that are open on one TCP connection to a server: more than there are look-ups, so that none is turned away
+/// because of others.
+const OPEN_QUESTIONS: usize = 4096;
+
+/// Where it is read.
+#[derive(Clone, Debug)]
+pub(crate) struct Files {
+    pub(crate) hosts: PathBuf,
+    pub(crate) servers: PathBuf,
+}
+
+impl Default for Files {
+    fn default() -> Self {
+        Self { hosts: "/etc/hosts".into(), servers: "/etc/resolv.conf".into() }
+    }
+}
+
+impl Files {
+    /// What tells one state of the files from another.
+    pub(crate) fn stamps(&self) -> [Option<(u64, u64, i64, i64)>; 2] {
+        [&self.hosts, &self.servers].map(|path| {
+            let data = fs::metadata(path).ok()?;
+            Some((data.ino(), data.size(), data.mtime(), data.mtime_nsec()))
+        })
+    }
+}
+
+/// What is known of the machine, and whom to ask of the rest.
+pub(crate) struct System {
+    hosts: Hosts,
+    /// Names that are tried for one with so many dots less (`ndots`).
+    search: Vec<Name>,
+    dots: usize,
+    /// Or why nobody can be asked.
+    pub(crate) resolver: Result<TokioResolver, String>,
+}
+
+impl System {
+    /// What the files say, with other servers than theirs if there are any.
+    pub(crate) fn read(files: &Files, servers: &[SocketAddr]) -> Self {
+        let mut hosts = Hosts::default();
+        if let Err(error) = File::open(&files.hosts).and_then(|file| hosts.read_hosts_conf(file))
+            && error.kind() != io::ErrorKind::NotFound
+        {
+            tracing::warn!("cannot read {}: {error}", files.hosts.display());
+        }
+        let configured = match servers {
+            [] => fs::read(&files.servers).map_err(NetError::from).and_then(parse_resolv_conf),
+            servers => {
+                Ok((ResolverConfig::from_parts(None, vec![], servers.iter().map(server).collect()), Default::default()))
+            }
+        };
+        let (search, dots) = match &configured {
+            Ok((config, options)) => (config.search().iter().chain(config.domain()).cloned().collect(), options.ndots),
+            Err(_) => (Vec::new(), 1),
+        };
+        let resolver = configured
+            .and_then(|(config, read)| {
+                let mut builder = TokioResolver::builder_with_config(config, TokioRuntimeProvider::default());
+                *builder.options_mut() = with_ours(read);
+                builder.build()
+            })
+            .map_err(|error| format!("{}: {error}", files.servers.display()));
+        Self { hosts, search, dots, resolver }
+    }
+
+    /// The addresses in `/etc/hosts`. A name that stands there is asked of nobody.
+    pub(crate) fn of_hosts(&self, name: &Name) -> Vec<IpAddr> {
+        let of = |kind| self.hosts.lookup_static_host(&Query::query(name.clone(), kind));
+        let found = [RecordType::AAAA, RecordType::A].into_iter().filter_map(of);
+        found.flat_map(|found| crate::answer::addresses(&found).collect::<Vec<_>>()).collect()
+    }
+
+    /// The names that this one may stand for, in the order in which they are asked for (resolv.conf(5)).
+    pub(crate) fn candidates(&self, name: &Name) -> Vec<Name> {
+        let mut absolute = name.clone();
+        absolute.set_fqdn(true);
+        if name.is_fqdn() || name.is_localhost() {
+            return vec![absolute];
+        }
+        let searched = self.search.iter().filter_map(|domain| name.clone().append_domain(domain).ok());
+        let mut candidates: Vec<Name> = searched.collect();
+        let at = if usize::from(name.num_labels()) > self.dots { 0 } else { candidates.len() };
+        candidates.insert(at, absolute);
+        candidates
+    }
+}
+
+fn server(address: &SocketAddr) -> NameServerConfig {
+    let connections = [ProtocolConfig::Udp, ProtocolConfig::Tcp].map(|protocol| {
+        let mut connection = ConnectionConfig::new(protocol);
+        connection.port = address.port();
+        connection
+    });
+    NameServerConfig::new(address.ip(), true, connections.into())
+}
+
+/// There is a cache of answers, and hosts are looked up, before anybody is asked.
+fn with_ours(mut options: ResolverOpts) -> ResolverOpts {
+    options.cache_size = 0;
+    options.use_hosts_file = ResolveHosts::Never;
+    options.max_active_requests = OPEN_QUESTIONS;
+    options
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn system(hosts: &str, servers: &str) -> System {
+        let folder = tempfile::tempdir().unwrap();
+        let files = Files { hosts: folder.path().join("hosts"), servers: folder.path().join("servers") };
+        fs::write(&files.hosts, hosts).unwrap();
+        fs::write(&files.servers, servers).unwrap();
+        System::read(&files, &[])
+    }
+
+    fn candidates(system: &System, name: &str) -> Vec<String> {
+        system.candidates(&Name::from_ascii(name).unwrap()).iter().map(ToString::to_string).collect()
+    }
+
+    #[tokio::test]
+    async fn search_lists_are_kept_to() {
+        let plain = system("", "nameserver 127.0.0.1\nsearch a.test b.test\n");
+        assert_eq!(candidates(&plain, "x"), ["x.a.test.", "x.b.test.", "x."]);
+        assert_eq!(candidates(&plain, "x.y"), ["x.y.", "x.y.a.test.", "x.y.b.test."]);
+        assert_eq!(candidates(&plain, "x.y."), ["x.y."]);
+        assert_eq!(candidates(&plain, "localhost"), ["localhost."]);
+        let cluster = system("", "nameserver 127.0.0.1\nsearch ns.svc svc\noptions ndots:5\n");
+        assert_eq!(candidates(&cluster, "db.ns"), ["db.ns.ns.svc.", "db.ns.svc.", "db.ns."]);
+        assert!(plain.resolver.is_ok() && cluster.resolver.is_ok());
+    }
+
+    #[tokio::test]
+    async fn without_servers_hosts_still_hold() {
+        let alone = system("10.0.0.5 db db.test # ours\nfd00::5 db\n", "");
+        let of = |name| alone.of_hosts(&Name::from_ascii(name).unwrap());
+        assert_eq!(of("db"), ["fd00::5".parse::<IpAddr>().unwrap(), "10.0.0.5".parse().unwrap()]);
+        assert_eq!(of("DB.test"), ["10.0.0.5".parse::<IpAddr>().unwrap()]);
+        assert!(of("other").is_empty());
+        assert!(alone.resolver.is_err_and(|error| error.contains("servers")));
+    }
+}
