@@ -38,15 +38,15 @@ async fn that_are_malformed_are_400() {
         server.is_quiet().await;
         let requests = server.metrics().await.sum("roadrunner_requests_total", "outcome=\"malformed\"");
         assert_eq!(requests, 2.0 * BODIES.len() as f64, "{guest}{path}");
-        let warned = server.log.lines().iter().any(|line| line["level"] == "WARN");
+        let warned = server.log.settled().await.lines().iter().any(|line| line["level"] == "WARN");
         assert!(!warned, "{guest}{path}: it is not the guest's fault:\n{}", server.log);
     }
 }
 
 #[tokio::test]
 async fn that_come_too_slowly_are_408() {
-    for (guest, path) in [("bodies", "/all"), ("bodies", "/error"), ("standard", "/sum")] {
-        let setup = Setup::of(guest).manual();
+    for (guest, path) in [("bodies", "/all"), ("bodies", "/error"), ("standard", "/sum"), ("service", "/sum")] {
+        let setup = Setup::of(guest).manual().server("wasi-03 = true");
         let server = setup.and("[timeouts]\nbody-idle = \"200ms\"").start().await;
         for way in Way::ALL {
             let mut client = server.connect(way).await;

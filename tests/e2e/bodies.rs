@@ -128,7 +128,7 @@ async fn a_body_that_the_client_cuts_short_is_an_error_and_not_an_end() {
         drop(client);
         server.is_quiet().await;
     }
-    for line in server.log.lines().iter().filter(|line| line["target"] == "guest") {
+    for line in server.log.settled().await.lines().iter().filter(|line| line["target"] == "guest") {
         let message = line["message"].as_str().unwrap_or("");
         assert!(!message.contains("whole"), "a cut body looked whole: {message}");
     }

@@ -160,7 +160,8 @@ async fn ps_and_kill() {
 
     let table = run(server.folder(), &["ps"]).await;
     assert_eq!(table.code, 0, "{table:?}");
-    assert_eq!(table.stdout.lines().count(), 2, "{}", table.stdout);
+    assert_eq!(table.stdout.lines().count(), 3, "{}", table.stdout);
+    assert!(table.stdout.contains("held for requests: "), "{}", table.stdout);
     for part in ["loops", "/*rest", "loop", "127.0.0.1:"] {
         assert!(table.stdout.lines().nth(1).is_some_and(|line| line.contains(part)), "{part}: {}", table.stdout);
     }

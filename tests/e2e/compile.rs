@@ -12,7 +12,6 @@ use roadrunner_tests::command::{self, Done};
 use roadrunner_tests::server::component;
 use roadrunner_tests::{Setup, soon, within};
 use rustix::process::{Pid, Signal, kill_process};
-use serde_json::Value;
 use tempfile::TempDir;
 use tokio::io::AsyncWriteExt as _;
 use tokio::net::UnixStream;
@@ -340,11 +339,8 @@ async fn the_same_component_is_compiled_once() {
         .cache(cache.path())
         .start()
         .await;
-    let compiled = || {
-        let is_one = |line: &Value| line["message"] == "compiled a component";
-        server.log.lines().iter().filter(|line| is_one(line)).count()
-    };
-    assert_eq!(compiled(), 1, "{}", server.log);
+    let compiled = || server.log.count("compiled a component");
+    assert_eq!(compiled().await, 1, "{}", server.log);
     // Deployed under two names at once, with a reload between them.
     let bytes = std::fs::read(command::guest("loops")).expect("a guest");
     let (one, two, reload) = tokio::join!(
@@ -353,7 +349,7 @@ async fn the_same_component_is_compiled_once() {
         super::deploy::ask(&server, "POST", "/reload", b""),
     );
     assert_eq!((one.0, two.0, reload.0), (200, 200, 200), "{one:?} {two:?} {reload:?}");
-    assert_eq!(compiled(), 2, "{}", server.log);
+    assert_eq!(compiled().await, 2, "{}", server.log);
 }
 
 /// A tenant whose component compiles for long delays nobody else's deployment.
@@ -448,6 +444,6 @@ async fn compiled_code_goes_with_its_version() {
     assert_eq!(gauge as u64, entries().iter().sum::<u64>());
     // Going back compiles nothing, and a start neither.
     assert_eq!(super::deploy::ask(&server, "POST", "/components/app/rollback", b"").await.0, 200);
-    let compiled = server.log.lines().iter().filter(|line| line["message"] == "compiled a component").count();
+    let compiled = server.log.count("compiled a component").await;
     assert_eq!(compiled, 8, "{}", server.log);
 }

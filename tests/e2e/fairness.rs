@@ -17,7 +17,7 @@ async fn one_tenant_that_spins_does_not_slow_another_down() {
     // The machine may do something else for a moment: the best of five counts.
     let mut seen = Vec::new();
     for _ in 0..5 {
-        let quiet = victim::ask(server.address("plain"), Duration::from_secs(2)).await;
+        let quiet = victim::ask(server.address("plain"), "/counter", Duration::from_secs(2)).await;
         let loaded = spun(&server, Duration::from_secs(4)).await;
         println!("quiet {quiet}; loaded {loaded}");
         if loaded.are_within(&quiet, 1) {
@@ -32,7 +32,7 @@ async fn one_tenant_that_spins_does_not_slow_another_down() {
 #[ignore = "it takes ten minutes"]
 async fn nor_for_ten_minutes() {
     let server = start().await;
-    let quiet = victim::ask(server.address("plain"), Duration::from_secs(60)).await;
+    let quiet = victim::ask(server.address("plain"), "/counter", Duration::from_secs(60)).await;
     let loaded = spun(&server, Duration::from_secs(600)).await;
     println!("quiet {quiet}; loaded {loaded}");
     assert!(loaded.are_within(&quiet, 1), "quiet {quiet}; loaded {loaded}");
@@ -72,7 +72,7 @@ async fn spun(server: &Server, time: Duration) -> Latencies {
     server.has_instances(SPINNING).await;
     let before = server.metrics().await.sum("roadrunner_tenant_cpu_seconds_total", "hostile");
     let start = Instant::now();
-    let latencies = victim::ask(server.address("plain"), time).await;
+    let latencies = victim::ask(server.address("plain"), "/counter", time).await;
     let spent = server.metrics().await.sum("roadrunner_tenant_cpu_seconds_total", "hostile") - before;
     let share = spent / start.elapsed().as_secs_f64();
     assert!(share > 0.02, "the other tenant did not compute: {share} of a processor");

@@ -10,6 +10,7 @@ mod answer_fields;
 mod attacks;
 mod bad_bodies;
 mod bodies;
+mod buffers;
 mod bus;
 mod c_library;
 mod cancellation;

@@ -10,7 +10,7 @@ use tokio::net::TcpListener;
 use tokio::task::JoinHandle;
 
 /// An HTTP server on 127.0.0.1 that says yes, and its port.
-async fn upstream() -> (u16, JoinHandle<()>) {
+pub(crate) async fn upstream() -> (u16, JoinHandle<()>) {
     let listener = TcpListener::bind("127.0.0.1:0").await.expect("a port");
     let port = listener.local_addr().expect("it is bound").port();
     let serve = async move {

@@ -57,7 +57,7 @@ async fn the_access_log_can_be_turned_off_and_guests_still_log() {
     server.fetch(Way::H1, Ask::get("/log/warn?message=a%20warning")).await;
     let line = server.log.message("a warning").await;
     assert_eq!((&line["level"], &line["target"]), (&"WARN".into(), &"guest".into()), "{line}");
-    assert!(server.log.lines().iter().all(|line| line["target"] != "access"), "{}", server.log);
+    assert!(server.log.settled().await.lines().iter().all(|line| line["target"] != "access"), "{}", server.log);
 }
 
 #[tokio::test]

@@ -10,12 +10,12 @@ use tokio::task::JoinSet;
 
 use super::compile::{leb, section};
 
-const MEMORY: &str = "(module (memory 0))";
+pub(crate) const MEMORY: &str = "(module (memory 0))";
 const TABLE: &str = "(module (table 0 funcref))";
 const NOTHING: &str = "(module)";
 
 /// A guest to which so many instances of a module were added.
-fn with_instances(guest: &str, module: &str, count: usize) -> Vec<u8> {
+pub(crate) fn with_instances(guest: &str, module: &str, count: usize) -> Vec<u8> {
     let bytes = std::fs::read(command::guest(guest)).expect("a guest");
     let module = wat::parse_str(module).expect("a module");
     // Modules have an index space of their own, in the order of their sections.

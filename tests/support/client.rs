@@ -298,6 +298,18 @@ impl Client {
         }
     }
 
+    /// The same beside others, on a connection that has streams.
+    ///
+    /// # Panics
+    /// On HTTP/1.1.
+    pub async fn open_beside(&mut self, ask: Ask) -> Exchange<'static> {
+        match self {
+            Self::H1(_) => panic!("HTTP/1.1 has one exchange at a time"),
+            Self::H2(connection) => Exchange::H2(connection.open(ask).await),
+            Self::H3(connection) => Exchange::H3(Box::new(connection.open(ask).await)),
+        }
+    }
+
     /// The HTTP/1.1 connection.
     pub fn h1(&mut self) -> &mut http1::Connection {
         match self {

@@ -3,7 +3,7 @@
 use std::collections::BTreeMap;
 
 /// The gauges that are zero when nothing is going on.
-pub const QUIET: [&str; 8] = [
+pub const QUIET: [&str; 9] = [
     "roadrunner_instances",
     "roadrunner_instances_running",
     "roadrunner_sessions_held",
@@ -12,6 +12,7 @@ pub const QUIET: [&str; 8] = [
     "roadrunner_bus_subscriptions",
     "roadrunner_exchanges_in_flight",
     "roadrunner_requests_in_flight",
+    "roadrunner_buffered_bytes",
 ];
 
 /// One scrape.

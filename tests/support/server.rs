@@ -589,6 +589,21 @@ impl Log {
         let found = self.wait(|line| line["message"].as_str().is_some_and(|message| message.contains(text))).await;
         found.unwrap_or_else(|| panic!("no message with {text:?} in the log:\n{self}"))
     }
+
+    /// Waits until nothing has come for 200 ms: lines are written a little later than what they tell of, and are read
+    /// later still.
+    pub async fn settled(&self) -> &Self {
+        let mut length = None;
+        while length.replace(self.text().len()) != Some(self.text().len()) {
+            tokio::time::sleep(Duration::from_millis(200)).await;
+        }
+        self
+    }
+
+    /// How many lines of JSON have this message, once nothing comes any more.
+    pub async fn count(&self, message: &str) -> usize {
+        self.settled().await.lines().iter().filter(|line| line["message"] == message).count()
+    }
 }
 
 impl std::fmt::Display for Log {

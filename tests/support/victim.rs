@@ -20,14 +20,14 @@ const FLOORS: (Duration, Duration) = match cfg!(debug_assertions) {
     false => (Duration::from_millis(1), Duration::from_millis(4)),
 };
 
-/// Asks for `/counter` of the host `normal` over one HTTP/1.1 connection, for so long.
-pub async fn ask(address: SocketAddr, time: Duration) -> Latencies {
+/// Asks for a path of the host `normal` over one HTTP/1.1 connection, for this long.
+pub async fn ask(address: SocketAddr, path: &str, time: Duration) -> Latencies {
     let mut latencies = Latencies::default();
     let end = Instant::now() + time;
     let mut client = None;
     while Instant::now() < end {
         let start = Instant::now();
-        let answered = tokio::time::timeout(PATIENCE, fetch(address, &mut client)).await;
+        let answered = tokio::time::timeout(PATIENCE, fetch(address, path, &mut client)).await;
         latencies.taken.push(start.elapsed());
         if answered != Ok(200) {
             latencies.errors += 1;
@@ -40,12 +40,12 @@ pub async fn ask(address: SocketAddr, time: Duration) -> Latencies {
 }
 
 /// The status; 0 for a connection that was cut.
-async fn fetch(address: SocketAddr, client: &mut Option<Client>) -> u16 {
+async fn fetch(address: SocketAddr, path: &str, client: &mut Option<Client>) -> u16 {
     if client.is_none() {
         *client = Some(Client::connect(address, Way::H1).await);
     }
     match client {
-        Some(client) => client.fetch(Ask::get("/counter").host("normal")).await.status,
+        Some(client) => client.fetch(Ask::get(path).host("normal")).await.status,
         None => 0,
     }
 }

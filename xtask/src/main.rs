@@ -9,6 +9,7 @@ use std::process::ExitCode;
 use anyhow::Result;
 use clap::{Parser, Subcommand};
 
+mod attacks;
 mod autobahn;
 mod bench;
 mod bench_http3;
@@ -36,6 +37,8 @@ struct Cli {
 
 #[derive(Debug, Subcommand)]
 enum Command {
+    /// Attack a host for a minute in each way, with a victim beside, and write the table of docs/security.md
+    Attacks(attacks::Options),
     /// Run the Autobahn fuzzing client against a component that echoes, over HTTP/1.1, TLS, HTTP/2 and HTTP/3
     Autobahn(autobahn::Options),
     /// Measure what an instance per request costs, beside native hyper and `wasmtime serve`
@@ -71,6 +74,7 @@ fn main() -> ExitCode {
 fn run(command: Command) -> Result<ExitCode> {
     let tree = Tree::find()?;
     match command {
+        Command::Attacks(options) => attacks::run(&tree, &options),
         Command::Autobahn(options) => autobahn::run(&tree, &options),
         Command::Bench(options) => bench::run(&tree, &options),
         Command::BenchHttp3(options) => bench_http3::run(&tree, &options),

@@ -79,10 +79,11 @@ pub struct DiskError {
 
 impl Disk {
     /// Opens `path` and keeps it open: a directory that is moved or replaced afterwards is still the one that is granted.
+    /// All that has the same owner shares the threads that wait for directories.
     ///
     /// # Errors
     /// When `path` does not exist, is no directory, or may not be read.
-    pub fn open(name: &str, path: &Path) -> Result<Self, DiskError> {
+    pub fn open(name: &str, path: &Path, owner: &str) -> Result<Self, DiskError> {
         let failed = |source| DiskError { name: name.into(), path: path.into(), doing: "open", source };
         let flags = OFlags::RDONLY | OFlags::DIRECTORY | OFlags::CLOEXEC;
         let root = rustix::fs::open(path, flags, Mode::empty()).map_err(|errno| failed(errno.into()))?;
@@ -97,7 +98,7 @@ impl Disk {
             measuring: Mutex::default(),
             measured: Notify::new(),
             opened: Mutex::default(),
-            threads: DIRECTORIES.share(),
+            threads: DIRECTORIES.share(owner),
         })))
     }
 

@@ -26,7 +26,7 @@ const CREATE: OpenHow = OpenHow {
 const READ: OpenHow = OpenHow { write: false, create: false, ..CREATE };
 
 fn disk(folder: &TempDir, blocks: u64, files: u64) -> Disk {
-    let disk = Disk::open("d", folder.path()).unwrap();
+    let disk = Disk::open("d", folder.path(), "d").unwrap();
     disk.hold_to(Limits { bytes: blocks * BLOCK, files }, None).unwrap();
     disk
 }
@@ -250,7 +250,7 @@ async fn an_owner_has_so_much_in_all() {
     fs::write(one.path().join("before"), "x").unwrap();
     let owner = Arc::new(Most::default());
     let open = |folder: &TempDir| {
-        let disk = Disk::open("d", folder.path()).unwrap();
+        let disk = Disk::open("d", folder.path(), "d").unwrap();
         disk.hold_to(Limits { bytes: 10 * BLOCK, files: 10 }, Some(owner.clone())).unwrap();
         disk
     };

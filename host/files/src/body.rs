@@ -59,6 +59,11 @@ impl FileBody {
         Self { inner: if bytes.is_empty() { Inner::Empty } else { Inner::Whole(bytes) } }
     }
 
+    /// Whether all of it is in memory already; that of a small file is shared with the cache.
+    pub fn is_whole(&self) -> bool {
+        !matches!(self.inner, Inner::Reading(_))
+    }
+
     pub(crate) fn file(file: Arc<File>, span: Range<u64>, threads: Share) -> Self {
         if span.is_empty() {
             return Self::empty();

@@ -58,28 +58,30 @@ const ROOT_FLAGS: OFlags = OFlags::PATH.union(OFlags::DIRECTORY).union(OFlags::C
 const ROOT_FLAGS: OFlags = OFlags::RDONLY.union(OFlags::DIRECTORY).union(OFlags::CLOEXEC);
 
 impl Directory {
-    /// Opens `path` and keeps it open: a directory that is moved or replaced afterwards is still the one served.
+    /// Opens `path` and keeps it open: a directory that is moved or replaced afterwards is still the one served. All that
+    /// has the same owner shares the threads that wait for files.
     ///
     /// # Errors
     /// When `path` does not exist, is no directory, or may not be searched.
-    pub fn open(name: impl Into<String>, path: impl Into<PathBuf>) -> Result<Self, DirectoryError> {
-        Self::open_with(name.into(), path.into(), Resolver::of)
+    pub fn open(name: impl Into<String>, path: impl Into<PathBuf>, owner: &str) -> Result<Self, DirectoryError> {
+        Self::open_with(name.into(), path.into(), owner, Resolver::of)
     }
 
     /// As [`Directory::open`], with cap-std whatever the kernel can do.
     #[cfg(test)]
     pub(crate) fn open_portable(name: &str, path: &Path) -> Result<Self, DirectoryError> {
-        Self::open_with(name.into(), path.into(), |root| Ok(Resolver::portable(root)))
+        Self::open_with(name.into(), path.into(), name, |root| Ok(Resolver::portable(root)))
     }
 
     fn open_with(
         name: String,
         path: PathBuf,
+        owner: &str,
         resolver: impl FnOnce(OwnedFd) -> io::Result<Resolver>,
     ) -> Result<Self, DirectoryError> {
         let opened = rustix::fs::open(&path, ROOT_FLAGS, Mode::empty()).map_err(io::Error::from).and_then(resolver);
         match opened {
-            Ok(resolver) => Ok(Self { inner: Arc::new(Inner { name, path, resolver, threads: FILES.share() }) }),
+            Ok(resolver) => Ok(Self { inner: Arc::new(Inner { name, path, resolver, threads: FILES.share(owner) }) }),
             Err(source) => Err(DirectoryError { name, path, source }),
         }
     }

@@ -387,7 +387,11 @@ mod tests {
         for content in ["other", "longer than it was", "tiny", ""] {
             std::fs::write(&path, content).unwrap();
             file.set_modified(SystemTime::now() + Duration::from_secs(100)).unwrap();
-            assert_eq!(read_small(&file, &stamp, &cache, later, &FILES.share()).await.unwrap(), None, "{content:?}");
+            assert_eq!(
+                read_small(&file, &stamp, &cache, later, &FILES.share("it")).await.unwrap(),
+                None,
+                "{content:?}"
+            );
             assert!(cache.is_empty());
         }
 
@@ -398,12 +402,12 @@ mod tests {
         std::thread::sleep(Duration::from_millis(20));
         std::fs::remove_file(directory.path().join("link")).unwrap();
         assert_eq!(
-            read_small(&file, &stamp, &cache, later, &FILES.share()).await.unwrap().as_deref(),
+            read_small(&file, &stamp, &cache, later, &FILES.share("it")).await.unwrap().as_deref(),
             Some(&b"second"[..])
         );
         assert!(cache.is_empty());
         let stamp = Stamp::of(&file.metadata().unwrap());
-        assert!(read_small(&file, &stamp, &cache, later, &FILES.share()).await.unwrap().is_some());
+        assert!(read_small(&file, &stamp, &cache, later, &FILES.share("it")).await.unwrap().is_some());
         assert_eq!(cache.len(), 1);
     }
 }

@@ -18,7 +18,7 @@ fn resident() -> u64 {
 async fn a_download_of_a_gibibyte_stays_small() {
     const SIZE: u64 = 1 << 30;
     let root = tempfile::tempdir().unwrap();
-    let directory = Directory::open("large", root.path()).unwrap();
+    let directory = Directory::open("large", root.path(), "large").unwrap();
     let file = File::create(root.path().join("large")).unwrap();
     file.set_len(SIZE).unwrap();
     let before = resident();

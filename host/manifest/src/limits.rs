@@ -37,6 +37,12 @@ macro_rules! limits {
                 /// The same for one peer: an IPv4 address or an IPv6 /64. Without it there is no such cap, since behind
                 /// a proxy all connections come from one peer.
                 connections_per_peer: Count<1, 1_000_000>;
+                /// Bytes that the host holds for all requests together, outside of their guests: bodies that were read or are
+                /// to be sent, heads, chunks and messages under way, and the states of sessions that hibernate. Over it, a
+                /// request is answered with 503 and `Retry-After`, and what is under way waits or is ended. A tenant, or a
+                /// connection where there is none, may hold as much as it leaves free: half of it while it is alone.
+                /// Without it, a quarter of the memory of the machine or of the process's cgroup.
+                buffered: Bytes<{ MIB }, { 1024 * GIB }>;
                 /// Sessions that hibernate at once, beside those that are held. Over it, a session stays held.
                 hibernated: Count<0, 10_000_000> = "100_000";
                 /// Requests that may wait for an instance, at each cap that they wait for: that of the host, of a
@@ -107,8 +113,8 @@ macro_rules! limits {
 }
 
 limits! {
-    /// Memory of one instance: its linear memories, its tables, and what the host buffers for it. Growth over it
-    /// fails inside the guest.
+    /// Memory of one request: linear memories and tables of its instance, and what the host holds for it, from the first
+    /// byte of its body until the last of the response is sent. Growth over it fails inside the guest.
     memory: Bytes<{ 64 * KIB }, { 4 * GIB }> = "\"128MiB\"" => u64;
     /// CPU time from the instance's start to the end of `handle` and of `streaming.run`, and of what the host does for the
     /// request, such as compressing its response. Over it, the guest is stopped: 503 before the head, an aborted body
@@ -134,6 +140,9 @@ limits! {
     body: Bytes<0, { GIB }> = "\"2MiB\"" => u64;
     /// Bytes that one call between guest and host may carry, such as a buffered response. Over it, the guest traps.
     host_call_bytes: Bytes<{ 4 * KIB }, { GIB }> = "\"16MiB\"" => u64;
+    /// Bytes of the head of a guest's response, with 32 more for each field; the same for its trailer fields. Over it,
+    /// the request is answered with 500.
+    response_head: Bytes<{ KIB }, { MIB }> = "\"64KiB\"" => u64;
     /// Host resources, such as bodies and writers, that an instance may hold at once. Over it, the guest traps.
     handles: Count<8, 1_000_000> = "1000" => u32;
     /// Log text of one request or session. Lines past it are dropped and counted.
@@ -164,6 +173,8 @@ pub struct HostCaps {
     pub instances: u32,
     /// Sessions held.
     pub held: u32,
+    /// Bytes that the host holds for all requests together; none for a part of the machine's memory.
+    pub buffered: Option<u64>,
     /// Connections open.
     pub connections: u32,
     /// Connections open of one peer; none for no cap.
@@ -197,6 +208,7 @@ impl HostLimitsSection {
         HostCaps {
             instances: self.instances().get(),
             held: self.held().get(),
+            buffered: self.buffered.as_ref().map(|bytes| bytes.get_ref().get()),
             connections: self.connections().get(),
             connections_per_peer: self.connections_per_peer.as_ref().map(|most| most.get_ref().get()),
             hibernated: self.hibernated().get(),

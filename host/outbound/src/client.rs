@@ -25,7 +25,7 @@ use crate::body::ResponseBody;
 use crate::grant::{Destination, Grant};
 
 /// What hyper buffers of an answer that is read slower than it comes, in bytes; also the longest head.
-const READ_BUFFER: usize = 64 << 10;
+pub const READ_BUFFER: usize = 64 << 10;
 
 /// What one component may do.
 #[derive(Clone, Debug, PartialEq, Eq)]

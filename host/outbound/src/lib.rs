@@ -18,5 +18,5 @@ mod grant;
 
 pub use address::is_public;
 pub use body::ResponseBody;
-pub use client::{Client, Driver, Error, Settings, Timeouts};
+pub use client::{Client, Driver, Error, READ_BUFFER, Settings, Timeouts};
 pub use grant::{Grant, Host};

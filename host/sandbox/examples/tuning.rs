@@ -127,6 +127,7 @@ async fn calls(binding: Arc<Binding>) {
             digest: binding.component.digest,
             route: route.clone(),
             peer: Peer::Local,
+            connection: Arc::default(),
         });
         let answer = binding.respond(meter, permit, request(count)).await;
         let (instance, response) = answer.expect("an answer");

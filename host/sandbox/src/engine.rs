@@ -20,6 +20,7 @@ use tokio::sync::Semaphore;
 use wasmtime::component::{HasSelf, Linker};
 use wasmtime::{Config, Engine, InstanceAllocationStrategy};
 
+use crate::account::Buffers;
 use crate::bindings::roadrunner::handler as imports;
 use crate::capability::{Bus, fields, filesystem};
 use crate::compile::Compiler;
@@ -48,6 +49,8 @@ pub struct EngineSettings {
     pub max_memory: u64,
     /// Bytes of native stack that wasm code may use. Default 512 KiB.
     pub stack: usize,
+    /// Bytes that the host may hold for all requests together, outside of their guests. Default 1 GiB.
+    pub buffers: u64,
     /// How a slot's memory is made fresh for its next instance.
     pub reset: Reset,
     /// Threads that run guests. Default: one for each processor.
@@ -79,6 +82,7 @@ impl Default for EngineSettings {
             wasi03_slots: 0,
             max_memory: 4 << 30,
             stack: 512 << 10,
+            buffers: 1 << 30,
             reset: Reset::Auto,
             threads,
             swaps: "/proc/swaps".into(),
@@ -151,6 +155,7 @@ struct Inner {
     scan: swap::Scan,
     exhaustion: Exhaustion,
     compiler: Option<Compiler>,
+    buffers: Arc<Buffers>,
     bus: Bus,
     registry: Registry,
     turns: Turns,
@@ -171,6 +176,7 @@ impl Sandbox {
             exhaustion: Exhaustion::default(),
             settings: settings.clone(),
             compiler,
+            buffers: Buffers::new(settings.buffers),
             bus: Bus::default(),
             registry,
             turns: Turns::new(settings.threads),
@@ -187,6 +193,11 @@ impl Sandbox {
     /// The bus that all components of this host share, each owner with its own topics.
     pub fn bus(&self) -> &Bus {
         &self.0.bus
+    }
+
+    /// What the host may hold for all requests together.
+    pub fn buffers(&self) -> &Arc<Buffers> {
+        &self.0.buffers
     }
 
     /// Removes compiled code that nobody has use for: not of components that are loaded, nor of those that are to be kept.

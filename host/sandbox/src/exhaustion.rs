@@ -76,6 +76,7 @@ mod tests {
     use wasmtime::{Config, Engine, Instance, InstanceAllocationStrategy, Module, PoolingAllocationConfig, Store};
 
     use super::*;
+    use crate::account::Buffers;
     use crate::component::Digest;
     use crate::meter::{Meter, Peer, RequestId, Subject};
     use crate::tenant::{Quota, Tenant};
@@ -105,8 +106,9 @@ mod tests {
                 digest: Digest::of(b""),
                 route: "/".into(),
                 peer: Peer::Local,
+                connection: Arc::default(),
             };
-            registry.insert(Arc::new(Meter::new(id, subject, places, 0)))
+            registry.insert(Arc::new(Meter::new(id, subject, places, Buffers::new(1 << 40), u64::MAX, 0)))
         };
         let _live = [
             started(1, None, "many", 1),

@@ -14,6 +14,7 @@ use std::time::{Duration, Instant};
 
 use bytes::Bytes;
 
+use crate::account::Charge;
 use crate::gate::Permit;
 use crate::instance::{Event, Guest, Instance, Next, classify, guarded, load_handler};
 use crate::meter::Meter;
@@ -21,7 +22,6 @@ use crate::outcome::{Failure, Outcome};
 use crate::output::{Outbox, Outgoing};
 use crate::registry::Registration;
 use crate::state::{Binding, Session};
-use crate::tenant::Share;
 use crate::websocket::SocketEvent;
 
 /// How long a session that wakes waits for a place among the held. Then it ends as `held-exceeded`.
@@ -54,7 +54,7 @@ struct Dormant {
     state: Box<[u8]>,
     session: Option<Box<Session>>,
     registration: Registration,
-    _share: Share,
+    _charge: Charge,
     _permit: Permit,
 }
 
@@ -126,15 +126,13 @@ impl Held {
             );
             return Ok(());
         }
-        // The state is a part of the tenant's memory, as its instance was.
-        let Some(share) = Share::take(self.binding.tenant.as_ref(), state.len() as u64) else { return Ok(()) };
+        let Ok(charge) = Charge::take(self.meter.clone(), state.len() as u64) else { return Ok(()) };
         let What::Awake(instance) = std::mem::replace(&mut self.what, What::Gone) else { return Ok(()) };
         let Instance { mut guest, registration, .. } = *instance;
         let session = guest.store.data_mut().session.take();
         drop(guest);
-        self.meter.set_memory(state.len() as u64);
         self.meter.set_hibernating(true);
-        let dormant = Dormant { state: state.into(), session, registration, _share: share, _permit: permit };
+        let dormant = Dormant { state: state.into(), session, registration, _charge: charge, _permit: permit };
         self.what = What::Dormant(Box::new(dormant));
         Ok(())
     }
@@ -146,7 +144,7 @@ impl Held {
             let What::Dormant(dormant) = std::mem::replace(&mut self.what, What::Gone) else {
                 return Err(Outcome::Cancelled.into());
             };
-            let Dormant { state, session, registration, _share, _permit: hibernated } = *dormant;
+            let Dormant { state, session, registration, _charge, _permit: hibernated } = *dormant;
             let guest = resume(&self.binding, &self.meter, session, state.into()).await?;
             drop(hibernated);
             self.meter.set_hibernating(false);

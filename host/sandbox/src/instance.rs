@@ -27,7 +27,7 @@ use crate::output::{BodyWriter, Outbox, Writer};
 use crate::parking::{Idle, Parking};
 use crate::registry::Registration;
 use crate::request::{Body, Request};
-use crate::response::{self, Response};
+use crate::response::{self, Bounds, Response};
 use crate::state::{Binding, State, Stop, fields};
 use crate::turns::Turns;
 use crate::websocket::WebSocketExports;
@@ -133,10 +133,16 @@ const SUMMARY: usize = 4 << 10;
 const CALL_HANDLES: usize = 64;
 
 impl Binding {
-    /// The account for an instance that is about to start.
+    /// The account for a request, and for the instance that is to answer it.
     pub fn meter(&self, subject: Subject) -> Arc<Meter> {
-        let (id, places) = (self.component.sandbox.next_instance(), self.component.places);
-        Arc::new(Meter::new(id, subject, places, self.limits.log_bytes))
+        let sandbox = &self.component.sandbox;
+        let (id, places) = (sandbox.next_instance(), self.component.places);
+        let limits = &self.limits;
+        Arc::new(Meter::new(id, subject, places, sandbox.buffers().clone(), limits.memory, limits.log_bytes))
+    }
+
+    pub(crate) fn bounds<'a>(&self, meter: &'a Arc<Meter>) -> Bounds<'a> {
+        Bounds { meter, head: self.limits.response_head }
     }
 
     /// Starts an instance of this binding and lets it answer a request.
@@ -164,7 +170,7 @@ impl Binding {
                 self.answer_first(store, &meter, deadline, request).await?
             }
         };
-        let response = Response::check(answer)?;
+        let response = Response::check(answer, self.bounds(&meter))?;
         let instance = Instance { guest, binding: self.clone(), meter, registration, permit };
         instance.check_shape(&response)?;
         Ok((instance, response))
@@ -249,11 +255,12 @@ impl Instance {
     /// The instance has answered in full: it is dropped, or parked for the next request where its component is
     /// reused.
     pub fn finish(self) {
-        let Self { guest, binding, meter, .. } = self;
+        let Self { mut guest, binding, meter, .. } = self;
         if let Some(parking) = &binding.parking
             && guest.store.data().memory.denied().is_none()
             && !meter.is_killed()
         {
+            guest.store.data_mut().rest();
             parking.put(&binding, Idle::Native(guest));
         }
     }
@@ -271,7 +278,7 @@ impl Instance {
             guarded(&self.meter, self.binding.turns(), None, call).await?
         };
         match result {
-            Ok(Ok(trailers)) => response::trailers(trailers),
+            Ok(Ok(trailers)) => response::trailers(trailers, self.binding.bounds(&self.meter)),
             Ok(Err(error)) => Err(Failure::new(Outcome::GuestError, Quoted::debug(error))),
             Err(error) => Err(classify(&self.guest.store, &error)),
         }
@@ -311,7 +318,10 @@ impl Instance {
         };
         match result {
             Ok(types::Next::Continue) => Ok(Next::Continue),
-            Ok(types::Next::Stop(trailers)) => Ok(Next::Stop(response::trailers(trailers)?)),
+            Ok(types::Next::Stop(trailers)) => {
+                let bounds = self.binding.bounds(&self.meter);
+                Ok(Next::Stop(response::trailers(trailers, bounds)?))
+            }
             Err(error) => Err(classify(&self.guest.store, &error)),
         }
     }
@@ -417,9 +427,6 @@ pub(crate) fn load_handler(
 /// Puts the request where the guest finds it: its head as a handle, its body in the state.
 fn lend(store: &mut Store<State>, mut request: Request) -> Result<Resource<Request>, Failure> {
     if let Some(body) = request.body.take() {
-        if !store.data_mut().memory.charge(body.buffered()) {
-            return Err(store.data().memory.exceeded().into());
-        }
         store.data_mut().body = Some(body);
     }
     store.data_mut().table.push(request).map_err(|_| Outcome::HandlesExceeded.into())

@@ -8,6 +8,7 @@
 //! This crate knows no sockets and no HTTP connections: requests come in as [`Request`], chunks go out through an
 //! [`Outbox`], and dropping an instance ends its guest.
 
+mod account;
 mod bindings;
 mod cache;
 mod capability;
@@ -38,6 +39,7 @@ mod websocket;
 mod webtransport;
 mod work;
 
+pub use account::{Account, Buffers, Charge, Covering, Gathered, Holder, cover};
 pub use cache::{Cache, CacheError};
 pub use capability::log::admits as admits_log;
 pub use capability::{

@@ -8,7 +8,7 @@ use std::time::Duration;
 /// See each field.
 #[derive(Clone, Debug)]
 pub struct Limits {
-    /// Bytes of linear memories, tables and what the host buffers for the instance, together. Default 128 MiB.
+    /// Bytes of linear memories, tables and what the host holds for the request, together. Default 128 MiB.
     pub memory: u64,
     /// CPU time of start-up, `handle` and `streaming.run` together. Default 1 s.
     pub cpu: Duration,
@@ -19,6 +19,8 @@ pub struct Limits {
     /// Bytes that one call from the guest to the host may carry; a buffered response is one such call.
     /// Default 16 MiB.
     pub host_call_bytes: usize,
+    /// Bytes of the head of a response, and of its trailer fields, with 32 more for each field. Default 64 KiB.
+    pub response_head: usize,
     /// Component-model handles open at once; timers and subscriptions count against the same number. Default 1000.
     pub handles: usize,
     /// Bytes of log lines, standard output and standard error. More is dropped and counted. Default 64 KiB.
@@ -41,6 +43,7 @@ impl Default for Limits {
             callback_cpu: Duration::from_millis(100),
             deadline: Duration::from_secs(30),
             host_call_bytes: 16 << 20,
+            response_head: 64 << 10,
             handles: 1000,
             log_bytes: 64 << 10,
             queue_bytes: 1 << 20,

@@ -5,6 +5,7 @@ use std::sync::Arc;
 
 use wasmtime::{ResourceLimiter, Result};
 
+use crate::account::Charge;
 use crate::meter::Meter;
 use crate::outcome::Outcome;
 use crate::tenant::Tenant;
@@ -16,9 +17,10 @@ const TABLE_ELEMENT: u64 = size_of::<usize>() as u64;
 #[derive(Debug)]
 pub(crate) struct MemoryBudget {
     limit: u64,
-    used: u64,
-    /// What of it is linear memories and tables.
+    /// Linear memories and tables.
     guest: u64,
+    /// What the host holds for the guest while it has it, beside what is tied to bytes of its own.
+    buffers: Charge,
     /// A growth was refused, by this limit. The guest usually aborts right after it, which then counts as out of
     /// memory.
     denied: Option<Outcome>,
@@ -28,20 +30,35 @@ pub(crate) struct MemoryBudget {
 
 impl MemoryBudget {
     pub(crate) fn new(limit: u64, meter: Arc<Meter>) -> Self {
-        Self { limit, used: 0, guest: 0, denied: None, tenant: meter.subject.tenant.clone(), meter }
+        let (tenant, buffers) = (meter.subject.tenant.clone(), Charge::none(meter.clone()));
+        Self { limit, guest: 0, buffers, denied: None, tenant, meter }
     }
 
-    /// Counts on for another request: what the guest holds stays charged, what the host held for it does not.
+    /// Counts on for another request: what the guest holds stays charged.
     pub(crate) fn start_over(&mut self, meter: &Arc<Meter>) {
         self.meter = meter.clone();
-        self.give_back(self.used.saturating_sub(self.guest));
-        self.used = self.guest;
-        self.meter.set_memory(self.used);
+        self.buffers = Charge::none(meter.clone());
+        self.meter.set_memory(self.guest);
+    }
+
+    /// The host holds nothing for the guest any more, beside what is tied to bytes of its own.
+    pub(crate) fn rest(&mut self) {
+        self.buffers.shrink(self.buffers.bytes());
     }
 
     /// Charges bytes that the host is about to hold for the guest; false when they do not fit.
     pub(crate) fn charge(&mut self, bytes: u64) -> bool {
-        let Some(used) = self.used.checked_add(bytes).filter(|used| *used <= self.limit - self.held()) else {
+        let charged = self.buffers.grow(bytes);
+        self.is_granted(charged).is_some()
+    }
+
+    /// Charges bytes that stay with somebody, for as long as they do; none when they do not fit.
+    pub(crate) fn is_granted<T>(&mut self, charged: Result<T, Outcome>) -> Option<T> {
+        charged.map_err(|outcome| self.denied = Some(outcome)).ok()
+    }
+
+    fn grow(&mut self, bytes: u64) -> bool {
+        let Some(guest) = self.guest.checked_add(bytes).filter(|guest| *guest <= self.limit - self.held()) else {
             self.denied = Some(Outcome::MemoryExceeded);
             return false;
         };
@@ -51,39 +68,22 @@ impl MemoryBudget {
             self.denied = Some(Outcome::TenantMemoryExceeded);
             return false;
         }
-        self.used = used;
-        self.meter.set_memory(used);
+        self.guest = guest;
+        self.meter.set_memory(guest);
         true
-    }
-
-    fn grow(&mut self, bytes: u64) -> bool {
-        let fits = self.charge(bytes);
-        if fits {
-            self.guest += bytes;
-        }
-        fits
     }
 
     /// Gives back bytes that were charged.
     pub(crate) fn release(&mut self, bytes: u64) {
-        let bytes = bytes.min(self.used);
-        self.give_back(bytes);
-        self.used -= bytes;
-        self.meter.set_memory(self.used);
+        self.buffers.shrink(bytes);
     }
 
     /// Bytes that may still be charged.
     pub(crate) fn left(&self) -> u64 {
-        (self.limit - self.held()).saturating_sub(self.used)
+        (self.limit - self.held()).saturating_sub(self.guest)
     }
 
-    fn give_back(&self, bytes: u64) {
-        if let Some(tenant) = &self.tenant {
-            tenant.memory.give_back(bytes);
-        }
-    }
-
-    /// What the driver holds, as far as it is within the limit.
+    /// What the host holds for the request, as far as it is within the limit.
     fn held(&self) -> u64 {
         self.meter.held().min(self.limit)
     }
@@ -121,6 +121,9 @@ impl ResourceLimiter for MemoryBudget {
 
 impl Drop for MemoryBudget {
     fn drop(&mut self) {
-        self.give_back(self.used);
+        if let Some(tenant) = &self.tenant {
+            tenant.memory.give_back(self.guest);
+        }
+        self.meter.set_memory(0);
     }
 }

@@ -12,9 +12,11 @@ use std::time::{Duration, Instant};
 
 use parking_lot::Mutex;
 
+use crate::account::{Account, Buffers, Party};
 use crate::clock::Span;
 use crate::component::Digest;
 use crate::engine::TICK;
+use crate::outcome::Outcome;
 use crate::tenant::Tenant;
 
 /// The shape of a response, as shown by introspection.
@@ -84,6 +86,8 @@ pub struct Subject {
     pub route: Arc<str>,
     /// The client, after trusted forwarding.
     pub peer: Peer,
+    /// What the host holds for all requests of its connection, as far as they belong to no tenant.
+    pub connection: Arc<AtomicU64>,
 }
 
 /// Where a request comes from.
@@ -156,15 +160,20 @@ pub struct Meter {
     killed: AtomicBool,
     hibernating: AtomicBool,
     waker: Mutex<Option<Waker>>,
+    buffers: Arc<Buffers>,
+    /// The memory limit, in bytes.
+    limit: u64,
 }
 
 impl Meter {
-    /// A fresh account, of an instance with this number of places and of bytes that it may log.
-    pub fn new(id: u64, subject: Subject, places: u32, log_limit: u64) -> Self {
+    /// A fresh account, of a request that takes this number of places, and may have these bytes of memory and of log.
+    pub fn new(id: u64, subject: Subject, places: u32, buffers: Arc<Buffers>, limit: u64, log_limit: u64) -> Self {
         Self {
             id,
             subject,
             places,
+            buffers,
+            limit,
             started: Instant::now(),
             shape: AtomicU8::new(0),
             cpu_nanos: AtomicU64::new(0),
@@ -215,14 +224,7 @@ impl Meter {
         self.memory.load(Relaxed) + self.held()
     }
 
-    /// Says how many bytes the instance's driver holds for it now, outside this crate. They count as the instance's
-    /// memory: its next growth is refused where they leave no room. The driver ends an instance that is over its
-    /// limit.
-    pub fn hold(&self, bytes: u64) {
-        self.held.store(bytes, Relaxed);
-        self.peak_memory.fetch_max(self.memory(), Relaxed);
-    }
-
+    /// Bytes that the host holds for the request, outside of any guest.
     pub(crate) fn held(&self) -> u64 {
         self.held.load(Relaxed)
     }
@@ -311,6 +313,11 @@ impl Meter {
         self.log_limit
     }
 
+    fn party(&self) -> Party<'_> {
+        let tenant = self.subject.tenant.as_deref();
+        Party { buffers: &self.buffers, tenant, connection: &self.subject.connection }
+    }
+
     /// The guest calls the host. One thread at a time does.
     pub(crate) fn count_host_call(&self) {
         self.host_calls.store(self.host_calls.load(Relaxed) + 1, Relaxed);
@@ -388,30 +395,59 @@ impl Meter {
     }
 }
 
+impl Account for Meter {
+    fn take(&self, bytes: u64) -> Result<(), Outcome> {
+        let held = self.held.fetch_add(bytes, Relaxed).saturating_add(bytes);
+        let taken = match self.memory.load(Relaxed).saturating_add(held) <= self.limit {
+            true => self.party().take(bytes),
+            false => Err(Outcome::MemoryExceeded),
+        };
+        match taken {
+            Ok(()) => drop(self.peak_memory.fetch_max(self.memory(), Relaxed)),
+            Err(_) => drop(self.held.fetch_sub(bytes, Relaxed)),
+        }
+        taken
+    }
+
+    fn add(&self, bytes: u64) {
+        self.held.fetch_add(bytes, Relaxed);
+        self.party().add(bytes);
+    }
+
+    fn give_back(&self, bytes: u64) {
+        self.held.fetch_sub(bytes, Relaxed);
+        self.party().give_back(bytes);
+    }
+
+    fn buffers(&self) -> &Arc<Buffers> {
+        &self.buffers
+    }
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
     use crate::clock::spin;
 
-    fn meter() -> Meter {
-        Meter::new(
-            1,
-            Subject {
+    impl Meter {
+        /// Of nobody's request, without limits.
+        pub(crate) fn for_tests() -> Self {
+            let subject = Subject {
                 request: RequestId::Made(0, 1),
                 tenant: None,
                 component: "c".into(),
                 digest: Digest::of(b""),
                 route: "/".into(),
                 peer: Peer::Local,
-            },
-            1,
-            100,
-        )
+                connection: Arc::default(),
+            };
+            Self::new(1, subject, 1, Buffers::new(1 << 40), u64::MAX, 100)
+        }
     }
 
     #[test]
     fn waiting_is_not_charged_to_a_busy_guest() {
-        let meter = meter();
+        let meter = Meter::for_tests();
         meter.start_budget(Duration::from_millis(50));
         meter.enter();
         assert!(!meter.interrupt());
@@ -454,7 +490,7 @@ mod tests {
 
     #[test]
     fn spinning_uses_up_the_budget() {
-        let meter = meter();
+        let meter = Meter::for_tests();
         meter.start_budget(Duration::from_millis(20));
         let start = Instant::now();
         loop {
@@ -475,7 +511,7 @@ mod tests {
 
     #[test]
     fn the_log_budget_counts_what_it_drops() {
-        let meter = meter();
+        let meter = Meter::for_tests();
         assert!(meter.take_log(60));
         assert!(!meter.take_log(60));
         assert!(meter.take_log(40));

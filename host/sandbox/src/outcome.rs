@@ -20,6 +20,8 @@ pub enum Outcome {
     Ok,
     /// The request body was longer than the route's `body` limit, or than the memory that was left to read it.
     BodyTooLarge,
+    /// The host held too much for requests already, or for those of this tenant or client.
+    BuffersExceeded,
     /// The client left before the answer was whole, or sent its request too slowly; the instance was dropped.
     Cancelled,
     /// The guest used up its CPU time.
@@ -77,9 +79,10 @@ pub struct Row {
 
 impl Outcome {
     /// Every outcome, in the order of its discriminant.
-    pub const ALL: [Self; 23] = [
+    pub const ALL: [Self; 24] = [
         Self::Ok,
         Self::BodyTooLarge,
+        Self::BuffersExceeded,
         Self::Cancelled,
         Self::CpuExceeded,
         Self::DeadlineExceeded,
@@ -108,6 +111,7 @@ impl Outcome {
         let (status, label, message) = match self {
             Self::Ok => (200, "ok", ""),
             Self::BodyTooLarge => (413, "body-too-large", "the request body is too large"),
+            Self::BuffersExceeded => (503, "buffers-exceeded", "no room is free"),
             Self::Cancelled => (499, "cancelled", "the client left"),
             Self::CpuExceeded => (503, "cpu-exceeded", "the handler used up its CPU time"),
             Self::DeadlineExceeded => (504, "deadline-exceeded", "the handler did not answer in time"),

@@ -8,9 +8,10 @@ use std::pin::Pin;
 use std::sync::{Arc, OnceLock};
 use std::task::{Context, Poll, ready};
 
-use bytes::{Bytes, BytesMut};
+use bytes::Bytes;
 use http::HeaderMap;
 
+use crate::account::{Account, Charge, Gathered};
 use crate::meter::{Peer, RequestId};
 
 /// A request handed to an instance.
@@ -97,6 +98,8 @@ pub struct Body {
     source: Option<BodyStream>,
     /// Received and not yet read.
     ready: Bytes,
+    /// For what was received and not yet read; none when that is little.
+    charge: Option<Charge>,
     trailers: Option<HeaderMap>,
     failed: Option<BodyError>,
     /// None for a body that is all there.
@@ -104,25 +107,20 @@ pub struct Body {
 }
 
 impl Body {
-    /// A body that is all there.
-    pub fn whole(bytes: Bytes, trailers: Option<HeaderMap>) -> Self {
-        Self { source: None, ready: bytes, trailers, failed: None, fault: None }
+    /// A body that is all there, and what it is charged.
+    pub fn whole(bytes: Bytes, charge: Option<Charge>, trailers: Option<HeaderMap>) -> Self {
+        Self { source: None, ready: bytes, charge, trailers, failed: None, fault: None }
     }
 
     /// A body that is pulled from the wire.
     pub fn stream(source: BodyStream) -> Self {
         let fault = Some(BodyFault::default());
-        Self { source: Some(source), ready: Bytes::new(), trailers: None, failed: None, fault }
+        Self { source: Some(source), ready: Bytes::new(), charge: None, trailers: None, failed: None, fault }
     }
 
     /// What will tell why it ended early; none for a body that is all there.
     pub fn fault(&self) -> Option<BodyFault> {
         self.fault.clone()
-    }
-
-    /// Bytes that are received and not yet read.
-    pub(crate) fn buffered(&self) -> u64 {
-        self.ready.len() as u64
     }
 
     /// The next piece, of at most `max` bytes; none at the end.
@@ -138,27 +136,32 @@ impl Body {
         if self.ready.is_empty() {
             return Poll::Ready(Ok(None));
         }
-        let piece = self.ready.len().min(max);
-        Poll::Ready(Ok(Some(self.ready.split_to(piece))))
+        let piece = self.ready.split_to(self.ready.len().min(max));
+        let charge = if self.ready.is_empty() { self.charge.take() } else { None };
+        // What is given away as a whole may be kept for long.
+        Poll::Ready(Ok(Some(match charge {
+            Some(charge) if piece.len() as u64 > charge.bytes() / 2 => charge.cover(piece),
+            _ => piece,
+        })))
     }
 
-    /// All that is left, as long as it stays within `limit` bytes.
-    pub async fn read_to_end(&mut self, limit: u64) -> Result<Bytes, BodyError> {
+    /// All that is left, as far as it fits the account of the request.
+    pub async fn read_to_end<A: Account + 'static>(&mut self, account: &Arc<A>) -> Result<Bytes, BodyError> {
         if self.source.is_none() && self.failed.is_none() {
+            self.charge = None;
             return Ok(std::mem::take(&mut self.ready));
         }
-        let mut all = BytesMut::new();
+        let mut all = Gathered::none(account.clone());
         loop {
             if self.ready.is_empty() {
                 self.fill().await?;
             }
             if self.ready.is_empty() {
-                return Ok(all.freeze());
+                return Ok(all.finish().0);
             }
-            if (all.len() + self.ready.len()) as u64 > limit {
-                return Err(self.fail(BodyError::TooLarge(limit)));
+            if all.push(&self.ready, usize::MAX).is_err() {
+                return Err(self.fail(BodyError::TooLarge(all.len() as u64)));
             }
-            all.extend_from_slice(&self.ready);
             self.ready.clear();
         }
     }
@@ -166,6 +169,7 @@ impl Body {
     /// The trailer fields; what is left of the body is read and dropped.
     pub async fn trailers(&mut self) -> Result<HeaderMap, BodyError> {
         self.ready.clear();
+        self.charge = None;
         while self.source.is_some() {
             self.ready.clear();
             self.fill().await?;
@@ -240,11 +244,16 @@ impl std::fmt::Debug for Body {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::account::{Buffers, Holder};
     use http_body_util::{BodyExt as _, StreamBody};
 
     fn streamed(pieces: Vec<Result<http_body::Frame<Bytes>, BodyError>>) -> Body {
         let stream = StreamBody::new(futures_util::stream::iter(pieces));
         Body::stream(Box::pin(stream.map_err(|e| e)))
+    }
+
+    fn account(limit: u64) -> Arc<Holder> {
+        Arc::new(Holder { buffers: Buffers::new(limit), tenant: None, connection: Arc::default() })
     }
 
     #[tokio::test]
@@ -280,17 +289,17 @@ mod tests {
         let mut body = streamed(vec![Ok(http_body::Frame::data("a".into())), Err(BodyError::Closed)]);
         assert_eq!(body.read(9).await.unwrap().unwrap(), "a");
         assert!(matches!(body.read(9).await, Err(BodyError::Closed)));
-        assert!(matches!(body.read_to_end(9).await, Err(BodyError::Closed)));
+        assert!(matches!(body.read_to_end(&account(9)).await, Err(BodyError::Closed)));
         assert!(matches!(body.trailers().await, Err(BodyError::Closed)));
     }
 
     #[tokio::test]
     async fn reading_to_the_end_is_bounded() {
+        let long = Bytes::from(vec![0; 20 << 10]);
+        let mut body = streamed(vec![Ok(http_body::Frame::data("abc".into())), Ok(http_body::Frame::data(long))]);
+        assert!(matches!(body.read_to_end(&account(40 << 10)).await, Err(BodyError::TooLarge(3))));
         let mut body =
             streamed(vec![Ok(http_body::Frame::data("abc".into())), Ok(http_body::Frame::data("def".into()))]);
-        assert!(matches!(body.read_to_end(5).await, Err(BodyError::TooLarge(5))));
-        let mut body =
-            streamed(vec![Ok(http_body::Frame::data("abc".into())), Ok(http_body::Frame::data("def".into()))]);
-        assert_eq!(body.read_to_end(6).await.unwrap(), "abcdef");
+        assert_eq!(body.read_to_end(&account(1 << 20)).await.unwrap(), "abcdef");
     }
 }

@@ -1,15 +1,34 @@
 //! A guest's answer, checked: what leaves this module is valid HTTP.
 
+use std::sync::Arc;
+
 use bytes::Bytes;
 use http::header::{self, HeaderName};
 use http::{HeaderMap, HeaderValue, StatusCode};
 use roadrunner_log::Quoted;
 
+use crate::account::{Charge, charge, cover};
 use crate::bindings::roadrunner::handler::types;
+use crate::meter::Meter;
 use crate::outcome::{Failure, Outcome};
 
 /// The most header fields, and trailer fields, that a guest may answer with.
 const MAX_FIELDS: usize = 1000;
+
+/// What a field takes in a head beside its name and value (RFC 9113, 10.5.1), in bytes.
+const FIELD: usize = 32;
+
+/// What the host takes for it.
+const FIELD_HELD: usize = 128;
+
+/// What holds for the fields of an answer.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Bounds<'a> {
+    /// Who answers for what the host holds of it.
+    pub(crate) meter: &'a Arc<Meter>,
+    /// The most bytes of its head, and of its trailer fields.
+    pub(crate) head: usize,
+}
 
 /// Status and header fields.
 #[derive(Clone, Debug)]
@@ -69,48 +88,55 @@ pub enum Response {
 }
 
 impl Response {
-    pub(crate) fn check(response: types::Response) -> Result<Self, Failure> {
+    pub(crate) fn check(response: types::Response, bounds: Bounds<'_>) -> Result<Self, Failure> {
         Ok(match response {
             types::Response::Buffered(buffered) => {
-                let head = head(buffered.head)?;
+                let body = cover(bounds.meter, buffered.body.into())?;
+                let head = head(buffered.head, bounds)?;
                 // With 304, and in answers to HEAD, the length is that of the body left out.
-                if !buffered.body.is_empty() {
-                    check_length(&head, buffered.body.len() as u64)?;
+                if !body.is_empty() {
+                    check_length(&head, body.len() as u64)?;
                 }
-                let trailers = trailers(buffered.trailers)?;
-                Self::Buffered { head, body: buffered.body.into(), trailers }
+                let trailers = trailers(buffered.trailers, bounds)?;
+                Self::Buffered { head, body, trailers }
             }
-            types::Response::Stream(start) => Self::Stream(head(start)?),
-            types::Response::Loop(start) => Self::Loop { head: head(start.head)?, body_events: start.body_events },
+            types::Response::Stream(start) => Self::Stream(head(start, bounds)?),
+            types::Response::Loop(start) => {
+                Self::Loop { head: head(start.head, bounds)?, body_events: start.body_events }
+            }
             types::Response::Sendfile(file) => Self::Sendfile {
-                head: head(file.head)?,
+                head: head(file.head, bounds)?,
                 directory: file.directory,
                 path: file.path,
                 range: file.range.map(|range| (range.start, range.length)),
             },
             types::Response::Websocket(start) => {
-                Self::WebSocket { headers: headers(start.headers)?, subprotocol: start.subprotocol }
+                Self::WebSocket { headers: headers(start.headers, bounds)?, subprotocol: start.subprotocol }
             }
-            types::Response::Webtransport(fields) => Self::WebTransport { headers: headers(fields)? },
+            types::Response::Webtransport(fields) => Self::WebTransport { headers: headers(fields, bounds)? },
         })
     }
 }
 
 /// Trailer fields, without those that RFC 9110, 6.5.1 forbids there.
-pub(crate) fn trailers(fields: Vec<types::Field>) -> Result<HeaderMap, Failure> {
-    Ok(without_forbidden(headers(fields)?))
+pub(crate) fn trailers(fields: Vec<types::Field>, bounds: Bounds<'_>) -> Result<HeaderMap, Failure> {
+    let (headers, held) = checked(fields, bounds)?;
+    let mut trailers = without_forbidden(headers);
+    hold(&mut trailers, held);
+    Ok(trailers)
 }
 
 /// The head that a standard component has set. Its fields are valid by their type.
-pub(crate) fn standard_head(head: http::response::Parts) -> Result<Head, Failure> {
+pub(crate) fn standard_head(head: http::response::Parts, bounds: Bounds<'_>) -> Result<Head, Failure> {
     let status = allowed(head.status.as_u16())?;
     let mut headers = head.headers;
-    if headers.len() > MAX_FIELDS {
-        return Err(invalid(format!("{} header fields are more than {MAX_FIELDS}", headers.len())));
-    }
+    let sizes = headers.iter().map(|(name, value)| name.as_str().len() + value.len());
+    let held = bounds.check(headers.len(), sizes.sum())?;
     remove_connection_level(&mut headers);
     trim(&mut headers);
-    finished(status, headers)
+    let mut head = finished(status, headers)?;
+    hold(&mut head.headers, held);
+    Ok(head)
 }
 
 /// The trailer fields that a standard component has finished its body with.
@@ -179,8 +205,43 @@ fn without_forbidden(mut trailers: HeaderMap) -> HeaderMap {
     trailers
 }
 
-fn head(head: types::Head) -> Result<Head, Failure> {
-    finished(allowed(head.status)?, headers(head.headers)?)
+fn head(head: types::Head, bounds: Bounds<'_>) -> Result<Head, Failure> {
+    let status = allowed(head.status)?;
+    let (headers, held) = checked(head.headers, bounds)?;
+    let mut head = finished(status, headers)?;
+    hold(&mut head.headers, held);
+    Ok(head)
+}
+
+fn headers(fields: Vec<types::Field>, bounds: Bounds<'_>) -> Result<HeaderMap, Failure> {
+    let (mut headers, held) = checked(fields, bounds)?;
+    hold(&mut headers, held);
+    Ok(headers)
+}
+
+/// Fields are all dropped together, so one of them has the charge for all; none where none is left. The length is not
+/// it, because a middleware may change that.
+fn hold(headers: &mut HeaderMap, held: Option<Charge>) {
+    let Some(held) = held else { return };
+    if let Some((_, value)) = headers.iter_mut().find(|(name, _)| **name != header::CONTENT_LENGTH) {
+        let covered = HeaderValue::from_maybe_shared(held.cover(Bytes::copy_from_slice(value.as_bytes())));
+        *value = covered.expect("the bytes of a value are one");
+    }
+}
+
+impl Bounds<'_> {
+    /// Fields of so many bytes in all, and the charge for what the host holds of them; none when that is little.
+    fn check(self, fields: usize, bytes: usize) -> Result<Option<Charge>, Failure> {
+        if fields > MAX_FIELDS {
+            return Err(invalid(format!("{fields} header fields are more than {MAX_FIELDS}")));
+        }
+        let size = bytes + fields * FIELD;
+        if size > self.head {
+            let most = self.head;
+            return Err(invalid(format!("a head of {size} bytes is over `response-head`, which is {most} bytes")));
+        }
+        Ok(charge(self.meter, (bytes + fields * FIELD_HELD) as u64)?)
+    }
 }
 
 fn finished(status: StatusCode, mut headers: HeaderMap) -> Result<Head, Failure> {
@@ -215,10 +276,10 @@ fn allowed(status: u16) -> Result<StatusCode, Failure> {
         .ok_or_else(|| invalid(format!("status {status} is not in 200..=599")))
 }
 
-fn headers(fields: Vec<types::Field>) -> Result<HeaderMap, Failure> {
-    if fields.len() > MAX_FIELDS {
-        return Err(invalid(format!("{} header fields are more than {MAX_FIELDS}", fields.len())));
-    }
+/// Fields that are valid, and the charge for what the host holds of them.
+fn checked(fields: Vec<types::Field>, bounds: Bounds<'_>) -> Result<(HeaderMap, Option<Charge>), Failure> {
+    let sizes = fields.iter().map(|(name, value)| name.len() + value.len());
+    let held = bounds.check(fields.len(), sizes.sum())?;
     let mut headers = HeaderMap::with_capacity(fields.len());
     let mut hop = Vec::new();
     for (name, value) in fields {
@@ -241,7 +302,7 @@ fn headers(fields: Vec<types::Field>) -> Result<HeaderMap, Failure> {
     for name in hop {
         headers.remove(name);
     }
-    Ok(headers)
+    Ok((headers, held))
 }
 
 /// RFC 9110, 7.6.1; RFC 9113, 8.2.2: these belong to the connection, and so to the host.
@@ -268,15 +329,45 @@ fn invalid(detail: String) -> Failure {
 mod tests {
     use super::*;
 
+    fn start(status: u16, fields: &[(&str, &str)]) -> types::Head {
+        let headers = fields.iter().map(|(n, v)| ((*n).to_owned(), v.as_bytes().to_vec())).collect();
+        types::Head { status, headers }
+    }
+
     fn buffered(status: u16, fields: &[(&str, &str)], body: &str) -> types::Response {
-        types::Response::Buffered(types::Buffered {
-            head: types::Head {
-                status,
-                headers: fields.iter().map(|(n, v)| ((*n).to_owned(), v.as_bytes().to_vec())).collect(),
-            },
-            body: body.into(),
-            trailers: vec![],
-        })
+        types::Response::Buffered(types::Buffered { head: start(status, fields), body: body.into(), trailers: vec![] })
+    }
+
+    fn check(response: types::Response) -> Result<Response, Failure> {
+        let meter = Arc::new(Meter::for_tests());
+        Response::check(response, Bounds { meter: &meter, head: 4096 })
+    }
+
+    #[test]
+    fn a_head_has_a_size_and_is_on_the_account_until_it_is_dropped() {
+        let meter = Arc::new(Meter::for_tests());
+        let bounds = Bounds { meter: &meter, head: 4096 };
+        let long = "v".repeat(2000);
+        let Ok(Response::Buffered { mut head, .. }) =
+            Response::check(buffered(200, &[("a", "b"), ("c", &long)], ""), bounds)
+        else {
+            panic!("it fits")
+        };
+        assert_eq!(meter.memory(), 2003 + 2 * 128);
+        head.headers.clear();
+        assert_eq!(meter.memory(), 0);
+        let dropped = [("connection", "x"), ("content-length", "5"), ("a", &*long)];
+        let Ok(Response::Stream(head)) = Response::check(types::Response::Stream(start(200, &dropped)), bounds) else {
+            panic!("it fits")
+        };
+        assert_eq!(meter.memory(), 2027 + 3 * 128, "whatever becomes of the first fields");
+        drop(head);
+        assert_eq!(meter.memory(), 0);
+        let twice = [("a", &*long), ("b", &*long), ("c", "12345678901234567890123456789012")];
+        let failure = Response::check(buffered(200, &twice, ""), bounds).unwrap_err();
+        assert_eq!(failure.outcome, Outcome::InvalidResponse);
+        assert!(failure.detail.contains("a head of 4131 bytes is over `response-head`"), "{failure}");
+        assert_eq!(meter.memory(), 0);
     }
 
     #[test]
@@ -296,7 +387,7 @@ mod tests {
             (200, &[("content-length", "5"), ("content-length", "6")], ""),
             (304, &[("content-length", "0x5")], ""),
         ] {
-            let failure = Response::check(buffered(status, fields, body)).unwrap_err();
+            let failure = check(buffered(status, fields, body)).unwrap_err();
             assert_eq!(failure.outcome, Outcome::InvalidResponse, "{status} {fields:?}");
             assert!(!failure.detail.is_empty());
         }
@@ -312,14 +403,14 @@ mod tests {
             ("te", "trailers"),
             ("x", "y"),
         ];
-        let Ok(Response::Buffered { head, .. }) = Response::check(buffered(200, &fields, "")) else { panic!() };
+        let Ok(Response::Buffered { head, .. }) = check(buffered(200, &fields, "")) else { panic!() };
         assert_eq!(head.headers.len(), 1);
     }
 
     #[test]
     fn equal_lengths_are_one() {
         let fields = [("content-length", "005"), ("content-length", " 5,5\t")];
-        let Ok(Response::Buffered { head, .. }) = Response::check(buffered(200, &fields, "hello")) else { panic!() };
+        let Ok(Response::Buffered { head, .. }) = check(buffered(200, &fields, "hello")) else { panic!() };
         let lengths: Vec<_> = head.headers.get_all("content-length").iter().map(HeaderValue::as_bytes).collect();
         assert_eq!((head.length, lengths), (Some(5), vec![&b"5"[..]]));
     }
@@ -327,16 +418,17 @@ mod tests {
     #[test]
     fn blanks_around_values_are_no_part_of_them() {
         let fields = [("a", " \tb c\t "), ("d", " \t"), ("e", "")];
-        let Ok(Response::Buffered { head, .. }) = Response::check(buffered(200, &fields, "")) else { panic!() };
+        let Ok(Response::Buffered { head, .. }) = check(buffered(200, &fields, "")) else { panic!() };
         assert_eq!((&head.headers["a"], &head.headers["d"]), (&"b c".parse().unwrap(), &"".parse().unwrap()));
         let fields = fields.map(|(name, value)| (name.to_owned(), value.as_bytes().to_vec()));
-        assert_eq!(trailers(fields.to_vec()).unwrap()["a"], "b c");
+        let meter = Arc::new(Meter::for_tests());
+        assert_eq!(trailers(fields.to_vec(), Bounds { meter: &meter, head: 4096 }).unwrap()["a"], "b c");
     }
 
     #[test]
     fn repeats_and_their_order_are_kept() {
         let fields = [("set-cookie", "a=1"), ("set-cookie", "b=2")];
-        let Ok(Response::Buffered { head, .. }) = Response::check(buffered(200, &fields, "")) else { panic!() };
+        let Ok(Response::Buffered { head, .. }) = check(buffered(200, &fields, "")) else { panic!() };
         let cookies: Vec<_> = head.headers.get_all("set-cookie").iter().collect();
         assert_eq!(cookies, ["a=1", "b=2"]);
     }

@@ -33,6 +33,7 @@ use tokio::time::Sleep;
 use wasmtime::Store;
 use wasmtime_wasi_http::{Error, WasiBody};
 
+use crate::account::cover;
 use crate::capability::log::admits;
 use crate::component::Handler;
 use crate::gate::Permit;
@@ -211,7 +212,7 @@ impl Binding {
             Some(Ok(given)) => given,
         };
         let (head, body) = response.into_parts();
-        let head = response::standard_head(head)?;
+        let head = response::standard_head(head, self.bounds(&meter))?;
         meter.set_shape(Shape::Standard);
         let (ahead, lingers, binding) = (Bytes::new(), None, self.clone());
         let standard =
@@ -221,6 +222,11 @@ impl Binding {
 }
 
 impl Standard {
+    /// The account of the request.
+    pub fn meter(&self) -> &Arc<Meter> {
+        &self.meter
+    }
+
     /// The whole body and its trailer fields, if the guest has returned and they are there; it is then sent like a
     /// buffered response. None if more is to come. A body that failed is a failure, for which it is not too late yet.
     pub fn whole(&mut self) -> Result<Option<(Bytes, HeaderMap)>, Failure> {
@@ -247,7 +253,7 @@ impl Standard {
                 Err(frame) => break frame.into_trailers().unwrap_or_default(),
             }
         };
-        Ok(Some((joined(first, &rest), trailers)))
+        Ok(Some((cover(&self.meter, joined(first, &rest))?, trailers)))
     }
 
     /// The next frame of the body. The guest runs only when there is none. After the end, or trailer fields,
@@ -372,11 +378,12 @@ impl std::fmt::Debug for Standard {
 }
 
 /// Parks an instance without a fault.
-fn park(binding: &Arc<Binding>, meter: &Meter, returned: Returned) {
+fn park(binding: &Arc<Binding>, meter: &Meter, mut returned: Returned) {
     if let Some(parking) = &binding.parking
         && returned.store.data().memory.denied().is_none()
         && !meter.is_killed()
     {
+        returned.store.data_mut().rest();
         parking.put(binding, Idle::Standard(returned));
     }
 }

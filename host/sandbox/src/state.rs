@@ -1,6 +1,7 @@
 //! What the host keeps for one instance, and the functions that the guest imports.
 
 use std::collections::BTreeMap;
+use std::future::poll_fn;
 use std::sync::Arc;
 use std::task::{Context, Poll};
 
@@ -11,6 +12,7 @@ use wasmtime::component::{Resource, ResourceTable};
 use wasmtime_wasi::{WasiCtx, WasiCtxView, WasiView};
 use wasmtime_wasi_http::{WasiHttpCtxView, WasiHttpView};
 
+use crate::account::{Covering, cover};
 use crate::bindings::roadrunner::handler::types::{self, Error, Field, WsMessage};
 use crate::bindings::roadrunner::handler::{bus, config, log, routes, timers};
 use crate::capability::bus::{MAX_TOPIC, PublishError, Subscriber};
@@ -149,16 +151,21 @@ impl State {
         }
     }
 
-    /// The instance takes another request: nothing of the last one is left on the host's side.
-    pub(crate) fn start_over(&mut self, meter: &Arc<Meter>) {
-        self.meter = meter.clone();
-        self.memory.start_over(meter);
+    /// The instance has answered, and waits for another request: nothing of this one is left on the host's side.
+    pub(crate) fn rest(&mut self) {
+        self.memory.rest();
         self.body = None;
         self.body_taken = false;
         self.session = None;
         if let Some(files) = &mut self.files {
-            files.start_over();
+            files.rest();
         }
+    }
+
+    /// The instance takes another request.
+    pub(crate) fn start_over(&mut self, meter: &Arc<Meter>) {
+        self.meter = meter.clone();
+        self.memory.start_over(meter);
         if let Some(wasi) = &self.wasi {
             wasi.printer.set(meter);
         }
@@ -181,6 +188,16 @@ impl State {
                 timers: Timers::default(),
             })
         })
+    }
+
+    /// A piece that the guest has written, on its account for as long as anybody has it.
+    async fn covered(&mut self, piece: Bytes) -> Result<Bytes> {
+        let mut covered = cover(&self.meter, piece.clone());
+        if covered.as_ref().err() == Some(&Outcome::BuffersExceeded) {
+            // In a box, since it is rare, and a guest's call pays for the size of its future.
+            covered = Box::pin(room_for(&self.meter, piece)).await;
+        }
+        self.memory.is_granted(covered).ok_or_else(|| Stop(self.memory.exceeded()).into())
     }
 
     /// Timers and subscriptions count as handles.
@@ -330,7 +347,7 @@ impl types::HostBody for State {
     }
 
     async fn read_to_end(&mut self, this: Resource<Body>) -> Result<Result<Vec<u8>, Error>> {
-        let all = self.table.get_mut(&this)?.read_to_end(self.memory.left()).await;
+        let all = self.table.get_mut(&this)?.read_to_end(&self.meter).await;
         Ok(all.map(Vec::from).map_err(Error::from))
     }
 
@@ -351,14 +368,9 @@ impl types::HostBodyWriter for State {
         if chunk.is_empty() {
             return Ok(Ok(()));
         }
-        let size = chunk.len() as u64;
-        if !self.memory.charge(size) {
-            return Err(Stop(self.memory.exceeded()).into());
-        }
+        let chunk = self.covered(chunk.into()).await?;
         let length = chunk.len();
-        let written = outbox.put(Bytes::from(chunk), length).await;
-        self.memory.release(size);
-        Ok(written.map_err(|_| Error::Closed))
+        Ok(outbox.put(chunk, length).await.map_err(|_| Error::Closed))
     }
 
     fn drop(&mut self, this: Resource<BodyWriter>) -> Result<()> {
@@ -410,13 +422,8 @@ impl types::HostWtSession for State {
 
     async fn send(&mut self, this: Resource<SessionHandle>, id: u64, bytes: Vec<u8>) -> Result<Result<(), Error>> {
         let session = self.table.get(&this)?.0.clone();
-        let size = bytes.len() as u64;
-        if !self.memory.charge(size) {
-            return Err(Stop(self.memory.exceeded()).into());
-        }
-        let sent = session.send(id, bytes.into()).await;
-        self.memory.release(size);
-        Ok(sent.map_err(Error::from))
+        let bytes = self.covered(bytes.into()).await?;
+        Ok(session.send(id, bytes).await.map_err(Error::from))
     }
 
     fn finish(&mut self, this: Resource<SessionHandle>, id: u64) -> Result<()> {
@@ -504,8 +511,15 @@ impl bus::Host for State {
         if topic.len() > MAX_TOPIC {
             return Ok(Err(Error::TooLarge(MAX_TOPIC as u64)));
         }
+        // It counts for as long as it waits for anybody.
+        let payload = match cover(&self.meter, payload.into()) {
+            Ok(payload) => payload,
+            Err(outcome) => {
+                return Ok(Err(Error::Refused(format!("the message cannot wait: {}", outcome.row().message))));
+            }
+        };
         let bus = self.binding.component.sandbox.bus();
-        Ok(bus.publish(&self.binding.owner, &topic, Bytes::from(payload)).map_err(Error::from))
+        Ok(bus.publish(&self.binding.owner, &topic, payload).map_err(Error::from))
     }
 }
 
@@ -546,6 +560,13 @@ impl From<PublishError> for Error {
             PublishError::TooLarge(limit) => Self::TooLarge(limit),
         }
     }
+}
+
+/// Waits until the host has room for a piece, unless it is too large to wait.
+async fn room_for(meter: &Arc<Meter>, piece: Bytes) -> Result<Bytes, Outcome> {
+    let mut covering = Covering::default();
+    covering.put(piece);
+    poll_fn(|context| covering.poll(meter, context)).await
 }
 
 /// Header fields as the guest sees them.

@@ -17,7 +17,7 @@ use crate::outcome::Outcome;
 /// What one tenant may use. None of each, the default, is no limit.
 #[derive(Clone, Copy, Debug, Default, Eq, PartialEq)]
 pub struct Quota {
-    /// Bytes of linear memories, tables and host buffers of all instances, and of the states of hibernating sessions.
+    /// Bytes of linear memories, tables and of what the host holds for all requests and sessions.
     pub memory: Option<u64>,
     /// CPU time of all guests in one second.
     pub cpu_per_second: Option<Duration>,
@@ -52,6 +52,8 @@ pub struct Tenant {
     pub quota: Quota,
     /// Bytes of memory.
     pub memory: Level,
+    /// Bytes of it that the host holds, outside of any guest.
+    pub(crate) buffered: AtomicU64,
     /// CPU time, in nanoseconds.
     pub cpu: Flow,
     /// Requests.
@@ -86,6 +88,7 @@ impl Tenant {
             name: name.into(),
             quota,
             memory: Level::new(quota.memory),
+            buffered: AtomicU64::new(0),
             cpu: Flow::new(quota.cpu_per_second.map(nanos)),
             requests: Flow::new(quota.requests_per_second),
             log_bytes: Flow::new(quota.log_bytes_per_second),
@@ -99,6 +102,11 @@ impl Tenant {
             store_bytes: Stock::new(quota.store_bytes),
             waiting: AtomicUsize::new(0),
         })
+    }
+
+    /// Bytes of its memory that the host holds, outside of any guest.
+    pub fn buffered(&self) -> u64 {
+        self.buffered.load(Relaxed)
     }
 
     /// How often each quota was exceeded, by its key in the manifest. For CPU time and outgoing bytes, whose use is
@@ -323,29 +331,6 @@ fn cost(amount: u64, rate: u64) -> u64 {
     let nanos = u128::from(amount) * 1_000_000_000 / u128::from(rate.max(1));
     // A rate of nothing is none, ever.
     if rate == 0 && amount > 0 { u64::MAX } else { u64::try_from(nanos).unwrap_or(u64::MAX) }
-}
-
-/// A part of a tenant's memory; given back when dropped.
-#[derive(Debug)]
-pub(crate) struct Share {
-    tenant: Option<Arc<Tenant>>,
-    bytes: u64,
-}
-
-impl Share {
-    /// Takes so much memory; none when it does not fit. Without a tenant, everything fits.
-    pub(crate) fn take(tenant: Option<&Arc<Tenant>>, bytes: u64) -> Option<Self> {
-        let fits = tenant.is_none_or(|tenant| tenant.memory.take(bytes));
-        fits.then(|| Self { tenant: tenant.cloned(), bytes })
-    }
-}
-
-impl Drop for Share {
-    fn drop(&mut self) {
-        if let Some(tenant) = &self.tenant {
-            tenant.memory.give_back(self.bytes);
-        }
-    }
 }
 
 #[cfg(test)]

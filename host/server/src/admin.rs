@@ -7,6 +7,7 @@
 //! | `GET /ready` | 200 while requests are taken, 503 from the first signal to end |
 //! | `GET /instances` | a JSON array, one object for each live instance, oldest first |
 //! | `DELETE /instances/ID` | ends one instance: 204, or 404 |
+//! | `GET /buffers` | a [`BuffersInfo`]: what the host holds for requests outside of their instances |
 //! | `POST /reload` | loads the manifest again: 200, or 422 with what is wrong with it |
 //! | `GET /components` | a JSON array of [`ComponentInfo`](crate::deploy::ComponentInfo), by name |
 //! | `PUT /components/NAME` | puts the component in the body in place: 200 with its info, or 422 with what is wrong with it |
@@ -23,6 +24,7 @@
 //! page in the operator's browser cannot reach it by rebinding one. A page could still send a POST, with its `origin`; one
 //! that has any is refused.
 
+use std::collections::BTreeMap;
 use std::net::IpAddr;
 use std::sync::{Arc, OnceLock};
 
@@ -34,7 +36,7 @@ use serde::{Deserialize, Serialize};
 
 use crate::access::Caller;
 use crate::access_log::short;
-use crate::app::{App, plain};
+use crate::app::{App, Inner, plain};
 use crate::deploy::Deploy;
 use crate::metrics;
 use crate::reload::Reload;
@@ -45,6 +47,26 @@ pub struct Admin {
     server: Arc<OnceLock<Arc<Server>>>,
     reload: Reload,
     deploy: Deploy,
+}
+
+/// What is held for requests outside of their instances, as `GET /buffers` and `roadrunner ps` show it.
+#[derive(Debug, Deserialize, Serialize)]
+pub struct BuffersInfo {
+    /// Bytes held for all requests, and how many may be; none for a tenant.
+    pub host: Option<(u64, u64)>,
+    /// Bytes held for those of each tenant that the caller sees.
+    pub tenants: BTreeMap<String, u64>,
+}
+
+impl BuffersInfo {
+    fn of(app: &Inner, caller: &Caller) -> Self {
+        let buffers = app.host.sandbox.buffers();
+        let seen = app.tenants.iter().filter(|(name, _)| caller.sees(Some(name)));
+        Self {
+            host: caller.tenant().is_none().then(|| (buffers.used(), buffers.limit())),
+            tenants: seen.map(|(name, tenant)| (name.clone(), tenant.buffered())).collect(),
+        }
+    }
 }
 
 /// One live instance, as `GET /instances` and `roadrunner ps` show it.
@@ -176,6 +198,7 @@ impl Admin {
                 let seen = meters.iter().filter(|meter| caller.sees(owner(meter)));
                 json(&seen.map(|meter| InstanceInfo::of(meter)).collect::<Vec<_>>())
             }
+            "/buffers" if get => json(&BuffersInfo::of(inner, caller)),
             _ => match path.strip_prefix("/instances/").map(str::parse) {
                 Some(Ok(id)) if *method == Method::DELETE => match may_end(registry, id, caller) && registry.kill(id) {
                     true => with_status(StatusCode::NO_CONTENT),
@@ -183,7 +206,7 @@ impl Admin {
                 },
                 Some(Ok(_)) => allow("DELETE"),
                 _ if path == "/reload" => allow("POST"),
-                _ if matches!(path, "/metrics" | "/live" | "/ready" | "/instances") => allow("GET, HEAD"),
+                _ if matches!(path, "/metrics" | "/live" | "/ready" | "/instances" | "/buffers") => allow("GET, HEAD"),
                 _ => plain(StatusCode::NOT_FOUND, "not found"),
             },
         }

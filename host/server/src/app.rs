@@ -9,26 +9,25 @@ use std::sync::atomic::{AtomicU64, Ordering::Relaxed};
 use std::time::{Duration, Instant};
 
 use arc_swap::ArcSwap;
-use bytes::BytesMut;
-use http::{HeaderMap, HeaderValue, Method, Request, Response, StatusCode, header};
-use http_body::Body as _;
-use http_body_util::BodyExt as _;
+use http::{HeaderValue, Method, Request, Response, StatusCode, header};
 use parking_lot::Mutex;
 use roadrunner_files::{Directory, FileCache};
 use roadrunner_manifest::{AccessLogFormat, Admin, BodyMode, Lookup, Params, RouteTable};
 use roadrunner_registry::Puller;
 use roadrunner_sandbox::{
-    self as sandbox, Binding, Component, Gate, Outcome, Payer, Peer, RequestId, Sandbox, Subject, Tenant, Upgrade,
+    self as sandbox, Binding, Component, Gate, Holder, Outcome, Payer, Peer, RequestId, Sandbox, Subject, Tenant,
+    Upgrade,
 };
 use roadrunner_store::Budget;
 use roadrunner_websocket::handshake::{Refusal, ServerHandshake};
 use roadrunner_wire::{
-    self as wire, Address, BodyError, Connection, Exchange, Held, RequestBody, ResponseBody, Service, TunnelKind,
-    TunnelRequest,
+    self as wire, Address, Connection, Exchange, Held, RequestBody, ResponseBody, Service, TunnelKind, TunnelRequest,
 };
 
 use crate::access::Access;
+use crate::body::{BodyRefusal, body_for};
 use crate::broker::Nats;
+use crate::buffers::Answerable;
 use crate::deploy::store::Store;
 use crate::drain::Drain;
 use crate::ledger::Ledger;
@@ -298,7 +297,10 @@ pub(crate) async fn behind_middlewares(mut request: Request<RequestBody>) -> Res
         return failure(Outcome::Unsupported);
     };
     let (ledger, tenant) = (context.ledger.clone(), inner.routes[context.route].tenant.clone());
+    let holder = inner.holder(tenant.as_ref(), &context.connection);
     let mut response = inner.answer(context, request).await;
+    let answerable = Answerable::of(&response, holder);
+    response.extensions_mut().insert(answerable);
     if let Some(ledger) = ledger {
         let sandbox = &inner.host.sandbox;
         let payer =
@@ -353,15 +355,6 @@ impl Inner {
             return record.done(plain(StatusCode::FORBIDDEN, refusal));
         }
         wire::drop_connection_fields(&mut head.headers);
-        let body = match body_for(guest, body, &head.headers).await {
-            Ok(body) => body,
-            Err(error) => return record.refused(&error),
-        };
-        record.watches(body.as_ref().and_then(sandbox::Body::fault));
-        let permit = match guest.binding.gates.admit().await {
-            Ok(permit) => permit,
-            Err(outcome) => return record.failed(outcome.into()),
-        };
         let meter = guest.binding.meter(Subject {
             request: context.id.clone(),
             tenant: guest.binding.tenant.clone(),
@@ -369,7 +362,18 @@ impl Inner {
             digest: guest.binding.component.digest,
             route: self.routes[context.route].pattern.clone(),
             peer: peer(&context.peer),
+            connection: context.connection.held.clone(),
         });
+        let body = match body_for(guest, body, &head, &meter).await {
+            Ok(body) => body,
+            Err(BodyRefusal::Body(error)) => return record.refused(&error),
+            Err(BodyRefusal::NoRoom(outcome)) => return record.failed(outcome.into()),
+        };
+        record.watches(body.as_ref().and_then(sandbox::Body::fault));
+        let permit = match guest.binding.gates.admit().await {
+            Ok(permit) => permit,
+            Err(outcome) => return record.failed(outcome.into()),
+        };
         record.runs(&meter);
         let upgrade = handshake.as_ref().map(|handshake| match handshake {
             Handshake::WebSocket(handshake) => Upgrade::WebSocket(handshake.judged.protocols().to_vec()),
@@ -412,6 +416,12 @@ impl Inner {
             }
         }
         self.table.lookup(host, request.method(), path)
+    }
+
+    /// Answers for what is held for a request without an instance.
+    pub(crate) fn holder(&self, tenant: Option<&Arc<Tenant>>, connection: &Connection) -> Holder {
+        let buffers = self.host.sandbox.buffers().clone();
+        Holder { buffers, tenant: tenant.cloned(), connection: connection.held.clone() }
     }
 
     /// The answer when no route takes the request. The connection stays open.
@@ -461,70 +471,6 @@ fn is_known(tunnel: &TunnelRequest) -> bool {
     tunnel.names("websocket") || tunnel.is_webtransport()
 }
 
-/// The guest's body: read whole in mode `auto`, or left on the wire.
-async fn body_for(
-    guest: &Guest,
-    body: RequestBody,
-    headers: &HeaderMap,
-) -> Result<Option<sandbox::Body>, sandbox::BodyError> {
-    if body.is_end_stream() {
-        return Ok(None);
-    }
-    if guest.body == BodyMode::Manual {
-        let stream = body.map_err(body_error);
-        return Ok(Some(sandbox::Body::stream(Box::pin(stream))));
-    }
-    let limit = guest.body_limit;
-    let declared = body.size_hint().exact().or_else(|| {
-        headers.get(header::CONTENT_LENGTH).and_then(|value| value.to_str().ok()).and_then(|value| value.parse().ok())
-    });
-    if declared.is_some_and(|length| length > limit) {
-        return Err(sandbox::BodyError::TooLarge(limit));
-    }
-    Box::pin(read_whole(body, limit, declared)).await.map(Some)
-}
-
-async fn read_whole(
-    mut body: RequestBody,
-    limit: u64,
-    declared: Option<u64>,
-) -> Result<sandbox::Body, sandbox::BodyError> {
-    let mut first = bytes::Bytes::new();
-    let mut all = BytesMut::new();
-    let mut trailers = None;
-    let mut total = 0;
-    while let Some(frame) = body.frame().await {
-        match frame.map_err(body_error)?.into_data() {
-            Ok(data) => {
-                total += data.len() as u64;
-                if total > limit {
-                    return Err(sandbox::BodyError::TooLarge(limit));
-                }
-                if first.is_empty() {
-                    first = data;
-                    continue;
-                }
-                if all.is_empty() {
-                    all.reserve(usize::try_from(declared.unwrap_or(total).min(limit)).unwrap_or(0));
-                    all.extend_from_slice(&first);
-                }
-                all.extend_from_slice(&data);
-            }
-            Err(frame) => trailers = frame.into_trailers().ok(),
-        }
-    }
-    let whole = if all.is_empty() { first } else { all.freeze() };
-    Ok(sandbox::Body::whole(whole, trailers))
-}
-
-pub(crate) fn body_error(error: BodyError) -> sandbox::BodyError {
-    match error {
-        BodyError::TimedOut(_) => sandbox::BodyError::Timeout,
-        BodyError::Malformed(reason) => sandbox::BodyError::Malformed(reason),
-        BodyError::Closed | BodyError::ConnectionLost | BodyError::Reset => sandbox::BodyError::Closed,
-    }
-}
-
 pub(crate) fn peer(address: &Address) -> Peer {
     match address {
         Address::Ip(address) => Peer::Address(*address),
@@ -544,7 +490,10 @@ pub(crate) fn failure(outcome: Outcome) -> Response<ResponseBody> {
     let row = outcome.row();
     let mut response =
         plain(StatusCode::from_u16(row.status).unwrap_or(StatusCode::INTERNAL_SERVER_ERROR), row.message);
-    if matches!(outcome, Outcome::HeldExceeded | Outcome::Overloaded | Outcome::TenantCpuExceeded) {
+    if matches!(
+        outcome,
+        Outcome::BuffersExceeded | Outcome::HeldExceeded | Outcome::Overloaded | Outcome::TenantCpuExceeded
+    ) {
         response = retry_after(response, RETRY_AFTER);
     }
     response

@@ -31,6 +31,7 @@ use crate::deploy::store::Store;
 use crate::drain::Drain;
 use crate::inherited::Inherited;
 use crate::load;
+use crate::machine;
 use crate::metrics::{Metrics, RouteMetrics};
 use crate::middleware::{Limiters, Stack};
 use crate::outbound::WayOut;
@@ -54,6 +55,9 @@ const PULLED: &str = "pulled";
 /// Bytes of small files that are kept in memory.
 const FILE_CACHE: u64 = 16 << 20;
 
+/// The part of the machine's memory that the host may hold for requests, where the manifest does not say.
+const BUFFERS_PART: u64 = 4;
+
 /// Slots beside those that the caps allow, for parked instances.
 const SPARE_SLOTS: u32 = PARKED as u32;
 
@@ -65,6 +69,7 @@ pub fn sandbox(manifest: &Manifest, stop: &Stop) -> Result<Sandbox> {
         // Standard components hold no sessions.
         wasi03_slots: if manifest.server.wasi_03 { manifest.caps.instances.saturating_add(SPARE_SLOTS) } else { 0 },
         max_memory: max_memory(manifest),
+        buffers: buffers(manifest),
         threads: manifest.server.workers.map_or(defaults.threads, |workers| workers as usize),
         ..defaults
     };
@@ -154,6 +159,7 @@ pub(crate) fn inner(manifest: &Manifest, host: Arc<Host>, before: Option<&Inner>
     let sources = Sources::read(manifest)?;
     let components = load::components(manifest, &host, before, &sources)?;
     let access = Arc::new(Access::read(admin(&host, manifest), manifest)?);
+    host.sandbox.buffers().set_limit(buffers(manifest));
     assemble(manifest, host, before, Arc::new(sources), components, access)
 }
 
@@ -176,7 +182,10 @@ pub(crate) fn assemble(
     let directories = manifest
         .directories
         .iter()
-        .map(|(name, found)| Ok((name.to_string(), Arc::new(Directory::open(name.as_str(), &found.path)?))))
+        .map(|(name, found)| {
+            let owner = owner(&format!("directory:{name}"), found.tenant.as_ref());
+            Ok((name.to_string(), Arc::new(Directory::open(name.as_str(), &found.path, &owner)?)))
+        })
         .collect::<Result<BTreeMap<_, _>>>()?;
     let table = Arc::new(manifest.routes.clone());
     let urls = |tenant: &Option<TenantName>| NamedRoutes { table: table.clone(), tenant: tenant.clone() };
@@ -232,7 +241,7 @@ pub(crate) fn assemble(
                 binding: Arc::new(Binding {
                     component: loaded.clone(),
                     // A name has no colon, so that no component can be called like a tenant's topics.
-                    owner: component.tenant.as_ref().map_or(name.to_string(), tenant_gate).into(),
+                    owner: owner(name.as_str(), component.tenant.as_ref()).into(),
                     limits: limits(&route.limits),
                     gates: Gates::new(passed.iter().filter_map(|name| gates.get(name).cloned()).collect())
                         .taking(places)
@@ -317,6 +326,11 @@ pub(crate) fn assemble(
         drain_time: manifest.server.drain,
         host,
     })
+}
+
+/// What the host may hold for all requests together, in bytes.
+fn buffers(manifest: &Manifest) -> u64 {
+    manifest.caps.buffered.unwrap_or_else(|| machine::memory() / BUFFERS_PART)
 }
 
 fn max_memory(manifest: &Manifest) -> u64 {
@@ -433,7 +447,7 @@ fn outbound(
 ) -> BTreeMap<String, Arc<WayOut>> {
     let granted = manifest.components.iter().filter_map(|(name, component)| {
         let settings = component.outbound.as_ref()?;
-        let owner = component.tenant.as_ref().map_or_else(|| format!("component:{name}"), tenant_gate);
+        let owner = owner(&format!("component:{name}"), component.tenant.as_ref());
         let known = before.and_then(|before| before.outbound.get(name.as_str())).filter(|way| way.is(settings, &owner));
         let way = known.cloned().unwrap_or_else(|| Arc::new(WayOut::new(settings, sandbox, owner, names)));
         Some((name.to_string(), way))
@@ -637,6 +651,11 @@ fn peers(ranges: &[manifest::PeerRange]) -> Peers {
     peers
 }
 
+/// Who shares topics and threads: a tenant, or what belongs to none by its own name.
+pub(crate) fn owner(own: &str, tenant: Option<&TenantName>) -> String {
+    tenant.map_or_else(|| own.to_owned(), tenant_gate)
+}
+
 /// What stands for a tenant among names of components: the name of its gate, and the owner of its topics.
 pub(crate) fn tenant_gate(name: &TenantName) -> String {
     format!("tenant:{name}")
@@ -657,6 +676,7 @@ fn limits(limits: &manifest::Limits) -> Limits {
         cpu: limits.cpu,
         callback_cpu: limits.callback_cpu,
         deadline: limits.deadline,
+        response_head: usize::try_from(limits.response_head).unwrap_or(usize::MAX),
         host_call_bytes: usize::try_from(limits.host_call_bytes).unwrap_or(usize::MAX),
         handles: limits.handles as usize,
         log_bytes: limits.log_bytes,

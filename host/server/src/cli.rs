@@ -15,7 +15,7 @@ use roadrunner_manifest::{
 };
 use roadrunner_sandbox::{CompileOrder, Component, inspect};
 
-use crate::admin::InstanceInfo;
+use crate::admin::{BuffersInfo, InstanceInfo};
 use crate::client::{Body, Client, Place};
 use crate::deploy::ComponentInfo;
 use crate::source::Sources;
@@ -423,6 +423,14 @@ fn ps(client: &Client, json: bool) -> Result<String> {
             &instance.peer,
             &instance.request,
         ]);
+    }
+    // A host of another version may not say it.
+    if let Ok(buffers) = expect_ok(client.request("GET", "/buffers")?)
+        && let Ok(BuffersInfo { host, tenants }) = serde_json::from_str(&buffers)
+    {
+        let of = host.map(|(held, limit)| format!(" {}K of {}K", held / 1024, limit / 1024));
+        let tenants = tenants.iter().map(|(name, held)| format!(" {name} {}K", held / 1024));
+        text += &format!("held for requests:{}\n", of.into_iter().chain(tenants).collect::<Vec<_>>().join(","));
     }
     Ok(text)
 }

@@ -178,14 +178,19 @@ fn render_routes(app: &Inner, caller: &Caller, text: &mut Text) {
 fn render_tenants(app: &Inner, caller: &Caller, text: &mut Text) {
     let tenants: Vec<_> = app.tenants.iter().filter(|(name, _)| caller.sees(Some(name))).collect();
     type Value = fn(&Tenant) -> f64;
-    let families: [(&str, &str, &str, Value); 9] = [
+    let families: [(&str, &str, &str, Value); 10] = [
         ("roadrunner_tenant_requests_total", "counter", "Requests within requests-per-second.", |tenant| {
             tenant.requests.total() as f64
         }),
         ("roadrunner_tenant_cpu_seconds_total", "counter", "CPU time of guests, and of the host for them.", |tenant| {
             tenant.cpu.total() as f64 / 1e9
         }),
-        ("roadrunner_tenant_memory_bytes", "gauge", "Memory of all instances.", |tenant| tenant.memory.used() as f64),
+        ("roadrunner_tenant_memory_bytes", "gauge", "Memory of all instances, and what the host holds.", |tenant| {
+            tenant.memory.used() as f64
+        }),
+        ("roadrunner_tenant_buffered_bytes", "gauge", "What of it the host holds, outside of guests.", |tenant| {
+            tenant.buffered() as f64
+        }),
         ("roadrunner_tenant_log_bytes_total", "counter", "Log text that was written.", |tenant| {
             tenant.log_bytes.total() as f64
         }),
@@ -326,6 +331,13 @@ fn render_host(app: &Inner, text: &mut Text) {
         "Tasks of the runtime: connections, streams, and a few of the host's own.",
     );
     text.sample("roadrunner_tasks", "", Handle::try_current().map_or(0, |runtime| runtime.metrics().num_alive_tasks()));
+    let buffers = app.host.sandbox.buffers();
+    text.family("roadrunner_buffered_bytes", "gauge", "What the host holds for requests, outside of guests.");
+    text.sample("roadrunner_buffered_bytes", "", buffers.used());
+    text.family("roadrunner_buffered_limit_bytes", "gauge", "What it may hold.");
+    text.sample("roadrunner_buffered_limit_bytes", "", buffers.limit());
+    text.family("roadrunner_buffered_refused_total", "counter", "Times that some did not fit.");
+    text.sample("roadrunner_buffered_refused_total", "", buffers.refused());
     render_pools(app, text);
     text.family("roadrunner_reloads_total", "counter", "Times that the manifest was loaded again.");
     text.sample("roadrunner_reloads_total", "result=\"taken\"", app.host.metrics.reloads.load(Relaxed));

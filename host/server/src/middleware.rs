@@ -29,6 +29,7 @@ use tower::ServiceExt as _;
 use tower::util::BoxCloneSyncService;
 
 use crate::app;
+use crate::buffers;
 use crate::rate_limit::RateLimiter;
 
 type Inner = BoxCloneSyncService<Request<RequestBody>, Response<ResponseBody>, Infallible>;
@@ -66,7 +67,9 @@ impl Stack {
 
 fn wrap(middleware: &Middleware, limiter: Option<&Arc<RateLimiter>>, inner: Inner) -> Inner {
     match middleware {
-        Middleware::Compression(settings) => compression::wrap(settings, inner),
+        Middleware::Compression(settings) => {
+            BoxCloneSyncService::new(compression::wrap(settings, inner).map_response(buffers::compressed))
+        }
         Middleware::Cors(settings) => cors::wrap(settings, inner),
         Middleware::Etag(settings) => etag::wrap(*settings, inner),
         Middleware::RateLimit(settings) => {

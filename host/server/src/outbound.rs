@@ -14,10 +14,10 @@ use http_body_util::BodyExt as _;
 use roadrunner_log::Quoted;
 use roadrunner_manifest::{self as manifest, HostPattern};
 use roadrunner_names::Resolver;
-use roadrunner_outbound::{Client, Error, Grant, Host, Settings, Timeouts};
+use roadrunner_outbound::{Client, Error, Grant, Host, READ_BUFFER, Settings, Timeouts};
 use roadrunner_sandbox::{
-    Meter, Outbound, OutboundAnswer, OutboundDriver, OutboundError, Payer, RequestOptions, Sandbox, Tenant, WasiBody,
-    Worked, admits_log,
+    Charge, Meter, Outbound, OutboundAnswer, OutboundDriver, OutboundError, Payer, RequestOptions, Sandbox, Tenant,
+    WasiBody, Worked, admits_log,
 };
 use roadrunner_wire::drop_connection_fields;
 use tokio::time::Sleep;
@@ -112,6 +112,11 @@ impl Outbound for WayOut {
                 tell(&meter, Some("quota.outbound-connections"), "the quota is used up");
                 return Err(OutboundError::ConnectionLimitReached);
             };
+            let Ok(read_ahead) = Charge::take(meter.clone(), READ_BUFFER as u64) else {
+                refused.fetch_add(1, Relaxed);
+                tell(&meter, Some("limits.memory"), "there is no memory for its answer");
+                return Err(OutboundError::ConnectionLimitReached);
+            };
             let mut request = request.map(|body| paced(body, tenant.as_ref()));
             drop_connection_fields(request.headers_mut());
             match client.send(request, asked).await {
@@ -120,7 +125,7 @@ impl Outbound for WayOut {
                     let mut response = response.map(|body| paced(body.map_err(told).boxed_unsync(), tenant.as_ref()));
                     drop_connection_fields(response.headers_mut());
                     let driver = Box::pin(async move {
-                        let _place = place;
+                        let (_place, _read_ahead) = (place, read_ahead);
                         driver.await.map_err(told)
                     });
                     Ok((response, Box::new(Worked::new(driven, driver)) as OutboundDriver))

@@ -85,8 +85,7 @@ impl Record {
     /// The same for a request that failed: a guest can deal with a body that is too large, and this one has not.
     fn blame(&self, failure: &Failure) -> Option<BodyError> {
         let error = self.fault.as_ref()?.get()?;
-        let is_too_large = matches!(error, BodyError::TooLarge(_))
-            && matches!(failure.outcome, Outcome::GuestError | Outcome::InvalidResponse | Outcome::Trapped);
+        let is_too_large = matches!(error, BodyError::TooLarge(_)) && is_guests(failure);
         if is_too_large { Some(error.clone()) } else { self.refusal() }
     }
 
@@ -130,11 +129,7 @@ impl Record {
 
     /// The request's body is not what it has to be.
     pub(crate) fn refused(self, error: &BodyError) -> Response<ResponseBody> {
-        let outcome = match error {
-            BodyError::Closed | BodyError::Timeout => Outcome::Cancelled,
-            BodyError::Malformed(_) => Outcome::Malformed,
-            BodyError::TooLarge(_) => Outcome::BodyTooLarge,
-        };
+        let outcome = outcome_of(error);
         let response = match error {
             BodyError::Timeout => app::plain(StatusCode::REQUEST_TIMEOUT, "the request body came too slowly"),
             _ => app::failure(outcome),
@@ -152,6 +147,11 @@ impl Record {
 
     /// The request ends with this failure; before or after the head.
     pub(crate) fn end_with(&mut self, failure: &Failure) {
+        if is_guests(failure)
+            && let Some(error) = self.blame(failure)
+        {
+            return self.close(outcome_of(&error));
+        }
         if !failure.detail.is_empty()
             && let Some(meter) = &self.meter
             && admits_log(meter, &failure.detail)
@@ -239,6 +239,20 @@ pub(crate) fn unrouted(
             component: None,
         };
         line.write(&End::of(response, "unrouted", Duration::ZERO), None);
+    }
+}
+
+/// Whether a failure would be the guest's fault, if it were not for the request's body.
+fn is_guests(failure: &Failure) -> bool {
+    matches!(failure.outcome, Outcome::GuestError | Outcome::InvalidResponse | Outcome::Trapped)
+}
+
+/// How a request ends whose body is not what it has to be.
+fn outcome_of(error: &BodyError) -> Outcome {
+    match error {
+        BodyError::Closed | BodyError::Timeout => Outcome::Cancelled,
+        BodyError::Malformed(_) => Outcome::Malformed,
+        BodyError::TooLarge(_) => Outcome::BodyTooLarge,
     }
 }
 

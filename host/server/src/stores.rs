@@ -12,8 +12,10 @@ use anyhow::{Context as _, Result};
 use roadrunner_manifest::{self as manifest, ComponentName, Manifest, StorePlace, TenantName};
 use roadrunner_names::Resolver;
 use roadrunner_sandbox::{self as sandbox, Secret, StoreAnswer, StoreError, StorePage, Tenant};
-use roadrunner_store::{Bill, Bucket, Budget, Error, Limits, Place, Store};
+use roadrunner_store::{Bill, Bucket, Budget, Error, Limits, Owner, Place, Store};
 use zeroize::Zeroizing;
+
+use crate::boot;
 
 /// The operations, as the metrics name them.
 const OPERATIONS: [&str; 7] = ["delete", "exists", "get", "increment", "keys", "set", "set-if"];
@@ -167,7 +169,9 @@ pub(crate) fn grants(manifest: &Manifest, kept: Kept<'_>, before: Option<&Grants
                 let bill = tenant.cloned().map(|tenant| {
                     Bill::new(move |used| tenant.cpu.spend(u64::try_from(used.as_nanos()).unwrap_or(u64::MAX)))
                 });
-                let bucket = Bucket::within(open.store.clone(), &namespace, limits, budget.cloned(), bill);
+                let name = boot::owner(component.as_str(), settings.tenant.as_ref());
+                let owner = Owner { name, budget: budget.cloned(), bill };
+                let bucket = Bucket::of(owner, open.store.clone(), &namespace, limits);
                 Arc::new(Grant { open: open.clone(), namespace, bucket, tenant: tenant.cloned() })
             });
             granted.insert(name.to_string(), grant);

@@ -8,6 +8,8 @@ use roadrunner_disk::{Disk, Limits, Owner};
 use roadrunner_manifest::{self as manifest, Manifest};
 use roadrunner_sandbox::{Preopen, Secret, Tenant};
 
+use crate::boot;
+
 /// The directories that some component has open, by name.
 pub(crate) type Disks = BTreeMap<String, Disk>;
 
@@ -24,7 +26,10 @@ pub(crate) fn open(manifest: &Manifest, tenants: &BTreeMap<String, Arc<Tenant>>,
         let known = before.get(name.as_str()).filter(|known| known.is_at(&directory.path)).cloned();
         let disk = match known {
             Some(known) => known,
-            None => Disk::open(name.as_str(), &directory.path)?,
+            None => {
+                let owner = boot::owner(&format!("directory:{name}"), directory.tenant.as_ref());
+                Disk::open(name.as_str(), &directory.path, &owner)?
+            }
         };
         if grants.any(|preopen| preopen.is_writable) {
             let limits = Limits { bytes: directory.size, files: directory.files.into() };

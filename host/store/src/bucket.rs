@@ -71,20 +71,32 @@ impl Place {
     }
 }
 
+/// Whom namespaces belong to.
+#[derive(Default)]
+pub struct Owner {
+    /// It shares the threads that read stores with all of that name.
+    pub name: String,
+    /// What holds for its namespaces together.
+    pub budget: Option<Budget>,
+    /// Is told what their operations cost.
+    pub bill: Option<Bill>,
+}
+
 impl Bucket {
     /// A namespace of a store. Namespaces are told apart by their names, which hold no control characters.
     pub fn new(store: Store, namespace: &str, limits: Limits) -> Self {
-        Self::within(store, namespace, limits, None, None)
+        Self::of(Owner { name: namespace.to_owned(), ..Owner::default() }, store, namespace, limits)
     }
 
-    /// The same, where `budget` holds for its namespace, too, and `bill` is told what its operations cost.
-    pub fn within(store: Store, namespace: &str, limits: Limits, budget: Option<Budget>, bill: Option<Bill>) -> Self {
+    /// A namespace of an owner that has others, too.
+    pub fn of(owner: Owner, store: Store, namespace: &str, limits: Limits) -> Self {
+        let Owner { name, budget, bill } = owner;
         let namespace = match &store.backend {
             Backend::Embedded(_) => prefix(namespace).into(),
             Backend::Redis(_) => format!("roadrunner:{}:{namespace}:", store.name()).into(),
         };
         let places = Arc::new(Semaphore::new(limits.operations.min(Semaphore::MAX_PERMITS)));
-        Self(Arc::new(Inner { store, namespace, limits, budget, bill, places, threads: STORES.share() }))
+        Self(Arc::new(Inner { store, namespace, limits, budget, bill, places, threads: STORES.share(&name) }))
     }
 
     /// Its limits.

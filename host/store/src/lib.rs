@@ -28,7 +28,7 @@ use std::sync::Arc;
 use zeroize::Zeroizing;
 
 pub use bill::Bill;
-pub use bucket::{Bucket, Limits, MAX_PAGE, Page};
+pub use bucket::{Bucket, Limits, MAX_PAGE, Owner, Page};
 pub use budget::Budget;
 
 use embedded::Embedded;

@@ -6,7 +6,7 @@ use std::process::{Child, Command, Stdio};
 use std::time::Duration;
 
 use roadrunner_names::{self as names, Resolver};
-use roadrunner_store::{Bill, Bucket, Budget, Error, Limits, OpenError, Place, Store};
+use roadrunner_store::{Bill, Bucket, Budget, Error, Limits, OpenError, Owner, Place, Store};
 use tempfile::TempDir;
 
 const LIMITS: Limits = Limits { key: 32, value: 1000, operations: 8, timeout: Duration::from_secs(10) };
@@ -248,7 +248,8 @@ async fn a_budget_holds_over_namespaces_and_stores() {
         Budget::new(Some(5000), namespaces)
     };
     let bucket = |stores: &[Store; 2], store: usize, namespace: &str, budget: &Budget| {
-        Bucket::within(stores[store].clone(), namespace, LIMITS, Some(budget.clone()), None)
+        let owner = Owner { budget: Some(budget.clone()), ..Owner::default() };
+        Bucket::of(owner, stores[store].clone(), namespace, LIMITS)
     };
     let all = budget(&stores);
     let [one, two, three] =
@@ -329,7 +330,7 @@ async fn a_bill_is_told_what_reads_and_writes_cost() {
     let cost = std::sync::Arc::new(std::sync::Mutex::new(Duration::ZERO));
     let told = cost.clone();
     let bill = Bill::new(move |used| *told.lock().unwrap() += used);
-    let bucket = Bucket::within(memory(), "component/one", LIMITS, None, Some(bill));
+    let bucket = Bucket::of(Owner { bill: Some(bill), ..Owner::default() }, memory(), "component/one", LIMITS);
     for count in 0..50 {
         bucket.set(&format!("{count}"), vec![0; 1000], None).await.unwrap();
     }

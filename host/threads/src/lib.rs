@@ -5,9 +5,10 @@
 //!
 //! A place is free when the thread is. Whoever stops waiting for the result gives nothing back.
 
+use std::collections::HashMap;
 use std::panic;
 use std::pin::Pin;
-use std::sync::{Arc, LazyLock};
+use std::sync::{Arc, LazyLock, Mutex, PoisonError, Weak};
 use std::task::{Context, Poll, ready};
 
 use tokio::sync::{OwnedSemaphorePermit, Semaphore};
@@ -34,6 +35,8 @@ pub static ORDERS: LazyLock<Pool> = LazyLock::new(|| Pool::new(64, 8));
 pub struct Pool {
     places: Arc<Semaphore>,
     most_of_share: usize,
+    /// What each owner has, as long as it has a share.
+    owners: Mutex<HashMap<String, Weak<Semaphore>>>,
 }
 
 /// The threads of a pool that one owner may take.
@@ -54,12 +57,19 @@ pub struct Place {
 impl Pool {
     /// So many threads, of which one share may take so many.
     pub fn new(most: usize, most_of_share: usize) -> Self {
-        Self { places: Arc::new(Semaphore::new(most)), most_of_share }
+        Self { places: Arc::new(Semaphore::new(most)), most_of_share, owners: Mutex::default() }
     }
 
-    /// Another owner's share.
-    pub fn share(&self) -> Share {
-        let own = Arc::new(Semaphore::new(self.most_of_share));
+    /// An owner's share: a tenant has one, for all that it has, and so has each thing that belongs to no tenant.
+    pub fn share(&self, owner: &str) -> Share {
+        let mut owners = self.owners.lock().unwrap_or_else(PoisonError::into_inner);
+        let known = owners.get(owner).and_then(Weak::upgrade);
+        let own = known.unwrap_or_else(|| {
+            owners.retain(|_, own| own.strong_count() > 0);
+            let own = Arc::new(Semaphore::new(self.most_of_share));
+            owners.insert(owner.to_owned(), Arc::downgrade(&own));
+            own
+        });
         Share { all: self.places.clone(), own, most: self.most_of_share }
     }
 }
@@ -171,7 +181,7 @@ mod tests {
     #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
     async fn an_owner_that_hangs_takes_its_own_places_alone() {
         let pool = Pool::new(8, 3);
-        let (hung, other) = (pool.share(), pool.share());
+        let (hung, other) = (pool.share("hung"), pool.share("other"));
         let work: Vec<_> = (0..20).map(|_| stuck(&hung)).collect();
         taken(&hung, 3).await;
         assert!(!runs(&hung).await, "it waits for its own");
@@ -184,7 +194,7 @@ mod tests {
     #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
     async fn a_place_is_free_when_the_thread_is() {
         let pool = Pool::new(2, 1);
-        let share = pool.share();
+        let share = pool.share("it");
         let (release, task) = stuck(&share);
         taken(&share, 1).await;
         task.abort();
@@ -196,8 +206,23 @@ mod tests {
     }
 
     #[tokio::test]
+    async fn all_that_an_owner_has_is_one_share() {
+        let pool = Pool::new(8, 2);
+        let (one, same, other) = (pool.share("tenant:a"), pool.share("tenant:a"), pool.share("tenant:b"));
+        let places = [one.place().await, same.place().await];
+        assert_eq!((one.taken(), same.taken(), other.taken()), (2, 2, 0));
+        assert!(!runs(&same).await && runs(&other).await);
+        drop((one, same));
+        // It stays what it was while a place of it is taken.
+        let again = pool.share("tenant:a");
+        assert!(!runs(&again).await);
+        drop(places);
+        assert!(runs(&again).await);
+    }
+
+    #[tokio::test]
     async fn what_is_dropped_while_it_waits_does_not_run() {
-        let share = Pool::new(1, 1).share();
+        let share = Pool::new(1, 1).share("it");
         let place = share.place().await;
         let (ran, run) = channel();
         let work = share.start(move || ran.send(()));
@@ -208,7 +233,7 @@ mod tests {
 
     #[tokio::test]
     async fn a_panic_gives_the_place_back() {
-        let share = Pool::new(1, 1).share();
+        let share = Pool::new(1, 1).share("it");
         let own = share.clone();
         assert!(
             tokio::spawn(async move { own.start(|| panic!("on purpose")).await }).await.is_err_and(|e| e.is_panic())

@@ -159,6 +159,7 @@ async fn connect<S: Service>(
         protocol,
         tls,
         opened,
+        held: Arc::default(),
         forwarding: listener.forwarding.clone(),
         proxied: listener.proxy_protocol.is_some(),
         path_rule: shared.settings.path,

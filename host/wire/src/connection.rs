@@ -4,7 +4,7 @@ use std::{
     fmt,
     net::{IpAddr, SocketAddr},
     path::PathBuf,
-    sync::Arc,
+    sync::{Arc, atomic::AtomicU64},
     time::Instant,
 };
 
@@ -30,6 +30,8 @@ pub struct Connection {
     pub tls: Option<TlsInfo>,
     /// When it was accepted.
     pub opened: Instant,
+    /// Bytes that the service holds for requests of this connection. The service alone counts them.
+    pub held: Arc<AtomicU64>,
     pub(crate) forwarding: Option<Arc<Forwarding>>,
     /// Whether it began with a PROXY header, so that its peer came through a balancer that may have ended TLS.
     pub(crate) proxied: bool,
@@ -52,6 +54,7 @@ impl Connection {
             protocol,
             tls: None,
             opened: Instant::now(),
+            held: Arc::default(),
             forwarding: None,
             proxied: false,
             path_rule: PathRule::default(),
@@ -72,6 +75,7 @@ impl Connection {
             protocol: Protocol::Http2,
             tls: None,
             opened: self.opened,
+            held: Arc::clone(&self.held),
             forwarding: self.forwarding.clone(),
             proxied: self.proxied,
             path_rule: self.path_rule,

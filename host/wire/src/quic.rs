@@ -204,6 +204,7 @@ async fn connect<S: Service>(
         protocol: Protocol::Http3,
         tls: Some(tls),
         opened,
+        held: Arc::default(),
         forwarding: listener.forwarding.clone(),
         proxied: false,
         path_rule: shared.settings.path,

@@ -6,7 +6,7 @@ use roadrunner_tests::http2::Connection;
 use roadrunner_tests::{Ask, Client, Way, client};
 use tokio::task::JoinHandle;
 
-use super::{Attack, Reader, Target};
+use super::{Attack, Target};
 
 /// Streams of one connection: as many as a server of HTTP/2 usually allows.
 const STREAMS: usize = 100;
@@ -15,10 +15,8 @@ const STREAMS: usize = 100;
 pub const UNREAD: Attack = Attack {
     name: "answers that nobody reads, and bodies that do not end",
     quota: "instances = 20, memory = \"256MiB\", cpu-per-second = \"200ms\"",
-    route: "",
-    sections: "",
     run: attack,
-    log: Reader::Reads,
+    ..Attack::NONE
 };
 
 fn attack(target: Target) -> JoinHandle<()> {

@@ -1,6 +1,5 @@
 //! What goes into the host's log.
 
-use roadrunner_tests::{Ask, Client, Way};
 use tokio::task::{JoinHandle, JoinSet};
 
 use super::{Attack, Reader, Target};
@@ -9,23 +8,20 @@ use super::{Attack, Reader, Target};
 pub const GIANT_NAMES: Attack = Attack {
     name: "15 MB of field name, which the host's error quotes",
     quota: "instances = 4, memory = \"256MiB\", cpu-per-second = \"200ms\", log-bytes-per-second = \"64KiB\"",
-    route: "",
-    sections: "",
     run: |target| ask(target, 4, "/response/name?mib=14"),
-    log: Reader::Reads,
+    ..Attack::NONE
 };
 
 /// Nobody reads standard error, and requests write it full.
 pub const STALLED_READER: Attack = Attack {
     name: "requests while nobody reads the log",
     quota: "instances = 4, cpu-per-second = \"200ms\"",
-    route: "",
-    sections: "",
     run: |target| ask(target, 2, "/log?n=100"),
     log: Reader::Stalls,
+    ..Attack::NONE
 };
 
-/// So many clients ask for a path, each again and again.
+/// Clients ask for a path, each again and again.
 pub fn ask(target: Target, clients: usize, path: &'static str) -> JoinHandle<()> {
     tokio::spawn(async move {
         let mut asking = JoinSet::new();
@@ -33,8 +29,7 @@ pub fn ask(target: Target, clients: usize, path: &'static str) -> JoinHandle<()>
             let target = target.clone();
             asking.spawn(async move {
                 while target.goes_on() {
-                    let mut client = Client::connect(target.address, Way::H1).await;
-                    client.fetch(Ask::get(path).host("hostile").header("accept-encoding", "br")).await;
+                    target.get_of_new_connection(path).await;
                 }
             });
         }

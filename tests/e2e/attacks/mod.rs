@@ -4,17 +4,24 @@
 //! host would not know, so that the same run can measure that one: with its program in `ROADRUNNER_BIN`, and
 //! `ROADRUNNER_ATTACKS_FELT`.
 
+use std::net::SocketAddr;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering::Relaxed};
 use std::time::Duration;
 
+use roadrunner_tests::dns::{Dns, Entry};
 use roadrunner_tests::victim::{self, Latencies};
-use roadrunner_tests::{Server, Setup};
+use roadrunner_tests::{Ask, Client, Server, Setup, Way};
 use serde_json::{Value, json};
+use tokio::task::JoinHandle;
+
+use super::pools::{MEMORY, with_instances};
 
 mod bodies;
 mod compression;
 mod log;
+mod names;
+mod pools;
 
 /// How long an attack lasts in the suite, and how long the victim is alone before.
 const SHORT: (Duration, Duration) = (Duration::from_secs(4), Duration::from_secs(2));
@@ -37,14 +44,25 @@ pub struct Attack {
     name: &'static str,
     /// Keys of the attacker's quota.
     quota: &'static str,
+    /// The attacker's component.
+    guest: &'static str,
+    /// Memories that are added to it.
+    memories: usize,
+    /// The victim's component, and the path that it asks for.
+    victim: &'static str,
+    path: fn(&Surroundings) -> String,
+    /// Keys of both components.
+    keys: fn(&Surroundings) -> String,
     /// Keys of the attacker's route.
     route: &'static str,
-    /// More sections, with what the attacker's component and route need.
-    sections: &'static str,
+    /// More sections, with what components and route need.
+    sections: fn(&Surroundings) -> String,
     /// Attacks until it is told to stop.
-    run: fn(Target) -> tokio::task::JoinHandle<()>,
+    run: fn(Target) -> JoinHandle<()>,
     /// Where the host's log goes while it is attacked.
     log: Reader,
+    /// Whether its manifest is one that older hosts take.
+    runs_on_older: bool,
 }
 
 /// Who reads the host's log.
@@ -54,22 +72,55 @@ enum Reader {
     Stalls,
 }
 
+/// What hosts may ask: a DNS server that answers for `good.test` and is silent on names below `silent.test`, and an HTTP
+/// server at the address of that name.
+pub struct Surroundings {
+    dns: Dns,
+    upstream: SocketAddr,
+    serving: JoinHandle<()>,
+}
+
+impl Surroundings {
+    async fn start() -> Self {
+        let dns = Dns::start().await;
+        dns.says("good.test", &["127.0.0.1"]);
+        dns.knows(".silent.test", Entry::Silence);
+        let (port, serving) = super::names::upstream().await;
+        Self { dns, upstream: SocketAddr::from(([127, 0, 0, 1], port)), serving }
+    }
+}
+
+impl Drop for Surroundings {
+    fn drop(&mut self) {
+        self.serving.abort();
+    }
+}
+
 /// The host, as an attacker sees it.
 #[derive(Clone)]
 pub struct Target {
     /// The plain listener.
-    pub address: std::net::SocketAddr,
+    pub address: SocketAddr,
+    /// What its guests can ask.
+    pub upstream: SocketAddr,
     over: Arc<AtomicBool>,
 }
 
 impl Target {
+    /// Asks the attacker's component for a path.
+    pub async fn get_of_new_connection(&self, path: &str) {
+        let mut client = Client::connect(self.address, Way::H1).await;
+        client.fetch(Ask::get(path).host("hostile").header("accept-encoding", "br")).await;
+    }
+
     /// Whether to attack on.
     pub fn goes_on(&self) -> bool {
         !self.over.load(Relaxed)
     }
 }
 
-const ALL: [&Attack; 4] = [&log::GIANT_NAMES, &log::STALLED_READER, &bodies::UNREAD, &compression::BROTLI];
+const ALL: [&Attack; 6] =
+    [&pools::MEMORIES, &log::GIANT_NAMES, &bodies::UNREAD, &compression::BROTLI, &names::SILENT, &log::STALLED_READER];
 
 /// What an attack came to.
 struct Seen {
@@ -114,31 +165,49 @@ impl std::fmt::Display for Seen {
 }
 
 impl Attack {
-    async fn start(&self) -> Server {
-        let Self { quota, route, sections, .. } = self;
+    /// What an attack is unless it says so.
+    const NONE: Self = Self {
+        name: "",
+        quota: "",
+        guest: "hostile",
+        memories: 0,
+        victim: "answers",
+        path: |_| "/counter".to_owned(),
+        keys: |_| String::new(),
+        route: "",
+        sections: |_| String::new(),
+        run: |_| tokio::spawn(async {}),
+        log: Reader::Reads,
+        runs_on_older: true,
+    };
+
+    async fn start(&self, around: &Surroundings) -> Server {
+        let Self { quota, route, victim, .. } = self;
+        let (keys, sections) = ((self.keys)(around), (self.sections)(around));
         Setup::with(&format!(
             "[tenant.hostile]\nhosts = [\"hostile\"]\nquota = {{ {quota} }}\n\
              [tenant.normal]\nhosts = [\"normal\"]\n\
-             [component.hostile]\nfile = \"{{guests}}/hostile.wasm\"\ntenant = \"hostile\"\n\
-             [component.normal]\nfile = \"{{guests}}/answers.wasm\"\ntenant = \"normal\"\n\
+             [component.hostile]\nfile = \"hostile.wasm\"\ntenant = \"hostile\"\n{keys}\n\
+             [component.normal]\nfile = \"{{guests}}/{victim}.wasm\"\ntenant = \"normal\"\n{keys}\n\
              {sections}\n\
              [[route]]\npath = \"/*rest\"\ncomponent = \"hostile\"\n{route}\n\
              [[route]]\npath = \"/*rest\"\ncomponent = \"normal\"\n"
         ))
+        .file("hostile.wasm", with_instances(self.guest, MEMORY, self.memories))
         .host_limits("")
         .alone()
         .start()
         .await
     }
 
-    async fn measure(&self, server: &Server, (time, quiet): (Duration, Duration)) -> Seen {
-        let address = server.address("plain");
-        let quiet = victim::ask(address, quiet).await;
+    async fn measure(&self, server: &Server, around: &Surroundings, (time, quiet): (Duration, Duration)) -> Seen {
+        let (address, path) = (server.address("plain"), (self.path)(around));
+        let quiet = victim::ask(address, &path, quiet).await;
         if self.log == Reader::Stalls {
             server.log.pause(true);
         }
         let before = (server.resident(), cpu_of(server), charged(server).await, server.log.text().len());
-        let target = Target { address, over: Arc::default() };
+        let target = Target { address, upstream: around.upstream, over: Arc::default() };
         let attacker = (self.run)(target.clone());
         let over = target.over.clone();
         let process = server.id();
@@ -150,7 +219,7 @@ impl Attack {
             }
             peak
         });
-        let loaded = victim::ask(address, time).await;
+        let loaded = victim::ask(address, &path, time).await;
         target.over.store(true, Relaxed);
         let peak = peak.await.expect("it does not panic");
         attacker.abort();
@@ -166,10 +235,11 @@ impl Attack {
 
     /// The short one: the victim does not feel it.
     async fn is_harmless(&self) {
-        let server = self.start().await;
+        let around = Surroundings::start().await;
+        let server = self.start(&around).await;
         let mut seen = Vec::new();
         for _ in 0..TRIES {
-            let one = self.measure(&server, SHORT).await;
+            let one = self.measure(&server, &around, SHORT).await;
             println!("{}: {one}", self.name);
             if one.is_harmless(SLACK) {
                 return;
@@ -192,6 +262,16 @@ fn cpu_of(server: &Server) -> f64 {
 
 async fn charged(server: &Server) -> f64 {
     server.metrics().await.sum("roadrunner_tenant_cpu_seconds_total", "hostile")
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn many_memories_are_not_felt() {
+    pools::MEMORIES.is_harmless().await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn names_that_nobody_answers_for_are_not_felt() {
+    names::SILENT.is_harmless().await;
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
@@ -221,9 +301,11 @@ async fn compression_is_not_felt() {
 async fn none_is_felt_for_a_minute() {
     let mut rows = Vec::new();
     let mut felt = Vec::new();
-    for attack in ALL {
-        let server = attack.start().await;
-        let seen = attack.measure(&server, LONG).await;
+    let is_older = std::env::var_os("ROADRUNNER_ATTACKS_FELT").is_some();
+    for attack in ALL.into_iter().filter(|attack| attack.runs_on_older || !is_older) {
+        let around = Surroundings::start().await;
+        let server = attack.start(&around).await;
+        let seen = attack.measure(&server, &around, LONG).await;
         println!("{}: {seen}", attack.name);
         rows.push(seen.to_json(attack.name));
         if !seen.is_harmless(1) {
@@ -234,7 +316,7 @@ async fn none_is_felt_for_a_minute() {
         let text = serde_json::to_string_pretty(&rows).expect("it is JSON");
         std::fs::write(&path, text + "\n").expect("the file of results can be written");
     }
-    if std::env::var_os("ROADRUNNER_ATTACKS_FELT").is_none() {
+    if !is_older {
         assert!(felt.is_empty(), "the victim felt {felt:?}");
     }
 }

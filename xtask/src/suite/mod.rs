@@ -15,7 +15,6 @@
 use std::fs;
 use std::path::{Path, PathBuf};
 use std::process::{Command, ExitCode};
-use std::time::Instant;
 
 use anyhow::{Context as _, Result, ensure};
 
@@ -26,8 +25,10 @@ use crate::toolchain::{self, cargo, line, say};
 use crate::tree::{GUEST_TARGET, Profile, Tree};
 
 mod harness;
+mod steps;
 mod tally;
 
+use steps::Steps;
 use tally::Tally;
 
 /// Skips that are no failure in CI: on each line a part of the skip's text, ` # `, and why it cannot run there.
@@ -50,12 +51,13 @@ pub struct Options {
 pub fn run(tree: &Tree, options: &Options) -> Result<ExitCode> {
     let profile = if options.dev { Profile::Dev } else { Profile::Release };
     toolchain::prepare()?;
-    toolchain::build_guests(tree)?;
-    languages::build(tree)?;
-    public_tools::build(tree)?;
-    toolchain::build_server(tree, profile)?;
+    let mut steps = Steps::default();
+    steps.time("building the guests", || toolchain::build_guests(tree))?;
+    steps.time("building guests in other languages", || languages::build(tree))?;
+    steps.time("building guests with public tools", || public_tools::build(tree))?;
+    steps.time("building the host", || toolchain::build_server(tree, profile))?;
 
-    let mut suite = Suite { tree, profile, filter: &options.filter, tally: Tally::default() };
+    let mut suite = Suite { tree, profile, filter: &options.filter, tally: Tally::default(), steps };
     if options.filter.is_empty() {
         suite.formatting();
         suite.lints();
@@ -71,7 +73,8 @@ pub fn run(tree: &Tree, options: &Options) -> Result<ExitCode> {
     if std::env::var("CI").is_ok_and(|value| value == "true") {
         tally.refuse_skips(&allowed_skips(&tree.root)?);
     }
-    print!("{tally}");
+    say("how long it took");
+    print!("{}{tally}", suite.steps);
     Ok(if tally.is_clean() { ExitCode::SUCCESS } else { ExitCode::FAILURE })
 }
 
@@ -80,6 +83,7 @@ struct Suite<'a> {
     profile: Profile,
     filter: &'a [String],
     tally: Tally,
+    steps: Steps,
 }
 
 impl Suite<'_> {
@@ -150,16 +154,15 @@ impl Suite<'_> {
     }
 
     fn harness(&mut self, name: &str, command: &mut Command) {
-        say(&format!("testing {name}"));
-        let started = Instant::now();
+        let name = format!("testing {name}");
+        say(&name);
         let before = self.tally.failures();
-        match harness::run(command, &mut self.tally) {
+        match self.steps.time(&name, || harness::run(command, &mut self.tally)) {
             // A test binary that died, or one with a harness of its own, is known by cargo's exit code alone.
             Ok(false) if self.tally.failures() == before => self.tally.fail(&format!("`{}`", line(command))),
             Ok(_) => {}
             Err(error) => self.tally.fail(&format!("{name}: {error:#}")),
         }
-        say(&format!("testing {name} took {:.0} s", started.elapsed().as_secs_f64()));
     }
 
     /// Every example's manifest is one that the server takes.
@@ -183,7 +186,7 @@ impl Suite<'_> {
     fn autobahn(&mut self) {
         let name = "the Autobahn test suite";
         say(name);
-        match autobahn::check(self.tree, self.profile) {
+        match self.steps.time(name, || autobahn::check(self.tree, self.profile)) {
             Ok(Verdict::Passed) => self.tally.pass(),
             Ok(Verdict::Failed) => self.tally.fail(name),
             Ok(Verdict::Skipped(reason)) => {
@@ -200,20 +203,17 @@ impl Suite<'_> {
     /// One command that counts as one test.
     fn check(&mut self, name: &str, command: &mut Command) -> bool {
         say(name);
-        let started = Instant::now();
-        match toolchain::run(command) {
-            Ok(()) => self.tally.pass(),
+        match self.steps.time(name, || toolchain::run(command)) {
+            Ok(()) => {
+                self.tally.pass();
+                true
+            }
             Err(error) => {
                 eprintln!("{error:#}");
                 self.tally.fail(name);
-                return false;
+                false
             }
         }
-        let seconds = started.elapsed().as_secs();
-        if seconds >= 10 {
-            say(&format!("{name} took {seconds} s"));
-        }
-        true
     }
 
     fn workspaces(&self) -> [PathBuf; 4] {

@@ -43,7 +43,7 @@ fn tree() -> TempDir {
 
 fn both(tree: &TempDir) -> [Directory; 2] {
     let root = tree.path().join("root");
-    [Directory::open("files", &root).unwrap(), Directory::open_portable("files", &root).unwrap()]
+    [Directory::open("files", &root, "files").unwrap(), Directory::open_portable("files", &root).unwrap()]
 }
 
 fn content(entry: Result<Entry, LookupError>) -> String {
@@ -170,11 +170,11 @@ fn a_directory_that_moves_is_still_the_one() {
 #[test]
 fn only_a_directory_can_be_granted() {
     let tree = tree();
-    let error = Directory::open("assets", tree.path().join("root/file")).unwrap_err();
+    let error = Directory::open("assets", tree.path().join("root/file"), "it").unwrap_err();
     assert!(error.to_string().starts_with("directory \"assets\": cannot open "), "{error}");
-    assert!(Directory::open("assets", tree.path().join("root/nothing")).is_err());
+    assert!(Directory::open("assets", tree.path().join("root/nothing"), "it").is_err());
     // A link to a directory is the operator's choice.
-    assert!(Directory::open("assets", tree.path().join("root/link-directory-out")).is_ok());
+    assert!(Directory::open("assets", tree.path().join("root/link-directory-out"), "it").is_ok());
 }
 
 /// A thread exchanges a directory and a link to one outside as fast as it can.

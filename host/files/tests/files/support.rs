@@ -32,7 +32,7 @@ pub struct Answer {
 impl Site {
     pub fn new() -> Self {
         let root = tempfile::tempdir().unwrap();
-        let directory = Directory::open("site", root.path()).unwrap();
+        let directory = Directory::open("site", root.path(), "site").unwrap();
         Self { root, directory, cache: FileCache::default() }
     }
 

@@ -14,7 +14,7 @@ mod coming;
 pub(crate) mod served;
 pub(crate) mod store;
 
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::BTreeSet;
 use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::{SystemTime, UNIX_EPOCH};
@@ -163,23 +163,13 @@ pub(crate) struct Deploy {
     /// The names whose component is being changed.
     busy: Arc<Mutex<BTreeSet<String>>>,
     coming: coming::All,
-    /// Threads that load and pull, by tenant; those of the host under no name.
-    threads: Arc<Mutex<BTreeMap<String, Share>>>,
     /// Who is about to switch: what compiled code takes is looked at and changed by one at a time.
     switching: Arc<tokio::sync::Mutex<()>>,
 }
 
 impl Deploy {
     pub(crate) fn new(app: App, reload: Reload, max_wasm: u64) -> Self {
-        Self {
-            app,
-            reload,
-            max_wasm,
-            busy: Arc::default(),
-            coming: coming::All::default(),
-            threads: Arc::default(),
-            switching: Arc::default(),
-        }
+        Self { app, reload, max_wasm, busy: Arc::default(), coming: coming::All::default(), switching: Arc::default() }
     }
 
     /// Every component that the caller sees, by name.
@@ -318,11 +308,10 @@ impl Deploy {
         coming.grow(bytes, kept).map_err(Refusal::QuotaExceeded)
     }
 
-    /// Threads for the component's tenant.
+    /// Threads for the component's tenant; those of the host under no name.
     fn threads(&self, name: &str) -> Share {
         let inner = self.app.current();
-        let owner = inner.owners.of_component(name).unwrap_or_default().to_string();
-        self.threads.lock().entry(owner).or_insert_with(|| ORDERS.share()).clone()
+        ORDERS.share(inner.owners.of_component(name).unwrap_or_default())
     }
 
     /// Whether what is compiled of a tenant's versions fits, with those that a change brings and without those that it

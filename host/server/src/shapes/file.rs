@@ -1,15 +1,18 @@
 //! The shape sendfile, and static routes: the host reads the file, no instance exists any more.
 
+use std::sync::Arc;
+
 use http::{HeaderMap, Method, Request, Response, header};
 use http_body_util::BodyExt as _;
 use roadrunner_files::{ByteRange, Directory, FileBody, FileError, Options, RequestView, try_respond};
 use roadrunner_log::Quoted;
 use roadrunner_manifest::Files;
-use roadrunner_sandbox::{Failure, Head, Outcome};
-use roadrunner_wire::{Abort, RequestBody, ResponseBody};
+use roadrunner_sandbox::{Charge, Failure, Head, Holder, Outcome};
+use roadrunner_wire::{Abort, Connection, RequestBody, ResponseBody};
 
 use super::Asked;
 use crate::app::{self, Context, Guest, Inner, StaticFiles};
+use crate::buffers::Held;
 use crate::record::{Record, Recorded};
 
 /// The request's header fields that decide how a file is sent.
@@ -42,6 +45,7 @@ pub(super) async fn send(
     path: &str,
     range: Option<(u64, Option<u64>)>,
     asked: &Asked,
+    connection: &Connection,
     record: Record,
 ) -> Response<ResponseBody> {
     let Some(granted) = guest.directories.get(directory) else {
@@ -55,7 +59,17 @@ pub(super) async fn send(
     };
     let range = range.map(|(start, length)| ByteRange { start, length });
     let options = Options::for_guest(head.status, head.headers, range);
-    respond(app, granted, path, &asked.method, &asked.conditions, options, record).await
+    let holder = app.holder(guest.binding.tenant.as_ref(), connection);
+    respond(
+        app,
+        granted,
+        path,
+        &RequestView { method: &asked.method, headers: &asked.conditions },
+        options,
+        holder,
+        record,
+    )
+    .await
 }
 
 /// A static route. The path comes from the client.
@@ -81,22 +95,24 @@ pub(crate) async fn serve(
     if let Some(value) = &files.settings.cache_control {
         options.headers.insert(header::CACHE_CONTROL, value.clone());
     }
-    respond(app, &files.directory, path, request.method(), request.headers(), options, record).await
+    let holder = app.holder(app.routes[context.route].tenant.as_ref(), &context.connection);
+    let view = RequestView { method: request.method(), headers: request.headers() };
+    respond(app, &files.directory, path, &view, options, holder, record).await
 }
 
 async fn respond(
     app: &Inner,
     directory: &Directory,
     path: &str,
-    method: &Method,
-    headers: &HeaderMap,
+    request: &RequestView<'_>,
     options: Options<'_>,
+    holder: Holder,
     mut record: Record,
 ) -> Response<ResponseBody> {
-    match try_respond(directory, &app.host.files, path, &RequestView { method, headers }, options).await {
+    match try_respond(directory, &app.host.files, path, request, options).await {
         Ok(response) => {
             record.head(response.status());
-            response.map(|body| body_of(body, record))
+            response.map(|body| body_of(body, holder, record))
         }
         Err(error) => {
             if matches!(error, FileError::Io { .. }) {
@@ -108,10 +124,15 @@ async fn respond(
     }
 }
 
-fn body_of(body: FileBody, record: Record) -> ResponseBody {
+fn body_of(body: FileBody, holder: Holder, record: Record) -> ResponseBody {
+    let is_whole = body.is_whole();
     let body = body.map_err(|error| {
         tracing::warn!("{}", Quoted::display(&error));
         Abort
     });
-    ResponseBody::new(Recorded::new(body, record))
+    if is_whole {
+        return ResponseBody::new(Recorded::new(body, record));
+    }
+    let holder = Arc::new(holder);
+    ResponseBody::new(Recorded::new(Held::new(body, Charge::none(holder.clone()), holder), record))
 }

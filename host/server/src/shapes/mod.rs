@@ -108,7 +108,7 @@ pub(crate) async fn answer(
         }
         sandbox::Response::Sendfile { head, directory, path, range } => {
             drop(instance);
-            Box::pin(file::send(app, guest, head, &directory, &path, range, &asked, record)).await
+            Box::pin(file::send(app, guest, head, &directory, &path, range, &asked, &connection, record)).await
         }
         sandbox::Response::WebSocket { headers, subprotocol } => {
             let Some(Handshake::WebSocket(handshake)) = asked.handshake else {

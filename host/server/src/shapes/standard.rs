@@ -5,12 +5,13 @@
 //! when they set a short response, is answered like a buffered response, with its length.
 
 use std::pin::Pin;
+use std::sync::Arc;
 use std::task::{Context, Poll, ready};
 
 use bytes::Bytes;
 use http::Response;
 use http_body::{Body, Frame};
-use roadrunner_sandbox::{Failure, Head, Outcome, Standard};
+use roadrunner_sandbox::{Covering, Failure, Head, Meter, Outcome, Standard};
 use roadrunner_wire::{Abort, ResponseBody};
 
 use super::{Asked, Claim, buffered, has_no_body, mismatch, with_body};
@@ -39,7 +40,8 @@ pub(crate) fn answer(mut guest: Standard, head: Head, asked: &Asked, mut record:
         }
         Ok(None) => {
             record.head(head.status);
-            with_body(head, ResponseBody::new(StandardBody { guest: Some(guest), claim, record }))
+            let (meter, covering) = (guest.meter().clone(), Covering::default());
+            with_body(head, ResponseBody::new(StandardBody { guest: Some(guest), meter, covering, claim, record }))
         }
     }
 }
@@ -47,6 +49,9 @@ pub(crate) fn answer(mut guest: Standard, head: Head, asked: &Asked, mut record:
 struct StandardBody {
     /// None once the body is over.
     guest: Option<Standard>,
+    meter: Arc<Meter>,
+    /// A piece on its way onto the account.
+    covering: Covering,
     claim: Claim,
     record: Record,
 }
@@ -57,6 +62,9 @@ impl Body for StandardBody {
 
     fn poll_frame(mut self: Pin<&mut Self>, context: &mut Context<'_>) -> Poll<Option<Result<Frame<Bytes>, Abort>>> {
         let this = &mut *self;
+        if this.covering.is_waiting() {
+            return this.poll_covered(context);
+        }
         let Some(guest) = &mut this.guest else { return Poll::Ready(None) };
         let frame = match ready!(guest.poll_frame(context)) {
             Some(Ok(frame)) => Some(frame),
@@ -68,8 +76,8 @@ impl Body for StandardBody {
                 if !frame.data_ref().is_some_and(|data| this.claim.take(data)) {
                     return this.abort(&Claim::broken());
                 }
-                this.record.sent(frame.data_ref().map_or(0, Bytes::len));
-                Poll::Ready(Some(Ok(frame)))
+                this.covering.put(frame.into_data().unwrap_or_default());
+                this.poll_covered(context)
             }
             end if this.claim.is_kept() => {
                 this.record.close(Outcome::Ok);
@@ -96,6 +104,16 @@ impl Drop for StandardBody {
 }
 
 impl StandardBody {
+    fn poll_covered(&mut self, context: &mut Context<'_>) -> Poll<Option<Result<Frame<Bytes>, Abort>>> {
+        match ready!(self.covering.poll(&self.meter, context)) {
+            Ok(piece) => {
+                self.record.sent(piece.len());
+                Poll::Ready(Some(Ok(Frame::data(piece))))
+            }
+            Err(outcome) => self.abort(&outcome.into()),
+        }
+    }
+
     fn abort(&mut self, failure: &Failure) -> Poll<Option<Result<Frame<Bytes>, Abort>>> {
         self.guest = None;
         self.record.end_with(failure);

@@ -109,10 +109,10 @@ impl HostDescriptor for State {
         descriptor: Resource<Descriptor>,
         offset: Filesize,
     ) -> FsResult<Resource<DynInputStream>> {
-        let place = self.stream_place().map_err(FsError::trap)?;
+        let charge = self.stream_charge().map_err(FsError::trap)?;
         let stream = self.filesystem().read_via_stream(descriptor, offset)?;
         let inner = self.table.delete(stream)?;
-        let reader: DynInputStream = Box::new(Reader { inner, _place: place });
+        let reader: DynInputStream = Box::new(Reader { inner, _charge: charge });
         Ok(self.table.push(reader)?)
     }
 
@@ -337,8 +337,8 @@ impl State {
 
     fn writer(&mut self, descriptor: &Resource<Descriptor>, place: Place) -> FsResult<Resource<DynOutputStream>> {
         let (disk, file) = self.writable(descriptor)?;
-        let among = self.stream_place().map_err(FsError::trap)?;
-        let writer: DynOutputStream = Box::new(Writer::new(disk, file, place, among));
+        let charge = self.stream_charge().map_err(FsError::trap)?;
+        let writer: DynOutputStream = Box::new(Writer::new(disk, file, place, charge));
         Ok(self.table.push(writer)?)
     }
 }

@@ -9,8 +9,7 @@
 //! runs on threads that may wait.
 //!
 //! What the host holds for a guest counts: each descriptor, stream and listing is one of its `handles`, a listing and
-//! what is written count as its memory while they are there, and so many streams are open at once as have room in what is
-//! left of it.
+//! what is written count as its memory while they are there, and each stream for as much as it may hold.
 
 mod descriptor;
 mod streams;
@@ -18,7 +17,6 @@ mod streams;
 use std::collections::HashMap;
 use std::fmt;
 use std::io;
-use std::sync::Arc;
 
 use roadrunner_disk::Disk;
 use rustix::io::Errno;
@@ -29,7 +27,7 @@ use wasmtime_wasi::p2::FsError;
 use wasmtime_wasi::p2::bindings::filesystem::{preopens, types};
 use wasmtime_wasi::{FsPerms, OpenMode};
 
-use crate::outcome::Outcome;
+use crate::account::Charge;
 use crate::state::{State, Stop};
 
 /// A directory that a component is granted.
@@ -68,13 +66,11 @@ pub(crate) struct OpenFiles {
     disks: HashMap<u32, Disk>,
     /// What each listing holds, in bytes.
     listings: HashMap<u32, u64>,
-    /// Shared by the streams that there are.
-    streams: Arc<()>,
 }
 
 impl OpenFiles {
-    /// The instance takes another request: what the host held for the last one is no longer charged.
-    pub(crate) fn start_over(&mut self) {
+    /// The instance has answered: what the host held for the request is no longer charged.
+    pub(crate) fn rest(&mut self) {
         self.listings.clear();
     }
 }
@@ -139,15 +135,10 @@ impl State {
         }
     }
 
-    /// A place among the streams, if what all of them may hold has room in the memory that is left.
-    fn stream_place(&mut self) -> Result<Arc<()>> {
-        let place = self.files().streams.clone();
-        // One of them is the place that is taken now, and one is no stream but what is cloned.
-        let streams = Arc::strong_count(&place) as u64 - 1;
-        if streams * streams::HOLDS > self.memory.left() {
-            return Err(Stop(Outcome::MemoryExceeded).into());
-        }
-        Ok(place)
+    /// Takes memory for what one more stream may hold.
+    fn stream_charge(&mut self) -> Result<Charge> {
+        let charge = Charge::take(self.meter.clone(), streams::HOLDS);
+        self.memory.is_granted(charge).ok_or_else(|| Stop(self.memory.exceeded()).into())
     }
 }
 

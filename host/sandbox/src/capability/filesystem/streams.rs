@@ -11,13 +11,15 @@ use wasmtime_wasi::async_trait;
 use wasmtime_wasi::p2::{DynInputStream, InputStream, OutputStream, Pollable, StreamError, StreamResult};
 use wasmtime_wasi::runtime::{AbortOnDropJoinHandle, spawn};
 
+use crate::account::Charge;
+
 /// What a stream holds at most, in bytes: one piece that is being read or written.
 pub(super) const HOLDS: u64 = 64 << 10;
 
 /// Reads a file.
 pub(super) struct Reader {
     pub(super) inner: DynInputStream,
-    pub(super) _place: Arc<()>,
+    pub(super) _charge: Charge,
 }
 
 #[async_trait]
@@ -48,7 +50,7 @@ pub(super) struct Writer {
     file: Arc<File>,
     place: Place,
     phase: Phase,
-    _place: Arc<()>,
+    _charge: Charge,
 }
 
 enum Phase {
@@ -59,8 +61,8 @@ enum Phase {
 }
 
 impl Writer {
-    pub(super) fn new(disk: Disk, file: Arc<File>, place: Place, among: Arc<()>) -> Self {
-        Self { disk, file, place, phase: Phase::Ready, _place: among }
+    pub(super) fn new(disk: Disk, file: Arc<File>, place: Place, charge: Charge) -> Self {
+        Self { disk, file, place, phase: Phase::Ready, _charge: charge }
     }
 
     /// Tells of a failure, once.

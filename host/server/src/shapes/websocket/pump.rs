@@ -4,8 +4,8 @@
 //! It reads one message ahead of a guest that is busy, so that pings before it are answered, and no further: a guest
 //! that does not keep up stops the socket. Once it can be called, it gets as many of the messages that are there as it
 //! takes at once ([`Ahead`]). A client that does not read fills the codec's outgoing queue; the guest is then not polled,
-//! so that its `send` waits. What the codec holds for the session is on the guest's memory limit while it arrives, and
-//! not only once it is delivered.
+//! so that its `send` waits. What the codec holds for the session is on its account, as all that the host holds: while it
+//! arrives, and until it is written, also when the guest is gone.
 //!
 //! | what ends it | close code | outcome | the guest hears |
 //! |---|---|---|---|
@@ -27,7 +27,7 @@ use std::time::{Duration, Instant};
 
 use bytes::Bytes;
 use roadrunner_sandbox::{
-    Disconnect, Event, Failure, Held, Instance, Meter, Next, Outbox, Outcome, Outgoing, SocketEvent,
+    Charge, Disconnect, Event, Failure, Held, Instance, Meter, Next, Outbox, Outcome, Outgoing, SocketEvent,
 };
 use roadrunner_websocket::{CloseCode, Config, End, Event as CodecEvent, Kind, SendError, Session, State};
 use roadrunner_wire::{Alarm, Ending, Protocol, Tunnel};
@@ -82,8 +82,8 @@ pub(super) struct Pump {
     result: Option<Result<Next, Failure>>,
     meter: Arc<Meter>,
     work: Work,
-    /// The guest's memory limit, in bytes.
-    memory: u64,
+    /// What the codec and this pump hold.
+    charge: Charge,
     /// With so many outgoing bytes, the guest is not polled.
     room: usize,
     close_wait: Duration,
@@ -126,7 +126,7 @@ impl Pump {
             outbox: Outbox::default(),
             result: None,
             meter: instance.meter().clone(),
-            memory: instance.binding().limits.memory,
+            charge: Charge::none(instance.meter().clone()),
             called: Instant::now(),
             asked: false,
             room: config.limits.outgoing_queue.min(BATCH),
@@ -299,7 +299,7 @@ impl Pump {
     fn fail(&mut self, failure: &Failure, now: Instant) {
         let code = match failure.outcome {
             Outcome::Trapped | Outcome::GuestError | Outcome::InvalidResponse => CloseCode::INTERNAL_ERROR,
-            Outcome::HeldExceeded => CloseCode::TRY_AGAIN,
+            Outcome::BuffersExceeded | Outcome::HeldExceeded => CloseCode::TRY_AGAIN,
             _ => CloseCode::POLICY,
         };
         self.fail_with(code, failure, now);
@@ -455,16 +455,16 @@ impl Pump {
         }
     }
 
-    /// Puts what the codec holds on the guest's memory limit.
+    /// Puts what the codec holds on the account of the session.
     fn charge(&mut self, now: Instant) {
-        if matches!(self.phase, Phase::Gone) {
-            return;
-        }
         let held = self.session.memory() + self.ahead.load().bytes + self.delivering.bytes;
-        self.meter.hold(held as u64);
-        if self.meter.memory() > self.memory {
-            let failure = Failure::new(Outcome::MemoryExceeded, "over the limit with what its WebSocket holds");
-            self.fail_with(CloseCode::TOO_BIG, &failure, now);
+        let charged = self.charge.set(held as u64);
+        if let (Err(outcome), false) = (charged, matches!(self.phase, Phase::Gone)) {
+            let code = match outcome {
+                Outcome::BuffersExceeded => CloseCode::TRY_AGAIN,
+                _ => CloseCode::TOO_BIG,
+            };
+            self.fail_with(code, &Failure::new(outcome, "over the limit with what its WebSocket holds"), now);
         }
     }
 

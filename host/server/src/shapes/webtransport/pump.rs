@@ -23,7 +23,9 @@ use std::sync::Arc;
 use std::task::{Context, Poll};
 use std::time::{Duration, Instant};
 
-use roadrunner_sandbox::{Disconnect, Event, Failure, Instance, Meter, Next, Outcome, WebTransport, WebTransportEvent};
+use roadrunner_sandbox::{
+    Charge, Disconnect, Event, Failure, Instance, Meter, Next, Outcome, WebTransport, WebTransportEvent,
+};
 use roadrunner_wire::webtransport::{self, Close, End, Session};
 use roadrunner_wire::{Alarm, Connection, Ending};
 use tokio::time::timeout;
@@ -45,6 +47,7 @@ mod code {
     pub(super) const POLICY: u32 = 1008;
     pub(super) const TOO_BIG: u32 = 1009;
     pub(super) const INTERNAL_ERROR: u32 = 1011;
+    pub(super) const TRY_AGAIN: u32 = 1013;
 }
 
 type Call = Pin<Box<dyn Future<Output = (Box<Instance>, Result<Next, Failure>)> + Send>>;
@@ -65,8 +68,8 @@ pub(super) struct Pump {
     connection: Arc<Connection>,
     phase: Phase,
     meter: Arc<Meter>,
-    /// The guest's memory limit, in bytes.
-    memory: u64,
+    /// What is held for the session.
+    charge: Charge,
     idle: Option<Duration>,
     write_stall: Duration,
     close_wait: Duration,
@@ -105,7 +108,7 @@ impl Pump {
             port,
             connection,
             meter: instance.meter().clone(),
-            memory: instance.binding().limits.memory,
+            charge: Charge::none(instance.meter().clone()),
             idle: instance.binding().limits.idle,
             phase: Phase::Waiting(Box::new(instance)),
             write_stall,
@@ -269,15 +272,11 @@ impl Pump {
         }
     }
 
-    /// Puts what is held for the session on the guest's memory limit.
+    /// Puts what is held for the session on its account.
     fn charge(&mut self) {
-        if let Phase::Gone = self.phase {
-            return;
-        }
-        self.meter.hold((self.port.session.buffered() + self.delivering) as u64);
-        if self.meter.memory() > self.memory {
-            let detail = "over the limit with what its WebTransport session holds";
-            self.fail_with(code::TOO_BIG, &Failure::new(Outcome::MemoryExceeded, detail));
+        let charged = self.charge.set((self.port.session.buffered() + self.delivering) as u64);
+        if let (Err(outcome), false) = (charged, matches!(self.phase, Phase::Gone)) {
+            self.fail(&Failure::new(outcome, "over the limit with what its WebTransport session holds"));
         }
     }
 
@@ -310,6 +309,7 @@ impl Pump {
     fn fail(&mut self, failure: &Failure) {
         let code = match failure.outcome {
             Outcome::Trapped | Outcome::GuestError | Outcome::InvalidResponse => code::INTERNAL_ERROR,
+            Outcome::BuffersExceeded => code::TRY_AGAIN,
             Outcome::MemoryExceeded | Outcome::TenantMemoryExceeded => code::TOO_BIG,
             _ => code::POLICY,
         };

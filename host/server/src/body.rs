@@ -1,0 +1,102 @@
+//! A guest's request body: read whole in mode `auto`, or left on the wire.
+//!
+//! What is read before there is an instance is on the account of the request all the same, piece by piece as it comes. A
+//! length that the client announces costs nothing: nothing is taken, and nothing allocated, before the bytes are there.
+
+use std::sync::Arc;
+
+use http_body::Body as _;
+use http_body_util::BodyExt as _;
+use roadrunner_manifest::BodyMode;
+use roadrunner_sandbox::{self as sandbox, Charge, Gathered, Meter, Outcome};
+use roadrunner_wire::{BodyError, RequestBody};
+
+use crate::app::Guest;
+
+/// Why a request never reached an instance.
+pub(crate) enum BodyRefusal {
+    Body(sandbox::BodyError),
+    /// There is no room for what was to be read.
+    NoRoom(Outcome),
+}
+
+/// The body as the guest gets it; none where there is none.
+pub(crate) async fn body_for(
+    guest: &Guest,
+    body: RequestBody,
+    head: &http::request::Parts,
+    meter: &Arc<Meter>,
+) -> Result<Option<sandbox::Body>, BodyRefusal> {
+    if body.is_end_stream() {
+        return Ok(None);
+    }
+    if guest.body == BodyMode::Manual {
+        let stream = body.map_err(body_error);
+        return Ok(Some(sandbox::Body::stream(Box::pin(stream))));
+    }
+    let limit = guest.body_limit;
+    let declared = body.size_hint().exact().or_else(|| {
+        let length = head.headers.get(http::header::CONTENT_LENGTH);
+        length.and_then(|value| value.to_str().ok()).and_then(|value| value.parse().ok())
+    });
+    if declared.is_some_and(|length| length > limit) {
+        return Err(BodyRefusal::Body(sandbox::BodyError::TooLarge(limit)));
+    }
+    let most = usize::try_from(declared.unwrap_or(limit)).unwrap_or(usize::MAX);
+    Box::pin(read_whole(body, limit, most, head_size(head), meter)).await.map(Some)
+}
+
+async fn read_whole(
+    mut body: RequestBody,
+    limit: u64,
+    most: usize,
+    head: u64,
+    meter: &Arc<Meter>,
+) -> Result<sandbox::Body, BodyRefusal> {
+    let mut first = bytes::Bytes::new();
+    // The head is here for as long as the body takes to come.
+    let mut all = Gathered::new(meter.clone(), head).map_err(BodyRefusal::NoRoom)?;
+    let mut trailers = None;
+    let mut total = 0;
+    while let Some(frame) = body.frame().await {
+        match frame.map_err(|error| BodyRefusal::Body(body_error(error)))?.into_data() {
+            Ok(data) => {
+                total += data.len() as u64;
+                if total > limit {
+                    return Err(BodyRefusal::Body(sandbox::BodyError::TooLarge(limit)));
+                }
+                if first.is_empty() {
+                    first = data;
+                    continue;
+                }
+                if all.is_empty() {
+                    all.push(&first, most).map_err(BodyRefusal::NoRoom)?;
+                }
+                all.push(&data, most).map_err(BodyRefusal::NoRoom)?;
+            }
+            Err(frame) => trailers = frame.into_trailers().ok(),
+        }
+    }
+    if !all.is_empty() {
+        let (whole, charge) = all.finish();
+        return Ok(sandbox::Body::whole(whole, Some(charge), trailers));
+    }
+    drop(all);
+    let charge = Charge::take(meter.clone(), first.len() as u64).map_err(BodyRefusal::NoRoom)?;
+    Ok(sandbox::Body::whole(first, Some(charge), trailers))
+}
+
+/// What a request's head takes, nearly.
+fn head_size(head: &http::request::Parts) -> u64 {
+    let fields = head.headers.iter().map(|(name, value)| name.as_str().len() + value.len());
+    let target = head.uri.path_and_query().map_or(0, |target| target.as_str().len());
+    (fields.sum::<usize>() + target) as u64
+}
+
+pub(crate) fn body_error(error: BodyError) -> sandbox::BodyError {
+    match error {
+        BodyError::TimedOut(_) => sandbox::BodyError::Timeout,
+        BodyError::Malformed(reason) => sandbox::BodyError::Malformed(reason),
+        BodyError::Closed | BodyError::ConnectionLost | BodyError::Reset => sandbox::BodyError::Closed,
+    }
+}
