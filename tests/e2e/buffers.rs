@@ -25,9 +25,8 @@ async fn unreading(server: &Server, way: Way) -> Client {
     let address = server.address(if way.is_tls() { "tls" } else { "plain" });
     match way {
         Way::H3 => Client::H3(http3::Connection::start_with_window(address, WINDOW).await),
-        Way::H2c | Way::H2Tls => {
-            Client::H2(http2::Connection::start_with_window(dial(address, way).await, WINDOW).await)
-        }
+        Way::H2c => Client::H2(http2::Connection::start_with_window(dial(address, way).await, WINDOW).await),
+        Way::H2Tls => Client::H2(http2::Connection::start_with_window(dial(address, way).await, WINDOW).await.secure()),
         Way::H1 | Way::H1Tls => Client::connect(address, way).await,
     }
 }

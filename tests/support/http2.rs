@@ -36,7 +36,8 @@ impl Connection {
     }
 
     /// The same, with `https` for its scheme.
-    pub(crate) fn secure(mut self) -> Self {
+    #[must_use]
+    pub fn secure(mut self) -> Self {
         self.scheme = "https";
         self
     }

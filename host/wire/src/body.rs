@@ -107,7 +107,7 @@ impl Body for RequestBody {
                     Poll::Pending => match marks::body_passed() {
                         Some(name) => Some(Err(BodyError::TimedOut(name))),
                         None => {
-                            marks::body_pending();
+                            marks::body_pending(cx.waker());
                             return Poll::Pending;
                         }
                     },
@@ -135,7 +135,7 @@ impl Body for RequestBody {
                 self.finish();
                 return Poll::Ready(Some(Err(error)));
             }
-            marks::body_pending();
+            marks::body_pending(cx.waker());
             return Poll::Pending;
         }
         match ready!(polled) {

@@ -4,7 +4,7 @@ use std::{
     future::{Future, poll_fn},
     pin::{Pin, pin},
     sync::{Arc, atomic::Ordering::Relaxed},
-    task::{Context, Poll},
+    task::{Context, Poll, Waker},
     time::Instant,
 };
 
@@ -117,6 +117,8 @@ struct Driver<'a> {
     socket: Socket,
     timeouts: &'a Timeouts,
     waits: Waits,
+    /// Who waits for the body of a request.
+    body: Option<Waker>,
     phase: Phase,
     /// When the client last sent anything; kept on HTTP/2 only.
     last_read: Instant,
@@ -159,6 +161,7 @@ impl<'a> Driver<'a> {
             socket,
             timeouts,
             waits: Waits::default(),
+            body: None,
             phase,
             last_read: now,
             alarm: Alarm::default(),
@@ -213,6 +216,7 @@ impl<'a> Driver<'a> {
                 self.finished(result);
                 return Poll::Ready(());
             }
+            self.body = self.waits.take_body_waker().or(self.body.take());
             if self.leftover.poll(cx, &self.connection.control, self.timeouts.unread_body) {
                 continue;
             }
@@ -233,7 +237,7 @@ impl<'a> Driver<'a> {
                 // The service is told, and may still answer; once.
                 TimeoutName::BodyIdle | TimeoutName::BodyMinRate if self.waits.passed().is_none() => {
                     self.connection.stats.count_timeout(name);
-                    self.waits.pass(name);
+                    self.waits.pass(name, self.body.take());
                 }
                 _ if self.may_leave().is_some_and(|at| at <= deadline) => {
                     self.phase = Phase::Going(Instant::now());

@@ -9,6 +9,7 @@
 
 use std::{
     cell::Cell,
+    task::Waker,
     time::{Duration, Instant},
 };
 
@@ -23,6 +24,8 @@ pub(crate) struct Waits {
     body_waited: Duration,
     /// What of this body has come.
     body_bytes: u64,
+    /// Who polled the body has left a waker.
+    body_polled: bool,
     /// There is something to write and the peer does not take it, since then.
     write_since: Option<Instant>,
     /// The last thing that the response body did was to give a piece; and it gave one during the last poll.
@@ -99,8 +102,17 @@ impl Waits {
         self.shut_down
     }
 
-    pub(crate) fn pass(&mut self, name: TimeoutName) {
+    /// Who polled the request's body during the last poll and waits for it; asking takes it away.
+    pub(crate) fn take_body_waker(&mut self) -> Option<Waker> {
+        std::mem::take(&mut self.body_polled).then(|| BODY.take()).flatten()
+    }
+
+    /// The body is to report this. Who waits for it may be polled by an executor of its own, which polls whom it woke.
+    pub(crate) fn pass(&mut self, name: TimeoutName, body: Option<Waker>) {
         self.passed = Some(name);
+        if let Some(body) = body {
+            body.wake();
+        }
     }
 
     pub(crate) fn passed(&self) -> Option<TimeoutName> {
@@ -187,11 +199,13 @@ pub(crate) fn end_by(deadline: Instant) {
 }
 
 /// The service asked for a piece of the request body and there is none.
-pub(crate) fn body_pending() {
+pub(crate) fn body_pending(waker: &Waker) {
     mark(|waits| {
         if waits.body_since.is_none() {
             waits.body_since = Some(Instant::now());
         }
+        waits.body_polled = true;
+        BODY.set(Some(waker.clone()));
     });
 }
 
@@ -271,6 +285,9 @@ struct Marks {
 }
 
 thread_local! {
+    /// Beside the others, since it needs a destructor: access to those is free of checks.
+    static BODY: Cell<Option<Waker>> = const { Cell::new(None) };
+
     static MARKS: Marks = const {
         Marks {
             active: Cell::new(false),
@@ -278,6 +295,7 @@ thread_local! {
                 body_since: None,
                 body_waited: Duration::ZERO,
                 body_bytes: 0,
+                body_polled: false,
                 write_since: None,
                 offered: false,
                 offered_now: false,
@@ -297,18 +315,44 @@ thread_local! {
 
 #[cfg(test)]
 mod tests {
+    use std::{
+        sync::{
+            Arc,
+            atomic::{AtomicBool, Ordering::Relaxed},
+        },
+        task::Wake,
+    };
+
     use super::*;
 
     #[test]
     fn a_wait_keeps_its_start_until_something_comes() {
         let mut waits = Waits::default();
-        waits.during(body_pending);
+        waits.during(|| body_pending(Waker::noop()));
         let first = waits.body_since.expect("a wait has begun");
-        waits.during(body_pending);
+        waits.during(|| body_pending(Waker::noop()));
         assert_eq!(waits.body_since, Some(first));
         waits.during(|| body_ready(10));
         assert_eq!(waits.body_since, None);
         assert_eq!(waits.body_bytes, 10);
+    }
+
+    #[test]
+    fn who_waits_for_a_body_is_woken_when_its_time_has_passed() {
+        struct Woken(AtomicBool);
+        impl Wake for Woken {
+            fn wake(self: Arc<Self>) {
+                self.0.store(true, Relaxed);
+            }
+        }
+        let woken = Arc::new(Woken(AtomicBool::new(false)));
+        let mut waits = Waits::default();
+        waits.during(|| body_pending(&Waker::from(woken.clone())));
+        let body = waits.take_body_waker();
+        assert!(body.is_some() && waits.take_body_waker().is_none());
+        waits.pass(TimeoutName::BodyIdle, body);
+        assert!(woken.0.load(Relaxed));
+        assert_eq!(waits.during(body_passed), Some(TimeoutName::BodyIdle));
     }
 
     #[test]

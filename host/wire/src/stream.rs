@@ -48,6 +48,7 @@ pub(crate) async fn run(stream: impl Future<Output = ()>, writes: Writes, timeou
     let mut waits = Waits::default();
     let mut alarm = Alarm::default();
     let mut asked = false;
+    let mut body = None;
     poll_fn(|cx| {
         loop {
             let Some(running) = stream.as_mut().as_pin_mut() else {
@@ -56,6 +57,7 @@ pub(crate) async fn run(stream: impl Future<Output = ()>, writes: Writes, timeou
             if waits.during(|| running.poll(cx)).is_ready() {
                 return Poll::Ready(());
             }
+            body = waits.take_body_waker().or(body.take());
             if writes == Writes::AreGuessed {
                 waits.note_window();
             }
@@ -74,7 +76,7 @@ pub(crate) async fn run(stream: impl Future<Output = ()>, writes: Writes, timeou
             let is_body = matches!(name, TimeoutName::BodyIdle | TimeoutName::BodyMinRate);
             if is_body && waits.passed().is_none() {
                 stats.count_timeout(name);
-                waits.pass(name);
+                waits.pass(name, body.take());
                 continue;
             }
             if waits.passed().is_none() {
