@@ -55,7 +55,8 @@ typedef struct {
 
 // A header or trailer field: a name and its raw value. Names are lower-case ASCII where a guest receives them; the
 // host lowers those that a guest sends. Order and repeats are kept.
-// Connection-level fields (RFC 9110, 7.6.1) never cross in either direction.
+// Connection-level fields (RFC 9110, 7.6.1) cross in neither direction, with one exception: `te: trailers` tells a
+// guest that the client takes trailer fields (RFC 9110, 10.1.4).
 typedef struct roadrunner_handler_types_field_t {
   bindings_string_t   f0;
   bindings_list_u8_t   f1;
