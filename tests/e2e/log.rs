@@ -26,7 +26,7 @@ fn neighbours() -> Setup {
     Setup::with(
         "[tenant.hostile]\nhosts = [\"hostile\"]\n[tenant.victim]\nhosts = [\"victim\"]\n\
          [component.hostile]\nfile = \"{guests}/hostile.wasm\"\ntenant = \"hostile\"\n\
-         limits = { memory = \"128MiB\", host-call-bytes = \"64MiB\", log-bytes = \"4MiB\", cpu = \"20s\", deadline = \"30s\" }\n\
+         limits = { memory = \"128MiB\", host-call-bytes = \"64MiB\", log-bytes = \"4MiB\", response-head = \"1MiB\", cpu = \"20s\", deadline = \"30s\" }\n\
          [component.victim]\nfile = \"{guests}/answers.wasm\"\ntenant = \"victim\"\n\
          [[route]]\npath = \"/*rest\"\nhosts = [\"hostile\"]\ncomponent = \"hostile\"\n\
          [[route]]\npath = \"/*rest\"\nhosts = [\"victim\"]\ncomponent = \"victim\"\n",
@@ -46,13 +46,13 @@ async fn p99(server: &Server, requests: usize) -> Duration {
     times[times.len() - 1 - times.len() / 100]
 }
 
-/// A header name of 15 MB that steers terminals, once on each protocol, and four at once.
+/// A header name of nearly a mebibyte that steers terminals, once on each protocol, and four at once.
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_long_header_name_is_a_short_line() {
     let server = neighbours().server("workers = 2").alone().start().await;
     for way in Way::ALL {
         let before = server.log.text().len();
-        let path = format!("/response/name?mib=15&way={way:?}");
+        let path = format!("/response/name?kib=1000&way={way:?}");
         assert_eq!(server.fetch(way, Ask::get(&path).host("hostile")).await.status, 500, "{way:?}");
         let line = server.access(&path).await;
         assert_eq!(line["outcome"], "invalid-response", "{way:?}: {line}");
@@ -80,10 +80,9 @@ async fn a_long_header_name_is_a_short_line() {
 /// What a guest can say about itself in a line of the host is on the account of its log.
 #[tokio::test]
 async fn lines_of_the_host_about_a_guest_are_charged() {
-    let server =
-        Setup::of("hostile").limit("log-bytes = 64, memory = \"64MiB\", host-call-bytes = \"64MiB\"").start().await;
-    server.fetch(Way::H1, Ask::get("/response/name?mib=1")).await;
-    server.access("/response/name?mib=1").await;
+    let server = Setup::of("hostile").limit("log-bytes = 64, response-head = \"1MiB\"").start().await;
+    server.fetch(Way::H1, Ask::get("/response/name?kib=1000")).await;
+    server.access("/response/name?kib=1000").await;
     assert!(!server.log.text().contains("is not a header name"), "{}", server.log);
     assert!(server.metrics().await.sum("roadrunner_guest_log_dropped_bytes_total", "") > 500.0);
 }

@@ -122,10 +122,13 @@ async fn that_nobody_answers_hold_up_their_tenant_alone() {
     let names = Dns::start().await;
     names.knows(".silent.test", Entry::Silence);
     names.says("good.test", &["127.0.0.1"]);
-    let setup = Setup::with(&(dns(&names, "lookups-per-tenant = 7") + &tenants(&["hung", "victim"], port, "")))
-        .host_limits("instances = 700\nqueue = 700")
-        .file("victim/first.txt", "a file\n")
-        .file("hung/first.txt", "a file\n");
+    let setup = Setup::with(
+        &(dns(&names, "lookups-per-tenant = 7")
+            + &tenants(&["hung", "victim"], port, "outbound-connect-timeout = \"4s\"")),
+    )
+    .host_limits("instances = 700\nqueue = 700")
+    .file("victim/first.txt", "a file\n")
+    .file("hung/first.txt", "a file\n");
     let server =
         (0..40).fold(setup, |setup, number| setup.file(&format!("victim/{number}.txt"), "a file\n")).start().await;
     let address = server.address("plain");

@@ -72,9 +72,9 @@ pub fn header(kib: usize) -> Response {
     "ok\n".into_response().header("x-large", "x".repeat(kib * 1024))
 }
 
-/// A header field whose name is MiB of what steers a terminal.
-pub fn name(mib: usize) -> Response {
-    "ok\n".into_response().header("\u{1b}".repeat(mib * MIB), "x")
+/// A header field whose name is this many KiB of a character that steers a terminal.
+pub fn name(kib: usize) -> Response {
+    "ok\n".into_response().header("\u{1b}".repeat(kib << 10), "x")
 }
 
 /// A buffered text of so many MiB that is not easily compressed.

@@ -63,7 +63,7 @@ fn attack(request: Request) -> Response {
         "/publish" => floods::publish_many(n.unwrap_or(1_000_000)).into_response(),
         "/response/body" => floods::body(mib).into_response(),
         "/response/header" => floods::header(kib).into_response(),
-        "/response/name" => floods::name(mib).into_response(),
+        "/response/name" => floods::name(query.parsed("kib").unwrap_or(mib << 10)).into_response(),
         "/response/text" => floods::text(mib),
         "/response/headers" => floods::headers(n.unwrap_or(10_000)).into_response(),
         "/response/trailers" => floods::trailers(n.unwrap_or(10_000)).into_response(),

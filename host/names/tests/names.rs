@@ -5,7 +5,7 @@ mod deaf;
 #[path = "support/dns.rs"]
 mod dns;
 
-use std::net::{IpAddr, SocketAddr};
+use std::net::IpAddr;
 use std::time::{Duration, Instant};
 
 use deaf::Deaf;

@@ -253,12 +253,13 @@ impl Charge {
         }
     }
 
-    /// Stands for so many bytes, which are there already.
+    /// Stands for this number of bytes, which are there already; for none where they are fewer than [`SMALL`].
     ///
     /// # Errors
     ///
     /// The limit that they are over. They count all the same, until it is told otherwise.
     pub fn set(&mut self, bytes: u64) -> Result<(), Outcome> {
+        let bytes = if bytes < SMALL { 0 } else { bytes };
         let Some(more) = bytes.checked_sub(self.bytes).filter(|more| *more > 0) else {
             self.shrink(self.bytes - bytes);
             return Ok(());
@@ -490,13 +491,16 @@ mod tests {
 
     #[test]
     fn a_charge_that_is_set_counts_what_is_there_also_when_it_does_not_fit() {
-        let buffers = Buffers::new(1000);
+        let buffers = Buffers::new(10_000);
         let mut charge = Charge::none(holder(&buffers, None));
-        charge.set(400).expect("it fits");
-        assert_eq!(charge.set(600), Err(Outcome::BuffersExceeded));
-        assert_eq!((charge.bytes(), buffers.used()), (600, 600));
-        charge.set(10).expect("less always fits");
-        assert_eq!(buffers.used(), 10);
+        charge.set(4000).expect("it fits");
+        assert_eq!(charge.set(6000), Err(Outcome::BuffersExceeded));
+        assert_eq!((charge.bytes(), buffers.used()), (6000, 6000));
+        charge.set(2000).expect("less always fits");
+        assert_eq!(buffers.used(), 2000);
+        charge.set(10).expect("next to nothing");
+        assert_eq!(buffers.used(), 0);
+        charge.set(2000).expect("it fits");
         drop(charge);
         assert_eq!(buffers.used(), 0);
     }

@@ -462,7 +462,7 @@ mod tests {
 
     #[test]
     fn a_long_host_call_of_a_guest_that_was_not_busy_is_charged_whole() {
-        let meter = meter();
+        let meter = Meter::for_tests();
         meter.start_budget(Duration::from_millis(50));
         meter.enter();
         spin(Duration::from_millis(100));
@@ -475,7 +475,7 @@ mod tests {
     #[test]
     fn work_of_the_host_is_charged_to_request_and_tenant() {
         let tenant = Tenant::new("t", crate::tenant::Quota::default());
-        let mut meter = meter();
+        let mut meter = Meter::for_tests();
         meter.subject.tenant = Some(tenant.clone());
         meter.start_budget(Duration::from_millis(5));
         let done = meter.work(|| {

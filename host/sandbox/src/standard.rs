@@ -18,7 +18,7 @@ mod service;
 mod shared;
 
 use std::future::{Future, poll_fn};
-use std::pin::Pin;
+use std::pin::{Pin, pin};
 use std::sync::Arc;
 use std::task::{Context, Poll, Waker, ready};
 use std::time::Instant;
@@ -271,7 +271,7 @@ impl Standard {
         }
         let mut has_run = false;
         loop {
-            match Pin::new(&mut self.body).poll_frame(context) {
+            match self.poll_body(context) {
                 Poll::Ready(Some(Ok(frame))) => return Poll::Ready(Some(Ok(checked(frame)))),
                 Poll::Ready(Some(Err(error))) => {
                     let failure = self.failure();
@@ -309,6 +309,17 @@ impl Standard {
                 }
             }
         }
+    }
+
+    /// What is there of the body. Of a guest that has returned, all is there that will ever be: the runtime's budget for one
+    /// turn, which channels keep, must not hide it.
+    fn poll_body(&mut self, context: &mut Context<'_>) -> Poll<Option<Result<Frame<Bytes>, Error>>> {
+        let is_left = matches!(self.guest, Guest::Returned(_));
+        let mut frame = poll_fn(|context| Pin::new(&mut self.body).poll_frame(context));
+        if !is_left {
+            return Pin::new(&mut frame).poll(context);
+        }
+        pin!(tokio::task::unconstrained(frame)).poll(context)
     }
 
     /// What becomes of a guest that has returned and whose own body has no end yet.

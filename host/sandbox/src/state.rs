@@ -160,6 +160,9 @@ impl State {
         if let Some(files) = &mut self.files {
             files.rest();
         }
+        if let Some(http) = &mut self.http {
+            http.hooks.owed = 0;
+        }
     }
 
     /// The instance takes another request.

@@ -20,6 +20,7 @@ use roadrunner_sandbox::{
     WasiBody, Worked, admits_log,
 };
 use roadrunner_wire::drop_connection_fields;
+use tokio::task::JoinHandle;
 use tokio::time::Sleep;
 
 /// The way out of one component. All its routes share it.
@@ -128,7 +129,7 @@ impl Outbound for WayOut {
                         let (_place, _read_ahead) = (place, read_ahead);
                         driver.await.map_err(told)
                     });
-                    Ok((response, Box::new(Worked::new(driven, driver)) as OutboundDriver))
+                    Ok((response, Box::new(Driving::start(Worked::new(driven, driver))) as OutboundDriver))
                 }
                 Err(error) => {
                     let counter = if error.rule().is_some() { &refused } else { &failed };
@@ -153,6 +154,32 @@ fn tell(meter: &Meter, rule: Option<&str>, why: impl fmt::Display) {
     match rule {
         Some(rule) => tracing::warn!(%request, tenant, %component, rule, "an outgoing request was refused: {why}"),
         None => tracing::info!(%request, tenant, %component, "an outgoing request failed: {why}"),
+    }
+}
+
+/// The task that drives one connection; it ends when this is dropped. An instance of WASI 0.3 polls its drivers only while
+/// a request runs in it: without a task, one that waits for the next request would keep connections open, and on the
+/// account.
+struct Driving(JoinHandle<Result<(), OutboundError>>);
+
+impl Driving {
+    fn start(driver: impl Future<Output = Result<(), OutboundError>> + Send + 'static) -> Self {
+        Self(tokio::spawn(driver))
+    }
+}
+
+impl Future for Driving {
+    type Output = Result<(), OutboundError>;
+
+    fn poll(mut self: Pin<&mut Self>, context: &mut Context<'_>) -> Poll<Self::Output> {
+        let driven = ready!(Pin::new(&mut self.0).poll(context));
+        Poll::Ready(driven.unwrap_or(Err(OutboundError::ConnectionTerminated)))
+    }
+}
+
+impl Drop for Driving {
+    fn drop(&mut self) {
+        self.0.abort();
     }
 }
 

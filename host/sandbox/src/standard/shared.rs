@@ -313,7 +313,10 @@ async fn work(
             if !is_open {
                 return Poll::Ready(Ok(()));
             }
-            let wait = waits.get_or_insert_with(|| Box::pin(tokio::time::sleep(idle)));
+            let wait = waits.get_or_insert_with(|| {
+                accessor.with(|mut access| access.get().rest());
+                Box::pin(tokio::time::sleep(idle))
+            });
             if wait.as_mut().poll(context).is_pending() {
                 return Poll::Pending;
             }
