@@ -99,6 +99,8 @@ fn every_section_reaches_its_type() {
     assert_eq!(broker.authorities.as_deref(), Some(Path::new("/srv/app/tls/nats.pem")));
     assert_eq!((broker.queue_bytes, broker.queue_messages, manifest.bus.payload), (2 << 20, 500, 100 << 10));
     assert_eq!(broker.connect_timeout, Duration::from_secs(2));
+    let dns = &manifest.dns;
+    assert_eq!((dns.servers.len(), dns.lookups, dns.lookups_per_tenant), (2, 512, 32));
     assert!(manifest.listeners[1].http3 && !manifest.listeners[0].http3);
     assert_eq!((manifest.http3.max_streams, manifest.http3.qpack_table), (50, 0));
     assert_eq!((manifest.http3.endpoints, manifest.http3.retry_above), (Some(4), Some(500)));
