@@ -179,6 +179,7 @@ impl Link {
         tokio::select! {
             () = lost.notified() => {}
             () = write(&client, shared, &mut readers) => {}
+            () = watch(&client, shared) => {}
             () = deliver(shared, handler) => {}
         }
         drop(client);
@@ -197,6 +198,16 @@ async fn deliver(shared: &Shared, handler: &dyn Handler) {
         shared.deliver(shared.arrivals.next().await, handler);
         // Many small messages must not keep the thread from other tasks.
         tokio::task::consume_budget().await;
+    }
+}
+
+/// Ends when the task of async-nats has ended without a word: some of what is no message makes it panic.
+async fn watch(client: &async_nats::Client, shared: &Shared) {
+    loop {
+        tokio::time::sleep(shared.settings.ping_interval).await;
+        if client.flush().await.is_err() {
+            return;
+        }
     }
 }
 

@@ -5,9 +5,11 @@ mod support;
 use std::sync::atomic::Ordering::Relaxed;
 use std::time::{Duration, Instant};
 
-use roadrunner_nats::PublishError;
+use roadrunner_nats::{PublishError, Server};
 use rustix::process::Signal;
 use support::{Broker, Member, SOON, Stranger, Told, message, settings, until};
+use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
+use tokio::net::{TcpListener, TcpStream};
 
 async fn pair(broker: &Broker) -> (Member, Member) {
     let settings = settings(&[broker.server()]);
@@ -284,4 +286,70 @@ async fn headers_that_are_none_cost_the_connection_and_no_more() {
         let told = here.take();
         assert!(told.contains(&Told::Gap) && told.len() == 1, "{told:?}");
     }
+}
+
+/// A server of the test's own: it greets, and takes the credentials.
+async fn greet(listener: &TcpListener) -> TcpStream {
+    let accepted = tokio::time::timeout(SOON, listener.accept()).await;
+    let (mut socket, _) = accepted.expect("a connection is made").unwrap();
+    socket.write_all(b"INFO {\"headers\":true,\"max_payload\":1000000}\r\n").await.unwrap();
+    let mut read = Vec::new();
+    while !read.ends_with(b"PING\r\n") {
+        assert!(socket.read_buf(&mut read).await.unwrap() > 0);
+    }
+    socket.write_all(b"PONG\r\n").await.unwrap();
+    socket
+}
+
+/// async-nats by itself would keep what it holds for the next connection.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn what_waited_for_a_server_is_not_sent_to_the_next() {
+    let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
+    let server = Server { host: "127.0.0.1".to_owned(), port: listener.local_addr().unwrap().port() };
+    let member = Member::start(settings(&[server]));
+    for _ in 0..3 {
+        let silent = greet(&listener).await;
+        member.is_connected(true).await;
+        let fill = || {
+            std::iter::repeat_with(|| member.publish("news", "old", &[0; 10_000])).take_while(|sent| *sent == Ok(true))
+        };
+        while fill().count() > 0 {
+            tokio::time::sleep(Duration::from_millis(50)).await;
+        }
+        drop(silent);
+        // Whoever comes now, and speaks for a while.
+        let mut all = Vec::new();
+        let end = Instant::now() + Duration::from_millis(500);
+        let mut next = greet(&listener).await;
+        member.is_connected(true).await;
+        member.publish("news", "new", b"").unwrap();
+        while Instant::now() < end {
+            tokio::select! {
+                read = next.read_buf(&mut all) => assert!(read.unwrap() > 0),
+                _ = listener.accept() => panic!("there are two connections"),
+                () = tokio::time::sleep(Duration::from_millis(50)) => {}
+            }
+        }
+        let text = String::from_utf8_lossy(&all);
+        assert_eq!((text.matches("HPUB").count(), text.matches("Test-Number: new").count()), (1, 1), "{text:.1000}");
+        drop(next);
+    }
+}
+
+/// A server that is none costs its own connections.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn nonsense_ends_a_connection_and_the_next_is_made() {
+    let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
+    let server = Server { host: "127.0.0.1".to_owned(), port: listener.local_addr().unwrap().port() };
+    let member = Member::start(settings(&[server]));
+    // The first makes async-nats panic.
+    for nonsense in
+        ["-ERR\r\n", "HTTP/1.1 400\r\n", "MSG\r\n", "MSG a x 1\r\n", "HMSG a 1 6 5\r\n", "INFO {\r\n", "\r\n"]
+    {
+        let mut socket = greet(&listener).await;
+        member.is_connected(true).await;
+        socket.write_all(nonsense.as_bytes()).await.unwrap();
+        member.is_connected(false).await;
+    }
+    assert_eq!(member.take().len(), 7, "a gap for each");
 }
