@@ -240,6 +240,39 @@ async fn a_broker_that_is_killed_costs_messages_and_says_so() {
 }
 
 #[tokio::test]
+async fn a_cluster_goes_on_when_a_server_of_it_dies() {
+    let Some(mut cluster) = Nats::cluster("nats::a_cluster").await else { return };
+    // By the URL of one, which both are connected to.
+    let (first, second) = hosts(Setup::of("loops").and(&cluster[0].section(""))).await;
+    let mut client = second.connect(Way::H1).await;
+    let mut session = client.open(Ask::get("/subscribe/news")).await;
+    session.read_until("subscribed").await;
+    until_heard(&first, "news", &mut session).await;
+    cluster[0].kill();
+    for n in 0..5 {
+        publish(&first, "news", format!("between {n}")).await;
+    }
+    for host in [&first, &second] {
+        let connects = || async { host.metrics().await.sum("roadrunner_bus_connects_total", "") };
+        let again = || async { (connects().await == 2.0).then_some(()) };
+        assert!(within(TEN_SECONDS, again).await.is_some(), "{}", host.log);
+    }
+    let mut text = String::new();
+    let mut sent = 0;
+    while !text.contains("data: up") {
+        sent += 1;
+        publish(&first, "news", format!("up {sent}")).await;
+        let more = tokio::time::timeout(Duration::from_millis(100), session.read_until("data: up")).await;
+        text += &more.unwrap_or_default();
+    }
+    publish(&first, "news", "last").await;
+    text += &session.read_until("data: last\n\n").await;
+    let (received, missed) = tally(&text);
+    assert!(missed >= 1, "{text}");
+    assert_eq!(received + missed, 5 + sent + 1, "each is received or counted: {text}");
+}
+
+#[tokio::test]
 async fn a_room_survives_its_broker() {
     let Some(mut nats) = Nats::start("nats::a_room_survives_its_broker").await else { return };
     let (first, second) = chats(&nats).await;
@@ -373,7 +406,7 @@ async fn a_stranger_can_speak_and_do_no_harm() {
         b"NATS/1.0\r\nRoadrunner-Sequence: x y z\r\n\r\n",
         b"NATS/1.0\r\nRoadrunner-Sequence: 0 0 18446744073709551615\r\n\r\n",
         b"NATS/1.0\r\nRoadrunner-Sequence: 0 0 0\r\n\r\n",
-        b"NATS/1.0\r\nRoadrunner-Sequence\r\n: \xff\xfe\r\n\r\n",
+        b"NATS/1.0\r\nRoadrunner-Sequence: 0 0 1\r\nroadrunner-sequence: x\r\n\r\n",
     ] {
         stranger.publish_with(subject, headers, b"odd").await;
         let text = session.read_until("data: odd\n\n").await;
@@ -395,6 +428,22 @@ async fn a_stranger_can_speak_and_do_no_harm() {
     stranger.publish(subject, b"small").await;
     assert_eq!(session.read_until("data: small\n\n").await, "event: missed\ndata: 3\n\ndata: small\n\n");
     assert_eq!(second.metrics().await.sum("roadrunner_bus_dropped_total", "too-large"), 3.0);
+
+    // Headers that are none cost the connection, which comes back.
+    let connects = async || second.metrics().await.sum("roadrunner_bus_connects_total", "");
+    let before = connects().await;
+    stranger.publish_with(subject, b"NATS/1.0\r\nRoadrunner-Sequence\r\n: \xff\xfe\r\n\r\n", b"odd").await;
+    let again = || async { (connects().await > before).then_some(()) };
+    assert!(within(TEN_SECONDS, again).await.is_some(), "{}", second.log);
+    let mut text = String::new();
+    while !text.contains("data: back") {
+        publish(&first, "news", "back").await;
+        let more = tokio::time::timeout(Duration::from_millis(100), session.read_until("data: back\n\n")).await;
+        text += &more.unwrap_or_default();
+    }
+    assert!(text.starts_with("event: missed\n") && !text.contains("odd"), "{text}");
+    // The other host was not subscribed, and has lost nothing.
+    assert_eq!(first.metrics().await.sum("roadrunner_bus_connects_total", ""), 1.0);
 
     // Subjects that no topic has.
     for subject in ["roadrunner", "roadrunner.loops", "roadrunner.loops.news.more", "roadrunner.loops.=zz"] {

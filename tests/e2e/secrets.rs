@@ -113,6 +113,8 @@ async fn all_files_with_secrets_are_refused_alike() {
         ),
         ("the token of the bus", "secret", setup().and(&bus("token-file = \"secret\""))),
         ("the password of the bus", "secret", setup().and(&bus("user = \"me\"\npassword-file = \"secret\""))),
+        ("the seed of the bus", "secret", setup().and(&bus("nkey-file = \"secret\""))),
+        ("the credentials of the bus", "secret", setup().and(&bus("creds-file = \"secret\""))),
     ] {
         let (folder, manifest) = setup.write();
         let path = folder.path().join(file);

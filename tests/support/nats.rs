@@ -4,6 +4,7 @@ use std::process::{Child, Command, Stdio};
 use std::time::Duration;
 
 use rustix::process::{Pid, Signal, kill_process};
+use serde_json::Value;
 use tokio::io::{AsyncBufReadExt as _, AsyncReadExt as _, AsyncWriteExt as _, BufReader};
 use tokio::net::TcpStream;
 
@@ -25,12 +26,31 @@ impl Nats {
         Some(nats)
     }
 
+    /// Three that are one cluster, and know of each other. None as above.
+    pub async fn cluster(test: &str) -> Option<Vec<Self>> {
+        let mut nats = Vec::new();
+        for _ in 0..3 {
+            nats.push(Self::stopped(test)?);
+        }
+        let routes: Vec<String> = (0..3).map(|_| format!("nats://127.0.0.1:{}", free_port())).collect();
+        for (server, own) in nats.iter_mut().zip(&routes) {
+            server.arguments(&["--cluster_name", "test", "--cluster", own, "--routes", &routes.join(",")]);
+            server.run().await;
+        }
+        for server in &nats {
+            let told = || async {
+                let info: Value = serde_json::from_str(server.greeting().await.strip_prefix("INFO ")?).ok()?;
+                info["connect_urls"].as_array().is_some_and(|urls| urls.len() == 3).then_some(())
+            };
+            assert!(within(Duration::from_secs(20), told).await.is_some(), "the cluster does not meet");
+        }
+        Some(nats)
+    }
+
     /// One that does not run yet.
     pub fn stopped(test: &str) -> Option<Self> {
         command::tool(test, "nats-server")?;
-        let free = std::net::TcpListener::bind("127.0.0.1:0").expect("a free port");
-        let port = free.local_addr().expect("it is bound").port();
-        Some(Self { child: None, port, arguments: Vec::new() })
+        Some(Self { child: None, port: free_port(), arguments: Vec::new() })
     }
 
     /// More arguments for the next start.
@@ -80,6 +100,12 @@ impl Nats {
         kill_process(id, signal).expect("it is our own process");
     }
 
+    /// The first line that it writes on a connection.
+    async fn greeting(&self) -> String {
+        let socket = soon(TcpStream::connect(("127.0.0.1", self.port))).await.expect("it accepts");
+        Stranger(BufReader::new(socket)).line().await
+    }
+
     /// A client that is no Roadrunner.
     pub async fn stranger(&self) -> Stranger {
         let socket = soon(TcpStream::connect(("127.0.0.1", self.port))).await.expect("it accepts");
@@ -89,6 +115,11 @@ impl Nats {
         stranger.settle().await;
         stranger
     }
+}
+
+fn free_port() -> u16 {
+    let free = std::net::TcpListener::bind("127.0.0.1:0").expect("a free port");
+    free.local_addr().expect("it is bound").port()
 }
 
 impl Drop for Nats {

@@ -14,9 +14,9 @@ use crate::line::Line;
 use crate::queue::Owner;
 use crate::writer::{Log, with_buffer};
 
-/// What is logged where the environment does not say it. What a DNS server sends is not the operator's business, and the
-/// look-up that fails for it is logged.
-const DEFAULT_FILTER: &str = "info,hickory_net=off,hickory_resolver=off";
+/// What is logged where the environment does not say it. What a DNS server or a NATS server sends is not the operator's
+/// business, and what fails for it is logged.
+const DEFAULT_FILTER: &str = "info,async_nats=off,hickory_net=off,hickory_resolver=off";
 
 /// Makes lines of all events of the process, as far as `RUST_LOG` lets them through.
 pub(crate) fn listen(log: &Log) {

@@ -371,15 +371,17 @@ pub struct Bus {
 /// Where hosts share their topics. Sizes are in bytes.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Broker {
-    /// The NATS server.
-    pub url: BrokerUrl,
+    /// The NATS servers, at least one. All are spoken to over TLS, or none is.
+    pub urls: Vec<BrokerUrl>,
     /// What the subjects begin with: a valid subject by itself.
     pub prefix: String,
     /// Who the host is to the server.
     pub credentials: BrokerCredentials,
     /// The authorities of the server's certificate; none for the public ones.
     pub authorities: Option<PathBuf>,
-    /// What may wait to be sent.
+    /// What the host shows to the server.
+    pub certificate: Option<CertificateFiles>,
+    /// What may wait to be sent, and as much that has arrived.
     pub queue_bytes: usize,
     /// Messages that may wait to be sent.
     pub queue_messages: usize,
@@ -390,8 +392,12 @@ pub struct Broker {
 /// Who the host is to a NATS server.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum BrokerCredentials {
+    /// Whoever has the JWT and the seed in this file.
+    Creds(PathBuf),
     /// Nobody in particular.
     None,
+    /// Whoever has the nkey whose seed stands in this file.
+    Nkey(PathBuf),
     /// Whoever has the token in this file.
     Token(PathBuf),
     /// A user.

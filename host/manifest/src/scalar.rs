@@ -23,7 +23,7 @@ use toml::de::DeValue;
 use crate::decode::{Context, Decode, Place, suggestion};
 
 pub use broker::BrokerUrl;
-pub(crate) use broker::SubjectPrefix;
+pub(crate) use broker::{BrokerUrls, SubjectPrefix};
 pub(crate) use dns::DnsServer;
 pub use duration::format_duration;
 pub(crate) use duration::{OrNone, Time};

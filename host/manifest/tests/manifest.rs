@@ -1,6 +1,6 @@
 //! Manifests that are right, and what they mean.
 
-use std::path::Path;
+use std::path::{Path, PathBuf};
 use std::time::Duration;
 
 use http::Method;
@@ -93,12 +93,19 @@ fn every_section_reaches_its_type() {
     assert_eq!(manifest.timeouts.request_head, Duration::from_millis(2500));
     assert_eq!(manifest.http2.max_header_list, 32 << 10);
     let broker = manifest.bus.broker.as_ref().expect("there is a URL");
-    assert_eq!((broker.url.to_string().as_str(), broker.prefix.as_str()), ("tls://nats.example.com:4223", "shop.bus"));
+    let urls: Vec<String> = broker.urls.iter().map(ToString::to_string).collect();
+    assert_eq!(urls, ["tls://nats.example.com:4223", "tls://[2001:db8::7]:4222"]);
+    assert_eq!(broker.prefix, "shop.bus");
     let credentials = BrokerCredentials::User { name: "shop".to_owned(), password: "/srv/app/secrets/nats".into() };
     assert_eq!(broker.credentials, credentials);
     assert_eq!(broker.authorities.as_deref(), Some(Path::new("/srv/app/tls/nats.pem")));
+    let shown = broker.certificate.as_ref().expect("there is one");
+    let files = (&*shown.certificate, &*shown.key);
+    assert_eq!(files, (Path::new("/srv/app/tls/host.pem"), Path::new("/srv/app/tls/host.key")));
     assert_eq!((broker.queue_bytes, broker.queue_messages, manifest.bus.payload), (2 << 20, 500, 100 << 10));
     assert_eq!(broker.connect_timeout, Duration::from_secs(2));
+    let dns = &manifest.dns;
+    assert_eq!((dns.servers.len(), dns.lookups, dns.lookups_per_tenant), (2, 512, 32));
     assert!(manifest.listeners[1].http3 && !manifest.listeners[0].http3);
     assert_eq!((manifest.http3.max_streams, manifest.http3.qpack_table), (50, 0));
     assert_eq!((manifest.http3.endpoints, manifest.http3.retry_above), (Some(4), Some(500)));
@@ -208,13 +215,20 @@ fn groups_add_prefixes_middlewares_and_configuration() {
 }
 
 #[test]
-fn a_broker_has_defaults_and_may_take_a_token() {
+fn a_broker_has_defaults_and_may_take_a_secret_of_any_kind() {
     assert_eq!(parse("[bus]\npayload = \"1KiB\"").bus.broker, None);
-    let manifest = parse("[bus]\nurl = \"nats://broker\"\ntoken-file = \"token\"");
-    let broker = manifest.bus.broker.expect("there is a URL");
-    assert_eq!((broker.url.tls, broker.url.port, broker.prefix.as_str()), (false, 4222, "roadrunner"));
-    assert_eq!(broker.credentials, BrokerCredentials::Token("/srv/app/token".into()));
-    assert_eq!((broker.queue_bytes, manifest.bus.payload), (8 << 20, 512 << 10));
+    let path = PathBuf::from("/srv/app/secret");
+    for (key, credentials) in [
+        ("token-file", BrokerCredentials::Token(path.clone())),
+        ("nkey-file", BrokerCredentials::Nkey(path.clone())),
+        ("creds-file", BrokerCredentials::Creds(path)),
+    ] {
+        let manifest = parse(&format!("[bus]\nurl = \"nats://broker\"\n{key} = \"secret\""));
+        let broker = manifest.bus.broker.expect("there is a URL");
+        assert_eq!(broker.urls.iter().map(ToString::to_string).collect::<Vec<_>>(), ["nats://broker:4222"]);
+        assert_eq!((&*broker.prefix, broker.credentials, broker.certificate), ("roadrunner", credentials, None));
+        assert_eq!((broker.queue_bytes, manifest.bus.payload), (8 << 20, 512 << 10));
+    }
 }
 
 #[test]

@@ -1,37 +1,38 @@
 //! What the rest of a program holds of the connection: a queue to the server, and the subscriptions that are wanted.
 //!
 //! Data flows one way: calls change [`State`] and never wait; the connection takes from it what to write. What is wanted
-//! and what the server knows are kept apart, so that any order of calls costs at most one entry for each subject.
+//! stands here, what the server knows in the connection, so that any order of calls costs at most one entry for each
+//! subject.
 
-use std::collections::{HashMap, HashSet, VecDeque};
+use std::collections::{HashMap, HashSet};
 use std::fmt;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering::Relaxed};
 use std::time::Duration;
 
+use async_nats::{Request, RequestErrorKind};
 use bytes::Bytes;
 use parking_lot::Mutex;
 use roadrunner_names::Share;
 use tokio::sync::Notify;
 use tokio::time::Instant;
 
-use crate::codec;
-use crate::connection::{self, Connection, Tls};
+use crate::arrivals::{Arrival, Arrivals, Incoming};
+use crate::credentials::{Credentials, InvalidCredentials};
+use crate::link;
+use crate::outgoing::{Outgoing, Queue};
+use crate::servers::{Server, Servers};
+use crate::tls::Tls;
 
-/// What a message costs in the queue beside its payload: its entry, its subject and its headers.
-const MESSAGE_OVERHEAD: usize = 256;
-
-/// Bytes that are taken from the queue at once.
+/// Bytes that are taken from the queue at once. What is taken is lost with the connection.
 const BATCH: usize = 64 << 10;
 
-/// Where the server is, who we are to it, and how much may wait for it.
+/// Where the servers are, who we are to them, and how much may wait for them.
 #[derive(Clone, Debug)]
 pub struct Settings {
-    /// A name or an address.
-    pub host: String,
-    /// Its port.
-    pub port: u16,
-    /// Resolves its name.
+    /// At least one. Others of its cluster are found by it.
+    pub servers: Vec<Server>,
+    /// Resolves their names.
     pub names: Share,
     /// How TLS is spoken; none for plaintext.
     pub tls: Option<Tls>,
@@ -39,46 +40,36 @@ pub struct Settings {
     pub credentials: Credentials,
     /// What we are called in the server's lists.
     pub name: String,
-    /// Bytes that may wait to be sent. One account may use half of them.
+    /// The header that carries a message's label.
+    pub label: &'static str,
+    /// Bytes that may wait to be sent, and as many that have arrived. One account may use half of the former.
     pub queue_bytes: usize,
     /// Messages that may wait to be sent. One account may use half of them.
     pub queue_messages: usize,
     /// The largest payload, in either direction, in bytes. The server's own limit holds beside it.
     pub max_payload: usize,
-    /// From the first packet until the server has taken the credentials.
+    /// From the first packet until a server has taken the credentials.
     pub connect_timeout: Duration,
     /// How often the server is asked whether it is there. Silent for three times as long, it is taken for dead.
     pub ping_interval: Duration,
-    /// The pause after a first failure to connect; it doubles with every further one, up to `max_backoff`.
+    /// The pause after a connection was lost, or every server has failed once; it doubles with every further time that all
+    /// of them fail, up to `max_backoff`.
     pub min_backoff: Duration,
-    /// The longest pause between two attempts.
+    /// The longest pause.
     pub max_backoff: Duration,
 }
 
-/// Who we are to the server.
-#[derive(Clone, Default)]
-pub enum Credentials {
-    /// Nobody in particular.
-    #[default]
-    None,
-    /// Whoever has this token.
-    Token(String),
-    /// A user.
-    User {
-        /// Its name.
-        name: String,
-        /// Its password.
-        password: String,
-    },
-}
-
-/// What arrives. Called from the connection's task, one call at a time; none may block.
+/// What arrives. Called from the driver's task, one call at a time; none may block.
 pub trait Handler: Send + Sync + 'static {
-    /// The server is there, for the first time or again. What the subscriptions were for may have passed until now.
-    fn connected(&self);
+    /// What any subscription was for may have passed until now: a server is there, for the first time or again, or
+    /// messages were lost that nobody can name.
+    fn gap(&self);
 
-    /// A message of a subscription. Headers come as they are, with their first line; empty for none.
-    fn message(&self, subject: &Arc<str>, headers: &[u8], payload: Bytes);
+    /// Messages of this subscription came faster than they were taken. It is not known how many are lost.
+    fn overrun(&self, subject: &Arc<str>);
+
+    /// A message of a subscription, with its label if it has one.
+    fn message(&self, subject: &Arc<str>, label: Option<&str>, payload: Bytes);
 
     /// A message of a subscription was larger than [`Settings::max_payload`] and was dropped.
     fn skipped(&self, subject: &Arc<str>);
@@ -102,10 +93,12 @@ pub struct Counters {
     pub connects: AtomicU64,
     /// Messages that were dropped because there was no connection.
     pub dropped_disconnected: AtomicU64,
-    /// Messages that were refused because too much waited.
-    pub dropped_queue: AtomicU64,
     /// Messages from the server that were too large.
     pub dropped_large: AtomicU64,
+    /// Messages from the server that came faster than they were taken.
+    pub dropped_overrun: AtomicU64,
+    /// Messages that were refused because too much waited.
+    pub dropped_queue: AtomicU64,
     /// What the server complained of.
     pub errors: AtomicU64,
     /// Messages that were written to the server.
@@ -121,56 +114,34 @@ pub struct Client(Arc<Shared>);
 pub(crate) struct Shared {
     pub(crate) settings: Settings,
     pub(crate) counters: Counters,
+    pub(crate) arrivals: Arrivals,
     /// There is something to write.
     pub(crate) wake: Notify,
+    /// The server has refused a question of [`Client::flush`], which is an answer.
+    pub(crate) refused: Notify,
     state: Mutex<State>,
 }
 
-#[derive(Default)]
 struct State {
     /// The server's end; none while there is no connection.
     link: Option<Link>,
-    queue: VecDeque<Outgoing>,
-    /// What is in the queue, in bytes.
-    bytes: usize,
-    /// The same by account: messages and bytes.
-    accounts: HashMap<Arc<str>, (usize, usize)>,
-    subscriptions: HashMap<Arc<str>, Subscription>,
-    subjects: HashMap<u64, Arc<str>>,
-    /// Subjects whose subscription the server does not know as it is wanted.
+    queue: Queue,
+    /// The subjects that are wanted. Each time that one is wanted anew, its number is another.
+    subscriptions: HashMap<Arc<str>, u64>,
+    /// Subjects that the connection has not looked at since they were wanted, or not wanted any more.
     changed: HashSet<Arc<str>>,
-    next_sid: u64,
+    next_subscription: u64,
 }
 
-/// What the connection that there is knows and owes.
-#[derive(Clone, Copy, Debug, Default)]
+/// The connection that there is.
 struct Link {
-    max_payload: usize,
-    has_headers: bool,
-    pongs_owed: u32,
-    ping_wanted: bool,
-    pings_sent: u64,
-    pongs_received: u64,
+    client: async_nats::Client,
     /// What was taken last is not written yet.
     is_writing: bool,
     has_complained: bool,
 }
 
-struct Outgoing {
-    account: Arc<str>,
-    subject: Arc<str>,
-    headers: Bytes,
-    payload: Bytes,
-}
-
-#[derive(Clone, Copy, Debug)]
-struct Subscription {
-    sid: u64,
-    is_wanted: bool,
-    is_known: bool,
-}
-
-/// The socket's end: connects, speaks, and connects again.
+/// The sockets' end: connects, speaks, and connects again.
 pub struct Driver {
     shared: Arc<Shared>,
     handler: Arc<dyn Handler>,
@@ -178,96 +149,83 @@ pub struct Driver {
 
 impl Client {
     /// The two ends. Nothing happens before the driver runs.
-    pub fn new(settings: Settings, handler: Arc<dyn Handler>) -> (Self, Driver) {
-        let shared = Shared {
+    ///
+    /// # Errors
+    /// The credentials are none.
+    pub fn new(settings: Settings, handler: Arc<dyn Handler>) -> Result<(Self, Driver), InvalidCredentials> {
+        settings.credentials.apply(async_nats::ConnectOptions::new())?;
+        let state = State {
+            link: None,
+            queue: Queue::new(settings.queue_bytes, settings.queue_messages),
+            subscriptions: HashMap::new(),
+            changed: HashSet::new(),
+            next_subscription: 1,
+        };
+        let shared = Arc::new(Shared {
+            arrivals: Arrivals::new(settings.queue_bytes),
             settings,
             counters: Counters::default(),
             wake: Notify::new(),
-            state: Mutex::new(State { next_sid: 1, ..State::default() }),
-        };
-        let shared = Arc::new(shared);
-        (Self(shared.clone()), Driver { shared, handler })
+            refused: Notify::new(),
+            state: Mutex::new(state),
+        });
+        Ok((Self(shared.clone()), Driver { shared, handler }))
     }
 
     /// Sends a message, at most once. The account is who fills the queue with it. Whether there is a connection: without
     /// one, the message is dropped and counted.
     ///
-    /// The subject and the headers have to be valid; both come from this program and not from a guest.
+    /// The subject and the label have to be valid, the label a line of ASCII; both come from this program and not from a
+    /// guest.
     pub fn publish(
         &self,
         account: &Arc<str>,
         subject: &Arc<str>,
-        headers: Bytes,
+        label: String,
         payload: Bytes,
     ) -> Result<bool, PublishError> {
-        let Settings { queue_bytes, queue_messages, max_payload, .. } = self.0.settings;
-        let mut state = self.0.state.lock();
-        let of_server = state.link.map_or(usize::MAX, |link| link.max_payload.saturating_sub(headers.len()));
-        let max = max_payload.min(of_server);
+        let shared = &self.0;
+        let mut state = shared.state.lock();
+        let of_server = state.link.as_ref().map_or(usize::MAX, |link| link.client.max_payload());
+        let max = shared.settings.max_payload.min(of_server.saturating_sub(shared.header_length(&label)));
         if payload.len() > max {
             return Err(PublishError::TooLarge(max));
         }
         if state.link.is_none() {
-            self.0.counters.dropped_disconnected.fetch_add(1, Relaxed);
+            shared.counters.dropped_disconnected.fetch_add(1, Relaxed);
             return Ok(false);
         }
-        let message = Outgoing { account: account.clone(), subject: subject.clone(), headers, payload };
-        let size = message.size();
-        let (messages, bytes) = state.accounts.get(account).copied().unwrap_or_default();
-        let fits = |size: usize, limit: usize| size <= limit;
-        let has_room = fits(state.bytes + size, queue_bytes)
-            && fits(state.queue.len() + 1, queue_messages)
-            // A message on its own always fits, so that half a queue is not a limit of the payload.
-            && (messages == 0 || fits(bytes + size, queue_bytes / 2) && fits(messages + 1, queue_messages / 2));
-        if !has_room {
-            self.0.counters.dropped_queue.fetch_add(1, Relaxed);
+        let message = Outgoing { account: account.clone(), subject: subject.clone(), label, payload };
+        if !state.queue.push(message) {
+            shared.counters.dropped_queue.fetch_add(1, Relaxed);
             return Err(PublishError::QueueFull);
         }
-        state.accounts.insert(account.clone(), (messages + 1, bytes + size));
-        state.bytes += size;
-        state.queue.push_back(message);
         drop(state);
-        self.0.wake.notify_one();
+        shared.wake.notify_one();
         Ok(true)
     }
 
     /// Wants the messages of a subject, also from the next connections. Wanting it twice is the same as once.
     pub fn subscribe(&self, subject: &Arc<str>) {
         let mut state = self.0.state.lock();
-        match state.subscriptions.get_mut(subject) {
-            Some(subscription) => {
-                subscription.is_wanted = true;
-                // The server's next UNSUB for it was not written yet.
-                if subscription.is_known {
-                    state.changed.remove(subject);
-                }
-            }
-            None => {
-                let sid = state.next_sid;
-                state.next_sid += 1;
-                let subscription = Subscription { sid, is_wanted: true, is_known: false };
-                state.subscriptions.insert(subject.clone(), subscription);
-                state.subjects.insert(sid, subject.clone());
-                state.changed.insert(subject.clone());
-            }
+        if !state.subscriptions.contains_key(subject) {
+            let number = state.next_subscription;
+            state.next_subscription += 1;
+            state.subscriptions.insert(subject.clone(), number);
+            state.change(subject);
+            drop(state);
+            self.0.wake.notify_one();
         }
-        drop(state);
-        self.0.wake.notify_one();
     }
 
     /// Wants no more messages of a subject.
     pub fn unsubscribe(&self, subject: &Arc<str>) {
         let mut state = self.0.state.lock();
-        let Some(subscription) = state.subscriptions.get_mut(subject) else { return };
-        if subscription.is_known {
-            subscription.is_wanted = false;
-            state.changed.insert(subject.clone());
-        } else {
-            let sid = subscription.sid;
-            state.forget(subject, sid);
+        if state.subscriptions.remove(subject).is_some() {
+            state.change(subject);
+            drop(state);
+            self.0.wake.notify_one();
         }
-        drop(state);
-        self.0.wake.notify_one();
     }
 
     /// Waits until the server has all that was published, but not for longer than this. Whether it has.
@@ -275,27 +233,32 @@ impl Client {
         /// How often is looked.
         const LOOK: Duration = Duration::from_millis(5);
         let deadline = Instant::now() + limit;
-        let mut awaited = None;
-        loop {
+        let client = loop {
             {
-                let mut state = self.0.state.lock();
-                let is_empty = state.queue.is_empty();
-                let Some(link) = &mut state.link else { return false };
-                match awaited {
-                    None if is_empty && !link.is_writing => {
-                        link.ping_wanted = true;
-                        awaited = Some(link.pings_sent + 1);
-                        self.0.wake.notify_one();
-                    }
-                    Some(count) if link.pongs_received >= count => return true,
-                    _ => {}
+                let state = self.0.state.lock();
+                let Some(link) = &state.link else { return false };
+                if state.queue.is_empty() && !link.is_writing {
+                    break link.client.clone();
                 }
             }
             if Instant::now() >= deadline {
                 return false;
             }
             tokio::time::sleep(LOOK).await;
-        }
+        };
+        // A question that nobody can answer. The server says so, or that it may not be asked, when it has come to it.
+        let question = Request::new().timeout(Some(limit));
+        let refused = self.0.refused.notified();
+        let answered = async {
+            tokio::select! {
+                answer = client.send_request(client.new_inbox(), question) => match answer {
+                    Ok(_) => true,
+                    Err(error) => error.kind() == RequestErrorKind::NoResponders,
+                },
+                () = refused => true,
+            }
+        };
+        tokio::time::timeout_at(deadline, answered).await.unwrap_or(false)
     }
 
     /// Whether there is a connection.
@@ -305,7 +268,7 @@ impl Client {
 
     /// Bytes that wait to be sent.
     pub fn queued_bytes(&self) -> usize {
-        self.0.state.lock().bytes
+        self.0.state.lock().queue.bytes()
     }
 
     /// Counters since the start.
@@ -323,28 +286,39 @@ impl fmt::Debug for Client {
 impl Driver {
     /// Connects, speaks, and connects again, for ever.
     pub async fn run(self) {
-        let Self { shared, handler } = self;
-        let Settings { host, port, min_backoff, max_backoff, .. } = &shared.settings;
-        let mut pause = *min_backoff;
+        let Settings { min_backoff, max_backoff, .. } = self.shared.settings;
+        let mut servers = Servers::new(&self.shared.settings.servers);
+        let mut pause = min_backoff;
         let mut is_told = false;
         loop {
-            match connection::open(&shared.settings).await {
-                Ok(connection) => {
-                    tracing::info!("connected to the NATS server {host}:{port}");
-                    (pause, is_told) = (*min_backoff, false);
-                    let error = shared.speak(connection, &*handler).await;
-                    tracing::warn!("the connection to the NATS server {host}:{port} is lost: {error}");
-                }
-                // Once for each outage; the gauge tells how long it lasts.
-                Err(error) if !is_told => {
-                    tracing::warn!("no connection to the NATS server {host}:{port}, and trying on: {error}");
-                    is_told = true;
-                }
-                Err(error) => tracing::debug!("no connection to the NATS server {host}:{port}: {error}"),
+            if self.round(&mut servers, is_told).await {
+                (pause, is_told) = (min_backoff, false);
+            } else {
+                is_told = true;
             }
             tokio::time::sleep(with_jitter(pause)).await;
-            pause = (pause * 2).min(*max_backoff);
+            pause = (pause * 2).min(max_backoff);
         }
+    }
+
+    /// Tries one server after the other, and speaks to the first that takes the connection until it is lost. Whether there
+    /// was one. Why there was none is told once for each outage; the gauge tells how long it lasts.
+    async fn round(&self, servers: &mut Servers, is_told: bool) -> bool {
+        for member in servers.round() {
+            let server = &member.server;
+            match link::open(&self.shared, &member).await {
+                Ok(link) => {
+                    tracing::info!("connected to the NATS server {server}");
+                    servers.connected(&member, &link.servers());
+                    self.shared.speak(link, &*self.handler).await;
+                    tracing::warn!("the connection to the NATS server {server} is lost");
+                    return true;
+                }
+                Err(error) if is_told => tracing::debug!("no connection to the NATS server {server}: {error}"),
+                Err(error) => tracing::warn!("no connection to the NATS server {server}, and trying on: {error}"),
+            }
+        }
+        false
     }
 }
 
@@ -355,185 +329,100 @@ impl fmt::Debug for Driver {
 }
 
 impl Shared {
-    /// Uses a connection until it ends, and says why it did.
-    async fn speak(&self, connection: Connection, handler: &dyn Handler) -> connection::Lost {
+    /// Uses a connection until it ends.
+    async fn speak(self: &Arc<Self>, link: link::Link, handler: &dyn Handler) {
         self.counters.connects.fetch_add(1, Relaxed);
         // Before the subscriptions are made: what comes from now on is behind the gap.
-        handler.connected();
-        self.state.lock().begin(connection.max_payload(), connection.has_headers());
-        let lost = connection.run(self, handler).await;
+        handler.gap();
+        self.state.lock().begin(link.client());
+        link.run(self, handler).await;
         let dropped = self.state.lock().end();
         self.counters.dropped_disconnected.fetch_add(dropped as u64, Relaxed);
-        lost
+        while let Some(arrival) = self.arrivals.take() {
+            self.deliver(arrival, handler);
+        }
     }
 
-    /// Appends what is to be written next. Whether there is anything.
-    pub(crate) fn next_batch(&self, out: &mut Vec<u8>) -> bool {
-        let mut messages = Vec::new();
-        let has_headers = {
-            let mut state = self.state.lock();
-            let Some(mut link) = state.link else { return false };
-            state.change_subscriptions(out);
-            let mut size = 0;
-            while size < BATCH
-                && let Some(message) = state.pop()
-            {
-                size += message.size();
-                messages.push(message);
+    /// Tells the handler of it, unless it came by a subscription that was given up.
+    pub(crate) fn deliver(&self, arrival: Arrival, handler: &dyn Handler) {
+        match arrival {
+            Arrival::Gap => handler.gap(),
+            Arrival::Overrun(subjects) => subjects.iter().for_each(|subject| handler.overrun(subject)),
+            Arrival::Message(Incoming { subject, subscription, label, payload }) => {
+                if self.state.lock().subscriptions.get(&subject) != Some(&subscription) {
+                    return;
+                }
+                match payload {
+                    Some(payload) => handler.message(&subject, label.as_deref(), payload),
+                    None => handler.skipped(&subject),
+                }
             }
-            for _ in 0..std::mem::take(&mut link.pongs_owed) {
-                out.extend_from_slice(codec::PONG);
-            }
-            link.is_writing = !out.is_empty() || !messages.is_empty() || link.ping_wanted;
-            state.link = Some(link);
-            link.has_headers
-        };
-        for Outgoing { subject, headers, payload, .. } in &messages {
-            codec::publish(out, subject, if has_headers { headers } else { &[] }, payload);
         }
-        self.counters.published.fetch_add(messages.len() as u64, Relaxed);
-        // Behind the messages: its PONG says that they were taken.
+    }
+
+    /// The subjects that have changed since the last call, with the number of those that are wanted.
+    pub(crate) fn changes(&self) -> Vec<(Arc<str>, Option<u64>)> {
         let mut state = self.state.lock();
-        if let Some(link) = &mut state.link
-            && std::mem::take(&mut link.ping_wanted)
+        let changed = std::mem::take(&mut state.changed);
+        changed.into_iter().map(|subject| (subject.clone(), state.subscriptions.get(&subject).copied())).collect()
+    }
+
+    /// What is to be sent next; nothing for nothing.
+    pub(crate) fn next_batch(&self) -> Vec<Outgoing> {
+        let mut state = self.state.lock();
+        let mut batch = Vec::new();
+        let mut size = 0;
+        while size < BATCH
+            && let Some(message) = state.queue.pop()
         {
-            link.pings_sent += 1;
-            out.extend_from_slice(codec::PING);
+            size += message.size();
+            batch.push(message);
         }
-        !out.is_empty()
+        if let Some(link) = &mut state.link {
+            link.is_writing = !batch.is_empty();
+        }
+        batch
     }
 
-    /// What [`Shared::next_batch`] gave is written.
-    pub(crate) fn written(&self) {
-        if let Some(link) = &mut self.state.lock().link {
-            link.is_writing = false;
-        }
-    }
-
-    /// The server asks whether we are there.
-    pub(crate) fn owe_pong(&self) {
-        if let Some(link) = &mut self.state.lock().link {
-            // A server that asks without end is answered no more often than it is written to.
-            link.pongs_owed = (link.pongs_owed + 1).min(16);
-        }
-        self.wake.notify_one();
-    }
-
-    /// Asks whether the server is there.
-    pub(crate) fn want_ping(&self) {
-        if let Some(link) = &mut self.state.lock().link {
-            link.ping_wanted = true;
-        }
-        self.wake.notify_one();
-    }
-
-    /// The server was there.
-    pub(crate) fn pong(&self) {
-        if let Some(link) = &mut self.state.lock().link {
-            link.pongs_received += 1;
-        }
-    }
-
-    /// The server complains: whether it is the first time on this connection.
-    pub(crate) fn complained(&self) -> bool {
+    /// The server complains.
+    pub(crate) fn complained(&self, text: &str) {
         self.counters.errors.fetch_add(1, Relaxed);
-        self.state.lock().link.as_mut().is_some_and(|link| !std::mem::replace(&mut link.has_complained, true))
-    }
-
-    /// The server has other limits from now on.
-    pub(crate) fn set_max_payload(&self, max_payload: usize) {
-        if let Some(link) = &mut self.state.lock().link {
-            link.max_payload = max_payload;
+        let mut state = self.state.lock();
+        let has_complained = state.link.as_mut().is_none_or(|link| std::mem::replace(&mut link.has_complained, true));
+        drop(state);
+        // A server can repeat itself for every message.
+        if has_complained {
+            tracing::debug!("the NATS server complains: {text}");
+        } else {
+            tracing::warn!("the NATS server complains: {text}");
         }
     }
 
-    /// The subject of a subscription; none for one that has been given up.
-    pub(crate) fn subject(&self, sid: u64) -> Option<Arc<str>> {
-        let state = self.state.lock();
-        let subject = state.subjects.get(&sid)?;
-        state.subscriptions.get(subject).is_some_and(|subscription| subscription.is_wanted).then(|| subject.clone())
+    /// What the headers of a message with this label add to its payload.
+    fn header_length(&self, label: &str) -> usize {
+        "NATS/1.0\r\n: \r\n\r\n".len() + self.settings.label.len() + label.len()
     }
 }
 
 impl State {
     /// There is a connection, which knows nothing yet.
-    fn begin(&mut self, max_payload: usize, has_headers: bool) {
-        self.link = Some(Link { max_payload, has_headers, ..Link::default() });
-        let (wanted, unwanted): (Vec<_>, Vec<_>) =
-            self.subscriptions.iter().map(|(subject, known)| (subject.clone(), *known)).partition(|(_, s)| s.is_wanted);
-        for (subject, Subscription { sid, .. }) in unwanted {
-            self.forget(&subject, sid);
-        }
-        for (subject, _) in wanted {
-            if let Some(subscription) = self.subscriptions.get_mut(&subject) {
-                subscription.is_known = false;
-            }
-            self.changed.insert(subject);
-        }
+    fn begin(&mut self, client: async_nats::Client) {
+        self.link = Some(Link { client, is_writing: false, has_complained: false });
+        self.changed = self.subscriptions.keys().cloned().collect();
     }
 
     /// There is no connection any more. What waited for it is dropped; how many messages that were.
     fn end(&mut self) -> usize {
         self.link = None;
-        let dropped = self.queue.len();
-        self.queue = VecDeque::new();
-        self.accounts.clear();
-        self.bytes = 0;
-        dropped
+        self.changed = HashSet::new();
+        self.queue.clear()
     }
 
-    fn change_subscriptions(&mut self, out: &mut Vec<u8>) {
-        for subject in std::mem::take(&mut self.changed) {
-            let Some(subscription) = self.subscriptions.get_mut(&subject) else { continue };
-            let sid = subscription.sid;
-            match (subscription.is_wanted, subscription.is_known) {
-                (true, false) => {
-                    subscription.is_known = true;
-                    codec::subscribe(out, &subject, sid);
-                }
-                (false, true) => {
-                    codec::unsubscribe(out, sid);
-                    self.forget(&subject, sid);
-                }
-                (true, true) | (false, false) => {}
-            }
+    /// The next connection looks at all subjects anyway.
+    fn change(&mut self, subject: &Arc<str>) {
+        if self.link.is_some() {
+            self.changed.insert(subject.clone());
         }
-    }
-
-    fn forget(&mut self, subject: &Arc<str>, sid: u64) {
-        self.subscriptions.remove(subject);
-        self.subjects.remove(&sid);
-        self.changed.remove(subject);
-    }
-
-    fn pop(&mut self) -> Option<Outgoing> {
-        let message = self.queue.pop_front()?;
-        let size = message.size();
-        self.bytes -= size;
-        if let Some((messages, bytes)) = self.accounts.get_mut(&message.account) {
-            *messages -= 1;
-            *bytes -= size;
-            if *messages == 0 {
-                self.accounts.remove(&message.account);
-            }
-        }
-        Some(message)
-    }
-}
-
-impl Outgoing {
-    fn size(&self) -> usize {
-        self.payload.len() + MESSAGE_OVERHEAD
-    }
-}
-
-impl fmt::Debug for Credentials {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str(match self {
-            Self::None => "None",
-            Self::Token(_) => "Token",
-            Self::User { .. } => "User",
-        })
     }
 }
 

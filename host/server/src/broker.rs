@@ -18,6 +18,7 @@
 //! of each of its topics. Messages that were published then reached the sessions of this host only.
 
 use std::collections::HashMap;
+use std::path::Path;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -26,7 +27,7 @@ use bytes::Bytes;
 use parking_lot::Mutex;
 use roadrunner_manifest::{self as manifest, BrokerCredentials};
 use roadrunner_names::Share;
-use roadrunner_nats::{Client, Credentials, Driver, Handler, PublishError as QueueError, Settings, Tls};
+use roadrunner_nats::{Client, Credentials, Driver, Handler, PublishError as QueueError, Server, Settings, Tls};
 use roadrunner_sandbox::{Broker, Bus, PublishError};
 
 /// Topics whose last number is remembered by the host that publishes them. Each takes about its own length and 100 bytes.
@@ -44,11 +45,14 @@ const BACKOFF: (Duration, Duration) = (Duration::from_millis(100), Duration::fro
 /// How long a host that ends waits for the server to take its last messages.
 pub(crate) const LAST_MESSAGES: Duration = Duration::from_secs(1);
 
-/// The largest file of a password or a token, in bytes.
+/// The largest file of a password, a token or a seed, in bytes.
 const MAX_SECRET: usize = 4 << 10;
 
-/// The name of the header, with what stands before it and behind it.
-const HEADER: &str = "NATS/1.0\r\nRoadrunner-Sequence: ";
+/// The largest file of credentials or of a private key, in bytes.
+const MAX_KEY: usize = 64 << 10;
+
+/// The name of the header.
+const HEADER: &str = "Roadrunner-Sequence";
 
 /// Takes the messages of this host to the server.
 #[derive(Debug)]
@@ -106,7 +110,7 @@ pub(crate) fn join(
     let host = u64::from_ne_bytes(id);
     let subjects = Arc::new(Subjects::default());
     let arrivals = Arrivals { bus: bus.clone(), host, subjects: subjects.clone() };
-    let (client, driver) = Client::new(client_settings(settings, max_payload, names)?, Arc::new(arrivals));
+    let (client, driver) = Client::new(client_settings(settings, max_payload, names)?, Arc::new(arrivals))?;
     let prefix = settings.prefix.clone();
     let nats = Arc::new(Nats { client, prefix, host, published: Mutex::default(), subjects });
     bus.join(nats.clone());
@@ -114,29 +118,25 @@ pub(crate) fn join(
 }
 
 fn client_settings(settings: &manifest::Broker, max_payload: usize, names: Share) -> Result<Settings> {
-    let tls = match (settings.url.tls, &settings.authorities) {
-        (false, _) => None,
-        (true, None) => Some(Tls::public()),
-        (true, Some(file)) => {
-            let pem = std::fs::read(file).with_context(|| format!("cannot read {}", file.display()))?;
-            let tls = Tls::with_authorities(&pem).map_err(anyhow::Error::msg);
-            Some(tls.with_context(|| format!("`ca-file` of [bus], {}", file.display()))?)
-        }
-    };
+    let servers = settings.urls.iter().map(|url| Server { host: url.host.clone(), port: url.port });
+    let is_secure = settings.urls.iter().any(|url| url.tls);
+    let invalid = |file: &Path| format!("{} of [bus]", file.display());
     let credentials = match &settings.credentials {
+        BrokerCredentials::Creds(file) => Credentials::creds(&text(file, MAX_KEY)?).with_context(|| invalid(file))?,
         BrokerCredentials::None => Credentials::None,
+        BrokerCredentials::Nkey(file) => Credentials::nkey(&secret(file)?).with_context(|| invalid(file))?,
         BrokerCredentials::Token(file) => Credentials::Token(secret(file)?),
         BrokerCredentials::User { name, password } => {
             Credentials::User { name: name.clone(), password: secret(password)? }
         }
     };
     Ok(Settings {
-        host: settings.url.host.clone(),
-        port: settings.url.port,
+        servers: servers.collect(),
         names,
-        tls,
+        tls: is_secure.then(|| tls(settings)).transpose()?,
         credentials,
         name: "roadrunner".to_owned(),
+        label: HEADER,
         queue_bytes: settings.queue_bytes,
         queue_messages: settings.queue_messages,
         max_payload,
@@ -147,12 +147,32 @@ fn client_settings(settings: &manifest::Broker, max_payload: usize, names: Share
     })
 }
 
+fn tls(settings: &manifest::Broker) -> Result<Tls> {
+    let read = |file: &Path| std::fs::read(file).with_context(|| format!("cannot read {}", file.display()));
+    let tls = match &settings.authorities {
+        None => Tls::public(),
+        Some(file) => {
+            let tls = Tls::with_authorities(&read(file)?).map_err(anyhow::Error::msg);
+            tls.with_context(|| format!("`ca-file` of [bus], {}", file.display()))?
+        }
+    };
+    let Some(files) = &settings.certificate else { return Ok(tls) };
+    let key = roadrunner_private::read(&files.key, MAX_KEY)?;
+    let tls = tls.identified_by(&read(&files.certificate)?, &key).map_err(anyhow::Error::msg);
+    tls.with_context(|| format!("`certificate-file` and `key-file` of [bus], {}", files.certificate.display()))
+}
+
 /// The content of a file, without a line break at its end.
-fn secret(file: &std::path::Path) -> Result<String> {
-    let bytes = roadrunner_private::read(file, MAX_SECRET)?;
-    let text = std::str::from_utf8(&bytes).with_context(|| format!("{} is not text", file.display()))?;
-    let text = text.strip_suffix('\n').unwrap_or(text);
+fn secret(file: &Path) -> Result<String> {
+    let text = text(file, MAX_SECRET)?;
+    let text = text.strip_suffix('\n').unwrap_or(&text);
     Ok(text.strip_suffix('\r').unwrap_or(text).to_owned())
+}
+
+/// The content of a file with a secret, of at most so many bytes.
+fn text(file: &Path, most: usize) -> Result<String> {
+    let bytes = roadrunner_private::read(file, most)?;
+    Ok(std::str::from_utf8(&bytes).with_context(|| format!("{} is not text", file.display()))?.to_owned())
 }
 
 impl Nats {
@@ -192,7 +212,7 @@ impl Broker for Nats {
         let mut published = self.published.lock();
         let number = published.numbers.get(&subject).copied().unwrap_or(0) + 1;
         let sequence = Sequence { host: self.host, epoch: published.epoch, number };
-        let taken = self.client.publish(owner, &subject, sequence.header(), payload.clone());
+        let taken = self.client.publish(owner, &subject, sequence.text(), payload.clone());
         match taken {
             // One that is dropped for want of a connection keeps its number: it is what others have missed.
             Ok(_) => {}
@@ -210,12 +230,17 @@ impl Broker for Nats {
 }
 
 impl Handler for Arrivals {
-    fn connected(&self) {
+    fn gap(&self) {
         self.bus.lose_some();
     }
 
-    fn message(&self, subject: &Arc<str>, headers: &[u8], payload: Bytes) {
-        let sequence = Sequence::of(headers);
+    fn overrun(&self, subject: &Arc<str>) {
+        // How many is not known, or told by the number of what comes next.
+        self.lose(subject, 0);
+    }
+
+    fn message(&self, subject: &Arc<str>, label: Option<&str>, payload: Bytes) {
+        let sequence = label.and_then(Sequence::of);
         // The server does not send us our own, but a connection of before may still have been served.
         if sequence.is_some_and(|sequence| sequence.host == self.host) {
             return;
@@ -229,9 +254,15 @@ impl Handler for Arrivals {
     }
 
     fn skipped(&self, subject: &Arc<str>) {
+        self.lose(subject, 1);
+    }
+}
+
+impl Arrivals {
+    fn lose(&self, subject: &Arc<str>, lost: u32) {
         let known = self.subjects.0.lock().get(subject).map(|known| (known.owner.clone(), known.topic.clone()));
         if let Some((owner, topic)) = known {
-            self.bus.lose(&owner, &topic, 1);
+            self.bus.lose(&owner, &topic, lost);
         }
     }
 }
@@ -250,15 +281,14 @@ impl Subject {
 }
 
 impl Sequence {
-    /// The headers of a message.
-    fn header(self) -> Bytes {
+    /// The value of the header.
+    fn text(self) -> String {
         let Self { host, epoch, number } = self;
-        format!("{HEADER}{host:016x} {epoch} {number}\r\n\r\n").into()
+        format!("{host:016x} {epoch} {number}")
     }
 
-    /// From the headers of a message; none if they are not ours.
-    fn of(headers: &[u8]) -> Option<Self> {
-        let text = std::str::from_utf8(headers).ok()?.strip_prefix(HEADER)?.strip_suffix("\r\n\r\n")?;
+    /// From the value of the header; none if it is not ours.
+    fn of(text: &str) -> Option<Self> {
         let mut words = text.split(' ');
         let host = u64::from_str_radix(words.next()?, 16).ok()?;
         let (epoch, number) = (words.next()?.parse().ok()?, words.next()?.parse().ok()?);
@@ -325,20 +355,9 @@ mod tests {
     #[test]
     fn sequences_survive_the_wire_and_nothing_else_is_one() {
         let sequence = Sequence { host: 0xfe, epoch: 3, number: u64::MAX };
-        assert_eq!(Sequence::of(&sequence.header()), Some(sequence));
-        for headers in [
-            "",
-            "NATS/1.0\r\n\r\n",
-            "NATS/1.0\r\nRoadrunner-Sequence: \r\n\r\n",
-            "NATS/1.0\r\nRoadrunner-Sequence: 1 2\r\n\r\n",
-            "NATS/1.0\r\nRoadrunner-Sequence: 1 2 3 4\r\n\r\n",
-            "NATS/1.0\r\nRoadrunner-Sequence: 1 2 -3\r\n\r\n",
-            "NATS/1.0\r\nRoadrunner-Sequence: zz 2 3\r\n\r\n",
-            "NATS/1.0\r\nRoadrunner-Sequence: 11112222333344445 2 3\r\n\r\n",
-            "NATS/1.0\r\nRoadrunner-Sequence: 1 2 3\r\nOther: x\r\n\r\n",
-        ] {
-            assert_eq!(Sequence::of(headers.as_bytes()), None, "{headers:?}");
+        assert_eq!(Sequence::of(&sequence.text()), Some(sequence));
+        for text in ["", " ", "1 2", "1 2 3 4", "1 2 -3", "zz 2 3", "11112222333344445 2 3", "1  2 3", "1 2 3 "] {
+            assert_eq!(Sequence::of(text), None, "{text:?}");
         }
-        assert_eq!(Sequence::of(b"\xff\xfe"), None);
     }
 }

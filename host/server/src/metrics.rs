@@ -442,6 +442,7 @@ fn render_broker(client: &Client, text: &mut Text) {
         ("disconnected", &counters.dropped_disconnected),
         ("queue-full", &counters.dropped_queue),
         ("too-large", &counters.dropped_large),
+        ("overrun", &counters.dropped_overrun),
     ] {
         text.sample(dropped, &format!("reason=\"{reason}\""), counter.load(Relaxed));
     }

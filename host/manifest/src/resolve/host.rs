@@ -34,17 +34,23 @@ impl Resolver<'_> {
         let bus = value(&section.bus).cloned().unwrap_or_default();
         let credentials = self.broker_credentials(&bus);
         let authorities = self.path(&bus.ca_file, FileKind::File);
-        if let (Some(file), Some(url)) = (&bus.ca_file, value(&bus.url))
-            && !url.tls
-        {
+        let certificate = self.broker_certificate(&bus);
+        let urls = value(&bus.url).map(|urls| urls.0.clone()).unwrap_or_default();
+        if urls.first().is_some_and(|url| !url.tls) {
             let fix = "write `url` with tls://, or remove the key";
-            self.context.report(file.span(), "without TLS there is no certificate to check", fix);
+            if let Some(file) = &bus.ca_file {
+                self.context.report(file.span(), "without TLS there is no certificate to check", fix);
+            }
+            if let Some(file) = bus.certificate_file.as_ref().or(bus.key_file.as_ref()) {
+                self.context.report(file.span(), "without TLS there is nobody to show a certificate to", fix);
+            }
         }
-        let broker = value(&bus.url).map(|url| Broker {
-            url: url.clone(),
+        let broker = (!urls.is_empty()).then(|| Broker {
+            urls,
             prefix: bus.prefix().0,
             credentials,
             authorities,
+            certificate,
             queue_bytes: bus.queue_bytes().get() as usize,
             queue_messages: bus.queue_messages().get() as usize,
             connect_timeout: bus.connect_timeout().get(),
@@ -61,23 +67,42 @@ impl Resolver<'_> {
     }
 
     fn broker_credentials(&mut self, bus: &BusSection) -> BrokerCredentials {
-        let password = self.path(&bus.password_file, FileKind::File);
-        let token = self.path(&bus.token_file, FileKind::File);
-        match (&bus.user, password, token) {
-            (None, None, None) => BrokerCredentials::None,
-            (None, None, Some(token)) => BrokerCredentials::Token(token),
-            (Some(user), Some(password), None) => BrokerCredentials::User { name: user.get_ref().0.clone(), password },
+        let mut file = |field| self.path(field, FileKind::File);
+        let files = (file(&bus.password_file), file(&bus.token_file), file(&bus.nkey_file), file(&bus.creds_file));
+        match (&bus.user, files) {
+            (None, (None, None, None, None)) => BrokerCredentials::None,
+            (None, (None, Some(token), None, None)) => BrokerCredentials::Token(token),
+            (None, (None, None, Some(seed), None)) => BrokerCredentials::Nkey(seed),
+            (None, (None, None, None, Some(creds))) => BrokerCredentials::Creds(creds),
+            (Some(user), (Some(password), None, None, None)) => {
+                BrokerCredentials::User { name: user.get_ref().0.clone(), password }
+            }
             _ => {
-                let spans = [
-                    bus.user.as_ref().map(Spanned::span),
-                    bus.password_file.as_ref().map(Spanned::span),
-                    bus.token_file.as_ref().map(Spanned::span),
-                ];
-                if let Some(span) = spans.into_iter().flatten().next() {
-                    let fix = "write `user` with `password-file`, or `token-file` alone";
+                let files = [&bus.password_file, &bus.token_file, &bus.nkey_file, &bus.creds_file];
+                let mut spans = bus.user.as_ref().map(Spanned::span).into_iter();
+                let span = spans.next().or_else(|| files.into_iter().flatten().map(Spanned::span).next());
+                if let Some(span) = span {
+                    let fix =
+                        "write `user` with `password-file`, or one of `token-file`, `nkey-file` and `creds-file` alone";
                     self.context.report(span, "these keys of [bus] do not say who the host is", fix);
                 }
                 BrokerCredentials::None
+            }
+        }
+    }
+
+    fn broker_certificate(&mut self, bus: &BusSection) -> Option<CertificateFiles> {
+        let certificate = self.path(&bus.certificate_file, FileKind::File);
+        let key = self.path(&bus.key_file, FileKind::File);
+        match (certificate, key) {
+            (Some(certificate), Some(key)) => Some(CertificateFiles { certificate, key }),
+            (None, None) => None,
+            _ => {
+                if let Some(file) = bus.certificate_file.as_ref().or(bus.key_file.as_ref()) {
+                    let fix = "write `certificate-file` with `key-file`";
+                    self.context.report(file.span(), "a certificate and its private key go together", fix);
+                }
+                None
             }
         }
     }

@@ -1,11 +1,14 @@
-//! Where hosts meet for the bus: the URL of a NATS server, and what their subjects begin with.
+//! Where hosts meet for the bus: the URLs of NATS servers, and what their subjects begin with.
 
 use std::fmt;
 use std::net::Ipv6Addr;
 
-use schemars::{Schema, json_schema};
+use schemars::{Schema, SchemaGenerator, json_schema};
+use toml::Spanned;
+use toml::de::DeValue;
 
 use super::{Fault, Text};
+use crate::decode::{Context, Decode, Place};
 
 /// The port of a URL without one.
 const DEFAULT_PORT: u16 = 4222;
@@ -29,7 +32,7 @@ impl Text for BrokerUrl {
         let fault = || Fault::new(format!("is \"{text}\", not the URL of a NATS server"), example);
         let (scheme, rest) = text.split_once("://").ok_or_else(fault)?;
         if rest.contains('@') {
-            let fix = "write `user` with `password-file`, or `token-file`";
+            let fix = "write `user` with `password-file`, or another file of a secret";
             return Err(Fault::new("has credentials, which would stand in logs", fix));
         }
         let tls = match scheme.to_ascii_lowercase().as_str() {
@@ -78,6 +81,48 @@ impl fmt::Display for BrokerUrl {
         let scheme = if self.tls { "tls" } else { "nats" };
         let (open, close) = if self.host.contains(':') { ("[", "]") } else { ("", "") };
         write!(f, "{scheme}://{open}{}{close}:{}", self.host, self.port)
+    }
+}
+
+/// One server, or several of one cluster: a URL, or a list of them. All are spoken to over TLS, or none is.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(crate) struct BrokerUrls(pub(crate) Vec<BrokerUrl>);
+
+impl Decode for BrokerUrls {
+    fn decode(value: &Spanned<DeValue<'_>>, place: &Place, context: &mut Context) -> Option<Self> {
+        if value.get_ref().as_str().is_some() {
+            return BrokerUrl::decode(value, place, context).map(|url| Self(vec![url]));
+        }
+        if !value.get_ref().is_array() {
+            context.wrong_type(value, place, &Self::kind());
+            return None;
+        }
+        let urls = Vec::<Spanned<BrokerUrl>>::decode(value, place, context)?;
+        if urls.is_empty() {
+            context.report(value.span(), format!("{place} is empty"), "name a server, or remove the key");
+            return None;
+        }
+        for (index, url) in urls.iter().enumerate() {
+            if urls[..index].iter().any(|other| other.get_ref() == url.get_ref()) {
+                context.report(url.span(), format!("{place} has it twice"), "remove one");
+                return None;
+            }
+        }
+        if let Some(other) = urls.iter().find(|url| url.get_ref().tls != urls[0].get_ref().tls) {
+            let fix = "write all of them with tls://, or all with nats://";
+            context.report(other.span(), format!("{place} mixes TLS and plaintext"), fix);
+            return None;
+        }
+        Some(Self(urls.into_iter().map(Spanned::into_inner).collect()))
+    }
+
+    fn schema(generator: &mut SchemaGenerator) -> Schema {
+        let url = BrokerUrl::schema(generator);
+        json_schema!({ "anyOf": [url, { "type": "array", "items": url, "minItems": 1, "uniqueItems": true }] })
+    }
+
+    fn kind() -> String {
+        format!("{}, or a list of them", BrokerUrl::KIND)
     }
 }
 

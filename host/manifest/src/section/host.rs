@@ -7,7 +7,7 @@ use toml::de::DeValue;
 use crate::decode::{Context, Decode, Place, section};
 use crate::scalar::units::{DAY, GIB, HOUR, KIB, MIB};
 use crate::scalar::{
-    Address, BrokerUrl, Bytes, Count, FilePath, ListenerName, OrNone, PeerRange, PlainText, Subject, SubjectPrefix,
+    Address, BrokerUrls, Bytes, Count, FilePath, ListenerName, OrNone, PeerRange, PlainText, Subject, SubjectPrefix,
     Time, choice,
 };
 
@@ -317,9 +317,10 @@ section! {
     /// The bus, on which the sessions of one owner publish and subscribe to topics. With `url`, hosts that have the same
     /// NATS server and the same `prefix` share their topics; without it, every host has its own.
     pub(crate) struct BusSection {
-        /// The NATS server, over plaintext (`nats://`) or TLS (`tls://`). Who may publish there can speak in every topic:
-        /// give the hosts an account of their own, or a network.
-        url: BrokerUrl;
+        /// The NATS server, over plaintext (`nats://`) or TLS (`tls://`), or a list of several of one cluster. One of a
+        /// cluster is enough when it is up: it tells of the others. Who may publish there can speak in every topic: give
+        /// the hosts an account of their own, or a network.
+        url: BrokerUrls;
         /// What the subjects begin with. Hosts with another prefix are apart.
         prefix: SubjectPrefix = "\"roadrunner\"";
         /// The user that the host is to the server. Goes together with `password-file`.
@@ -328,17 +329,25 @@ section! {
         password_file: FilePath;
         /// The file of a token, where the server knows no users.
         token_file: FilePath;
+        /// The file of credentials that `nsc` writes: a JWT, and the seed of its nkey.
+        creds_file: FilePath;
+        /// The file of the seed of a user's nkey.
+        nkey_file: FilePath;
         /// The PEM file of the authorities that sign the server's certificate. Without it, those that Mozilla trusts.
         ca_file: FilePath;
+        /// The PEM file of a certificate, with its chain, that the host shows to the server. Goes together with `key-file`.
+        certificate_file: FilePath;
+        /// The PEM file of the certificate's private key.
+        key_file: FilePath;
         /// The largest payload of a message. Over it, publishing fails with `too-large`. The server's own limit holds
         /// beside it.
         payload: Bytes<1, { MIB - KIB }> = "\"512KiB\"";
         /// What may wait to be sent to the server, in bytes; each message counts for 256 more. One owner may use half of
-        /// it. Over it, publishing fails with `refused`.
+        /// it. Over it, publishing fails with `refused`. As much may have arrived and wait; over it, messages are missed.
         queue_bytes: Bytes<{ MIB }, { 1024 * MIB }> = "\"8MiB\"";
         /// The same in messages.
         queue_messages: Count<2, 1_000_000> = "10_000";
-        /// From the first packet to the server until it has taken the credentials. Over it, the host tries again.
+        /// From asking for the server's address until it has taken the credentials. Over it, the host tries the next one.
         connect_timeout: Time<100, { HOUR }> = "\"5s\"";
     }
 }
