@@ -38,7 +38,7 @@ const SAYINGS: [(&str, Unfit); 8] = [
     ("tables, which exceeds", Unfit::Fixed("let its parts share a table, or make two components of it")),
 ];
 
-/// The part that does not fit, if an error says that a component is compiled and that the pools have no room for it.
+/// Returns the part that does not fit, if the error says that the component compiled but the pools have no room for it.
 pub(crate) fn unfit(error: &Error) -> Option<Unfit> {
     let text = format!("{error:#}");
     if !text.contains("pooling allocator") {

@@ -120,10 +120,10 @@ impl Gate {
     }
 }
 
-/// A count of one waiting request, given up also when the request is cancelled.
+/// A waiting request in the count; removed also when the request is cancelled.
 pub(crate) struct Waiter<'a> {
     waiting: &'a AtomicUsize,
-    /// Requests that waited already.
+    /// The number of requests that were waiting already.
     pub(crate) ahead: usize,
 }
 
