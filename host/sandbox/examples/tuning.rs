@@ -3,7 +3,8 @@
 //! `cargo run --release --example tuning -p roadrunner-sandbox -- HELLO.wasm STOCK.wasm > bench/results/tuning.json`
 //!
 //! The variants take turns, round after round, and the median of the rounds is reported. So if the machine changes its
-//! speed, it changes for all variants. The first row is the shipped configuration; the other rows are ratios to it.
+//! speed, it changes for all variants. The first row is the shipped configuration; the other rows are given as ratios
+//! to it.
 
 use std::collections::BTreeMap;
 use std::path::Path;

@@ -155,7 +155,7 @@ impl Party<'_> {
 
 /// An account that is charged for bytes that the host holds: a [`Meter`](crate::Meter), or a [`Holder`].
 pub trait Account: fmt::Debug + Send + Sync {
-    /// Takes bytes from every party's account, or from none.
+    /// Takes bytes from every account involved, or from none.
     ///
     /// # Errors
     ///

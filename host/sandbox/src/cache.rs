@@ -1,9 +1,9 @@
 //! Compiled code on disk, keyed by the component's digest and the engine's fingerprint.
 //!
 //! An entry stays while this process has a use for it: its component is loaded ([`Lease`]), or [`Cache::tidy`] is told
-//! to keep it. An entry that this process has used and that nothing names any more goes at once. For all other entries,
-//! this process cannot tell, since several hosts may share the directory: they go when no host has loaded them for
-//! [`UNUSED`]. An entry that goes too early, even while in use, costs a compilation and nothing else.
+//! to keep it. An entry that this process has used and that nothing names any more goes at once. Other entries may be
+//! in use by other hosts that share the directory: they go when no host has loaded them for [`UNUSED`]. An entry that
+//! goes too early, even while in use, costs a compilation and nothing else.
 //!
 //! Loading compiled code means running it, so an entry is only ever read from a directory that belongs to this user
 //! and that nobody else can write to. Entries appear by rename and are never changed.
@@ -224,7 +224,7 @@ fn touch(path: &Path) {
 
 const DAY: Duration = Duration::from_secs(24 * 3600);
 
-/// The time without use after which no host is assumed to use an entry any more.
+/// The time since its last use after which an entry counts as unused.
 const UNUSED: Duration = DAY.saturating_mul(30);
 
 /// The extension of entries.

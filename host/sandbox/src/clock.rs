@@ -16,8 +16,8 @@ use rustix::time::{ClockId, clock_gettime};
 /// The longest span that is charged by the monotonic clock, in nanoseconds.
 const SHORT: u64 = 1_000_000;
 
-/// The maximum age of the last reading of the CPU clock when a span begins, in nanoseconds. A busy thread thus makes
-/// 4000 such system calls a second, which take a thousandth of its time.
+/// The maximum age of the last reading of the CPU clock when a span begins, in nanoseconds. A busy thread thus makes at
+/// most 4000 such system calls a second, which take a thousandth of its time.
 const FRESH: u64 = 250_000;
 
 /// The clock readings and charges of one thread, all in nanoseconds.

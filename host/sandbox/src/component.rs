@@ -1,4 +1,4 @@
-//! A component: validated, compiled, linked, and known by what it exports.
+//! A component: validated, compiled, linked, and identified by its exports.
 
 use std::fmt;
 use std::fs;
@@ -126,7 +126,7 @@ pub enum LoadError {
     /// The component exports no handler.
     #[error("{path} does not export {HANDLER}, {STANDARD_HANDLER} or {SERVICE_HANDLER}; it exports {exports}", path = .0.display(), exports = .1)]
     NoHandler(PathBuf, String),
-    /// The file is not WebAssembly.
+    /// The file is neither a component nor a core module.
     #[error("{path} is not a WebAssembly component", path = .0.display())]
     NotWasm(PathBuf),
     /// The component is made for WASI 0.3, which this host was not told to serve.
@@ -177,7 +177,7 @@ pub struct Component {
     _lease: Option<Lease>,
 }
 
-/// Facts about a component that its bytes tell.
+/// Facts about a component, read from its bytes.
 #[derive(Clone, Copy)]
 struct Facts {
     digest: Digest,

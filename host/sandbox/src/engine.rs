@@ -31,10 +31,12 @@ use crate::registry::Registry;
 use crate::state::State;
 use crate::turns::Turns;
 
-/// The interval of the epoch while there are instances: the longest that a guest runs before it yields the thread.
+/// The interval at which the epoch advances while there are instances: the longest that a guest runs before it yields
+/// the thread.
 pub(crate) const TICK: Duration = Duration::from_millis(2);
 
-/// The interval of the epoch while there are no instances. The first slice of the next guest can be as long.
+/// The interval at which the epoch advances while there are no instances. The first slice of the next guest can be as
+/// long.
 pub(crate) const IDLE_TICK: Duration = Duration::from_millis(10);
 
 /// Settings of the engine.
@@ -201,7 +203,7 @@ impl Sandbox {
         &self.0.buffers
     }
 
-    /// Removes compiled code without a use: all but that of loaded components and of `kept`.
+    /// Removes compiled code without a use. The code of loaded components, and of those in `kept`, stays.
     pub fn tidy(&self, kept: &BTreeSet<Digest>) {
         if let Some(compiler) = &self.0.compiler {
             compiler.cache().tidy(kept);

@@ -22,9 +22,9 @@ use crate::tenant::Tenant;
 pub struct GateSettings {
     /// Instances that may run at once. Default 1000.
     pub instances: usize,
-    /// Sessions that may be held at once, beside the running instances. Default 10 000.
+    /// Sessions that may be held at once, in addition to the running instances. Default 10 000.
     pub held: usize,
-    /// Sessions that may hibernate at once, beside the held ones. Default 100 000.
+    /// Sessions that may hibernate at once, in addition to the held ones. Default 100 000.
     pub hibernated: usize,
     /// Requests that may wait for an instance. Default 1000.
     pub queue: usize,

@@ -49,7 +49,7 @@ pub(crate) struct Guest {
     pub(crate) store: Store<State>,
     pub(crate) instance: component::Instance,
     handler: exports::handler::Guest,
-    /// The needs of a held instance's callbacks; made at the first callback.
+    /// The exports and the handle for the callbacks of a held instance; made at the first callback.
     event_loop: Option<(exports::event_loop::Guest, Lent<BodyWriter>)>,
     pub(crate) websocket: Option<WebSocketExports>,
     webtransport: Option<(exports::webtransport::Guest, Lent<SessionHandle>)>,

@@ -1,4 +1,4 @@
-//! Runs components: each request gets an instance with memory and limits of its own, which ends alone.
+//! Runs components: each request gets an instance with its own memory and limits, which can be ended on its own.
 //!
 //! A [`Sandbox`] is the engine of a host. [`Component::load`] prepares a file, a [`Binding`] ties it to a route with
 //! its limits, and [`Binding::respond`] starts an [`Instance`] for one request. The [`Response`] decides the next step:

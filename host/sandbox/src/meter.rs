@@ -135,7 +135,7 @@ pub struct Meter {
     pub subject: Subject,
     /// Places that the instance takes in every gate.
     pub places: u32,
-    /// When the instance was admitted.
+    /// The time at which the instance was admitted.
     pub started: Instant,
     shape: AtomicU8,
     cpu_nanos: AtomicU64,

@@ -20,7 +20,7 @@ pub enum Outcome {
     Ok,
     /// The request body was longer than the route's `body` limit, or than the memory that was left to read it.
     BodyTooLarge,
-    /// The host held too many bytes for requests already, in all or for this tenant or client.
+    /// The host held too many bytes for requests already, in total or for this tenant or client.
     BuffersExceeded,
     /// The client left before the answer was whole, or sent its request too slowly; the instance was dropped.
     Cancelled,

@@ -60,7 +60,7 @@ struct Parked {
 }
 
 impl Parking {
-    /// Parks instances that answer at most `requests` requests, and wait at most `idle` for the next.
+    /// Creates a lot for instances that answer at most `requests` requests, and wait at most `idle` for the next.
     pub fn new(requests: u32, idle: Duration) -> Self {
         Self { requests, idle, lot: Mutex::default() }
     }

@@ -15,7 +15,7 @@ use crate::outcome::{Failure, Outcome};
 /// The most header fields, and trailer fields, that a guest may answer with.
 const MAX_FIELDS: usize = 1000;
 
-/// The size that a head charges for a field in addition to its name and value (RFC 9113, 10.5.1), in bytes.
+/// The size of a field in a head, in addition to its name and value (RFC 9113, 10.5.1), in bytes.
 const FIELD: usize = 32;
 
 /// The bytes that the host holds for a field.

@@ -115,7 +115,7 @@ struct Call {
     binding: Arc<Binding>,
     meter: Arc<Meter>,
     store: Store<State>,
-    /// None for a fresh instance.
+    /// The export to call; none for a fresh instance.
     callee: Option<Callee>,
     answered: u32,
     /// The slot for the guest's response.
@@ -313,7 +313,8 @@ impl Standard {
         }
     }
 
-    /// Starts the next stage of a guest that has returned and whose own body has no end yet.
+    /// Waits further for the body of a guest that has returned and whose own body has no end yet; fails where it cannot
+    /// come.
     fn linger(&mut self) -> Guest {
         match std::mem::replace(&mut self.guest, Guest::Ended) {
             Guest::Returned(returned) if self.lingers.is_none() && matches!(returned.callee, Callee::Service(_)) => {

@@ -1,9 +1,9 @@
 //! Turns: guests that have used up a slice of the epoch wait here for their next turn. So does work that the host does
 //! for guests in pieces, before each piece but the first.
 //!
-//! Without turns, a guest that computes would enter the runtime's queue again and again, ahead of short work. So at
-//! most as many such guests run at once as there are threads, and for one tenant one fewer: one thread is left for the
-//! short work of others, however many guests of the tenant compute. Tenants take turns; the guests of a tenant are
+//! Without turns, a guest that computes would enter the runtime's queue again and again, with short work behind it. So
+//! at most as many such guests run at once as there are threads, and for one tenant one fewer: one thread is left for
+//! the short work of others, however many guests of the tenant compute. Tenants take turns; the guests of a tenant are
 //! served in order of arrival. Work without a tenant is the host's own, and may use all threads.
 //!
 //! A guest that answers within its first slice never comes here.

@@ -1,7 +1,7 @@
 //! A WebSocket as a guest sees it: its events, one callback at a time, and its output.
 //!
-//! A component that exports `websocket-batch` gets all messages that are there in one call. Every call has a fixed cost
-//! (its fiber, its account, the way into the guest), which each small message would otherwise pay alone.
+//! A component that exports `websocket-batch` gets several messages in one call, if they are there. Every call has a
+//! fixed cost (its fiber, its account, the way into the guest), which each small message would otherwise pay alone.
 
 use std::pin::pin;
 

@@ -32,7 +32,7 @@ impl Caller {
         }
     }
 
-    /// Whether the caller may see this tenant's property; none stands for the host's own.
+    /// Whether the caller may see this tenant's resources; none stands for the host's own.
     pub(crate) fn sees(&self, tenant: Option<&str>) -> bool {
         self.tenant().is_none() || self.tenant() == tenant
     }
@@ -122,7 +122,7 @@ impl Access {
         caller
     }
 
-    /// A certificate that matches two callers authenticates neither.
+    /// Finds the caller that a certificate matches. A certificate that matches two callers authenticates neither.
     fn with_certificate(&self, certificate: &ClientCertificate) -> Option<Caller> {
         let names_nobody =
             self.host.subjects.is_empty() && self.tenants.iter().all(|(_, keys)| keys.subjects.is_empty());

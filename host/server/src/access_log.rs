@@ -25,7 +25,7 @@ const MAX_METHOD: usize = 32;
 /// The facts about a request before it is answered; only kept when the log is on.
 pub(crate) struct Line {
     pub(crate) format: AccessLogFormat,
-    /// None when no route took the request.
+    /// The request's id; none when no route took the request.
     pub(crate) id: Option<RequestId>,
     pub(crate) connection: Arc<Connection>,
     /// The client, after trusted forwarding.
@@ -33,7 +33,7 @@ pub(crate) struct Line {
     pub(crate) method: Method,
     pub(crate) target: String,
     pub(crate) version: Version,
-    /// None when no route took the request.
+    /// The pattern of the route; none when no route took the request.
     pub(crate) route: Option<Arc<str>>,
     /// The tenant that the route belongs to; none for the host itself.
     pub(crate) tenant: Option<Arc<str>>,
@@ -110,7 +110,7 @@ impl Line {
         }
         match &self.peer {
             Address::Ip(address) => line.display("peer", address),
-            // The client has chosen its path.
+            // The client has chosen the path of its socket.
             unix => line.text("peer", &unix.to_string()),
         }
         line.text("protocol", self.connection.protocol.as_str());
@@ -187,7 +187,7 @@ pub(crate) fn target(uri: &Uri) -> String {
     }
 }
 
-/// Writes characters that would end the quotes or the line in hexadecimal.
+/// Writes a target, with hexadecimal numbers for characters that would end the quotes or the line.
 fn escape(target: &str, line: &mut String) {
     for byte in target.bytes() {
         match byte {

@@ -20,7 +20,7 @@
 //! sees and does only its own part, as if nothing else existed; `/live` and `/ready` are for everybody. Where nobody
 //! has a key, anybody who reaches the listener may do everything except deploy over TCP.
 //!
-//! Over TCP the listener accepts only a Host that is an address, `localhost`, or the name of the TLS handshake. So a
+//! Over TCP the listener refuses a Host that is a name other than `localhost` and the name of the TLS handshake. So a
 //! page in the operator's browser cannot reach it by DNS rebinding. A page could still send a POST, with its `origin`;
 //! a request with any origin is refused.
 

@@ -152,7 +152,7 @@ pub(crate) struct Route {
     /// The tenant that the route belongs to; none for the host itself.
     pub(crate) tenant: Option<Arc<Tenant>>,
     pub(crate) metrics: Arc<RouteMetrics>,
-    /// The stack of middlewares; none when the route has none, so that they cost nothing.
+    /// The stack of middlewares; none for a route without middlewares, which then pays nothing.
     pub(crate) stack: Option<Stack>,
     /// Whether one of its middlewares answers CORS preflights.
     pub(crate) cors: bool,

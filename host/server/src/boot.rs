@@ -55,7 +55,7 @@ const PULLED: &str = "pulled";
 /// Bytes of small files that are kept in memory.
 const FILE_CACHE: u64 = 16 << 20;
 
-/// The divisor of the machine's memory for the default of the host's buffers.
+/// The divisor of the machine's memory that gives the default limit of the host's buffers.
 const BUFFERS_PART: u64 = 4;
 
 /// Slots for parked instances, in addition to those that the caps allow.
@@ -338,8 +338,8 @@ fn max_memory(manifest: &Manifest) -> u64 {
     memory.unwrap_or(manifest.limits.memory).next_multiple_of(64 << 10)
 }
 
-/// The gates for all caps, by name. A cap whose number changed gets a new gate, which does not count older instances:
-/// until they are gone, there may be as many more as the old cap allowed.
+/// Builds the gates for all caps, by name. A cap whose number changed gets a new gate, which does not count older
+/// instances: until they are gone, there may be as many more as the old cap allowed.
 fn gates(manifest: &Manifest, before: Option<&Inner>) -> BTreeMap<String, Arc<Gate>> {
     let HostCaps { instances, held, hibernated, queue, queue_wait, .. } = manifest.caps;
     let queue = queue as usize;
@@ -411,8 +411,8 @@ fn admin<'m>(host: &'m Host, manifest: &'m Manifest) -> Option<&'m Admin> {
     new.or(started)
 }
 
-/// The tenants. A tenant whose quota changed starts a new account; instances started before the change are not charged
-/// to it.
+/// Builds the tenants. A tenant whose quota changed starts a new account; instances started before the change are not
+/// charged to it.
 fn tenants(manifest: &Manifest, before: Option<&Inner>) -> BTreeMap<String, Arc<Tenant>> {
     let tenant = |(name, tenant): (&TenantName, &manifest::Tenant)| {
         let quota = quota(&tenant.quota);
@@ -595,7 +595,7 @@ fn http3_pool(http3: &manifest::Http3) -> PoolConfig {
         endpoints: http3.endpoints.map_or(defaults.endpoints, |endpoints| endpoints as usize),
         cid_lifetime: http3.cid_lifetime,
         kernel_steering: http3.kernel_steering,
-        // Datagrams that fill the queue are as large as a path allows; the cost of each one is bounded too.
+        // Datagrams that fill the queue are as large as a path allows; this also bounds the overhead of each datagram.
         queue_datagrams: queue_bytes / 1024,
         queue_bytes,
     }
@@ -652,7 +652,7 @@ fn peers(ranges: &[manifest::PeerRange]) -> Peers {
     peers
 }
 
-/// The owner of shared topics and threads: a tenant or, without a tenant, the component under its own name.
+/// The owner's name for shared topics and threads: the tenant's or, without a tenant, `own`.
 pub(crate) fn owner(own: &str, tenant: Option<&TenantName>) -> String {
     tenant.map_or_else(|| own.to_owned(), tenant_gate)
 }

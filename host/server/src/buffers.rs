@@ -14,7 +14,7 @@ use crate::app;
 use crate::record::Accounted;
 
 /// The most bytes that an encoder holds in addition to its window, and the window: brotli at quality 4, zstd at level
-/// 3. The window is no larger than the encoded body.
+/// 3. The window is no larger than the body before encoding.
 const BROTLI: (u64, u64) = (1 << 20, 8 << 20);
 const ZSTD: (u64, u64) = (1280 << 10, 2 << 20);
 const GZIP: (u64, u64) = (288 << 10, 32 << 10);
@@ -36,7 +36,7 @@ impl Answerable {
     }
 }
 
-/// Charges a response that may have been compressed for its encoder.
+/// Charges for the encoder of a response, if the response was compressed.
 pub(crate) fn compressed(mut response: Response<ResponseBody>) -> Response<ResponseBody> {
     let Some(Answerable { holder, length, encoded: false }) = response.extensions_mut().remove() else {
         return response;

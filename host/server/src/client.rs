@@ -55,7 +55,7 @@ pub(crate) enum Place {
 
 impl Place {
     /// Parses `NAME:PORT`. An authority in the PEM file has to have signed the listener's certificate; the client shows
-    /// a certificate of its own, with its key.
+    /// the certificate in `shown`, with its key.
     pub(crate) fn tls(authority: &str, authorities: Option<&Path>, shown: Option<(&Path, &Path)>) -> Result<Self> {
         let (name, port) = match authority.rsplit_once(':') {
             Some((name, port)) if !port.ends_with(']') => {
@@ -128,7 +128,7 @@ impl Client {
         self.exchange(method, path, body, PATIENCE_WITH_COMPILERS)
     }
 
-    /// Uses HTTP/1.0: the answer ends with the connection.
+    /// Sends a request over HTTP/1.0: the answer ends with the connection.
     fn exchange(&self, method: &str, path: &str, body: Option<Body>, patience: Duration) -> Result<(u16, String)> {
         let place = &self.place;
         let failed = || format!("cannot reach the admin listener at {place}; is the host running, with [admin] set?");

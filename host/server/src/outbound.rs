@@ -175,7 +175,7 @@ impl Drop for Place {
     }
 }
 
-/// A body that counts for its tenant, and pauses while the tenant is over its bytes of the second.
+/// A body that counts for its tenant, and pauses while the tenant is over its bytes per second.
 struct Paced {
     body: WasiBody,
     tenant: Arc<Tenant>,

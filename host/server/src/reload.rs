@@ -120,7 +120,7 @@ impl Reloader {
                 },
                 _ = clock.tick(), if self.current.server.watch => {
                     let now = stamps(&self.current);
-                    // Only files that have not changed since the last check count, so that no half-written file is
+                    // The reload waits until no file has changed since the last check, so that no half-written file is
                     // loaded.
                     let is_settled = now == seen;
                     seen = now;
@@ -301,7 +301,7 @@ fn but_for_certificates(listener: &Listener) -> Listener {
 #[derive(Clone, Debug, PartialEq, Eq)]
 struct Stamp {
     path: PathBuf,
-    /// Inode, size and time of the last change; none when the file cannot be read.
+    /// Inode, size and time of the last change; none when the file cannot be inspected.
     state: Option<(u64, u64, Option<SystemTime>)>,
 }
 

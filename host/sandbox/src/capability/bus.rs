@@ -50,7 +50,7 @@ pub trait Broker: Send + Sync + std::fmt::Debug {
 /// The reason why a message was sent to nobody.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
 pub enum PublishError {
-    /// The queue for the broker holds this much of the owner's already; the rule counts messages and bytes.
+    /// Too many of the owner's messages or bytes wait for the broker already; the text names both rules.
     #[error("bus.queue-bytes and bus.queue-messages: too much waits for the broker")]
     QueueFull,
     /// The payload is larger than this many bytes.

@@ -63,7 +63,7 @@ impl Sandbox {
     }
 }
 
-/// Whether the kernel can tell of all pages whether they were written.
+/// Whether the kernel can tell, for every page, whether it was written.
 pub(super) fn can_scan(settings: &EngineSettings) -> bool {
     PoolingAllocationConfig::is_pagemap_scan_available() && !swap_is_on(settings)
 }

@@ -7,7 +7,7 @@
 //! | subject | for a shared instance |
 //! |---|---|
 //! | memory, handles, log text | one limit for all of its requests together |
-//! | CPU time | each request that it takes adds `cpu` to what it may use |
+//! | CPU time | each request that it takes adds `cpu` to its budget |
 //! | a fault, or an operator's `kill` | ends all requests that it has |
 //! | a client that leaves, a deadline | the instance takes no further request, and ends when it has answered the others |
 //!

@@ -139,7 +139,7 @@ pub(crate) struct Switch {
     versions: Vec<Version>,
     /// Its bytes, when they are not kept yet.
     whole: Option<Whole>,
-    /// The manifest's origin at the time, where the component went back to something else.
+    /// The state of the manifest's origin, where something from before serves in its place.
     instead_of: Option<Other>,
     store: Arc<Store>,
 }
@@ -228,7 +228,7 @@ impl Deploy {
             return Err(Refusal::Repository(name.to_owned()));
         }
         let unnamed = || Refusal::Registry(reference.registry.to_string());
-        // Otherwise a tenant could make the host connect to any address.
+        // Otherwise a caller that may deploy could make the host connect to any address.
         let access = inner.sources.registry(&reference.registry).ok_or_else(unnamed)?;
         let mut coming = Coming::new(&self.coming, self.tenant(name));
         let (deploy, name) = (self.clone(), name.to_owned());
@@ -345,8 +345,8 @@ impl Deploy {
         Payer::tenant(&self.app.current().host.sandbox, self.tenant(name))
     }
 
-    /// The store, and the exclusive right to change this component. To a caller, a component that it does not see does
-    /// not exist.
+    /// Takes the exclusive right to change this component, and returns it with the store. For a caller, a component
+    /// that it does not see does not exist.
     fn begin(&self, name: &str, caller: &Caller) -> Result<(Arc<Store>, Turn), Refusal> {
         let inner = self.app.current();
         let store = inner.host.deployed.clone().ok_or(Refusal::Off)?;

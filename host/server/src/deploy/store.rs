@@ -2,7 +2,7 @@
 //!
 //! ```text
 //! DIRECTORY/wasm/DIGEST.wasm       the bytes of every version of every component
-//! DIRECTORY/served/                what served before any of them: see [`served`](super::served)
+//! DIRECTORY/served/                copies from before the first version: see [`served`](super::served)
 //! DIRECTORY/components/NAME.json   the versions of one component, oldest first; the last one serves
 //! DIRECTORY/**/*.tmp               uploads and histories that are not whole yet
 //! ```

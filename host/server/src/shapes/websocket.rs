@@ -1,5 +1,5 @@
-//! The shape websocket: one codec over any carrier of the bytes, and one call for each event, or for all messages that
-//! are there.
+//! The shape websocket: one codec over any carrier of the bytes, and one call for each event, or for several messages
+//! that are there.
 //!
 //! This file accepts the handshake; [`pump`] drives the session; [`ahead`] holds the decoded messages for the guest;
 //! [`settings`] holds the manifest's settings; [`work`] charges for compression. docs/websocket.md is the contract with
@@ -78,7 +78,7 @@ pub(super) fn accept(
     response
 }
 
-/// Answers a request without a handshake for a WebSocket.
+/// Answers a request without a WebSocket handshake, where the guest has a WebSocket.
 pub(super) fn not_asked(connection: &Connection, record: Record) -> Response<ResponseBody> {
     if connection.protocol != Protocol::Http1 {
         return mismatch(record, "this is a WebSocket, which an extended CONNECT opens");

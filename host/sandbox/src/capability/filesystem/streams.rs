@@ -1,4 +1,4 @@
-//! File streams: a writer that goes through a disk, and a reader of the engine's.
+//! File streams: a writer that goes through a disk, and the engine's own reader.
 
 use std::fs::File;
 use std::io;

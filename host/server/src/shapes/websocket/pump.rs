@@ -14,7 +14,7 @@
 //! | a trap | 1011 | `trapped` | |
 //! | a limit on the guest, or `roadrunner kill` | 1008, 1009 | that limit's | |
 //! | no place among the held for a session that wakes | 1013 | `held-exceeded` | |
-//! | an invalid message of the client | 1002, 1007, 1008, 1009 | `ok`: the guest is not at fault | `connection-lost` |
+//! | a client error | 1002, 1007, 1008, 1009 | `ok`: the guest is not at fault | `connection-lost` |
 //! | the drain's deadline | 1001 | `ok` | `closed` |
 //! | silence | 1001, or none when the client is gone | `idle-exceeded`, `cancelled` | `timeout` |
 //! | the connection | none | `cancelled` | `connection-lost`, `reset` |

@@ -86,7 +86,7 @@ fn deflate(settings: &WebSocket) -> DeflateConfig {
 pub(crate) struct DeflateMemory {
     limit: u64,
     reserved: AtomicU64,
-    /// Sessions that went without the server's context; the next field counts those without compression.
+    /// Sessions without the server's context; `refused` counts those without compression.
     reduced: AtomicU64,
     refused: AtomicU64,
 }

@@ -11,7 +11,7 @@
 //! | the guest, by `close` or `stop` | its own, 0 | `ok` | `disconnect(closed)` after `close` |
 //! | a trap | 1011 | `trapped` | |
 //! | a limit on the guest, or `roadrunner kill` | 1008, 1009 | that limit's | |
-//! | invalid client input | none: the stream is reset | `ok`: the guest is not at fault | `disconnect(connection-lost)` |
+//! | a client error | none: the stream is reset | `ok`: the guest is not at fault | `disconnect(connection-lost)` |
 //! | the drain's deadline | 1001 | `ok` | `disconnect(closed)` |
 //! | no event for the guest, over `idle` | 1001 | `idle-exceeded` | `disconnect(timeout)` |
 //! | a client that does not take the guest's data, over `write-stall` | 1008 | `cancelled` | `disconnect(timeout)` |
