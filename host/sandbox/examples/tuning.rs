@@ -1,9 +1,10 @@
-//! What a fresh instance costs under different settings: admission, store, instance, `handle`, drop; no sockets.
+//! The cost of a fresh instance under different settings: admission, store, instance, `handle`, drop; no sockets.
 //!
 //! `cargo run --release --example tuning -p roadrunner-sandbox -- HELLO.wasm STOCK.wasm > bench/results/tuning.json`
 //!
-//! The variants take turns, round after round, and the median of the rounds is reported, so that a machine that
-//! changes its speed changes it for all of them. The first row is what ships; the others are told as ratios to it.
+//! The variants take turns, round after round, and the median of the rounds is reported. So if the machine changes its
+//! speed, it changes for all variants. The first row is the shipped configuration; the other rows are given as ratios
+//! to it.
 
 use std::collections::BTreeMap;
 use std::path::Path;

@@ -1,16 +1,18 @@
-//! What the host holds for requests outside of their guests: bodies, heads, chunks and messages that are under way.
+//! Accounts of the bytes that the host holds for requests outside their guests: bodies, heads, chunks and messages in
+//! transit.
 //!
-//! A [`Charge`] stands for such bytes. It counts them three times for as long as it lives: for the request, whose
-//! `memory` they are; for its tenant; and for the host, whose [`Buffers`] are bounded by `limits.buffered`. It does not
-//! matter whether the instance exists yet, still, or no more: [`Charge::cover`] ties a charge to the bytes themselves, so
-//! that whoever drops them last gives it back, and that is often the transport.
+//! A [`Charge`] stands for such bytes. While it lives, it counts them three times: against the request's `memory`,
+//! against the tenant, and against the host, whose [`Buffers`] are bounded by `limits.buffered`. It counts them before
+//! the instance exists, while it exists and after it is gone: [`Charge::cover`] ties a charge to the bytes themselves.
+//! The last holder of the bytes, often the transport, gives the charge back by dropping them.
 //!
-//! Nobody takes all of the host's buffers. A party is a tenant or, where a request has none, a client's connection; it
-//! may hold as much as it leaves free. So one alone has half of them, two have a third each, and whoever comes new always
-//! finds room: the dynamic thresholds of shared-memory switches (Choudhury and Hahne, 1998), with a factor of 1.
+//! No party can take all of the host's buffers. A party is a tenant or, where a request has none, a client's
+//! connection; it may hold as much as it leaves free. So a single party gets half of the buffers, two get a third each,
+//! and a newcomer always finds room: the dynamic thresholds of shared-memory switches (Choudhury and Hahne, 1998), with
+//! a factor of 1.
 //!
-//! Not covered: what a connection has before its request is read and after its bytes are copied, which the settings of
-//! the transport bound; and less than [`SMALL`] bytes at once, which is less than a request costs anyhow.
+//! Not covered: the bytes of a connection before its request is read and after its response is copied, which the
+//! settings of the transport bound; and less than [`SMALL`] bytes at once, which is less than a request costs anyway.
 
 use std::fmt;
 use std::future::Future;
@@ -26,16 +28,16 @@ use tokio::sync::Notify;
 use crate::outcome::Outcome;
 use crate::tenant::Tenant;
 
-/// Fewer bytes than these are not counted by themselves, so that a short answer costs nothing.
+/// The smallest number of bytes that is counted on its own, so that a short answer costs nothing.
 const SMALL: u64 = 1 << 10;
 
-/// A piece that is not larger waits for room. A larger one fails: it would be held while it waits.
+/// The largest piece, in bytes, that waits for room. A larger piece fails: the host would hold it while it waits.
 const WAITS: u64 = 128 << 10;
 
-/// The least that there is room for behind a body that is gathered.
+/// The least spare capacity, in bytes, that gathered bytes get when they grow.
 const STEP: usize = 1 << 10;
 
-/// What the host may hold for all requests together.
+/// The bytes that the host may hold for all requests together.
 #[derive(Debug)]
 pub struct Buffers {
     limit: AtomicU64,
@@ -47,7 +49,7 @@ pub struct Buffers {
 }
 
 impl Buffers {
-    /// Room for so many bytes.
+    /// Creates buffers with room for `limit` bytes.
     pub fn new(limit: u64) -> Arc<Self> {
         Arc::new(Self {
             limit: AtomicU64::new(limit),
@@ -58,7 +60,7 @@ impl Buffers {
         })
     }
 
-    /// From now on there is room for so many. What is held stays.
+    /// Changes the limit. Bytes that are held already stay.
     pub fn set_limit(&self, limit: u64) {
         self.limit.store(limit, Relaxed);
     }
@@ -73,13 +75,13 @@ impl Buffers {
         self.used.load(Relaxed)
     }
 
-    /// How often some did not fit.
+    /// The number of times that bytes did not fit.
     pub fn refused(&self) -> u64 {
         self.refused.load(Relaxed)
     }
 
-    /// Takes some for a party that holds as many as it says; false, and none, when they do not fit. Nothing is taken even
-    /// for a moment then: giving it back would wake whoever waits, and so the one that asks.
+    /// Takes bytes for a party, whose total is `party`. Returns false, and takes nothing, when they do not fit. It then
+    /// takes nothing even for a moment: giving bytes back would wake all waiting pieces, including the caller's.
     fn take(&self, party: &AtomicU64, bytes: u64) -> bool {
         let limit = self.limit();
         let taken = self.used.fetch_update(SeqCst, SeqCst, |used| {
@@ -108,11 +110,11 @@ impl Buffers {
     }
 }
 
-/// Whose bytes they are: those of a tenant or, where there is none, of a client's connection.
+/// The party that holds the bytes: a tenant or, without a tenant, a client's connection.
 pub(crate) struct Party<'a> {
     pub(crate) buffers: &'a Buffers,
     pub(crate) tenant: Option<&'a Tenant>,
-    /// What is held for the connection.
+    /// Bytes held for the connection.
     pub(crate) connection: &'a AtomicU64,
 }
 
@@ -151,16 +153,16 @@ impl Party<'_> {
     }
 }
 
-/// Answers for bytes that the host holds: a [`Meter`](crate::Meter), or a [`Holder`].
+/// An account that is charged for bytes that the host holds: a [`Meter`](crate::Meter), or a [`Holder`].
 pub trait Account: fmt::Debug + Send + Sync {
-    /// Takes bytes from everybody's account, or from nobody's.
+    /// Takes bytes from every account involved, or from none.
     ///
     /// # Errors
     ///
-    /// The limit that they do not fit.
+    /// The limit that the bytes would exceed.
     fn take(&self, bytes: u64) -> Result<(), Outcome>;
 
-    /// Takes bytes that are there already, whether they fit or not.
+    /// Takes bytes that exist already, whether they fit or not.
     fn add(&self, bytes: u64);
 
     /// Gives bytes back.
@@ -170,14 +172,14 @@ pub trait Account: fmt::Debug + Send + Sync {
     fn buffers(&self) -> &Arc<Buffers>;
 }
 
-/// Answers for what is held for a request that no instance works for.
+/// The account for a request that has no instance.
 #[derive(Debug)]
 pub struct Holder {
     /// The host's buffers.
     pub buffers: Arc<Buffers>,
-    /// Whom the route belongs to; none for the host itself.
+    /// The tenant that the route belongs to; none for the host itself.
     pub tenant: Option<Arc<Tenant>>,
-    /// What is held for the connection.
+    /// Bytes held for the connection.
     pub connection: Arc<AtomicU64>,
 }
 
@@ -205,7 +207,7 @@ impl Account for Holder {
     }
 }
 
-/// Bytes that the host holds; given back when dropped.
+/// A charge for bytes that the host holds; given back when dropped.
 #[derive(Debug)]
 pub struct Charge {
     account: Arc<dyn Account>,
@@ -213,22 +215,22 @@ pub struct Charge {
 }
 
 impl Charge {
-    /// Nothing yet.
+    /// Creates a charge of no bytes.
     pub fn none(account: Arc<dyn Account>) -> Self {
         Self { account, bytes: 0 }
     }
 
-    /// So many bytes.
+    /// Takes a charge of `bytes`.
     ///
     /// # Errors
     ///
-    /// The limit that they do not fit.
+    /// The limit that the bytes would exceed.
     pub fn take(account: Arc<dyn Account>, bytes: u64) -> Result<Self, Outcome> {
         account.take(bytes)?;
         Ok(Self { account, bytes })
     }
 
-    /// What it stands for.
+    /// The number of bytes charged.
     pub fn bytes(&self) -> u64 {
         self.bytes
     }
@@ -237,7 +239,7 @@ impl Charge {
     ///
     /// # Errors
     ///
-    /// The limit that they do not fit. What was there before stays.
+    /// The limit that the bytes would exceed. The earlier bytes stay charged.
     pub fn grow(&mut self, bytes: u64) -> Result<(), Outcome> {
         self.account.take(bytes)?;
         self.bytes += bytes;
@@ -253,11 +255,11 @@ impl Charge {
         }
     }
 
-    /// Stands for this number of bytes, which are there already; for none where they are fewer than [`SMALL`].
+    /// Sets the charge to `bytes`, which exist already; to 0 where they are fewer than [`SMALL`].
     ///
     /// # Errors
     ///
-    /// The limit that they are over. They count all the same, until it is told otherwise.
+    /// The limit that the bytes exceed. They count all the same, until the charge changes.
     pub fn set(&mut self, bytes: u64) -> Result<(), Outcome> {
         let bytes = if bytes < SMALL { 0 } else { bytes };
         let Some(more) = bytes.checked_sub(self.bytes).filter(|more| *more > 0) else {
@@ -272,7 +274,7 @@ impl Charge {
         fits
     }
 
-    /// The bytes that it is for: it lives as long as they do.
+    /// Ties the charge to its bytes: it lives as long as they do.
     pub fn cover(self, bytes: Bytes) -> Bytes {
         Bytes::from_owner(Covered { bytes, _charge: self })
     }
@@ -298,11 +300,11 @@ impl AsRef<[u8]> for Covered {
     }
 }
 
-/// Puts bytes that are there already on an account, until they are dropped.
+/// Charges an account for bytes that exist already, until they are dropped.
 ///
 /// # Errors
 ///
-/// The limit that they do not fit.
+/// The limit that the bytes would exceed.
 pub fn cover<A: Account + 'static>(account: &Arc<A>, bytes: Bytes) -> Result<Bytes, Outcome> {
     let size = bytes.len() as u64;
     if size < SMALL {
@@ -311,13 +313,13 @@ pub fn cover<A: Account + 'static>(account: &Arc<A>, bytes: Bytes) -> Result<Byt
     Ok(Charge::take(account.clone(), size)?.cover(bytes))
 }
 
-/// The charge for bytes that come with something else; none when they are few.
+/// Takes a charge for bytes that accompany something else; none when they are few.
 pub(crate) fn charge<A: Account + 'static>(account: &Arc<A>, bytes: u64) -> Result<Option<Charge>, Outcome> {
     (bytes >= SMALL).then(|| Charge::take(account.clone(), bytes)).transpose()
 }
 
-/// Puts the pieces of a body on an account, one at a time. A piece that the host has no room for waits, and holds up
-/// whoever makes the next one.
+/// Charges an account for the pieces of a body, one at a time. A piece that finds no room in the host's buffers waits,
+/// and holds up the producer of the next piece.
 #[derive(Default)]
 pub struct Covering {
     piece: Option<Bytes>,
@@ -330,16 +332,16 @@ impl Covering {
         self.piece.is_some()
     }
 
-    /// The next piece. There is none that waits.
+    /// Sets the next piece. No other piece may be waiting.
     pub fn put(&mut self, piece: Bytes) {
         self.piece = Some(piece);
     }
 
-    /// The piece, once there is room for it.
+    /// Polls for the piece, which is ready once there is room for it.
     ///
     /// # Errors
     ///
-    /// The limit that it will not fit.
+    /// The limit that the piece exceeds.
     pub fn poll<A: Account + 'static>(
         &mut self,
         account: &Arc<A>,
@@ -355,7 +357,7 @@ impl Covering {
             match &mut self.freed {
                 Some(freed) => ready!(freed.as_mut().poll(context)),
                 None => {
-                    // It listens before the next try, so that nothing is missed.
+                    // The listener is registered before the next try, so that no notification is missed.
                     let mut listens = Box::pin(freed(account.buffers().clone()));
                     if listens.as_mut().poll(context).is_pending() {
                         self.freed = Some(listens);
@@ -374,7 +376,7 @@ impl fmt::Debug for Covering {
     }
 }
 
-/// Resolves when some bytes were given back after it was first polled.
+/// Resolves when bytes are given back after its first poll.
 async fn freed(buffers: Arc<Buffers>) {
     struct Waiting<'a>(&'a AtomicUsize);
     impl Drop for Waiting<'_> {
@@ -388,7 +390,7 @@ async fn freed(buffers: Arc<Buffers>) {
     notified.await;
 }
 
-/// Bytes that come piece by piece, on an account while they come.
+/// Bytes that arrive piece by piece, charged to an account as they arrive.
 #[derive(Debug)]
 pub struct Gathered {
     bytes: Vec<u8>,
@@ -396,36 +398,36 @@ pub struct Gathered {
 }
 
 impl Gathered {
-    /// Nothing yet.
+    /// Starts with no bytes.
     pub fn none(account: Arc<dyn Account>) -> Self {
         Self { bytes: Vec::new(), charge: Charge::none(account) }
     }
 
-    /// Nothing yet, beside so many bytes that are held already.
+    /// Starts with no bytes, and charges for `beside` bytes that are held already.
     ///
     /// # Errors
     ///
-    /// The limit that those do not fit.
+    /// The limit that those bytes would exceed.
     pub fn new(account: Arc<dyn Account>, beside: u64) -> Result<Self, Outcome> {
         Ok(Self { bytes: Vec::new(), charge: Charge::take(account, beside)? })
     }
 
-    /// How many there are.
+    /// The number of bytes gathered.
     pub fn len(&self) -> usize {
         self.bytes.len()
     }
 
-    /// Whether there is none.
+    /// Whether no bytes were gathered.
     pub fn is_empty(&self) -> bool {
         self.bytes.is_empty()
     }
 
-    /// Adds a piece. There will be at most so many bytes in all, as far as is known. Nothing is allocated that is not on
-    /// the account.
+    /// Adds a piece. `most` is the expected maximum of all pieces together, as far as it is known. All allocated bytes
+    /// are charged.
     ///
     /// # Errors
     ///
-    /// The limit that the piece does not fit.
+    /// The limit that the piece would exceed.
     pub fn push(&mut self, piece: &[u8], most: usize) -> Result<(), Outcome> {
         let needed = self.bytes.len() + piece.len();
         let has = self.bytes.capacity();
@@ -438,7 +440,7 @@ impl Gathered {
         Ok(())
     }
 
-    /// All of them, and what they are charged.
+    /// Returns all bytes, and the charge for them.
     pub fn finish(self) -> (Bytes, Charge) {
         (self.bytes.into(), self.charge)
     }

@@ -1,4 +1,4 @@
-//! Generated from `wit/handler.wit`. Kept in a module of its own that rarely changes: the expansion is large.
+//! Bindings generated from `wit/handler.wit`, in a module of their own that rarely changes: the expansion is large.
 
 #![allow(missing_docs, reason = "the WIT file documents every item")]
 

@@ -1,9 +1,9 @@
 //! Compiled code on disk, keyed by the component's digest and the engine's fingerprint.
 //!
-//! An entry stays for as long as somebody here has use for it: a component that is loaded ([`Lease`]), or whatever
-//! [`Cache::tidy`] is told to keep. What this process has used and nobody names any more goes at once. Of other entries
-//! nobody here can tell who has use for them, since several hosts may share the directory: they go when no host has
-//! loaded them for [`UNUSED`]. An entry that goes too early costs a compilation and nothing else, also where it is in use.
+//! An entry stays while this process has a use for it: its component is loaded ([`Lease`]), or [`Cache::tidy`] is told
+//! to keep it. An entry that this process has used and that nothing names any more goes at once. Other entries may be
+//! in use by other hosts that share the directory: they go when no host has loaded them for [`UNUSED`]. An entry that
+//! goes too early, even while in use, costs a compilation and nothing else.
 //!
 //! Loading compiled code means running it, so an entry is only ever read from a directory that belongs to this user
 //! and that nobody else can write to. Entries appear by rename and are never changed.
@@ -32,16 +32,16 @@ pub struct Cache {
     known: Arc<Mutex<Known>>,
 }
 
-/// What this process has to do with entries, by digest.
+/// The entries that this process deals with, by digest.
 #[derive(Debug, Default)]
 struct Known {
-    /// Those that it has used, or was told to keep.
+    /// Entries that this process has used, or was told to keep.
     ours: BTreeSet<Digest>,
-    /// Loaded components, and those that are being loaded.
+    /// Components that are loaded or being loaded.
     leased: HashMap<Digest, usize>,
 }
 
-/// Keeps an entry from being tidied away.
+/// A lease that keeps an entry from being tidied away.
 #[derive(Debug)]
 pub(crate) struct Lease {
     known: Arc<Mutex<Known>>,
@@ -60,13 +60,13 @@ impl Drop for Lease {
     }
 }
 
-/// Why a directory cannot serve as the cache.
+/// The reason why a directory cannot serve as the cache.
 #[derive(Debug, thiserror::Error)]
 pub enum CacheError {
     /// The directory belongs to someone else.
     #[error("the cache directory {0} belongs to another user; choose another one with `cache-dir` under [server]")]
     Foreign(PathBuf),
-    /// The directory could not be made or read.
+    /// The directory could not be created or read.
     #[error("cannot use the cache directory {0}: {1}")]
     Io(PathBuf, #[source] io::Error),
     /// Others may write to the directory.
@@ -75,7 +75,7 @@ pub enum CacheError {
 }
 
 impl Cache {
-    /// Opens the directory, and makes it (mode 0700) if it does not exist.
+    /// Opens the directory, and creates it (mode 0700) if it does not exist.
     pub fn open(directory: impl Into<PathBuf>) -> Result<Self, CacheError> {
         let directory = directory.into();
         let failed = |error| CacheError::Io(directory.clone(), error);
@@ -92,7 +92,7 @@ impl Cache {
         Ok(cache)
     }
 
-    /// For as long as the component is loaded.
+    /// Leases an entry for as long as the component is loaded.
     pub(crate) fn lease(&self, digest: &Digest) -> Lease {
         let mut known = self.known.lock();
         known.ours.insert(*digest);
@@ -100,7 +100,7 @@ impl Cache {
         Lease { known: self.known.clone(), digest: *digest }
     }
 
-    /// Removes entries that nobody has use for. `kept` are components that are not loaded, and may be again.
+    /// Removes entries without a use. `kept` are components that are not loaded now but may be loaded again.
     pub(crate) fn tidy(&self, kept: &BTreeSet<Digest>) {
         let Ok(entries) = fs::read_dir(&self.directory) else { return };
         let mut known = self.known.lock();
@@ -118,13 +118,13 @@ impl Cache {
         ours.retain(|digest| leased.contains_key(digest) || kept.contains(digest));
     }
 
-    /// Bytes of the compiled code of a component for this engine.
+    /// The size of a component's compiled code for this engine, in bytes.
     pub(crate) fn bytes(&self, engine: &Engine, digest: &Digest) -> u64 {
         fs::metadata(self.path(engine, digest)).map_or(0, |data| data.len())
     }
 
-    /// The compiled form of this component, if it is there and whole. An error says that it is, and that this engine has
-    /// no room for it.
+    /// Loads the compiled form of this component, if it is there and whole. An error means that it is there and that
+    /// this engine has no room for it.
     pub(crate) fn load(&self, engine: &Engine, digest: &Digest) -> wasmtime::Result<Option<Component>> {
         let path = self.path(engine, digest);
         let Ok(metadata) = fs::symlink_metadata(&path) else { return Ok(None) };
@@ -134,7 +134,7 @@ impl Cache {
             return Ok(None);
         }
         // SAFETY: the file was written through an `Entry` of this user, in a directory and with a mode that let nobody
-        // else write to it, and appeared whole by rename. wasmtime checks its version and settings on top.
+        // else write to it, and appeared whole by rename. wasmtime also checks its version and settings.
         match unsafe { Component::deserialize_file(engine, &path) } {
             Ok(component) => {
                 touch(&path);
@@ -148,7 +148,7 @@ impl Cache {
         }
     }
 
-    /// An entry that is about to be written.
+    /// Creates an entry to be written.
     pub(crate) fn entry_for(&self, engine: &Engine, digest: &Digest) -> io::Result<Entry> {
         static COUNT: AtomicU64 = AtomicU64::new(0);
         let path = self.path(engine, digest);
@@ -162,8 +162,8 @@ impl Cache {
         self.directory.join(format!("{digest}-{:016x}.{COMPILED}", fingerprint(engine)))
     }
 
-    /// Removes what hosts that were killed have left half-written. Another host may share the directory, so what is
-    /// recent stays.
+    /// Removes half-written entries of hosts that were killed. Another host may share the directory, so recent ones
+    /// stay.
     fn sweep(&self) {
         let Ok(entries) = fs::read_dir(&self.directory) else { return };
         for entry in entries.flatten() {
@@ -175,7 +175,7 @@ impl Cache {
     }
 }
 
-/// An entry that is being written. It appears when it is finished, and leaves nothing when it is not.
+/// An entry that is being written. It appears when it is finished; without that, it leaves nothing behind.
 #[derive(Debug)]
 pub(crate) struct Entry {
     file: fs::File,
@@ -184,12 +184,12 @@ pub(crate) struct Entry {
 }
 
 impl Entry {
-    /// Where the compiled code goes.
+    /// The file for the compiled code.
     pub(crate) fn file(&mut self) -> &mut fs::File {
         &mut self.file
     }
 
-    /// Puts it in its place.
+    /// Moves the entry to its final place.
     pub(crate) fn finish(self) -> io::Result<()> {
         fs::rename(&self.temporary, &self.path)
     }
@@ -197,12 +197,12 @@ impl Entry {
 
 impl Drop for Entry {
     fn drop(&mut self) {
-        // One that is finished has another name.
+        // A finished entry has another name.
         let _ = fs::remove_file(&self.temporary);
     }
 }
 
-/// The component that an entry is of; none for other files.
+/// The digest of an entry's component; none for other files.
 fn digest_of(path: &Path) -> Option<Digest> {
     if path.extension()? != COMPILED {
         return None;
@@ -215,7 +215,7 @@ fn is_older(path: &Path, age: Duration) -> bool {
     modified.is_ok_and(|time| time.elapsed().is_ok_and(|elapsed| elapsed > age))
 }
 
-/// Says to other hosts, and to this one later, that an entry was used.
+/// Marks an entry as used, for other hosts and for later runs of this host.
 fn touch(path: &Path) {
     if is_older(path, DAY) {
         let _ = fs::File::open(path).and_then(|file| file.set_modified(SystemTime::now()));
@@ -224,16 +224,16 @@ fn touch(path: &Path) {
 
 const DAY: Duration = Duration::from_secs(24 * 3600);
 
-/// How long ago an entry was used that no host uses any more.
+/// The time since its last use after which an entry counts as unused.
 const UNUSED: Duration = DAY.saturating_mul(30);
 
-/// What the names of entries end with.
+/// The extension of entries.
 const COMPILED: &str = "compiled";
 
-/// What the names of half-written entries end with.
+/// The extension of half-written entries.
 const TEMPORARY: &str = "tmp";
 
-/// How old a half-written entry is that nobody writes any more.
+/// The age at which a half-written entry counts as abandoned.
 const ABANDONED: Duration = Duration::from_secs(3600);
 
 #[cfg(test)]

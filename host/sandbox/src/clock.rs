@@ -1,33 +1,33 @@
-//! How much CPU time the running thread has used, and who was charged for it.
+//! The CPU time that the running thread has used, and how much of it was charged.
 //!
-//! The thread's CPU clock is a system call, which is too dear for each poll of a short request. So a [`Span`] reads the
-//! monotonic clock, and is charged by it while it is [short](SHORT). A longer one is charged by the CPU clock, from the
-//! last time on that this thread had read it: [at most so long](FRESH) before the span began, which is all that it can be
-//! charged too much. Time in which another thread had the processor is never on its bill. Work that is known to be long
-//! is charged by the CPU clock from the start.
+//! Reading the thread's CPU clock is a system call, which is too expensive for each poll of a short request. So a
+//! [`Span`] reads the monotonic clock, and is charged by it while it is [short](SHORT). A longer span is charged by the
+//! CPU clock, from this thread's last reading of that clock. The reading was [at most this old](FRESH) when the span
+//! began, which bounds the overcharge. A span is never charged for time in which another thread had the processor. Work
+//! that is known to be long is charged by the CPU clock from the start.
 //!
-//! Spans nest: what an inner span was charged is not charged to the outer one again. So code that wraps a body measures
-//! its own work and not that of the guest which the body polls.
+//! Spans nest: time charged to an inner span is not charged to the outer span again. So code that wraps a body measures
+//! its own work and not the work of the guest that the body polls.
 
 use std::cell::Cell;
 
 use rustix::time::{ClockId, clock_gettime};
 
-/// What a span that is charged by the monotonic clock can last, in nanoseconds.
+/// The longest span that is charged by the monotonic clock, in nanoseconds.
 const SHORT: u64 = 1_000_000;
 
-/// How old the last reading of the CPU clock can be when a span begins, in nanoseconds: 4000 system calls in a second
-/// of a busy thread, a thousandth of it.
+/// The maximum age of the last reading of the CPU clock when a span begins, in nanoseconds. A busy thread thus makes at
+/// most 4000 such system calls a second, which take a thousandth of its time.
 const FRESH: u64 = 250_000;
 
-/// All in nanoseconds.
+/// The clock readings and charges of one thread, all in nanoseconds.
 #[derive(Clone, Copy)]
 struct Thread {
-    /// When the CPU clock was read last.
+    /// The time of the last reading of the CPU clock.
     read_at: u64,
-    /// What it said.
+    /// The CPU time at that reading.
     cpu: u64,
-    /// What all spans of this thread were charged.
+    /// The total charged to all spans of this thread.
     charged: u64,
 }
 
@@ -35,21 +35,21 @@ thread_local! {
     static THREAD: Cell<Thread> = const { Cell::new(Thread { read_at: 0, cpu: 0, charged: 0 }) };
 }
 
-/// Some work of one thread, from its begin on. It has to end on the same thread.
+/// A span of work on one thread, from its beginning. It has to end on the same thread.
 #[derive(Clone, Copy, Debug)]
 pub(crate) struct Span {
-    /// When it began.
+    /// The time at which the span began.
     pub(crate) start: u64,
-    /// What the CPU clock said then, or shortly before.
+    /// The CPU time at the beginning, or shortly before.
     pub(crate) cpu: u64,
-    /// What all spans of the thread had been charged by then.
+    /// The total charged to all spans of the thread by then.
     pub(crate) charged: u64,
-    /// Whether it is charged by the CPU clock, however short it is.
+    /// Whether the span is charged by the CPU clock, however short it is.
     pub(crate) exact: bool,
 }
 
 impl Span {
-    /// Begins now.
+    /// Begins a span now.
     pub(crate) fn begin(exact: bool) -> Self {
         let start = nanos(ClockId::Monotonic);
         let mut thread = THREAD.get();
@@ -61,7 +61,7 @@ impl Span {
         Self { start, cpu: thread.cpu, charged: thread.charged, exact }
     }
 
-    /// CPU time so far, in nanoseconds.
+    /// The CPU time used so far, in nanoseconds.
     pub(crate) fn used(&self) -> u64 {
         let elapsed = nanos(ClockId::Monotonic).saturating_sub(self.start);
         let used = if self.exact || elapsed > SHORT {
@@ -72,7 +72,7 @@ impl Span {
         used.saturating_sub(THREAD.get().charged.saturating_sub(self.charged))
     }
 
-    /// Ends now. What is to be charged, in nanoseconds.
+    /// Ends the span now, and returns the time to charge, in nanoseconds.
     pub(crate) fn end(self) -> u64 {
         let used = self.used();
         let mut thread = THREAD.get();
@@ -87,7 +87,7 @@ fn nanos(clock: ClockId) -> u64 {
     now.tv_sec.unsigned_abs() * 1_000_000_000 + now.tv_nsec.unsigned_abs()
 }
 
-/// Uses CPU time of this thread, however long that takes.
+/// Uses this much CPU time of this thread, however long that takes.
 #[cfg(test)]
 pub(crate) fn spin(time: std::time::Duration) {
     let start = nanos(ClockId::ThreadCPUTime);

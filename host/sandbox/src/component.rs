@@ -1,4 +1,4 @@
-//! A component: validated, compiled, linked, and known by what it exports.
+//! A component: validated, compiled, linked, and identified by its exports.
 
 use std::fmt;
 use std::fs;
@@ -30,10 +30,10 @@ const HANDLER: &str = "roadrunner:handler/handler@0.1.0";
 /// The name under which a standard component exports its own.
 const STANDARD_HANDLER: &str = "wasi:http/incoming-handler@0.2";
 
-/// The same of WASI 0.3, for every version that is compatible with it.
+/// The prefix of the WASI 0.3 handler's name, for every version that is compatible with it.
 const SERVICE_HANDLER: &str = "wasi:http/handler@0.3.";
 
-/// The name of componentize-js in what it makes.
+/// The name that componentize-js gives itself in its output.
 const COMPONENTIZE_JS: &str = "ComponentizeJS";
 
 /// The SHA-256 of a component's bytes.
@@ -41,7 +41,7 @@ const COMPONENTIZE_JS: &str = "ComponentizeJS";
 pub struct Digest([u8; 32]);
 
 impl Digest {
-    /// The digest of these bytes.
+    /// Computes the digest of these bytes.
     pub fn of(bytes: &[u8]) -> Self {
         Self(Sha256::digest(bytes).into())
     }
@@ -55,7 +55,7 @@ impl Digest {
 impl FromStr for Digest {
     type Err = NotADigest;
 
-    /// 64 hexadecimal digits, in lower case.
+    /// Parses 64 hexadecimal digits, in lower case.
     fn from_str(text: &str) -> Result<Self, NotADigest> {
         let digit = |byte: u8| match byte {
             b'0'..=b'9' => Ok(byte - b'0'),
@@ -72,17 +72,17 @@ impl FromStr for Digest {
     }
 }
 
-/// A text is not a [`Digest`].
+/// The error for a text that is not a [`Digest`].
 #[derive(Clone, Copy, Debug, Eq, PartialEq, thiserror::Error)]
 #[error("this is not the SHA-256 of anything: write 64 hexadecimal digits in lower case")]
 pub struct NotADigest;
 
-/// Makes a [`Digest`] of bytes that come in pieces.
+/// A hasher that makes a [`Digest`] of bytes that arrive in pieces.
 #[derive(Clone, Debug, Default)]
 pub struct Digester(Sha256);
 
 impl Digester {
-    /// The next piece.
+    /// Adds the next piece.
     pub fn update(&mut self, piece: &[u8]) {
         self.0.update(piece);
     }
@@ -105,52 +105,52 @@ impl fmt::Debug for Digest {
     }
 }
 
-/// Why a file cannot be served.
+/// The reason why a file cannot be served.
 #[derive(Debug, thiserror::Error)]
 pub enum LoadError {
-    /// It was not compiled.
+    /// The component was not compiled.
     #[error("{path}: {reason}", path = .0.display(), reason = .1)]
     Compile(PathBuf, CompileError),
-    /// The engine rejects it.
+    /// The engine rejects the component.
     #[error("{path} is not a valid component: {reason}", path = .0.display(), reason = .1)]
     Invalid(PathBuf, String),
-    /// It needs something that this host does not offer.
+    /// The component needs something that this host does not offer.
     #[error("{path} cannot be linked: {reason}", path = .0.display(), reason = .1)]
     Link(PathBuf, String),
-    /// It is a core module.
+    /// The file is a core module.
     #[error(
         "{path} is a core WebAssembly module and not a component; build it for wasm32-wasip2, \
          or wrap it with a componentizing tool", path = .0.display()
     )]
     Module(PathBuf),
-    /// It exports no handler.
+    /// The component exports no handler.
     #[error("{path} does not export {HANDLER}, {STANDARD_HANDLER} or {SERVICE_HANDLER}; it exports {exports}", path = .0.display(), exports = .1)]
     NoHandler(PathBuf, String),
-    /// It is something else.
+    /// The file is neither a component nor a core module.
     #[error("{path} is not a WebAssembly component", path = .0.display())]
     NotWasm(PathBuf),
-    /// It is made for WASI 0.3, which this host was not told to serve.
+    /// The component is made for WASI 0.3, which this host was not told to serve.
     #[error(
         "{path} is a component of wasi:http/service 0.3, whose support in the engine is experimental; to serve it, \
          set `wasi-03 = true` under [server], or give --wasi-03, and start the host again", path = .0.display()
     )]
     NoWasi03(PathBuf),
-    /// It needs more memory from its start than any route allows.
+    /// The component needs more memory at its start than any route allows.
     #[error(
         "{path} needs more memory from its start than the `memory` limit of every route allows; raise that limit \
          ({reason})", path = .0.display(), reason = .1
     )]
     TooLarge(PathBuf, String),
-    /// It needs more of something than a component may, whatever the manifest says.
+    /// The component needs more of something than a component may have, whatever the manifest says.
     #[error("{path} has no room in the engine: {fix} ({reason})", path = .0.display(), fix = .1, reason = .2)]
     Unfit(PathBuf, &'static str, String),
-    /// It needs more places than a component may have.
+    /// The component needs more places than a component may have.
     #[error(
         "{path} has {count} {what}, and a component may have {most}: let its parts share them, or make several \
          components of it", path = .0.display(), what = .1, count = .2, most = .3
     )]
     TooMany(PathBuf, &'static str, u32, u32),
-    /// It cannot be read.
+    /// The file cannot be read.
     #[error("cannot read {path}: {reason}", path = .0.display(), reason = .1)]
     Read(PathBuf, io::Error),
 }
@@ -159,8 +159,8 @@ pub enum LoadError {
 pub struct Component {
     /// The SHA-256 of its bytes.
     pub digest: Digest,
-    /// How many places one of its instances takes in every gate: more than one where it needs more of the engine's
-    /// pools than a place is worth.
+    /// Places that one of its instances takes in every gate: more than one where it needs more of the engine's pools
+    /// than a place is worth.
     pub places: u32,
     pub(crate) sandbox: Sandbox,
     wasi: Wasi,
@@ -173,11 +173,11 @@ pub struct Component {
     pub(crate) websocket_batch: Option<exports::websocket_batch::GuestIndices>,
     pub(crate) webtransport: Option<exports::webtransport::GuestIndices>,
     pub(crate) hibernation: Option<exports::hibernation::GuestIndices>,
-    /// Keeps its compiled code in the cache.
+    /// The lease that keeps its compiled code in the cache.
     _lease: Option<Lease>,
 }
 
-/// What is known of a component from its bytes.
+/// Facts about a component, read from its bytes.
 #[derive(Clone, Copy)]
 struct Facts {
     digest: Digest,
@@ -186,7 +186,7 @@ struct Facts {
     is_of_js: bool,
 }
 
-/// By which contract a component answers. It is known by what it exports.
+/// The contract by which a component answers, known by its exports.
 #[derive(Clone, Copy, Debug, Eq, PartialEq)]
 pub enum Kind {
     /// `roadrunner:handler`.
@@ -207,34 +207,34 @@ impl fmt::Display for Kind {
     }
 }
 
-/// What is called with a request.
+/// The export that is called with a request.
 pub(crate) enum Handler {
     Native(exports::handler::GuestIndices),
     Service(ServiceIndices),
     Standard(incoming_handler::GuestIndices),
 }
 
-/// What a component exports and imports, by name.
+/// The exports and imports of a component, by name.
 #[derive(Clone, Debug)]
 pub struct Interfaces {
     /// The SHA-256 of its bytes.
     pub digest: Digest,
-    /// What it exports: name and kind.
+    /// Exports: name and kind.
     pub exports: Vec<(String, String)>,
-    /// What it imports: name, kind, and whether this host offers it.
+    /// Imports: name, kind, and whether this host offers it.
     pub imports: Vec<(String, String, bool)>,
 }
 
 impl Component {
-    /// Reads, validates, compiles (or takes from the cache) and links a component. Takes up to seconds: never call
-    /// it while a request waits.
+    /// Reads, validates, compiles (or takes from the cache) and links a component. Takes up to seconds: never call it
+    /// while a request waits.
     pub fn load(sandbox: &Sandbox, path: &Path) -> Result<Arc<Self>, LoadError> {
         let name = path.display().to_string();
         let whose = Whose { component: &name, tenant: None };
         Self::from_bytes(sandbox, &Self::read(sandbox, path, path)?, path, whose, None)
     }
 
-    /// The bytes of a file, which are as many as a component may have at most. Errors speak of `label`.
+    /// Reads a file, up to the largest size that a component may have. Errors name `label`.
     pub fn read(sandbox: &Sandbox, file: &Path, label: &Path) -> Result<Vec<u8>, LoadError> {
         let failed = |error| LoadError::Read(label.into(), error);
         let most = sandbox.compiler().map_or(u64::MAX, |compiler| compiler.settings().max_wasm);
@@ -247,7 +247,8 @@ impl Component {
         Ok(bytes)
     }
 
-    /// What [`Self::load`] does with what it has read, or `known` where that has the same bytes. Errors speak of `path`.
+    /// Does the same as [`Self::load`] with bytes that were read already. Returns `known` where that has the same
+    /// bytes. Errors name `path`.
     pub fn from_bytes(
         sandbox: &Sandbox,
         bytes: &[u8],
@@ -260,7 +261,7 @@ impl Component {
         if let Some(known) = known.filter(|known| known.digest == digest && known.is_current()) {
             return Ok(known.clone());
         }
-        // From before it is compiled until it is linked, when it has one of its own.
+        // An entry of its own is leased from before the compilation until the component is linked.
         let _lease = sandbox.compiler().map(|compiler| compiler.cache().lease(&digest));
         let wasi = wasi(bytes);
         let runtime = sandbox.runtime(wasi).ok_or_else(|| LoadError::NoWasi03(path.into()))?;
@@ -275,7 +276,7 @@ impl Component {
         Self::link(sandbox, facts, &compiled, path)
     }
 
-    /// The same component on the engine that new instances have to run on by now.
+    /// Links the same component with the engine that new instances now have to run on.
     pub fn relink(self: &Arc<Self>) -> Result<Arc<Self>, LoadError> {
         let label = format!("sha256:{}", self.digest);
         let path = Path::new(&label);
@@ -291,12 +292,12 @@ impl Component {
         Self::link(&self.sandbox, Facts { digest, wasi, places, is_of_js }, &compiled, path)
     }
 
-    /// Whether it may have new instances: not on slots that may hold what another instance wrote.
+    /// Whether the component may have new instances: not on slots that may hold another instance's data.
     pub(crate) fn may_start(&self) -> bool {
         !self.sandbox.is_swapped() || self.is_current() && self.sandbox.has_taken_over()
     }
 
-    /// Whether it is linked with the engine that new instances run on.
+    /// Whether the component is linked with the engine that new instances run on.
     fn is_current(&self) -> bool {
         let runtime = self.sandbox.runtime(self.wasi);
         runtime.is_some_and(|runtime| Engine::same(&runtime.engine, self.pre.engine()))
@@ -308,7 +309,7 @@ impl Component {
         let pre =
             runtime.linker.instantiate_pre(compiled).map_err(|error| LoadError::Link(path.into(), reason(&error)))?;
         let native = exports::handler::GuestIndices::new(&pre).map(Handler::Native);
-        // Of two contracts, the native one has more to offer.
+        // A component with both contracts is served by the native one, which offers more.
         let handler = native
             .or_else(|_| incoming_handler::GuestIndices::new(&pre).map(Handler::Standard))
             .or_else(|_| ServiceIndices::new(&pre).map(Handler::Service));
@@ -335,12 +336,12 @@ impl Component {
         }))
     }
 
-    /// Whether it takes several messages of a WebSocket in one call.
+    /// Whether the component takes several messages of a WebSocket in one call.
     pub fn takes_batches(&self) -> bool {
         self.websocket_batch.is_some()
     }
 
-    /// By which contract it answers.
+    /// The contract by which the component answers.
     pub fn kind(&self) -> Kind {
         match self.handler {
             Handler::Native(_) => Kind::Native,
@@ -349,13 +350,13 @@ impl Component {
         }
     }
 
-    /// Whether an instance can answer a second request. Those of fetch events in JavaScript cannot: the engine in them,
-    /// StarlingMonkey, has one event in its life, and a second request gets no response.
+    /// Whether an instance can answer a second request. Instances that handle fetch events in JavaScript cannot: their
+    /// engine, StarlingMonkey, has one event in its life, and a second request gets no response.
     pub fn can_be_reused(&self) -> bool {
         self.kind() != Kind::Standard || !self.is_of_js
     }
 
-    /// The response shapes that the component can answer with.
+    /// The response shapes that the component supports.
     pub fn shapes(&self) -> Vec<&'static str> {
         if self.kind() != Kind::Native {
             return vec!["standard"];
@@ -375,7 +376,7 @@ impl fmt::Debug for Component {
     }
 }
 
-/// Reads and compiles a component and says what it exports and imports, whether it can be served or not.
+/// Reads and compiles a component, and lists its exports and imports, whether it can be served or not.
 pub fn inspect(sandbox: &Sandbox, path: &Path) -> Result<Interfaces, LoadError> {
     let bytes = Component::read(sandbox, path, path)?;
     check_preamble(&bytes, path)?;
@@ -397,7 +398,7 @@ pub fn inspect(sandbox: &Sandbox, path: &Path) -> Result<Interfaces, LoadError> 
     Ok(Interfaces { digest, exports: exported(&compiled), imports })
 }
 
-/// Whether bytes have the preamble of a component.
+/// Checks that bytes have the preamble of a component.
 fn check_preamble(bytes: &[u8], path: &Path) -> Result<(), LoadError> {
     // The preamble: magic, then version 1 and layer 0 for a core module, version 13 and layer 1 for a component.
     match bytes.get(..8) {
@@ -407,13 +408,13 @@ fn check_preamble(bytes: &[u8], path: &Path) -> Result<(), LoadError> {
     }
 }
 
-/// What a component is compiled for and runs on.
+/// The runtime that a component is compiled for and runs on.
 fn runtime<'s>(sandbox: &'s Sandbox, path: &Path, bytes: &[u8]) -> Result<&'s Runtime, LoadError> {
     sandbox.runtime(wasi(bytes)).ok_or_else(|| LoadError::NoWasi03(path.into()))
 }
 
-/// The version of WASI that decides on the engine: 0.3 for what exports its handler, and no other that this host knows.
-/// What is malformed is left to the compiler.
+/// The version of WASI that decides on the engine: 0.3 for a component that exports its handler and no other handler
+/// known to this host. Malformed bytes are left to the compiler.
 fn wasi(bytes: &[u8]) -> Wasi {
     let mut found = Wasi::Preview2;
     let mut depth = 0;
@@ -438,7 +439,7 @@ fn wasi(bytes: &[u8]) -> Wasi {
     found
 }
 
-/// Whether this tool has made a component, or one within it, by its own word.
+/// Whether this tool says that it made a component, or a component within it.
 fn is_made_by(bytes: &[u8], tool: &str) -> bool {
     let is_named = |payload| {
         let Ok(Payload::CustomSection(section)) = payload else { return false };
@@ -448,7 +449,8 @@ fn is_made_by(bytes: &[u8], tool: &str) -> bool {
     Parser::new(0).parse_all(bytes).any(is_named)
 }
 
-/// Compiled code: from the cache, where the compiler has put it now or before; in this process where there is none.
+/// Gets compiled code from the cache, where the compiler puts it now or did before; without a compiler, compiles in
+/// this process.
 fn compile(
     sandbox: &Sandbox,
     runtime: &Runtime,
@@ -470,7 +472,7 @@ fn compile(
         error => LoadError::Compile(path.into(), error),
     };
     let place = compiler.enter(engine, digest, whose.tenant).map_err(failed)?;
-    // Somebody else may have wanted the same.
+    // Another caller may have compiled the same meanwhile.
     if place.waited
         && let Some(compiled) = load()?
     {
@@ -482,7 +484,7 @@ fn compile(
     load()?.ok_or_else(|| LoadError::Compile(path.into(), vanished()))
 }
 
-/// Why the engine rejects a component.
+/// The error for a component that the engine rejects.
 fn rejected(path: &Path, error: &wasmtime::Error) -> LoadError {
     let reason = reason(error);
     match unfit(error) {
@@ -492,7 +494,7 @@ fn rejected(path: &Path, error: &wasmtime::Error) -> LoadError {
     }
 }
 
-/// What the engine says, on one line: some of it is a table, and names in it are the component's.
+/// The engine's message, on one line: it may contain a table, and its names come from the component.
 fn reason(error: &wasmtime::Error) -> String {
     escaped(&format!("{error:#}").split_whitespace().collect::<Vec<_>>().join(" "), MAX_QUOTED)
 }

@@ -1,8 +1,8 @@
 //! The engines: compiler settings, the pools of instance slots, the epoch clock, and the linkers.
 //!
-//! Components run on one engine, without the machinery for concurrent calls. Those of WASI 0.3 need it, and run on
-//! another, which there is only where [`EngineSettings::wasi03_slots`] asks for it: upstream calls its support for WASI
-//! 0.3 experimental, so that a fault in it reaches nobody who has not chosen it.
+//! Components run on one engine, without the machinery for concurrent calls. Components of WASI 0.3 need that
+//! machinery, and run on another engine, which exists only where [`EngineSettings::wasi03_slots`] asks for it. Upstream
+//! calls its support for WASI 0.3 experimental; a fault in it affects only hosts that have chosen it.
 //!
 //! The settings were chosen by measurement; docs/performance.md has the table.
 
@@ -31,13 +31,15 @@ use crate::registry::Registry;
 use crate::state::State;
 use crate::turns::Turns;
 
-/// How often the epoch advances while there are instances: the longest that a guest runs before it yields the thread.
+/// The interval at which the epoch advances while there are instances: the longest that a guest runs before it yields
+/// the thread.
 pub(crate) const TICK: Duration = Duration::from_millis(2);
 
-/// How often it advances while there is none. The first slice of the next guest can be as long.
+/// The interval at which the epoch advances while there are no instances. The first slice of the next guest can be as
+/// long.
 pub(crate) const IDLE_TICK: Duration = Duration::from_millis(10);
 
-/// How the engine is set up.
+/// Settings of the engine.
 #[derive(Clone, Debug)]
 pub struct EngineSettings {
     /// Slots for instances, running and held together. Each reserves address space and nothing else. Default 11 000.
@@ -51,7 +53,7 @@ pub struct EngineSettings {
     pub stack: usize,
     /// Bytes that the host may hold for all requests together, outside of their guests. Default 1 GiB.
     pub buffers: u64,
-    /// How a slot's memory is made fresh for its next instance.
+    /// The way in which a slot's memory is made fresh for its next instance.
     pub reset: Reset,
     /// Threads that run guests. Default: one for each processor.
     pub threads: usize,
@@ -59,18 +61,19 @@ pub struct EngineSettings {
     pub swaps: PathBuf,
 }
 
-/// How the linear memory of a slot is made fresh between two instances.
+/// The way in which the linear memory of a slot is made fresh between two instances.
 #[derive(Clone, Copy, Debug, Default, Eq, PartialEq)]
 pub enum Reset {
     /// [`Reset::Scan`] of 256 KiB where the kernel can tell which pages were written and swap is off, otherwise
     /// [`Reset::Clear`] of 64 KiB.
     #[default]
     Auto,
-    /// So many bytes stay mapped and are cleared, written or not; the rest is given back to the kernel.
+    /// This many bytes stay mapped and are cleared, written or not; the rest goes back to the kernel.
     Clear(usize),
-    /// So many bytes stay mapped and those of their pages that were written are cleared; the rest is given back.
+    /// This many bytes stay mapped, and those of their pages that were written are cleared; the rest goes back to the
+    /// kernel.
     Scan(usize),
-    /// No slots: every instance maps memory of its own.
+    /// There are no slots: every instance maps memory of its own.
     Unmap,
 }
 
@@ -90,7 +93,7 @@ impl Default for EngineSettings {
     }
 }
 
-/// Why the engine could not be set up.
+/// The reason why the engine could not be set up.
 #[derive(Debug, thiserror::Error)]
 #[error(
     "cannot reserve {slots} instance slots: {source:#}; lower `instances` and `held` under [limits], \
@@ -101,7 +104,7 @@ pub struct EngineError {
     source: wasmtime::Error,
 }
 
-/// An engine, and what components on it may import.
+/// An engine, and the imports that it offers to components.
 pub(crate) struct Runtime {
     pub(crate) engine: Engine,
     pub(crate) linker: Linker<State>,
@@ -150,7 +153,7 @@ pub struct Sandbox(Arc<Inner>);
 struct Inner {
     settings: EngineSettings,
     pooled: Runtimes,
-    /// Engines without slots, which take over when slots cannot be trusted any more.
+    /// Engines without slots, which take over when slots can no longer be trusted.
     unpooled: OnceLock<Runtimes>,
     scan: swap::Scan,
     exhaustion: Exhaustion,
@@ -159,14 +162,14 @@ struct Inner {
     bus: Bus,
     registry: Registry,
     turns: Turns,
-    /// Places for parked instances, of all components together.
+    /// Places for parked instances of all components together.
     parked: Arc<Semaphore>,
     next_instance: AtomicU64,
 }
 
 impl Sandbox {
-    /// Reserves the instance slots and starts the epoch clock. Components are compiled by `compiler`; without one, in this
-    /// process and without bounds.
+    /// Reserves the instance slots and starts the epoch clock. `compiler` compiles components; without it, this process
+    /// compiles them, without bounds.
     pub fn new(settings: &EngineSettings, compiler: Option<Compiler>) -> Result<Self, EngineError> {
         let registry = Registry::default();
         Ok(Self(Arc::new(Inner {
@@ -195,36 +198,36 @@ impl Sandbox {
         &self.0.bus
     }
 
-    /// What the host may hold for all requests together.
+    /// The bytes that the host may hold for all requests together.
     pub fn buffers(&self) -> &Arc<Buffers> {
         &self.0.buffers
     }
 
-    /// Removes compiled code that nobody has use for: not of components that are loaded, nor of those that are to be kept.
+    /// Removes compiled code without a use. The code of loaded components, and of those in `kept`, stays.
     pub fn tidy(&self, kept: &BTreeSet<Digest>) {
         if let Some(compiler) = &self.0.compiler {
             compiler.cache().tidy(kept);
         }
     }
 
-    /// How many components are compiled now, and how many wait.
+    /// The number of components that are compiled now, and the number that wait.
     pub fn compilations(&self) -> (usize, usize) {
         self.0.compiler.as_ref().map_or((0, 0), Compiler::counts)
     }
 
-    /// Bytes of the compiled code of a component in the cache.
+    /// The size of a component's compiled code in the cache, in bytes.
     pub fn compiled_bytes(&self, digest: &Digest) -> u64 {
         let Some(compiler) = &self.0.compiler else { return 0 };
         let runtimes = [Some(&self.0.pooled.preview2), self.0.pooled.preview3.as_ref()];
         runtimes.into_iter().flatten().map(|runtime| compiler.cache().bytes(&runtime.engine, digest)).sum()
     }
 
-    /// Whose turn it is among what computes.
+    /// The turns of guests that compute.
     pub(crate) fn turns(&self) -> &Turns {
         &self.0.turns
     }
 
-    /// What new instances of components of this version run on; none where this host does not run them.
+    /// The runtime for new instances of components of this version; none where this host does not run them.
     pub(crate) fn runtime(&self, wasi: Wasi) -> Option<&Runtime> {
         let runtimes = self.0.unpooled.get().unwrap_or(&self.0.pooled);
         match wasi {
@@ -233,7 +236,7 @@ impl Sandbox {
         }
     }
 
-    /// How often one of the engine's pools was empty, and who had most of the places then.
+    /// Counts of empty pools of the engine, by the component with most of the places at that moment.
     pub fn exhaustion(&self) -> &Exhaustion {
         &self.0.exhaustion
     }
@@ -266,7 +269,7 @@ fn config(settings: &EngineSettings, wasi: Wasi, slots: u32) -> Config {
     config
 }
 
-/// All that compiled code depends on.
+/// The part of the configuration that compiled code depends on.
 pub(crate) fn compiler_config(wasi: Wasi) -> Config {
     let mut config = Config::new();
     config
@@ -283,7 +286,7 @@ fn link(linker: &mut Linker<State>, wasi: Wasi) -> wasmtime::Result<()> {
         wasmtime_wasi::p3::add_to_linker(linker)?;
         wasmtime_wasi_http::p3::add_to_linker(linker)?;
     }
-    // The standard libraries of languages stand on 0.2, also in components that export a handler of 0.3.
+    // Standard libraries of languages build on 0.2, even in components that export a handler of 0.3.
     wasmtime_wasi::p2::add_to_linker_async(linker)?;
     filesystem::add_to_linker(linker)?;
     wasmtime_wasi_http::p2::add_only_http_to_linker_async(linker)?;
@@ -299,7 +302,7 @@ fn link(linker: &mut Linker<State>, wasi: Wasi) -> wasmtime::Result<()> {
     Ok(())
 }
 
-/// One thread for each engine; it ends with the engine.
+/// Starts a thread that advances the epoch of one engine; it ends with the engine.
 fn start_clock(engine: &Engine, registry: Registry) -> std::io::Result<()> {
     let engine = engine.weak();
     std::thread::Builder::new().name("epoch".into()).spawn(move || {

@@ -1,8 +1,8 @@
-//! Pools of the engine that were found empty.
+//! Counts of the engine's pools that were found empty.
 //!
-//! Gates admit what the pools have room for, so this does not happen. If it does all the same, the request that finds a
-//! pool empty is `overloaded`, and it is counted for the component whose instances have most of the places: not for the
-//! one that was unlucky.
+//! Gates admit no more than the pools have room for, so this does not happen. If it happens all the same, the request
+//! that finds a pool empty is `overloaded`. It is counted for the component whose instances have most of the places,
+//! and not for the unlucky component.
 
 use std::collections::BTreeMap;
 use std::sync::Arc;
@@ -14,13 +14,13 @@ use wasmtime::PoolConcurrencyLimitError;
 use crate::outcome::{Failure, Outcome};
 use crate::registry::Registry;
 
-/// How often the log says it.
+/// The shortest time between two log lines.
 const EVERY: Duration = Duration::from_secs(1);
 
 /// A component, and the tenant that it belongs to.
 type Holder = (Option<Arc<str>>, Arc<str>);
 
-/// How often a pool was empty, by who had most of it.
+/// Counts of empty pools, by the component that had most of the pool.
 #[derive(Debug, Default)]
 pub struct Exhaustion(Mutex<Counts>);
 
@@ -31,7 +31,7 @@ struct Counts {
 }
 
 impl Exhaustion {
-    /// Component, its tenant, and how often.
+    /// The component, its tenant, and its count.
     pub fn counts(&self) -> Vec<(Arc<str>, Option<Arc<str>>, u64)> {
         let counts = self.0.lock();
         counts
@@ -41,7 +41,7 @@ impl Exhaustion {
             .collect()
     }
 
-    /// What a request comes to that finds a pool empty.
+    /// The failure of a request that finds a pool empty.
     pub(crate) fn found(&self, error: &PoolConcurrencyLimitError, registry: &Registry) -> Failure {
         let mut places = BTreeMap::<Holder, u64>::new();
         for meter in registry.list().iter().filter(|meter| !meter.is_hibernating()) {
@@ -81,7 +81,7 @@ mod tests {
     use crate::meter::{Meter, Peer, RequestId, Subject};
     use crate::tenant::{Quota, Tenant};
 
-    /// What the engine says when a pool of one core instance is empty.
+    /// The engine's error when a pool of one core instance is empty.
     fn empty() -> wasmtime::Error {
         let mut pool = PoolingAllocationConfig::new();
         pool.total_core_instances(1).total_memories(1).total_tables(1).total_stacks(1);
@@ -121,7 +121,7 @@ mod tests {
         let exhaustion = Exhaustion::default();
         for _ in 0..2 {
             let failure = exhaustion.found(error, &registry);
-            // Without a detail, the log says nothing of the request that was unlucky.
+            // Without a detail, the log says nothing about the unlucky request.
             assert_eq!((failure.outcome, failure.detail.as_str()), (Outcome::Overloaded, ""));
         }
         assert_eq!(exhaustion.counts(), [("wide".into(), Some("greedy".into()), 2)]);

@@ -1,20 +1,20 @@
-//! Why a component has no room in the engine's pools, and what helps.
+//! Reasons why a component has no room in the engine's pools, and the remedies.
 //!
-//! The engine tells in words alone what of a component is too large. Only one of these things is a limit that a
-//! manifest sets; advice about the others would lead nowhere.
+//! The engine says only in words which part of a component is too large. A manifest can set only one of these limits;
+//! advice about the others would lead nowhere.
 
 use wasmtime::Error;
 
-/// What of a component does not fit.
+/// The part of a component that does not fit.
 #[derive(Clone, Copy, Debug, Eq, PartialEq)]
 pub(crate) enum Unfit {
-    /// Its memory at its start: more than any route allows.
+    /// The memory at its start, which is more than any route allows.
     Memory,
-    /// Something that nobody can set, with what helps.
+    /// Something that nobody can set, with the remedy.
     Fixed(&'static str),
 }
 
-/// What the engine says of each thing, and what helps.
+/// The engine's words for each part, and the remedy.
 const SAYINGS: [(&str, Unfit); 8] = [
     ("minimum byte size", Unfit::Memory),
     ("defined memories count", Unfit::Fixed("a core module can have one memory here: build it without multi-memory")),
@@ -38,7 +38,7 @@ const SAYINGS: [(&str, Unfit); 8] = [
     ("tables, which exceeds", Unfit::Fixed("let its parts share a table, or make two components of it")),
 ];
 
-/// Whether an error says that a component is compiled and that the pools have no room for it; and for what.
+/// Returns the part that does not fit, if the error says that the component compiled but the pools have no room for it.
 pub(crate) fn unfit(error: &Error) -> Option<Unfit> {
     let text = format!("{error:#}");
     if !text.contains("pooling allocator") {

@@ -1,11 +1,11 @@
-//! Admission: how many instances there may be, and a bounded queue in front of them.
+//! Admission: caps on the number of instances, and a bounded queue in front of them.
 //!
 //! Gates count places. An instance takes one, or more where it needs more of the engine's pools than a place is worth
 //! ([`Component::places`](crate::Component::places)).
 //!
-//! A permit is given back when the instance is really gone, not when its response is. A session that hibernates has a
-//! place of its own kind; to wake, it waits for one among the held. Those that wait are bounded by the places that
-//! they have.
+//! A permit is given back when the instance is really gone, not when its response is sent. A hibernating session has a
+//! place of its own kind; to wake, it waits for a place among the held sessions. The hibernation places bound the
+//! number that can wait.
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, AtomicUsize, Ordering::Relaxed};
@@ -17,18 +17,18 @@ use tokio::sync::{OwnedSemaphorePermit, Semaphore};
 use crate::outcome::Outcome;
 use crate::tenant::Tenant;
 
-/// How a gate is set up.
+/// Settings of a gate.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct GateSettings {
     /// Instances that may run at once. Default 1000.
     pub instances: usize,
-    /// Sessions that may be held at once, beside the running instances. Default 10 000.
+    /// Sessions that may be held at once, in addition to the running instances. Default 10 000.
     pub held: usize,
-    /// Sessions that may hibernate at once, beside the held ones. Default 100 000.
+    /// Sessions that may hibernate at once, in addition to the held ones. Default 100 000.
     pub hibernated: usize,
     /// Requests that may wait for an instance. Default 1000.
     pub queue: usize,
-    /// How long a request may wait. Default 1 s.
+    /// The longest time that a request may wait. Default 1 s.
     pub queue_wait: Duration,
 }
 
@@ -38,7 +38,7 @@ impl Default for GateSettings {
     }
 }
 
-/// Places for instances, for held sessions and for those that hibernate.
+/// Places for instances, for held sessions and for hibernating sessions.
 #[derive(Debug)]
 pub struct Gate {
     instances: Arc<Semaphore>,
@@ -51,7 +51,7 @@ pub struct Gate {
 }
 
 impl Gate {
-    /// A gate with all its places free.
+    /// Creates a gate with all its places free.
     pub fn new(settings: GateSettings) -> Arc<Self> {
         Arc::new(Self {
             instances: Arc::new(Semaphore::new(settings.instances.min(Semaphore::MAX_PERMITS))),
@@ -64,12 +64,12 @@ impl Gate {
         })
     }
 
-    /// How it is set up.
+    /// The settings of the gate.
     pub fn settings(&self) -> GateSettings {
         self.settings.read().clone()
     }
 
-    /// Changes the queue. Requests that wait already wait as long as they were to.
+    /// Changes the queue. Requests that wait already keep their old limit.
     pub fn set_queue(&self, queue: usize, queue_wait: Duration) {
         let mut settings = self.settings.write();
         settings.queue = queue;
@@ -120,10 +120,10 @@ impl Gate {
     }
 }
 
-/// Counts a waiting request, also when it is cancelled.
+/// A waiting request in the count; removed also when the request is cancelled.
 pub(crate) struct Waiter<'a> {
     waiting: &'a AtomicUsize,
-    /// How many waited already.
+    /// The number of requests that were waiting already.
     pub(crate) ahead: usize,
 }
 
@@ -139,7 +139,7 @@ impl Drop for Waiter<'_> {
     }
 }
 
-/// The gates that an instance passes, narrowest first: those of its route, its component, its tenant, and the host's.
+/// The gates that an instance passes, narrowest first: route, component, tenant, host.
 #[derive(Clone, Debug)]
 pub struct Gates {
     gates: Vec<Arc<Gate>>,
@@ -148,18 +148,18 @@ pub struct Gates {
 }
 
 impl Gates {
-    /// Passing all of these, with one place in each.
+    /// Creates a sequence of gates, with one place in each.
     pub fn new(gates: Vec<Arc<Gate>>) -> Self {
         Self { gates, tenant: None, places: 1 }
     }
 
-    /// With so many places in each gate: what an instance takes of the engine's pools.
+    /// Sets the number of places in each gate: the share of the engine's pools that an instance takes.
     #[must_use]
     pub fn taking(self, places: u32) -> Self {
         Self { places, ..self }
     }
 
-    /// And only while this tenant has CPU time.
+    /// Admits only while this tenant has CPU time.
     #[must_use]
     pub fn of(self, tenant: Option<Arc<Tenant>>) -> Self {
         Self { tenant, ..self }
@@ -183,7 +183,7 @@ impl Gates {
         Ok(Permit(places))
     }
 
-    /// Turns the permit of a running instance into one of a held session. The place among the running is free again.
+    /// Turns the permit of a running instance into that of a held session, and frees its place among the running.
     pub fn hold(&self, permit: &mut Permit) -> Result<(), Outcome> {
         let mut places = Vec::with_capacity(self.gates.len());
         for gate in &self.gates {
@@ -194,20 +194,20 @@ impl Gates {
         Ok(())
     }
 
-    /// A permit for a session that hibernates, if there is room in every gate. Nothing waits: a session without room
+    /// A permit for a hibernating session, if there is room in every gate. It does not wait: a session without room
     /// stays held.
     pub(crate) fn hibernate(&self) -> Option<Permit> {
         let places = self.gates.iter().map(|gate| gate.hibernated.clone().try_acquire_owned().ok());
         places.collect::<Option<Vec<_>>>().map(Permit)
     }
 
-    /// Waits for a place among the held, up to `most`. While it does, [`Self::is_pressed`] holds.
+    /// Waits for a place among the held sessions, up to `most`. While it waits, [`Self::is_pressed`] holds.
     pub(crate) async fn wake(&self, most: Duration) -> Result<Permit, Outcome> {
         let waiting = async {
             let mut places = Vec::with_capacity(self.gates.len());
             for gate in &self.gates {
                 let _waking = Waiter::new(&gate.waking);
-                // A semaphore of a gate is never closed.
+                // The semaphores of a gate are never closed.
                 let place = gate.held.clone().acquire_many_owned(self.places).await;
                 places.push(place.map_err(|_| Outcome::HeldExceeded)?);
             }
@@ -273,7 +273,7 @@ mod tests {
         assert_eq!((gate.running(), gate.held()), (1, 3));
         let mut third = heavy.admit().await.unwrap();
         assert_eq!(heavy.hold(&mut third).unwrap_err(), Outcome::HeldExceeded);
-        // One free place is none for an instance that needs three.
+        // A single free place is no room for an instance that needs three.
         assert_eq!((gate.running(), heavy.admit().await.unwrap_err()), (4, Outcome::Overloaded));
         drop((first, second, third));
         assert_eq!((gate.running(), gate.held()), (0, 0));

@@ -1,11 +1,11 @@
-//! Held sessions that leave their instance while nothing happens: bytes out, bytes in.
+//! Held sessions that give up their instance while nothing happens: bytes out, bytes in.
 //!
-//! A guest that exports `hibernation` is asked for the state of its session, and dropped. What stays is that state,
-//! the session's subscriptions and timers, and its account: it keeps its id, can be listed and can be killed. The next
-//! event makes a fresh instance, which gets the state back before it gets the event.
+//! The host asks a guest that exports `hibernation` for the state of its session, and drops the guest. The state stays,
+//! with the session's subscriptions, timers and account: the session keeps its id, can be listed and can be killed. The
+//! next event makes a fresh instance, which gets the state back before it gets the event.
 //!
-//! When more sessions wake than may be held at once, they wait for a place; the idle ones that are held are woken up to
-//! make room ([`Gates::is_pressed`](crate::Gates::is_pressed)).
+//! When more sessions wake than may be held at once, they wait for a place; idle held sessions are woken up to make
+//! room ([`Gates::is_pressed`](crate::Gates::is_pressed)).
 
 use std::pin::pin;
 use std::sync::Arc;
@@ -24,17 +24,18 @@ use crate::registry::Registration;
 use crate::state::{Binding, Session};
 use crate::websocket::SocketEvent;
 
-/// How long a session that wakes waits for a place among the held. Then it ends as `held-exceeded`.
+/// The longest time that a waking session waits for a place among the held. After it, the session ends as
+/// `held-exceeded`.
 const WAKE_WAIT: Duration = Duration::from_secs(10);
 
-/// How often idle sessions are asked to make room while others wait.
+/// The interval at which idle sessions are asked to make room while others wait.
 const PRESS: Duration = Duration::from_millis(250);
 
-/// A held session, with its instance or without.
+/// A held session, with or without its instance.
 #[derive(Debug)]
 pub struct Held {
     what: What,
-    /// The guest was asked for its state since its last event, and stays.
+    /// The guest was asked for its state since its last event, and stayed.
     refused: bool,
     meter: Arc<Meter>,
     binding: Arc<Binding>,
@@ -44,11 +45,11 @@ pub struct Held {
 enum What {
     Awake(Box<Instance>),
     Dormant(Box<Dormant>),
-    /// It could not be woken, or its guest has failed.
+    /// The session could not be woken, or its guest has failed.
     Gone,
 }
 
-/// What is left of an instance. Its place is given back when it is dropped.
+/// The remains of an instance. Its place is given back when it is dropped.
 #[derive(Debug)]
 struct Dormant {
     state: Box<[u8]>,
@@ -59,7 +60,7 @@ struct Dormant {
 }
 
 impl Held {
-    /// A session that is held by this instance.
+    /// Creates a session that is held by this instance.
     pub fn new(instance: Instance) -> Self {
         Self {
             meter: instance.meter.clone(),
@@ -74,7 +75,7 @@ impl Held {
         &self.meter
     }
 
-    /// The binding that it was started for.
+    /// The binding that the session was started for.
     pub fn binding(&self) -> &Arc<Binding> {
         &self.binding
     }
@@ -91,27 +92,27 @@ impl Held {
         }
     }
 
-    /// Calls `event-loop.on-event`, after waking the session if it hibernates.
+    /// Calls `event-loop.on-event`, and wakes the session first if it hibernates.
     pub async fn on_event(&mut self, event: Event, outbox: &Outbox<Bytes>) -> Result<Next, Failure> {
         self.refused = false;
         self.awake().await?.on_event(event, outbox).await
     }
 
-    /// Calls the callback of `websocket` that fits, after waking the session if it hibernates.
+    /// Calls the `websocket` callback for the event, and wakes the session first if it hibernates.
     pub async fn on_socket(&mut self, event: SocketEvent, outbox: &Outbox<Outgoing>) -> Result<Next, Failure> {
         self.refused = false;
         self.awake().await?.on_socket(event, outbox).await
     }
 
-    /// How long the session may be without an event before [`Self::suspend`] is to be called; none where it has no
-    /// instance, or must keep it.
+    /// The time without an event after which [`Self::suspend`] is to be called; none where the session has no instance,
+    /// or must keep it.
     pub fn hibernates_after(&self) -> Option<Duration> {
         let can = matches!(self.what, What::Awake(_)) && self.binding.component.hibernation.is_some();
         self.binding.limits.hibernate.filter(|_| can && !self.refused)
     }
 
-    /// Asks the guest for its state, and drops it if it gives one. It stays where there is no room for one more
-    /// session that hibernates. Where the guest refuses, or its state is too large, it stays until its next event.
+    /// Asks the guest for its state, and drops the guest if it gives one. The guest stays where there is no room for
+    /// another hibernating session. A guest that refuses, or whose state is too large, stays until its next event.
     pub async fn suspend(&mut self) -> Result<(), Failure> {
         let What::Awake(instance) = &mut self.what else { return Ok(()) };
         let Some(permit) = self.binding.gates.hibernate() else { return Ok(()) };
@@ -137,7 +138,7 @@ impl Held {
         Ok(())
     }
 
-    /// The instance; a fresh one, with the state of the last, if the session hibernates.
+    /// The instance; if the session hibernates, a fresh instance with the saved state.
     async fn awake(&mut self) -> Result<&mut Instance, Failure> {
         if let What::Dormant(_) = self.what {
             let permit = place(&self.binding).await?;
@@ -158,7 +159,7 @@ impl Held {
     }
 }
 
-/// Waits for a place among the held sessions, and asks for one.
+/// Waits for a place among the held sessions, and presses idle sessions to make room.
 async fn place(binding: &Binding) -> Result<Permit, Outcome> {
     let mut waiting = pin!(binding.gates.wake(WAKE_WAIT));
     let registry = binding.component.sandbox.registry();
@@ -189,7 +190,7 @@ async fn suspend(instance: &mut Instance) -> Result<Option<Vec<u8>>, Failure> {
     result.map_err(|error| classify(&instance.guest.store, &error))
 }
 
-/// Starts an instance and calls `hibernation.resume` on it, with the budget of a request.
+/// Starts an instance and calls its `hibernation.resume`, with the budget of a request.
 async fn resume(
     binding: &Arc<Binding>,
     meter: &Arc<Meter>,

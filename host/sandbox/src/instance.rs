@@ -44,16 +44,16 @@ pub struct Instance {
     pub(crate) permit: Permit,
 }
 
-/// What of an instance can outlive a request, where its component is reused.
+/// The part of an instance that can outlive a request, where its component is reused.
 pub(crate) struct Guest {
     pub(crate) store: Store<State>,
     pub(crate) instance: component::Instance,
     handler: exports::handler::Guest,
-    /// What the callbacks of a held instance need; made with the first.
+    /// The exports and the handle for the callbacks of a held instance; made at the first callback.
     event_loop: Option<(exports::event_loop::Guest, Lent<BodyWriter>)>,
     pub(crate) websocket: Option<WebSocketExports>,
     webtransport: Option<(exports::webtransport::Guest, Lent<SessionHandle>)>,
-    /// Requests that it has answered.
+    /// The number of requests answered so far.
     pub(crate) answered: u32,
 }
 
@@ -63,7 +63,7 @@ impl Guest {
     }
 }
 
-/// The guest's handle on what it writes to: one for the life of the instance, lent for each call.
+/// The guest's handle on its output: created once for the life of the instance, and lent for each call.
 pub(crate) struct Lent<R: 'static>(Resource<R>);
 
 impl<R: Send + 'static> Lent<R> {
@@ -76,7 +76,7 @@ impl<R: Send + 'static> Lent<R> {
     }
 }
 
-/// What wakes a held instance.
+/// An event that wakes a held instance.
 #[derive(Debug)]
 pub enum Event {
     /// A message on a subscribed topic.
@@ -87,13 +87,13 @@ pub enum Event {
     Body(Bytes),
     /// The end of the request body.
     BodyEnd(HeaderMap),
-    /// The host shuts down; time left.
+    /// The host shuts down after this time.
     Drain(Duration),
     /// The last event.
     Disconnect(Disconnect),
 }
 
-/// Why a session ended.
+/// The reason why a session ended.
 #[derive(Clone, Copy, Debug, Eq, PartialEq)]
 pub enum Disconnect {
     /// The client ended it in an orderly way.
@@ -106,18 +106,18 @@ pub enum Disconnect {
     Timeout,
 }
 
-/// What a guest has left of a request's body.
+/// The part of a request's body that a guest has left.
 #[derive(Debug)]
 pub enum LeftBody {
-    /// The request has none.
+    /// The request has no body.
     None,
-    /// The guest has it.
+    /// The guest has the body.
     Taken,
-    /// All of it.
+    /// The whole body is left.
     Whole(Body),
 }
 
-/// What a callback wants to happen next.
+/// The next step that a callback asks for.
 #[derive(Debug)]
 pub enum Next {
     /// Wait for the next event.
@@ -126,14 +126,14 @@ pub enum Next {
     Stop(HeaderMap),
 }
 
-/// Bytes of an error that are looked at to sum it up.
+/// The maximum number of bytes of an error that are read to summarize it.
 const SUMMARY: usize = 4 << 10;
 
-/// Entries that one call of a guest of WASI 0.3 takes in the engine's table of tasks, streams and futures, at most.
+/// Entries that one call of a WASI 0.3 guest takes in the engine's table of tasks, streams and futures, at most.
 const CALL_HANDLES: usize = 64;
 
 impl Binding {
-    /// The account for a request, and for the instance that is to answer it.
+    /// Creates the account for a request, and for the instance that is to answer it.
     pub fn meter(&self, subject: Subject) -> Arc<Meter> {
         let sandbox = &self.component.sandbox;
         let (id, places) = (sandbox.next_instance(), self.component.places);
@@ -163,7 +163,7 @@ impl Binding {
                 let request = lend(&mut guest.store, request)?;
                 self.answer_again(guest, &meter, deadline, request).await?
             }
-            // Those of a binding are all of one kind.
+            // All idle guests of a binding are of one kind.
             Some(Idle::Standard(_)) | None => {
                 let mut store = self.store(&meter)?;
                 let request = lend(&mut store, request)?;
@@ -176,7 +176,7 @@ impl Binding {
         Ok((instance, response))
     }
 
-    /// In a fresh instance.
+    /// Answers in a fresh instance.
     async fn answer_first(
         &self,
         mut store: Store<State>,
@@ -200,7 +200,7 @@ impl Binding {
         }
     }
 
-    /// In an instance that has answered before.
+    /// Answers in an instance that has answered before.
     async fn answer_again(
         &self,
         mut guest: Guest,
@@ -223,7 +223,7 @@ impl Binding {
         self.component.sandbox.turns()
     }
 
-    /// The store of a new instance. None where slots of its engine may hold what another instance wrote.
+    /// Creates the store of a new instance. Fails where slots of its engine may hold data of another instance.
     pub(crate) fn store(self: &Arc<Self>, meter: &Arc<Meter>) -> Result<Store<State>, Failure> {
         if !self.component.may_start() {
             return Err(Outcome::Overloaded.into());
@@ -233,7 +233,7 @@ impl Binding {
         store.set_hostcall_fuel(self.limits.host_call_bytes);
         store.set_max_component_handles(self.limits.handles);
         if let Some(table) = store.concurrent_resource_table() {
-            // Tasks, streams and futures of a guest of WASI 0.3; a call takes a few by itself.
+            // Tasks, streams and futures of a guest of WASI 0.3; a call takes a few on its own.
             table.set_max_capacity(self.limits.handles.saturating_add(CALL_HANDLES));
         }
         store.set_epoch_deadline(1);
@@ -252,7 +252,7 @@ impl Binding {
 }
 
 impl Instance {
-    /// The instance has answered in full: it is dropped, or parked for the next request where its component is
+    /// Ends an instance that has answered in full: drops it, or parks it for the next request where its component is
     /// reused.
     pub fn finish(self) {
         let Self { mut guest, binding, meter, .. } = self;
@@ -265,7 +265,8 @@ impl Instance {
         }
     }
 
-    /// Calls `streaming.run`, which writes to `outbox`; its trailers. CPU time counts on from the handler.
+    /// Calls `streaming.run`, which writes to `outbox`, and returns its trailers. The CPU time of the handler counts
+    /// too.
     pub async fn run(&mut self, outbox: &Outbox<Bytes>) -> Result<HeaderMap, Failure> {
         let Some(exports) = &self.binding.component.streaming else { return Err(Outcome::Unsupported.into()) };
         let result = {
@@ -289,7 +290,7 @@ impl Instance {
         self.binding.gates.hold(&mut self.permit)
     }
 
-    /// The next message or timer.
+    /// Polls for the next message or timer.
     pub fn poll_event(&mut self, context: &mut Context<'_>) -> Poll<Event> {
         match &mut self.guest.store.data_mut().session {
             Some(session) => session.poll_event(context),
@@ -297,7 +298,7 @@ impl Instance {
         }
     }
 
-    /// Calls `event-loop.on-event` with a CPU budget of its own. The outbox is the same in every call.
+    /// Calls `event-loop.on-event` with a CPU budget of its own. Every call has to get the same outbox.
     pub async fn on_event(&mut self, event: Event, outbox: &Outbox<Bytes>) -> Result<Next, Failure> {
         let Some(exports) = &self.binding.component.event_loop else { return Err(Outcome::Unsupported.into()) };
         self.meter.start_budget(self.binding.limits.callback_cpu);
@@ -326,8 +327,8 @@ impl Instance {
         }
     }
 
-    /// Calls the callback of `webtransport` that fits, with a CPU budget of its own. The session is the same in every
-    /// call.
+    /// Calls the `webtransport` callback for the event, with a CPU budget of its own. Every call has to get the same
+    /// session.
     pub async fn on_webtransport(
         &mut self,
         event: WebTransportEvent,
@@ -363,7 +364,7 @@ impl Instance {
         }
     }
 
-    /// The request's body as far as the guest has left it.
+    /// Takes the part of the request's body that the guest has left.
     pub fn take_body(&mut self) -> LeftBody {
         let state = self.guest.store.data_mut();
         match state.body.take() {
@@ -452,10 +453,10 @@ pub(crate) fn lower_event(event: Event) -> types::Event {
     }
 }
 
-/// Runs a call into the guest under its account, when it is its turn. The deadline's timer exists only for calls that
-/// wait.
+/// Runs a call into the guest under its account, when its turn comes. Only calls that wait have a timer for the
+/// deadline.
 ///
-/// The call comes pinned: by value, it would take its size twice in the future of each request.
+/// The call is pinned: by value, it would take its size twice in the future of each request.
 pub(crate) async fn guarded<T>(
     meter: &Meter,
     turns: &Turns,
@@ -482,7 +483,8 @@ pub(crate) async fn guarded<T>(
         } else {
             meter.set_in_line(pause.is_in_line());
         }
-        // The guest itself is interrupted; this is what the host has used up for it, in a host call or beside the call.
+        // The epoch interrupts the guest itself. This check is for CPU time that the host used for it, in or beside a
+        // host call.
         if meter.is_over_budget() {
             return Poll::Ready(Err(Outcome::CpuExceeded));
         }
@@ -498,7 +500,7 @@ pub(crate) async fn guarded<T>(
     .await
 }
 
-/// What an error of the engine means. A trap that follows a refused growth is the guest's out-of-memory abort.
+/// Classifies an error of the engine. A trap that follows a refused growth is the guest's out-of-memory abort.
 pub(crate) fn classify(store: &Store<State>, error: &wasmtime::Error) -> Failure {
     if let Some(Stop(outcome)) = error.downcast_ref() {
         return (*outcome).into();
@@ -520,7 +522,7 @@ pub(crate) fn classify(store: &Store<State>, error: &wasmtime::Error) -> Failure
         return Failure::new(Outcome::Trapped, format!("the guest exited with code {}", exit.0));
     }
     let cause = Quoted::display(error.root_cause()).to_string();
-    // The engine's errors for these limits are private types, or texts.
+    // The engine's errors for these limits are private types, or plain texts.
     if cause.contains("fuel allocated for hostcalls") || cause.starts_with("\"requested len ") {
         return Failure::new(Outcome::HostCallExceeded, cause);
     }
@@ -530,7 +532,8 @@ pub(crate) fn classify(store: &Store<State>, error: &wasmtime::Error) -> Failure
     Failure::new(Outcome::Trapped, format!("{cause}; {}", summary(error)))
 }
 
-/// The error and where in the guest it happened, without the long tail of a deep stack. The guest has chosen the names.
+/// Summarizes the error and where it happened in the guest, without the long tail of a deep stack. Names come from the
+/// guest.
 fn summary(error: &wasmtime::Error) -> Quoted {
     let text = shortened(format_args!("{error:#}"), SUMMARY);
     Quoted::text(&text.lines().take(12).map(str::trim).collect::<Vec<_>>().join(" | "))
@@ -542,7 +545,7 @@ mod tests {
 
     use super::*;
 
-    /// The names in it are the guest's, and may be as long as its component.
+    /// Names in a backtrace come from the guest, and may be as long as its component.
     #[test]
     fn a_backtrace_is_short_and_on_one_line() {
         let name = format!("outcome=ok\\n{}", "\\u{1b}x".repeat(1 << 14));

@@ -1,9 +1,9 @@
-//! Runs components: an instance for each request, with its own memory and its own limits, ended alone.
+//! Runs components: each request gets an instance with its own memory and limits, which can be ended on its own.
 //!
 //! A [`Sandbox`] is the engine of a host. [`Component::load`] prepares a file, a [`Binding`] ties it to a route with
-//! its limits, and [`Binding::respond`] starts an [`Instance`] for one request. What follows depends on the
-//! [`Response`]: nothing, [`Instance::run`], or a callback for each event for as long as the session is held, with its
-//! instance or, while it hibernates, without ([`Held`]). Standard `wasi:http` components run on the same terms.
+//! its limits, and [`Binding::respond`] starts an [`Instance`] for one request. The [`Response`] decides the next step:
+//! nothing, [`Instance::run`], or a callback for each event while the session is held. A held session keeps its
+//! instance, except while it hibernates ([`Held`]). Standard `wasi:http` components run on the same terms.
 //!
 //! This crate knows no sockets and no HTTP connections: requests come in as [`Request`], chunks go out through an
 //! [`Outbox`], and dropping an instance ends its guest.
@@ -64,7 +64,7 @@ pub use response::{Head, Response};
 pub use standard::{Shared, Standard};
 pub use state::{Binding, Urls};
 pub use tenant::{Flow, Level, Quota, Stock, Tenant};
-/// What [`Outbound`] speaks of: the body of a request or a response, its errors, and the guest's own timeouts.
+/// Types in the interface of [`Outbound`]: bodies of requests and responses, errors, and the guest's own timeouts.
 pub use wasmtime_wasi_http::{Error as OutboundError, RequestOptions, WasiBody};
 pub use websocket::{SocketEvent, SocketMessage};
 pub use webtransport::{SessionHandle, Waits, WebTransport, WebTransportError, WebTransportEvent};

@@ -1,4 +1,4 @@
-//! What one instance, and all instances of one component, may use.
+//! Limits of one instance, and of all instances of one component.
 
 use std::time::Duration;
 
@@ -8,7 +8,7 @@ use std::time::Duration;
 /// See each field.
 #[derive(Clone, Debug)]
 pub struct Limits {
-    /// Bytes of linear memories, tables and what the host holds for the request, together. Default 128 MiB.
+    /// Bytes of linear memories, tables and the host's buffers for the request, together. Default 128 MiB.
     pub memory: u64,
     /// CPU time of start-up, `handle` and `streaming.run` together. Default 1 s.
     pub cpu: Duration,
@@ -19,7 +19,7 @@ pub struct Limits {
     /// Bytes that one call from the guest to the host may carry; a buffered response is one such call.
     /// Default 16 MiB.
     pub host_call_bytes: usize,
-    /// Bytes of the head of a response, and of its trailer fields, with 32 more for each field. Default 64 KiB.
+    /// Bytes of the head of a response, and of its trailer fields, plus 32 for each field. Default 64 KiB.
     pub response_head: usize,
     /// Component-model handles open at once; timers and subscriptions count against the same number. Default 1000.
     pub handles: usize,
@@ -27,11 +27,11 @@ pub struct Limits {
     pub log_bytes: u64,
     /// Bytes of bus messages waiting for a held instance. A message that does not fit is missed. Default 1 MiB.
     pub queue_bytes: usize,
-    /// How long a held instance may go without an event. Default: no limit.
+    /// The longest time that a held instance may go without an event. Default: no limit.
     pub idle: Option<Duration>,
-    /// How long a held instance goes without an event before it is asked to hibernate. Default: it never is.
+    /// The time without an event after which a held instance is asked to hibernate. Default: it never is.
     pub hibernate: Option<Duration>,
-    /// Bytes of the state that a hibernating session may leave. With more, it stays. Default 64 KiB.
+    /// Bytes of the state that a hibernating session may leave. A session with more stays held. Default 64 KiB.
     pub hibernate_bytes: usize,
 }
 

@@ -1,5 +1,5 @@
-//! The memory limit of one instance: linear memories, tables and host buffers, added up; and its part of what its
-//! tenant may use.
+//! The memory limit of one instance: the sum of linear memories, tables and host buffers; and its share of the tenant's
+//! memory.
 
 use std::sync::Arc;
 
@@ -19,9 +19,9 @@ pub(crate) struct MemoryBudget {
     limit: u64,
     /// Linear memories and tables.
     guest: u64,
-    /// What the host holds for the guest while it has it, beside what is tied to bytes of its own.
+    /// Bytes that the host holds during a guest's call, except those with a charge of their own.
     buffers: Charge,
-    /// A growth was refused, by this limit. The guest usually aborts right after it, which then counts as out of
+    /// The limit that refused a growth, if any. The guest usually aborts right after it, which then counts as out of
     /// memory.
     denied: Option<Outcome>,
     tenant: Option<Arc<Tenant>>,
@@ -34,14 +34,14 @@ impl MemoryBudget {
         Self { limit, guest: 0, buffers, denied: None, tenant, meter }
     }
 
-    /// Counts on for another request: what the guest holds stays charged.
+    /// Continues the account for another request: the guest's memory stays charged.
     pub(crate) fn start_over(&mut self, meter: &Arc<Meter>) {
         self.meter = meter.clone();
         self.buffers = Charge::none(meter.clone());
         self.meter.set_memory(self.guest);
     }
 
-    /// The host holds nothing for the guest any more, beside what is tied to bytes of its own.
+    /// Gives back all host buffers, except those with a charge of their own.
     pub(crate) fn rest(&mut self) {
         self.buffers.shrink(self.buffers.bytes());
     }
@@ -52,7 +52,7 @@ impl MemoryBudget {
         self.is_granted(charged).is_some()
     }
 
-    /// Charges bytes that stay with somebody, for as long as they do; none when they do not fit.
+    /// Unwraps the charge for bytes that outlive the call; if it was refused, records the limit and returns none.
     pub(crate) fn is_granted<T>(&mut self, charged: Result<T, Outcome>) -> Option<T> {
         charged.map_err(|outcome| self.denied = Some(outcome)).ok()
     }
@@ -83,7 +83,7 @@ impl MemoryBudget {
         (self.limit - self.held()).saturating_sub(self.guest)
     }
 
-    /// What the host holds for the request, as far as it is within the limit.
+    /// Bytes that the host holds for the request, capped at the limit.
     fn held(&self) -> u64 {
         self.meter.held().min(self.limit)
     }
@@ -93,7 +93,7 @@ impl MemoryBudget {
         self.denied
     }
 
-    /// What to tell when a charge was refused.
+    /// The outcome to report when a charge was refused.
     pub(crate) fn exceeded(&self) -> Outcome {
         self.denied.unwrap_or(Outcome::MemoryExceeded)
     }

@@ -1,8 +1,8 @@
-//! What is known of a live instance from outside, and the account of its CPU time.
+//! The account of a live instance's CPU time, and the facts about it that are visible from outside.
 //!
-//! CPU time is charged for each poll of the guest's future, and for each piece of work that the host does for it outside
-//! of those: [`Span`] measures both. A guest that has used up a slice of the epoch, in its own code or in a host call, is
-//! known to be busy, and is charged by the thread's CPU clock from then on.
+//! CPU time is charged for each poll of the guest's future, and for each piece of work that the host does for it
+//! outside those polls: [`Span`] measures both. A guest that has used up a slice of the epoch, in its own code or in a
+//! host call, is known to be busy. From then on it is charged by the thread's CPU clock.
 
 use std::net::SocketAddr;
 use std::sync::Arc;
@@ -38,7 +38,7 @@ pub enum Shape {
     WebSocket,
     /// A WebTransport session.
     WebTransport,
-    /// Whatever a standard component does.
+    /// The response of a standard component.
     Standard,
 }
 
@@ -71,26 +71,26 @@ impl Shape {
     }
 }
 
-/// Who an instance works for.
+/// The request, component and client that an instance works for.
 #[derive(Clone, Debug)]
 pub struct Subject {
     /// The request's id, as in the access log.
     pub request: RequestId,
-    /// Whom the component belongs to; none for the host itself.
+    /// The tenant that the component belongs to; none for the host itself.
     pub tenant: Option<Arc<Tenant>>,
     /// The component's name in the manifest.
     pub component: Arc<str>,
-    /// What it is.
+    /// The component's digest.
     pub digest: Digest,
     /// The pattern of the route that matched.
     pub route: Arc<str>,
     /// The client, after trusted forwarding.
     pub peer: Peer,
-    /// What the host holds for all requests of its connection, as far as they belong to no tenant.
+    /// Bytes that the host holds for all requests of the connection, as far as they belong to no tenant.
     pub connection: Arc<AtomicU64>,
 }
 
-/// Where a request comes from.
+/// The origin of a request.
 #[derive(Clone, Copy, Debug, Eq, PartialEq)]
 pub enum Peer {
     /// An IP address and a port.
@@ -131,19 +131,19 @@ impl std::fmt::Display for RequestId {
 pub struct Meter {
     /// The instance's id, unique in the life of the host.
     pub id: u64,
-    /// Who the instance works for.
+    /// The request, component and client that the instance works for.
     pub subject: Subject,
     /// Places that the instance takes in every gate.
     pub places: u32,
-    /// When the instance was admitted.
+    /// The time at which the instance was admitted.
     pub started: Instant,
     shape: AtomicU8,
     cpu_nanos: AtomicU64,
-    /// What a shared instance has used, which has an account of its own.
+    /// CPU time of a shared instance, which has an account of its own.
     shown_nanos: AtomicU64,
     call_start_nanos: AtomicU64,
     budget_nanos: AtomicU64,
-    /// The span of the poll that is under way.
+    /// The span of the poll in progress.
     span_start: AtomicU64,
     span_cpu: AtomicU64,
     span_charged: AtomicU64,
@@ -166,7 +166,7 @@ pub struct Meter {
 }
 
 impl Meter {
-    /// A fresh account, of a request that takes this number of places, and may have these bytes of memory and of log.
+    /// Creates an account for a request that takes `places` places, with limits on its memory and its log in bytes.
     pub fn new(id: u64, subject: Subject, places: u32, buffers: Arc<Buffers>, limit: u64, log_limit: u64) -> Self {
         Self {
             id,
@@ -199,7 +199,7 @@ impl Meter {
         }
     }
 
-    /// CPU time used so far: the guest's, from its start on, and the host's for it.
+    /// CPU time used so far: by the guest, from its start, and by the host on its behalf.
     pub fn cpu(&self) -> Duration {
         Duration::from_nanos(self.cpu_nanos.load(Relaxed).saturating_add(self.shown_nanos.load(Relaxed)))
     }
@@ -224,12 +224,12 @@ impl Meter {
         self.memory.load(Relaxed) + self.held()
     }
 
-    /// Bytes that the host holds for the request, outside of any guest.
+    /// Bytes that the host holds for the request, outside any guest.
     pub(crate) fn held(&self) -> u64 {
         self.held.load(Relaxed)
     }
 
-    /// The most bytes that were ever charged to the memory limit.
+    /// The peak of bytes charged to the memory limit.
     pub fn peak_memory(&self) -> u64 {
         self.peak_memory.load(Relaxed)
     }
@@ -249,7 +249,7 @@ impl Meter {
         Shape::from_u8(self.shape.load(Relaxed))
     }
 
-    /// Ends the instance: a guest that runs is interrupted within a tick, one that waits is dropped at once.
+    /// Ends the instance: a running guest is interrupted within a tick, a waiting guest is dropped at once.
     pub fn kill(&self) {
         self.killed.store(true, Relaxed);
         self.wake();
@@ -267,7 +267,7 @@ impl Meter {
         self.killed.load(Relaxed)
     }
 
-    /// Whether the session hibernates: it has no instance now, and its next event makes one.
+    /// Whether the session hibernates: it has no instance now, and its next event makes a new instance.
     pub fn is_hibernating(&self) -> bool {
         self.hibernating.load(Relaxed)
     }
@@ -295,7 +295,7 @@ impl Meter {
         self.peak_memory.fetch_max(bytes + self.held(), Relaxed);
     }
 
-    /// Takes `bytes` from the log budget, and from that of the tenant; false when they do not fit.
+    /// Takes `bytes` from the instance's log budget and from the tenant's; false when they do not fit.
     pub(crate) fn take_log(&self, bytes: u64) -> bool {
         let fits = !self.is_over_log(bytes)
             && self.subject.tenant.as_ref().is_none_or(|tenant| tenant.log_bytes.take(bytes).is_ok());
@@ -304,7 +304,7 @@ impl Meter {
         fits
     }
 
-    /// Whether more was logged than the instance may, counting these bytes.
+    /// Whether the instance has logged more than it may, counting these bytes.
     pub(crate) fn is_over_log(&self, bytes: u64) -> bool {
         self.log_bytes.load(Relaxed).saturating_add(bytes) > self.log_limit
     }
@@ -318,7 +318,7 @@ impl Meter {
         Party { buffers: &self.buffers, tenant, connection: &self.subject.connection }
     }
 
-    /// The guest calls the host. One thread at a time does.
+    /// Counts a call of the guest into the host. Only one thread at a time does this.
     pub(crate) fn count_host_call(&self) {
         self.host_calls.store(self.host_calls.load(Relaxed) + 1, Relaxed);
     }
@@ -337,7 +337,7 @@ impl Meter {
         self.in_line.store(in_line, Relaxed);
     }
 
-    /// Starts a budget of CPU time, from now on.
+    /// Starts a budget of CPU time now.
     pub(crate) fn start_budget(&self, budget: Duration) {
         self.call_start_nanos.store(self.cpu_nanos.load(Relaxed), Relaxed);
         self.budget_nanos.store(u64::try_from(budget.as_nanos()).unwrap_or(u64::MAX), Relaxed);
@@ -348,13 +348,13 @@ impl Meter {
         self.budget_nanos.fetch_add(u64::try_from(budget.as_nanos()).unwrap_or(u64::MAX), Relaxed);
     }
 
-    /// Shows what a shared instance, which has an account of its own, has used since this request came to it.
+    /// Shows the use of a shared instance, which has an account of its own, since this request came to it.
     pub(crate) fn show(&self, cpu: Duration, memory: u64) {
         self.shown_nanos.store(u64::try_from(cpu.as_nanos()).unwrap_or(u64::MAX), Relaxed);
         self.set_memory(memory);
     }
 
-    /// The guest starts to run on this thread.
+    /// Marks that the guest starts to run on this thread.
     pub(crate) fn enter(&self) {
         self.interrupted.store(false, Relaxed);
         let span = Span::begin(self.busy.load(Relaxed));
@@ -363,14 +363,14 @@ impl Meter {
         self.span_charged.store(span.charged, Relaxed);
     }
 
-    /// The guest stops running on this thread.
+    /// Marks that the guest stops running on this thread.
     pub(crate) fn leave(&self) {
         let used = self.span().end();
         self.charge(used);
         self.busy.store(self.interrupted.load(Relaxed) || used > TICK.as_nanos() as u64, Relaxed);
     }
 
-    /// The epoch has interrupted the guest. True when its budget is used up.
+    /// Handles an interruption of the guest by the epoch. Returns true when its budget is used up.
     pub(crate) fn interrupt(&self) -> bool {
         self.interrupted.store(true, Relaxed);
         let used = self.cpu_nanos.load(Relaxed) + self.span().used() - self.call_start_nanos.load(Relaxed);
@@ -430,7 +430,7 @@ mod tests {
     use crate::clock::spin;
 
     impl Meter {
-        /// Of nobody's request, without limits.
+        /// An account without limits, for no particular request.
         pub(crate) fn for_tests() -> Self {
             let subject = Subject {
                 request: RequestId::Made(0, 1),

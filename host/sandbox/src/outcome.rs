@@ -1,7 +1,7 @@
-//! How an instance ended: one enum, and one table from it to status, log field and metric label.
+//! The end of an instance: one enum, and one table from it to status, log field and metric label.
 //!
-//! Every shape, every protocol and every counter goes through [`Outcome`]; nothing else in the host decides what a
-//! limit or a fault looks like from outside.
+//! Every shape, every protocol and every counter goes through [`Outcome`]; nothing else in the host decides how a limit
+//! or a fault looks from outside.
 
 use std::fmt;
 
@@ -10,7 +10,7 @@ use roadrunner_log::{escaped, shortened};
 /// The most bytes of a detail.
 const MAX_DETAIL: usize = 1 << 10;
 
-/// How the life of an instance ended.
+/// The way in which the life of an instance ended.
 ///
 /// The discriminants index [`Outcome::ALL`] and the counters of the host.
 #[derive(Clone, Copy, Debug, Eq, Hash, PartialEq)]
@@ -20,7 +20,7 @@ pub enum Outcome {
     Ok,
     /// The request body was longer than the route's `body` limit, or than the memory that was left to read it.
     BodyTooLarge,
-    /// The host held too much for requests already, or for those of this tenant or client.
+    /// The host held too many bytes for requests already, in total or for this tenant or client.
     BuffersExceeded,
     /// The client left before the answer was whole, or sent its request too slowly; the instance was dropped.
     Cancelled,
@@ -32,7 +32,8 @@ pub enum Outcome {
     GuestError,
     /// The guest held more handles, timers or subscriptions than allowed.
     HandlesExceeded,
-    /// The client asked for a WebSocket or a WebTransport session where there is none, or did not where there is one.
+    /// The client asked for a WebSocket or a WebTransport session where there is none, or made a plain request where
+    /// there is one.
     HandshakeMismatch,
     /// Too many sessions of this component are held already.
     HeldExceeded,
@@ -44,7 +45,7 @@ pub enum Outcome {
     InvalidResponse,
     /// An operator ended the instance.
     Killed,
-    /// What came as the request body is none.
+    /// The bytes that came as the request body are not a valid body.
     Malformed,
     /// The guest needed more memory than allowed.
     MemoryExceeded,
@@ -52,13 +53,13 @@ pub enum Outcome {
     Overloaded,
     /// The peer made more requests than it may.
     RateLimited,
-    /// The tenant's CPU time of this second is used up, and there was none in time.
+    /// The tenant's CPU time of this second is used up, and no more came in time.
     TenantCpuExceeded,
     /// The instances of the tenant needed more memory together than allowed.
     TenantMemoryExceeded,
-    /// More requests came for the tenant than it may have in a second.
+    /// The tenant received more requests than it may have in a second.
     TenantRateLimited,
-    /// The request took longer in all than allowed.
+    /// The request took longer in total than allowed.
     TotalExceeded,
     /// The guest trapped, aborted or exited.
     Trapped,
@@ -66,7 +67,7 @@ pub enum Outcome {
     Unsupported,
 }
 
-/// What an [`Outcome`] looks like from outside.
+/// The appearance of an [`Outcome`] from outside.
 #[derive(Clone, Copy, Debug)]
 pub struct Row {
     /// The status that answers the request when no head was sent yet.
@@ -106,7 +107,7 @@ impl Outcome {
         Self::Unsupported,
     ];
 
-    /// The one table.
+    /// The outcome's row of the one table.
     pub const fn row(self) -> Row {
         let (status, label, message) = match self {
             Self::Ok => (200, "ok", ""),
@@ -144,20 +145,20 @@ impl fmt::Display for Outcome {
     }
 }
 
-/// An outcome other than [`Outcome::Ok`], with what is known of its cause.
+/// An outcome other than [`Outcome::Ok`], with the known facts about its cause.
 ///
 /// The detail is for the log; it is never sent to a client.
 #[derive(Clone, Debug)]
 pub struct Failure {
-    /// What to tell the outside.
+    /// The outcome that is reported to the outside.
     pub outcome: Outcome,
-    /// What to tell the operator; empty when the outcome says it all.
+    /// The detail for the operator; empty when the outcome says it all.
     pub detail: String,
 }
 
 impl Failure {
-    /// A failure with a detail, which is kept on one line and short. What of it comes from a guest is to be
-    /// [`roadrunner_log::Quoted`].
+    /// Creates a failure with a detail, which is kept short and on one line. Text in it that comes from a guest has to
+    /// be [`roadrunner_log::Quoted`].
     pub fn new(outcome: Outcome, detail: impl fmt::Display) -> Self {
         Self { outcome, detail: escaped(&shortened(detail, MAX_DETAIL), MAX_DETAIL) }
     }

@@ -1,9 +1,8 @@
 //! The mailbox between a guest that writes and the connection that sends.
 //!
-//! The guest and its driver run in the same task: the connection polls the body, the body polls the guest. So a
-//! writer that finds the mailbox full just waits to be polled again, which happens when the driver has taken what was
-//! there. A slow client holds up the guest and no memory beyond what the driver has room for: one item, unless it says
-//! that it has room for more.
+//! The guest and its driver run in the same task: the connection polls the body, the body polls the guest. So a writer
+//! that finds the mailbox full just waits for its next poll, which happens when the driver has emptied the mailbox. A
+//! slow client holds up the guest, and uses no memory beyond the driver's room: one item, unless the driver sets more.
 
 use std::collections::VecDeque;
 use std::future::poll_fn;
@@ -13,7 +12,7 @@ use std::task::Poll;
 use bytes::Bytes;
 use parking_lot::Mutex;
 
-/// Where what a guest writes waits for the driver: chunks of a body, or messages of a WebSocket.
+/// A queue of a guest's output for the driver: chunks of a body, or messages of a WebSocket.
 #[derive(Debug)]
 pub struct Outbox<T>(Arc<Mutex<State<T>>>);
 
@@ -26,25 +25,26 @@ struct State<T> {
 }
 
 impl<T> Outbox<T> {
-    /// Takes what waits, the oldest item first.
+    /// Takes the oldest waiting item.
     pub fn take(&self) -> Option<T> {
         self.0.lock().items.pop_front()
     }
 
-    /// The driver has room for so many bytes, until it says otherwise: a writer does not wait before they are used up,
-    /// and the last item may be larger than what was left. By default there is room for one item at a time.
+    /// Sets the driver's room, in bytes, until the next call. A writer does not wait before the room is used up, and
+    /// the last item may be larger than the rest of the room. By default there is room for one item at a time.
     pub fn set_room(&self, bytes: usize) {
         self.0.lock().room = bytes;
     }
 
-    /// From now on every write fails, and one that waits is released when it is next polled. What waits is dropped.
+    /// Closes the mailbox: every further write fails, and a waiting writer is released at its next poll. Waiting items
+    /// are dropped.
     pub fn close(&self) {
         let mut state = self.0.lock();
         state.closed = true;
         state.items = VecDeque::new();
     }
 
-    /// Gives back the memory of a mailbox that is empty.
+    /// Gives back the memory of an empty mailbox.
     pub fn release(&self) {
         let mut state = self.0.lock();
         if state.items.is_empty() {
@@ -52,17 +52,17 @@ impl<T> Outbox<T> {
         }
     }
 
-    /// Puts an item of so many bytes, once there is room.
+    /// Puts an item of `bytes` bytes, once there is room.
     pub(crate) fn put(&self, item: T, bytes: usize) -> impl Future<Output = Result<(), Closed>> {
         self.put_then(item, bytes, false)
     }
 
-    /// Puts an item behind which there can be no other, once there is room.
+    /// Puts the last item, once there is room. No other item can follow it.
     pub(crate) fn put_last(&self, item: T) -> impl Future<Output = Result<(), Closed>> {
         self.put_then(item, 0, true)
     }
 
-    /// One future and not several in one another: a guest's call pays for its size on the stack that it runs on.
+    /// A single future instead of nested ones: a guest's call pays for its size on the stack that it runs on.
     fn put_then(&self, item: T, bytes: usize, close: bool) -> impl Future<Output = Result<(), Closed>> {
         let mut item = Some(item);
         poll_fn(move |_| {
@@ -93,11 +93,11 @@ impl<T> Clone for Outbox<T> {
     }
 }
 
-/// The client is gone.
+/// The error for a client that is gone.
 #[derive(Debug)]
 pub(crate) struct Closed;
 
-/// What a guest does on its WebSocket.
+/// An action of a guest on its WebSocket.
 #[derive(Clone, Debug, Eq, PartialEq)]
 pub enum Outgoing {
     /// A text message.
@@ -109,7 +109,7 @@ pub enum Outgoing {
 }
 
 impl Outgoing {
-    /// Its payload's size in bytes.
+    /// The size of its payload in bytes.
     pub fn payload_len(&self) -> usize {
         match self {
             Self::Text(text) => text.len(),
@@ -118,7 +118,7 @@ impl Outgoing {
         }
     }
 
-    /// No less than what it takes as a frame, whether that compresses it or fails to.
+    /// An upper bound for its size as a frame, whether compression succeeds or fails.
     pub(crate) fn frame_len(&self) -> usize {
         let payload = self.payload_len();
         payload.saturating_add(payload / 4).saturating_add(FRAME)
@@ -135,7 +135,7 @@ pub type BodyWriter = Writer<Bytes>;
 /// The guest's end of a WebSocket: the resource `ws-sender`.
 pub type MessageSender = Writer<Outgoing>;
 
-/// More than a frame's header (RFC 6455, 5.2) and the blocks of a short message that does not compress.
+/// An upper bound for a frame's header (RFC 6455, 5.2) and the blocks of a short message that does not compress.
 const FRAME: usize = 64;
 
 #[cfg(test)]

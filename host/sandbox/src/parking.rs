@@ -13,7 +13,7 @@ use crate::instance::Guest;
 use crate::standard::Returned;
 use crate::state::{Binding, State};
 
-/// Places of instances that may be parked at once on the whole host, beside those of the caps.
+/// Places of instances that may be parked at once on the whole host, in addition to those of the caps.
 pub const PARKED: usize = 256;
 
 /// The parked instances of one route.
@@ -25,7 +25,7 @@ pub struct Parking {
 
 #[derive(Default)]
 struct Lot {
-    /// Oldest first.
+    /// Parked instances, oldest first.
     parked: Vec<Parked>,
     swept: bool,
 }
@@ -60,27 +60,27 @@ struct Parked {
 }
 
 impl Parking {
-    /// For instances that answer at most `requests` requests, and wait at most `idle` for the next.
+    /// Creates a lot for instances that answer at most `requests` requests, and wait at most `idle` for the next.
     pub fn new(requests: u32, idle: Duration) -> Self {
         Self { requests, idle, lot: Mutex::default() }
     }
 
-    /// How many are parked.
+    /// The number of parked instances.
     pub fn len(&self) -> usize {
         self.lot.lock().parked.len()
     }
 
-    /// Whether none is.
+    /// Whether nothing is parked.
     pub fn is_empty(&self) -> bool {
         self.len() == 0
     }
 
-    /// The one that was parked last: its memory is the warmest.
+    /// Takes the instance that was parked last: its memory is the warmest.
     pub(crate) fn take(&self) -> Option<Idle> {
         self.lot.lock().parked.pop().map(|parked| parked.idle)
     }
 
-    /// Parks an instance, unless it has served its time or there is no room.
+    /// Parks an instance, unless it is due to retire or there is no room.
     pub(crate) fn put(&self, binding: &Arc<Binding>, idle: Idle) {
         idle.state().end_lines();
         if idle.answered() >= self.requests {
@@ -95,7 +95,7 @@ impl Parking {
         }
     }
 
-    /// Retires those that have waited for too long; whether any is left.
+    /// Retires instances that have waited for too long, and returns whether any is left.
     fn retire(&self) -> bool {
         let mut lot = self.lot.lock();
         let stale = lot.parked.iter().take_while(|parked| parked.since.elapsed() >= self.idle).count();
@@ -118,7 +118,7 @@ impl std::fmt::Debug for Parking {
     }
 }
 
-/// Runs for as long as something is parked.
+/// Retires instances for as long as something is parked.
 async fn sweep(binding: Weak<Binding>, idle: Duration) {
     loop {
         tokio::time::sleep((idle / 2).max(Duration::from_millis(1))).await;

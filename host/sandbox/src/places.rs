@@ -1,8 +1,8 @@
-//! What an instance takes of the pools that all instances of an engine share, counted in places.
+//! Places: an instance's share of the pools that all instances of an engine share.
 //!
 //! An engine reserves its pools once. A *place* is the right to a share of each of them, and every gate counts places:
-//! a component whose instances need more than one place's worth of anything takes several. So what is admitted always
-//! fits, whatever the components are. What one component may need at all is bounded too, since a request that waits for
+//! a component whose instances need more than one place's worth of anything takes several. So every admitted instance
+//! fits, whatever the components are. The needs of a single component are bounded too, since a request that waits for
 //! many places holds up those behind it.
 //!
 //! | pool | worth of a place | at most for a component |
@@ -12,7 +12,7 @@
 //! | stacks, WASI 0.3 | [`STACKS`] | [`MAX_STACKS`] |
 //! | core instances | [`MAX_CORE_INSTANCES`] | the same: to the engine they are a count and no memory |
 //!
-//! Other components run one call at a time on one stack, which is every place's worth.
+//! Other components run one call at a time on one stack, and every place is worth one.
 
 mod stacks;
 
@@ -43,11 +43,11 @@ pub(crate) const STACKS: u32 = 4;
 /// Stacks of one component of WASI 0.3.
 pub(crate) const MAX_STACKS: u32 = 32;
 
-/// Stacks of an instance of WASI 0.3 beside those of its parts: the one that it runs on, and one that is kept for its
-/// next call.
+/// Stacks of an instance of WASI 0.3 in addition to those of its parts: the stack that it runs on, and a stack that is
+/// kept for its next call.
 const STACKS_BESIDE: u32 = 2;
 
-/// What one instance of a component needs.
+/// The needs of one instance of a component.
 #[derive(Clone, Copy, Debug, Eq, PartialEq)]
 pub(crate) struct Needs {
     pub(crate) memories: u32,
@@ -56,25 +56,25 @@ pub(crate) struct Needs {
 }
 
 impl Needs {
-    /// Counts. The engine knows memories and tables; stacks are counted in the component's bytes.
+    /// Counts the needs. The engine knows memories and tables; stacks are counted in the component's bytes.
     pub(crate) fn of(compiled: &Component, bytes: &[u8], wasi: Wasi) -> Result<Self, Uncounted> {
         let stacks = match wasi {
             Wasi::Preview2 => 1,
             Wasi::Preview3 => stacks::of(bytes)?.saturating_add(STACKS_BESIDE),
         };
-        // None for one that imports core modules, which no host offers.
+        // The engine gives no counts for a component that imports core modules, which no host offers.
         let (memories, tables) =
             compiled.resources_required().map_or((1, 1), |needed| (needed.num_memories, needed.num_tables));
         Ok(Self { memories, tables, stacks })
     }
 
-    /// In places, on the engine of this version.
+    /// The needs in places, on the engine of this version.
     pub(crate) fn places(self, wasi: Wasi) -> u32 {
         let stacks = self.stacks.div_ceil(stacks_of_a_place(wasi));
         self.memories.div_ceil(MEMORIES).max(self.tables.div_ceil(TABLES)).max(stacks).max(1)
     }
 
-    /// What it needs more of than a component may, with the number and the most.
+    /// The need that exceeds the maximum for a component, with the number and the maximum.
     pub(crate) fn excess(self) -> Option<(&'static str, u32, u32)> {
         let needs = [
             ("linear memories", self.memories, MAX_MEMORIES),

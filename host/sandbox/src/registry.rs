@@ -1,4 +1,4 @@
-//! The live instances of the host, for introspection and for killing one.
+//! The live instances of the host, for introspection and for killing them.
 
 use std::collections::HashMap;
 use std::collections::hash_map::Entry;
@@ -11,22 +11,22 @@ use crate::meter::Meter;
 
 const SHARDS: usize = 16;
 
-/// Every instance that exists now, and every session that hibernates. Cheap to clone.
+/// All instances that exist now, and all sessions that hibernate. Cheap to clone.
 #[derive(Clone, Debug, Default)]
 pub struct Registry(Arc<Inner>);
 
 #[derive(Debug, Default)]
 struct Inner {
     shards: [Shard; SHARDS],
-    /// When idle sessions were last asked to make room.
+    /// The time at which idle sessions were last asked to make room.
     pressed: Mutex<Option<Instant>>,
 }
 
-/// By id, with how often each is listed.
+/// Accounts by id, with the number of times that each is listed.
 type Shard = Mutex<HashMap<u64, (Arc<Meter>, u32)>>;
 
 impl Registry {
-    /// All of them, oldest first.
+    /// All accounts, oldest first.
     pub fn list(&self) -> Vec<Arc<Meter>> {
         let mut meters: Vec<_> = self
             .0
@@ -38,17 +38,17 @@ impl Registry {
         meters
     }
 
-    /// How many there are.
+    /// The number of accounts.
     pub fn len(&self) -> usize {
         self.0.shards.iter().map(|shard| shard.lock().len()).sum()
     }
 
-    /// Whether there is none.
+    /// Whether nothing is listed.
     pub fn is_empty(&self) -> bool {
         self.0.shards.iter().all(|shard| shard.lock().is_empty())
     }
 
-    /// Ends one instance; false when there is none of this id.
+    /// Ends one instance; false when no instance has this id.
     pub fn kill(&self, id: u64) -> bool {
         let meter = self.shard(id).lock().get(&id).map(|(meter, _)| meter.clone());
         meter.is_some_and(|meter| {
@@ -57,7 +57,7 @@ impl Registry {
         })
     }
 
-    /// Wakes the drivers of all sessions that could make room, once in `every`, whoever asks.
+    /// Wakes the drivers of all sessions that could make room, at most once in `every` over all callers.
     pub(crate) fn press(&self, every: Duration) {
         let now = Instant::now();
         {
@@ -85,7 +85,7 @@ impl Registry {
     }
 }
 
-/// Keeps an instance, or what is left of its request, listed for as long as it exists.
+/// A registration that keeps an instance, or the rest of its request, listed while it exists.
 #[derive(Debug)]
 pub(crate) struct Registration {
     registry: Registry,

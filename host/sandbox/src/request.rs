@@ -1,7 +1,7 @@
 //! A request as a guest sees it: the resources `request` and `body`.
 //!
-//! Nothing is copied into the guest before it asks. A body is either whole (`auto`) or pulled from the wire
-//! (`manual`), and the guest cannot tell but by waiting.
+//! Nothing is copied into the guest before it asks. A body is either whole (`auto`) or pulled from the wire (`manual`);
+//! the guest can tell the difference only by waiting.
 
 use std::future::poll_fn;
 use std::pin::Pin;
@@ -26,19 +26,19 @@ pub struct Request {
     pub authority: String,
     /// The client, after trusted forwarding.
     pub peer: Peer,
-    /// What the client's verified certificate says; none if it has shown none.
+    /// The fields of the client's verified certificate; none if the client has shown none.
     pub client_certificate: Option<ClientCertificate>,
-    /// Captures of the route's pattern, percent-decoded, in its order.
+    /// Captures of the route's pattern, percent-decoded, in the order of the pattern.
     pub params: Vec<(Arc<str>, String)>,
     /// The route's name.
     pub route: Option<Arc<str>>,
     /// The body; none when there is none.
     pub body: Option<Body>,
-    /// What a handshake asks for.
+    /// The upgrade that a handshake asks for.
     pub upgrade: Option<Upgrade>,
 }
 
-/// What a client's certificate says, once it was verified.
+/// The fields of a client's verified certificate.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct ClientCertificate {
     /// The subject's distinguished name (RFC 4514).
@@ -53,7 +53,7 @@ pub struct ClientCertificate {
     pub sha256: String,
 }
 
-/// What a handshake asks for.
+/// The upgrade that a handshake asks for.
 #[derive(Clone, Debug)]
 pub enum Upgrade {
     /// A WebSocket with the offered subprotocols.
@@ -62,7 +62,7 @@ pub enum Upgrade {
     WebTransport,
 }
 
-/// Why a body ended early.
+/// The reason why a body ended early.
 #[derive(Clone, Debug, thiserror::Error)]
 pub enum BodyError {
     /// The client ended the connection or the stream.
@@ -74,7 +74,7 @@ pub enum BodyError {
     /// The body is longer than allowed; the limit in bytes.
     #[error("the request body is longer than {0} bytes")]
     TooLarge(u64),
-    /// What came was not a valid body.
+    /// The bytes were not a valid body.
     #[error("the request body is malformed: {0}")]
     Malformed(String),
 }
@@ -82,12 +82,12 @@ pub enum BodyError {
 /// A body on the wire.
 pub type BodyStream = Pin<Box<dyn http_body::Body<Data = Bytes, Error = BodyError> + Send>>;
 
-/// Tells, outside of the instance that reads it, why a body ended early.
+/// The reason why a body ended early, readable outside the instance that reads the body.
 #[derive(Clone, Debug, Default)]
 pub struct BodyFault(Arc<OnceLock<BodyError>>);
 
 impl BodyFault {
-    /// None as long as nothing is wrong.
+    /// The error; none while nothing is wrong.
     pub fn get(&self) -> Option<&BodyError> {
         self.0.get()
     }
@@ -96,39 +96,39 @@ impl BodyFault {
 /// A request body: the resource `body`.
 pub struct Body {
     source: Option<BodyStream>,
-    /// Received and not yet read.
+    /// Bytes received and not yet read.
     ready: Bytes,
-    /// For what was received and not yet read; none when that is little.
+    /// The charge for bytes that were received and not yet read; none when there are few.
     charge: Option<Charge>,
     trailers: Option<HeaderMap>,
     failed: Option<BodyError>,
-    /// None for a body that is all there.
+    /// The fault of the body; none for a whole body.
     fault: Option<BodyFault>,
 }
 
 impl Body {
-    /// A body that is all there, and what it is charged.
+    /// Creates a whole body, with the charge for it.
     pub fn whole(bytes: Bytes, charge: Option<Charge>, trailers: Option<HeaderMap>) -> Self {
         Self { source: None, ready: bytes, charge, trailers, failed: None, fault: None }
     }
 
-    /// A body that is pulled from the wire.
+    /// Creates a body that is pulled from the wire.
     pub fn stream(source: BodyStream) -> Self {
         let fault = Some(BodyFault::default());
         Self { source: Some(source), ready: Bytes::new(), charge: None, trailers: None, failed: None, fault }
     }
 
-    /// What will tell why it ended early; none for a body that is all there.
+    /// The place where the reason for an early end appears; none for a whole body.
     pub fn fault(&self) -> Option<BodyFault> {
         self.fault.clone()
     }
 
-    /// The next piece, of at most `max` bytes; none at the end.
+    /// Reads the next piece, of at most `max` bytes; none at the end.
     pub async fn read(&mut self, max: usize) -> Result<Option<Bytes>, BodyError> {
         poll_fn(|context| self.poll_read(context, max)).await
     }
 
-    /// The same, to be polled.
+    /// Polls for the next piece, of at most `max` bytes; none at the end.
     pub fn poll_read(&mut self, context: &mut Context<'_>, max: usize) -> Poll<Result<Option<Bytes>, BodyError>> {
         if self.ready.is_empty() {
             ready!(self.poll_fill(context))?;
@@ -138,14 +138,14 @@ impl Body {
         }
         let piece = self.ready.split_to(self.ready.len().min(max));
         let charge = if self.ready.is_empty() { self.charge.take() } else { None };
-        // What is given away as a whole may be kept for long.
+        // A piece that is given away as a whole may be kept for long.
         Poll::Ready(Ok(Some(match charge {
             Some(charge) if piece.len() as u64 > charge.bytes() / 2 => charge.cover(piece),
             _ => piece,
         })))
     }
 
-    /// All that is left, as far as it fits the account of the request.
+    /// Reads the rest of the body, as far as it fits the account of the request.
     pub async fn read_to_end<A: Account + 'static>(&mut self, account: &Arc<A>) -> Result<Bytes, BodyError> {
         if self.source.is_none() && self.failed.is_none() {
             self.charge = None;
@@ -166,7 +166,7 @@ impl Body {
         }
     }
 
-    /// The trailer fields; what is left of the body is read and dropped.
+    /// Returns the trailer fields; the rest of the body is read and dropped.
     pub async fn trailers(&mut self) -> Result<HeaderMap, BodyError> {
         self.ready.clear();
         self.charge = None;
@@ -181,7 +181,7 @@ impl Body {
         Ok(self.trailers.clone().unwrap_or_default())
     }
 
-    /// The trailer fields that have come so far: all of them once a read has returned none.
+    /// Takes the trailer fields that have come so far: all of them once a read has returned none.
     pub fn take_trailers(&mut self) -> HeaderMap {
         self.trailers.take().unwrap_or_default()
     }
@@ -190,7 +190,7 @@ impl Body {
         self.source = None;
         self.failed = Some(error.clone());
         if let Some(fault) = &self.fault {
-            // The first one stays.
+            // The first error stays.
             let _ = fault.0.set(error.clone());
         }
         error

@@ -1,4 +1,4 @@
-//! A guest's answer, checked: what leaves this module is valid HTTP.
+//! Checks of a guest's answer: output of this module is valid HTTP.
 
 use std::sync::Arc;
 
@@ -15,36 +15,37 @@ use crate::outcome::{Failure, Outcome};
 /// The most header fields, and trailer fields, that a guest may answer with.
 const MAX_FIELDS: usize = 1000;
 
-/// What a field takes in a head beside its name and value (RFC 9113, 10.5.1), in bytes.
+/// The size of a field in a head, in addition to its name and value (RFC 9113, 10.5.1), in bytes.
 const FIELD: usize = 32;
 
-/// What the host takes for it.
+/// The bytes that the host holds for a field.
 const FIELD_HELD: usize = 128;
 
-/// What holds for the fields of an answer.
+/// The bounds of an answer's fields.
 #[derive(Clone, Copy, Debug)]
 pub(crate) struct Bounds<'a> {
-    /// Who answers for what the host holds of it.
+    /// The account for the bytes that the host holds of the answer.
     pub(crate) meter: &'a Arc<Meter>,
-    /// The most bytes of its head, and of its trailer fields.
+    /// The most bytes of the answer's head, and of its trailer fields.
     pub(crate) head: usize,
 }
 
-/// Status and header fields.
+/// The status and header fields of a response.
 #[derive(Clone, Debug)]
 pub struct Head {
     /// 200 to 599.
     pub status: StatusCode,
-    /// Never any connection-level field, nor one that `Connection` names; no value begins or ends with a blank.
+    /// Header fields: none that belong to the connection or that `Connection` names; no value begins or ends with a
+    /// blank.
     pub headers: HeaderMap,
-    /// What `content-length` declares: it is there at most once, in plain digits.
+    /// The declared `content-length`: the field is there at most once, in plain digits.
     pub length: Option<u64>,
 }
 
-/// The shape of a response, and all that is known of it when the handler returns.
+/// The shape of a response, with everything that is known of it when the handler returns.
 #[derive(Debug)]
 pub enum Response {
-    /// Everything.
+    /// The whole response.
     Buffered {
         /// Status and header fields.
         head: Head,
@@ -62,7 +63,7 @@ pub enum Response {
         /// Pieces of the request body are events.
         body_events: bool,
     },
-    /// A file; the instance is not needed any more.
+    /// A file; the instance is no longer needed.
     Sendfile {
         /// Status and header fields.
         head: Head,
@@ -70,7 +71,7 @@ pub enum Response {
         directory: String,
         /// A path below it.
         path: String,
-        /// A part chosen by the guest: the first byte and a length.
+        /// A range chosen by the guest: the first byte and a length.
         range: Option<(u64, Option<u64>)>,
     },
     /// A WebSocket.
@@ -118,7 +119,7 @@ impl Response {
     }
 }
 
-/// Trailer fields, without those that RFC 9110, 6.5.1 forbids there.
+/// Checks trailer fields, and drops those that RFC 9110, 6.5.1 forbids there.
 pub(crate) fn trailers(fields: Vec<types::Field>, bounds: Bounds<'_>) -> Result<HeaderMap, Failure> {
     let (headers, held) = checked(fields, bounds)?;
     let mut trailers = without_forbidden(headers);
@@ -126,7 +127,7 @@ pub(crate) fn trailers(fields: Vec<types::Field>, bounds: Bounds<'_>) -> Result<
     Ok(trailers)
 }
 
-/// The head that a standard component has set. Its fields are valid by their type.
+/// Checks the head that a standard component has set. Its fields are valid by their type.
 pub(crate) fn standard_head(head: http::response::Parts, bounds: Bounds<'_>) -> Result<Head, Failure> {
     let status = allowed(head.status.as_u16())?;
     let mut headers = head.headers;
@@ -139,7 +140,7 @@ pub(crate) fn standard_head(head: http::response::Parts, bounds: Bounds<'_>) -> 
     Ok(head)
 }
 
-/// The trailer fields that a standard component has finished its body with.
+/// Filters the trailer fields with which a standard component has finished its body.
 pub(crate) fn standard_trailers(mut trailers: HeaderMap) -> HeaderMap {
     remove_connection_level(&mut trailers);
     trim(&mut trailers);
@@ -157,14 +158,14 @@ fn remove_connection_level(headers: &mut HeaderMap) {
     }
 }
 
-/// The fields that a value of `Connection` names.
+/// Lists the fields that a value of `Connection` names.
 fn named(value: &HeaderValue) -> impl Iterator<Item = HeaderName> {
     let members = value.as_bytes().split(|byte| *byte == b',').map(<[u8]>::trim_ascii);
     members.filter_map(|member| HeaderName::from_bytes(member).ok())
 }
 
-/// RFC 9110, 5.5: blanks around a value are no part of it. HTTP/1 drops them on its way; on HTTP/2 and HTTP/3 they make
-/// the whole message malformed, and some clients close the connection for it.
+/// Drops blanks around values, which are no part of them (RFC 9110, 5.5). HTTP/1 drops them in transit; on HTTP/2 and
+/// HTTP/3 they make the whole message malformed, and some clients close the connection for it.
 fn trim(headers: &mut HeaderMap) {
     for value in headers.values_mut() {
         let trimmed = trimmed(value.as_bytes());
@@ -219,8 +220,8 @@ fn headers(fields: Vec<types::Field>, bounds: Bounds<'_>) -> Result<HeaderMap, F
     Ok(headers)
 }
 
-/// Fields are all dropped together, so one of them has the charge for all; none where none is left. The length is not
-/// it, because a middleware may change that.
+/// Attaches the charge to a field. Fields are all dropped together, so a single field holds the charge for all; without
+/// fields, nothing holds it. The field is not the length, because a middleware may change that.
 fn hold(headers: &mut HeaderMap, held: Option<Charge>) {
     let Some(held) = held else { return };
     if let Some((_, value)) = headers.iter_mut().find(|(name, _)| **name != header::CONTENT_LENGTH) {
@@ -230,7 +231,8 @@ fn hold(headers: &mut HeaderMap, held: Option<Charge>) {
 }
 
 impl Bounds<'_> {
-    /// Fields of so many bytes in all, and the charge for what the host holds of them; none when that is little.
+    /// Checks the number and size of the fields, and charges for the bytes that the host holds of them; none when they
+    /// are few.
     fn check(self, fields: usize, bytes: usize) -> Result<Option<Charge>, Failure> {
         if fields > MAX_FIELDS {
             return Err(invalid(format!("{fields} header fields are more than {MAX_FIELDS}")));
@@ -252,7 +254,8 @@ fn finished(status: StatusCode, mut headers: HeaderMap) -> Result<Head, Failure>
     Ok(Head { status, headers, length })
 }
 
-/// RFC 9110, 8.6: digits alone. Several lengths, on lines of their own or in a list, are one if they are equal.
+/// The declared length: only digits (RFC 9110, 8.6). Several equal lengths, on separate lines or in a list, count as a
+/// single length.
 fn declared_length(headers: &HeaderMap) -> Result<Option<u64>, Failure> {
     let mut declared = None;
     for value in headers.get_all(header::CONTENT_LENGTH) {
@@ -276,7 +279,7 @@ fn allowed(status: u16) -> Result<StatusCode, Failure> {
         .ok_or_else(|| invalid(format!("status {status} is not in 200..=599")))
 }
 
-/// Fields that are valid, and the charge for what the host holds of them.
+/// Checks fields, and charges for the bytes that the host holds of them.
 fn checked(fields: Vec<types::Field>, bounds: Bounds<'_>) -> Result<(HeaderMap, Option<Charge>), Failure> {
     let sizes = fields.iter().map(|(name, value)| name.len() + value.len());
     let held = bounds.check(fields.len(), sizes.sum())?;
@@ -305,13 +308,13 @@ fn checked(fields: Vec<types::Field>, bounds: Bounds<'_>) -> Result<(HeaderMap, 
     Ok((headers, held))
 }
 
-/// RFC 9110, 7.6.1; RFC 9113, 8.2.2: these belong to the connection, and so to the host.
+/// Whether a field belongs to the connection, and so to the host (RFC 9110, 7.6.1; RFC 9113, 8.2.2).
 fn is_connection_level(name: &HeaderName) -> bool {
     matches!(*name, header::CONNECTION | header::TRANSFER_ENCODING | header::UPGRADE | header::TE)
         || matches!(name.as_str(), "keep-alive" | "proxy-connection" | "http2-settings")
 }
 
-/// RFC 9110, 8.6: a length that is not true would let the client mistake where the response ends.
+/// Checks the length (RFC 9110, 8.6): a wrong length would let the client mistake where the response ends.
 fn check_length(head: &Head, length: u64) -> Result<(), Failure> {
     match head.length {
         Some(given) if given != length => {

@@ -1,17 +1,17 @@
 //! Standard components: `wasi:http/proxy` 0.2, which exports `wasi:http/incoming-handler`, and `wasi:http/service` 0.3,
-//! which exports `wasi:http/handler`. Either takes a request whose body it pulls from the wire, gives a response, and
-//! goes on running while the body of that response is sent.
+//! which exports `wasi:http/handler`. Both take a request whose body they pull from the wire, give a response, and go
+//! on running while the body of that response is sent.
 //!
-//! They run in the same kind of store and under the same limits, gates and account as native components: only the shape
-//! of the call differs, which `proxy` and `service` know. [`Binding::respond_standard`] waits for the head; from then
-//! on, whoever sends the body polls the guest with [`Standard::poll_frame`], in its own task. So a client that does not
+//! They run in the same kind of store and under the same limits, gates and account as native components. Only the form
+//! of the call differs, which `proxy` and `service` know. [`Binding::respond_standard`] waits for the head. From then
+//! on, the sender of the body polls the guest with [`Standard::poll_frame`], in its own task. So a client that does not
 //! read holds up the guest, and a connection that drops the body ends it.
 //!
-//! A guest of 0.3 can return the body of its request, or of another server's answer, as that of its response, and be
-//! done. Such a body is passed on: it needs no instance, and ends where it comes from.
+//! A guest of 0.3 can return the body of its request, or of another server's answer, as its response body, and finish.
+//! Such a body is passed on: it needs no instance, and ends where it comes from.
 //!
-//! An instance that has returned, and whose response was sent whole, can be parked for the next request. They have no
-//! sessions: WASI knows neither WebSockets nor the bus.
+//! An instance that has returned, and whose response was sent whole, can be parked for the next request. Standard
+//! components have no sessions: WASI knows neither WebSockets nor the bus.
 
 mod proxy;
 mod service;
@@ -47,21 +47,21 @@ use crate::state::{Binding, State};
 use shared::Part;
 pub use shared::Shared;
 
-/// What a guest has given as its response; an error of its own as text.
+/// A guest's response; an error of its own as text.
 type Answer = Result<Given, String>;
 
-/// A response.
+/// A response that a guest has given.
 struct Given {
     response: http::Response<WasiBody>,
-    /// Its body is not the guest's own.
+    /// Whether its body is not the guest's own.
     is_passed_on: bool,
 }
 
-/// What a body may hold, at most, that is sent with its length although the guest has only passed it on.
+/// The largest body that is sent with its length although the guest has only passed it on.
 const WHOLE: usize = 64 << 10;
 
-/// How often a guest that has given its response is polled once more before the head is sent. One that has returned by
-/// then is answered with a length.
+/// The number of extra polls of a guest that has given its response, before the head is sent. If the guest returns
+/// during them, the response gets a length.
 const TURNS: usize = 2;
 
 /// The guest, which owns its store while it runs.
@@ -73,11 +73,12 @@ pub struct Standard {
     guest: Guest,
     body: WasiBody,
     is_passed_on: bool,
-    /// What was read of the body and found not to be all of it.
+    /// The part of the body that was read in search of its end.
     ahead: Bytes,
-    /// Dropped when the body is over, for what moves it after the guest has returned.
+    /// The sender that is dropped when the body is over. It stops the work that moves the body after the guest has
+    /// returned.
     lingers: Option<oneshot::Sender<()>>,
-    /// Tells a guest that asks for it that its response was sent. It is dropped when it was not.
+    /// The sender that tells a guest, if it asks, that its response was sent. It is dropped unused when it was not.
     sent: oneshot::Sender<()>,
     binding: Arc<Binding>,
     meter: Arc<Meter>,
@@ -87,9 +88,9 @@ pub struct Standard {
 
 enum Guest {
     Running(Running),
-    /// It is kept until the body is sent: a body that is dropped with the store looks as if it had ended.
+    /// The instance is kept until the body is sent: a body that is dropped with the store looks as if it had ended.
     Returned(Box<Returned>),
-    /// A task of its own runs it, for others too.
+    /// A separate task runs the instance, also for other requests.
     Shared(Part),
     Failed(Failure),
     Ended,
@@ -99,25 +100,25 @@ enum Guest {
 pub(crate) struct Returned {
     pub(crate) store: Store<State>,
     callee: Callee,
-    /// Requests that it has answered.
+    /// The number of requests answered so far.
     pub(crate) answered: u32,
 }
 
-/// What is called with a request, in one instance.
+/// The export of one instance that is called with a request.
 enum Callee {
     Proxy(proxy::Guest),
     Service(Box<service::Guest>),
 }
 
-/// A call that is about to be made: into an instance that has returned before, or into a fresh one.
+/// A pending call, into an instance that has returned before or into a fresh instance.
 struct Call {
     binding: Arc<Binding>,
     meter: Arc<Meter>,
     store: Store<State>,
-    /// None for a fresh instance.
+    /// The export to call; none for a fresh instance.
     callee: Option<Callee>,
     answered: u32,
-    /// Where the guest's response is put.
+    /// The slot for the guest's response.
     answer: Arc<Mutex<Option<Answer>>>,
 }
 
@@ -129,7 +130,7 @@ impl Call {
                 store.set_epoch_deadline(1);
                 (store, Some(callee), answered)
             }
-            // Those of a binding are all of one kind.
+            // All idle guests of a binding are of one kind.
             Some(Idle::Native(_)) | None => (binding.store(meter)?, None, 0),
         };
         let (binding, meter) = (binding.clone(), meter.clone());
@@ -142,7 +143,7 @@ impl Call {
 }
 
 impl Binding {
-    /// Starts an instance of a standard component, or takes one that is parked, and waits for the head of its response.
+    /// Starts an instance of a standard component, or takes a parked instance, and waits for the head of its response.
     pub async fn respond_standard(
         self: &Arc<Self>,
         meter: Arc<Meter>,
@@ -227,8 +228,9 @@ impl Standard {
         &self.meter
     }
 
-    /// The whole body and its trailer fields, if the guest has returned and they are there; it is then sent like a
-    /// buffered response. None if more is to come. A body that failed is a failure, for which it is not too late yet.
+    /// Returns the whole body and its trailer fields, if the guest has returned and they are there; the response is
+    /// then sent like a buffered response. Returns none if more is to come. If the body failed, there is still time to
+    /// report a failure.
     pub fn whole(&mut self) -> Result<Option<(Bytes, HeaderMap)>, Failure> {
         if !matches!(self.guest, Guest::Returned(_)) {
             return Ok(None);
@@ -236,7 +238,7 @@ impl Standard {
         let mut context = Context::from_waker(Waker::noop());
         let (mut first, mut rest) = (Bytes::new(), BytesMut::new());
         let trailers = loop {
-            // Of a guest's own body, at most what its channel holds is there.
+            // Of a guest's own body, no more is there than its channel holds.
             let is_enough = self.is_passed_on && first.len() + rest.len() > WHOLE;
             let polled = if is_enough { Poll::Pending } else { self.poll_frame(&mut context) };
             let frame = match polled {
@@ -256,14 +258,14 @@ impl Standard {
         Ok(Some((cover(&self.meter, joined(first, &rest))?, trailers)))
     }
 
-    /// The next frame of the body. The guest runs only when there is none. After the end, or trailer fields,
-    /// [`Self::finish`] follows.
+    /// Polls for the next frame of the body. The guest runs only when no frame is ready. After the end, or after
+    /// trailer fields, call [`Self::finish`].
     pub fn poll_frame(&mut self, context: &mut Context<'_>) -> Poll<Option<Result<Frame<Bytes>, Failure>>> {
         if !self.ahead.is_empty() {
             return Poll::Ready(Some(Ok(Frame::data(std::mem::take(&mut self.ahead)))));
         }
         if self.is_passed_on && matches!(self.guest, Guest::Returned(_)) {
-            // Elsewhere whoever polls the guest sees to it.
+            // In other cases, the code that polls the guest does this.
             self.meter.register(context);
             if self.meter.is_killed() {
                 return Poll::Ready(Some(Err(Outcome::Killed.into())));
@@ -276,14 +278,14 @@ impl Standard {
                 Poll::Ready(Some(Err(error))) => {
                     let failure = self.failure();
                     return Poll::Ready(Some(Err(failure.unwrap_or_else(|| match error {
-                        // Of these bodies, that of the request alone ends so: its client has left.
+                        // Of the passed-on bodies, only that of the request ends this way: its client has left.
                         Error::ConnectionTerminated if self.is_passed_on => Outcome::Cancelled.into(),
                         _ => {
                             invalid(&format!("the body of the component's response ended before it was whole: {error}"))
                         }
                     }))));
                 }
-                // A guest that failed took the sender with it, which looks like the end.
+                // A failed guest took the sender with it, which looks like the end.
                 Poll::Ready(None) => return Poll::Ready(self.failure().map(Err)),
                 Poll::Pending => {}
             }
@@ -296,7 +298,7 @@ impl Standard {
                 Guest::Running(guest) => {
                     has_run = true;
                     match guest.as_mut().poll(context) {
-                        // It may have written before it waited.
+                        // The guest may have written before it waited.
                         Poll::Pending => {}
                         Poll::Ready(Ok(returned)) => self.guest = Guest::Returned(Box::new(returned)),
                         Poll::Ready(Err(failure)) => self.guest = Guest::Failed(failure),
@@ -311,8 +313,8 @@ impl Standard {
         }
     }
 
-    /// What is there of the body. Of a guest that has returned, all is there that will ever be: the runtime's budget for one
-    /// turn, which channels keep, must not hide it.
+    /// Polls the body. All bytes of a guest that has returned are there already: the runtime's budget for one turn, which
+    /// channels keep, must not hide them.
     fn poll_body(&mut self, context: &mut Context<'_>) -> Poll<Option<Result<Frame<Bytes>, Error>>> {
         let is_left = matches!(self.guest, Guest::Returned(_));
         let mut frame = poll_fn(|context| Pin::new(&mut self.body).poll_frame(context));
@@ -322,7 +324,8 @@ impl Standard {
         pin!(tokio::task::unconstrained(frame)).poll(context)
     }
 
-    /// What becomes of a guest that has returned and whose own body has no end yet.
+    /// Waits further for the body of a guest that has returned and whose own body has no end yet; fails where it cannot
+    /// come.
     fn linger(&mut self) -> Guest {
         match std::mem::replace(&mut self.guest, Guest::Ended) {
             Guest::Returned(returned) if self.lingers.is_none() && matches!(returned.callee, Callee::Service(_)) => {
@@ -335,8 +338,8 @@ impl Standard {
         }
     }
 
-    /// The response is sent. A guest that still runs may go on, within its limits, for as long as the deadline of a
-    /// response: standard components do their housekeeping there. One that has returned is parked where its component is
+    /// Marks the response as sent. A guest that still runs may go on, within its limits, for the time of the deadline:
+    /// standard components do their housekeeping then. A guest that has returned is parked where its component is
     /// reused.
     pub fn finish(self) {
         let Self { guest, lingers, sent, binding, meter, registration, permit, .. } = self;
@@ -403,7 +406,7 @@ fn joined(first: Bytes, rest: &[u8]) -> Bytes {
     if rest.is_empty() { first } else { [&first[..], rest].concat().into() }
 }
 
-/// Trailer fields as for native answers; data as it is.
+/// Filters trailer fields as for native answers, and leaves data as it is.
 fn checked(frame: Frame<Bytes>) -> Frame<Bytes> {
     match frame.into_trailers() {
         Ok(trailers) => Frame::trailers(response::standard_trailers(trailers)),

@@ -1,4 +1,4 @@
-//! What the host keeps for one instance, and the functions that the guest imports.
+//! The host's state for one instance, and the functions that the guest imports.
 
 use std::collections::BTreeMap;
 use std::future::poll_fn;
@@ -35,49 +35,49 @@ use crate::standard::Shared;
 use crate::tenant::Tenant;
 use crate::webtransport::SessionHandle;
 
-/// What `body.read(0)` returns at most.
+/// The most bytes that `body.read(0)` returns.
 const DEFAULT_READ: usize = 64 << 10;
 
-/// A component bound to a route: what all instances started for it share.
+/// A component bound to a route: the state shared by all instances started for it.
 #[derive(Debug)]
 pub struct Binding {
-    /// What runs.
+    /// The component that runs.
     pub component: Arc<Component>,
-    /// Whom it belongs to; none for the host itself.
+    /// The tenant that the component belongs to; none for the host itself.
     pub tenant: Option<Arc<Tenant>>,
-    /// Whose bus topics it sees: a name that no other tenant and no other tenant's component has.
+    /// The owner of the bus topics that it sees: a name that no other tenant and no other tenant's component has.
     pub owner: Arc<str>,
-    /// What each instance may use.
+    /// The limits of each instance.
     pub limits: Limits,
-    /// How many instances there may be.
+    /// The caps on the number of instances.
     pub gates: Gates,
     /// Values from the manifest.
     pub config: BTreeMap<String, String>,
     /// The named routes, for `routes.url-for`.
     pub urls: Arc<dyn Urls>,
-    /// Where instances wait for their next request; none where every request gets a fresh one.
+    /// The instances that wait for their next request; none where every request gets a fresh instance.
     pub parking: Option<Parking>,
-    /// Instances that answer several requests at once; none where each answers one after the other.
+    /// Instances that answer several requests at once; none where each instance answers one request at a time.
     pub shared: Option<Shared>,
-    /// Where outgoing HTTP requests go; none where they are refused.
+    /// The way out for HTTP requests; none where they are refused.
     pub outbound: Option<Arc<dyn Outbound>>,
-    /// What `secrets.get` finds.
+    /// The secrets that `secrets.get` finds.
     pub secrets: Secrets,
-    /// What `store.open` finds, by name.
+    /// The stores that `store.open` finds, by name.
     pub stores: BTreeMap<String, Arc<dyn Bucket>>,
-    /// The directories that guests have open from their start.
+    /// The directories that guests have open at their start.
     pub preopens: Vec<Preopen>,
-    /// The environment that guests see.
+    /// The environment variables that guests see.
     pub environment: Vec<(String, String)>,
 }
 
-/// Builds the path of a named route.
+/// A builder of paths of named routes.
 pub trait Urls: Send + Sync + std::fmt::Debug {
-    /// The path with its parameters filled in, or why there is none.
+    /// Builds the path with its parameters filled in. An error says why there is none.
     fn url_for(&self, name: &str, params: &[(String, String)]) -> Result<String, String>;
 }
 
-/// A limit that the guest ran into inside a host function; carried through the engine as an error.
+/// The outcome of a limit that the guest ran into inside a host function; carried through the engine as an error.
 #[derive(Debug, thiserror::Error)]
 #[error("{0}")]
 pub(crate) struct Stop(pub(crate) Outcome);
@@ -88,12 +88,12 @@ pub(crate) struct State {
     pub(crate) table: ResourceTable,
     /// The request's body until the guest takes it.
     pub(crate) body: Option<Body>,
-    /// The guest has taken the request's body.
+    /// Whether the guest has taken the request's body.
     pub(crate) body_taken: bool,
-    /// Subscriptions and timers; made when the guest first asks for one.
+    /// Subscriptions and timers; made when the guest first needs them.
     pub(crate) session: Option<Box<Session>>,
     pub(crate) binding: Arc<Binding>,
-    /// Made when the guest first opens something.
+    /// Open files; made when the guest first opens something.
     pub(crate) files: Option<Box<OpenFiles>>,
     wasi: Option<Box<Wasi>>,
     http: Option<Box<Http>>,
@@ -111,7 +111,7 @@ pub(crate) struct Session {
 }
 
 impl Session {
-    /// The next message or timer.
+    /// Polls for the next message or timer.
     pub(crate) fn poll_event(&mut self, context: &mut Context<'_>) -> Poll<Event> {
         if let Poll::Ready(message) = self.subscriber.poll_next(context) {
             return Poll::Ready(Event::Message(message));
@@ -138,20 +138,20 @@ impl State {
         }
     }
 
-    /// The guest calls the host.
+    /// Counts a call of the guest into the host.
     pub(crate) fn called(&mut self) -> &mut Self {
         self.meter.count_host_call();
         self
     }
 
-    /// The instance has answered: what it has printed is whole.
+    /// Ends the printed lines: the instance has answered.
     pub(crate) fn end_lines(&self) {
         if let Some(wasi) = &self.wasi {
             wasi.printer.end();
         }
     }
 
-    /// The instance has answered, and waits for another request: nothing of this one is left on the host's side.
+    /// Clears the host's state for the request that was answered, while the instance waits for another.
     pub(crate) fn rest(&mut self) {
         self.memory.rest();
         self.body = None;
@@ -165,7 +165,7 @@ impl State {
         }
     }
 
-    /// The instance takes another request.
+    /// Prepares the instance for another request.
     pub(crate) fn start_over(&mut self, meter: &Arc<Meter>) {
         self.meter = meter.clone();
         self.memory.start_over(meter);
@@ -177,7 +177,7 @@ impl State {
         }
     }
 
-    /// Whether a body was made, since this was asked before, whose pieces come out of the store.
+    /// Whether a body with pieces from the store was made since the last call of this function.
     pub(crate) fn take_made_body(&mut self) -> bool {
         self.http.as_mut().is_some_and(|http| std::mem::take(&mut http.hooks.has_made_body))
     }
@@ -193,17 +193,17 @@ impl State {
         })
     }
 
-    /// A piece that the guest has written, on its account for as long as anybody has it.
+    /// Charges a piece that the guest has written to its account, for as long as anything holds it.
     async fn covered(&mut self, piece: Bytes) -> Result<Bytes> {
         let mut covered = cover(&self.meter, piece.clone());
         if covered.as_ref().err() == Some(&Outcome::BuffersExceeded) {
-            // In a box, since it is rare, and a guest's call pays for the size of its future.
+            // The future is boxed, since it is rare, and a guest's call pays for the size of its future.
             covered = Box::pin(room_for(&self.meter, piece)).await;
         }
         self.memory.is_granted(covered).ok_or_else(|| Stop(self.memory.exceeded()).into())
     }
 
-    /// Timers and subscriptions count as handles.
+    /// Checks that a timer or subscription may be added: they count as handles.
     fn take_handle(&mut self) -> Result<()> {
         let limit = self.binding.limits.handles;
         let session = self.session();
@@ -230,7 +230,7 @@ impl WasiHttpView for State {
     fn http(&mut self) -> WasiHttpCtxView<'_> {
         self.meter.count_host_call();
         let http = self.http.get_or_insert_with(|| Box::new(Http::new(self.binding.outbound.clone(), &self.meter)));
-        // What bodies made in the last call can hold. It is never more than was left.
+        // The capacity of bodies made in the last call. It is never more than was left.
         let owed = std::mem::take(&mut http.hooks.owed);
         if owed > 0 && owed <= self.memory.left() {
             self.memory.charge(owed);
@@ -401,7 +401,7 @@ impl types::HostWsSender for State {
 
     async fn close(&mut self, this: Resource<MessageSender>, code: u16, reason: String) -> Result<()> {
         let outbox = self.table.get(&this)?.0.clone();
-        // A client that is gone already needs no close handshake.
+        // A client that has left needs no close handshake.
         let _ = outbox.put_last(Outgoing::Close(code, reason)).await;
         Ok(())
     }
@@ -514,7 +514,7 @@ impl bus::Host for State {
         if topic.len() > MAX_TOPIC {
             return Ok(Err(Error::TooLarge(MAX_TOPIC as u64)));
         }
-        // It counts for as long as it waits for anybody.
+        // The payload counts for as long as it waits for anybody.
         let payload = match cover(&self.meter, payload.into()) {
             Ok(payload) => payload,
             Err(outcome) => {
@@ -572,7 +572,7 @@ async fn room_for(meter: &Arc<Meter>, piece: Bytes) -> Result<Bytes, Outcome> {
     poll_fn(|context| covering.poll(meter, context)).await
 }
 
-/// Header fields as the guest sees them.
+/// Converts header fields for the guest.
 pub(crate) fn fields(headers: &HeaderMap) -> Vec<Field> {
     headers.iter().map(|(name, value)| (name.as_str().to_owned(), value.as_bytes().to_vec())).collect()
 }

@@ -1,9 +1,9 @@
-//! What all instances of one tenant use together, and how much of it they may.
+//! Quotas of a tenant: the use of all its instances together, and the limits on it.
 //!
-//! Three kinds of quota: a [`Level`] is a number of things that are there at once, a [`Flow`] is a number of things in a
-//! second, and a [`Stock`] is what is kept on, also over a restart. The first two also count what is not limited, for
-//! metrics; a stock is counted by whoever keeps it. The caps on instances are a [`Gate`](crate::Gate) of the
-//! tenant; what pauses and what is refused over each quota stands in docs/limits.md.
+//! There are three kinds of quota. A [`Level`] limits a number that exists at once, a [`Flow`] limits a number in a
+//! second, and a [`Stock`] limits data that is kept, also over a restart. The first two also count unlimited use, for
+//! metrics; a stock is counted by its keeper. The caps on instances are a [`Gate`](crate::Gate) of the tenant.
+//! docs/limits.md says which quotas pause and which refuse.
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, AtomicUsize, Ordering::Relaxed};
@@ -14,10 +14,10 @@ use roadrunner_disk::Owner;
 use crate::gate::Waiter;
 use crate::outcome::Outcome;
 
-/// What one tenant may use. None of each, the default, is no limit.
+/// The limits of one tenant. `None`, the default of each, means unlimited.
 #[derive(Clone, Copy, Debug, Default, Eq, PartialEq)]
 pub struct Quota {
-    /// Bytes of linear memories, tables and of what the host holds for all requests and sessions.
+    /// Bytes of linear memories, tables and the host's buffers for all requests and sessions.
     pub memory: Option<u64>,
     /// CPU time of all guests in one second.
     pub cpu_per_second: Option<Duration>,
@@ -29,7 +29,7 @@ pub struct Quota {
     pub topics: Option<u64>,
     /// Bytes of bus messages that wait for sessions.
     pub topic_bytes: Option<u64>,
-    /// Bytes of the files in directories that are the tenant's.
+    /// Bytes of the files in the tenant's directories.
     pub disk: Option<u64>,
     /// Outgoing connections at once.
     pub outbound_connections: Option<u64>,
@@ -37,22 +37,22 @@ pub struct Quota {
     pub outbound_bytes_per_second: Option<u64>,
     /// Bytes of deployed versions.
     pub deployed_bytes: Option<u64>,
-    /// Bytes of what is compiled from them.
+    /// Bytes of code compiled from deployed versions.
     pub compiled_bytes: Option<u64>,
     /// Bytes of keys and values in stores.
     pub store_bytes: Option<u64>,
 }
 
-/// A tenant, with the account of what it uses.
+/// A tenant, with the account of its use.
 #[derive(Debug)]
 pub struct Tenant {
     /// Its name in the manifest.
     pub name: Arc<str>,
-    /// What it may use.
+    /// The limits of the tenant.
     pub quota: Quota,
     /// Bytes of memory.
     pub memory: Level,
-    /// Bytes of it that the host holds, outside of any guest.
+    /// Bytes of memory that the host holds, outside any guest.
     pub(crate) buffered: AtomicU64,
     /// CPU time, in nanoseconds.
     pub cpu: Flow,
@@ -72,7 +72,7 @@ pub struct Tenant {
     pub outbound_bytes: Flow,
     /// Bytes of deployed versions.
     pub deployed_bytes: Stock,
-    /// Bytes of what is compiled from them.
+    /// Bytes of code compiled from deployed versions.
     pub compiled_bytes: Stock,
     /// Bytes of keys and values in stores.
     pub store_bytes: Stock,
@@ -81,7 +81,7 @@ pub struct Tenant {
 }
 
 impl Tenant {
-    /// A tenant that uses nothing yet.
+    /// Creates a tenant without any use yet.
     pub fn new(name: &str, quota: Quota) -> Arc<Self> {
         let nanos = |time: Duration| u64::try_from(time.as_nanos()).unwrap_or(u64::MAX);
         Arc::new(Self {
@@ -104,13 +104,13 @@ impl Tenant {
         })
     }
 
-    /// Bytes of its memory that the host holds, outside of any guest.
+    /// Bytes of its memory that the host holds, outside any guest.
     pub fn buffered(&self) -> u64 {
         self.buffered.load(Relaxed)
     }
 
-    /// How often each quota was exceeded, by its key in the manifest. For CPU time and outgoing bytes, whose use is
-    /// known only afterwards: how often it had to be waited for.
+    /// The number of times that each quota was exceeded, by its key in the manifest. CPU time and outgoing bytes are
+    /// known only afterwards: for them, the number of waits.
     pub fn exceeded(&self) -> [(&'static str, u64); 12] {
         [
             ("memory", self.memory.exceeded()),
@@ -128,7 +128,7 @@ impl Tenant {
         ]
     }
 
-    /// Waits until there is CPU time for one more instance, for as long as `most`, behind `queue` others at most.
+    /// Waits for CPU time for another instance, up to `most`, behind at most `queue` others.
     pub(crate) async fn admit(&self, queue: usize, most: Duration) -> Result<(), Outcome> {
         let Some(first) = self.cpu.debt() else { return Ok(()) };
         self.cpu.count();
@@ -159,7 +159,7 @@ impl Owner for Tenant {
     }
 }
 
-/// So many at once.
+/// A limit on a number that exists at once.
 #[derive(Debug)]
 pub struct Level {
     limit: u64,
@@ -172,7 +172,7 @@ impl Level {
         Self { limit: limit.unwrap_or(u64::MAX), used: AtomicU64::new(0), exceeded: AtomicU64::new(0) }
     }
 
-    /// Takes some; false, and none, when they do not fit.
+    /// Takes an amount; false, and nothing taken, when it does not fit.
     pub fn take(&self, amount: u64) -> bool {
         let fits = |used: u64| used.checked_add(amount).filter(|used| *used <= self.limit);
         let fits = self.used.fetch_update(Relaxed, Relaxed, fits).is_ok();
@@ -182,42 +182,42 @@ impl Level {
         fits
     }
 
-    /// Takes some that are there already, whether they fit or not.
+    /// Takes an amount that exists already, whether it fits or not.
     pub fn add(&self, amount: u64) {
         self.used.fetch_add(amount, Relaxed);
     }
 
-    /// Gives back what was taken.
+    /// Gives back an amount.
     pub fn give_back(&self, amount: u64) {
         self.used.fetch_sub(amount, Relaxed);
     }
 
-    /// What is taken now.
+    /// The amount that is taken now.
     pub fn used(&self) -> u64 {
         self.used.load(Relaxed)
     }
 
-    /// How often some did not fit.
+    /// The number of times that an amount did not fit.
     pub fn exceeded(&self) -> u64 {
         self.exceeded.load(Relaxed)
     }
 }
 
-/// So many in a second. One second's worth can be saved up.
+/// A limit on an amount in a second. One second's worth can be saved up.
 ///
-/// One number holds the bucket: the time at which it would be full again (the generic cell rate algorithm).
+/// A single number holds the bucket: the time at which it would be full again (the generic cell rate algorithm).
 #[derive(Debug)]
 pub struct Flow {
     rate: Option<u64>,
     start: Instant,
-    /// In nanoseconds since the start.
+    /// The time at which the bucket would be full again, in nanoseconds since the start.
     full_at: AtomicU64,
     total: AtomicU64,
     exceeded: AtomicU64,
     told: AtomicU64,
 }
 
-/// What can be saved up, in nanoseconds.
+/// The most that can be saved up, in nanoseconds.
 const BURST: u64 = 1_000_000_000;
 
 impl Flow {
@@ -232,11 +232,11 @@ impl Flow {
         }
     }
 
-    /// Takes some if they are there.
+    /// Takes an amount if it is available.
     ///
     /// # Errors
     ///
-    /// How long it takes until they are. It was counted.
+    /// The wait until the amount is available. The failure was counted.
     pub fn take(&self, amount: u64) -> Result<(), Duration> {
         if let Some(rate) = self.rate {
             let (now, cost) = (self.now(), cost(amount, rate));
@@ -255,7 +255,7 @@ impl Flow {
         Ok(())
     }
 
-    /// Takes what was used already, whether it was there or not.
+    /// Takes an amount that was used already, whether it was available or not.
     pub fn spend(&self, amount: u64) {
         self.total.fetch_add(amount, Relaxed);
         if let Some(rate) = self.rate {
@@ -265,29 +265,29 @@ impl Flow {
         }
     }
 
-    /// How long it takes until what was used is paid for; none when it is.
+    /// The wait until past use is paid for; none when it is paid.
     pub fn debt(&self) -> Option<Duration> {
         self.rate?;
         let debt = self.full_at.load(Relaxed).saturating_sub(self.now()).saturating_sub(BURST);
         (debt > 0).then(|| Duration::from_nanos(debt))
     }
 
-    /// Something waits or is refused.
+    /// Counts a wait or a refusal.
     pub fn count(&self) {
         self.exceeded.fetch_add(1, Relaxed);
     }
 
-    /// All that was ever taken.
+    /// The total ever taken.
     pub fn total(&self) -> u64 {
         self.total.load(Relaxed)
     }
 
-    /// How often there was not enough.
+    /// The number of times that the amount was not available.
     pub fn exceeded(&self) -> u64 {
         self.exceeded.load(Relaxed)
     }
 
-    /// Whether to say that there is not enough: once in a second.
+    /// Whether to log that the quota is exceeded: once in a second.
     pub(crate) fn tells(&self) -> bool {
         let second = self.start.elapsed().as_secs() + 1;
         self.told.swap(second, Relaxed) != second
@@ -298,7 +298,7 @@ impl Flow {
     }
 }
 
-/// So much that is kept.
+/// A limit on data that is kept.
 #[derive(Debug)]
 pub struct Stock {
     limit: Option<u64>,
@@ -310,26 +310,26 @@ impl Stock {
         Self { limit, exceeded: AtomicU64::new(0) }
     }
 
-    /// How much may be kept; none for no limit.
+    /// The limit; none for no limit.
     pub fn limit(&self) -> Option<u64> {
         self.limit
     }
 
-    /// Something did not fit.
+    /// Counts an amount that did not fit.
     pub fn count(&self) {
         self.exceeded.fetch_add(1, Relaxed);
     }
 
-    /// How often something did not fit.
+    /// The number of times that an amount did not fit.
     pub fn exceeded(&self) -> u64 {
         self.exceeded.load(Relaxed)
     }
 }
 
-/// The nanoseconds that it takes until so many are there again.
+/// The nanoseconds until this amount is available again.
 fn cost(amount: u64, rate: u64) -> u64 {
     let nanos = u128::from(amount) * 1_000_000_000 / u128::from(rate.max(1));
-    // A rate of nothing is none, ever.
+    // A rate of zero never gives anything.
     if rate == 0 && amount > 0 { u64::MAX } else { u64::try_from(nanos).unwrap_or(u64::MAX) }
 }
 

@@ -1,11 +1,10 @@
-//! Whose turn it is: guests that have used up a slice of the epoch wait here for their next one, and so does what the
-//! host does for guests in pieces, before each but the first.
+//! Turns: guests that have used up a slice of the epoch wait here for their next turn. So does work that the host does
+//! for guests in pieces, before each piece but the first.
 //!
-//! A guest that computes would otherwise stand in the runtime's queue again and again, and everything that is short
-//! behind it. So at most as many of them run at once as there are threads, and of one tenant one fewer, so that one
-//! thread is left for the short work of the others however many guests of the tenant compute. Tenants take turns; the
-//! guests of one are served in the order in which they came. What belongs to no tenant is the host's own, and may use
-//! all threads.
+//! Without turns, a guest that computes would enter the runtime's queue again and again, with short work behind it. So
+//! at most as many such guests run at once as there are threads, and for one tenant one fewer: one thread is left for
+//! the short work of others, however many guests of the tenant compute. Tenants take turns; the guests of a tenant are
+//! served in order of arrival. Work without a tenant is the host's own, and may use all threads.
 //!
 //! A guest that answers within its first slice never comes here.
 
@@ -31,7 +30,7 @@ struct Shared {
 #[derive(Debug, Default)]
 struct Lines {
     taken: usize,
-    /// One for each owner that has a turn or waits for one, in the order in which they are served.
+    /// A line for each owner that has a turn or waits for one, in the order of service.
     lines: VecDeque<Line>,
     next: u64,
 }
@@ -42,21 +41,21 @@ struct Line {
     taken: usize,
     /// Guests that wait.
     waiting: VecDeque<(u64, Waker)>,
-    /// Of those that waited: whose turn it is, and who has not come yet.
+    /// Numbers of guests that were called to their turn and have not come yet.
     called: Vec<u64>,
 }
 
-/// One guest's place in a line, and then its turn; given up when dropped.
+/// A place in a line, and then a turn; given up when dropped.
 #[derive(Debug)]
 pub(crate) struct Turn {
     turns: Turns,
     owner: Option<Arc<str>>,
-    /// Its number while it waits.
+    /// The number of the place while it waits.
     number: Option<u64>,
 }
 
 impl Turns {
-    /// Turns for so many threads.
+    /// Creates turns for this number of threads.
     pub(crate) fn new(threads: usize) -> Self {
         let most = threads.max(1);
         Self(Arc::new(Shared { most, most_of_tenant: (most - 1).max(1), lines: Mutex::default() }))
@@ -104,7 +103,7 @@ impl Turns {
         if owner.is_some() { self.0.most_of_tenant } else { self.0.most }
     }
 
-    /// Calls those that can have a turn now; whom to wake.
+    /// Calls the guests that can have a turn now, and returns their wakers.
     fn call(&self, lines: &mut Lines) -> Vec<Waker> {
         let mut wakers = Vec::new();
         while lines.taken < self.0.most {
@@ -112,7 +111,7 @@ impl Turns {
                 .lines
                 .iter()
                 .position(|line| !line.waiting.is_empty() && line.taken < self.most_of(line.owner.as_ref()));
-            // Served lines go to the end, so that the first that can be served is the one that has waited.
+            // Served lines go to the end, so that the first line that can be served has waited longest.
             let Some(mut line) = next.and_then(|index| lines.lines.remove(index)) else { break };
             if let Some((number, waker)) = line.waiting.pop_front() {
                 line.called.push(number);
@@ -139,7 +138,7 @@ impl Lines {
 }
 
 impl Turn {
-    /// Whether it is only a place in a line.
+    /// Whether this is only a place in a line.
     pub(crate) fn waits(&self) -> bool {
         self.number.is_some()
     }

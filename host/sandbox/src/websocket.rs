@@ -1,7 +1,7 @@
-//! A WebSocket as a guest sees it: what it hears, one callback at a time, and what it sends.
+//! A WebSocket as a guest sees it: its events, one callback at a time, and its output.
 //!
-//! A component that exports `websocket-batch` gets messages that are there together in one call. Every call has a fixed
-//! price (its fiber, its account, the way into the guest), which small messages would pay each for itself.
+//! A component that exports `websocket-batch` gets several messages in one call, if they are there. Every call has a
+//! fixed cost (its fiber, its account, the way into the guest), which each small message would otherwise pay alone.
 
 use std::pin::pin;
 
@@ -16,12 +16,12 @@ use crate::outcome::{Failure, Outcome};
 use crate::output::{MessageSender, Outbox, Outgoing, Writer};
 use crate::state::State;
 
-/// What happens on a WebSocket.
+/// An event on a WebSocket.
 #[derive(Debug)]
 pub enum SocketEvent {
     /// The handshake's answer was sent.
     Open,
-    /// Whole messages, in order, at least one. More than one only where [`Component::takes_batches`].
+    /// Whole messages, in order, at least one. There are several only where [`Component::takes_batches`] holds.
     Messages(Vec<SocketMessage>),
     /// Anything else.
     Event(Event),
@@ -30,7 +30,7 @@ pub enum SocketEvent {
 /// A whole message.
 pub use crate::bindings::roadrunner::handler::types::WsMessage as SocketMessage;
 
-/// What the callbacks of a held WebSocket need.
+/// The exports and the handle for the callbacks of a held WebSocket.
 pub(crate) struct WebSocketExports {
     callbacks: exports::websocket::Guest,
     batch: Option<exports::websocket_batch::Guest>,
@@ -70,7 +70,7 @@ impl WebSocketExports {
 }
 
 impl SocketEvent {
-    /// As how many callbacks it counts.
+    /// The number of callbacks that the event counts as.
     fn callbacks(&self) -> u32 {
         match self {
             Self::Messages(messages) => u32::try_from(messages.len()).unwrap_or(u32::MAX),
@@ -80,8 +80,8 @@ impl SocketEvent {
 }
 
 impl Instance {
-    /// Calls the callback of `websocket` that fits, with a CPU budget of its own: that of one call for each message. The
-    /// outbox is the same in every call.
+    /// Calls the `websocket` callback for the event. Its CPU budget is that of one call for each message. Every call
+    /// has to get the same outbox.
     pub async fn on_socket(&mut self, event: SocketEvent, outbox: &Outbox<Outgoing>) -> Result<Next, Failure> {
         self.meter.start_budget(self.binding.limits.callback_cpu.saturating_mul(event.callbacks()));
         self.guest.store.set_epoch_deadline(1);

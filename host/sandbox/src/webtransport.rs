@@ -1,8 +1,8 @@
-//! A WebTransport session as a guest sees it: what it can do there, and what it hears of.
+//! A WebTransport session as a guest sees it: its actions and its events.
 //!
-//! Unlike the other shapes' output, a guest's calls do not go through an outbox: they name one of many streams, and
-//! each has its own back-pressure and its own answer. So the guest has a handle on the session itself, behind a trait,
-//! since this crate knows no sockets.
+//! The other shapes send their output through an outbox. Here a guest's calls name one of many streams, and each stream
+//! has its own back-pressure and its own answer. So the guest has a handle on the session itself, behind a trait, since
+//! this crate knows no sockets.
 
 use std::fmt::Debug;
 use std::future::Future;
@@ -14,13 +14,14 @@ use bytes::Bytes;
 use crate::bindings::roadrunner::handler::types;
 use crate::instance::Event;
 
-/// What a guest may do in its session: the resource `wt-session`. Futures are polled in the task of the session's driver.
+/// The actions of a guest in its session: the resource `wt-session`. Its futures are polled in the task of the
+/// session's driver.
 pub trait WebTransport: Debug + Send + Sync {
     /// Opens a stream, and returns its id. Waits while the client allows no more.
     fn open(&self, bidirectional: bool) -> Waits<'_, u64>;
     /// Sends bytes on a stream. Waits while the client does not read.
     fn send(&self, id: u64, bytes: Bytes) -> Waits<'_, ()>;
-    /// All of a stream was sent.
+    /// Ends a stream after all its bytes.
     fn finish(&self, id: u64);
     /// Gives up sending on a stream.
     fn reset(&self, id: u64, code: u32);
@@ -35,18 +36,18 @@ pub trait WebTransport: Debug + Send + Sync {
 /// A call of a guest that may have to wait.
 pub type Waits<'a, T> = Pin<Box<dyn Future<Output = Result<T, WebTransportError>> + Send + 'a>>;
 
-/// Why a call of a guest did nothing.
+/// The reason why a call of a guest did nothing.
 #[derive(Clone, Copy, Debug, Eq, PartialEq)]
 pub enum WebTransportError {
     /// The stream or the session is over.
     Closed,
-    /// A policy forbids it, by its name.
+    /// A policy, named here, forbids it.
     Refused(&'static str),
-    /// More than so many bytes.
+    /// The data is larger than this many bytes.
     TooLarge(u64),
 }
 
-/// What happens in a WebTransport session.
+/// An event in a WebTransport session.
 #[derive(Debug)]
 pub enum WebTransportEvent {
     /// The handshake's answer was sent.
@@ -58,7 +59,7 @@ pub enum WebTransportEvent {
         /// Whether the guest can send on it.
         bidirectional: bool,
     },
-    /// Bytes came on a stream.
+    /// Bytes arrived on a stream.
     Data(u64, Bytes),
     /// The client has sent all of a stream.
     Finished(u64),
@@ -66,7 +67,7 @@ pub enum WebTransportEvent {
     Reset(u64, u32),
     /// The client wants no more of a stream, with a code.
     Stopped(u64, u32),
-    /// A datagram came.
+    /// A datagram arrived.
     Datagram(Bytes),
     /// The client asks to finish soon.
     Draining,
@@ -80,7 +81,7 @@ pub enum WebTransportEvent {
 #[derive(Debug)]
 pub struct SessionHandle(pub(crate) Arc<dyn WebTransport>);
 
-/// The events of a session as the callbacks that they are for.
+/// Events of a session, sorted by callback.
 pub(crate) enum Lowered {
     Open,
     Session(types::WtEvent),

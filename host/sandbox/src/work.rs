@@ -1,10 +1,10 @@
-//! What the host does for guests outside of their calls: who pays for it, and what it waits for.
+//! Work that the host does for guests outside their calls: its payer, and its waits.
 //!
-//! A guest's call is charged as a whole, with the host calls in it. Everything else that takes time, such as compressing
-//! a response whose instance is gone, goes through a [`Payer`], in pieces of at most [`PIECE`] bytes, and waits before
-//! each for what a guest waits for, too ([`Pause`]): until its tenant is out of debt, and for its turn.
+//! A guest's call is charged as a whole, with the host calls in it. Other work that takes time, such as compressing a
+//! response whose instance is gone, goes through a [`Payer`], in pieces of at most [`PIECE`] bytes. Before each piece
+//! it waits, as a guest does ([`Pause`]): until its tenant is out of debt, and for its turn.
 //!
-//! Not covered: what the connections of clients cost, such as TLS and framing, which is the host's own.
+//! Not covered: the cost of clients' connections, such as TLS and framing, which is the host's own.
 
 use std::future::{Future, poll_fn};
 use std::pin::Pin;
@@ -21,10 +21,10 @@ use crate::registry::Registration;
 use crate::tenant::Tenant;
 use crate::turns::{Turn, Turns};
 
-/// Bytes that are worked on before others have their turn.
+/// The number of bytes to work on before others have their turn.
 pub const PIECE: usize = 64 << 10;
 
-/// Who pays for some work of the host. Cheap to clone.
+/// The payer of some work of the host. Cheap to clone.
 #[derive(Clone, Debug)]
 pub struct Payer {
     meter: Option<Arc<Meter>>,
@@ -33,17 +33,17 @@ pub struct Payer {
 }
 
 impl Payer {
-    /// A request, and with it its tenant.
+    /// Charges a request, and with it its tenant.
     pub fn request(sandbox: &Sandbox, meter: Arc<Meter>) -> Self {
         Self { tenant: meter.subject.tenant.clone(), meter: Some(meter), sandbox: sandbox.clone() }
     }
 
-    /// A tenant, for what no instance has to do with; nobody for the host's own.
+    /// Charges a tenant, for work that no instance takes part in; nobody for the host's own work.
     pub fn tenant(sandbox: &Sandbox, tenant: Option<Arc<Tenant>>) -> Self {
         Self { meter: None, tenant, sandbox: sandbox.clone() }
     }
 
-    /// Why the work has to end: an operator has ended the request, or its budget is used up.
+    /// The reason why the work has to end: an operator has ended the request, or its budget is used up.
     pub fn failure(&self) -> Option<Outcome> {
         let meter = self.meter.as_ref()?;
         if meter.is_killed() {
@@ -59,12 +59,12 @@ impl Payer {
         }
     }
 
-    /// Lists the request among the instances for as long as it works, also when its own is gone.
+    /// Lists the request among the instances while the work lasts, even after its own instance is gone.
     pub fn list(&self) -> Listed {
         Listed(self.meter.as_ref().map(|meter| self.sandbox.registry().insert(meter.clone())))
     }
 
-    /// Does some work, and charges it.
+    /// Does some work, and charges for it.
     pub fn work<T>(&self, work: impl FnOnce() -> T) -> T {
         let span = Span::begin(true);
         let done = work();
@@ -73,7 +73,7 @@ impl Payer {
             (Some(meter), _) => {
                 meter.charge(used);
                 if meter.is_over_budget() {
-                    // Its guest may wait for this work, and has to end.
+                    // The request's guest may wait for this work, and has to end.
                     meter.wake();
                 }
             }
@@ -84,11 +84,11 @@ impl Payer {
     }
 }
 
-/// Keeps a request listed.
+/// A listing of a request; dropping it ends the listing.
 #[derive(Debug)]
 pub struct Listed(#[expect(dead_code, reason = "it is dropped")] Option<Registration>);
 
-/// What work waits for before it goes on: CPU time of its tenant, and its turn if it is long.
+/// The waits of work before it goes on: for CPU time of its tenant, and for its turn if it is long.
 #[derive(Debug, Default)]
 pub struct Pause {
     debt: Option<Pin<Box<Sleep>>>,
@@ -97,14 +97,15 @@ pub struct Pause {
 }
 
 impl Pause {
-    /// Waits until the next piece can be done. The turn that it takes lasts until [`Self::end`].
+    /// Polls until the next piece can be done. A turn that it takes lasts until [`Self::end`].
     pub fn poll_over(&mut self, payer: &Payer, context: &mut Context<'_>) -> Poll<()> {
-        // Whose guest stands in the line itself is polled by the one who does this work, which must not wait behind it.
+        // A guest in the line is polled by the task that does this work. So the work must not wait behind its own
+        // guest.
         let waits = payer.meter.as_ref().is_some_and(|meter| meter.is_in_line());
         self.poll(payer.tenant.as_ref(), payer.sandbox.turns(), self.is_long && !waits, context)
     }
 
-    /// The piece is done. `more` says that the work goes on, so that the next piece needs a turn.
+    /// Ends a piece. `more` says that the work goes on, so that the next piece needs a turn.
     pub fn end(&mut self, more: bool) {
         if !self.is_in_line() {
             self.turn = None;
@@ -112,12 +113,12 @@ impl Pause {
         self.is_long |= more;
     }
 
-    /// Whether it stands in a line, where it was not called yet.
+    /// Whether the work stands in a line and was not called yet.
     pub(crate) fn is_in_line(&self) -> bool {
         self.turn.as_ref().is_some_and(Turn::waits)
     }
 
-    /// Does one piece of some work, when it can be done.
+    /// Does one piece of some work, as soon as it can be done.
     pub async fn piece<T>(&mut self, payer: &Payer, work: impl FnOnce() -> T) -> Result<T, Outcome> {
         if self.is_long {
             tokio::task::yield_now().await;
@@ -137,7 +138,7 @@ impl Pause {
     ) -> Poll<()> {
         if let Some(tenant) = tenant {
             while let Some(debt) = tenant.cpu.debt() {
-                // Whoever has to wait holds nobody else up.
+                // Work that has to wait gives up its turn.
                 self.turn = None;
                 let sleep = self.debt.get_or_insert_with(|| {
                     tenant.cpu.count();
@@ -152,8 +153,8 @@ impl Pause {
     }
 }
 
-/// A future of the host that works for a guest beside its calls, as an outgoing request does. It takes no turns: it may be
-/// polled inside a call that has one.
+/// A future of the host that works for a guest outside its calls, as an outgoing request does. It takes no turns: it
+/// may be polled inside a call that has one.
 #[derive(Debug)]
 pub struct Worked<F> {
     future: F,
@@ -162,7 +163,7 @@ pub struct Worked<F> {
 }
 
 impl<F> Worked<F> {
-    /// Each poll is charged to this payer.
+    /// Charges each poll to this payer.
     pub fn new(payer: Payer, future: F) -> Self {
         Self { future, payer, pause: Pause::default() }
     }
@@ -205,7 +206,7 @@ mod tests {
         }
         let tenant = payer.tenant.expect("it has one");
         let used = Duration::from_nanos(tenant.cpu.total());
-        // One second's worth is there at the start, and the last piece is paid for afterwards.
+        // One second's worth is available at the start, and the last piece is paid for afterwards.
         let owed = used.saturating_sub(Duration::from_millis(100));
         assert!(start.elapsed() + Duration::from_millis(200) >= 20 * owed, "{used:?} in {:?}", start.elapsed());
         assert!(tenant.cpu.exceeded() > 0);

@@ -1,7 +1,7 @@
-//! Who asks the admin listener, and for whom they speak: by a token, by the certificate of a client, or by nothing.
+//! Authentication on the admin listener: by a token, by a client's certificate, or not at all.
 //!
-//! What a manifest says of it is read at the start and at each reload. As soon as anybody has a key, whoever shows none is
-//! nobody.
+//! The manifest's keys are read at the start and at each reload. As soon as anybody has a key, a request without a key
+//! is refused.
 
 use std::sync::Arc;
 
@@ -12,10 +12,10 @@ use roadrunner_wire::ClientCertificate;
 
 use crate::token::{Shown, Token};
 
-/// For whom somebody asks.
+/// The authority with which a request is made.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(crate) enum Caller {
-    /// Whoever reaches the listener, where nobody has a key.
+    /// Anybody who reaches the listener, where nobody has a key.
     Anyone,
     /// The operator of the host.
     Host,
@@ -24,7 +24,7 @@ pub(crate) enum Caller {
 }
 
 impl Caller {
-    /// The tenant that it is held to.
+    /// The tenant that the caller is restricted to.
     pub(crate) fn tenant(&self) -> Option<&str> {
         match self {
             Self::Anyone | Self::Host => None,
@@ -32,16 +32,16 @@ impl Caller {
         }
     }
 
-    /// Whether it may see what belongs to this tenant; none for what is the host's own.
+    /// Whether the caller may see this tenant's resources; none stands for the host's own.
     pub(crate) fn sees(&self, tenant: Option<&str>) -> bool {
         self.tenant().is_none() || self.tenant() == tenant
     }
 }
 
-/// Who may ask the admin listener.
+/// The keys that grant access to the admin listener.
 #[derive(Debug, Default)]
 pub(crate) struct Access {
-    /// Whether certificates of clients count.
+    /// Whether client certificates count.
     asks_clients: bool,
     host: Keys,
     tenants: Vec<(Arc<str>, Keys)>,
@@ -64,7 +64,7 @@ impl Keys {
 }
 
 impl Access {
-    /// As this listener and the tenants of the manifest say.
+    /// Reads the keys of this listener and of the manifest's tenants.
     pub(crate) fn read(admin: Option<&Admin>, manifest: &Manifest) -> Result<Self> {
         let Some(admin) = admin else { return Ok(Self::default()) };
         let tenants =
@@ -84,12 +84,12 @@ impl Access {
         Ok(access)
     }
 
-    /// For whom somebody speaks; none for nobody.
+    /// The caller that a request authenticates as; none if it is refused.
     pub(crate) fn caller(&self, headers: &HeaderMap, certificate: Option<&ClientCertificate>) -> Option<Caller> {
         if self.is_open() {
             return Some(Caller::Anyone);
         }
-        // A wrong token is not made good by a certificate.
+        // A certificate does not make up for a wrong token.
         match (headers.contains_key(http::header::AUTHORIZATION), certificate) {
             (true, _) => self.with_token(&Shown::of(headers)?),
             (false, Some(certificate)) if self.asks_clients => self.with_certificate(certificate),
@@ -111,7 +111,7 @@ impl Access {
         host.into_iter().chain(tenants)
     }
 
-    /// All tokens are compared, so that how long it takes says nothing of which one it was.
+    /// Compares all tokens, so that the duration does not reveal which token matched.
     fn with_token(&self, shown: &Shown) -> Option<Caller> {
         let mut caller = self.host.token.as_ref().is_some_and(|token| token.is(shown)).then_some(Caller::Host);
         for (name, keys) in &self.tenants {
@@ -122,7 +122,7 @@ impl Access {
         caller
     }
 
-    /// A certificate that speaks for two speaks for nobody.
+    /// Finds the caller that a certificate matches. A certificate that matches two callers authenticates neither.
     fn with_certificate(&self, certificate: &ClientCertificate) -> Option<Caller> {
         let names_nobody =
             self.host.subjects.is_empty() && self.tenants.iter().all(|(_, keys)| keys.subjects.is_empty());

@@ -19,29 +19,29 @@ use crate::app::{Context, Inner, Target};
 /// The most bytes of a target that are logged.
 const MAX_TARGET: usize = 2 << 10;
 
-/// The same of a method.
+/// The most bytes of a method that are logged.
 const MAX_METHOD: usize = 32;
 
-/// What is known of a request before it is answered; only kept when the log is on.
+/// The facts about a request before it is answered; only kept when the log is on.
 pub(crate) struct Line {
     pub(crate) format: AccessLogFormat,
-    /// None when no route took the request.
+    /// The request's id; none when no route took the request.
     pub(crate) id: Option<RequestId>,
     pub(crate) connection: Arc<Connection>,
-    /// After trusted forwarding.
+    /// The client, after trusted forwarding.
     pub(crate) peer: Address,
     pub(crate) method: Method,
     pub(crate) target: String,
     pub(crate) version: Version,
-    /// None when no route took the request.
+    /// The pattern of the route; none when no route took the request.
     pub(crate) route: Option<Arc<str>>,
-    /// Whom the route belongs to; none for the host itself.
+    /// The tenant that the route belongs to; none for the host itself.
     pub(crate) tenant: Option<Arc<str>>,
-    /// What answers the route, by its name and its digest; none for files.
+    /// The component that answers the route, by name and digest; none for files.
     pub(crate) component: Option<(Arc<str>, Arc<str>)>,
 }
 
-/// How it was answered.
+/// The way in which the request was answered.
 pub(crate) struct End {
     pub(crate) status: u16,
     pub(crate) bytes: u64,
@@ -52,7 +52,7 @@ pub(crate) struct End {
 }
 
 impl End {
-    /// Of a response that is whole.
+    /// The end of a request with a whole response.
     pub(crate) fn of(response: &Response<ResponseBody>, outcome: &'static str, elapsed: Duration) -> Self {
         let bytes = response.body().size_hint().exact().unwrap_or(0);
         Self { status: response.status().as_u16(), bytes, traffic: None, outcome, elapsed }
@@ -60,7 +60,7 @@ impl End {
 }
 
 impl Line {
-    /// None when the log is off.
+    /// Creates the line of a request; none when the log is off.
     pub(crate) fn of(app: &Inner, context: &Context, request: &Request<RequestBody>) -> Option<Box<Self>> {
         let format = app.access_log?;
         let route = &app.routes[context.route];
@@ -93,7 +93,7 @@ impl Line {
         }
     }
 
-    /// As far as a method that anybody has heard of goes.
+    /// The method, cut at a length that no known method reaches.
     fn method(&self) -> &str {
         let method = self.method.as_str();
         method.get(..MAX_METHOD).unwrap_or(method)
@@ -103,14 +103,14 @@ impl Line {
         self.tenant.as_deref().map_or(Owner::Untenanted, Owner::Tenant)
     }
 
-    /// By hand and not as an event, which takes several times as long.
+    /// Writes the fields by hand, since an event takes several times as long.
     fn fields(&self, line: &mut log::Line<'_>, end: &End, meter: Option<&Meter>) {
         if let Some(id) = &self.id {
             line.display("request", id);
         }
         match &self.peer {
             Address::Ip(address) => line.display("peer", address),
-            // A client has chosen its path.
+            // The client has chosen the path of its socket.
             unix => line.text("peer", &unix.to_string()),
         }
         line.text("protocol", self.connection.protocol.as_str());
@@ -132,7 +132,7 @@ impl Line {
         line.number("status", end.status.into());
         line.number("bytes", end.bytes);
         line.text("outcome", end.outcome);
-        // Of what no route took, no more is known.
+        // Without a route, nothing more is known.
         if self.route.is_none() {
             return;
         }
@@ -147,7 +147,7 @@ impl Line {
         line.number("host_calls", meter.map_or(0, Meter::host_calls));
     }
 
-    /// `host ident authuser [date] "request" status bytes`; the host never knows the second and the third.
+    /// `host ident authuser [date] "request" status bytes`; the host never knows the second and third field.
     fn common(&self, end: &End, now: SystemTime) -> String {
         let mut line = match &self.peer {
             Address::Ip(address) => address.ip().to_string(),
@@ -168,14 +168,14 @@ impl Line {
     }
 }
 
-/// The first twelve characters of a digest: enough to tell the versions of a component apart.
+/// The first twelve characters of a digest: enough to distinguish the versions of a component.
 pub(crate) fn short(digest: Digest) -> String {
     let mut text = digest.to_string();
     text.truncate(12);
     text
 }
 
-/// Path and query: what every protocol has of a target. A long one is cut, and says so.
+/// The path and query, which targets have in every protocol. A long target is cut, and marked as cut.
 pub(crate) fn target(uri: &Uri) -> String {
     let target = uri.path_and_query().map_or(uri.path(), PathAndQuery::as_str);
     match target.len().checked_sub(MAX_TARGET) {
@@ -187,7 +187,7 @@ pub(crate) fn target(uri: &Uri) -> String {
     }
 }
 
-/// What would end the quotes or the line is written in hexadecimal.
+/// Writes a target, with hexadecimal numbers for characters that would end the quotes or the line.
 fn escape(target: &str, line: &mut String) {
     for byte in target.bytes() {
         match byte {

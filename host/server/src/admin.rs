@@ -7,22 +7,22 @@
 //! | `GET /ready` | 200 while requests are taken, 503 from the first signal to end |
 //! | `GET /instances` | a JSON array, one object for each live instance, oldest first |
 //! | `DELETE /instances/ID` | ends one instance: 204, or 404 |
-//! | `GET /buffers` | a [`BuffersInfo`]: what the host holds for requests outside of their instances |
-//! | `POST /reload` | loads the manifest again: 200, or 422 with what is wrong with it |
+//! | `GET /buffers` | a [`BuffersInfo`]: bytes that the host holds for requests outside their instances |
+//! | `POST /reload` | loads the manifest again: 200, or 422 with the error |
 //! | `GET /components` | a JSON array of [`ComponentInfo`](crate::deploy::ComponentInfo), by name |
-//! | `PUT /components/NAME` | puts the component in the body in place: 200 with its info, or 422 with what is wrong with it |
-//! | `POST /components/NAME/pull` | puts the component in place whose name in a registry is the body, answered alike |
-//! | `POST /components/NAME/rollback` | goes back to the version before: 200 with its info, or 409 when there is none |
-//! | `DELETE /components/NAME/DIGEST` | removes a version that does not serve: 204, 404, or 409 for the one that does |
+//! | `PUT /components/NAME` | deploys the component in the body: 200 with its info, or 422 with the error |
+//! | `POST /components/NAME/pull` | deploys the component whose registry reference is the body: same answers |
+//! | `POST /components/NAME/rollback` | goes back to the previous version: 200 with its info, or 409 without one |
+//! | `DELETE /components/NAME/DIGEST` | removes a version that does not serve: 204, 404, or 409 if it serves |
 //!
-//! It listens on a unix socket that only the host's user can open, on a loopback address, or, with TLS, on any. Who asks is
-//! found out by [`Access`](crate::access::Access): the host sees and does all of it, a tenant what concerns it alone, as if
-//! there were nothing else; `/live` and `/ready` are for everybody. Where nobody has a key, whoever reaches the listener
-//! may do all but deploy over TCP.
+//! The listener is on a unix socket that only the host's user can open, on a loopback address, or, with TLS, on any
+//! address. [`Access`](crate::access::Access) authenticates the caller. The host sees and does everything. A tenant
+//! sees and does only its own part, as if nothing else existed; `/live` and `/ready` are for everybody. Where nobody
+//! has a key, anybody who reaches the listener may do everything except deploy over TCP.
 //!
-//! Over TCP a request is refused whose Host is a name other than `localhost` and the one that the TLS handshake was for: a
-//! page in the operator's browser cannot reach it by rebinding one. A page could still send a POST, with its `origin`; one
-//! that has any is refused.
+//! Over TCP the listener refuses a Host that is a name other than `localhost` and the name of the TLS handshake. So a
+//! page in the operator's browser cannot reach it by DNS rebinding. A page could still send a POST, with its `origin`;
+//! a request with any origin is refused.
 
 use std::collections::BTreeMap;
 use std::net::IpAddr;
@@ -41,7 +41,7 @@ use crate::deploy::Deploy;
 use crate::metrics;
 use crate::reload::Reload;
 
-/// Answers the operator.
+/// The service that answers the operator.
 pub struct Admin {
     app: App,
     server: Arc<OnceLock<Arc<Server>>>,
@@ -49,12 +49,12 @@ pub struct Admin {
     deploy: Deploy,
 }
 
-/// What is held for requests outside of their instances, as `GET /buffers` and `roadrunner ps` show it.
+/// Bytes held for requests outside their instances, as `GET /buffers` and `roadrunner ps` show them.
 #[derive(Debug, Deserialize, Serialize)]
 pub struct BuffersInfo {
-    /// Bytes held for all requests, and how many may be; none for a tenant.
+    /// Bytes held for all requests, and the limit; none for a tenant.
     pub host: Option<(u64, u64)>,
-    /// Bytes held for those of each tenant that the caller sees.
+    /// Bytes held for the requests of each tenant that the caller sees.
     pub tenants: BTreeMap<String, u64>,
 }
 
@@ -74,7 +74,7 @@ impl BuffersInfo {
 pub struct InstanceInfo {
     /// The instance's id.
     pub id: u64,
-    /// Whom the component belongs to; none for the host itself.
+    /// The tenant that the component belongs to; none for the host itself.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub tenant: Option<String>,
     /// The component's name in the manifest.
@@ -92,13 +92,13 @@ pub struct InstanceInfo {
     pub peer: String,
     /// Whether it hibernates: its instance is gone, and the next event makes another.
     pub hibernating: bool,
-    /// How long it has existed, in milliseconds.
+    /// Its age, in milliseconds.
     pub age_ms: u64,
     /// CPU time used, in microseconds.
     pub cpu_us: u64,
     /// Bytes charged to its memory limit.
     pub memory: u64,
-    /// The most bytes ever charged to it.
+    /// The peak of bytes charged to it.
     pub peak_memory: u64,
     /// Calls of the guest into the host.
     #[serde(default)]
@@ -127,12 +127,12 @@ impl InstanceInfo {
 }
 
 impl Admin {
-    /// For this app; `server` is filled in once the listeners are open, and `/ready` waits for it.
+    /// Creates the service for this app. `server` is set once the listeners are open, and `/ready` waits for it.
     pub(crate) fn new(app: App, server: Arc<OnceLock<Arc<Server>>>, reload: Reload, deploy: Deploy) -> Self {
         Self { app, server, reload, deploy }
     }
 
-    /// Below `/components`.
+    /// Answers requests below `/components`.
     async fn components(&self, request: Request<RequestBody>, is_tcp: bool, caller: &Caller) -> Response<ResponseBody> {
         let path = request.uri().path().to_owned();
         let below = path.strip_prefix("/components").unwrap_or_default();
@@ -173,7 +173,7 @@ impl Admin {
         }
     }
 
-    /// What everybody may know: those who ask whether the host is well know nothing else of it.
+    /// Answers health checks for everybody; they reveal nothing else about the host.
     fn health(&self, path: &str) -> Option<Response<ResponseBody>> {
         let is_ready = || self.server.get().is_some() && !self.app.current().host.drain.is_announced();
         Some(match path {
@@ -252,19 +252,19 @@ impl Service for Admin {
     }
 }
 
-/// Whom an instance belongs to.
+/// The tenant that an instance belongs to.
 fn owner(meter: &Meter) -> Option<&str> {
     meter.subject.tenant.as_ref().map(|tenant| &*tenant.name)
 }
 
-/// Whether an instance, if there is one of this id, is the caller's to end.
+/// Whether the caller may end the instance with this id, if it exists.
 fn may_end(registry: &Registry, id: u64, caller: &Caller) -> bool {
     let is_own = |meter: &Arc<Meter>| meter.id == id && caller.sees(owner(meter));
     caller.tenant().is_none() || registry.list().iter().any(is_own)
 }
 
-/// Whether an authority is absent, an address, `localhost`, or the name that the client has asked the TLS handshake for,
-/// and so holds the certificate against.
+/// Whether an authority is absent, an address, `localhost`, or the name in the client's TLS handshake, which the client
+/// checks the certificate against.
 fn is_own_name(authority: &str, server_name: Option<&str>) -> bool {
     let host = match authority.strip_prefix('[') {
         Some(rest) => rest.split(']').next().unwrap_or(""),

@@ -1,7 +1,8 @@
-//! From an exchange to a response: admission by peer, router, middlewares, admission to an instance, instance, shape.
+//! The path of an exchange to a response: admission by peer, router, middlewares, admission to an instance, instance,
+//! shape.
 //!
-//! [`Inner`] is what one manifest says, and never changes; a reload puts another in its place. An exchange keeps the one
-//! that it started with to its end. [`Host`] is what stays when the manifest changes.
+//! [`Inner`] is the state of one manifest, and never changes; a reload replaces it. An exchange keeps its [`Inner`] to
+//! its end. [`Host`] is the state that outlives a manifest.
 
 use std::collections::BTreeMap;
 use std::sync::Arc;
@@ -42,10 +43,10 @@ use crate::source::Sources;
 use crate::stores::{Grants, OpenStore};
 use crate::wasi::Disks;
 
-/// How long a client should wait before it tries again when the host has no room.
+/// The time after which a client should try again when the host has no room.
 const RETRY_AFTER: Duration = Duration::from_secs(1);
 
-/// Everything that answers requests. Cheap to clone.
+/// The service that answers requests. Cheap to clone.
 #[derive(Clone)]
 pub struct App(Arc<ArcSwap<Inner>>);
 
@@ -54,50 +55,50 @@ impl App {
         Self(Arc::new(ArcSwap::from_pointee(inner)))
     }
 
-    /// What answers a request that comes now.
+    /// The state that answers a request that arrives now.
     pub(crate) fn current(&self) -> Arc<Inner> {
         self.0.load_full()
     }
 
-    /// From now on, this answers. Requests in flight end with what they started with.
+    /// Replaces the state. Requests in flight keep the state that they started with.
     pub(crate) fn replace(&self, inner: Inner) {
         self.0.store(Arc::new(inner));
     }
 }
 
-/// What one manifest says.
+/// The state of one manifest.
 pub(crate) struct Inner {
     pub(crate) host: Arc<Host>,
     pub(crate) table: Arc<RouteTable>,
     pub(crate) routes: Vec<Route>,
     pub(crate) components: BTreeMap<String, Arc<Component>>,
-    /// Where the manifest has them from.
+    /// The sources of the components.
     pub(crate) sources: Arc<Sources>,
     pub(crate) gates: BTreeMap<String, Arc<Gate>>,
     pub(crate) tenants: BTreeMap<String, Arc<Tenant>>,
     pub(crate) owners: Owners,
-    /// Who may ask the admin listener.
+    /// The keys of the admin listener.
     pub(crate) access: Arc<Access>,
     pub(crate) rate_limit: Option<Arc<RateLimiter>>,
     /// The ways out, by component.
     pub(crate) outbound: BTreeMap<String, Arc<WayOut>>,
     /// The stores that are open, by name.
     pub(crate) stores: BTreeMap<String, Arc<OpenStore>>,
-    /// What components see of them.
+    /// The components' views of the stores.
     pub(crate) grants: Grants,
-    /// What tenants have in them, by tenant.
+    /// The tenants' budgets in the stores, by tenant.
     pub(crate) budgets: BTreeMap<String, Budget>,
     /// The directories that components have open.
     pub(crate) disks: Disks,
     /// The limiters of middlewares.
     pub(crate) limiters: Limiters,
     pub(crate) access_log: Option<AccessLogFormat>,
-    /// How long a shutdown serves on as if nothing were, and how long it then waits.
+    /// The time for which a shutdown continues to serve normally; `drain_time` is the wait after that.
     pub(crate) drain_delay: Duration,
     pub(crate) drain_time: Duration,
 }
 
-/// Whom components and gates belong to, by name. What is not here is the host's own.
+/// The tenants of components and gates, by name. Entries that are missing belong to the host itself.
 #[derive(Debug, Default)]
 pub(crate) struct Owners {
     pub(crate) components: BTreeMap<String, String>,
@@ -116,45 +117,46 @@ impl Owners {
     }
 }
 
-/// What lives as long as the process.
+/// The state that lives as long as the process.
 pub(crate) struct Host {
     pub(crate) sandbox: Sandbox,
-    /// The admin listener as it was started.
+    /// The admin listener as it was at the start.
     pub(crate) admin: Option<Admin>,
-    /// Where the bus meets those of other hosts; none where it does not.
+    /// The link to the buses of other hosts; none where there is no link.
     pub(crate) broker: Option<Arc<Nats>>,
-    /// Resolves the names of outgoing requests, of the bus and of stores.
+    /// The resolver for names of outgoing requests, of the bus and of stores.
     pub(crate) names: roadrunner_names::Resolver,
-    /// Pulls components from registries.
+    /// The puller of components from registries.
     pub(crate) puller: Puller,
-    /// What was deployed; none where nothing can be.
+    /// The deployed versions; none where deploying is off.
     pub(crate) deployed: Option<Arc<Store>>,
     /// The largest memory that the engine has slots for, in bytes.
     pub(crate) max_memory: u64,
     pub(crate) files: FileCache,
     pub(crate) metrics: Metrics,
     pub(crate) drain: Drain,
-    /// What permessage-deflate may take, of all sessions together.
+    /// The memory that permessage-deflate may take for all sessions together.
     pub(crate) deflate: Arc<websocket::DeflateMemory>,
     pub(crate) ids: Ids,
-    /// Whether stores are opened. They are not where a manifest is only checked: the host that has them open may run.
+    /// Whether stores are opened. They stay closed where a manifest is only checked: the host that has them open may be
+    /// running.
     pub(crate) opens_stores: bool,
 }
 
-/// One route of the table, bound to what answers it.
+/// A route of the table, bound to its target.
 pub(crate) struct Route {
     pub(crate) pattern: Arc<str>,
     pub(crate) name: Option<Arc<str>>,
     pub(crate) captures: Vec<Arc<str>>,
     pub(crate) target: Target,
-    /// Whom it belongs to; none for the host itself.
+    /// The tenant that the route belongs to; none for the host itself.
     pub(crate) tenant: Option<Arc<Tenant>>,
     pub(crate) metrics: Arc<RouteMetrics>,
-    /// None when the route has no middleware, so that it costs nothing.
+    /// The stack of middlewares; none for a route without middlewares, which then pays nothing.
     pub(crate) stack: Option<Stack>,
     /// Whether one of its middlewares answers CORS preflights.
     pub(crate) cors: bool,
-    /// How long a request may take in all.
+    /// The longest time that a request may take in total.
     pub(crate) total: Option<Duration>,
 }
 
@@ -180,7 +182,7 @@ pub(crate) struct StaticFiles {
     pub(crate) settings: roadrunner_manifest::StaticFiles,
 }
 
-/// Makes request ids.
+/// A generator of request ids.
 pub(crate) struct Ids {
     start: u64,
     count: AtomicU64,
@@ -197,22 +199,22 @@ impl Ids {
     }
 }
 
-/// A request on its way to its route's target, apart from head and body.
+/// A request on its way to its route's target, without head and body.
 #[derive(Clone)]
 pub(crate) struct Context {
     pub(crate) connection: Arc<Connection>,
-    /// The client: the connection's peer, or whom a trusted proxy names.
+    /// The client: the connection's peer, or the address that a trusted proxy names.
     pub(crate) peer: Address,
     pub(crate) id: RequestId,
     pub(crate) route: usize,
     pub(crate) params: Vec<(Arc<str>, String)>,
     pub(crate) authority: String,
     pub(crate) scheme: &'static str,
-    /// When it has to be over.
+    /// The time at which the request has to be over.
     pub(crate) ends: Option<Instant>,
-    /// Where the request's account waits for the middlewares; none without any.
+    /// The account of the request, which waits for the middlewares; none without middlewares.
     pub(crate) ledger: Option<Ledger>,
-    /// What the request asks to become; taken once.
+    /// The tunnel that the request asks for; taken once.
     pub(crate) tunnel: Option<Arc<Mutex<Option<TunnelRequest>>>>,
 }
 
@@ -232,13 +234,13 @@ impl Service for App {
         let tunnel = exchange.take_tunnel().filter(is_known);
         let Exchange { mut request, connection } = exchange;
         if tunnel.is_none() && request.method() == Method::CONNECT {
-            // RFC 8441, 4 and RFC 9220, 3: a protocol that nothing here speaks. A success would open a tunnel.
+            // RFC 8441, 4 and RFC 9220, 3: the host does not speak this protocol. A success would open a tunnel.
             let response = plain(StatusCode::NOT_IMPLEMENTED, "this :protocol is not served");
             crate::record::unrouted(&inner, &request, &connection, &peer, &response);
             return response;
         }
         if tunnel.as_ref().is_some_and(|tunnel| tunnel.kind() == TunnelKind::ExtendedConnect) {
-            // RFC 8441, 4 and RFC 9220, 3: what GET is over HTTP/1.1. From here on the protocols look alike.
+            // RFC 8441, 4 and RFC 9220, 3: over HTTP/1.1 this is a GET. From here on the protocols look alike.
             *request.method_mut() = Method::GET;
         }
         let host = (!authority.is_empty()).then_some(&*authority);
@@ -252,8 +254,8 @@ impl Service for App {
         let ledger = inner.routes[route].stack.as_ref().map(|_| Ledger::default());
         let context = Context { connection, peer, id, route, params, authority, scheme, ends, ledger, tunnel };
         match &inner.routes[route].stack {
-            // In a box of its own: hyper keeps room for this future for as long as the connection lives, and an event
-            // loop that is held has no more use for it. Made in its place: `Box::pin` would copy it there.
+            // The future is boxed: hyper keeps room for it for as long as the connection lives, and a held event loop
+            // no longer needs it. It is made in its place: `Box::pin` would copy it there.
             None => {
                 let answer = Box::into_pin(Box::write(Box::new_uninit(), inner.answer(context, request)));
                 in_time(ends, answer).await
@@ -264,7 +266,7 @@ impl Service for App {
                 request.extensions_mut().insert(context);
                 let mut response = in_time(ends, stack.call(request)).await;
                 asked.answered(&response);
-                // It would hold the account back for as long as the transport keeps the head.
+                // The extension would hold the account back for as long as the transport keeps the head.
                 response.extensions_mut().remove::<Accounted>();
                 response
             }
@@ -272,7 +274,7 @@ impl Service for App {
     }
 }
 
-/// The answer, if it is there in time. From then on the transport sees to it that its body is, too.
+/// Returns the answer, if it is ready in time. From then on the transport enforces the time for its body.
 async fn in_time(
     ends: Option<Instant>,
     answer: impl Future<Output = Response<ResponseBody>>,
@@ -285,12 +287,12 @@ async fn in_time(
             }
             response
         }
-        // The record of the request, which is dropped with its future, knows this, too.
+        // The record of the request, which is dropped with its future, comes to the same outcome.
         Err(_) => failure(Outcome::TotalExceeded),
     }
 }
 
-/// What stands behind a route's middlewares.
+/// Answers a request that has passed the middlewares of its route.
 pub(crate) async fn behind_middlewares(mut request: Request<RequestBody>) -> Response<ResponseBody> {
     let extensions = request.extensions_mut();
     let (Some(inner), Some(context)) = (extensions.remove::<Arc<Inner>>(), extensions.remove::<Context>()) else {
@@ -311,7 +313,7 @@ pub(crate) async fn behind_middlewares(mut request: Request<RequestBody>) -> Res
 }
 
 impl Inner {
-    // What not every request needs is in boxes, so that the future of one that does not is small.
+    // Parts that not every request needs are boxed, so that the future of other requests is small.
     async fn answer(self: &Arc<Self>, context: Context, request: Request<RequestBody>) -> Response<ResponseBody> {
         let route = &self.routes[context.route];
         let record = Record::new(self, &context, &request);
@@ -406,7 +408,7 @@ impl Inner {
         }
     }
 
-    /// The route of a request. A CORS preflight belongs to the route that it asks about, if that one has CORS.
+    /// Finds the route of a request. A CORS preflight belongs to the route that it asks about, if that route has CORS.
     fn lookup<'r>(&'r self, host: Option<&str>, request: &'r Request<RequestBody>) -> Lookup<'r, 'r> {
         let path = request.uri().path();
         if let Some(method) = preflighted(request) {
@@ -418,13 +420,13 @@ impl Inner {
         self.table.lookup(host, request.method(), path)
     }
 
-    /// Answers for what is held for a request without an instance.
+    /// The account for a request without an instance.
     pub(crate) fn holder(&self, tenant: Option<&Arc<Tenant>>, connection: &Connection) -> Holder {
         let buffers = self.host.sandbox.buffers().clone();
         Holder { buffers, tenant: tenant.cloned(), connection: connection.held.clone() }
     }
 
-    /// The answer when no route takes the request. The connection stays open.
+    /// Answers a request that no route takes. The connection stays open.
     fn unrouted(
         &self,
         lookup: &Lookup<'_, '_>,
@@ -446,7 +448,7 @@ impl Inner {
 }
 
 impl Context {
-    /// The handshake of the request, judged; none when it is an ordinary request.
+    /// Validates the handshake of the request; none for an ordinary request.
     fn handshake(&self, head: &http::request::Parts) -> Result<Option<Handshake>, Refusal> {
         let Some(tunnel) = self.tunnel.as_ref().and_then(|tunnel| tunnel.lock().take()) else { return Ok(None) };
         if tunnel.is_webtransport() {
@@ -466,7 +468,7 @@ impl Route {
     }
 }
 
-/// Whether a tunnel is of a kind that is served; the others are treated as the requests that they also are.
+/// Whether a tunnel is of a kind that is served; a request for another kind is treated as a plain request.
 fn is_known(tunnel: &TunnelRequest) -> bool {
     tunnel.names("websocket") || tunnel.is_webtransport()
 }
@@ -478,7 +480,7 @@ pub(crate) fn peer(address: &Address) -> Peer {
     }
 }
 
-/// What the client's certificate says. It belongs to the connection: behind a proxy it is the proxy's.
+/// The fields of the client's certificate. It belongs to the connection: behind a proxy, it is the proxy's.
 fn client_certificate(connection: &Connection) -> Option<sandbox::ClientCertificate> {
     let wire::ClientCertificate { subject, issuer, serial, names, sha256 } =
         wire::ClientCertificate::clone(connection.tls.as_ref()?.client_certificate.as_ref()?);
@@ -499,7 +501,7 @@ pub(crate) fn failure(outcome: Outcome) -> Response<ResponseBody> {
     response
 }
 
-/// Tells when to try again (RFC 9110, 10.2.3), in whole seconds and not too early.
+/// Adds the time to wait before a retry (RFC 9110, 10.2.3), in whole seconds, rounded up.
 pub(crate) fn retry_after(mut response: Response<ResponseBody>, wait: Duration) -> Response<ResponseBody> {
     let seconds = wait.as_secs() + u64::from(wait.subsec_nanos() > 0);
     response.headers_mut().insert(header::RETRY_AFTER, HeaderValue::from(seconds.max(1)));

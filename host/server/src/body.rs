@@ -1,7 +1,7 @@
 //! A guest's request body: read whole in mode `auto`, or left on the wire.
 //!
-//! What is read before there is an instance is on the account of the request all the same, piece by piece as it comes. A
-//! length that the client announces costs nothing: nothing is taken, and nothing allocated, before the bytes are there.
+//! Bytes that are read before there is an instance are charged to the request all the same, piece by piece as they
+//! come. A length that the client announces costs nothing: no memory is charged or allocated before the bytes arrive.
 
 use std::sync::Arc;
 
@@ -13,14 +13,14 @@ use roadrunner_wire::{BodyError, RequestBody};
 
 use crate::app::Guest;
 
-/// Why a request never reached an instance.
+/// The reason why a request never reached an instance.
 pub(crate) enum BodyRefusal {
     Body(sandbox::BodyError),
-    /// There is no room for what was to be read.
+    /// There is no room for the body.
     NoRoom(Outcome),
 }
 
-/// The body as the guest gets it; none where there is none.
+/// Prepares the body for the guest; none where there is none.
 pub(crate) async fn body_for(
     guest: &Guest,
     body: RequestBody,
@@ -54,7 +54,7 @@ async fn read_whole(
     meter: &Arc<Meter>,
 ) -> Result<sandbox::Body, BodyRefusal> {
     let mut first = bytes::Bytes::new();
-    // The head is here for as long as the body takes to come.
+    // The host holds the head until the body has arrived.
     let mut all = Gathered::new(meter.clone(), head).map_err(BodyRefusal::NoRoom)?;
     let mut trailers = None;
     let mut total = 0;
@@ -86,7 +86,7 @@ async fn read_whole(
     Ok(sandbox::Body::whole(first, Some(charge), trailers))
 }
 
-/// What a request's head takes, nearly.
+/// The approximate size of a request's head.
 fn head_size(head: &http::request::Parts) -> u64 {
     let fields = head.headers.iter().map(|(name, value)| name.as_str().len() + value.len());
     let target = head.uri.path_and_query().map_or(0, |target| target.as_str().len());

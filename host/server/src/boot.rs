@@ -1,4 +1,4 @@
-//! From a manifest to a running host.
+//! The start of a host from a manifest.
 
 use std::collections::BTreeMap;
 use std::path::PathBuf;
@@ -49,19 +49,19 @@ pub(crate) const HOST_GATE: &str = "host";
 /// The name of the admin listener.
 pub const ADMIN: &str = "admin";
 
-/// The folder of what was pulled, in that of the cache.
+/// The folder for pulled components, inside the cache's folder.
 const PULLED: &str = "pulled";
 
 /// Bytes of small files that are kept in memory.
 const FILE_CACHE: u64 = 16 << 20;
 
-/// The part of the machine's memory that the host may hold for requests, where the manifest does not say.
+/// The divisor of the machine's memory that gives the default limit of the host's buffers.
 const BUFFERS_PART: u64 = 4;
 
-/// Slots beside those that the caps allow, for parked instances.
+/// Slots for parked instances, in addition to those that the caps allow.
 const SPARE_SLOTS: u32 = PARKED as u32;
 
-/// The engine of a manifest: its slots, and its cache of compiled code. `stop` ends what compiles.
+/// Creates the engine of a manifest: its slots, and its cache of compiled code. `stop` ends compilations.
 pub fn sandbox(manifest: &Manifest, stop: &Stop) -> Result<Sandbox> {
     let defaults = EngineSettings::default();
     let settings = EngineSettings {
@@ -97,13 +97,13 @@ fn names(settings: &manifest::Dns) -> Resolver {
     })
 }
 
-/// Pulls components from registries, and keeps them beside the compiled code. `stop` ends what it waits for.
+/// Creates a puller of components from registries, which keeps them beside the compiled code. `stop` ends its waits.
 pub(crate) fn puller(manifest: &Manifest, stop: &Stop) -> Puller {
     let directory = cache_directory(manifest).join(PULLED);
     Puller::new(this_program(), cli::FETCH, directory, manifest.compile.max_wasm, stop.clone())
 }
 
-/// Where compiled code is kept: `cache-dir`, or the user's cache folder.
+/// The directory for compiled code: `cache-dir`, or the user's cache folder.
 fn cache_directory(manifest: &Manifest) -> PathBuf {
     if let Some(directory) = &manifest.server.cache_dir {
         return directory.clone();
@@ -114,13 +114,12 @@ fn cache_directory(manifest: &Manifest) -> PathBuf {
 }
 
 /// Loads every component, opens every store and binds every route. The driver keeps the connection to the broker of the
-/// bus, if there is one.
-/// `stop` ends what it compiles or pulls, now and later.
+/// bus, if there is one. `stop` ends compilations and pulls, now and later.
 pub fn app(manifest: &Manifest, stop: Stop) -> Result<(App, Option<Driver>)> {
     app_with(manifest, true, stop)
 }
 
-/// The same for a manifest that is only checked: no store is opened.
+/// Does the same for a manifest that is only checked: no store is opened.
 pub fn checked(manifest: &Manifest) -> Result<App> {
     Ok(app_with(manifest, false, Stop::default())?.0)
 }
@@ -153,7 +152,7 @@ fn app_with(manifest: &Manifest, opens_stores: bool, stop: Stop) -> Result<(App,
     Ok((App::new(inner(manifest, Arc::new(host), None)?), driver))
 }
 
-/// What a manifest says, on a host that runs already. What has not changed since `before` is taken from there: loaded
+/// Builds the state of a manifest on a running host. Parts that have not changed are taken from `before`: loaded
 /// components, caps with their places, buckets of peers, counters of routes.
 pub(crate) fn inner(manifest: &Manifest, host: Arc<Host>, before: Option<&Inner>) -> Result<Inner> {
     let sources = Sources::read(manifest)?;
@@ -163,7 +162,8 @@ pub(crate) fn inner(manifest: &Manifest, host: Arc<Host>, before: Option<&Inner>
     assemble(manifest, host, before, Arc::new(sources), components, access)
 }
 
-/// The same with components that are loaded, one for each of the manifest's, and with who may ask the admin listener.
+/// Builds the same state from loaded components, one for each of the manifest's, and from the keys of the admin
+/// listener.
 pub(crate) fn assemble(
     manifest: &Manifest,
     host: Arc<Host>,
@@ -232,7 +232,7 @@ pub(crate) fn assemble(
             let of_tenant = component.tenant.as_ref().map(tenant_gate).unwrap_or_default();
             let passed = [route_gate(route), format!("component:{name}"), of_tenant, HOST_GATE.to_owned()];
             let loaded = &components[name.as_str()];
-            // Requests to a shared instance have its places in common, among the parked ones.
+            // Requests to a shared instance use its places, which count among the parked ones.
             let is_shared = component.reuse.is_some_and(|reuse| reuse.concurrency > 1);
             let places = if is_shared { 1 } else { loaded.places };
             let granted =
@@ -240,7 +240,7 @@ pub(crate) fn assemble(
             Target::Guest(Guest {
                 binding: Arc::new(Binding {
                     component: loaded.clone(),
-                    // A name has no colon, so that no component can be called like a tenant's topics.
+                    // A name has no colon, so that no component's name can equal the owner of a tenant's topics.
                     owner: owner(name.as_str(), component.tenant.as_ref()).into(),
                     limits: limits(&route.limits),
                     gates: Gates::new(passed.iter().filter_map(|name| gates.get(name).cloned()).collect())
@@ -274,7 +274,7 @@ pub(crate) fn assemble(
                 }),
                 component: name.as_str().into(),
                 digest: short(components[name.as_str()].digest).into(),
-                // WASI knows no other way to read a body than to pull it.
+                // In WASI, the guest can only pull a body.
                 body: match components[name.as_str()].kind() {
                     Kind::Native => route.body,
                     Kind::Service | Kind::Standard => BodyMode::Manual,
@@ -328,7 +328,7 @@ pub(crate) fn assemble(
     })
 }
 
-/// What the host may hold for all requests together, in bytes.
+/// The bytes that the host may hold for all requests together.
 fn buffers(manifest: &Manifest) -> u64 {
     manifest.caps.buffered.unwrap_or_else(|| machine::memory() / BUFFERS_PART)
 }
@@ -338,8 +338,8 @@ fn max_memory(manifest: &Manifest) -> u64 {
     memory.unwrap_or(manifest.limits.memory).next_multiple_of(64 << 10)
 }
 
-/// The caps that hold somewhere, by what they are caps of. One whose number changes begins anew: until the instances of
-/// before are gone, there may be as many more as it allowed.
+/// Builds the gates for all caps, by name. A cap whose number changed gets a new gate, which does not count older
+/// instances: until they are gone, there may be as many more as the old cap allowed.
 fn gates(manifest: &Manifest, before: Option<&Inner>) -> BTreeMap<String, Arc<Gate>> {
     let HostCaps { instances, held, hibernated, queue, queue_wait, .. } = manifest.caps;
     let queue = queue as usize;
@@ -354,7 +354,7 @@ fn gates(manifest: &Manifest, before: Option<&Inner>) -> BTreeMap<String, Arc<Ga
         };
         let known = before.and_then(|before| before.gates.get(&name)).filter(|gate| {
             let known = gate.settings();
-            // The host's cannot change: the engine has slots for so many.
+            // The host's gate cannot change: it matches the number of the engine's slots.
             name == HOST_GATE || GateSettings { queue, queue_wait, ..known } == settings
         });
         let gate = match known {
@@ -385,7 +385,7 @@ fn gates(manifest: &Manifest, before: Option<&Inner>) -> BTreeMap<String, Arc<Ga
     gates
 }
 
-/// Whom components and gates belong to.
+/// The tenants of components and gates.
 fn owners(manifest: &Manifest) -> Owners {
     let mut owners = Owners::default();
     for name in manifest.tenants.keys() {
@@ -403,15 +403,16 @@ fn owners(manifest: &Manifest) -> Owners {
     owners
 }
 
-/// The admin listener that a manifest speaks of. One in another place waits for a restart, and who may ask the one that
-/// there is does not change until then.
+/// The admin listener of a manifest. A listener at another address waits for a restart; until then, the keys of the
+/// current listener do not change either.
 fn admin<'m>(host: &'m Host, manifest: &'m Manifest) -> Option<&'m Admin> {
     let started = host.admin.as_ref();
     let new = manifest.admin.as_ref().filter(|new| started.is_some_and(|started| started.is_where(new)));
     new.or(started)
 }
 
-/// The tenants. One whose quota changes begins anew: what its instances of before use does not count, until they are gone.
+/// Builds the tenants. A tenant whose quota changed starts a new account; instances started before the change are not
+/// charged to it.
 fn tenants(manifest: &Manifest, before: Option<&Inner>) -> BTreeMap<String, Arc<Tenant>> {
     let tenant = |(name, tenant): (&TenantName, &manifest::Tenant)| {
         let quota = quota(&tenant.quota);
@@ -438,7 +439,7 @@ fn quota(quota: &manifest::Quota) -> Quota {
     }
 }
 
-/// The ways out that components are granted. One that has not changed goes on, with its connections and counters.
+/// The ways out that components are granted. An unchanged way out stays, with its connections and counters.
 fn outbound(
     manifest: &Manifest,
     sandbox: &Sandbox,
@@ -469,7 +470,7 @@ fn limiters(manifest: &Manifest, before: Option<&Inner>) -> Limiters {
     limited.map(|(name, settings)| (name.clone(), limiter(name, settings))).collect()
 }
 
-/// The counters of the routes that there are, by what makes a route the same in another manifest.
+/// The counters of the current routes, by the identity of a route across manifests.
 fn counters(before: &Inner) -> BTreeMap<String, Arc<RouteMetrics>> {
     let routes = before.table.routes().iter().zip(&before.routes);
     routes.map(|(route, bound)| (identity(route), bound.metrics.clone())).collect()
@@ -483,18 +484,18 @@ fn identity(route: &manifest::Route) -> String {
     format!("{target} {}", route_gate(route))
 }
 
-/// The listeners of a manifest; those of systemd take their sockets.
+/// The listeners of a manifest; those of systemd take inherited sockets.
 pub(crate) fn listeners(manifest: &Manifest, inherited: &mut Inherited) -> Result<Vec<ListenerConfig>> {
     manifest.listeners.iter().map(|settings| listener(settings, inherited)).collect()
 }
 
-/// The certificates of a listener, read from their files; none for plaintext. For a start, a check, and for
+/// Reads the certificates of a listener from their files; none for plaintext. Used at a start, by a check, and for
 /// [`Server::replace_tls`](roadrunner_wire::Server::replace_tls) after a change of the manifest.
 pub fn tls(listener: &manifest::Listener) -> Result<Option<TlsConfig>> {
     tls_of(listener.tls.as_ref(), &listener.name)
 }
 
-/// The same of the admin listener.
+/// Reads the certificates of the admin listener.
 pub fn admin_tls(admin: &Admin) -> Result<Option<TlsConfig>> {
     tls_of(admin.tls.as_ref(), ADMIN)
 }
@@ -561,7 +562,7 @@ pub fn settings(manifest: &Manifest) -> wire::Settings {
 
 fn http3(manifest: &Manifest, defaults: wire::Http3) -> wire::Http3 {
     let http3 = &manifest.http3;
-    // What any route allows; each session is held to its own route's.
+    // The transport gets the maximum over all routes; each session is held to its own route's settings.
     let sessions = manifest.routes.routes().iter().map(|route| &route.webtransport);
     let (streams, datagrams) = sessions
         .map(|session| (session.streams, session.datagram_queue))
@@ -594,7 +595,7 @@ fn http3_pool(http3: &manifest::Http3) -> PoolConfig {
         endpoints: http3.endpoints.map_or(defaults.endpoints, |endpoints| endpoints as usize),
         cid_lifetime: http3.cid_lifetime,
         kernel_steering: http3.kernel_steering,
-        // Datagrams that fill the queue are as large as a path lets them be; what each costs beside is bounded too.
+        // Datagrams that fill the queue are as large as a path allows; this also bounds the overhead of each datagram.
         queue_datagrams: queue_bytes / 1024,
         queue_bytes,
     }
@@ -643,7 +644,7 @@ fn peers(ranges: &[manifest::PeerRange]) -> Peers {
     let mut peers = Peers::default();
     for range in ranges {
         match range {
-            // The manifest has checked that the address has so many bits.
+            // The manifest has checked the prefix against the length of the address.
             manifest::PeerRange::Network { address, prefix } => peers.networks.extend(Network::new(*address, *prefix)),
             manifest::PeerRange::Unix => peers.unix = true,
         }
@@ -651,12 +652,12 @@ fn peers(ranges: &[manifest::PeerRange]) -> Peers {
     peers
 }
 
-/// Who shares topics and threads: a tenant, or what belongs to none by its own name.
+/// The owner's name for shared topics and threads: the tenant's or, without a tenant, `own`.
 pub(crate) fn owner(own: &str, tenant: Option<&TenantName>) -> String {
     tenant.map_or_else(|| own.to_owned(), tenant_gate)
 }
 
-/// What stands for a tenant among names of components: the name of its gate, and the owner of its topics.
+/// The name that stands for a tenant among names of components: of its gate, and of the owner of its topics.
 pub(crate) fn tenant_gate(name: &TenantName) -> String {
     format!("tenant:{name}")
 }
@@ -687,7 +688,7 @@ fn limits(limits: &manifest::Limits) -> Limits {
     }
 }
 
-/// Named routes as guests of a tenant see them: its own, and those of the host.
+/// Named routes that guests of a tenant see: its own, and those of the host.
 #[derive(Debug)]
 struct NamedRoutes {
     table: Arc<RouteTable>,

@@ -1,21 +1,21 @@
-//! The bus over NATS: topics become subjects, and what is lost on the way is noticed.
+//! The bus over NATS: topics become subjects, and messages lost in transit are noticed.
 //!
 //! | topic of the bus | subject |
 //! |---|---|
 //! | `room/den` of the owner `chat` | `roadrunner.chat.room=2Fden` |
 //!
-//! A subject has the prefix of `[bus]`, then one token for the owner and one for the topic. Bytes other than letters,
-//! digits, `-` and `_` are written as `=` and two hexadecimal digits, and an empty text as `=`, so that no two are
-//! written alike, and none has a dot or a wildcard.
+//! A subject has the prefix of `[bus]`, then a token for the owner and a token for the topic. Bytes other than letters,
+//! digits, `-` and `_` are written as `=` and two hexadecimal digits, and an empty text as `=`. So different texts have
+//! different tokens, and no token has a dot or a wildcard.
 //!
 //! A message has the header `Roadrunner-Sequence: HOST EPOCH NUMBER`: a random id of the process that published it, and
 //! the message's number among those that the process has published to this topic. A host that sees a gap tells its
-//! sessions how many messages they have missed. A message without the header is somebody else's, and is delivered as it
-//! is. The numbers of [`PUBLISHED`] topics are remembered; of more, all are forgotten, and a new epoch begins, in which a
-//! gap at the change is not seen.
+//! sessions how many messages they have missed. A message without the header comes from another program, and is
+//! delivered unchanged. The numbers of [`PUBLISHED`] topics are remembered. With more topics, all numbers are forgotten
+//! and a new epoch begins; a gap at that change is not noticed.
 //!
-//! When the connection was lost, nobody knows what passed meanwhile: every session is told of at least one missed message
-//! of each of its topics. Messages that were published then reached the sessions of this host only.
+//! After a lost connection, the messages that passed meanwhile are unknown: every session is told of at least one
+//! missed message of each of its topics. Messages that were published meanwhile reached only the sessions of this host.
 
 use std::collections::HashMap;
 use std::path::Path;
@@ -30,19 +30,19 @@ use roadrunner_names::Share;
 use roadrunner_nats::{Client, Credentials, Driver, Handler, PublishError as QueueError, Server, Settings, Tls};
 use roadrunner_sandbox::{Broker, Bus, PublishError};
 
-/// Topics whose last number is remembered by the host that publishes them. Each takes about its own length and 100 bytes.
+/// Topics whose last number the publishing host remembers. Each takes about its own length and 100 bytes.
 const PUBLISHED: usize = 16_384;
 
-/// Publishing hosts that are told apart in one topic. With more, gaps are seen of the latest.
+/// Publishing hosts that are distinguished in one topic. With more, gaps are noticed only for the latest.
 const PUBLISHERS: usize = 64;
 
-/// How often the server is asked whether it is there; three times as long it may be silent.
+/// The interval of pings to the server. The server may be silent for three times as long.
 const PING_INTERVAL: Duration = Duration::from_secs(4);
 
 /// The pauses between attempts to connect: the first, and the longest.
 const BACKOFF: (Duration, Duration) = (Duration::from_millis(100), Duration::from_secs(2));
 
-/// How long a host that ends waits for the server to take its last messages.
+/// The longest time that an ending host waits for the server to take its last messages.
 pub(crate) const LAST_MESSAGES: Duration = Duration::from_secs(1);
 
 /// The largest file of a password, a token or a seed, in bytes.
@@ -54,7 +54,7 @@ const MAX_KEY: usize = 64 << 10;
 /// The name of the header.
 const HEADER: &str = "Roadrunner-Sequence";
 
-/// Takes the messages of this host to the server.
+/// The sender of this host's messages to the server.
 #[derive(Debug)]
 pub(crate) struct Nats {
     client: Client,
@@ -64,14 +64,14 @@ pub(crate) struct Nats {
     subjects: Arc<Subjects>,
 }
 
-/// The numbers of what this host has published.
+/// The last numbers of this host's messages, by topic.
 #[derive(Debug, Default)]
 struct Published {
     epoch: u32,
     numbers: HashMap<Arc<str>, u64>,
 }
 
-/// What the subjects of this host's subscriptions stand for.
+/// The topics behind the subjects of this host's subscriptions.
 #[derive(Debug, Default)]
 struct Subjects(Mutex<HashMap<Arc<str>, Subject>>);
 
@@ -83,14 +83,14 @@ struct Subject {
     heard: HashMap<(u64, u32), u64>,
 }
 
-/// Hands what arrives to the bus.
+/// The receiver that hands arriving messages to the bus.
 struct Arrivals {
     bus: Bus,
     host: u64,
     subjects: Arc<Subjects>,
 }
 
-/// A message's place among others: the host and the epoch, and the number.
+/// A message's place in a sequence: the host and the epoch, and the number.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 struct Sequence {
     host: u64,
@@ -98,7 +98,7 @@ struct Sequence {
     number: u64,
 }
 
-/// Makes the bus meet others at this server. Nothing is connected before the driver runs.
+/// Links the bus with those of other hosts, over this server. The connection is made when the driver runs.
 pub(crate) fn join(
     bus: &Bus,
     settings: &manifest::Broker,
@@ -208,13 +208,13 @@ impl Broker for Nats {
 
     fn publish(&self, owner: &Arc<str>, topic: &str, payload: &Bytes) -> Result<(), PublishError> {
         let subject = self.subject(owner, topic);
-        // Until it is queued, so that the numbers leave in their order.
+        // The lock is held until the message is queued, so that the numbers leave in order.
         let mut published = self.published.lock();
         let number = published.numbers.get(&subject).copied().unwrap_or(0) + 1;
         let sequence = Sequence { host: self.host, epoch: published.epoch, number };
         let taken = self.client.publish(owner, &subject, sequence.text(), payload.clone());
         match taken {
-            // One that is dropped for want of a connection keeps its number: it is what others have missed.
+            // A message that is dropped for lack of a connection keeps its number: the other hosts have missed it.
             Ok(_) => {}
             Err(QueueError::QueueFull) => return Err(PublishError::QueueFull),
             Err(QueueError::TooLarge(limit)) => return Err(PublishError::TooLarge(limit as u64)),
@@ -268,13 +268,13 @@ impl Arrivals {
 }
 
 impl Subject {
-    /// How many messages of this publisher are missing before this one.
+    /// The number of messages of this publisher that are missing before this one.
     fn gap(&mut self, Sequence { host, epoch, number }: Sequence) -> u32 {
         if self.heard.len() >= PUBLISHERS && !self.heard.contains_key(&(host, epoch)) {
             self.heard.clear();
         }
         let last = self.heard.insert((host, epoch), number);
-        // The first that is heard of a publisher follows nothing that was due here; what counts backwards is forged.
+        // The first message of a publisher leaves no gap. A number that counts backwards is forged.
         let gap = last.map_or(0, |last| number.saturating_sub(last).saturating_sub(1));
         u32::try_from(gap).unwrap_or(u32::MAX)
     }

@@ -1,4 +1,4 @@
-//! Bodies whose pieces are on an account for as long as anybody has them, the transport included.
+//! Bodies whose pieces are charged to an account while anything holds them, including the transport.
 
 use std::pin::Pin;
 use std::sync::Arc;
@@ -13,19 +13,19 @@ use roadrunner_wire::{Abort, ResponseBody};
 use crate::app;
 use crate::record::Accounted;
 
-/// What an encoder holds at most beside its window, and that window, in bytes: brotli at quality 4, zstd at level 3. A
-/// window is as large as what was encoded, as long as that is less.
+/// The most bytes that an encoder holds in addition to its window, and the window: brotli at quality 4, zstd at level
+/// 3. The window is no larger than the body before encoding.
 const BROTLI: (u64, u64) = (1 << 20, 8 << 20);
 const ZSTD: (u64, u64) = (1280 << 10, 2 << 20);
 const GZIP: (u64, u64) = (288 << 10, 32 << 10);
 
-/// On responses of a route's target: who answers for what middlewares hold of them.
+/// An extension of responses from a route's target: the account for bytes that middlewares hold of them.
 #[derive(Clone)]
 pub(crate) struct Answerable {
     holder: Arc<Holder>,
-    /// How long the body is, where that is known.
+    /// The length of the body, where it is known.
     length: Option<u64>,
-    /// Whether it is encoded already.
+    /// Whether the body is encoded already.
     encoded: bool,
 }
 
@@ -36,7 +36,7 @@ impl Answerable {
     }
 }
 
-/// A response that may have been compressed, with what compresses it on its account.
+/// Charges for the encoder of a response, if the response was compressed.
 pub(crate) fn compressed(mut response: Response<ResponseBody>) -> Response<ResponseBody> {
     let Some(Answerable { holder, length, encoded: false }) = response.extensions_mut().remove() else {
         return response;
@@ -70,13 +70,13 @@ fn held<A: Account + 'static>(response: &mut Response<ResponseBody>, charge: Cha
     *response.body_mut() = ResponseBody::new(Held::new(body, charge, account));
 }
 
-/// A body that is made by the host, such as that of a file. A piece that the host has no room for waits, and with it
-/// whatever makes the next one.
+/// A body that the host makes, such as that of a file. A piece that finds no room in the host's buffers waits, and
+/// holds up the producer of the next piece.
 pub(crate) struct Held<B, A> {
     body: B,
     account: Arc<A>,
     covering: Covering,
-    /// What makes the pieces holds so much, beside them.
+    /// The charge for the bytes that the producer of the pieces holds, in addition to the pieces.
     _charge: Charge,
 }
 

@@ -21,13 +21,13 @@ use crate::deploy::ComponentInfo;
 use crate::source::Sources;
 use crate::{boot, serve, token};
 
-/// The manifest that is looked for when none is named.
+/// The default manifest.
 const DEFAULT_MANIFEST: &str = "roadrunner.toml";
 
 /// The command of a compiler's process.
 pub(crate) const COMPILE: &str = "compile-component";
 
-/// The command of a process that asks a registry.
+/// The command of a process that fetches from a registry.
 pub(crate) const FETCH: &str = "fetch-component";
 
 /// Serves WebAssembly components: a fresh, isolated instance for every request.
@@ -184,7 +184,7 @@ struct AdminOption {
 /// Runs the program with the arguments of the process.
 pub fn main() -> ExitCode {
     let ended = run(Cli::parse().command);
-    // What is said below comes after the lines of the log.
+    // The messages below come after the lines of the log.
     roadrunner_log::flush(serve::LAST_LINES);
     match ended {
         Ok(code) => code,
@@ -199,7 +199,7 @@ fn run(command: Command) -> Result<ExitCode> {
     if matches!(command, Command::Check(_) | Command::Compile { .. } | Command::Inspect { .. })
         && stderr().is_terminal()
     {
-        // Compiling takes a while: who waits for it is told.
+        // Compiling takes a while, and the log shows its progress.
         serve::start_log(LogFormat::Human)?;
     }
     let text = match command {
@@ -233,7 +233,7 @@ fn run(command: Command) -> Result<ExitCode> {
         Command::Kill { id, admin } => kill(&admin.client()?, id)?,
     };
     match std::io::stdout().write_all(text.as_bytes()) {
-        // Whoever reads it has seen enough.
+        // The reader has closed the pipe, and wants no more.
         Err(error) if error.kind() == ErrorKind::BrokenPipe => Ok(ExitCode::SUCCESS),
         written => written.map(|()| ExitCode::SUCCESS).context("cannot write to standard output"),
     }
@@ -340,7 +340,7 @@ fn new(name: &str, language: &str, sdk: Option<PathBuf>) -> Result<String> {
     Ok(text)
 }
 
-/// The SDK of the source tree that this program was built from, while it is there; otherwise the released one.
+/// The SDK of the source tree that this program was built from, if it still exists; otherwise the released SDK.
 fn own_sdk(language: Language) -> Sdk {
     let path = Path::new(env!("CARGO_MANIFEST_DIR")).join("../../guest-sdk").join(language.name());
     match path.canonicalize() {
@@ -374,7 +374,7 @@ fn make_component(module: &Path, output: Option<&Path>) -> Result<String> {
 }
 
 fn interfaces(path: &Path) -> Result<String> {
-    // Nothing of it is run.
+    // The component is not run.
     let options = ComponentOptions { wasi_03: true, ..ComponentOptions::default() };
     let sandbox = boot::sandbox(&Manifest::for_component(path, options), &Stop::default())?;
     let interfaces = inspect(&sandbox, path)?;
@@ -424,7 +424,7 @@ fn ps(client: &Client, json: bool) -> Result<String> {
             &instance.request,
         ]);
     }
-    // A host of another version may not say it.
+    // A host of another version may not have this endpoint.
     if let Ok(buffers) = expect_ok(client.request("GET", "/buffers")?)
         && let Ok(BuffersInfo { host, tenants }) = serde_json::from_str(&buffers)
     {
@@ -451,7 +451,7 @@ fn components(client: &Client, json: bool) -> Result<String> {
     Ok(text)
 }
 
-/// What became of a deployment.
+/// Interprets the answer to a deployment.
 fn deployed(answer: (u16, String)) -> Result<String> {
     let info: ComponentInfo =
         serde_json::from_str(&expect_ok(answer)?).context("the admin listener's answer is not understood")?;
@@ -465,7 +465,7 @@ fn expect_ok((status, body): (u16, String)) -> Result<String> {
     Ok(body)
 }
 
-/// A name that can stand in a path as it is.
+/// Checks that a name can stand in a path unescaped.
 fn named(name: &str) -> Result<&str> {
     ComponentName::new(name).map_err(|error| anyhow::anyhow!("{name:?} is not the name of a component: {error}"))?;
     Ok(name)

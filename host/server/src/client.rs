@@ -1,4 +1,4 @@
-//! A client for the admin listener: what `ps`, `kill`, `reload` and `deploy` use.
+//! A client for the admin listener, used by `ps`, `kill`, `reload` and `deploy`.
 
 use std::fmt;
 use std::fs::File;
@@ -17,13 +17,13 @@ use rustls_pki_types::{CertificateDer, PrivateKeyDer, ServerName};
 
 use crate::source::{SIGNATURE, read_signature, signature_of};
 
-/// How long the admin listener may take to connect, and to answer.
+/// The longest time that the admin listener may take to connect, and to answer.
 const PATIENCE: Duration = Duration::from_secs(10);
 
-/// How long it may take to compile something first. The host has a limit of its own.
+/// The longest time for an answer that needs a compilation. The host has a limit of its own.
 const PATIENCE_WITH_COMPILERS: Duration = Duration::from_secs(3600);
 
-/// The port of https:// without one.
+/// The default port of https://.
 const HTTPS: u16 = 443;
 
 /// The largest answer, in bytes.
@@ -32,19 +32,19 @@ const LARGEST: u64 = 64 << 20;
 /// The largest file of a private key, in bytes.
 const LONGEST_KEY: usize = 256 << 10;
 
-/// A running host, and what it is shown.
+/// A running host, and the credentials for it.
 #[derive(Debug)]
 pub(crate) struct Client {
     pub(crate) place: Place,
     pub(crate) token: Option<String>,
 }
 
-/// Where an admin listener is.
+/// The address of an admin listener.
 #[derive(Debug)]
 pub(crate) enum Place {
-    /// In plaintext.
+    /// A plaintext listener.
     Plain(Address),
-    /// With TLS, under a name that its certificate is for.
+    /// A TLS listener, with a name that its certificate is for.
     Tls {
         /// The name or the IP address.
         name: String,
@@ -54,7 +54,8 @@ pub(crate) enum Place {
 }
 
 impl Place {
-    /// `NAME:PORT`, whose certificate one of the authorities in a PEM file has signed; a certificate and its key are shown.
+    /// Parses `NAME:PORT`. An authority in the PEM file has to have signed the listener's certificate; the client shows
+    /// the certificate in `shown`, with its key.
     pub(crate) fn tls(authority: &str, authorities: Option<&Path>, shown: Option<(&Path, &Path)>) -> Result<Self> {
         let (name, port) = match authority.rsplit_once(':') {
             Some((name, port)) if !port.ends_with(']') => {
@@ -112,22 +113,22 @@ fn certificates(path: &Path) -> Result<Vec<CertificateDer<'static>>> {
 pub(crate) struct Body {
     content: Box<dyn Read>,
     length: u64,
-    /// The signature of the component that it is, in base64.
+    /// The signature in base64, if the body is a component.
     signature: Option<String>,
 }
 
 impl Client {
-    /// One request without a body. Status and body of the answer.
+    /// Sends a request without a body, and returns status and body of the answer.
     pub(crate) fn request(&self, method: &str, path: &str) -> Result<(u16, String)> {
         self.exchange(method, path, None, PATIENCE)
     }
 
-    /// One request that may make the host compile a component.
+    /// Sends a request that may make the host compile a component.
     pub(crate) fn deploy(&self, method: &str, path: &str, body: Option<Body>) -> Result<(u16, String)> {
         self.exchange(method, path, body, PATIENCE_WITH_COMPILERS)
     }
 
-    /// HTTP/1.0: the answer ends with the connection.
+    /// Sends a request over HTTP/1.0: the answer ends with the connection.
     fn exchange(&self, method: &str, path: &str, body: Option<Body>, patience: Duration) -> Result<(u16, String)> {
         let place = &self.place;
         let failed = || format!("cannot reach the admin listener at {place}; is the host running, with [admin] set?");
@@ -179,7 +180,7 @@ fn patient(stream: &TcpStream, patience: Duration) -> io::Result<()> {
     stream.set_write_timeout(Some(PATIENCE))
 }
 
-/// A connection to the first address of a name that takes one.
+/// Connects to the first address of a name that accepts a connection.
 fn connect(name: &str, port: u16) -> io::Result<TcpStream> {
     let mut last = io::Error::new(io::ErrorKind::NotFound, "the name has no address");
     for address in (name, port).to_socket_addrs()? {
@@ -192,7 +193,7 @@ fn connect(name: &str, port: u16) -> io::Result<TcpStream> {
 }
 
 impl Body {
-    /// A file, with the signature beside it if there is one.
+    /// Reads a file, with the signature beside it if there is one.
     pub(crate) fn file(path: &Path) -> Result<Self> {
         let open = || {
             let file = File::open(path)?;
@@ -201,7 +202,7 @@ impl Body {
         };
         let (file, length) = open().with_context(|| format!("cannot read {}", path.display()))?;
         let signature = read_signature(&signature_of(path))?;
-        // As one line, whatever the file looks like.
+        // The signature becomes one line, whatever the file looks like.
         let signature = signature.map(|text| text.split_whitespace().collect());
         Ok(Self { content: Box::new(file), length, signature })
     }
@@ -213,7 +214,7 @@ impl Body {
 
 fn converse(mut stream: impl Read + Write, head: &str, body: Option<Body>) -> io::Result<String> {
     stream.write_all(head.as_bytes())?;
-    // A host that refuses the rest has answered why.
+    // A host that refuses the rest has sent the reason.
     let sent = body.map_or(Ok(0), |body| io::copy(&mut body.content.take(body.length), &mut stream));
     let mut answer = Vec::new();
     let read = stream.take(LARGEST).read_to_end(&mut answer);

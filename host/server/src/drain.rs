@@ -6,7 +6,7 @@ use std::time::{Duration, Instant};
 
 use roadrunner_sandbox::Registry;
 
-/// Set once; held sessions look at it whenever they are woken.
+/// The state of the drain. It is set once; held sessions check it whenever they are woken.
 #[derive(Debug, Default)]
 pub struct Drain {
     announced: AtomicBool,
@@ -14,7 +14,7 @@ pub struct Drain {
 }
 
 impl Drain {
-    /// Whoever asks whether the host is ready is told that it is not, from now on.
+    /// Makes the host report that it is not ready, from now on.
     pub fn announce(&self) {
         self.announced.store(true, Relaxed);
     }
@@ -33,7 +33,7 @@ impl Drain {
         }
     }
 
-    /// When every session has to be over, once the drain has begun.
+    /// The deadline of every session, once the drain has begun.
     pub fn deadline(&self) -> Option<Instant> {
         self.deadline.get().copied()
     }

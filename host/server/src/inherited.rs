@@ -1,7 +1,7 @@
-//! Listening sockets that systemd has opened before the program (socket activation).
+//! Listening sockets that systemd has opened before the start of the program (socket activation).
 //!
-//! The protocol is sd_listen_fds(3): `LISTEN_PID` names the process that the sockets are for, `LISTEN_FDS` says how many
-//! follow from descriptor 3 on, `LISTEN_FDNAMES` names them.
+//! The protocol is sd_listen_fds(3): `LISTEN_PID` names the process that the sockets are for, `LISTEN_FDS` gives the
+//! number of sockets from descriptor 3 on, `LISTEN_FDNAMES` names them.
 
 use std::os::fd::{AsFd as _, FromRawFd as _, OwnedFd, RawFd};
 
@@ -14,7 +14,7 @@ const FIRST: RawFd = 3;
 /// More sockets than a manifest could use; a larger `LISTEN_FDS` is a mistake.
 const MOST: usize = 1000;
 
-/// The sockets that nobody has taken yet.
+/// The sockets that are not taken yet.
 #[derive(Debug, Default)]
 pub(crate) struct Inherited {
     sockets: Vec<Socket>,
@@ -28,7 +28,7 @@ struct Socket {
 }
 
 impl Inherited {
-    /// Takes over what the environment announces. To be called once, before the program opens anything itself.
+    /// Takes over the sockets that the environment announces. Call it once, before the program opens anything itself.
     ///
     /// # Safety
     ///
@@ -50,14 +50,15 @@ impl Inherited {
         for fd in FIRST..FIRST + RawFd::try_from(count)? {
             // SAFETY: the caller vouches that the descriptor is open and that nothing else owns it; each is taken once.
             let fd = unsafe { OwnedFd::from_raw_fd(fd) };
-            // Compilers and other children have no business with it.
+            // Compilers and other children must not inherit it.
             rustix::io::fcntl_setfd(&fd, rustix::io::FdFlags::CLOEXEC).context("a socket of LISTEN_FDS is not open")?;
             sockets.push(Socket { name: names.next().unwrap_or_default().to_owned(), fd: Some(fd) });
         }
         Ok(Self { sockets })
     }
 
-    /// The socket of this name, or of this index, from 0. Several sockets may share a name: each call takes the next.
+    /// Takes the socket of this name, or of this index, from 0. Several sockets may share a name: each call takes the
+    /// next.
     pub(crate) fn take(&mut self, name: &str) -> Result<OwnedFd> {
         let known: Vec<_> = self.sockets.iter().map(|socket| socket.name.clone()).collect();
         let by_index = name.parse::<usize>().ok();

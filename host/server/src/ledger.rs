@@ -1,8 +1,8 @@
-//! Where the account of a request waits for its middlewares, which may work on for a response that is whole.
+//! The account of a request, kept for its middlewares, which may work on after the guest's response is whole.
 //!
-//! A [`Record`](crate::record::Record) closes when the guest's part is over. Without middlewares its account is written
-//! then. With them it is put here, and written when nobody holds the ledger any more: the request's future, and the body
-//! of a middleware that works for it.
+//! A [`Record`](crate::record::Record) closes when the guest's part is over. Without middlewares, its account is
+//! written then. With middlewares, the account waits here, and is written when nothing holds the ledger any more. Its
+//! holders are the request's future, and the body of a middleware that works for the request.
 
 use std::sync::{Arc, Weak};
 use std::time::Instant;
@@ -13,13 +13,13 @@ use roadrunner_sandbox::{Meter, Outcome};
 use crate::access_log::{End, Line};
 use crate::metrics::RouteMetrics;
 
-/// What is known of a request when the guest's part of it is over.
+/// The facts about a request when the guest's part of it is over.
 pub(crate) struct Account {
     pub(crate) metrics: Arc<RouteMetrics>,
     pub(crate) started: Instant,
     pub(crate) meter: Option<Arc<Meter>>,
     pub(crate) line: Option<Box<Line>>,
-    /// When the request has to be over.
+    /// The time at which the request has to be over.
     pub(crate) ends: Option<Instant>,
     pub(crate) status: u16,
     pub(crate) bytes: u64,
@@ -45,7 +45,7 @@ impl Account {
 #[derive(Clone, Default)]
 pub(crate) struct Ledger(Arc<Shared>);
 
-/// The record's side of it.
+/// The record's handle on the ledger.
 #[derive(Clone, Default)]
 pub(crate) struct WeakLedger(Weak<Shared>);
 
@@ -56,7 +56,7 @@ struct Shared(Mutex<Kept>);
 struct Kept {
     meter: Option<Arc<Meter>>,
     account: Option<Account>,
-    /// How the request ended for a middleware, and the status that it answered in the place of the guest's.
+    /// The outcome that a middleware set, and the status that it answered in place of the guest's.
     failed: Option<(Outcome, Option<u16>)>,
     left: bool,
 }
@@ -66,22 +66,22 @@ impl Ledger {
         WeakLedger(Arc::downgrade(&self.0))
     }
 
-    /// The account of the instance that worked for the request; none where there was none.
+    /// The account of the instance that worked for the request; none without an instance.
     pub(crate) fn meter(&self) -> Option<Arc<Meter>> {
         self.0.0.lock().meter.clone()
     }
 
-    /// A middleware has cut the response.
+    /// Records that a middleware has cut the response.
     pub(crate) fn cut(&self, outcome: Outcome) {
         self.0.0.lock().failed.get_or_insert((outcome, None));
     }
 
-    /// A middleware answers with this outcome's status in the place of the guest's.
+    /// Records that a middleware answers with this outcome's status in place of the guest's.
     pub(crate) fn replace(&self, outcome: Outcome) {
         self.0.0.lock().failed.get_or_insert((outcome, Some(outcome.row().status)));
     }
 
-    /// The client has not taken all of what a middleware had to send.
+    /// Records that the client left before it had taken all of a middleware's output.
     pub(crate) fn leave(&self) {
         self.0.0.lock().left = true;
     }
@@ -94,7 +94,7 @@ impl WeakLedger {
         }
     }
 
-    /// Writes the account, when no middleware can work for the request any more.
+    /// Writes the account as soon as no middleware can work for the request any more.
     pub(crate) fn put(&self, account: Account) {
         match self.0.upgrade() {
             Some(shared) => shared.0.lock().account = Some(account),

@@ -1,9 +1,9 @@
-//! The program: a manifest in, a host out.
+//! The program: turns a manifest into a running host.
 //!
-//! Data flows one way: listener -> connection -> exchange -> router -> middleware -> admission -> instance -> shape
-//! -> exchange -> wire. Admission comes behind the router, since the caps that it waits for are those of a route and its
-//! component. `roadrunner-wire` is both ends of it, `roadrunner-sandbox` the middle; this crate joins them
-//! and adds what an operator needs: the manifest, the command line, logs, metrics and the admin listener.
+//! Data flows one way: listener -> connection -> exchange -> router -> middleware -> admission -> instance -> shape ->
+//! exchange -> wire. Admission comes after the router, since it applies the caps of a route and its component.
+//! `roadrunner-wire` is both ends of the flow, `roadrunner-sandbox` the middle; this crate joins them and adds the
+//! operator's interface: the manifest, the command line, logs, metrics and the admin listener.
 
 mod access;
 mod access_log;

@@ -1,4 +1,4 @@
-//! The components of a manifest: what was deployed last, or else what the manifest names.
+//! Loading of a manifest's components: the last deployed version, or else the origin that the manifest names.
 
 use std::collections::BTreeMap;
 use std::path::Path;
@@ -15,8 +15,8 @@ use crate::boot;
 use crate::deploy::served::{Copy, Other};
 use crate::source::{Asking, Proof, Source, Sources};
 
-/// Every component of a manifest: what was deployed last, or else what the manifest names. As many are loaded at once as
-/// may be compiled at once.
+/// Loads every component of a manifest: its last deployed version, or else the origin that the manifest names. Loading
+/// runs in parallel, up to the number of compilations at once.
 pub(crate) fn components(
     manifest: &Manifest,
     host: &Host,
@@ -44,7 +44,7 @@ pub(crate) fn components(
         }
         anyhow::Ok(loaded)
     })?;
-    // In the order of their names, so that of several errors it is always the same that is told.
+    // Sorting by name makes the reported error the same every time, if there are several.
     let loaded: BTreeMap<_, _> = loaded.into_iter().collect();
     loaded.into_iter().map(|(name, component)| Ok((name, component?))).collect()
 }
@@ -60,8 +60,8 @@ fn component(source: &Source, host: &Host, known: Option<&Arc<Component>>) -> Re
     Ok(component)
 }
 
-/// What the manifest names; or the copy of what it named before, where the component went back to that, or where nothing
-/// can be read by now.
+/// Loads the origin that the manifest names. A copy of an earlier version takes its place where the component went back
+/// to that copy, or where nothing can be read now.
 fn never_deployed(source: &Source, host: &Host, known: Option<&Arc<Component>>) -> Result<Arc<Component>> {
     let (name, label) = (&source.name, source.origin.to_string());
     let read = source.read(&host.sandbox, &host.puller);
@@ -86,7 +86,7 @@ fn never_deployed(source: &Source, host: &Host, known: Option<&Arc<Component>>) 
     Ok(component)
 }
 
-/// A version from the directory of [deploy].
+/// Loads a version from the directory of [deploy].
 fn kept(
     source: &Source,
     host: &Host,

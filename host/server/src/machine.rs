@@ -1,12 +1,12 @@
-//! What the machine has, as far as this process may use it.
+//! The machine's resources, as far as this process may use them.
 
 use std::fs;
 use std::path::Path;
 
-/// Where control groups are, version 2.
+/// The mount point of control groups, version 2.
 const CGROUPS: &str = "/sys/fs/cgroup";
 
-/// What is taken for the memory of a machine that does not say.
+/// The memory that is assumed for a machine that does not report it.
 const UNKNOWN: u64 = 4 << 30;
 
 /// Bytes of memory: those of the machine, or those of the narrowest control group around this process.
@@ -23,7 +23,7 @@ fn total(meminfo: &str) -> Option<u64> {
     kib.checked_mul(1024)
 }
 
-/// The least `memory.max` of a process's group and those around it; none where none has a limit.
+/// The smallest `memory.max` of a process's group and its parents; none without a limit.
 fn of_groups(root: &Path, own: &str) -> Option<u64> {
     let group = own.lines().find_map(|line| line.strip_prefix("0::/"))?;
     let own = root.join(group);

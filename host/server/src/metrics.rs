@@ -1,4 +1,4 @@
-//! Counters by route, and what `/metrics` shows of them and of the host.
+//! Counters by route, and the output of `/metrics` for them and for the host.
 //!
 //! The counters are plain atomics, touched once at the start and once at the end of a request. Their number is fixed
 //! by the manifest: no label takes a value from a client.
@@ -46,12 +46,12 @@ impl Metrics {
         .fetch_add(1, Relaxed);
     }
 
-    /// The manifest was loaded again, or refused.
+    /// Counts a reload, taken or refused.
     pub(crate) fn reloaded(&self, taken: bool) {
         if taken { &self.reloads } else { &self.reloads_refused }.fetch_add(1, Relaxed);
     }
 
-    /// A component was deployed, or rolled back; or it was not.
+    /// Counts a deployment or a rollback, taken or refused.
     pub(crate) fn switched(&self, taken: bool) {
         if taken { &self.switches } else { &self.switches_refused }.fetch_add(1, Relaxed);
     }
@@ -94,7 +94,7 @@ impl RouteMetrics {
     }
 }
 
-/// Everything that the caller sees, in the text format of Prometheus.
+/// Renders everything that the caller sees, in the text format of Prometheus.
 pub(crate) fn render(app: &Inner, stats: Option<&Stats>, caller: &Caller) -> String {
     let mut text = Text(String::with_capacity(8192));
     render_routes(app, caller, &mut text);
@@ -102,7 +102,7 @@ pub(crate) fn render(app: &Inner, stats: Option<&Stats>, caller: &Caller) -> Str
     render_gates(app, caller, &mut text);
     render_outbound(app, caller, &mut text);
     render_log(caller, &mut text);
-    // What follows is of all tenants together.
+    // The rest covers all tenants together.
     if caller.tenant().is_some() {
         return text.0;
     }
@@ -174,7 +174,7 @@ fn render_routes(app: &Inner, caller: &Caller, text: &mut Text) {
     }
 }
 
-/// What tenants use together. Their number is fixed by the manifest.
+/// Renders the use of tenants. Their number is fixed by the manifest.
 fn render_tenants(app: &Inner, caller: &Caller, text: &mut Text) {
     let tenants: Vec<_> = app.tenants.iter().filter(|(name, _)| caller.sees(Some(name))).collect();
     type Value = fn(&Tenant) -> f64;
@@ -240,7 +240,7 @@ fn render_tenants(app: &Inner, caller: &Caller, text: &mut Text) {
     }
 }
 
-/// Lines that nobody will read. The host's own, and those of what belongs to no tenant, have an empty tenant.
+/// Renders lost log lines. The host's own lines, and those of components without a tenant, have an empty tenant.
 fn render_log(caller: &Caller, text: &mut Text) {
     let dropped = roadrunner_log::dropped();
     let family = "roadrunner_log_dropped_total";
@@ -254,7 +254,7 @@ fn render_log(caller: &Caller, text: &mut Text) {
     }
 }
 
-/// The caps on instances: those of the host, of tenants, components and routes.
+/// Renders the caps on instances: those of the host, of tenants, components and routes.
 fn render_gates(app: &Inner, caller: &Caller, text: &mut Text) {
     let gates: Vec<_> = app.gates.iter().filter(|(name, _)| caller.sees(app.owners.of_gate(name))).collect();
     for (family, help, value) in [
@@ -398,7 +398,7 @@ fn render_host(app: &Inner, text: &mut Text) {
     text.sample("roadrunner_draining", "", u8::from(app.host.drain.is_announced()));
 }
 
-/// The pools that all instances share.
+/// Renders the pools that all instances share.
 fn render_pools(app: &Inner, text: &mut Text) {
     let sandbox = &app.host.sandbox;
     text.family(

@@ -2,13 +2,13 @@
 //!
 //! The stack of a route is built once, outermost first; a route without middlewares has none and pays nothing.
 //!
-//! | type | whose | where |
+//! | type | origin | module |
 //! |---|---|---|
-//! | `compression` | tower-http's, with a choice of our own: see there | [`compression`] |
-//! | `cors` | tower-http's, for preflights that are some | [`cors`] |
+//! | `compression` | tower-http, with our own choice: see the module | [`compression`] |
+//! | `cors` | tower-http, only for real preflights | [`cors`] |
 //! | `etag` | ours: tower-http has none for dynamic responses | [`etag`] |
-//! | `rate-limit` | ours: tower's is one bucket for all clients, and makes them wait | [`rate_limit`] |
-//! | `request-id` | ours: tower-http's knows no trust, and the id is already made | [`request_id`] |
+//! | `rate-limit` | ours: tower's has one bucket for all clients, and makes them wait | [`rate_limit`] |
+//! | `request-id` | ours: tower-http's has no notion of trust, and the id exists already | [`request_id`] |
 //! | `response-headers`, `security-headers` | ours: a loop over a list | [`fields`] |
 
 mod compression;
@@ -34,7 +34,7 @@ use crate::rate_limit::RateLimiter;
 
 type Inner = BoxCloneSyncService<Request<RequestBody>, Response<ResponseBody>, Infallible>;
 
-/// The limiters of the middlewares, by name: one for all the routes that list it.
+/// The limiters of the middlewares, by name; all routes that list a middleware share its limiter.
 pub(crate) type Limiters = BTreeMap<MiddlewareName, Arc<RateLimiter>>;
 
 /// The middlewares of one route, around its target.
@@ -42,7 +42,7 @@ pub(crate) type Limiters = BTreeMap<MiddlewareName, Arc<RateLimiter>>;
 pub(crate) struct Stack(Inner);
 
 impl Stack {
-    /// None when there is nothing to wrap.
+    /// Builds the stack; none when there is nothing to wrap.
     pub(crate) fn build(
         names: &[MiddlewareName],
         all: &BTreeMap<MiddlewareName, Middleware>,

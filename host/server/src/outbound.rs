@@ -1,5 +1,5 @@
-//! The way out for the guests of one component: the client of [`roadrunner_outbound`], with its log, its counters and
-//! the quotas of its tenant.
+//! The way out for the guests of one component: the client of [`roadrunner_outbound`], with logging, counters and the
+//! quotas of the tenant.
 
 use std::fmt;
 use std::pin::Pin;
@@ -28,7 +28,7 @@ use tokio::time::Sleep;
 pub(crate) struct WayOut {
     client: Client,
     sandbox: Sandbox,
-    /// Whose look-ups of names count together.
+    /// The owner under which name lookups are counted together.
     owner: String,
     answered: Arc<AtomicU64>,
     refused: Arc<AtomicU64>,
@@ -47,7 +47,7 @@ impl WayOut {
         }
     }
 
-    /// Whether it is what a manifest asks for.
+    /// Whether the way out matches a manifest's settings.
     pub(crate) fn is(&self, outbound: &manifest::Outbound, owner: &str) -> bool {
         *self.client.settings() == settings(outbound) && self.owner == owner
     }
@@ -57,7 +57,7 @@ impl WayOut {
         self.client.open()
     }
 
-    /// Requests by what became of them.
+    /// The number of requests, by their result.
     pub(crate) fn counts(&self) -> [(&'static str, u64); 3] {
         [
             ("answered", self.answered.load(Relaxed)),
@@ -102,7 +102,7 @@ impl Outbound for WayOut {
         };
         let client = self.client.clone();
         let counters = [&self.answered, &self.refused, &self.failed].map(Arc::clone);
-        // TLS, the protocol and the copies of bodies are the guest's CPU time, in whichever task they are polled.
+        // TLS, the protocol and copies of bodies count as the guest's CPU time, in whichever task they are polled.
         let payer = Payer::request(&self.sandbox, meter.clone());
         let driven = payer.clone();
         let answer = Box::pin(async move {
@@ -143,7 +143,7 @@ impl Outbound for WayOut {
     }
 }
 
-/// Tells the operator why a request was refused, by a rule, or failed. Names in it are the guest's.
+/// Tells the operator why a request was refused, by a rule, or failed. Names in the text come from the guest.
 fn tell(meter: &Meter, rule: Option<&str>, why: impl fmt::Display) {
     let why = Quoted::display(why).to_string();
     if !admits_log(meter, &why) {
@@ -187,7 +187,7 @@ impl Drop for Driving {
 struct Place(Option<Arc<Tenant>>);
 
 impl Place {
-    /// None when the tenant has as many as it may have.
+    /// Takes a connection; none when the tenant has as many as it may have.
     fn take(tenant: Option<&Arc<Tenant>>) -> Option<Self> {
         let fits = tenant.is_none_or(|tenant| tenant.outbound_connections.take(1));
         fits.then(|| Self(tenant.cloned()))
@@ -202,7 +202,7 @@ impl Drop for Place {
     }
 }
 
-/// A body that counts for its tenant, and pauses while the tenant has sent and received more than it may in a second.
+/// A body that counts for its tenant, and pauses while the tenant is over its bytes per second.
 struct Paced {
     body: WasiBody,
     tenant: Arc<Tenant>,
@@ -250,7 +250,7 @@ impl Body for Paced {
     }
 }
 
-/// What the guest is told: which kind of failure it was, and nothing of the host's network.
+/// Converts an error for the guest: the kind of the failure, and nothing about the host's network.
 fn told(error: Error) -> OutboundError {
     match error {
         Error::AddressRefused(..) => OutboundError::DestinationIpProhibited,

@@ -1,7 +1,7 @@
-//! Whether every component has room in the caps that its instances pass.
+//! A check that every component has room in the caps that its instances pass.
 //!
-//! An instance that needs more of the engine than one place is worth takes several in each cap. Under a cap with fewer
-//! places it would wait for ever, so it is refused when it is loaded.
+//! An instance that needs more of the engine than a place is worth takes several places in each cap. Under a cap with
+//! fewer places it would wait forever, so the component is refused when it is loaded.
 
 use std::collections::BTreeMap;
 use std::sync::Arc;
@@ -12,7 +12,7 @@ use roadrunner_sandbox::{Component, Gate};
 
 use crate::boot::{HOST_GATE, route_gate, tenant_gate};
 
-/// Fails for the first component that has no room, with the number that it needs.
+/// Fails for the first component that has no room, with the number of places that it needs.
 pub(crate) fn check(
     manifest: &Manifest,
     gates: &BTreeMap<String, Arc<Gate>>,

@@ -1,10 +1,10 @@
-//! Admission by peer: a token bucket for each, in a table whose size never changes.
+//! Admission by peer: a token bucket for each peer, in a table whose size never changes.
 //!
-//! A bucket is one number, the time at which it would be full again (the generic cell rate algorithm): a request moves it
-//! by one interval, and is refused while it would lie more than a burst ahead. A peer can stand in eight places of the
-//! table, chosen by a keyed hash; where all are taken, the one that has been quiet for the longest time is forgotten, and
-//! gets a whole burst when it comes back. So a request costs a look at 128 bytes under a lock that few share, whatever the
-//! number of peers, and no address makes the host remember more than the table holds.
+//! A bucket is a single number, the time at which it would be full again (the generic cell rate algorithm): a request
+//! moves it by one interval, and is refused while it would lie more than a burst ahead. A peer can be in eight places
+//! of the table, chosen by a keyed hash. Where all are taken, the peer that has been quiet for the longest time is
+//! forgotten, and gets a whole burst when it comes back. So a request costs a look at 128 bytes under a lock that few
+//! share, whatever the number of peers, and no address makes the host remember more than the table holds.
 
 use std::hash::{BuildHasher as _, RandomState};
 use std::net::IpAddr;
@@ -30,7 +30,7 @@ pub(crate) struct RateLimiter {
 #[derive(Clone, Copy, Debug, Default)]
 struct Bucket {
     peer: u64,
-    /// When it is full again, in nanoseconds since the start.
+    /// The time at which the bucket is full again, in nanoseconds since the start.
     full_at: u64,
 }
 
@@ -46,7 +46,7 @@ impl RateLimiter {
         }
     }
 
-    /// What it was made from.
+    /// The settings of the limiter.
     pub(crate) fn settings(&self) -> RateLimit {
         self.settings
     }
@@ -55,7 +55,7 @@ impl RateLimiter {
     ///
     /// # Errors
     ///
-    /// How long it takes until there is one in it.
+    /// The wait until the bucket has a request.
     pub(crate) fn take(&self, peer: IpAddr) -> Result<(), Duration> {
         let now = u64::try_from(self.start.elapsed().as_nanos()).unwrap_or(u64::MAX);
         self.take_at(peer, now)
@@ -86,10 +86,10 @@ impl RateLimiter {
     }
 }
 
-/// What one client can be expected to have for itself: an IPv4 address, or the first 64 bits of an IPv6 address.
+/// The part of an address that identifies a client: an IPv4 address, or the first 64 bits of an IPv6 address.
 fn key(peer: IpAddr) -> u64 {
     match peer.to_canonical() {
-        // Addresses below ff00::/8 are for multicast and never those of a peer, so that nothing collides.
+        // Addresses below ff00::/8 are for multicast and never those of a peer, so nothing collides.
         IpAddr::V4(address) => 0xffff_ffff_0000_0000 | u64::from(u32::from(address)),
         IpAddr::V6(address) => (u128::from(address) >> 64) as u64,
     }

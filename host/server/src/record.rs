@@ -1,6 +1,6 @@
 //! The account of one request: metrics, and a line in the access log when it is over.
 //!
-//! A record that is dropped before it was closed belongs to a client that left.
+//! A record that is dropped before it was closed belongs to a client that has left.
 
 use std::pin::Pin;
 use std::sync::Arc;
@@ -23,16 +23,16 @@ pub(crate) struct Record {
     metrics: Arc<RouteMetrics>,
     started: Instant,
     meter: Option<Arc<Meter>>,
-    /// What is wrong with the request's body, while that is pulled from the wire.
+    /// The fault of the request's body, while the body is pulled from the wire.
     fault: Option<BodyFault>,
     line: Option<Box<Line>>,
-    /// When the request has to be over, unless it becomes a session.
+    /// The time at which the request has to be over, unless it becomes a session.
     ends: Option<Instant>,
     status: u16,
     bytes: u64,
     /// Streams and datagrams of a WebTransport session.
     traffic: Option<(u64, u64)>,
-    /// Where the account goes; nowhere but to the log where there are no middlewares.
+    /// The ledger for the account; none without middlewares, where the account is written at once.
     ledger: Option<WeakLedger>,
     closed: bool,
 }
@@ -57,7 +57,7 @@ impl Record {
         }
     }
 
-    /// An instance works for the request from now on.
+    /// Sets the instance that works for the request.
     pub(crate) fn runs(&mut self, meter: &Arc<Meter>) {
         self.meter = Some(meter.clone());
         if let Some(ledger) = &self.ledger {
@@ -65,52 +65,53 @@ impl Record {
         }
     }
 
-    /// The guest pulls the request's body, and this tells what becomes of it.
+    /// Sets the fault of a body that the guest pulls.
     pub(crate) fn watches(&mut self, fault: Option<BodyFault>) {
         self.fault = fault;
     }
 
-    /// Whether there is such a body.
+    /// Whether the guest pulls the body.
     pub(crate) fn watches_body(&self) -> bool {
         self.fault.is_some()
     }
 
-    /// What is wrong with the request's body by now, whatever the guest makes of it: as long as no head was sent, the
-    /// client is told.
+    /// The fault of the request's body so far, whatever the guest makes of it. As long as no head was sent, the client
+    /// is told of it.
     pub(crate) fn refusal(&self) -> Option<BodyError> {
         let error = self.fault.as_ref()?.get()?;
         matches!(error, BodyError::Malformed(_) | BodyError::Timeout).then(|| error.clone())
     }
 
-    /// The same for a request that failed: a guest can deal with a body that is too large, and this one has not.
+    /// The same for a request that failed. Here it includes a body that is too large: a guest can cope with that, but
+    /// this guest did not.
     fn blame(&self, failure: &Failure) -> Option<BodyError> {
         let error = self.fault.as_ref()?.get()?;
         let is_too_large = matches!(error, BodyError::TooLarge(_)) && is_guests(failure);
         if is_too_large { Some(error.clone()) } else { self.refusal() }
     }
 
-    /// It is a session from now on, which may last.
+    /// Makes the request a session, which may last.
     pub(crate) fn holds(&mut self) {
         self.ends = None;
     }
 
-    /// The head is about to be sent.
+    /// Records the status of the head that is about to be sent.
     pub(crate) fn head(&mut self, status: StatusCode) {
         self.status = status.as_u16();
     }
 
-    /// Body bytes are about to be sent.
+    /// Counts body bytes that are about to be sent.
     pub(crate) fn sent(&mut self, bytes: usize) {
         self.bytes += bytes as u64;
     }
 
-    /// What a WebTransport session came to: bytes sent, and streams and datagrams in both directions.
+    /// Records the totals of a WebTransport session: bytes sent, and streams and datagrams in both directions.
     pub(crate) fn traffic(&mut self, bytes: u64, streams: u64, datagrams: u64) {
         self.bytes = bytes;
         self.traffic = Some((streams, datagrams));
     }
 
-    /// The answer is whole.
+    /// Closes the record of a whole response.
     pub(crate) fn done(mut self, response: Response<ResponseBody>) -> Response<ResponseBody> {
         self.head(response.status());
         self.bytes = response.body().size_hint().exact().unwrap_or(0);
@@ -118,7 +119,7 @@ impl Record {
         response
     }
 
-    /// The request ends before a head was sent.
+    /// Ends the request before a head was sent.
     pub(crate) fn failed(self, failure: Failure) -> Response<ResponseBody> {
         if let Some(error) = self.blame(&failure) {
             return self.refused(&error);
@@ -127,7 +128,7 @@ impl Record {
         self.answered(response, &failure)
     }
 
-    /// The request's body is not what it has to be.
+    /// Ends a request whose body is invalid.
     pub(crate) fn refused(self, error: &BodyError) -> Response<ResponseBody> {
         let outcome = outcome_of(error);
         let response = match error {
@@ -137,7 +138,7 @@ impl Record {
         self.answered(response, &outcome.into())
     }
 
-    /// A failure has this answer.
+    /// Ends the request with this answer to a failure.
     pub(crate) fn answered(mut self, response: Response<ResponseBody>, failure: &Failure) -> Response<ResponseBody> {
         self.head(response.status());
         self.bytes = response.body().size_hint().exact().unwrap_or(0);
@@ -145,7 +146,7 @@ impl Record {
         response
     }
 
-    /// The request ends with this failure; before or after the head.
+    /// Ends the request with this failure, before or after the head.
     pub(crate) fn end_with(&mut self, failure: &Failure) {
         if is_guests(failure)
             && let Some(error) = self.blame(failure)
@@ -170,7 +171,7 @@ impl Record {
         self.close(failure.outcome);
     }
 
-    /// Something that is not the request's fault goes wrong.
+    /// Logs a problem that is not the request's fault.
     pub(crate) fn warn(&self, text: &Quoted) {
         let text = text.to_string();
         if self.meter.as_ref().is_none_or(|meter| admits_log(meter, &text)) {
@@ -178,7 +179,7 @@ impl Record {
         }
     }
 
-    /// The request is over.
+    /// Closes the record.
     pub(crate) fn close(&mut self, outcome: Outcome) {
         if std::mem::replace(&mut self.closed, true) {
             return;
@@ -201,7 +202,7 @@ impl Record {
     }
 }
 
-/// The outcome of a request whose response nobody has taken whole.
+/// The outcome of a request whose response was not taken whole.
 pub(crate) fn left(ends: Option<Instant>) -> Outcome {
     if ends.is_some_and(|ends| ends <= Instant::now()) { Outcome::TotalExceeded } else { Outcome::Cancelled }
 }
@@ -216,7 +217,7 @@ impl Drop for Record {
     }
 }
 
-/// The account of a request that no route took, or that never came so far.
+/// Accounts for a request that no route took, or that never reached the router.
 pub(crate) fn unrouted(
     app: &Inner,
     request: &Request<RequestBody>,
@@ -242,12 +243,12 @@ pub(crate) fn unrouted(
     }
 }
 
-/// Whether a failure would be the guest's fault, if it were not for the request's body.
+/// Whether a failure would be the guest's fault, apart from the request's body.
 fn is_guests(failure: &Failure) -> bool {
     matches!(failure.outcome, Outcome::GuestError | Outcome::InvalidResponse | Outcome::Trapped)
 }
 
-/// How a request ends whose body is not what it has to be.
+/// The outcome of a request whose body is invalid.
 fn outcome_of(error: &BodyError) -> Outcome {
     match error {
         BodyError::Closed | BodyError::Timeout => Outcome::Cancelled,
@@ -256,15 +257,15 @@ fn outcome_of(error: &BodyError) -> Outcome {
     }
 }
 
-/// On responses of a route's target, whose requests have a [`Record`].
+/// An extension of responses from a route's target, whose requests have a [`Record`].
 #[derive(Clone)]
 pub(crate) struct Accounted {
-    /// Who pays for what middlewares do with the response.
+    /// The payer for the work of middlewares on the response.
     pub(crate) payer: Payer,
     pub(crate) ledger: Ledger,
 }
 
-/// A request on its way into middlewares, one of which may answer it.
+/// A request on its way into middlewares. A middleware may answer it.
 pub(crate) struct Asked {
     metrics: Arc<RouteMetrics>,
     started: Instant,
@@ -277,7 +278,7 @@ impl Asked {
         Self { metrics: route.metrics.clone(), started: Instant::now(), line: Line::of(app, context, request) }
     }
 
-    /// The account, if no record has it.
+    /// Accounts for the response, unless a record does.
     pub(crate) fn answered(self, response: &Response<ResponseBody>) {
         if response.extensions().get::<Accounted>().is_some() {
             return;

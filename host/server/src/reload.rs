@@ -1,8 +1,8 @@
-//! Another manifest for a host that runs: on SIGHUP, by the admin listener, or when a file has changed.
+//! Reloads of the manifest on a running host: on SIGHUP, by the admin listener, or when a file has changed.
 //!
-//! It is all or nothing: a manifest that is wrong, or whose components cannot be loaded, is refused with its error, and
-//! the one before keeps serving. Requests and sessions in flight end with what they started with. What only a start can
-//! change is named in a warning, and stays as it was.
+//! A reload is all or nothing: a manifest that is wrong, or whose components cannot be loaded, is refused with its
+//! error, and the current manifest keeps serving. Requests and sessions in flight end with the state that they started
+//! with. A warning names settings that only a start can change; they stay as they were.
 
 use std::collections::BTreeSet;
 use std::fs;
@@ -22,46 +22,46 @@ use crate::boot;
 use crate::deploy::{self, Switch};
 use crate::source::signature_of;
 
-/// How often files are looked at, where that is asked for.
+/// The interval at which files are checked, where that is on.
 const WATCH: Duration = Duration::from_secs(1);
 
-/// Orders that may wait; more of them would say the same.
+/// The maximum number of waiting orders; more of them would have no further effect.
 const ORDERS: usize = 16;
 
-/// What became of an order: a text for the operator either way.
+/// The result of an order: a text for the operator either way.
 pub(crate) type Outcome = Result<String, String>;
 
-/// Asks for a reload. Cheap to clone.
+/// A handle that orders reloads. Cheap to clone.
 #[derive(Clone)]
 pub struct Reload(mpsc::Sender<Order>);
 
-/// What is to be done, and whom to tell what became of it.
+/// An order, and the channel for its result.
 enum Order {
     Reload(Option<oneshot::Sender<Outcome>>),
-    /// Every component moves to the engine that new instances run on by now.
+    /// Moves every component to the engine that new instances now run on.
     Relink(oneshot::Sender<Result<(), String>>),
-    /// One component is another one, and everything else stays.
+    /// Switches one component, and leaves everything else.
     Switch(Box<Switch>, oneshot::Sender<Result<(), String>>),
 }
 
 impl Reload {
-    /// Reloads, sooner or later; the log says what became of it.
+    /// Orders a reload; the log reports its result.
     pub(crate) fn order(&self) {
         // A full queue means that there will be a reload anyway.
         let _ = self.0.try_send(Order::Reload(None));
     }
 
-    /// Reloads, and tells what became of it.
+    /// Reloads, and returns the result.
     pub(crate) async fn ask(&self) -> Outcome {
         self.hear(|tell| Order::Reload(Some(tell))).await
     }
 
-    /// Moves every component to the engine that new instances run on by now.
+    /// Moves every component to the engine that new instances now run on.
     pub(crate) async fn relink(&self) -> Result<(), String> {
         self.hear(Order::Relink).await
     }
 
-    /// Puts one component in the place of another, when it is its turn.
+    /// Switches one component, in the order of all changes.
     pub(crate) async fn switch(&self, switch: Switch) -> Result<(), String> {
         self.hear(|tell| Order::Switch(Box::new(switch), tell)).await
     }
@@ -74,25 +74,25 @@ impl Reload {
     }
 }
 
-/// Does what is asked for, one order at a time.
+/// The task that carries out orders, one at a time.
 pub(crate) struct Reloader {
     app: App,
-    /// What the host was started with.
+    /// The manifest that the host was started with.
     started: Arc<Manifest>,
-    /// What it serves.
+    /// The manifest that it serves.
     current: Arc<Manifest>,
     servers: Servers,
     orders: mpsc::Receiver<Order>,
 }
 
-/// Those whose certificates are loaded again; not there until their listeners are open.
+/// The servers whose certificates a reload replaces; each is set once its listeners are open.
 #[derive(Clone, Debug, Default)]
 pub(crate) struct Servers {
     pub(crate) public: Arc<OnceLock<Arc<Server>>>,
     pub(crate) admin: Arc<OnceLock<Server>>,
 }
 
-/// For an app that serves this manifest.
+/// Creates a reloader for an app that serves this manifest.
 pub(crate) fn reloader(app: App, manifest: Arc<Manifest>, servers: Servers) -> (Reload, Reloader) {
     let (sender, orders) = mpsc::channel(ORDERS);
     (Reload(sender), Reloader { app, started: manifest.clone(), current: manifest, servers, orders })
@@ -120,7 +120,8 @@ impl Reloader {
                 },
                 _ = clock.tick(), if self.current.server.watch => {
                     let now = stamps(&self.current);
-                    // Only what has not changed since the last look, so that no half-written file is loaded.
+                    // The reload waits until no file has changed since the last check, so that no half-written file is
+                    // loaded.
                     let is_settled = now == seen;
                     seen = now;
                     if !is_settled || seen == served {
@@ -129,7 +130,7 @@ impl Reloader {
                     None
                 }
             };
-            // As they are before they are read: what changes meanwhile is seen the next time.
+            // The stamps are taken before the files are read: a change meanwhile is seen the next time.
             served = stamps(&self.current);
             let outcome = self.reload().await;
             if stamps_of(&self.current) != served.iter().map(|stamp| stamp.path.clone()).collect() {
@@ -150,7 +151,7 @@ impl Reloader {
         done
     }
 
-    /// Changes what the app serves, off the threads that serve.
+    /// Changes the app's state, off the threads that serve.
     async fn change(&self, change: impl FnOnce(&Manifest, &App) -> Result<()> + Send + 'static) -> Result<(), String> {
         let (manifest, app) = (self.current.clone(), self.app.clone());
         let done = tokio::task::spawn_blocking(move || change(&manifest, &app)).await;
@@ -187,7 +188,7 @@ impl Reloader {
     }
 }
 
-/// The same components on the engine that new instances run on by now.
+/// Moves the same components to the engine that new instances now run on.
 fn relink(manifest: &Manifest, app: &App) -> Result<()> {
     let before = app.current();
     let moved = before.components.iter().map(|(name, component)| Ok((name.clone(), component.relink()?)));
@@ -198,14 +199,14 @@ fn relink(manifest: &Manifest, app: &App) -> Result<()> {
     Ok(())
 }
 
-/// Puts a component in the place of another, on disk and then for requests.
+/// Switches a component, on disk and then for requests.
 fn exchange(manifest: &Manifest, app: &App, switch: Switch) -> Result<()> {
     let before = app.current();
     let mut components = before.components.clone();
-    // A reload may have come before.
+    // A reload may have come first.
     let known = components.insert(switch.name.clone(), switch.component.clone());
     let known = known.with_context(|| format!("the manifest does not have the component {} any more", switch.name))?;
-    // A component that was verified by other keys is not what this manifest asks for.
+    // This manifest does not ask for a component that was verified by other keys.
     let is_current = before.sources.of(&switch.name).is_some_and(|source| source.asks_as(&switch.source));
     ensure!(is_current, "by whom {} must be signed has changed meanwhile; try again", switch.name);
     let (sources, access) = (before.sources.clone(), before.access.clone());
@@ -215,19 +216,19 @@ fn exchange(manifest: &Manifest, app: &App, switch: Switch) -> Result<()> {
     Ok(())
 }
 
-/// The new manifest, once the app serves it.
+/// Loads the manifest, and returns it once the app serves it.
 fn load(current: &Manifest, app: &App, servers: &Servers) -> Result<Manifest> {
     let manifest = match &current.file {
         Some(file) => Manifest::load(file)?,
         None => current.clone(),
     };
     let before = app.current();
-    // Components that are loaded now are to run on the right engine.
+    // Components that are loaded now have to run on the right engine.
     before.host.sandbox.look_for_swap()?;
     let inner = boot::inner(&manifest, before.host.clone(), Some(&before))?;
     let mut certificates = Vec::new();
     for listener in &manifest.listeners {
-        // One that is made at the start stays: who trusts it by its fingerprint would be locked out.
+        // A self-signed certificate stays: clients that trust it by its fingerprint would be locked out.
         if !matches!(listener.tls, Some(Tls::SelfSigned)) {
             certificates.extend(boot::tls(listener)?.map(|tls| (&listener.name, tls)));
         }
@@ -252,7 +253,7 @@ fn load(current: &Manifest, app: &App, servers: &Servers) -> Result<Manifest> {
     Ok(manifest)
 }
 
-/// The settings that differ and that only a start can change, by their place in the manifest.
+/// The changed settings that only a start can apply, by their place in the manifest.
 fn needs_restart(started: &Manifest, new: &Manifest) -> Vec<&'static str> {
     let (a, b) = (started, new);
     let differ = [
@@ -290,17 +291,17 @@ fn same_place(one: Option<&Admin>, other: Option<&Admin>) -> bool {
     }
 }
 
-/// A listener whose certificates are as good as any others.
+/// A copy of a listener without its certificates, for comparison.
 fn but_for_certificates(listener: &Listener) -> Listener {
     let tls = listener.tls.as_ref().map(|_| Tls::SelfSigned);
     Listener { tls, ..listener.clone() }
 }
 
-/// What tells whether a file is another one.
+/// The stamp of a file, which tells whether the file has changed.
 #[derive(Clone, Debug, PartialEq, Eq)]
 struct Stamp {
     path: PathBuf,
-    /// Inode, size and time of the last change; none when it cannot be looked at.
+    /// Inode, size and time of the last change; none when the file cannot be inspected.
     state: Option<(u64, u64, Option<SystemTime>)>,
 }
 

@@ -1,7 +1,7 @@
-//! Reads the secrets of a manifest, from files and from the environment.
+//! Loading of a manifest's secrets, from files and from the environment.
 //!
-//! They are read at the start and at each reload, and kept in memory that is overwritten when they are forgotten. No
-//! error says more of a secret than its name and where it should be.
+//! Secrets are read at the start and at each reload, and kept in memory that is overwritten when they are forgotten.
+//! Errors name a secret and its place, and nothing else about it.
 
 use std::collections::BTreeMap;
 use std::os::unix::ffi::OsStringExt as _;
@@ -15,12 +15,12 @@ use zeroize::Zeroizing;
 /// The longest secret, in bytes.
 const LONGEST: usize = 64 << 10;
 
-/// All secrets of a manifest, by name.
+/// Reads all secrets of a manifest, by name.
 pub(crate) fn read(manifest: &Manifest) -> Result<BTreeMap<String, Secret>> {
     manifest.secrets.iter().map(|(name, place)| Ok((name.to_string(), read_one(name, place)?))).collect()
 }
 
-/// One of them.
+/// Reads one secret.
 pub(crate) fn read_one(name: &manifest::SecretName, place: &manifest::Secret) -> Result<Secret> {
     let bytes = match place {
         manifest::Secret::Environment(variable) => environment(variable),
@@ -39,7 +39,7 @@ fn environment(variable: &str) -> Result<Zeroizing<Vec<u8>>> {
 
 fn file(path: &Path) -> Result<Zeroizing<Vec<u8>>> {
     let mut bytes = roadrunner_private::read(path, LONGEST)?;
-    // Editors end a text with a line break; what is no text is left alone.
+    // Editors end a text with a line break; binary data is left alone.
     if std::str::from_utf8(&bytes).is_ok() && bytes.last() == Some(&b'\n') {
         bytes.pop();
         if bytes.last() == Some(&b'\r') {
@@ -47,7 +47,7 @@ fn file(path: &Path) -> Result<Zeroizing<Vec<u8>>> {
         }
     }
     ensure!(!bytes.is_empty(), "{} is empty", path.display());
-    // What is kept is no larger than it must be; what it was copied from is overwritten.
+    // The copy is as small as possible; its source is overwritten.
     Ok(Zeroizing::new(bytes.to_vec()))
 }
 

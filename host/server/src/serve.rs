@@ -26,19 +26,20 @@ use crate::swap;
 /// The exit code when connections were cut, at the drain's deadline or by a second signal.
 const CUT: u8 = 3;
 
-/// How long the last lines of the log may wait for their reader.
+/// The longest time that the last lines of the log may wait for their reader.
 pub const LAST_LINES: Duration = Duration::from_secs(1);
 
-/// How long instances that lose their connection in a cut may take to be dropped.
+/// The longest time to drop instances that lose their connection in a cut.
 const LAST_DROPS: Duration = Duration::from_secs(2);
 
-/// How long work off the threads that serve may go on after the last connection.
+/// The longest time for work off the threads that serve after the last connection.
 const LAST_WORK: Duration = Duration::from_secs(1);
 
-/// Serves a manifest until SIGTERM or SIGINT, and loads it again on SIGHUP. Exits with 0 when everything ended by itself,
-/// with 3 when connections had to be cut, and as if by the signal when it comes before anything serves.
+/// Serves a manifest until SIGTERM or SIGINT, and loads it again on SIGHUP. Exits with 0 when everything ended by
+/// itself, with 3 when connections had to be cut, and as if killed by the signal when it comes before anything is
+/// served.
 pub fn run(manifest: &Manifest) -> Result<ExitCode> {
-    // SAFETY: nothing has been opened yet, so the descriptors from 3 on are those that the environment speaks of.
+    // SAFETY: nothing has been opened yet, so the descriptors from 3 on are those that the environment announces.
     let inherited = unsafe { Inherited::from_environment() }?;
     start_log(manifest.server.log)?;
     let served = run_logged(manifest, inherited);
@@ -56,7 +57,7 @@ fn run_logged(manifest: &Manifest, inherited: Inherited) -> Result<ExitCode> {
     builder.max_blocking_threads(roadrunner_threads::MAX);
     let runtime = builder.enable_all().build().context("cannot start the runtime")?;
     let ended = runtime.block_on(serve(manifest, inherited));
-    // A compiler, or a file that does not answer, holds up nobody who wants it to end.
+    // A compiler, or a file that does not answer, must not hold up the end.
     runtime.shutdown_timeout(LAST_WORK);
     ended
 }
@@ -78,7 +79,7 @@ async fn serve(manifest: &Manifest, mut inherited: Inherited) -> Result<ExitCode
             return Ok(ExitCode::from(signal.code()));
         }
     };
-    // Without the broker, sessions of this host still hear each other: nothing waits for it.
+    // Without the broker, sessions of this host still hear each other, so nothing waits for it.
     if let Some(driver) = broker {
         tokio::spawn(driver.run());
     }
@@ -117,7 +118,7 @@ async fn serve(manifest: &Manifest, mut inherited: Inherited) -> Result<ExitCode
     let (delay, time, drain) = (inner.drain_delay, inner.drain_time, &inner.host.drain);
     let registry = inner.host.sandbox.registry().clone();
     drain.announce();
-    // What is deployed now would not serve any more.
+    // A component that is deployed from now on would not serve any more.
     stop.stop();
     let drained = async {
         if !delay.is_zero() {
@@ -164,20 +165,20 @@ async fn open_admin(settings: &manifest::Admin, inherited: &mut Inherited, admin
         bail!("{message}: {fix}");
     }
     let address = match &settings.address {
-        // Whoever wrote the socket unit has decided who reaches it.
+        // The author of the socket unit has decided who reaches it.
         Address::Systemd(name) => {
             ListenAddress::Inherited(inherited.take(name).context("cannot open the admin listener")?)
         }
         Address::Tcp(address) => ListenAddress::Tcp(*address),
         Address::Unix(path) => ListenAddress::Unix(path.clone()),
     };
-    // On a unix socket, the file's mode says who may ask.
+    // On a unix socket, the file's mode decides who may connect.
     let plain = ListenerConfig::plain(boot::ADMIN, address);
     let listener = ListenerConfig { unix_mode: Some(0o600), tls: boot::admin_tls(settings)?, ..plain };
     Ok(Server::bind(vec![listener], Settings::default(), Arc::new(admin)).await?)
 }
 
-/// Instances are dropped by the tasks of their connections; the process ends after them.
+/// Waits until connection tasks have dropped their instances; the process ends after them.
 async fn wait_for_drops(registry: &Registry) {
     let deadline = tokio::time::Instant::now() + LAST_DROPS;
     while !registry.is_empty() && tokio::time::Instant::now() < deadline {
@@ -196,7 +197,7 @@ impl Signals {
         Ok(Self { terminate: listen(SignalKind::terminate())?, interrupt: listen(SignalKind::interrupt())? })
     }
 
-    /// The next signal to end.
+    /// Waits for the next signal to end.
     async fn next(&mut self) -> Ending {
         tokio::select! {
             _ = self.terminate.recv() => Ending { name: "SIGTERM", number: 15 },
@@ -212,13 +213,13 @@ struct Ending {
 }
 
 impl Ending {
-    /// The exit code of shells for a process that the signal has ended.
+    /// The exit code that shells use for a process that the signal has ended.
     fn code(&self) -> u8 {
         128 + self.number
     }
 }
 
-/// From here on everything that the host says goes through the log, panics included.
+/// Starts the log; from here on all messages of the host go through it, including panics.
 pub fn start_log(format: LogFormat) -> Result<()> {
     let format = match format {
         LogFormat::Human => roadrunner_log::Format::Human { colours: std::io::stderr().is_terminal() },
@@ -233,7 +234,7 @@ pub fn start_log(format: LogFormat) -> Result<()> {
     Ok(())
 }
 
-/// Says something as it is, whatever the format of the log.
+/// Prints a message as it is, whatever the format of the log.
 fn say(text: &str) {
     roadrunner_log::raw(Owner::Host, format!("{text}\n").as_bytes());
 }

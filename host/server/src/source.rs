@@ -1,13 +1,14 @@
-//! Where the bytes of a component come from, and whether they are signed by whom they must be.
+//! The sources of components, and the verification of their signatures.
 //!
-//! | from | what proves who made it |
+//! | source | proof of origin |
 //! |---|---|
 //! | a file | its signature, in `FILE.sig` beside it |
 //! | an upload | its signature, in the header [`SIGNATURE`] |
 //! | a registry | the manifest that has its SHA-256, and signatures of that manifest |
 //!
-//! Bytes are read once: those that were verified are those that are compiled. Nothing that is not signed as it must be
-//! gets to the compiler, whichever way it came: at the start, at a reload, by an upload, by going back to a version before.
+//! Bytes are read once: the verified bytes are the compiled bytes. A component without a required signature never
+//! reaches the compiler, whichever way it came: at the start, at a reload, by an upload, or by going back to a previous
+//! version.
 
 use std::collections::BTreeMap;
 use std::fmt;
@@ -28,13 +29,13 @@ use crate::secrets;
 /// The header with the signature of an upload, in base64.
 pub(crate) const SIGNATURE: &str = "roadrunner-signature";
 
-/// What a payload of cosign says that it is.
+/// The type that a payload of cosign declares.
 const PAYLOAD: &str = "cosign container image signature";
 
 /// The largest file of authorities, in bytes.
 const MAX_AUTHORITIES: u64 = 1 << 20;
 
-/// Where all components of a manifest come from.
+/// The sources of all components of a manifest.
 #[derive(Debug)]
 pub(crate) struct Sources {
     components: BTreeMap<String, Arc<Source>>,
@@ -42,22 +43,22 @@ pub(crate) struct Sources {
     registries: BTreeMap<RegistryName, Arc<Access>>,
 }
 
-/// Where one component comes from.
+/// The source of one component.
 #[derive(Debug)]
 pub(crate) struct Source {
     /// The component's name in the manifest.
     pub(crate) name: String,
-    /// Whom it belongs to; none for the host itself.
+    /// The tenant that the component belongs to; none for the host itself.
     pub(crate) tenant: Option<String>,
-    /// Where the manifest says that it is.
+    /// The component's place according to the manifest.
     pub(crate) origin: Origin,
-    /// The keys of which one must have signed it; none where it need not be signed.
+    /// The keys, one of which must have signed the component; none where it need not be signed.
     keys: Option<Keys>,
-    /// How its registry is spoken to.
+    /// The access to its registry.
     access: Arc<Access>,
 }
 
-/// What shows who made a component, before anybody has verified it.
+/// The proof of a component's origin, not yet verified.
 #[derive(Clone, Debug, Default, Deserialize, Eq, PartialEq, Serialize)]
 #[serde(rename_all = "kebab-case")]
 pub(crate) enum Proof {
@@ -70,7 +71,7 @@ pub(crate) enum Proof {
     Signature(String),
 }
 
-/// Who wants a component to be compiled.
+/// The party that asks for a compilation.
 #[derive(Clone, Copy, Debug, Eq, PartialEq)]
 pub(crate) enum Asking {
     /// The operator, with a manifest.
@@ -79,7 +80,7 @@ pub(crate) enum Asking {
     Tenant,
 }
 
-/// Why a component is not let in.
+/// The reason why a component's signature is rejected.
 #[derive(Debug, thiserror::Error)]
 pub(crate) enum Unsigned {
     #[error("the signature of {0} cannot be read: {1}")]
@@ -121,7 +122,7 @@ impl Sources {
         self.components.values()
     }
 
-    /// How a registry is spoken to; none for one that the manifest does not name.
+    /// The access to a registry; none for a registry that the manifest does not name.
     pub(crate) fn registry(&self, name: &RegistryName) -> Option<Arc<Access>> {
         self.registries.get(name).cloned()
     }
@@ -134,7 +135,7 @@ impl Source {
         self.prepare(sandbox, self.origin.to_string().as_ref(), &bytes, &proof, Asking::Operator, None)
     }
 
-    /// Verifies and compiles what was read, or takes `known` where it is the same.
+    /// Verifies and compiles bytes that were read, or returns `known` where it has the same bytes.
     pub(crate) fn prepare(
         &self,
         sandbox: &Sandbox,
@@ -149,7 +150,7 @@ impl Source {
         Ok(Component::from_bytes(sandbox, bytes, label, Whose { component: &self.name, tenant }, known)?)
     }
 
-    /// Reads or pulls the bytes. Nothing of them is verified.
+    /// Reads or pulls the bytes, with their proof. They are not verified.
     pub(crate) fn read(&self, sandbox: &Sandbox, puller: &Puller) -> Result<(Vec<u8>, Proof)> {
         Ok(match &self.origin {
             Origin::File(path) => (Component::read(sandbox, path, path)?, self.beside(path)?),
@@ -157,7 +158,7 @@ impl Source {
         })
     }
 
-    /// Brings a component from a registry, and what proves who made it. Nothing of it is verified.
+    /// Pulls a component from a registry, with its proof of origin. They are not verified.
     pub(crate) fn pull(&self, puller: &Puller, reference: &OciReference, access: &Access) -> Result<(Vec<u8>, Proof)> {
         let name = Reference {
             registry: reference.registry.to_string(),
@@ -165,14 +166,14 @@ impl Source {
             tag: reference.tag.clone(),
             digest: reference.digest.clone(),
         };
-        // What is kept may have been signed again since.
+        // A kept component may have been signed again since.
         let accepts = |pulled: &Pulled| self.verify(reference, &pulled.component, &Proof::of(pulled)).is_ok();
         let pulled = puller.pull(&name, access, self.keys.is_some(), accepts)?;
         let proof = Proof::of(&pulled);
         Ok((pulled.component, proof))
     }
 
-    /// Whether bytes are signed as this component must be. `label` is what errors call them.
+    /// Checks that bytes are signed as this component must be. Errors name `label`.
     pub(crate) fn verify(&self, label: impl fmt::Display, bytes: &[u8], proof: &Proof) -> Result<(), Unsigned> {
         let Some(keys) = &self.keys else { return Ok(()) };
         let label = label.to_string();
@@ -199,7 +200,7 @@ impl Source {
         self.keys == other.keys
     }
 
-    /// The signature beside a file, where one is asked for.
+    /// Reads the signature beside a file, where a signature is required.
     fn beside(&self, path: &Path) -> Result<Proof> {
         if self.keys.is_none() {
             return Ok(Proof::None);
@@ -218,14 +219,14 @@ impl Proof {
     }
 }
 
-/// Where the signature of a file is: `FILE.sig`.
+/// The path of a file's signature: `FILE.sig`.
 pub(crate) fn signature_of(path: &Path) -> PathBuf {
     let mut path = path.as_os_str().to_owned();
     path.push(".sig");
     path.into()
 }
 
-/// The text of a file with a signature; none where there is no file.
+/// Reads the text of a signature file; none where there is no file.
 pub(crate) fn read_signature(path: &Path) -> Result<Option<String>> {
     let failed = || format!("cannot read the signature {}", path.display());
     let file = match File::open(path) {
@@ -241,12 +242,12 @@ pub(crate) fn read_signature(path: &Path) -> Result<Option<String>> {
 fn is_signed(keys: &Keys, claim: &Claim, digest: &str) -> bool {
     let Ok(signature) = claim.signature.parse() else { return false };
     let names_it = |payload: Payload| payload.critical.kind == PAYLOAD && payload.critical.image.digest == digest;
-    // A payload that is not signed is not even looked at.
+    // The payload is read only after its signature is verified.
     keys.verify(claim.payload.as_bytes(), &signature).is_ok()
         && serde_json::from_str(&claim.payload).is_ok_and(names_it)
 }
 
-/// What cosign signs: "simple signing" of containers/image.
+/// The payload that cosign signs: "simple signing" of containers/image.
 #[derive(Deserialize)]
 struct Payload {
     critical: Critical,
@@ -265,7 +266,7 @@ struct Image {
     digest: String,
 }
 
-/// How a registry is spoken to.
+/// Builds the access to a registry.
 fn access(manifest: &Manifest, name: &RegistryName, registry: &manifest::Registry) -> Result<Access> {
     let user = match &registry.user {
         Some((user, secret)) => {

@@ -1,7 +1,8 @@
-//! The stores of a manifest, and what each component sees of them: namespaces, limits, counters.
+//! The stores of a manifest, and each component's view of them: namespaces, limits, counters.
 //!
-//! Components that are granted a store that is not shared have a namespace each, `component/NAME`; those of a shared one
-//! have `tenant/NAME` together, or `shared` where they have no tenant. No other code makes the names of namespaces.
+//! In a store that is not shared, each component has a namespace of its own, `component/NAME`. In a shared store, the
+//! components of a tenant have `tenant/NAME` together, and those without a tenant have `shared`. No other code makes
+//! the names of namespaces.
 
 use std::collections::BTreeMap;
 use std::sync::Arc;
@@ -20,7 +21,7 @@ use crate::boot;
 /// The operations, as the metrics name them.
 const OPERATIONS: [&str; 7] = ["delete", "exists", "get", "increment", "keys", "set", "set-if"];
 
-/// How operations end, as the metrics name it.
+/// The outcomes of operations, as the metrics name them.
 const OUTCOMES: [&str; 6] = ["failed", "ok", "overloaded", "refused", "timeout", "too-large"];
 
 /// A store of the manifest, open.
@@ -28,7 +29,7 @@ const OUTCOMES: [&str; 6] = ["failed", "ok", "overloaded", "refused", "timeout",
 pub(crate) struct OpenStore {
     store: Store,
     place: StorePlace,
-    /// What it authenticates with.
+    /// The password for the store.
     password: Option<Secret>,
     counts: Arc<Counts>,
 }
@@ -42,14 +43,14 @@ impl OpenStore {
         self.store.bytes()
     }
 
-    /// How often each operation ended how.
+    /// The number of operations, by operation and outcome.
     pub(crate) fn counts(&self) -> impl Iterator<Item = (&'static str, &'static str, u64)> {
         OPERATIONS.iter().zip(&self.counts.0).flat_map(|(operation, row)| {
             OUTCOMES.iter().zip(row).map(move |(outcome, count)| (*operation, *outcome, count.load(Relaxed)))
         })
     }
 
-    /// Whether it is where another manifest wants it.
+    /// Whether the store is at the place that another manifest names.
     fn is_at(&self, place: &StorePlace, password: Option<&Secret>) -> bool {
         let same_place = match (&self.place, place) {
             (StorePlace::File { path, .. }, StorePlace::File { path: other, .. }) => path == other,
@@ -61,7 +62,7 @@ impl OpenStore {
     }
 }
 
-/// The stores of a manifest. Those that were open before stay so, and take new sizes.
+/// Opens the stores of a manifest. Stores that are open already stay so, and take new sizes.
 pub(crate) fn open(
     manifest: &Manifest,
     secrets: &BTreeMap<String, Secret>,
@@ -100,7 +101,7 @@ fn place_of(place: &StorePlace, password: Option<&Secret>, names: &Resolver) -> 
     })
 }
 
-/// What each tenant has in stores of this host, and may have. One that has not changed goes on.
+/// The tenants' budgets in stores of this host. An unchanged budget stays.
 pub(crate) fn budgets(
     manifest: &Manifest,
     stores: &BTreeMap<String, Arc<OpenStore>>,
@@ -132,7 +133,7 @@ fn namespace(component: &ComponentName, settings: &manifest::Component, store: &
     }
 }
 
-/// What stands behind grants.
+/// The state that grants are made from.
 #[derive(Clone, Copy)]
 pub(crate) struct Kept<'k> {
     pub(crate) stores: &'k BTreeMap<String, Arc<OpenStore>>,
@@ -140,7 +141,7 @@ pub(crate) struct Kept<'k> {
     pub(crate) tenants: &'k BTreeMap<String, Arc<Tenant>>,
 }
 
-/// What components see of stores, by component and store. What has not changed goes on, with its places.
+/// The components' views of stores, by component and store. An unchanged grant stays, with its places.
 pub(crate) fn grants(manifest: &Manifest, kept: Kept<'_>, before: Option<&Grants>) -> Grants {
     let mut grants = Grants::new();
     for (component, settings) in &manifest.components {
@@ -149,7 +150,7 @@ pub(crate) fn grants(manifest: &Manifest, kept: Kept<'_>, before: Option<&Grants
         let budget = owner.and_then(|owner| kept.budgets.get(owner));
         let mut granted = BTreeMap::new();
         for name in &settings.stores {
-            // None are open where a manifest is only checked.
+            // No stores are open where a manifest is only checked.
             let (Some(open), Some(store)) = (kept.stores.get(name.as_str()), manifest.stores.get(name)) else {
                 continue;
             };
@@ -191,21 +192,21 @@ fn limits(store: &manifest::Store) -> Limits {
     }
 }
 
-/// What components see of stores, by component and store.
+/// The components' views of stores, by component and store.
 pub(crate) type Grants = BTreeMap<String, BTreeMap<String, Arc<Grant>>>;
 
-/// What one component sees of one store. All its routes share it.
+/// A component's view of a store. All its routes share it.
 #[derive(Debug)]
 pub(crate) struct Grant {
     open: Arc<OpenStore>,
     namespace: String,
     bucket: Bucket,
-    /// Whose quota it counts for.
+    /// The tenant whose quota is charged.
     tenant: Option<Arc<Tenant>>,
 }
 
 impl Grant {
-    /// Runs an operation, counts how it ended, and says to the guest what is its business.
+    /// Runs an operation, counts its outcome, and converts its error for the guest.
     fn counted<T: Send + 'static>(
         &self,
         operation: &'static str,
@@ -284,7 +285,7 @@ fn outcome(error: &Error) -> &'static str {
     }
 }
 
-/// What the guest is told: which kind of failure it was, and nothing of the host's network and files.
+/// Converts an error for the guest: the kind of the failure, and nothing about the host's network and files.
 fn told(error: Error) -> StoreError {
     match error {
         Error::Failed { store, reason } => {

@@ -1,6 +1,6 @@
-//! Looks every second whether swap was turned on, and moves all components to engines for which that is safe.
+//! Checks every second whether swap was turned on, and moves all components to engines that are safe with swap.
 //!
-//! Between the two, no component gets a new instance: the answer is 503.
+//! Until all have moved, no component gets a new instance: the answer is 503.
 
 use std::time::Duration;
 
@@ -9,7 +9,7 @@ use tokio::time::{MissedTickBehavior, interval};
 use crate::app::App;
 use crate::reload::Reload;
 
-/// How often it looks.
+/// The interval of the checks.
 const EVERY: Duration = Duration::from_secs(1);
 
 /// Ends when all components have moved, or with the host.

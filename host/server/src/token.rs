@@ -1,6 +1,6 @@
 //! Tokens of the admin listener: a line in a file, shown as `authorization: Bearer TOKEN` (RFC 6750, 2.1).
 //!
-//! The host keeps their SHA-256 alone, and compares that: how long a comparison takes says nothing of the token.
+//! The host keeps and compares only their SHA-256: the duration of a comparison reveals nothing of the token.
 
 use std::path::Path;
 
@@ -14,16 +14,16 @@ const SHORTEST: usize = 16;
 /// The longest token, in bytes.
 const LONGEST: usize = 4096;
 
-/// What somebody has to know.
+/// A token that a caller has to know.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(crate) struct Token(Digest);
 
-/// What somebody claims to know.
+/// A token that a request shows.
 #[derive(Debug)]
 pub(crate) struct Shown(Digest);
 
 impl Token {
-    /// That of a file, as [`read`] finds it.
+    /// Loads the token in a file, as [`read`] does.
     pub(crate) fn load(path: &Path) -> Result<Self> {
         Ok(Self::of(&read(path)?))
     }
@@ -32,7 +32,7 @@ impl Token {
         Self(Digest::of(token.as_bytes()))
     }
 
-    /// Whether it is what was shown.
+    /// Whether the shown token is this token.
     pub(crate) fn is(&self, shown: &Shown) -> bool {
         let pairs = shown.0.bytes().iter().zip(self.0.bytes());
         pairs.fold(0, |differ, (one, other)| differ | (one ^ other)) == 0
@@ -40,14 +40,14 @@ impl Token {
 }
 
 impl Shown {
-    /// What a request shows; none where that is no token.
+    /// The token that a request shows; none if it shows none.
     pub(crate) fn of(headers: &HeaderMap) -> Option<Self> {
         let (scheme, shown) = headers.get(header::AUTHORIZATION)?.as_bytes().split_at_checked(7)?;
         scheme.eq_ignore_ascii_case(b"Bearer ").then(|| Self(Digest::of(shown)))
     }
 }
 
-/// The token in a file: one line of visible ASCII.
+/// Reads the token in a file: one line of visible ASCII.
 pub(crate) fn read(path: &Path) -> Result<String> {
     let bytes = roadrunner_private::read(path, LONGEST)?;
     let text = std::str::from_utf8(&bytes).unwrap_or_default();

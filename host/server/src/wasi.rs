@@ -1,4 +1,4 @@
-//! What components are granted through WASI: the directories that they have open, and their environment.
+//! The WASI grants of components: the directories that they have open, and their environment.
 
 use std::collections::BTreeMap;
 use std::sync::Arc;
@@ -13,8 +13,8 @@ use crate::boot;
 /// The directories that some component has open, by name.
 pub(crate) type Disks = BTreeMap<String, Disk>;
 
-/// Opens the directories that components are granted. Those that are where they were before stay open, with what is known
-/// of their size; one that was replaced by another of its path is opened anew.
+/// Opens the directories that components are granted. A directory that has not moved stays open, with its known size; a
+/// directory that was replaced by another at its path is opened again.
 pub(crate) fn open(manifest: &Manifest, tenants: &BTreeMap<String, Arc<Tenant>>, before: &Disks) -> Result<Disks> {
     let mut disks = Disks::new();
     for (name, directory) in &manifest.directories {
@@ -41,7 +41,7 @@ pub(crate) fn open(manifest: &Manifest, tenants: &BTreeMap<String, Arc<Tenant>>,
     Ok(disks)
 }
 
-/// The directories that one component has open from its start.
+/// The directories that a component has open at its start.
 pub(crate) fn preopens(component: &manifest::Component, disks: &Disks) -> Result<Vec<Preopen>> {
     let preopen = |granted: &manifest::Preopen| {
         let disk = disks[granted.directory.as_str()].clone();
@@ -51,7 +51,7 @@ pub(crate) fn preopens(component: &manifest::Component, disks: &Disks) -> Result
     component.preopens.iter().map(preopen).collect()
 }
 
-/// The environment of one component.
+/// The environment of a component.
 pub(crate) fn environment(
     component: &manifest::Component,
     secrets: &BTreeMap<String, Secret>,

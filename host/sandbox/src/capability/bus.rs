@@ -1,8 +1,8 @@
 //! Topics that join the held sessions of one owner.
 //!
-//! Host: [`Bus`], a map from owner and topic to subscribers, and a [`Broker`] where other hosts share the topics.
-//! Instance: [`Inbox`], a bounded queue. Publishing never waits: a full queue misses the message, and says how many with
-//! the next one of that topic.
+//! [`Bus`] belongs to the host: a map from owner and topic to subscribers, with a [`Broker`] where other hosts share
+//! the topics. [`Inbox`] belongs to an instance: a bounded queue. Publishing never waits: a full queue misses the
+//! message, and reports the number of missed messages with the next message of that topic.
 
 use std::collections::{HashMap, VecDeque};
 use std::sync::atomic::{AtomicU64, AtomicUsize, Ordering::Relaxed};
@@ -18,42 +18,42 @@ use crate::tenant::Tenant;
 /// The longest topic, in bytes.
 pub(crate) const MAX_TOPIC: usize = 256;
 
-/// The largest payload of a message, in bytes, where the host sets no other.
+/// The largest payload of a message, in bytes, unless the host sets another.
 const DEFAULT_MAX_PAYLOAD: usize = 512 << 10;
 
-/// What a message costs beside its payload: the queue's entry.
+/// The cost of a message's queue entry, in addition to its payload, in bytes.
 const MESSAGE_OVERHEAD: usize = 64;
 
 /// A message on its way to a session.
 #[derive(Clone, Debug)]
 pub struct Message {
-    /// The topic it was published to.
+    /// The topic that the message was published to.
     pub topic: Arc<str>,
-    /// What was published.
+    /// The published bytes.
     pub payload: Bytes,
-    /// Messages of this topic that this session missed just before.
+    /// The number of messages of this topic that this session missed just before.
     pub missed: u32,
 }
 
-/// Where the topics of several hosts meet. None of its functions may block.
+/// A link between the topics of several hosts. None of its functions may block.
 pub trait Broker: Send + Sync + std::fmt::Debug {
-    /// The first session of this host has subscribed.
+    /// Called when the first session of this host has subscribed.
     fn subscribe(&self, owner: &Arc<str>, topic: &Arc<str>);
 
-    /// The last session of this host has left.
+    /// Called when the last session of this host has left.
     fn unsubscribe(&self, owner: &Arc<str>, topic: &Arc<str>);
 
-    /// Takes a message to the other hosts, at most once. An error means that it takes it to none of them.
+    /// Takes a message to the other hosts, at most once. An error means that it reached none of them.
     fn publish(&self, owner: &Arc<str>, topic: &str, payload: &Bytes) -> Result<(), PublishError>;
 }
 
-/// Why a message was sent to nobody.
+/// The reason why a message was sent to nobody.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
 pub enum PublishError {
-    /// The owner has this much waiting for the broker already: messages and bytes together say the rule.
+    /// Too many of the owner's messages or bytes wait for the broker already; the text names both rules.
     #[error("bus.queue-bytes and bus.queue-messages: too much waits for the broker")]
     QueueFull,
-    /// The payload is larger than this.
+    /// The payload is larger than this many bytes.
     #[error("the payload is larger than {0} bytes")]
     TooLarge(u64),
 }
@@ -73,31 +73,34 @@ struct Shared {
 type Topics = HashMap<Arc<str>, HashMap<Arc<str>, Vec<Arc<Inbox>>>>;
 
 impl Bus {
-    /// Shares the topics with other hosts from now on, before anybody has subscribed. A second broker is ignored.
+    /// Shares the topics with other hosts from now on. Call it before anybody has subscribed. A second broker is
+    /// ignored.
     pub fn join(&self, broker: Arc<dyn Broker>) {
         let _ = self.0.broker.set(broker);
     }
 
-    /// Allows payloads of so many bytes. Default 512 KiB.
+    /// Allows payloads of this many bytes. Default 512 KiB.
     pub fn set_max_payload(&self, bytes: usize) {
         self.0.max_payload.store(bytes, Relaxed);
     }
 
-    /// Sends to every session of `owner` that is subscribed now, here and on the other hosts; how many there are here.
+    /// Sends to every session of `owner` that is subscribed now, here and on the other hosts. Returns the number of
+    /// sessions here.
     pub fn publish(&self, owner: &Arc<str>, topic: &str, payload: Bytes) -> Result<u32, PublishError> {
         let limit = self.0.max_payload.load(Relaxed);
         if payload.len() > limit {
             return Err(PublishError::TooLarge(limit as u64));
         }
-        // First, so that an error means that nobody has heard it.
+        // The broker comes first, so that an error means that nobody has received the message.
         if let Some(broker) = self.0.broker.get() {
             broker.publish(owner, topic, &payload)?;
         }
         Ok(self.deliver(owner, topic, &payload, 0))
     }
 
-    /// Hands a message of another host to every session of `owner` that is subscribed here, after so many others that were
-    /// lost on the way; how many sessions there are. Their tenant pays for it: the publisher's host has no account here.
+    /// Delivers a message of another host to every session of `owner` that is subscribed here, after `lost` others that
+    /// were lost in transit. Returns the number of sessions. Their tenant pays: the publisher's host has no account
+    /// here.
     pub fn arrive(&self, owner: &str, topic: &str, payload: &Bytes, lost: u32) -> u32 {
         let span = Span::begin(false);
         let count = self.deliver(owner, topic, payload, lost);
@@ -130,7 +133,7 @@ impl Bus {
         u32::try_from(inboxes.len()).unwrap_or(u32::MAX)
     }
 
-    /// Tells the sessions of one topic that so many messages of it were lost on the way to this host.
+    /// Tells the sessions of a topic that `lost` messages of it were lost in transit to this host.
     pub fn lose(&self, owner: &str, topic: &str, lost: u32) {
         let topics = self.0.topics.read();
         let Some((topic, inboxes)) = topics.get(owner).and_then(|topics| topics.get_key_value(topic)) else { return };
@@ -140,8 +143,8 @@ impl Bus {
         self.0.missed.fetch_add(u64::from(lost) * inboxes.len() as u64, Relaxed);
     }
 
-    /// Tells every session of this host that it may have missed messages, of each of its topics. How many is not known:
-    /// the next message of a topic says one, or as many as it is itself known to follow.
+    /// Tells every session of this host that it may have missed an unknown number of messages, on each of its topics.
+    /// The next message of a topic then says one, or the number that is otherwise known.
     pub fn lose_some(&self) {
         for topics in self.0.topics.read().values() {
             for (topic, inboxes) in topics {
@@ -152,12 +155,12 @@ impl Bus {
         }
     }
 
-    /// Subscriptions of the whole host, for a gauge.
+    /// The number of subscriptions of the whole host, for a gauge.
     pub fn subscriptions(&self) -> usize {
         self.0.topics.read().values().flat_map(HashMap::values).map(Vec::len).sum()
     }
 
-    /// Messages that sessions missed since the start, each once for every session, where it is known how many they were.
+    /// The messages that sessions missed since the start, counted once per session, as far as their number is known.
     pub fn missed(&self) -> u64 {
         self.0.missed.load(Relaxed)
     }
@@ -166,7 +169,7 @@ impl Bus {
         let mut topics = self.0.topics.write();
         let inboxes = topics.entry(owner.clone()).or_default().entry(topic.clone()).or_default();
         inboxes.push(inbox.clone());
-        // Under the lock, so that the broker hears of comings and goings in their order.
+        // The call is made under the lock, so that the broker sees subscriptions and their ends in order.
         if inboxes.len() == 1
             && let Some(broker) = self.0.broker.get()
         {
@@ -219,13 +222,13 @@ impl Subscriber {
         Self { bus, owner, inbox: Arc::new(Inbox::new(queue_bytes, None)), topics: Vec::new() }
     }
 
-    /// Within the quotas of this tenant.
+    /// Applies the quotas of this tenant.
     pub(crate) fn of(mut self, tenant: Option<Arc<Tenant>>) -> Self {
         self.inbox = Arc::new(Inbox::new(self.inbox.limit, tenant));
         self
     }
 
-    /// How many topics there are.
+    /// The number of topics.
     pub(crate) fn len(&self) -> usize {
         self.topics.len()
     }
@@ -234,7 +237,7 @@ impl Subscriber {
         self.topics.iter().any(|known| &**known == topic)
     }
 
-    /// False when the tenant has as many topics as it may have.
+    /// Subscribes to a topic; false when the tenant has as many topics as it may have.
     pub(crate) fn subscribe(&mut self, topic: &str) -> bool {
         if !self.contains(topic) {
             if self.inbox.tenant.as_ref().is_some_and(|tenant| !tenant.topics.take(1)) {
@@ -282,7 +285,7 @@ struct Inbox {
 struct Queue {
     messages: VecDeque<Message>,
     bytes: usize,
-    /// What did not come into the queue, by topic; 0 where nobody knows how much that is.
+    /// The number of messages that missed the queue, by topic; 0 where the number is unknown.
     missed: Vec<(Arc<str>, u32)>,
     waker: Option<Waker>,
 }
@@ -304,7 +307,7 @@ impl Inbox {
         }
     }
 
-    /// Queues a message. Whether there was room for it.
+    /// Queues a message, and returns whether there was room for it.
     fn push(&self, topic: &Arc<str>, payload: &Bytes) -> bool {
         let mut queue = self.queue.lock();
         let size = payload.len() + MESSAGE_OVERHEAD;
@@ -331,7 +334,7 @@ impl Inbox {
         self.queue.lock().miss(topic, count);
     }
 
-    /// A topic that is subscribed to no more has nothing to be told of.
+    /// Forgets the missed messages of a topic that is no longer subscribed to.
     fn forget(&self, topic: &Arc<str>) {
         self.queue.lock().missed.retain(|(missed, _)| missed != topic);
     }
@@ -391,7 +394,7 @@ mod tests {
         bus.publish(&"a".into(), topic, payload.into()).unwrap()
     }
 
-    /// Remembers what it is told, and takes no message that says `no`.
+    /// A broker that records its calls, and refuses the message `no`.
     #[derive(Debug, Default)]
     struct Told(Mutex<Vec<String>>);
 

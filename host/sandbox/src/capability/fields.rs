@@ -1,8 +1,8 @@
-//! `fields` of `wasi:http`: a length that a guest gives twice, in the same words, is one length.
+//! The `fields` of `wasi:http`: a length that a guest gives twice, in the same words, is a single length.
 //!
-//! RFC 9110, 8.6 lets a recipient take a repeated content-length for one. Guests that copy the fields of one message to
-//! another repeat it without meaning to, and many end when the host refuses; the engine's own functions, which these
-//! shadow, do. Lengths that differ are refused as ever.
+//! RFC 9110, 8.6 lets a recipient treat a repeated content-length as a single value. Guests that copy fields from one
+//! message to another repeat it without meaning to, and many end when the host refuses. The engine's own functions do
+//! refuse; the functions of this module shadow them. Different lengths are refused as before.
 
 use http::header::CONTENT_LENGTH;
 use wasmtime::component::{Linker, Resource};
@@ -12,7 +12,7 @@ use wasmtime_wasi_http::{FieldMap, WasiHttpView as _, p2, p3};
 use crate::engine::Wasi;
 use crate::state::State;
 
-/// Shadows the functions of an interface that give fields their values.
+/// Shadows the functions of an interface that set values of fields.
 macro_rules! shadow {
     ($linker:expr, $name:literal, $($types:ident)::+) => {{
         use $($types)::+::{HeaderError, Host as _, HostFields as _};
@@ -63,7 +63,7 @@ macro_rules! shadow {
     }};
 }
 
-/// Puts this module's functions in the place of the engine's.
+/// Replaces the engine's functions by those of this module.
 pub(crate) fn add_to_linker(linker: &mut Linker<State>, wasi: Wasi) -> Result<()> {
     linker.allow_shadowing(true);
     shadow!(linker, "wasi:http/types@0.2.12", p2::bindings::http::types);

@@ -1,20 +1,21 @@
-//! Lines that a guest writes: `log.log`, standard output and standard error; and what the host says of a guest in its
-//! own lines, as far as the guest can make it long.
+//! Log lines of a guest: `log.log`, standard output and standard error; and the host's own lines about a guest, as far
+//! as the guest can make them long.
 //!
-//! All of them share the limit `log-bytes` of the instance, and the quota of its tenant. What goes over either is dropped
-//! and counted; the first line that is dropped leaves one warning, of a tenant one in a second.
+//! All of them share the limit `log-bytes` of the instance, and the quota of its tenant. Text over either is dropped
+//! and counted. The first line over the instance's limit leaves a warning; the tenant's quota leaves at most one
+//! warning a second.
 
 use roadrunner_log::escaped;
 
 use crate::meter::Meter;
 
-/// The most bytes of one line; what is behind them is cut.
+/// The most bytes of one line; the rest is cut.
 const MAX_LINE: usize = 8 << 10;
 
-/// What a line counts at least: the host writes more beside it than that.
+/// The smallest size that a line counts as: the host writes more than that in addition to the line.
 const LEAST: u64 = 16;
 
-/// How much a line matters.
+/// The severity of a line.
 #[derive(Clone, Copy, Debug, Eq, PartialEq)]
 pub(crate) enum Level {
     Trace,
@@ -32,7 +33,7 @@ pub(crate) fn write(meter: &Meter, level: Level, message: &str) {
     }
 }
 
-/// Whether an instance may still have this text in the log. It is charged for it.
+/// Whether an instance may still log this text. The text is charged to it.
 pub fn admits(meter: &Meter, text: &str) -> bool {
     let first_drop = meter.log_dropped() == 0;
     let bytes = (text.len() as u64 + 1).max(LEAST);

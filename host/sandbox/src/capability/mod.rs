@@ -1,5 +1,5 @@
-//! What a guest may reach outside itself. One module per capability, each with its state for the host, for a
-//! component and for an instance.
+//! Capabilities: a guest's access to things outside itself. There is one module per capability, each with its state for
+//! the host, for a component and for an instance.
 
 pub(crate) mod bus;
 pub(crate) mod fields;

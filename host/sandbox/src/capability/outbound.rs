@@ -1,8 +1,8 @@
-//! What a guest's `wasi:http/types` needs of the host beside the engine's own part: the way out, if one is granted, and
-//! how much a body that the guest writes may hold.
+//! The host's part of a guest's `wasi:http/types`, in addition to the engine's: the way out, if it is granted, and the
+//! amount that a body written by the guest may hold.
 //!
-//! Without a grant every outgoing request is answered with `HTTP-request-denied`. The way out itself is an [`Outbound`],
-//! which the server brings: this crate knows no sockets.
+//! Without a grant every outgoing request is answered with `HTTP-request-denied`. The way out itself is an
+//! [`Outbound`], which the server provides: this crate knows no sockets.
 
 use std::fmt;
 use std::future::Future;
@@ -15,7 +15,7 @@ use wasmtime_wasi_http::{Error, RequestOptions, WasiBody, WasiHttpCtx, WasiHttpH
 use super::log::admits;
 use crate::meter::Meter;
 
-/// What one piece of an outgoing body holds at most; two of them can wait for whoever sends it.
+/// The most bytes that a piece of an outgoing body holds; two pieces can wait for the sender.
 const CHUNK: usize = 64 << 10;
 
 /// The same for an instance that has no memory left to account for it.
@@ -24,16 +24,16 @@ const LEAST_CHUNK: usize = 1 << 10;
 /// Pieces of an outgoing body that can wait.
 const CHUNKS: usize = 2;
 
-/// What the fields of one message, or one `fields` handle, hold at most, in bytes.
+/// The most bytes that the fields of one message, or one `fields` handle, hold.
 const MAX_FIELDS_BYTES: usize = 64 << 10;
 
 /// Drives a connection of an outgoing request for as long as it is polled.
 pub type OutboundDriver = Box<dyn Future<Output = Result<(), Error>> + Send>;
 
-/// What becomes of an outgoing request.
+/// The pending answer to an outgoing request.
 pub type OutboundAnswer = Box<dyn Future<Output = Result<(Response<WasiBody>, OutboundDriver), Error>> + Send>;
 
-/// Where the outgoing requests of a component go. It decides which ones are allowed, and logs and counts those that are
+/// The way out for a component's requests. It decides which requests are allowed, and logs and counts those that are
 /// not.
 pub trait Outbound: Send + Sync + fmt::Debug {
     /// Sends a request on behalf of the instance with this account. The guest's own timeouts can only be shorter than
@@ -41,7 +41,7 @@ pub trait Outbound: Send + Sync + fmt::Debug {
     fn send(&self, meter: Arc<Meter>, request: Request<WasiBody>, options: RequestOptions) -> OutboundAnswer;
 }
 
-/// What one instance keeps for `wasi:http`.
+/// The state of one instance for `wasi:http`.
 pub(crate) struct Http {
     pub(crate) context: WasiHttpCtx,
     pub(crate) hooks: Hooks,
@@ -66,7 +66,7 @@ pub(crate) struct Hooks {
     /// Bytes that bodies can hold, and that are not yet charged.
     pub(crate) owed: u64,
     chunk: usize,
-    /// A body of WASI 0.3 was made whose pieces come out of the store.
+    /// Whether a body of WASI 0.3 was made whose pieces come out of the store.
     pub(crate) has_made_body: bool,
 }
 
@@ -98,10 +98,10 @@ impl WasiHttpHooks for Hooks {
         }
     }
 
-    /// Asked for each body that the guest makes, before the size of its pieces.
+    /// The engine asks this for each body that the guest makes, before the size of its pieces.
     fn p2_outgoing_body_buffer_chunks(&mut self) -> usize {
         self.chunk = self.next_chunk();
-        // The engine's part adds one.
+        // The engine adds one of its own.
         CHUNKS - 1
     }
 
@@ -109,8 +109,8 @@ impl WasiHttpHooks for Hooks {
         self.chunk
     }
 
-    /// Asked once for each body that the guest makes, and not for one that it passes on. One piece can wait, and another
-    /// one for its place.
+    /// The engine asks this once for each body that the guest makes, but not for a body that it passes on. One piece
+    /// can wait, and a second piece for its place.
     fn p3_outgoing_body_chunk_size(&mut self) -> usize {
         self.has_made_body = true;
         self.next_chunk()
@@ -118,7 +118,7 @@ impl WasiHttpHooks for Hooks {
 }
 
 impl Hooks {
-    /// What a piece of the next body holds at most.
+    /// The most bytes that a piece of the next body holds.
     fn next_chunk(&mut self) -> usize {
         let most = (CHUNK * CHUNKS) as u64;
         if most > self.left {

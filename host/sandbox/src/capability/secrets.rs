@@ -1,8 +1,8 @@
 //! Secrets that a component is granted.
 //!
-//! What a secret is leaves this module only into the memory of a guest that asks for it by its name: it is in no log, no
-//! error, no metric and no `Debug`, and is overwritten when the host forgets it. What a guest does with it afterwards,
-//! such as logging it, the host does not prevent; the guest's memory is made fresh like any other.
+//! The value of a secret leaves this module only into the memory of a guest that asks for it by name. It is in no log,
+//! no error, no metric and no `Debug`, and is overwritten when the host forgets it. The host does not prevent a guest
+//! from leaking it afterwards, for example by logging it; the guest's memory is made fresh like any other.
 
 use std::collections::BTreeMap;
 use std::fmt;
@@ -15,12 +15,12 @@ use crate::bindings::roadrunner::handler::secrets;
 use crate::outcome::Outcome;
 use crate::state::{State, Stop};
 
-/// Bytes that nobody else should see. Cheap to clone; the last clone overwrites them.
+/// Secret bytes. Cheap to clone; the last clone overwrites them.
 #[derive(Clone)]
 pub struct Secret(Arc<Zeroizing<Vec<u8>>>);
 
 impl Secret {
-    /// Takes the bytes, which should be nowhere else.
+    /// Takes the bytes, which should exist nowhere else.
     pub fn new(bytes: Zeroizing<Vec<u8>>) -> Self {
         Self(Arc::new(bytes))
     }
@@ -50,7 +50,7 @@ impl FromIterator<(String, Secret)> for Secrets {
 impl secrets::Host for State {
     fn get(&mut self, name: String) -> Result<Option<Vec<u8>>> {
         let Some(secret) = self.binding.secrets.0.get(&name) else { return Ok(None) };
-        // The engine has a copy of its own until the guest has it; bounded, as secrets are.
+        // The engine has a copy of its own until the guest has the secret; the copy is bounded, as secrets are.
         let bytes = secret.expose();
         if (bytes.len() as u64) > self.memory.left() {
             return Err(Stop(Outcome::MemoryExceeded).into());

@@ -1,7 +1,7 @@
-//! Stores of keys and values that a component is granted.
+//! Key-value stores that a component is granted.
 //!
-//! The stores themselves are [`Bucket`]s, which the server brings: this crate knows no sockets. Each waits for a place,
-//! has a timeout and checks sizes by itself; what is held for the guest here counts as its memory.
+//! The stores themselves are [`Bucket`]s, which the server provides: this crate knows no sockets. Each of them waits
+//! for a place, has a timeout and checks sizes itself. Bytes held for the guest here count as its memory.
 
 use std::fmt;
 use std::future::Future;
@@ -17,16 +17,16 @@ use crate::bindings::roadrunner::handler::types::Error;
 use crate::outcome::Outcome;
 use crate::state::{State, Stop};
 
-/// What becomes of an operation on a store.
+/// The pending answer to an operation on a store.
 pub type StoreAnswer<T> = Pin<Box<dyn Future<Output = Result<T, StoreError>> + Send>>;
 
-/// What one component sees of a store. It enforces the store's limits, and logs and counts what fails.
+/// A component's view of a store. It enforces the store's limits, and logs and counts failures.
 pub trait Bucket: Send + Sync + fmt::Debug {
-    /// What stands under a key.
+    /// Gets the value of a key.
     fn get(&self, key: String) -> StoreAnswer<Option<Vec<u8>>>;
-    /// Puts a value under a key, for a while or until it is changed.
+    /// Sets the value of a key, for a while or until it is changed.
     fn set(&self, key: String, value: Vec<u8>, ttl: Option<Duration>) -> StoreAnswer<()>;
-    /// The same, if what stands there now is this, or nothing. Whether it was.
+    /// Sets the value of a key if the current value, or its absence, is as expected. Returns whether it was.
     fn set_if(
         &self,
         key: String,
@@ -34,26 +34,26 @@ pub trait Bucket: Send + Sync + fmt::Debug {
         value: Vec<u8>,
         ttl: Option<Duration>,
     ) -> StoreAnswer<bool>;
-    /// Removes a key. Whether it was there.
+    /// Removes a key, and returns whether it was there.
     fn delete(&self, key: String) -> StoreAnswer<bool>;
     /// Whether a key is there.
     fn exists(&self, key: String) -> StoreAnswer<bool>;
-    /// Adds to the number under a key. The sum.
+    /// Adds to the number under a key, and returns the sum.
     fn increment(&self, key: String, delta: i64) -> StoreAnswer<i64>;
-    /// Some keys that begin with a prefix.
+    /// Lists some keys that begin with a prefix.
     fn keys(&self, prefix: String, cursor: Option<String>, limit: u32) -> StoreAnswer<StorePage>;
 }
 
-/// Some keys of a bucket.
+/// A page of a bucket's keys.
 #[derive(Clone, Debug, Default)]
 pub struct StorePage {
     /// The keys.
     pub keys: Vec<String>,
-    /// What brings the next page; none after the last.
+    /// The cursor for the next page; none after the last.
     pub cursor: Option<String>,
 }
 
-/// Why an operation on a store failed, as the guest is told.
+/// The reason why an operation on a store failed, as the guest sees it.
 #[derive(Clone, Debug)]
 pub enum StoreError {
     /// The store failed; the text names it, and nothing of the host's network or files.
@@ -95,7 +95,7 @@ impl store::HostBucket for State {
             Ok(value) => value,
             Err(error) => return Ok(Err(error.into())),
         };
-        // The host has it, besides the guest, until this call has returned.
+        // The host holds the value, in addition to the guest, until this call has returned.
         if value.as_ref().is_some_and(|value| value.len() as u64 > self.memory.left()) {
             return Err(Stop(Outcome::MemoryExceeded).into());
         }
@@ -161,7 +161,7 @@ impl State {
         Ok(self.table.get(this)?.0.clone())
     }
 
-    /// Runs an operation for which the host holds bytes of the guest's.
+    /// Runs an operation during which the host holds bytes of the guest.
     async fn charged<T>(&mut self, bytes: usize, operation: StoreAnswer<T>) -> Result<Result<T, Error>> {
         if !self.memory.charge(bytes as u64) {
             return Err(Stop(Outcome::MemoryExceeded).into());

@@ -6,7 +6,7 @@ use std::time::Duration;
 
 use tokio::time::{Instant, Sleep, sleep_until};
 
-/// The longest a timer can be set for; longer ones are cut to it.
+/// The longest time that a timer can be set for; longer times are cut to it.
 const LONGEST: Duration = Duration::from_secs(365 * 24 * 3600);
 
 /// The timers of one instance.
@@ -14,7 +14,7 @@ const LONGEST: Duration = Duration::from_secs(365 * 24 * 3600);
 pub(crate) struct Timers {
     timers: Vec<Timer>,
     next_id: u64,
-    /// Armed for the earliest timer while the session waits.
+    /// The sleep until the earliest timer; armed while the session waits.
     sleep: Option<Pin<Box<Sleep>>>,
 }
 
@@ -26,7 +26,7 @@ struct Timer {
 }
 
 impl Timers {
-    /// How many are set.
+    /// The number of timers that are set.
     pub(crate) fn len(&self) -> usize {
         self.timers.len()
     }
@@ -42,7 +42,7 @@ impl Timers {
         self.timers.retain(|timer| timer.id != id);
     }
 
-    /// The id of the next timer that fires. A firing that was missed is not made up for.
+    /// Polls for the id of the next timer that fires. A missed firing is not made up for.
     pub(crate) fn poll_next(&mut self, context: &mut Context<'_>) -> Poll<u64> {
         loop {
             let Some(first) = self.timers.iter_mut().min_by_key(|timer| timer.at) else {

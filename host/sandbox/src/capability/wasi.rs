@@ -1,8 +1,8 @@
-//! What a guest's language runtime needs of WASI 0.2: clocks, random numbers, standard output and error (to the
-//! log), and the environment that the manifest gives it. No sockets, no names, no arguments, no current directory, and
-//! nothing of the host's own environment; directories are `filesystem`'s.
+//! The parts of WASI 0.2 that a guest's language runtime needs: clocks, random numbers, standard output and error (to
+//! the log), and the environment that the manifest sets. Guests get no sockets, no name lookups, no arguments, no
+//! current directory, and nothing of the host's own environment; directories are in `filesystem`.
 //!
-//! The context is built when a guest first calls into WASI and not before: most never do.
+//! The context is built when a guest first calls into WASI: most guests never do.
 
 use std::pin::Pin;
 use std::sync::Arc;
@@ -18,15 +18,15 @@ use wasmtime_wasi::{WasiCtx, WasiCtxBuilder};
 use super::log::{self, Level};
 use crate::meter::Meter;
 
-/// Bytes that one call of `wasi:random` brings. WASI 0.2 promises as many as were asked for, so that a call for more is a
-/// trap; that of WASI 0.3 brings so many.
+/// The most bytes that one call of `wasi:random` returns. WASI 0.2 promises as many as requested, so a call for more
+/// traps; a call of WASI 0.3 returns this many.
 const RANDOM: u64 = 64 << 10;
 
-/// The longest line; a longer one is cut in two.
+/// The longest line; a longer line is split in two.
 const MAX_LINE: usize = 4096;
 
-/// What a guest prints, and on whose account. Guests open standard output once for all or for each piece of a line, and
-/// keep their handles in an instance that is reused: a line is one of the instance, and counts for the request at hand.
+/// A guest's printed output, and its account. Guests open standard output once for all or for each piece of a line, and
+/// keep their handles in a reused instance. So a line belongs to the instance, and counts for the current request.
 #[derive(Clone)]
 pub(crate) struct Printer(Arc<Mutex<Printed>>);
 
@@ -41,14 +41,14 @@ impl Printer {
         Self(Arc::new(Mutex::new(Printed { meter: meter.clone(), output: Vec::new(), error: Vec::new() })))
     }
 
-    /// From now on it is this request's.
+    /// Charges further output to this request.
     pub(crate) fn set(&self, meter: &Arc<Meter>) {
         let mut printed = self.0.lock();
         printed.end();
         printed.meter = meter.clone();
     }
 
-    /// Ends the lines that were begun.
+    /// Ends unfinished lines.
     pub(crate) fn end(&self) {
         self.0.lock().end();
     }
@@ -95,7 +95,7 @@ impl Drop for Printed {
     }
 }
 
-/// Where a guest prints to.
+/// The stream that a guest prints to.
 #[derive(Clone, Copy)]
 enum Place {
     Error,
@@ -111,7 +111,7 @@ impl Place {
     }
 }
 
-/// A context that grants an environment and nothing else.
+/// Builds a context that grants an environment and nothing else.
 pub(crate) fn context(printer: &Printer, environment: &[(String, String)]) -> WasiCtx {
     let log = |place| LineLog { printer: printer.clone(), place };
     WasiCtxBuilder::new()
@@ -123,7 +123,7 @@ pub(crate) fn context(printer: &Printer, environment: &[(String, String)]) -> Wa
         .build()
 }
 
-/// One of a guest's handles on standard output or standard error.
+/// A guest's handle on standard output or standard error.
 #[derive(Clone)]
 struct LineLog {
     printer: Printer,

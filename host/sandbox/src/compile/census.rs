@@ -1,7 +1,7 @@
-//! How much of everything a component may have, counted before it is validated: over all that is nested in it together.
+//! Bounds on the number of items in a component, counted over all its nested parts together before it is validated.
 //!
-//! The engine has limits of its own for most of this. These are far lower, and far above what toolchains produce; they
-//! bound what a compiler allocates before it compiles anything.
+//! The engine has limits of its own for most of this. These bounds are far lower, and far above the output of
+//! toolchains. They limit the memory that a compiler allocates before it compiles anything.
 
 use wasmparser::{Parser, Payload};
 
@@ -23,7 +23,7 @@ const NAMES: u64 = 1_000_000;
 /// Components inside components.
 const NESTING: u64 = 16;
 
-/// Why a component is not compiled.
+/// The reason why a component is not compiled.
 #[derive(Debug, thiserror::Error)]
 pub(super) enum CensusError {
     #[error("it has more than {1} {0}")]
@@ -32,7 +32,7 @@ pub(super) enum CensusError {
     Malformed(#[from] wasmparser::BinaryReaderError),
 }
 
-/// Counts.
+/// Counts the items, and checks them against the bounds.
 pub(super) fn check(wasm: &[u8]) -> Result<(), CensusError> {
     let mut types = Count::new("types", TYPES);
     let mut functions = Count::new("functions", FUNCTIONS);
@@ -49,7 +49,7 @@ pub(super) fn check(wasm: &[u8]) -> Result<(), CensusError> {
                     return Err(CensusError::TooMany("levels of nesting", NESTING));
                 }
             }
-            // That of the outermost component is the last thing there is.
+            // The end of the outermost component is the last payload.
             Payload::End(_) => depth = depth.saturating_sub(1),
             Payload::TypeSection(section) => types.add(section.count())?,
             Payload::CoreTypeSection(section) => types.add(section.count())?,
@@ -116,7 +116,7 @@ mod tests {
         check(&nested(NESTING)).expect("within the bound");
         let error = check(&nested(NESTING + 1)).expect_err("over the bound").to_string();
         assert_eq!(error, "it has more than 16 levels of nesting");
-        // The engine's own parser is not asked about what is deeper than any stack.
+        // The engine's own parser is never called for nesting that is deeper than any stack.
         assert!(check(&nested(10_000)).is_err());
     }
 

@@ -1,14 +1,14 @@
-//! What a compiler gives up beyond the bounds of every child: system calls, by seccomp(2).
+//! The confinement of a compiler beyond the bounds of every child: a filter of system calls, by seccomp(2).
 //!
-//! It keeps those of memory, threads, clocks, and reading and writing what is open. So it opens no file, no socket and no
-//! process, signals nobody and traces nobody. A call that is not listed fails with EPERM. Where the architecture has no
-//! list here, the filter is left out.
+//! The filter allows calls for memory, threads, clocks, and for reading and writing open files. So the compiler opens
+//! no file, no socket and no process, signals nobody and traces nobody. A call that is not listed fails with EPERM. On
+//! an architecture that has no list here, the filter is left out.
 
 use std::io;
 
 use libc::{c_long, sock_filter, sock_fprog};
 
-/// The filter; from here on nothing else can be called by this thread and those that it starts.
+/// Installs the filter; from here on, this thread and the threads that it starts can make no other calls.
 pub(super) fn filter_calls() -> io::Result<()> {
     let Some(architecture) = ARCHITECTURE else { return Ok(()) };
     let program = program(architecture);
@@ -18,7 +18,7 @@ pub(super) fn filter_calls() -> io::Result<()> {
     if done == 0 { Ok(()) } else { Err(io::Error::last_os_error()) }
 }
 
-/// AUDIT_ARCH_* of linux/audit.h, with which the kernel names the table that a call's number is from.
+/// AUDIT_ARCH_* of linux/audit.h, by which the kernel names the table of a call's number.
 const ARCHITECTURE: Option<u32> = if cfg!(all(target_arch = "x86_64", target_pointer_width = "64")) {
     Some(0xc000_003e)
 } else if cfg!(all(target_arch = "aarch64", target_endian = "little")) {
@@ -27,7 +27,7 @@ const ARCHITECTURE: Option<u32> = if cfg!(all(target_arch = "x86_64", target_poi
     None
 };
 
-/// What a compiler calls: memory, threads, locks, clocks, signals to itself, and the pipes.
+/// The calls that a compiler makes: memory, threads, locks, clocks, signals to itself, and the pipes.
 const ALLOWED: [c_long; 38] = [
     libc::SYS_read,
     libc::SYS_readv,
@@ -81,7 +81,7 @@ fn program(architecture: u32) -> Vec<sock_filter> {
     let fails_with = |errno: i32| answer(libc::SECCOMP_RET_ERRNO | errno as u32);
     let mut program = vec![
         load(ARCH),
-        // Of another architecture, numbers mean something else.
+        // On another architecture, the numbers have other meanings.
         jump(libc::BPF_JEQ, architecture, 1, 0),
         answer(libc::SECCOMP_RET_KILL_PROCESS),
         load(NUMBER),
@@ -90,16 +90,16 @@ fn program(architecture: u32) -> Vec<sock_filter> {
         program.extend([jump(libc::BPF_JEQ, number(call), 0, 1), allow]);
     }
     program.extend([
-        // Its arguments are behind a pointer. A C library that is told that there is no such call uses the older one.
+        // The arguments are behind a pointer. With ENOSYS, a C library uses the older call.
         jump(libc::BPF_JEQ, number(libc::SYS_clone3), 0, 1),
         fails_with(libc::ENOSYS),
-        // An abort is a signal to itself; to others there are no numbers worth guessing, but none is needed either.
+        // An abort is a signal to the process itself. Signals to other processes are not needed, and so not allowed.
         jump(libc::BPF_JEQ, number(libc::SYS_tgkill), 0, 4),
         load(FIRST_ARGUMENT),
         jump(libc::BPF_JEQ, std::process::id(), 0, 1),
         allow,
         fails_with(libc::EPERM),
-        // Threads, and no processes.
+        // Threads are allowed, processes are not.
         jump(libc::BPF_JEQ, number(libc::SYS_clone), 0, 3),
         load(FIRST_ARGUMENT),
         jump(libc::BPF_JSET, libc::CLONE_THREAD as u32, 0, 1),
@@ -109,7 +109,7 @@ fn program(architecture: u32) -> Vec<sock_filter> {
     program
 }
 
-/// System calls have small numbers.
+/// Converts the number of a system call, which is small.
 fn number(call: c_long) -> u32 {
     call as u32
 }
@@ -118,7 +118,7 @@ fn statement(code: u32, k: u32) -> sock_filter {
     sock_filter { code: code as u16, jt: 0, jf: 0, k }
 }
 
-/// Compares, and skips so many instructions.
+/// Compares, and skips this many instructions.
 fn jump(comparison: u32, k: u32, if_true: u8, if_false: u8) -> sock_filter {
     sock_filter { code: (libc::BPF_JMP | comparison | libc::BPF_K) as u16, jt: if_true, jf: if_false, k }
 }
@@ -132,8 +132,8 @@ mod tests {
 
     use super::*;
 
-    /// A filter holds for the thread that asks for it, and for those that it starts: so this thread gets one, and the
-    /// tests beside it go on.
+    /// A filter holds for the thread that asks for it, and for the threads that it starts. So this test uses a thread
+    /// of its own, and other tests are not affected.
     #[test]
     fn a_compiler_opens_nothing_and_starts_nobody() {
         if ARCHITECTURE.is_none() {
@@ -150,7 +150,7 @@ mod tests {
             assert!(UdpSocket::bind("127.0.0.1:0").is_err_and(denied), "sockets");
             assert!(Command::new("/bin/true").spawn().is_err(), "programs");
             assert!(std::fs::read_dir("/proc").is_err_and(denied), "other processes");
-            // What a compiler does need.
+            // The calls that a compiler needs still work.
             let threads: Vec<_> = (0..2).map(|index| thread::spawn(move || vec![index; 1 << 20].len())).collect();
             threads.into_iter().map(|thread| thread.join().expect("a thread")).sum::<usize>()
         });

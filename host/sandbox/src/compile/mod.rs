@@ -1,20 +1,20 @@
-//! Compiling what nobody has vouched for: in a process of its own, which has nothing but the component's bytes and a
-//! pipe for what it makes of them.
+//! Compilation of untrusted components: in a separate process, which has only the component's bytes and a pipe for its
+//! output.
 //!
-//! [`Compiler`] is the host's side: it starts this program again ([`CompileOrder`] is what it is told), when it is its
-//! turn (`queue`), and takes the compiled code from its pipe into the cache. [`child`] is the other side: it holds itself
-//! to [`Bounds`], and `confine` is what it gives up beyond them before it reads the first byte: all system calls that open
-//! or start something. What comes back is trusted as far as the compiler is: it came from this host's own program, over
-//! a pipe that nobody else has.
+//! [`Compiler`] is the host's side: when a component's turn comes (`queue`), it starts this program again with a
+//! [`CompileOrder`], and takes the compiled code from the pipe into the cache. [`child`] is the other side: it holds
+//! itself to [`Bounds`]. Beyond them, `confine` gives up all system calls that open or start something, before the
+//! first byte is read. The output is trusted as far as the compiler is: it came from this host's own program, over a
+//! pipe that nobody else has.
 //!
-//! | over | told as |
+//! | limit exceeded | error |
 //! |---|---|
 //! | the file's size | [`CompileError::TooLarge`] |
 //! | the numbers in [`census`] | [`CompileError::Rejected`] |
 //! | memory | [`CompileError::Memory`] |
 //! | CPU time, wall-clock time | [`CompileError::Cpu`], [`CompileError::Time`] |
 //!
-//! It does not cover what compiled code does when it runs: that is what instances are for.
+//! Not covered: the behavior of compiled code when it runs. Instances are for that.
 
 mod census;
 pub(crate) mod child;
@@ -38,7 +38,7 @@ pub use child::CompileOrder;
 pub(crate) use queue::Place;
 use queue::Queue;
 
-/// What one compilation may take, and how many there may be.
+/// The limits of one compilation, and the number of compilations at once.
 #[derive(Clone, Debug, Eq, PartialEq)]
 pub struct CompileSettings {
     /// Memory of one compiler, in bytes. Default 2 GiB.
@@ -65,25 +65,25 @@ impl Default for CompileSettings {
     }
 }
 
-/// Why a component was not compiled. The manifest's key stands in the text of those that are limits.
+/// The reason why a component was not compiled. The text of a limit names the manifest's key.
 #[derive(Debug, thiserror::Error)]
 pub enum CompileError {
-    /// Its code cannot be kept, and code is run from the cache only.
+    /// The compiled code cannot be kept, and code is run only from the cache.
     #[error("its compiled code cannot be written to the cache: {0}")]
     Cache(io::Error),
     /// The compiler could not be confined, and so was not given the component.
     #[error("the compiler could not be confined: {0}")]
     Confinement(String),
-    /// It used up its CPU time.
+    /// The compiler used up its CPU time.
     #[error("compiling took more than {0:?} of CPU time (`cpu` in [compile])")]
     Cpu(Duration),
     /// The compiler failed in a way that it should not.
     #[error("the compiler failed: {0}")]
     Crashed(String),
-    /// It used up its memory.
+    /// The compiler used up its memory.
     #[error("compiling took more than {0} MiB of memory (`memory` in [compile])")]
     Memory(u64),
-    /// The compiler rejects it.
+    /// The compiler rejects the component.
     #[error("{0}")]
     Rejected(String),
     /// The host is shutting down.
@@ -92,10 +92,10 @@ pub enum CompileError {
     /// The compiler could not be started.
     #[error("the compiler cannot be started: {0}")]
     Start(io::Error),
-    /// It took too long.
+    /// The compilation took too long.
     #[error("compiling took more than {0:?} (`time` in [compile])")]
     Time(Duration),
-    /// It is larger than a component may be.
+    /// The component is larger than a component may be.
     #[error("it is larger than {0} bytes (`max-wasm` in [compile])")]
     TooLarge(u64),
 }
@@ -111,18 +111,18 @@ pub struct Compiler {
     stop: Stop,
 }
 
-/// For whom a component is loaded.
+/// The name and the tenant under which a component is loaded.
 #[derive(Clone, Copy, Debug)]
 pub struct Whose<'a> {
     /// The component's name in the manifest.
     pub component: &'a str,
-    /// The tenant that asks; none where the operator does, whose components do not wait for each other.
+    /// The tenant that asks; none for the operator, whose components do not wait for each other.
     pub tenant: Option<&'a str>,
 }
 
 impl Compiler {
-    /// Starts `program` with these arguments, and those of a [`CompileOrder`] after them, for each component. `stop` ends
-    /// all compilations, those that wait too.
+    /// Creates a compiler that starts `program` with these arguments, followed by those of a [`CompileOrder`], for each
+    /// component. `stop` ends all compilations, including waiting ones.
     pub fn new(
         cache: Cache,
         program: impl Into<PathBuf>,
@@ -135,22 +135,22 @@ impl Compiler {
         Self { cache, program: program.into(), arguments, settings, queue, stop }
     }
 
-    /// Its bounds.
+    /// The settings of the compiler.
     pub fn settings(&self) -> &CompileSettings {
         &self.settings
     }
 
-    /// How many components are compiled now, and how many wait.
+    /// The number of components that are compiled now, and the number that wait.
     pub(crate) fn counts(&self) -> (usize, usize) {
         self.queue.counts()
     }
 
-    /// Where its results are.
+    /// The cache for compiled code.
     pub(crate) fn cache(&self) -> &Cache {
         &self.cache
     }
 
-    /// Waits until it may compile this.
+    /// Waits until this component may be compiled.
     pub(crate) fn enter(
         &self,
         engine: &Engine,
@@ -160,7 +160,7 @@ impl Compiler {
         self.queue.enter((*digest, child::fingerprint(engine)), tenant, &self.stop).ok_or(CompileError::Stopped)
     }
 
-    /// Compiles a component into the cache. Blocks for as long as that takes.
+    /// Compiles a component into the cache. Blocks until it is done.
     pub(crate) fn compile(
         &self,
         place: &Place<'_>,
@@ -179,13 +179,13 @@ impl Compiler {
             bounds: Bounds {
                 memory: self.settings.memory,
                 cpu_seconds: seconds(self.settings.cpu),
-                // The pipes.
+                // The three pipes.
                 descriptors: 3,
                 parent: std::process::id(),
             },
             fingerprint: child::fingerprint(engine),
         };
-        // The first of several compilers may use every core, later ones their share.
+        // The first of several compilers may use every core, later compilers their share.
         let threads = (cores() / place.running).max(1).to_string();
         let started = Instant::now();
         let errand = Errand {
@@ -197,7 +197,7 @@ impl Compiler {
             stop: &self.stop,
         };
         let ended = errand.run(|stdout| keep(stdout, entry, self.settings.memory)).map_err(CompileError::Start)?;
-        // A compiler whose code is not taken fails for that alone.
+        // If the code cannot be stored, this is the reported error, however the compiler ended.
         let Ended { end, taken, said } = ended;
         let entry = taken.map_err(CompileError::Cache)?;
         let ended = Ended { end, taken: (), said };
@@ -212,7 +212,7 @@ impl Compiler {
         }
     }
 
-    /// What the end of a compiler means.
+    /// Interprets the end of a compiler.
     fn judge(&self, ended: Ended<()>) -> CompileError {
         if ended.is_over_cpu() {
             return CompileError::Cpu(Duration::from_secs(seconds(self.settings.cpu)));
@@ -222,7 +222,7 @@ impl Compiler {
         }
         let killed = ended.was_ended_by(Signal::KILL);
         let Ended { end, said, .. } = ended;
-        // Names in it are the component's.
+        // Names in the message come from the component.
         let said = escaped(&said, MAX_QUOTED);
         let status = match end {
             End::Exited(status) => status,
@@ -239,7 +239,7 @@ impl Compiler {
     }
 }
 
-/// Everything that comes, up to a limit.
+/// Copies the whole input, up to a limit.
 fn keep(from: impl Read, mut entry: Entry, most: u64) -> io::Result<Entry> {
     if io::copy(&mut from.take(most.saturating_add(1)), entry.file())? > most {
         return Err(io::Error::new(io::ErrorKind::FileTooLarge, format!("it is larger than {most} bytes")));
@@ -247,7 +247,7 @@ fn keep(from: impl Read, mut entry: Entry, most: u64) -> io::Result<Entry> {
     Ok(entry)
 }
 
-/// Whole seconds, rounded up: what the kernel counts CPU time in.
+/// The time in whole seconds, rounded up: the unit in which the kernel limits CPU time.
 fn seconds(time: Duration) -> u64 {
     time.as_secs() + u64::from(time.subsec_nanos() > 0)
 }

@@ -1,13 +1,13 @@
-//! Whose component is compiled next.
+//! The queue of components to compile.
 //!
-//! | rule | so that |
+//! | rule | reason |
 //! |---|---|
-//! | so many at once on the host | compiling leaves processors to what serves |
+//! | a maximum number at once on the host | compiling leaves processors for serving |
 //! | one at a time of a tenant | no tenant has all compilers |
-//! | one at a time of a component for an engine | who comes second finds what the first has made |
-//! | of those that wait, the tenant that was served longest ago | one more of somebody else is all that anybody waits for |
+//! | one at a time of a component for an engine | the second request finds the result of the first |
+//! | the waiting tenant that was served longest ago goes first | nobody waits for two components of another tenant |
 //!
-//! What is the host's own has no tenant, and is bound by the first and third rule alone.
+//! The host's own components have no tenant; only the first and third rule apply to them.
 
 use std::collections::BTreeMap;
 use std::sync::Arc;
@@ -18,10 +18,10 @@ use roadrunner_child::Stop;
 
 use crate::component::Digest;
 
-/// How often one that waits looks whether it is to stop.
+/// The interval at which a waiting compilation checks whether it has to stop.
 const LOOK: Duration = Duration::from_millis(50);
 
-/// What one compilation makes: the code of this component for an engine with this fingerprint.
+/// The result of one compilation: the code of this component for an engine with this fingerprint.
 pub(super) type Made = (Digest, u64);
 
 type Tenant = Option<Arc<str>>;
@@ -36,9 +36,9 @@ pub(super) struct Queue {
 #[derive(Debug, Default)]
 struct State {
     running: BTreeMap<u64, Job>,
-    /// By the order in which they came.
+    /// Waiting jobs, in order of arrival.
     waiting: BTreeMap<u64, Job>,
-    /// When each tenant was served last, as a count.
+    /// The count at which each tenant was last served.
     served: BTreeMap<Tenant, u64>,
     count: u64,
 }
@@ -69,13 +69,13 @@ impl Queue {
         Self { at_once: at_once.max(1), state: Mutex::default(), changed: Condvar::new() }
     }
 
-    /// How many compile, and how many wait.
+    /// The number of compilations that run, and the number that wait.
     pub(super) fn counts(&self) -> (usize, usize) {
         let state = self.state.lock();
         (state.running.len(), state.waiting.len())
     }
 
-    /// Waits for its turn; none when it is stopped meanwhile.
+    /// Waits for a turn; none when the host stops meanwhile.
     pub(super) fn enter(&self, made: Made, tenant: Option<&str>, stop: &Stop) -> Option<Place<'_>> {
         let mut state = self.state.lock();
         state.count += 1;
@@ -96,7 +96,7 @@ impl Queue {
                 state.running.insert(ticket, job);
                 let running = state.running.len();
                 drop(state);
-                // There may be room for more than one.
+                // There may be room for more.
                 self.changed.notify_all();
                 return Some(Place { queue: self, ticket, running, waited });
             }
@@ -111,9 +111,9 @@ impl Queue {
 pub(crate) struct Place<'q> {
     queue: &'q Queue,
     ticket: u64,
-    /// How many compile now, this one included.
+    /// The number of compilations that run now, including this one.
     pub(super) running: usize,
-    /// Whether it was not there at once: somebody else may have made the same meanwhile.
+    /// Whether the place was not available at once: another compilation may have made the same meanwhile.
     pub(crate) waited: bool,
 }
 
@@ -135,7 +135,7 @@ mod tests {
         (Digest::of(text.as_bytes()), 0)
     }
 
-    /// Waits until so many wait.
+    /// Waits until this many wait.
     fn until_waiting(queue: &Queue, count: usize) {
         let start = Instant::now();
         while queue.state.lock().waiting.len() < count {

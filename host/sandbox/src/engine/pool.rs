@@ -1,19 +1,19 @@
-//! What an engine reserves for its instances: as many places as there are slots, each worth what `places` says.
+//! The pools that an engine reserves for its instances: one place for each slot, each worth as much as `places` says.
 
 use wasmtime::{Enabled, PoolingAllocationConfig};
 
 use super::{EngineSettings, Reset, Wasi, swap};
 use crate::places::{MAX_CORE_INSTANCES, MAX_MEMORIES, MAX_TABLES, MEMORIES, TABLES, stacks_of_a_place};
 
-/// Bytes of a linear memory slot that stay mapped between two instances, when only written pages are reset: the memory
-/// that a guest of the template starts with. More would make guests that grow faster, and let a burst of them leave that
-/// much resident in every slot.
+/// Bytes of a linear memory slot that stay mapped between two instances, when only written pages are reset: the initial
+/// memory of a guest of the template. A larger value would make growing guests faster, but a burst of them would leave
+/// that much resident in every slot.
 const KEEP_RESIDENT_SCANNED: usize = 256 << 10;
 
-/// The same when the kernel cannot tell which pages were written: all of it is cleared each time.
+/// The same when the kernel cannot tell which pages were written: all of these bytes are cleared each time.
 const KEEP_RESIDENT_CLEARED: usize = 64 << 10;
 
-/// The pools of an engine with so many slots; none where instances map memory of their own.
+/// The pools of an engine with this number of slots; none where instances map memory of their own.
 pub(super) fn pool(settings: &EngineSettings, wasi: Wasi, slots: u32) -> Option<PoolingAllocationConfig> {
     let mut pool = PoolingAllocationConfig::new();
     let (scan, keep) = match settings.reset {

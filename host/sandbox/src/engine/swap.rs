@@ -1,12 +1,12 @@
 //! Swap that is turned on while the host runs.
 //!
-//! Slots are made fresh by asking the kernel which pages were written. It does not tell of those that were written and
-//! swapped out since, so with swap a slot could keep what its last instance wrote. Where swap is on from the start, slots
-//! are cleared without asking. An engine cannot change its ways later: when swap comes on, no new instance may have a slot
-//! of the engines that scan, and engines without slots take over, whose instances map memory of their own. Instances that
-//! run, are held or are parked keep their slots, which nobody gets after them.
+//! The engine makes slots fresh by asking the kernel which pages were written. The kernel does not report pages that
+//! were written and then swapped out, so with swap a slot could keep data of its last instance. Where swap is on from
+//! the start, slots are cleared without asking. An engine cannot change its method later: when swap comes on, no new
+//! instance may have a slot of the engines that scan. Engines without slots take over, whose instances map memory of
+//! their own. Instances that run, are held or are parked keep their slots, which are not used again after them.
 //!
-//! There is no way back before the next start: a page can be in swap for long after swap was turned off.
+//! There is no way back before the next start: a page can stay in swap long after swap was turned off.
 
 use std::fs;
 use std::sync::atomic::{AtomicBool, Ordering::Relaxed};
@@ -34,42 +34,42 @@ impl Scan {
 }
 
 impl Sandbox {
-    /// Looks whether swap was turned on since the start. If it was, no component gets a new instance before it is
-    /// [linked again](crate::Component::relink), and `true` is returned, each time.
+    /// Checks whether swap was turned on since the start. If it was, no component gets a new instance before it is
+    /// [linked again](crate::Component::relink), and every call returns `true`.
     pub fn look_for_swap(&self) -> Result<bool, EngineError> {
         let inner = &self.0;
         if !inner.scan.is_used || !(self.is_swapped() || swap_is_on(&inner.settings)) {
             return Ok(false);
         }
-        // From here on there are no new instances, whether the other engines can be made or not.
+        // From here on there are no new instances, even if the other engines cannot be made.
         inner.scan.is_unsafe.store(true, Relaxed);
         if inner.unpooled.get().is_none() {
             let settings = EngineSettings { reset: Reset::Unmap, ..inner.settings.clone() };
             let made = Runtimes::new(&settings, &inner.registry)?;
-            // Of two that look at once, one is first.
+            // Of two concurrent checks, the first sets the engines.
             let _ = inner.unpooled.set(made);
         }
         Ok(true)
     }
 
-    /// Whether engines without slots are there.
+    /// Whether engines without slots exist.
     pub(crate) fn has_taken_over(&self) -> bool {
         self.0.unpooled.get().is_some()
     }
 
-    /// Whether swap was turned on since the start, so that instances have no slots.
+    /// Whether swap was turned on since the start, so that new instances have no slots.
     pub fn is_swapped(&self) -> bool {
         self.0.scan.is_unsafe.load(Relaxed)
     }
 }
 
-/// Whether the kernel can tell which pages were written, all of them.
+/// Whether the kernel can tell, for every page, whether it was written.
 pub(super) fn can_scan(settings: &EngineSettings) -> bool {
     PoolingAllocationConfig::is_pagemap_scan_available() && !swap_is_on(settings)
 }
 
 fn swap_is_on(settings: &EngineSettings) -> bool {
-    // A line of titles, and one for each area.
+    // The file has a header line, and a line for each area.
     fs::read_to_string(&settings.swaps).map_or(true, |swaps| swaps.lines().count() > 1)
 }
 
@@ -127,7 +127,7 @@ mod tests {
             &unpooled.preview3.as_ref().expect("both").engine
         }));
 
-        // What was swapped out may stay there.
+        // Swapped-out pages may stay there.
         fs::write(&swaps, TITLES).expect("a file");
         assert!(sandbox.look_for_swap().expect("engines") && sandbox.is_swapped() && !before.may_start());
         fs::remove_file(swaps).expect("our own file");

@@ -1,8 +1,9 @@
-//! How many stacks an instance of WASI 0.3 can occupy: one for each part of it that can wait in the middle of a call.
+//! The number of stacks that an instance of WASI 0.3 can occupy: one for each part of it that can wait in the middle of
+//! a call.
 //!
-//! Such a part is an instance of a component that has core instances, and the engine lets nobody else into it while it
-//! waits. A component can instantiate components that it contains, each of them any number of times; one that it
-//! gets from elsewhere cannot be counted, and is not served.
+//! Such a part is an instance of a component that has core instances. While it waits, the engine lets no other call
+//! into it. A component can instantiate components that it contains, each of them any number of times. A component that
+//! it gets from elsewhere cannot be counted, and is not served.
 
 use wasmparser::{
     ComponentAlias, ComponentExternalKind, ComponentInstance, ComponentOuterAliasKind, ComponentTypeRef, Instance,
@@ -17,16 +18,16 @@ pub(crate) struct Uncounted;
 /// One level of nesting.
 #[derive(Default)]
 struct Level {
-    /// A core module has no parts.
+    /// Whether this is a core module, which has no parts.
     is_module: bool,
     has_core: bool,
-    /// Parts of what it instantiates.
+    /// Parts of the components that it instantiates.
     parts: u32,
-    /// What each component in its index space has; none where that is not known.
+    /// Parts of each component in its index space; none where they are not known.
     components: Vec<Option<u32>>,
 }
 
-/// The parts of a component that was validated. What cannot be read counts nothing.
+/// Counts the parts of a validated component. Unreadable parts count nothing.
 pub(super) fn of(bytes: &[u8]) -> Result<u32, Uncounted> {
     let mut levels = vec![Level::default()];
     for payload in Parser::new(0).parse_all(bytes).map_while(Result::ok) {

@@ -1,4 +1,4 @@
-//! The call of `wasi:http/incoming-handler` 0.2: a handle on the request, and a place for the response.
+//! The call of `wasi:http/incoming-handler` 0.2: a handle on the request, and a slot for the response.
 
 use std::pin::pin;
 use std::sync::Arc;
@@ -22,7 +22,7 @@ use crate::state::State;
 
 pub(super) type Guest = incoming_handler::Guest;
 
-/// Runs the guest to its end, with its store, which still holds what it has not dropped.
+/// Runs the guest to its end. Returns its store, which still holds everything that the guest has not dropped.
 pub(super) async fn run(mut call: Call, request: Request) -> Result<Returned, Failure> {
     let (request, out) = lend(&mut call.store, request, call.answer.clone())?;
     let result = {
@@ -48,14 +48,14 @@ pub(super) async fn run(mut call: Call, request: Request) -> Result<Returned, Fa
     }
 }
 
-/// Puts the request, and the place for the response, where the guest finds them.
+/// Puts the request and the slot for the response where the guest finds them.
 fn lend(
     store: &mut Store<State>,
     request: Request,
     answer: Arc<Mutex<Option<Answer>>>,
 ) -> Result<(Resource<HostIncomingRequest>, Resource<HostResponseOutparam>), Failure> {
     let Request { mut head, scheme, authority, body, .. } = request;
-    // The authority that the host has routed by, and no other, is the one that the guest sees.
+    // The guest sees only the authority that the host has routed by.
     if let Ok(authority) = HeaderValue::from_str(&authority) {
         head.headers.insert(HOST, authority);
     }

@@ -22,10 +22,10 @@ use crate::state::{Binding, State};
 
 pub(super) type Guest = Service;
 
-/// What is left to move in a store without a task of the guest is there already.
+/// The time limit for moving the rest of a body without a task of the guest. All data to move is there already.
 const LINGER: Duration = Duration::from_secs(1);
 
-/// Runs the guest until it has returned and no task of it is left. `sent` resolves when its response was sent.
+/// Runs the guest until it has returned and none of its tasks is left. `sent` resolves when its response was sent.
 pub(super) async fn run(mut call: Call, request: Request, sent: oneshot::Receiver<()>) -> Result<Returned, Failure> {
     let request = lower(call.store.data_mut(), request);
     let result = {
@@ -57,7 +57,7 @@ pub(super) async fn run(mut call: Call, request: Request, sent: oneshot::Receive
     }
 }
 
-/// Calls the guest, and makes its response one of the host's.
+/// Calls the guest, and turns its response into one of the host's.
 pub(super) async fn answer(
     accessor: &Accessor<State>,
     guest: &Guest,
@@ -78,8 +78,9 @@ pub(super) async fn answer(
     }
 }
 
-/// Moves what the host has yet to move in the store of a guest that has returned, such as trailer fields that come from
-/// the request to a body of the guest's own. Once nobody waits for it any more, which `over` tells, the instance is back.
+/// Moves the remaining data in the store of a guest that has returned, such as trailer fields that come from the
+/// request to a body of the guest's own. The instance is returned when `over` tells that nobody waits for the data any
+/// more.
 pub(super) async fn linger(
     mut returned: Returned,
     binding: Arc<Binding>,
@@ -98,7 +99,7 @@ pub(super) async fn linger(
     }
 }
 
-/// The request as the guest sees it. Its authority is the one that the host has routed by, and no other.
+/// Converts the request for the guest. Its authority is the one that the host has routed by, and no other.
 pub(super) fn lower(state: &mut State, request: Request) -> GuestRequest {
     let Request { head, scheme, authority, body, .. } = request;
     let scheme = if scheme == "https" { Scheme::HTTPS } else { Scheme::HTTP };

@@ -1,17 +1,17 @@
 //! Instances of WASI 0.3 that answer several requests at once, for components whose `reuse` asks for it.
 //!
-//! Elsewhere whoever wants a response polls the guest. Such an instance has many who want one, so a task of its own polls
-//! it: `work` takes requests, calls the guest for each and hands over the responses; whoever sends one then takes its
-//! body from a channel, at the pace of its client.
+//! In other modes, the consumer of a response polls the guest. A shared instance has many consumers, so a task of its
+//! own polls it: `work` takes requests, calls the guest for each and hands over the responses. The sender of a response
+//! then takes its body from a channel, at the pace of its client.
 //!
-//! | what | for a shared instance |
+//! | subject | for a shared instance |
 //! |---|---|
 //! | memory, handles, log text | one limit for all of its requests together |
-//! | CPU time | each request that it takes adds `cpu` to what it may use |
+//! | CPU time | each request that it takes adds `cpu` to its budget |
 //! | a fault, or an operator's `kill` | ends all requests that it has |
 //! | a client that leaves, a deadline | the instance takes no further request, and ends when it has answered the others |
 //!
-//! It does not cover which of its requests used how much: each is told what the whole instance used meanwhile.
+//! Not covered: the share of each request. Each request is shown the use of the whole instance during its time.
 
 use std::future::{Future, poll_fn};
 use std::pin::{Pin, pin};
@@ -50,12 +50,12 @@ struct Member {
     taken: u32,
 }
 
-/// What an instance and those who wait for its responses know of each other.
+/// State shared by an instance and the requests that wait for its responses.
 struct Common {
     meter: Arc<Meter>,
-    /// Why it ended; none inside when it ended in good order.
+    /// The end of the instance: the failure, or none inside when it ended in good order.
     over: SetOnce<Option<Failure>>,
-    /// Requests that it has.
+    /// Requests in progress.
     active: AtomicU32,
 }
 
@@ -66,19 +66,19 @@ struct Job {
     sent: oneshot::Receiver<()>,
 }
 
-/// One request's part in a shared instance. Unless it is [finished](Part::finish), the instance takes no further request
-/// when it is dropped: the guest may still work on this one, which nobody can end alone.
+/// The part of one request in a shared instance. If it is dropped before it is [finished](Part::finish), the instance
+/// takes no further request: the guest may still work on this request, which nobody can end alone.
 pub(super) struct Part {
     common: Arc<Common>,
     binding: Arc<Binding>,
     meter: Arc<Meter>,
-    /// CPU time that the instance had used before.
+    /// CPU time that the instance had used before this request.
     before: Duration,
     finished: AtomicBool,
 }
 
 impl Part {
-    /// The same as [`Self::fault`], but when the request is to be ended: then the instance ends with it.
+    /// Does the same as [`Self::fault`], and also ends the instance if an operator has ended this request.
     pub(super) fn failure(&self, context: &Context<'_>) -> Option<Failure> {
         let common = &self.common;
         self.meter.show(common.meter.cpu().saturating_sub(self.before), common.meter.memory());
@@ -90,12 +90,12 @@ impl Part {
         self.fault()
     }
 
-    /// Why the instance ended, if that was a fault.
+    /// The fault that ended the instance, if any.
     pub(super) fn fault(&self) -> Option<Failure> {
         self.common.over.get().and_then(Clone::clone)
     }
 
-    /// The response was sent whole.
+    /// Marks the response as sent whole.
     pub(super) fn finish(&self) {
         self.finished.store(true, Relaxed);
     }
@@ -108,7 +108,7 @@ impl Part {
         });
         match answered.await? {
             Ok(answer) => Ok(answer),
-            // The instance has ended, and is about to say why.
+            // The instance has ended, and is about to give the reason.
             Err(_) => Err(self.common.over.wait().await.clone().unwrap_or_else(ended)),
         }
     }
@@ -128,13 +128,13 @@ impl Drop for Part {
 }
 
 impl Shared {
-    /// For instances that answer at most `requests` requests, at most `concurrency` of them at once, and wait at most
-    /// `idle` for the next.
+    /// Creates a pool of instances that answer at most `requests` requests, at most `concurrency` of them at once, and
+    /// wait at most `idle` for the next.
     pub fn new(requests: u32, concurrency: u32, idle: Duration) -> Self {
         Self { concurrency, requests, idle, members: Mutex::default() }
     }
 
-    /// Gives a request to an instance that has room for it, or to a new one, and waits for the response.
+    /// Gives a request to an instance that has room for it, or to a new instance, and waits for the response.
     pub(super) async fn ask(
         &self,
         binding: &Arc<Binding>,
@@ -148,7 +148,7 @@ impl Shared {
             let (jobs, part) = self.place(binding, meter)?;
             match jobs.send(job) {
                 Ok(()) => break part,
-                // It has waited for long enough, just now.
+                // The instance has just reached its idle time.
                 Err(mpsc::error::SendError(back)) => job = back,
             }
         };
@@ -191,7 +191,8 @@ impl std::fmt::Debug for Shared {
 }
 
 impl Member {
-    /// Its account begins as that of its first request, whose name stands in what the guest logs.
+    /// Starts an instance. Its account starts as a copy of the first request's, whose id appears in the guest's log
+    /// lines.
     fn start(binding: &Arc<Binding>, meter: &Arc<Meter>, idle: Duration) -> Result<Self, Failure> {
         let places = binding.component.sandbox.parked().clone();
         let place = places.try_acquire_many_owned(binding.component.places).map_err(|_| {
@@ -209,8 +210,8 @@ impl Member {
     }
 }
 
-/// The life of a shared instance. It ends when nobody can give it a request any more, and it has answered all; when it has
-/// waited for one for too long; with a fault; or a deadline after its last request, if the guest works on for so long.
+/// Runs a shared instance. It ends in one of four ways: it can get no more requests and has answered all; it was idle
+/// for too long; it has a fault; or the guest works on for longer than the deadline after the last request.
 async fn live(
     binding: Arc<Binding>,
     common: Arc<Common>,
@@ -219,7 +220,7 @@ async fn live(
     _place: OwnedSemaphorePermit,
 ) {
     let meter = &common.meter;
-    // That of the first request, which pays for the start.
+    // This is the budget of the first request, which pays for the start.
     meter.start_budget(binding.limits.cpu);
     let mut store = match binding.store(meter) {
         Ok(store) => store,
@@ -266,11 +267,11 @@ async fn live(
         let (component, route) = (&meter.subject.component, &meter.subject.route);
         tracing::warn!(tenant, %component, %route, instance = meter.id, "a shared instance ended: {failure}");
     }
-    // Before the store is gone: bodies that end with it would look whole.
+    // This comes before the store is gone: bodies that end with the store would look whole.
     let _ = common.over.set(failure);
 }
 
-/// Takes requests and calls the guest for each, inside the store's own loop.
+/// Takes requests and calls the guest for each, inside the event loop of the store.
 async fn work(
     accessor: &Accessor<State>,
     guest: &service::Guest,
@@ -304,7 +305,7 @@ async fn work(
                 waits = None;
                 return Poll::Pending;
             }
-            // A body that is still on its way would look whole if the store were gone.
+            // A body in transit would look whole if the store were gone.
             common.meter.register(context);
             if common.active.load(Relaxed) > 0 {
                 waits = None;
@@ -320,19 +321,19 @@ async fn work(
             if wait.as_mut().poll(context).is_pending() {
                 return Poll::Pending;
             }
-            // Those that were sent meanwhile are still answered.
+            // Requests that were sent meanwhile are still answered.
             jobs.close();
         }
     })
     .await
 }
 
-/// One call. The guest's other tasks go on after it.
+/// Makes one call. The guest's other tasks go on after it.
 async fn call(accessor: &Accessor<State>, guest: &service::Guest, job: Job) -> wasmtime::Result<()> {
     let Job { request, answer, sent } = job;
     let request = accessor.with(|mut access| service::lower(access.get(), request));
     let answered = service::answer(accessor, guest, request, sent).await?;
-    // Nobody takes it when the client has left.
+    // Nobody takes the response when the client has left.
     let _ = answer.send(answered);
     Ok(())
 }

@@ -1,4 +1,4 @@
-//! Bytes of uploads on their way, which count for `deployed-bytes` of their tenant before they are versions.
+//! Uploads in progress: their bytes count against the tenant's `deployed-bytes` before they are versions.
 
 use std::collections::BTreeMap;
 use std::sync::Arc;
@@ -6,14 +6,14 @@ use std::sync::Arc;
 use parking_lot::Mutex;
 use roadrunner_sandbox::Tenant;
 
-/// What is on its way, by tenant.
+/// The bytes of uploads in progress, by tenant.
 pub(super) type All = Arc<Mutex<BTreeMap<Arc<str>, u64>>>;
 
-/// What one upload takes of its tenant's quota, until it is dropped.
+/// The share of an upload in its tenant's quota, until it is dropped.
 #[derive(Debug)]
 pub(super) struct Coming {
     all: All,
-    /// Whose quota it is; none for a component of the host, which has none.
+    /// The tenant whose quota is charged; none for a component of the host, which has no quota.
     tenant: Option<Arc<Tenant>>,
     bytes: u64,
 }
@@ -23,11 +23,11 @@ impl Coming {
         Self { all: all.clone(), tenant, bytes: 0 }
     }
 
-    /// Makes it so many bytes, where `kept` is what all versions take that stay beside this one.
+    /// Grows the share to `bytes`. `kept` are the bytes of all versions that stay in addition to this one.
     ///
     /// # Errors
     ///
-    /// The quota, if it has no room for them.
+    /// The quota, if it has no room for the bytes.
     pub(super) fn grow(&mut self, bytes: u64, kept: impl FnOnce() -> u64) -> Result<(), u64> {
         let Some(tenant) = self.tenant.as_ref().filter(|_| bytes > self.bytes) else { return Ok(()) };
         let mut all = self.all.lock();

@@ -1,14 +1,18 @@
-//! Putting components in place while the host runs: upload, compile, switch, and back.
+//! Deployment of components while the host runs: upload, compile, switch, and back.
 //!
-//! A version is taken in four steps, and only the last one is seen by requests: its bytes reach the disk under a
-//! temporary name, from the client or from a registry; its signature is verified, and it is compiled and linked, so that what it lacks is known now; a host is bound to it beside the one
-//! that serves; its history reaches the disk and the two are exchanged. The last two are done by the task that reloads
-//! the manifest, so that there is one order of all changes. Requests and sessions under way end with the code that they
-//! started with.
+//! A version is taken in four steps, and requests see only the last step:
 //!
-//! What was deployed last serves after a restart, whatever the manifest's `file` is by then. Going back past the first
-//! deployment brings what served before it, byte for byte. Only components that the
-//! manifest has can be deployed: it says what they are granted.
+//! 1. Its bytes reach the disk under a temporary name, from the client or from a registry.
+//! 2. Its signature is verified, and it is compiled and linked, so that anything it lacks is known now.
+//! 3. A state of the host is bound to it, in addition to the serving state.
+//! 4. Its history reaches the disk, and the two states are exchanged.
+//!
+//! The task that reloads the manifest does the last two steps, so that all changes have one order. Requests and
+//! sessions in progress end with the code that they started with.
+//!
+//! The last deployed version serves after a restart, whatever the manifest's `file` is by then. Going back past the
+//! first deployment restores the component that served before it, byte for byte. Only components that the manifest has
+//! can be deployed: it says which capabilities they are granted.
 
 mod coming;
 pub(crate) mod served;
@@ -37,7 +41,7 @@ use coming::Coming;
 use served::Other;
 use store::{Store, StoreError, Upload, Version, Whole};
 
-/// The longest name of a component in a registry, in bytes.
+/// The longest registry reference of a component, in bytes.
 const LONGEST_REFERENCE: usize = 1 << 10;
 
 /// A component as `GET /components` and `roadrunner components` show it.
@@ -45,17 +49,17 @@ const LONGEST_REFERENCE: usize = 1 << 10;
 pub struct ComponentInfo {
     /// Its name in the manifest.
     pub name: String,
-    /// The SHA-256 of what serves.
+    /// The SHA-256 of the serving version.
     pub digest: String,
-    /// `deployed`, or `file` for what the manifest names, or named before the first deployment.
+    /// `deployed`, or `file` for the origin that the manifest names, or named before the first deployment.
     pub source: String,
-    /// When what is deployed began to serve, in seconds since 1970; none for a file.
+    /// The time at which the deployed version began to serve, in seconds since 1970; none for a file.
     pub since: Option<u64>,
-    /// The versions that are kept to go back to, the latest first.
+    /// The versions that are kept for going back, the latest first.
     pub previous: Vec<String>,
 }
 
-/// Why a component was not put in place. What served before goes on.
+/// The reason why a component was not deployed. The serving version stays.
 #[derive(Debug, thiserror::Error)]
 pub(crate) enum Refusal {
     #[error("the body of the request was cut short")]
@@ -100,7 +104,7 @@ pub(crate) enum Refusal {
 }
 
 impl Refusal {
-    /// The status with which it is told.
+    /// The status of the answer.
     pub(crate) fn status(&self) -> StatusCode {
         match self {
             Self::Cut => StatusCode::BAD_REQUEST,
@@ -114,7 +118,8 @@ impl Refusal {
         }
     }
 
-    /// What a caller is told. What a tenant has no part in may name what is not its business: paths, and other tenants.
+    /// The message for a caller. Some errors may name paths and other tenants, so a tenant gets a general message for
+    /// them.
     pub(crate) fn told(&self, caller: &Caller) -> String {
         match self {
             Self::Store(_) | Self::NotSwitched(_) if caller.tenant().is_some() => {
@@ -125,25 +130,25 @@ impl Refusal {
     }
 }
 
-/// A component that is ready to serve, and the history that it then has.
+/// A component that is ready to serve, and its history from then on.
 pub(crate) struct Switch {
     pub(crate) name: String,
     pub(crate) component: Arc<Component>,
-    /// By whose word it was verified.
+    /// The source by whose keys it was verified.
     pub(crate) source: Arc<Source>,
     versions: Vec<Version>,
     /// Its bytes, when they are not kept yet.
     whole: Option<Whole>,
-    /// What the manifest names, where something else serves that was there before.
+    /// The state of the manifest's origin, where something from before serves in its place.
     instead_of: Option<Other>,
     store: Arc<Store>,
 }
 
 impl Switch {
-    /// Makes it last, in the place of what serves. From here on a restart serves it.
+    /// Makes the switch permanent: from here on a restart serves the component.
     pub(crate) fn commit(self, serving: Digest) -> Result<(), StoreError> {
         let Self { name, store, .. } = &self;
-        // A copy of something else is none to go back to.
+        // A copy of anything other than the serving component is no version to go back to.
         if store.history(name).is_empty() && store.served.copy(name).is_some_and(|copy| copy.digest != serving) {
             store.served.forget(name);
         }
@@ -154,16 +159,16 @@ impl Switch {
     }
 }
 
-/// Puts components in place. Cheap to clone.
+/// The service that deploys components. Cheap to clone.
 #[derive(Clone)]
 pub(crate) struct Deploy {
     app: App,
     reload: Reload,
     max_wasm: u64,
-    /// The names whose component is being changed.
+    /// The names of components that are being changed.
     busy: Arc<Mutex<BTreeSet<String>>>,
     coming: coming::All,
-    /// Who is about to switch: what compiled code takes is looked at and changed by one at a time.
+    /// A lock for switches: only one at a time may check and change the size of compiled code.
     switching: Arc<tokio::sync::Mutex<()>>,
 }
 
@@ -172,14 +177,14 @@ impl Deploy {
         Self { app, reload, max_wasm, busy: Arc::default(), coming: coming::All::default(), switching: Arc::default() }
     }
 
-    /// Every component that the caller sees, by name.
+    /// Lists every component that the caller sees, by name.
     pub(crate) fn list(&self, caller: &Caller) -> Vec<ComponentInfo> {
         let inner = self.app.current();
         let seen = inner.components.keys().filter(|name| caller.sees(inner.owners.of_component(name)));
         seen.filter_map(|name| self.info(name)).collect()
     }
 
-    /// Takes the bytes of a component from the wire and puts it in place.
+    /// Receives the bytes of a component and deploys it.
     pub(crate) async fn put(
         &self,
         name: &str,
@@ -188,7 +193,7 @@ impl Deploy {
     ) -> Result<ComponentInfo, Refusal> {
         let (store, turn) = self.begin(name, caller)?;
         let mut coming = Coming::new(&self.coming, self.tenant(name));
-        // Before anything of it is read, where its length is told.
+        // A declared length is checked before anything is read.
         let told = request.headers().get(header::CONTENT_LENGTH).and_then(|length| length.to_str().ok()?.parse().ok());
         self.fits(&store, name, &mut coming, told.unwrap_or_default())?;
         let proof = match request.headers().get(SIGNATURE) {
@@ -203,7 +208,7 @@ impl Deploy {
             upload.write(&piece).await.map_err(|error| self.no_room(error))?;
         }
         let (deploy, name) = (self.clone(), name.to_owned());
-        // From here on it goes to its end, whether the client waits for that or not.
+        // From here on the deployment runs to its end, whether the client waits for it or not.
         let task = tokio::spawn(async move {
             let _held = (turn, coming);
             deploy.take(store, name, upload, proof).await
@@ -211,19 +216,19 @@ impl Deploy {
         ended(task.await)
     }
 
-    /// Pulls the component that the body names from its registry and puts it in place.
+    /// Pulls the component that the body names from its registry and deploys it.
     pub(crate) async fn pull(&self, name: &str, body: RequestBody, caller: &Caller) -> Result<ComponentInfo, Refusal> {
         let (store, turn) = self.begin(name, caller)?;
         let body = Limited::new(body, LONGEST_REFERENCE).collect().await.map_err(|_| Refusal::Cut)?.to_bytes();
         let reference = OciReference::new(String::from_utf8_lossy(&body).trim());
         let reference = reference.map_err(|error| Refusal::Invalid(error.to_string()))?;
         let (inner, source) = (self.app.current(), self.source(name)?);
-        // The host's credentials may open what is another tenant's.
+        // The host's credentials may give access to other tenants' repositories.
         if caller.tenant().is_some() && !is_beside(&reference, &source.origin) {
             return Err(Refusal::Repository(name.to_owned()));
         }
         let unnamed = || Refusal::Registry(reference.registry.to_string());
-        // Otherwise whoever may deploy could make the host speak to any address.
+        // Otherwise a caller that may deploy could make the host connect to any address.
         let access = inner.sources.registry(&reference.registry).ok_or_else(unnamed)?;
         let mut coming = Coming::new(&self.coming, self.tenant(name));
         let (deploy, name) = (self.clone(), name.to_owned());
@@ -240,7 +245,7 @@ impl Deploy {
         ended(task.await)
     }
 
-    /// Goes back to the version before, or to what served before the first one.
+    /// Goes back to the previous version, or to the component that served before the first deployment.
     pub(crate) async fn rollback(&self, name: &str, caller: &Caller) -> Result<ComponentInfo, Refusal> {
         let (store, turn) = self.begin(name, caller)?;
         let mut versions = store.history(name);
@@ -289,11 +294,11 @@ impl Deploy {
             tidy(&app.current());
             Ok(())
         };
-        // It goes to its end, whether the client waits for that or not.
+        // The task runs to its end, whether the client waits for it or not.
         ended(tokio::spawn(async move { threads.start(commit).await }).await)
     }
 
-    /// Whether an upload may have so many bytes.
+    /// Checks that an upload may have this many bytes.
     fn fits(&self, store: &Store, name: &str, coming: &mut Coming, bytes: u64) -> Result<(), Refusal> {
         if bytes > self.max_wasm {
             return Err(Refusal::TooLarge(self.max_wasm));
@@ -308,14 +313,14 @@ impl Deploy {
         coming.grow(bytes, kept).map_err(Refusal::QuotaExceeded)
     }
 
-    /// Threads for the component's tenant; those of the host under no name.
+    /// The threads of the component's tenant; the host's own components share those without a name.
     fn threads(&self, name: &str) -> Share {
         let inner = self.app.current();
         ORDERS.share(inner.owners.of_component(name).unwrap_or_default())
     }
 
-    /// Whether what is compiled of a tenant's versions fits, with those that a change brings and without those that it
-    /// pushes out.
+    /// Checks that the compiled code of a tenant's versions fits, with the versions that a change adds and without
+    /// those that it pushes out.
     fn code_fits(&self, switch: &Switch) -> Result<(), Refusal> {
         let Some(tenant) = self.tenant(&switch.name) else { return Ok(()) };
         let Some(limit) = tenant.compiled_bytes.limit().filter(|_| switch.whole.is_some()) else { return Ok(()) };
@@ -329,18 +334,19 @@ impl Deploy {
         Ok(())
     }
 
-    /// Whom a component belongs to.
+    /// The tenant that a component belongs to.
     fn tenant(&self, name: &str) -> Option<Arc<Tenant>> {
         let inner = self.app.current();
         inner.tenants.get(inner.owners.of_component(name)?).cloned()
     }
 
-    /// Who pays for what is done with a component.
+    /// The payer for work on a component.
     fn payer(&self, name: &str) -> Payer {
         Payer::tenant(&self.app.current().host.sandbox, self.tenant(name))
     }
 
-    /// The store, and the only right to change this component. A component that the caller does not see is none.
+    /// Takes the exclusive right to change this component, and returns it with the store. For a caller, a component
+    /// that it does not see does not exist.
     fn begin(&self, name: &str, caller: &Caller) -> Result<(Arc<Store>, Turn), Refusal> {
         let inner = self.app.current();
         let store = inner.host.deployed.clone().ok_or(Refusal::Off)?;
@@ -362,7 +368,7 @@ impl Deploy {
     ) -> Result<ComponentInfo, Refusal> {
         let whole = upload.finish().await.map_err(|error| self.no_room(error))?;
         let taken = self.take_whole(store, name, whole, proof).await;
-        // Of a refused version, or of one that was pushed out, nothing stays.
+        // A refused version, or a version that was pushed out, leaves nothing behind.
         let app = self.app.clone();
         let _ = tokio::task::spawn_blocking(move || tidy(&app.current())).await;
         taken
@@ -383,13 +389,13 @@ impl Deploy {
         self.switch(Switch { name, component, source, versions, whole: Some(whole), instead_of: None, store }).await
     }
 
-    /// Where the manifest has a component from, and by whom it must be signed.
+    /// The source of a component in the manifest, with its keys.
     fn source(&self, name: &str) -> Result<Arc<Source>, Refusal> {
         let inner = self.app.current();
         inner.sources.of(name).cloned().ok_or_else(|| Refusal::NoComponent(name.to_owned()))
     }
 
-    /// Verifies, compiles and links, off the threads that serve.
+    /// Verifies, compiles and links a component, off the threads that serve.
     async fn load(
         &self,
         name: &str,
@@ -409,7 +415,7 @@ impl Deploy {
         .await
     }
 
-    /// What the manifest names now.
+    /// Reads the origin that the manifest names now.
     async fn named(&self, source: Arc<Source>) -> Other {
         let inner = self.app.current();
         let threads = self.threads(&source.name);
@@ -446,7 +452,7 @@ impl Deploy {
     }
 }
 
-/// The right to change one component, for as long as it is held.
+/// The exclusive right to change one component, while it is held.
 struct Turn {
     busy: Arc<Mutex<BTreeSet<String>>>,
     name: String,
@@ -458,7 +464,7 @@ impl Drop for Turn {
     }
 }
 
-/// Loads a component where it disturbs nobody.
+/// Loads a component on threads where it disturbs nothing else.
 async fn blocking(
     threads: &Share,
     payer: Payer,
@@ -470,12 +476,13 @@ async fn blocking(
     })
 }
 
-/// Bytes of what is compiled from the versions of a tenant's components, each once. Without a tenant, of the host's own.
+/// Bytes of code compiled from the versions of a tenant's components, each counted once. Without a tenant, those of the
+/// host's own components.
 pub(crate) fn compiled_bytes(inner: &Inner, tenant: Option<&str>) -> u64 {
     bytes_of(inner, versions_of(inner, tenant, None))
 }
 
-/// What the versions of a tenant's components are, but for one of these.
+/// The digests of the versions of a tenant's components, except those of the component `but`.
 fn versions_of(inner: &Inner, tenant: Option<&str>, but: Option<&str>) -> BTreeSet<Digest> {
     let Some(store) = &inner.host.deployed else { return BTreeSet::new() };
     let owned = inner.components.keys().filter(|name| inner.owners.of_component(name) == tenant);
@@ -487,13 +494,13 @@ fn bytes_of(inner: &Inner, digests: BTreeSet<Digest>) -> u64 {
     digests.iter().map(|digest| inner.host.sandbox.compiled_bytes(digest)).sum()
 }
 
-/// Removes compiled code that no component and no version has use for.
+/// Removes compiled code that no component and no version uses.
 pub(crate) fn tidy(inner: &Inner) {
     let kept = inner.host.deployed.as_ref().map(|store| store.digests()).unwrap_or_default();
     inner.host.sandbox.tidy(&kept);
 }
 
-/// Whether a reference is another version of what the manifest names.
+/// Whether a reference is another version of the manifest's origin.
 fn is_beside(reference: &OciReference, origin: &Origin) -> bool {
     match origin {
         Origin::File(_) => false,
@@ -505,7 +512,7 @@ fn ended<T>(task: Result<Result<T, Refusal>, tokio::task::JoinError>) -> Result<
     task.unwrap_or_else(|error| Err(Refusal::NotSwitched(error.to_string())))
 }
 
-/// Seconds since 1970; 0 on a machine whose clock is before that.
+/// The time in seconds since 1970; 0 on a machine whose clock is before that.
 fn now() -> u64 {
     SystemTime::now().duration_since(UNIX_EPOCH).map_or(0, |time| time.as_secs())
 }

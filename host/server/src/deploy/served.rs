@@ -1,15 +1,16 @@
-//! The bytes of what the manifest names, as they served: what is there to go back to before the first deployment.
+//! Copies of components that served before their first deployment, to go back to.
 //!
 //! ```text
 //! DIRECTORY/served/DIGEST.wasm   the bytes
 //! DIRECTORY/served/NAME.json     which of them a component served last, when nothing was deployed
 //! ```
 //!
-//! A build writes over the manifest's `file`, a tag moves, a registry goes away: only a copy is certain. It is taken when
-//! a component is loaded, and counts from when the component serves. It stays as it is while something else is deployed.
+//! A build overwrites the manifest's `file`, a tag moves, a registry goes away: only a copy is certain. The copy is
+//! taken when a component is loaded, and counts once the component serves. It does not change while a deployed version
+//! serves.
 //!
-//! After a component went back to its copy, where what the manifest names has changed meanwhile, the copy serves until
-//! that changes again. It also serves as long as the manifest names the same place and nothing can be read there.
+//! After a component went back to its copy, the copy may differ from the manifest's origin. It then serves until that
+//! origin changes again. It also serves as long as the manifest names the same place and nothing can be read there.
 
 use std::collections::BTreeMap;
 use std::fs;
@@ -28,12 +29,12 @@ use crate::source::Proof;
 #[derive(Debug)]
 pub(crate) struct Served {
     directory: PathBuf,
-    /// Those of components that are loaded, and serve once all others are.
+    /// Copies of components that are loaded, and serve once all others are loaded.
     coming: Mutex<BTreeMap<String, Copy>>,
     copies: Mutex<BTreeMap<String, Copy>>,
 }
 
-/// What a component served.
+/// A copy of a component that served.
 #[derive(Clone, Debug, Deserialize, Eq, PartialEq, Serialize)]
 pub(crate) struct Copy {
     /// The SHA-256 of its bytes.
@@ -41,16 +42,16 @@ pub(crate) struct Copy {
     pub(crate) digest: Digest,
     /// Its size, in bytes.
     pub(crate) bytes: u64,
-    /// What shows who made it, to be verified whenever it is loaded.
+    /// The proof of its origin, verified whenever it is loaded.
     pub(crate) proof: Proof,
-    /// Where the manifest had it from.
+    /// The origin in the manifest from which it came.
     pub(crate) origin: String,
-    /// Whether it serves in the place of something else that the manifest names by now.
+    /// The state of the manifest's origin in whose place the copy serves, if it does.
     #[serde(default)]
     pub(crate) instead_of: Option<Other>,
 }
 
-/// What the manifest names by now.
+/// The current state of the manifest's origin.
 #[derive(Clone, Debug, Deserialize, Eq, PartialEq, Serialize)]
 #[serde(rename_all = "kebab-case")]
 pub(crate) enum Other {
@@ -61,7 +62,7 @@ pub(crate) enum Other {
 }
 
 impl Served {
-    /// Reads what is kept in a folder.
+    /// Reads the copies in a folder.
     pub(super) fn open(directory: PathBuf) -> Result<Self, StoreError> {
         let failed = |error| StoreError::Io(directory.clone(), error);
         let mut copies = BTreeMap::new();
@@ -70,7 +71,7 @@ impl Served {
             let (Some(name), Some("json")) = (path.file_stem().and_then(|name| name.to_str()), extension(&path)) else {
                 continue;
             };
-            // Without it there is nothing to go back to, and that is told when somebody wants to.
+            // Without the record there is nothing to go back to. An attempt to go back reports that.
             let copy = fs::read(&path).ok().and_then(|text| serde_json::from_slice(&text).ok());
             if let Some(copy) = copy {
                 copies.insert(name.to_owned(), copy);
@@ -79,24 +80,24 @@ impl Served {
         Ok(Self { directory, coming: Mutex::default(), copies: Mutex::new(copies) })
     }
 
-    /// What a component served before anything was deployed, or serves.
+    /// The copy of a component that served before its first deployment, or serves now.
     pub(crate) fn copy(&self, name: &str) -> Option<Copy> {
         self.copies.lock().get(name).cloned()
     }
 
-    /// Where its bytes are.
+    /// The path of its bytes.
     pub(crate) fn path(&self, digest: &Digest) -> PathBuf {
         self.directory.join(format!("{digest}.wasm"))
     }
 
-    /// Components are about to be loaded; those that were loaded in vain are forgotten.
+    /// Starts the loading of components; copies of earlier loads that never served are forgotten.
     pub(crate) fn begin(&self) {
         self.coming.lock().clear();
     }
 
-    /// Takes a copy of a component that is loaded. Without room for it the component serves all the same.
+    /// Takes a copy of a loaded component. Without room for the copy, the component serves all the same.
     pub(crate) fn keep(&self, name: &str, bytes: &[u8], copy: Copy) {
-        // Components that are loaded side by side can have the same bytes: one writes them.
+        // Components that are loaded in parallel can have the same bytes: the first writes them.
         let mut coming = self.coming.lock();
         let path = self.path(&copy.digest);
         if !path.is_file()
@@ -108,7 +109,7 @@ impl Served {
         coming.insert(name.to_owned(), copy);
     }
 
-    /// What was loaded serves from now on.
+    /// Makes the copies of the loaded components count: they serve from now on.
     pub(crate) fn settle(&self) {
         let coming = std::mem::take(&mut *self.coming.lock());
         for (name, copy) in coming {
@@ -119,15 +120,15 @@ impl Served {
         self.sweep();
     }
 
-    /// This serves from now on in the place of what the manifest names by then; or what the manifest names, where that is
-    /// none other.
+    /// Notes that the copy serves from now on in place of the manifest's origin, whose current state is `instead_of`;
+    /// none if the copy is that origin.
     pub(crate) fn go_back(&self, name: &str, instead_of: Option<Other>) {
         if let Some(copy) = self.copy(name) {
             self.put(name, Copy { instead_of, ..copy });
         }
     }
 
-    /// It is not what served, or nobody will go back to it.
+    /// Forgets a copy that did not serve, or that is not needed to go back to.
     pub(crate) fn forget(&self, name: &str) {
         self.copies.lock().remove(name);
         remove(&self.record(name));
@@ -147,7 +148,7 @@ impl Served {
         self.directory.join(format!("{name}.json"))
     }
 
-    /// Removes bytes that no component has served last.
+    /// Removes bytes that are no component's last served copy.
     fn sweep(&self) {
         let copies = self.copies.lock();
         let is_named = |path: &Path| {
@@ -160,7 +161,7 @@ impl Served {
 }
 
 impl Other {
-    /// What was read of it, whether that is a component or not.
+    /// The state of an origin that was read, whether it is a component or not.
     pub(crate) fn of(read: &Result<(Vec<u8>, Proof)>) -> Self {
         read.as_ref().map_or(Self::Nothing, |(bytes, _)| Self::Bytes(Digest::of(bytes)))
     }
@@ -171,13 +172,13 @@ impl Copy {
         Self { digest, bytes: bytes.len() as u64, proof, origin, instead_of: None }
     }
 
-    /// Whether it serves in the place of what the manifest names, which is there and is this now.
+    /// Whether the copy serves in place of the manifest's origin, whose current state is `named`.
     pub(crate) fn serves_for(&self, origin: &Origin, named: &Other) -> bool {
         match (&self.instead_of, named) {
-            // What cannot be read cannot serve. A copy of something else has no part in that.
+            // An unreadable origin cannot serve. A copy from another origin does not stand in for it.
             (_, Other::Nothing) => self.origin == origin.to_string(),
             (None, _) => false,
-            // In a registry that did not answer, it may have been there all the time.
+            // A registry that did not answer may have had the component all the time.
             (Some(Other::Nothing), Other::Bytes(digest)) => {
                 matches!(origin, Origin::Registry(_)) && *digest != self.digest
             }
@@ -231,7 +232,7 @@ mod tests {
         served.settle();
         load(&served, b"two");
         assert_eq!(served.copy("app").map(|copy| copy.digest), Some(Digest::of(b"one")));
-        // As after a restart.
+        // This is the state after a restart.
         let served = Served::open(folder.clone()).expect("a folder");
         assert_eq!(served.copy("app").map(|copy| copy.digest), Some(Digest::of(b"one")));
         assert_eq!(fs::read(served.path(&Digest::of(b"one"))).expect("a file"), b"one");

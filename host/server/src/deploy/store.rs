@@ -1,8 +1,8 @@
-//! Deployed components on disk: their bytes by digest, and for each name the versions that it had.
+//! Deployed components on disk: their bytes by digest, and the versions of each name.
 //!
 //! ```text
 //! DIRECTORY/wasm/DIGEST.wasm       the bytes of every version of every component
-//! DIRECTORY/served/                what served before any of them: see [`served`](super::served)
+//! DIRECTORY/served/                copies from before the first version: see [`served`](super::served)
 //! DIRECTORY/components/NAME.json   the versions of one component, oldest first; the last one serves
 //! DIRECTORY/**/*.tmp               uploads and histories that are not whole yet
 //! ```
@@ -30,10 +30,10 @@ use crate::source::Proof;
 #[derive(Debug)]
 pub(crate) struct Store {
     directory: PathBuf,
-    /// Versions kept of each component, beside the one that serves.
+    /// Versions kept of each component, in addition to the serving version.
     keep: usize,
     histories: Mutex<BTreeMap<String, Vec<Version>>>,
-    /// What served before there was a history.
+    /// The copies of components that served before there was a history.
     pub(crate) served: Served,
 }
 
@@ -45,14 +45,14 @@ pub(crate) struct Version {
     pub(crate) digest: Digest,
     /// Its size, in bytes.
     pub(crate) bytes: u64,
-    /// When it began to serve, in seconds since 1970.
+    /// The time at which it began to serve, in seconds since 1970.
     pub(crate) since: u64,
-    /// What shows who made it, to be verified whenever it is loaded.
+    /// The proof of its origin, verified whenever it is loaded.
     #[serde(default)]
     pub(crate) proof: Proof,
 }
 
-/// Why the store cannot be used, or a change of it was not made.
+/// The reason why the store cannot be used, or a change of it was not made.
 #[derive(Debug, thiserror::Error)]
 pub(crate) enum StoreError {
     #[error(
@@ -69,7 +69,7 @@ pub(crate) enum StoreError {
 }
 
 impl Store {
-    /// Opens the directory, and makes it (mode 0700) if it does not exist.
+    /// Opens the directory, and creates it (mode 0700) if it does not exist.
     pub(crate) fn open(directory: &Path, keep: usize) -> Result<Self, StoreError> {
         let failed = |error| StoreError::Io(directory.to_owned(), error);
         for folder in [directory.to_owned(), directory.join(WASM), directory.join(COMPONENTS), directory.join(SERVED)] {
@@ -97,7 +97,7 @@ impl Store {
         Ok(Self { directory: directory.to_owned(), keep, histories: Mutex::new(histories), served })
     }
 
-    /// Removes what a host that was killed has left: half-written files, and bytes that no history names.
+    /// Removes the leftovers of a host that was killed: half-written files, and bytes that no history names.
     pub(crate) fn sweep(&self) {
         for folder in [WASM, COMPONENTS] {
             let Ok(entries) = fs::read_dir(self.directory.join(folder)) else { continue };
@@ -107,18 +107,19 @@ impl Store {
         self.sweep_bytes(&self.histories.lock());
     }
 
-    /// The versions of a component, oldest first; the last one serves. None for one that serves its manifest's file.
+    /// The versions of a component, oldest first; the last one serves. Empty for a component that serves its manifest's
+    /// file.
     pub(crate) fn history(&self, name: &str) -> Vec<Version> {
         self.histories.lock().get(name).cloned().unwrap_or_default()
     }
 
-    /// What all versions of all components are.
+    /// The digests of all versions of all components.
     pub(crate) fn digests(&self) -> BTreeSet<Digest> {
         self.histories.lock().values().flatten().map(|version| version.digest).collect()
     }
 
-    /// Bytes of all versions of a component, and of what served before them. What serves as the manifest names it counts
-    /// nothing.
+    /// Bytes of all versions of a component, and of the copy from before them. A component that serves as the manifest
+    /// names it counts nothing.
     pub(crate) fn bytes(&self, name: &str) -> u64 {
         let versions: Option<u64> =
             self.histories.lock().get(name).map(|versions| versions.iter().map(|version| version.bytes).sum());
@@ -127,7 +128,7 @@ impl Store {
         versions.unwrap_or(0) + copy
     }
 
-    /// Bytes of those versions that stay when a new one comes, and of what served before them.
+    /// Bytes of the versions that stay when a new version comes, and of the copy from before them.
     pub(crate) fn bytes_beside(&self, name: &str) -> u64 {
         let copy = self.served.copy(name).map_or(0, |copy| copy.bytes);
         let histories = self.histories.lock();
@@ -135,12 +136,12 @@ impl Store {
         copy + versions.iter().rev().take(self.keep).map(|version| version.bytes).sum::<u64>()
     }
 
-    /// Where the bytes of a version are.
+    /// The path of a version's bytes.
     pub(crate) fn path(&self, digest: &Digest) -> PathBuf {
         self.directory.join(WASM).join(format!("{digest}.wasm"))
     }
 
-    /// Bytes that are about to come.
+    /// Starts an upload.
     pub(crate) async fn upload(&self, payer: Payer) -> Result<Upload, StoreError> {
         static COUNT: AtomicU64 = AtomicU64::new(0);
         let name = format!("{}-{}.{TEMPORARY}", std::process::id(), COUNT.fetch_add(1, Relaxed));
@@ -155,7 +156,7 @@ impl Store {
         }
     }
 
-    /// The history that a deployment of this version makes.
+    /// The history after a deployment of this version.
     pub(crate) fn with(&self, name: &str, version: Version) -> Vec<Version> {
         let mut versions = self.history(name);
         versions.retain(|known| known.digest != version.digest);
@@ -165,8 +166,8 @@ impl Store {
         versions
     }
 
-    /// Makes this the history of a component. The bytes of a version that is new come with it; those that no history names
-    /// any more are removed.
+    /// Sets the history of a component. The bytes of a new version come with it; bytes that no history names any more
+    /// are removed.
     pub(crate) fn commit(&self, name: &str, versions: Vec<Version>, new: Option<&Whole>) -> Result<(), StoreError> {
         let mut histories = self.histories.lock();
         if let Some(new) = new {
@@ -190,7 +191,7 @@ impl Store {
         Ok(())
     }
 
-    /// What happened to the names in a folder has reached the disk.
+    /// Waits until changes of names in a folder have reached the disk.
     fn settle(&self, folder: &str) -> Result<(), StoreError> {
         let folder = self.directory.join(folder);
         let settled = fs::File::open(&folder).and_then(|file| file.sync_all());
@@ -211,20 +212,20 @@ impl Store {
     }
 }
 
-/// Bytes that are coming. They are gone when it is dropped.
+/// An upload in progress. Dropping it removes its bytes.
 #[derive(Debug)]
 pub(crate) struct Upload {
     file: tokio::fs::File,
     path: PathBuf,
     digester: Digester,
     bytes: u64,
-    /// Whom its digest is made for.
+    /// The payer for its digest.
     payer: Payer,
     pause: Pause,
 }
 
 impl Upload {
-    /// How many bytes have come.
+    /// The number of bytes received.
     pub(crate) fn bytes(&self) -> u64 {
         self.bytes
     }
@@ -239,7 +240,7 @@ impl Upload {
         self.file.write_all(piece).await
     }
 
-    /// All bytes have come, and are on disk.
+    /// Finishes the upload: all bytes are received, and reach the disk.
     pub(crate) async fn finish(mut self) -> io::Result<Whole> {
         self.file.flush().await?;
         self.file.sync_all().await?;
@@ -256,7 +257,7 @@ impl Drop for Upload {
     }
 }
 
-/// Bytes that have come, and are not kept yet. They are gone when it is dropped.
+/// A complete upload that is not kept yet. Dropping it removes its bytes.
 #[derive(Debug)]
 pub(crate) struct Whole {
     pub(crate) path: PathBuf,
@@ -266,12 +267,12 @@ pub(crate) struct Whole {
 
 impl Drop for Whole {
     fn drop(&mut self) {
-        // Bytes that are kept have another name.
+        // Kept bytes have another name.
         remove(&self.path);
     }
 }
 
-/// Writes a file of which there is all or nothing, whatever happens meanwhile.
+/// Writes a file completely or not at all, whatever happens meanwhile.
 pub(super) fn write(path: &Path, bytes: &[u8]) -> io::Result<()> {
     let temporary = path.with_extension(TEMPORARY);
     let mut file = fs::OpenOptions::new().write(true).create(true).truncate(true).mode(0o600).open(&temporary)?;
@@ -280,7 +281,7 @@ pub(super) fn write(path: &Path, bytes: &[u8]) -> io::Result<()> {
     fs::rename(&temporary, path)
 }
 
-/// What cannot be removed now is removed at the next start.
+/// Removes a file. A file that cannot be removed now is removed at the next start.
 pub(super) fn remove(path: &Path) {
     let _ = fs::remove_file(path);
 }
@@ -289,7 +290,7 @@ pub(super) fn extension(path: &Path) -> Option<&str> {
     path.extension().and_then(|extension| extension.to_str())
 }
 
-/// A digest as text.
+/// The text form of a digest.
 pub(super) mod hexadecimal {
     use roadrunner_sandbox::Digest;
     use serde::de::{Deserialize as _, Deserializer, Error as _};
@@ -365,7 +366,7 @@ mod tests {
         upload.write(b"half").await.expect("room on the disk");
         drop(upload);
         assert_eq!(fs::read_dir(path.join(WASM)).expect("a folder").count(), 0);
-        // As after a kill: an upload, bytes without a history, a history that was not renamed.
+        // This is the state after a kill: an upload, bytes without a history, a history that was not renamed.
         fs::write(path.join(WASM).join("1-0.tmp"), "half").expect("a file");
         let unnamed = store.path(&Digest::of(b"unnamed"));
         fs::write(&unnamed, "unnamed").expect("a file");

@@ -1,8 +1,8 @@
-//! Response compression: tower-http's, with a choice of the coding, and of what is compressed, of our own.
+//! Response compression: tower-http's, with our own choice of the coding and of the responses to compress.
 //!
-//! tower-http takes the coding that it likes best of those that the client likes equally; here that is the manifest's to
-//! say. What must not change is left alone: event loops and event streams unless they are asked for, what is already
-//! encoded, ranges, and what has a strong validator (RFC 9110, 8.8.3.3), which is every file.
+//! Among codings that the client prefers equally, tower-http takes its own favorite; here the manifest decides.
+//! Responses that must not change are left alone: event loops and event streams unless they are asked for, encoded
+//! responses, ranges, and responses with a strong validator (RFC 9110, 8.8.3.3), which includes every file.
 
 mod body;
 
@@ -51,8 +51,8 @@ fn layer(settings: &Compression, compressible: Compressible) -> CompressionLayer
         .compress_when(compressible)
 }
 
-/// What the layer does not see, since there is no body to compress: to a HEAD, what GET would be told (RFC 9110, 9.3.2),
-/// and in a 304 that the encoding was a choice (15.4.5).
+/// Handles responses that the layer skips because they have no body. A HEAD gets the fields of a GET (RFC 9110, 9.3.2),
+/// and a 304 says that the encoding was a choice (15.4.5).
 fn without_body(
     compressible: &Compressible,
     is_head: bool,
@@ -60,7 +60,7 @@ fn without_body(
     mut response: Response<ResponseBody>,
 ) -> Response<ResponseBody> {
     if response.status() == StatusCode::NOT_MODIFIED {
-        // What would tell its type is not sent with it.
+        // The content type, which would decide, is not sent with a 304.
         if !is_strong(response.headers()) && !response.headers().contains_key(header::CONTENT_ENCODING) {
             add_vary(response.headers_mut());
         }
@@ -70,7 +70,7 @@ fn without_body(
             let headers = response.headers_mut();
             add_vary(headers);
             if let Some(chosen) = chosen {
-                // Nobody knows what the length would be, and of what is compressed no validator can be made.
+                // The length is unknown, and no validator can be made of a compressed body.
                 headers.remove(header::CONTENT_LENGTH);
                 headers.remove(header::ACCEPT_RANGES);
                 headers.insert(header::CONTENT_ENCODING, HeaderValue::from_static(chosen));
@@ -88,19 +88,20 @@ fn add_vary(headers: &mut HeaderMap) {
     }
 }
 
-/// Whether it has a validator that holds for these bytes alone.
+/// Whether a response has a validator that holds only for these bytes.
 fn is_strong(headers: &HeaderMap) -> bool {
     headers.get(header::ETAG).is_some_and(|etag| !etag.as_bytes().starts_with(b"W/"))
 }
 
-/// What the client accepts, while the compression layer sees only what was chosen of it.
+/// The client's preferences, kept while the compression layer sees only the chosen coding.
 #[derive(Clone, Default)]
 struct Preferences {
     given: Vec<HeaderValue>,
     chosen: Option<&'static str>,
 }
 
-/// Leaves the layer no choice: of the codings that the client likes best, the first in the manifest's order.
+/// Leaves the layer no choice: among the codings that the client prefers most, it gets the first in the manifest's
+/// order.
 fn narrow_preferences(encodings: &[Encoding], mut request: Request<RequestBody>) -> Request<RequestBody> {
     let given: Vec<_> = request.headers().get_all(header::ACCEPT_ENCODING).iter().cloned().collect();
     let chosen = choose(encodings, given.iter().filter_map(|value| value.to_str().ok()));
@@ -121,7 +122,7 @@ fn restore_preferences(request: &mut Request<RequestBody>) -> Preferences {
     preferences
 }
 
-/// RFC 9110, 12.5.3. None when the client accepts none of them, or likes identity better.
+/// Chooses a coding (RFC 9110, 12.5.3); none when the client accepts none of them, or prefers identity.
 fn choose<'h>(encodings: &[Encoding], accepted: impl Iterator<Item = &'h str> + Clone) -> Option<&'static str> {
     let weight = |wanted: &str| {
         let mut wildcard = None;
@@ -155,11 +156,11 @@ fn choose<'h>(encodings: &[Encoding], accepted: impl Iterator<Item = &'h str> + 
     best.filter(|(_, q)| identity.is_none_or(|identity| identity <= *q)).map(|(name, _)| name)
 }
 
-/// Which responses may be compressed.
+/// The rule for responses that may be compressed.
 #[derive(Clone)]
 struct Compressible {
     minimum: u64,
-    /// None for what usually gets smaller.
+    /// The media types; none for all types that usually get smaller.
     types: Option<Arc<[MediaType]>>,
     loops: bool,
 }
@@ -174,7 +175,7 @@ impl Predicate for Compressible {
 }
 
 impl Compressible {
-    /// Whether a response is compressed whose body has this length.
+    /// Whether a response with a body of this length is compressed.
     fn takes<B>(&self, response: &Response<B>, length: Option<u64>) -> bool {
         let headers = response.headers();
         let small = length.is_some_and(|size| size < self.minimum);
@@ -215,14 +216,14 @@ fn contains(value: &HeaderValue, word: &str) -> bool {
     value.to_str().is_ok_and(|value| value.split(',').any(|part| part.trim().eq_ignore_ascii_case(word)))
 }
 
-/// The body as the encoder is to have it.
+/// Prepares the body for the encoder.
 fn in_pieces(response: Response<ResponseBody>) -> Response<Pieces> {
     let accounted = response.extensions().get::<Accounted>().cloned();
     let encoded = response.headers().contains_key(header::CONTENT_ENCODING);
     response.map(|body| Pieces::new(body, accounted, encoded))
 }
 
-/// A response body again: the one that was there before, if it is not compressed.
+/// Restores a response body: the earlier body, if it is not compressed.
 fn whole(response: Response<CompressionBody<Pieces>>) -> Response<ResponseBody> {
     let is_encoded = response.headers().contains_key(header::CONTENT_ENCODING);
     response.map(|body| match is_encoded && !body.get_ref().encoded {

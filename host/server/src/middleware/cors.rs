@@ -1,5 +1,6 @@
-//! Cross-origin requests (Fetch standard): tower-http's layer, which takes every OPTIONS for a preflight. Here only those
-//! are that ask for a method; any other OPTIONS is the guest's, with the fields of an ordinary answer.
+//! Cross-origin requests (Fetch standard): tower-http's layer, which takes every OPTIONS for a preflight. Here only
+//! requests that ask for a method are preflights; any other OPTIONS goes to the guest, with the fields of an ordinary
+//! answer.
 
 use http::{HeaderValue, Method, Request, header};
 use roadrunner_manifest::{AnyOr, Cors};
@@ -24,7 +25,7 @@ pub(crate) fn preflighted(request: &Request<RequestBody>) -> Option<Method> {
     Method::from_bytes(headers.get(header::ACCESS_CONTROL_REQUEST_METHOD)?.as_bytes()).ok()
 }
 
-/// On an OPTIONS that is no preflight, while the layer takes it for a GET.
+/// A mark on an OPTIONS that is not a preflight, while the layer takes it for a GET.
 #[derive(Clone, Copy)]
 struct Options;
 

@@ -1,8 +1,8 @@
 //! Validators for dynamic responses, and 304 for clients that have the body already (RFC 9110, 8.8.3 and 13.1.2).
 //!
-//! The validator is weak: it says that two bodies are the same before compression, which may follow. It is made from the
-//! body alone, so that it holds across restarts and hosts. What it saves is the transfer; the guest runs every time.
-//! `if-modified-since` is not looked at: a guest that knows times knows what to answer.
+//! The validator is weak: it says that two bodies are the same before compression, which may follow. It is made from
+//! the body alone, so that it holds across restarts and hosts. It saves the transfer; the guest runs every time.
+//! `if-modified-since` is ignored: a guest that knows times can answer it itself.
 
 use std::fmt::Write as _;
 
@@ -18,7 +18,7 @@ use super::Inner;
 use crate::app;
 use crate::record::Accounted;
 
-/// What GET would have sent, on a response to HEAD.
+/// The body that GET would have sent, as an extension of a response to HEAD.
 #[derive(Clone, Debug)]
 pub(crate) struct HeadBody(pub(crate) Bytes);
 
@@ -72,20 +72,20 @@ async fn validated(
     if is_known { not_modified(response) } else { response }
 }
 
-/// None for what is not there as a whole, and for what is too large.
+/// The body to hash; none for a body that is not whole, or too large.
 fn body_of(settings: Etag, is_head: bool, response: &Response<ResponseBody>) -> Option<Bytes> {
     let body = match response.extensions().get::<HeadBody>() {
         Some(HeadBody(body)) => body,
-        // What GET would have sent is not known.
+        // The body that GET would have sent is not known.
         None if is_head => return None,
         None => response.body().bytes()?,
     };
     (body.len() as u64 <= settings.maximum_size).then(|| body.clone())
 }
 
-/// In pieces, which the request pays for.
+/// Hashes the body in pieces, which the request pays for.
 async fn digest(payer: Option<&Payer>, body: &Bytes) -> Result<Digest, Outcome> {
-    // What no guest has made is short.
+    // A body that no guest has made is short.
     let Some(payer) = payer else { return Ok(Digest::of(body)) };
     let mut digester = Digester::default();
     let mut pause = Pause::default();
@@ -105,7 +105,7 @@ fn tag(digest: Digest) -> Option<HeaderValue> {
     HeaderValue::try_from(tag).ok()
 }
 
-/// RFC 9110, 13.1.2: weak comparison (8.8.3.2), of any in the list.
+/// Whether the tag matches any in the list, by weak comparison (RFC 9110, 13.1.2 and 8.8.3.2).
 fn matches(known: &[HeaderValue], tag: &HeaderValue) -> bool {
     let opaque = |tag: &str| tag.trim().trim_start_matches("W/").to_owned();
     let Ok(tag) = tag.to_str() else { return false };
@@ -116,7 +116,8 @@ fn matches(known: &[HeaderValue], tag: &HeaderValue) -> bool {
         .any(|value| value.trim() == "*" || list(value).any(|item| opaque(item) == tag))
 }
 
-/// The validators of a list; a comma may stand inside one, and empty members count for nothing (RFC 9110, 5.6.1.2).
+/// Splits a list of validators; a comma may stand inside a validator, and empty members are ignored (RFC 9110,
+/// 5.6.1.2).
 fn list(value: &str) -> impl Iterator<Item = &str> {
     let mut quoted = false;
     let members = value.split(move |byte: char| {
@@ -126,7 +127,7 @@ fn list(value: &str) -> impl Iterator<Item = &str> {
     members.filter(|member| !member.trim().is_empty())
 }
 
-/// RFC 9110, 15.4.5: nothing that describes the body which is not sent.
+/// Answers 304, without fields that describe the omitted body (RFC 9110, 15.4.5).
 fn not_modified(response: Response<ResponseBody>) -> Response<ResponseBody> {
     let (mut head, _) = response.into_parts();
     head.status = StatusCode::NOT_MODIFIED;

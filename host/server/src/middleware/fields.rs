@@ -14,7 +14,7 @@ pub(super) fn response_headers(settings: &ResponseHeaders, inner: Inner) -> Inne
     BoxCloneSyncService::new(inner.map_response(move |response| with_headers(&settings, response)))
 }
 
-/// A response that has one of the headers already keeps its own.
+/// Adds the security headers. A header that the response already has stays.
 pub(super) fn security_headers(settings: &SecurityHeaders, inner: Inner) -> Inner {
     let settings = settings.clone();
     let service = tower::service_fn(move |request: http::Request<_>| {
@@ -27,7 +27,7 @@ pub(super) fn security_headers(settings: &SecurityHeaders, inner: Inner) -> Inne
             for (name, value) in &settings.fields {
                 add(headers, name, value);
             }
-            // RFC 6797, 7.2: not over plain text.
+            // RFC 6797, 7.2: the field is not sent over plaintext.
             if let Some(value) = settings.transport.as_ref().filter(|_| is_tls) {
                 add(headers, &header::STRICT_TRANSPORT_SECURITY, value);
             }

@@ -1,4 +1,4 @@
-//! A limit on how often one peer may ask, around some routes.
+//! A limit on the request rate of a peer, for some routes.
 
 use std::sync::Arc;
 

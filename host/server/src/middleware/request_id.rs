@@ -1,4 +1,4 @@
-//! Request ids in headers: the one of the logs, or that of a trusted proxy.
+//! Request ids in headers: the id of the logs, or that of a trusted proxy.
 
 use std::convert::Infallible;
 use std::future::Future;

@@ -1,9 +1,9 @@
 //! The shape loop: the instance is held, and each event is one call.
 //!
-//! The connection polls the body; the body waits for an event, hands the instance to a call, and passes on what the
-//! call writes. Between two calls nothing of the guest is on any stack, and a guest that can hibernate leaves its
-//! instance after a time. When the connection drops the body, the guest gets one last event, in a task of its own that
-//! has a short deadline.
+//! The connection polls the body. The body waits for an event, hands the instance to a call, and passes on the call's
+//! output. Between two calls no stack holds anything of the guest, and a guest that can hibernate leaves its instance
+//! after a time. When the connection drops the body, the guest gets one last event, in a separate task with a short
+//! deadline.
 
 use std::future::Future;
 use std::pin::Pin;
@@ -22,10 +22,10 @@ use super::Claim;
 use crate::app::Inner;
 use crate::record::Record;
 
-/// How long a call that was under way may go on after the client has left.
+/// The longest time that a call in progress may go on after the client has left.
 pub(super) const UNDER_WAY: Duration = Duration::from_millis(20);
 
-/// How long the last event may take.
+/// The longest time for the last event.
 pub(super) const LAST_EVENT: Duration = Duration::from_secs(1);
 
 /// The largest piece of a request body in one event.
@@ -63,14 +63,14 @@ struct LoopBody {
     phase: Phase,
     request_body: RequestBody,
     idle: Option<Idle>,
-    /// Armed while the instance could be left: a session that waits without one has none.
+    /// The timer for hibernation; armed while the session waits with an instance that it could leave.
     hibernate: Option<Idle>,
-    /// The guest was asked to hibernate since its last event.
+    /// Whether the guest was asked to hibernate since its last event.
     asked: bool,
-    /// The guest knows of the drain.
+    /// Whether the guest knows of the drain.
     drained: bool,
     claim: Claim,
-    /// How long a call may go on when the body is complete.
+    /// The longest time that a call may go on when the body is complete.
     patience: Duration,
     connection: Arc<Connection>,
     record: Record,
@@ -81,7 +81,7 @@ type Call = Pin<Box<dyn Future<Output = (Held, Result<Next, Failure>)> + Send>>;
 enum Phase {
     Waiting(Held),
     Calling(Call),
-    /// The guest is gone; its trailers, or the abort of the body, are still to be sent.
+    /// The guest is gone; its trailers, or the abort of the body, still have to be sent.
     Last(Result<HeaderMap, Abort>),
     Ended,
 }
@@ -90,7 +90,7 @@ enum Phase {
 enum RequestBody {
     Off,
     Open(roadrunner_sandbox::Body),
-    /// The end is still to be told.
+    /// The end still has to be reported.
     AtEnd,
 }
 
@@ -99,14 +99,14 @@ impl RequestBody {
         match instance.take_body() {
             LeftBody::Whole(body) => Self::Open(body),
             LeftBody::Taken => Self::Off,
-            // Its end is an event all the same: a duplex guest waits for it.
+            // The end of an absent body is an event all the same: a duplex guest waits for it.
             LeftBody::None => Self::AtEnd,
         }
     }
 }
 
-/// How long a session may go without an event, from the end of one callback on: before it ends, or before it leaves
-/// its instance.
+/// The time that a session may go without an event, from the end of one callback on, before it ends or leaves its
+/// instance.
 struct Idle {
     limit: Duration,
     sleep: Pin<Box<Sleep>>,
@@ -168,14 +168,14 @@ impl Body for LoopBody {
                 Phase::Calling(mut call) => match call.as_mut().poll(context) {
                     Poll::Pending => {
                         this.phase = Phase::Calling(call);
-                        // Written before it waited.
+                        // The guest may have written before it waited.
                         match this.outbox.take() {
                             Some(chunk) => return Poll::Ready(Some(this.frame(chunk))),
                             None => return Poll::Pending,
                         }
                     }
                     Poll::Ready((held, Ok(Next::Continue))) => {
-                        // A guest that was asked to hibernate had no event.
+                        // A request to hibernate is not an event.
                         if let Some(idle) = this.idle.as_mut().filter(|_| !this.asked) {
                             idle.reset();
                         }
@@ -200,7 +200,7 @@ impl Body for LoopBody {
 impl LoopBody {
     fn frame(&mut self, chunk: Bytes) -> Result<Frame<Bytes>, Abort> {
         if !self.claim.take(&chunk) {
-            // The guest learns of it by the drop, as of any other abort.
+            // The guest learns of it when it is dropped, as with any other abort.
             self.record.end_with(&Claim::broken());
             return Err(Abort);
         }
@@ -208,9 +208,9 @@ impl LoopBody {
         Ok(Frame::data(chunk))
     }
 
-    /// The next event, or why there is none any more.
+    /// Polls for the next event. An error is the outcome that ends the session.
     fn poll_event(&mut self, held: &mut Held, context: &mut Context<'_>) -> Poll<Result<Event, Outcome>> {
-        // Registered first, so that a signal which comes while the rest is looked at is not lost.
+        // The registration comes first, so that no signal is lost while the rest is checked.
         held.meter().register(context);
         if held.meter().is_killed() {
             return Poll::Ready(Err(Outcome::Killed));
@@ -226,7 +226,7 @@ impl LoopBody {
         Poll::Pending
     }
 
-    /// Whether a session that waits is to leave its instance now.
+    /// Whether a waiting session has to leave its instance now.
     fn is_to_hibernate(&mut self, held: &Held, context: &mut Context<'_>) -> bool {
         let Some(after) = held.hibernates_after() else { return false };
         let due = self.hibernate.get_or_insert_with(|| Idle::new(after)).sleep.as_mut().poll(context).is_ready();
@@ -258,7 +258,7 @@ impl LoopBody {
                     Poll::Ready(Event::BodyEnd(trailers))
                 }
                 Poll::Ready(Err(_)) => {
-                    // The connection or the stream ends with it, and tells the guest why.
+                    // The connection or the stream ends with this error, and tells the guest why.
                     self.request_body = RequestBody::Off;
                     Poll::Pending
                 }
@@ -266,7 +266,7 @@ impl LoopBody {
         }
     }
 
-    /// Why the connection dropped the body.
+    /// The reason why the connection dropped the body.
     fn reason(&self) -> Disconnect {
         match (self.connection.ending(), self.connection.protocol) {
             (Ending::TimedOut(_), _) => Disconnect::Timeout,
@@ -282,7 +282,7 @@ impl Drop for LoopBody {
         self.outbox.close();
         let mut under_way = UNDER_WAY;
         if self.claim.is_reached() {
-            // The client has all of it: nobody has left, and the guest may end what it is at.
+            // The client has the whole body, so it has not left early. The guest may finish its call.
             self.record.close(Outcome::Ok);
             under_way = self.patience;
         }

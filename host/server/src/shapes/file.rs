@@ -1,4 +1,4 @@
-//! The shape sendfile, and static routes: the host reads the file, no instance exists any more.
+//! The shape sendfile, and static routes: the host reads the file, and no instance exists any more.
 
 use std::sync::Arc;
 
@@ -35,7 +35,7 @@ pub(super) fn conditions(headers: &HeaderMap) -> HeaderMap {
     kept
 }
 
-/// What a guest answered with `sendfile`.
+/// Sends the file that a guest named in its `sendfile` answer.
 #[expect(clippy::too_many_arguments, reason = "one call site; they are the fields of the shape")]
 pub(super) async fn send(
     app: &Inner,
@@ -72,7 +72,7 @@ pub(super) async fn send(
     .await
 }
 
-/// A static route. The path comes from the client.
+/// Serves a static route. The path comes from the client.
 pub(crate) async fn serve(
     app: &Inner,
     files: &StaticFiles,

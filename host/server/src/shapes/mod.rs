@@ -1,4 +1,4 @@
-//! From a guest's answer to a response: one driver for each shape.
+//! Conversion of a guest's answer to a response: one driver for each shape.
 
 use std::sync::Arc;
 
@@ -18,16 +18,16 @@ mod stream;
 pub(crate) mod websocket;
 pub(crate) mod webtransport;
 
-/// What the shapes need to know of the request after the guest has it.
+/// The parts of the request that the shapes need after the guest has it.
 pub(crate) struct Asked {
     method: Method,
-    /// What a file response depends on.
+    /// The fields that a file response depends on.
     conditions: HeaderMap,
-    /// What it asks to become.
+    /// The handshake of the request.
     handshake: Option<Handshake>,
 }
 
-/// A handshake that is in order.
+/// A valid handshake.
 pub(crate) enum Handshake {
     WebSocket(websocket::Handshake),
     WebTransport(TunnelRequest),
@@ -127,7 +127,7 @@ pub(crate) async fn answer(
     }
 }
 
-/// The answer to a client that asks for something else than there is.
+/// Answers a client whose handshake, or lack of it, does not fit the route.
 fn mismatch(record: Record, reason: &str) -> Response<ResponseBody> {
     record.answered(plain(StatusCode::BAD_REQUEST, reason), &Outcome::HandshakeMismatch.into())
 }
@@ -147,7 +147,7 @@ fn buffered(head: Head, body: Bytes, trailers: HeaderMap, asked: &Asked) -> Resp
     let length = HeaderValue::from(body.len());
     if has_no_body(&head, asked) {
         let mut response = with_body(head, ResponseBody::empty());
-        // RFC 9110, 9.3.2: what GET would have sent.
+        // RFC 9110, 9.3.2: the length that GET would have sent.
         if asked.is_head()
             && !response.headers().contains_key(header::CONTENT_LENGTH)
             && response.status() != StatusCode::NO_CONTENT
@@ -174,13 +174,13 @@ fn with_body(head: Head, body: ResponseBody) -> Response<ResponseBody> {
     response
 }
 
-/// What is left of the length that a guest claimed for a body that it writes piece by piece. A body that turns out
-/// otherwise is aborted, before a byte too many or in the place of its end: it must never look whole.
+/// The rest of the length that a guest declared for a body that it writes piece by piece. A body with another length is
+/// aborted before the first byte too many, or in place of its end: it must never look whole.
 #[derive(Clone, Copy, Debug)]
 struct Claim(Option<u64>);
 
 impl Claim {
-    /// Takes a chunk from what is claimed; false when it does not fit.
+    /// Takes a chunk from the rest; false when it does not fit.
     fn take(&mut self, chunk: &Bytes) -> bool {
         let Self(Some(left)) = self else { return true };
         match left.checked_sub(chunk.len() as u64) {
@@ -197,7 +197,8 @@ impl Claim {
         self.0.unwrap_or(0) == 0
     }
 
-    /// Whether the client has all that was claimed. The connection may drop the body then, and nobody has left.
+    /// Whether the client has the whole declared length. The connection may then drop the body, which does not mean
+    /// that the client has left early.
     fn is_reached(self) -> bool {
         self.0 == Some(0)
     }
@@ -207,7 +208,7 @@ impl Claim {
     }
 }
 
-/// RFC 9110, 6.4.1: answers to HEAD, and 204 and 304, end with their head.
+/// Whether the answer ends with its head: answers to HEAD, and 204 and 304 (RFC 9110, 6.4.1).
 fn has_no_body(head: &Head, asked: &Asked) -> bool {
     asked.is_head() || matches!(head.status, StatusCode::NO_CONTENT | StatusCode::NOT_MODIFIED)
 }

@@ -1,8 +1,8 @@
 //! The shape standard: a standard component has set its response, and runs on while its body is sent.
 //!
-//! As in the shape stream, the connection polls the body and the body polls the guest, so that a client that does not
-//! read holds up the guest, and a connection that drops the body ends it. A guest that has returned already, as most have
-//! when they set a short response, is answered like a buffered response, with its length.
+//! As in the shape stream, the connection polls the body and the body polls the guest. So a client that does not read
+//! holds up the guest, and a connection that drops the body ends it. Most guests that set a short response have
+//! returned by then: they are answered like a buffered response, with its length.
 
 use std::pin::Pin;
 use std::sync::Arc;
@@ -17,10 +17,10 @@ use roadrunner_wire::{Abort, ResponseBody};
 use super::{Asked, Claim, buffered, has_no_body, mismatch, with_body};
 use crate::record::Record;
 
-/// Answers with what a standard component has set.
+/// Answers with the response that a standard component has set.
 pub(crate) fn answer(mut guest: Standard, head: Head, asked: &Asked, mut record: Record) -> Response<ResponseBody> {
     if asked.is_connect() && head.status.is_success() {
-        // RFC 8441, 4: it would open a tunnel, and WASI has none.
+        // RFC 8441, 4: the answer would open a tunnel, and WASI has none.
         return mismatch(record, "a standard component opens no sessions");
     }
     if let Some(refusal) = record.refusal() {
@@ -47,10 +47,10 @@ pub(crate) fn answer(mut guest: Standard, head: Head, asked: &Asked, mut record:
 }
 
 struct StandardBody {
-    /// None once the body is over.
+    /// The guest; none once the body is over.
     guest: Option<Standard>,
     meter: Arc<Meter>,
-    /// A piece on its way onto the account.
+    /// A piece that is being charged to the account.
     covering: Covering,
     claim: Claim,
     record: Record,
@@ -93,7 +93,7 @@ impl Body for StandardBody {
 
 impl Drop for StandardBody {
     fn drop(&mut self) {
-        // The client has all of it: nobody has left, and the guest runs on to its end.
+        // The client has the whole body, so it has not left early. The guest runs on to its end.
         if self.claim.is_reached()
             && let Some(guest) = self.guest.take()
         {

@@ -1,10 +1,10 @@
 //! The shape stream: the connection polls the body, and the body polls the guest.
 //!
-//! So a client that does not read holds up the guest, and a connection that drops the body ends it. No task, no
-//! queue: at most one chunk lies between guest and connection.
+//! So a client that does not read holds up the guest, and a connection that drops the body ends it. There is no task
+//! and no queue: at most one chunk is between guest and connection.
 //!
-//! A body of a declared length is complete with its last byte, and the connection may drop it then. Its guest runs on to
-//! its end all the same, in a task of its own.
+//! A body of a declared length is complete with its last byte, and the connection may drop it then. Its guest still
+//! runs to its end, in a separate task.
 
 use std::future::{Future, poll_fn};
 use std::pin::Pin;
@@ -21,25 +21,25 @@ use super::event_loop::spawn;
 use super::{Claim, with_body};
 use crate::record::Record;
 
-/// How often a guest that pulls the request's body is polled before the head is sent: a body that is malformed where it
-/// begins is answered with 400 then.
+/// The number of polls of a guest that pulls the request's body, before the head is sent: a body that is malformed from
+/// the start is then answered with 400.
 const TURNS: usize = 4;
 
 /// A guest that writes its body.
 pub(super) struct Stream {
     outbox: Outbox<Bytes>,
-    /// Written before the head was sent.
+    /// The chunk that was written before the head was sent.
     first: Option<Bytes>,
     guest: Guest,
     claim: Claim,
-    /// How long the guest may run on when its body is complete.
+    /// The longest time that the guest may run on when its body is complete.
     patience: Duration,
     record: Record,
 }
 
 enum Guest {
     Running(Pin<Box<dyn Future<Output = Result<HeaderMap, Failure>> + Send>>),
-    /// The guest is gone; what it returned is still to be sent.
+    /// The guest is gone; its result still has to be sent.
     Returned(Result<HeaderMap, Failure>),
     Ended,
 }
@@ -53,12 +53,12 @@ impl Stream {
         Self { outbox, first: None, guest, claim, patience, record }
     }
 
-    /// Whether the client may still turn out not to have sent a request.
+    /// Whether the request's body may still turn out to be invalid.
     pub(super) fn is_in_doubt(&self) -> bool {
         self.record.watches_body()
     }
 
-    /// Lets the guest begin. Its request is refused if the body turns out to be none.
+    /// Lets the guest begin. Returns an error if the request's body turns out to be invalid.
     pub(super) async fn begin(&mut self) -> Option<BodyError> {
         let mut turns = TURNS;
         poll_fn(|context| {
@@ -80,7 +80,7 @@ impl Stream {
         self.record.refusal()
     }
 
-    /// The answer where nothing was sent yet.
+    /// Answers a refused request, while nothing was sent yet.
     pub(super) fn refused(self, refusal: &BodyError) -> Response<ResponseBody> {
         let Self { guest, record, .. } = self;
         drop(guest);
@@ -101,7 +101,7 @@ impl Stream {
             if let Poll::Ready(result) = polled {
                 self.guest = Guest::Returned(result);
             }
-            // Written before it waited or returned.
+            // The guest may have written before it waited or returned.
             if let Some(chunk) = self.outbox.take() {
                 return Poll::Ready(Some(self.frame(chunk)));
             }
@@ -137,7 +137,7 @@ impl Stream {
         Ok(Frame::data(chunk))
     }
 
-    /// Runs the guest to its end. What it writes is too much.
+    /// Runs the guest to its end. Any further output is an error.
     async fn run_on(mut self) {
         let patience = self.patience;
         let ended = poll_fn(|context| {

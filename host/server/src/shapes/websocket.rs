@@ -1,9 +1,9 @@
-//! The shape websocket: one codec over whatever carries the bytes, and one call for each event, or for messages that are
-//! there together.
+//! The shape websocket: one codec over any carrier of the bytes, and one call for each event, or for several messages
+//! that are there.
 //!
-//! This file accepts the handshake; [`pump`] drives the session; [`ahead`] is what it has decoded for the guest;
-//! [`settings`] is what the manifest says of it; [`work`] is who pays for compression. docs/websocket.md is the contract
-//! with guests and operators.
+//! This file accepts the handshake; [`pump`] drives the session; [`ahead`] holds the decoded messages for the guest;
+//! [`settings`] holds the manifest's settings; [`work`] charges for compression. docs/websocket.md is the contract with
+//! guests and operators.
 
 mod ahead;
 mod pump;
@@ -25,13 +25,13 @@ use super::mismatch;
 use crate::app::{Guest, Inner, plain};
 use crate::record::Record;
 
-/// A handshake that is in order, and the tunnel that it asks for.
+/// A valid handshake, and the tunnel that it asks for.
 pub(crate) struct Handshake {
     pub(crate) judged: ServerHandshake,
     pub(crate) tunnel: TunnelRequest,
 }
 
-/// Accepts the handshake, and serves the session in a task of its own.
+/// Accepts the handshake, and serves the session in a separate task.
 pub(super) fn accept(
     app: &Arc<Inner>,
     guest: &Guest,
@@ -78,18 +78,18 @@ pub(super) fn accept(
     response
 }
 
-/// The answer to a request that asks for no WebSocket where there is one.
+/// Answers a request without a WebSocket handshake, where the guest has a WebSocket.
 pub(super) fn not_asked(connection: &Connection, record: Record) -> Response<ResponseBody> {
     if connection.protocol != Protocol::Http1 {
         return mismatch(record, "this is a WebSocket, which an extended CONNECT opens");
     }
-    // RFC 9110, 15.5.22: only HTTP/1 has an Upgrade that could be required.
+    // RFC 9110, 15.5.22: only HTTP/1 has an Upgrade that can be required.
     let mut response = plain(StatusCode::UPGRADE_REQUIRED, "this is a WebSocket, which needs Upgrade and Connection");
     response.headers_mut().insert(header::UPGRADE, HeaderValue::from_static("websocket"));
     record.answered(response, &Outcome::HandshakeMismatch.into())
 }
 
-/// Fields of the handshake are the host's to write.
+/// Removes fields of the handshake, which only the host may write.
 fn remove_handshake_fields(headers: &mut HeaderMap) {
     for name in [
         header::SEC_WEBSOCKET_ACCEPT,

@@ -1,6 +1,6 @@
-//! The shape webtransport: a session of streams and datagrams over HTTP/3, and one call for each thing that happens.
+//! The shape webtransport: a session of streams and datagrams over HTTP/3, and one call for each event.
 //!
-//! This file accepts the handshake; [`pump`] drives the session; [`port`] is what the guest can do in it.
+//! This file accepts the handshake; [`pump`] drives the session; [`port`] carries out the guest's actions in it.
 //! docs/webtransport.md is the contract with guests and operators.
 
 mod port;
@@ -20,18 +20,18 @@ use super::websocket;
 use crate::app::{Guest, Inner};
 use crate::record::Record;
 
-/// What the manifest says of a route's sessions.
+/// The manifest's settings for a route's sessions.
 pub(crate) struct Settings {
     limits: SessionLimits,
-    /// How long a guest that sends may be kept waiting.
+    /// The longest time that a sending guest may be kept waiting.
     write_stall: Duration,
     close_wait: Duration,
-    /// Whose pages may open one, in lower case.
+    /// The origins of pages that may open a session, in lower case.
     origins: AnyOr<String>,
 }
 
 impl Settings {
-    /// From the manifest; `write_stall` is among the timeouts there.
+    /// Takes the settings from the manifest; `write_stall` is among the timeouts there.
     pub(crate) fn new(settings: &WebTransport, write_stall: Duration) -> Self {
         Self {
             limits: SessionLimits { streams: settings.streams, datagrams: settings.datagram_queue as usize },
@@ -47,7 +47,7 @@ impl Settings {
     }
 }
 
-/// Accepts the handshake, and serves the session in a task of its own.
+/// Accepts the handshake, and serves the session in a separate task.
 pub(super) fn accept(
     app: &Arc<Inner>,
     guest: &Guest,

@@ -1,4 +1,4 @@
-//! Descriptors: what opens or changes something goes through the disk, everything else to the engine.
+//! Descriptors: calls that open or change something go through the disk, all others to the engine.
 
 use std::fs::File;
 use std::io;
@@ -20,7 +20,7 @@ use super::streams::{Reader, Writer};
 use super::told;
 use crate::state::State;
 
-/// What an entry of a listing takes beside its name, in bytes.
+/// The size of a listing's entry in addition to its name, in bytes.
 const ENTRY: u64 = 96;
 
 impl HostDescriptor for State {
@@ -45,7 +45,7 @@ impl HostDescriptor for State {
             return Err(ErrorCode::Invalid.into());
         }
         let how = OpenHow {
-            // What is opened for nothing is opened to be read, as the engine has it.
+            // A file opened without flags is opened for reading, as in the engine.
             read: flags.contains(DescriptorFlags::READ) || !flags.contains(DescriptorFlags::WRITE),
             write: flags.contains(DescriptorFlags::WRITE),
             create: open_flags.contains(OpenFlags::CREATE),
@@ -123,7 +123,7 @@ impl HostDescriptor for State {
 
     async fn read_directory(&mut self, descriptor: Resource<Descriptor>) -> FsResult<Resource<DirectoryEntryStream>> {
         let directory = self.directory(&descriptor)?.dir.clone();
-        // The engine reads all of it at once.
+        // The engine reads the whole listing at once.
         let disk = self.disk_of(&descriptor).map_err(FsError::trap)?;
         let size = disk.threads().start(move || listing_size(&directory)).await.map_err(told)?;
         self.charge(size).map_err(FsError::trap)?;
@@ -181,7 +181,7 @@ impl HostDescriptor for State {
         disk.remove_file(directory, path).await.map_err(told)
     }
 
-    // What follows changes no size and opens nothing.
+    // The following functions change no size and open nothing.
 
     async fn advise(
         &mut self,
@@ -300,7 +300,7 @@ impl State {
         }
     }
 
-    /// A directory whose entries may be changed.
+    /// Gets a directory whose entries may be changed.
     fn changeable(&mut self, descriptor: &Resource<Descriptor>) -> FsResult<(Disk, Arc<File>)> {
         let disk = self.disk_of(descriptor).map_err(FsError::trap)?;
         let directory = self.directory(descriptor)?;
@@ -310,7 +310,7 @@ impl State {
         }
     }
 
-    /// Two directories of one disk: what has two cannot be moved from one to the other, as on two file systems.
+    /// Gets two directories of one disk. Entries cannot be moved between two disks, as between two file systems.
     fn of_one_disk(
         &mut self,
         from: &Resource<Descriptor>,
@@ -324,7 +324,7 @@ impl State {
         }
     }
 
-    /// A file whose content may be changed.
+    /// Gets a file whose content may be changed.
     fn writable(&mut self, descriptor: &Resource<Descriptor>) -> FsResult<(Disk, Arc<File>)> {
         let disk = self.disk_of(descriptor).map_err(FsError::trap)?;
         match self.table.get(descriptor)? {
@@ -343,7 +343,7 @@ impl State {
     }
 }
 
-/// What a listing of a directory holds, in bytes.
+/// The size of a directory's listing, in bytes.
 fn listing_size(directory: &File) -> io::Result<u64> {
     let mut size = 0;
     for entry in Listing::read_from(directory)? {

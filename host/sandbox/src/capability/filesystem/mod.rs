@@ -1,15 +1,15 @@
 //! Directories that a component is granted, through `wasi:filesystem` 0.2.
 //!
-//! The three phases: a [`Disk`] is opened once for each directory of the manifest, a [`Preopen`] says where one component
-//! sees it and whether it can change it, and [`OpenFiles`] is what one instance has open. A request resolves no path and
-//! makes no system call to have its preopens: they are clones of handles that are there.
+//! There are three phases. A [`Disk`] is opened once for each directory of the manifest. A [`Preopen`] says where a
+//! component sees it and whether it can change it. [`OpenFiles`] is the state of one instance. A request resolves no
+//! path and makes no system call for its preopens: they are clones of existing handles.
 //!
-//! The functions of the engine's own implementation are shadowed by those of this module. What only looks is passed on to
-//! it; what opens or changes something goes through the disk, which keeps its size and reaches nothing outside. All of it
-//! runs on threads that may wait.
+//! The functions of this module shadow those of the engine. Calls that only read are passed on to the engine. Calls
+//! that open or change something go through the disk, which tracks its size and reaches nothing outside. All of them
+//! run on threads that may wait.
 //!
-//! What the host holds for a guest counts: each descriptor, stream and listing is one of its `handles`, a listing and
-//! what is written count as its memory while they are there, and each stream for as much as it may hold.
+//! Resources that the host holds for a guest count. Each descriptor, stream and listing is one of its `handles`.
+//! Listings and bytes to be written count as its memory while they exist, and so does each stream, with its maximum.
 
 mod descriptor;
 mod streams;
@@ -39,10 +39,10 @@ pub struct Preopen {
 }
 
 impl Preopen {
-    /// Grants a directory to be read, or to be changed too. Guests see it at `path`.
+    /// Grants a directory for reading, or also for changes. Guests see it at `path`.
     ///
     /// # Errors
-    /// When the process has too many files open.
+    /// Fails when the process has too many files open.
     pub fn new(disk: Disk, path: &str, is_writable: bool) -> io::Result<Self> {
         let (perms, mode) = match is_writable {
             true => (FsPerms::ReadWrite, OpenMode::READ | OpenMode::WRITE),
@@ -59,23 +59,23 @@ impl fmt::Debug for Preopen {
     }
 }
 
-/// What one instance has open. Resources are known by their number in the instance's table.
+/// The open files of one instance. Resources are identified by their number in the instance's table.
 #[derive(Debug, Default)]
 pub(crate) struct OpenFiles {
     /// The disk of each descriptor.
     disks: HashMap<u32, Disk>,
-    /// What each listing holds, in bytes.
+    /// The size of each listing, in bytes.
     listings: HashMap<u32, u64>,
 }
 
 impl OpenFiles {
-    /// The instance has answered: what the host held for the request is no longer charged.
+    /// Gives back the memory that the host held for the request: the instance has answered.
     pub(crate) fn rest(&mut self) {
         self.listings.clear();
     }
 }
 
-/// Puts this module's functions in the place of the engine's.
+/// Replaces the engine's functions by those of this module.
 pub(crate) fn add_to_linker(linker: &mut Linker<State>) -> Result<()> {
     linker.allow_shadowing(true);
     preopens::add_to_linker::<_, HasSelf<_>>(linker, |state: &mut State| state)?;
@@ -121,13 +121,13 @@ impl State {
         Ok(descriptor)
     }
 
-    /// The disk that a descriptor is of.
+    /// The disk of a descriptor.
     fn disk_of(&mut self, descriptor: &Resource<Descriptor>) -> Result<Disk> {
         let disk = self.called().files().disks.get(&descriptor.rep()).cloned();
         disk.ok_or_else(|| wasmtime::Error::msg("a descriptor that is of no granted directory"))
     }
 
-    /// Takes memory for what the host holds for a while.
+    /// Charges memory that the host holds for a while.
     fn charge(&mut self, bytes: u64) -> Result<()> {
         match self.memory.charge(bytes) {
             true => Ok(()),
@@ -135,14 +135,14 @@ impl State {
         }
     }
 
-    /// Takes memory for what one more stream may hold.
+    /// Charges memory for the most that another stream may hold.
     fn stream_charge(&mut self) -> Result<Charge> {
         let charge = Charge::take(self.meter.clone(), streams::HOLDS);
         self.memory.is_granted(charge).ok_or_else(|| Stop(self.memory.exceeded()).into())
     }
 }
 
-/// What a guest is told of an error.
+/// Converts an error for the guest.
 fn told(error: io::Error) -> FsError {
     unknown_to_the_engine(&error).map_or_else(|| error.into(), FsError::from)
 }

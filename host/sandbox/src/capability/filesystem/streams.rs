@@ -1,4 +1,4 @@
-//! Streams on files: one that writes through a disk, and the engine's own that reads.
+//! File streams: a writer that goes through a disk, and the engine's own reader.
 
 use std::fs::File;
 use std::io;
@@ -13,7 +13,7 @@ use wasmtime_wasi::runtime::{AbortOnDropJoinHandle, spawn};
 
 use crate::account::Charge;
 
-/// What a stream holds at most, in bytes: one piece that is being read or written.
+/// The most bytes that a stream holds: one piece that is being read or written.
 pub(super) const HOLDS: u64 = 64 << 10;
 
 /// Reads a file.
@@ -44,7 +44,7 @@ impl InputStream for Reader {
     }
 }
 
-/// Writes a file, one piece after the other.
+/// Writes a file, piece by piece.
 pub(super) struct Writer {
     disk: Disk,
     file: Arc<File>,
@@ -65,7 +65,7 @@ impl Writer {
         Self { disk, file, place, phase: Phase::Ready, _charge: charge }
     }
 
-    /// Tells of a failure, once.
+    /// Reports a failure, once.
     fn check(&mut self) -> StreamResult<()> {
         match &self.phase {
             Phase::Ready | Phase::Writing(_) => Ok(()),
@@ -119,7 +119,7 @@ impl OutputStream for Writer {
     }
 
     async fn cancel(&mut self) {
-        // What was accepted is written.
+        // Accepted bytes are written first.
         self.ready().await;
         self.phase = Phase::Closed;
     }

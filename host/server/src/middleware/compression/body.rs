@@ -1,9 +1,9 @@
 //! A body that is compressed while it is sent, in pieces that its request pays for.
 //!
-//! The encoder of tower-http works inside its body's `poll_frame`, on whatever the body behind it gives. So that body,
-//! [`Pieces`], gives it one piece at a time and then lets others have their turn; and [`Compressed`], around it,
-//! measures. A tenant in debt, and one that has its turns, is waited for before a piece and not before the guest runs: it
-//! waits for the same by itself.
+//! The encoder of tower-http works inside its body's `poll_frame`, on all the data that the body behind it returns. So
+//! that body, [`Pieces`], returns one piece at a time and then lets others have their turn; [`Compressed`], around it,
+//! measures. The wait for a tenant's CPU time and for a turn comes before a piece, and not before the guest runs: the
+//! guest has the same wait of its own.
 
 use std::pin::Pin;
 use std::task::{Context, Poll, ready};
@@ -16,20 +16,20 @@ use tower_http::compression::CompressionBody;
 
 use crate::record::Accounted;
 
-/// What a frame counts as at least, in bytes: an encoder has work with empty ones, too.
+/// The smallest size that a frame counts as, in bytes: an encoder has work even with empty frames.
 const LEAST_FRAME: usize = 256;
 
-/// The body that is to be compressed.
+/// The body to be compressed.
 pub(super) struct Pieces {
     body: ResponseBody,
-    /// Nobody for what a middleware has answered.
+    /// The account that pays; none for an answer of a middleware.
     accounted: Option<Accounted>,
     /// Whether the response was encoded before.
     pub(super) encoded: bool,
     pause: Pause,
-    /// What is left of a frame.
+    /// The rest of a frame.
     rest: Bytes,
-    /// What the encoder has had since others had their turn.
+    /// The bytes given to the encoder since others had their turn.
     given: usize,
 }
 
@@ -86,7 +86,7 @@ impl Body for Pieces {
     }
 
     fn size_hint(&self) -> SizeHint {
-        // Nobody asks any more once there is a rest.
+        // The hint is not used any more once there is a rest.
         self.body.size_hint()
     }
 }
@@ -146,7 +146,7 @@ impl Body for Compressed {
                 Poll::Ready(None)
             }
             Poll::Ready(Some(Err(_))) => {
-                // Whoever made the body has said why.
+                // The producer of the body has reported the reason.
                 this.ended = true;
                 Poll::Ready(Some(Err(Abort)))
             }

@@ -1,11 +1,11 @@
 //! Messages that the codec has decoded and the guest has not taken yet.
 //!
-//! As many as one call takes: one, or some small ones where the guest takes several at once. They wait here only until
-//! the guest can be called, and nothing is read from the socket meanwhile.
+//! The messages are those of one call: one, or some small messages where the guest takes several at once. They wait
+//! here only until the guest can be called, and nothing is read from the socket meanwhile.
 //!
-//! Several in one call are for guests that are quick. Whatever else happens in a session waits until the call returns, so
-//! a guest that takes its time with a message gets the next one alone. Each call that is quick doubles how many come with
-//! the next.
+//! Calls with several messages are for quick guests. All other events of a session wait until the call returns, so a
+//! guest that takes long for a message gets the next message alone. Each quick call doubles the number of messages of
+//! the next call.
 
 use roadrunner_sandbox::{SocketEvent, SocketMessage};
 use roadrunner_websocket::Message;
@@ -13,28 +13,28 @@ use roadrunner_websocket::Message;
 /// The most messages of one call.
 const MESSAGES: usize = 32;
 
-/// With so many bytes, no further message is added to those of a call.
+/// The number of bytes from which no further message is added to a call.
 const BYTES: usize = 16 << 10;
 
-/// How much waits, or is being delivered.
+/// The messages that wait, or that are being delivered.
 #[derive(Clone, Copy, Debug, Default, Eq, PartialEq)]
 pub(super) struct Load {
     pub(super) messages: usize,
     pub(super) bytes: usize,
 }
 
-/// What waits for a guest.
+/// The messages that wait for a guest.
 pub(super) struct Ahead {
     messages: Vec<Message>,
     bytes: usize,
     /// The most messages of the next call.
     most: usize,
-    /// The guest takes several messages in one call.
+    /// Whether the guest takes several messages in one call.
     batches: bool,
 }
 
 impl Ahead {
-    /// For a guest that takes several messages in one call, or does not.
+    /// Creates an empty queue, for a guest that takes several messages in one call or does not.
     pub(super) fn new(batches: bool) -> Self {
         Self { messages: Vec::new(), bytes: 0, most: 1, batches }
     }
@@ -44,13 +44,13 @@ impl Ahead {
         self.messages.push(message);
     }
 
-    /// Drops what waits.
+    /// Drops the waiting messages.
     pub(super) fn clear(&mut self) {
         self.messages = Vec::new();
         self.bytes = 0;
     }
 
-    /// What the next call is for; none without a message.
+    /// Takes the messages of the next call; none without a message.
     pub(super) fn take(&mut self) -> Option<SocketEvent> {
         if self.messages.is_empty() {
             return None;
@@ -63,7 +63,8 @@ impl Ahead {
         Some(SocketEvent::Messages(messages.collect()))
     }
 
-    /// A call for messages has returned: at once, or after the guest had to wait or used up a slice of CPU time.
+    /// Learns from a call for messages that has returned: at once, or after the guest had to wait or used up a slice of
+    /// CPU time.
     pub(super) fn learn(&mut self, at_once: bool) {
         self.most = if self.batches && at_once { (2 * self.most).min(MESSAGES) } else { 1 };
     }
@@ -72,7 +73,7 @@ impl Ahead {
         self.messages.is_empty()
     }
 
-    /// Whether the next call has all that it takes.
+    /// Whether the next call takes no further messages.
     pub(super) fn is_full(&self) -> bool {
         self.messages.len() >= self.most || self.bytes >= BYTES
     }

@@ -1,20 +1,20 @@
-//! The session: one task that polls the guest, hands what it sends to the codec, writes, reads, and waits for
-//! messages, bus, timers, drain and deadlines, all in the one order of [`Pump::poll`].
+//! The session: one task that polls the guest, hands its output to the codec, writes, reads, and waits for messages,
+//! bus, timers, drain and deadlines, all in the order of [`Pump::poll`].
 //!
-//! It reads one message ahead of a guest that is busy, so that pings before it are answered, and no further: a guest
-//! that does not keep up stops the socket. Once it can be called, it gets as many of the messages that are there as it
-//! takes at once ([`Ahead`]). A client that does not read fills the codec's outgoing queue; the guest is then not polled,
-//! so that its `send` waits. What the codec holds for the session is on its account, as all that the host holds: while it
-//! arrives, and until it is written, also when the guest is gone.
+//! The task reads one message ahead of a busy guest, so that pings before it are answered, and no further: a guest that
+//! does not keep up stops the socket. Once the guest can be called, it gets as many of the messages as it takes at once
+//! ([`Ahead`]). A client that does not read fills the codec's outgoing queue; the guest is then not polled, so that its
+//! `send` waits. Bytes that the codec holds for the session are charged to it: while they arrive, and until they are
+//! written, even when the guest is gone.
 //!
-//! | what ends it | close code | outcome | the guest hears |
+//! | cause of the end | close code | outcome | the guest's last event |
 //! |---|---|---|---|
 //! | the client's close frame | its own | `ok` | `closed` |
 //! | the guest, by `close` or `stop` | its own, 1000 | `ok` | `closed` after `close` |
 //! | a trap | 1011 | `trapped` | |
 //! | a limit on the guest, or `roadrunner kill` | 1008, 1009 | that limit's | |
 //! | no place among the held for a session that wakes | 1013 | `held-exceeded` | |
-//! | what the client sent | 1002, 1007, 1008, 1009 | `ok`: the guest is not at fault | `connection-lost` |
+//! | a client error | 1002, 1007, 1008, 1009 | `ok`: the guest is not at fault | `connection-lost` |
 //! | the drain's deadline | 1001 | `ok` | `closed` |
 //! | silence | 1001, or none when the client is gone | `idle-exceeded`, `cancelled` | `timeout` |
 //! | the connection | none | `cancelled` | `connection-lost`, `reset` |
@@ -42,29 +42,29 @@ use super::work::Work;
 use crate::app::Inner;
 use crate::record::Record;
 
-/// Bytes read at once: two calls of messages, so that one that is cut by the end of what was read does not come alone.
+/// Bytes read at once: two calls of messages, so that a message cut at the end of a read does not come alone.
 const READ: usize = 32 << 10;
 
-/// Outgoing bytes that are gathered before they are written, where the queue has room for so many.
+/// Outgoing bytes that are gathered before they are written, where the queue has that much room.
 const BATCH: usize = 64 << 10;
 
-/// How often a guest is polled before what it sent is written.
+/// The number of polls of a guest before its output is written.
 const CALLS: usize = 32;
 
-/// How long a session goes on before others have their turn. The runtime looks for new readiness only every 61 turns
-/// when it is busy, so this decides how late everybody else hears of theirs.
+/// The longest time that a session goes on before others have their turn. A busy runtime looks for new readiness only
+/// every 61 turns, so this time decides how late all others learn of theirs.
 const TURN: Duration = Duration::from_micros(500);
 
-/// How long before the drain's deadline a session that is still open is closed with 1001.
+/// The time before the drain's deadline at which an open session is closed with 1001.
 const LAST_CALL: Duration = Duration::from_secs(1);
 
 type Call = Pin<Box<dyn Future<Output = (Held, Result<Next, Failure>)> + Send>>;
 
 enum Phase {
-    /// Between two calls: nothing of the guest is on any stack.
+    /// The session is between two calls: no stack holds anything of the guest.
     Waiting(Held),
     Calling(Call),
-    /// The guest is gone; the close handshake may still be under way.
+    /// The guest is gone; the close handshake may still be in progress.
     Gone,
 }
 
@@ -74,34 +74,34 @@ pub(super) struct Pump {
     session: Session,
     outbox: Outbox<Outgoing>,
     phase: Phase,
-    /// When the last call ended.
+    /// The time at which the last call ended.
     called: Instant,
-    /// The guest was asked to hibernate since its last event.
+    /// Whether the guest was asked to hibernate since its last event.
     asked: bool,
-    /// What the last call returned, while what it sent is still being compressed.
+    /// The result of the last call, while its output is still being compressed.
     result: Option<Result<Next, Failure>>,
     meter: Arc<Meter>,
     work: Work,
-    /// What the codec and this pump hold.
+    /// The charge for bytes that the codec and this pump hold.
     charge: Charge,
-    /// With so many outgoing bytes, the guest is not polled.
+    /// The number of outgoing bytes from which the guest is not polled.
     room: usize,
     close_wait: Duration,
     ahead: Ahead,
-    /// What the guest is called with.
+    /// The messages of the current call.
     delivering: Load,
-    /// The call did not return when it was first polled.
+    /// Whether the call did not return at its first poll.
     waited: bool,
     opened: bool,
     drained: bool,
-    /// Messages, and all other events, take turns.
+    /// Whether other events come before messages: the two take turns.
     event_first: bool,
-    /// Something was written, and may wait in the transport.
+    /// Whether something was written that may wait in the transport.
     unflushed: bool,
     read_ended: bool,
-    /// The codec has said that the session is over.
+    /// Whether the codec has said that the session is over.
     ended: bool,
-    /// When the connection is given up, once the session is over.
+    /// The time at which the connection is given up, once the session is over.
     until: Option<Instant>,
     alarm: Alarm,
     record: Record,
@@ -154,7 +154,7 @@ impl Future for Pump {
 
     fn poll(mut self: Pin<&mut Self>, context: &mut Context<'_>) -> Poll<()> {
         let this = &mut *self;
-        // Before anything is looked at, so that no signal is lost: an operator's, or the drain's.
+        // The registration comes first, so that no signal of an operator or of the drain is lost.
         this.meter.register(context);
         let start = Instant::now();
         let mut now = start;
@@ -170,18 +170,18 @@ impl Future for Pump {
                 return this.poll_end(context, now);
             }
             if works {
-                // Nothing is read while there is a message in what was read before.
+                // Nothing is read while a message is left of the last read.
                 this.look_ahead(now);
                 progress |= this.poll_read(context);
                 this.look_ahead(now);
             } else {
-                // It is not the client that keeps its pongs unread.
+                // The unread pongs are not the client's fault.
                 this.session.resume(now);
             }
             this.charge(now);
             progress |= this.poll_deadline(context, now);
             if works && this.session.is_spent() {
-                // A piece of what there is to compress, and to inflate, is done.
+                // A piece of the compression and inflation is done.
                 break;
             }
             if !(progress || works && this.is_deliverable()) {
@@ -201,8 +201,8 @@ impl Future for Pump {
 }
 
 impl Pump {
-    /// Polls the guest for as long as there is something to call it for and room for what it sends. Whether it was
-    /// stopped in the middle of that.
+    /// Polls the guest while there is an event for it and room for its output. Returns whether it stopped with more to
+    /// do.
     fn poll_guest(&mut self, context: &mut Context<'_>, now: Instant) -> bool {
         for _ in 0..CALLS {
             if self.result.is_some() {
@@ -254,7 +254,7 @@ impl Pump {
                             self.phase = Phase::Waiting(held);
                             self.take_outgoing(now);
                             match result {
-                                // It may want the session closed, behind what it sent.
+                                // The guest may want the session closed, after its output.
                                 Ok(_) if !self.session.takes() => self.result = Some(result),
                                 result => self.returned(result, now),
                             }
@@ -271,13 +271,13 @@ impl Pump {
         !self.ahead.is_empty() && matches!(self.phase, Phase::Waiting(_)) && self.session.outgoing().len() < self.room
     }
 
-    /// Whether a session that waits is to leave its instance now.
+    /// Whether a waiting session has to leave its instance now.
     fn is_to_hibernate(&self, held: &Held, now: Instant) -> bool {
         let Some(after) = held.hibernates_after().filter(|_| self.session.state() == State::Open) else { return false };
         now >= self.called + after || (!self.asked && held.binding().gates.is_pressed())
     }
 
-    /// When it is to, if nothing comes before.
+    /// The time at which it has to, if no event comes first.
     fn hibernates(&self) -> Option<Instant> {
         let Phase::Waiting(held) = &self.phase else { return None };
         held.hibernates_after().map(|after| self.called + after).filter(|_| self.session.state() == State::Open)
@@ -295,7 +295,7 @@ impl Pump {
         }
     }
 
-    /// The guest is gone for a reason that the client may know the kind of.
+    /// Closes the session because of the guest. The close code tells the client the kind of failure.
     fn fail(&mut self, failure: &Failure, now: Instant) {
         let code = match failure.outcome {
             Outcome::Trapped | Outcome::GuestError | Outcome::InvalidResponse => CloseCode::INTERNAL_ERROR,
@@ -311,7 +311,7 @@ impl Pump {
         self.record.end_with(failure);
     }
 
-    /// The next thing to call the guest for.
+    /// Polls for the next event of the guest.
     fn poll_event(&mut self, held: &mut Held, context: &mut Context<'_>) -> Poll<SocketEvent> {
         if !std::mem::replace(&mut self.opened, true) {
             return Poll::Ready(SocketEvent::Open);
@@ -339,16 +339,16 @@ impl Pump {
         held.poll_event(context).map(SocketEvent::Event)
     }
 
-    /// Decodes messages ahead of the guest, one while it is called; answers pings on the way.
+    /// Decodes messages ahead of the guest, only one during a call; answers pings on the way.
     fn look_ahead(&mut self, now: Instant) {
         if self.session.state() != State::Open {
-            // Nobody takes them any more, and the client's close frame may be behind them.
+            // Nobody takes the messages any more, and the client's close frame may be behind them.
             self.ahead.clear();
         }
         let is_calling = matches!(self.phase, Phase::Calling(_));
         let called_for = if is_calling { self.delivering.messages.max(1) } else { 0 };
         while !self.ended {
-            // A close frame behind messages waits until the guest has dealt with those.
+            // A close frame after messages waits until the guest has handled them.
             let busy = called_for + self.ahead.load().messages;
             self.session.set_busy(u32::try_from(busy).unwrap_or(u32::MAX), now);
             if self.ahead.is_full() || (is_calling && !self.ahead.is_empty()) {
@@ -366,7 +366,7 @@ impl Pump {
         }
     }
 
-    /// Hands what the guest sent to the codec; false when it sent nothing.
+    /// Hands the guest's output to the codec; false when there was none.
     fn take_outgoing(&mut self, now: Instant) -> bool {
         let mut any = false;
         while self.session.takes()
@@ -392,7 +392,7 @@ impl Pump {
         };
         match sent {
             Ok(()) => self.record.sent(length),
-            // The outbox takes no more than there was room for.
+            // The outbox takes no more than the room that it was given.
             Err(SendError::QueueFull | SendError::Closed) => self.outbox.close(),
             Err(error @ SendError::TooLarge { .. }) => {
                 let failure = Failure::new(Outcome::HostCallExceeded, error);
@@ -428,7 +428,7 @@ impl Pump {
             }
         }
         if progress && !self.reads() {
-            // Its pongs wait unread, but it takes what it is sent: it lives.
+            // The client's pongs wait unread, but it takes data, so it is alive.
             self.session.resume(now);
         }
         progress
@@ -455,7 +455,7 @@ impl Pump {
         }
     }
 
-    /// Puts what the codec holds on the account of the session.
+    /// Charges the session for bytes that the codec holds.
     fn charge(&mut self, now: Instant) {
         let held = self.session.memory() + self.ahead.load().bytes + self.delivering.bytes;
         let charged = self.charge.set(held as u64);
@@ -485,14 +485,14 @@ impl Pump {
         }
         let has_more = self.delivering.messages > 1 || !self.ahead.is_empty() || self.session.is_ending();
         if has_more && self.session.outgoing().len() < self.room {
-            // It is the guest that keeps the client's pongs unread.
+            // The guest is the reason why the client's pongs are unread.
             self.session.resume(now);
         }
         self.session.handle_timeout(now);
         true
     }
 
-    /// Nothing can be written any more. What was read before is still delivered.
+    /// Handles a lost connection: nothing can be written any more. Messages that were read before are still delivered.
     fn lost(&mut self) {
         let pending = self.session.outgoing().len();
         self.session.written(pending);
@@ -501,7 +501,7 @@ impl Pump {
         self.session.feed_eof();
     }
 
-    /// The codec's last event: the guest gets its own.
+    /// Handles the codec's last event: the guest gets its own last event.
     fn over(&mut self, end: &End, now: Instant) {
         self.ended = true;
         self.outbox.close();
@@ -538,9 +538,9 @@ impl Pump {
         }
     }
 
-    /// Writes what is left, shuts the write side, and waits for the client to close, all of it for a time only.
+    /// Writes the rest, shuts down the write side, and waits for the client to close, all within a time limit.
     ///
-    /// RFC 6455, 7.1.1: the client closes after this side. What it still sends is read and dropped, since the kernel
+    /// RFC 6455, 7.1.1: the client closes after this side. Its remaining bytes are read and dropped, since the kernel
     /// would answer unread bytes with a reset, which can overtake the close frame.
     fn poll_end(&mut self, context: &mut Context<'_>, now: Instant) -> Poll<()> {
         let until = *self.until.get_or_insert(now + self.close_wait);
@@ -548,7 +548,7 @@ impl Pump {
             return Poll::Ready(());
         }
         if !self.session.outgoing().is_empty() {
-            // Writing has just been tried, and wakes this task.
+            // The last attempt to write wakes this task.
             return Poll::Pending;
         }
         let _ = ready!(Pin::new(&mut self.tunnel).poll_shutdown(context));

@@ -1,4 +1,4 @@
-//! What the manifest says of a route's WebSockets, and the memory that their compression may take together.
+//! The manifest's settings for a route's WebSockets, and the memory that their compression may take together.
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering::Relaxed};
@@ -11,14 +11,14 @@ use roadrunner_websocket::{Config, DeflateConfig, DeflateParams, Level, Limits, 
 
 /// The settings of one route.
 pub(crate) struct Settings {
-    /// The codec's.
+    /// The settings of the codec.
     pub(crate) codec: Arc<Config>,
-    /// Whose pages may open one, in lower case.
+    /// The origins of pages that may open a WebSocket, in lower case.
     origins: AnyOr<String>,
 }
 
 impl Settings {
-    /// From the manifest; `idle` is among the limits there.
+    /// Takes the settings from the manifest; `idle` is among the limits there.
     pub(crate) fn new(settings: &WebSocket, idle: Option<Duration>) -> Self {
         let size = |bytes: u64| usize::try_from(bytes).unwrap_or(usize::MAX);
         let limits = Limits {
@@ -42,14 +42,14 @@ impl Settings {
         Self { codec: Arc::new(Config { limits, timers, deflate }), origins: settings.origins.clone() }
     }
 
-    /// Whether the origin of a handshake may open a WebSocket. Browsers always say where a page is from (RFC 6455,
-    /// 10.2); a handshake that does not is no page's, and its sender could claim any origin.
+    /// Whether the origin of a handshake may open a WebSocket. Browsers always name a page's origin (RFC 6455, 10.2); a
+    /// handshake without an origin comes from no page, and its sender could claim any origin.
     pub(crate) fn admits(&self, headers: &HeaderMap) -> bool {
         admits(&self.origins, headers)
     }
 }
 
-/// Whether the origin of a handshake is one of these, or it names none.
+/// Whether a handshake has one of these origins, or none at all.
 pub(crate) fn admits(origins: &AnyOr<String>, headers: &HeaderMap) -> bool {
     let AnyOr::List(origins) = origins else { return true };
     let mut named = headers.get_all(header::ORIGIN).iter();
@@ -62,7 +62,7 @@ pub(crate) fn admits(origins: &AnyOr<String>, headers: &HeaderMap) -> bool {
     }
 }
 
-/// So many a second, and twice as many at once after a pause.
+/// A rate of this many in a second, and twice as many at once after a pause.
 fn rate(per_second: u32) -> Option<Rate> {
     Rate::new(per_second, per_second.saturating_mul(2))
 }
@@ -80,18 +80,18 @@ fn deflate(settings: &WebSocket) -> DeflateConfig {
     }
 }
 
-/// The memory that permessage-deflate may take on the whole host. What a session may hold while it waits for its
-/// client is reserved when it begins, whether it ever compresses or not, so that the sum cannot be exceeded later.
+/// The memory that permessage-deflate may take on the whole host. The most that a session may hold while it waits for
+/// its client is reserved when it begins, whether it ever compresses or not. So the sum cannot be exceeded later.
 #[derive(Debug)]
 pub(crate) struct DeflateMemory {
     limit: u64,
     reserved: AtomicU64,
-    /// Sessions that went without the server's context, and those that went without compression.
+    /// Sessions without the server's context; `refused` counts those without compression.
     reduced: AtomicU64,
     refused: AtomicU64,
 }
 
-/// What one session has reserved, until it is dropped.
+/// The reservation of a session, until it is dropped.
 pub(crate) struct Reserved {
     of: Arc<DeflateMemory>,
     bytes: u64,
@@ -102,7 +102,8 @@ impl DeflateMemory {
         Arc::new(Self { limit, reserved: AtomicU64::new(0), reduced: AtomicU64::new(0), refused: AtomicU64::new(0) })
     }
 
-    /// What to agree on for permessage-deflate: as much as the client offers, the settings allow and the memory holds.
+    /// Agrees on parameters for permessage-deflate: as much as the client offers, the settings allow and the memory
+    /// holds.
     pub(super) fn agree(
         self: &Arc<Self>,
         config: &DeflateConfig,
@@ -127,12 +128,12 @@ impl DeflateMemory {
         self.reserved.load(Relaxed)
     }
 
-    /// How many sessions went without the server's context.
+    /// The number of sessions that went without the server's context.
     pub(crate) fn reduced(&self) -> u64 {
         self.reduced.load(Relaxed)
     }
 
-    /// How many sessions went without compression.
+    /// The number of sessions that went without compression.
     pub(crate) fn refused(&self) -> u64 {
         self.refused.load(Relaxed)
     }

@@ -1,4 +1,4 @@
-//! What permessage-deflate costs: who pays for it, and what it waits for. Sessions without it have no such work.
+//! The work of permessage-deflate: its payer, and its waits. Sessions without it have no such work.
 
 use std::sync::Arc;
 use std::task::Context;
@@ -8,7 +8,7 @@ use roadrunner_websocket::Session;
 
 /// The work of one session.
 pub(super) struct Work {
-    /// Nobody where nothing is compressed.
+    /// The payer; none where nothing is compressed.
     payer: Option<Payer>,
     pause: Pause,
 }
@@ -19,8 +19,8 @@ impl Work {
         Self { payer, pause: Pause::default() }
     }
 
-    /// Whether there can be work with messages now, and one more piece of it: that waits for the tenant's CPU time, and
-    /// for its turn once it is long.
+    /// Whether work with messages can be done now. If so, allows another piece of it. The work waits for the tenant's
+    /// CPU time and, once it is long, for its turn.
     pub(super) fn poll(&mut self, session: &mut Session, context: &mut Context<'_>) -> bool {
         let Some(payer) = &self.payer else { return true };
         if self.pause.poll_over(payer, context).is_pending() {
@@ -34,7 +34,7 @@ impl Work {
         true
     }
 
-    /// Something that may compress or inflate.
+    /// Runs work that may compress or inflate.
     pub(super) fn run<T>(&self, work: impl FnOnce() -> T) -> T {
         match &self.payer {
             Some(payer) => payer.work(work),
@@ -42,7 +42,7 @@ impl Work {
         }
     }
 
-    /// Others have their turn. `more` says that there is a next piece already.
+    /// Lets others have their turn. `more` says that the next piece is there already.
     pub(super) fn end(&mut self, more: bool) {
         self.pause.end(more);
     }

@@ -1,5 +1,5 @@
-//! What a guest can do in its session: each call goes to the session itself, where its stream's own back-pressure
-//! holds it up. Beside that it is counted what goes through, and since when a call has waited for the client.
+//! The guest's actions in its session: each call goes to the session itself, where the stream's own back-pressure holds
+//! it up. The port also counts traffic, and notes since when a call has waited for the client.
 
 use std::future::{Future, poll_fn};
 use std::pin::pin;
@@ -12,10 +12,10 @@ use parking_lot::Mutex;
 use roadrunner_sandbox::{Waits, WebTransport, WebTransportError};
 use roadrunner_wire::webtransport::{Close, DatagramError, Session, StreamError};
 
-/// How much of what a guest sends must have gone for it to count as progress, in bytes.
+/// The bytes of a guest's data that must be sent to count as progress.
 const STEP: usize = 64 << 10;
 
-/// The session, as its guest and its pump share it.
+/// The session, shared by its guest and its pump.
 #[derive(Debug)]
 pub(super) struct Port {
     pub(super) session: Session,
@@ -23,7 +23,7 @@ pub(super) struct Port {
     sent: AtomicU64,
     streams: AtomicU64,
     datagrams: AtomicU64,
-    /// Since when a call has waited for the client without any progress.
+    /// The time since which a call has waited for the client without progress.
     waits: Mutex<Option<Instant>>,
 }
 
@@ -44,7 +44,7 @@ impl Port {
         self.closed.load(Relaxed)
     }
 
-    /// Since when a call of the guest has waited for the client.
+    /// The time since which a call of the guest has waited for the client.
     pub(super) fn waits_since(&self) -> Option<Instant> {
         *self.waits.lock()
     }
@@ -59,7 +59,7 @@ impl Port {
         (self.streams.load(Relaxed), self.datagrams.load(Relaxed))
     }
 
-    /// Runs a part of a call that may have to wait, under the eye of the pump.
+    /// Runs a part of a call that may have to wait, and lets the pump see the wait.
     async fn watched<T>(&self, part: impl Future<Output = Result<T, StreamError>>) -> Result<T, WebTransportError> {
         let mut part = pin!(part);
         let _over = Over(self);
@@ -77,7 +77,7 @@ impl Port {
     }
 }
 
-/// A wait is over when its call has gone on, and also when the call was dropped.
+/// A guard that ends a wait when its call has gone on, or was dropped.
 struct Over<'a>(&'a Port);
 
 impl Drop for Over<'_> {

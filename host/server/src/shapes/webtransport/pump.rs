@@ -1,20 +1,20 @@
 //! The session: one task that waits for the client, the bus, timers, drain and deadlines, and calls the guest for one
-//! thing at a time.
+//! event at a time.
 //!
-//! Nothing is read from the client while the guest is in a call, apart from the end of the session; so a guest that does
-//! not keep up, or waits for its client to read, closes the windows of its streams. Datagrams wait in a short queue, and
-//! the oldest are dropped.
+//! While the guest is in a call, nothing is read from the client except the end of the session. So a guest that does
+//! not keep up, or waits for its client to read, closes the windows of its streams. Datagrams wait in a short queue,
+//! and the oldest are dropped.
 //!
-//! | what ends it | close code | outcome | the guest hears |
+//! | cause of the end | close code | outcome | the guest's last events |
 //! |---|---|---|---|
 //! | the client's close | its own | `ok` | `closed` with code and reason, `disconnect(closed)` |
 //! | the guest, by `close` or `stop` | its own, 0 | `ok` | `disconnect(closed)` after `close` |
 //! | a trap | 1011 | `trapped` | |
 //! | a limit on the guest, or `roadrunner kill` | 1008, 1009 | that limit's | |
-//! | what the client sent | none: the stream is reset | `ok`: the guest is not at fault | `disconnect(connection-lost)` |
+//! | a client error | none: the stream is reset | `ok`: the guest is not at fault | `disconnect(connection-lost)` |
 //! | the drain's deadline | 1001 | `ok` | `disconnect(closed)` |
-//! | nothing to call the guest for, over `idle` | 1001 | `idle-exceeded` | `disconnect(timeout)` |
-//! | a client that does not take what the guest sends, over `write-stall` | 1008 | `cancelled` | `disconnect(timeout)` |
+//! | no event for the guest, over `idle` | 1001 | `idle-exceeded` | `disconnect(timeout)` |
+//! | a client that does not take the guest's data, over `write-stall` | 1008 | `cancelled` | `disconnect(timeout)` |
 //! | the connection, or a reset | none | `cancelled` | `disconnect(connection-lost)`, `disconnect(reset)` |
 
 use std::future::Future;
@@ -35,10 +35,10 @@ use super::port::Port;
 use crate::app::Inner;
 use crate::record::Record;
 
-/// How long a session goes on before others have their turn, as in the shape websocket.
+/// The longest time that a session goes on before others have their turn, as in the shape websocket.
 const TURN: Duration = Duration::from_micros(500);
 
-/// How long before the drain's deadline a session that is still open is closed.
+/// The time before the drain's deadline at which an open session is closed.
 const LAST_CALL: Duration = Duration::from_secs(1);
 
 /// The codes of the host's own closes: those of a WebSocket (RFC 6455, 7.4.1), so that clients have one list.
@@ -53,7 +53,7 @@ mod code {
 type Call = Pin<Box<dyn Future<Output = (Box<Instance>, Result<Next, Failure>)> + Send>>;
 
 enum Phase {
-    /// Between two calls: nothing of the guest is on any stack.
+    /// The session is between two calls: no stack holds anything of the guest.
     Waiting(Box<Instance>),
     Calling(Call),
     /// The guest is gone; the client may still have to be told.
@@ -63,29 +63,29 @@ enum Phase {
 pub(super) struct Pump {
     app: Arc<Inner>,
     port: Arc<Port>,
-    /// The same, as the sandbox takes it.
+    /// The same port, in the form that the sandbox takes.
     handle: Arc<dyn WebTransport>,
     connection: Arc<Connection>,
     phase: Phase,
     meter: Arc<Meter>,
-    /// What is held for the session.
+    /// The charge for bytes held for the session.
     charge: Charge,
     idle: Option<Duration>,
     write_stall: Duration,
     close_wait: Duration,
     opened: bool,
     drained: bool,
-    /// The client has asked to finish soon, and the guest has not heard of it.
+    /// Whether the client has asked to finish soon, and the guest has not heard of it.
     draining: bool,
-    /// What happens in the session, and all other events, take turns.
+    /// Whether other events come before those of the session: the two take turns.
     event_first: bool,
-    /// Bytes that the guest is called with.
+    /// The bytes of the current call's event.
     delivering: usize,
-    /// When the guest was last in a call.
+    /// The time of the guest's last call.
     last_call: Instant,
     streams: u64,
     datagrams: u64,
-    /// When the client is given up, once the session is over.
+    /// The time at which the client is given up, once the session is over.
     until: Option<Instant>,
     alarm: Alarm,
     record: Record,
@@ -133,7 +133,7 @@ impl Future for Pump {
 
     fn poll(mut self: Pin<&mut Self>, context: &mut Context<'_>) -> Poll<()> {
         let this = &mut *self;
-        // Before anything is looked at, so that no signal is lost: an operator's, or the drain's.
+        // The registration comes first, so that no signal of an operator or of the drain is lost.
         this.meter.register(context);
         let start = Instant::now();
         let mut now = start;
@@ -152,7 +152,7 @@ impl Future for Pump {
 }
 
 impl Pump {
-    /// One step of the guest: into a call, on in it, or out of it. False when there is nothing to do.
+    /// Takes one step with the guest: into a call, on in it, or out of it. False when there is nothing to do.
     fn step(&mut self, context: &mut Context<'_>, now: Instant) -> bool {
         if self.meter.is_killed() {
             self.fail(&Outcome::Killed.into());
@@ -218,7 +218,7 @@ impl Pump {
         }
     }
 
-    /// The next thing to call the guest for, or the end of the session.
+    /// Polls for the next event of the guest, or the end of the session.
     fn poll_event(
         &mut self,
         instance: &mut Instance,
@@ -249,7 +249,7 @@ impl Pump {
         instance.poll_event(context).map(|event| Ok(WebTransportEvent::Event(event)))
     }
 
-    /// What concerns the session as a whole, while the guest waits in a call. Whether anything has changed.
+    /// Polls the session as a whole while the guest waits in a call. Returns whether anything has changed.
     fn poll_meanwhile(&mut self, context: &mut Context<'_>) -> bool {
         if let Phase::Gone = self.phase {
             return true;
@@ -272,7 +272,7 @@ impl Pump {
         }
     }
 
-    /// Puts what is held for the session on its account.
+    /// Charges the session for the bytes held for it.
     fn charge(&mut self) {
         let charged = self.charge.set((self.port.session.buffered() + self.delivering) as u64);
         if let (Err(outcome), false) = (charged, matches!(self.phase, Phase::Gone)) {
@@ -305,7 +305,7 @@ impl Pump {
         true
     }
 
-    /// The guest is gone for a reason that the client may know the kind of.
+    /// Closes the session because of the guest. The close code tells the client the kind of failure.
     fn fail(&mut self, failure: &Failure) {
         let code = match failure.outcome {
             Outcome::Trapped | Outcome::GuestError | Outcome::InvalidResponse => code::INTERNAL_ERROR,
@@ -323,7 +323,7 @@ impl Pump {
         self.record.end_with(failure);
     }
 
-    /// The client has ended the session.
+    /// Handles the end of the session by the client.
     fn over(&mut self, end: End) {
         match end {
             End::Closed(close) => self.leave(Some(close), Disconnect::Closed, Outcome::Ok),
@@ -342,7 +342,7 @@ impl Pump {
         }
     }
 
-    /// The session is over: the guest gets its last events.
+    /// Ends the session, and gives the guest its last events.
     fn leave(&mut self, close: Option<Close>, reason: Disconnect, outcome: Outcome) {
         let handle = self.handle.clone();
         match std::mem::replace(&mut self.phase, Phase::Gone) {
@@ -367,7 +367,7 @@ impl Pump {
         self.record.traffic(self.port.sent(), self.streams + streams, self.datagrams + datagrams);
     }
 
-    /// Tells the client, for a time only.
+    /// Tells the client, within a time limit.
     fn poll_end(&mut self, context: &mut Context<'_>, now: Instant) -> Poll<()> {
         let until = *self.until.get_or_insert(now + self.close_wait);
         if self.port.session.poll_finish(context).is_ready() || self.alarm.has_passed(context, until) {
@@ -377,7 +377,7 @@ impl Pump {
     }
 }
 
-/// What happened in the session as the guest hears of it, or how it ended.
+/// Converts an event of the session for the guest. An error is the session's end.
 fn raise(event: webtransport::Event) -> Result<WebTransportEvent, End> {
     use webtransport::Event as Found;
     Ok(match event {
