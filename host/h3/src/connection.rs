@@ -171,7 +171,7 @@ impl<S: Service> Driver<S> {
         }
     }
 
-    /// Starts the idle clock if no request is left.
+    /// Handles the end of the last request: starts the idle clock, or closes at the end of a drain.
     fn idle(&mut self) {
         if self.shared.active() > 0 {
             return;

@@ -13,8 +13,8 @@
 //! | encoder stream, in | the peer's stream of type 0x02 | [`Decoder::on_encoder_stream`] |
 //! | decoder stream, out | [`Decoder::take_decoder_stream`] | our unidirectional stream of type 0x03 |
 //!
-//! Every [`Error`] is a connection error; [`Error::code`] is what CONNECTION_CLOSE carries. Nothing may be called on
-//! the half that returned one afterwards.
+//! Every [`Error`] is a connection error; CONNECTION_CLOSE carries [`Error::code`]. After an error, call nothing more
+//! on the half that returned it.
 //!
 //! All memory is bounded by the configuration: the dynamic tables by their capacity, a half-received instruction by
 //! four times that capacity, outgoing instructions by a fixed backlog, decoded fields by
