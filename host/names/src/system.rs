@@ -113,7 +113,7 @@ fn server(address: &SocketAddr) -> NameServerConfig {
     NameServerConfig::new(address.ip(), true, connections.into())
 }
 
-/// Changes options to our own: no second cache of answers, and no second look-up of hosts.
+/// Adapts the options: answers are cached, and hosts are looked up, before the resolver is asked.
 fn with_ours(mut options: ResolverOpts) -> ResolverOpts {
     options.cache_size = 0;
     options.use_hosts_file = ResolveHosts::Never;

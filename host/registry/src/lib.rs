@@ -2,8 +2,8 @@
 //!
 //! ```text
 //! oci://REGISTRY/REPOSITORY:TAG -> manifest -> its one layer -> the component
-//! |
-//! +-> sha256-DIGEST.sig -> signatures of the manifest
+//!                                     |
+//!                                     +-> sha256-DIGEST.sig -> signatures of the manifest
 //! ```
 //!
 //! | step | module |

@@ -442,7 +442,7 @@ mod tests {
             let again = Arc::new(Gauges::default());
             read_namespaces(&database, &again).expect("it can be read");
             assert_eq!(shown(&again), [169, 338], "forgotten: {forgotten}");
-            // The transaction after it continues from there.
+            // Later changes continue from there.
             write(&database, &again, &[b"one\0a"], true);
             assert_eq!(shown(&again), [169, 338]);
         }
