@@ -1,5 +1,5 @@
 //! A request never sees another's memory, tables or globals. Canaries write a pattern over everything they have; later
-//! instances in the same slots of the pool search for it. Positive controls show that they would find it.
+//! instances in the same places of the pool search for it. Positive controls show that they would find it.
 //!
 //! There are two: `guests/canary` in Rust, with a stack and a heap, and the core module of
 //! `tests/support/core_canary.wat`, with tables and globals.
@@ -18,11 +18,11 @@ const ROUNDS: u64 = 400;
 /// The same for runs of minutes: 100 000 searches, half of them by either canary.
 const MANY_ROUNDS: u64 = 16_700;
 
-/// The number of instances that the host can keep parked, each in a slot of the pool.
+/// The number of instances that the host can keep parked, each in a place of the pool.
 const PARKED: usize = 256;
 
-/// The number of components of the searching tenant. A slot of the pool goes preferably to the component that had it
-/// last; so each of these gets a slot of the other tenant.
+/// The number of components of the searching tenant. A place of the pool goes preferably to the component that had it
+/// last; so each of these gets a place of the other tenant.
 const SEARCHERS: usize = 200;
 
 /// How long instances stay parked: long enough that all of them are parked at once.
@@ -45,7 +45,7 @@ async fn start() -> Server {
              [[route]]\npath = \"/control\"\ncomponent = \"canary\"\n[[route]]\npath = \"/trap/before\"\ncomponent = \"streams\"\n\
              [[route]]\npath = \"/*rest\"\ncomponent = \"hostile\"\n",
         )
-        // Few slots, so that each is reused often.
+        // Few places, so that each is reused often.
         .host_limits("instances = 3\nheld = 1\nmemory = \"16MiB\"")
         .start()
         .await
@@ -114,7 +114,7 @@ async fn no_instance_finds(rounds: u64) {
     server.is_quiet().await;
 }
 
-/// The slots of guests that were stopped in the middle are as clean as others.
+/// The places of guests that were stopped in the middle are as clean as others.
 #[tokio::test]
 async fn nor_after_traps_growth_and_departures() {
     let server = start().await;
@@ -186,7 +186,7 @@ async fn nor_in_a_hundred_thousand_searches_of_tenants() {
     no_tenant_finds(100_000).await;
 }
 
-/// One tenant writes its pattern into every slot of the pool: its instances are reused, and stay parked on as many
+/// One tenant writes its pattern into every place of the pool: its instances are reused, and stay parked on as many
 /// routes as possible, and others trap, grow and are cancelled on the way. Then the other tenant searches.
 async fn no_tenant_finds(searches: usize) {
     let server = two_tenants().await;
@@ -257,7 +257,7 @@ async fn two_tenants() -> Server {
              [[route]]\npath = \"/*rest\"\nhosts = [\"s{searcher}.two\"]\ncomponent = \"s{searcher}\"\n"
         );
     }
-    // No slots beyond those of parked instances and one more.
+    // No places beyond those of parked instances and one more.
     with_core(&text)
         .server("access-log = false")
         .host_limits("instances = 1\nheld = 0\nmemory = \"16MiB\"")

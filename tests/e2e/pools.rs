@@ -1,5 +1,5 @@
 //! Pools that all instances share: memories, tables, core instances, stacks. A component that needs more than its share
-//! of one is refused, or takes as many slots as it needs; its neighbours never notice.
+//! of one is refused, or takes as many places as it needs; its neighbours never notice.
 
 use std::time::Duration;
 
@@ -106,7 +106,7 @@ async fn a_component_over_the_size_of_an_instance_is_told_what_helps() {
     let table = "(module (table 30000 funcref))";
     let large = check(&setup("hostile", with_instances("hostile", table, 1), 32)).await;
     is_refused(&large, "a table can have 20000 elements");
-    // Only memory is what that limit is for.
+    // That limit is for memory only.
     let memory = "(module (memory 20000))";
     is_refused(&check(&setup("hostile", with_instances("hostile", memory, 1), 32)).await, "raise that limit");
 }
@@ -147,7 +147,7 @@ async fn crowd(guest: &str, module: &str, count: usize, at_least: u32) {
     assert_eq!(exhausted, 0.0, "gates admit what the pools have room for");
 }
 
-/// The attacker's instances, and the slots that they take.
+/// The attacker's instances, and the places that they take.
 async fn occupied(server: &Server) -> (u32, u32) {
     let instances = server.instances().await.len() as u32;
     let metrics = server.metrics().await;

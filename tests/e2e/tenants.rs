@@ -1,4 +1,4 @@
-//! Owners who distrust each other on one host: which hosts belong to whom, and what each may use.
+//! Owners who distrust each other on one host: the ownership of hosts, and what each may use.
 
 use std::time::{Duration, Instant};
 

@@ -200,7 +200,7 @@ async fn it_can_be_turned_off() {
     let Some(python) = python("off") else { return };
     let server = Setup::of("sessions").and("[webtransport]\nsessions = 0").start().await;
     let done = command::output(script(&python, &server, "idle")).await;
-    // What is left is a CONNECT for a protocol that is not served (RFC 9220, 3).
+    // The rest is a CONNECT for a protocol that is not served (RFC 9220, 3).
     assert!(done.stdout.contains("expected 200, found 501"), "{done:?}");
     server.is_quiet().await;
 }

@@ -177,7 +177,7 @@ fn next(result: Result<Next>) -> wit::Next {
     }
 }
 
-/// The host calls only what the response announced.
+/// Traps: the host calls only the callbacks that the response announced.
 fn out_of_turn(call: &str) -> ! {
     panic!("the host called {call}, which the response did not ask for")
 }

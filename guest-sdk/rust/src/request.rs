@@ -220,7 +220,8 @@ impl Request {
 
     fn expect_media_type(&self, wanted: &str, fits: impl Fn(&str) -> bool) -> Result<(), Rejection> {
         let given = self.header("content-type").unwrap_or_default();
-        // Parameters such as `charset` follow a semicolon; the type is compared without regard to case (RFC 9110, 8.3.1).
+        // Parameters such as `charset` follow a semicolon; the type is compared without regard to case (RFC 9110,
+        // 8.3.1).
         let media_type = given.split(';').next().unwrap_or_default().trim().to_ascii_lowercase();
         if fits(&media_type) {
             return Ok(());

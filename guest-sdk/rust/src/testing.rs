@@ -462,7 +462,7 @@ impl TestHost {
         with_host(|host| std::mem::take(&mut host.lines))
     }
 
-    /// What was published since the last call: topics with payloads.
+    /// The messages published since the last call: topics with payloads.
     pub fn published(&self) -> Vec<(String, Vec<u8>)> {
         with_host(|host| std::mem::take(&mut host.published))
     }

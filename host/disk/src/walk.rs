@@ -27,7 +27,7 @@ pub(crate) struct Measured {
     pub(crate) beyond: bool,
 }
 
-/// Measures what is below a directory, until there are more than `most` files.
+/// Measures the contents of a directory, until there are more than `most` files.
 pub(crate) fn measure(root: &File, most: u64) -> io::Result<Measured> {
     let mut walk = Walk { measured: Measured::default(), linked: HashSet::new() };
     let mut current = rustix::fs::openat(root, ".", FLAGS, Mode::empty())?;

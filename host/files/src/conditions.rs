@@ -77,7 +77,7 @@ pub(crate) fn evaluate<'a>(headers: &'a HeaderMap, validators: &Validators<'a>) 
     }
 
     if headers.contains_key(IF_NONE_MATCH) {
-        // 13.1.3: this makes the server ignore If-Modified-Since, even when no tag can be read from it.
+        // 13.1.3: If-None-Match overrides If-Modified-Since, even when no tag can be read from it.
         if any_matches(headers, IF_NONE_MATCH, validators, EntityTag::matches_weakly) {
             return Verdict::NotModified;
         }

@@ -152,7 +152,7 @@ impl Resolver {
 pub(crate) enum Access {
     /// On a thread that may wait.
     Blocking,
-    /// Only with what the kernel holds in memory.
+    /// Only with data that the kernel holds in memory.
     Cached,
 }
 

@@ -180,7 +180,8 @@ impl Pseudo {
         let authority = match (authority, host) {
             (Some(authority), _) => authority,
             (None, Some(host)) => self::authority(host)?,
-            // Section 4.3.1: https and http have a mandatory authority. Without one no other scheme can be served either.
+            // Section 4.3.1: https and http have a mandatory authority. Without one no other scheme can be served
+            // either.
             (None, None) => return Err(Fault::malformed("there is neither :authority nor host")),
         };
         let uri = Uri::builder().scheme(scheme).authority(authority).path_and_query(path).build();

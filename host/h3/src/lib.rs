@@ -19,7 +19,7 @@
 //! | `tunnel`, `datagram` | extended CONNECT (RFC 9220), HTTP datagrams (RFC 9297) | yes |
 //! | [`webtransport`] | sessions over them (draft-ietf-webtrans-http3, 02 and 07) | yes |
 //!
-//! # What it does not cover
+//! # Not covered
 //! - Server push: never sent, and a client cannot.
 //! - Priorities (RFC 9218): PRIORITY_UPDATE is checked and ignored.
 //! - Deadlines of bodies: implement them in [`Service::watch`].

@@ -11,7 +11,7 @@
 //! All members share one key for stateless resets, one for Retry tokens and one TLS configuration with its session
 //! store, so a client sees no difference between them.
 //!
-//! # What it does not cover
+//! # Not covered
 //! Several processes on one port: a pool takes its port for itself.
 
 mod bind;

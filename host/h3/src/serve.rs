@@ -7,10 +7,10 @@ use tokio::{sync::watch, task::JoinSet};
 
 use crate::{config::Config, connection::serve_connection, handshake::establish, pool::Pool, service::Service};
 
-/// Accepts connections and serves them, until the signal says to drain and the last connection is gone, or the endpoints
-/// are closed.
+/// Accepts connections and serves them, until the signal says to drain and the last connection is gone, or the
+/// endpoints are closed.
 ///
-/// Handshakes run in tasks of their own, so none delays another. Dropping the future drops every connection.
+/// Handshakes run in separate tasks, so none delays another. Dropping the future drops every connection.
 pub async fn serve<S: Service>(pool: impl Into<Pool>, service: Arc<S>, config: Arc<Config>, signal: DrainSignal) {
     let pool = pool.into();
     let connections = Arc::new(watch::Sender::new(0));
@@ -116,7 +116,7 @@ pub struct DrainSignal(watch::Receiver<Command>);
 pub(crate) enum Command {
     /// Close now.
     Cut,
-    /// Finish what has begun.
+    /// Finish the exchanges in progress.
     Drain,
     Serve,
 }

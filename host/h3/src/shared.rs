@@ -153,7 +153,7 @@ impl Shared {
 
     /// Notes that the client's settings have come. The control stream ensures that they come once.
     pub(crate) fn set_peer_settings(&self, settings: Settings) -> Result<(), Fault> {
-        // RFC 9297 section 2.1.1: the transport must be able to carry what the setting offers.
+        // RFC 9297 section 2.1.1: the transport must be able to carry datagrams.
         if settings.h3_datagram && self.config.datagram_buffer > 0 && self.quic.max_datagram_size().is_none() {
             return Err(Fault::connection(Code::SETTINGS_ERROR, "H3_DATAGRAM without max_datagram_frame_size"));
         }

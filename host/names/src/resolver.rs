@@ -31,7 +31,8 @@ const LONGEST_LOOK: Duration = Duration::from_millis(100);
 /// The servers to ask, and the limits on look-ups.
 #[derive(Clone, Debug)]
 pub struct Settings {
-    /// DNS servers, over UDP and, for long answers, TCP. Without any, those of `/etc/resolv.conf`, with its search list.
+    /// DNS servers, over UDP and, for long answers, TCP. Without any, those of `/etc/resolv.conf`, with its search
+    /// list.
     pub servers: Vec<SocketAddr>,
     /// The most pending look-ups of all shares together. Default 1024.
     pub most: usize,

@@ -18,8 +18,8 @@ use crate::string::StringLiteral;
 /// The limits that this side advertises and enforces.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct DecoderConfig {
-    /// SETTINGS_QPACK_MAX_TABLE_CAPACITY (0x01): the most bytes the peer may use for its entries, each counted as name +
-    /// value + 32. Zero turns the dynamic table off.
+    /// SETTINGS_QPACK_MAX_TABLE_CAPACITY (0x01): the most bytes the peer may use for its entries, each counted as
+    /// name + value + 32. Zero turns the dynamic table off.
     ///
     /// # Defaults
     /// 4096.

@@ -20,7 +20,7 @@
 //! four times that capacity, outgoing instructions by a fixed backlog, decoded fields by
 //! [`DecoderConfig::max_field_section_size`].
 //!
-//! # What it does not cover
+//! # Not covered
 //! - Stream types, their uniqueness and their closure (RFC 9204 section 4.2) and the settings' codes (section 5): the
 //!   HTTP/3 layer owns streams and SETTINGS.
 //! - Flow control: a blocked section stays with the caller, who calls [`Decoder::decode`] again.

@@ -65,7 +65,7 @@ fn required_insert_count(encoded: u64, max_entries: u64, inserted: u64) -> Optio
     if count > max_value {
         count = count.checked_sub(full_range)?;
     }
-    // Zero has an encoding of its own.
+    // Zero has a separate encoding.
     (count > 0).then_some(count)
 }
 

@@ -146,7 +146,7 @@ fn a_bomb_costs_the_limit_and_not_its_size() {
         assert!(matches!(decoded, Decoded::TooLarge { size } if size > 200_000_000));
     });
     assert!(used < 4 * 16_384, "{used} bytes");
-    // Fields without a byte of their own still cost 32 each.
+    // Fields without any bytes still cost 32 each.
     let mut section = vec![0x00, 0x00];
     section.extend([0xc5; 60_000]);
     let used = peak(|| {

@@ -281,7 +281,7 @@ impl Session {
         }
     }
 
-    /// Whether so many bytes wait to be written that the peer should not be read from.
+    /// Whether too many bytes wait to be written to read any more from the peer.
     pub fn is_blocked(&self) -> bool {
         self.state == State::Open && self.outgoing.len() >= self.config.limits.outgoing_queue
     }

@@ -9,7 +9,7 @@
 //! Only one of the two fields is read, and the operator selects it: a proxy that writes one passes the other on as the
 //! client sent it.
 //!
-//! # What it does not cover
+//! # Not covered
 //!
 //! The host: a proxy has to pass the client's `Host` on, since routes are chosen by it.
 

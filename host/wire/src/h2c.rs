@@ -6,7 +6,7 @@
 //! `HTTP2-Settings` is checked and then ignored: the preface repeats the client's settings, and nothing is sent on a
 //! stream before that (RFC 7540, 3.2.1).
 //!
-//! # What it does not cover
+//! # Not covered
 //!
 //! Requests with a body, and those whose head does not fit into one frame, stay on HTTP/1.1: a server is free to ignore
 //! `Upgrade`.

@@ -42,7 +42,7 @@
 //! | [`alarm`](Alarm) | one timer for each task, moved only when it has to be |
 //! | `marks` | how the parts polled inside one task tell that task what they wait for |
 //!
-//! # What it does not cover
+//! # Not covered
 //!
 //! Early hints (103) are not sent. HTTP/1 response trailers reach the wire only if the client sent `TE: trailers` and
 //! the response names them in `Trailer` (RFC 9110, 6.5.1 and 6.6.2).

@@ -15,7 +15,7 @@ use std::{
 
 use crate::{TimeoutName, Timeouts};
 
-/// What a task waits for, as of its last poll.
+/// The waits of a task, as of its last poll.
 #[derive(Clone, Copy, Debug, Default)]
 pub(crate) struct Waits {
     /// Since when the service has been waiting for a piece of the request body.

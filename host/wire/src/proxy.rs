@@ -4,7 +4,7 @@
 //! The specification is HAProxy's "The PROXY protocol". Where it leaves room, this module refuses: a header that is
 //! longer than [`MOST`], datagram addresses on a stream, fields that are not in the usual form.
 //!
-//! # What it does not cover
+//! # Not covered
 //!
 //! The type-length-values of version 2. They are counted and skipped, including the checksum.
 

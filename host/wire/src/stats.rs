@@ -39,8 +39,8 @@ pub struct Stats {
     pub proxy_untrusted: AtomicU64,
     /// Requests refused by this crate or by the parser before the service saw them.
     pub bad_requests: AtomicU64,
-    /// Requests refused because their listener had [`ListenerConfig::max_requests`](crate::ListenerConfig::max_requests)
-    /// in flight.
+    /// Requests refused because their listener had
+    /// [`ListenerConfig::max_requests`](crate::ListenerConfig::max_requests) in flight.
     pub over_cap: AtomicU64,
     /// Panics of the service or of a response body.
     pub panics: AtomicU64,

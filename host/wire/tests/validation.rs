@@ -358,7 +358,8 @@ async fn verdict(tcp: &mut (impl tokio::io::AsyncRead + Unpin)) -> Verdict {
             RST_STREAM => return Verdict::Reset(frame.error()),
             GOAWAY => return Verdict::Goaway(frame.error()),
             HEADERS => {
-                // `:status` comes first, and is in the static table (RFC 7541, Appendix A) or a literal with its name there.
+                // `:status` comes first, and is in the static table (RFC 7541, Appendix A) or a literal with its name
+                // there.
                 return Verdict::Status(match frame.payload[0] {
                     0x88 => "200".to_owned(),
                     0x8c => "400".to_owned(),

@@ -62,8 +62,8 @@ pub trait Session: Any {
     /// Called for each event, one at a time; its fields live as long as the response.
     ///
     /// # Errors
-    /// [`Error::Closed`](crate::Error::Closed), which a write to a departed client returns, ends the session quietly. Any other error
-    /// ends it as a fault: the body is aborted, so that the client can tell that it is not whole.
+    /// [`Error::Closed`](crate::Error::Closed), which a write to a departed client returns, ends the session quietly.
+    /// Any other error ends it as a fault: the body is aborted, so that the client can tell that it is not whole.
     fn on_event(&mut self, event: Event, out: &Writer<'_>) -> Result<Next>;
 }
 

@@ -49,7 +49,8 @@ impl<'a> Writer<'a> {
     /// Sends one chunk. Waits while the client does not read. An empty chunk does nothing.
     ///
     /// # Errors
-    /// [`Error::Closed`](crate::Error::Closed) when the client is gone, which a stream or a session should take as its end.
+    /// [`Error::Closed`](crate::Error::Closed) when the client is gone, which a stream or a session should take as its
+    /// end.
     pub fn write(&self, chunk: impl AsRef<[u8]>) -> Result<()> {
         Ok(self.0.write(chunk.as_ref())?)
     }

@@ -119,8 +119,9 @@ impl Program {
 pub(super) fn attach(socket: &impl AsRawFd, program: &[sock_filter]) -> io::Result<()> {
     let length = program.len().try_into().expect("a few hundred instructions");
     let program = sock_fprog { len: length, filter: program.as_ptr().cast_mut() };
-    // SAFETY: the descriptor is open as long as `socket` lives; the option takes a `sock_fprog` of the given size, whose
-    // pointer and length are those of a slice that outlives the call; the kernel copies the program and changes nothing.
+    // SAFETY: the descriptor is open as long as `socket` lives; the option takes a `sock_fprog` of the given size,
+    // whose pointer and length are those of a slice that outlives the call; the kernel copies the program and changes
+    // nothing.
     let result = unsafe {
         libc::setsockopt(
             socket.as_raw_fd(),

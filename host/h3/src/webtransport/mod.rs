@@ -14,7 +14,7 @@
 //! | `streams` | the streams of one session, and which of them are ready | yes |
 //! | `session` | all of it as one source of events | yes |
 //!
-//! # What it does not cover
+//! # Not covered
 //! - RESET_STREAM_AT (draft 08 and later): quinn has no such frame. A stream that the client resets before its first
 //!   bytes have arrived never becomes known.
 //! - Flow control of sessions by capsules (draft 09 and later): [`SessionLimits`] and the windows of QUIC take its

@@ -211,8 +211,7 @@ fn read(recv: &mut RecvHalf, cx: &mut Context<'_>) -> Poll<Result<Option<Bytes>,
     Poll::Ready(Ok(Some(if gathered.is_empty() { first } else { gathered.freeze() })))
 }
 
-/// The application's code (section 4.3 of the draft): a number outside the range belongs to no application, and becomes
-/// 0.
+/// The application's code (section 4.3 of the draft): 0 for a number outside the range, which no application has sent.
 fn application(number: VarInt) -> u32 {
     code::from_http(number.into_inner()).unwrap_or(0)
 }

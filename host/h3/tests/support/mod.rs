@@ -105,7 +105,7 @@ pub fn python() -> Option<PathBuf> {
     }
 }
 
-/// Runs a script of tests/python against a server, and returns what it printed. Fails if the script does.
+/// Runs a script of tests/python against a server, and returns its output. Fails if the script does.
 pub async fn run_script(python: PathBuf, script: &str, server: &Server, arguments: &[&str]) -> String {
     let path = PathBuf::from(env!("CARGO_MANIFEST_DIR")).join("tests/python").join(script);
     let mut command = Command::new(python);

@@ -5,7 +5,7 @@
 //! serves: existing connections keep their certificates, and later connections get the new ones. If the new set cannot
 //! be used, the previous one stays in force.
 //!
-//! # What it does not cover
+//! # Not covered
 //!
 //! Revocation (CRLs and OCSP) is not checked; remove an authority, or use short-lived certificates.
 
