@@ -1,4 +1,4 @@
-//! The C library in components of the C SDK: ordinary system calls of a program, built as the SDK's page says.
+//! The C library in components of the C SDK: the usual operations of a C program, built as the SDK's page says.
 
 use std::process::Command;
 

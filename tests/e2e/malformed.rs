@@ -317,7 +317,8 @@ async fn trailers_do_not_speak_of_the_message() {
 async fn heads_that_are_too_large_are_431_or_414() {
     let server = Setup::of("hello").start().await;
     for way in Way::ALL {
-        // Far above the limit HTTP/2 ends the connection instead: the server does not read that much just to keep the tables in step.
+        // Far above the limit HTTP/2 ends the connection instead: the server does not read that much just to keep the
+        // tables in step.
         for size in [20_000, 200_000] {
             let ask = Ask::get("/").header("x-large", &"x".repeat(size));
             let answer = server.fetch(way, ask).await;

@@ -388,7 +388,7 @@ async fn a_stranger_can_speak_and_do_no_harm() {
     publish(&first, "news", "true").await;
     assert_eq!(session.read_until("\n\n").await, "data: true\n\n");
 
-    // Too large messages are dropped on arrival, and count as missed.
+    // Oversized messages are dropped on arrival, and count as missed.
     stranger.publish(subject, &vec![b'x'; 1 << 20]).await;
     stranger.publish(subject, &vec![b'x'; (64 << 10) + 1]).await;
     stranger.publish_with(subject, &[b"NATS/1.0\r\nX: ", &*vec![b'x'; 200 << 10], b"\r\n\r\n"].concat(), b"").await;

@@ -9,7 +9,7 @@ pub fn after(delay: Duration) -> u64 {
     wit::after(milliseconds(delay))
 }
 
-/// Fires repeatedly, once per period (at least a millisecond). A firing while the guest is busy is not made up later.
+/// Fires repeatedly, once per period (at least a millisecond). A busy guest gets one late firing, and no backlog.
 /// Returns the timer's id.
 pub fn every(period: Duration) -> u64 {
     wit::every(milliseconds(period).max(1))

@@ -8,8 +8,7 @@
 //!
 //! | the request | the answer |
 //! |---|---|
-//! | a path that leaves the directory, or leads to nothing, a directory, a FIFO, a device, a hidden file of a route |
-//! 404 |
+//! | a path out of the directory, or to nothing, a directory, a FIFO, a device, a hidden file of a route | 404 |
 //! | a directory with an index, named without its slash | 301 to a relative location; a query is lost |
 //! | `If-Match`, `If-Unmodified-Since` that fail | 412 |
 //! | `If-None-Match`, else `If-Modified-Since`, that match | 304 |

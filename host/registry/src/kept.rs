@@ -1,9 +1,9 @@
 //! Earlier pulls, on disk, by their SHA-256.
 //!
 //! ```text
-//! DIRECTORY/HEX.manifest a manifest
-//! DIRECTORY/HEX.wasm a component
-//! DIRECTORY/HEX.signatures the signatures that came with the manifest HEX, in JSON
+//! DIRECTORY/HEX.manifest      a manifest
+//! DIRECTORY/HEX.wasm          a component
+//! DIRECTORY/HEX.signatures    the signatures that came with the manifest HEX, in JSON
 //! ```
 //!
 //! Every file appears by rename, and is checked when it is read: a file that does not match its name counts as missing.

@@ -142,7 +142,8 @@ impl Bucket {
         self.timed(run).await
     }
 
-    /// Does the same if the key's current value is `expected`; `None` means no value. Returns whether it was.
+    /// Sets the value of a key if its current value is `expected`; `None` means no value. Returns whether it was. `ttl`
+    /// works as in [`Self::set`].
     pub async fn set_if(
         &self,
         key: &str,

@@ -56,9 +56,9 @@ pub struct Limits {
     /// # Defaults
     /// 131 072.
     pub fragments: u32,
-    /// The largest ratio of a message's inflated size to its compressed size. It is checked every 16 KiB of output, once
-    /// the message is larger than [`Self::compression_floor`]. DEFLATE itself ends at 1032. `None` does not check; then only
-    /// [`Self::message_size`] bounds a bomb.
+    /// The largest ratio of a message's inflated size to its compressed size. It is checked every 16 KiB of output,
+    /// once the message is larger than [`Self::compression_floor`]. DEFLATE itself ends at 1032. `None` does not check;
+    /// then only [`Self::message_size`] bounds a bomb.
     ///
     /// # Defaults
     /// None.

@@ -3,9 +3,9 @@
 //! | close code | violations |
 //! |---|---|
 //! | 1002 protocol error | framing, sequence, close payload, compressed data that does not inflate |
-//! | 1007 invalid data | text or a close reason that is not UTF-8 |
-//! | 1008 policy | compression ratio, fragments, control and message rates |
-//! | 1009 too big | frame and message size |
+//! | 1007 invalid data   | text or a close reason that is not UTF-8 |
+//! | 1008 policy         | compression ratio, fragments, control and message rates |
+//! | 1009 too big        | frame and message size |
 
 use crate::close::CloseCode;
 

@@ -410,8 +410,8 @@ pub struct Timeouts {
     ///
     /// 180 s.
     pub h3_idle: Duration,
-    /// How long an HTTP/3 client may stay silent before its connection is lost (RFC 9000, 10.1). It is sent a PING after
-    /// a third of this time.
+    /// How long an HTTP/3 client may stay silent before its connection is lost (RFC 9000, 10.1). It is sent a PING
+    /// after a third of this time.
     ///
     /// # Defaults
     ///

@@ -1,7 +1,7 @@
 //! Connection IDs that name a member, readable only with the key.
 //!
 //! ```text
-//! plaintext | member: 16 bits, below 1024 | random: 48 bits |
+//! plaintext   | member: 16 bits, below 1024 | random: 48 bits |
 //! on the wire | Speck64/128 of it, under the key of the pool: 64 bits |
 //! ```
 //!
