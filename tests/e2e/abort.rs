@@ -1,5 +1,5 @@
-//! What fails before the head has a clean status. What fails after it never looks whole: HTTP/1.1 closes without the
-//! last chunk, HTTP/2 resets the stream.
+//! A failure before the head has a clean status. A response that fails after the head never looks whole: HTTP/1.1
+//! closes without the last chunk, HTTP/2 resets the stream.
 
 use std::time::Duration;
 
@@ -71,7 +71,7 @@ async fn after_the_head_the_body_is_aborted() {
             let answer = client.fetch(Ask::get(path).host(host)).await;
             assert_eq!(answer.end, End::aborted(way), "{way:?} {path}");
             if way.has_streams() {
-                // RST_STREAM overtakes what was written at the same moment (RFC 9113, 5.4.2), the head included.
+                // RST_STREAM overtakes bytes written at the same moment (RFC 9113, 5.4.2), including the head.
                 assert!(body.starts_with(&answer.text()), "{way:?} {path}: {answer:?}");
             } else {
                 assert_eq!((answer.status, answer.text().as_str()), (200, body), "{way:?} {path}");
@@ -92,7 +92,7 @@ async fn after_the_head_the_body_is_aborted() {
 async fn a_length_that_is_not_true_never_makes_a_body_look_whole() {
     let server = start().await;
     for way in Way::ALL {
-        // A claim that ends where a chunk ends is reached before anybody can know that more will come.
+        // A claim that ends at the end of a chunk is reached before it is known that more will come.
         for claim in [10, 23, 25, 100] {
             let answer = server.fetch(way, Ask::get(&format!("/length/{claim}")).host("streams")).await;
             assert!(!answer.end.is_whole() || answer.status == 500, "{way:?} claims {claim} of 24: {answer:?}");

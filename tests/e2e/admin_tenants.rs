@@ -1,4 +1,4 @@
-//! What the admin listener does for a tenant that shows its token: all that concerns it, and nothing that tells of anybody
+//! The admin listener for a tenant that shows its token: everything that concerns the tenant, and nothing about anybody
 //! else.
 
 use std::collections::BTreeSet;
@@ -15,7 +15,7 @@ const HOST: &str = "host-0123456789abcdef";
 const ALPHA: &str = "alpha-0123456789abcdef";
 const BRAVO: &str = "bravo-0123456789abcdef";
 
-/// Two tenants with tokens, which have the same kinds of things, and a component of the host.
+/// Two tenants with tokens, which have the same kinds of resources, and a component of the host.
 fn setup() -> Setup {
     let tenant = |name: &str, token: &str| {
         format!(
@@ -40,13 +40,13 @@ fn setup() -> Setup {
         .admin("address = \"unix:admin.sock\"\ntoken-file = \"host.token\"")
 }
 
-/// One request with a token: status and body.
+/// Sends one request with a token, and returns status and body.
 async fn ask(server: &Server, token: &str, method: &str, path: &str, body: &[u8]) -> (u16, String) {
     let mut socket = soon(UnixStream::connect(server.admin())).await.expect("the admin listener accepts");
     let shown = if token.is_empty() { String::new() } else { format!("authorization: Bearer {token}\r\n") };
     let length = body.len();
     let head = format!("{method} {path} HTTP/1.0\r\nhost: localhost\r\n{shown}content-length: {length}\r\n\r\n");
-    // A host that refuses the rest has answered why.
+    // A host that refuses the rest has answered with the reason.
     let _ = socket.write_all(&[head.as_bytes(), body].concat()).await;
     let mut answer = Vec::new();
     soon(socket.read_to_end(&mut answer)).await.ok();
@@ -56,7 +56,7 @@ async fn ask(server: &Server, token: &str, method: &str, path: &str, body: &[u8]
     (status.unwrap_or_else(|| panic!("not HTTP: {head:?}")), body.to_owned())
 }
 
-/// What a token sees of these.
+/// The items that a token sees in a list.
 async fn list(server: &Server, token: &str, path: &str) -> Vec<Value> {
     let (status, body) = ask(server, token, "GET", path, b"").await;
     assert_eq!(status, 200, "{body}");
@@ -104,7 +104,7 @@ async fn a_tenant_sees_its_own_metrics_and_no_others() {
     let of_host: BTreeSet<_> =
         all.iter().filter(|series| !series.contains("alpha") && !series.contains("bravo")).collect();
     assert!(of_host.len() > 50, "{of_host:?}");
-    // Also what stands in comments is nobody else's.
+    // Comments do not reveal other tenants either.
     let (_, text) = ask(&server, ALPHA, "GET", "/metrics", b"").await;
     assert!(!text.contains("bravo") && !text.contains("shared"), "{text}");
 }
@@ -146,7 +146,7 @@ async fn a_tenant_changes_its_own_components_alone() {
     assert_eq!(status, 200, "{told}");
     let digest = serde_json::from_str::<Value>(&told).expect("JSON")["digest"].as_str().expect("a digest").to_owned();
 
-    // What is another's is as if it were not there, whatever is asked of it.
+    // Another tenant's resource seems not to exist, whatever the request.
     for (method, end) in [("PUT", String::new()), ("POST", "/rollback".to_owned()), ("DELETE", format!("/{digest}"))] {
         let (status, nothing) = ask(&server, ALPHA, method, &format!("/components/nobody{end}"), &wasm).await;
         assert_eq!(status, 404, "{method} {end}");
@@ -174,7 +174,7 @@ async fn a_tenant_changes_its_own_components_alone() {
     }
     assert_eq!(ask(&server, "", "GET", "/ready", b"").await.0, 200);
 
-    // What is wrong on the host is told to the operator, and not to a tenant.
+    // The operator learns of faults of the host, and a tenant does not.
     std::fs::remove_file(server.folder().join("password")).expect("our own file");
     let (status, told) = ask(&server, ALPHA, "PUT", "/components/alpha-app", &wasm).await;
     assert!(status == 500 && told.contains("the host's log") && !told.contains("password"), "{status} {told}");
@@ -211,7 +211,7 @@ async fn tokens_are_read_again_at_a_reload() {
     let sees = async |token: &str| ask(&server, token, "GET", "/components", b"").await.0;
     let token = |name: &str, text: &str| std::fs::write(server.folder().join(name), text).expect("a file");
 
-    // Two with the same one cannot be told apart.
+    // Two tenants with the same token cannot be distinguished.
     for (name, whom) in
         [("bravo.token", "the tenant bravo and the tenant alpha"), ("host.token", "the tenant alpha and the host")]
     {
@@ -247,7 +247,7 @@ async fn tokens_are_read_again_at_a_reload() {
     std::fs::write(&manifest, &without).expect("a file");
     assert_eq!(reload(host).await.0, 200);
     assert_eq!((sees("bravo-new-0123456789abcdef").await, sees(ALPHA).await), (401, 200));
-    // Where tenants have tokens, so has the host; and it waits for a restart where the listener would be another one.
+    // If tenants have tokens, the host has one too; a change of the listener itself waits for a restart.
     let open = text.replace("token-file = \"host.token\"\n", "");
     std::fs::write(&manifest, open).expect("a file");
     let (status, told) = reload(host).await;

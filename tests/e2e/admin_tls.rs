@@ -1,6 +1,6 @@
-//! The admin listener over TLS: by whose certificate or token it is asked, under which names, and with which clients.
+//! The admin listener over TLS: with which certificates and tokens, under which names, and with which clients.
 //!
-//! curl is a client that others wrote; the command line is the other one.
+//! curl is an independent client; the command line is the other one.
 
 use std::fs::Permissions;
 use std::os::unix::fs::PermissionsExt as _;
@@ -15,7 +15,7 @@ use super::deploy::version;
 
 const TOKEN: &str = "0123456789abcdef0123456789abcdef";
 
-/// Somebody who signs certificates.
+/// A certificate authority.
 struct Authority(CertifiedIssuer<'static, KeyPair>);
 
 impl Authority {
@@ -50,7 +50,8 @@ impl Authority {
     }
 }
 
-/// A host whose admin listener has TLS. Clients find `ca.pem`, and `NAME.pem` with `NAME-key.pem` of each of `clients`.
+/// A host whose admin listener has TLS. Clients find `ca.pem`, and for each of `clients` `NAME.pem` with
+/// `NAME-key.pem`.
 fn setup(authority: &Authority, more: &str, clients: &[&str]) -> Setup {
     let (certificate, key) = authority.server();
     let mut setup = Setup::with("[component.app]\nfile = \"app.wasm\"\n[deploy]\ndirectory = \"deployed\"\n")
@@ -69,7 +70,7 @@ fn setup(authority: &Authority, more: &str, clients: &[&str]) -> Setup {
     setup
 }
 
-/// `tls` of `[admin]`, with further keys.
+/// The key `tls` of `[admin]`, with further keys.
 fn tls(more: &str) -> String {
     format!("tls = {{ certificate = \"admin.pem\", key = \"admin-key.pem\"{more} }}\n")
 }
@@ -78,7 +79,8 @@ fn asking(auth: &str) -> String {
     tls(&format!(", client-auth = \"{auth}\", client-ca = \"ca.pem\""))
 }
 
-/// One request by curl: the status, 0 where there was no answer, and the body. The host is `admin.test`.
+/// Sends one request with curl, and returns the status, 0 if there was no answer, and the body. The host is
+/// `admin.test`.
 async fn curl(server: &Server, test: &str, path: &str, arguments: &[&str]) -> Option<(u16, String)> {
     let mut curl = tool(test, "curl")?;
     let port = server.admin_port();
@@ -94,12 +96,12 @@ async fn curl(server: &Server, test: &str, path: &str, arguments: &[&str]) -> Op
     Some((status, if status == 0 { done.stderr } else { body.to_owned() }))
 }
 
-/// The status alone.
+/// Does the same, and returns the status only.
 async fn status(server: &Server, test: &str, path: &str, arguments: &[&str]) -> Option<u16> {
     Some(curl(server, test, path, arguments).await?.0)
 }
 
-/// The command line, told where the host is.
+/// Runs the command line with the host's address.
 async fn roadrunner(server: &Server, arguments: &[&str], more: &[&str]) -> Done {
     let mut command = command::roadrunner();
     let admin = format!("https://localhost:{}", server.admin_port());
@@ -133,7 +135,7 @@ async fn a_certificate_is_required_and_enough() {
         ("/reload", &["-X", "POST"], 200),
         ("/components/app", &["-T", "b.wasm"], 200),
         ("/components/app/rollback", &["-X", "POST"], 200),
-        // A page of any origin, and a name that is not the one of the handshake.
+        // A page of any origin, and a name other than that of the handshake.
         ("/reload", &["-X", "POST", "-H", "origin: https://admin.test"], 403),
         ("/metrics", &["-H", "host: rebound.example"], 403),
         ("/live", &["-H", "host: rebound.example"], 403),
@@ -143,7 +145,7 @@ async fn a_certificate_is_required_and_enough() {
         let answer = status(&server, name, path, &[&OPERATOR[..], arguments].concat()).await;
         assert_eq!(answer, Some(expected), "{path} {arguments:?}");
     }
-    // What is no TLS is not answered.
+    // Bytes that are not TLS are not answered.
     let mut plain = tool(name, "curl").expect("it was there before");
     plain.args(["-sS", "--max-time", "10", &format!("http://127.0.0.1:{}/live", server.admin_port())]);
     let done = command::output(plain).await;
@@ -184,7 +186,7 @@ async fn the_command_line_shows_a_certificate_or_a_token() {
         let done = roadrunner(&server, &["ps"], shown).await;
         assert!(done.code != 0 && done.stderr.contains(reason), "{shown:?}: {done:?}");
     }
-    // Under a name that the certificate is not for, and without being told where the host is.
+    // With a name that the certificate does not cover, and without the host's address.
     let mut command = command::roadrunner();
     command.args(["ps", "--admin", &format!("https://127.0.0.2:{}", server.admin_port())]).args(certificate);
     assert_ne!(command::output(command).await.code, 0);
@@ -207,7 +209,7 @@ async fn a_token_is_enough_over_tls() {
         ("/components/app", &["--http1.1", "-T", "b.wasm"], 401),
         ("/metrics", &["-H", &shown], 200),
         ("/components/app", &["-T", "b.wasm", "-H", &shown], 200),
-        // Nobody asks for certificates here, so they say nothing.
+        // This listener asks for no certificates, so they have no effect.
         ("/metrics", &OPERATOR, 401),
     ] {
         let Some((answer, text)) = curl(&server, name, path, arguments).await else { return };
@@ -215,7 +217,7 @@ async fn a_token_is_enough_over_tls() {
     }
     drop(server);
 
-    // Encrypted, and open to this machine: all but deploying.
+    // Encrypted, and open to this machine: everything except deploying.
     let server = setup(&authority, &tls(""), &[]).start().await;
     assert_eq!(status(&server, name, "/metrics", &[]).await, Some(200));
     let (refused, text) =
@@ -251,7 +253,7 @@ async fn a_certificate_speaks_for_whom_it_is_named() {
     }
 }
 
-/// Certificates that are written anew, by a reload and by themselves, and authorities with them.
+/// Renewed certificates, replaced by a reload and automatically, and authorities with them.
 #[tokio::test]
 async fn certificates_and_authorities_are_replaced() {
     let name = "certificates_and_authorities_are_replaced";
@@ -294,7 +296,7 @@ fn replace(folder: &Path, path: &str, text: &str) {
     std::fs::rename(new, path).expect("the same folder");
 }
 
-/// Which addresses are a place for it; nothing is started.
+/// The addresses that are allowed for it; nothing is started.
 #[tokio::test]
 async fn an_address_that_others_reach_needs_encryption_and_a_key() {
     let authority = Authority::new("one");

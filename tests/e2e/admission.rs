@@ -1,4 +1,4 @@
-//! How many requests there may be: of one peer, on one listener, in the queue for an instance; and how long one may take.
+//! The limits on requests: of one peer, on one listener, in the queue for an instance; and on the duration of one.
 
 use std::time::{Duration, Instant};
 
@@ -62,13 +62,13 @@ async fn rate_limit_of_routes() {
         tokio::time::sleep(Duration::from_millis(2100)).await;
     }
     assert!(server.metrics().await.outcome("rate-limited") >= 2.0);
-    // The guest was not asked, and the log says so all the same.
+    // The guest was not called, but the log still has a line.
     let logged = server.log.wait(|line| line["outcome"] == "rate-limited").await.expect("a line");
     assert_eq!((&logged["status"], &logged["shape"]), (&429.into(), &"none".into()), "{logged}");
     server.is_quiet().await;
 }
 
-/// The table has 64 places; clients of many addresses share them, and none is locked out for good.
+/// The table has 64 places; clients of many addresses share them, and no client is locked out for good.
 #[tokio::test]
 async fn more_peers_than_places() {
     let server = Setup::of("hello").and("[rate-limit]\nrequests = 1\npeers = 64").start().await;
@@ -101,7 +101,7 @@ async fn requests_of_a_listener() {
         assert_eq!((answer.status, answer.header("retry-after")), (503, "1"), "{way:?}");
         let after = server.metrics().await.sum("roadrunner_requests_over_cap_total", "");
         assert_eq!(after, before + 1.0, "{way:?}");
-        // The other listener has a cap of its own.
+        // The other listener has its own cap.
         let other = if way.is_tls() { Way::H1 } else { Way::H1Tls };
         assert_eq!(server.fetch(other, Ask::get("/count?n=1&ms=1")).await.status, 200, "{way:?}");
         drop((first, second));
@@ -134,7 +134,7 @@ async fn queue() {
         }
         let mut waited = waiting.join_all().await;
         waited.sort();
-        // Two of six found a place in the queue, and waited there for as long as they may.
+        // Two of six found a place in the queue, and waited there for the maximum time.
         let patient = waited.iter().filter(|time| **time >= Duration::from_millis(390)).count();
         assert_eq!(patient, 2, "{way:?}: {waited:?}");
         assert_eq!(server.metrics().await.sum("roadrunner_requests_waiting", ""), 0.0, "{way:?}");

@@ -1,12 +1,12 @@
-//! What a guest answers is HTTP on every protocol: one true length or none, values without blanks around them, nothing of
-//! the connection. Whatever one guest answers, other requests of the same connection go on.
+//! A guest's answer is valid HTTP on every protocol: one true length or none, values without surrounding blanks, no
+//! connection-specific fields. Other requests of the same connection continue, whatever one guest answers.
 
 use std::time::Duration;
 
 use roadrunner_tests::{Answer, Ask, End, Server, Setup, Way, within};
 use serde_json::Value;
 
-/// Where a guest of this name sets the fields of a query, its body is five bytes long.
+/// Guests that set the fields of a query in their answers, with a body of five bytes.
 const SETTERS: [(&str, &str); 4] =
     [("streams", "/fields"), ("loops", "/fields"), ("standard", "/set"), ("service", "/set")];
 
@@ -28,7 +28,7 @@ async fn a_length_is_one_number_or_refused() {
                 for wrong in ["%2B5", "-5", "5.0", "0x5", "5,6", "", "99999999999999999999", "five"] {
                     let query = format!("{path}?content-length={wrong}&ms=1");
                     let answer = client.fetch(Ask::new(method, &query)).await;
-                    // A guest of WASI may be refused such a field by the engine.
+                    // The engine may refuse such a field to a guest of WASI.
                     assert_eq!(answer.status, 500, "{guest} {way:?} {method} {wrong:?}: {answer:?}");
                     assert_eq!(lengths(&answer).len(), 1, "{guest} {way:?} {wrong:?}: that of the error page");
                 }
@@ -53,7 +53,7 @@ async fn equal_lengths_are_one() {
             }
         }
     }
-    // A buffered body, and what has none.
+    // A buffered body, and answers without one.
     let server = Setup::of("answers").start().await;
     for way in Way::ALL {
         let answer = server.fetch(way, Ask::get("/headers?content-length=3&content-length=3")).await;
@@ -122,7 +122,7 @@ async fn of_the_connection_do_not_reach_the_client() {
     server.is_quiet().await;
 }
 
-/// A declared length that is reached is the whole answer. The guest works on, to its end.
+/// A reached declared length completes the answer. The guest continues to its end.
 #[tokio::test]
 async fn a_guest_runs_on_after_the_last_byte() {
     for (guest, path, body, message) in [
@@ -164,7 +164,7 @@ async fn a_byte_too_many_is_the_guests_fault() {
     }
 }
 
-/// What the host has logged, once it is like this: it writes a moment later.
+/// The host's log, once it satisfies the predicate: it is written a moment later.
 async fn log_of(server: &Server, is_whole: impl Fn(&[Value]) -> bool) -> Vec<Value> {
     let whole = async || Some(server.log.lines()).filter(|lines| is_whole(lines));
     let found = within(Duration::from_secs(5), whole).await;

@@ -1,5 +1,5 @@
-//! Bodies that are none, on routes whose guests read from the wire: the client is told that it is at fault, whatever the
-//! guest makes of it, as long as no head was sent.
+//! Invalid bodies, on routes whose guests read from the wire: as long as no head was sent, the client learns that it is
+//! at fault, whatever the guest does.
 
 use roadrunner_tests::{Ask, Setup, Way};
 
@@ -16,7 +16,7 @@ const BODIES: [&str; 5] = [
 
 #[tokio::test]
 async fn that_are_malformed_are_400() {
-    // Guests that fail for it, that answer all the same, that trap, that wait for the end of a stream or begin with it.
+    // Guests that fail because of it, answer anyway, trap, wait for the end of a stream or begin with it.
     for (guest, path) in [
         ("bodies", "/all"),
         ("bodies", "/count"),
@@ -63,7 +63,7 @@ async fn that_do_not_fit_what_is_left_are_413() {
     for way in Way::ALL {
         let answer = server.fetch(way, Ask::post("/all", vec![b'x'; 6 << 20])).await;
         assert!(answer.status == 413 || answer.status == 0, "{way:?}: {answer:?}");
-        // A guest that deals with it has its say.
+        // A guest that handles the error decides the answer.
         let answer = server.fetch(way, Ask::post("/error", vec![b'x'; 6 << 20])).await;
         assert!(answer.status == 0 || answer.text().starts_with("too-large"), "{way:?}: {answer:?}");
     }

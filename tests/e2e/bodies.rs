@@ -12,7 +12,7 @@ fn digest(bytes: &[u8]) -> String {
     format!("{} {hash:016x}\n", bytes.len())
 }
 
-/// A form with a file goes through an instance that has no room for all of it and the growth of a buffer.
+/// A form with a file passes through an instance that has no room for all of it and the growth of a buffer.
 #[tokio::test]
 async fn the_parts_of_a_form_are_read_as_they_arrive() {
     let test = "bodies::the_parts_of_a_form_are_read_as_they_arrive";
@@ -134,7 +134,7 @@ async fn a_body_that_the_client_cuts_short_is_an_error_and_not_an_end() {
     }
 }
 
-/// The client half-closes: HTTP/1.1 can still be answered, and the guest learns that the body is not whole.
+/// The client half-closes: HTTP/1.1 can still be answered, and the guest learns that the body is incomplete.
 #[tokio::test]
 async fn a_body_shorter_than_its_length_is_told_to_the_guest() {
     let server = Setup::of("bodies").manual().start().await;
@@ -194,10 +194,10 @@ async fn a_guest_that_does_not_read_slows_its_client_down() {
         .start()
         .await;
     for way in Way::ALL {
-        // A close would wait behind what the server does not read; a reset does not.
+        // A close would wait for bytes that the server does not read; a reset does not.
         let address = server.address(if way.is_tls() { "tls" } else { "plain" });
         let mut client = Client::connect_abortive(address, way).await;
-        // Sockets hold some megabytes; the guest sleeps much longer than this takes to send.
+        // Sockets hold some megabytes; the guest sleeps much longer than sending takes.
         let mut exchange = client.open(Ask::post_open("/late?ms=20000")).await;
         let flood = async { while exchange.send(vec![b'x'; 64 << 10]).await {} };
         assert!(

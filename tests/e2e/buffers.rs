@@ -1,5 +1,5 @@
-//! What the host holds for requests outside of their instances: counted for as long as it is there, bounded for the whole
-//! host, and shared so that nobody takes all of it.
+//! The memory that the host holds for requests outside of their instances: counted for as long as it is held, bounded
+//! for the whole host, and shared so that no request takes all of it.
 
 use std::time::Duration;
 
@@ -14,13 +14,13 @@ const MIB: f64 = 1_048_576.0;
 /// Requests at once.
 const REQUESTS: usize = 200;
 
-/// Where an unread answer of 4 MiB comes from, with a head of nearly 16 KiB.
+/// The path of an unread answer of 4 MiB, with a head of nearly 16 KiB.
 const LARGE: &str = "/large/14/4";
 
-/// What clients that do not read let the server send, for each stream and in all.
+/// The bytes that clients which do not read let the server send, for each stream and in total.
 const WINDOW: u32 = 64 << 10;
 
-/// A client that takes next to nothing.
+/// A client that reads almost nothing.
 async fn unreading(server: &Server, way: Way) -> Client {
     let address = server.address(if way.is_tls() { "tls" } else { "plain" });
     match way {
@@ -48,7 +48,7 @@ async fn holds(server: &Server, bytes: f64) -> f64 {
     }
 }
 
-/// Waits until so many requests have ended as far as their guests are concerned.
+/// Waits until the guests of this many requests are done.
 async fn answered(server: &Server, wanted: f64) {
     let all = within(Duration::from_secs(60), async || {
         (server.metrics().await.sum("roadrunner_requests_total", "") >= wanted).then_some(())
@@ -91,7 +91,7 @@ async fn unread_answers_stay_within_the_budget_and_are_counted() {
         }
         answered(&server, asked).await;
         let gauge = held(&server).await;
-        // The allocator gives back what refused answers took, somewhat later.
+        // The allocator returns the memory of refused answers somewhat later.
         let growth = async || Some(server.resident_anonymous().saturating_sub(before) as f64);
         let close = async || growth().await.filter(|growth| (growth - gauge).abs() < gauge / 4.0);
         let growth = match within(Duration::from_secs(5), close).await {
@@ -112,7 +112,7 @@ async fn unread_answers_stay_within_the_budget_and_are_counted() {
     }
 }
 
-/// What is read in mode `auto` counts as it comes; a length that is only announced does not.
+/// In mode `auto`, bytes count as they are read; an announced length does not.
 #[tokio::test]
 async fn bodies_count_before_there_is_an_instance() {
     let server = Setup::of("bodies")
@@ -191,7 +191,7 @@ async fn bodies_of_many_connections_share_the_budget() {
     }
 }
 
-/// The refusal as its client sees it.
+/// The refusal from the client's view.
 #[tokio::test]
 async fn over_the_budget_is_503_and_retry_after() {
     let server = Setup::of("answers").host_limits("instances = 40\nheld = 1\nbuffered = \"4MiB\"").start().await;
@@ -205,7 +205,7 @@ async fn over_the_budget_is_503_and_retry_after() {
     server.is_quiet().await;
 }
 
-/// Two tenants with the same guest, each behind every path of its own host.
+/// Two tenants with the same guest, which serves every path of its own host.
 fn two(guest: &str, quota: &str, limits: &str) -> Setup {
     let tenant = |name: &str, quota: &str| {
         format!(
@@ -217,13 +217,13 @@ fn two(guest: &str, quota: &str, limits: &str) -> Setup {
     Setup::with(&(tenant("one", quota) + &tenant("two", ""))).host_limits(limits)
 }
 
-/// A tenant that holds all that it may does not keep another from what it needs.
+/// A tenant at its limit does not keep another from the memory it needs.
 #[tokio::test]
 async fn a_tenant_does_not_take_the_room_of_others() {
     let limits = "instances = 40\nheld = 1\nqueue-wait = \"30s\"\nbuffered = \"32MiB\"";
     for (quota, path, most) in [("", "/large/1/4", 16.0), ("memory = \"12MiB\"", "/large/1/1", 12.0)] {
         let server = two("answers", quota, limits).start().await;
-        // Over HTTP/1.1 the kernel takes a small answer whole.
+        // Over HTTP/1.1 the kernel takes a small answer as a whole.
         for way in Way::EACH.into_iter().filter(|way| way.has_streams() || quota.is_empty()) {
             let mut clients = Vec::new();
             for _ in 0..20 {
@@ -269,7 +269,7 @@ async fn pieces_under_way_count_until_they_are_taken() {
         .start()
         .await;
     for way in Way::EACH {
-        // Over HTTP/1.1 the kernel, or hyper's buffer, has taken a copy of a small one.
+        // Over HTTP/1.1 the kernel, or hyper's buffer, has taken a copy of a small answer.
         let small = [("/large?8388608", 0.06), ("/files/large", 0.12)].into_iter().filter(|_| way.has_streams());
         for (path, least) in [("/one?size=8388608", 7.9)].into_iter().chain(small) {
             let mut client = unreading(&server, way).await;
@@ -285,7 +285,7 @@ async fn pieces_under_way_count_until_they_are_taken() {
     }
 }
 
-/// What compresses a response is held for as long as it does.
+/// The encoder of a response is held for as long as it works.
 #[tokio::test]
 async fn encoders_count_while_they_work() {
     let server = Setup::of("streams")
@@ -309,7 +309,7 @@ async fn encoders_count_while_they_work() {
     }
 }
 
-/// What a WebSocket's client has sent of a message, and what it has not taken of one, is on its tenant's account.
+/// The received part of a message, and the part that a WebSocket's client has not read, are on its tenant's account.
 #[tokio::test]
 async fn messages_under_way_are_the_tenants() {
     let server =
@@ -332,7 +332,7 @@ async fn messages_under_way_are_the_tenants() {
     }
 }
 
-/// A head has a size, whatever its fields are made of.
+/// A head has a size limit, whatever its fields are.
 #[tokio::test]
 async fn response_head() {
     let server = Setup::of("hostile").limit("response-head = \"32KiB\"").start().await;

@@ -1,16 +1,16 @@
-//! Topics join the held sessions of one component, and of no other.
+//! Topics join the held sessions of one component only.
 
 use std::time::{Duration, Instant};
 
 use roadrunner_tests::{Ask, Client, Exchange, Setup, Way};
 
-/// Sessions that one message is for.
+/// The number of sessions that one message is for.
 const SESSIONS: usize = 1000;
 
-/// Of those, over HTTP/1.1, with a connection each; the others share HTTP/2 connections.
+/// The number of these over HTTP/1.1, with a connection each; the others share HTTP/2 connections.
 const OVER_HTTP1: usize = 200;
 
-/// Streams of one HTTP/2 connection.
+/// The number of streams of one HTTP/2 connection.
 const SHARED: usize = 100;
 
 #[tokio::test]

@@ -1,4 +1,4 @@
-//! The C library in components of the C SDK: what a program of an ordinary system does, built as the SDK's page says.
+//! The C library in components of the C SDK: the usual operations of a C program, built as the SDK's page says.
 
 use std::process::Command;
 
@@ -117,7 +117,7 @@ fn serve(component: &std::path::Path, keys: &str) -> Setup {
     ))
 }
 
-/// What is printed is logged, and memory is there as everywhere. It takes one module: no adapter.
+/// Output is logged, and memory is available as everywhere. It takes one module: no adapter.
 #[tokio::test]
 async fn prints_and_allocates() {
     if !c_compiler("c_library::prints_and_allocates") {

@@ -1,14 +1,15 @@
-//! A client that leaves ends its instance, whatever the guest is doing, and the place is free only when it is gone.
+//! A client that leaves ends its instance, whatever the guest is doing, and the place is free only when the instance is
+//! gone.
 
 use std::time::{Duration, Instant};
 
 use roadrunner_tests::server::component;
 use roadrunner_tests::{Ask, Client, Server, Setup, Way, within};
 
-/// In the middle of several tries, an instance is gone after this.
+/// The usual time after which an instance is gone, reached in one of several tries.
 const USUAL: Duration = Duration::from_millis(50);
 
-/// It is never there for longer: a busy machine may be late, a leak never ends.
+/// The longest time: a busy machine may be late, a leak never ends.
 const LONGEST: Duration = Duration::from_millis(250);
 
 const TRIES: usize = 5;
@@ -16,7 +17,7 @@ const TRIES: usize = 5;
 /// How a client leaves.
 #[derive(Clone, Copy, Debug, Eq, PartialEq)]
 enum Leave {
-    /// Closes its connection; over HTTP/1.1, half_close.rs tests what that means.
+    /// Closes its connection; half_close.rs tests the meaning of this over HTTP/1.1.
     Close,
     /// Resets the connection.
     Abort,
@@ -24,7 +25,7 @@ enum Leave {
     Reset,
 }
 
-/// What the client and the guest are doing when it leaves.
+/// The state of client and guest when the client leaves.
 #[derive(Clone, Copy, Debug, Eq, PartialEq)]
 enum Phase {
     /// The guest sleeps; no head was sent.
@@ -41,7 +42,7 @@ enum Phase {
     StalledStream,
     /// The guest waits for an event.
     Loop,
-    /// The guest waits for an event, and the client's request body is not whole.
+    /// The guest waits for an event, and the client's request body is incomplete.
     LoopWithOpenBody,
 }
 
@@ -81,7 +82,7 @@ async fn start() -> Server {
     setup.start().await
 }
 
-/// Brings the exchange to its phase, leaves, and says how long the instance was still there.
+/// Brings the exchange to its phase, leaves, and returns how long the instance still existed.
 async fn leave_in(server: &Server, way: Way, phase: Phase, leave: Leave) -> Duration {
     let address = server.address(if way.is_tls() { "tls" } else { "plain" });
     let mut client = match leave {
@@ -92,7 +93,8 @@ async fn leave_in(server: &Server, way: Way, phase: Phase, leave: Leave) -> Dura
     server.has_instances(1).await;
     match phase {
         Phase::BeforeHead | Phase::Spinning => {}
-        // More than this and quinn, when the client closes, may wait for the congestion window and then forget to say so.
+        // With more than this, quinn may wait for the congestion window when the client closes, and then forget to send
+        // the close.
         Phase::Upload => assert!(exchange.send(vec![b'x'; 1000]).await),
         Phase::SpinningInStream | Phase::Stream | Phase::Loop => assert!(exchange.piece().await.is_some()),
         Phase::StalledStream => {
@@ -165,7 +167,7 @@ async fn over_http3() {
     check(Way::H3, &[Leave::Close, Leave::Reset]).await;
 }
 
-/// One place: who waits for it gets in when the instance is gone, and never beside it.
+/// One place: a waiting request gets in when the instance is gone, and never before.
 #[tokio::test]
 async fn the_place_is_free_only_when_the_instance_is_gone() {
     let server = start().await;
@@ -194,7 +196,7 @@ async fn the_place_is_free_only_when_the_instance_is_gone() {
     }
 }
 
-/// A flood of clients that leave at once, which is what rapid reset is: never more instances than places.
+/// A flood of clients that leave at once, as in rapid reset: never more instances than places.
 #[tokio::test]
 async fn clients_that_come_and_go_never_have_more_than_their_places() {
     let server = start().await;

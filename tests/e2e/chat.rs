@@ -3,7 +3,7 @@
 use roadrunner_tests::chromium::{Chromium, Tab};
 use roadrunner_tests::{Ask, Server, Setup, Way, command};
 
-/// The example's manifest; the listeners are the test's.
+/// Starts the example's manifest, with the test's own listeners.
 async fn start() -> Server {
     let path = command::workspace().join("examples/chat/roadrunner.toml");
     let text = std::fs::read_to_string(path).expect("the example has a manifest");
@@ -21,7 +21,7 @@ async fn say(browser: &mut Chromium, tab: &Tab, text: &str) {
     browser.evaluate(tab, &script).await;
 }
 
-/// Two tabs in one room and one in another, over whatever the browser chooses.
+/// Two tabs in one room and one in another, over the protocol that the browser chooses.
 async fn talk(mut browser: Chromium, page: &str, protocol: &str) {
     let connected = format!("document.getElementById('state').innerText === 'connected, {protocol}'");
     let ann = browser.open(&format!("{page}name=ann#den")).await;
@@ -38,7 +38,7 @@ async fn talk(mut browser: Chromium, page: &str, protocol: &str) {
     browser.until(&ann, &said("bob", "<b>hello</b>, ann")).await;
     browser.until(&bob, &said("bob", "<b>hello</b>, ann")).await;
 
-    // What eve says comes after what she might have heard.
+    // eve's message comes after any message that she might have heard.
     say(&mut browser, &eve, "anybody?").await;
     browser.until(&eve, &said("eve", "anybody?")).await;
     let heard = browser.evaluate(&eve, "document.getElementById('log').innerText").await;
@@ -60,7 +60,7 @@ async fn tabs_talk_over_http2() {
     let server = start().await;
     let Some(browser) = Chromium::start("chat") else { return };
     talk(browser, &format!("https://localhost:{}/?h2&", server.address("tls").port()), "HTTP/2").await;
-    // It is over when the browser is gone.
+    // It ends with the browser.
     let line = server.log.wait(|line| line["uri"].as_str().is_some_and(|uri| uri.contains("/rooms/attic"))).await;
     let line = line.unwrap_or_else(|| panic!("no socket in the access log:\n{}", server.log));
     assert_eq!(line["protocol"], "http2", "{line}");

@@ -1,4 +1,4 @@
-//! The command line: every command, and what it says when something is wrong.
+//! The command line: every command, and its errors.
 
 use std::path::Path;
 use std::process::Stdio;
@@ -106,10 +106,10 @@ async fn inspect_shows_what_a_component_is() {
     assert!(minimal.stdout.contains("shapes   buffered, sendfile\n"), "{}", minimal.stdout);
 }
 
-/// A component that is empty; after these bytes come sections.
+/// An empty component; sections can follow these bytes.
 const EMPTY: &[u8] = b"\0asm\x0d\0\x01\0";
 
-/// One that needs a function of the host that no host has.
+/// A component that needs a host function that no host has.
 fn needy() -> Vec<u8> {
     let name = b"missing-thing";
     let mut bytes = EMPTY.to_vec();
@@ -189,7 +189,7 @@ async fn schema_is_the_one_in_the_docs() {
     assert_eq!(printed, serde_json::from_str::<serde_json::Value>(&kept).expect("JSON"));
 }
 
-/// A server that was started with other arguments than a manifest's; what it serves first.
+/// Starts a server with arguments other than a manifest, and returns its first answer.
 pub(crate) async fn served(folder: &Path, arguments: &[&str], path: &str) -> String {
     let mut child = tokio::process::Command::from(command::roadrunner())
         .arg("serve")
@@ -238,7 +238,7 @@ async fn a_component_is_served_without_a_manifest() {
     assert!(seen.contains(r#""config":[["key","value"]]"#), "{seen}");
 }
 
-/// The way of a beginner: a new project, built and served.
+/// A beginner's first steps: a new project, built and served.
 #[tokio::test]
 async fn a_new_project_builds_and_answers() {
     let test = "cli::a_new_project_builds_and_answers";
@@ -249,14 +249,14 @@ async fn a_new_project_builds_and_answers() {
     let made = run(folder.path(), &["new", "my-app"]).await;
     assert_eq!(made.code, 0, "{made:?}");
     assert!(made.stdout.contains("cargo build --release"), "{}", made.stdout);
-    // The page shows what is done here.
+    // The documentation page shows the same commands.
     let documented = crate::languages::documented("rust.md");
     assert_eq!(documented, ["roadrunner new my-app", "cd my-app", "cargo build --release", "roadrunner serve"]);
     let again = run(folder.path(), &["new", "my-app"]).await;
     assert!(again.code == 1 && again.stderr.contains("my-app"), "nothing is overwritten: {again:?}");
 
     let project = folder.path().join("my-app");
-    // What the guests of these tests have built already is used again.
+    // Reuses the build output of the tests' guests.
     let target = command::workspace().join("guests/target");
     let mut build = std::process::Command::new("cargo");
     build.args(["build", "--release", "--quiet", "--target-dir"]).arg(&target).current_dir(&project);

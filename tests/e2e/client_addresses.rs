@@ -1,5 +1,5 @@
-//! Who the client is: the PROXY protocol in front of a connection, and forwarding header fields in a request. There is
-//! one address, the same for the guest, the access log and the caps.
+//! The client's address: the PROXY protocol at the start of a connection, and forwarding header fields in a request.
+//! There is one address, the same for the guest, the access log and the caps.
 
 use std::time::{Duration, Instant};
 
@@ -37,7 +37,7 @@ fn seen(answer: &Answer) -> Value {
     serde_json::from_slice(&answer.body).expect("JSON")
 }
 
-/// Version 2: command, family, and what follows.
+/// A header of version 2: command, family, and the rest.
 fn block(command: u8, family: u8, rest: &[u8]) -> Vec<u8> {
     let mut bytes = b"\r\n\r\n\0\r\nQUIT\n".to_vec();
     bytes.extend([command, family]);
@@ -100,7 +100,7 @@ async fn a_header_may_come_in_pieces_and_with_what_follows() {
     server.is_quiet().await;
 }
 
-/// Closed without a word: a client that is not the proxy could otherwise be anybody.
+/// The connection is closed silently: a client other than the proxy could otherwise claim any address.
 #[tokio::test]
 async fn without_a_good_header_there_is_no_connection() {
     let strangers =
@@ -218,7 +218,7 @@ async fn trusted_proxies_name_the_client_of_each_request() {
         assert_eq!(server.access(&path).await["peer"], "192.0.2.1:0");
         let (peer, _) = peer_and_scheme(&mut client, Ask::get("/").header("x-forwarded-for", "[2001:db8::1]:99")).await;
         assert_eq!(peer, "[2001:db8::1]:99", "{way:?}");
-        // Empty members count for nothing (RFC 9110, 5.6.1.2), and nor does a line of them.
+        // Empty members are ignored (RFC 9110, 5.6.1.2), and so is a line of them.
         let ask = Ask::get("/").header("x-forwarded-for", "192.0.2.1,, 10.0.0.3 ,").header("x-forwarded-for", ",");
         let (peer, scheme) = peer_and_scheme(&mut client, ask.header("x-forwarded-proto", "https,")).await;
         assert_eq!((&*peer, &*scheme), ("192.0.2.1:0", "https"), "{way:?}");
@@ -227,7 +227,7 @@ async fn trusted_proxies_name_the_client_of_each_request() {
         assert!(peer.starts_with("127.0.0.1:"), "{way:?}: the other field is not the proxy's: {peer}");
         assert_eq!(scheme, if way.is_tls() { "https" } else { "http" });
     }
-    // Nobody is trusted on the other listeners.
+    // The other listeners trust no proxy.
     for way in Way::TCP {
         let ask = Ask::get("/").header("x-forwarded-for", "192.0.2.1").header("x-forwarded-proto", "https");
         let (peer, scheme) = peer_and_scheme(&mut server.connect(way).await, ask).await;
@@ -248,7 +248,7 @@ async fn the_field_forwarded_can_be_the_proxys() {
             .header("x-forwarded-for", "6.6.6.6");
         let (peer, scheme) = peer_and_scheme(&mut client, ask).await;
         assert_eq!((&*peer, &*scheme), ("[2001:db8::7]:47", "https"), "{way:?}");
-        // A comma in quotes is no border, and what a client has said is no entry because a proxy quotes it.
+        // A comma in quotes does not separate, and the client's text is no entry just because a proxy quotes it.
         for value in [
             "for=192.0.2.1;proto=https, ,",
             "for=192.0.2.1;;host=\"a,b\";proto=https , for=10.0.0.1",
@@ -262,7 +262,7 @@ async fn the_field_forwarded_can_be_the_proxys() {
     server.is_quiet().await;
 }
 
-/// Behind a balancer with the PROXY protocol, the proxy that is trusted is the one that the header names.
+/// Behind a load balancer with the PROXY protocol, the trusted proxy is the one that the header names.
 #[tokio::test]
 async fn both_at_once() {
     let keys = format!("{PROXIED}\ntrusted-proxies = [\"192.0.2.0/24\"]");

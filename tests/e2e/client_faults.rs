@@ -1,4 +1,4 @@
-//! What a client asks wrongly is answered with 4xx or 501, and is neither the guest's failure nor a warning.
+//! A client's invalid request is answered with 4xx or 501, and is neither the guest's failure nor a warning.
 
 use roadrunner_tests::server::component;
 use roadrunner_tests::websocket::Handshake;
@@ -14,7 +14,7 @@ async fn start() -> Server {
         .await
 }
 
-/// Nothing of what was asked counts as a failure of a guest.
+/// Checks that no request counts as a failure of a guest.
 async fn is_blameless(server: &Server) {
     server.is_quiet().await;
     let metrics = server.metrics().await;

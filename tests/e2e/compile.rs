@@ -1,5 +1,5 @@
-//! Compiling in a process that has nothing: what takes too much is refused with the key that says so, and the host goes
-//! on. The bombs are made here, so that each is as large as its test needs.
+//! Compiling in an unprivileged process: a component that takes too much is refused with the relevant key, and the host
+//! continues. The bombs are made here, so that each is as large as its test needs.
 
 use std::collections::BTreeSet;
 use std::future::ready;
@@ -16,10 +16,10 @@ use tempfile::TempDir;
 use tokio::io::AsyncWriteExt as _;
 use tokio::net::UnixStream;
 
-/// An empty component; sections follow.
+/// An empty component; sections can follow.
 pub(crate) const COMPONENT: &[u8] = b"\0asm\x0d\0\x01\0";
 
-/// An empty module; sections follow.
+/// An empty module; sections can follow.
 const MODULE: &[u8] = b"\0asm\x01\0\0\0";
 
 /// An unsigned number in LEB128.
@@ -41,7 +41,7 @@ pub(crate) fn section(id: u8, content: &[u8]) -> Vec<u8> {
 
 /// A function whose every block needs every local: the compiler has a value for each local in each block.
 fn bomb(locals: usize, blocks: usize) -> Vec<u8> {
-    // One run of so many locals of type i32.
+    // One run of this many locals of type i32.
     let mut body = [&[1][..], &leb(locals), &[0x7f]].concat();
     for block in 0..blocks {
         let local = leb(block % locals);
@@ -55,14 +55,14 @@ fn bomb(locals: usize, blocks: usize) -> Vec<u8> {
     for local in 0..locals {
         body.extend([&[0x20][..], &leb(local), &[0x6a]].concat());
     }
-    // The sum goes nowhere, and stays: it decides whether there is a trap.
+    // The sum is not used elsewhere, but not optimised away: it decides whether there is a trap.
     body.extend([0x04, 0x40, 0x00, 0x0b, 0x0b]);
     let code = [&leb(1)[..], &leb(body.len()), &body].concat();
     let module = [MODULE, &section(1, &[1, 0x60, 0, 0]), &section(3, &[1, 0]), &section(10, &code)].concat();
     [COMPONENT, &section(1, &module)].concat()
 }
 
-/// One that takes a long time and much memory, each far over what the tests allow.
+/// A bomb that takes a long time and much memory, each far above the tests' limits.
 fn large_bomb() -> Vec<u8> {
     bomb(3000, 12_000)
 }
@@ -78,7 +78,7 @@ async fn check(setup: &Setup) -> Done {
     super::cli::run(folder.path(), &["check"]).await
 }
 
-/// Refused, in one sentence with this in it.
+/// Checks that it is refused, in one sentence that contains this text.
 #[track_caller]
 fn is_refused(done: &Done, reason: &str) {
     assert_eq!(done.code, 1, "{done:?}");
@@ -109,7 +109,7 @@ async fn memory() {
 
 #[tokio::test]
 async fn max_wasm() {
-    // It has no bytes on disk, and is not read into memory.
+    // A sparse file, which is not read into memory.
     let (folder, _) = setup("", COMPONENT.to_vec()).write();
     let file = std::fs::OpenOptions::new().write(true).open(folder.path().join("bomb.wasm")).expect("a file");
     file.set_len(200 << 20).expect("a sparse file");
@@ -127,7 +127,7 @@ async fn what_has_too_much_of_something() {
     let types =
         |count: usize| [COMPONENT, &section(7, &[&leb(count)[..], &[0x40, 0, 1, 0].repeat(count)].concat())].concat();
     is_refused(&check(&setup("", types(300_000))).await, "it has more than 200000 types");
-    // A type in a type in a type: more than any stack has room for, and it is not the host's.
+    // Types nested more deeply than any stack can take, and certainly the host's.
     let depth = 1_000_000;
     let deep = [&[1][..], &[0x41, 1, 1].repeat(depth), &[0x40, 0, 1, 0]].concat();
     let deep = [COMPONENT, &section(7, &deep)].concat();
@@ -135,12 +135,12 @@ async fn what_has_too_much_of_something() {
     assert!(done.code == 1 && done.stderr.starts_with("error: bomb.wasm"), "{done:?}");
 }
 
-/// The processes that this one has started.
+/// The child processes of this one.
 pub(crate) fn children(parent: u32) -> BTreeSet<u32> {
     let Ok(processes) = std::fs::read_dir("/proc") else { return BTreeSet::new() };
     let ids = processes.flatten().filter_map(|entry| entry.file_name().to_str()?.parse::<u32>().ok());
     ids.filter(|id| {
-        // The name in brackets may have spaces; after it come the state and the parent.
+        // The name in brackets may contain spaces; after it come the state and the parent.
         let stat = std::fs::read_to_string(format!("/proc/{id}/stat")).unwrap_or_default();
         let rest = stat.rsplit_once(')').map_or("", |(_, rest)| rest);
         rest.split_whitespace().nth(1) == Some(&parent.to_string())
@@ -148,7 +148,7 @@ pub(crate) fn children(parent: u32) -> BTreeSet<u32> {
     .collect()
 }
 
-/// `check`, while it runs.
+/// Starts `check`, and leaves it running.
 fn start(setup: &Setup) -> (TempDir, Child) {
     let (folder, _) = setup.write();
     let mut check = command::roadrunner();
@@ -157,7 +157,7 @@ fn start(setup: &Setup) -> (TempDir, Child) {
     (folder, child)
 }
 
-/// The compiler that it has started, once that has read its component.
+/// The compiler that it has started, once the compiler has read its component.
 async fn compiler(of: u32) -> u32 {
     let found = within(Duration::from_secs(30), async || {
         children(of).into_iter().find(|id| status(*id, "Seccomp").is_some_and(|mode| mode == "2"))
@@ -228,7 +228,7 @@ async fn concurrency() {
     assert!(seen.len() > 1, "the next one follows: {seen:?}");
 }
 
-/// What a refused component leaves is nothing; what is compiled is loaded without a compiler.
+/// A refused component leaves nothing; compiled code is loaded without a compiler.
 #[tokio::test]
 async fn the_cache_has_what_was_compiled_and_nothing_else() {
     let folder = TempDir::new().expect("a folder");
@@ -252,7 +252,7 @@ async fn the_cache_has_what_was_compiled_and_nothing_else() {
     let done = super::cli::run(folder.path(), &["check"]).await;
     assert_eq!((done.code, entries()), (0, 1), "{done:?}");
     let entry = std::fs::read_dir(&cache).expect("a folder").next().expect("one entry").expect("an entry").path();
-    // A damaged entry is compiled again, and a good one is not written again.
+    // A damaged entry is compiled again, and a valid one is not rewritten.
     std::fs::write(&entry, "not code").expect("a file");
     assert_eq!(super::cli::run(folder.path(), &["check"]).await.code, 0);
     let written = std::fs::metadata(&entry).and_then(|data| data.modified()).expect("a file");
@@ -261,7 +261,7 @@ async fn the_cache_has_what_was_compiled_and_nothing_else() {
     assert_eq!(std::fs::metadata(&entry).and_then(|data| data.modified()).expect("a file"), written);
 }
 
-/// A server with one component that takes minutes to compile, which has begun with it.
+/// A server that has begun to compile a component that takes minutes.
 async fn starting(cache: &Path) -> (TempDir, Child, BufReader<ChildStderr>, u32) {
     let (folder, manifest) = setup("memory = \"16GiB\"\ncpu = \"10m\"", large_bomb()).cache(cache).write();
     let mut serve = command::roadrunner();
@@ -272,7 +272,7 @@ async fn starting(cache: &Path) -> (TempDir, Child, BufReader<ChildStderr>, u32)
     (folder, child, log, id)
 }
 
-/// Nobody waits for a compiler who wants the host to end.
+/// Shutting down the host does not wait for a compiler.
 #[tokio::test]
 async fn a_start_says_what_it_compiles_and_ends_at_once() {
     let cache = TempDir::new().expect("a folder");
@@ -300,7 +300,7 @@ async fn a_start_says_what_it_compiles_and_ends_at_once() {
     assert_eq!(std::fs::read_dir(cache.path()).expect("a folder").count(), 0, "nothing is half-written");
 }
 
-/// The same of the commands that compile.
+/// The same for the commands that compile.
 #[tokio::test]
 async fn check_and_compile_end_at_once() {
     for command in ["check", "compile"] {
@@ -324,7 +324,7 @@ async fn check_and_compile_end_at_once() {
     }
 }
 
-/// One component under two names, asked for side by side and again.
+/// One component under two names, requested in parallel and again.
 #[tokio::test]
 async fn the_same_component_is_compiled_once() {
     let cache = TempDir::new().expect("a folder");
@@ -352,7 +352,7 @@ async fn the_same_component_is_compiled_once() {
     assert_eq!(compiled().await, 2, "{}", server.log);
 }
 
-/// A tenant whose component compiles for long delays nobody else's deployment.
+/// A tenant whose component compiles for long delays no other tenant's deployment.
 #[tokio::test]
 async fn one_component_of_a_tenant_at_a_time() {
     let component = |tenant: &str, name: &str| {
@@ -393,7 +393,7 @@ async fn one_component_of_a_tenant_at_a_time() {
     }
 }
 
-/// A host that ends does not wait for what is being deployed.
+/// A host that shuts down does not wait for a deployment in progress.
 #[tokio::test]
 async fn a_deployment_ends_with_the_host() {
     let mut server =
@@ -415,7 +415,7 @@ async fn a_deployment_ends_with_the_host() {
     assert!(within(Duration::from_secs(2), gone).await.is_some(), "the compiler outlives the host");
 }
 
-/// A tenant that deploys again and again: what is compiled of versions that are not kept is gone.
+/// A tenant that deploys repeatedly: the compiled code of versions that are not kept is removed.
 #[tokio::test]
 async fn compiled_code_goes_with_its_version() {
     let cache = TempDir::new().expect("a folder");
@@ -436,13 +436,13 @@ async fn compiled_code_goes_with_its_version() {
         assert_eq!(answer.0, 200, "{answer:?}");
         assert!(entries().len() <= 3, "two versions, and the one that has just left: {:?}", entries());
     }
-    // What is refused after it was compiled leaves nothing.
+    // A component that is refused after its compilation leaves nothing.
     let useless = [COMPONENT, &section(0, b"\x04none")].concat();
     assert_eq!(super::deploy::ask(&server, "PUT", "/components/app", &useless).await.0, 422);
     assert_eq!(entries().len(), 2, "{:?}", entries());
     let gauge = server.metrics().await.sample("roadrunner_tenant_compiled_bytes{tenant=\"one\"}");
     assert_eq!(gauge as u64, entries().iter().sum::<u64>());
-    // Going back compiles nothing, and a start neither.
+    // A rollback compiles nothing, and neither does a start.
     assert_eq!(super::deploy::ask(&server, "POST", "/components/app/rollback", b"").await.0, 200);
     let compiled = server.log.count("compiled a component").await;
     assert_eq!(compiled, 8, "{}", server.log);

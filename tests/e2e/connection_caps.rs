@@ -1,4 +1,4 @@
-//! How many connections there may be: on the host, on a listener, of one peer. A socket over a cap is closed at once.
+//! The caps on connections: on the host, on a listener, of one peer. A socket over a cap is closed at once.
 
 use roadrunner_tests::{Ask, Client, Server, Setup, Way, soon};
 use tokio::io::AsyncReadExt as _;
@@ -34,7 +34,7 @@ async fn a_listener_and_a_peer_have_caps() {
         let second = open(&server, listener).await;
         is_turned_away(&server, listener).await;
         assert_eq!(server.metrics().await.sum("roadrunner_connections_rejected_total", ""), count);
-        // Others are not concerned.
+        // Other peers are not affected.
         drop(open(&server, "plain").await);
         drop(first);
         has_open(&server, 1.0).await;

@@ -1,5 +1,5 @@
-//! Components that are put in place while the host runs: by whom, what is refused, what survives, and that no request is
-//! lost or answered by two versions at once.
+//! Components that are deployed while the host runs: by which users, which are refused, which survive, and that no
+//! request is lost or answered by two versions at once.
 //!
 //! A thousand switches under two hundred thousand requests: `cargo xtask soak`.
 
@@ -19,7 +19,7 @@ use tokio::task::JoinSet;
 
 use super::compile::{COMPONENT, section};
 
-/// What an answer of [`version`] has.
+/// The length of an answer of [`version`].
 const LENGTH: usize = 16 << 10;
 
 /// The guest `versions` that answers with this letter.
@@ -39,7 +39,7 @@ fn setup() -> Setup {
         .file("app.wasm", version(b'A'))
 }
 
-/// One request to the admin listener, over HTTP/1.0: status and body.
+/// Sends one request to the admin listener, over HTTP/1.0, and returns status and body.
 pub(super) async fn ask(server: &Server, method: &str, path: &str, body: &[u8]) -> (u16, String) {
     let socket = soon(UnixStream::connect(server.admin())).await.expect("the admin listener accepts");
     converse(
@@ -55,7 +55,7 @@ pub(super) async fn converse(
     head: &str,
     body: &[u8],
 ) -> (u16, String) {
-    // A host that refuses the rest has answered why.
+    // A host that refuses the rest has answered with the reason.
     let _ = socket.write_all(&[head.as_bytes(), body].concat()).await;
     let mut answer = Vec::new();
     let read = tokio::time::timeout(Duration::from_secs(120), socket.read_to_end(&mut answer)).await;
@@ -70,7 +70,7 @@ async fn put(server: &Server, bytes: &[u8]) -> (u16, String) {
     ask(server, "PUT", "/components/app", bytes).await
 }
 
-/// Deploys, and the digest that serves from then on.
+/// Deploys, and returns the digest that serves from then on.
 pub(super) async fn deploy(server: &Server, letter: u8) -> String {
     let (status, body) = put(server, &version(letter)).await;
     assert_eq!(status, 200, "{body}\n{}", server.log);
@@ -127,7 +127,7 @@ async fn a_version_is_deployed_and_taken_back() {
     assert_eq!((info["source"].as_str(), info["previous"].as_array().map(Vec::len)), (Some("deployed"), Some(1)));
     assert!(info["since"].as_u64().is_some_and(|since| since > 1_600_000_000), "{info}");
 
-    // The manifest is loaded again: what was deployed stays.
+    // After a reload of the manifest, the deployed component stays.
     assert_eq!(ask(&server, "POST", "/reload", b"").await.0, 200);
     assert_eq!(letter(&server, Way::H1).await, b'C');
     for (wanted, source) in [(b'B', "deployed"), (b'A', "file")] {
@@ -139,7 +139,7 @@ async fn a_version_is_deployed_and_taken_back() {
     assert_eq!(status, 409, "{body}");
     assert_eq!(stored(server.folder()), 0, "what nobody can go back to is gone");
 
-    // So many are kept, and one can be removed, but for the one that serves.
+    // This many are kept, and each can be removed, except the one that serves.
     let mut digests = Vec::new();
     for letter in b"BCDE" {
         digests.push(deploy(&server, *letter).await);
@@ -186,12 +186,12 @@ async fn the_command_line_deploys() {
     }
 }
 
-/// Nothing of it is seen by requests, and nothing stays on disk.
+/// Requests see nothing of it, and nothing stays on disk.
 #[tokio::test]
 async fn what_is_wrong_is_refused() {
     let server = setup().and("[compile]\nmax-wasm = \"2MiB\"\ncpu = \"5s\"\n").start().await;
     let import = {
-        // A function without parameters and results, imported by a name that nobody has.
+        // A function without parameters and results, imported by an unknown name.
         let name = b"missing-thing";
         let import = [&[1, 0, name.len() as u8][..], name, &[1, 0]].concat();
         [COMPONENT, &section(7, &[1, 0x40, 0, 1, 0]), &section(10, &import)].concat()
@@ -230,7 +230,7 @@ async fn what_is_wrong_is_refused() {
     socket.write_all(&[head.as_bytes(), &bytes[..1000]].concat()).await.expect("the admin listener reads");
     let arrived = within(Duration::from_secs(10), async || (stored(server.folder()) == 1).then_some(())).await;
     assert!(arrived.is_some(), "the upload goes to disk");
-    // Meanwhile nobody else can change the component, and others can be asked about.
+    // Meanwhile no other request can change the component, but requests about others are answered.
     assert_eq!(put(&server, &bytes).await.0, 409);
     assert_eq!(ask(&server, "POST", "/components/app/rollback", b"").await.0, 409);
     drop(socket);
@@ -249,7 +249,7 @@ async fn without_a_directory_nothing_can_be_deployed() {
     assert_eq!(components(&server).await.len(), 1);
 }
 
-/// The file that only the host's user can open, and the token.
+/// The socket that only the host's user can open, and the token.
 #[tokio::test]
 async fn only_who_may_can_deploy() {
     use std::os::unix::fs::PermissionsExt as _;
@@ -361,7 +361,7 @@ impl Drop for Host {
     }
 }
 
-/// What was deployed last serves after a restart; what was not whole does not.
+/// A restart serves the last complete deployment, and no incomplete one.
 #[tokio::test]
 async fn a_restart_serves_what_was_deployed_last() {
     let (state, _) = Setup::with("").write();
@@ -373,7 +373,7 @@ async fn a_restart_serves_what_was_deployed_last() {
     let server = setup().start().await;
     deploy(&server, b'B').await;
     deploy(&server, b'C').await;
-    // Killed while one upload is half done, and while another one may be anywhere between upload and switch.
+    // Killed while one upload is half done, and another is anywhere between upload and switch.
     let bytes = version(b'D');
     let mut socket = soon(UnixStream::connect(server.admin())).await.expect("the admin listener accepts");
     let head = format!("PUT /components/app HTTP/1.1\r\nhost: localhost\r\ncontent-length: {}\r\n\r\n", bytes.len());
@@ -400,7 +400,7 @@ async fn a_restart_serves_what_was_deployed_last() {
         server.signal(Signal::KILL);
         drop(server);
     }
-    // Bytes that are not what they were.
+    // Corrupted bytes.
     let server = setup().start().await;
     deploy(&server, b'Z').await;
     drop(server);
@@ -436,7 +436,7 @@ async fn what_is_under_way_ends_as_it_began() {
     server.is_quiet().await;
 }
 
-/// Changes of one component at the same time: each is taken wholly or refused as busy.
+/// Concurrent changes of one component: each is applied wholly or refused as busy.
 #[tokio::test]
 async fn one_change_at_a_time() {
     let server = Arc::new(setup().start().await);
@@ -492,7 +492,7 @@ async fn no_request_is_lost_in_a_thousand_switches() {
     switches(number("ROADRUNNER_SOAK_SWITCHES", 1000), number("ROADRUNNER_SOAK_DEPLOY_REQUESTS", 200_000)).await;
 }
 
-/// So many switches, and at least so many requests, whichever takes longer.
+/// This many switches, and at least this many requests, whichever takes longer.
 async fn switches(switches: u64, requests: u64) {
     let server = Arc::new(setup().start().await);
     let (ended, served) = (Arc::new(AtomicBool::new(false)), Arc::new(AtomicU64::new(0)));

@@ -1,8 +1,8 @@
-//! A session's last event says truly why it ended.
+//! A session's last event gives the true reason for its end.
 
 use roadrunner_tests::{Ask, Client, Server, Setup, Way};
 
-/// Opens a session and waits until the guest runs it; its request's id.
+/// Opens a session and waits until the guest runs it; returns its request's id.
 async fn open<'c>(server: &Server, client: &'c mut Client) -> (roadrunner_tests::Exchange<'c>, String) {
     let mut exchange = client.open(Ask::get("/disconnect")).await;
     exchange.read_until("open").await;
@@ -62,7 +62,7 @@ async fn an_http2_connection_that_closes_under_its_streams_is_connection_lost() 
     for way in [Way::H2c, Way::H2Tls] {
         let mut client = server.connect(way).await;
         let (exchange, id) = open(&server, &mut client).await;
-        // The connection is gone before it could send the reset that dropping the stream asks for.
+        // The connection is gone before it could send the reset that dropping the stream causes.
         drop(exchange);
         drop(client);
         assert_eq!(told(&server, &id).await, "ConnectionLost", "{way:?}");

@@ -1,4 +1,5 @@
-//! The host's end: nothing new, time for what is under way, and an exit code that says whether that was enough.
+//! The shutdown of the host: nothing new, time for requests in progress, and an exit code that says whether that was
+//! enough.
 
 use std::time::{Duration, Instant};
 
@@ -146,7 +147,7 @@ async fn a_guest_that_never_returns_is_cut_too() {
     assert!(!exchange.rest().await.end.is_whole());
 }
 
-/// `/ready` says no first; whoever has not noticed yet is still served.
+/// `/ready` fails first; clients that have not noticed yet are still served.
 #[tokio::test]
 async fn a_load_balancer_gets_time_to_notice() {
     let mut server = Setup::with(&(component("loops") + &component("hello")))
@@ -181,7 +182,7 @@ async fn a_load_balancer_gets_time_to_notice() {
     assert_eq!(server.exit().await.code(), Some(3), "{}", server.log);
 }
 
-/// Asks on one connection after another, as long as there are any; how often it was answered.
+/// Sends requests on one connection after another, as long as it can connect; returns the number of answers.
 async fn asks_on(address: std::net::SocketAddr, way: Way) -> u32 {
     let mut answered = 0;
     while let Ok(tcp) = TcpStream::connect(address).await {
@@ -189,7 +190,7 @@ async fn asks_on(address: std::net::SocketAddr, way: Way) -> u32 {
         let mut client = Client::on(io, way).await;
         let first = client.fetch(Ask::get("/hello")).await;
         if first.status == 0 {
-            // It came at the moment at which the listener was closed.
+            // It came just as the listener was closed.
             break;
         }
         let mut answer = first;
@@ -227,7 +228,8 @@ async fn no_request_fails_on_a_connection_that_is_in_use() {
     }
 }
 
-/// In the delay, clients are told to make their next connection elsewhere; an idle one is not cut before it had its time.
+/// During the delay, clients are told to make their next connection elsewhere; an idle connection is not cut before it
+/// has had its time.
 #[tokio::test]
 async fn connections_end_with_their_next_answer() {
     let mut server = Setup::of("hello").server("drain-delay = \"1s\"\ndrain = \"10s\"").start().await;

@@ -1,4 +1,5 @@
-//! `Expect: 100-continue` (RFC 9110, 10.1.1): the client is told to send its body when somebody wants to read it.
+//! `Expect: 100-continue` (RFC 9110, 10.1.1): the client is told to send its body when the guest or the host wants to
+//! read it.
 
 use std::time::{Duration, Instant};
 

@@ -1,4 +1,4 @@
-//! One tenant that computes without end does not slow the short requests of another down.
+//! A tenant that computes without end does not slow down the short requests of another.
 //!
 //! Ten minutes of it: `cargo xtask soak`.
 
@@ -14,7 +14,7 @@ const SPINNING: usize = 40;
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn one_tenant_that_spins_does_not_slow_another_down() {
     let server = start().await;
-    // The machine may do something else for a moment: the best of five counts.
+    // Other work may disturb the machine for a moment: the best of five counts.
     let mut seen = Vec::new();
     for _ in 0..5 {
         let quiet = victim::ask(server.address("plain"), "/counter", Duration::from_secs(2)).await;
@@ -48,7 +48,7 @@ async fn start() -> Server {
          [[route]]\npath = \"/*rest\"\ncomponent = \"normal\"\n",
     )
     .server("workers = 2\naccess-log = false")
-    // Forty share a thread: each is at its limit after some ten seconds, and a client waits for no more than twenty.
+    // Forty share a thread: each reaches its limit after some ten seconds, and a client waits at most twenty.
     .host_limits("instances = 60\nheld = 4\ncpu = \"250ms\"\ndeadline = \"1m\"\nqueue-wait = \"10s\"")
     .alone()
     .start()

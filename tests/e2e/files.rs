@@ -1,5 +1,5 @@
-//! Files: the shape sendfile, and static routes that need no guest. What is under a granted directory can be had,
-//! nothing else can.
+//! Files: the shape sendfile, and static routes that need no guest. Files below a granted directory are served, and no
+//! others.
 
 use std::os::unix::fs::symlink;
 
@@ -219,7 +219,7 @@ async fn a_file_that_changes_is_sent_as_it_is_now() {
     assert_eq!(fetch(&server, Way::H1, Ask::get("/static/text.txt")).await.status, 404);
 }
 
-/// No instance is there while the file is sent.
+/// There is no instance while the file is sent.
 #[tokio::test]
 async fn the_instance_is_gone_before_the_first_byte() {
     let server = start().await;

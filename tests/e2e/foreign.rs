@@ -1,5 +1,5 @@
-//! Programs of others, as their authors' tools make them, and served as they are: examples that the crate `wstd` is
-//! published with, and programs on the public interfaces of componentize-py, Hono and the SDK of Spin.
+//! Programs by other authors, built with their own tools and served unchanged: the published examples of the crate
+//! `wstd`, and programs on the public interfaces of componentize-py, Hono and the SDK of Spin.
 
 use roadrunner_tests::{Ask, End, Server, Setup, Way, command, pattern};
 use sha2::{Digest as _, Sha256};
@@ -7,7 +7,7 @@ use sha2::{Digest as _, Sha256};
 use crate::languages::is_built;
 use crate::standard_bodies::{comes_back, returns};
 
-/// A server with one of them, if it was built. `keys` are those of its component.
+/// Starts a server with one of them, if it was built. `keys` are those of its component.
 async fn start(test: &str, program: &str, keys: &str) -> Option<Server> {
     if !is_built(&format!("foreign::{test}"), program) {
         return None;
@@ -58,12 +58,12 @@ async fn the_proxy_of_wstd() {
         assert_eq!((answer.status, answer.text().as_str()), (200, "hello from a standard component\n"), "{way:?}");
         let answer = server.fetch(way, Ask::get("/proxy/large?3000000")).await;
         assert!(answer.body == pattern(3_000_000) && answer.end.is_whole(), "{way:?}: {:?}", answer.end);
-        // With a length, which the program copies beside its own, and without.
+        // With a length, which the program copies next to its own, and without.
         for ask in [Ask::post("/proxy/sum", pattern(300_000)), Ask::post_unsized("/proxy/sum", pattern(300_000))] {
             assert_eq!(server.text_of(way, ask).await, "300000 whole\n", "{way:?}");
         }
         assert_eq!(server.fetch(way, Ask::get("/elsewhere")).await.status, 404, "{way:?}");
-        // The program sends all of a request before it looks for an answer, which then comes piece by piece.
+        // The program sends all of a request before it reads the answer, which then comes piece by piece.
         let mut client = server.connect(way).await;
         let mut exchange = client.open(Ask::get("/proxy/slow")).await;
         assert_eq!(exchange.head().await, 200, "{way:?}");
@@ -114,8 +114,8 @@ async fn components_of_spin() {
     server.is_quiet().await;
 }
 
-/// What the examples `http` and `http-p3` of componentize-py do: bodies back as they come, and digests of what several
-/// other servers answer.
+/// The tasks of the examples `http` and `http-p3` of componentize-py: echo bodies as they come, and digest the answers
+/// of several other servers.
 #[tokio::test]
 async fn components_of_componentize_py() {
     let upstream = Setup::of("standard").beside().start().await;

@@ -1,4 +1,4 @@
-//! Nested groups share prefixes, configuration and limits; named routes can be found from their names.
+//! Nested groups share prefixes, configuration and limits; URLs of named routes can be built from their names.
 
 use std::time::{Duration, Instant};
 
@@ -83,7 +83,8 @@ async fn limits_of_a_group_win_over_those_of_the_component() {
     for way in Way::EACH {
         assert_eq!(server.fetch(way, Ask::get("/sleep?ms=400")).await.status, 200, "{way:?}: outside the group");
     }
-    // The guest looks at the whole path, and this one it does not know: so the deadline is seen by what it does not cut.
+    // The guest examines the whole path, and does not know this one; so the deadline shows in the paths that it does
+    // not cut.
     let start_of_it = Instant::now();
     assert_eq!(server.fetch(Way::H1, Ask::get("/api/sleep?ms=400")).await.status, 404);
     assert!(start_of_it.elapsed() < Duration::from_millis(400));
@@ -108,7 +109,7 @@ async fn urls_of_named_routes() {
                 _ => assert!(answer.text().contains(wanted), "{way:?} {query}: {}", answer.text()),
             }
         }
-        // What comes out goes in.
+        // The built URL routes back to the same parameters.
         let url = server.fetch(way, Ask::get("/url-for?name=users-show&id=a%2Fb%20c")).await.text();
         let seen: serde_json::Value =
             serde_json::from_slice(&server.fetch(way, Ask::get(url.trim())).await.body).expect("JSON");

@@ -1,4 +1,4 @@
-//! How a client of a plain listener comes to HTTP/2: with its preface, with `Upgrade: h2c` (RFC 7540, 3.2), or not.
+//! How a client of a plain listener switches to HTTP/2: with its preface, with `Upgrade: h2c` (RFC 7540, 3.2), or not.
 
 use std::process::Command;
 use std::time::{Duration, Instant};
@@ -6,7 +6,7 @@ use std::time::{Duration, Instant};
 use roadrunner_tests::command::{self, tool};
 use roadrunner_tests::{Ask, Client, Server, Setup, Way};
 
-/// A listener beside the plain one.
+/// A listener in addition to the plain one.
 fn listener(name: &str, h2c: &str) -> String {
     format!("[[listener]]\nname = \"{name}\"\naddress = \"127.0.0.1:0\"\nh2c = \"{h2c}\"\n")
 }
@@ -19,7 +19,7 @@ fn url(server: &Server, path: &str) -> String {
     format!("http://localhost:{}{path}", server.address("upgrading").port())
 }
 
-/// A request for HTTP/2, as clients write it.
+/// A request for HTTP/2, in clients' usual form.
 fn wish(path: &str, more: &str) -> String {
     format!(
         "GET {path} HTTP/1.1\r\nHost: example.com\r\nConnection: Upgrade, HTTP2-Settings\r\nUpgrade: h2c\r\n\
@@ -35,7 +35,7 @@ async fn raw(server: &Server, listener: &str, sent: &[u8]) -> Client {
     client
 }
 
-/// What a client of another make says, or why there is none.
+/// The output of an independent client, or why there is none.
 async fn run(mut command: Command, arguments: &[&str]) -> String {
     command.args(arguments);
     let done = command::output(command).await;
@@ -80,7 +80,7 @@ async fn nghttp_upgrades_and_goes_on() {
     assert_eq!(metrics.sum("roadrunner_wire_requests_total", "http2"), 3.0, "the first one is not counted twice");
 }
 
-/// The answer to the request comes on stream 1, wherever the client's bytes are split.
+/// The answer to the request comes on stream 1, however the client's bytes are split.
 #[tokio::test]
 async fn the_first_request_is_stream_1() {
     let server = start().await;
@@ -133,7 +133,7 @@ async fn wishes_that_are_not_granted_are_answered_over_http1() {
     server.is_quiet().await;
 }
 
-/// What is wrong is refused before anything is granted.
+/// An invalid request is refused before anything is granted.
 #[tokio::test]
 async fn an_invalid_request_does_not_upgrade() {
     let server = start().await;
@@ -153,7 +153,7 @@ async fn the_preface_has_to_follow_in_time() {
     assert!(start.elapsed() < Duration::from_secs(5), "{:?}", start.elapsed());
     assert_eq!(server.metrics().await.sum("roadrunner_timeouts_total", "preface"), 1.0);
     server.is_quiet().await;
-    // Something else than a preface ends it too.
+    // Bytes other than a preface end it too.
     let mut client = raw(&server, "upgrading", wish("/", "").as_bytes()).await;
     client.h1().write(b"GET / HTTP/1.1\r\nhost: x\r\n\r\nGET / HTTP/1.1\r\n\r\n").await;
     let said = client.h1().to_close().await;
@@ -173,7 +173,7 @@ async fn off_means_http1_only_and_upgrading_takes_the_preface_too() {
     server.is_quiet().await;
 }
 
-/// A listener that may upgrade to HTTP/2 upgrades to other things as before.
+/// A listener that may upgrade to HTTP/2 still upgrades to other protocols.
 #[tokio::test]
 async fn websockets_are_still_websockets() {
     let server = Setup::of("sockets").and(&listener("upgrading", "upgrade")).start().await;

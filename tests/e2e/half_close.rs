@@ -1,4 +1,4 @@
-//! A client that closes its side of an HTTP/1.1 connection gets the answers to what it has asked (`nc -N`, socat, health
+//! A client that closes its side of an HTTP/1.1 connection gets the answers to its requests (`nc -N`, socat, health
 //! checks); only sessions end with it.
 
 use std::time::Duration;
@@ -10,7 +10,7 @@ use roadrunner_tests::{Ask, Client, Server, Setup, Way};
 
 const WAYS: [Way; 2] = [Way::H1, Way::H1Tls];
 
-/// More than the kernel keeps for a socket.
+/// More bytes than the kernel buffers for a socket.
 const LARGE: usize = 10 << 20;
 
 async fn start() -> Server {
@@ -43,7 +43,7 @@ async fn answers_come_whole() {
             let mut client = server.connect(way).await;
             client.h1().write(format!("GET {path} HTTP/1.1\r\nhost: {host}\r\n\r\n").as_bytes()).await;
             client.h1().shut_down().await;
-            // Until it is known that nothing more comes.
+            // Until it is known that no more bytes come.
             tokio::time::sleep(Duration::from_millis(100)).await;
             let answer = client.h1().answer("GET").await;
             assert_eq!((answer.status, answer.end.is_whole()), (200, true), "{way:?} {path}");
@@ -87,7 +87,7 @@ async fn sessions_end() {
     server.is_quiet().await;
 }
 
-/// Nobody can be waiting for what cannot be answered.
+/// No client can be waiting for an answer that is impossible.
 #[tokio::test]
 async fn requests_that_are_not_whole_end() {
     let server = start().await;
@@ -101,7 +101,7 @@ async fn requests_that_are_not_whole_end() {
     server.is_quiet().await;
 }
 
-/// Whoever has closed both sides is known by what is written to it.
+/// Only a write reveals a client that has closed both sides.
 #[tokio::test]
 async fn a_stream_ends_when_its_client_is_gone() {
     let server = start().await;

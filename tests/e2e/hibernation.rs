@@ -1,4 +1,4 @@
-//! Sessions that leave their instance while nothing happens, on the same open socket.
+//! Sessions that leave their instance while they are idle, on the same open socket.
 
 use std::time::Duration;
 
@@ -16,7 +16,7 @@ async fn start(guest: &str, limits: &str) -> Server {
     Setup::of(guest).limit(limits).start().await
 }
 
-/// Waits until so many sessions hibernate and so many are held.
+/// Waits until this many sessions hibernate and this many are held.
 pub async fn settled(server: &Server, hibernated: usize, held: usize) {
     let state = || async {
         let metrics = server.metrics().await;
@@ -108,7 +108,7 @@ async fn what_cannot_hibernate_stays_held() {
     says(&mut closure, "hi", "hi").await;
     says(&mut refuses, "hi", "hi").await;
     server.log.message("the session cannot hibernate: it refuses").await;
-    // With less to keep it can.
+    // With less state it can.
     says(&mut large, "forget", "1 forget").await;
     settled(&server, 1, 2).await;
     says(&mut large, "back", "2 back").await;
@@ -154,7 +154,7 @@ async fn more_sessions_wake_than_can_be_held() {
         }
     }
     let mut feed = open(&server, Way::H1, "/feed/nothing").await;
-    // The feed itself holds one of the three places. Nobody waits for as long as an idle session may stay held.
+    // The feed itself holds one of the three places. No session waits as long as an idle session may stay held.
     assert!(feed.text("all of you").await);
     for socket in &mut sockets {
         assert_eq!(soon(socket.next_text()).await, "1 all of you");
@@ -205,13 +205,13 @@ async fn an_idle_session_ends_while_it_hibernates() {
     assert_eq!(server.metrics().await.outcome("idle-exceeded"), 1.0);
 }
 
-/// Sessions that are opened; the test and the server each need so many descriptors.
+/// The number of opened sessions; the test and the server each need this many descriptors.
 const SESSIONS: usize = 15_000;
 
-/// The most that one may cost beside the kernel's socket, in bytes.
+/// The most memory of one session besides the kernel's socket, in bytes.
 const TARGET: u64 = 8 << 10;
 
-/// Descriptors that the server needs beside those of its clients, and the test beside its own.
+/// The descriptors that the server needs besides those of its clients, and the test besides its own.
 const SPARE: u64 = 500;
 
 #[tokio::test]
@@ -223,7 +223,7 @@ async fn fifteen_thousand_sessions() {
     }
     let server = Setup::of("sockets")
         .limit("hibernate = \"1s\"")
-        // Nobody reads for half a minute on a slow machine.
+        // The test may not read for half a minute on a slow machine.
         .and("[websocket]\nping-interval = \"none\"\n")
         .host_limits("instances = 100\nheld = 1000\nhibernated = 20000")
         .alone()
@@ -232,7 +232,7 @@ async fn fifteen_thousand_sessions() {
     let hello = async |socket: &mut Socket, index: usize| {
         says(socket, &format!("in {}", 1_000_000 + index), &format!("1 in {}", 1_000_000 + index)).await;
     };
-    // What the first sessions bring about is not theirs: slots, and the pages of the program.
+    // The one-time costs of the first sessions do not count: slots, and the pages of the program.
     let mut sockets = Vec::with_capacity(SESSIONS);
     let mut warm = Vec::new();
     for index in 0..900 {

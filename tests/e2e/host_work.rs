@@ -1,8 +1,8 @@
-//! What the host does for guests is CPU time of their request and their tenant: compressing, hashing, random numbers,
+//! The host's work for guests is CPU time of their request and their tenant: compressing, hashing, random numbers,
 //! polls, long host calls, outgoing requests.
 //!
-//! What is charged is compared with what the process has used. The difference is what clients' connections cost, which is
-//! the host's own: so these requests have answers that are small, or cheap beside the work.
+//! The charged time is compared with the time that the process has used. The difference is the cost of clients'
+//! connections, which the host bears: so these requests have answers that are small, or cheap compared with the work.
 
 use std::time::{Duration, Instant};
 
@@ -14,13 +14,13 @@ use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
 use tokio::net::TcpListener;
 use tokio::task::JoinSet;
 
-/// The codings that the compression middleware knows.
+/// The codings that the compression middleware supports.
 const CODINGS: [&str; 3] = ["br", "gzip", "zstd"];
 
 const MIDDLEWARES: &str = "[middleware.small]\ntype = \"compression\"\nencodings = [\"gzip\", \"br\", \"zstd\"]\n\
                            [middleware.tags]\ntype = \"etag\"\nmaximum-size = \"32MiB\"\n";
 
-/// Two tenants: `one`, whose guest makes the host work, and `two` beside it.
+/// Two tenants: `one`, whose guest makes the host work, and `two` as its neighbour.
 fn two(guest: &str, quota: &str, route: &str) -> Setup {
     Setup::with(&format!(
         "{MIDDLEWARES}[tenant.one]\nhosts = [\"one\", \"localhost\", \"127.0.0.1\"]\nquota = {{ {quota} }}\n\
@@ -43,7 +43,7 @@ async fn charged(server: &Server, tenant: &str) -> f64 {
     server.metrics().await.sum("roadrunner_tenant_cpu_seconds_total", &format!("\"{tenant}\""))
 }
 
-/// What `work` was charged to the tenant `one`, and what the process used for it, in seconds.
+/// The time in seconds that the tenant `one` was charged for `work`, and that the process used for it.
 async fn cost(server: &Server, work: impl AsyncFnOnce()) -> (f64, f64) {
     let before = (charged(server, "one").await, server.cpu());
     work().await;
@@ -51,7 +51,7 @@ async fn cost(server: &Server, work: impl AsyncFnOnce()) -> (f64, f64) {
     (charged(server, "one").await - before.0, used)
 }
 
-/// Within a factor of one and a half, and what the process does beside.
+/// Checks that both are within a factor of one and a half, apart from the process's other work.
 #[track_caller]
 fn assert_paid(what: &str, (charged, used): (f64, f64)) {
     println!("{what}: charged {charged:.3} s of {used:.3} s");
@@ -72,7 +72,7 @@ async fn compression_is_paid_for() {
             })
             .await;
             assert_paid(&path, cost);
-            // The access log says so, too, although the guest was done long before.
+            // The access log has it, too, although the guest was done long before.
             let line = server.access(&path).await;
             let logged = line["cpu_microseconds"].as_f64().expect("a number") / 1e6;
             assert!((logged - cost.0).abs() < 0.1 * cost.0 + 0.01, "{logged} s in the log, {} s charged", cost.0);
@@ -80,8 +80,8 @@ async fn compression_is_paid_for() {
     }
 }
 
-/// What both tenants get while clients of one ask for `path` again and again: CPU time of the process, and the victim's
-/// longest request.
+/// The results of both tenants while clients of one repeatedly request `path`: CPU time of the process, and the
+/// victim's longest request.
 async fn besieged(server: &Server, time: Duration, asks: Vec<Ask>) -> (Duration, Duration) {
     let mut attackers = JoinSet::new();
     for ask in asks {
@@ -116,7 +116,7 @@ async fn compression_pauses_over_the_quota() {
         .map(|coding| one("/labour/noise?kib=8000&stream=true").header("accept-encoding", coding));
     let (used, longest) = besieged(&server, Duration::from_secs(6), asks.collect()).await;
     println!("used {used:?}, the victim's longest request {longest:?}");
-    // A second's worth at the start, and six; the rest is the victim, the connections and the clock.
+    // A second's worth at the start, and six more; the rest is the victim, the connections and the clock.
     assert!(used < Duration::from_millis(2500), "{used:?} in six seconds, with a quota of 100 ms in each");
     assert!(longest < Duration::from_secs(2), "{longest:?}");
     assert!(server.metrics().await.sum("roadrunner_tenant_quota_exceeded_total", "\"cpu-per-second\"") > 0.0);
@@ -133,7 +133,7 @@ async fn a_budget_that_compression_uses_up_cuts_the_response() {
             let answer = server.fetch(way, one(&path).header("accept-encoding", "br")).await;
             let line = server.access(&path).await;
             assert_eq!(line["outcome"], "cpu-exceeded", "{path}: {line}");
-            // Whether the guest alone took too long depends on the machine. A reset of QUIC may overtake the head.
+            // Whether the guest alone took too long depends on the machine. A QUIC reset may overtake the head.
             if answer.status == 200 || way == Way::H3 && answer.status == 0 {
                 assert_eq!(answer.end, End::aborted(way), "{path}");
             } else {
@@ -173,7 +173,7 @@ async fn validators_are_paid_for() {
     let cost = cost(&server, async || {
         let mut client = server.connect(Way::H1).await;
         for _ in 0..20 {
-            // Nothing is sent, so that all that costs is the guest and the hash.
+            // No bytes are sent, so the only costs are the guest and the hash.
             let answer = client.fetch(one(path).header("if-none-match", &tag)).await;
             assert_eq!(answer.status, 304);
         }
@@ -220,23 +220,23 @@ async fn random_bytes_are_so_many_in_one_call() {
         }
     }
     drop(server);
-    // WASI 0.3 lets the host bring fewer.
+    // WASI 0.3 lets the host return fewer.
     let server = two("service", "", "").start().await;
     assert_eq!(server.fetch(Way::H1, one("/random?1000000")).await.text(), "took 131072\n");
 }
 
-/// A message as a client sends it that has agreed on permessage-deflate.
+/// A message in the form of a client that has agreed on permessage-deflate.
 fn compressed(payload: &[u8]) -> Vec<u8> {
     let mut stream = Compress::new(Compression::fast(), false);
     let mut out = Vec::with_capacity(payload.len() + 1024);
     stream.compress_vec(payload, &mut out, FlushCompress::Sync).expect("it does not end");
     assert!(out.ends_with(&[0, 0, 0xff, 0xff]));
     out.truncate(out.len() - 4);
-    // RSV1 says that it is compressed.
+    // RSV1 marks it as compressed.
     frame(true, 0x42, &out)
 }
 
-/// Letters, so that compressing them is some work.
+/// Letters that take some work to compress.
 fn letters(length: usize) -> Vec<u8> {
     let mut state: u32 = 7;
     let next = || {
@@ -320,7 +320,7 @@ async fn outgoing_requests_are_paid_for() {
     })
     .await;
     println!("400 outgoing requests: charged {:.3} s of {:.3} s", cost.0, cost.1);
-    // Besides, there are 400 connections to make and to end, and that is the kernel's time on whichever thread.
+    // In addition, there are 400 connections to make and to end, which is kernel time on any thread.
     assert!(cost.1 <= 2.0 * cost.0 + 0.05 && cost.0 <= 1.5 * cost.1 + 0.05, "{cost:?}");
     upstream.abort();
 }

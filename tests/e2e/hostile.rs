@@ -1,5 +1,5 @@
-//! Guests that want everything. Each is stopped, the client is told, and nothing of it is left: the gauges are back at
-//! zero, and the next request is served.
+//! Greedy guests. Each is stopped, the client is told, and nothing of it is left: the gauges are back at zero, and the
+//! next request is served.
 
 use std::time::{Duration, Instant};
 
@@ -15,7 +15,7 @@ enum Fate {
     Either(u16, u16),
     /// In the middle of the body.
     Aborted,
-    /// It goes on until the client leaves.
+    /// It continues until the client leaves.
     Endless,
 }
 
@@ -134,7 +134,7 @@ async fn over_http3() {
 #[tokio::test]
 async fn what_cannot_even_be_started() {
     for guest in ["start-loop", "large-start"] {
-        // The host itself has room for them; their route has not.
+        // The host itself has room for them; their route does not.
         let route =
             format!("limits = {{ memory = \"64MiB\" }}\n[[route]]\npath = \"/*rest\"\ncomponent = \"{guest}\"\n");
         let large = component("minimal")
@@ -148,7 +148,7 @@ async fn what_cannot_even_be_started() {
     }
 }
 
-/// What no route could ever grant is refused before anything is served.
+/// A component too large for any route is refused before anything is served.
 #[tokio::test]
 async fn what_is_too_large_for_every_route_is_refused_at_the_start() {
     for guest in ["large-start", "table-bomb"] {

@@ -1,4 +1,4 @@
-//! Settings of HTTP/2 that bound what a client can make the host hold.
+//! Settings of HTTP/2 that bound the memory a client can occupy on the host.
 
 use roadrunner_tests::client::dial;
 use roadrunner_tests::frames::{self, RST_STREAM, SETTINGS};
@@ -13,7 +13,7 @@ async fn max_streams() {
         let settings = frames::until(&mut io, SETTINGS).await.expect("the server's settings");
         let most = settings.payload.chunks(6).find(|setting| setting[..2] == [0, 3]).expect("SETTINGS_MAX_CONCURRENT");
         assert_eq!(most[2..], [0, 0, 0, 3], "{way:?}");
-        // A client that does not care.
+        // A client that ignores them.
         for stream in [1, 3, 5, 7] {
             frames::send(&mut io, &frames::request(way, stream, "GET", "/idle", true)).await;
         }
@@ -25,7 +25,7 @@ async fn max_streams() {
     }
 }
 
-/// RFC 9113, 6.5.2: a field counts with its name, its value and 32 bytes, decoded.
+/// RFC 9113, 6.5.2: the size of a field is that of its decoded name and value plus 32 bytes.
 #[tokio::test]
 async fn max_header_list() {
     let server = Setup::of("hello").and("[http2]\nmax-header-list = \"8KiB\"").start().await;
@@ -34,7 +34,7 @@ async fn max_header_list() {
             let ask = Ask::get("/").header("x-large", &"x".repeat(size));
             assert_eq!(server.fetch(way, ask).await.status, status, "{way:?} {size}");
         }
-        // Many small ones: 100 bytes each on the wire at the most, and 32 more each in the count.
+        // Many small fields: at most 100 bytes each on the wire, and 32 more each in the count.
         let ask = (0..70).fold(Ask::get("/"), |ask, index| ask.header(&format!("x-{index}"), &"y".repeat(90)));
         let status = server.fetch(way, ask).await.status;
         assert_eq!(status, if way.is_h2() { 431 } else { 200 }, "{way:?}");

@@ -1,7 +1,7 @@
-//! HTTP/2 below what libraries send: Python's `h2` and frames by hand. What is malformed is refused, and every flood of
-//! frames ends with GOAWAY(ENHANCE_YOUR_CALM), if not earlier; neither brings more instances to life than the caps allow.
+//! HTTP/2 below the level of libraries: Python's `h2` and frames by hand. Malformed frames are refused, and every flood
+//! of frames ends with GOAWAY(ENHANCE_YOUR_CALM), if not earlier; neither creates more instances than the caps allow.
 //!
-//! Needs a python with the package `h2`: `ROADRUNNER_PYTHON`, or `python3`. Without one the tests say SKIPPED.
+//! Needs a Python with the package `h2`: `ROADRUNNER_PYTHON`, or `python3`. Without it the tests print SKIPPED.
 
 use std::process::Command;
 use std::sync::atomic::{AtomicBool, Ordering::SeqCst};
@@ -38,8 +38,8 @@ async fn what_no_honest_client_sends() {
     assert_eq!(server.fetch(Way::H2Tls, Ask::get("/")).await.status, 200);
 }
 
-/// A stream that is reset is gone for the client. Its instance is not, until it really is: it keeps its place under the
-/// cap, so that resets do not get a client more instances than waiting would.
+/// A reset stream is gone for the client. Its instance keeps its place under the cap until it is really gone, so that
+/// resets do not get a client more instances than waiting would.
 #[tokio::test]
 async fn resets_bring_no_more_instances_to_life() {
     const CAP: f64 = 4.0;
@@ -82,7 +82,7 @@ async fn resets_bring_no_more_instances_to_life() {
         return;
     }
     assert!(!over.load(SeqCst) && (1.0..=CAP).contains(&most), "{most} instances at once");
-    // Those that were running are interrupted, and everything is free again.
+    // The running ones are interrupted, and everything is free again.
     server.is_quiet().await;
     assert_eq!(server.fetch(Way::H2c, Ask::get("/spin/for?ms=1")).await.status, 200);
 }

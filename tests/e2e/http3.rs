@@ -1,4 +1,5 @@
-//! What only HTTP/3 has. That it is like the other protocols in all else is shown where they are tested: [`Way::H3`].
+//! Features of HTTP/3 only. Tests elsewhere show that it behaves like the other protocols in all other respects:
+//! [`Way::H3`].
 
 use std::time::{Duration, Instant};
 
@@ -67,7 +68,7 @@ async fn responses_have_what_every_response_has() {
     assert!(answer.header("date").ends_with(" GMT"), "{answer:?}");
     let answer = client.fetch(Ask::new("HEAD", "/")).await;
     assert_eq!((answer.header("content-length"), answer.body.len()), ("13", 0));
-    // It is counted where the others are.
+    // It is counted in the same place as the others.
     let metrics = server.metrics().await;
     assert_eq!(metrics.sum("roadrunner_connections_open", "protocol=\"http3\""), 1.0);
     assert_eq!(metrics.sum("roadrunner_wire_requests_total", "protocol=\"http3\""), 2.0);
@@ -79,7 +80,7 @@ async fn responses_have_what_every_response_has() {
     assert!(closed.await.is_some(), "the connection is closed");
 }
 
-/// RFC 9114, 4.1: who answers early asks the client to stop, without an error.
+/// RFC 9114, 4.1: a server that answers early asks the client to stop, without an error.
 #[tokio::test]
 async fn bodies_that_are_not_wanted_are_stopped() {
     let server = Setup::of("bodies").limit("body = \"1KiB\"").start().await;
@@ -132,7 +133,7 @@ async fn malformed_requests_never_reach_a_guest() {
     assert_eq!(server.metrics().await.sum("roadrunner_requests_malformed_total", ""), 6.0);
 }
 
-/// A body that contradicts its `content-length` ends in an error where the guest reads, and not in a whole body.
+/// A body that contradicts its `content-length` gives the guest an error when it reads, and not a whole body.
 #[tokio::test]
 async fn a_body_that_is_not_as_long_as_it_says() {
     let server = Setup::of("bodies").manual().start().await;
@@ -176,7 +177,7 @@ async fn waits_have_their_limits() {
     assert_eq!(metrics.sum("roadrunner_timeouts_total", "timeout=\"h3-idle\""), 1.0);
 }
 
-/// What is already with the transport is not the instance's any more, but it does not wait for ever either.
+/// Bytes that the transport already holds no longer belong to the instance, but they do not wait forever either.
 #[tokio::test]
 async fn the_end_of_a_response_that_nobody_takes_is_given_up() {
     let server = Setup::of("streams").and("[timeouts]\nwrite-stall = \"300ms\"").start().await;

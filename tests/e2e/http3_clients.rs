@@ -1,5 +1,5 @@
-//! Clients of other makers over HTTP/3: aioquic, curl, gtlsclient (ngtcp2), the crate h3, and Chromium. What is not
-//! installed says SKIPPED; `.ci/run` installs all of it.
+//! Independent clients over HTTP/3: aioquic, curl, gtlsclient (ngtcp2), the crate h3, and Chromium. Tests of clients
+//! that are not installed print SKIPPED; `.ci/run` installs all of them.
 
 use std::io::{BufRead as _, BufReader};
 use std::process::{Command, Stdio};
@@ -52,7 +52,7 @@ async fn aioquic_is_served() {
     assert_eq!(server.metrics().await.outcome("cancelled"), 1.0, "the body that was reset");
 }
 
-/// A client that is gone without a word is found out after `h3-lost`, and its session ends.
+/// A client that vanishes silently is detected after `h3-lost`, and its session ends.
 #[tokio::test]
 async fn a_client_that_is_killed_is_given_up() {
     let server = start("[timeouts]\nh3-lost = \"1s\"").await;
@@ -96,7 +96,7 @@ async fn curl() {
     let hello = url(&server, "/hello");
     let arguments = ["-sS", "--http3-only", "--cacert", &certificate, "-o", "/dev/null", "-w", write, &hello];
     assert_eq!(run(command, &arguments).await.stdout, "3 200 ");
-    // From HTTP/2 to HTTP/3 by what Alt-Svc says.
+    // From HTTP/2 to HTTP/3 through Alt-Svc.
     let Some(command) = http3_client("http3_clients::curl", "curl") else { return };
     let cache = server.folder().join("alt-svc").display().to_string();
     let arguments = ["-sS", "--alt-svc", &cache, "--cacert", &certificate, "-o", "/dev/null", "-w", write, &hello];
@@ -124,8 +124,8 @@ async fn gtlsclient() {
         ("many requests", &["-n", "2000"][..], 2000),
         ("a key update under way", &["-n", "300", "--key-update", "1ms"], 300),
         ("another address under way", &["-n", "300", "--change-local-addr", "1ms"], 300),
-        // It drops what still comes to its old address. Were it not uploading, all that it has left to send could be
-        // new connection IDs, and these alone move no connection (RFC 9000, 9.1).
+        // It drops datagrams that still come to its old address. Without an upload, the client might only have new
+        // connection IDs left to send, and these alone move no connection (RFC 9000, 9.1).
         ("a NAT that forgets", &[&["-n", "100", "-m", "POST", "-d", &upload], &rebinding[..]].concat(), 100),
         ("a session to come back to", &[&["-n", "1", "--wait-for-ticket"], &resumed[..]].concat(), 1),
         ("the same session again", &[&["-n", "3"], &resumed[..]].concat(), 3),
@@ -139,14 +139,14 @@ async fn gtlsclient() {
         let moves = more.contains(&"--change-local-addr");
         assert_eq!(done.stderr.contains("Changing local address"), moves, "{what}: {}", done.stderr);
         if what == "the same session again" {
-            // Early data is for who comes back, and who comes back has shown its ticket.
+            // Early data is for returning clients, which have shown their ticket.
             assert!(!done.stderr.contains("Early data was rejected"), "{what}: {}", done.stderr);
         }
     }
     server.is_quiet().await;
 }
 
-/// The crate h3 on quinn: the client that most Rust programs have.
+/// The crate h3 on quinn: the usual client of Rust programs.
 #[tokio::test]
 async fn the_crate_h3() {
     let server = start("").await;

@@ -1,4 +1,4 @@
-//! Settings of HTTP/3 that bound what a client can make the host hold, and how long it may be silent.
+//! Settings of HTTP/3 that bound the memory a client can occupy on the host, and how long it may be silent.
 
 use std::time::{Duration, Instant};
 
@@ -43,14 +43,14 @@ async fn max_streams() {
     assert!(fourth.is_ok_and(|opened| opened.is_ok()), "one that has ended makes room");
 }
 
-/// What a guest that does not read lets its client send: on one stream, and on all of a connection.
+/// How much a client may send to a guest that does not read: on one stream, and on all of a connection.
 #[tokio::test]
 async fn windows() {
     let settings = "[http3]\nstream-window = \"64KiB\"\nconnection-window = \"128KiB\"";
     let server = Setup::of("bodies").manual().and(settings).start().await;
     let mut client = server.connect(Way::H3).await;
     let one = sent(&mut client.open(Ask::post_open("/late?ms=20000")).await).await;
-    // hyper's and the host's own buffers take what the window has let in, and open it again as often.
+    // hyper's and the host's own buffers take the bytes that the window has let in, and open it again as often.
     assert!((32 << 10..=512 << 10).contains(&one), "{one} bytes on one stream");
     let Client::H3(client) = client else { unreachable!("it was asked for HTTP/3") };
     let mut all = one;
@@ -62,7 +62,7 @@ async fn windows() {
     assert!(all <= 1 << 20, "{all} bytes on five streams");
 }
 
-/// The bytes that go out until the server takes no more.
+/// Sends until the server takes no more, and returns the number of bytes.
 async fn sent(exchange: &mut Exchange<'_>) -> usize {
     let mut sent = 0;
     while let Ok(true) = tokio::time::timeout(Duration::from_millis(300), exchange.send(vec![b'x'; 4 << 10])).await {
@@ -83,7 +83,7 @@ async fn an_idle_connection_gets_goaway() {
     assert_eq!(server.metrics().await.sum("roadrunner_timeouts_total", "timeout=\"h3-idle\""), 1.0);
 }
 
-/// A client that vanishes says nothing, and its session does not wait for it.
+/// A client that vanishes sends nothing, and its session does not wait for it.
 #[test]
 fn a_client_that_vanishes_is_lost() {
     let here = tokio::runtime::Builder::new_multi_thread().worker_threads(1).enable_all().build().expect("a runtime");
@@ -98,7 +98,7 @@ fn a_client_that_vanishes_is_lost() {
     here.block_on(server.has_instances(1));
     here.block_on(async { tokio::time::sleep(Duration::from_secs(2)).await });
     assert_eq!(here.block_on(server.instances()).len(), 1, "a quiet session lives while its client answers");
-    // Its tasks end where they are, and nobody is left to say goodbye.
+    // Its tasks end where they are, and nothing is left to send a close.
     there.shutdown_background();
     let gone = here.block_on(server.is_empty_after());
     assert!((Duration::from_millis(500)..Duration::from_secs(5)).contains(&gone), "{gone:?}");

@@ -1,37 +1,37 @@
-//! Nothing of one request's memory, tables and globals is ever seen by another's. Canaries write a pattern over all that
-//! they have; later instances in the same places of the pool look for it. Positive controls show that they would find it.
+//! A request never sees another's memory, tables or globals. Canaries write a pattern over everything they have; later
+//! instances in the same places of the pool search for it. Positive controls show that they would find it.
 //!
-//! There are two: `guests/canary` in Rust, with a stack and a heap, and the core module of `tests/support/core_canary.wat`,
-//! with tables and globals.
+//! There are two: `guests/canary` in Rust, with a stack and a heap, and the core module of
+//! `tests/support/core_canary.wat`, with tables and globals.
 
 use std::time::Duration;
 
 use roadrunner_tests::server::component;
 use roadrunner_tests::{Ask, Client, Server, Setup, Way, core_canary};
 
-/// What the paths of the canaries begin with.
+/// The prefixes of the canaries' paths.
 const CANARIES: [&str; 2] = ["", "/core"];
 
-/// Writers, each before two scanners, for each of three connections.
+/// The number of writers, each before two scanners, for each of three connections.
 const ROUNDS: u64 = 400;
 
-/// The same where it may take minutes: 100 000 searches, half of them by either canary.
+/// The same for runs of minutes: 100 000 searches, half of them by either canary.
 const MANY_ROUNDS: u64 = 16_700;
 
-/// Instances that the host can keep parked, each in a place of the pool.
+/// The number of instances that the host can keep parked, each in a place of the pool.
 const PARKED: usize = 256;
 
-/// Components of the tenant that searches. Places of the pool are given to the component that had them last, if there
-/// are any; so each of these comes to a place of the other tenant.
+/// The number of components of the searching tenant. A place of the pool goes preferably to the component that had it
+/// last; so each of these gets a place of the other tenant.
 const SEARCHERS: usize = 200;
 
-/// How long instances wait parked: long enough that all of them are at once.
+/// How long instances stay parked: long enough that all of them are parked at once.
 const IDLE: &str = if cfg!(debug_assertions) { "3s" } else { "300ms" };
 
 /// The core module's component.
 const CORE: &str = "[component.core]\nfile = \"core.wasm\"\n";
 
-/// A manifest that may name it.
+/// A setup with a manifest that may name it.
 fn with_core(text: &str) -> Setup {
     Setup::with(text).file("core.wasm", core_canary::component())
 }
@@ -45,7 +45,7 @@ async fn start() -> Server {
              [[route]]\npath = \"/control\"\ncomponent = \"canary\"\n[[route]]\npath = \"/trap/before\"\ncomponent = \"streams\"\n\
              [[route]]\npath = \"/*rest\"\ncomponent = \"hostile\"\n",
         )
-        // Few places, so that each is used again and again.
+        // Few places, so that each is reused often.
         .host_limits("instances = 3\nheld = 1\nmemory = \"16MiB\"")
         .start()
         .await
@@ -73,8 +73,8 @@ async fn the_canary_finds_what_is_there() {
     }
 }
 
-/// In an instance that is reused, and so does keep its state, the search finds every place that another request filled
-/// in memory, tables and globals, and that a table has grown.
+/// In a reused instance, which does keep its state, the search finds every place that another request filled in memory,
+/// tables and globals, and that a table has grown.
 #[tokio::test]
 async fn the_core_canary_finds_all_that_another_request_left() {
     let reuse = "reuse = { requests = 1000, idle = \"1m\" }\n[[route]]\npath = \"/*rest\"\ncomponent = \"core\"\n";
@@ -148,7 +148,7 @@ async fn nor_after_traps_growth_and_departures() {
     server.is_quiet().await;
 }
 
-/// Where a component asks for reuse, an instance still serves one route only, and never again after a fault.
+/// If a component asks for reuse, an instance still serves only one route, and is not used again after a fault.
 #[tokio::test]
 async fn a_reused_instance_stays_on_its_route_and_is_retired_by_a_fault() {
     let server = Setup::with(
@@ -186,8 +186,8 @@ async fn nor_in_a_hundred_thousand_searches_of_tenants() {
     no_tenant_finds(100_000).await;
 }
 
-/// One tenant writes its pattern into every place of the pool: its instances are reused, and wait parked on as many
-/// routes as can be, and others trap, grow and are cancelled on the way. Then the other tenant searches.
+/// One tenant writes its pattern into every place of the pool: its instances are reused, and stay parked on as many
+/// routes as possible, and others trap, grow and are cancelled on the way. Then the other tenant searches.
 async fn no_tenant_finds(searches: usize) {
     let server = two_tenants().await;
     let mut client = server.connect(Way::H1).await;
@@ -257,7 +257,7 @@ async fn two_tenants() -> Server {
              [[route]]\npath = \"/*rest\"\nhosts = [\"s{searcher}.two\"]\ncomponent = \"s{searcher}\"\n"
         );
     }
-    // No place more than those of parked instances and one.
+    // No places beyond those of parked instances and one more.
     with_core(&text)
         .server("access-log = false")
         .host_limits("instances = 1\nheld = 0\nmemory = \"16MiB\"")

@@ -1,5 +1,5 @@
-//! HTTP/1.1 connections are kept for the next request after everything that leaves them in step, and HTTP/1.0 is
-//! spoken to clients that speak it.
+//! HTTP/1.1 connections are kept for the next request whenever both sides stay in step, and clients that use HTTP/1.0
+//! get HTTP/1.0.
 
 use std::time::Duration;
 
@@ -95,7 +95,7 @@ async fn http_1_0_gets_no_chunks() {
         assert_eq!((answer.text().as_str(), &answer.end), ("aaaaaaaabbbbbbbbcccccccc", &End::Close), "{way:?}");
         assert!(!answer.headers.contains_key("transfer-encoding"), "{way:?}");
 
-        // Without Host, which HTTP/1.0 does not demand.
+        // Without Host, which HTTP/1.0 does not require.
         let mut client = server.connect(way).await;
         client.h1().write(b"GET /counter HTTP/1.0\r\n\r\n").await;
         let answer = client.h1().answer("GET").await;
@@ -109,7 +109,7 @@ async fn http_1_0_gets_no_chunks() {
             assert_eq!((answer.text().as_str(), &answer.end), ("1\n", &End::Length), "{way:?}");
         }
 
-        // Trailers have no place.
+        // Trailers are not possible.
         let mut client = server.connect(way).await;
         client.h1().write(b"GET /trailers HTTP/1.0\r\nhost: streams\r\nte: trailers\r\n\r\n").await;
         let answer = client.h1().answer("GET").await;
@@ -129,7 +129,7 @@ async fn an_idle_connection_is_closed() {
     }
 }
 
-/// What is refused before it is read is read all the same, or the connection ends; the answer arrives in either case.
+/// A body that is refused before it is read is still read, or the connection ends; the answer arrives in either case.
 #[tokio::test]
 async fn after_413_the_answer_arrives_and_nothing_of_the_body_is_a_request() {
     let server = start("").await;

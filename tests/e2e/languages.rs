@@ -1,6 +1,6 @@
-//! The demo in every language is held to one list: the five shapes over every protocol, and what the host offers.
+//! One list of checks for the demo in every language: the five shapes over every protocol, and the host's interfaces.
 //!
-//! A language whose tools were not there when the guests were built is skipped, with the reason.
+//! A language whose tools were missing when the guests were built is skipped, with the reason.
 
 use std::process::Command;
 use std::time::Duration;
@@ -17,7 +17,7 @@ use crate::hibernation::settled;
 const TEXT: u8 = 1;
 const BINARY: u8 = 2;
 
-/// What a build or a compilation of a language's runtime may take.
+/// How long a build or a compilation of a language's runtime may take.
 pub const BUILD: Duration = Duration::from_secs(300);
 
 #[tokio::test]
@@ -40,7 +40,7 @@ async fn c() {
     holds("c", "demo-c").await;
 }
 
-/// What only Rust and C can: `guests/sockets` shows it for Rust.
+/// A feature of Rust and C only: `guests/sockets` shows it for Rust.
 #[tokio::test]
 async fn c_sessions_hibernate() {
     if !is_built("languages::c_sessions_hibernate", "demo-c") {
@@ -70,7 +70,7 @@ async fn a_new_c_project_builds_and_answers() {
     }
 }
 
-/// The SDK's script says what is missing, and so does this.
+/// The SDK's script names a missing tool, and so does this.
 #[tokio::test]
 async fn without_a_compiler_the_build_of_a_c_project_says_what_is_missing() {
     let folder = TempDir::new().expect("a folder");
@@ -95,7 +95,7 @@ async fn without_a_compiler_the_build_of_a_c_project_says_what_is_missing() {
     assert!(built.stderr.contains("pip install ziglang"), "{built:?}");
 }
 
-/// What is no core module of an SDK is refused with the reason.
+/// Any file other than a core module of an SDK is refused with the reason.
 #[tokio::test]
 async fn componentize_says_what_is_wrong() {
     let folder = TempDir::new().expect("a folder");
@@ -118,7 +118,7 @@ async fn a_new_js_project_builds_and_answers() {
     }
 }
 
-/// The way of a beginner: the two commands that `roadrunner new` prints.
+/// A beginner's first steps: the two commands that `roadrunner new` prints.
 #[tokio::test]
 async fn a_new_python_project_builds_and_answers() {
     let test = "languages::a_new_python_project_builds_and_answers";
@@ -127,7 +127,7 @@ async fn a_new_python_project_builds_and_answers() {
     }
 }
 
-/// Whether there is a compiler that the C SDK can use. Otherwise says that the test is skipped.
+/// Whether there is a compiler that the C SDK can use. Otherwise prints that the test is skipped.
 pub fn c_compiler(test: &str) -> bool {
     let mut find = Command::new("sh");
     find.arg(command::workspace().join("guest-sdk/c/build.sh")).arg("--compiler");
@@ -140,7 +140,7 @@ pub fn c_compiler(test: &str) -> bool {
     }
 }
 
-/// Runs the commands of a language's page, up to the last, which serves; those that `roadrunner new` prints are the same.
+/// Runs the commands of a language's page, up to the last, which serves; `roadrunner new` prints the same commands.
 async fn a_new_project_builds_and_answers(language: &str, page: &str) {
     let folder = TempDir::new().expect("a folder");
     let mut commands = documented(page);
@@ -151,7 +151,7 @@ async fn a_new_project_builds_and_answers(language: &str, page: &str) {
     let path = std::env::var("PATH").expect("there is one");
     let mut shell = Command::new("sh");
     shell.args(["-ec", &commands.join("\n")]).current_dir(folder.path());
-    // As on a machine where the program is installed.
+    // As on a machine with the program installed.
     shell.env("PATH", format!("{}:{path}", programs.display()));
     let built = command::output_within(BUILD, shell).await;
     assert_eq!(built.code, 0, "{commands:?}: {built:?}");
@@ -171,7 +171,7 @@ async fn a_new_project_builds_and_answers(language: &str, page: &str) {
     assert_eq!(served(&project, &[], "/hello/you").await, "200 hello, you\n");
 }
 
-/// The first commands of a language's page, for a project that is not named like one of the guests.
+/// The first commands of a language's page, for a project whose name differs from those of the guests.
 pub fn documented(page: &str) -> Vec<String> {
     let path = command::workspace().join("docs/guests").join(page);
     let text = std::fs::read_to_string(&path).unwrap_or_else(|error| panic!("{}: {error}", path.display()));
@@ -218,7 +218,7 @@ async fn start(language: &str, guest: &str) -> Option<Server> {
     Some(setup.compiled().await.start().await)
 }
 
-/// Whether the demo is there. Otherwise says that the test is skipped.
+/// Whether the demo was built. Otherwise prints that the test is skipped.
 pub fn is_built(test: &str, guest: &str) -> bool {
     let component = command::guest(guest);
     if !component.is_file() {
@@ -267,7 +267,7 @@ async fn bodies(server: &Server, way: Way) {
     assert_eq!(answer.header("content-type"), "text/x-test", "{way:?}");
     assert_eq!(answer.trailer("x-sum"), "5", "{way:?}");
 
-    // Both directions at once: what was sent is back before more is sent.
+    // Both directions at once: each piece is back before the next is sent.
     let mut exchange = client.open(Ask::post_open("/echo")).await;
     assert!(exchange.send("one.").await, "{way:?}");
     assert_eq!(exchange.head().await, 200, "{way:?}");
@@ -339,7 +339,7 @@ async fn capabilities(server: &Server, way: Way) {
     assert_eq!(room.head().await, 200, "{way:?}");
     let text = room.read_until("data: 0\n\n").await;
     assert_eq!(text, "data: ping\n\ndata: 0\n\n", "{way:?}");
-    // The timer is cancelled and the topic left, so that nothing more comes.
+    // The timer is cancelled and the subscription ended, so that nothing more comes.
     let more = tokio::time::timeout(Duration::from_millis(200), room.piece()).await;
     assert!(more.is_err(), "{way:?}: {more:?}");
     drop(room);
@@ -358,7 +358,7 @@ async fn secrets(server: &Server, way: Way) {
     }
 }
 
-/// Every operation, and what goes wrong. The store is empty before and after.
+/// Every operation, and its errors. The store is empty before and after.
 async fn stores(server: &Server, way: Way) {
     let mut client = server.connect(way).await;
     let (long, large) = ("k".repeat(65), "v".repeat(1000));
@@ -382,14 +382,14 @@ async fn stores(server: &Server, way: Way) {
         ("set?key=n", "-7", 200, "done\n"),
         ("increment?key=n&by=2", unset, 200, "-5\n"),
         ("get?key=n", unset, 200, "-5"),
-        // Nothing under a key is another thing than no key.
+        // An empty value differs from a missing key.
         ("set?key=n", unset, 200, "done\n"),
         ("get?key=n", unset, 200, ""),
         ("set-if?key=n&expected=", "x", 200, "true\n"),
         ("set?key=n", "h\u{e9}llo", 200, "done\n"),
         ("get?key=n", unset, 200, "h\u{e9}llo"),
         ("delete?key=n", unset, 200, "true\n"),
-        // Errors: names without a grant, over the sizes of a key, a value and the store.
+        // Errors: names without a grant, above the sizes of a key, a value and the store.
         ("get?store=hidden&key=a", unset, 409, "refused\n"),
         ("get?store=missing&key=a", unset, 409, "refused\n"),
         (&format!("get?key={long}"), unset, 409, "too-large 64\n"),
@@ -414,7 +414,7 @@ async fn stores(server: &Server, way: Way) {
     pages(server, way).await;
 }
 
-/// JavaScript's tools cannot pass a negative number to the host; its SDK says so.
+/// JavaScript's tools cannot pass a negative number to the host; its SDK reports that.
 async fn negative(server: &Server, way: Way, language: &str) {
     let answer = server.fetch(way, Ask::get("/store/increment?key=n&by=-5")).await;
     let expected = if language == "js" { (409, "refused\n") } else { (200, "-5\n") };

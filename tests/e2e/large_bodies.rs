@@ -1,4 +1,4 @@
-//! Large bodies pass whole, and what is on its way is never in the host's memory.
+//! Large bodies pass through whole, and the bytes in transit never fill the host's memory.
 
 use std::time::Duration;
 
@@ -7,7 +7,7 @@ use roadrunner_tests::{Ask, End, Exchange, Server, Setup, Way, pattern};
 
 const MIB: usize = 1 << 20;
 
-/// What one exchange may add to the host's memory.
+/// The most that one exchange may add to the host's memory.
 const GROWTH: u64 = 8 << 20;
 
 /// Uploads at once.
@@ -64,7 +64,7 @@ async fn two_mebibytes_and_a_byte_both_ways() {
     server.is_quiet().await;
 }
 
-/// The memory that the server has, after it has served one of each.
+/// The server's memory after it has served one of each.
 async fn settled(server: &Server, way: Way, path: &str) -> u64 {
     server.fetch(way, Ask::get(path)).await;
     server.is_quiet().await;
@@ -77,7 +77,7 @@ async fn uploads_of_20_mib_are_not_in_memory() {
     for way in Way::ALL {
         server.fetch(way, Ask::post("/upload", vec![b'x'; MIB])).await;
         let before = settled(&server, way, "/hello").await;
-        // Several at once: the allocator takes memory in steps that are large beside what one of them needs.
+        // Several at once: the allocator takes memory in steps that are large compared with the needs of one.
         let mut clients = Vec::new();
         for _ in 0..UPLOADS {
             clients.push(server.connect(way).await);
@@ -104,7 +104,7 @@ async fn uploads_of_20_mib_are_not_in_memory() {
     }
 }
 
-/// Reads everything; the number of bytes, and the most memory that the server had.
+/// Reads everything, and returns the number of bytes and the server's peak memory.
 async fn drain(server: &Server, exchange: &mut Exchange<'_>) -> (u64, u64) {
     let (mut bytes, mut most, mut next) = (0, 0, 0);
     while let Some(piece) = exchange.piece().await {
@@ -153,7 +153,7 @@ async fn a_file_of_a_gibibyte_is_not_in_memory() {
     }
 }
 
-/// Clients that do not read hold their guests, and a bounded piece of memory each.
+/// Clients that do not read hold their guests, and a bounded amount of memory each.
 #[tokio::test]
 async fn slow_readers_hold_guests_and_not_memory() {
     const READERS: usize = 30;
@@ -174,7 +174,7 @@ async fn slow_readers_hold_guests_and_not_memory() {
         assert_eq!(server.instances().await.len(), READERS, "{way:?}: each waits for its client");
         let grown = server.resident().saturating_sub(before);
         assert!(grown < READERS as u64 * (1 << 20), "{way:?}: {grown} bytes for {READERS} readers");
-        // They wait, they do not run.
+        // They wait, and use no CPU.
         let cpu = async || {
             server.instances().await.iter().map(|instance| instance["cpu_us"].as_u64().unwrap_or(0)).sum::<u64>()
         };

@@ -5,12 +5,12 @@ use std::time::{Duration, Instant};
 use roadrunner_tests::server::component;
 use roadrunner_tests::{Answer, Ask, Client, End, Exchange, Server, Setup, Way};
 
-/// One guest with one limit; everything else is generous.
+/// A server with one guest and one limit; all other limits are generous.
 async fn limited(guest: &str, limit: &str) -> Server {
     Setup::of(guest).limit(limit).start().await
 }
 
-/// The answer is a limit's, before the head, and counted as such.
+/// Checks that a limit answers before the head, and is counted as such.
 async fn trips(server: &Server, way: Way, path: &str, status: u16, outcome: &str) -> Answer {
     let before = server.metrics().await.outcome(outcome);
     let answer = server.fetch(way, Ask::get(path)).await;
@@ -20,7 +20,7 @@ async fn trips(server: &Server, way: Way, path: &str, status: u16, outcome: &str
     answer
 }
 
-/// The response is aborted by a limit, after the head, and counted as such.
+/// Checks that a limit aborts the response after the head, and is counted as such.
 async fn aborts(server: &Server, way: Way, path: &str, outcome: &str) {
     let before = server.metrics().await.outcome(outcome);
     let answer = server.fetch(way, Ask::get(path)).await;
@@ -51,7 +51,7 @@ async fn memory() {
 
 #[tokio::test]
 async fn memory_that_is_there_from_the_start() {
-    // Another route may use what this one may not.
+    // Another route may use the memory that this one may not.
     let server = Setup::of("large-start")
         .limit("memory = \"64MiB\"")
         .and(&(component("hello") + "limits = { memory = \"2GiB\" }\n"))
@@ -97,7 +97,7 @@ async fn callback_cpu() {
     }
 }
 
-/// The budget is that of one callback: many short ones never use it up.
+/// The budget applies to one callback: many short callbacks never use it up.
 #[tokio::test]
 async fn callback_cpu_is_not_summed() {
     let server = limited("loops", "callback-cpu = \"20ms\"").await;
@@ -113,7 +113,7 @@ async fn deadline() {
         trips(&server, way, "/sleep", 504, "deadline-exceeded").await;
         assert!(start.elapsed() >= Duration::from_millis(150), "{way:?}");
         assert!(start.elapsed() < Duration::from_secs(3), "{way:?}: {:?}", start.elapsed());
-        // The wall clock stops one that computes, too.
+        // The wall-clock limit stops a computing guest, too.
         trips(&server, way, "/spin", 504, "deadline-exceeded").await;
         assert_eq!(server.fetch(way, Ask::get("/sleep?ms=1")).await.text(), "awake\n", "{way:?}");
     }
@@ -185,7 +185,7 @@ async fn log_bytes() {
 async fn instances() {
     let server = limited("hostile", "instances = 1").await;
     for way in Way::ALL {
-        // One that takes its time, one that waits for it.
+        // One that takes its time, and one that waits for it.
         let (first, second) = tokio::join!(server.fetch(way, Ask::get("/sleep?ms=300")), async {
             server.has_instances(1).await;
             server.fetch(way, Ask::get("/sleep?ms=1")).await
@@ -272,7 +272,8 @@ async fn idle() {
     let answer = server.fetch(Way::H1, Ask::get("/count?n=4&ms=400")).await;
     assert_eq!(answer.end, End::LastChunk);
 
-    // It counts from the end of a callback: one that takes longer than the limit leaves the session as much time again.
+    // The limit counts from the end of a callback: a callback that takes longer than the limit leaves the session the
+    // full time again.
     let mut client = server.connect(Way::H1).await;
     let mut exchange = open(&mut client, "/slow/news?ms=1300").await;
     exchange.read_until("subscribed").await;
@@ -289,7 +290,7 @@ async fn open<'c>(client: &'c mut Client, path: &str) -> Exchange<'c> {
     exchange
 }
 
-/// The only instance that there may be is busy: what needs one would wait, and 413 does not.
+/// The only possible instance is busy: a request that needs one would wait, but 413 does not.
 #[tokio::test]
 async fn body_is_refused_before_the_instance_exists() {
     let server = Setup::of("bodies").limit("body = \"1KiB\", instances = 1").start().await;

@@ -3,7 +3,7 @@
 use std::collections::{BTreeMap, BTreeSet};
 use std::path::{Path, PathBuf};
 
-/// Keys that are numbers, sizes or durations and limit nobody.
+/// Keys that are numbers, sizes or durations but no limits.
 const NO_LIMITS: [&str; 13] = [
     "http3.alt-svc-max-age",
     "http3.alt-svc-port",
@@ -29,7 +29,7 @@ fn read(path: &str) -> String {
     std::fs::read_to_string(&path).unwrap_or_else(|error| panic!("{}: {error}", path.display()))
 }
 
-/// The name that a section of the reference has in the page; none for one that repeats another.
+/// The name of a reference section in the page; `None` for a section that repeats another.
 fn section(title: &str) -> Option<String> {
     let title = title.replace('`', "");
     if let Some(kind) = title.split("type = ").nth(1) {
@@ -103,7 +103,7 @@ fn file_of(module: &str) -> String {
     }
 }
 
-/// Whether a source has a test of this name: the attribute stands right before the function.
+/// Whether a source has a test of this name: the attribute is right before the function.
 fn has_test(source: &str, function: &str) -> bool {
     let mut is_test = false;
     for line in source.lines().map(str::trim) {

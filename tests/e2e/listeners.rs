@@ -1,4 +1,4 @@
-//! What a listener speaks, and what happens when it cannot be opened.
+//! The protocols of a listener, and the errors when it cannot be opened.
 
 use roadrunner_tests::client::Io;
 use roadrunner_tests::{Ask, Client, Setup, Way, command, soon};
@@ -38,7 +38,7 @@ async fn an_ipv6_address_is_ipv6_only() {
     server.is_quiet().await;
 }
 
-/// Sockets that were open before the program: by name and by index, and left open when it has gone.
+/// Sockets that were open before the program: by name and by index, and still open after it has ended.
 #[tokio::test]
 async fn sockets_of_systemd_are_taken_over() {
     let sockets = [(); 2].map(|()| std::net::TcpListener::bind("127.0.0.1:0").expect("a port"));
@@ -60,7 +60,7 @@ async fn sockets_of_systemd_are_taken_over() {
     }
     server.is_quiet().await;
     drop(server);
-    // It is systemd's, and takes connections for the next process.
+    // The socket belongs to systemd, and accepts connections for the next process.
     TcpStream::connect(addresses[0]).await.expect("it still listens");
     kept.accept().expect("the connection waits");
 }
@@ -130,7 +130,7 @@ async fn an_address_that_is_taken_is_named() {
     }
 }
 
-/// It has no password: whoever reaches it may end instances.
+/// It has no password: every client that reaches it may end instances.
 #[tokio::test]
 async fn the_admin_listener_stays_on_this_machine() {
     let folder = tempfile::TempDir::new().expect("a folder");

@@ -1,5 +1,5 @@
-//! The log cannot hurt: what guests and clients bring into it is short, on one line and recognizable, and nobody waits
-//! for the reader of it.
+//! The log does no harm: text of guests and clients in it is short, on one line and recognizable, and nothing waits for
+//! its reader.
 
 use std::time::{Duration, Instant};
 
@@ -8,7 +8,8 @@ use rustix::process::Signal;
 use serde_json::Value;
 use tokio::task::JoinSet;
 
-/// What a line for people has of its own: no control character but the newline, and nothing that turns text around.
+/// Whether a human-readable line is harmless: no control character but the newline, and nothing that changes the
+/// direction of text.
 fn is_harmless(text: &str) -> bool {
     let is_hidden = |character| matches!(character, '\u{200b}'..='\u{200f}' | '\u{2028}'..='\u{202e}' | '\u{2060}'..='\u{206f}' | '\u{feff}');
     !text.chars().any(|character| (character.is_control() && character != '\n') || is_hidden(character))
@@ -21,7 +22,7 @@ async fn says(server: &Server, text: &str) -> String {
     found.await.unwrap_or_else(|| panic!("nothing says {text:?}:\n{}", server.log)).0
 }
 
-/// Neighbours: one whose answers are attacks on the log, and one whose requests must go on.
+/// Neighbours: one whose answers attack the log, and one whose requests must continue.
 fn neighbours() -> Setup {
     Setup::with(
         "[tenant.hostile]\nhosts = [\"hostile\"]\n[tenant.victim]\nhosts = [\"victim\"]\n\
@@ -33,7 +34,7 @@ fn neighbours() -> Setup {
     )
 }
 
-/// The slowest but for one in a hundred of the requests of the victim, one after the other.
+/// The 99th percentile of the victim's request times, one request after the other.
 async fn p99(server: &Server, requests: usize) -> Duration {
     let mut times = Vec::new();
     for _ in 0..requests {
@@ -46,7 +47,7 @@ async fn p99(server: &Server, requests: usize) -> Duration {
     times[times.len() - 1 - times.len() / 100]
 }
 
-/// A header name of nearly a mebibyte that steers terminals, once on each protocol, and four at once.
+/// A header name of nearly a mebibyte with terminal control characters, once on each protocol, and four at once.
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_long_header_name_is_a_short_line() {
     let server = neighbours().server("workers = 2").alone().start().await;
@@ -77,7 +78,7 @@ async fn a_long_header_name_is_a_short_line() {
     assert!(loaded < quiet * 2 + Duration::from_millis(500), "quiet {quiet:?}, loaded {loaded:?}");
 }
 
-/// What a guest can say about itself in a line of the host is on the account of its log.
+/// A guest's text in a line of the host is charged to its log account.
 #[tokio::test]
 async fn lines_of_the_host_about_a_guest_are_charged() {
     let server = Setup::of("hostile").limit("log-bytes = 64, response-head = \"1MiB\"").start().await;
@@ -87,7 +88,7 @@ async fn lines_of_the_host_about_a_guest_are_charged() {
     assert!(server.metrics().await.sum("roadrunner_guest_log_dropped_bytes_total", "") > 500.0);
 }
 
-/// A client's target, and a guest's line, for people and in JSON.
+/// A client's target, and a guest's line, human-readable and in JSON.
 #[tokio::test]
 async fn text_of_others_cannot_look_like_the_hosts() {
     let message = "%E2%80%AE%1b[2J%C2%9b%E2%80%A8%E2%80%8bready%20request=0%20status=200%0A2026-01-01T00:00:00Z";
@@ -137,7 +138,7 @@ async fn pieces_of_a_line_are_one_line() {
     }
 }
 
-/// Whatever is written: requests, health, drain and exit go on.
+/// Requests, health, drain and exit continue, whatever is written.
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn nobody_waits_for_a_reader_that_has_stopped() {
     for is_common in [false, true] {

@@ -1,4 +1,4 @@
-//! The shape loop: events in, pieces out, full duplex, for as long as both sides like.
+//! The shape loop: events in, pieces out, full duplex, for as long as both sides want.
 
 use std::time::{Duration, Instant};
 

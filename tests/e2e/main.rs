@@ -1,6 +1,6 @@
-//! Roadrunner from outside: the real program, real sockets, real components.
+//! Tests Roadrunner from outside: the real program, real sockets, real components.
 //!
-//! Every file is one protocol matter or one behaviour. Run one with `cargo test -p roadrunner-tests shapes::`.
+//! Every file covers one protocol matter or one behaviour. Run one with `cargo test -p roadrunner-tests shapes::`.
 
 mod abort;
 mod admin_tenants;

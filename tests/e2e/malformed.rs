@@ -1,14 +1,14 @@
-//! Requests that two readers could understand differently are refused, and the connection ends: over the whole way
-//! through the program, what follows such a request is never taken for another one.
+//! Requests that two readers could understand differently are refused, and the connection ends. On the whole path
+//! through the program, the bytes after such a request are never taken for another request.
 
 use std::time::Duration;
 
 use roadrunner_tests::{Ask, Server, Setup, Way};
 
-/// What a smuggler would hide behind a request.
+/// The request that a smuggler would hide after another.
 const HIDDEN: &str = "GET /counter?hidden HTTP/1.1\r\nhost: x\r\n\r\n";
 
-/// Heads that are refused with 400 and a close, whatever follows. From the RFCs and from what is published about request
+/// Heads that are refused with 400 and a close, whatever follows. From the RFCs and from publications about request
 /// smuggling.
 const HEADS: &[(&str, &str)] = &[
     ("no Host", "GET / HTTP/1.1\r\n\r\n"),
@@ -65,7 +65,7 @@ const HEADS: &[(&str, &str)] = &[
     ("a value with DEL", "GET / HTTP/1.1\r\nhost: x\r\na: b\x7fc\r\n\r\n"),
 ];
 
-/// Fields that say how long a body is, each refused with 400 and a close.
+/// Fields for the length of a body, each refused with 400 and a close.
 const LENGTHS: &[(&str, &str)] = &[
     ("a plus", "content-length: +5\r\n"),
     ("a minus", "content-length: -5\r\n"),
@@ -162,7 +162,7 @@ const CHUNKS: &[(&str, &str)] = &[
     ("a trailer with a space before the colon", "0\r\na : b\r\n\r\n"),
 ];
 
-/// Sends it with another request behind it: the answer must be one 400, and then the connection is closed.
+/// Sends it with another request after it: the answer must be one 400, and then the connection is closed.
 async fn is_refused(server: &Server, way: Way, name: &str, sent: &str) {
     let mut client = server.connect(way).await;
     client.h1().write(format!("{sent}{HIDDEN}").as_bytes()).await;
@@ -179,7 +179,7 @@ async fn ambiguous_requests_are_refused() {
             is_refused(&server, way, name, head).await;
         }
         for (name, fields) in LENGTHS {
-            // Whoever reads the length sees the body, whoever reads the coding sees the last chunk.
+            // A reader of the length sees the body, a reader of the coding sees the last chunk.
             let sent = format!("POST / HTTP/1.1\r\nhost: x\r\n{fields}\r\n0\r\n\r\n");
             is_refused(&server, way, name, &sent).await;
         }
@@ -229,7 +229,7 @@ async fn pieces_are_refused_like_the_whole() {
             tokio::time::sleep(Duration::from_micros(200)).await;
         }
         let said = client.h1().to_close().await;
-        // What is sent after the close may take the answer away with a reset.
+        // Bytes sent after the close may destroy the answer with a reset.
         assert!(said.is_empty() || said.get(9..12) == Some("400"), "{name}: {said:?}");
         assert!(said.matches("HTTP/1.").count() <= 1, "{name}: {said:?}");
     }
@@ -237,7 +237,7 @@ async fn pieces_are_refused_like_the_whole() {
     server.is_quiet().await;
 }
 
-/// What this server does not do has a status of its own; then the connection is closed.
+/// Unsupported features have their own status; then the connection is closed.
 #[tokio::test]
 async fn what_is_not_served_says_so() {
     let server = Setup::of("answers").start().await;
@@ -264,7 +264,7 @@ async fn what_is_not_served_says_so() {
     server.is_quiet().await;
 }
 
-/// What is unusual and has one meaning only.
+/// Unusual requests with only one meaning.
 #[tokio::test]
 async fn odd_requests_that_are_clear_are_answered() {
     let server = Setup::of("answers").start().await;
@@ -295,7 +295,7 @@ async fn odd_requests_that_are_clear_are_answered() {
     server.is_quiet().await;
 }
 
-/// Fields that frame or route a message mean nothing behind its body, and a guest does not see them there.
+/// Fields that frame or route a message have no meaning after its body, and a guest does not see them there.
 #[tokio::test]
 async fn trailers_do_not_speak_of_the_message() {
     let server = Setup::of("bodies").manual().start().await;
@@ -317,7 +317,8 @@ async fn trailers_do_not_speak_of_the_message() {
 async fn heads_that_are_too_large_are_431_or_414() {
     let server = Setup::of("hello").start().await;
     for way in Way::ALL {
-        // Far over the limit HTTP/2 ends the connection instead: nobody reads so much to keep the tables in step.
+        // Far above the limit HTTP/2 ends the connection instead: the server does not read that much just to keep the
+        // tables in step.
         for size in [20_000, 200_000] {
             let ask = Ask::get("/").header("x-large", &"x".repeat(size));
             let answer = server.fetch(way, ask).await;

@@ -66,7 +66,7 @@ async fn cors() {
     }
 }
 
-/// Unpacks with the system's program; none without it.
+/// Unpacks with the system's program; `None` if it is missing.
 fn unpack(program: &str, arguments: &[&str], body: &[u8]) -> Option<String> {
     command::tool("middlewares::compression", program)?;
     let child = Command::new(program).args(arguments).stdin(Stdio::piped()).stdout(Stdio::piped()).spawn();
@@ -118,7 +118,7 @@ async fn compression() {
     }
 }
 
-/// Only what asks for a method is a preflight (Fetch standard).
+/// Only a request that asks for a method is a preflight (Fetch standard).
 #[tokio::test]
 async fn other_options_are_the_guests() {
     let settings = "type = \"cors\"\norigins = [\"https://example.com\"]\nmethods = [\"GET\"]";
@@ -141,7 +141,7 @@ async fn other_options_are_the_guests() {
     }
 }
 
-/// RFC 9110, 15.4.5 and 9.3.2: a 304 and a HEAD say what the GET would.
+/// RFC 9110, 15.4.5 and 9.3.2: a 304 and a HEAD have the fields of the GET.
 #[tokio::test]
 async fn compression_of_what_has_no_body() {
     for middlewares in ["\"small\", \"tags\"", "\"tags\", \"small\""] {
@@ -190,7 +190,7 @@ async fn compression_leaves_alone_what_must_not_change() {
                 answer.headers
             );
         }
-        // Each event is there at once.
+        // Each event arrives at once.
         let mut client = server.connect(way).await;
         let mut session = client.open(Ask::get("/subscribe/news").header("accept-encoding", "gzip, br, zstd")).await;
         assert_eq!(session.head().await, 200);
@@ -227,7 +227,7 @@ async fn request_ids() {
     for (trust, from) in [(false, "127.0.0.1"), (true, "127.0.0.1"), (true, "192.0.2.0/24")] {
         let setup = routes("ids", &format!("type = \"request-id\"\ntrust = {trust}"));
         let server = setup.listener(&format!("trusted-proxies = [\"{from}\"]")).start().await;
-        // Only the word of a proxy of ours counts, and only where it is asked for.
+        // Only a trusted proxy's id counts, and only if the manifest asks for it.
         let trust = trust && from == "127.0.0.1";
         for way in Way::ALL {
             let mut seen = Vec::new();
@@ -315,7 +315,7 @@ async fn etag() {
     assert_eq!(tags.len(), 1, "one body, one validator");
 }
 
-/// Behind compression, the validator holds for every coding.
+/// After compression, the validator applies to every coding.
 #[tokio::test]
 async fn etag_and_compression() {
     let server = Setup::with("[middleware.small]\ntype = \"compression\"\n[middleware.tags]\ntype = \"etag\"\n")
@@ -352,7 +352,7 @@ async fn compression_of_some_types_and_of_event_loops() {
         let answer = server.fetch(way, accepting("/inspect")).await;
         assert_eq!(answer.header("content-encoding"), "gzip", "{way:?}: application/json is: {:?}", answer.headers);
 
-        // Each event leaves at once, compressed as it is.
+        // Each event is sent at once, even compressed.
         let mut client = server.connect(way).await;
         let mut session = client.open(accepting("/subscribe/news")).await;
         assert_eq!(session.head().await, 200);
@@ -373,12 +373,12 @@ async fn compression_of_some_types_and_of_event_loops() {
     }
 }
 
-/// What gunzip makes of the beginning of a stream.
+/// The text that gunzip makes of the beginning of a stream.
 fn unpack_part(body: &[u8]) -> Option<String> {
     unpack("gzip", &["-dcq"], body)
 }
 
-/// Chunks of a stream are not kept back by the compression.
+/// The compression does not hold back chunks of a stream.
 #[tokio::test]
 async fn compressed_streams_are_flushed() {
     let server = Setup::with("[middleware.small]\ntype = \"compression\"\n")
@@ -429,7 +429,7 @@ async fn security_headers() {
     }
 }
 
-/// What a middleware answers by itself is in the log and in the counters, too.
+/// A middleware's own answers are in the log and in the counters, too.
 #[tokio::test]
 async fn preflights_are_accounted_for() {
     let server = routes("cross", "type = \"cors\"\norigins = [\"https://example.com\"]").start().await;

@@ -1,4 +1,4 @@
-//! Names in outgoing requests: who answers for them, what they may cost, and which of their addresses is asked.
+//! Names in outgoing requests: which servers answer for them, their cost, and which of their addresses is used.
 
 use std::time::{Duration, Instant};
 
@@ -9,7 +9,7 @@ use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
 use tokio::net::TcpListener;
 use tokio::task::JoinHandle;
 
-/// An HTTP server on 127.0.0.1 that says yes, and its port.
+/// Starts an HTTP server on 127.0.0.1 that says yes, and returns its port.
 pub(crate) async fn upstream() -> (u16, JoinHandle<()>) {
     let listener = TcpListener::bind("127.0.0.1:0").await.expect("a port");
     let port = listener.local_addr().expect("it is bound").port();
@@ -30,7 +30,7 @@ fn dns(dns: &Dns, keys: &str) -> String {
     format!("[dns]\nservers = [\"{}\"]\n{keys}\n", dns.address())
 }
 
-/// Tenants with a guest each that may ask for any name below `test`, and for files of theirs.
+/// Tenants with one guest each, which may use any name below `test`, and files of theirs.
 fn tenants(names: &[&str], port: u16, keys: &str) -> String {
     let tenant = |name: &&str| {
         format!(
@@ -80,7 +80,7 @@ async fn are_resolved_by_the_servers_of_the_manifest() {
     assert_eq!(names.asked("good.test"), 4, "once for each server and family");
 }
 
-/// Every address of an answer is looked at, and a name is no way to one that is not public.
+/// Every address of an answer is checked, and a name gives no access to a private one.
 #[tokio::test]
 async fn lead_to_no_private_address() {
     let (port, _upstream) = upstream().await;
@@ -96,7 +96,7 @@ async fn lead_to_no_private_address() {
     server.is_quiet().await;
 }
 
-/// RFC 8305: an address that does not answer holds a request up for a quarter of a second.
+/// RFC 8305: an address that does not answer delays a request by a quarter of a second.
 #[tokio::test]
 async fn with_a_dead_address_are_reached_by_another() {
     let (port, _upstream) = upstream().await;
@@ -115,7 +115,7 @@ async fn with_a_dead_address_are_reached_by_another() {
     }
 }
 
-/// 600 look-ups that nobody answers are more than there are threads that may wait.
+/// 600 unanswered look-ups are more than there are threads that may wait.
 #[tokio::test]
 async fn that_nobody_answers_hold_up_their_tenant_alone() {
     let (port, _upstream) = upstream().await;

@@ -1,4 +1,4 @@
-//! Two hosts that share the topics of their bus over a NATS server, with everything that can happen to it.
+//! Two hosts that share the topics of their bus over a NATS server, with all kinds of failures of that server.
 
 use std::collections::BTreeMap;
 use std::time::Duration;
@@ -14,7 +14,7 @@ const TEN_SECONDS: Duration = Duration::from_secs(10);
 async fn is_connected(server: &Server, wanted: bool) {
     let wanted = f64::from(u8::from(wanted));
     let look = || async { (server.metrics().await.sum("roadrunner_bus_connected", "") == wanted).then_some(()) };
-    // A server that is stopped, and not gone, is given up after twelve seconds.
+    // A server that is stopped but not gone is given up after twelve seconds.
     let seen = within(2 * TEN_SECONDS, look).await;
     assert!(seen.is_some(), "it is not {wanted}:\n{}", server.log);
 }
@@ -32,7 +32,7 @@ async fn publish(server: &Server, topic: &str, payload: impl Into<String>) -> St
     server.fetch(Way::H1, Ask::post(&format!("/publish/{topic}"), payload.into())).await.text()
 }
 
-/// Publishes `probe` on one host until a session on another, which gets nothing else meanwhile, has heard it.
+/// Publishes `probe` on one host until a session on another, which receives nothing else meanwhile, has received it.
 async fn until_heard(publisher: &Server, topic: &str, session: &mut Exchange<'_>) {
     let mut read = String::new();
     for _ in 0..200 {
@@ -44,12 +44,12 @@ async fn until_heard(publisher: &Server, topic: &str, session: &mut Exchange<'_>
         }
     }
     assert!(read.contains("data: probe"), "nothing comes over");
-    // Whatever probes are on their way come before this.
+    // Any probes in transit come before this.
     publish(publisher, topic, "start").await;
     session.read_until("data: start\n\n").await;
 }
 
-/// How many messages a text of events tells of: those that came, and those that were missed.
+/// The number of messages in a text of events: received ones, and missed ones.
 fn tally(text: &str) -> (usize, usize) {
     let missed = text.split("event: missed\ndata: ").skip(1);
     let missed: usize = missed.filter_map(|rest| rest.split('\n').next()?.parse::<usize>().ok()).sum();
@@ -66,7 +66,7 @@ async fn chats(nats: &Nats) -> (Server, Server) {
     hosts(Setup::with(&format!("{}[component.chat]{sections}", nats.section("")))).await
 }
 
-/// Somebody in a room.
+/// A member of a room.
 struct Member(Socket);
 
 impl Member {
@@ -97,7 +97,7 @@ impl Member {
         }
     }
 
-    /// What is said next by this member; other notices are passed over, and counted.
+    /// The next message by this member; other notices are skipped, and counted.
     async fn hears(&mut self, name: &str) -> (String, u64) {
         let mut missed = 0;
         loop {
@@ -111,7 +111,7 @@ impl Member {
         }
     }
 
-    /// Says something until the other one hears it.
+    /// Says something until the other member hears it.
     async fn reaches(&mut self, own: &str, other: &mut Self) {
         for attempt in 0..200 {
             let text = format!("probe {attempt}");
@@ -135,7 +135,7 @@ async fn two_hosts_share_a_room() {
         let mut bob = Member::join(&second, there, "den", "bob").await;
         bob.reaches("bob", &mut ann).await;
         ann.reaches("ann", &mut bob).await;
-        // Both speak at once. Each hears the other's and its own, once and in order.
+        // Both send at once. Each receives the other's messages and its own, once and in order.
         for n in 0..50 {
             ann.say(&format!("a {n}")).await;
             bob.say(&format!("b {n}")).await;
@@ -216,7 +216,7 @@ async fn a_broker_that_is_killed_costs_messages_and_says_so() {
         nats.run().await;
         is_connected(&first, true).await;
         is_connected(&second, true).await;
-        // Some may be published before the other host has subscribed again; they are missed, too.
+        // Some may be published before the other host has subscribed again; they count as missed, too.
         let mut text = String::new();
         let mut sent = 0;
         while !text.contains("data: up") {
@@ -230,7 +230,7 @@ async fn a_broker_that_is_killed_costs_messages_and_says_so() {
         let (received, missed) = tally(&text);
         assert!(missed >= 5, "{round}: {text}");
         assert_eq!(received + missed, 5 + sent + 1, "{round}: each is received or counted: {text}");
-        // Sessions of the publishing host do not know either what the others have said meanwhile.
+        // Sessions of the publishing host do not know either which messages of the others they missed.
         let text = near.read_until("data: last\n\n").await;
         assert_eq!(tally(&text), (sent + 1, 1), "{round}: {text}");
     }
@@ -341,7 +341,7 @@ async fn topic_and_payload_have_their_limits() {
         let answer = first.fetch(Way::H1, Ask::post(&format!("/publish/{topic}"), payload)).await;
         assert_ne!(answer.status, 200, "{answer:?}");
     }
-    // The limit of the payload is the bus's, and not the server's alone.
+    // The payload limit belongs to the bus, and not only to the server.
     let alone = Setup::of("loops").and("[bus]\npayload = \"1KiB\"").beside().start().await;
     assert_eq!(publish(&alone, "news", "x".repeat(1024)).await, "0\n");
     let answer = alone.fetch(Way::H1, Ask::post("/publish/news", "x".repeat(1025))).await;
@@ -379,7 +379,7 @@ async fn another_owner_is_not_reachable() {
     assert!(!text.is_empty(), "nothing came at all");
 }
 
-/// Who has access to the NATS server may speak in every topic, and can do no more than that.
+/// A client with access to the NATS server may publish in every topic, and can do nothing else.
 #[tokio::test]
 async fn a_stranger_can_speak_and_do_no_harm() {
     let Some(nats) = Nats::start("nats::a_stranger").await else { return };
@@ -412,7 +412,7 @@ async fn a_stranger_can_speak_and_do_no_harm() {
         let text = session.read_until("data: odd\n\n").await;
         assert_eq!(text, "data: odd\n\n", "{headers:?}");
     }
-    // A forged number makes one message look like the end of a long row, and that is all.
+    // A forged number makes one message look like the end of a long series, and has no other effect.
     let forged =
         heard.headers.rsplit_once(' ').expect("it ends with the number").0.to_owned() + " 999999999999\r\n\r\n";
     stranger.publish_with(subject, forged.as_bytes(), b"forged").await;
@@ -421,7 +421,7 @@ async fn a_stranger_can_speak_and_do_no_harm() {
     publish(&first, "news", "true").await;
     assert_eq!(session.read_until("\n\n").await, "data: true\n\n");
 
-    // What is too large is dropped as it comes, and counts as missed.
+    // Oversized messages are dropped on arrival, and count as missed.
     stranger.publish(subject, &vec![b'x'; 1 << 20]).await;
     stranger.publish(subject, &vec![b'x'; (64 << 10) + 1]).await;
     stranger.publish_with(subject, &[b"NATS/1.0\r\nX: ", &*vec![b'x'; 200 << 10], b"\r\n\r\n"].concat(), b"").await;
@@ -466,7 +466,7 @@ async fn a_stranger_can_speak_and_do_no_harm() {
     is_connected(&second, true).await;
 }
 
-/// A NATS server that reads nothing fills the queue and nothing else.
+/// A NATS server that reads nothing only fills the queue.
 #[tokio::test]
 async fn a_full_queue_fails_publishing_and_passes() {
     let Some(nats) = Nats::start("nats::a_full_queue").await else { return };
@@ -475,7 +475,7 @@ async fn a_full_queue_fails_publishing_and_passes() {
         is_connected(&first, true).await;
         let dropped = async || first.metrics().await.sum("roadrunner_bus_dropped_total", "queue-full");
         nats.signal(Signal::STOP);
-        // What the system's socket buffers take goes first.
+        // The system's socket buffers take some first.
         let large = "x".repeat(400 << 10);
         let mut refused = None;
         for _ in 0..300 {
@@ -501,7 +501,7 @@ async fn a_silent_broker_is_given_up() {
     is_connected(&server, true).await;
     nats.signal(Signal::STOP);
     is_connected(&server, false).await;
-    // The system still takes connections for it, and nobody answers on them.
+    // The system still accepts connections for it, but they are not answered.
     let told = |line: &Value| line["message"].as_str().is_some_and(|text| text.contains("no answer within 500ms"));
     assert!(server.log.wait(told).await.is_some(), "{}", server.log);
     nats.signal(Signal::CONT);
@@ -561,11 +561,11 @@ async fn tls_and_a_password() {
     assert_eq!(publish(&right, "news", "x").await, "0\n");
     let published = || async { (right.metrics().await.sum("roadrunner_bus_published_total", "") >= 1.0).then_some(()) };
     assert!(within(TEN_SECONDS, published).await.is_some(), "{}", right.log);
-    // It was told why once, perhaps before the server was there; it goes on trying, and never gets in.
+    // It was told the reason once, perhaps before the server was there; it keeps trying, and never gets in.
     tokio::time::sleep(Duration::from_secs(2)).await;
     assert_eq!(wrong.metrics().await.sum("roadrunner_bus_connects_total", ""), 0.0);
     assert!(!wrong.log.to_string().contains("guess") && !right.log.to_string().contains("se cret"));
-    // Plaintext to a server that wants TLS is refused with the fix.
+    // Plaintext to a server that requires TLS is refused with the fix.
     let plain = Setup::of("loops").and(&nats.section("")).beside().start().await;
     let told = |line: &Value| line["message"].as_str().is_some_and(|text| text.contains("tls://"));
     assert!(plain.log.wait(told).await.is_some(), "{}", plain.log);

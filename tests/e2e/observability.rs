@@ -1,4 +1,4 @@
-//! What operators see: the access log, metrics, health, the live instances.
+//! The operator's view: the access log, metrics, health, the live instances.
 
 use std::collections::BTreeSet;
 use std::time::Duration;
@@ -83,7 +83,7 @@ async fn lines_of_a_guest_carry_its_request() {
     }
 }
 
-/// A guest cannot forge a line of the log for people.
+/// A guest cannot forge a line of the human-readable log.
 #[tokio::test]
 async fn control_characters_do_not_reach_the_log_for_people() {
     let server = Setup::of("answers").human_log().start().await;
@@ -146,7 +146,7 @@ async fn the_admin_listener_answers_operators_only() {
     ] {
         assert_eq!(server.admin_request(method, path).await.0, status, "{method} {path}");
     }
-    // None of it is on the public listeners.
+    // The public listeners have none of these.
     for path in ["/metrics", "/live", "/ready", "/instances"] {
         assert_eq!(server.fetch(Way::H1, Ask::get(path)).await.status, 404, "{path}");
     }
@@ -200,7 +200,7 @@ async fn the_access_log_in_the_common_format() {
     assert!(line.ends_with(" 200 -"), "{line}");
 }
 
-/// What a client writes is in no label: odd methods, paths, hosts and fields make no series.
+/// No label contains a client's text: odd methods, paths, hosts and fields make no series.
 #[tokio::test]
 async fn no_label_comes_from_a_client() {
     let server = Setup::with(

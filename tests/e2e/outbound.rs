@@ -1,4 +1,4 @@
-//! Outgoing requests of guests: what the manifest grants, and nothing else.
+//! Outgoing requests of guests: those that the manifest grants, and no others.
 
 use std::net::SocketAddr;
 use std::sync::Arc;
@@ -9,7 +9,7 @@ use roadrunner_tests::{Ask, Server, Setup, Way, pattern};
 use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
 use tokio::net::TcpListener;
 
-/// A server on loopback that is asked by guests.
+/// A server on loopback that guests contact.
 struct Upstream {
     address: SocketAddr,
     asked: Arc<AtomicUsize>,
@@ -79,7 +79,7 @@ impl Drop for Upstream {
     }
 }
 
-/// One of WASI 0.2, and one of 0.3.
+/// A guest of WASI 0.2, and one of 0.3.
 const GUESTS: [&str; 2] = ["standard", "service"];
 
 fn setup(guest: &str) -> Setup {
@@ -142,7 +142,7 @@ async fn go_nowhere_else() {
         ] {
             refused(&server, guest, &url, "HttpRequestDenied", "outbound").await;
         }
-        // The name is granted, and what it resolves to is not.
+        // The name is granted, but the address that it resolves to is not.
         refused(&server, guest, &format!("http://localhost:{port}/"), "DestinationIpProhibited", "outbound-private")
             .await;
         assert_eq!((upstream.asked(), other.asked()), (0, 0));
@@ -180,7 +180,7 @@ async fn have_timeouts() {
         assert_eq!(fetch(&server, &upstream.url("/silent")).await.0, 502);
         let (status, text) = fetch(&server, &upstream.url("/stalls")).await;
         assert!(status == 200 && text.starts_with("five!\n") && text.len() > 6, "{text}");
-        // TEST-NET-1 (RFC 5737) answers nobody; a network that refuses at once is as good.
+        // TEST-NET-1 (RFC 5737) answers nobody; a network that refuses at once is just as good.
         let grant = "outbound = [\"http://192.0.2.1\"]\noutbound-connect-timeout = \"200ms\"";
         let server = setup(guest).component(grant).start().await;
         let (status, text) = fetch(&server, "http://192.0.2.1/").await;
@@ -247,7 +247,7 @@ async fn have_quotas_of_their_tenant() {
     server.is_quiet().await;
     assert_eq!(connections().await, 0.0);
 
-    // One second's worth is there at once, and then it comes at its rate.
+    // One second's worth is available at once, and then it comes at its rate.
     let start = std::time::Instant::now();
     let answer = server.fetch(Way::H1, ask("one", "/large")).await;
     assert!(answer.body == pattern(3_000_000), "{} bytes", answer.body.len());

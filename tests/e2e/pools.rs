@@ -1,5 +1,5 @@
-//! Pools that all instances share: memories, tables, core instances, stacks. A component that needs more of one than its
-//! share is refused, or takes as many places as it needs; its neighbours never notice.
+//! Pools that all instances share: memories, tables, core instances, stacks. A component that needs more than its share
+//! of one is refused, or takes as many places as it needs; its neighbours never notice.
 
 use std::time::Duration;
 
@@ -14,11 +14,11 @@ pub(crate) const MEMORY: &str = "(module (memory 0))";
 const TABLE: &str = "(module (table 0 funcref))";
 const NOTHING: &str = "(module)";
 
-/// A guest to which so many instances of a module were added.
+/// A guest to which this many instances of a module were added.
 pub(crate) fn with_instances(guest: &str, module: &str, count: usize) -> Vec<u8> {
     let bytes = std::fs::read(command::guest(guest)).expect("a guest");
     let module = wat::parse_str(module).expect("a module");
-    // Modules have an index space of their own, in the order of their sections.
+    // Modules have their own index space, in the order of their sections.
     let index = sections(&bytes).into_iter().filter(|id| *id == 1).count();
     let instance = [&[0][..], &leb(index), &[0]].concat();
     let instances = [leb(count), instance.repeat(count)].concat();
@@ -82,13 +82,13 @@ async fn a_component_over_its_share_is_refused_with_the_number() {
         ] {
             is_refused(&check(&setup(guest, with_instances(guest, module, count), 32)).await, reason);
         }
-        // Within its share, and over its tenant's.
+        // Within its share, but above its tenant's.
         let reason = "takes 16 places, for its memories, tables and stacks, and `instances` of tenant:attacker is 15";
         is_refused(&check(&setup(guest, with_instances(guest, MEMORY, 15), 15)).await, reason);
     }
 }
 
-/// What a manifest's `memory` has nothing to do with is told with what helps.
+/// An error that a manifest's `memory` cannot fix names the key that can.
 #[tokio::test]
 async fn a_component_over_the_size_of_an_instance_is_told_what_helps() {
     let globals = format!("(module {})", "(global (mut v128) (v128.const i64x2 0 0))".repeat(80_000));
@@ -98,7 +98,7 @@ async fn a_component_over_the_size_of_an_instance_is_told_what_helps() {
         "wide.wasm has no room in the engine: the engine keeps 1 MiB for functions, globals and imports",
     );
     assert!(large.stderr.contains("globals") && !large.stderr.contains("raise that limit"), "{large:?}");
-    // As large, over many instances.
+    // The same size, over many instances.
     let globals = format!("(module {})", "(global (mut v128) (v128.const i64x2 0 0))".repeat(2000));
     let many = check(&setup("hostile", with_instances("hostile", &globals, 100), 32)).await;
     is_refused(&many, "has no room in the engine: the engine keeps 1 MiB");
@@ -106,12 +106,12 @@ async fn a_component_over_the_size_of_an_instance_is_told_what_helps() {
     let table = "(module (table 30000 funcref))";
     let large = check(&setup("hostile", with_instances("hostile", table, 1), 32)).await;
     is_refused(&large, "a table can have 20000 elements");
-    // Memory is what that limit is about.
+    // That limit is for memory only.
     let memory = "(module (memory 20000))";
     is_refused(&check(&setup("hostile", with_instances("hostile", memory, 1), 32)).await, "raise that limit");
 }
 
-/// Sleeping requests, more than there is room for, and a neighbour who asks meanwhile.
+/// Sleeping requests, more than there is room for, and requests of a neighbour meanwhile.
 async fn crowd(guest: &str, module: &str, count: usize, at_least: u32) {
     let server = setup(guest, with_instances(guest, module, count), 32).start().await;
     let sleep = if guest == "service" { "/sleep?1500" } else { "/sleep?ms=1500" };
@@ -147,7 +147,7 @@ async fn crowd(guest: &str, module: &str, count: usize, at_least: u32) {
     assert_eq!(exhausted, 0.0, "gates admit what the pools have room for");
 }
 
-/// Instances of the attacker that exist, and the places that they take.
+/// The attacker's instances, and the places that they take.
 async fn occupied(server: &Server) -> (u32, u32) {
     let instances = server.instances().await.len() as u32;
     let metrics = server.metrics().await;

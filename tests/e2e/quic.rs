@@ -1,4 +1,4 @@
-//! The QUIC endpoints of a listener: clients that change their address, Retry, early data, and what the metrics say.
+//! The QUIC endpoints of a listener: clients that change their address, Retry, early data, and the metrics.
 
 use roadrunner_tests::{Ask, Client, Server, Setup, Way, soon};
 
@@ -65,7 +65,7 @@ async fn early_data_is_for_safe_methods() {
         let pairs = [(":method", method), (":scheme", "https"), (":authority", "localhost"), (":path", "/")];
         pairs.map(|(name, value)| (name.to_owned(), value.to_owned())).to_vec()
     };
-    // Whether the requests or the end of the handshake are there first is up to the machine.
+    // Whether the requests or the end of the handshake arrive first depends on the machine.
     let (mut early, mut refused) = (0, 0);
     for _ in 0..20 {
         let mut again = first.h3().early().await.expect("a ticket that allows it");
@@ -78,7 +78,7 @@ async fn early_data_is_for_safe_methods() {
         assert!(matches!(post, 200 | 425), "{post}");
         early += u32::from(seen.to_string().contains("early-data"));
         refused += u32::from(post == 425);
-        // The connection is as good as any now.
+        // The connection works like any other now.
         assert_eq!(again.fetch(Ask::post("/", "late")).await.status, 200);
     }
     assert!(early > 0 && refused > 0, "{early} of 20 were early, {refused} too early");

@@ -1,4 +1,4 @@
-//! Programs that people use, for a short while each: not one error.
+//! Widely used programs, for a short while each, without a single error.
 
 use std::process::Command;
 
@@ -82,7 +82,7 @@ async fn curl() {
     server.is_quiet().await;
 }
 
-/// A certificate made at the start, which clients have to be told to take.
+/// A certificate made at the start, which clients must be told to accept.
 #[tokio::test]
 async fn curl_with_a_certificate_made_at_the_start() {
     let server = Setup::of("hello")
@@ -155,8 +155,8 @@ async fn wrk() {
     }
 }
 
-/// slowhttptest's own attacks: slow heads, slow bodies, slow reading. It says at the end whether the service could still
-/// be reached; here that is asked with a client of our own while it runs.
+/// slowhttptest's own attacks: slow heads, slow bodies, slow reading. It reports at the end whether the service was
+/// still reachable; here our own client checks that while it runs.
 #[tokio::test]
 async fn slowhttptest() {
     if tool("real_clients::slowhttptest", "slowhttptest").is_none() {

@@ -1,6 +1,6 @@
-//! Components from a registry: what is pulled and when, what is refused, and what a registry cannot do to the host.
+//! Components from a registry: which are pulled and when, which are refused, and what a registry cannot do to the host.
 //!
-//! The registry is Debian's, and oras pushes to it. By whom they must be signed is in `signatures`.
+//! The registry is Debian's, and oras pushes to it. Tests of the required signatures are in `signatures`.
 
 use std::path::Path;
 use std::process::{Command, Stdio};
@@ -17,13 +17,13 @@ use super::deploy::{letter, version};
 
 const OLDER_LAYER: &str = "application/vnd.wasm.content.layer.v1+wasm";
 
-/// A component that is behind every path, and a cache that has nothing yet.
+/// A component that serves every path, and an empty cache.
 fn setup(reference: &str, cache: &Path) -> Setup {
     Setup::with(&format!("[component.app]\nfile = {reference:?}\n[[route]]\npath = \"/*rest\"\ncomponent = \"app\"\n"))
         .cache(cache)
 }
 
-/// `roadrunner check`, which loads what serving would load.
+/// Runs `roadrunner check`, which loads the same components as serving would.
 async fn check(setup: &Setup) -> Done {
     let (folder, manifest) = setup.write();
     let mut program = command::roadrunner();
@@ -31,7 +31,7 @@ async fn check(setup: &Setup) -> Done {
     command::output(program).await
 }
 
-/// Why `roadrunner check` refuses a manifest.
+/// The reason why `roadrunner check` refuses a manifest.
 async fn refusal(setup: &Setup) -> String {
     let done = check(setup).await;
     assert_eq!(done.code, 1, "{done:?}");
@@ -52,7 +52,7 @@ async fn a_tag_is_looked_up_again_and_its_component_pulled_once() {
     assert_eq!(letter(&server, Way::H1).await, b'A');
     server.log.message("pulled a component").await;
 
-    // What is kept is not asked for: the registry does not have it any more.
+    // A kept component is not requested: the registry no longer has it.
     let hex = sha256(&version(b'A'));
     std::fs::remove_file(registry.blob(&hex)).expect("the registry has it");
     let (status, text) = reload(&server).await;
@@ -66,7 +66,7 @@ async fn a_tag_is_looked_up_again_and_its_component_pulled_once() {
     assert_eq!(status, 200, "{text}");
     assert_eq!((letter(&server, Way::H1).await, pulls().await), (b'B', 2));
 
-    // What is kept, and is not what it was, is not believed: it is pulled again.
+    // A kept component that has changed is not trusted: it is pulled again.
     let kept = cache.path().join("pulled").join(format!("{}.wasm", sha256(&version(b'B'))));
     std::fs::write(&kept, version(b'C')).expect("our own cache");
     let (status, text) = reload(&server).await;
@@ -152,7 +152,7 @@ async fn what_is_no_component_is_refused_by_name() {
         let text = refusal(&setup(&reference, cache.path()).and(&registry.section("plaintext = true"))).await;
         assert!(text.contains(reason) && text.contains(&reference), "{name}: {text}");
     }
-    // TLS is what is spoken unless the manifest says otherwise.
+    // The host uses TLS unless the manifest says otherwise.
     registry.push("app:1", &component).await;
     let text = refusal(&setup(&registry.reference("app:1"), cache.path())).await;
     assert!(text.contains("cannot reach the registry"), "{text}");
@@ -209,7 +209,7 @@ async fn tls_believes_the_authorities_of_the_section() {
     assert_eq!(letter(&server, Way::H1).await, b'A');
 }
 
-/// A registry that means harm, or is broken: the host stays within its bounds, and says what is wrong.
+/// A malicious or broken registry: the host stays within its bounds, and names the fault.
 #[tokio::test]
 async fn a_registry_that_lies_is_bounded() {
     let cache = TempDir::new().expect("a folder");
@@ -249,7 +249,7 @@ async fn a_registry_that_lies_is_bounded() {
         let text = refusal(&setup(&format!("oci://{}/app:1", liar.name()), cache.path()).and(&section)).await;
         assert!(text.contains(reason) && text.contains(&liar.name()), "{reason}: {text}");
     }
-    // Something else under the digest that was asked for.
+    // Other content under the requested digest.
     let liar = Liar::start(&answers(&component)).await;
     let section = format!("[registry.\"{}\"]\nplaintext = true\n", liar.name());
     let pinned = format!("oci://{}/app@sha256:{}", liar.name(), "0a".repeat(32));
@@ -260,8 +260,8 @@ async fn a_registry_that_lies_is_bounded() {
     assert_eq!(done.code, 0, "{done:?}");
 }
 
-/// The process that speaks to a registry has its pipes and its sockets, and is held to its bounds, while the registry
-/// does not answer.
+/// The process that connects to a registry has only its pipes and its sockets, and stays within its bounds, while the
+/// registry does not answer.
 #[tokio::test]
 async fn who_asks_a_registry_has_nothing_else() {
     let cache = TempDir::new().expect("a folder");
@@ -270,7 +270,7 @@ async fn who_asks_a_registry_has_nothing_else() {
     let (folder, _) = setup(&format!("oci://{}/app:1", liar.name()), cache.path()).and(&section).write();
     let secret = folder.path().join("secret");
     std::fs::write(&secret, "secret").expect("a file");
-    // A descriptor that the host has from whoever started it, and that survives exec.
+    // A descriptor that the host inherits from its parent, and that survives exec.
     let program = command::roadrunner();
     let mut host = Command::new("sh")
         .args(["-c", "exec 9<\"$1\"; exec \"$0\" check"])
@@ -299,7 +299,7 @@ async fn who_asks_a_registry_has_nothing_else() {
     host.kill().expect("it is our own process");
     host.wait().expect("it is our own process");
 
-    // Authorities and how names are resolved are read from /etc by the process itself.
+    // The process itself reads the authorities and the resolver's configuration from /etc.
     let own = ["pipe:", "socket:", "anon_inode:", "/etc/", "/usr/share/ca-certificates/"];
     let is_own = |to: &String| own.iter().any(|kind| to.starts_with(kind));
     assert!(descriptors.iter().all(is_own), "{descriptors:?}");
@@ -358,7 +358,7 @@ async fn the_command_line_deploys_from_a_registry() {
     assert_eq!(letter(&server, Way::H1).await, b'A');
 }
 
-/// The host's credentials may open what is another tenant's.
+/// The host's credentials may give access to another tenant's components.
 #[tokio::test]
 async fn a_tenant_deploys_from_the_repository_of_its_component_alone() {
     let Some(registry) = Registry::start("registry").await else { return };

@@ -1,4 +1,4 @@
-//! Another manifest for a host that runs: all of it or nothing, and what is under way ends as it began.
+//! A new manifest for a running host: all of it or nothing, and requests in progress end as they began.
 
 use std::time::Duration;
 
@@ -13,7 +13,7 @@ fn setup() -> Setup {
         .and("[[route]]\npath = \"/sleep\"\ncomponent = \"hostile\"\n[[route]]\npath = \"/drain\"\ncomponent = \"loops\"\n")
 }
 
-/// Writes another manifest in one step, as an editor or a deployment does.
+/// Replaces the manifest in one step, as an editor or a deployment does.
 fn write(server: &Server, change: impl Fn(String) -> String) {
     let file = server.folder().join("roadrunner.toml");
     let text = change(std::fs::read_to_string(&file).expect("a manifest"));
@@ -111,7 +111,7 @@ async fn what_is_under_way_ends_as_it_began() {
         under_way.push((*way, one.open(Ask::get("/sleep?ms=1000")).await, session));
     }
     server.has_instances(2 * Way::ALL.len()).await;
-    // The routes that they came by are gone.
+    // Their routes are gone.
     write(&server, |text| {
         let (start, _) = text.split_once("[[route]]\npath = \"/sleep\"").expect("the route");
         start.to_owned()
@@ -181,7 +181,7 @@ async fn a_signal_the_command_and_a_watched_file_reload() {
     is_marked(&server, "four").await;
     write(&server, |text| text.replace("\"four\"", "\"five\""));
     is_marked(&server, "five").await;
-    // A wrong one is looked at once, and not every second.
+    // A wrong manifest is read once, and not every second.
     write(&server, |text| text.replace("\"five\"", "\"six\"") + "\nnonsense = 1\n");
     let refused = async || server.metrics().await.sum("roadrunner_reloads_total", "refused");
     let seen = within(Duration::from_secs(10), async || (refused().await == 2.0).then_some(())).await;
@@ -193,7 +193,7 @@ async fn a_signal_the_command_and_a_watched_file_reload() {
     is_marked(&server, "six").await;
 }
 
-/// The component's file is another one: its requests go to the new code, those under way stay with the old.
+/// The component's file is replaced: new requests go to the new code, requests in progress stay with the old.
 #[tokio::test]
 async fn a_component_is_replaced() {
     let guests = command::guests();
@@ -213,7 +213,7 @@ async fn a_component_is_replaced() {
     assert!(replaced.await.is_some(), "{}", server.log);
 }
 
-/// Under load nothing fails, whatever the manifest does meanwhile.
+/// Under load nothing fails, however the manifest changes meanwhile.
 #[tokio::test]
 async fn no_request_is_lost() {
     let server = setup().start().await;
@@ -246,7 +246,7 @@ async fn no_request_is_lost() {
     server.is_quiet().await;
 }
 
-/// The next handshake shows the new certificate; connections that are there do not notice.
+/// The next handshake shows the new certificate; existing connections do not notice.
 #[tokio::test]
 async fn certificates_are_read_again() {
     let server = setup().start().await;
@@ -264,7 +264,7 @@ async fn certificates_are_read_again() {
         return;
     }
     let before = serial().await.expect("a certificate");
-    // A broken one is refused, with everything else that the manifest says.
+    // A broken certificate is refused, with everything else in the manifest.
     std::fs::write(server.certificate(), "nothing").expect("a file");
     write(&server, |text| text.replace("\"one\"", "\"two\""));
     let (status, told) = reload(&server).await;

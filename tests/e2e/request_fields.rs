@@ -1,4 +1,5 @@
-//! Header and trailer fields of a request, as guests see them: one form on every protocol, and nothing of the connection.
+//! Header and trailer fields of a request, as guests see them: one form on every protocol, and no connection-specific
+//! fields.
 
 use roadrunner_tests::{Ask, End, Setup, Way};
 use serde_json::Value;
@@ -12,7 +13,7 @@ fn values<'f>(fields: &'f [(String, String)], name: &str) -> Vec<&'f str> {
     fields.iter().filter(|(found, _)| found == name).map(|(_, value)| value.as_str()).collect()
 }
 
-/// RFC 9110, 7.6.1, written as HTTP/1 lets a client write them.
+/// Connection-specific fields (RFC 9110, 7.6.1), in the forms that HTTP/1 allows.
 const OF_THE_CONNECTION: &str = "connection: keep-alive, x-hop, TE\r\nconnection: X-Other\r\nkeep-alive: timeout=5\r\n\
      proxy-connection: keep-alive\r\nupgrade: foo\r\nhttp2-settings: AAMAAABkAAQAAP__\r\nte: gzip;q=0.5, trailers\r\n\
      x-hop: 1\r\nx-other: 2\r\nx-stays: 3\r\n";
@@ -59,7 +60,7 @@ async fn that_connection_names_do_not_come_as_trailers() {
     server.is_quiet().await;
 }
 
-/// Whoever strips what such a `Connection` names hands on another request.
+/// A proxy that strips the fields that such a `Connection` names passes on another request.
 #[tokio::test]
 async fn that_are_for_the_recipient_cannot_be_named() {
     let server = Setup::of("inspector").start().await;
@@ -95,7 +96,7 @@ async fn cookies_are_one() {
     }
 }
 
-/// RFC 9112, 5.1: no part of the value on HTTP/1. RFC 9113, 8.2.1 and RFC 9114, 4.2: malformed.
+/// RFC 9112, 5.1: not part of the value on HTTP/1. RFC 9113, 8.2.1 and RFC 9114, 4.2: malformed.
 #[tokio::test]
 async fn with_blanks_at_an_end_are_trimmed_or_malformed() {
     let server = Setup::of("inspector").start().await;

@@ -1,4 +1,5 @@
-//! Going back past the first deployment brings what served before it, whatever happened to it meanwhile.
+//! A rollback past the first deployment restores the component that served before it, whatever happened to it
+//! meanwhile.
 
 use std::path::Path;
 
@@ -7,7 +8,7 @@ use tempfile::TempDir;
 
 use super::deploy::{ask, deploy, letter, version};
 
-/// A host whose state is in a folder of the test's, so that another one can follow it.
+/// A host whose state is in a folder of the test, so that another host can follow it.
 fn setup(state: &Path, file: &str) -> Setup {
     Setup::with(&format!("[component.app]\nfile = {file:?}\n[[route]]\npath = \"/*rest\"\ncomponent = \"app\"\n"))
         .and(&format!("[deploy]\ndirectory = {:?}\nkeep = 1\n", state.join("deployed")))
@@ -44,7 +45,7 @@ async fn a_build_that_overwrote_the_file_is_undone() {
     assert_eq!(rollback(&server).await, 409, "there is nothing before it");
     reload(&server).await;
     assert_eq!(letter(&server, Way::H1).await, b'A', "after a reload");
-    // Deployed and taken back once more, past more versions than are kept.
+    // Deployed and rolled back once more, past more versions than are kept.
     for next in b"BCD" {
         deploy(&server, *next).await;
     }
@@ -55,7 +56,7 @@ async fn a_build_that_overwrote_the_file_is_undone() {
     drop(server);
     let server = of_file(state.path()).start().await;
     assert_eq!(letter(&server, Way::H1).await, b'A', "after a restart");
-    // The operator has another one built, and says so.
+    // The operator builds a new one, and announces it.
     build(state.path(), b'E');
     reload(&server).await;
     assert_eq!(letter(&server, Way::H1).await, b'E');
@@ -87,7 +88,7 @@ async fn a_file_that_is_gone_comes_back() {
     assert_eq!(letter(&server, Way::H1).await, b'C', "it is there again");
 }
 
-/// What was loaded in vain never served, and what a watch or a reload took did.
+/// A component that failed to load never served; one that a watch or a reload loaded did.
 #[tokio::test]
 async fn what_served_last_before_the_first_deployment_counts() {
     let state = TempDir::new().expect("a folder");

@@ -1,4 +1,4 @@
-//! Which route a request finds, and what it gets when there is none, the same over every protocol.
+//! The route that a request finds, and the answer when there is none, the same over every protocol.
 
 use roadrunner_tests::server::component;
 use roadrunner_tests::{Answer, Ask, Server, Setup, Way};

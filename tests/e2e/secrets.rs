@@ -1,4 +1,4 @@
-//! Secrets: who is granted which sees it, and nobody else, wherever they look.
+//! Secrets: only components with a grant see them, wherever others look.
 
 use std::fs::Permissions;
 use std::os::unix::fs::PermissionsExt as _;
@@ -9,7 +9,7 @@ use tempfile::TempDir;
 
 const SECRET: &str = "correct-horse-battery-staple";
 
-/// A file with a secret, as an operator would make it.
+/// Writes a file with a secret, as an operator would make it.
 fn written(folder: &Path, content: &str, mode: u32) -> PathBuf {
     let path = folder.join("secret");
     std::fs::write(&path, content).expect("a file");
@@ -17,7 +17,7 @@ fn written(folder: &Path, content: &str, mode: u32) -> PathBuf {
     path
 }
 
-/// Two components of the same file, of which one is granted something.
+/// Two components of the same file, one of which has a grant.
 fn setup(path: &Path) -> Setup {
     let file = "file = \"{guests}/stores.wasm\"";
     Setup::with(&format!(
@@ -91,7 +91,7 @@ async fn files_that_others_can_read_are_refused() {
     }
 }
 
-/// Tokens, passwords and private keys are read in one way, wherever the manifest names them.
+/// Tokens, passwords and private keys are read in the same way, wherever the manifest names them.
 #[tokio::test]
 async fn all_files_with_secrets_are_refused_alike() {
     let tls = "tls = { certificate = \"certificate.pem\", key = \"key.pem\" }";

@@ -191,7 +191,7 @@ async fn answers_that_are_not_http_become_500() {
             assert!(!answer.headers.contains_key("set-cookie"), "{way:?} {path}");
         }
         assert_eq!(client.fetch(Ask::get("/length/6")).await.text(), "12345\n", "{way:?}");
-        // RFC 9110, 7.6.1: these belong to the connection.
+        // RFC 9110, 7.6.1: these are connection-specific.
         let answer =
             client.fetch(Ask::get("/headers?connection=close&transfer-encoding=gzip&keep-alive=1&upgrade=x&x=y")).await;
         assert_eq!((answer.status, answer.header("x")), (200, "y"), "{way:?}");

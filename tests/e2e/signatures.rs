@@ -1,6 +1,6 @@
-//! By whom components must be signed: from files, from uploads and from registries, at the start and ever after.
+//! The required signatures of components: from files, from uploads and from registries, at the start and later.
 //!
-//! Keys and signatures are made by openssl, and left in the registry as cosign leaves them.
+//! Keys and signatures are made by openssl, and put into the registry in cosign's form.
 
 use std::path::Path;
 use std::time::Duration;
@@ -16,13 +16,13 @@ use super::deploy::{converse, letter, version};
 
 const SIMPLE_SIGNING: &str = "application/vnd.dev.cosign.simplesigning.v1+json";
 
-/// What nobody has signed.
+/// The error for a component without a signature.
 const UNSIGNED: &str = "is not signed, and the component app must be";
 
-/// What somebody else has signed, or what has been changed since.
+/// The error for a component signed with another key, or changed since.
 const WRONG: &str = "has no signature of a key of the component app: it is of another key, or of other bytes";
 
-/// A component behind every path that one of these must have signed.
+/// A component that serves every path and needs a signature by one of these.
 fn setup(file: &str, signers: &[&Signer]) -> Setup {
     let names: Vec<String> = (0..signers.len()).map(|number| format!("key-{number}.pem")).collect();
     let setup = Setup::with(&format!(
@@ -46,14 +46,14 @@ async fn run(folder: &Path, arguments: &[&str]) -> Done {
     command::output(program).await
 }
 
-/// Why each command that loads the manifest's components refuses it. None of them has compiled anything.
+/// The reason why each command that loads the manifest's components refuses it. None of them has compiled anything.
 async fn refusal(setup: &Setup) -> String {
     let told = refused(setup, &["compile"]).await;
     assert_eq!(refusal_to_serve(setup).await, told);
     told
 }
 
-/// The same of those that load what was deployed.
+/// The same for those that load deployed components.
 async fn refusal_to_serve(setup: &Setup) -> String {
     let told = refused(setup, &["check"]).await;
     assert_eq!(refused(setup, &["serve", "roadrunner.toml"]).await, told);
@@ -142,7 +142,7 @@ async fn a_watched_file_is_signed_like_any_other() {
     assert!(taken.await.is_some(), "{}", server.log);
 }
 
-/// Another list of keys holds from the next reload on, for what serves already too.
+/// A new list of keys applies from the next reload on, also to components that already serve.
 #[tokio::test]
 async fn a_reload_verifies_again() {
     let Some((ecdsa, ed25519)) = signers("signatures") else { return };
@@ -195,7 +195,7 @@ async fn an_upload_shows_its_signature() {
 
     let (status, text) = put(&server, &version(b'B'), Some(&ecdsa.sign(&version(b'B')))).await;
     assert_eq!(status, 200, "{text}");
-    // The command line sends what is beside the file.
+    // The command line sends the signature next to the file.
     std::fs::write(server.folder().join("new.wasm"), version(b'C')).expect("a file");
     let done = run(server.folder(), &["deploy", "app", "new.wasm"]).await;
     assert!(done.code == 1 && done.stderr.contains(UNSIGNED), "{done:?}");
@@ -205,7 +205,7 @@ async fn an_upload_shows_its_signature() {
     assert_eq!(letter(&server, Way::H1).await, b'C');
     drop(server);
 
-    // Signatures are kept with the versions: a restart verifies again, and so does going back.
+    // Signatures are kept with the versions: a restart verifies them again, and so does a rollback.
     let server = deployable(&[&ecdsa, &ed25519]).start().await;
     assert_eq!(letter(&server, Way::H1).await, b'C');
     assert_eq!(run(server.folder(), &["rollback", "app"]).await.code, 0);
@@ -214,7 +214,7 @@ async fn an_upload_shows_its_signature() {
     std::fs::write(server.folder().join("new.wasm.sig"), ed25519.sign(&version(b'D'))).expect("a file");
     assert_eq!(run(server.folder(), &["deploy", "app", "new.wasm"]).await.code, 0);
 
-    // The key of the version before is not trusted any more.
+    // The key of the previous version is no longer trusted.
     std::fs::write(server.folder().join("key-0.pem"), ed25519.public()).expect("a file");
     let (status, text) = server.admin_request("POST", "/reload").await;
     assert_eq!(status, 200, "what serves is by the other key: {text}");
@@ -226,7 +226,7 @@ async fn an_upload_shows_its_signature() {
     assert!(text.contains("the deployed version of the component app does not load") && text.contains(WRONG), "{text}");
 }
 
-/// Leaves a signature beside an image, as `cosign sign` does.
+/// Puts a signature next to an image, as `cosign sign` does.
 async fn sign(registry: &Registry, name: &str, digest: &str, payload: &str, signature: &str) {
     let tag = digest.replace(':', "-");
     let annotations = json!({ "dev.cosignproject.cosign/signature": signature.replace('\n', "") });
@@ -234,7 +234,7 @@ async fn sign(registry: &Registry, name: &str, digest: &str, payload: &str, sign
     registry.push_image(&format!("{name}:{tag}.sig"), "application/vnd.oci.image.config.v1+json", &layers).await;
 }
 
-/// What cosign signs of a manifest.
+/// The payload that cosign signs for a manifest.
 fn payload(digest: &str) -> String {
     json!({
         "critical": {
@@ -272,7 +272,7 @@ async fn an_image_is_signed_in_its_registry() {
         let text = refusal(&pulled("app:a", &ecdsa)).await;
         assert!(text.contains(WRONG) && text.contains("app:a"), "{what}: {text}");
     }
-    // A digest that was pulled while it was not signed rightly is looked up again.
+    // A digest that was pulled without a valid signature is looked up again.
     let (cache, pinned) = (TempDir::new().expect("a folder"), pulled(&format!("app@{a}"), &ed25519));
     let pinned = pinned.cache(cache.path());
     let done = run(pinned.write().0.path(), &["check"]).await;
@@ -283,7 +283,7 @@ async fn an_image_is_signed_in_its_registry() {
         assert_eq!(letter(&server, Way::H1).await, b'A');
     }
     assert_eq!(run(pinned.write().0.path(), &["check"]).await.code, 0);
-    // And is then good without its registry, for those keys alone.
+    // It is then valid without its registry, for those keys only.
     let other = pulled(&format!("app@{a}"), &ecdsa).cache(cache.path());
     registry.kill();
     assert_eq!(run(pinned.write().0.path(), &["check"]).await.code, 0);
@@ -310,7 +310,7 @@ async fn an_image_is_deployed_and_taken_back_under_the_policy() {
         let done = run(server.folder(), &["deploy", "app", &registry.reference(&format!("app:{tag}"))]).await;
         assert_eq!(done.code, 0, "{done:?}");
     }
-    // What was deployed needs no registry.
+    // A deployed component needs no registry.
     registry.kill();
     assert_eq!(letter(&server, Way::H1).await, b'C');
     assert_eq!(run(server.folder(), &["rollback", "app"]).await.code, 0);

@@ -1,10 +1,9 @@
-//! Clients that are slow in every way there is, all at once, and a normal one beside them that does not notice.
+//! Clients that are slow in every possible way, all at once, and a normal client that does not notice.
 //!
 //! Each kind ties up what it can: a socket, a handshake, a parser, a body, an instance, a stream. The normal client's
 //! slowest percent is compared with its own on the same server before they came.
 //!
-//! A thousand of each: `cargo xtask soak`, or
-//! `cargo test -p roadrunner-tests slow_clients -- --ignored --nocapture`.
+//! A thousand of each: `cargo xtask soak`, or `cargo test -p roadrunner-tests slow_clients -- --ignored --nocapture`.
 
 use std::net::SocketAddr;
 use std::sync::Arc;
@@ -18,7 +17,7 @@ use rustls::pki_types::ServerName;
 use tokio::io::AsyncWriteExt as _;
 use tokio::net::TcpSocket;
 
-/// What a slow client does before it is slow.
+/// The behaviour of a slow client before it becomes slow.
 #[derive(Clone, Copy, Debug)]
 enum Kind {
     /// Connects.
@@ -31,9 +30,9 @@ enum Kind {
     HeadByteByByte,
     /// Sends a body, a byte a second, to a guest that reads it.
     BodyByteByByte,
-    /// Asks for a megabyte, and reads none of it.
+    /// Requests a megabyte, and reads none of it.
     ReaderThatStops,
-    /// Asks for as much over HTTP/2 with its windows closed.
+    /// Requests the same over HTTP/2 with its windows closed.
     ZeroWindow,
 }
 
@@ -50,7 +49,7 @@ const KINDS: [Kind; 7] = [
 /// How much slower the normal client may get.
 const TOLERANCE: u32 = 3;
 
-/// Beside other tests, a quiet server answers so fast that the scheduler weighs more than three of it.
+/// Next to other tests, a quiet server answers so fast that the scheduler's delays exceed three of its answers.
 const NOISE: Duration = Duration::from_millis(10);
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
@@ -64,8 +63,7 @@ async fn a_thousand_of_each_do_not_hold_up_a_normal_client() {
     crowd(1000, Duration::ZERO).await;
 }
 
-/// Asserts that `count` of each kind slow a normal client down no more than [`TOLERANCE`] says, or leave it within
-/// `noise`.
+/// Asserts that `count` of each kind slow a normal client down no more than [`TOLERANCE`], or leave it within `noise`.
 async fn crowd(count: usize, noise: Duration) {
     let server = Setup::with(&["hello", "bodies", "streams"].map(component).concat())
         .and(
@@ -85,7 +83,7 @@ async fn crowd(count: usize, noise: Duration) {
             clients.push((kind, enter(&server, kind).await));
         }
     }
-    // Each that asks for an instance has one: a body that drips, a reader that stops, a closed window.
+    // Each that needs an instance has one: a trickling body, a reader that stops, a closed window.
     server.has_instances(3 * count).await;
     let dripping = tokio::spawn(drip(clients));
     let crowded = slowest_percent(&server).await;
@@ -100,7 +98,7 @@ async fn crowd(count: usize, noise: Duration) {
     server.is_quiet().await;
 }
 
-/// Of several rounds on connections of their own, the best: what others do on this machine meanwhile is not meant.
+/// The best of several rounds on new connections, to exclude the effects of other work on this machine.
 async fn slowest_percent(server: &Server) -> Duration {
     let mut best = Duration::MAX;
     for _ in 0..5 {
@@ -119,7 +117,7 @@ async fn slowest_percent(server: &Server) -> Duration {
     best
 }
 
-/// A connection with a small receive buffer, so that it is not the kernel that reads what the client does not.
+/// A connection with a small receive buffer, so that the kernel does not read the bytes that the client leaves.
 async fn dial(address: SocketAddr) -> Io {
     let socket = TcpSocket::new_v4().expect("a socket");
     socket.set_recv_buffer_size(4096).expect("a socket option");
@@ -144,7 +142,7 @@ async fn enter(server: &Server, kind: Kind) -> Io {
     io
 }
 
-/// The first flight of a client that is in earnest.
+/// The first flight of a real client.
 fn client_hello() -> Vec<u8> {
     let name = ServerName::try_from("localhost").expect("a name");
     let mut client = rustls::ClientConnection::new(Arc::new(tls(&[b"http/1.1"])), name).expect("a client");
@@ -153,15 +151,15 @@ fn client_hello() -> Vec<u8> {
     bytes
 }
 
-/// A byte a second, for those whose slowness that is: each at its own time, as clients do that do not know each other.
-/// The others are held.
+/// Sends a byte a second, for the kinds that are slow in this way: each at its own time, like independent clients. The
+/// others are held.
 async fn drip(mut clients: Vec<(Kind, Io)>) {
     clients.sort_by_key(|(kind, _)| !matches!(kind, Kind::HeadByteByByte | Kind::BodyByteByByte));
     let slow = clients.partition_point(|(kind, _)| matches!(kind, Kind::HeadByteByByte | Kind::BodyByteByByte));
     let start = Instant::now();
     for turn in 0.. {
         tokio::time::sleep_until((start + Duration::from_secs(turn as u64) / slow as u32).into()).await;
-        // One that was closed, at a deadline, is past caring.
+        // A client that was closed at a deadline no longer matters.
         let _ = clients[turn % slow].1.write_all(b"x").await;
     }
 }

@@ -1,8 +1,8 @@
-//! Clients that leave at any moment, in any way, over every protocol; and nothing of them stays behind: no instance, no
+//! Clients that leave at any moment, in any way, over every protocol; nothing of them stays behind: no instance, no
 //! socket, no task, no memory.
 //!
-//! A million: `cargo xtask soak`, or, in a release build, with how many in `ROADRUNNER_SOAK_REQUESTS`,
-//! `cargo test --release -p roadrunner-tests soak -- --ignored --nocapture`.
+//! A million: `cargo xtask soak`, or, in a release build, with the number in `ROADRUNNER_SOAK_REQUESTS`, `cargo test
+//! --release -p roadrunner-tests soak -- --ignored --nocapture`.
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering::Relaxed};
@@ -15,8 +15,8 @@ use tokio::task::JoinSet;
 /// Clients at once.
 const CLIENTS: u64 = 24;
 
-/// What a release build holds per request that is gone, at most, in bytes: room for counters and for fragmentation, and
-/// far less than the smallest thing that could leak for each.
+/// The most bytes that a release build keeps per finished request: room for counters and for fragmentation, and far
+/// less than the smallest possible leak of each.
 const LEFT: u64 = 16;
 
 #[tokio::test]
@@ -49,7 +49,7 @@ async fn aborts(requests: u64) {
         .alone()
         .start()
         .await;
-    // What the first ones bring about, such as warm slots and caches, is not left behind by the others.
+    // The one-time costs of the first requests, such as warm slots and caches, do not count as leftovers.
     storm(&server, requests / 10).await;
     let before = settled(&server).await;
     let start = Instant::now();
@@ -61,13 +61,13 @@ async fn aborts(requests: u64) {
     assert!(after.tasks <= before.tasks, "tasks are left");
     assert!(after.threads <= before.threads, "threads are left");
     let grown = after.resident.saturating_sub(before.resident);
-    // The smaller run is too short for its memory to say more than that it does not explode.
+    // The smaller run is too short for its memory to show more than that it does not explode.
     assert!(grown < (64 << 20) + requests * LEFT, "{grown} bytes more for {requests} requests");
     assert_eq!(server.metrics().await.sum("roadrunner_panics_total", ""), 0.0);
     assert_eq!(server.text("/hello").await, "hello, world\n");
 }
 
-/// What the server has when nothing is going on.
+/// The server's resources while it is idle.
 #[derive(Clone, Copy, Debug)]
 struct Left {
     descriptors: usize,
@@ -86,10 +86,10 @@ async fn settled(server: &Server) -> Left {
     });
     assert!(empty.await.is_some(), "sockets are left: {:?}", server.metrics().await);
     let count = |what: &str| std::fs::read_dir(format!("/proc/{}/{what}", server.id())).map_or(0, Iterator::count);
-    // Tasks that have ended are taken down a little later, and blocking threads wait for ten seconds for more to do.
+    // Ended tasks are removed a little later, and blocking threads wait for ten seconds for more work.
     tokio::time::sleep(Duration::from_secs(12)).await;
     let tasks = server.metrics().await.sum("roadrunner_tasks", "") as u64;
-    // The connection that asked is a descriptor, too.
+    // The scrape's own connection is a descriptor, too.
     tokio::time::sleep(Duration::from_secs(1)).await;
     Left { descriptors: count("fd"), threads: count("task"), tasks, resident: server.resident() }
 }
@@ -127,7 +127,7 @@ async fn storm(server: &Server, requests: u64) {
     }
 }
 
-/// One request that goes to its end, or not. Whether the connection can take another.
+/// Sends one request, to its end or not. Returns whether the connection can take another.
 async fn request(client: &mut Client, way: Way, random: &mut Random) -> bool {
     let (ask, sends) = match random.below(9) {
         0 | 1 => (Ask::get("/hello"), false),
@@ -162,7 +162,7 @@ async fn request(client: &mut Client, way: Way, random: &mut Random) -> bool {
     leave(exchange, way, random)
 }
 
-/// Over HTTP/2 and HTTP/3 the stream alone may end; otherwise the connection does.
+/// Over HTTP/2 and HTTP/3 only the stream may end; otherwise the connection does.
 fn leave(exchange: Exchange<'_>, way: Way, random: &mut Random) -> bool {
     if !way.has_streams() {
         return false;
@@ -173,7 +173,7 @@ fn leave(exchange: Exchange<'_>, way: Way, random: &mut Random) -> bool {
     random.below(4) > 0
 }
 
-/// A generator of numbers that a seed repeats (xorshift64).
+/// A random number generator with a seed (xorshift64).
 struct Random(u64);
 
 impl Random {

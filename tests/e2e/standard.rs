@@ -1,5 +1,5 @@
-//! Standard components, `wasi:http/proxy` 0.2 and `wasi:http/service` 0.3: made with public crates, and served as they
-//! are.
+//! Standard components, `wasi:http/proxy` 0.2 and `wasi:http/service` 0.3: made with public crates, and served
+//! unchanged.
 
 use std::time::Duration;
 
@@ -8,7 +8,7 @@ use roadrunner_tests::{Ask, End, Setup, Way, pattern, within};
 
 use crate::languages::is_built;
 
-/// One of WASI 0.2, and one of 0.3.
+/// A guest of WASI 0.2, and one of 0.3.
 const GUESTS: [&str; 2] = ["standard", "service"];
 
 fn setup(guest: &str) -> Setup {
@@ -24,7 +24,7 @@ async fn are_served_as_they_are() {
             let answer = server.fetch(way, Ask::get("/hello")).await;
             assert_eq!((answer.status, answer.text().as_str()), (200, text), "{way:?}");
             assert_eq!((answer.header("content-type"), answer.end.is_whole()), ("text/plain", true), "{way:?}");
-            // A guest that has returned in time is answered with a length; on a busy machine not each one has.
+            // The answer of a guest that has returned in time has a length; on a busy machine not every guest has.
             let sized = within(Duration::from_secs(5), || async {
                 (server.fetch(way, Ask::get("/hello")).await.end == End::sized(way)).then_some(())
             });
@@ -40,7 +40,7 @@ async fn are_served_as_they_are() {
     }
 }
 
-/// Handlers in JavaScript and Python, as componentize-js and componentize-py make them of WASI's own worlds.
+/// Handlers in JavaScript and Python, made by componentize-js and componentize-py from WASI's own worlds.
 #[tokio::test]
 async fn are_served_as_public_tools_make_them() {
     for (name, who) in [("standard_js", "JavaScript"), ("standard_python", "Python"), ("service_python", "Python")] {
@@ -84,7 +84,7 @@ async fn see_the_request() {
             let scheme = if way.is_tls() { "https" } else { "http" };
             assert!(text.starts_with(&format!("POST {scheme} shop.example:81 /request?a=%20b\n")), "{way:?}: {text}");
             assert!(text.contains("x-a: 1\nx-a: 2\n") && text.contains("accept: */*\n"), "{way:?}: {text}");
-            // RFC 9110, 7.6.1: these are the connection's; and the authority has its own place.
+            // RFC 9110, 7.6.1: these are connection-specific; and the authority has its own place.
             for field in ["host:", "connection:", "transfer-encoding:", "upgrade:"] {
                 assert!(!text.contains(field), "{way:?}: {field} in {text}");
             }
@@ -109,7 +109,7 @@ async fn set_status_and_fields() {
             // The fields of a message are at most 64 KiB.
             assert_eq!(server.text_of(way, Ask::get("/fields?50")).await, "50\n", "{way:?}");
             let answer = server.fetch(way, Ask::get("/fields?100")).await;
-            // A guest of 0.2 traps there; one of 0.3 is told.
+            // A guest of 0.2 traps there; a guest of 0.3 gets an error.
             let added = answer.text().trim().parse::<u32>().ok();
             assert!(if guest == "service" {
                 added.is_some_and(|n| (50..70).contains(&n))
@@ -119,7 +119,7 @@ async fn set_status_and_fields() {
             assert_eq!(server.fetch(way, Ask::get("/status?101")).await.status, 500, "{way:?}");
             assert_eq!(server.fetch(way, Ask::get("/length?5")).await.text(), "five!", "{way:?}");
             for wrong in ["/length?4", "/length?6"] {
-                // The head may be on its way when the guest is found out.
+                // The head may already be on its way when the fault is detected.
                 let answer = server.fetch(way, Ask::get(wrong)).await;
                 assert!(answer.status == 500 || answer.end == End::aborted(way), "{way:?} {wrong}: {answer:?}");
             }
@@ -157,7 +157,7 @@ async fn stream_both_ways() {
     }
 }
 
-/// Their `body` key is of no effect: WASI has only one way to read a body.
+/// Their `body` key has no effect: WASI has only one way to read a body.
 #[tokio::test]
 async fn a_client_that_does_not_read_holds_up_the_guest() {
     for guest in GUESTS {
@@ -224,7 +224,7 @@ async fn faults_after_the_head_cut_the_body() {
             ] {
                 let answer = server.fetch(way, Ask::get(path)).await;
                 assert_eq!(answer.end, End::aborted(way), "{way:?} {path}");
-                // RFC 9000, 3.2: a reset may overtake what was sent before it.
+                // RFC 9000, 3.2: a reset may overtake earlier data.
                 assert!(
                     answer.status == 200 || (way == Way::H3 && answer.status == 0),
                     "{way:?} {path}: {}",
@@ -278,7 +278,7 @@ async fn an_operator_can_end_them() {
     }
 }
 
-/// The guest's housekeeping goes on when the client has its answer, and its place stays taken.
+/// The guest's housekeeping continues after the client has its answer, and its place stays taken.
 #[tokio::test]
 async fn may_work_on_after_the_response() {
     for guest in GUESTS {
@@ -345,7 +345,7 @@ async fn are_told_apart_on_the_command_line() {
     }
 }
 
-/// The engine's support for it is experimental: nobody gets it who has not asked for it.
+/// The engine's support for it is experimental: the manifest must ask for it.
 #[tokio::test]
 async fn wasi_03_is_off_by_default() {
     let (folder, manifest) = Setup::of("service").write();
@@ -359,7 +359,7 @@ async fn wasi_03_is_off_by_default() {
     drop(folder);
 }
 
-/// What a guest of WASI 0.3 is told when its response has reached the client, or has not.
+/// A guest of WASI 0.3 learns whether its response has reached the client.
 #[tokio::test]
 async fn a_service_hears_that_its_response_was_sent() {
     let server = setup("service").start().await;
@@ -379,7 +379,7 @@ async fn a_service_has_a_limit_of_streams() {
     server.is_quiet().await;
 }
 
-/// One instance answers several requests, one after the other, where its component asks for it.
+/// One instance answers several requests, one after the other, if its component asks for it.
 #[tokio::test]
 async fn can_be_reused() {
     for guest in GUESTS {
@@ -389,7 +389,7 @@ async fn can_be_reused() {
             counts.push(server.text("/counter").await.trim().parse::<u32>().expect("a number"));
         }
         assert_eq!(counts, [1, 2, 3, 1, 2, 3, 1], "{guest}");
-        // One that failed, or whose response was not taken, is not used again.
+        // An instance that failed, or whose response was not read, is not used again.
         assert_eq!(server.fetch(Way::H1, Ask::get("/trap")).await.status, 500, "{guest}");
         assert_eq!(server.text("/counter").await, "1\n", "{guest}");
         let mut client = server.connect(Way::H1).await;
@@ -406,7 +406,7 @@ async fn can_be_reused() {
     }
 }
 
-/// An instance of WASI 0.3 answers several requests at once, where its component asks for it.
+/// An instance of WASI 0.3 answers several requests at once, if its component asks for it.
 #[tokio::test]
 async fn a_service_can_answer_several_requests_at_once() {
     let reuse = "reuse = { requests = 8, concurrency = 4, idle = \"10s\" }";
@@ -414,7 +414,7 @@ async fn a_service_can_answer_several_requests_at_once() {
     let ask = || async { server.text("/at-once?300").await.trim().parse::<u32>().expect("a number") };
     let (a, b, c, d) = tokio::join!(ask(), ask(), ask(), ask());
     assert_eq!([a, b, c, d], [4; 4], "all in one instance");
-    // Four of its eight requests are left; a fifth at once is another instance's.
+    // Four of its eight requests are left; a fifth at once goes to another instance.
     let (a, b, c, d, e) = tokio::join!(ask(), ask(), ask(), ask(), ask());
     let mut counts = [a, b, c, d, e];
     counts.sort_unstable();
@@ -432,7 +432,7 @@ async fn a_service_can_answer_several_requests_at_once() {
     server.is_quiet().await;
 }
 
-/// One that is at fault takes those with it that it answers at the same time, and nobody else.
+/// A faulty request ends the other requests of the same instance, and no others.
 #[tokio::test]
 async fn a_fault_of_a_shared_instance_ends_all_of_its_requests() {
     let reuse = "reuse = { requests = 1000, concurrency = 10, idle = \"10s\" }";
@@ -449,7 +449,7 @@ async fn a_fault_of_a_shared_instance_ends_all_of_its_requests() {
         assert_eq!(exchange.rest().await.end, End::Cut, "{path}");
         assert_eq!(server.text("/counter").await, "1\n", "{path}: the next request gets another instance");
     }
-    // What takes too long is told so, and its instance takes nobody else.
+    // A request that takes too long gets 504, and its instance takes no more requests.
     assert_eq!(server.fetch(Way::H1, Ask::get("/sleep?60000")).await.status, 504);
     assert_eq!(server.text("/counter").await, "1\n");
     server.is_quiet().await;
@@ -471,7 +471,7 @@ async fn a_client_that_leaves_a_shared_instance_leaves_the_others() {
         drop(client);
         server.has_instances(1).await;
         assert_eq!(other.read_until("tick\ntick\n").await, "tick\ntick\n", "{way:?}");
-        // An operator ends the instance with the one request that is left.
+        // An operator ends the instance with its last request.
         let id = server.has_instances(1).await[0]["id"].clone();
         assert_eq!(server.admin_request("DELETE", &format!("/instances/{id}")).await.0, 204);
         assert_eq!(other.rest().await.end, End::Cut, "{way:?}");
@@ -493,7 +493,8 @@ async fn others_answer_one_request_at_a_time() {
     }
 }
 
-/// A handler of fetch events in JavaScript answers one request in its life, and `check` says so before a client finds out.
+/// A handler of fetch events in JavaScript answers one request in its life, and `check` reports that before a client
+/// notices.
 #[tokio::test]
 async fn what_cannot_be_reused_is_refused() {
     let test = "standard::what_cannot_be_reused_is_refused";

@@ -1,4 +1,4 @@
-//! Bodies that a standard component passes on: those of requests and of other servers' answers, from where they come to
+//! Bodies that a standard component passes on: those of requests and of other servers' answers, from their source to
 //! the client.
 
 use std::time::Duration;
@@ -16,13 +16,13 @@ fn service(keys: &str) -> Setup {
     Setup::of("service").server("wasi-03 = true").component(keys)
 }
 
-/// A piece is there and back again, while the guest is already done.
+/// Checks that a piece comes back, while the guest is already done.
 pub async fn returns(exchange: &mut Exchange<'_>, piece: &str) {
     assert!(exchange.send(piece.to_owned()).await, "{piece}");
     assert_eq!(exchange.read_until(piece).await, piece);
 }
 
-/// Everything comes back as it is sent, and the trailer fields at the end.
+/// Checks that everything comes back as it is sent, and the trailer fields at the end.
 pub async fn comes_back(server: &Server, way: Way, path: &str) {
     let answer = comes_back_without_trailers(server, way, path).await;
     if way.has_streams() {
@@ -30,14 +30,14 @@ pub async fn comes_back(server: &Server, way: Way, path: &str) {
     }
 }
 
-/// Everything comes back as it is sent.
+/// Checks that everything comes back as it is sent.
 async fn comes_back_without_trailers(server: &Server, way: Way, path: &str) -> Answer {
     let mut client = server.connect(way).await;
     let ask = Ask::post_open(path).header("te", "trailers").header("trailer", "x-sum");
     let mut exchange = client.open(ask).await;
     assert_eq!(exchange.head().await, 200, "{way:?} {path}");
     returns(&mut exchange, "first").await;
-    // Longer than the host goes on with what a guest has left behind.
+    // Longer than the host continues with a finished guest's remaining work.
     tokio::time::sleep(Duration::from_millis(1500)).await;
     returns(&mut exchange, "second").await;
     assert!(exchange.finish(&[("x-sum", "11")]).await, "{way:?} {path}");
@@ -72,7 +72,7 @@ async fn of_requests_are_passed_on() {
     server.is_quiet().await;
 }
 
-/// The body is the guest's own, and what follows it is not.
+/// The body is the guest's own, but the trailer fields are not.
 #[tokio::test]
 async fn trailer_fields_are_passed_on_alone() {
     for keys in USES {
@@ -89,7 +89,7 @@ async fn trailer_fields_are_passed_on_alone() {
     }
 }
 
-/// A request's body to another server, and its answer to the client: neither is the guest's.
+/// A request's body to another server, and that server's answer to the client: the guest makes neither.
 #[tokio::test]
 async fn of_other_servers_are_passed_on() {
     let upstream = Setup::of("standard").beside().start().await;
@@ -108,7 +108,7 @@ async fn of_other_servers_are_passed_on() {
             drop(client);
             let answer = server.fetch(way, Ask::get(&format!("/relay?{origin}/large?3000000"))).await;
             assert!(answer.body == pattern(3_000_000) && answer.end.is_whole(), "{way:?} {keys}: {:?}", answer.end);
-            // One that is cut must not look whole.
+            // A truncated answer must not look whole.
             let answer = server.fetch(way, Ask::get(&format!("/relay?{origin}/trap-mid-stream"))).await;
             assert_eq!(answer.end, End::aborted(way), "{way:?} {keys}");
         }
@@ -146,7 +146,7 @@ async fn that_are_passed_on_end_with_their_client_and_their_instance() {
     }
 }
 
-/// 64 MiB go through an instance of 16 MiB, and the host holds no more of them than its windows.
+/// 64 MiB pass through an instance of 16 MiB, and the host holds no more of them than its windows.
 #[tokio::test]
 async fn that_are_passed_on_take_no_memory() {
     const PIECE: usize = 64 << 10;
@@ -175,7 +175,7 @@ async fn that_are_passed_on_take_no_memory() {
     server.is_quiet().await;
 }
 
-/// A client that does not read is not read from.
+/// The server does not read from a client that does not read.
 #[tokio::test]
 async fn that_are_passed_on_wait_for_a_client_that_does_not_read() {
     let server = service("limits = { memory = \"16MiB\" }").alone().start().await;
@@ -200,7 +200,7 @@ async fn that_are_passed_on_wait_for_a_client_that_does_not_read() {
     server.is_quiet().await;
 }
 
-/// RFC 9110, 8.6: the same length twice is one length, and two lengths are none.
+/// RFC 9110, 8.6: a repeated length counts once, and two different lengths are invalid.
 #[tokio::test]
 async fn a_length_that_is_given_twice_is_one_length() {
     for guest in ["standard", "service"] {

@@ -1,4 +1,4 @@
-//! Stores of keys and values: what guests may do with them, over which limits, and what outlives whom.
+//! Key-value stores: the guests' operations, their limits, and the lifetime of entries.
 
 use std::net::SocketAddr;
 use std::sync::Arc;
@@ -21,7 +21,7 @@ async fn ask(server: &Server, way: Way, path: &str, body: &str) -> Answer {
     server.fetch(way, ask).await
 }
 
-/// One operation over HTTP/1.1: status and body.
+/// Runs one operation over HTTP/1.1, and returns status and body.
 async fn tell(server: &Server, path: &str, body: &str) -> (u16, String) {
     let answer = ask(server, Way::H1, path, body).await;
     (answer.status, answer.text())
@@ -142,7 +142,7 @@ async fn a_store_has_a_size() {
     done(&server, "/set?key=b", &"v".repeat(3000)).await;
 }
 
-/// A server that greets like Redis and answers nothing else; it counts what it was asked.
+/// A server that greets like Redis and answers nothing else; it counts its requests.
 struct Silent {
     port: u16,
     asked: Arc<AtomicUsize>,
@@ -232,7 +232,8 @@ async fn a_reload_keeps_what_is_open() {
     done(&server, "/set?key=a", "kept").await;
     assert_eq!(server.admin_request("POST", "/reload").await, (200, "reloaded\n".to_owned()));
     assert_eq!(done(&server, "/get?key=a", "").await, "kept");
-    // What only looks does not disturb the host that has the file open; who would serve it, too, is refused.
+    // Commands that only read do not disturb the host that has the file open; another host that would serve it is
+    // refused.
     let manifest = server.folder().join("roadrunner.toml");
     let mut check = command::roadrunner();
     check.args(["check", "--manifest"]).arg(&manifest).current_dir(server.folder());
@@ -245,7 +246,7 @@ async fn a_reload_keeps_what_is_open() {
     assert!(refused.stderr.contains("is in use by another process"), "{}", refused.stderr);
 }
 
-/// Sets keys one after the other until the host is gone, each to its own name. How many were acknowledged.
+/// Sets keys one after the other until the host is gone, each to its own name. Returns how many were acknowledged.
 async fn write_until_it_ends(address: SocketAddr, writer: usize) -> usize {
     let mut socket = TcpStream::connect(address).await.expect("the server listens");
     for index in 0.. {
@@ -327,7 +328,7 @@ async fn redis_goes_and_comes_back() {
     server.is_quiet().await;
 }
 
-/// What was lost while nobody used it is not noticed by anybody, and nothing is done twice.
+/// A connection lost while idle goes unnoticed, and nothing is done twice.
 #[tokio::test]
 async fn redis_is_restarted_between_two_operations() {
     let Some(mut redis) = Redis::start("redis_is_restarted_between_two_operations") else { return };
@@ -377,7 +378,7 @@ async fn redis_is_restarted_between_two_operations() {
     server.is_quiet().await;
 }
 
-/// While the server goes and comes, an increment that was answered has happened once, and one that failed at most once.
+/// While the server goes and comes, each answered increment has happened once, and each failed one at most once.
 #[tokio::test]
 async fn no_increment_happens_twice() {
     let Some(mut redis) = Redis::start("no_increment_happens_twice") else { return };
@@ -429,7 +430,7 @@ async fn hosts_share_a_redis_server() {
     assert_eq!(done(&one, "/keys", "").await.matches("\"a\"").count(), 1);
 }
 
-/// Over TLS, with an authority that the host trusts; one that it does not know is not spoken to.
+/// Over TLS, with an authority that the host trusts; a server with an unknown authority gets no commands.
 #[tokio::test]
 async fn redis_over_tls() {
     let Some(redis) = Redis::start_with_tls("redis_over_tls") else { return };
@@ -449,7 +450,7 @@ async fn redis_over_tls() {
     assert_eq!(tell(&plain, "/get?key=a", "").await.0, 409, "it speaks TLS alone");
 }
 
-/// Where several tenants are granted a shared store, each has the keys of its own components, and those without a tenant
+/// If several tenants are granted a shared store, each has the keys of its own components, and those without a tenant
 /// have others.
 #[tokio::test]
 async fn tenants_never_share() {

@@ -95,7 +95,7 @@ async fn many_streams_share_a_connection() {
     server.is_quiet().await;
 }
 
-/// A guest that is told nothing of a client's departure is stopped where it writes; one that looks is told.
+/// A guest that ignores its client's departure is stopped at a write; a guest that checks for it learns of it.
 #[tokio::test]
 async fn an_endless_stream_ends_with_its_client() {
     let server = Setup::of("streams").start().await;

@@ -1,4 +1,4 @@
-//! What a request asks for means one thing: to the routes, to the files, to a guest that parses URLs, on every protocol.
+//! A request's target means the same to the routes, to the files and to a guest that parses URLs, on every protocol.
 
 use roadrunner_tests::server::component;
 use roadrunner_tests::{Answer, Ask, Client, Server, Setup, Way, client};
@@ -27,16 +27,16 @@ const CHANGED: [&str; 14] = [
 /// Targets with bytes that no URI has.
 const NO_URI: [&str; 7] = ["/caf\u{e9}", "/?q=caf\u{e9}", "/a\"b", "/a{b", "/a}b", "/a^b", "/a\u{7f}b"];
 
-/// Odd ones that browsers send, and that every parser leaves alone.
+/// Odd targets that browsers send, and that every parser leaves unchanged.
 const KEPT: [&str; 8] =
     ["/a//b", "/a|b[c]", "/.a/b.", "/.../", "/%5c", "/a?b={c}|[d]^`e'", "/a?b=../c", "/a?b=%2e%2e/"];
 
-/// On HTTP/1 the target is written as it is: the kit's client does not look at it.
+/// Sends a request. On HTTP/1 the target is written unchanged: the test client does not check it.
 async fn ask(server: &Server, way: Way, path: &str) -> Answer {
     server.fetch(way, Ask::get(path)).await
 }
 
-/// The client of HTTP/2 stands on a library that refuses some of these itself.
+/// Whether the target can be sent: the HTTP/2 client uses a library that refuses some of these itself.
 fn can_be_sent(way: Way, path: &str) -> bool {
     !way.is_h2() || path.parse::<http::uri::PathAndQuery>().is_ok()
 }
@@ -59,7 +59,7 @@ async fn paths_that_parsers_change_are_refused() {
                 continue;
             }
             let answer = ask(&server, way, path).await;
-            // HTTP/3 resets the stream for what is malformed to its own layer (RFC 9114, 4.1.2).
+            // HTTP/3 resets the stream for targets that its own layer finds malformed (RFC 9114, 4.1.2).
             assert!(answer.status == 400 || way == Way::H3 && answer.status == 0, "{way:?} {path}: {answer:?}");
         }
         for path in KEPT {
@@ -146,7 +146,7 @@ async fn there_is_an_authority_without_a_host() {
     }
 }
 
-/// A guest that parses URLs sees the path that the route matched, whatever the client says or leaves out.
+/// A guest that parses URLs sees the path that the route matched, whatever the client sends or omits.
 #[tokio::test]
 async fn a_guest_in_javascript_sees_the_path_of_its_route() {
     if !is_built("targets::a_guest_in_javascript_sees_the_path_of_its_route", "standard_js") {
@@ -169,7 +169,7 @@ async fn a_guest_in_javascript_sees_the_path_of_its_route() {
     }
 }
 
-/// RFC 9110, 7.4: what belongs to another scheme is not this connection's to answer, unless a proxy may have ended TLS.
+/// RFC 9110, 7.4: a connection does not answer for another scheme, unless a proxy may have ended TLS.
 #[tokio::test]
 async fn the_scheme_is_that_of_the_connection() {
     let server = Setup::of("inspector").start().await;

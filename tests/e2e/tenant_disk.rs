@@ -1,4 +1,4 @@
-//! What tenants keep on this host: versions of components, and keys and values in stores.
+//! Tenants' data on this host: versions of components, and keys and values in stores.
 
 use std::time::Duration;
 
@@ -17,10 +17,10 @@ async fn gauge(server: &Server, name: &str) -> u64 {
     server.metrics().await.sample(&format!("{name}{{tenant=\"one\"}}")) as u64
 }
 
-/// Sends a head and a body to the admin listener: status and text of the answer.
+/// Sends a head and a body to the admin listener, and returns status and text of the answer.
 async fn send(server: &Server, head: &str, body: &[u8]) -> (u16, String) {
     let mut socket = soon(UnixStream::connect(server.admin())).await.expect("the admin listener accepts");
-    // A host that refuses the rest has answered why.
+    // A host that refuses the rest has answered with the reason.
     let _ = socket.write_all(&[head.as_bytes(), b"\r\n\r\n", body].concat()).await;
     let mut answer = Vec::new();
     let read = tokio::time::timeout(Duration::from_secs(60), socket.read_to_end(&mut answer)).await;
@@ -39,11 +39,11 @@ fn stored(server: &Server) -> usize {
     std::fs::read_dir(server.folder().join("deployed/wasm")).map_or(0, Iterator::count)
 }
 
-/// `deployed-bytes`: two versions fit, in whatever components of the tenant.
+/// `deployed-bytes`: two versions fit, in any components of the tenant.
 #[tokio::test]
 async fn deployed_bytes() {
     let size = version(b'A').len() as u64;
-    // Of each component there is also what it served before.
+    // Each component also has its previous version.
     let most = 4 * size + size / 2;
     let component = |name: &str, keys: &str| {
         format!(
@@ -70,25 +70,25 @@ async fn deployed_bytes() {
     assert_eq!(server.fetch(Way::H1, Ask::get("/first")).await.header("x-version"), "B");
     assert_eq!(exceeded(&server, "deployed-bytes").await, 1.0);
 
-    // Where the length is told, it is refused before any of it has come.
+    // With an announced length, the upload is refused before any of it has come.
     let files = stored(&server);
     let head =
         format!("PUT /components/first HTTP/1.1\r\nhost: localhost\r\nconnection: close\r\ncontent-length: {size}");
     assert_eq!(send(&server, &head, b"").await.0, 507);
     assert_eq!(stored(&server), files);
-    // Where it is not, as soon as it does not fit any more.
+    // Without one, as soon as it no longer fits.
     let chunked =
         "PUT /components/first HTTP/1.1\r\nhost: localhost\r\nconnection: close\r\ntransfer-encoding: chunked";
     let bytes = version(b'C');
     let chunks = [format!("{:x}\r\n", bytes.len()).as_bytes(), &bytes, b"\r\n0\r\n\r\n"].concat();
     assert_eq!(send(&server, chunked, &chunks).await.0, 507);
     assert_eq!(stored(&server), files, "nothing of it is left");
-    // Others have what they had, and the host's own have no quota.
+    // Others keep their versions, and the host's own components have no quota.
     for (name, letter) in [("theirs", b'B'), ("theirs", b'C'), ("own", b'B'), ("own", b'C')] {
         assert_eq!(put(&server, name, &version(letter)).await.0, 200, "{name}");
     }
 
-    // What is given up makes room, and so does what a new version pushes out.
+    // A rollback makes room, and so do versions that a new one pushes out.
     assert_eq!(send(&server, "POST /components/second/rollback HTTP/1.0\r\nhost: localhost", b"").await.0, 200);
     assert_eq!(gauge(&server, "roadrunner_tenant_deployed_bytes").await, 2 * size);
     for letter in b"CDE" {
@@ -96,7 +96,7 @@ async fn deployed_bytes() {
         assert_eq!(status, 200, "{told}");
         assert_eq!(gauge(&server, "roadrunner_tenant_deployed_bytes").await, 3 * size);
     }
-    // An upload that is under way counts, too: it takes the room that a rollback has made.
+    // An upload in progress counts, too: it takes the room that a rollback has made.
     assert_eq!(send(&server, "POST /components/first/rollback HTTP/1.0\r\nhost: localhost", b"").await.0, 200);
     let mut socket = soon(UnixStream::connect(server.admin())).await.expect("the admin listener accepts");
     let head = format!("PUT /components/first HTTP/1.1\r\nhost: localhost\r\ncontent-length: {size}\r\n\r\n");
@@ -109,7 +109,7 @@ async fn deployed_bytes() {
     let gone =
         within(Duration::from_secs(10), async || (put(&server, "second", &version(b'B')).await.0 == 200).then_some(()));
     assert!(gone.await.is_some(), "what did not come whole is given back");
-    // The account is that of the disk, and survives a reload that changes the quota.
+    // The account matches the disk, and survives a reload that changes the quota.
     let manifest = server.folder().join("roadrunner.toml");
     let text = std::fs::read_to_string(&manifest).expect("the manifest");
     std::fs::write(&manifest, text.replace(&most.to_string(), &size.to_string())).expect("a file");
@@ -118,7 +118,7 @@ async fn deployed_bytes() {
     assert_eq!(put(&server, "second", &version(b'C')).await.0, 507);
 }
 
-/// `compiled-bytes`: what is compiled of two versions fits, and no more.
+/// `compiled-bytes`: the compiled code of two versions fits, and no more.
 #[tokio::test]
 async fn compiled_bytes() {
     let cache = tempfile::TempDir::new().expect("a folder");
@@ -136,7 +136,7 @@ async fn compiled_bytes() {
             .file("app.wasm", version(b'A'))
             .cache(cache.path())
     };
-    // What one version takes: what serves without having been deployed is the operator's.
+    // The size of one version: a component that serves without having been deployed is the operator's.
     let server = setup(1 << 30).start().await;
     assert_eq!(gauge(&server, "roadrunner_tenant_compiled_bytes").await, 0);
     assert_eq!(put(&server, "first", &version(b'A')).await.0, 200);
@@ -159,7 +159,7 @@ async fn compiled_bytes() {
     let entries = std::fs::read_dir(cache.path()).expect("a folder").flatten();
     let compiled = entries.filter(|entry| entry.path().extension().is_some_and(|extension| extension == "compiled"));
     assert!(compiled.count() <= 3, "two versions, and the file where it is kept");
-    // What is there already takes no more.
+    // Code that already exists takes no more room.
     let (status, told) = put(&server, "second", &version(b'B')).await;
     assert_eq!(status, 200, "{told}");
 }
@@ -202,21 +202,21 @@ async fn store_bytes() {
         assert_eq!(tell(host, &format!("/get?store={store}&key=b"), "").await.0, 404, "nothing was added");
     }
     assert_eq!(gauge(&server, "roadrunner_tenant_store_bytes").await, bytes, "what was refused takes nothing");
-    // Values in the place of others, and other tenants.
+    // Replacing values, and other tenants.
     assert_eq!(tell("first", "/set?store=main&key=a", &value).await.0, 200);
     for key in 0..10 {
         assert_eq!(tell("theirs", &format!("/set?store=all&key={key}"), &value).await.0, 200);
     }
     assert_eq!(gauge(&server, "roadrunner_tenant_store_bytes").await, bytes);
 
-    // What is removed, and what expires, makes room.
+    // Removed and expired entries make room.
     assert_eq!(tell("second", "/delete?store=all&key=a", "").await.1, "true");
     assert_eq!(tell("first", "/set?store=file&key=b&ttl=300", &value).await.0, 200);
     assert_eq!(tell("second", "/set?store=all&key=a", &value).await.0, 409);
     let room = async || (tell("second", "/set?store=all&key=a", &value).await.0 == 200).then_some(());
     assert!(within(Duration::from_secs(20), room).await.is_some(), "what has expired is given back");
 
-    // A quota that is lowered lets things only become less; one that is raised goes on from what there is.
+    // With a lowered quota usage can only shrink; a raised quota counts from the current usage.
     let manifest = server.folder().join("roadrunner.toml");
     let text = std::fs::read_to_string(&manifest).expect("the manifest");
     for (quota, body, status) in
@@ -253,7 +253,7 @@ async fn what_is_in_a_file_counts_after_a_restart() {
     assert_eq!((set(&server, "c").await, set(&server, "a").await), (409, 200));
 }
 
-/// What is done with an upload is CPU time of the tenant, whatever becomes of it.
+/// The work on an upload is CPU time of the tenant, whatever its result.
 #[tokio::test]
 async fn an_upload_is_cpu_time_of_its_tenant() {
     let server = Setup::with(
@@ -268,6 +268,6 @@ async fn an_upload_is_cpu_time_of_its_tenant() {
     let (status, text) = put(&server, "app", &vec![b'x'; 30 << 20]).await;
     assert_eq!(status, 422, "{text}");
     let charged = cpu().await - before;
-    // Sixty megabytes are hashed: at three gigabytes a second, on a machine that has instructions for that, it takes 20 ms.
+    // Sixty megabytes are hashed: at three gigabytes a second, on a machine with instructions for that, it takes 20 ms.
     assert!(charged > 0.01, "{charged} s");
 }

@@ -1,10 +1,10 @@
-//! Owners who distrust each other on one host: whose hosts are whose, and what each may use.
+//! Owners who distrust each other on one host: the ownership of hosts, and what each may use.
 
 use std::time::{Duration, Instant};
 
 use roadrunner_tests::{Ask, Exchange, Server, Setup, Way, within};
 
-/// Two tenants with the same guest, `one` with a quota, each behind every path of its own host.
+/// Two tenants with the same guest, `one` with a quota; each guest serves every path of its own host.
 fn two(guest: &str, quota: &str) -> Setup {
     let tenant = |name: &str, quota: &str| {
         format!(
@@ -185,7 +185,7 @@ async fn have_a_quota_of_memory() {
         drop((first, second));
         server.is_quiet().await;
         assert_eq!(server.metrics().await.sum("roadrunner_tenant_memory_bytes", ""), 0.0, "all is given back");
-        // One instance alone is held to its own limit.
+        // A single instance is held to its own limit.
         let answer = server.fetch(way, get("one", "/memory/allocate?kib=20480")).await;
         assert_eq!(answer.status, 503);
         server.is_quiet().await;
@@ -206,7 +206,7 @@ async fn have_a_quota_of_cpu_time() {
     let mut client = server.connect(Way::H1).await;
     let spins = client.open(get("one", "/spin")).await;
     server.has_instances(1).await;
-    // One second's worth goes at once, then a tenth of a processor.
+    // One second's worth is spent at once, then a tenth of a processor.
     tokio::time::sleep(Duration::from_secs(2)).await;
     for way in Way::EACH {
         let answer = server.fetch(way, get("two", "/spin/for?ms=20")).await;
@@ -219,7 +219,7 @@ async fn have_a_quota_of_cpu_time() {
     assert!(used > 0.12 && used < most, "{used} s of CPU time in {:?}", start.elapsed());
     assert!(exceeded(&server, "cpu-per-second").await > 0.0);
 
-    // What waits for too long is refused.
+    // A request that waits for too long is refused.
     let mut spenders = Vec::new();
     for _ in 0..6 {
         let mut client = server.connect(Way::H1).await;

@@ -1,4 +1,4 @@
-//! Clients that keep the host waiting: each wait has its own limit, and none holds anything but its own socket.
+//! Clients that keep the host waiting: each wait has its own limit, and holds only its own socket.
 
 use std::time::{Duration, Instant};
 
@@ -10,7 +10,7 @@ use tokio::net::TcpStream;
 
 const WAYS: f64 = Way::ALL.len() as f64;
 
-/// How long every wait is here.
+/// The limit of every wait in these tests.
 const LIMIT: Duration = Duration::from_millis(300);
 
 async fn start() -> Server {
@@ -19,7 +19,7 @@ async fn start() -> Server {
     Setup::of("hello").and(&format!("[timeouts]\n{keys}")).start().await
 }
 
-/// Reads until the server closes; it must wait, and not for long.
+/// Reads until the server closes; the server must wait, but not for long.
 async fn closes_in_time(io: &mut Io, since: Instant, what: &str) -> Vec<u8> {
     let mut said = Vec::new();
     let read = tokio::time::timeout(Duration::from_secs(5), io.read_to_end(&mut said)).await;
@@ -40,8 +40,8 @@ async fn send(io: &mut Io, bytes: &[u8]) {
     io.flush().await.expect("the server reads");
 }
 
-/// The kernel of a client that is gone cannot be had here. That the host's asks, and when, is in its table of sockets
-/// (Documentation/networking/proc_net_tcp.rst).
+/// The kernel of a vanished client cannot be simulated here. The host's table of sockets shows that its kernel sends
+/// probes, and when (Documentation/networking/proc_net_tcp.rst).
 #[tokio::test]
 async fn the_kernel_asks_after_a_silent_client() {
     const KEEPALIVE: &str = "02";
@@ -57,7 +57,7 @@ async fn the_kernel_asks_after_a_silent_client() {
             let (kind, ticks) = row.next()?[5].split_once(':')?;
             (kind == KEEPALIVE).then(|| u64::from_str_radix(ticks, 16).expect("hexadecimal"))
         });
-        // A hundred ticks to the second.
+        // A hundred ticks per second.
         let (ticks, _) = timer.await.unwrap_or_else(|| panic!("{listener}: no timer for probes"));
         assert!((2000..=3000).contains(&ticks), "{listener}: the first probe is due after a third: {ticks} ticks");
     }
@@ -81,7 +81,7 @@ async fn a_client_that_says_nothing_is_closed() {
     assert_eq!(metrics.sum("roadrunner_timeouts_total", "timeout=\"preface\""), 2.0);
 }
 
-/// Bytes that drip in do not buy more time.
+/// Slowly trickling bytes do not buy more time.
 #[tokio::test]
 async fn half_a_head_is_not_waited_for() {
     let server = start().await;
@@ -115,7 +115,7 @@ async fn an_idle_http2_connection_gets_goaway() {
         let start = Instant::now();
         assert_eq!(client.fetch(Ask::get("/")).await.status, 200);
         let error = client.h2().ended().await;
-        // A client that is late with its own GOAWAY finds the connection closed.
+        // A client that sends its own GOAWAY late finds the connection closed.
         let orderly = |error: &h2::Error| error.is_io() || error.reason() == Some(h2::Reason::NO_ERROR);
         assert!(error.as_ref().is_none_or(orderly), "{way:?}: {error:?}");
         let elapsed = start.elapsed();
@@ -127,7 +127,7 @@ async fn an_idle_http2_connection_gets_goaway() {
     assert_eq!(counted.iter().sum::<f64>(), 2.0);
 }
 
-/// Hundreds of them, and others are served as if they were not there.
+/// Hundreds of them, while others are served as if they were not there.
 #[tokio::test]
 async fn silent_clients_hold_up_nobody() {
     let server = Setup::of("hello").start().await;
@@ -164,7 +164,7 @@ async fn a_body_that_pauses() {
         exchange.send("half").await;
         assert_eq!(exchange.head().await, 408, "{way:?}");
         assert!(start.elapsed() >= LIMIT - Duration::from_millis(20), "{way:?}: {:?}", start.elapsed());
-        // On HTTP/2 it is the stream's own matter.
+        // On HTTP/2 it concerns only the stream.
         drop(exchange);
         if way.has_streams() {
             assert_eq!(client.fetch(Ask::post("/all", "abc")).await.text(), "3\n", "{way:?}");
@@ -174,7 +174,7 @@ async fn a_body_that_pauses() {
     server.is_quiet().await;
 }
 
-/// A byte now and then keeps the body from being idle, and does not make it fast.
+/// A byte now and then keeps the body from being idle, but does not make it fast.
 #[tokio::test]
 async fn a_body_that_drips() {
     let server = Setup::of("bodies").and("[timeouts]\nbody-idle = \"300ms\"\nbody-min-rate = \"1KiB\"").start().await;
@@ -210,7 +210,7 @@ async fn a_reader_that_stops() {
         // Nothing is read from here on.
         assert!(server.is_empty_after().await < Duration::from_secs(5), "{way:?}");
     }
-    // And one whose window is closed from the start.
+    // A client whose window is closed from the start.
     let mut io = dial(server.address("plain"), Way::H2c).await;
     frames::send(
         &mut io,
@@ -226,7 +226,7 @@ async fn a_reader_that_stops() {
 const PINGS: &str = "[timeouts]\nh2-ping-interval = \"200ms\"\nh2-ping-timeout = \"300ms\"\nh2-idle = \"300ms\"\n\
                      write-stall = \"300ms\"\nbody-idle = \"300ms\"\nkeep-alive-idle = \"300ms\"\nrequest-head = \"300ms\"";
 
-/// An event loop with nothing to say is cut by no timer, as long as its client is there.
+/// No timer cuts a silent event loop, as long as its client is there.
 #[tokio::test]
 async fn a_quiet_session_lives_while_pings_are_answered() {
     let server = Setup::of("loops").and(PINGS).start().await;

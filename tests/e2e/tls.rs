@@ -1,4 +1,5 @@
-//! TLS: which certificate a client gets, how certificates are replaced, what clients show, what is agreed on.
+//! TLS: which certificate a client gets, how certificates are replaced, client certificates, and the negotiated
+//! protocols.
 
 use std::fs::Permissions;
 use std::os::unix::fs::PermissionsExt as _;
@@ -82,7 +83,8 @@ async fn the_name_chooses_the_certificate() {
     ] {
         assert_eq!(leaf(&server, &config, name).await, der(pem), "{name}");
     }
-    // Whoever asks for a name that is not there, or for none, gets the first one, which is not made out to that name.
+    // A client that asks for an unknown name, or for none, gets the first certificate, which is not issued for that
+    // name.
     for name in ["other.test", "a.b.two.test", "127.0.0.1"] {
         let refused = handshake(&server, "many", &config, name).await.expect_err("it is another's certificate");
         assert!(refused.to_string().contains("not valid for name"), "{name}: {refused}");
@@ -106,7 +108,7 @@ async fn certificates_are_replaced_while_connections_go_on() {
     let mut before = Client::on(Box::new(io), Way::H1).await;
     assert_eq!(before.fetch(Ask::get("/")).await.status, 200);
     let write = |name: &str, text: &str| {
-        // As certificate managers do: a new file takes the place of the old one.
+        // As certificate managers do: a new file replaces the old one.
         let path = server.folder().join(name);
         let new = path.with_extension("new");
         std::fs::write(&new, text).expect("a file");
@@ -135,7 +137,7 @@ async fn certificates_are_replaced_while_connections_go_on() {
     server.is_quiet().await;
 }
 
-/// Somebody who signs certificates of clients.
+/// An authority for client certificates.
 struct Authority(CertifiedIssuer<'static, KeyPair>);
 
 impl Authority {
@@ -176,9 +178,9 @@ fn asking(name: &str, auth: &str) -> String {
     )
 }
 
-/// What the guest is told of the client's certificate; none if there was no answer.
+/// The guest's view of the client's certificate; `None` if there was no answer.
 async fn shown(server: &Server, listener: &str, config: &Arc<ClientConfig>, way: Way) -> Option<Value> {
-    // In TLS 1.3 the client's handshake is over before the server has seen its certificate.
+    // In TLS 1.3 the client's handshake ends before the server has seen its certificate.
     let io = handshake(server, listener, config, "localhost").await.ok()?;
     if way.is_h2() {
         let (sender, connection) = h2::client::handshake(io).await.ok()?;
@@ -239,7 +241,7 @@ async fn clients_show_certificates() {
     server.is_quiet().await;
 }
 
-/// An authority that is taken away is gone for tickets too.
+/// A removed authority is gone for tickets too.
 #[tokio::test]
 async fn an_authority_can_be_replaced() {
     let (old, new) = (Authority::new("old"), Authority::new("new"));
@@ -255,7 +257,7 @@ async fn an_authority_can_be_replaced() {
     server.is_quiet().await;
 }
 
-/// The same certificates, authorities and changes hold for HTTP/3.
+/// The same certificates, authorities and changes apply to HTTP/3.
 #[tokio::test]
 async fn http3_has_the_same_certificates() {
     let (one, two, three) = (certificate(&["one.test"]), certificate(&["two.test"]), certificate(&["two.test"]));
@@ -353,7 +355,7 @@ async fn alpn_says_what_a_listener_speaks() {
     server.is_quiet().await;
 }
 
-/// What cannot be used is said at the start and by `check`, with the file's name.
+/// Unusable files are reported at the start and by `check`, with their names.
 #[tokio::test]
 async fn files_that_do_not_belong_together_are_named() {
     let (one, two) = (certificate(&["one.test"]), certificate(&["two.test"]));

@@ -42,7 +42,7 @@ async fn of_responses_reach_the_client() {
             for (name, value) in trailers {
                 assert_eq!(answer.trailer(name), value, "{way:?} {path} {name}");
             }
-            // RFC 9110, 6.5.1: a client that does not say that it takes them need not get them; the body is whole.
+            // RFC 9110, 6.5.1: a client that does not announce support need not get them; the body is whole.
             let answer = client.fetch(Ask::get(path).host(host)).await;
             assert_eq!((answer.text().as_str(), answer.end), (body, End::streamed(way)), "{way:?} {path}");
         }
@@ -54,7 +54,7 @@ async fn of_responses_reach_the_client() {
     }
 }
 
-/// RFC 9110, 6.5.1: what decides framing, routing or authority is not a trailer.
+/// RFC 9110, 6.5.1: fields that decide framing, routing or authority are not allowed as trailers.
 #[tokio::test]
 async fn that_are_not_allowed_are_left_out() {
     let server = Setup::of("answers").start().await;
@@ -72,7 +72,7 @@ async fn go_through_an_echo() {
     let server = Setup::of("demo").manual().start().await;
     for way in Way::ALL {
         let ask = Ask::post("/echo", "hello").trailer("x-sum", "5").header("te", "trailers");
-        // The guest announces what the request announced.
+        // The guest announces the same fields as the request.
         let answer = server.fetch(way, if way.has_streams() { ask.header("trailer", "x-sum") } else { ask }).await;
         assert_eq!((answer.text().as_str(), answer.trailer("x-sum")), ("hello", "5"), "{way:?}: {answer:?}");
     }

@@ -1,10 +1,10 @@
-//! Request bodies that nobody reads: over HTTP/1.1 the connection is kept, or its close is announced; over HTTP/2 and HTTP/3
-//! only the stream ends.
+//! Unread request bodies: over HTTP/1.1 the connection is kept, or its close is announced; over HTTP/2 and HTTP/3 only
+//! the stream ends.
 
 use roadrunner_tests::server::component;
 use roadrunner_tests::{Ask, Metrics, Server, Setup, Way};
 
-/// What does not read, and what is answered.
+/// Guests and routes that do not read, with their answers.
 const UNREAD: [(&str, &str, u16); 7] = [
     ("manual", "/ignore", 200),
     ("standard", "/hello", 200),

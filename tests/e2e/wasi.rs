@@ -1,4 +1,4 @@
-//! What WASI grants beside directories: the environment of the manifest, and no network.
+//! WASI grants besides directories: the environment of the manifest, and no network.
 
 use std::fs;
 use std::os::unix::fs::PermissionsExt as _;

@@ -1,6 +1,6 @@
-//! Directories that guests have open: what they can do in them, and that nothing outside is reached.
+//! Directories that guests have open: the allowed operations, and that nothing outside is reached.
 //!
-//! `wasi_limits` has how much they may write.
+//! `wasi_limits` tests how much they may write.
 
 use std::fs;
 use std::os::unix::fs::symlink;
@@ -51,7 +51,7 @@ async fn ask(server: &Server, way: Way, path: &str, body: &str) -> Answer {
     server.fetch(way, ask).await
 }
 
-/// One operation over HTTP/1.1, which may fail in the guest: its answer.
+/// Runs one operation over HTTP/1.1, which may fail in the guest, and returns its answer.
 async fn tell(server: &Server, path: &str) -> String {
     let answer = ask(server, Way::H1, path, "").await;
     assert!([200, 409].contains(&answer.status), "{path}: {answer:?}");
@@ -284,7 +284,7 @@ async fn races_with_links_do_not_lead_out() {
                 rustix::fs::renameat_with(CWD, data.join(a), CWD, data.join(b), rustix::fs::RenameFlags::EXCHANGE)
             };
             while !done.load(Relaxed) {
-                // The directory, and a link out of it, take each other's name.
+                // The directory, and a link out of it, exchange their names.
                 swap("dir", "aside").expect("they are both there");
                 swaps.fetch_add(1, Relaxed);
             }

@@ -1,4 +1,4 @@
-//! How much guests may write into directories, and have open.
+//! How much guests may write into directories, and how many files they may have open.
 
 use std::fs;
 use std::os::unix::fs::MetadataExt as _;
@@ -10,10 +10,10 @@ use roadrunner_tests::{Ask, Server, Setup, Way, within};
 use rustix::process::Signal;
 use tempfile::TempDir;
 
-/// What the standard library says where there is no room for another file.
+/// The standard library's error when there is no room for another file.
 const FULL: &str = "No space left on device (os error 51)";
 
-/// What it says where there is none for what is written: it does not ask for the code of an error on a stream.
+/// Its error when there is no room for the written bytes: it does not read the error code of a stream.
 const NOT_WRITTEN: &str = "I/O error (os error 29)";
 
 const KIB: u64 = 1 << 10;
@@ -33,7 +33,7 @@ async fn tell(server: &Server, way: Way, path: &str, body: &str) -> String {
     answer.text()
 }
 
-/// What `du` says of the files in a folder, and the sum of their lengths.
+/// The size of the files in a folder according to `du`, and the sum of their lengths.
 fn on_disk(folder: &Path) -> (u64, u64) {
     let data =
         fs::read_dir(folder).expect("a folder").map(|entry| entry.expect("a file").metadata().expect("its data"));
@@ -50,7 +50,7 @@ async fn a_directory_has_a_size() {
     fs::write(folder.path().join("before"), vec![0; 10_000]).expect("a file");
     let server = Arc::new(setup(&folder, "size = \"1MiB\"").start().await);
     assert_eq!(gauge(&server, "bytes").await, 12 * KIB, "three blocks are there from before");
-    // Several instances, on files of their own and on one together, with pieces that end on no block.
+    // Several instances, on separate files and on a shared one, with pieces that do not end at a block.
     let fills = (0..6).map(|n| {
         let name = if n < 4 { n.to_string() } else { "shared".to_owned() };
         let path = format!("/fill?path=/data/{name}&size={}", 3000 + n);
@@ -76,7 +76,7 @@ async fn a_directory_has_a_size() {
     }
     assert_eq!(tell(&server, Way::H1, "/size?path=/data/before&size=1000000", "").await, FULL, "holes count, too");
     assert_eq!(tell(&server, Way::H1, "/overwrite?path=/data/before", &large).await, "done", "this adds nothing");
-    // What is removed gives its room back; the write waits until it is counted.
+    // Removed files give their room back; the write waits until it is counted.
     assert_eq!(tell(&server, Way::H1, "/remove?path=/data/shared", "").await, "done");
     assert_eq!(tell(&server, Way::H1, "/write?path=/data/more", &large).await, "done");
     // Files without a name take room for as long as they are open.
@@ -124,7 +124,7 @@ async fn sizes_change_with_the_manifest_and_nothing_is_forgotten() {
     });
     assert!(larger.await.is_some());
     assert_eq!(gauge(&server, "bytes").await, 12 * KIB, "what was there before counts on");
-    // What others remove is seen, too, sooner or later.
+    // Removals by others are noticed, too, sooner or later.
     fs::remove_file(folder.path().join("a")).expect("it is there");
     let seen = within(Duration::from_secs(20), async || {
         (tell(&server, Way::H1, "/write?path=/data/b", &format!("{block}{block}")).await == "done").then_some(())

@@ -1,7 +1,7 @@
-//! Messages that reach a guest together: everything is as if they had come one by one.
+//! Messages that reach a guest together: everything behaves as if they had come one by one.
 //!
-//! Components of the SDK take several in one call, so all tests of WebSockets are about this too. Here is what could
-//! differ: what happens in the middle of such a call.
+//! Components of the SDK take several in one call, so all tests of WebSockets cover this too. These tests cover the
+//! possible differences: events in the middle of such a call.
 
 use std::time::{Duration, Instant};
 
@@ -12,10 +12,10 @@ use rustix::process::Signal;
 const PING: u8 = 9;
 const PONG: u8 = 10;
 
-/// So many quick messages, and a guest gets as many at once as it ever does.
+/// After this many quick messages, a guest gets the largest batches.
 const WARM: usize = 63;
 
-/// A session whose guest gets the next messages together.
+/// Opens a session whose guest gets the next messages together.
 async fn open(server: &Server, way: Way, path: &str) -> Socket {
     let mut socket = Handshake::to(path).open(server, way).await;
     assert!(socket.write(&frame(true, 1, b"warm").repeat(WARM)).await);
@@ -25,13 +25,13 @@ async fn open(server: &Server, way: Way, path: &str) -> Socket {
     socket
 }
 
-/// These messages in one write.
+/// Writes these messages at once.
 async fn write(socket: &mut Socket, texts: &[&str]) {
     let bytes: Vec<u8> = texts.iter().flat_map(|text| frame(true, 1, text.as_bytes())).collect();
     assert!(socket.write(&bytes).await);
 }
 
-/// The next frame must be the close frame: its code.
+/// The code of the next frame, which must be the close frame.
 async fn close_code(socket: &mut Socket) -> u16 {
     let frame = socket.next().await.expect("a close frame");
     assert_eq!(frame.opcode, 8, "{frame:?}");
@@ -40,7 +40,7 @@ async fn close_code(socket: &mut Socket) -> u16 {
     u16::from_be_bytes([frame.payload[0], frame.payload[1]])
 }
 
-/// The sizes of the calls in which these answers of the guest `batches` were made; each must be whole and in order.
+/// The sizes of the batches in which these answers of the guest `batches` were made; each must be whole and in order.
 fn calls(answers: &[String], text: impl Fn(usize) -> String) -> Vec<usize> {
     let mut calls = Vec::new();
     let mut expected = (1, 1);
@@ -217,7 +217,7 @@ async fn pings_behind_messages_are_answered_while_the_guest_is_busy() {
     }
 }
 
-/// What was within the rate is answered before the session ends.
+/// Messages within the rate are answered before the session ends.
 #[tokio::test]
 async fn message_rate() {
     let server = Setup::of("sockets").and("[websocket]\nmessage-rate = 20").start().await;
@@ -232,7 +232,7 @@ async fn message_rate() {
                 _ => break u16::from_be_bytes([frame.payload[0], frame.payload[1]]),
             }
         };
-        // Twice the rate at once, and what comes back meanwhile.
+        // Twice the rate at once, and the tokens that come back meanwhile.
         assert!((40..60).contains(&answered) && code == 1008, "{way:?}: {answered}, {code}");
     }
 }

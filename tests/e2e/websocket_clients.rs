@@ -1,6 +1,6 @@
-//! Clients of other makers: Python's `websockets` over HTTP/1.1, and its `wsproto` on `h2` over HTTP/2.
+//! Independent clients: Python's `websockets` over HTTP/1.1, and its `wsproto` on `h2` over HTTP/2.
 //!
-//! Needs a python with these packages: `ROADRUNNER_PYTHON`, or `python3`. Without one the test says SKIPPED.
+//! Needs a Python with these packages: `ROADRUNNER_PYTHON`, or `python3`. Without it the test prints SKIPPED.
 
 use std::process::Command;
 

@@ -1,4 +1,4 @@
-//! The opening of a WebSocket: accepted, refused, and by whom; the same over each protocol.
+//! The opening of a WebSocket: accepted or refused, by the guest or the host; the same over each protocol.
 
 use roadrunner_tests::websocket::Handshake;
 use roadrunner_tests::{Setup, Way};
@@ -39,7 +39,7 @@ async fn a_subprotocol_is_chosen_among_those_offered() {
         assert_eq!(answered.headers["sec-websocket-protocol"], "two", "{way:?}");
         assert_eq!(answered.headers["x-accepted"], "yes", "{way:?}");
         drop(answered);
-        // A client would have to refuse what it did not offer.
+        // A client would have to refuse a subprotocol that it did not offer.
         assert_eq!(offer("/subprotocol/three").send(&server, way).await.status, 500, "{way:?}");
         let without = Handshake::to("/subprotocol").send(&server, way).await;
         assert!(!without.headers.contains_key("sec-websocket-protocol"), "{way:?}");
@@ -75,7 +75,7 @@ async fn pages_of_other_origins_stay_out() {
         let without = Handshake::to("/echo").send(&server, way).await;
         assert!([101, 200].contains(&without.status), "{way:?}: no browser");
     }
-    // No instance has existed for those that were refused: nothing but the four sessions for each way has run.
+    // Refused handshakes never had an instance: only the four sessions for each way have run.
     server.is_quiet().await;
 }
 

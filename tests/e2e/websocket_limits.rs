@@ -3,7 +3,7 @@
 use roadrunner_tests::websocket::{Handshake, Socket, frame};
 use roadrunner_tests::{Server, Setup, Way};
 
-/// One setting; a session on `/echo` is closed with this code when these bytes come, and not by what stays within.
+/// One setting: a session on `/echo` is closed with this code by `over`, and not by `within`.
 async fn closes(setting: &str, within: &[u8], over: &[u8], code: u16) {
     let server = Setup::of("sockets").and(&format!("[websocket]\n{setting}")).start().await;
     for way in Way::ALL {
@@ -59,7 +59,7 @@ async fn bad_frames() {
     }
 }
 
-/// One setting, one path; the message makes the guest go over it.
+/// One setting, one path: the message makes the guest exceed it.
 async fn ends(setup: Setup, path: &str, code: u16, outcome: &str) -> Server {
     let server = setup.start().await;
     for way in Way::ALL {
@@ -100,7 +100,7 @@ async fn outgoing_queue() {
         let mut socket = Handshake::to("/flood").open(&server, way).await;
         tokio::time::sleep(std::time::Duration::from_millis(300)).await;
         let memory = server.has_instances(1).await[0]["memory"].as_u64().expect("a number");
-        // Nothing spins while the queue is full, and all of it comes.
+        // Nothing spins while the queue is full, and everything arrives.
         for _ in 0..100_000 {
             assert_eq!(socket.next_text().await, "again", "{way:?}");
         }
@@ -178,7 +178,7 @@ async fn deflate_can_be_off() {
     }
 }
 
-/// What a server with these settings agrees on with a client that can do everything.
+/// The extensions that a server with these settings negotiates with a client that supports everything.
 async fn agreed(server: &Server, way: Way) -> (Vec<String>, Socket) {
     let offer = "permessage-deflate; client_max_window_bits; server_max_window_bits=15";
     let answered = Handshake::to("/echo").header("sec-websocket-extensions", offer).send(server, way).await;
@@ -239,7 +239,7 @@ async fn compression_ratio() {
     let mut bomb = flate2::write::DeflateEncoder::new(Vec::new(), flate2::Compression::best());
     std::io::Write::write_all(&mut bomb, &[b'x'; 40_960]).expect("a vector takes it");
     let mut bomb = bomb.finish().expect("it ends");
-    // RFC 7692, 7.2.3.4: behind a final block.
+    // RFC 7692, 7.2.3.4: after a final block.
     bomb.push(0);
     for way in Way::ALL {
         let (_, mut socket) = agreed(&server, way).await;

@@ -1,21 +1,21 @@
-//! What an idle WebSocket costs: `cargo test -p roadrunner-tests websocket_memory -- --ignored --nocapture`.
+//! The cost of an idle WebSocket: `cargo test -p roadrunner-tests websocket_memory -- --ignored --nocapture`.
 
 use std::time::Duration;
 
 use roadrunner_tests::websocket::{Handshake, Socket};
 use roadrunner_tests::{Setup, Way};
 
-/// Sessions that are opened; the test and the server each need so many descriptors.
+/// The number of opened sessions; the test and the server each need this many descriptors.
 const SESSIONS: usize = 10_000;
 
-/// The most memory that one may cost, with its instance held, its socket and its codec. Pages of the compiled component
-/// that it only reads are in the resident set of each session that does, and in memory once.
+/// The most memory of one session, with its held instance, its socket and its codec. Read-only pages of the compiled
+/// component are in the resident set of each session that reads them, and in memory once.
 const TARGET: u64 = 64 << 10;
 
 #[tokio::test]
 #[ignore = "it measures; it needs ten thousand descriptors and a release build"]
 async fn ten_thousand_idle_sessions() {
-    // One with the SDK and hibernation, and one with neither.
+    // A guest with the SDK and hibernation, and one with neither.
     for guest in ["sockets", "singles"] {
         measure(guest).await;
     }
@@ -28,7 +28,7 @@ async fn measure(guest: &str) {
         assert_eq!(socket.next_text().await, "hello");
         socket
     };
-    // What the first sessions bring about is not theirs.
+    // The one-time costs of the first sessions do not count.
     let mut sockets = Vec::with_capacity(SESSIONS);
     for _ in 0..100 {
         sockets.push(hello(Handshake::to("/echo").open(&server, Way::H1).await).await);

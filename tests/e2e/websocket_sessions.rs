@@ -1,4 +1,4 @@
-//! A WebSocket from its first message to its end: order, back-pressure, events, and what each end looks like.
+//! A WebSocket from its first message to its end: order, back-pressure, events, and how each end looks.
 
 use std::time::{Duration, Instant};
 
@@ -91,7 +91,7 @@ async fn bus_and_timers_come_between_frames() {
         let mut listener = Handshake::to("/feed/from-client").open(&server, way).await;
         let mut ticker = Handshake::to("/ticks").open(&server, way).await;
         assert_eq!(ticker.next_text().await, "tick", "{way:?}");
-        // Messages of the client all the time do not keep timers away.
+        // Constant messages of the client do not keep timers away.
         let flood = frame(true, 1, b"m").repeat(500);
         let start = Instant::now();
         while start.elapsed() < Duration::from_millis(300) {
@@ -142,7 +142,7 @@ async fn a_killed_session_ends_also_when_its_client_does_not_read() {
             }
             assert!(server.is_empty_after().await < Duration::from_secs(2), "{way:?} {path}");
             server.is_quiet().await;
-            // The connection is given up after close-wait, though nothing of it was read.
+            // The connection is dropped after close-wait, though nothing of it was read.
             let gone = roadrunner_tests::within(Duration::from_secs(3), || async {
                 (server.metrics().await.sum("roadrunner_sockets_open", "") <= f64::from(u8::from(way.has_streams())))
                     .then_some(())
@@ -210,7 +210,7 @@ async fn idle_is_1001() {
     for (count, way) in Way::ALL.into_iter().enumerate() {
         let mut socket = Handshake::to("/feed/none").open(&server, way).await;
         let start = Instant::now();
-        // A ping shows that the client lives, and is no message.
+        // A ping shows that the client is alive, and is no message.
         socket.send(PING, "").await;
         assert_eq!(socket.next().await.expect("a pong").opcode, PONG);
         assert_eq!(socket.closed().await.0, 1001, "{way:?}");
@@ -221,7 +221,7 @@ async fn idle_is_1001() {
     assert_eq!(server.metrics().await.outcome("idle-exceeded"), 5.0);
 }
 
-/// A guest that sleeps keeps its client's pongs unread, and the client is not taken for dead.
+/// A guest that sleeps leaves its client's pongs unread, but the client is not taken for dead.
 #[tokio::test]
 async fn a_slow_guest_is_not_blamed_on_its_client() {
     let server =
@@ -305,7 +305,7 @@ async fn idle_sessions_cost_no_time() {
             let stat = std::fs::read_to_string(format!("/proc/{}/stat", server.id())).expect("it runs");
             let (_, fields) = stat.rsplit_once(") ").expect("Linux's format");
             let fields: Vec<u64> = fields.split(' ').filter_map(|field| field.parse().ok()).collect();
-            // utime and stime, in ticks of 10 ms; the state before them is no number.
+            // utime and stime, in ticks of 10 ms; the state before them is not a number.
             fields[10] + fields[11]
         };
         let start = cpu(&server);

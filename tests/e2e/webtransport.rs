@@ -1,6 +1,6 @@
-//! WebTransport sessions as aioquic sees them, and what the server says of them.
+//! WebTransport sessions as aioquic sees them, and the server's logs and metrics of them.
 //!
-//! Needs a python with aioquic: `ROADRUNNER_PYTHON`, or `python3`. Without one the tests say SKIPPED.
+//! Needs a Python with aioquic: `ROADRUNNER_PYTHON`, or `python3`. Without it the tests print SKIPPED.
 
 use std::process::{Command, Stdio};
 use std::time::Duration;
@@ -12,7 +12,7 @@ use sha2::{Digest as _, Sha256};
 
 use crate::languages::is_built;
 
-/// Python with aioquic, if there is one. Otherwise says that the test is skipped.
+/// Python with aioquic, if there is one. Otherwise prints that the test is skipped.
 fn python(test: &str) -> Option<String> {
     let python = std::env::var("ROADRUNNER_PYTHON").unwrap_or_else(|_| "python3".to_owned());
     let packages = Command::new(&python).args(["-c", "import aioquic, pylsqpack"]).output();
@@ -30,7 +30,7 @@ fn script(python: &str, server: &Server, part: &str) -> Command {
     command
 }
 
-/// Runs a part of the script against a server, which has no session left afterwards.
+/// Runs a part of the script against a server, and checks that no session is left afterwards.
 async fn run(python: &str, server: &Server, part: &str) {
     let done = command::output(script(python, server, part)).await;
     assert_eq!(done.code, 0, "{part}: {}\n{}\n{}", done.stdout, done.stderr, server.log);
@@ -139,7 +139,7 @@ async fn idle() {
     assert_eq!(server.metrics().await.outcome("idle-exceeded"), 1.0, "{}", server.log);
 }
 
-/// Datagrams that wait for a guest which is busy.
+/// Datagrams that wait for a busy guest.
 #[tokio::test]
 async fn what_waits_counts_as_memory() {
     let setup = Setup::of("sessions").limit("memory = \"4MiB\"").and("[webtransport]\ndatagram-queue = 10000");
@@ -200,12 +200,12 @@ async fn it_can_be_turned_off() {
     let Some(python) = python("off") else { return };
     let server = Setup::of("sessions").and("[webtransport]\nsessions = 0").start().await;
     let done = command::output(script(&python, &server, "idle")).await;
-    // What is left is a CONNECT for a protocol that is not served (RFC 9220, 3).
+    // The rest is a CONNECT for a protocol that is not served (RFC 9220, 3).
     assert!(done.stdout.contains("expected 200, found 501"), "{done:?}");
     server.is_quiet().await;
 }
 
-/// A stock browser: a page trusts the certificate by its hash, which takes ECDSA and less than 14 days of validity.
+/// A stock browser: a page trusts the certificate by its hash, which requires ECDSA and less than 14 days of validity.
 #[tokio::test]
 async fn chromium() {
     let key = rcgen::KeyPair::generate().expect("a key");
@@ -242,7 +242,7 @@ async fn chromium() {
     let line = server.access("/wt").await;
     let found = ["protocol", "shape", "outcome"].map(|key| line[key].as_str().unwrap_or_default().to_owned());
     assert_eq!(found, ["http3", "webtransport", "ok"], "{line}");
-    // What the server says when it ends a session.
+    // The server's message when it ends a session.
     let refused = format!(
         "(async () => {{ const session = new WebTransport('{url}/nothing', {options}); \
          try {{ await session.ready; return 'open'; }} catch (error) {{ return error.name; }} }})()"

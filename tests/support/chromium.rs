@@ -20,7 +20,7 @@ use crate::soon;
 /// Chromium reads commands from descriptor 3 and answers on descriptor 4; here they are its standard input and output.
 const PIPES: &str = r#"exec "$0" "$@" 3<&0 4>&1 </dev/null >/dev/null"#;
 
-/// The certificates of these tests are self-signed; nothing is looked for elsewhere.
+/// The flags. The certificates of these tests are self-signed, and no other hosts are contacted.
 const FLAGS: [&str; 11] = [
     "--headless",
     "--remote-debugging-pipe",
@@ -35,10 +35,10 @@ const FLAGS: [&str; 11] = [
     "--no-proxy-server",
 ];
 
-/// How long a page may take to become as a test wants it.
+/// How long a page may take to reach the state that a test waits for.
 const PATIENCE: Duration = Duration::from_secs(20);
 
-/// A browser with a profile of its own. It is killed when this is dropped.
+/// A browser with its own profile. It is killed when this is dropped.
 #[derive(Debug)]
 pub struct Chromium {
     _child: Child,
@@ -53,13 +53,13 @@ pub struct Chromium {
 pub struct Tab(String);
 
 impl Chromium {
-    /// A browser, if one is installed. Otherwise says that the test is skipped.
+    /// Starts a browser, if one is installed. Otherwise prints that the test is skipped.
     pub fn start(test: &str) -> Option<Self> {
         Self::start_with(test, &["--disable-quic"])
     }
 
-    /// One that speaks HTTP/3 to this port of localhost from the start, without waiting for `Alt-Svc`, and WebSocket over
-    /// it. To QUIC it does not apply that certificate errors are ignored, so it is told the key that is good.
+    /// Starts a browser that uses HTTP/3 to this port of localhost from the start, without waiting for `Alt-Svc`, and
+    /// WebSocket over it. QUIC does not ignore certificate errors, so the browser is given the accepted key.
     pub fn start_http3(test: &str, port: u16) -> Option<Self> {
         let key = rcgen::KeyPair::from_pem(&certificate().1).expect("our own key");
         let key = BASE64_STANDARD.encode(Sha256::digest(key.subject_public_key_info()));
@@ -75,7 +75,8 @@ impl Chromium {
         )
     }
 
-    /// One as it is installed, apart from what all tests need: for a page that names its server's certificate itself.
+    /// Starts a browser as it is installed, apart from the needs of all tests: for a page that names its server's
+    /// certificate itself.
     pub fn start_stock(test: &str) -> Option<Self> {
         Self::start_with(test, &["--host-resolver-rules=MAP localhost 127.0.0.1"])
     }
@@ -101,7 +102,7 @@ impl Chromium {
         Tab(session["sessionId"].as_str().expect("a session has an id").to_owned())
     }
 
-    /// The value of an expression in a page.
+    /// Evaluates an expression in a page.
     ///
     /// # Panics
     /// When it throws.
@@ -119,7 +120,7 @@ impl Chromium {
     pub async fn until(&mut self, tab: &Tab, expression: &str) {
         let start = Instant::now();
         while start.elapsed() < PATIENCE {
-            // There is no document yet while the page is loaded, and then the expression throws.
+            // While the page is loading there is no document, and the expression throws.
             let guarded = format!("(() => {{ try {{ return !!({expression}); }} catch {{ return false; }} }})()");
             if self.evaluate(tab, &guarded).await == true {
                 return;

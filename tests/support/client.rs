@@ -1,6 +1,6 @@
 //! One client for the five ways to reach a server.
 //!
-//! It hides how a request is written, and nothing of how a response comes: [`Answer::end`] says what ended it.
+//! It hides how a request is written, but not how a response arrives: [`Answer::end`] says how it ended.
 
 use std::net::SocketAddr;
 use std::sync::Arc;
@@ -14,7 +14,7 @@ use tokio::net::TcpStream;
 
 use crate::{http1, http2, http3, server, soon};
 
-/// What a protocol is spoken over.
+/// The transport under a protocol.
 pub type Io = Box<dyn Stream>;
 
 /// Bytes in both directions.
@@ -22,7 +22,7 @@ pub trait Stream: AsyncRead + AsyncWrite + Send + Unpin {}
 
 impl<T: AsyncRead + AsyncWrite + Send + Unpin> Stream for T {}
 
-/// How a client speaks.
+/// The protocol of a client, and whether it uses TLS.
 #[derive(Clone, Copy, Debug, Eq, PartialEq)]
 pub enum Way {
     /// HTTP/1.1.
@@ -38,19 +38,19 @@ pub enum Way {
 }
 
 impl Way {
-    /// All of them.
+    /// All ways.
     pub const ALL: [Self; 5] = [Self::H1, Self::H1Tls, Self::H2c, Self::H2Tls, Self::H3];
 
-    /// Those over TCP.
+    /// The ways over TCP.
     pub const TCP: [Self; 4] = [Self::H1, Self::H1Tls, Self::H2c, Self::H2Tls];
 
-    /// One for each protocol, plain where it can be.
+    /// One way for each protocol, plain if possible.
     pub const EACH: [Self; 3] = [Self::H1, Self::H2c, Self::H3];
 
-    /// Those over TCP without TLS.
+    /// The ways over TCP without TLS.
     pub const PLAIN: [Self; 2] = [Self::H1, Self::H2c];
 
-    /// Whether it is HTTP/2.
+    /// Whether this is HTTP/2.
     pub fn is_h2(self) -> bool {
         matches!(self, Self::H2c | Self::H2Tls)
     }
@@ -60,12 +60,12 @@ impl Way {
         self.is_h2() || self == Self::H3
     }
 
-    /// Whether it is TLS.
+    /// Whether this uses TLS.
     pub fn is_tls(self) -> bool {
         matches!(self, Self::H1Tls | Self::H2Tls | Self::H3)
     }
 
-    /// What a guest is told of the version.
+    /// The version that a guest sees.
     pub fn version(self) -> &'static str {
         match self {
             Self::H1 | Self::H1Tls => "HTTP/1.1",
@@ -88,16 +88,16 @@ pub struct Ask {
 #[derive(Clone, Debug)]
 pub(crate) enum Payload {
     None,
-    /// With `content-length`.
+    /// A body with `content-length`.
     Whole(Bytes),
-    /// Without a length, and with trailers.
+    /// A body without a length, and with trailers.
     Unsized(Bytes, Vec<(String, String)>),
-    /// The test sends it; with a length or without.
+    /// A body that the test sends, with or without a length.
     Open(Option<u64>),
 }
 
 impl Ask {
-    /// A request without a body.
+    /// Makes a request without a body.
     pub fn new(method: &str, path: &str) -> Self {
         Self {
             method: method.into(),
@@ -108,38 +108,38 @@ impl Ask {
         }
     }
 
-    /// GET.
+    /// Makes a GET request.
     pub fn get(path: &str) -> Self {
         Self::new("GET", path)
     }
 
-    /// POST of a body with `content-length`.
+    /// Makes a POST request of a body with `content-length`.
     pub fn post(path: &str, body: impl Into<Bytes>) -> Self {
         Self { body: Payload::Whole(body.into()), ..Self::new("POST", path) }
     }
 
-    /// POST of a body without a length: chunked on HTTP/1.1.
+    /// Makes a POST request of a body without a length: chunked on HTTP/1.1.
     pub fn post_unsized(path: &str, body: impl Into<Bytes>) -> Self {
         Self { body: Payload::Unsized(body.into(), Vec::new()), ..Self::new("POST", path) }
     }
 
-    /// POST of a body that the test sends piece by piece.
+    /// Makes a POST request of a body that the test sends piece by piece.
     pub fn post_open(path: &str) -> Self {
         Self { body: Payload::Open(None), ..Self::new("POST", path) }
     }
 
-    /// The same with `content-length`.
+    /// Makes a POST request of a body with `content-length` that the test sends piece by piece.
     pub fn post_open_with_length(path: &str, length: u64) -> Self {
         Self { body: Payload::Open(Some(length)), ..Self::new("POST", path) }
     }
 
-    /// One more header field.
+    /// Adds a header field.
     pub fn header(mut self, name: &str, value: &str) -> Self {
         self.headers.push((name.into(), value.into()));
         self
     }
 
-    /// One trailer field; the body goes without a length.
+    /// Adds a trailer field; the body is sent without a length.
     pub fn trailer(mut self, name: &str, value: &str) -> Self {
         let (body, mut trailers) = match self.body {
             Payload::None | Payload::Open(_) => (Bytes::new(), Vec::new()),
@@ -151,21 +151,21 @@ impl Ask {
         self
     }
 
-    /// The host that is asked; otherwise `localhost`.
+    /// Sets the host of the request; the default is `localhost`.
     pub fn host(mut self, authority: &str) -> Self {
         self.authority = authority.into();
         self
     }
 }
 
-/// What ended a response.
+/// How a response ended.
 #[derive(Clone, Debug, Eq, PartialEq)]
 pub enum End {
     /// Its `content-length` was reached, or it has no body (HTTP/1.1).
     Length,
     /// The last chunk (HTTP/1.1).
     LastChunk,
-    /// The connection was closed, and nothing had said where the body ends (HTTP/1.0).
+    /// The connection was closed, and no field had announced the end of the body (HTTP/1.0).
     Close,
     /// END_STREAM (HTTP/2), or FIN (HTTP/3).
     EndStream,
@@ -176,17 +176,17 @@ pub enum End {
 }
 
 impl End {
-    /// How a whole response without a known length ends.
+    /// The end of a whole response without a known length.
     pub fn streamed(way: Way) -> Self {
         if way.has_streams() { Self::EndStream } else { Self::LastChunk }
     }
 
-    /// How a whole response of a known length ends.
+    /// The end of a whole response of a known length.
     pub fn sized(way: Way) -> Self {
         if way.has_streams() { Self::EndStream } else { Self::Length }
     }
 
-    /// How a response ends that the server has given up.
+    /// The end of a response that the server has aborted.
     pub fn aborted(way: Way) -> Self {
         match way {
             Way::H1 | Way::H1Tls => Self::Cut,
@@ -196,26 +196,26 @@ impl End {
         }
     }
 
-    /// Whether the client could take the response for a whole one.
+    /// Whether the client could take the response for a complete one.
     pub fn is_whole(&self) -> bool {
         !matches!(self, Self::Cut | Self::Reset(_))
     }
 }
 
-/// A response, as far as it came.
+/// A response, as far as it was received.
 #[derive(Clone, Debug)]
 pub struct Answer {
-    /// 0 when there was no head.
+    /// The status; 0 when there was no head.
     pub status: u16,
-    /// Interim statuses before it.
+    /// The interim statuses before it.
     pub interim: Vec<u16>,
     /// Header fields.
     pub headers: HeaderMap,
-    /// The body, as far as it came.
+    /// The body, as far as it was received.
     pub body: Vec<u8>,
     /// Trailer fields.
     pub trailers: HeaderMap,
-    /// What ended it.
+    /// How it ended.
     pub end: End,
 }
 
@@ -251,8 +251,8 @@ pub enum Client {
 }
 
 impl Client {
-    /// Opens one. Over HTTP/1.1 it ends as by [`Client::connect_abortive`]: the close of a client that waits for its answer
-    /// only says that it asks for nothing more.
+    /// Opens a connection. Over HTTP/1.1 it ends as with [`Client::connect_abortive`], since the close of a client that
+    /// waits for its answer only means that it sends no more requests.
     pub async fn connect(address: SocketAddr, way: Way) -> Self {
         match way {
             Way::H1 | Way::H1Tls => Self::connect_abortive(address, way).await,
@@ -261,7 +261,8 @@ impl Client {
         }
     }
 
-    /// Opens one that ends with a TCP reset when it is dropped; on HTTP/3, which has no such thing, with a close.
+    /// Opens a connection that ends with a TCP reset when it is dropped; on HTTP/3, which has no TCP reset, with a
+    /// close.
     pub async fn connect_abortive(address: SocketAddr, way: Way) -> Self {
         if way == Way::H3 {
             return Self::H3(http3::Connection::start(address).await);
@@ -271,7 +272,7 @@ impl Client {
         Self::on(secure(tcp, way).await, way).await
     }
 
-    /// Speaks on a connection that is there.
+    /// Uses an existing connection.
     pub async fn on(io: Io, way: Way) -> Self {
         match way.is_h2() {
             true if way.is_tls() => Self::H2(http2::Connection::start(io).await.secure()),
@@ -280,7 +281,7 @@ impl Client {
         }
     }
 
-    /// Sends a request, body included, and reads the whole answer, both at once.
+    /// Sends a request with its body, and reads the whole answer at the same time.
     pub async fn fetch(&mut self, ask: Ask) -> Answer {
         match self {
             Self::H1(connection) => connection.fetch(ask).await,
@@ -298,7 +299,7 @@ impl Client {
         }
     }
 
-    /// The same beside others, on a connection that has streams.
+    /// Does the same concurrently with other requests, on a connection that has streams.
     ///
     /// # Panics
     /// On HTTP/1.1.
@@ -335,7 +336,7 @@ impl Client {
     }
 }
 
-/// A request that is under way.
+/// A request in progress.
 pub enum Exchange<'c> {
     /// Over HTTP/1.1.
     H1(http1::Exchange<'c>),
@@ -346,7 +347,7 @@ pub enum Exchange<'c> {
 }
 
 impl Exchange<'_> {
-    /// Sends a piece of the request body; false when the server takes no more.
+    /// Sends a piece of the request body; returns false when the server takes no more.
     pub async fn send(&mut self, piece: impl Into<Bytes>) -> bool {
         match self {
             Self::H1(exchange) => exchange.send(piece.into()).await,
@@ -364,7 +365,7 @@ impl Exchange<'_> {
         }
     }
 
-    /// Waits for the head: the status, or 0 when none comes.
+    /// Waits for the head, and returns the status, or 0 when none comes.
     pub async fn head(&mut self) -> u16 {
         soon(async {
             match self {
@@ -376,7 +377,8 @@ impl Exchange<'_> {
         .await
     }
 
-    /// Waits for an interim response, or the final head if none comes before it: the interim statuses so far.
+    /// Waits for an interim response, or the final head if none comes before it, and returns the interim statuses so
+    /// far.
     ///
     /// # Panics
     /// On HTTP/2.
@@ -388,7 +390,7 @@ impl Exchange<'_> {
         }
     }
 
-    /// A piece of the body; none at its end.
+    /// Reads a piece of the body; `None` at its end.
     pub async fn piece(&mut self) -> Option<Bytes> {
         soon(async {
             match self {
@@ -400,7 +402,7 @@ impl Exchange<'_> {
         .await
     }
 
-    /// Reads until the body so far contains this text, and returns what was read by this call.
+    /// Reads until the body so far contains this text, and returns the text read by this call.
     ///
     /// # Panics
     /// When the body ends before.
@@ -415,7 +417,7 @@ impl Exchange<'_> {
         read
     }
 
-    /// The rest of the answer; its body is what was not read before.
+    /// Reads the rest of the answer; its body is the part that was not read before.
     pub async fn rest(self) -> Answer {
         soon(async {
             match self {
@@ -427,7 +429,7 @@ impl Exchange<'_> {
         .await
     }
 
-    /// Header fields of the answer, once [`Exchange::head`] has been waited for.
+    /// The header fields of the answer, after [`Exchange::head`] was awaited.
     pub fn headers(&self) -> &HeaderMap {
         match self {
             Self::H1(exchange) => exchange.headers(),
@@ -436,10 +438,10 @@ impl Exchange<'_> {
         }
     }
 
-    /// RST_STREAM with CANCEL; on HTTP/3 both halves are cancelled.
+    /// Resets the stream with CANCEL; on HTTP/3 both halves are cancelled.
     ///
     /// # Panics
-    /// On HTTP/1.1, which has nothing like it.
+    /// On HTTP/1.1, which has no equivalent.
     pub fn reset(self) {
         match self {
             Self::H1(_) => panic!("HTTP/1.1 cannot reset a stream"),
@@ -449,7 +451,7 @@ impl Exchange<'_> {
     }
 }
 
-/// A connection without any protocol yet, but for TLS with the protocol that ALPN chooses.
+/// Opens a connection without a protocol yet, except for TLS with the protocol that ALPN chooses.
 pub async fn dial(address: SocketAddr, way: Way) -> Io {
     secure(tcp(address).await, way).await
 }
@@ -460,7 +462,7 @@ async fn tcp(address: SocketAddr) -> TcpStream {
     tcp
 }
 
-/// A protocol on a TCP connection that is there.
+/// Completes the TLS handshake on an existing TCP connection, if the way uses TLS.
 pub async fn secure(tcp: TcpStream, way: Way) -> Io {
     if !way.is_tls() {
         return Box::new(tcp);
@@ -473,7 +475,7 @@ pub async fn secure(tcp: TcpStream, way: Way) -> Io {
     Box::new(stream)
 }
 
-/// A client's TLS settings, with these protocols, that trusts the servers of these tests.
+/// A client's TLS settings with these protocols, which trust the servers of these tests.
 pub fn tls(protocols: &[&[u8]]) -> rustls::ClientConfig {
     let certificate = CertificateDer::from_pem_slice(server::certificate().0.as_bytes()).expect("our own certificate");
     let mut roots = rustls::RootCertStore::empty();

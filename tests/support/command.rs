@@ -9,7 +9,7 @@ use std::time::Duration;
 /// The program: `ROADRUNNER_BIN`, or the release build of the workspace.
 ///
 /// # Panics
-/// When it is not there.
+/// When it does not exist.
 pub fn roadrunner() -> Command {
     let path = from_environment("ROADRUNNER_BIN", "target/release/roadrunner");
     assert!(path.is_file(), "there is no server at {}: run `cargo xtask test`, which builds it", path.display());
@@ -21,7 +21,7 @@ pub fn roadrunner() -> Command {
 /// The folder of the guests: `ROADRUNNER_GUESTS`, or the release build of the guests' workspace.
 ///
 /// # Panics
-/// When it is not there.
+/// When it does not exist.
 pub fn guests() -> PathBuf {
     let path = from_environment("ROADRUNNER_GUESTS", "guests/target/wasm32-wasip2/release");
     assert!(
@@ -32,12 +32,12 @@ pub fn guests() -> PathBuf {
     path
 }
 
-/// One guest's component.
+/// The component of a guest.
 pub fn guest(name: &str) -> PathBuf {
     guests().join(format!("{}.wasm", name.replace('-', "_")))
 }
 
-/// Where the servers of all tests keep compiled components.
+/// The folder in which the servers of all tests cache compiled components.
 pub fn cache() -> PathBuf {
     workspace().join("target/e2e-cache")
 }
@@ -47,7 +47,7 @@ pub fn workspace() -> PathBuf {
     Path::new(env!("CARGO_MANIFEST_DIR")).parent().expect("the crate is in the workspace").to_owned()
 }
 
-/// Another program, if it is installed. Otherwise says that the test is skipped.
+/// Another program, if it is installed. Otherwise prints that the test is skipped.
 pub fn tool(test: &str, name: &str) -> Option<Command> {
     let path = std::env::var_os("PATH").unwrap_or_default();
     match std::env::split_paths(&path).map(|folder| folder.join(name)).find(|file| file.is_file()) {
@@ -63,7 +63,7 @@ pub fn tool(test: &str, name: &str) -> Option<Command> {
     }
 }
 
-/// A client that speaks HTTP/3, as tests/clients/http3.sh brings it. Otherwise says that the test is skipped.
+/// An HTTP/3 client that tests/clients/http3.sh installs. Otherwise prints that the test is skipped.
 pub fn http3_client(test: &str, name: &str) -> Option<Command> {
     let path = workspace().join("target/http3-clients").join(name);
     if path.is_file() {
@@ -73,7 +73,7 @@ pub fn http3_client(test: &str, name: &str) -> Option<Command> {
     None
 }
 
-/// Python with packages: `ROADRUNNER_PYTHON`, or `python3`. Otherwise says that the test is skipped.
+/// Python with packages: `ROADRUNNER_PYTHON`, or `python3`. Otherwise prints that the test is skipped.
 pub fn python(test: &str, packages: &str) -> Option<Command> {
     let python = std::env::var("ROADRUNNER_PYTHON").unwrap_or_else(|_| "python3".to_owned());
     let probe = Command::new(&python).args(["-c", &format!("import {packages}")]).output();
@@ -84,19 +84,19 @@ pub fn python(test: &str, packages: &str) -> Option<Command> {
     None
 }
 
-/// Runs a program to its end, on a thread of its own.
+/// Runs a program to its end, on a separate thread.
 pub async fn output(command: Command) -> Done {
     output_within(Duration::from_secs(120), command).await
 }
 
-/// The same for programs that may take so long, as builds do on a busy machine.
+/// Does the same with a time limit, for programs that take long, such as builds on a busy machine.
 pub async fn output_within(limit: Duration, mut command: Command) -> Done {
     let run = tokio::task::spawn_blocking(move || command.output());
     let output = tokio::time::timeout(limit, run).await.unwrap_or_else(|_| panic!("not within {limit:?}"));
     Done::of(output.expect("it does not panic").expect("the program can be started"))
 }
 
-/// What a program has left.
+/// The result of a program.
 #[derive(Clone, Debug)]
 pub struct Done {
     /// Its exit code; -1 for a signal.

@@ -1,8 +1,9 @@
-//! The isolation canary over memory, a table and globals. Compilers write no table and few globals, so this is a core
-//! module, `core_canary.wat`, which is made a component here.
+//! The isolation canary for memory, a table and globals. Compilers write no tables and few globals, so this is a core
+//! module, `core_canary.wat`, which is made into a component here.
 //!
-//! Globals cannot be walked over in a loop: this writes down [`GLOBALS`] of each type, and what fills and searches them.
-//! Not covered: references to objects of the host or of a garbage collector, which the engine is built without.
+//! Globals cannot be accessed in a loop, so this generates [`GLOBALS`] of each type, and the code that fills and
+//! searches them. Not covered: references to objects of the host or of a garbage collector, which the engine is built
+//! without.
 
 use std::fmt::Write as _;
 
@@ -12,7 +13,7 @@ use wit_parser::Resolve;
 
 use crate::command;
 
-/// Globals of each type that is a number, and as many references to functions.
+/// The number of globals of each numeric type, and of references to functions.
 const GLOBALS: usize = 16;
 
 /// The component, which serves the paths below `/core/`.
@@ -45,7 +46,7 @@ struct Globals {
 }
 
 impl Globals {
-    /// Every other global begins with another value than zero.
+    /// Writes the lines. Every other global starts with a value other than zero.
     fn write() -> Self {
         let mut globals = Self::default();
         for at in 0..GLOBALS {

@@ -1,12 +1,12 @@
-//! HTTP/2 by hand, for clients that do what no library lets them do. Field sections are plain literals (RFC 7541, 6.2.2),
-//! so that they stand for themselves.
+//! HTTP/2 by hand, for clients that no library can play. Field sections are plain literals (RFC 7541, 6.2.2),
+//! independent of any table.
 
 use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
 
 use crate::client::{Io, Way};
 use crate::soon;
 
-/// RFC 9113, 3.4.
+/// The preface (RFC 9113, 3.4).
 pub const PREFACE: &[u8] = b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n";
 
 /// Frame types (RFC 9113, 6).
@@ -31,7 +31,7 @@ pub struct Frame {
     pub flags: u8,
     /// Its stream; 0 for the connection.
     pub stream: u32,
-    /// What it carries.
+    /// The payload.
     pub payload: Vec<u8>,
 }
 
@@ -60,7 +60,7 @@ pub fn opening(settings: &[(u16, u32)]) -> Vec<u8> {
     [PREFACE, &frame(SETTINGS, 0, 0, &payload)].concat()
 }
 
-/// HEADERS of a request; END_STREAM unless a body is to follow.
+/// Makes the HEADERS of a request; with END_STREAM unless a body follows.
 pub fn request(way: Way, stream: u32, method: &str, path: &str, ends: bool) -> Vec<u8> {
     let mut block = Vec::new();
     let scheme = if way.is_tls() { "https" } else { "http" };
@@ -80,7 +80,7 @@ pub async fn send(io: &mut Io, bytes: &[u8]) {
     soon(io.flush()).await.expect("the server reads");
 }
 
-/// The next frame; none at the end.
+/// Reads the next frame; `None` at the end.
 pub async fn next(io: &mut Io) -> Option<Frame> {
     soon(async {
         let mut head = [0; 9];
@@ -93,7 +93,7 @@ pub async fn next(io: &mut Io) -> Option<Frame> {
     .await
 }
 
-/// The next frame of this type; none when the connection ends before.
+/// Reads up to the next frame of this type; `None` when the connection ends before.
 pub async fn until(io: &mut Io, kind: u8) -> Option<Frame> {
     loop {
         let frame = next(io).await?;

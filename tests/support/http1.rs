@@ -1,4 +1,4 @@
-//! HTTP/1.1 by hand: what is sent is known to the byte, and what comes is judged by RFC 9112 alone.
+//! HTTP/1.1 by hand: the sent bytes are known exactly, and responses are checked against RFC 9112 only.
 
 use bytes::{Buf as _, Bytes, BytesMut};
 use http::{HeaderMap, HeaderName, HeaderValue};
@@ -22,24 +22,24 @@ struct Reader {
 }
 
 impl Connection {
-    /// On these bytes.
+    /// Makes a connection on this transport.
     pub fn new(io: Io) -> Self {
         let (read, writer) = tokio::io::split(io);
         Self { reader: Reader { io: read, buffer: BytesMut::new() }, writer }
     }
 
-    /// Sends bytes as they are.
+    /// Writes bytes unchanged.
     pub async fn write(&mut self, bytes: &[u8]) {
         soon(self.writer.write_all(bytes)).await.expect("the server reads");
         soon(self.writer.flush()).await.expect("the server reads");
     }
 
-    /// The same; false if the server takes no more.
+    /// Does the same; returns false if the server takes no more.
     pub async fn try_write(&mut self, bytes: &[u8]) -> bool {
         soon(async { self.writer.write_all(bytes).await.is_ok() && self.writer.flush().await.is_ok() }).await
     }
 
-    /// The client sends no more.
+    /// Closes the client's side for sending.
     pub async fn shut_down(&mut self) {
         let _ = soon(self.writer.shutdown()).await;
     }
@@ -50,13 +50,13 @@ impl Connection {
         soon(exchange.rest()).await
     }
 
-    /// Everything until the server closes.
+    /// Reads everything until the server closes.
     pub async fn to_close(&mut self) -> String {
         soon(async { while self.reader.fill().await {} }).await;
         String::from_utf8_lossy(&self.reader.buffer.split()).into_owned()
     }
 
-    /// Whether the server closes, with nothing more to say, within this time.
+    /// Whether the server closes within this time, without sending more.
     pub async fn is_closed_within(&mut self, limit: std::time::Duration) -> bool {
         match tokio::time::timeout(limit, self.reader.fill()).await {
             Ok(more) => {
@@ -95,7 +95,7 @@ impl Connection {
 }
 
 impl Reader {
-    /// Reads more; false at the end.
+    /// Reads more; returns false at the end.
     async fn fill(&mut self) -> bool {
         // A reset is an end too.
         matches!(self.io.read_buf(&mut self.buffer).await, Ok(1..))
@@ -108,7 +108,7 @@ enum Sending {
     Done,
 }
 
-/// A request under way.
+/// A request in progress.
 pub struct Exchange<'c> {
     connection: &'c mut Connection,
     sending: Sending,
@@ -244,7 +244,7 @@ impl Incoming {
         }
     }
 
-    /// Whether a head, interim or final, was there.
+    /// Parses a head, interim or final, and returns whether there was one.
     fn parse_head(&mut self, buffer: &mut BytesMut) -> bool {
         let mut fields = vec![httparse::EMPTY_HEADER; MAX_FIELDS];
         let mut response = httparse::Response::new(&mut fields);
@@ -309,7 +309,7 @@ impl Incoming {
     }
 }
 
-/// RFC 9112, 6.3.
+/// The framing of a response (RFC 9112, 6.3).
 fn framing(method: &str, status: u16, old: bool, headers: &HeaderMap) -> Framing {
     let length = headers.get("content-length");
     let chunked = headers.get("transfer-encoding");
@@ -331,7 +331,7 @@ fn framing(method: &str, status: u16, old: bool, headers: &HeaderMap) -> Framing
     }
 }
 
-/// Where the chunk's data starts, and its size.
+/// The offset of the chunk's data, and its size.
 fn chunk_size(buffer: &[u8]) -> Option<(usize, u64)> {
     match httparse::parse_chunk_size(buffer) {
         Ok(httparse::Status::Complete(parsed)) => Some(parsed),
@@ -349,7 +349,7 @@ fn fields_of(fields: &[httparse::Header<'_>]) -> HeaderMap {
     headers
 }
 
-/// Head and body of a request.
+/// Encodes head and body of a request.
 fn encode(ask: &Ask) -> Vec<u8> {
     let mut head = format!("{} {} HTTP/1.1\r\nhost: {}\r\n", ask.method, ask.path, ask.authority);
     for (name, value) in &ask.headers {

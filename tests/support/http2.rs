@@ -1,4 +1,4 @@
-//! HTTP/2 with the crate h2, which tells resets and their codes from ends.
+//! HTTP/2 with the crate h2, which distinguishes resets and their codes from regular ends.
 
 use std::future::poll_fn;
 
@@ -11,7 +11,7 @@ use tokio::task::JoinHandle;
 use crate::client::{Answer, Ask, End, Io, Payload};
 use crate::soon;
 
-/// What the server may send before the test reads, per stream.
+/// The most bytes that the server may send before the test reads, per stream.
 const WINDOW: u32 = 1 << 20;
 
 /// A connection. Dropping it closes the socket.
@@ -26,7 +26,7 @@ impl Connection {
         Self::start_with_window(io, WINDOW).await
     }
 
-    /// With windows of this size, for the streams and for the connection.
+    /// Starts a connection with windows of this size, for the streams and for the connection.
     pub async fn start_with_window(io: Io, window: u32) -> Self {
         let mut builder = h2::client::Builder::new();
         builder.initial_window_size(window).initial_connection_window_size(window.max(65_535));
@@ -35,14 +35,14 @@ impl Connection {
         Self { sender, driver: tokio::spawn(connection), scheme: "http" }
     }
 
-    /// The same, with `https` for its scheme.
+    /// Sets `https` as its scheme.
     #[must_use]
     pub fn secure(mut self) -> Self {
         self.scheme = "https";
         self
     }
 
-    /// Waits until the server has ended the connection: none, or the error that it gave.
+    /// Waits until the server has ended the connection; `None`, or the error that it gave.
     pub async fn ended(&mut self) -> Option<h2::Error> {
         soon(&mut self.driver).await.expect("the driver does not panic").err()
     }
@@ -79,12 +79,12 @@ impl Connection {
         exchange
     }
 
-    /// One GET among others.
+    /// Begins a GET alongside other requests.
     pub async fn begin_get(&mut self, path: &str) -> Exchange {
         self.begin(&Ask::get(path)).await
     }
 
-    /// The same of another host.
+    /// Does the same for another host.
     pub async fn begin_get_of(&mut self, host: &str, path: &str) -> Exchange {
         self.begin(&Ask::get(path).host(host)).await
     }
@@ -150,9 +150,9 @@ impl Exchange {
         finish(&mut outgoing, &trailers)
     }
 
-    /// RST_STREAM with this code, or with CANCEL where the request's body has ended.
+    /// Resets the stream with this code, or with CANCEL if the request's body has ended.
     pub fn reset(mut self, reason: Reason) {
-        // Otherwise dropping what is being received resets the stream with CANCEL.
+        // Without a sending half, dropping the receiving half resets the stream with CANCEL.
         if let Some(outgoing) = &mut self.outgoing {
             outgoing.send_reset(reason);
         }

@@ -1,7 +1,7 @@
-//! HTTP/3 on quinn, by hand: every frame that comes is looked at, and every reset has its code.
+//! HTTP/3 on quinn, by hand: every incoming frame is checked, and every reset has its code.
 //!
-//! Field sections are coded by `roadrunner-qpack`, which has been compared with another implementation. All else is this
-//! file's own. Other clients have tests of their own: see `tests/e2e/http3_clients.rs`.
+//! `roadrunner-qpack`, which has been compared with another implementation, codes field sections. Everything else is
+//! implemented in this file. Other clients have separate tests: see `tests/e2e/http3_clients.rs`.
 
 use std::net::{Ipv4Addr, SocketAddr, UdpSocket};
 use std::sync::Arc;
@@ -16,7 +16,7 @@ use tokio::task::JoinHandle;
 use crate::client::{Answer, Ask, End, Payload, tls};
 use crate::soon;
 
-/// What the server may send before the test reads, per stream and in all.
+/// The most bytes that the server may send before the test reads, per stream and in total.
 const WINDOW: u32 = 1 << 20;
 
 const DATA: u64 = 0;
@@ -38,21 +38,21 @@ pub struct Connection {
 }
 
 impl Connection {
-    /// Opens one.
+    /// Opens a connection.
     pub async fn start(address: SocketAddr) -> Self {
         Self::start_with_window(address, WINDOW).await
     }
 
-    /// With windows of this size, for the streams and for the connection.
+    /// Opens a connection with windows of this size, for the streams and for the connection.
     pub async fn start_with_window(address: SocketAddr, window: u32) -> Self {
         let mut tls = tls(&[b"h3"]);
-        // It takes a ticket and a test that asks for it.
+        // It needs a ticket, and a test that asks for it.
         tls.enable_early_data = true;
         let (endpoint, quic) = Self::handshake(address, window, tls, "localhost").await;
         Self::over(endpoint, quic.expect("a QUIC handshake")).await
     }
 
-    /// With TLS settings of the test's, for a server of this name; or why there is no connection.
+    /// Opens a connection with the test's own TLS settings, for a server of this name; or returns why it failed.
     pub async fn start_with_tls(
         address: SocketAddr,
         tls: rustls::ClientConfig,
@@ -60,8 +60,8 @@ impl Connection {
     ) -> Result<Self, quinn::ConnectionError> {
         let (endpoint, quic) = Self::handshake(address, WINDOW, tls, name).await;
         let quic = quic?;
-        // The client's side of the handshake ends before the server has judged what the client shows. The server's first
-        // stream comes after that.
+        // The client's side of the handshake ends before the server has checked the client's certificate. The server's
+        // first stream comes after that.
         let mut first = soon(quic.accept_uni()).await?;
         tokio::spawn(async move { while let Ok(Some(_)) = first.read_chunk(usize::MAX, true).await {} });
         Ok(Self::over(endpoint, quic).await)
@@ -85,15 +85,15 @@ impl Connection {
         (endpoint, quic)
     }
 
-    /// Another one of the same client, for which the handshake is not waited for, so that its first requests are early
-    /// data. None if no ticket of the server allows that.
+    /// Opens another connection of the same client without waiting for the handshake, so that its first requests are
+    /// early data. `None` if no ticket of the server allows that.
     pub async fn early(&self) -> Option<Self> {
         let connecting = self.endpoint.connect(self.quic.remote_address(), "localhost").expect("an address");
         let (quic, _) = connecting.into_0rtt().ok()?;
         Some(Self::over(self.endpoint.clone(), quic).await)
     }
 
-    /// Goes on from another port.
+    /// Continues from another port.
     pub fn change_address(&self) {
         let socket = UdpSocket::bind((Ipv4Addr::LOCALHOST, 0)).expect("a port");
         self.endpoint.rebind(socket).expect("a socket");
@@ -101,7 +101,7 @@ impl Connection {
 
     async fn over(endpoint: Endpoint, quic: quinn::Connection) -> Self {
         let mut control = soon(quic.open_uni()).await.expect("the server takes streams");
-        // The control stream, with SETTINGS that say nothing.
+        // The control stream, with empty SETTINGS.
         soon(control.write_all(&[0, 4, 0])).await.expect("the server takes data");
         let (sender, goaways) = mpsc::unbounded_channel();
         let streams = tokio::spawn(take_streams(quic.clone(), sender));
@@ -113,12 +113,12 @@ impl Connection {
         &self.quic
     }
 
-    /// Waits for GOAWAY: the identifier in it.
+    /// Waits for GOAWAY, and returns its identifier.
     pub async fn goaway(&mut self) -> u64 {
         soon(self.goaways.recv()).await.expect("the control stream is open")
     }
 
-    /// Waits until the server has ended the connection: the code that it gave.
+    /// Waits until the server has ended the connection, and returns its code.
     pub async fn ended(&mut self) -> Option<u64> {
         match soon(self.quic.closed()).await {
             quinn::ConnectionError::ApplicationClosed(close) => Some(close.error_code.into_inner()),
@@ -215,12 +215,12 @@ impl Drop for Connection {
     }
 }
 
-/// A request stream. Dropping it cancels what has not ended.
+/// A request stream. Dropping it cancels the unfinished directions.
 pub struct Exchange {
     outgoing: Option<SendStream>,
     incoming: RecvStream,
     read: BytesMut,
-    /// What is left of a DATA frame.
+    /// The remaining bytes of a DATA frame.
     data: u64,
     status: u16,
     interim: Vec<u16>,
@@ -241,14 +241,14 @@ impl Exchange {
         soon(finish(&mut outgoing, &trailers)).await
     }
 
-    /// Resets what was not sent and stops what was not received, with H3_REQUEST_CANCELLED.
+    /// Resets the unsent part and stops the unreceived part, with H3_REQUEST_CANCELLED.
     pub fn reset(mut self) {
         self.cancel();
     }
 
-    /// The same, for an exchange that is kept.
+    /// Does the same, but keeps the exchange.
     pub fn cancel(&mut self) {
-        // Otherwise quinn would finish what is not whole.
+        // Otherwise quinn would finish an incomplete stream.
         if let Some(outgoing) = &mut self.outgoing {
             let _ = outgoing.reset(CANCELLED);
         }
@@ -257,13 +257,13 @@ impl Exchange {
         }
     }
 
-    /// Resets the sending half alone.
+    /// Resets only the sending half.
     pub fn reset_sending(&mut self, code: u32) {
         let mut outgoing = self.outgoing.take().expect("the request's body has not ended");
         outgoing.reset(code.into()).expect("it is open");
     }
 
-    /// Waits until the server has asked to stop sending: its code.
+    /// Waits until the server has asked to stop sending, and returns its code.
     ///
     /// # Panics
     /// When the request's body has ended.
@@ -272,7 +272,7 @@ impl Exchange {
         soon(outgoing.stopped()).await.expect("the connection is open").expect("it was not finished").into_inner()
     }
 
-    /// Sends bytes as they are.
+    /// Sends bytes unchanged.
     pub async fn send_raw(&mut self, bytes: &[u8]) -> bool {
         let outgoing = self.outgoing.as_mut().expect("the request's body has not ended");
         soon(outgoing.write_all(bytes)).await.is_ok()
@@ -283,22 +283,22 @@ impl Exchange {
         self.send_raw(&frame(DATA, piece.as_ref())).await
     }
 
-    /// Ends what is sent.
+    /// Ends the sending half.
     pub async fn end(&mut self) -> bool {
         self.finish(&[]).await
     }
 
-    /// Waits for the head: the status, or 0 when none comes.
+    /// Waits for the head, and returns the status, or 0 when none comes.
     pub async fn status(&mut self) -> u16 {
         soon(self.head()).await
     }
 
-    /// Reads to the end: what it is.
+    /// Reads to the end, and returns how it ended.
     pub async fn ended(&mut self) -> End {
         soon(self.rest()).await.end
     }
 
-    /// Waits for the head: the status, or 0 when none comes.
+    /// Waits for the head, and returns the status, or 0 when none comes.
     pub(crate) async fn head(&mut self) -> u16 {
         while self.status == 0 && self.end.is_none() {
             self.frame().await;
@@ -313,12 +313,12 @@ impl Exchange {
         self.interim.clone()
     }
 
-    /// Header fields, once the head is there.
+    /// The header fields, once the head has come.
     pub fn headers(&self) -> &HeaderMap {
         &self.headers
     }
 
-    /// A piece of the body; none at its end.
+    /// Reads a piece of the body; `None` at its end.
     pub async fn piece(&mut self) -> Option<Bytes> {
         self.head().await;
         loop {
@@ -337,7 +337,7 @@ impl Exchange {
         }
     }
 
-    /// Waits for the end.
+    /// Waits for the end, and returns the answer.
     pub async fn answer(mut self) -> Answer {
         self.rest().await
     }
@@ -357,7 +357,7 @@ impl Exchange {
         }
     }
 
-    /// Reads to the start of the next DATA frame, or over one of another type.
+    /// Reads to the start of the next DATA frame, or skips a frame of another type.
     async fn frame(&mut self) {
         let Some((kind, length)) = self.frame_header() else { return self.fill().await };
         if kind == DATA {
@@ -376,7 +376,7 @@ impl Exchange {
         }
     }
 
-    /// Takes type and length of a frame, once both are there.
+    /// Takes type and length of a frame, once both have come.
     fn frame_header(&mut self) -> Option<(u64, u64)> {
         let mut bytes = &self.read[..];
         let (kind, length) = (varint(&mut bytes)?, varint(&mut bytes)?);
@@ -425,7 +425,7 @@ impl Drop for Exchange {
     }
 }
 
-/// Takes what the server opens. Of all of it, GOAWAY alone is of interest.
+/// Accepts the server's streams. Only GOAWAY matters.
 async fn take_streams(quic: quinn::Connection, goaways: mpsc::UnboundedSender<u64>) {
     while let Ok(mut stream) = quic.accept_uni().await {
         let goaways = goaways.clone();
@@ -451,7 +451,7 @@ async fn take_streams(quic: quinn::Connection, goaways: mpsc::UnboundedSender<u6
     }
 }
 
-/// Takes a frame, once all of it is there.
+/// Takes a frame, once all of it has come.
 fn take_frame(read: &mut BytesMut) -> Option<(u64, BytesMut)> {
     let mut bytes = &read[..];
     let (kind, length) = (varint(&mut bytes)?, usize::try_from(varint(&mut bytes)?).ok()?);
@@ -463,7 +463,7 @@ fn take_frame(read: &mut BytesMut) -> Option<(u64, BytesMut)> {
     Some((kind, read.split_to(length)))
 }
 
-/// A frame.
+/// Makes a frame.
 pub fn frame(kind: u64, payload: &[u8]) -> Vec<u8> {
     let mut bytes = Vec::with_capacity(payload.len() + 9);
     put_varint(kind, &mut bytes);
@@ -472,7 +472,7 @@ pub fn frame(kind: u64, payload: &[u8]) -> Vec<u8> {
     bytes
 }
 
-/// Fields as a section that refers to the static table alone.
+/// Encodes fields as a section that refers only to the static table.
 pub fn encode(fields: &[(String, String)]) -> Vec<u8> {
     let mut section = Vec::new();
     let mut encoder = Encoder::new(EncoderConfig { max_table_capacity: 0, ..EncoderConfig::default() });
@@ -499,7 +499,7 @@ async fn finish(outgoing: &mut SendStream, trailers: &[(String, String)]) -> boo
     outgoing.finish().is_ok()
 }
 
-/// RFC 9000, 16.
+/// Reads a variable-length integer (RFC 9000, 16).
 fn varint(bytes: &mut &[u8]) -> Option<u64> {
     let first = *bytes.first()?;
     let length = 1 << (first >> 6);

@@ -1,25 +1,25 @@
 //! Starts the real server on free ports of loopback, and clients that see the raw facts of the wire.
 //!
-//! | module | what it gives a test |
+//! | module | purpose |
 //! |---|---|
 //! | [`server`] | a manifest, a running server with it, its log, its gauges, its end |
 //! | [`client`] | one client for HTTP/1.1 and HTTP/2, plain and TLS, and HTTP/3: how exactly did the response end? |
-//! | [`http1`], [`http2`], [`http3`] | what that client stands on, for tests of one protocol |
-//! | [`frames`] | HTTP/2 frame by frame, for clients that no library is |
+//! | [`http1`], [`http2`], [`http3`] | the protocols under that client, for tests of one protocol |
+//! | [`frames`] | HTTP/2 frame by frame, for clients that no library can play |
 //! | [`chromium`] | a browser |
-//! | [`nats`] | a NATS server, and a client of it that is no Roadrunner |
+//! | [`nats`] | a NATS server, and an independent client of it |
 //! | [`redis`] | a Redis server |
 //! | [`core_canary`] | a guest that fills memory, tables and globals, or searches them |
-//! | [`dns`], [`deaf`] | a DNS server, and an address that does not answer; the tests of `host/names` have them too |
-//! | [`registry`] | a registry of components, who pushes to it, and one that lies |
+//! | [`dns`], [`deaf`] | a DNS server, and an address that does not answer; also used by the tests of `host/names` |
+//! | [`registry`] | a registry of components, a client that pushes to it, and a registry that lies |
 //! | [`signer`] | keys and signatures, made by openssl |
-//! | [`victim`] | the neighbour of an attacker, and how long his requests take |
-//! | [`websocket`] | frames as they stand on the wire, over every protocol |
+//! | [`victim`] | an attacker's neighbour, and the latencies of its requests |
+//! | [`websocket`] | frames in their form on the wire, over every protocol |
 //! | [`command`] | the program's command line, and other programs |
 //!
-//! Nothing here is built from the server's code, but for field sections of HTTP/3 and the wrapping of a core module: what it
-//! promises is checked from outside.
-//! Tests that measure time or memory take the machine for themselves with [`server::Setup::alone`].
+//! Nothing here uses the server's code, except for field sections of HTTP/3 and the wrapping of a core module: the
+//! server's promises are checked from outside. Tests that measure time or memory reserve the machine with
+//! [`server::Setup::alone`].
 
 pub mod chromium;
 pub mod client;
@@ -53,7 +53,7 @@ pub use signer::Signer;
 use std::future::Future;
 use std::time::{Duration, Instant};
 
-/// What takes longer than this hangs.
+/// How long an operation may take before it counts as hanging.
 pub const PATIENCE: Duration = Duration::from_secs(20);
 
 /// The future's output, which must come within [`PATIENCE`].
@@ -68,7 +68,7 @@ pub fn soon<F: Future>(future: F) -> impl Future<Output = F::Output> {
     }
 }
 
-/// Asks again and again until there is an answer, for at most this long. How long it took.
+/// Asks repeatedly until there is an answer, for at most this long. Returns the answer and how long it took.
 pub async fn within<T, F: Future<Output = Option<T>>>(
     limit: Duration,
     mut ask: impl FnMut() -> F,
@@ -85,7 +85,7 @@ pub async fn within<T, F: Future<Output = Option<T>>>(
     }
 }
 
-/// The byte pattern of the guests: each byte the low byte of its offset.
+/// The byte pattern of the guests: each byte is the low byte of its offset.
 pub fn pattern(length: usize) -> Vec<u8> {
     (0..length).map(|offset| offset as u8).collect()
 }

@@ -1,8 +1,8 @@
-//! What the admin listener's `/metrics` says.
+//! The contents of the admin listener's `/metrics`.
 
 use std::collections::BTreeMap;
 
-/// The gauges that are zero when nothing is going on.
+/// The gauges that are zero on an idle server.
 pub const QUIET: [&str; 9] = [
     "roadrunner_instances",
     "roadrunner_instances_running",
@@ -37,12 +37,12 @@ impl Metrics {
         )
     }
 
-    /// One sample, by its name and labels as they are written; 0 when there is none.
+    /// The value of a sample, by its name and labels as written; 0 when there is none.
     pub fn sample(&self, name: &str) -> f64 {
         self.0.get(name).copied().unwrap_or(0.0)
     }
 
-    /// The sum of a family, over all of its labels that contain this text.
+    /// The sum of a family, over all of its samples whose labels contain this text.
     ///
     /// # Panics
     /// When there is no such family: a typing error would otherwise read as 0.
@@ -58,12 +58,12 @@ impl Metrics {
         samples.iter().filter(|(name, _)| name.contains(label)).map(|(_, value)| **value).sum()
     }
 
-    /// How many requests ended with this outcome.
+    /// The number of requests that ended with this outcome.
     pub fn outcome(&self, outcome: &str) -> f64 {
         self.sum("roadrunner_requests_total", &format!("outcome=\"{outcome}\""))
     }
 
-    /// The gauges that should be zero and are not.
+    /// The gauges that should be zero but are not.
     pub fn busy(&self) -> Vec<(&'static str, f64)> {
         QUIET.iter().map(|name| (*name, self.sum(name, ""))).filter(|(_, value)| *value != 0.0).collect()
     }

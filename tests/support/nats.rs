@@ -1,4 +1,4 @@
-//! A NATS server of the test's own, and a client that speaks the protocol by hand.
+//! The test's own NATS server, and a client that implements the protocol by hand.
 
 use std::process::{Child, Command, Stdio};
 use std::time::Duration;
@@ -10,7 +10,7 @@ use tokio::net::TcpStream;
 
 use crate::{command, soon, within};
 
-/// A server that runs; killed by its process id when it is dropped.
+/// A running server; killed by its process id when it is dropped.
 #[derive(Debug)]
 pub struct Nats {
     child: Option<Child>,
@@ -19,7 +19,7 @@ pub struct Nats {
 }
 
 impl Nats {
-    /// On a free port of loopback. None, and a line that says so, where the program is not installed.
+    /// Starts a server on a free port of loopback. `None`, with a line that says so, if the program is not installed.
     pub async fn start(test: &str) -> Option<Self> {
         let mut nats = Self::stopped(test)?;
         nats.run().await;
@@ -47,23 +47,23 @@ impl Nats {
         Some(nats)
     }
 
-    /// One that does not run yet.
+    /// Prepares a server that does not run yet.
     pub fn stopped(test: &str) -> Option<Self> {
         command::tool(test, "nats-server")?;
         Some(Self { child: None, port: free_port(), arguments: Vec::new() })
     }
 
-    /// More arguments for the next start.
+    /// Adds arguments for the next start.
     pub fn arguments(&mut self, arguments: &[&str]) {
         self.arguments = arguments.iter().map(|argument| (*argument).to_owned()).collect();
     }
 
-    /// The port that it has also after a restart.
+    /// The port, which stays the same after a restart.
     pub fn port(&self) -> u16 {
         self.port
     }
 
-    /// `[bus]` of a manifest, with these further keys.
+    /// The section `[bus]` of a manifest, with these further keys.
     pub fn section(&self, keys: &str) -> String {
         format!("[bus]\nurl = \"nats://127.0.0.1:{}\"\n{keys}\n", self.port)
     }
@@ -106,7 +106,7 @@ impl Nats {
         Stranger(BufReader::new(socket)).line().await
     }
 
-    /// A client that is no Roadrunner.
+    /// Connects a client that is not Roadrunner.
     pub async fn stranger(&self) -> Stranger {
         let socket = soon(TcpStream::connect(("127.0.0.1", self.port))).await.expect("it accepts");
         let mut stranger = Stranger(BufReader::new(socket));
@@ -128,7 +128,7 @@ impl Drop for Nats {
     }
 }
 
-/// A client of the NATS server that writes what it likes.
+/// A client of the NATS server that can write any bytes.
 #[derive(Debug)]
 pub struct Stranger(BufReader<TcpStream>);
 
@@ -137,14 +137,14 @@ pub struct Stranger(BufReader<TcpStream>);
 pub struct Heard {
     /// Its subject.
     pub subject: String,
-    /// Its headers as they are.
+    /// Its headers, unparsed.
     pub headers: String,
     /// Its payload.
     pub payload: Vec<u8>,
 }
 
 impl Stranger {
-    /// Writes bytes as they are.
+    /// Writes bytes unchanged.
     pub async fn write(&mut self, bytes: &[u8]) {
         soon(self.0.get_mut().write_all(bytes)).await.expect("the server reads");
     }
@@ -163,19 +163,19 @@ impl Stranger {
         self.write(&[headers, payload, b"\r\n"].concat()).await;
     }
 
-    /// Subscribes, and waits until it is.
+    /// Subscribes, and waits until the subscription is active.
     pub async fn subscribe(&mut self, subject: &str) {
         self.write(format!("SUB {subject} 1\r\n").as_bytes()).await;
         self.settle().await;
     }
 
-    /// Gives up what [`Stranger::subscribe`] asked for.
+    /// Ends the subscription of [`Stranger::subscribe`].
     pub async fn unsubscribe(&mut self) {
         self.write(b"UNSUB 1\r\n").await;
         self.settle().await;
     }
 
-    /// Waits until the server has taken everything.
+    /// Waits until the server has processed everything.
     pub async fn settle(&mut self) {
         self.write(b"PING\r\n").await;
         loop {
@@ -187,7 +187,7 @@ impl Stranger {
         }
     }
 
-    /// The next message.
+    /// Receives the next message.
     pub async fn next(&mut self) -> Heard {
         loop {
             let line = self.line().await;

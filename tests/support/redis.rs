@@ -1,4 +1,4 @@
-//! A Redis server of the test's own.
+//! The test's own Redis server.
 
 use std::net::TcpListener;
 use std::process::{Child, Command, Stdio};
@@ -7,8 +7,8 @@ use tempfile::TempDir;
 
 use crate::{command, server};
 
-/// A server that runs, on a port that stays the same when it is started again; killed by its process id when it is
-/// dropped. What it has acknowledged survives.
+/// A running server, on a port that stays the same after a restart; killed by its process id when it is dropped.
+/// Acknowledged data survives.
 #[derive(Debug)]
 pub struct Redis {
     child: Child,
@@ -18,12 +18,12 @@ pub struct Redis {
 }
 
 impl Redis {
-    /// On a free port of loopback. None, and a line that says so, where the program is not installed.
+    /// Starts a server on a free port of loopback. `None`, with a line that says so, if the program is not installed.
     pub fn start(test: &str) -> Option<Self> {
         Self::start_on(test, false)
     }
 
-    /// The same, speaking TLS only, with the certificate of [`Redis::certificate`].
+    /// Starts a server that supports TLS only, with the certificate of [`Redis::certificate`].
     pub fn start_with_tls(test: &str) -> Option<Self> {
         Self::start_on(test, true)
     }
@@ -46,7 +46,7 @@ impl Redis {
         format!("redis{}://127.0.0.1:{}", if self.is_tls { "s" } else { "" }, self.port)
     }
 
-    /// The certificate that it shows, for who is to trust it. It is for `localhost` and 127.0.0.1.
+    /// The server's certificate, for clients that are to trust it. It is for `localhost` and 127.0.0.1.
     pub fn certificate(&self) -> std::path::PathBuf {
         self.folder.path().join("certificate.pem")
     }
@@ -58,7 +58,7 @@ impl Redis {
         let _ = self.child.wait();
     }
 
-    /// Waits until it takes connections.
+    /// Waits until it accepts connections.
     pub async fn is_up(&self) -> bool {
         let connect = || async { tokio::net::TcpStream::connect(("127.0.0.1", self.port)).await.ok() };
         crate::within(crate::PATIENCE, connect).await.is_some()
@@ -78,7 +78,7 @@ impl Drop for Redis {
 
 fn spawn(program: &mut Command, port: u16, is_tls: bool, folder: &TempDir) -> Child {
     let port = port.to_string();
-    // On a slow disk, `everysec` acknowledges what it has not written.
+    // On a slow disk, `everysec` acknowledges data that it has not written.
     program.args(["--bind", "127.0.0.1", "--appendonly", "yes", "--appendfsync", "always"]);
     if is_tls {
         program.args(["--port", "0", "--tls-port", &port, "--tls-auth-clients", "no"]);

@@ -1,4 +1,4 @@
-//! A registry of components of the test's own, who pushes to it, and one that lies.
+//! The test's own registry of components, a client that pushes to it, and a registry that lies.
 //!
 //! The registry is Debian's `docker-registry`, and oras pushes to it: neither knows how Roadrunner pulls.
 
@@ -14,33 +14,33 @@ use tokio::net::{TcpListener, TcpStream};
 use crate::server::certificate;
 use crate::{command, within};
 
-/// The config of a component, as the CNCF lays it out.
+/// The config of a component in the CNCF's layout.
 pub const CONFIG: &str = "application/vnd.wasm.config.v0+json";
 
 /// Its layer.
 pub const LAYER: &str = "application/wasm";
 
-/// Whom [`Guard::Password`] lets in.
+/// The user that [`Guard::Password`] lets in.
 pub const USER: &str = "shop";
 
-/// With which password.
+/// The user's password.
 pub const PASSWORD: &str = "correct horse";
 
-/// Its bcrypt, as htpasswd(1) writes it.
+/// The password's bcrypt hash, in the format of htpasswd(1).
 const HTPASSWD: &str = "shop:$2b$04$URHM6gSrV6j479btiYh.N.EzAvEEyJEFWQgN8qDrC23hVqHPMt0yq\n";
 
-/// What a client must have or believe.
+/// The requirement on clients.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Guard {
     /// Nothing.
     None,
     /// [`USER`] and [`PASSWORD`].
     Password,
-    /// The certificate of every test's server.
+    /// Trust in the certificate of every test's server.
     Tls,
 }
 
-/// A registry that runs; killed by its process id when it is dropped.
+/// A running registry; killed by its process id when it is dropped.
 #[derive(Debug)]
 pub struct Registry {
     child: Option<Child>,
@@ -50,7 +50,8 @@ pub struct Registry {
 }
 
 impl Registry {
-    /// On a free port of loopback, for everyone. None, and a line that says so, where it or its client is not installed.
+    /// Starts a registry on a free port of loopback, without access control. `None`, with a line that says so, if it or
+    /// its client is not installed.
     pub async fn start(test: &str) -> Option<Self> {
         command::tool(test, "docker-registry")?;
         let python = command::python(test, "oras")?.get_program().into();
@@ -63,7 +64,7 @@ impl Registry {
         Some(registry)
     }
 
-    /// Starts it with what was pushed before, and waits until it accepts connections.
+    /// Starts it with its earlier contents, and waits until it accepts connections.
     pub async fn run(&mut self, guard: Guard) {
         assert!(self.child.is_none(), "it runs already");
         let path = |name: &str| self.folder.path().join(name);
@@ -85,7 +86,7 @@ impl Registry {
                 config["http"]["tls"] = json!({ "certificate": path("certificate.pem"), "key": path("key.pem") });
             }
         }
-        // JSON is YAML.
+        // JSON is valid YAML.
         std::fs::write(path("config.yml"), config.to_string()).expect("a file");
         let child = Command::new("docker-registry")
             .arg("serve")
@@ -115,17 +116,17 @@ impl Registry {
         format!("127.0.0.1:{}", self.port)
     }
 
-    /// Its section of a manifest, with these keys.
+    /// The section of a manifest for it, with these keys.
     pub fn section(&self, keys: &str) -> String {
         format!("[registry.\"{}\"]\n{keys}\n", self.name())
     }
 
-    /// A reference in it: `REPOSITORY:TAG`, with or without a digest.
+    /// A reference to an item in it: `REPOSITORY:TAG`, with or without a digest.
     pub fn reference(&self, rest: &str) -> String {
         format!("oci://{}/{rest}", self.name())
     }
 
-    /// Pushes a component; the digest of its manifest, `sha256:HEX`.
+    /// Pushes a component, and returns the digest of its manifest, `sha256:HEX`.
     pub async fn push(&self, name: &str, component: &[u8]) -> String {
         self.push_image(name, CONFIG, &[(LAYER, component, json!({}))]).await
     }
@@ -150,7 +151,7 @@ impl Registry {
         done.stdout.lines().last().expect("a digest").to_owned()
     }
 
-    /// The file in which it has a blob, by its SHA-256.
+    /// The path of the file with a blob, by its SHA-256.
     pub fn blob(&self, hex: &str) -> PathBuf {
         self.storage().join("docker/registry/v2/blobs/sha256").join(&hex[..2]).join(hex).join("data")
     }
@@ -166,18 +167,18 @@ impl Drop for Registry {
     }
 }
 
-/// What a [`Liar`] does when it is asked for a path.
+/// The reaction of a [`Liar`] to a request for a path.
 #[derive(Clone, Debug)]
 pub enum Lie {
     /// Answers with this.
     Answer(Vec<u8>),
-    /// Begins an answer that has no end, and goes on while it is read, up to 2 GiB.
+    /// Begins an endless answer, and continues while it is read, up to 2 GiB.
     Endless,
-    /// Says nothing, for a minute.
+    /// Stays silent for a minute.
     Silence,
 }
 
-/// A registry that answers what the test likes.
+/// A registry with the answers that the test chooses.
 #[derive(Debug)]
 pub struct Liar {
     port: u16,
@@ -185,7 +186,8 @@ pub struct Liar {
 }
 
 impl Liar {
-    /// Asked for a path that contains one of these texts, it does what stands beside the first; other paths are empty.
+    /// Starts a registry. For a path that contains one of these texts, it does what is paired with the first such text;
+    /// other paths are empty.
     pub async fn start(lies: &[(&str, Lie)]) -> Self {
         let lies: Vec<_> = lies.iter().map(|(path, lie)| ((*path).to_owned(), lie.clone())).collect();
         let listener = TcpListener::bind("127.0.0.1:0").await.expect("a free port");

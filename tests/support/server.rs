@@ -1,4 +1,4 @@
-//! A running server: the real program, on free ports, with a manifest of the test's.
+//! A running server: the real program, on free ports, with the test's own manifest.
 //!
 //! It is stopped by its own process id when the [`Server`] is dropped, also when the test panics.
 
@@ -25,17 +25,17 @@ use tokio::sync::{Semaphore, SemaphorePermit};
 use crate::client::{Client, Way};
 use crate::{Ask, Metrics, command, soon, within};
 
-/// Servers that run at once. A test that measures waits until it has them all.
+/// The places for servers that run at once. A test that measures waits until it has them all.
 static PLACES: Semaphore = Semaphore::const_new(PLACES_IN_ALL);
 const PLACES_IN_ALL: usize = 4;
 
-/// How long a server may take to be ready; compiling a component for the first time included.
+/// How long a server may take to be ready, including the first compilation of a component.
 const START: Duration = Duration::from_secs(60);
 
 /// How long components may take to compile on a busy machine.
 const COMPILE: Duration = Duration::from_secs(600);
 
-/// A server that is about to be started.
+/// The configuration of a server to be started.
 #[derive(Clone, Debug, Default)]
 pub struct Setup {
     text: String,
@@ -51,12 +51,12 @@ pub struct Setup {
     admin: Option<String>,
     inherited: Vec<Arc<std::net::TcpListener>>,
     environment: Vec<(String, String)>,
-    /// With their modes.
+    /// The files with their contents and modes.
     files: Vec<(String, Vec<u8>, u32)>,
 }
 
 impl Setup {
-    /// One guest behind every path.
+    /// One guest that serves every path.
     pub fn of(guest: &str) -> Self {
         Self {
             component: component(guest),
@@ -65,114 +65,114 @@ impl Setup {
         }
     }
 
-    /// A whole manifest, apart from listeners and admin. `{guests}` stands for the folder of the guests; paths are
+    /// A whole manifest, except for listeners and admin. `{guests}` stands for the folder of the guests; paths are
     /// relative to a fresh folder.
     pub fn with(text: &str) -> Self {
         Self { text: text.to_owned(), ..Self::default() }
     }
 
-    /// More keys for the component of [`Setup::of`].
+    /// Adds keys for the component of [`Setup::of`].
     pub fn component(mut self, keys: &str) -> Self {
         let _ = writeln!(self.component, "{keys}");
         self
     }
 
-    /// Limits for the component of [`Setup::of`].
+    /// Adds limits for the component of [`Setup::of`].
     pub fn limit(self, limits: &str) -> Self {
         self.component(&format!("limits = {{ {limits} }}"))
     }
 
-    /// More keys for the route of [`Setup::of`].
+    /// Adds keys for the route of [`Setup::of`].
     pub fn route(mut self, keys: &str) -> Self {
         let _ = writeln!(self.route, "{keys}");
         self
     }
 
-    /// The guest reads request bodies from the wire.
+    /// Makes the guest read request bodies from the wire.
     pub fn manual(self) -> Self {
         self.route("body = \"manual\"")
     }
 
-    /// More sections.
+    /// Adds sections.
     pub fn and(mut self, text: &str) -> Self {
         let _ = writeln!(self.text, "{text}");
         self
     }
 
-    /// More keys for `[server]`.
+    /// Adds keys for `[server]`.
     pub fn server(mut self, keys: &str) -> Self {
         let _ = writeln!(self.server, "{keys}");
         self
     }
 
-    /// A cache of its own, for what must not have been compiled or pulled before.
+    /// Sets a separate cache, for tests in which nothing may have been compiled or pulled before.
     pub fn cache(mut self, directory: &Path) -> Self {
         self.cache = Some(directory.to_owned());
         self
     }
 
-    /// The keys of `[limits]`; otherwise there is room for 40 instances and 40 held sessions.
+    /// Sets the keys of `[limits]`; the default has room for 40 instances and 40 held sessions.
     pub fn host_limits(mut self, keys: &str) -> Self {
         self.limits = Some(keys.to_owned());
         self
     }
 
-    /// More keys for both listeners.
+    /// Adds keys for both listeners.
     pub fn listener(mut self, keys: &str) -> Self {
         let _ = writeln!(self.listener, "{keys}");
         self
     }
 
-    /// A listening socket that the server finds open when it starts, as from systemd. Up to two; the first is named
+    /// Adds a listening socket that the server inherits at its start, as from systemd. Up to two; the first is named
     /// `first`, the other `second`.
     pub fn inherit(mut self, socket: std::net::TcpListener) -> Self {
         self.inherited.push(Arc::new(socket));
         self
     }
 
-    /// A variable of the server's environment.
+    /// Sets a variable of the server's environment.
     pub fn environment(mut self, name: &str, value: &str) -> Self {
         self.environment.push((name.to_owned(), value.to_owned()));
         self
     }
 
-    /// A file in the manifest's folder.
+    /// Adds a file in the manifest's folder.
     pub fn file(mut self, path: &str, content: impl Into<Vec<u8>>) -> Self {
         self.files.push((path.to_owned(), content.into(), 0o644));
         self
     }
 
-    /// The same, readable by nobody else.
+    /// Adds a file that nobody else can read.
     pub fn private_file(mut self, path: &str, content: impl Into<Vec<u8>>) -> Self {
         self.files.push((path.to_owned(), content.into(), 0o600));
         self
     }
 
-    /// The keys of `[admin]`; otherwise it listens on the unix socket `admin.sock`.
+    /// Sets the keys of `[admin]`; by default it listens on the unix socket `admin.sock`.
     pub fn admin(mut self, keys: &str) -> Self {
         self.admin = Some(keys.to_owned());
         self
     }
 
-    /// The log for people, and not in JSON.
+    /// Makes the log human-readable instead of JSON.
     pub fn human_log(mut self) -> Self {
         self.human = true;
         self
     }
 
-    /// No other server runs at the same time: the test measures time or memory.
+    /// Lets no other server run at the same time: the test measures time or memory.
     pub fn alone(mut self) -> Self {
         self.alone = true;
         self
     }
 
-    /// A second server of one test, which has its place already.
+    /// Marks a second server of one test, whose place is already reserved.
     pub fn beside(mut self) -> Self {
         self.beside = true;
         self
     }
 
-    /// The manifest's folder and file, without a server.
+    /// Writes the manifest's folder and file, without a server.
     pub fn write(&self) -> (TempDir, PathBuf) {
         let folder = TempDir::with_prefix("roadrunner-").expect("a temporary folder");
         let manifest = folder.path().join("roadrunner.toml");
@@ -190,7 +190,7 @@ impl Setup {
         (folder, manifest)
     }
 
-    /// Compiles its components before it is started: the runtime of a language takes longer for the first time than a
+    /// Compiles the components before the start: the first compilation of a language's runtime takes longer than a
     /// server may take to start.
     ///
     /// # Panics
@@ -279,23 +279,23 @@ impl Setup {
     }
 }
 
-/// The section of a component of this guest, named like it.
+/// The section of a component of this guest, with the same name.
 pub fn component(guest: &str) -> String {
     format!("[component.{guest}]\nfile = \"{{guests}}/{}.wasm\"\n", guest.replace('-', "_"))
 }
 
-/// A server that runs.
+/// A running server.
 #[derive(Debug)]
 pub struct Server {
     child: Child,
-    /// What it has written to standard error.
+    /// Its standard error so far.
     pub log: Log,
     addresses: BTreeMap<String, SocketAddr>,
     folder: TempDir,
     _place: SemaphorePermit<'static>,
 }
 
-/// One object of `GET /instances`.
+/// An object of `GET /instances`.
 pub type Instance = Value;
 
 impl Server {
@@ -314,13 +314,13 @@ impl Server {
         self.folder.path().join("admin.sock")
     }
 
-    /// The admin listener's port, where it is not on a unix socket.
+    /// The admin listener's port, if it is not on a unix socket.
     pub fn admin_port(&self) -> u16 {
         let address = self.admin_address().expect("it listens").parse::<SocketAddr>();
         address.expect("it is not on a unix socket").port()
     }
 
-    /// Where the admin listener is, once it is there.
+    /// The admin listener's address, once it exists.
     fn admin_address(&self) -> Option<String> {
         self.log.text().lines().find_map(|line| line.strip_prefix("admin on ").map(str::to_owned))
     }
@@ -340,24 +340,24 @@ impl Server {
         Client::connect(self.address(if way.is_tls() { "tls" } else { "plain" }), way).await
     }
 
-    /// One request on a connection of its own, and its whole answer.
+    /// Sends one request on a new connection, and returns its whole answer.
     pub async fn fetch(&self, way: Way, ask: Ask) -> crate::Answer {
         self.connect(way).await.fetch(ask).await
     }
 
-    /// One GET over HTTP/1.1: the body as text. The status must be 200.
+    /// Sends one GET over HTTP/1.1, and returns the body as text. The status must be 200.
     pub async fn text(&self, path: &str) -> String {
         let answer = self.fetch(Way::H1, Ask::get(path)).await;
         assert_eq!(answer.status, 200, "{path}: {answer:?}");
         answer.text()
     }
 
-    /// One request on a connection of its own: the body as text.
+    /// Sends one request on a new connection, and returns the body as text.
     pub async fn text_of(&self, way: Way, ask: Ask) -> String {
         self.fetch(way, ask).await.text()
     }
 
-    /// Asks the admin listener: status and body.
+    /// Sends a request to the admin listener, and returns status and body.
     pub async fn admin_request(&self, method: &str, path: &str) -> (u16, String) {
         let mut socket = soon(UnixStream::connect(self.admin())).await.expect("the admin listener accepts");
         let request = format!("{method} {path} HTTP/1.0\r\nhost: localhost\r\n\r\n");
@@ -369,7 +369,7 @@ impl Server {
         (status.unwrap_or_else(|| panic!("not HTTP: {head:?}")), body.to_owned())
     }
 
-    /// What `/metrics` says now.
+    /// The current contents of `/metrics`.
     pub async fn metrics(&self) -> Metrics {
         let (status, text) = self.admin_request("GET", "/metrics").await;
         assert_eq!(status, 200, "{text}");
@@ -383,7 +383,7 @@ impl Server {
         serde_json::from_str(&text).expect("a JSON array")
     }
 
-    /// Waits until there are so many instances.
+    /// Waits until there are this many instances.
     pub async fn has_instances(&self, wanted: usize) -> Vec<Instance> {
         let mut last = Vec::new();
         let start = Instant::now();
@@ -397,7 +397,7 @@ impl Server {
         panic!("not {wanted} instances within ten seconds, but {}: {last:?}", last.len());
     }
 
-    /// Waits until there is no instance, and says how long that took.
+    /// Waits until there is no instance, and returns how long that took.
     pub async fn is_empty_after(&self) -> Duration {
         let gone = within(Duration::from_secs(10), || async { self.instances().await.is_empty().then_some(()) }).await;
         match gone {
@@ -423,7 +423,7 @@ impl Server {
         }
     }
 
-    /// The access log's line for a request whose target ends like this.
+    /// The access log's line for a request whose target ends with this text.
     pub async fn access(&self, target: &str) -> Value {
         let found = self
             .log
@@ -431,21 +431,22 @@ impl Server {
         found.await.unwrap_or_else(|| panic!("no line in the access log for {target}:\n{}", self.log))
     }
 
-    /// CPU time that it has used, in steps of a hundredth of a second.
+    /// The CPU time that it has used, in steps of a hundredth of a second.
     pub fn cpu(&self) -> Duration {
         let stat = std::fs::read_to_string(format!("/proc/{}/stat", self.id())).expect("the server runs");
-        // The name may hold blanks; behind it come the state and ten numbers, then user and system time (proc_pid_stat(5)).
+        // The name may contain blanks; after it come the state and ten numbers, then user and system time
+        // (proc_pid_stat(5)).
         let (_, fields) = stat.rsplit_once(')').expect("the name is in parentheses");
         let ticks = fields.split_whitespace().skip(11).take(2).map(|ticks| ticks.parse::<u64>().expect("a number"));
         Duration::from_millis(10 * ticks.sum::<u64>())
     }
 
-    /// Memory that it has in RAM, in bytes.
+    /// Its resident memory, in bytes.
     pub fn resident(&self) -> u64 {
         self.status("VmRSS")
     }
 
-    /// What of it is its own and no page of a file, in bytes.
+    /// The part of its resident memory that is not backed by files, in bytes.
     pub fn resident_anonymous(&self) -> u64 {
         self.status("RssAnon")
     }
@@ -460,7 +461,7 @@ impl Server {
         kill_process(id, signal).expect("it is our own process");
     }
 
-    /// Waits for its end.
+    /// Waits for it to exit.
     pub async fn exit(&mut self) -> ExitStatus {
         let start = Instant::now();
         while start.elapsed() < crate::PATIENCE {
@@ -472,7 +473,7 @@ impl Server {
         panic!("the server still runs after {:?}:\n{}", crate::PATIENCE, self.log);
     }
 
-    /// Whether it still runs.
+    /// Whether it is still running.
     pub fn is_running(&mut self) -> bool {
         self.child.try_wait().is_ok_and(|status| status.is_none())
     }
@@ -488,7 +489,7 @@ impl Server {
             self.addresses = self.log.text().lines().filter_map(listening).collect();
             let is_ready = match self.admin_address() {
                 Some(address) if address.starts_with("unix:") => self.admin_request("GET", "/ready").await.0 == 200,
-                // Not everybody may ask it.
+                // Not every process may ask for it.
                 Some(_) => true,
                 None => false,
             };
@@ -500,7 +501,7 @@ impl Server {
     }
 }
 
-/// Memory that a process has in RAM, in bytes.
+/// The resident memory of a process, in bytes.
 pub fn resident(process: u32) -> u64 {
     status(process, "VmRSS")
 }
@@ -515,7 +516,7 @@ fn status(process: u32, key: &str) -> u64 {
 
 impl Drop for Server {
     fn drop(&mut self) {
-        // By the handle: the process is ours and not yet reaped, so the id cannot be another's.
+        // By the handle: the process is ours and not yet reaped, so the id cannot belong to another.
         let _ = self.child.kill();
         let _ = self.child.wait();
         if std::thread::panicking() {
@@ -526,13 +527,13 @@ impl Drop for Server {
     }
 }
 
-/// `listening on 127.0.0.1:37445 (plain)`
+/// Parses `listening on 127.0.0.1:37445 (plain)`.
 fn listening(line: &str) -> Option<(String, SocketAddr)> {
     let (address, name) = line.strip_prefix("listening on ")?.split_once(' ')?;
     Some((name.trim_matches(['(', ')']).to_owned(), address.parse().ok()?))
 }
 
-/// What a server has written to standard error so far.
+/// The standard error of a server so far.
 #[derive(Clone, Debug)]
 pub struct Log {
     text: Arc<Mutex<String>>,
@@ -557,22 +558,22 @@ impl Log {
         log
     }
 
-    /// From now on nobody reads what the server writes, or somebody does again.
+    /// Stops reading the server's output, or continues.
     pub fn pause(&self, is_paused: bool) {
         self.is_paused.store(is_paused, Relaxed);
     }
 
-    /// All of it.
+    /// The whole text.
     pub fn text(&self) -> String {
         self.text.lock().expect("no holder panics").clone()
     }
 
-    /// Those lines that are JSON.
+    /// The lines that are JSON.
     pub fn lines(&self) -> Vec<Value> {
         self.text().lines().filter_map(|line| serde_json::from_str(line).ok()).collect()
     }
 
-    /// Waits for the first line of JSON that is like this.
+    /// Waits for the first JSON line that satisfies the predicate.
     pub async fn wait(&self, wanted: impl Fn(&Value) -> bool) -> Option<Value> {
         let find = || {
             let found = self.lines().into_iter().find(|line| wanted(line));
@@ -581,7 +582,7 @@ impl Log {
         within(Duration::from_secs(5), find).await.map(|(line, _)| line)
     }
 
-    /// Waits for a line of JSON whose message contains this.
+    /// Waits for a JSON line whose message contains this text.
     ///
     /// # Panics
     /// When there is none within five seconds.
@@ -590,7 +591,7 @@ impl Log {
         found.unwrap_or_else(|| panic!("no message with {text:?} in the log:\n{self}"))
     }
 
-    /// Waits until nothing has come for 200 ms: lines are written a little later than what they tell of, and are read
+    /// Waits until nothing has come for 200 ms: lines are written a little later than the events in them, and are read
     /// later still.
     pub async fn settled(&self) -> &Self {
         let mut length = None;
@@ -600,7 +601,7 @@ impl Log {
         self
     }
 
-    /// How many lines of JSON have this message, once nothing comes any more.
+    /// The number of JSON lines with this message, once nothing more comes.
     pub async fn count(&self, message: &str) -> usize {
         self.settled().await.lines().iter().filter(|line| line["message"] == message).count()
     }

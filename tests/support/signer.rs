@@ -15,17 +15,17 @@ pub struct Signer {
     algorithm: Algorithm,
 }
 
-/// Of which kind it is.
+/// The algorithm of a key.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Algorithm {
-    /// On P-256.
+    /// ECDSA on P-256.
     Ecdsa,
     /// Ed25519.
     Ed25519,
 }
 
 impl Signer {
-    /// A new key. None, and a line that says so, where openssl is not installed.
+    /// Makes a new key. `None`, with a line that says so, if openssl is not installed.
     pub fn new(test: &str, algorithm: Algorithm) -> Option<Self> {
         let openssl = command::tool(test, "openssl")?.get_program().into();
         let folder = TempDir::with_prefix("roadrunner-signer-").expect("a temporary folder");
@@ -43,7 +43,7 @@ impl Signer {
         std::fs::read_to_string(self.folder.path().join("public.pem")).expect("our own file")
     }
 
-    /// A signature of these bytes, in base64, in lines as openssl writes it.
+    /// Signs these bytes; the signature is in base64, in lines as openssl writes it.
     pub fn sign(&self, bytes: &[u8]) -> String {
         std::fs::write(self.folder.path().join("bytes"), bytes).expect("a file");
         match self.algorithm {

@@ -1,4 +1,4 @@
-//! The neighbour of an attacker: how long his requests take, and whether they fail.
+//! An attacker's neighbour: how long its requests take, and whether they fail.
 
 use std::net::SocketAddr;
 use std::time::{Duration, Instant};
@@ -7,20 +7,20 @@ use serde_json::{Value, json};
 
 use crate::client::{Ask, Client, Way};
 
-/// How often he asks.
+/// The pause between its requests.
 const PAUSE: Duration = Duration::from_millis(5);
 
-/// How long he waits for one answer before it counts as an error.
+/// How long it waits for one answer before that counts as an error.
 const PATIENCE: Duration = Duration::from_secs(10);
 
-/// What a loaded median, and a loaded p99, may be where twice the quiet one is less: what a machine with other work
-/// does to either.
+/// The allowed median and p99 under load, if twice the quiet value is less: the effect of a machine with other work on
+/// either.
 const FLOORS: (Duration, Duration) = match cfg!(debug_assertions) {
     true => (Duration::from_millis(8), Duration::from_millis(25)),
     false => (Duration::from_millis(1), Duration::from_millis(4)),
 };
 
-/// Asks for a path of the host `normal` over one HTTP/1.1 connection, for this long.
+/// Requests a path of the host `normal` over one HTTP/1.1 connection, for this long.
 pub async fn ask(address: SocketAddr, path: &str, time: Duration) -> Latencies {
     let mut latencies = Latencies::default();
     let end = Instant::now() + time;
@@ -39,7 +39,7 @@ pub async fn ask(address: SocketAddr, path: &str, time: Duration) -> Latencies {
     latencies
 }
 
-/// The status; 0 for a connection that was cut.
+/// Sends a request, and returns the status; 0 for a connection that was cut.
 async fn fetch(address: SocketAddr, path: &str, client: &mut Option<Client>) -> u16 {
     if client.is_none() {
         *client = Some(Client::connect(address, Way::H1).await);
@@ -50,34 +50,34 @@ async fn fetch(address: SocketAddr, path: &str, client: &mut Option<Client>) -> 
     }
 }
 
-/// How long requests took, the shortest first.
+/// The durations of requests, the shortest first.
 #[derive(Clone, Debug, Default)]
 pub struct Latencies {
     taken: Vec<Duration>,
-    /// Requests that were not answered with 200, or not in time.
+    /// The number of requests that were not answered with 200, or not in time.
     pub errors: usize,
 }
 
 impl Latencies {
-    /// Requests in all.
+    /// The number of requests.
     pub fn count(&self) -> usize {
         self.taken.len()
     }
 
-    /// The time within which so many of a thousand were answered.
+    /// The time within which this many of a thousand requests were answered.
     pub fn at(&self, permille: usize) -> Duration {
         self.taken.get(self.taken.len().saturating_sub(1) * permille / 1000).copied().unwrap_or_default()
     }
 
-    /// Whether these, of a host under attack, are without error and at most twice those of a quiet one, or so many times
-    /// the floors: more than once where the attacker's clients have the same processors for themselves too.
+    /// Whether these latencies, of a host under attack, are without error and at most twice those of a quiet host, or
+    /// `floors` times the floors. That factor is more than one if the attacker's clients share the same processors.
     pub fn are_within(&self, quiet: &Self, floors: u32) -> bool {
         self.errors == 0
             && self.at(500) <= (2 * quiet.at(500)).max(floors * FLOORS.0)
             && self.at(990) <= (2 * quiet.at(990)).max(floors * FLOORS.1)
     }
 
-    /// For a file of results; times in microseconds.
+    /// The JSON for a file of results; times in microseconds.
     pub fn to_json(&self) -> Value {
         let micros = |permille| u64::try_from(self.at(permille).as_micros()).unwrap_or(u64::MAX);
         json!({

@@ -1,5 +1,5 @@
-//! WebSockets by hand: frames as they stand on the wire, over HTTP/1.1's Upgrade and over the extended CONNECT of HTTP/2
-//! and HTTP/3.
+//! WebSockets by hand: frames in their form on the wire, over HTTP/1.1's Upgrade and over the extended CONNECT of
+//! HTTP/2 and HTTP/3.
 
 use std::time::Duration;
 
@@ -22,31 +22,31 @@ pub struct Handshake {
 }
 
 impl Handshake {
-    /// One that is in order.
+    /// Makes a valid handshake.
     pub fn to(path: &str) -> Self {
         let protocol = "websocket".to_owned();
         Self { path: path.to_owned(), protocol, version: "13".to_owned(), headers: Vec::new() }
     }
 
-    /// A CONNECT to something else than a WebSocket.
+    /// Makes it a CONNECT to another protocol than WebSocket.
     pub fn protocol(mut self, protocol: &str) -> Self {
         self.protocol = protocol.to_owned();
         self
     }
 
-    /// With another version.
+    /// Sets another version.
     pub fn version(mut self, version: &str) -> Self {
         self.version = version.to_owned();
         self
     }
 
-    /// One more header field.
+    /// Adds a header field.
     pub fn header(mut self, name: &str, value: &str) -> Self {
         self.headers.push((name.to_owned(), value.to_owned()));
         self
     }
 
-    /// Sends it on a connection of its own. What is small is what the client's side lets the server send unread.
+    /// Sends it on a new connection. The client's side lets the server send only little unread data.
     pub async fn send(self, server: &Server, way: Way) -> Answered {
         if way == Way::H3 {
             return self.connect_http3(server).await;
@@ -55,7 +55,7 @@ impl Handshake {
         if way.is_h2() { self.connect(io, way).await } else { self.upgrade(io).await }
     }
 
-    /// Sends it, and takes it for granted that it is accepted.
+    /// Sends it, and requires that it is accepted.
     pub async fn open(self, server: &Server, way: Way) -> Socket {
         let answered = self.send(server, way).await;
         let accepted = if way.has_streams() { 200 } else { 101 };
@@ -152,7 +152,7 @@ pub struct Answered {
     pub status: u16,
     /// Header fields.
     pub headers: HeaderMap,
-    /// What follows, which is a WebSocket if the status says so.
+    /// The socket after it, which is a WebSocket if the status says so.
     pub socket: Socket,
 }
 
@@ -169,7 +169,7 @@ pub struct Frame {
     pub payload: Vec<u8>,
 }
 
-/// A WebSocket, as a client has it.
+/// The client's end of a WebSocket.
 pub struct Socket {
     wire: Wire,
     read: BytesMut,
@@ -198,7 +198,7 @@ impl Drop for Wire {
 }
 
 impl Socket {
-    /// Sends bytes as they are; false when the server takes no more.
+    /// Writes bytes unchanged; returns false when the server takes no more.
     pub async fn write(&mut self, bytes: &[u8]) -> bool {
         soon(self.wire.write(bytes)).await
     }
@@ -218,7 +218,7 @@ impl Socket {
         self.send(8, code.to_be_bytes()).await
     }
 
-    /// The next frame; none when the server has ended.
+    /// Reads the next frame; `None` when the server has ended.
     pub async fn next(&mut self) -> Option<Frame> {
         soon(async {
             loop {
@@ -234,15 +234,15 @@ impl Socket {
         .await
     }
 
-    /// The next message, which must be text.
+    /// Reads the next message, which must be text.
     pub async fn next_text(&mut self) -> String {
         let frame = self.next().await.expect("a message");
         assert_eq!((frame.opcode, frame.fin), (1, true), "{frame:?}");
         String::from_utf8(frame.payload).expect("UTF-8")
     }
 
-    /// Reads until the close frame and answers it; its code (1005 without one) and reason, or 1006 when none comes.
-    /// Afterwards the server must end the stream, too.
+    /// Reads until the close frame and answers it; returns its code (1005 without one) and reason, or 1006 when none
+    /// comes. Afterwards the server must end the stream, too.
     pub async fn closed(&mut self) -> (u16, String) {
         while let Some(frame) = self.next().await {
             if frame.opcode != 8 {
@@ -258,7 +258,7 @@ impl Socket {
         (1006, String::new())
     }
 
-    /// RST_STREAM with CANCEL, on HTTP/2; both halves cancelled, on HTTP/3; an end of the connection on HTTP/1.1.
+    /// Resets the stream with CANCEL on HTTP/2; cancels both halves on HTTP/3; ends the connection on HTTP/1.1.
     pub async fn reset(mut self) {
         match &mut self.wire {
             Wire::Bytes(_) => return,

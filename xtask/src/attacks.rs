@@ -1,8 +1,8 @@
-//! `cargo xtask attacks`: what one tenant's attacks take from another, for a minute each, and what an older host let
-//! them take.
+//! `cargo xtask attacks`: how much one tenant's attacks take from another, for a minute each, and how much an older
+//! host let them take.
 //!
-//! The attacks are the end-to-end tests `attacks::`. A run writes bench/results/attacks.json, and the table between two
-//! marks in docs/security.md from it; `--render` only writes the table.
+//! The attacks are the end-to-end tests `attacks::`. A run writes bench/results/attacks.json, and from it the table
+//! between two marks in docs/security.md; `--render` only writes the table.
 
 use std::fmt::Write as _;
 use std::fs;
@@ -19,19 +19,19 @@ use crate::tree::{Profile, Tree};
 const RESULTS: &str = "bench/results/attacks.json";
 const PAGE: &str = "docs/security.md";
 
-/// Between them stands the table.
+/// The marks around the table.
 const MARKS: (&str, &str) = ("<!-- attacks: made by `cargo xtask attacks` -->\n", "<!-- end of attacks -->");
 
-/// What to attack.
+/// The options of a run.
 #[derive(clap::Args, Debug)]
 pub struct Options {
-    /// Attack this older program too, for the columns "before"
+    /// Also attack this older program, for the columns "before"
     #[arg(long)]
     before: Option<PathBuf>,
     /// The name of that older version in the table
     #[arg(long, default_value = "before")]
     before_name: String,
-    /// Write the table from the committed results, and attack nothing
+    /// Write the table from the committed results, without attacks
     #[arg(long)]
     render: bool,
 }
@@ -40,7 +40,7 @@ pub struct Options {
 #[derive(Debug, Deserialize, Serialize)]
 struct Results {
     machine: Machine,
-    /// The older version's name; none where it was not attacked.
+    /// The older version's name; `None` if it was not attacked.
     before_name: Option<String>,
     before: Vec<Row>,
     now: Vec<Row>,
@@ -58,7 +58,7 @@ struct Row {
     log_bytes: u64,
 }
 
-/// What the neighbour saw; times in microseconds.
+/// The neighbour's measurements; times in microseconds.
 #[derive(Clone, Debug, Deserialize, Serialize)]
 struct Victim {
     requests: u64,
@@ -68,7 +68,7 @@ struct Victim {
     most_us: u64,
 }
 
-/// Attacks, and writes the table.
+/// Runs the attacks, and writes the table.
 pub fn run(tree: &Tree, options: &Options) -> Result<ExitCode> {
     if !options.render {
         toolchain::prepare()?;
@@ -111,7 +111,7 @@ fn results(tree: &Tree) -> Result<Results> {
     serde_json::from_str(&read(&path)?).with_context(|| format!("{} is not understood", path.display()))
 }
 
-/// One line for each attack, with both hosts in it.
+/// A table with one line for each attack, for both hosts.
 fn table(results: &Results) -> String {
     let before = results.before_name.as_deref().unwrap_or("before");
     let mut text = format!(
@@ -146,7 +146,7 @@ fn millis(micros: u64) -> String {
     format!("{:.1} ms", micros as f64 / 1000.0)
 }
 
-/// The page with this table between its marks.
+/// Returns the page with this table between its marks.
 fn with_table(page: &str, table: &str) -> Result<String> {
     let (start, end) = MARKS;
     let (head, rest) = page.split_once(start).with_context(|| format!("{PAGE} has no {start:?}"))?;

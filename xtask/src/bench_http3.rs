@@ -1,9 +1,10 @@
-//! `cargo xtask bench-http3`: a fresh instance per request over HTTP/3, beside a native handler on the same layer.
+//! `cargo xtask bench-http3`: a fresh instance per request over HTTP/3, compared with a native handler on the same
+//! layer.
 //!
-//! Both servers are up at once and take turns; what counts is the ratio within a round, and of the rounds the median.
-//! The load comes from the client of the crate h3, and from gtlsclient (ngtcp2) where tests/clients/http3.sh has brought it.
-//! Then a browser's requests are sent with the dynamic table of QPACK and without, and their header bytes are counted. A
-//! whole run writes bench/results/http3.json, and docs/http3-performance.md from it; `--quick` only prints.
+//! Both servers run at the same time and take turns; the result is the median over rounds of the ratio within a round.
+//! The load comes from the client of the crate h3, and from gtlsclient (ngtcp2) if tests/clients/http3.sh has installed
+//! it. Then a browser's requests are sent with and without the dynamic table of QPACK, and their header bytes are
+//! counted. A whole run writes bench/results/http3.json, and docs/http3-performance.md from it; `--quick` only prints.
 
 use std::fmt::Write as _;
 use std::net::SocketAddr;
@@ -20,26 +21,26 @@ use crate::bench::results::{Files, Machine};
 use crate::toolchain::{self, cargo, say};
 use crate::tree::{Profile, Tree, quoted};
 
-/// What is kept of a run.
+/// The files of a run.
 const FILES: Files = Files { results: "bench/results/http3.json", page: "docs/http3-performance.md" };
 
 /// Length of a turn, and turns of each load against each server.
 const MILLISECONDS: u64 = 1500;
 const ROUNDS: u32 = 5;
 
-/// Connections, and requests that are under way at once on each.
+/// The numbers of connections, and of requests in flight on each.
 const LOADS: [(u32, u32); 3] = [(1, 1), (8, 8), (64, 4)];
 
 /// Requests of gtlsclient in one turn, over one connection.
 const GTLSCLIENT_REQUESTS: u32 = 10_000;
 
-/// Requests of a browser whose header bytes are counted.
+/// The number of browser requests whose header bytes are counted.
 const REQUESTS: u64 = 50;
 
 /// How long a server may take to its first answer.
 const START: Duration = Duration::from_secs(60);
 
-/// How long the run is.
+/// The options of a run.
 #[derive(clap::Args, Debug)]
 pub struct Options {
     /// One round: shows that the harness works, not how fast anything is
@@ -48,7 +49,7 @@ pub struct Options {
     /// Measure an unoptimised build, one round
     #[arg(long)]
     dev: bool,
-    /// Measure nothing; write docs/http3-performance.md from the committed results
+    /// Write docs/http3-performance.md from the committed results, without measurements
     #[arg(long, conflicts_with_all = ["quick", "dev"])]
     render: bool,
 }
@@ -60,7 +61,7 @@ struct Results {
     rounds: u32,
     milliseconds: u64,
     rows: Vec<Row>,
-    /// None where gtlsclient was not there.
+    /// `None` if gtlsclient was not installed.
     #[serde(default)]
     gtlsclient: Option<Gtlsclient>,
     headers: Headers,
@@ -108,14 +109,14 @@ struct Side {
     p99_micros: f64,
 }
 
-/// Header bytes for each request, the first one apart.
+/// Header bytes for each request, with the first request separate.
 #[derive(Debug, Deserialize, Serialize)]
 struct Headers {
     with_table: Bytes,
     static_only: Bytes,
 }
 
-/// Means, in bytes; what went over the streams of QPACK is part of them.
+/// Means in bytes, including the bytes on QPACK's streams.
 #[derive(Debug, Deserialize, Serialize)]
 struct Bytes {
     first_up: f64,
@@ -166,7 +167,7 @@ fn measure(tool: &Path, servers: &[Server; 2], rounds: u32) -> Result<Vec<Row>> 
     for round in 0..rounds {
         say(&format!("round {} of {rounds}", round + 1));
         for cell in &mut cells {
-            // Whoever goes first finds another machine than whoever goes second.
+            // The state of the machine differs between the first and the second server.
             for turn in 0..2 {
                 let index = (turn + round as usize) % 2;
                 cell.turn(tool, &servers[index], index)?;
@@ -176,7 +177,7 @@ fn measure(tool: &Path, servers: &[Server; 2], rounds: u32) -> Result<Vec<Row>> 
     Ok(cells.into_iter().map(Cell::row).collect())
 }
 
-/// The load of a client that shares no code with the servers; none where it is not installed.
+/// Runs the load of a client that shares no code with the servers; `None` if it is not installed.
 fn gtlsclient(tree: &Tree, servers: &[Server; 2], rounds: u32) -> Result<Option<Gtlsclient>> {
     let program = tree.root.join("target/http3-clients/gtlsclient");
     if !program.is_file() {
@@ -214,7 +215,7 @@ fn gtlsclient(tree: &Tree, servers: &[Server; 2], rounds: u32) -> Result<Option<
     Ok(Some(Gtlsclient { requests: GTLSCLIENT_REQUESTS, native: rate(0), own: rate(1), of_native }))
 }
 
-/// A server that is up. It is killed when this is dropped.
+/// A running server. It is killed when this is dropped.
 struct Server {
     process: Process,
     address: SocketAddr,
@@ -269,7 +270,7 @@ fn load(tool: &Path, address: SocketAddr, connections: u32, streams: u32, millis
     command
 }
 
-/// One load, and what came of it on either server, the native one first.
+/// One load, and its results on either server, the native one first.
 struct Cell {
     connections: u32,
     streams: u32,

@@ -1,8 +1,8 @@
-//! `cargo xtask bench-websocket`: messages echoed by a component, beside a native server with the same codec.
+//! `cargo xtask bench-websocket`: messages echoed by a component, compared with a native server with the same codec.
 //!
-//! Both servers are up at once and take turns, load by load; what counts is the ratio within a round, and of the rounds
-//! the median. A whole run writes bench/results/websocket.json, and docs/websocket-performance.md from it; `--quick`
-//! only prints.
+//! Both servers run at the same time and take turns, load by load; the result is the median over rounds of the ratio
+//! within a round. A whole run writes bench/results/websocket.json, and docs/websocket-performance.md from it;
+//! `--quick` only prints.
 
 use std::fmt::Write as _;
 use std::net::SocketAddr;
@@ -18,10 +18,10 @@ use crate::bench::results::{Files, Machine};
 use crate::toolchain::{self, cargo, say};
 use crate::tree::{Profile, Tree, quoted};
 
-/// What is kept of a run.
+/// The files of a run.
 const FILES: Files = Files { results: "bench/results/websocket.json", page: "docs/websocket-performance.md" };
 
-/// Length of a turn. Eight loads, two servers and five rounds come to a minute.
+/// The length of a turn in milliseconds. Eight loads, two servers and five rounds take a minute in total.
 const MILLISECONDS: u64 = 700;
 
 /// Turns of each load against each server.
@@ -32,13 +32,13 @@ const SIZES: [u32; 2] = [64, 1024];
 const CONNECTIONS: [u32; 2] = [1, 64];
 const DEPTHS: [u32; 2] = [1, 16];
 
-/// How long the run is.
+/// The options of a run.
 #[derive(clap::Args, Debug)]
 pub struct Options {
     /// One round: shows that the harness works, not how fast anything is
     #[arg(long)]
     quick: bool,
-    /// Measure nothing; write docs/websocket-performance.md from the committed results
+    /// Write docs/websocket-performance.md from the committed results, without measurements
     #[arg(long, conflicts_with = "quick")]
     render: bool,
 }
@@ -114,7 +114,7 @@ fn measure(tree: &Tree, rounds: u32) -> Result<Vec<Row>> {
     for round in 0..rounds {
         say(&format!("round {} of {rounds}", round + 1));
         for cell in &mut cells {
-            // Whoever goes first finds another machine than whoever goes second.
+            // The state of the machine differs between the first and the second server.
             for turn in 0..2 {
                 let index = (turn + round as usize) % 2;
                 cell.turn(&loader, &servers[index], index)?;
@@ -124,7 +124,7 @@ fn measure(tree: &Tree, rounds: u32) -> Result<Vec<Row>> {
     Ok(cells.into_iter().map(Cell::row).collect())
 }
 
-/// A server that is up. It is killed when this is dropped.
+/// A running server. It is killed when this is dropped.
 struct Server {
     process: Process,
     address: SocketAddr,
@@ -156,7 +156,7 @@ impl Server {
     }
 }
 
-/// One load, and what came of it on either server, the native one first.
+/// One load, and its results on either server, the native one first.
 struct Cell {
     size: u32,
     connections: u32,

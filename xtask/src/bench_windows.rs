@@ -1,7 +1,7 @@
-//! `cargo xtask bench-windows`: what the receive windows of HTTP/2 bring to an upload, and what they cost in memory.
+//! `cargo xtask bench-windows`: the gain of HTTP/2's receive windows for an upload, and their cost in memory.
 //!
-//! For each window: an upload on loopback, one with a round trip of 100 ms, and the server's resident memory while so
-//! many clients have filled theirs and nobody reads. A run writes bench/results/windows.json, and
+//! For each window: an upload on loopback, one with a round trip of 100 ms, and the server's resident memory while many
+//! clients have filled their windows without a reader. A run writes bench/results/windows.json, and
 //! docs/http2-windows.md from it.
 
 use std::fmt::Write as _;
@@ -18,32 +18,32 @@ use crate::bench::results::{Files, Machine};
 use crate::toolchain::{self, cargo, say};
 use crate::tree::{Profile, Tree, quoted};
 
-/// What is kept of a run.
+/// The files of a run.
 const FILES: Files = Files { results: "bench/results/windows.json", page: "docs/http2-windows.md" };
 
-/// Windows that are compared, in KiB: of a stream and of its connection alike.
+/// The compared windows, in KiB, both of a stream and of its connection.
 const WINDOWS: [u64; 5] = [64, 256, 1024, 2048, 4096];
 
 /// The default of `http2.stream-window` and `http2.connection-window`, in KiB.
 const DEFAULT: u64 = 1024;
 
-/// Bytes of an upload without a delay and with it, in MiB.
+/// The size of an upload without and with a delay, in MiB.
 const NEAR: u64 = 200;
 const FAR: u64 = 16;
 
 /// The round trip, in milliseconds.
 const ROUND_TRIP: u64 = 100;
 
-/// Connections that are held.
+/// The number of held connections.
 const CONNECTIONS: u64 = 1000;
 
 /// Uploads of each kind; the median counts.
 const ROUNDS: usize = 3;
 
-/// How the run goes.
+/// The options of a run.
 #[derive(clap::Args, Debug)]
 pub struct Options {
-    /// Measure nothing; write docs/http2-windows.md from the committed results
+    /// Write docs/http2-windows.md from the committed results, without measurements
     #[arg(long)]
     render: bool,
 }
@@ -62,7 +62,7 @@ struct Row {
     /// MiB a second.
     near: f64,
     far: f64,
-    /// Resident memory for each connection, in KiB: with a request that is held, and with its window filled.
+    /// Resident memory for each connection, in KiB: with a held request, and with its window filled.
     idle_kib: f64,
     filled_kib: f64,
 }
@@ -121,7 +121,7 @@ fn measure(tree: &Tree, window: u64) -> Result<Row> {
     })
 }
 
-/// Resident memory for each of so many clients, in KiB, on a server of its own.
+/// Measures the resident memory for each of many clients, in KiB, on a separate server.
 fn held(tree: &Tree, window: u64, fill: bool) -> Result<f64> {
     let (server, address) = start(tree, window)?;
     let before = server.memory()?.resident;
@@ -137,7 +137,7 @@ fn held(tree: &Tree, window: u64, fill: bool) -> Result<f64> {
     let output = client.stdout.take().context("it has no output")?;
     BufReader::new(output).read_line(&mut line).context("the clients say nothing")?;
     let after = server.memory();
-    // The end of its input is the end of it.
+    // It ends with its input.
     drop(client.stdin.take());
     let status = client.wait()?;
     if line.is_empty() || !status.success() {

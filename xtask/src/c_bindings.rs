@@ -1,7 +1,7 @@
-//! `guest-sdk/c/bindings`: what wit-bindgen makes of the contract for C, and the type of a component in C.
+//! `guest-sdk/c/bindings`: wit-bindgen's bindings of the contract for C, and the type of a component in C.
 //!
-//! Both are committed, and part of every project that `roadrunner new --lang c` makes: a C compiler is all that it takes to
-//! build one. The type is text for the assembler and not an object file, so that it can be read and compared.
+//! Both are committed, and part of every project that `roadrunner new --lang c` makes: building one needs only a C
+//! compiler. The type is text for the assembler and not an object file, so that it can be read and compared.
 
 use std::fmt::Write as _;
 use std::path::PathBuf;
@@ -13,7 +13,7 @@ use wit_component::StringEncoding;
 
 use crate::tree::Tree;
 
-/// What the generated names begin with.
+/// The prefix of the generated names.
 const NAME: &str = "bindings";
 
 /// The files, each with its text.
@@ -47,7 +47,7 @@ fn world(tree: &Tree) -> Result<(Resolve, WorldId)> {
     let mut text = String::new();
     for path in [tree.root.join("wit/handler.wit"), wit.join("c.wit")] {
         let part = std::fs::read_to_string(&path).with_context(|| format!("cannot read {}", path.display()))?;
-        // Both files are of one package, which is named once.
+        // Both files belong to one package, which is named once.
         text += if text.is_empty() { &part } else { part.split_once(';').map_or(&part, |(_, rest)| rest) };
     }
     let package = resolve.push_str(wit.join("c.wit"), &text).context("guest-sdk/c/wit/c.wit does not parse")?;
@@ -55,7 +55,7 @@ fn world(tree: &Tree) -> Result<(Resolve, WorldId)> {
     Ok((resolve, world))
 }
 
-/// A custom section as wasm-ld keeps it; its name is what tools look for.
+/// A custom section that wasm-ld keeps; tools look for its name.
 fn assembler(component_type: &[u8]) -> Result<String> {
     let mut text = String::from(
         "/* Made by `cargo xtask contract`: what a component built with this SDK imports and exports. */\n\

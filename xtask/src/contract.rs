@@ -1,7 +1,7 @@
-//! `docs/contract.md`: the WIT package as a page to read, made from `wit/`.
+//! `docs/contract.md`: the WIT package as a readable page, made from `wit/`.
 //!
-//! `guest-sdk/js/wit` gets a copy of the package: npm packs no symbolic links. `guest-sdk/c/bindings` gets what
-//! `c_bindings` makes of it. Every item must be documented; one that is not is an error that names it.
+//! `guest-sdk/js/wit` gets a copy of the package, since npm packs no symbolic links. `guest-sdk/c/bindings` gets the
+//! output of `c_bindings`. Every item must be documented; an undocumented item is an error that names it.
 
 use std::fmt::Write as _;
 use std::fs;
@@ -14,7 +14,7 @@ use wit_parser::{
 use crate::c_bindings;
 use crate::tree::Tree;
 
-/// Writes the page, or with `check` says whether the written one is current.
+/// Writes the page, or with `check` tells whether the written page is current.
 pub fn run(tree: &Tree, check: bool) -> Result<()> {
     let path = tree.root.join("docs/contract.md");
     let page = render(tree)?;
@@ -87,7 +87,7 @@ impl Page<'_> {
     fn type_definition(&mut self, name: &str, id: TypeId, interface: &Interface) -> Result<()> {
         let definition = &self.resolve.types[id];
         let kind = match &definition.kind {
-            // `use` of another interface's type.
+            // `use` of a type from another interface.
             TypeDefKind::Type(Type::Id(_)) => return Ok(()),
             kind => kind.as_str(),
         };

@@ -15,7 +15,7 @@ use crate::tree::{Profile, Tree};
 /// The committed manifest, relative to the root.
 const MANIFEST: &str = "examples/demo/roadrunner.toml";
 
-/// Where and how the demo is served.
+/// The options of the demo.
 #[derive(clap::Args, Debug)]
 pub struct Options {
     /// The port for HTTP/1.1 and HTTP/2 without TLS
@@ -27,10 +27,10 @@ pub struct Options {
     /// The port for metrics, health and live instances
     #[arg(long, default_value_t = 9090)]
     admin_port: u16,
-    /// The standard component (wasi:http/proxy 0.2) to serve below /wasi02/; without it, our own
+    /// The standard component (wasi:http/proxy 0.2) to serve below /wasi02/; the default is our own
     #[arg(long, value_name = "FILE")]
     wasi02: Option<PathBuf>,
-    /// The standard component of WASI 0.3 (wasi:http/service) to serve below /wasi03/; without it, our own
+    /// The standard component of WASI 0.3 (wasi:http/service) to serve below /wasi03/; the default is our own
     #[arg(long, value_name = "FILE")]
     wasi03: Option<PathBuf>,
     /// Serve an unoptimised build
@@ -41,8 +41,8 @@ pub struct Options {
     release: bool,
 }
 
-/// Builds and serves the demo. Returns only when it cannot: the server takes this process over, so that signals and
-/// exit codes are its own.
+/// Builds and serves the demo. Returns only on failure: the server replaces this process, so that it handles signals
+/// and exit codes itself.
 pub fn run(tree: &Tree, options: &Options) -> Result<ExitCode> {
     let profile = if options.debug { Profile::Dev } else { Profile::Release };
     options.check_ports()?;
@@ -75,7 +75,7 @@ pub fn run(tree: &Tree, options: &Options) -> Result<ExitCode> {
 }
 
 impl Options {
-    /// A port that is taken should not be found out after a build of ten minutes.
+    /// Checks the ports before a build of ten minutes.
     fn check_ports(&self) -> Result<()> {
         let ports = [("--port", self.port), ("--tls-port", self.tls_port), ("--admin-port", self.admin_port)];
         for (option, port) in ports {
@@ -90,7 +90,8 @@ impl Options {
         Ok(())
     }
 
-    /// The committed manifest with these ports, with absolute paths, and with the demo in every language that was built.
+    /// Writes the committed manifest with these ports, with absolute paths, and with the demo in every language that
+    /// was built.
     fn write_manifest(&self, tree: &Tree, demos: &[(Language, Demo)]) -> Result<PathBuf> {
         let source = tree.root.join(MANIFEST);
         let text = fs::read_to_string(&source).with_context(|| format!("cannot read {}", source.display()))?;
@@ -128,17 +129,17 @@ fn fill(text: &str, root: &str, ports: [u16; 3]) -> Result<String> {
     for (default, port) in [8080, 8443, 9090].into_iter().zip(ports) {
         let from = format!("\"127.0.0.1:{default}\"");
         ensure!(text.matches(&from).count() == 1, "{MANIFEST} should say {from} once");
-        // The mark keeps a port that was put in from being taken for the next default.
+        // The mark keeps an inserted port from being replaced as the next default.
         text = text.replace(&from, &format!("\"127.0.0.1:\0{port}\""));
     }
     Ok(text.replace('\0', ""))
 }
 
-/// Another standard component than our own.
+/// Replaces our own standard component with another.
 fn other_standard(text: &str, root: &str, own: &str, file: &str) -> Result<String> {
     let own = format!("\"{root}/guests/target/wasm32-wasip2/release/{own}.wasm\"");
     ensure!(text.matches(&own).count() == 1, "{MANIFEST} should name the standard component once");
-    // A literal string of TOML has no escapes.
+    // A literal string in TOML has no escapes.
     ensure!(!file.contains(['\'', '\n']), "a manifest cannot name the file {file}");
     Ok(text.replace(&own, &format!("'{file}'")))
 }

@@ -1,8 +1,8 @@
 //! `cargo xtask guests`: the demo in every language, each built with its SDK when its tools are on the machine.
 //!
-//! What is missing is said and not installed: a language's tools take hundreds of megabytes. Next to the components lies
-//! for each language that could not be built a file `demo_LANGUAGE.missing` with the reason, which the tests and the
-//! demo repeat. A component is built again when a file of its SDK, its program or the contract has changed.
+//! Missing tools are reported and not installed: a language's tools take hundreds of megabytes. For each language that
+//! could not be built, a file `demo_LANGUAGE.missing` next to the components gives the reason, which the tests and the
+//! demo repeat. A component is rebuilt when a file of its SDK, its program or the contract has changed.
 
 use std::collections::hash_map::DefaultHasher;
 use std::fmt::Write as _;
@@ -17,7 +17,7 @@ use crate::public_tools;
 use crate::toolchain::{self, say};
 use crate::tree::Tree;
 
-/// A language other than Rust that guests are written in.
+/// A guest language other than Rust.
 #[derive(Clone, Copy, Debug, Eq, PartialEq)]
 pub enum Language {
     /// guest-sdk/c.
@@ -33,15 +33,15 @@ pub enum Language {
 pub enum Demo {
     /// Its component.
     Built(PathBuf),
-    /// Why there is none, and what to do about it.
+    /// Why there is none, and how to fix it.
     Missing(String),
 }
 
 impl Language {
-    /// All of them.
+    /// All languages.
     pub const ALL: [Self; 3] = [Self::Js, Self::Python, Self::C];
 
-    /// What its folders and paths are called.
+    /// The name in its folders and paths.
     pub fn name(self) -> &'static str {
         match self {
             Self::C => "c",
@@ -74,10 +74,10 @@ pub fn run(tree: &Tree) -> Result<ExitCode> {
     Ok(ExitCode::SUCCESS)
 }
 
-/// Builds the demo in every language whose tools are there.
+/// Builds the demo in every language whose tools are installed.
 ///
 /// # Errors
-/// When the tools are there and fail.
+/// When installed tools fail.
 pub fn build(tree: &Tree) -> Result<Vec<(Language, Demo)>> {
     let mut demos = Vec::new();
     for language in Language::ALL {
@@ -91,7 +91,7 @@ fn build_one(tree: &Tree, language: Language) -> Result<Demo> {
     let inputs = [format!("guest-sdk/{name}"), format!("guests/{name}"), "wit".to_owned()];
     let finish = |component: &Path| {
         if language == Language::C {
-            // What `roadrunner componentize` does, which is built only later.
+            // The work of `roadrunner componentize`, which is built only later.
             let module = fs::read(component).with_context(|| format!("cannot read {}", component.display()))?;
             let made = roadrunner_componentize::componentize(&module).context("the demo in C is no component")?;
             fs::write(component, made).with_context(|| format!("cannot write {}", component.display()))?;
@@ -101,7 +101,7 @@ fn build_one(tree: &Tree, language: Language) -> Result<Demo> {
     make(tree, &format!("demo_{name}"), &inputs, |output| language.command(tree, output), finish)
 }
 
-/// Makes a component with a command, unless it was made of the same inputs before.
+/// Makes a component with a command, unless it was made from the same inputs before.
 ///
 /// # Errors
 /// When the command can run, and fails.
@@ -119,7 +119,7 @@ pub fn make(
     let mut command = match command(&component) {
         Ok(command) => command,
         Err(reason) => {
-            // A component of older sources would pass for one of these.
+            // A component of older sources would pass for a current one.
             drop(fs::remove_file(&component));
             fs::write(&missing, &reason).with_context(|| format!("cannot write {}", missing.display()))?;
             return Ok(Demo::Missing(reason));
@@ -139,7 +139,7 @@ pub fn make(
     Ok(Demo::Built(component))
 }
 
-/// What a component is made of: the command's words and every file's path and content.
+/// The inputs of a component: the command's words and every file's path and content.
 fn fingerprint(tree: &Tree, inputs: &[String], command: &Command) -> Result<String> {
     let mut hasher = DefaultHasher::new();
     toolchain::line(command).hash(&mut hasher);
@@ -157,7 +157,7 @@ fn hash_folder(folder: &Path, hasher: &mut DefaultHasher) -> Result<()> {
     paths.sort();
     for path in paths {
         let name = path.file_name().unwrap_or_default();
-        // What tools install or leave behind.
+        // Folders that tools install or leave behind.
         if ["node_modules", "__pycache__", "build", ".mypy_cache"].iter().any(|made| name == *made) {
             continue;
         }
@@ -209,7 +209,7 @@ fn js(tree: &Tree, output: &Path) -> Result<Command, String> {
 fn python(tree: &Tree, output: &Path) -> Result<Command, String> {
     let tool = in_python_or_path(tree, "componentize-py")
         .ok_or("componentize-py is not installed: `pip install -r tests/requirements.txt`, then start again")?;
-    // The interpreter that it was installed for, and any other where it stands alone.
+    // The interpreter that it was installed for, or any other if it is standalone.
     let beside = tool.with_file_name("python3");
     let python = if beside.is_file() { beside } else { PathBuf::from("python3") };
     let mut command = Command::new(python);
@@ -221,7 +221,7 @@ fn python(tree: &Tree, output: &Path) -> Result<Command, String> {
     Ok(command)
 }
 
-/// A program of the Python environment that `.ci/run` makes, or of the path.
+/// A program of the Python environment that `.ci/run` makes, or on the path.
 pub fn in_python_or_path(tree: &Tree, program: &str) -> Option<PathBuf> {
     toolchain::find(program).or_else(|| {
         let path = tree.target.join("python/bin").join(program);

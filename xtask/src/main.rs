@@ -1,6 +1,6 @@
-//! What the repository does for itself: `cargo xtask demo`, `cargo xtask test`, `cargo xtask bench`.
+//! Tasks of the repository: `cargo xtask demo`, `cargo xtask test`, `cargo xtask bench`.
 //!
-//! Each command starts from a fresh clone: it checks what it needs, says in one sentence what is missing, installs the
+//! Each command works in a fresh clone: it checks its requirements, names a missing one in one sentence, installs the
 //! guests' compilation target itself, and builds before it runs. Cargo's own output is passed on, so that progress is
 //! visible. Nothing here is part of the server.
 
@@ -37,27 +37,27 @@ struct Cli {
 
 #[derive(Debug, Subcommand)]
 enum Command {
-    /// Attack a host for a minute in each way, with a victim beside, and write the table of docs/security.md
+    /// Attack a host for a minute in each way, next to a victim, and write the table of docs/security.md
     Attacks(attacks::Options),
     /// Run the Autobahn fuzzing client against a component that echoes, over HTTP/1.1, TLS, HTTP/2 and HTTP/3
     Autobahn(autobahn::Options),
-    /// Measure what an instance per request costs, beside native hyper and `wasmtime serve`
+    /// Measure the cost of an instance per request, compared with native hyper and `wasmtime serve`
     Bench(bench::Options),
-    /// Measure what an instance per request costs over HTTP/3, and header bytes with QPACK's dynamic table and without
+    /// Measure the cost of an instance per request over HTTP/3, and header bytes with and without QPACK's dynamic table
     BenchHttp3(bench_http3::Options),
-    /// Measure what a component costs a WebSocket, beside a native server with the same codec
+    /// Measure the cost of a component for a WebSocket, compared with a native server with the same codec
     BenchWebsocket(bench_websocket::Options),
-    /// Measure what receive windows of HTTP/2 bring to an upload, and what they cost in memory
+    /// Measure the gain of HTTP/2's receive windows for an upload, and their cost in memory
     BenchWindows(bench_windows::Options),
     /// Write docs/contract.md and the bindings of the C SDK from wit/
     Contract,
     /// Build the host and the demo guest, and serve every response shape on this machine
     Demo(demo::Options),
-    /// Build every guest, and the demo in each language whose tools are there
+    /// Build every guest, and the demo in each language whose tools are installed
     Guests,
-    /// Run what takes minutes: a million requests with clients that leave, thousands of slow clients
+    /// Run the tests that take minutes: a million requests with clients that leave, thousands of slow clients
     Soak(soak::Options),
-    /// Run every test there is
+    /// Run all tests
     Test(suite::Options),
 }
 

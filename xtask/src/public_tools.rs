@@ -1,8 +1,8 @@
-//! Standard components as public tools make them: JavaScript by componentize-js, Python by componentize-py, and the
-//! examples that the crate `wstd` is published with. There is nothing of Roadrunner in them, and the tests hold the host
-//! to serving them as they are.
+//! Standard components made by public tools: JavaScript by componentize-js, Python by componentize-py, and the
+//! published examples of the crate `wstd`. They contain nothing of Roadrunner, and the tests require the host to serve
+//! them unchanged.
 //!
-//! The WIT files of WASI come with the crates that the standard guests in Rust are made with.
+//! The WIT files of WASI come with the crates of the standard guests in Rust.
 
 use std::fmt::Write as _;
 use std::fs;
@@ -16,13 +16,13 @@ use crate::languages::{Demo, in_python_or_path, make};
 use crate::toolchain::{self, cargo};
 use crate::tree::{GUEST_TARGET, Tree};
 
-/// The version of `wasi:http` that the engine in componentize-js is made for, and takes no other.
+/// The only version of `wasi:http` that the engine in componentize-js supports.
 const JS_WASI: &str = "0.2.10";
 
-/// Builds them, where their tools are.
+/// Builds the components whose tools are installed.
 ///
 /// # Errors
-/// When the tools are there and fail.
+/// When installed tools fail.
 pub fn build(tree: &Tree) -> Result<Vec<(&'static str, Demo)>> {
     let [wasi02, wasi03] = [wit(tree, "wasip2")?, wit(tree, "wasip3")?];
     let js_wit = wit_for_js(tree, &wasi02)?;
@@ -60,7 +60,7 @@ fn js(tree: &Tree, wit: &Path, output: &Path, app: &Path) -> Result<Command, Str
     Ok(command)
 }
 
-/// Bundles the app with its package, and makes a component of that.
+/// Bundles the app with its package, and makes a component of the bundle.
 fn hono(tree: &Tree, wit: &Path, output: &Path) -> Result<Command, String> {
     let app = tree.guests().join("js-hono");
     if !app.join("node_modules/hono").is_dir() {
@@ -76,7 +76,7 @@ fn hono(tree: &Tree, wit: &Path, output: &Path) -> Result<Command, String> {
     Ok(command)
 }
 
-/// A package of the examples of `wstd`, where they lie in cargo's copy of the published crate.
+/// A package of the examples of `wstd`, from cargo's copy of the published crate.
 fn wstd(tree: &Tree) -> Result<PathBuf> {
     let manifest = manifest(tree, "wstd")?;
     let source = manifest.parent().context("it has a folder")?;
@@ -92,7 +92,7 @@ fn wstd(tree: &Tree) -> Result<PathBuf> {
         write!(text, "\n[[bin]]\nname = \"{name}\"\npath = {path:?}\n")?;
     }
     fs::write(folder.join("Cargo.toml"), text)?;
-    // The versions that the guests are made with.
+    // The versions of the guests.
     fs::copy(tree.guests().join("Cargo.lock"), folder.join("Cargo.lock"))?;
     Ok(folder)
 }
@@ -130,7 +130,7 @@ fn manifest(tree: &Tree, package: &str) -> Result<PathBuf> {
     Ok(manifest.with_context(|| format!("the guests do not depend on {package}"))?.into())
 }
 
-/// The same interfaces, of the version that componentize-js takes. What they have came with earlier versions.
+/// The same interfaces, in the version that componentize-js supports. Their items existed in earlier versions.
 fn wit_for_js(tree: &Tree, wasi: &Path) -> Result<PathBuf> {
     let folder = tree.scratch("wit-js")?;
     let deps = folder.join("deps");

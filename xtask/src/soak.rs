@@ -1,10 +1,10 @@
 //! `cargo xtask soak`: the end-to-end tests that take minutes or thousands of descriptors.
 //!
 //! A million requests whose clients leave at any moment, a thousand of each kind of slow client at once, a thousand
-//! deployments under load, ten minutes beside a tenant that spins, a hundred thousand searches for what other instances
-//! left, ten thousand idle WebSockets, and a minute of each attack of one tenant beside another. They run one after the
-//! other, on a release build, and print what they have seen. Each client and each connection of the server needs a
-//! descriptor: some 10 000 for either, so `ulimit -n` has to allow that.
+//! deployments under load, ten minutes next to a tenant that spins, a hundred thousand searches for leftovers of other
+//! instances, ten thousand idle WebSockets, and a minute of each attack of one tenant next to another. They run one
+//! after the other, on a release build, and print their observations. Each client and each connection of the server
+//! needs a descriptor: some 10 000 for either, so `ulimit -n` has to allow that.
 
 use std::process::ExitCode;
 
@@ -14,13 +14,13 @@ use rustix::process::{Resource, getrlimit};
 use crate::toolchain::{self, cargo, say};
 use crate::tree::{Profile, Tree};
 
-/// Descriptors of one process.
+/// The descriptors of one process.
 const DESCRIPTORS: u64 = 10_240;
 
-/// How much.
+/// The options of a run.
 #[derive(clap::Args, Debug)]
 pub struct Options {
-    /// Requests that are begun and, most of them, not ended
+    /// Requests that are begun and mostly not finished
     #[arg(long, default_value_t = 1_000_000)]
     requests: u64,
     /// Use an unoptimised build: quicker to build, slower to run
@@ -28,7 +28,7 @@ pub struct Options {
     dev: bool,
 }
 
-/// Runs them; the exit code says whether all passed.
+/// Runs the tests; the exit code says whether all passed.
 pub fn run(tree: &Tree, options: &Options) -> Result<ExitCode> {
     let allowed = getrlimit(Resource::Nofile).current.unwrap_or(u64::MAX);
     ensure!(

@@ -1,4 +1,4 @@
-//! What has to be on the machine, and the builds that every command starts with.
+//! The requirements on the machine, and the builds that every command starts with.
 
 use std::env;
 use std::ffi::OsString;
@@ -22,15 +22,15 @@ pub fn prepare() -> Result<()> {
 /// Builds the fixtures' components.
 pub fn build_guests(tree: &Tree) -> Result<()> {
     say("building the guests");
-    // The flags of guests/.cargo/config.toml count only for a cargo that starts in that folder.
+    // The flags of guests/.cargo/config.toml apply only to a cargo that starts in that folder.
     let mut command = cargo(&tree.guests());
     command.args(["build", "--release", "--target", GUEST_TARGET]);
     command.arg("--target-dir").arg(tree.guests().join("target"));
     run(&mut command)
 }
 
-/// Builds the server, with the features that the whole workspace asks for: another selection of packages would build
-/// the engine a second time.
+/// Builds the server, with the features of the whole workspace: another selection of packages would build the engine a
+/// second time.
 pub fn build_server(tree: &Tree, profile: Profile) -> Result<()> {
     if tree.server(profile).exists() {
         say("building the host");
@@ -70,7 +70,7 @@ pub fn say(text: &str) {
     eprintln!("==> {text}");
 }
 
-/// What a command looks like on a command line.
+/// A command as text for a command line.
 pub fn line(command: &Command) -> String {
     let program = Path::new(command.get_program()).file_name().unwrap_or(command.get_program());
     let words = std::iter::once(program).chain(command.get_args());
@@ -84,7 +84,7 @@ fn c_compiler() -> Option<OsString> {
 
 fn install_target() -> Result<()> {
     if find("rustup").is_none() {
-        // A toolchain from elsewhere may bring the target along.
+        // A toolchain from another source may include the target.
         ensure!(
             has_target_without_rustup(),
             "the Rust target {GUEST_TARGET} is not installed and there is no rustup to install it with: \

@@ -1,4 +1,4 @@
-//! Where things are in the repository, and where they are built.
+//! The paths of the repository, and of its builds.
 
 use std::fs;
 use std::path::{Path, PathBuf};
@@ -17,12 +17,12 @@ pub struct Tree {
     pub target: PathBuf,
 }
 
-/// How the host is compiled.
+/// The profile of the host's compilation.
 #[derive(Clone, Copy, Debug, Eq, PartialEq)]
 pub enum Profile {
     /// With debug assertions and without optimisation of the workspace's own crates.
     Dev,
-    /// What ships, and what is tested and measured.
+    /// The profile that ships, and that is tested and measured.
     Release,
 }
 
@@ -57,12 +57,12 @@ impl Tree {
         self.root.join("guest-sdk/rust")
     }
 
-    /// Where the fixtures' components are, once they are built.
+    /// The folder of the fixtures' components, once they are built.
     pub fn components(&self) -> PathBuf {
         self.guests().join("target").join(GUEST_TARGET).join("release")
     }
 
-    /// The server, once it is built.
+    /// The path of the server, once it is built.
     pub fn server(&self, profile: Profile) -> PathBuf {
         self.target.join(profile.folder()).join("roadrunner")
     }
@@ -76,7 +76,7 @@ impl Tree {
 }
 
 impl Profile {
-    /// The folder in the build folder.
+    /// The profile's folder in the build folder.
     pub fn folder(self) -> &'static str {
         match self {
             Self::Dev => "debug",
@@ -84,7 +84,7 @@ impl Profile {
         }
     }
 
-    /// Cargo's arguments for it.
+    /// Cargo's arguments for the profile.
     pub fn arguments(self) -> &'static [&'static str] {
         match self {
             Self::Dev => &[],

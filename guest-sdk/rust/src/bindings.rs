@@ -1,4 +1,4 @@
-//! What wit-bindgen makes of `roadrunner:handler`. Nothing outside of this crate and the `handler` attribute names it.
+//! The bindings that wit-bindgen makes of `roadrunner:handler`. Only this crate and the `handler` attribute use them.
 
 #![allow(missing_docs, unused_qualifications)]
 #![allow(clippy::undocumented_unsafe_blocks)] // Generated code.

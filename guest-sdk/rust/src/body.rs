@@ -7,14 +7,14 @@ use crate::bindings::roadrunner::handler::types as wit;
 use crate::error::Result;
 use crate::fields::Fields;
 
-/// The body of a request. In the route's body mode `auto` all of it is there when the handler starts; in mode `manual`
-/// each read pulls from the wire and a slow guest slows its client down.
+/// The body of a request. In the route's body mode `auto` the whole body has arrived when the handler starts; in mode
+/// `manual` each read pulls from the wire, and a slow guest slows its client down.
 ///
 /// It is also an [`io::Read`], which never asks for more than fits into the caller's buffer.
 pub struct Body(Option<wit::Body>);
 
 impl Body {
-    /// The next piece, as much as is there but at most 64 KiB; none at the end. Waits for the client.
+    /// Reads the next piece: as much as is available, but at most 64 KiB; `None` at the end. Waits for the client.
     ///
     /// # Errors
     /// When the client cut the body short, a deadline passed or a limit was reached.
@@ -22,8 +22,8 @@ impl Body {
         self.read_up_to(0)
     }
 
-    /// The next piece of at most `max` bytes (0: as much as is there, at most 64 KiB); none at the end. Waits for the
-    /// client.
+    /// Reads the next piece of at most `max` bytes (0: as much as is available, at most 64 KiB); `None` at the end.
+    /// Waits for the client.
     ///
     /// # Errors
     /// As [`Body::read`].
@@ -34,7 +34,7 @@ impl Body {
         }
     }
 
-    /// All that is left. Waits for the client.
+    /// Reads the rest of the body. Waits for the client.
     ///
     /// # Errors
     /// As [`Body::read`].
@@ -45,7 +45,7 @@ impl Body {
         }
     }
 
-    /// The trailer fields that followed the body; what is left of the body is read and dropped first. Waits for the
+    /// Reads the trailer fields that followed the body; the rest of the body is first read and dropped. Waits for the
     /// client.
     ///
     /// # Errors

@@ -2,7 +2,7 @@
 
 use crate::bindings::roadrunner::handler::config as wit;
 
-/// One value by its key.
+/// The value of a key.
 pub fn get(key: &str) -> Option<String> {
     wit::get(key)
 }

@@ -1,8 +1,8 @@
 //! Cookies: lenient to read, strict to write (RFC 6265, sections 4.1 and 4.2, with the attributes of its successor
 //! draft: `SameSite`, `Partitioned`, and the prefixes `__Host-`, `__Secure-`, `__Http-` and `__Host-Http-`).
 //!
-//! What is written follows the grammar of RFC 6265, 4.1.1, and is what a browser keeps: a cookie that browsers would drop
-//! or read in another way is an error, too.
+//! Written cookies follow the grammar of RFC 6265, 4.1.1, and browsers keep them unchanged: a cookie that browsers
+//! would drop or read differently is an error, too.
 
 use std::fmt;
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
@@ -10,13 +10,13 @@ use std::time::{Duration, SystemTime, UNIX_EPOCH};
 use crate::error::Rejection;
 use crate::response::{IntoResponse, Response};
 
-/// The cookies of a request in the order in which they were sent, repeats kept.
+/// The cookies of a request in the order in which they were sent, including repeated ones.
 #[derive(Clone, Debug, Default, Eq, PartialEq)]
 pub struct Cookies(Vec<(String, String)>);
 
 impl Cookies {
-    /// Parses the values of `cookie` header fields. What has no `=` is left out; quotes belong to the value, as
-    /// RFC 6265, 5.2 leaves them. Bytes that are not UTF-8 become U+FFFD.
+    /// Parses the values of `cookie` header fields. Parts without `=` are left out; quotes belong to the value (RFC
+    /// 6265, 5.2). Bytes that are not UTF-8 become U+FFFD.
     pub fn parse<'a>(values: impl IntoIterator<Item = &'a [u8]>) -> Self {
         let mut cookies = Vec::new();
         for value in values {
@@ -33,7 +33,7 @@ impl Cookies {
         Self(cookies)
     }
 
-    /// The first cookie of this name. Names are compared with regard to case.
+    /// The first cookie of this name. Names are case-sensitive.
     pub fn get(&self, name: &str) -> Option<&str> {
         self.iter().find(|(present, _)| *present == name).map(|(_, value)| value)
     }
@@ -44,18 +44,18 @@ impl Cookies {
     }
 }
 
-/// When a cookie is sent with requests that come from another site.
+/// When a cookie is sent with cross-site requests.
 #[derive(Clone, Copy, Debug, Eq, PartialEq)]
 pub enum SameSite {
     /// With top-level navigation only.
     Lax,
-    /// Always; browsers want `Secure` with it.
+    /// Always; browsers require `Secure` with it.
     None,
     /// Never.
     Strict,
 }
 
-/// A cookie to set. [`SetCookie::to_header`] checks all of it, so that no value from elsewhere can add an attribute.
+/// A cookie to set. [`SetCookie::to_header`] checks all of it, so that no foreign value can add an attribute.
 #[derive(Clone, Debug, Eq, PartialEq)]
 pub struct SetCookie {
     name: String,
@@ -72,7 +72,7 @@ pub struct SetCookie {
 }
 
 impl SetCookie {
-    /// A cookie that lasts as long as the browser's session, for this host and this path.
+    /// Makes a cookie that lasts as long as the browser's session, for this host and this path.
     pub fn new(name: impl Into<String>, value: impl Into<String>) -> Self {
         Self {
             name: name.into(),
@@ -94,63 +94,63 @@ impl SetCookie {
         Self::new(name, "").expires(UNIX_EPOCH)
     }
 
-    /// Also for the subdomains of this domain, which has no dot in front.
+    /// Sends the cookie also to the subdomains of this domain, which has no leading dot.
     #[must_use]
     pub fn domain(mut self, domain: impl Into<String>) -> Self {
         self.domain = Some(domain.into());
         self
     }
 
-    /// Until a point in time, to the second.
+    /// Keeps the cookie until a point in time, to the second.
     #[must_use]
     pub fn expires(mut self, at: SystemTime) -> Self {
         self.expires = Some(at);
         self
     }
 
-    /// An attribute that has no function of its own here: `Priority=High`. Each is written once for each call.
+    /// Adds an attribute that has no method here: `Priority=High`. Each call writes one.
     #[must_use]
     pub fn extension(mut self, attribute: impl Into<String>) -> Self {
         self.extensions.push(attribute.into());
         self
     }
 
-    /// Not for scripts.
+    /// Hides the cookie from scripts.
     #[must_use]
     pub fn http_only(mut self) -> Self {
         self.http_only = true;
         self
     }
 
-    /// For so long from now, in whole seconds and at least one; wins over [`SetCookie::expires`].
+    /// Keeps the cookie this long, in whole seconds and at least one; takes precedence over [`SetCookie::expires`].
     #[must_use]
     pub fn max_age(mut self, age: Duration) -> Self {
         self.max_age = Some(age);
         self
     }
 
-    /// A separate one under each top-level site; wants [`SetCookie::secure`].
+    /// Keeps a separate cookie under each top-level site; requires [`SetCookie::secure`].
     #[must_use]
     pub fn partitioned(mut self) -> Self {
         self.partitioned = true;
         self
     }
 
-    /// For this path and all below it.
+    /// Restricts the cookie to this path and all paths below it.
     #[must_use]
     pub fn path(mut self, path: impl Into<String>) -> Self {
         self.path = Some(path.into());
         self
     }
 
-    /// Whether other sites' requests carry it.
+    /// Sets whether cross-site requests carry it.
     #[must_use]
     pub fn same_site(mut self, same_site: SameSite) -> Self {
         self.same_site = Some(same_site);
         self
     }
 
-    /// Over TLS only.
+    /// Restricts the cookie to TLS.
     #[must_use]
     pub fn secure(mut self) -> Self {
         self.secure = true;
@@ -160,7 +160,7 @@ impl SetCookie {
     /// The value of the `set-cookie` field.
     ///
     /// # Errors
-    /// Says which part breaks which rule.
+    /// The violated rule, and the part that violates it.
     pub fn to_header(&self) -> Result<String, CookieError> {
         self.check()?;
         let mut header = format!("{}={}", self.name, self.value);
@@ -230,7 +230,7 @@ impl SetCookie {
         self.check_prefix()
     }
 
-    /// Browsers compare the prefixes without regard to case.
+    /// Checks the prefix of the name. Browsers compare prefixes without regard to case.
     fn check_prefix(&self) -> Result<(), CookieError> {
         let prefixed =
             |prefix: &str| self.name.get(..prefix.len()).is_some_and(|start| start.eq_ignore_ascii_case(prefix));
@@ -243,22 +243,22 @@ impl SetCookie {
     }
 }
 
-/// Bytes of a name and its value together that browsers keep (the draft that succeeds RFC 6265, 5.6).
+/// The most bytes of a name and its value together that browsers keep (the draft that succeeds RFC 6265, 5.6).
 const MAX_PAIR: usize = 4096;
 
-/// Bytes of an attribute's value that browsers heed (the same section).
+/// The most bytes of an attribute's value that browsers accept (the same section).
 const MAX_ATTRIBUTE: usize = 1024;
 
-/// Which rule a cookie breaks.
+/// The rule that a cookie violates.
 #[derive(Clone, Copy, Debug, Eq, PartialEq)]
 #[non_exhaustive]
 pub enum CookieError {
-    /// `Domain` is not a host name, or has a dot in front, which RFC 6265 does not permit.
+    /// `Domain` is not a host name, or has a leading dot, which RFC 6265 does not permit.
     Domain,
-    /// `Expires` lies outside of the years 1970 to 9999.
+    /// `Expires` is outside of the years 1970 to 9999.
     Expires,
     /// An extension is empty, longer than 1024 bytes, begins or ends with a space, contains a control character, a
-    /// semicolon, or a byte outside of ASCII, or is an attribute that has a function of its own.
+    /// semicolon, or a byte outside of ASCII, or is an attribute that has its own method.
     Extension,
     /// `Max-Age` is less than a second: [`SetCookie::removal`] makes a browser forget a cookie.
     MaxAge,
@@ -269,10 +269,10 @@ pub enum CookieError {
     /// `Path` does not begin with `/`, is longer than 1024 bytes, ends with a space, or contains a control character, a
     /// semicolon, or a byte outside of ASCII.
     Path,
-    /// `__Secure-` wants `Secure`; `__Host-` wants `Secure`, `Path=/` and no `Domain`; `__Http-` wants `Secure` and
-    /// `HttpOnly`; `__Host-Http-` wants all of these.
+    /// `__Secure-` requires `Secure`; `__Host-` requires `Secure`, `Path=/` and no `Domain`; `__Http-` requires
+    /// `Secure` and `HttpOnly`; `__Host-Http-` requires all of these.
     Prefix,
-    /// Name and value have more than 4096 bytes together, which browsers drop.
+    /// Name and value together have more than 4096 bytes; browsers drop such cookies.
     TooLarge,
     /// The value contains a byte that RFC 6265, 4.1.1 does not allow: encode it, for example as Base64.
     Value,
@@ -300,7 +300,7 @@ impl fmt::Display for CookieError {
 
 impl std::error::Error for CookieError {}
 
-/// The guest's own mistake: 500, without its text.
+/// Answers 500, without the text: the guest made the mistake.
 impl IntoResponse for CookieError {
     fn into_response(self) -> Response {
         Rejection::from(self).into_response()
@@ -314,33 +314,33 @@ impl From<CookieError> for Rejection {
     }
 }
 
-/// `tchar` of RFC 9110, 5.6.2.
+/// Whether the byte is a `tchar` of RFC 9110, 5.6.2.
 fn is_token(byte: u8) -> bool {
     byte.is_ascii_alphanumeric() || b"!#$%&'*+-.^_`|~".contains(&byte)
 }
 
-/// `cookie-value` of RFC 6265, 4.1.1: octets, or octets between two quotes.
+/// Whether this is a `cookie-value` of RFC 6265, 4.1.1: octets, or octets between two quotes.
 fn is_cookie_value(value: &str) -> bool {
     let inner = value.strip_prefix('"').and_then(|value| value.strip_suffix('"')).unwrap_or(value);
     inner.bytes().all(|byte| matches!(byte, 0x21 | 0x23..=0x2b | 0x2d..=0x3a | 0x3c..=0x5b | 0x5d..=0x7e))
 }
 
-/// Octets of an `av` (RFC 6265, 4.1.1): any character except controls and the semicolon. Browsers take away spaces at its
-/// ends, so there must be none.
+/// Whether these are octets of an `av` (RFC 6265, 4.1.1): any character except controls and the semicolon. Browsers
+/// strip spaces at its ends, so there must be none.
 fn is_attribute(attribute: &str) -> bool {
     attribute.len() <= MAX_ATTRIBUTE
         && attribute.trim_matches(' ') == attribute
         && attribute.bytes().all(|byte| matches!(byte, 0x20..=0x7e) && byte != b';')
 }
 
-/// `extension-av` of RFC 6265, 4.1.1, that contradicts none of the other attributes.
+/// Whether this is an `extension-av` of RFC 6265, 4.1.1, that contradicts none of the other attributes.
 fn is_extension(extension: &str) -> bool {
     const OTHERS: [&str; 8] = ["Domain", "Expires", "HttpOnly", "Max-Age", "Partitioned", "Path", "SameSite", "Secure"];
     let name = extension.split_once('=').map_or(extension, |(name, _)| name).trim_end_matches(' ');
     !name.is_empty() && is_attribute(extension) && !OTHERS.iter().any(|other| other.eq_ignore_ascii_case(name))
 }
 
-/// A host name (RFC 6265, 4.1.1, which refers to RFC 1034, 3.5, and RFC 1123, 2.1).
+/// Whether this is a host name (RFC 6265, 4.1.1, which refers to RFC 1034, 3.5, and RFC 1123, 2.1).
 fn is_domain(domain: &str) -> bool {
     let is_label = |label: &str| {
         (1..=63).contains(&label.len())
@@ -351,7 +351,8 @@ fn is_domain(domain: &str) -> bool {
     domain.len() <= 253 && domain.split('.').all(is_label)
 }
 
-/// `sane-cookie-date` of RFC 6265, 4.1.1, which is `IMF-fixdate` of RFC 9110, 5.6.7, with the civil calendar computed in eras of 400 years.
+/// Formats a `sane-cookie-date` of RFC 6265, 4.1.1, which is `IMF-fixdate` of RFC 9110, 5.6.7. It computes the civil
+/// calendar in eras of 400 years.
 fn imf_fixdate(at: SystemTime) -> Result<String, CookieError> {
     const DAY: u64 = 86_400;
     const WEEKDAYS: [&str; 7] = ["Thu", "Fri", "Sat", "Sun", "Mon", "Tue", "Wed"];

@@ -1,5 +1,4 @@
-//! What can fail: an operation of the host ([`Error`]), or a request that is not what the handler needs
-//! ([`Rejection`]).
+//! Errors: of an operation of the host ([`Error`]), or of a request that does not fit the handler ([`Rejection`]).
 
 use std::fmt;
 use std::io;
@@ -18,7 +17,7 @@ pub type Result<T, E = Error> = std::result::Result<T, E>;
 pub enum Error {
     /// The other side is gone, or this side has already finished.
     Closed,
-    /// A fault that is not the guest's, or one that the guest made up with [`Error::internal`].
+    /// A fault outside the guest, or one that the guest reported with [`Error::internal`].
     Internal(String),
     /// The host's policy does not allow it; the text names the rule.
     Refused(String),
@@ -29,7 +28,7 @@ pub enum Error {
 }
 
 impl Error {
-    /// A guest's own failure, in words: what a stream returns to abort its body.
+    /// Makes an error for a guest's own failure, with a text: a stream returns it to abort its body.
     pub fn internal(what: impl fmt::Display) -> Self {
         Self::Internal(what.to_string())
     }
@@ -95,15 +94,15 @@ impl From<io::Error> for Error {
     }
 }
 
-/// Lets `?` end a handler: the client sees what its request did wrong, and not the guest's or the host's faults.
+/// Lets `?` end a handler: the client sees the fault of its request, but not faults of the guest or the host.
 impl IntoResponse for Error {
     fn into_response(self) -> Response {
         Rejection::from(self).into_response()
     }
 }
 
-/// A request that a helper could not turn into what the handler asked for, as the answer to it: a status, and a line
-/// of text for the client.
+/// The answer to a request that a helper could not convert for the handler: a status, and a line of text for the
+/// client.
 #[derive(Clone, Debug, Eq, PartialEq)]
 pub struct Rejection {
     status: StatusCode,
@@ -111,7 +110,7 @@ pub struct Rejection {
 }
 
 impl Rejection {
-    /// A refusal with this status and a line of text for the client.
+    /// Makes a rejection with this status and a line of text for the client.
     pub fn new(status: StatusCode, message: impl Into<String>) -> Self {
         Self { status, message: message.into() }
     }

@@ -1,7 +1,7 @@
 //! Joins a handler function to the exports of `roadrunner:handler`.
 //!
-//! A component built with this crate exports every shape's interface. What the handler returned is kept here between
-//! the host's calls; one instance answers one request, so there is one place for it.
+//! A component built with this crate exports every shape's interface. The handler's result is kept here between the
+//! host's calls. One instance answers one request, so there is a single place for it.
 
 use std::cell::RefCell;
 
@@ -117,7 +117,8 @@ impl<E: Entry> webtransport::Guest for E {
     }
 }
 
-/// A stream that is over is not the end of its session; of that one the host tells.
+/// Calls the handler of a WebTransport session. The end of a stream is not the end of its session; the host reports
+/// that.
 fn with_webtransport(call: &str, run: impl FnOnce(&mut dyn WebTransportHandler) -> Result<Next>) -> wit::Next {
     with_held(|held| match held {
         Held::WebTransport(handler) => match run(handler.as_mut()) {
@@ -128,7 +129,7 @@ fn with_webtransport(call: &str, run: impl FnOnce(&mut dyn WebTransportHandler) 
     })
 }
 
-/// Calls a held session. One that stops is dropped, so that an instance which is used again does not keep it.
+/// Calls a held session. A session that stops is dropped, so that a reused instance does not keep it.
 fn with_held(call: impl FnOnce(&mut Held) -> Result<Next>) -> wit::Next {
     HELD.with_borrow_mut(|held| {
         let next = next(call(held));
@@ -139,7 +140,7 @@ fn with_held(call: impl FnOnce(&mut Held) -> Result<Next>) -> wit::Next {
     })
 }
 
-/// Takes a response apart into what goes to the host now and what is kept for its next call.
+/// Splits a response into the part that goes to the host now and the part that is kept for its next call.
 fn split(response: Response) -> (wit::Response, Option<Held>) {
     let head = |headers: Fields| wit::Head { status: response.status, headers: headers.into() };
     match response.shape {
@@ -166,8 +167,8 @@ fn split(response: Response) -> (wit::Response, Option<Held>) {
     }
 }
 
-/// The contract's `next` has no error. A client that left ends the session quietly; a fault becomes a trap, because
-/// only a trap aborts the body, and a body that was cut must not look whole.
+/// Converts a callback's result. The contract's `next` has no error. A client that left ends the session quietly; a
+/// fault becomes a trap, because only a trap aborts the body, and a truncated body must not look whole.
 fn next(result: Result<Next>) -> wit::Next {
     match result {
         Ok(next) => next.into(),
@@ -176,7 +177,7 @@ fn next(result: Result<Next>) -> wit::Next {
     }
 }
 
-/// The host calls only what the response announced.
+/// Traps: the host calls only the callbacks that the response announced.
 fn out_of_turn(call: &str) -> ! {
     panic!("the host called {call}, which the response did not ask for")
 }

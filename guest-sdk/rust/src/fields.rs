@@ -2,10 +2,10 @@
 
 use http::header::{HeaderMap, HeaderName, HeaderValue};
 
-/// Header or trailer fields: lower-case names with raw values, in order, repeats kept.
+/// Header or trailer fields: lower-case names with raw values, in order, including repeated ones.
 ///
-/// Whatever converts into it can be returned where trailers are wanted: `()`, `[("x-count", "3")]`, a
-/// `Vec<(String, Vec<u8>)>` or an [`http::HeaderMap`]. The host checks names and values (RFC 9110, 5.1 and 5.5).
+/// Trailers can be given as any value that converts into it: `()`, `[("x-count", "3")]`, a `Vec<(String, Vec<u8>)>` or
+/// an [`http::HeaderMap`]. The host checks names and values (RFC 9110, 5.1 and 5.5).
 #[derive(Clone, Debug, Default, Eq, PartialEq)]
 pub struct Fields(Vec<(String, Vec<u8>)>);
 
@@ -15,14 +15,14 @@ impl Fields {
         Self(Vec::new())
     }
 
-    /// Adds a field behind those already there.
+    /// Adds a field after the existing ones.
     #[must_use]
     pub fn with(mut self, name: impl Into<String>, value: impl Into<Vec<u8>>) -> Self {
         self.push(name, value);
         self
     }
 
-    /// Adds a field behind those already there. The name is made lower-case.
+    /// Adds a field after the existing ones. The name is converted to lower case.
     pub fn push(&mut self, name: impl Into<String>, value: impl Into<Vec<u8>>) {
         let mut name = name.into();
         name.make_ascii_lowercase();
@@ -36,7 +36,7 @@ impl Fields {
         self.push(name, value);
     }
 
-    /// The first value under a name, which is compared without regard to case.
+    /// The first value of a name, which is compared without regard to case.
     pub fn get(&self, name: &str) -> Option<&[u8]> {
         self.iter().find(|(present, _)| present.eq_ignore_ascii_case(name)).map(|(_, value)| value)
     }
@@ -46,18 +46,18 @@ impl Fields {
         self.0.iter().map(|(name, value)| (name.as_str(), value.as_slice()))
     }
 
-    /// How many there are.
+    /// The number of fields.
     pub fn len(&self) -> usize {
         self.0.len()
     }
 
-    /// Whether there are none.
+    /// Whether there are no fields.
     pub fn is_empty(&self) -> bool {
         self.0.is_empty()
     }
 
-    /// The same fields as the `http` crate has them. Fields that the crate does not take are left out; none that came
-    /// from the host is one.
+    /// The same fields as a map of the `http` crate. Fields that the crate does not accept are left out; no field from
+    /// the host is among them.
     pub fn to_header_map(&self) -> HeaderMap {
         let mut map = HeaderMap::with_capacity(self.len());
         for (name, value) in self.iter() {

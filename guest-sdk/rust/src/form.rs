@@ -1,14 +1,14 @@
-//! `application/x-www-form-urlencoded`, which is what queries and simple forms are made of (WHATWG URL, section 5).
+//! `application/x-www-form-urlencoded`, the format of queries and simple forms (WHATWG URL, section 5).
 
 use crate::percent;
 
-/// Decoded pairs in the order in which they were sent, repeats kept. Bytes that are not UTF-8 become U+FFFD.
+/// Decoded pairs in the order in which they were sent, including repeated ones. Bytes that are not UTF-8 become U+FFFD.
 #[derive(Clone, Debug, Default, Eq, PartialEq)]
 pub struct Pairs(Vec<(String, String)>);
 
 impl Pairs {
-    /// Parses and decodes. There is no wrong input: a `%` that is not followed by two hexadecimal digits stands for
-    /// itself, as browsers have it.
+    /// Parses and decodes. No input is invalid: a `%` without two hexadecimal digits after it stands for itself, as in
+    /// browsers.
     pub fn parse(input: &[u8]) -> Self {
         let pairs = input.split(|&byte| byte == b'&').filter(|pair| !pair.is_empty()).map(|pair| {
             let equals = pair.iter().position(|&byte| byte == b'=');
@@ -21,17 +21,17 @@ impl Pairs {
         Self(pairs.collect())
     }
 
-    /// The first value under a name.
+    /// The first value of a name.
     pub fn get(&self, name: &str) -> Option<&str> {
         self.get_all(name).next()
     }
 
-    /// Every value under a name, in order.
+    /// Every value of a name, in order.
     pub fn get_all<'a>(&'a self, name: &str) -> impl Iterator<Item = &'a str> {
         self.iter().filter(move |(present, _)| *present == name).map(|(_, value)| value)
     }
 
-    /// The first value under a name, parsed; none if it is absent or does not parse.
+    /// The first value of a name, parsed; `None` if it is absent or does not parse.
     pub fn parsed<T: std::str::FromStr>(&self, name: &str) -> Option<T> {
         self.get(name)?.parse().ok()
     }
@@ -41,12 +41,12 @@ impl Pairs {
         self.0.iter().map(|(name, value)| (name.as_str(), value.as_str()))
     }
 
-    /// How many there are.
+    /// The number of pairs.
     pub fn len(&self) -> usize {
         self.0.len()
     }
 
-    /// Whether there are none.
+    /// Whether there are no pairs.
     pub fn is_empty(&self) -> bool {
         self.0.is_empty()
     }

@@ -1,7 +1,7 @@
-//! Sessions to bytes and back, for the types that the `handler` attribute names.
+//! Converts sessions to bytes and back, for the types that the `handler` attribute names.
 //!
-//! The first byte says which of them it is, in the attribute's order; the rest is CBOR (RFC 8949), which carries
-//! whatever serde can describe. Only the same component ever reads it. Nothing outside of the attribute names this.
+//! The first byte gives the type, in the attribute's order; the rest is CBOR (RFC 8949), which carries everything that
+//! serde can describe. Only the same component ever reads it. Only the attribute uses this module.
 
 use std::any::Any;
 
@@ -25,17 +25,17 @@ pub fn suspend_event_loop<T: Session + Serialize>(index: u8, held: &Held) -> Opt
     session.downcast_ref::<T>().and_then(|session| encode(index, session))
 }
 
-/// A held WebSocket from its state, if it was driven by a `T`.
+/// Restores a held WebSocket from its state, if it was driven by a `T`.
 pub fn resume_websocket<T: WebSocketHandler + DeserializeOwned>(index: u8, state: &[u8]) -> Option<Held> {
     decode::<T>(index, state).map(|handler| Held::WebSocket(Box::new(handler)))
 }
 
-/// A held event loop from its state, if it was driven by a `T`.
+/// Restores a held event loop from its state, if it was driven by a `T`.
 pub fn resume_event_loop<T: Session + DeserializeOwned>(index: u8, state: &[u8]) -> Option<Held> {
     decode::<T>(index, state).map(|session| Held::EventLoop(Box::new(session)))
 }
 
-/// None, and so a session that stays, where the type cannot be serialised as it is now.
+/// Encodes a session; `None`, which keeps the session in its instance, if its current value cannot be serialised.
 fn encode(index: u8, value: &impl Serialize) -> Option<Vec<u8>> {
     let mut state = vec![index];
     match ciborium::into_writer(value, &mut state) {

@@ -23,7 +23,7 @@ impl<T: Serialize> IntoResponse for Json<T> {
     }
 }
 
-/// A stream of values, a line of JSON each, as `application/x-ndjson`. Each line is a chunk of its own, made when the
+/// A stream of values, each a line of JSON, as `application/x-ndjson`. Each line is a separate chunk, made when the
 /// iterator yields it.
 #[derive(Debug)]
 pub struct NdJson {
@@ -31,7 +31,7 @@ pub struct NdJson {
 }
 
 impl NdJson {
-    /// Streams what an iterator yields.
+    /// Streams the items of an iterator.
     pub fn new<I>(items: I) -> Self
     where
         I: IntoIterator<Item: Serialize> + 'static,
@@ -54,10 +54,10 @@ impl IntoResponse for NdJson {
     }
 }
 
-/// One value as a line of JSON, with its line feed.
+/// Formats a value as a line of JSON, with its line feed.
 ///
 /// # Errors
-/// When the value is not JSON, such as a map with keys that are not text.
+/// When JSON cannot represent the value, such as a map with keys that are not text.
 pub fn line(item: &impl Serialize) -> Result<Vec<u8>, Error> {
     let mut line = serde_json::to_vec(item).map_err(Error::internal)?;
     line.push(b'\n');

@@ -57,7 +57,7 @@ pub use response::{
 pub use roadrunner_guest_macros::handler;
 pub use sse::{Sse, SseEvent, SseWriter};
 
-/// What the `handler` attribute refers to. It may change in any version.
+/// Items that the `handler` attribute refers to. They may change in any version.
 #[doc(hidden)]
 pub mod __private {
     pub use crate::adapter::{Entry, Held};

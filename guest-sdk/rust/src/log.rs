@@ -1,9 +1,10 @@
-//! Log lines, written by the host with the request's id, route and component. Lines past the route's limit are dropped
-//! and counted. A panic leaves one at [`Level::Error`].
+//! Log lines, written by the host with the request's id, route and component. Lines beyond the route's limit are
+//! dropped and counted. A panic writes a line at [`Level::Error`].
 //!
-//! With the feature `log` (on by default) the macros of the `log` crate write here too, a guest's own and those of the
-//! crates it uses: `roadrunner_guest::log::info!("{count} left")`. With the feature `tracing` the events of the `tracing`
-//! crate are such lines, too, their fields behind the message, unless the guest has set a subscriber of its own.
+//! With the feature `log` (on by default) the macros of the `log` crate write here too, both a guest's own and those of
+//! the crates it uses: `roadrunner_guest::log::info!("{count} left")`. With the feature `tracing` the events of the
+//! `tracing` crate become such lines, too, with their fields after the message, unless the guest has set its own
+//! subscriber.
 
 #[cfg(target_family = "wasm")]
 use std::panic::PanicHookInfo;
@@ -13,7 +14,7 @@ use crate::bindings::roadrunner::handler::log as wit;
 #[cfg(feature = "log")]
 pub use ::log::{debug, error, info, trace, warn};
 
-/// How much a line matters.
+/// The severity of a line.
 #[derive(Clone, Copy, Debug, Eq, Ord, PartialEq, PartialOrd)]
 pub enum Level {
     /// Everything.
@@ -47,7 +48,7 @@ pub(crate) fn install() {
     bridge();
 }
 
-/// Makes this the logger of the `log` crate unless there is one. The host decides what is kept, so every level passes.
+/// Makes this the logger of the `log` crate unless there is one. The host filters lines, so every level passes.
 pub(crate) fn bridge() {
     #[cfg(feature = "log")]
     if ::log::set_logger(&HostLogger).is_ok() {

@@ -1,7 +1,7 @@
 //! `multipart/form-data` (RFC 7578): forms with files, read part by part as the body arrives.
 //!
-//! Memory is bounded: at most a piece of the body, a boundary and the header of one part are held at a time, whatever the
-//! client sends. A part is read in pieces of any size; what is left of it is skipped when the next one is asked for.
+//! Memory is bounded for any client: at most a piece of the body, a boundary and the header of one part are held at a
+//! time. A part is read in pieces of any size; its unread rest is skipped when the next part is requested.
 //!
 //! Not covered: nested multiparts, `Content-Transfer-Encoding` (both deprecated by RFC 7578, 4.3 and 4.7), `filename*`
 //! (not allowed there, 4.2).
@@ -12,9 +12,9 @@ use crate::body::Body;
 use crate::error::{Error, Rejection, Result};
 use crate::fields::Fields;
 
-/// The header of a part that is still read.
+/// The largest header of a part, in bytes.
 const MAX_HEADER: usize = 8192;
-/// RFC 2046, 5.1.1.
+/// The longest boundary, in bytes (RFC 2046, 5.1.1).
 const MAX_BOUNDARY: usize = 70;
 
 /// The parts of a form, in the order in which they were sent.
@@ -39,24 +39,24 @@ pub struct Multipart {
     body: Body,
     /// CR LF, two hyphens and the boundary.
     delimiter: Vec<u8>,
-    /// What was read and not yet used.
+    /// Bytes that were read and not yet used.
     buffer: Vec<u8>,
     at: Position,
     parts_left: usize,
 }
 
-/// Where the buffer begins.
+/// The position of the buffer's first byte.
 #[derive(Clone, Copy, Debug, Eq, PartialEq)]
 enum Position {
     /// Before the first delimiter, or in a part's bytes.
     Bytes,
-    /// Behind a delimiter.
+    /// After a delimiter.
     Delimiter,
-    /// Behind the last one.
+    /// After the last delimiter.
     End,
 }
 
-/// One part of a form. What is not read of it is skipped.
+/// One part of a form. Its unread rest is skipped.
 #[derive(Debug)]
 pub struct Part<'a> {
     form: &'a mut Multipart,
@@ -76,7 +76,7 @@ impl Multipart {
         self
     }
 
-    /// A body of this content type.
+    /// Reads the parts of a body with this content type.
     ///
     /// # Errors
     /// 415 for another type, 400 without a boundary.
@@ -90,15 +90,15 @@ impl Multipart {
         let boundary = boundary.ok_or_else(|| wrong("the content type has no boundary of 1 to 70 characters"))?;
         let mut delimiter = b"\r\n--".to_vec();
         delimiter.extend_from_slice(boundary.as_bytes());
-        // The first delimiter may begin the body, without a line break of its own.
+        // The first delimiter may begin the body, without its own line break.
         Ok(Self { body, delimiter, buffer: b"\r\n".to_vec(), at: Position::Bytes, parts_left: 1000 })
     }
 
-    /// The next part; none behind the last one.
+    /// Reads the next part; `None` after the last.
     ///
     /// # Errors
-    /// 400 for a body that is no multipart or was cut short, 413 past the limits on its size, on a part's header and on
-    /// the number of parts.
+    /// 400 for a body that is not multipart or was cut short, 413 above the limits on its size, on a part's header and
+    /// on the number of parts.
     pub fn next_part(&mut self) -> Result<Option<Part<'_>>, Rejection> {
         while self.at == Position::Bytes {
             self.read_part()?;
@@ -121,7 +121,7 @@ impl Multipart {
         Ok(Some(Part { form: self, headers, name, file_name }))
     }
 
-    /// More of the body. The end has to be behind the last delimiter.
+    /// Reads more of the body. The body must not end before the last delimiter.
     fn fill(&mut self) -> Result<(), Rejection> {
         match self.body.read()? {
             Some(piece) => {
@@ -132,7 +132,7 @@ impl Multipart {
         }
     }
 
-    /// The next piece of the part's bytes; none at its delimiter, behind which the buffer begins then.
+    /// Reads the next piece of the part's bytes; `None` at its delimiter, after which the buffer then begins.
     fn read_part(&mut self) -> Result<Option<Vec<u8>>, Rejection> {
         if self.at != Position::Bytes {
             return Ok(None);
@@ -145,7 +145,7 @@ impl Multipart {
                 self.at = Position::Delimiter;
                 return Ok((!piece.is_empty()).then_some(piece));
             }
-            // What could be the beginning of a delimiter stays.
+            // Bytes that could be the beginning of a delimiter stay.
             let sure = self.buffer.len().saturating_sub(self.delimiter.len() - 1);
             if sure > 0 {
                 let rest = self.buffer.split_off(sure);
@@ -155,7 +155,7 @@ impl Multipart {
         }
     }
 
-    /// What follows a delimiter: two hyphens at the end of the form, or the end of the line (RFC 2046, 5.1.1).
+    /// Reads the bytes after a delimiter: two hyphens at the end of the form, or the end of the line (RFC 2046, 5.1.1).
     fn end_delimiter(&mut self) -> Result<(), Rejection> {
         loop {
             if self.buffer.starts_with(b"--") {
@@ -175,7 +175,7 @@ impl Multipart {
         }
     }
 
-    /// The header fields of a part, up to the empty line.
+    /// Reads the header fields of a part, up to the empty line.
     fn read_header(&mut self) -> Result<Fields, Rejection> {
         let mut fields = Fields::new();
         let mut left = MAX_HEADER;
@@ -205,12 +205,12 @@ impl Part<'_> {
         &self.name
     }
 
-    /// The name of the file, as the client has it: no path to write to. None for an ordinary field.
+    /// The name of the file, as the client gives it: do not use it as a path. `None` for an ordinary field.
     pub fn file_name(&self) -> Option<&str> {
         self.file_name.as_deref()
     }
 
-    /// The content type that the client gives; none stands for `text/plain` (RFC 7578, 4.4).
+    /// The content type that the client gives; `None` means `text/plain` (RFC 7578, 4.4).
     pub fn content_type(&self) -> Option<String> {
         self.headers.get("content-type").map(|value| String::from_utf8_lossy(value).into_owned())
     }
@@ -220,18 +220,18 @@ impl Part<'_> {
         &self.headers
     }
 
-    /// The next piece; none at the end of the part. Waits for the client.
+    /// Reads the next piece; `None` at the end of the part. Waits for the client.
     ///
     /// # Errors
-    /// 400 for a body that is no multipart or was cut short, 408 and 413 as the host's limits have it.
+    /// 400 for a body that is not multipart or was cut short, 408 and 413 according to the host's limits.
     pub fn read(&mut self) -> Result<Option<Vec<u8>>, Rejection> {
         self.form.read_part()
     }
 
-    /// All that is left, if it is no more than `limit` bytes.
+    /// Reads the rest of the part, if it is at most `limit` bytes.
     ///
     /// # Errors
-    /// As [`Part::read`], and 413 past the limit.
+    /// As [`Part::read`], and 413 above the limit.
     pub fn bytes(&mut self, limit: usize) -> Result<Vec<u8>, Rejection> {
         let mut all = Vec::new();
         while let Some(piece) = self.read()? {
@@ -243,7 +243,7 @@ impl Part<'_> {
         Ok(all)
     }
 
-    /// All that is left as text, if it is no more than `limit` bytes. Bytes that are not UTF-8 become U+FFFD.
+    /// Reads the rest of the part as text, if it is at most `limit` bytes. Bytes that are not UTF-8 become U+FFFD.
     ///
     /// # Errors
     /// As [`Part::bytes`].
@@ -256,19 +256,19 @@ fn find(bytes: &[u8], wanted: &[u8]) -> Option<usize> {
     bytes.windows(wanted.len()).position(|window| window == wanted)
 }
 
-/// A parameter behind a media type or a disposition: a token, or a quoted string.
+/// Reads a parameter of a media type or a disposition: a token, or a quoted string.
 ///
-/// There are two ways to write a string. In RFC 9110, 5.6.4, a backslash escapes a quote or a backslash; before anything
-/// else it stands for itself here, since old clients send paths of Windows. Browsers (WHATWG HTML, 4.10.21.8) send
-/// backslashes as they are, and `%22` for a quote, which stays as it is: nothing tells it from a name that has these three
-/// characters. So all of the text is read in the first way, and in the second one if that leaves something over.
+/// There are two ways to write a string. In RFC 9110, 5.6.4, a backslash escapes a quote or a backslash; before any
+/// other character it stands for itself here, since old clients send Windows paths. Browsers (WHATWG HTML, 4.10.21.8)
+/// send backslashes unescaped, and `%22` for a quote, which stays as it is: it cannot be distinguished from a name with
+/// these three characters. So all of the text is read in the first way, and in the second if that leaves a rest.
 fn parameter(text: &str, wanted: &str) -> Option<String> {
     let parameters = parameters(text, escaped).or_else(|| parameters(text, verbatim))?;
     parameters.into_iter().find(|(name, _)| name.eq_ignore_ascii_case(wanted)).map(|(_, value)| value)
 }
 
-/// All parameters in order, with this way to read what follows an opening quote: the value, and what follows the closing
-/// one. None where that is neither the end nor another parameter.
+/// Reads all parameters in order. `quoted` reads the text after an opening quote, and returns the value and the text
+/// after the closing quote. `None` if that text is neither the end nor another parameter.
 fn parameters(mut text: &str, quoted: fn(&str) -> Option<(String, &str)>) -> Option<Vec<(&str, String)>> {
     let mut parameters = Vec::new();
     loop {
@@ -310,7 +310,7 @@ fn escaped(text: &str) -> Option<(String, &str)> {
     }
 }
 
-/// Up to the quote that ends a parameter.
+/// Reads up to the quote that ends a parameter.
 fn verbatim(text: &str) -> Option<(String, &str)> {
     let ends = |rest: &str| rest.is_empty() || rest.starts_with(';');
     let end = text.match_indices('"').find(|(at, _)| ends(text[at + 1..].trim_start_matches([' ', '\t'])))?.0;

@@ -1,7 +1,7 @@
 //! Percent-encoding (RFC 3986, 2.1), read leniently.
 
-/// Decodes `%XX`. What is not an escape stands for itself, and bytes that are not UTF-8 become U+FFFD. A path should be
-/// split at its slashes first, as a decoded segment may hold one; [`crate::Request::param`] is decoded already.
+/// Decodes `%XX`. Anything that is not an escape stands for itself, and bytes that are not UTF-8 become U+FFFD. Split a
+/// path at its slashes first, as a decoded segment may contain one; [`crate::Request::param`] is already decoded.
 pub fn percent_decode(text: impl AsRef<[u8]>) -> String {
     decode(text.as_ref(), |byte| byte)
 }

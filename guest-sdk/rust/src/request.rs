@@ -1,4 +1,4 @@
-//! A request, as it stands in the host: nothing of it is copied into the guest before it is asked for.
+//! A request, which stays in the host: the guest copies only the parts that it asks for.
 
 use std::fmt;
 
@@ -13,27 +13,27 @@ use crate::fields::Fields;
 use crate::form::Pairs;
 use crate::multipart::Multipart;
 
-/// A request. Each accessor asks the host, so a handler pays for what it reads and for nothing else; keep a value that
-/// is needed twice.
+/// A request. Each accessor asks the host, so a handler pays only for the parts that it reads; keep a value that you
+/// need twice.
 pub struct Request(wit::Request);
 
-/// What a client's TLS certificate says.
+/// The contents of a client's TLS certificate.
 #[derive(Clone, Debug, Eq, PartialEq)]
 #[non_exhaustive]
 pub struct ClientCertificate {
-    /// The subject's distinguished name (RFC 4514), the most specific part first: `CN=alice,O=Example`.
+    /// The subject's distinguished name (RFC 4514), with the most specific part first: `CN=alice,O=Example`.
     pub subject: String,
     /// The issuer's distinguished name.
     pub issuer: String,
     /// The serial number, in lower-case hexadecimal.
     pub serial: String,
-    /// The subject's alternative names: DNS names, addresses of email and IP, URIs.
+    /// The subject's alternative names: DNS names, email and IP addresses, URIs.
     pub names: Vec<String>,
     /// SHA-256 of the certificate, in lower-case hexadecimal.
     pub sha256: String,
 }
 
-/// What a handshake asks for.
+/// The protocol that a handshake asks for.
 #[derive(Clone, Debug, Eq, PartialEq)]
 #[non_exhaustive]
 pub enum Upgrade {
@@ -44,7 +44,7 @@ pub enum Upgrade {
 }
 
 impl Request {
-    /// The id that also stands in the access log.
+    /// The id, which also appears in the access log.
     pub fn id(&self) -> String {
         self.0.id()
     }
@@ -70,17 +70,17 @@ impl Request {
         self.0.path()
     }
 
-    /// What follows the `?`, still percent-encoded; none without a `?`.
+    /// The text after the `?`, still percent-encoded; `None` without a `?`.
     pub fn query(&self) -> Option<String> {
         self.0.query()
     }
 
-    /// The query's pairs, decoded (`+` is a space); none without a `?`.
+    /// The query's pairs, decoded (`+` is a space); empty without a `?`.
     pub fn query_pairs(&self) -> Pairs {
         self.query().map(|query| Pairs::parse(query.as_bytes())).unwrap_or_default()
     }
 
-    /// The HTTP version that the client spoke.
+    /// The HTTP version that the client used.
     pub fn version(&self) -> Version {
         match self.0.version() {
             wit::Version::Http10 => Version::HTTP_10,
@@ -91,19 +91,19 @@ impl Request {
     }
 
     /// The client's address with its port, `192.0.2.1:50000` or `[2001:db8::1]:50000`, after trusted forwarding. The
-    /// port is 0 where a proxy does not tell it; clients on a Unix socket are `local`.
+    /// port is 0 if a proxy does not give it; clients on a Unix socket are `local`.
     pub fn peer(&self) -> String {
         self.0.peer()
     }
 
-    /// The client's TLS certificate, which the host has verified; none if the listener asks for none (`client-auth`) or
-    /// the client has shown none.
+    /// The client's TLS certificate, verified by the host; `None` if the listener asks for none (`client-auth`) or the
+    /// client has sent none.
     pub fn client_certificate(&self) -> Option<ClientCertificate> {
         let wit::ClientCertificate { subject, issuer, serial, names, sha256 } = self.0.client_certificate()?;
         Some(ClientCertificate { subject, issuer, serial, names, sha256 })
     }
 
-    /// What the route's pattern captured under this name, percent-decoded.
+    /// The text that the route's pattern captured under this name, percent-decoded.
     pub fn param(&self, name: &str) -> Option<String> {
         self.0.param(name)
     }
@@ -113,12 +113,13 @@ impl Request {
         self.0.params()
     }
 
-    /// The name of the route that matched, if the manifest gave it one.
+    /// The name of the matching route, if the manifest gives it one.
     pub fn route(&self) -> Option<String> {
         self.0.route()
     }
 
-    /// The first value of a header as text. Bytes that are not UTF-8 become U+FFFD; [`Request::header_bytes`] has them.
+    /// The first value of a header as text. Bytes that are not UTF-8 become U+FFFD; [`Request::header_bytes`] keeps
+    /// them.
     pub fn header(&self, name: &str) -> Option<String> {
         self.header_bytes(name).map(text)
     }
@@ -133,7 +134,7 @@ impl Request {
         lower_case(name, |name| self.0.header_values(name))
     }
 
-    /// Every header field, as the `http` crate has them.
+    /// Every header field, as a map of the `http` crate.
     pub fn headers(&self) -> HeaderMap {
         self.header_fields().to_header_map()
     }
@@ -148,7 +149,7 @@ impl Request {
         Cookies::parse(self.header_values("cookie").iter().map(Vec::as_slice))
     }
 
-    /// The body. It is given out once: a second call returns an empty one, as does a request without a body.
+    /// The body. It is returned once: a second call returns an empty body, as does a request without a body.
     pub fn body(&self) -> Body {
         Body::from(self.0.body())
     }
@@ -167,7 +168,7 @@ impl Request {
     /// The parts of the body, if it is a form with files (`multipart/form-data`). They are read as they arrive.
     ///
     /// # Errors
-    /// 415 for another type, 400 if it names no boundary.
+    /// 415 for another type, 400 if it has no boundary.
     pub fn multipart(&self) -> Result<Multipart, Rejection> {
         Multipart::new(&self.header("content-type").unwrap_or_default(), self.body())
     }
@@ -185,7 +186,7 @@ impl Request {
         crate::json::parse(&self.body().read_to_end()?)
     }
 
-    /// What the request asks to become, on a WebSocket or WebTransport handshake.
+    /// The protocol to switch to, on a WebSocket or WebTransport handshake.
     pub fn upgrade(&self) -> Option<Upgrade> {
         self.0.upgrade().map(|upgrade| match upgrade {
             wit::Upgrade::Websocket(subprotocols) => Upgrade::WebSocket(subprotocols),
@@ -193,7 +194,7 @@ impl Request {
         })
     }
 
-    /// The same request as the `http` crate has it, with all its headers and its body.
+    /// Converts to a request of the `http` crate, with all its headers and its body.
     ///
     /// # Errors
     /// When the request's target is not a URI of the `http` crate.
@@ -219,7 +220,8 @@ impl Request {
 
     fn expect_media_type(&self, wanted: &str, fits: impl Fn(&str) -> bool) -> Result<(), Rejection> {
         let given = self.header("content-type").unwrap_or_default();
-        // Parameters such as `charset` follow a semicolon; the type is compared without regard to case (RFC 9110, 8.3.1).
+        // Parameters such as `charset` follow a semicolon; the type is compared without regard to case (RFC 9110,
+        // 8.3.1).
         let media_type = given.split(';').next().unwrap_or_default().trim().to_ascii_lowercase();
         if fits(&media_type) {
             return Ok(());
@@ -240,7 +242,8 @@ impl fmt::Debug for Request {
     }
 }
 
-/// The contract compares names in lower case only; a name that already is one is passed on as it is.
+/// Passes a name in lower case, since the contract compares lower-case names only; a lower-case name is passed
+/// unchanged.
 fn lower_case<T>(name: &str, ask: impl FnOnce(&str) -> T) -> T {
     if name.bytes().any(|byte| byte.is_ascii_uppercase()) {
         return ask(&name.to_ascii_lowercase());

@@ -1,4 +1,4 @@
-//! The manifest's named routes, for links that stay right when a path changes.
+//! The manifest's named routes, for links that stay correct when a path changes.
 
 use crate::bindings::roadrunner::handler::routes as wit;
 use crate::error::Result;

@@ -1,7 +1,7 @@
 //! Server-sent events (WHATWG HTML, section 9.2).
 //!
-//! Framing is safe: text from elsewhere cannot start a field or an event of its own. Data is split at CR, LF and CRLF
-//! into `data` lines, as the client joins them again; names and ids that cannot be said on one line are refused.
+//! Framing is safe: foreign text cannot start a new field or event. Data is split at CR, LF and CRLF into `data` lines,
+//! which the client joins again; names and ids that do not fit on one line are refused.
 
 use std::time::Duration;
 
@@ -29,7 +29,7 @@ pub struct Sse {
 }
 
 impl Sse {
-    /// Events that are sent from a closure, which is called for each event of the session.
+    /// Makes a response whose events a closure sends; it is called for each event of the session.
     pub fn new(mut session: impl FnMut(Event, &SseWriter<'_>) -> Result<Next> + 'static) -> Self {
         let session = EventLoop::new(move |event, out| session(event, &SseWriter { out }));
         let response =
@@ -46,7 +46,7 @@ impl IntoResponse for Sse {
     }
 }
 
-/// Sends server-sent events. Each call is one chunk, which leaves at once and waits while the client does not read.
+/// Sends server-sent events. Each call is one chunk, which is sent at once and waits while the client does not read.
 #[derive(Debug)]
 pub struct SseWriter<'a> {
     out: &'a Writer<'a>,
@@ -61,7 +61,7 @@ impl SseWriter<'_> {
         self.out.write(event.to_text()?)
     }
 
-    /// Sends an event that is only data.
+    /// Sends an event with data only.
     ///
     /// # Errors
     /// [`Error::Closed`] when the client is gone.
@@ -72,7 +72,7 @@ impl SseWriter<'_> {
         self.out.write(text)
     }
 
-    /// Sends a comment, which clients ignore and proxies take as a sign of life.
+    /// Sends a comment, which clients ignore and which shows proxies that the stream is alive.
     ///
     /// # Errors
     /// [`Error::Closed`] when the client is gone.
@@ -98,30 +98,30 @@ pub struct SseEvent {
 }
 
 impl SseEvent {
-    /// An event with this data, which may have many lines.
+    /// Makes an event with this data, which may have many lines.
     pub fn new(data: impl Into<String>) -> Self {
         Self { data: data.into(), ..Self::default() }
     }
 
-    /// The event's type; clients take `message` for one without.
+    /// Sets the event's type; the default for clients is `message`.
     #[must_use]
     pub fn name(mut self, name: impl Into<String>) -> Self {
         self.name = Some(name.into());
         self
     }
 
-    /// The id that the client sends as `last-event-id` when it connects again.
+    /// Sets the id that the client sends as `last-event-id` when it connects again.
     #[must_use]
     pub fn id(mut self, id: impl Into<String>) -> Self {
         self.id = Some(id.into());
         self
     }
 
-    /// The event as it stands on the wire.
+    /// The event in its form on the wire.
     ///
     /// # Errors
-    /// [`Error::Refused`] for a name with a line break, or an id with a line break or U+0000, which a client would
-    /// cut off or ignore.
+    /// [`Error::Refused`] for a name with a line break, or an id with a line break or U+0000, which a client would cut
+    /// off or ignore.
     pub fn to_text(&self) -> Result<String> {
         let mut text = String::with_capacity(self.data.len() + 32);
         if let Some(name) = &self.name {
@@ -136,7 +136,7 @@ impl SseEvent {
     }
 }
 
-/// A comment as it stands on the wire.
+/// A comment in its form on the wire.
 pub fn comment(text: &str) -> String {
     let mut lines = String::with_capacity(text.len() + 4);
     push_lines(&mut lines, ": ", text);
@@ -144,7 +144,7 @@ pub fn comment(text: &str) -> String {
     lines
 }
 
-/// A reconnection time as it stands on the wire.
+/// A reconnection time in its form on the wire.
 pub fn retry(wait: Duration) -> String {
     format!("retry: {}\n\n", wait.as_millis())
 }
@@ -160,7 +160,7 @@ fn push_field(text: &mut String, field: &str, value: &str, forbidden: &[char]) -
     Ok(())
 }
 
-/// Writes a prefix and a line for each line of `value`, of which there is at least one.
+/// Writes a prefix and a line for each line of `value`, and at least one line.
 fn push_lines(text: &mut String, prefix: &str, value: &str) {
     let mut rest = value;
     loop {

@@ -1,8 +1,8 @@
-//! Stores of keys and values that the manifest grants to this component.
+//! Key-value stores that the manifest grants to this component.
 //!
-//! Each component sees keys of its own, unless the manifest shares the store. Every operation waits for the store, and
-//! lets the host serve others meanwhile. All of them fail with [`Error::Timeout`] when the store does not answer in time
-//! (what was asked for may then still happen), and with [`Error::Internal`] when it fails.
+//! Each component sees only its own keys, unless the manifest shares the store. Every operation waits for the store,
+//! and lets the host serve others meanwhile. All of them fail with [`Error::Timeout`] when the store does not answer in
+//! time (the operation may still take effect), and with [`Error::Internal`] when it fails.
 
 use std::time::Duration;
 
@@ -18,7 +18,7 @@ pub struct Bucket(wit::Bucket);
 pub struct Page {
     /// The keys, in no certain order.
     pub keys: Vec<String>,
-    /// What brings the next page; none after the last.
+    /// The cursor for the next page; `None` after the last.
     pub cursor: Option<String>,
 }
 
@@ -26,28 +26,28 @@ impl Bucket {
     /// Opens a store by its name in the manifest.
     ///
     /// # Errors
-    /// [`Error::Refused`] for any name that is not granted, whether there is such a store or not.
+    /// [`Error::Refused`] for any name that is not granted, whether such a store exists or not.
     pub fn open(name: &str) -> Result<Self> {
         Ok(Self(wit::open(name)?))
     }
 
-    /// What stands under a key.
+    /// Reads the value of a key.
     ///
     /// # Errors
-    /// [`Error::TooLarge`] for a key, or a value, past the store's limit.
+    /// [`Error::TooLarge`] for a key, or a value, beyond the store's limit.
     pub fn get(&self, key: &str) -> Result<Option<Vec<u8>>> {
         Ok(self.0.get(key)?)
     }
 
-    /// Puts a value under a key until it is changed or removed. A time to live that the key had is gone.
+    /// Sets the value of a key until it is changed or removed. An existing time to live is removed.
     ///
     /// # Errors
-    /// [`Error::TooLarge`] for a key or a value past the store's limit, or when the store is full.
+    /// [`Error::TooLarge`] for a key or a value beyond the store's limit, or when the store is full.
     pub fn set(&self, key: &str, value: impl AsRef<[u8]>) -> Result<()> {
         Ok(self.0.set(key, value.as_ref(), None)?)
     }
 
-    /// The same for so long.
+    /// Sets the value of a key, which expires after `ttl`.
     ///
     /// # Errors
     /// As [`Bucket::set`].
@@ -55,7 +55,7 @@ impl Bucket {
         Ok(self.0.set(key, value.as_ref(), Some(millis(ttl)))?)
     }
 
-    /// Puts a value under a key if what stands there now is `expected`, or nothing for none. Whether it was.
+    /// Sets the value of a key if its current value is `expected`; `None` means no value. Returns whether it was.
     ///
     /// # Errors
     /// As [`Bucket::set`].
@@ -63,7 +63,7 @@ impl Bucket {
         Ok(self.0.set_if(key, expected, value.as_ref(), None)?)
     }
 
-    /// The same for so long.
+    /// Does the same as [`Bucket::set_if`]; the value expires after `ttl`.
     ///
     /// # Errors
     /// As [`Bucket::set`].
@@ -77,15 +77,15 @@ impl Bucket {
         Ok(self.0.set_if(key, expected, value.as_ref(), Some(millis(ttl)))?)
     }
 
-    /// Removes a key. Whether it was there.
+    /// Removes a key. Returns whether it existed.
     ///
     /// # Errors
-    /// [`Error::TooLarge`] for a key past the store's limit.
+    /// [`Error::TooLarge`] for a key beyond the store's limit.
     pub fn delete(&self, key: &str) -> Result<bool> {
         Ok(self.0.delete(key)?)
     }
 
-    /// Whether a key is there.
+    /// Whether a key exists.
     ///
     /// # Errors
     /// As [`Bucket::delete`].
@@ -93,20 +93,20 @@ impl Bucket {
         Ok(self.0.exists(key)?)
     }
 
-    /// Adds to the number under a key, which is written in decimal; nothing counts as 0. A time to live that the key has
-    /// stays. The sum.
+    /// Adds to the number at a key, which is written in decimal; a missing value counts as 0. An existing time to live
+    /// stays. Returns the sum.
     ///
     /// # Errors
-    /// [`Error::Refused`] when there is no number of 64 bits, or would be none.
+    /// [`Error::Refused`] when the value or the sum is not a number of 64 bits.
     pub fn increment(&self, key: &str, delta: i64) -> Result<i64> {
         Ok(self.0.increment(key, delta)?)
     }
 
-    /// Keys that begin with a prefix: about `limit` of them, 0 for as many as the host gives at once. Keys that are there
-    /// from the first page to the last are in one of them. A page can be empty and not be the last.
+    /// Lists keys that begin with a prefix: about `limit` of them, 0 for as many as the host gives at once. Keys that
+    /// exist from the first page to the last are in one of the pages. A page can be empty without being the last.
     ///
     /// # Errors
-    /// [`Error::Refused`] for a cursor that no page came with.
+    /// [`Error::Refused`] for a cursor that no page returned.
     pub fn keys(&self, prefix: &str, cursor: Option<&str>, limit: u32) -> Result<Page> {
         let page = self.0.keys(prefix, cursor, limit)?;
         Ok(Page { keys: page.keys, cursor: page.cursor })
@@ -115,16 +115,16 @@ impl Bucket {
 
 #[cfg(feature = "json")]
 impl Bucket {
-    /// What stands under a key, as JSON.
+    /// Reads the value of a key, as JSON.
     ///
     /// # Errors
-    /// As [`Bucket::get`], and [`Error::Internal`] when it is not the JSON that is asked for.
+    /// As [`Bucket::get`], and [`Error::Internal`] when it is not the requested JSON.
     pub fn get_json<T: serde::de::DeserializeOwned>(&self, key: &str) -> Result<Option<T>> {
         let value = self.get(key)?;
         value.map(|value| serde_json::from_slice(&value).map_err(Error::internal)).transpose()
     }
 
-    /// Puts a value under a key, as JSON.
+    /// Sets the value of a key, as JSON.
     ///
     /// # Errors
     /// As [`Bucket::set`], and [`Error::Internal`] when it cannot be written as JSON.

@@ -1,5 +1,5 @@
-//! Runs handlers on the machine's own target, in a plain `cargo test`: a request made of values goes in, the response comes
-//! out. No component is built and no server is started.
+//! Runs handlers on the machine's own target, in a plain `cargo test`: a request made of values goes in, the response
+//! comes out. No component is built and no server is started.
 //!
 //! ```
 //! use roadrunner_guest::{IntoResponse, Request};
@@ -14,8 +14,8 @@
 //! ```
 //!
 //! Streams are written to their end. Sessions are held for the test, which sends them events and messages:
-//! [`TestResponse::event_loop`] and [`TestResponse::websocket`]. What the handler asks of the host is answered by
-//! [`TestHost`], of which each thread has one.
+//! [`TestResponse::event_loop`] and [`TestResponse::websocket`]. [`TestHost`], of which each thread has one, answers
+//! the handler's calls to the host.
 //!
 //! Not covered: routing (a test names the parameters itself), limits, time, WebTransport, hibernation.
 
@@ -33,10 +33,10 @@ use crate::response::{
 };
 use crate::{Error, Request, Result, Upgrade};
 
-/// How much of a stream a client reads before it leaves, where the test does not say.
+/// How many bytes of a stream a client reads before it leaves, unless the test sets it.
 const READS: usize = 16 << 20;
 
-/// A request that is being made.
+/// A request under construction.
 pub struct TestRequest {
     request: wit::Request,
     pieces: VecDeque<Vec<u8>>,
@@ -47,7 +47,7 @@ pub struct TestRequest {
 }
 
 impl TestRequest {
-    /// A request with this method for a path, with a query or without: HTTP/1.1 to `http://localhost`, from
+    /// Makes a request with this method for a path, with or without a query: HTTP/1.1 to `http://localhost`, from
     /// `127.0.0.1:50000`.
     pub fn new(method: &str, target: &str) -> Self {
         let (path, query) = match target.split_once('?') {
@@ -66,12 +66,12 @@ impl TestRequest {
         Self { request, pieces: VecDeque::new(), trailers: Vec::new(), end: None, has_body: false, reads: READS }
     }
 
-    /// A GET.
+    /// Makes a GET request.
     pub fn get(target: &str) -> Self {
         Self::new("GET", target)
     }
 
-    /// A POST with a body.
+    /// Makes a POST request with a body.
     pub fn post(target: &str, body: impl Into<Vec<u8>>) -> Self {
         Self::new("POST", target).piece(body)
     }
@@ -83,7 +83,7 @@ impl TestRequest {
         self
     }
 
-    /// Adds a piece of the body, as one read returns it unless it asks for less.
+    /// Adds a piece of the body, which one read returns as a whole unless it asks for less.
     #[must_use]
     pub fn piece(mut self, bytes: impl Into<Vec<u8>>) -> Self {
         self.has_body = true;
@@ -91,7 +91,7 @@ impl TestRequest {
         self
     }
 
-    /// Adds a trailer field behind the body.
+    /// Adds a trailer field after the body.
     #[must_use]
     pub fn trailer(mut self, name: &str, value: impl Into<Vec<u8>>) -> Self {
         self.has_body = true;
@@ -99,7 +99,7 @@ impl TestRequest {
         self
     }
 
-    /// The body does not end: reading past its pieces fails.
+    /// Makes the body end with an error: reading beyond its pieces fails.
     #[must_use]
     pub fn cut_short(mut self, error: Error) -> Self {
         self.has_body = true;
@@ -107,28 +107,28 @@ impl TestRequest {
         self
     }
 
-    /// What the route's pattern captured under a name.
+    /// Sets the text that the route's pattern captured under a name.
     #[must_use]
     pub fn param(mut self, name: &str, value: &str) -> Self {
         self.request.params.push((name.to_owned(), value.to_owned()));
         self
     }
 
-    /// The name of the route.
+    /// Sets the name of the route.
     #[must_use]
     pub fn route(mut self, name: &str) -> Self {
         self.request.route = Some(name.to_owned());
         self
     }
 
-    /// The client's address with its port.
+    /// Sets the client's address with its port.
     #[must_use]
     pub fn peer(mut self, address: &str) -> Self {
         self.request.peer = address.to_owned();
         self
     }
 
-    /// `http` or `https`, and the host.
+    /// Sets the scheme, `http` or `https`, and the host.
     #[must_use]
     pub fn origin(mut self, scheme: &str, authority: &str) -> Self {
         self.request.scheme = scheme.to_owned();
@@ -136,7 +136,7 @@ impl TestRequest {
         self
     }
 
-    /// The client's TLS certificate.
+    /// Sets the client's TLS certificate.
     #[must_use]
     pub fn client_certificate(mut self, certificate: ClientCertificate) -> Self {
         let ClientCertificate { subject, issuer, serial, names, sha256 } = certificate;
@@ -144,7 +144,7 @@ impl TestRequest {
         self
     }
 
-    /// Makes it a handshake.
+    /// Makes the request a handshake.
     #[must_use]
     pub fn upgrade(mut self, upgrade: Upgrade) -> Self {
         self.request.upgrade = Some(match upgrade {
@@ -154,8 +154,8 @@ impl TestRequest {
         self
     }
 
-    /// The client leaves once it has read so many bytes of a stream or an event loop: what would go past them is
-    /// [`Error::Closed`].
+    /// Sets how many bytes of a stream or an event loop the client reads before it leaves; a write beyond them fails
+    /// with [`Error::Closed`].
     ///
     /// # Defaults
     /// 16 MiB
@@ -172,7 +172,7 @@ impl TestRequest {
         Request::from(wit::Request { body, ..self.request })
     }
 
-    /// Calls a handler, and a stream's closure to its end. The `log` crate's lines go to [`TestHost`].
+    /// Calls a handler, and runs a stream's closure to its end. The `log` crate's lines go to [`TestHost`].
     pub fn send<R: IntoResponse>(self, handler: impl FnOnce(Request) -> R) -> TestResponse {
         crate::log::bridge();
         let reads = self.reads;
@@ -187,7 +187,7 @@ impl std::fmt::Debug for TestRequest {
     }
 }
 
-/// What a handler answered.
+/// The answer of a handler.
 #[derive(Debug)]
 pub struct TestResponse {
     status: u16,
@@ -198,7 +198,7 @@ pub struct TestResponse {
     rest: Rest,
 }
 
-/// What is not in a head and a body.
+/// The rest of a response besides head and body.
 enum Rest {
     File { directory: String, path: String, range: Option<Range> },
     Loop(Box<dyn Session>),
@@ -247,7 +247,7 @@ impl TestResponse {
         &self.headers
     }
 
-    /// The body, of a buffered response or a stream, as far as the client has read.
+    /// The body of a buffered response or a stream, as far as the client has read it.
     pub fn body(&self) -> Vec<u8> {
         self.writer.chunks.borrow().concat()
     }
@@ -257,7 +257,7 @@ impl TestResponse {
         String::from_utf8_lossy(&self.body()).into_owned()
     }
 
-    /// The body in the chunks in which a stream was written.
+    /// The body in the chunks in which a stream wrote it.
     pub fn chunks(&self) -> Vec<Vec<u8>> {
         self.writer.chunks.borrow().clone()
     }
@@ -280,7 +280,8 @@ impl TestResponse {
         }
     }
 
-    /// The part of the file that the handler chose: the first byte, and how many there are unless it is all that follow.
+    /// The part of the file that the handler chose: the first byte, and the number of bytes; `None` for the rest of the
+    /// file.
     pub fn file_range(&self) -> Option<(u64, Option<u64>)> {
         match &self.rest {
             Rest::File { range: Some(Range { start, length }), .. } => Some((*start, *length)),
@@ -299,7 +300,7 @@ impl TestResponse {
         }
     }
 
-    /// The session of a WebTransport handshake, to call its callbacks that ask nothing of the session.
+    /// The session of a WebTransport handshake, to call those of its callbacks that do not use the session.
     ///
     /// # Panics
     /// When the response has another shape.
@@ -310,7 +311,7 @@ impl TestResponse {
         }
     }
 
-    /// The session of a WebSocket, whose `on_open` was not yet called.
+    /// The session of a WebSocket, before its `on_open` is called.
     ///
     /// # Panics
     /// When the response has another shape.
@@ -351,7 +352,7 @@ impl TestLoop {
         self.session.on_event(event, &Writer::new(&self.writer))
     }
 
-    /// What was written since the last call, as text.
+    /// The text written since the last call.
     pub fn written(&mut self) -> String {
         String::from_utf8_lossy(&self.writer.chunks.take().concat()).into_owned()
     }
@@ -376,7 +377,7 @@ impl TestWebSocket {
         self.subprotocol.as_deref()
     }
 
-    /// Says that the handshake is done.
+    /// Completes the handshake.
     ///
     /// # Errors
     /// Those of the session.
@@ -400,7 +401,7 @@ impl TestWebSocket {
         self.handler.on_event(event, &Sender::new(&self.sender))
     }
 
-    /// What was sent since the last call.
+    /// The messages sent since the last call.
     pub fn sent(&mut self) -> Vec<WsMessage> {
         self.sender.sent.take().into_iter().map(WsMessage::from).collect()
     }
@@ -417,12 +418,12 @@ impl std::fmt::Debug for TestWebSocket {
     }
 }
 
-/// What the handlers of this thread are told by the host, and have told it.
+/// The host of this thread's handlers: its answers, and their output.
 #[derive(Debug)]
 pub struct TestHost(());
 
 impl TestHost {
-    /// A host that knows nothing and was told nothing, from here on and for this thread.
+    /// Makes an empty host for this thread, from here on.
     pub fn fresh() -> Self {
         with_host(|host| *host = Host::default());
         Self(())
@@ -442,7 +443,7 @@ impl TestHost {
         self
     }
 
-    /// Grants an empty store of [`crate::store`]. Times to live do not pass in it.
+    /// Grants an empty store of [`crate::store`]. Entries do not expire in it.
     #[must_use]
     pub fn store(self, name: &str) -> Self {
         with_host(|host| host.stores.insert(name.to_owned(), Default::default()));
@@ -461,17 +462,17 @@ impl TestHost {
         with_host(|host| std::mem::take(&mut host.lines))
     }
 
-    /// What was published since the last call: topics with payloads.
+    /// The messages published since the last call: topics with payloads.
     pub fn published(&self) -> Vec<(String, Vec<u8>)> {
         with_host(|host| std::mem::take(&mut host.published))
     }
 
-    /// The topics that are subscribed to.
+    /// The subscribed topics.
     pub fn subscriptions(&self) -> Vec<String> {
         with_host(|host| host.subscriptions.clone())
     }
 
-    /// The timers that are set: id, milliseconds, and whether it repeats.
+    /// The active timers: id, milliseconds, and whether it repeats.
     pub fn timers(&self) -> Vec<(u64, u64, bool)> {
         with_host(|host| host.timers.clone())
     }

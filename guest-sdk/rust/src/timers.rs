@@ -9,8 +9,8 @@ pub fn after(delay: Duration) -> u64 {
     wit::after(milliseconds(delay))
 }
 
-/// Fires every so often (at least a millisecond). A firing that finds the guest busy is not repeated for it. Returns
-/// the timer's id.
+/// Fires repeatedly, once per period (at least a millisecond). A busy guest gets one late firing, and no backlog.
+/// Returns the timer's id.
 pub fn every(period: Duration) -> u64 {
     wit::every(milliseconds(period).max(1))
 }

@@ -1,5 +1,5 @@
-//! Every cookie that is written follows the grammar of RFC 6265, and other programs read in it what was put in; whatever
-//! does not, is an error.
+//! Every written cookie follows the grammar of RFC 6265, and other programs read back the same contents; every other
+//! cookie is an error.
 #![cfg(not(target_family = "wasm"))]
 
 use std::io::Write as _;
@@ -18,7 +18,7 @@ use roadrunner_guest::{Cookies, SameSite, SetCookie};
 /// Seconds since 1970 at the end of the year 9999.
 const LAST: u64 = 253_402_300_799;
 
-/// What a cookie is made of; each field says whether and with what its function is called.
+/// The parts of a cookie; each field says whether its method is called, and with which value.
 #[derive(Clone, Debug)]
 struct Parts {
     name: String,
@@ -49,7 +49,7 @@ impl Parts {
     }
 }
 
-/// Cookies that can be written.
+/// Valid cookies.
 fn right() -> impl Strategy<Value = Parts> {
     let label = "[a-z0-9]([a-z0-9-]{0,10}[a-z0-9])?";
     let domain = vec(label, 1..4).prop_map(|labels| labels.join("."));
@@ -73,14 +73,14 @@ fn right() -> impl Strategy<Value = Parts> {
         })
 }
 
-/// Cookies of which each part may be anything.
+/// Cookies with arbitrary parts.
 fn any_parts() -> impl Strategy<Value = Parts> {
     let text = || {
         prop_oneof![any::<String>(), "[ -~]{0,12}", "(__(Host|Secure|Http|Host-Http)-)?[a-z]{0,3}[;=,\" \\\\\r\n\t]?"]
     };
     (right(), text(), text(), text(), text(), text(), any::<u64>(), any::<u64>(), 0..32_u8).prop_map(
         |(mut parts, name, value, domain, path, extension, expires, max_age, which)| {
-            // Which parts are left as they were, so that one wrong part meets right ones.
+            // The parts that stay valid, so that an invalid part meets valid ones.
             let wrong = |bit: u8| which >> bit & 1 == 1;
             if wrong(0) {
                 parts.name = name;
@@ -103,7 +103,7 @@ fn any_parts() -> impl Strategy<Value = Parts> {
     )
 }
 
-/// `set-cookie-string` of RFC 6265, 4.1.1, with `domain-value` as RFC 1034, 3.5, has it.
+/// `set-cookie-string` of RFC 6265, 4.1.1, with `domain-value` as in RFC 1034, 3.5.
 static GRAMMAR: LazyLock<Regex> = LazyLock::new(|| {
     let token = "[!#$%&'*+.^_`|~0-9A-Za-z-]+";
     let octets = r"[!#-+\x2d-:<-\[\]-~]*";
@@ -118,7 +118,7 @@ static GRAMMAR: LazyLock<Regex> = LazyLock::new(|| {
     Regex::new(&grammar).expect("the grammar is a regular expression")
 });
 
-/// What the crate `cookie` reads in a header is what was put in.
+/// Checks that the crate `cookie` reads the same contents from a header.
 fn is_read_alike(parts: &Parts, header: &str) {
     let read = Cookie::parse(header).unwrap_or_else(|error| panic!("{header:?}: {error}"));
     assert_eq!((read.name(), read.value()), (parts.name.as_str(), parts.value.as_str()), "{header:?}");
@@ -164,7 +164,7 @@ proptest! {
     }
 }
 
-/// The same with the reader of Python's standard library, which takes no space within a value.
+/// Does the same with the reader of Python's standard library, which accepts no space within a value.
 #[test]
 fn python_reads_what_was_put_in() {
     const SCRIPT: &str = "\
@@ -179,7 +179,7 @@ for line in sys.stdin:
     let mut cookies = Vec::new();
     while cookies.len() < 500 {
         let mut parts = right().new_tree(&mut runner).expect("there are some").current();
-        // What Python 3.13 and older do not know.
+        // Attributes that Python 3.13 and older do not know.
         (parts.flags.2, parts.extensions) = (false, Vec::new());
         let path = parts.path.as_deref().unwrap_or_default();
         // Names that begin with `$` are attributes of RFC 2109.

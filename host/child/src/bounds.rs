@@ -1,29 +1,29 @@
-//! What a child gives up before it reads a byte, by the kernel's word and not by its own.
+//! The restrictions that a child takes on before it reads a byte, enforced by the kernel.
 //!
-//! | what | by |
+//! | restriction | mechanism |
 //! |---|---|
-//! | every descriptor but the three pipes | close_range(2), and a limit on more |
+//! | no descriptors but the three pipes | close_range(2), and a limit on more |
 //! | memory, CPU time, the size of files, core dumps | resource limits (setrlimit(2)) |
-//! | privileges of set-user-ID programs | `PR_SET_NO_NEW_PRIVS` |
-//! | life after the host | `PR_SET_PDEATHSIG` |
-//! | its place in front of what serves requests | nice(2) |
+//! | no privileges of set-user-ID programs | `PR_SET_NO_NEW_PRIVS` |
+//! | no life after the host | `PR_SET_PDEATHSIG` |
+//! | a lower priority than the serving threads | nice(2) |
 //!
-//! Its environment is what [`Errand`](crate::Errand) names, and nothing else.
+//! Its environment contains only the variables of [`Errand`](crate::Errand).
 
 use std::io;
 
 use rustix::process::{Pid, Resource, Rlimit, Signal, getppid, nice, set_parent_process_death_signal, setrlimit};
 
-/// Address space beside the memory: the program itself, and what the allocator reserves and does not use.
+/// The address space besides the memory: the program itself, and the unused reserves of the allocator.
 const PROGRAM: u64 = 512 << 20;
 
-/// How far a child stands back behind what serves requests.
+/// The niceness of a child relative to the serving threads.
 const NICENESS: i32 = 5;
 
-/// CPU time beyond the bound that is left to a child which does not listen to the kernel, in seconds.
+/// The CPU time in seconds, beyond the bound, for a child that ignores the kernel's signal.
 const DEAF: u64 = 5;
 
-/// What a child may use.
+/// The limits of a child.
 #[derive(Clone, Copy, Debug, Eq, PartialEq)]
 pub struct Bounds {
     /// Memory, in bytes.
@@ -42,7 +42,8 @@ impl Bounds {
         [self.memory, self.cpu_seconds, self.descriptors, self.parent.into()].map(|number| number.to_string())
     }
 
-    /// Bounds from the first arguments, and the arguments after them; none when they are something else.
+    /// Parses bounds from the first arguments, and returns the remaining arguments; `None` if the arguments are
+    /// something else.
     pub fn parse(arguments: &[String]) -> Option<(Self, &[String])> {
         let ([memory, cpu, descriptors, parent], rest) = arguments.split_first_chunk()?;
         let bounds = Self {
@@ -54,29 +55,29 @@ impl Bounds {
         Some((bounds, rest))
     }
 
-    /// Holds this process to them. To be called before the program has opened anything or started a thread.
+    /// Applies the bounds to this process. Call it before the program has opened anything or started a thread.
     ///
     /// # Errors
     ///
-    /// What the kernel refuses, and that the host is gone. The child must not go on then.
+    /// The kernel refuses a bound, or the host is gone. The child must not continue then.
     pub fn apply(&self) -> io::Result<()> {
         set_parent_process_death_signal(Some(Signal::KILL))?;
-        // It may have died before that.
+        // The host may have died before that.
         if getppid().map(Pid::as_raw_pid) != i32::try_from(self.parent).ok() {
             return Err(io::Error::other("the host is gone"));
         }
         rustix::thread::set_no_new_privs(true)?;
-        // SAFETY: this is the first thing that the process does, so that nothing in it owns a descriptor beyond the three
+        // SAFETY: this is the first action of the process, so that nothing in it owns a descriptor beyond the three
         // standard ones.
         if unsafe { libc::close_range(3, u32::MAX, 0) } != 0 {
             return Err(io::Error::last_os_error());
         }
-        // What is slower than it might be is still right.
+        // A failure only costs the host speed, not correctness.
         let _ = nice(NICENESS);
         let at_most = |resource, most: u64| setrlimit(resource, Rlimit { current: Some(most), maximum: Some(most) });
         at_most(Resource::As, self.memory.saturating_add(PROGRAM))?;
         at_most(Resource::Data, self.memory)?;
-        // At the soft limit the kernel says why it ends the process; the hard one is for those that do not listen.
+        // At the soft limit the kernel tells why it ends the process; the hard limit is for processes that ignore that.
         let cpu = Rlimit { current: Some(self.cpu_seconds), maximum: Some(self.cpu_seconds.saturating_add(DEAF)) };
         setrlimit(Resource::Cpu, cpu)?;
         at_most(Resource::Nofile, self.descriptors)?;
@@ -103,7 +104,7 @@ mod tests {
 
     #[test]
     fn a_child_of_somebody_else_does_not_go_on() {
-        // Nobody's parent has this number; what is asked for before that holds for this process anyway.
+        // No process has this number as its parent; the bounds applied before that check apply to this process anyway.
         let bounds = Bounds { memory: 0, cpu_seconds: 0, descriptors: 0, parent: u32::MAX };
         let refused = std::thread::spawn(move || bounds.apply()).join().expect("no panic");
         assert_eq!(refused.expect_err("it must not go on").to_string(), "the host is gone");

@@ -1,4 +1,4 @@
-//! The host's side: starts a child, feeds it, takes what it answers, and ends it.
+//! The host's side: starts a child, feeds it, takes its answer, and ends it.
 
 use std::ffi::{OsStr, OsString};
 use std::io::{self, Read, Write as _};
@@ -12,76 +12,76 @@ use std::time::{Duration, Instant};
 
 use rustix::process::Signal;
 
-/// Bytes of what a child says that are kept.
+/// The most bytes that are kept of a child's standard error.
 const MOST_SAID: u64 = 4 << 10;
 
-/// How often it is looked whether a child has ended.
+/// How often to check whether a child has ended.
 const POLL: Duration = Duration::from_millis(2);
 
-/// This program, whatever has become of its file since it was started.
+/// The path of this program, even if its file was moved or removed since it was started.
 pub fn this_program() -> &'static Path {
     Path::new(OsStr::new("/proc/self/exe"))
 }
 
-/// Ends all errands that have it, once and for all. Cheap to clone.
+/// Ends all errands that hold it, permanently. Cheap to clone.
 #[derive(Clone, Debug, Default)]
 pub struct Stop(Arc<AtomicBool>);
 
 impl Stop {
-    /// Ends those that run, and every one that is started later.
+    /// Ends the running errands, and every errand that is started later.
     pub fn stop(&self) {
         self.0.store(true, Relaxed);
     }
 
-    /// Whether they are to end.
+    /// Whether the errands are to end.
     pub fn is_stopped(&self) -> bool {
         self.0.load(Relaxed)
     }
 }
 
-/// What a child is sent for.
+/// A job for a child process.
 #[derive(Debug)]
 pub struct Errand<'a> {
     /// The program, which applies its [`Bounds`](crate::Bounds) by itself.
     pub program: &'a Path,
     /// Its arguments.
     pub arguments: Vec<String>,
-    /// All of its environment.
+    /// Its whole environment.
     pub environment: Vec<(&'static str, OsString)>,
     /// Its standard input.
     pub input: &'a [u8],
-    /// When it is ended.
+    /// When the child is ended.
     pub deadline: Instant,
-    /// What ends it before.
+    /// The signal that ends it earlier.
     pub stop: &'a Stop,
 }
 
 /// How a child ended.
 #[derive(Clone, Copy, Debug, Eq, PartialEq)]
 pub enum End {
-    /// By itself, or by the kernel.
+    /// It exited by itself, or the kernel ended it.
     Exited(ExitStatus),
-    /// It was late, and was ended.
+    /// It exceeded the deadline, and was ended.
     Late,
     /// It was stopped.
     Stopped,
 }
 
-/// What came of an errand.
+/// The result of an errand.
 #[derive(Debug)]
 pub struct Ended<T> {
     /// How it ended.
     pub end: End,
-    /// What was made of its standard output.
+    /// The result of reading its standard output.
     pub taken: T,
-    /// The first of what it said on standard error, as one line of plain text.
+    /// The beginning of its standard error, as one line of plain text.
     pub said: String,
 }
 
 impl<T> Ended<T> {
     /// Whether it used up its memory.
     pub fn is_over_memory(&self) -> bool {
-        // An allocation that fails aborts; a map, or a thread's stack, that fails is an error of the system.
+        // A failed allocation aborts; a failed map, or a thread's stack, is an error of the system.
         let short =
             ["memory allocation of", "out of memory", "Cannot allocate memory", "Resource temporarily unavailable"];
         matches!(self.end, End::Exited(status) if !status.success())
@@ -100,25 +100,25 @@ impl<T> Ended<T> {
 }
 
 impl Errand<'_> {
-    /// Does it, and blocks for as long as that takes. `take` reads standard output, in a thread of its own; once it
-    /// returns, the pipe is closed, and a child that still writes ends for that.
+    /// Runs the errand, and blocks until it ends. `take` reads standard output, in a separate thread. Once it returns,
+    /// the pipe is closed, which ends a child that still writes.
     ///
     /// # Errors
     ///
-    /// What keeps a child from being started, or watched.
+    /// The child cannot be started or watched.
     pub fn run<T: Send>(self, take: impl FnOnce(ChildStdout) -> T + Send) -> io::Result<Ended<T>> {
         let mut command = Command::new(self.program);
         command
             .args(&self.arguments)
             .env_clear()
             .envs(self.environment.iter().map(|(name, value)| (name, value)))
-            // Memory is reserved in pieces that the limit has room for, in KiB.
+            // Memory is reserved in pieces that fit the limit, in KiB.
             .env("MIMALLOC_ARENA_RESERVE", "32768")
             .current_dir("/")
             .stdin(Stdio::piped())
             .stdout(Stdio::piped())
             .stderr(Stdio::piped());
-        // The child dies with the thread that starts it, so this thread is the one that waits for it.
+        // The child dies with the thread that starts it, so the same thread waits for it.
         let mut running = Running(command.spawn()?);
         let pipes = (running.0.stdin.take(), running.0.stdout.take(), running.0.stderr.take());
         let (Some(mut stdin), Some(stdout), Some(stderr)) = pipes else {
@@ -127,7 +127,7 @@ impl Errand<'_> {
         let input = self.input;
         thread::scope(|scope| {
             scope.spawn(move || {
-                // One that does not read to the end has its reasons, and says so.
+                // A child that does not read to the end has its reasons, and reports them.
                 let _ = stdin.write_all(input);
             });
             let taken = scope.spawn(|| take(stdout));
@@ -166,13 +166,13 @@ impl Running {
 
 impl Drop for Running {
     fn drop(&mut self) {
-        // One that was waited for is not there any more, and this does nothing.
+        // If the child was already waited for, it no longer exists, and this does nothing.
         let _ = self.0.kill();
         let _ = self.0.wait();
     }
 }
 
-/// The first of what it says, as one line of plain text.
+/// Reads the beginning of its standard error, as one line of plain text.
 fn listen(mut from: impl Read) -> String {
     let mut said = Vec::new();
     let _ = from.by_ref().take(MOST_SAID).read_to_end(&mut said);

@@ -1,14 +1,14 @@
 //! A process that is fed, bounded and ended.
 //!
-//! What strangers have sent is read by a process that has nothing to lose: bytes in, bytes out, and an end.
+//! An unprivileged process reads data from strangers: bytes in, bytes out, and an end.
 //!
-//! | side | what it does |
+//! | side | task |
 //! |---|---|
-//! | the host's, [`Errand`] | starts a program, feeds it, takes what it answers, hears what it says, ends it |
-//! | the child's, [`Bounds`] | gives up everything but its three pipes, and what it may use of the machine |
+//! | the host's, [`Errand`] | starts a program, feeds it, takes its output and its messages, ends it |
+//! | the child's, [`Bounds`] | gives up everything but its three pipes, and limits its use of the machine |
 //!
-//! It does not know what the errand is about. It filters no system calls either: which ones are needed is the errand's
-//! business.
+//! It does not know the purpose of the errand. It does not filter system calls either: the errand decides which ones it
+//! needs.
 
 mod bounds;
 mod errand;

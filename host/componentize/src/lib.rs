@@ -1,12 +1,12 @@
-//! A core module becomes a component.
+//! Turns a core module into a component.
 //!
-//! Compilers of C and of most other languages make core modules. One that was linked with bindings of
-//! [`roadrunner:handler`](../../../wit/handler.wit) carries the type of the component that it is meant to be, in a custom
-//! section whose name begins with `component-type`; [`componentize`] wraps it accordingly. Imports that the program does
-//! not use are left out.
+//! Compilers of C and of most other languages make core modules. A module that was linked with bindings of
+//! [`roadrunner:handler`](../../../wit/handler.wit) carries its intended component type, in a custom section whose name
+//! begins with `component-type`; [`componentize`] wraps it accordingly. Unused imports are left out.
 //!
-//! What a module imports of WASI 0.1 is joined with the adapter of the engine's makers, which makes WASI 0.2 of it. The C
-//! SDK has those functions of its own that most programs need, so that few of its modules take it.
+//! A module's imports of WASI 0.1 are satisfied by the adapter from the engine's makers, which maps them to WASI 0.2.
+//! The C SDK has its own versions of those functions that most programs need, so that few of its modules use the
+//! adapter.
 
 use wasi_preview1_component_adapter_provider::{
     WASI_SNAPSHOT_PREVIEW1_ADAPTER_NAME, WASI_SNAPSHOT_PREVIEW1_REACTOR_ADAPTER,
@@ -16,24 +16,24 @@ use wit_component::ComponentEncoder;
 /// Why a module cannot become a component.
 #[derive(Debug, thiserror::Error)]
 pub enum ComponentizeError {
-    /// The input is a component already.
+    /// The input is already a component.
     #[error("it is a component already")]
     Component,
-    /// The encoder's reason: a missing export, a wrong type, an import that the contract does not have.
+    /// The encoder's reason: a missing export, a wrong type, an import that is not in the contract.
     #[error("{0}")]
     Encoder(String),
-    /// The input does not begin as WebAssembly does.
+    /// The input does not begin like WebAssembly.
     #[error("it is no WebAssembly module")]
     NoModule,
-    /// The module does not say what component it is meant to be.
+    /// The module does not name its component type.
     #[error("it has no section `component-type`: link it with the bindings of an SDK, or of wit-bindgen")]
     Untyped,
 }
 
-/// The component that a core module is meant to be, validated.
+/// Makes the component that a core module is meant to be, and validates it.
 ///
 /// # Errors
-/// When the input is none, or does not import and export what its type says.
+/// When the input is not such a module, or does not import and export what its type says.
 pub fn componentize(module: &[u8]) -> Result<Vec<u8>, ComponentizeError> {
     // Magic number, then version and layer (Core Specification, 5.5.16; Component Model, Binary).
     match module.get(..8) {
@@ -44,7 +44,7 @@ pub fn componentize(module: &[u8]) -> Result<Vec<u8>, ComponentizeError> {
     if !mentions(module, MARK) {
         return Err(ComponentizeError::Untyped);
     }
-    // One that is not needed would still have its say in which versions of WASI are imported.
+    // An unneeded adapter would still affect which versions of WASI are imported.
     let needs_adapter = mentions(module, WASI_SNAPSHOT_PREVIEW1_ADAPTER_NAME.as_bytes());
     let mut encoder = ComponentEncoder::default();
     encoder
@@ -62,7 +62,7 @@ fn mentions(module: &[u8], text: &[u8]) -> bool {
     module.windows(text.len()).any(|window| window == text)
 }
 
-/// What the names of the sections begin with that say what component a module is meant to be.
+/// The prefix of the names of sections that hold a component type.
 const MARK: &[u8] = b"component-type";
 
 #[cfg(test)]

@@ -1,4 +1,4 @@
-//! How much a directory holds, and how much it may.
+//! The account of a directory: how much it holds, and its limits.
 
 use std::io;
 use std::sync::Arc;
@@ -7,36 +7,36 @@ use rustix::io::Errno;
 
 use crate::walk::Measured;
 
-/// What one block takes, in bytes.
+/// The size of a block in bytes.
 const BLOCK: u64 = 4 << 10;
 
-/// How much a directory may hold.
+/// The limits of a directory.
 #[derive(Clone, Copy, Debug, Eq, PartialEq)]
 pub struct Limits {
-    /// Bytes of all files, each in whole blocks of 4 KiB.
+    /// The most bytes of all files, each in whole blocks of 4 KiB.
     pub bytes: u64,
-    /// Files, directories and links.
+    /// The most files, directories and links.
     pub files: u64,
 }
 
-/// How much a directory holds.
+/// The usage of a directory.
 #[derive(Clone, Copy, Debug, Eq, PartialEq)]
 pub struct Usage {
-    /// Bytes of all files, each in whole blocks of 4 KiB.
+    /// The bytes of all files, each in whole blocks of 4 KiB.
     pub bytes: u64,
-    /// Files, directories and links. Counted no further than to one more than there may be.
+    /// The number of files, directories and links. Counting stops at one more than the limit.
     pub files: u64,
-    /// How often something did not fit.
+    /// How often an addition did not fit.
     pub refused: u64,
 }
 
-/// Whoever has several directories, and may not fill all of them.
+/// An owner of several directories, with a limit on all of them together.
 pub trait Owner: Send + Sync + std::fmt::Debug {
-    /// Takes bytes for something new; false, and none, when they do not fit.
+    /// Takes bytes for an addition; returns false, and takes none, when they do not fit.
     fn take(&self, bytes: u64) -> bool;
-    /// Takes bytes that are on the disk already, whether they fit or not.
+    /// Takes bytes that are already on the disk, whether they fit or not.
     fn add(&self, bytes: u64);
-    /// Gives back what was taken.
+    /// Gives back taken bytes.
     fn give_back(&self, bytes: u64);
 }
 
@@ -46,7 +46,7 @@ pub(crate) struct Account {
     owner: Option<Arc<dyn Owner>>,
     bytes: u64,
     files: u64,
-    /// There is more than was counted.
+    /// There are more files than were counted.
     beyond: bool,
     refused: u64,
 }
@@ -57,10 +57,10 @@ impl Account {
         Self { limits, owner: None, bytes: 0, files: 0, beyond: false, refused: 0 }
     }
 
-    /// Takes room for something new.
+    /// Takes room for an addition.
     ///
     /// # Errors
-    /// ENOSPC when the directory is full, EDQUOT when all that its owner may have is taken.
+    /// ENOSPC when the directory is full, EDQUOT when its owner's limit is reached.
     pub(crate) fn take(&mut self, bytes: u64, files: u64) -> io::Result<()> {
         if bytes == 0 && files == 0 {
             return Ok(());
@@ -91,7 +91,7 @@ impl Account {
         }
     }
 
-    /// What is there, whatever was counted before.
+    /// Sets the account to the measured usage, whatever was counted before.
     pub(crate) fn set(&mut self, measured: Measured) {
         if let Some(owner) = &self.owner {
             owner.add(measured.bytes.saturating_sub(self.bytes));
@@ -102,7 +102,7 @@ impl Account {
         self.beyond = measured.beyond;
     }
 
-    /// From now on these hold. What is there counts for the new owner, and no longer for the one before.
+    /// Applies new limits and a new owner. The current usage moves from the previous owner to the new one.
     pub(crate) fn hold_to(&mut self, limits: Limits, owner: Option<Arc<dyn Owner>>) {
         if let Some(owner) = &owner {
             owner.add(self.bytes);
@@ -121,7 +121,7 @@ impl Account {
         Usage { bytes: self.bytes, files: self.files, refused: self.refused }
     }
 
-    /// Whether it holds more than it may, so that nothing can be added.
+    /// Whether the directory holds more than its limits, so that nothing can be added.
     pub(crate) fn is_over(&self) -> bool {
         self.beyond || self.bytes > self.limits.bytes || self.files > self.limits.files
     }
@@ -135,7 +135,7 @@ impl Drop for Account {
     }
 }
 
-/// What a file of this length takes, in bytes.
+/// The bytes that a file of this length takes.
 pub(crate) fn blocks(length: u64) -> u64 {
     length.div_ceil(BLOCK).saturating_mul(BLOCK)
 }

@@ -1,4 +1,5 @@
-//! Everything that changes what a directory holds: each charges first, then acts, and gives back what it did not need.
+//! All operations that change a directory's usage: each charges first, then acts, and gives back the room that it did
+//! not need.
 
 use std::fs::File;
 use std::io;
@@ -21,10 +22,10 @@ pub enum Place {
     End,
 }
 
-// Each takes paths below a directory of this disk, and fails as the system call of its name does; with ENOSPC also where
-// the directory is full, and EDQUOT where its owner has taken all that it may.
+// Each takes paths below a directory of this disk, and fails as the system call of its name does; also with ENOSPC when
+// the directory is full, and with EDQUOT when its owner's limit is reached.
 impl Disk {
-    /// Writes all of the bytes; how many they were.
+    /// Writes all of the bytes, and returns their number.
     pub async fn write(
         &self,
         file: Arc<File>,
@@ -92,14 +93,14 @@ impl Disk {
         .await
     }
 
-    /// Runs a change when it is its turn. One that does not fit is tried again when what was removed before is counted.
+    /// Runs a change when it is its turn. A change that does not fit is tried again once earlier removals are counted.
     pub(crate) async fn change<T: Send + 'static>(
         &self,
         job: impl Fn(&Arc<Inner>) -> io::Result<T> + Clone + Send + 'static,
     ) -> io::Result<T> {
         loop {
             let turn = self.0.turn.clone().lock_owned().await;
-            // From now on, so that none is missed: it needs the turn, too.
+            // Registered now, so that no measurement is missed: measuring needs the turn, too.
             let measured = self.0.measured.notified();
             let (disk, job) = (self.0.clone(), job.clone());
             let done = self.0.threads.start(move || {
@@ -116,7 +117,7 @@ impl Disk {
     }
 }
 
-/// Adds a file that has no content, or a name.
+/// Adds a file without content, or a name.
 fn adding(disk: &Arc<Inner>, add: impl FnOnce() -> io::Result<()>) -> io::Result<()> {
     disk.take(0, 1)?;
     add().inspect_err(|_| disk.give_back(0, 1))
@@ -141,7 +142,7 @@ pub(crate) fn set_size(disk: &Arc<Inner>, file: &File, size: u64) -> io::Result<
     growing(disk, file, before, size, || file.set_len(size))
 }
 
-/// Changes a file's length from one to another, or to what the length is afterwards.
+/// Changes a file's length from `before` to `after`, and charges the length that results.
 fn growing(
     disk: &Arc<Inner>,
     file: &File,
@@ -152,7 +153,7 @@ fn growing(
     let taken = blocks(after).saturating_sub(blocks(before));
     disk.take(taken, 0)?;
     let result = change();
-    // An error can come after a part of it; what cannot be looked at stays charged.
+    // An error can come after part of the change; if the length cannot be read, the room stays charged.
     let now = file.metadata().map_or(after.max(before), |data| data.len());
     disk.give_back((blocks(before) + taken).saturating_sub(blocks(now)), 0);
     result

@@ -1,4 +1,4 @@
-//! A directory, opened once, with its account; and when it is measured.
+//! A directory, opened once, with its account, and the schedule of its measurements.
 
 use std::collections::HashSet;
 use std::fs::File;
@@ -20,13 +20,13 @@ use crate::walk::{self, identity};
 /// How soon after a removal the directory is measured again.
 const SOON: Duration = Duration::from_millis(100);
 
-/// The same where it is for what other processes, or those who have a removed file open, may have changed.
+/// The same for changes by other processes, or by holders of removed files that are still open.
 const LATER: Duration = Duration::from_secs(1);
 
-/// How old the last measurement may be for a directory that is full and has seen no removal.
+/// The maximum age of the last measurement for a directory that is full and has seen no removal.
 const OLD: Duration = Duration::from_secs(10);
 
-/// The time between two measurements, in multiples of what the last one took.
+/// The time between two measurements, as a multiple of the last one's duration.
 const SHARE: u32 = 20;
 
 /// A directory that is granted under a name. Cloning it is cheap.
@@ -40,21 +40,21 @@ pub(crate) struct Inner {
     root: Arc<File>,
     identity: (u64, u64),
     account: Mutex<Account>,
-    /// Held by whoever changes something, and by whoever measures.
+    /// Held by every change and every measurement.
     pub(crate) turn: Arc<Turn<()>>,
     measuring: Mutex<Measuring>,
     pub(crate) measured: Notify,
-    /// Files that somebody may have open.
+    /// Files that may be open.
     opened: Mutex<OpenFiles>,
-    /// Threads that may wait for it.
+    /// The owner's share of threads that may wait for the directory.
     pub(crate) threads: Share,
 }
 
 #[derive(Debug, Default)]
 struct Measuring {
-    /// Something was removed since the last measurement.
+    /// A removal came after the last measurement.
     is_stale: bool,
-    /// There will be one.
+    /// A measurement is scheduled.
     is_due: bool,
     last: Option<Instant>,
     took: Duration,
@@ -63,11 +63,11 @@ struct Measuring {
 #[derive(Debug, Default)]
 struct OpenFiles {
     files: Vec<Weak<File>>,
-    /// How many there may be before those that are closed are forgotten.
+    /// How many entries there may be before closed files are forgotten.
     most: usize,
 }
 
-/// A directory cannot be granted.
+/// Why a directory cannot be granted.
 #[derive(Debug, thiserror::Error)]
 #[error("directory {name:?}: cannot {doing} {}: {source}", path.display())]
 pub struct DiskError {
@@ -78,11 +78,11 @@ pub struct DiskError {
 }
 
 impl Disk {
-    /// Opens `path` and keeps it open: a directory that is moved or replaced afterwards is still the one that is granted.
-    /// All that has the same owner shares the threads that wait for directories.
+    /// Opens `path` and keeps it open: a directory that is moved or replaced afterwards is still the one granted. All
+    /// directories of an owner share the threads that wait for directories.
     ///
     /// # Errors
-    /// When `path` does not exist, is no directory, or may not be read.
+    /// When `path` does not exist, is not a directory, or may not be read.
     pub fn open(name: &str, path: &Path, owner: &str) -> Result<Self, DiskError> {
         let failed = |source| DiskError { name: name.into(), path: path.into(), doing: "open", source };
         let flags = OFlags::RDONLY | OFlags::DIRECTORY | OFlags::CLOEXEC;
@@ -102,18 +102,17 @@ impl Disk {
         })))
     }
 
-    /// Threads that may wait for it.
+    /// The owner's share of threads that may wait for the directory.
     pub fn threads(&self) -> &Share {
         &self.0.threads
     }
 
-    /// Whether this is the directory that a path leads to now.
+    /// Whether a path currently leads to this directory.
     pub fn is_at(&self, path: &Path) -> bool {
         rustix::fs::stat(path).is_ok_and(|stat| identity(&stat) == self.0.identity)
     }
 
-    /// From now on, whatever is written stays within these limits, and counts for this owner. The first time, the
-    /// directory is measured.
+    /// Applies these limits and this owner to all later writes. The first time, the directory is measured.
     ///
     /// # Errors
     /// When it cannot be measured.
@@ -127,7 +126,7 @@ impl Disk {
         };
         let is_known = inner.measuring.lock().last.is_some();
         if is_known && limits.files <= before.files {
-            // Others may have made room, or taken it.
+            // Others may have freed or taken room.
             inner.schedule(SOON);
             return Ok(());
         }
@@ -146,22 +145,22 @@ impl Disk {
         Ok(())
     }
 
-    /// Whether this is the same directory as another, and not only one at the same place.
+    /// Whether this is the same directory as another, and not only one at the same path.
     pub fn is(&self, other: &Self) -> bool {
         Arc::ptr_eq(&self.0, &other.0)
     }
 
-    /// Whether it was ever measured: whether anybody may write to it.
+    /// Whether it was ever measured, which means that writes are allowed.
     pub fn is_measured(&self) -> bool {
         self.0.measuring.lock().last.is_some()
     }
 
-    /// How much it holds.
+    /// The usage of the directory.
     pub fn usage(&self) -> Usage {
         self.0.account.lock().usage()
     }
 
-    /// Counts a file for as long as somebody has it open, whether it still has a name or not. Whoever opens one says so.
+    /// Counts a file for as long as it is open, whether it still has a name or not. Call it after opening a file.
     pub fn is_open(&self, file: &Arc<File>) {
         let mut opened = self.0.opened.lock();
         if opened.files.len() >= opened.most {
@@ -180,7 +179,7 @@ impl Disk {
 impl Inner {
     pub(crate) fn take(self: &Arc<Self>, bytes: u64, files: u64) -> io::Result<()> {
         let taken = self.account.lock().take(bytes, files);
-        // Other processes may have made room.
+        // Other processes may have freed room.
         if taken.is_err() && self.measuring.lock().last.is_none_or(|last| last.elapsed() > OLD) {
             self.schedule(SOON);
         }
@@ -191,21 +190,21 @@ impl Inner {
         self.account.lock().give_back(bytes, files);
     }
 
-    /// Something is gone, whose room comes back with the next measurement.
+    /// Notes a removal, whose room comes back with the next measurement.
     pub(crate) fn removed(self: &Arc<Self>) {
         self.measuring.lock().is_stale = true;
         self.schedule(SOON);
     }
 
-    /// Whether there may be more room than the account says.
+    /// Whether there may be more room than the account shows.
     pub(crate) fn is_stale(&self) -> bool {
         let measuring = self.measuring.lock();
         measuring.is_stale && measuring.is_due
     }
 
-    /// Has the directory measured after a while, unless it will be anyway.
+    /// Schedules a measurement of the directory, unless one is already scheduled.
     fn schedule(self: &Arc<Self>, after: Duration) {
-        // Without a runtime nobody writes either.
+        // Without a runtime there are no writes either.
         let Ok(runtime) = Handle::try_current() else { return };
         let pause = {
             let mut measuring = self.measuring.lock();
@@ -231,7 +230,7 @@ impl Inner {
         });
     }
 
-    /// Counts what is there. It is the caller's turn, or nobody writes yet.
+    /// Measures the usage. The caller has the turn, or there are no writes yet.
     fn measure(self: &Arc<Self>) -> io::Result<()> {
         let start = Instant::now();
         let most = self.account.lock().limits().files;
@@ -256,7 +255,7 @@ impl Inner {
         measured.map(drop)
     }
 
-    /// What is taken by files that have no name any more and are still open.
+    /// The bytes of open files that no longer have a name.
     fn orphans(&self) -> u64 {
         let files: Vec<_> = self.opened.lock().files.iter().filter_map(Weak::upgrade).collect();
         let mut seen = HashSet::new();
@@ -269,7 +268,7 @@ impl Inner {
     }
 }
 
-/// Whether an operation failed for want of room.
+/// Whether an operation failed for lack of room.
 pub(crate) fn is_full(error: &io::Error) -> bool {
     matches!(Errno::from_io_error(error), Some(Errno::NOSPC | Errno::DQUOT))
 }

@@ -1,20 +1,21 @@
-//! Keeps what is written below a granted directory within its size.
+//! Keeps writes below a granted directory within its size limits.
 //!
-//! A [`Disk`] is a directory that is opened once, and the account of what is in it. Everything that can make it larger
-//! goes through one of its operations, which charges first and then acts; so the account is never less than what is
-//! there, however many write at once. What was removed is given back when the directory is measured again, soon after.
+//! A [`Disk`] is a directory that is opened once, with the account of its contents. Every change that can make it
+//! larger goes through one of its operations, which charges first and then acts. So the account is never less than the
+//! actual usage, however many writers there are. Room from removals is given back when the directory is measured again,
+//! soon after.
 //!
-//! - **What counts**: a file takes whole blocks of 4 KiB for its length, with or without holes, as it would on most file
-//!   systems; a file with several names counts once, and one that was removed counts for as long as somebody has it open.
-//!   Directories and links take no bytes. Each of them, and each name of a file, is one of the files.
-//! - **Changes take turns**: one at a time in each directory, on a thread that may wait. Whoever asked may go away
-//!   meanwhile; the change is then finished, and its turn with it.
-//! - **Nothing outside is reached**: paths are resolved below the directory that they start from (`openat2` on Linux), and
-//!   what is neither a file nor a directory is not opened, so that no FIFO is waited for and no device is woken.
+//! - **Usage**: a file takes whole blocks of 4 KiB for its length, with or without holes, as it would on most file
+//!   systems. A file with several names counts once, and a removed file counts for as long as it is open. Directories
+//!   and links take no bytes. Each of them, and each name of a file, counts as one of the files.
+//! - **Changes take turns**: one at a time in each directory, on a thread that may wait. If the caller goes away
+//!   meanwhile, the change is still finished before its turn ends.
+//! - **Nothing outside is reached**: paths are resolved below the directory that they start from (`openat2` on Linux).
+//!   Only files and directories are opened, so that no FIFO is waited for and no device is woken.
 //!
-//! Not covered: what other processes write is seen when the directory is measured, and two directories of which one is
-//! in the other each count for themselves. Room that a file system takes beside the content of files, such as for long
-//! directories, is bounded by the number of files and not counted.
+//! Not covered: writes of other processes are seen when the directory is measured, and two nested directories each
+//! count for themselves. Room that a file system takes besides the content of files, such as for long directories, is
+//! bounded by the number of files and not counted.
 
 mod account;
 mod change;

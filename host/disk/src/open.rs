@@ -12,21 +12,21 @@ use rustix::io::Errno;
 use crate::change::set_size;
 use crate::disk::{Disk, Inner};
 
-/// Nothing is waited for, should there be a FIFO after all, and no terminal becomes that of the host.
+/// Flags against waiting, if there is a FIFO after all, and against making a terminal that of the host.
 const FLAGS: OFlags = OFlags::NONBLOCK.union(OFlags::NOCTTY);
 
-/// How something is opened.
+/// The mode of opening a file or directory.
 #[derive(Clone, Copy, Debug, Default, Eq, PartialEq)]
 pub struct OpenHow {
-    /// To read it.
+    /// It is opened for reading.
     pub read: bool,
-    /// To write it.
+    /// It is opened for writing.
     pub write: bool,
-    /// A file is made if there is none. It is then opened to be written, too.
+    /// A file is created if there is none. It is then opened for writing, too.
     pub create: bool,
-    /// There must be none.
+    /// It must not exist yet.
     pub exclusive: bool,
-    /// Its content is removed. It is then opened to be written, too.
+    /// Its content is removed. It is then opened for writing, too.
     pub truncate: bool,
     /// It must be a directory.
     pub directory: bool,
@@ -34,7 +34,7 @@ pub struct OpenHow {
     pub follow: bool,
 }
 
-/// What was opened.
+/// An opened file or directory.
 #[derive(Debug)]
 pub struct Opened {
     /// Its descriptor.
@@ -47,8 +47,8 @@ impl Disk {
     /// Opens a file or a directory.
     ///
     /// # Errors
-    /// EPERM for what is neither, and for a path that leads out of the directory. ENOSPC where a file would be one too
-    /// many.
+    /// EPERM for anything else, and for a path that leads out of the directory. ENOSPC if a new file would exceed the
+    /// limit.
     pub async fn open_at(&self, directory: Arc<File>, path: String, how: OpenHow) -> io::Result<Opened> {
         if how.create || how.truncate {
             return self.change(move |disk| open(disk, &directory, Path::new(&path), how)).await;
@@ -75,7 +75,7 @@ fn open(disk: &Arc<Inner>, directory: &File, path: &Path, how: OpenHow) -> io::R
         .write(how.write || how.create || how.truncate)
         .create(how.create && !how.exclusive)
         .create_new(how.create && how.exclusive)
-        // It fits: the flags are small.
+        // The flags are small, so they fit.
         .custom_flags(FLAGS.bits() as i32)
         ._cap_fs_ext_follow(follow);
     if creates {
@@ -86,7 +86,7 @@ fn open(disk: &Arc<Inner>, directory: &File, path: &Path, how: OpenHow) -> io::R
         disk.give_back(0, 1);
     }
     let file = opened?;
-    // It may be another one than a moment ago.
+    // The path may lead to another file than a moment ago.
     let metadata = file.metadata()?;
     let is_directory = metadata.is_dir();
     if how.directory && !is_directory {
@@ -101,7 +101,7 @@ fn open(disk: &Arc<Inner>, directory: &File, path: &Path, how: OpenHow) -> io::R
     Ok(Opened { file, is_directory })
 }
 
-/// Whether what a path leads to can be opened at all.
+/// Whether this kind of file can be opened at all.
 fn check(kind: FileType, how: OpenHow) -> io::Result<()> {
     match kind {
         _ if kind.is_dir() => Ok(()),

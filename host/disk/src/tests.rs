@@ -45,7 +45,7 @@ async fn write(disk: &Disk, file: &Arc<File>, place: Place, length: u64) -> io::
     disk.write(file.clone(), place, vec![b'x'; length as usize]).await
 }
 
-/// What `du` says of the files.
+/// The size of the files according to `du`.
 fn on_disk(folder: &Path) -> u64 {
     let of = |entry: io::Result<fs::DirEntry>| entry.unwrap().metadata().unwrap().blocks() * 512;
     fs::read_dir(folder).unwrap().map(of).sum()
@@ -139,7 +139,7 @@ async fn what_is_removed_gives_its_room_back() {
     }
     let third = create(&disk, "d").await.unwrap();
     write(&disk, &third, Place::End, 2 * BLOCK).await.unwrap();
-    // One that takes another's name removes it: the write waits until that is counted.
+    // Renaming over an existing name removes that file: the write waits until the removal is counted.
     disk.rename((root(), "d".to_owned()), (root(), "c".to_owned())).await.unwrap();
     drop(other);
     write(&disk, &third, Place::End, 2 * BLOCK).await.unwrap();

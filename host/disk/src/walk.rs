@@ -1,7 +1,7 @@
 //! Measures a directory.
 //!
-//! However deep it is, two descriptors are open at a time: the way back up is `..`, and what it leads to is compared
-//! with what was there on the way down.
+//! At any depth, only two descriptors are open at a time: the way back up is `..`, and its target is compared with the
+//! directory seen on the way down.
 
 use std::collections::HashSet;
 use std::ffi::CString;
@@ -14,20 +14,20 @@ use rustix::io::Errno;
 
 use crate::account::blocks;
 
-/// How directories are opened. A link is not followed.
+/// The flags for opening directories. A link is not followed.
 const FLAGS: OFlags =
     OFlags::RDONLY.union(OFlags::DIRECTORY).union(OFlags::NOFOLLOW).union(OFlags::NONBLOCK).union(OFlags::CLOEXEC);
 
-/// What was found.
+/// The result of a measurement.
 #[derive(Clone, Copy, Debug, Default, Eq, PartialEq)]
 pub(crate) struct Measured {
     pub(crate) bytes: u64,
     pub(crate) files: u64,
-    /// There are more files than were asked for, and not all were counted.
+    /// There are more files than the limit, and not all were counted.
     pub(crate) beyond: bool,
 }
 
-/// Measures what is below a directory, until there are more than `most` files.
+/// Measures the contents of a directory, until there are more than `most` files.
 pub(crate) fn measure(root: &File, most: u64) -> io::Result<Measured> {
     let mut walk = Walk { measured: Measured::default(), linked: HashSet::new() };
     let mut current = rustix::fs::openat(root, ".", FLAGS, Mode::empty())?;
@@ -41,7 +41,7 @@ pub(crate) fn measure(root: &File, most: u64) -> io::Result<Measured> {
                     above.push(std::mem::replace(&mut here, level));
                     current = child;
                 }
-                // Removed since, or not ours to look into.
+                // Removed since, or not readable for us.
                 Err(Errno::NOENT | Errno::NOTDIR | Errno::LOOP | Errno::ACCESS) => {}
                 Err(errno) => return Err(errno.into()),
             }
@@ -57,7 +57,7 @@ pub(crate) fn measure(root: &File, most: u64) -> io::Result<Measured> {
     Ok(Measured { beyond: true, ..walk.measured })
 }
 
-/// What makes a file the same: its device and its number there.
+/// The identity of a file: its device and its inode number.
 pub(crate) fn identity(stat: &Stat) -> (u64, u64) {
     (stat.st_dev, stat.st_ino)
 }
@@ -65,18 +65,18 @@ pub(crate) fn identity(stat: &Stat) -> (u64, u64) {
 /// A directory on the way down.
 struct Level {
     identity: (u64, u64),
-    /// The directories in it that are still to be measured.
+    /// The subdirectories that are still to be measured.
     below: Vec<CString>,
 }
 
 struct Walk {
     measured: Measured,
-    /// Files with several names that were counted.
+    /// Files with several names that were already counted.
     linked: HashSet<(u64, u64)>,
 }
 
 impl Walk {
-    /// Counts what is in a directory itself.
+    /// Counts the entries of a directory itself.
     fn list(&mut self, directory: &OwnedFd) -> io::Result<Level> {
         let mut level = Level { identity: identity(&rustix::fs::fstat(directory)?), below: Vec::new() };
         for entry in Dir::read_from(directory.as_fd())? {

@@ -1,12 +1,12 @@
-//! The body of a file response: bytes at once for a small file, chunks read as they are asked for otherwise.
+//! The body of a file response: bytes at once for a small file, otherwise chunks that are read on demand.
 //!
-//! A chunk that the kernel holds in memory is copied where the body is polled (`preadv2` with `RWF_NOWAIT`, about
-//! 6 us); anything else is read on the blocking pool, and while reads have to wait for a disk the next chunk is
-//! fetched ahead. So a body holds one chunk that was read ahead at most, beside the one it gave away.
+//! A chunk that the kernel holds in memory is copied where the body is polled (`preadv2` with `RWF_NOWAIT`, about 6
+//! us). Any other chunk is read on the blocking pool, and while reads have to wait for a disk the next chunk is fetched
+//! ahead. So a body holds at most one chunk that was read ahead, besides the chunk it gave away.
 //!
-//! The length is fixed when the head is made. A file that grows is sent up to that length; one that shrinks ends in
-//! an error, which aborts the response (HTTP/1.1: the connection closes; HTTP/2: RST_STREAM). It never ends early
-//! as if it were whole. A file rewritten in place while it is sent is not noticed: replace files by renaming.
+//! The length is fixed when the head is made. A file that grows is sent up to that length. A file that shrinks ends in
+//! an error, which aborts the response (HTTP/1.1: the connection closes; HTTP/2: RST_STREAM); a short body never looks
+//! complete. A file rewritten in place while it is sent is not noticed: replace files by renaming.
 
 use std::fs::File;
 use std::future::Future;
@@ -25,7 +25,7 @@ use crate::read::{self, Chunk};
 /// The size of one read, in bytes.
 pub(crate) const CHUNK: u64 = 128 * 1024;
 
-/// A body that is known in length and never larger in memory than two chunks of 128 KiB.
+/// A body of known length that never takes more memory than two chunks of 128 KiB.
 #[derive(Debug)]
 pub struct FileBody {
     inner: Inner,
@@ -41,7 +41,7 @@ enum Inner {
 #[derive(Debug)]
 struct Reader {
     file: Arc<File>,
-    /// What is still to be given away.
+    /// The bytes still to be given away.
     left: Range<u64>,
     /// A read of the next chunk on the blocking pool.
     pending: Option<Running<Result<Chunk, FileBodyError>>>,
@@ -49,17 +49,17 @@ struct Reader {
 }
 
 impl FileBody {
-    /// A body without content.
+    /// Makes an empty body.
     pub fn empty() -> Self {
         Self { inner: Inner::Empty }
     }
 
-    /// A body of bytes in memory, for what stands beside files in a caller's types.
+    /// Makes a body of bytes in memory, for callers that mix files with other content.
     pub fn bytes(bytes: Bytes) -> Self {
         Self { inner: if bytes.is_empty() { Inner::Empty } else { Inner::Whole(bytes) } }
     }
 
-    /// Whether all of it is in memory already; that of a small file is shared with the cache.
+    /// Whether the whole body is already in memory; a small file shares its memory with the cache.
     pub fn is_whole(&self) -> bool {
         !matches!(self.inner, Inner::Reading(_))
     }
@@ -71,7 +71,7 @@ impl FileBody {
         Self { inner: Inner::Reading(Reader { file, left: span, pending: None, threads }) }
     }
 
-    /// Bytes still to be given away.
+    /// The number of bytes still to be given away.
     pub fn remaining(&self) -> u64 {
         match &self.inner {
             Inner::Empty => 0,
@@ -146,18 +146,18 @@ impl Body for FileBody {
     }
 }
 
-/// A file could not be sent to its end.
+/// Why a file could not be sent to its end.
 #[derive(Debug, thiserror::Error)]
 pub enum FileBodyError {
     /// A read failed.
     #[error("cannot read the file: {0}")]
     Read(#[source] io::Error),
-    /// The file became shorter than it was when its length was sent.
+    /// The file is now shorter than when its length was sent.
     #[error("the file ends at byte {at}, {missing} bytes before what was promised")]
     Truncated {
-        /// Where it ends now.
+        /// The offset at which it now ends.
         at: u64,
-        /// How many bytes of the read in hand are missing.
+        /// The number of bytes missing from the current read.
         missing: u64,
     },
 }

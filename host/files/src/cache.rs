@@ -1,10 +1,10 @@
 //! Small files in memory: content keyed by file and checked against its stamp on every use.
 //!
-//! Each request opens the file and asks for its metadata, so an entry is never older than the file and there is
-//! nothing to time out or to clear. What a hit saves is the read.
+//! Each request opens the file and reads its metadata, so an entry is never older than the file, and the cache needs no
+//! timeouts or clearing. A hit saves the read.
 //!
-//! An entry takes the place of an older version of the same file. The bound counts contents and a flat price for
-//! bookkeeping; entries seen twice outlive those seen once, so that one sweep over many files does not empty it.
+//! An entry replaces an older version of the same file. The bound counts contents and a flat cost for bookkeeping.
+//! Entries seen twice outlive those seen once, so that one sweep over many files does not empty the cache.
 
 use std::sync::Arc;
 use std::time::SystemTime;
@@ -14,16 +14,16 @@ use quick_cache::{OptionsBuilder, Weighter, sync};
 
 use crate::stamp::Stamp;
 
-/// The largest file that is cached, in bytes: 64 KiB. Larger ones are read while they are sent.
+/// The largest file that is cached, in bytes: 64 KiB. Larger files are read while they are sent.
 pub const MAX_CACHED_FILE: u64 = 64 * 1024;
 
-/// What an entry costs beside its content, in bytes.
+/// The cost of an entry besides its content, in bytes.
 const OVERHEAD: u64 = 256;
 
-/// Each shard has room for this many of the largest files, or there is but one shard.
+/// The room of each shard, in files of the largest size; a smaller cache has a single shard.
 const SHARD_ENTRIES: u64 = 16;
 
-/// The content of small files. One serves the whole host; cloning it is cheap.
+/// The content of small files. One cache serves the whole host; cloning it is cheap.
 #[derive(Clone, Debug)]
 pub struct FileCache {
     entries: Option<Arc<Entries>>,
@@ -48,7 +48,7 @@ impl Weighter<(u64, u64), Entry> for ByteWeight {
 }
 
 impl FileCache {
-    /// A cache of at most `max_bytes` bytes; 0 turns it off.
+    /// Makes a cache of at most `max_bytes` bytes; 0 turns it off.
     ///
     /// # Panics
     /// Never: the options given below are complete.
@@ -68,17 +68,17 @@ impl FileCache {
         Self { entries: Some(Arc::new(cache)) }
     }
 
-    /// Bytes held now, contents and bookkeeping.
+    /// The bytes held now, contents and bookkeeping.
     pub fn bytes(&self) -> u64 {
         self.entries.as_ref().map_or(0, |entries| entries.weight())
     }
 
-    /// Files held now.
+    /// The number of files held now.
     pub fn len(&self) -> usize {
         self.entries.as_ref().map_or(0, |entries| entries.len())
     }
 
-    /// Whether nothing is held.
+    /// Whether the cache is empty.
     pub fn is_empty(&self) -> bool {
         self.len() == 0
     }
@@ -89,7 +89,7 @@ impl FileCache {
         (entry.stamp == *stamp).then_some(entry.content)
     }
 
-    /// Keeps `content`, unless the file may still change without its stamp showing it.
+    /// Keeps `content`, unless the file may still change without a change of its stamp.
     pub(crate) fn keep(&self, stamp: Stamp, content: &Bytes, now: SystemTime) {
         if let Some(entries) = &self.entries
             && stamp.is_settled(now)
@@ -147,7 +147,7 @@ mod tests {
             cache.keep(stamp, &content, later());
             assert!(cache.find(&stamp).is_some());
         }
-        // They are spread over parts of the cache by their inodes, and one part may be full before the others.
+        // Their inodes spread them over shards of the cache, and one shard may be full before the others.
         assert!(cache.len() >= 80, "{}", cache.len());
     }
 

@@ -1,4 +1,4 @@
-//! Conditional requests (RFC 9110, 13): the validators of what would be sent and the request's fields in, a verdict
+//! Conditional requests (RFC 9110, 13): the validators of the representation and the request's fields in, a verdict
 //! out. Pure.
 
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
@@ -21,7 +21,7 @@ impl<'a> EntityTag<'a> {
         }
     }
 
-    /// An entity tag and what follows it.
+    /// Splits off an entity tag, and returns it with the rest.
     fn split(value: &'a [u8]) -> Option<(Self, &'a [u8])> {
         // The W is case-sensitive.
         let (weak, rest) = value.strip_prefix(b"W/").map_or((false, value), |rest| (true, rest));
@@ -31,12 +31,12 @@ impl<'a> EntityTag<'a> {
         Some((Self { weak, opaque }, rest.strip_prefix(b"\"")?))
     }
 
-    /// 8.8.3.2: both strong, and the same.
+    /// 8.8.3.2: both are strong, and equal.
     fn matches_strongly(&self, other: &Self) -> bool {
         !self.weak && !other.weak && self.opaque == other.opaque
     }
 
-    /// 8.8.3.2: the same, weak or not.
+    /// 8.8.3.2: both are equal, weak or not.
     fn matches_weakly(&self, other: &Self) -> bool {
         self.opaque == other.opaque
     }
@@ -45,26 +45,26 @@ impl<'a> EntityTag<'a> {
 /// The validators of the selected representation.
 #[derive(Clone, Copy, Debug)]
 pub(crate) struct Validators<'a> {
-    /// Its entity tag.
+    /// The entity tag of the representation.
     pub(crate) tag: Option<EntityTag<'a>>,
-    /// When it was last modified, in whole seconds of Unix time.
+    /// The time of the last modification, in whole seconds of Unix time.
     pub(crate) modified: Option<u64>,
     /// The time of this answer.
     pub(crate) now: SystemTime,
 }
 
-/// What the preconditions of a GET or HEAD come to.
+/// The result of the preconditions of a GET or HEAD.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Verdict {
     /// 412.
     Failed,
     /// 304.
     NotModified,
-    /// As if there were none.
+    /// The request proceeds as if it had no preconditions.
     Proceed,
 }
 
-/// Evaluates the preconditions of a GET or HEAD in the order of section 13.2.2, up to and without `Range`.
+/// Evaluates the preconditions of a GET or HEAD in the order of section 13.2.2, up to but excluding `Range`.
 pub(crate) fn evaluate<'a>(headers: &'a HeaderMap, validators: &Validators<'a>) -> Verdict {
     if headers.contains_key(IF_MATCH) {
         if !any_matches(headers, IF_MATCH, validators, EntityTag::matches_strongly) {
@@ -77,7 +77,7 @@ pub(crate) fn evaluate<'a>(headers: &'a HeaderMap, validators: &Validators<'a>) 
     }
 
     if headers.contains_key(IF_NONE_MATCH) {
-        // 13.1.3: If-Modified-Since is ignored beside it, even when no tag can be read from it.
+        // 13.1.3: If-None-Match overrides If-Modified-Since, even when no tag can be read from it.
         if any_matches(headers, IF_NONE_MATCH, validators, EntityTag::matches_weakly) {
             return Verdict::NotModified;
         }
@@ -89,7 +89,7 @@ pub(crate) fn evaluate<'a>(headers: &'a HeaderMap, validators: &Validators<'a>) 
     Verdict::Proceed
 }
 
-/// Whether `If-Range` lets `Range` take effect (13.1.5); without the field it does.
+/// Whether `If-Range` lets `Range` take effect (13.1.5); true without the field.
 pub(crate) fn range_applies(headers: &HeaderMap, validators: &Validators<'_>) -> bool {
     let mut values = headers.get_all(IF_RANGE).iter();
     let (Some(value), None) = (values.next(), values.next()) else {
@@ -98,13 +98,13 @@ pub(crate) fn range_applies(headers: &HeaderMap, validators: &Validators<'_>) ->
     if let Some(tag) = EntityTag::parse(value.as_bytes()) {
         return validators.tag.is_some_and(|own| own.matches_strongly(&tag));
     }
-    // A date is a strong validator only when the second it names is over (8.8.2.2), and must match exactly.
+    // A date is a strong validator only once its second is over (8.8.2.2), and must match exactly.
     date(headers, IF_RANGE).is_some_and(|date| {
         validators.modified == Some(date) && validators.now >= UNIX_EPOCH + Duration::from_secs(date.saturating_add(1))
     })
 }
 
-/// Whether a list of entity tags, or `*`, has one that matches. The list ends where it stops being one.
+/// Whether a list of entity tags, or `*`, contains a match. The list ends at the first malformed member.
 fn any_matches<'a>(
     headers: &'a HeaderMap,
     name: HeaderName,
@@ -120,7 +120,7 @@ fn any_matches<'a>(
             return false;
         };
         loop {
-            // 5.6.1.2: empty list members count for nothing.
+            // 5.6.1.2: empty list members are ignored.
             while let [b',' | b' ' | b'\t', after @ ..] = rest {
                 rest = after;
             }
@@ -138,7 +138,8 @@ fn any_matches<'a>(
     })
 }
 
-/// A field that is one HTTP date, in seconds of Unix time. Anything else is ignored, as 13.1.3 and 13.1.4 ask.
+/// Reads a field with a single HTTP date, in seconds of Unix time. Other values are ignored, as 13.1.3 and 13.1.4
+/// require.
 fn date(headers: &HeaderMap, name: HeaderName) -> Option<u64> {
     let mut values = headers.get_all(name).iter();
     let (Some(value), None) = (values.next(), values.next()) else {
@@ -147,7 +148,7 @@ fn date(headers: &HeaderMap, name: HeaderName) -> Option<u64> {
     parse_date(value.as_bytes())
 }
 
-/// An HTTP date (5.6.7), in seconds of Unix time.
+/// Parses an HTTP date (5.6.7), in seconds of Unix time.
 pub(crate) fn parse_date(value: &[u8]) -> Option<u64> {
     let time = httpdate::parse_http_date(std::str::from_utf8(value).ok()?).ok()?;
     time.duration_since(UNIX_EPOCH).ok().map(|time| time.as_secs())
@@ -159,7 +160,7 @@ mod tests {
 
     use super::*;
 
-    /// Sun, 06 Nov 1994 08:49:37 GMT, the date of RFC 9110.
+    /// The date of RFC 9110: Sun, 06 Nov 1994 08:49:37 GMT.
     const MODIFIED: u64 = 784_111_777;
 
     fn headers(fields: &[(HeaderName, &'static str)]) -> HeaderMap {

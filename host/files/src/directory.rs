@@ -1,13 +1,13 @@
 //! Granted directories: a descriptor taken once at start, and lookups that never leave it.
 //!
 //! On Linux every lookup is one `openat2` with `RESOLVE_BENEATH`: the kernel resolves each component and refuses to
-//! step out, so there is no moment between a check and an open for a rename or a link to slip into. Symbolic links
-//! that stay inside are followed; absolute ones, ones that climb out, and the magic links of procfs are not. Where
-//! `openat2` is missing (before Linux 5.6, or refused by a seccomp filter) cap-std resolves component by component
-//! on descriptors, with the same promise; so it does on other systems.
+//! step out. So a rename or a link cannot slip in between a check and an open. Symbolic links that stay inside are
+//! followed; absolute links, links that climb out, and the magic links of procfs are not. If `openat2` is missing
+//! (before Linux 5.6, or refused by a seccomp filter), and on other systems, cap-std resolves component by component on
+//! descriptors, with the same promise.
 //!
-//! Not covered: hard links and mounts inside the directory are inside it. Opening a device node can act on the device
-//! before its type is known; a directory that is served should hold none.
+//! Not covered: hard links and mounts inside the directory count as inside. Opening a device node can act on the device
+//! before its type is known; do not serve a directory with device nodes.
 
 #[cfg(target_os = "linux")]
 mod beneath;
@@ -36,7 +36,7 @@ struct Inner {
     name: String,
     path: PathBuf,
     resolver: Resolver,
-    /// Threads that may wait for its disk.
+    /// The owner's share of threads that may wait for the directory's disk.
     threads: Share,
 }
 
@@ -47,27 +47,27 @@ enum Resolver {
     Portable(cap_std::fs::Dir),
 }
 
-/// How a file is opened. None of it can change the file or wait for another process; a FIFO without a writer opens at
-/// once, and is then refused for what it is.
+/// The flags for opening a file. None of them can change the file or wait for another process. A FIFO without a writer
+/// opens at once, and is then refused because of its type.
 const FLAGS: OFlags = OFlags::RDONLY.union(OFlags::NONBLOCK).union(OFlags::NOCTTY).union(OFlags::CLOEXEC);
 
-/// How the directory itself is opened: to look up below it, not to read its names.
+/// The flags for opening the directory itself: to look up below it, not to list its names.
 #[cfg(target_os = "linux")]
 const ROOT_FLAGS: OFlags = OFlags::PATH.union(OFlags::DIRECTORY).union(OFlags::CLOEXEC);
 #[cfg(not(target_os = "linux"))]
 const ROOT_FLAGS: OFlags = OFlags::RDONLY.union(OFlags::DIRECTORY).union(OFlags::CLOEXEC);
 
 impl Directory {
-    /// Opens `path` and keeps it open: a directory that is moved or replaced afterwards is still the one served. All that
-    /// has the same owner shares the threads that wait for files.
+    /// Opens `path` and keeps it open: a directory that is moved or replaced afterwards is still the one served. All
+    /// directories of an owner share the threads that wait for files.
     ///
     /// # Errors
-    /// When `path` does not exist, is no directory, or may not be searched.
+    /// When `path` does not exist, is not a directory, or may not be searched.
     pub fn open(name: impl Into<String>, path: impl Into<PathBuf>, owner: &str) -> Result<Self, DirectoryError> {
         Self::open_with(name.into(), path.into(), owner, Resolver::of)
     }
 
-    /// As [`Directory::open`], with cap-std whatever the kernel can do.
+    /// Does the same as [`Directory::open`], but always with cap-std.
     #[cfg(test)]
     pub(crate) fn open_portable(name: &str, path: &Path) -> Result<Self, DirectoryError> {
         Self::open_with(name.into(), path.into(), name, |root| Ok(Resolver::portable(root)))
@@ -86,23 +86,23 @@ impl Directory {
         }
     }
 
-    /// The name that the manifest gives it.
+    /// The directory's name in the manifest.
     pub fn name(&self) -> &str {
         &self.inner.name
     }
 
-    /// Threads that may wait for its disk.
+    /// The owner's share of threads that may wait for the directory's disk.
     pub(crate) fn threads(&self) -> &Share {
         &self.inner.threads
     }
 
-    /// The path under which it was opened.
+    /// The path that was opened.
     pub fn path(&self) -> &Path {
         &self.inner.path
     }
 
-    /// Opens what `path` names, the directory itself when it is empty. `Access::Cached` fails with
-    /// [`LookupError::Uncached`] rather than wait for a disk.
+    /// Opens the file or directory at `path`; an empty path is the directory itself. `Access::Cached` fails with
+    /// [`LookupError::Uncached`] instead of waiting for a disk.
     pub(crate) fn lookup(&self, path: &str, access: Access) -> Result<Entry, LookupError> {
         let path = if path.is_empty() { "." } else { path };
         let file = match &self.inner.resolver {
@@ -152,11 +152,11 @@ impl Resolver {
 pub(crate) enum Access {
     /// On a thread that may wait.
     Blocking,
-    /// Only with what the kernel holds in memory.
+    /// Only with data that the kernel holds in memory.
     Cached,
 }
 
-/// What a path names.
+/// The result of a lookup.
 #[derive(Debug)]
 pub(crate) enum Entry {
     /// A directory below this one, or itself.
@@ -165,7 +165,7 @@ pub(crate) enum Entry {
     File(File, Metadata),
 }
 
-/// Why nothing was opened.
+/// Why a lookup opened nothing.
 #[derive(Debug)]
 pub(crate) enum LookupError {
     Io(io::Error),
@@ -193,15 +193,15 @@ impl From<io::Error> for LookupError {
     }
 }
 
-/// A directory cannot be granted.
+/// Why a directory cannot be granted.
 #[derive(Debug, thiserror::Error)]
 #[error("directory {name:?}: cannot open {}: {source}", path.display())]
 pub struct DirectoryError {
-    /// The name that the manifest gives it.
+    /// The directory's name in the manifest.
     pub name: String,
     /// The path that was tried.
     pub path: PathBuf,
-    /// What the system said.
+    /// The system's error.
     pub source: io::Error,
 }
 

@@ -1,8 +1,8 @@
-//! Precompressed siblings: which of `app.js.br`, `app.js.zst`, `app.js.gz` a client would rather have than `app.js`
-//! (RFC 9110, 12.5.3).
+//! Precompressed siblings: which of `app.js.br`, `app.js.zst`, `app.js.gz` a client prefers to `app.js` (RFC 9110,
+//! 12.5.3).
 //!
-//! Pure: field values in, an order of preference out. Nothing is compressed here, and whether a sibling is older than
-//! its file is not looked at: whoever deploys files deploys their siblings with them.
+//! Pure: field values in, an order of preference out. Nothing is compressed here, and the age of a sibling is not
+//! checked: deploy the siblings together with their files.
 
 use http::header::{ACCEPT_ENCODING, HeaderMap};
 
@@ -17,7 +17,7 @@ pub(crate) enum Encoding {
 impl Encoding {
     pub(crate) const ALL: [Self; 3] = [Self::Brotli, Self::Zstd, Self::Gzip];
 
-    /// What is appended to a file's name.
+    /// The suffix of the sibling's file name.
     pub(crate) fn suffix(self) -> &'static str {
         match self {
             Self::Brotli => ".br",
@@ -41,20 +41,20 @@ impl Encoding {
     }
 }
 
-/// What a client takes.
+/// The preferences of a client.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) struct Preferences {
-    /// Codings liked at least as well as the plain file, best first, then nothing.
+    /// Codings preferred at least as much as the plain file, best first, padded with `None`.
     pub(crate) encodings: [Option<Encoding>; 3],
-    /// Whether the plain file will do.
+    /// Whether the plain file is acceptable.
     pub(crate) identity: bool,
 }
 
 impl Preferences {
-    /// The plain file and nothing else.
+    /// Only the plain file.
     pub(crate) const PLAIN: Self = Self { encodings: [None; 3], identity: true };
 
-    /// Reads `Accept-Encoding`. Absent, it asks for nothing special; a member that does not parse is skipped.
+    /// Reads `Accept-Encoding`. Without the field there is no preference; a malformed member is skipped.
     pub(crate) fn of(headers: &HeaderMap) -> Self {
         if !headers.contains_key(ACCEPT_ENCODING) {
             return Self::PLAIN;
@@ -72,7 +72,7 @@ impl Preferences {
             }
         }
 
-        // The plain file is acceptable unless excluded; unnamed, it is what is taken when nothing better is there.
+        // The plain file is acceptable unless excluded; if not named, it is the fallback.
         let plain = identity.or(others);
         let least = plain.unwrap_or(0);
         let mut liked = Encoding::ALL.map(|encoding| (encoding, named[encoding as usize].or(others).unwrap_or(0)));
@@ -83,7 +83,7 @@ impl Preferences {
     }
 }
 
-/// One member: a coding and its weight in thousandths.
+/// Parses a member: a coding and its weight in thousandths.
 fn member(text: &str) -> Option<(&str, u16)> {
     let mut parts = text.split(';').map(|part| part.trim_matches([' ', '\t']));
     let coding = parts.next().filter(|coding| !coding.is_empty())?;
@@ -100,7 +100,7 @@ fn member(text: &str) -> Option<(&str, u16)> {
     parts.next().is_none().then_some((coding, weight))
 }
 
-/// A qvalue (12.4.2): `0` or `1` with at most three digits after the point, and no more than one.
+/// Parses a qvalue (12.4.2): `0` or `1` with at most three digits after the point, and no more than 1.
 fn weight(text: &str) -> Option<u16> {
     let (whole, fraction) = text.split_once('.').unwrap_or((text, ""));
     if fraction.len() > 3 || !fraction.bytes().all(|byte| byte.is_ascii_digit()) {

@@ -1,5 +1,5 @@
-//! What is sent: the request's conditions and ranges, the caller's head and the file's stamp in; status, header
-//! fields and the bytes to send out. Pure.
+//! The head of a response: the request's conditions and ranges, the caller's head and the file's stamp in; status,
+//! header fields and the range of bytes out. Pure.
 
 use std::ops::Range;
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
@@ -19,7 +19,7 @@ use crate::stamp::Stamp;
 /// The file that was chosen, as far as a head depends on it.
 #[derive(Clone, Copy, Debug)]
 pub(crate) struct Chosen<'a> {
-    /// The name that gives the media type: of the plain file, whatever sibling is sent.
+    /// The name that gives the media type: that of the plain file, whichever sibling is sent.
     pub(crate) name: &'a str,
     pub(crate) stamp: Stamp,
     pub(crate) encoding: Option<Encoding>,
@@ -27,7 +27,7 @@ pub(crate) struct Chosen<'a> {
     pub(crate) negotiated: bool,
 }
 
-/// A response but for its body.
+/// A response without its body.
 #[derive(Debug)]
 pub(crate) struct Plan {
     pub(crate) status: StatusCode,
@@ -36,7 +36,7 @@ pub(crate) struct Plan {
     pub(crate) span: Range<u64>,
 }
 
-/// Decides the answer. `options.headers` wins over what is derived from the file.
+/// Decides the answer. `options.headers` override the fields derived from the file.
 pub(crate) fn plan(request: &RequestView<'_>, options: &Options<'_>, chosen: &Chosen<'_>, now: SystemTime) -> Plan {
     let size = chosen.stamp.size;
     let mut headers = options.headers.clone();
@@ -71,7 +71,7 @@ pub(crate) fn plan(request: &RequestView<'_>, options: &Options<'_>, chosen: &Ch
     }
 }
 
-/// A 200, and what the request's conditions and range make of it.
+/// Answers a 200, after the request's conditions and range are applied.
 fn answer(
     request: &RequestView<'_>,
     options: &Options<'_>,
@@ -82,7 +82,7 @@ fn answer(
 ) -> Plan {
     headers.remove(CONTENT_RANGE);
     describe(&mut headers, chosen);
-    // Validators and ranges speak of the target resource; the answer to another method does not represent it.
+    // Validators and ranges apply to the target resource; the answer to another method does not represent it.
     if !matches!(*request.method, Method::GET | Method::HEAD) {
         return content(request, StatusCode::OK, headers, slice);
     }
@@ -107,7 +107,7 @@ fn answer(
         }
         Verdict::NotModified => {
             drop_representation(&mut headers);
-            // 15.4.5: Last-Modified only where there is no ETag.
+            // 15.4.5: Last-Modified only without an ETag.
             if headers.contains_key(ETAG) {
                 headers.remove(LAST_MODIFIED);
             }
@@ -116,7 +116,7 @@ fn answer(
         Verdict::Proceed => {}
     }
 
-    // 14.2: only GET has ranges. A guest that says `accept-ranges: none` wants none (14.3).
+    // 14.2: only GET has ranges. A guest that sends `accept-ranges: none` wants none (14.3).
     let ranges = request.method == Method::GET
         && options.range.is_none()
         && headers.get(ACCEPT_RANGES).is_some_and(|unit| unit.as_bytes().eq_ignore_ascii_case(b"bytes"));
@@ -143,7 +143,7 @@ fn content(request: &RequestView<'_>, status: StatusCode, mut headers: HeaderMap
     Plan { status, headers, span }
 }
 
-/// 416 with the size that there is (15.5.17).
+/// Answers 416 with the actual size (15.5.17).
 fn unsatisfiable(mut headers: HeaderMap, size: u64) -> Plan {
     drop_representation(&mut headers);
     headers.insert(CONTENT_RANGE, value(format!("bytes */{size}")));
@@ -151,14 +151,14 @@ fn unsatisfiable(mut headers: HeaderMap, size: u64) -> Plan {
     Plan { status: StatusCode::RANGE_NOT_SATISFIABLE, headers, span: 0..0 }
 }
 
-/// Removes what describes a content that does not follow.
+/// Removes fields that describe content that is not sent.
 fn drop_representation(headers: &mut HeaderMap) {
     for name in [CONTENT_TYPE, CONTENT_ENCODING, CONTENT_LANGUAGE, CONTENT_LENGTH, CONTENT_RANGE] {
         headers.remove(name);
     }
 }
 
-/// Media type and coding.
+/// Sets media type and coding.
 fn describe(headers: &mut HeaderMap, chosen: &Chosen<'_>) {
     if !headers.contains_key(CONTENT_TYPE) {
         headers.insert(CONTENT_TYPE, media_type(chosen.name));
@@ -184,7 +184,7 @@ fn set_content_range(headers: &mut HeaderMap, span: &Range<u64>, size: u64) {
     headers.insert(CONTENT_RANGE, value(format!("bytes {}-{}/{size}", span.start, span.end - 1)));
 }
 
-/// 12.5.5. A `Vary` of the caller's stays and gains a member.
+/// Adds the negotiated field to `Vary` (12.5.5). The caller's members stay.
 pub(crate) fn add_vary(headers: &mut HeaderMap) {
     let named = headers.get_all(VARY).iter().any(|value| {
         let mut members = value.as_bytes().split(|byte| *byte == b',').map(|member| member.trim_ascii());
@@ -195,10 +195,11 @@ pub(crate) fn add_vary(headers: &mut HeaderMap) {
     }
 }
 
-/// By extension. Text is said to be UTF-8, which is what text files are; JSON and XML say so themselves.
+/// The media type by extension. Text is labelled UTF-8, as text files are; JSON and XML state their encoding
+/// themselves.
 fn media_type(name: &str) -> HeaderValue {
     match mime_guess::from_path(name).first_raw() {
-        // RFC 9239, 6: the one name that JavaScript goes by now.
+        // RFC 9239, 6: the only current name of JavaScript.
         Some("application/javascript") => HeaderValue::from_static("text/javascript; charset=utf-8"),
         Some(text) if text.starts_with("text/") => value(format!("{text}; charset=utf-8")),
         Some(other) => HeaderValue::from_static(other),

@@ -1,7 +1,7 @@
-//! Relative paths: parsed once, so that what reaches the file system is plain.
+//! Relative paths: parsed once, so that only plain paths reach the file system.
 //!
-//! The input is percent-decoded text. Parsing is not what keeps a lookup inside its directory (the kernel does,
-//! see [`crate::directory`]); it refuses what no honest client sends, and gives one file one name.
+//! The input is percent-decoded text. Parsing does not keep a lookup inside its directory (the kernel does, see
+//! [`crate::directory`]). It refuses paths that no honest client sends, and ensures that a file has only one name.
 
 use std::fmt;
 
@@ -13,7 +13,7 @@ pub(crate) struct RelativePath<'a> {
 }
 
 impl<'a> RelativePath<'a> {
-    /// Parses `path`. With `hidden` false, a segment that starts with a dot is refused, but for a leading
+    /// Parses `path`. With `hidden` false, a segment that starts with a dot is refused, except for a leading
     /// `.well-known` (RFC 8615), which exists to be served.
     pub(crate) fn parse(path: &'a str, hidden: bool) -> Result<Self, NotFound> {
         let (text, slash) = match path.strip_suffix('/') {
@@ -24,7 +24,7 @@ impl<'a> RelativePath<'a> {
         if text.is_empty() {
             return Ok(Self { text, slash });
         }
-        // A backslash is a legal byte of a Unix file name, but a separator to whoever wrote such a URL.
+        // A backslash is legal in a Unix file name, but the author of such a URL meant a separator.
         if text.contains(['\0', '\\']) {
             return Err(NotFound::InvalidPath);
         }
@@ -55,7 +55,7 @@ impl<'a> RelativePath<'a> {
     }
 }
 
-/// Why a path led to no file. All of them are 404 to the client; the log may tell them apart.
+/// Why a path led to no file. The client always gets 404; the log may tell the reasons apart.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum NotFound {
     /// The host's user may not read it.
@@ -66,7 +66,7 @@ pub enum NotFound {
     InvalidPath,
     /// It leads out of the directory, through a symbolic link, or into a loop of them.
     LeavesDirectory,
-    /// Nothing has this name.
+    /// No file has this name.
     Missing,
     /// It is a directory without an index, or a FIFO, a socket or a device.
     NotAFile,

@@ -1,19 +1,19 @@
-//! The `Range` field (RFC 9110, 14) and ranges that a guest chose: text and a size in, bytes to send out.
+//! The `Range` field (RFC 9110, 14) and ranges that a guest chose: text and a size in, the range of bytes out.
 //!
-//! One range is answered with 206. Several ranges in one request are answered with the whole file, which section
-//! 14.2 allows ("MAY ignore"): `multipart/byteranges` has few clients left, and is a way to make a server send the
-//! same bytes many times.
+//! One range is answered with 206. Several ranges in one request are answered with the whole file, which section 14.2
+//! allows ("MAY ignore"): few clients still use `multipart/byteranges`, and it can make a server send the same bytes
+//! many times.
 
 use std::ops::Range;
 
-/// What a `Range` field asks of a representation of a given size.
+/// The result of a `Range` field for a representation of a given size.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(crate) enum Selection {
     /// These bytes; never empty.
     Part(Range<u64>),
-    /// Nothing that exists: 416.
+    /// No existing bytes: 416.
     Unsatisfiable,
-    /// All of it: the field is absent, malformed, in another unit, or lists several ranges.
+    /// All bytes: the field is absent, malformed, in another unit, or lists several ranges.
     Whole,
 }
 
@@ -22,11 +22,11 @@ pub(crate) fn select(value: &[u8], size: u64) -> Selection {
     let Some((unit, set)) = std::str::from_utf8(value).ok().and_then(|text| text.split_once('=')) else {
         return Selection::Whole;
     };
-    // 14.1: unit names are case-insensitive. 14.2: a unit that is not understood is ignored.
+    // 14.1: unit names are case-insensitive. 14.2: an unknown unit is ignored.
     if !unit.eq_ignore_ascii_case("bytes") {
         return Selection::Whole;
     }
-    // 5.6.1.2: empty list members count for nothing.
+    // 5.6.1.2: empty list members are ignored.
     let mut members = set.split(',').map(|member| member.trim_matches([' ', '\t'])).filter(|member| !member.is_empty());
     match (members.next(), members.next()) {
         (Some(member), None) => one(member, size),
@@ -40,10 +40,10 @@ fn one(spec: &str, size: u64) -> Selection {
     };
     if first.is_empty() {
         return match number(last) {
-            // 14.1.2: a suffix of no bytes is unsatisfiable; one longer than the file is the file.
+            // 14.1.2: a suffix of no bytes is unsatisfiable; a suffix longer than the file is the whole file.
             None => Selection::Whole,
             Some(0) => Selection::Unsatisfiable,
-            // A Content-Range cannot say "nothing of nothing", so an empty file is sent whole.
+            // A Content-Range cannot express a range of an empty file, so an empty file is sent whole.
             Some(_) if size == 0 => Selection::Whole,
             Some(length) => Selection::Part(size.saturating_sub(length)..size),
         };
@@ -61,7 +61,7 @@ fn one(spec: &str, size: u64) -> Selection {
     Selection::Part(first..last.saturating_add(1).min(size))
 }
 
-/// Decimal digits and nothing else; a number too large for 64 bits lies beyond any file, and saturates.
+/// Parses decimal digits and nothing else; a number too large for 64 bits is beyond any file, and saturates.
 fn number(digits: &str) -> Option<u64> {
     if digits.is_empty() || !digits.bytes().all(|byte| byte.is_ascii_digit()) {
         return None;
@@ -74,12 +74,12 @@ fn number(digits: &str) -> Option<u64> {
 pub struct ByteRange {
     /// The first byte, from 0.
     pub start: u64,
-    /// How many bytes; none for all that follow. What lies beyond the end of the file is cut off.
+    /// The number of bytes; `None` for the rest of the file. Bytes beyond the end of the file are cut off.
     pub length: Option<u64>,
 }
 
 impl ByteRange {
-    /// The bytes of a file of `size` bytes; none when it starts beyond the end.
+    /// The bytes of a file of `size` bytes; `None` when the range starts beyond the end.
     pub(crate) fn within(&self, size: u64) -> Option<Range<u64>> {
         if self.start > size {
             return None;

@@ -1,4 +1,4 @@
-//! Positioned reads: what is in memory without waiting, or all of it on a thread that may wait.
+//! Positioned reads: the part in memory without waiting, or everything on a thread that may wait.
 
 use std::fs::File;
 use std::io;
@@ -9,16 +9,16 @@ use bytes::Bytes;
 
 use crate::body::FileBodyError;
 
-/// What a waiting read brought.
+/// The result of a read that may wait.
 #[derive(Debug)]
 pub(crate) struct Chunk {
     pub(crate) bytes: Bytes,
-    /// Whether it had to wait for a disk, so that the next one will too.
+    /// Whether it had to wait for a disk, so that the next one probably will too.
     pub(crate) waited: bool,
 }
 
-/// Reads what the kernel holds in memory from the start of `span` on, which may be less than all of it; none when
-/// that is nothing, or when the file system cannot tell.
+/// Reads the bytes from the start of `span` that the kernel holds in memory, possibly not all of them; `None` if there
+/// are none, or if the file system cannot tell.
 pub(crate) fn from_memory(file: &File, span: Range<u64>) -> Result<Option<Bytes>, FileBodyError> {
     let mut buffer = buffer(&span);
     let Some(count) = fill_from_memory(file, &mut buffer, span.start)? else {
@@ -47,7 +47,7 @@ pub(crate) fn exactly(file: &File, span: Range<u64>) -> Result<Chunk, FileBodyEr
     Ok(Chunk { bytes: Bytes::from(buffer), waited })
 }
 
-/// How many bytes were there; 0 at the end of the file; none when nothing can be had without waiting.
+/// Returns the number of bytes read; 0 at the end of the file; `None` when no bytes can be read without waiting.
 #[cfg(target_os = "linux")]
 fn fill_from_memory(file: &File, buffer: &mut [u8], offset: u64) -> Result<Option<usize>, FileBodyError> {
     use rustix::io::{Errno, ReadWriteFlags};
@@ -56,7 +56,7 @@ fn fill_from_memory(file: &File, buffer: &mut [u8], offset: u64) -> Result<Optio
         match rustix::io::preadv2(file, &mut [io::IoSliceMut::new(buffer)], offset, ReadWriteFlags::NOWAIT) {
             Ok(count) => return Ok(Some(count)),
             Err(Errno::INTR) => {}
-            // Not in memory, or a kernel, a file system or a seccomp filter that does not know the question.
+            // Not in memory, or the kernel, the file system or a seccomp filter does not support the request.
             Err(Errno::AGAIN | Errno::OPNOTSUPP | Errno::NOSYS | Errno::PERM | Errno::INVAL) => {
                 return Ok(None);
             }
@@ -65,7 +65,7 @@ fn fill_from_memory(file: &File, buffer: &mut [u8], offset: u64) -> Result<Optio
     }
 }
 
-/// Only Linux can be asked.
+/// Only Linux supports this.
 #[cfg(not(target_os = "linux"))]
 fn fill_from_memory(_: &File, _: &mut [u8], _: u64) -> Result<Option<usize>, FileBodyError> {
     Ok(None)

@@ -1,15 +1,15 @@
-//! From a path to a response: choose the file, decide the head, find or read the content.
+//! From a path to a response: chooses the file, decides the head, finds or reads the content.
 //!
-//! Where things run. A lookup, its metadata and the read of a small file take a few microseconds when the kernel has
-//! them in memory, and are asked for right here, in the mode that fails rather than waits (`RESOLVE_CACHED`,
-//! `RWF_NOWAIT`); only when that fails does the work move to the blocking pool. File systems that talk to a server
-//! or a daemon (NFS, FUSE) may still wait in `open` for it.
+//! A lookup, its metadata and the read of a small file take a few microseconds when the kernel has them in memory. They
+//! are tried in place, in the mode that fails instead of waiting (`RESOLVE_CACHED`, `RWF_NOWAIT`); only if that fails
+//! does the work move to the blocking pool. File systems that talk to a server or a daemon (NFS, FUSE) may still wait
+//! in `open` for it.
 //!
-//! Measured on two cores, Linux 6.18, ext4, wall time per response: 4 KiB from the cache 4 us, read 5.5 us; 64 KiB
-//! 4.2 and 7 us; an absent file 1.4 us; each sibling looked for in vain 1.4 us; 1 MiB 35 us. One trip to the blocking
-//! pool alone takes 24 to 45 us, so a hit served from there costs ten times as much. A 64 MiB body takes 3.2 ms in
-//! chunks of 128 KiB copied in place, and 9 to 21 ms read on the pool with one chunk ahead; 64 KiB chunks are a
-//! third slower, 256 KiB ones a tenth faster for twice the memory.
+//! Measured on two cores, Linux 6.18, ext4, wall time per response: 4 KiB from the cache 4 us, read 5.5 us; 64 KiB 4.2
+//! and 7 us; an absent file 1.4 us; each missing sibling 1.4 us; 1 MiB 35 us. One trip to the blocking pool alone takes
+//! 24 to 45 us, so a hit served from there costs ten times as much. A 64 MiB body takes 3.2 ms in chunks of 128 KiB
+//! copied in place, and 9 to 21 ms read on the pool with one chunk ahead; 64 KiB chunks are a third slower, 256 KiB
+//! chunks a tenth faster for twice the memory.
 
 use std::fs::File;
 use std::io;
@@ -34,38 +34,39 @@ use crate::range::ByteRange;
 use crate::read;
 use crate::stamp::Stamp;
 
-/// What is looked at of a request.
+/// The relevant parts of a request.
 #[derive(Clone, Copy, Debug)]
 pub struct RequestView<'a> {
-    /// Its method. Conditions and negotiation apply to GET and HEAD, ranges to GET; another method gets the file as
-    /// it is, and a route that serves files only refuses it before.
+    /// The request's method. Conditions and negotiation apply to GET and HEAD, ranges to GET. Another method gets the
+    /// file as it is; a route that serves only files refuses it earlier.
     pub method: &'a Method,
-    /// Its header fields.
+    /// The request's header fields.
     pub headers: &'a HeaderMap,
 }
 
 /// How a file is served.
 #[derive(Clone, Debug)]
 pub struct Options<'a> {
-    /// 200 lets the request's conditions and range make it 304, 412, 206 or 416; any other is sent as it is.
+    /// The status. With 200, the request's conditions and range may change it to 304, 412, 206 or 416; any other status
+    /// is sent as it is.
     pub status: StatusCode,
-    /// Fields that win over derived ones. `content-length` is always the host's. `content-encoding` or `etag` here
-    /// turn siblings off, since they speak of one file; `accept-ranges: none` turns ranges off.
+    /// Fields that override derived ones. The host always sets `content-length`. `content-encoding` or `etag` here turn
+    /// siblings off, since they apply to one file; `accept-ranges: none` turns ranges off.
     pub headers: HeaderMap,
-    /// A part of the file chosen by the caller, which the request's `Range` then does not touch. With status 206 it
-    /// is sent with its `content-range` and the file's validators; with any other it is the content, with a tag of
-    /// its own. One that starts beyond the end (or is empty, with status 206) is answered with 416.
+    /// A part of the file chosen by the caller, to which the request's `Range` then does not apply. With status 206 it
+    /// is sent with its `content-range` and the file's validators; with any other status it is the whole content, with
+    /// its own tag. A part that starts beyond the end (or is empty, with status 206) is answered with 416.
     pub range: Option<ByteRange>,
-    /// The file that stands for a directory, such as `index.html`. None: a directory is 404.
+    /// The file that represents a directory, such as `index.html`. `None`: a directory is 404.
     pub index: Option<&'a str>,
     /// Whether segments that start with a dot are served. `.well-known` at the start always is.
     pub hidden: bool,
-    /// Whether `.br`, `.zst` and `.gz` siblings are sent to clients that take them.
+    /// Whether `.br`, `.zst` and `.gz` siblings are sent to clients that accept them.
     pub siblings: bool,
 }
 
 impl Options<'_> {
-    /// For a route of files without a guest: 200, siblings, no hidden files, no index.
+    /// The options for a route of files without a guest: 200, siblings, no hidden files, no index.
     pub fn for_route() -> Self {
         Self {
             status: StatusCode::OK,
@@ -77,7 +78,8 @@ impl Options<'_> {
         }
     }
 
-    /// For a guest that answered `sendfile`: its head and range; siblings, hidden files as it chose, no index.
+    /// The options for a guest that answered `sendfile`: its head and range; siblings, hidden files as it chose, no
+    /// index.
     pub fn for_guest(status: StatusCode, headers: HeaderMap, range: Option<ByteRange>) -> Self {
         Self { status, headers, range, hidden: true, ..Self::for_route() }
     }
@@ -99,8 +101,8 @@ impl Default for Options<'_> {
     }
 }
 
-/// Answers with the file at `path`, relative and percent-decoded, below `directory`. What cannot be opened becomes
-/// an empty 404, 500 or 503 without the caller's fields; [`try_respond`] leaves that to the caller.
+/// Answers with the file at `path`, relative and percent-decoded, below `directory`. If it cannot be opened, the answer
+/// is an empty 404, 500 or 503 without the caller's fields; [`try_respond`] leaves that to the caller.
 pub async fn respond(
     directory: &Directory,
     cache: &FileCache,
@@ -122,10 +124,10 @@ pub async fn respond(
     }
 }
 
-/// As [`respond`], with the reason when there is no file to send.
+/// Does the same as [`respond`], but returns the reason when there is no file to send.
 ///
 /// # Errors
-/// When `path` names no file that may be served, or the system failed.
+/// When `path` leads to no file that may be served, or the system failed.
 pub async fn try_respond(
     directory: &Directory,
     cache: &FileCache,
@@ -138,8 +140,8 @@ pub async fn try_respond(
     let negotiated = options.negotiates();
     let preferences = if negotiated { Preferences::of(request.headers) } else { Preferences::PLAIN };
 
-    // A small file that changes while it is read is chosen again; one that never stands still is sent as a large
-    // one, which aborts if it shrinks.
+    // A small file that changes while it is read is chosen again. A file that keeps changing is sent as a large one,
+    // which aborts if it shrinks.
     let mut attempts = 3;
     loop {
         attempts -= 1;
@@ -177,22 +179,22 @@ pub async fn try_respond(
     }
 }
 
-/// What a path and a client's preferences come to.
+/// The choice for a path and a client's preferences.
 enum Choice {
     File {
         file: File,
         stamp: Stamp,
         encoding: Option<Encoding>,
-        /// Whether it stands for the directory that was asked for.
+        /// Whether it represents the requested directory.
         indexed: bool,
     },
-    /// A directory named without its slash, below which relative links would go astray.
+    /// A directory named without its slash, below which relative links would break.
     Redirect,
-    /// The client excludes the plain file and there is nothing else.
+    /// The client excludes the plain file, and there is no alternative.
     Unacceptable,
 }
 
-/// Chooses here if the kernel has all of it in memory, on the blocking pool if not.
+/// Chooses in place if the kernel has everything in memory, otherwise on the blocking pool.
 async fn choose(
     directory: &Directory,
     path: &RelativePath<'_>,
@@ -242,7 +244,7 @@ fn choose_now(
             Ok(Entry::File(file, metadata)) => {
                 return Ok(Choice::File { file, stamp: Stamp::of(&metadata), encoding: Some(encoding), indexed });
             }
-            // A sibling that may not be served is none.
+            // A sibling that may not be served is treated as missing.
             Ok(Entry::Directory) | Err(LookupError::NotFound(_)) => {}
             Err(error) => return Err(error),
         }
@@ -253,7 +255,7 @@ fn choose_now(
     Ok(Choice::File { file, stamp: Stamp::of(&metadata), encoding: None, indexed })
 }
 
-/// The whole content of a small file, kept in the cache; none when it changed meanwhile.
+/// Reads the whole content of a small file, and keeps it in the cache; `None` when it changed meanwhile.
 async fn read_small(
     file: &Arc<File>,
     stamp: &Stamp,
@@ -285,12 +287,12 @@ async fn read_small(
     Ok(Some(content))
 }
 
-/// The part of a small file's content; `span` lies within its size, and so fits an index.
+/// The part of a small file's content; `span` is within its size, and so fits an index.
 fn slice(content: &Bytes, span: &Range<u64>) -> Bytes {
     content.slice(span.start as usize..span.end as usize)
 }
 
-/// 301 to the same place with a slash. The location is relative, since only the caller knows what stands before.
+/// Answers 301 to the same path with a slash. The location is relative, since only the caller knows the prefix.
 fn redirect(segment: &str) -> Response<FileBody> {
     let mut headers = HeaderMap::new();
     // "./" keeps a name with a colon from being read as a scheme (RFC 3986, 4.2).
@@ -300,7 +302,8 @@ fn redirect(segment: &str) -> Response<FileBody> {
     response(StatusCode::MOVED_PERMANENTLY, headers, FileBody::empty())
 }
 
-/// 406: `Accept-Encoding` excludes the plain file (`identity;q=0`), and no sibling would do (RFC 9110, 12.5.3).
+/// Answers 406: `Accept-Encoding` excludes the plain file (`identity;q=0`), and no sibling is acceptable (RFC 9110,
+/// 12.5.3).
 fn not_acceptable() -> Response<FileBody> {
     let mut headers = HeaderMap::new();
     head::add_vary(&mut headers);
@@ -323,9 +326,9 @@ pub enum FileError {
     Io {
         /// The directory's name.
         directory: String,
-        /// The path that was asked for.
+        /// The requested path.
         path: String,
-        /// What the system said.
+        /// The system's error.
         source: io::Error,
     },
     /// The answer is 404.
@@ -333,9 +336,9 @@ pub enum FileError {
     NotFound {
         /// The directory's name.
         directory: String,
-        /// The path that was asked for.
+        /// The requested path.
         path: String,
-        /// Why.
+        /// The reason.
         reason: NotFound,
     },
 }
@@ -350,7 +353,7 @@ impl FileError {
         }
     }
 
-    /// The status that answers it.
+    /// The status of the answer.
     pub fn status(&self) -> StatusCode {
         match self {
             Self::NotFound { .. } => StatusCode::NOT_FOUND,
@@ -362,7 +365,8 @@ impl FileError {
     }
 }
 
-/// What need not be encoded in a path segment: letters, digits and the other unreserved characters (RFC 3986, 2.3).
+/// The characters that are not encoded in a path segment: letters, digits and the other unreserved characters (RFC
+/// 3986, 2.3).
 const SEGMENT: &AsciiSet = &NON_ALPHANUMERIC.remove(b'-').remove(b'.').remove(b'_').remove(b'~');
 
 #[cfg(test)]
@@ -397,7 +401,7 @@ mod tests {
 
         std::fs::write(&path, "second").unwrap();
         let stamp = Stamp::of(&file.metadata().unwrap());
-        // Another name is another change time, and the same content: it may be sent, and not be kept.
+        // Another name gives another change time with the same content: it may be sent, but not kept.
         std::fs::hard_link(&path, directory.path().join("link")).unwrap();
         std::thread::sleep(Duration::from_millis(20));
         std::fs::remove_file(directory.path().join("link")).unwrap();

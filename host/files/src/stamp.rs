@@ -1,9 +1,9 @@
-//! What a file's metadata says about its content: the key of the cache, and the source of both validators.
+//! The version of a file's content, as its metadata shows it: the key of the cache, and the source of both validators.
 //!
-//! All of it rests on the file system's timestamps. Local file systems take them from a clock that stands still for
-//! up to 10 ms, so a file changed twice within a tick may keep its timestamps. Until that tick is over a file is not
+//! All of it relies on the file system's timestamps. Local file systems take them from a clock that stands still for up
+//! to 10 ms, so a file changed twice within a tick may keep its timestamps. Until that tick is over, a file is not
 //! cached and its entity tag is weak (RFC 9110, 8.8.1). A change made through `mmap` moves the timestamps once per
-//! write-back and not once per store, and a timestamp set by hand can say anything: neither is seen here.
+//! write-back and not once per store, and a timestamp set by hand can have any value: neither is detected here.
 
 use std::fs::Metadata;
 use std::ops::Range;
@@ -17,11 +17,11 @@ use crate::encoding::Encoding;
 /// Longer than one tick of the clock behind file timestamps (10 ms at 100 Hz), with room for a late tick.
 const TICK: Duration = Duration::from_millis(20);
 
-/// The tick of file systems that keep no fractions of a second; FAT has the coarsest.
+/// The tick of file systems that store whole seconds only; FAT has the coarsest.
 const COARSE_TICK: Duration = Duration::from_secs(2);
 
-/// Modification times, in seconds, that say something: images that are built reproducibly set 0 or 1, and a date has four
-/// digits for its year.
+/// The modification times, in seconds, that carry information: reproducible builds of images set 0 or 1, and a date has
+/// four digits for its year.
 const KNOWN: Range<u64> = 2..253_402_300_800;
 
 /// A file's identity and version.
@@ -34,7 +34,7 @@ pub(crate) struct Stamp {
     changed: Time,
 }
 
-/// Unix time as the file system keeps it.
+/// Unix time in the file system's format.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 struct Time {
     seconds: i64,
@@ -62,9 +62,9 @@ impl Stamp {
         self.size == other.size && self.modified == other.modified
     }
 
-    /// The entity tag of this file in this coding, with quotes; of the given part of it when a guest made the part
+    /// The entity tag of this file in this coding, with quotes; or of the given part of it, when a guest made the part
     /// the whole representation. Strong once the modification time is settled. It is a digest, so that it does not
-    /// tell inode numbers, and differs between hosts that hold copies of the same file.
+    /// reveal inode numbers, and it differs between hosts that hold copies of the same file.
     pub(crate) fn entity_tag(&self, encoding: Option<Encoding>, part: Option<(u64, u64)>, now: SystemTime) -> String {
         let mut digest = Sha256::new();
         for word in [self.device, self.inode, self.size] {
@@ -92,10 +92,11 @@ impl Stamp {
         tag
     }
 
-    /// Seconds of Unix time for `Last-Modified`; none before 1970 and after 9999, which an HTTP date cannot say.
+    /// The seconds of Unix time for `Last-Modified`; `None` before 1970 and after 9999, which an HTTP date cannot
+    /// express.
     pub(crate) fn last_modified(&self, now: SystemTime) -> Option<u64> {
         let modified = u64::try_from(self.modified.seconds).ok().filter(|seconds| KNOWN.contains(seconds))?;
-        // 8.8.2.1: a date later than the answer's own is replaced by that.
+        // 8.8.2.1: the answer's own date replaces a later one.
         Some(now.duration_since(UNIX_EPOCH).map_or(modified, |now| modified.min(now.as_secs())))
     }
 }
@@ -110,7 +111,7 @@ impl Time {
             return true;
         };
         let tick = if self.nanos == 0 { COARSE_TICK } else { TICK };
-        // A time in the future was not given by a clock that still stands at it.
+        // A time in the future cannot come from the current tick of the clock.
         now.duration_since(time).map_or(true, |age| age >= tick)
     }
 }

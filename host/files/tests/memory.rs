@@ -1,4 +1,4 @@
-//! A download of 1 GiB costs the host less than 8 MiB. Alone in its process, since it looks at all of its memory.
+//! A download of 1 GiB costs the host less than 8 MiB. Alone in its process, since it measures all of its memory.
 
 use std::fs::File;
 
@@ -29,7 +29,7 @@ async fn a_download_of_a_gibibyte_stays_small() {
         total += frame.unwrap().into_data().unwrap().len() as u64;
         if total % (64 << 20) < 128 * 1024 {
             most = most.max(resident().saturating_sub(before));
-            // What was sent needs not stay in the kernel's memory either.
+            // Sent data need not stay in the kernel's memory either.
             rustix::fs::fadvise(&file, 0, None, rustix::fs::Advice::DontNeed).unwrap();
         }
     }

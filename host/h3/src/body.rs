@@ -21,10 +21,10 @@ use crate::{
 
 /// The body of a request, as it comes from the wire.
 ///
-/// What is not polled is not acknowledged to the client: its window stays closed. Trailers come as the last frame. A
-/// body that ends without an error is complete and as long as `content-length` says. The first poll that has to wait
-/// sends 100 to a client that asked for it. Dropping a body that has not ended asks a client that
-/// sends more of it to stop, with `H3_NO_ERROR` (RFC 9114 section 4.1).
+/// Only polled bytes are acknowledged to the client: the window stays closed until then. Trailers come as the last
+/// frame. A body that ends without an error is complete and as long as `content-length` says. The first poll that has
+/// to wait sends 100 to a client that asked for it. Dropping an unfinished body asks a client that sends more of it to
+/// stop, with `H3_NO_ERROR` (RFC 9114 section 4.1).
 pub struct RequestBody {
     stream: Option<Stream>,
 }
@@ -33,21 +33,21 @@ struct Stream {
     receiver: Arc<Receiver>,
     shared: Arc<Shared>,
     id: u64,
-    /// What came with the head.
+    /// The event that came with the head.
     first: Option<Event>,
     section: Option<(Bytes, Blocked)>,
-    /// Decoded, and held until the client has finished: only then is the message known to be whole.
+    /// The decoded trailers, held until the client has finished: only then is the message known to be whole.
     trailers: Option<HeaderMap>,
     received: u64,
 }
 
 impl RequestBody {
-    /// No body.
+    /// Makes an empty body.
     pub fn empty() -> RequestBody {
         RequestBody { stream: None }
     }
 
-    /// `first` is what came with the head: some of the body, or its end.
+    /// Makes a body. `first` is the event that came with the head: some of the body, or its end.
     pub(crate) fn new(
         receiver: Arc<Receiver>,
         shared: Arc<Shared>,
@@ -57,7 +57,7 @@ impl RequestBody {
         let first = match first {
             Some(Err(End::Finished)) => return RequestBody::empty(),
             Some(Ok(event)) => Some(event),
-            // Any other end is found again at the next poll.
+            // The next poll finds any other end again.
             Some(Err(_)) | None => None,
         };
         RequestBody { stream: Some(Stream { receiver, shared, id, first, section: None, trailers: None, received: 0 }) }
@@ -129,7 +129,7 @@ impl Stream {
                     self.shared.cancel_decoding(self.id);
                     Some(Err(self.trailers_too_large()))
                 }
-                // The head is read before a body is made, and a message has one.
+                // The head is read before a body is made, and a message has only one.
                 Ok(Event::Headers(_) | Event::WebTransport { .. }) => continue,
                 Err(End::Finished) => self.trailers.take().map(|trailers| Ok(Frame::trailers(trailers))),
                 Err(end) => Some(Err(end.into())),
@@ -145,7 +145,7 @@ impl Stream {
 
 impl Drop for Stream {
     fn drop(&mut self) {
-        // RFC 9204 section 2.2.2.2: there are, or may still come, trailers that will not be decoded.
+        // RFC 9204 section 2.2.2.2: there are trailers that will not be decoded, or some may still come.
         let undecoded = self.section.is_some() || matches!(self.first, Some(Event::Trailers(_)));
         if undecoded || !self.receiver.is_read() {
             self.shared.cancel_decoding(self.id);
@@ -166,7 +166,7 @@ pub enum BodyError {
     /// The connection failed or was closed.
     #[error("the connection was lost before the end of the body")]
     ConnectionLost,
-    /// What came is not a message. The stream or the connection is being ended for it.
+    /// The bytes are not a valid message. The stream or the connection is being ended for it.
     #[error("malformed body: {0}")]
     Malformed(Fault),
     /// The client reset the stream.

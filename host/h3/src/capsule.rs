@@ -14,9 +14,9 @@ pub const DATAGRAM: u64 = 0x00;
 /// A whole capsule.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Capsule {
-    /// Its type.
+    /// The capsule's type.
     pub kind: u64,
-    /// Its value.
+    /// The capsule's value.
     pub value: Bytes,
 }
 
@@ -29,8 +29,7 @@ impl Capsule {
     }
 }
 
-/// Splits the bytes of a tunnel into capsules. Those of other types than the wanted are skipped as they come
-/// (section 3.2).
+/// Splits the bytes of a tunnel into capsules. Capsules of unwanted types are skipped as they come (section 3.2).
 #[derive(Clone, Debug)]
 pub struct CapsuleReader {
     // A capsule has the layout of a frame: type, length, value.
@@ -41,12 +40,12 @@ pub struct CapsuleReader {
 }
 
 impl CapsuleReader {
-    /// A reader for capsules of the types in `wanted`, with values of up to `max_value` bytes.
+    /// Makes a reader for capsules of the types in `wanted`, with values of up to `max_value` bytes.
     pub fn new(wanted: &'static [u64], max_value: u64) -> CapsuleReader {
         CapsuleReader { parser: FrameParser::default(), wanted, max_value, capsule: None }
     }
 
-    /// Takes from the front of `input`. None when it needs more, and then `input` is empty.
+    /// Takes a capsule from the front of `input`. `None` when it needs more, and then `input` is empty.
     ///
     /// # Errors
     /// `H3_EXCESSIVE_LOAD`, for the stream, when the declared length is over the limit; nothing of the value is kept.
@@ -123,7 +122,7 @@ mod tests {
         let mut reader = CapsuleReader::new(&[DATAGRAM], 10);
         let fault = reader.next(&mut Bytes::from_static(b"\0\x0b"));
         assert_eq!(fault.map_err(|fault| fault.code()), Err(Code::EXCESSIVE_LOAD));
-        // A skipped one costs nothing, whatever its size.
+        // A skipped capsule costs nothing, whatever its size.
         assert_eq!(CapsuleReader::new(&[DATAGRAM], 10).next(&mut Bytes::from_static(b"\x01\x3f")), Ok(None));
     }
 }

@@ -1,4 +1,4 @@
-//! Error codes, and what carries them: a connection that must end, or one stream.
+//! Error codes, and their scope: a connection that must end, or one stream.
 
 use std::fmt;
 
@@ -15,7 +15,7 @@ impl Code {
     pub const GENERAL_PROTOCOL_ERROR: Code = Code(0x101);
     /// `H3_INTERNAL_ERROR`: this side failed.
     pub const INTERNAL_ERROR: Code = Code(0x102);
-    /// `H3_STREAM_CREATION_ERROR`: a stream that may not be opened, or a second one of a kind that is unique.
+    /// `H3_STREAM_CREATION_ERROR`: a stream that may not be opened, or a second stream of a unique kind.
     pub const STREAM_CREATION_ERROR: Code = Code(0x103);
     /// `H3_CLOSED_CRITICAL_STREAM`: the control stream or a QPACK stream ended.
     pub const CLOSED_CRITICAL_STREAM: Code = Code(0x104);
@@ -23,9 +23,9 @@ impl Code {
     pub const FRAME_UNEXPECTED: Code = Code(0x105);
     /// `H3_FRAME_ERROR`: a frame whose layout or size is wrong.
     pub const FRAME_ERROR: Code = Code(0x106);
-    /// `H3_EXCESSIVE_LOAD`: the peer asks for more than this side is willing to do.
+    /// `H3_EXCESSIVE_LOAD`: the peer asks for more work than this side is willing to do.
     pub const EXCESSIVE_LOAD: Code = Code(0x107);
-    /// `H3_ID_ERROR`: a stream or push identifier that is used wrongly.
+    /// `H3_ID_ERROR`: an incorrectly used stream or push identifier.
     pub const ID_ERROR: Code = Code(0x108);
     /// `H3_SETTINGS_ERROR`: an invalid SETTINGS frame.
     pub const SETTINGS_ERROR: Code = Code(0x109);
@@ -33,7 +33,7 @@ impl Code {
     pub const MISSING_SETTINGS: Code = Code(0x10a);
     /// `H3_REQUEST_REJECTED`: not processed at all; the client may try again.
     pub const REQUEST_REJECTED: Code = Code(0x10b);
-    /// `H3_REQUEST_CANCELLED`: given up, perhaps after some processing.
+    /// `H3_REQUEST_CANCELLED`: abandoned, perhaps after some processing.
     pub const REQUEST_CANCELLED: Code = Code(0x10c);
     /// `H3_REQUEST_INCOMPLETE`: the stream ended before the request did.
     pub const REQUEST_INCOMPLETE: Code = Code(0x10d);
@@ -53,7 +53,7 @@ impl Code {
         self.0
     }
 
-    /// What quinn takes.
+    /// The code as quinn expects it.
     pub(crate) fn varint(self) -> quinn::VarInt {
         // Every code is one of the constants above or comes from QPACK, all below 2^32.
         quinn::VarInt::from_u32(self.0 as u32)
@@ -103,17 +103,17 @@ pub enum Fault {
     /// The connection ends with this code.
     #[error("connection error {code}: {reason}")]
     Connection {
-        /// What CONNECTION_CLOSE carries.
+        /// The code in CONNECTION_CLOSE.
         code: Code,
-        /// What the peer did.
+        /// The peer's violation.
         reason: String,
     },
     /// One stream ends with this code, in both directions.
     #[error("stream error {code}: {reason}")]
     Stream {
-        /// What RESET_STREAM and STOP_SENDING carry.
+        /// The code in RESET_STREAM and STOP_SENDING.
         code: Code,
-        /// What the peer did.
+        /// The peer's violation.
         reason: &'static str,
     },
 }
@@ -132,7 +132,7 @@ impl Fault {
         Fault::stream(Code::MESSAGE_ERROR, reason)
     }
 
-    /// The error code, wherever it goes.
+    /// The error code, whether for the connection or a stream.
     pub fn code(&self) -> Code {
         match self {
             Fault::Connection { code, .. } | Fault::Stream { code, .. } => *code,

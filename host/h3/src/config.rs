@@ -1,4 +1,4 @@
-//! What a server is willing to do and to hold.
+//! The offers and limits of a server.
 
 use std::{sync::Arc, time::Duration};
 
@@ -15,52 +15,54 @@ use crate::{
 /// Limits and offers of a server. Sizes are in bytes.
 #[derive(Clone, Debug)]
 pub struct Config {
-    /// The most bytes of one request head or of its trailers, each field counted as name + value + 32: it is advertised
-    /// (RFC 9114 section 4.2.2), compared with the declared length of HEADERS before any of it is read, and enforced
-    /// in the decoder. A larger head is answered with 431.
+    /// The most bytes of one request head or of its trailers, each field counted as name + value + 32. The limit is
+    /// advertised (RFC 9114 section 4.2.2), compared with the declared length of HEADERS before any of it is read, and
+    /// enforced in the decoder. A larger head is answered with 431.
     ///
     /// # Defaults
     /// 65536.
     pub max_field_section_size: u64,
-    /// A request that announces a longer body is answered with 413; a body that turns out longer ends with
-    /// [`BodyError::TooLarge`](crate::BodyError::TooLarge).
+    /// The most bytes of a request body. A request that announces more is answered with 413; a body that turns out
+    /// longer ends with [`BodyError::TooLarge`](crate::BodyError::TooLarge).
     ///
     /// # Defaults
     /// None: no limit.
     pub max_body_size: Option<u64>,
-    /// Requests at a time on one connection; the client may open no more streams.
+    /// The most requests at a time on one connection; the client may open no more streams.
     ///
     /// # Defaults
     /// 100.
     pub max_concurrent_requests: u32,
-    /// Unidirectional streams at a time: three that every client has, and a few that this server does not know.
+    /// The most unidirectional streams at a time: three that every client has, and a few that this server does not
+    /// know.
     ///
     /// # Defaults
     /// 8.
     pub max_unidirectional_streams: u32,
-    /// What a client may send on one stream before it is read.
+    /// The most bytes that a client may send on one stream before they are read.
     ///
     /// # Defaults
     /// 256 KiB.
     pub stream_window: u32,
-    /// What a client may send on all streams of a connection before it is read: what one connection can hold of memory
-    /// for received data. It should be several times `stream_window`, or few unread bodies stop all other requests.
+    /// The most bytes that a client may send on all streams of a connection before they are read: the memory that one
+    /// connection can occupy with received data. It should be several times `stream_window`; otherwise a few unread
+    /// bodies stop all other requests.
     ///
     /// # Defaults
     /// 2 MiB.
     pub connection_window: u32,
-    /// What the server sends on one connection before it is acknowledged: what one connection can hold of memory for
-    /// data to send.
+    /// The most bytes that the server sends on one connection before they are acknowledged: the memory that one
+    /// connection can occupy with data to send.
     ///
     /// # Defaults
     /// 1 MiB.
     pub send_window: u32,
-    /// The dynamic table that a client may use (RFC 9204 section 3.2.3). Zero turns it off.
+    /// The size of the dynamic table that a client may use (RFC 9204 section 3.2.3). Zero turns it off.
     ///
     /// # Defaults
     /// 4096.
     pub qpack_table_capacity: u32,
-    /// Streams that may wait for entries of that table at once (RFC 9204 section 2.1.2).
+    /// The most streams that may wait for entries of that table at once (RFC 9204 section 2.1.2).
     ///
     /// # Defaults
     /// 16.
@@ -70,37 +72,36 @@ pub struct Config {
     /// # Defaults
     /// 4096.
     pub qpack_encoder_capacity: u32,
-    /// Offer extended CONNECT (RFC 9220), for WebSocket.
+    /// Whether to offer extended CONNECT (RFC 9220), for WebSocket.
     ///
     /// # Defaults
     /// `true`.
     pub extended_connect: bool,
-    /// Offer HTTP datagrams (RFC 9297), and hold at most this much of them per direction and connection. Zero turns
-    /// them off.
+    /// The most bytes of HTTP datagrams (RFC 9297) to hold per direction and connection. Zero turns datagrams off.
     ///
     /// # Defaults
     /// 64 KiB.
     pub datagram_buffer: u32,
-    /// Datagrams that wait for one tunnel to read them. When one more comes, the oldest is dropped.
+    /// The most datagrams that wait for one tunnel to read them. When another datagram comes, the oldest is dropped.
     ///
     /// # Defaults
     /// 64.
     pub datagram_queue: usize,
-    /// WebTransport sessions at a time on one connection; more are refused with `H3_REQUEST_REJECTED`. Zero, or without
-    /// `extended_connect` or datagrams: WebTransport is not offered.
+    /// The most WebTransport sessions at a time on one connection; more are refused with `H3_REQUEST_REJECTED`. If this
+    /// is zero, or without `extended_connect` or datagrams, WebTransport is not offered.
     ///
     /// # Defaults
     /// 16.
     pub webtransport_sessions: u32,
-    /// Streams of each direction that a client may have open in one session, and the server too. While a session
-    /// lives, the client may open so many more streams on the connection, for requests too; more than that in one session
-    /// are refused with `WEBTRANSPORT_BUFFERED_STREAM_REJECTED`.
+    /// The most streams of each direction that a client may have open in one session, and the server too. While a
+    /// session lives, the client may open this many more streams on the connection, for requests too. More streams in
+    /// one session are refused with `WEBTRANSPORT_BUFFERED_STREAM_REJECTED`.
     ///
     /// # Defaults
     /// 100.
     pub webtransport_streams: u32,
-    /// Streams of sessions that have not begun, which are kept for each connection until they do; when one more comes,
-    /// the oldest is refused with `WEBTRANSPORT_BUFFERED_STREAM_REJECTED`.
+    /// The most streams of sessions that have not begun, which each connection keeps until they do. When another such
+    /// stream comes, the oldest is refused with `WEBTRANSPORT_BUFFERED_STREAM_REJECTED`.
     ///
     /// # Defaults
     /// 16.
@@ -115,35 +116,35 @@ pub struct Config {
     /// # Defaults
     /// 10 s.
     pub head_timeout: Duration,
-    /// A connection without a request for this long is closed by GOAWAY.
+    /// How long a connection may stay open without a request before it is closed with GOAWAY.
     ///
     /// # Defaults
     /// 60 s.
     pub idle_timeout: Duration,
-    /// A connection from which nothing is heard at all for this long is dropped (RFC 9000 section 10.1). The server
-    /// sends a PING after a third of it, so that a request that takes longer does not lose its connection.
+    /// How long a client may stay silent before its connection is dropped (RFC 9000 section 10.1). The server sends a
+    /// PING after a third of this time, so that a request that takes longer does not lose its connection.
     ///
     /// # Defaults
     /// 30 s.
     pub lost_timeout: Duration,
-    /// Whether a client proves its address before anything is spent on it.
+    /// Whether a client must prove its address before the server spends resources on it.
     ///
     /// # Defaults
     /// [`RetryPolicy::Above`] 1000 connections.
     pub retry: RetryPolicy,
-    /// Whether requests are taken from the first flight of a client that has been here before (0-RTT), which saves it a
-    /// round trip.
+    /// Whether requests are accepted from the first flight of a returning client (0-RTT), which saves it a round trip.
     ///
     /// # Defaults
     /// [`EarlyData::Off`].
     pub early_data: EarlyData,
-    /// Requests per second that a client may reset or stop on one connection, beside one for each that it has let come
-    /// to its end. Above it, `H3_EXCESSIVE_LOAD`: each costs more to begin than to leave (RFC 9114 section 10.5).
+    /// The most requests per second that a client may reset or stop on one connection, plus one for each request that
+    /// it lets complete. Above it, `H3_EXCESSIVE_LOAD`: a request costs more to begin than to abandon (RFC 9114 section
+    /// 10.5).
     ///
     /// # Defaults
     /// 200.
     pub resets_per_second: u32,
-    /// Connections at a time, handshakes included; more are refused.
+    /// The most connections at a time, including handshakes; more are refused.
     ///
     /// # Defaults
     /// 10 000.
@@ -161,21 +162,21 @@ pub enum RetryPolicy {
     Never,
 }
 
-/// What is done with early data (RFC 8470), which an observer can record, hold back and send again.
+/// The treatment of early data (RFC 8470), which an observer can record, hold back and replay.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub enum EarlyData {
-    /// None is taken.
+    /// No early data is accepted.
     #[default]
     Off,
-    /// GET, HEAD, OPTIONS and TRACE are served, with `early-data: 1` among their fields; others are answered with 425,
+    /// GET, HEAD, OPTIONS and TRACE are served, with an added `early-data: 1` field; others are answered with 425,
     /// after which a client sends them again on the completed connection.
     ///
-    /// A client must not be asked for a certificate then: it is not known yet while its early data is served.
+    /// Do not ask clients for a certificate in this mode: it is not known yet while the early data is served.
     SafeMethods,
 }
 
 impl RetryPolicy {
-    /// Whether a client that comes now gets one.
+    /// Whether a client that comes now gets a Retry.
     pub(crate) fn wanted(self, connections: usize) -> bool {
         match self {
             RetryPolicy::Above(threshold) => connections >= threshold,
@@ -220,10 +221,10 @@ impl Default for Config {
 pub const ALPN: &[u8] = b"h3";
 
 impl Config {
-    /// A quinn configuration with these limits, from a rustls one with its certificate set.
+    /// Makes a quinn configuration with these limits, from a rustls one with its certificate set.
     ///
-    /// ALPN is set here, and early data is turned off or on. Without it, session tickets still save the next handshake its
-    /// signatures.
+    /// It sets ALPN, and turns early data off or on. Without early data, session tickets still save the next handshake
+    /// its signatures.
     ///
     /// # Errors
     /// The rustls configuration lacks TLS 1.3 with `TLS13_AES_128_GCM_SHA256`, which QUIC starts with.
@@ -246,7 +247,7 @@ impl Config {
         Ok(config)
     }
 
-    /// Every window of quinn set on purpose: its own defaults let one connection hold 125 MB.
+    /// Sets every window of quinn explicitly: its own defaults let one connection hold 125 MB.
     fn transport(&self) -> TransportConfig {
         let mut transport = TransportConfig::default();
         let datagrams = (self.datagram_buffer > 0).then_some(self.datagram_buffer as usize);
@@ -263,12 +264,12 @@ impl Config {
         transport
     }
 
-    /// WebTransport rests on the other two.
+    /// Whether WebTransport is offered; it requires the other two.
     pub(crate) fn offers_webtransport(&self) -> bool {
         self.webtransport_sessions > 0 && self.extended_connect && self.datagram_buffer > 0
     }
 
-    /// Unidirectional streams without those of sessions.
+    /// The number of unidirectional streams, without those of sessions.
     pub(crate) fn unidirectional_streams(&self) -> u32 {
         self.max_unidirectional_streams.max(CRITICAL_STREAMS)
     }
@@ -298,12 +299,12 @@ pub struct NoInitialCipherSuite;
 /// Control, QPACK encoder and QPACK decoder (RFC 9114 section 6.2: at least three must be allowed).
 const CRITICAL_STREAMS: u32 = 3;
 
-/// Clients that wait to be accepted, refused or sent a Retry, on one endpoint. All of this is done without waiting for
-/// anything, so that more than a few are an attack, of which the rest is ignored.
+/// The most clients that wait to be accepted, refused or sent a Retry, on one endpoint. These steps never wait for
+/// anything, so more than a few such clients are an attack, and the surplus is ignored.
 const MAX_INCOMING: usize = 1024;
 
-/// What is kept of the further datagrams of one such client, in bytes: a few dozen datagrams of early data.
+/// The most bytes kept of further datagrams of one such client: a few dozen datagrams of early data.
 const INCOMING_BUFFER: u64 = 64 * 1024;
 
-/// The same for all of them, on one endpoint.
+/// The most bytes kept of further datagrams of all such clients, on one endpoint.
 const INCOMING_BUFFERS: u64 = 8 * 1024 * 1024;

@@ -1,4 +1,4 @@
-//! The driver of one connection: accepts streams, sorts datagrams, and leaves in two phases.
+//! The driver of one connection: accepts streams, sorts datagrams, and drains in two phases.
 
 use std::{future::pending, sync::Arc, time::Duration};
 
@@ -23,11 +23,11 @@ use crate::{
 
 /// Serves one connection to its end. Dropping the future drops every request on it and closes it.
 ///
-/// On a drain it sends GOAWAY with the largest identifier, then after a round trip GOAWAY with the first one that it has
-/// not accepted, and closes with `H3_NO_ERROR` when the last request is over (RFC 9114 section 5.2).
+/// On a drain it sends GOAWAY with the largest identifier. After a round trip it sends GOAWAY with the first identifier
+/// that it has not accepted. It closes with `H3_NO_ERROR` when the last request is over (RFC 9114 section 5.2).
 ///
 /// # Errors
-/// The rule that the client broke, if that is why the connection ended.
+/// The rule that the client broke, if the connection ended for that reason.
 pub async fn serve_connection<S: Service>(
     quic: Connection,
     service: Arc<S>,
@@ -89,11 +89,11 @@ struct Driver<S> {
 
 #[derive(Clone, Copy, Debug)]
 enum Phase {
-    /// The first GOAWAY is out; requests that crossed it are still accepted.
+    /// The first GOAWAY was sent; requests that crossed it are still accepted.
     Announced { until: Instant },
-    /// The second GOAWAY is out: nothing from `first_refused` on is accepted.
+    /// The second GOAWAY was sent: no request from `first_refused` on is accepted.
     Leaving { first_refused: u64, close_from: Instant },
-    /// `idle_at` is when the connection has been without a request for too long, if it is without one.
+    /// `idle_at` is the idle deadline of a connection without a request.
     Serving { idle_at: Option<Instant> },
 }
 
@@ -113,7 +113,7 @@ impl<S: Service> Driver<S> {
         let id = u64::from(VarInt::from(recv.id()));
         let refused = matches!(self.phase, Phase::Leaving { first_refused, .. } if id >= first_refused);
         if refused && !self.shared.webtransport.has_sessions() {
-            // RFC 9114 section 5.2: it may be sent again elsewhere. Neither fails on a stream that lives.
+            // RFC 9114 section 5.2: the client may retry it elsewhere. Neither call fails on an open stream.
             let _ = recv.stop(Code::REQUEST_REJECTED.varint());
             let _ = send.reset(Code::REQUEST_REJECTED.varint());
             return;
@@ -125,7 +125,7 @@ impl<S: Service> Driver<S> {
         if let Phase::Serving { idle_at } = &mut self.phase {
             *idle_at = None;
         }
-        // quinn yields streams in the order of their identifiers, also those of which nothing has come yet; so nothing
+        // quinn yields streams in the order of their identifiers, even before any of their bytes have come; so nothing
         // is read here.
         let activity = self.shared.activity();
         let (shared, service) = (Arc::clone(&self.shared), Arc::clone(&self.service));
@@ -163,7 +163,7 @@ impl<S: Service> Driver<S> {
             }
             Phase::Announced { .. } => {
                 self.goaway.send_replace(Some(self.next));
-                // A round trip for the GOAWAY itself, which a close would overtake.
+                // Allows a round trip for the GOAWAY itself, which a close would overtake.
                 let close_from = Instant::now() + self.round_trip();
                 self.phase = Phase::Leaving { first_refused: self.next, close_from };
             }
@@ -171,7 +171,7 @@ impl<S: Service> Driver<S> {
         }
     }
 
-    /// There may be no request left.
+    /// Handles the end of the last request: starts the idle clock, or closes at the end of a drain.
     fn idle(&mut self) {
         if self.shared.active() > 0 {
             return;
@@ -185,7 +185,7 @@ impl<S: Service> Driver<S> {
         }
     }
 
-    /// How long a frame takes to be there and to be seen, within reason.
+    /// An estimate of the time in which a frame arrives and is seen, within reason.
     fn round_trip(&self) -> Duration {
         (self.shared.quic.rtt() * 3 / 2).clamp(Duration::from_millis(20), Duration::from_secs(1))
     }
@@ -196,12 +196,12 @@ impl<S: Service> Driver<S> {
     }
 }
 
-/// A connection whose driver is dropped would otherwise live as long as a request task holds it.
+/// Closes a connection whose driver is dropped; otherwise it would live as long as a request task holds it.
 struct CloseOnDrop(Arc<Shared>);
 
 impl Drop for CloseOnDrop {
     fn drop(&mut self) {
-        // On one that has ended, quinn would take it for the reason of the end.
+        // If the connection has ended, quinn would take this close for the reason of the end.
         if self.0.quic.close_reason().is_none() {
             self.0.quic.close(Code::NO_ERROR.varint(), b"");
         }

@@ -9,10 +9,10 @@ use crate::{
     varint,
 };
 
-/// What the client said.
+/// An event on the client's control stream.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum ControlEvent {
-    /// The client will accept no push at or above this identifier; it means to leave (section 5.2).
+    /// The client will accept no push at or above this identifier; it intends to leave (section 5.2).
     GoAway {
         /// Push identifier.
         push_id: u64,
@@ -21,23 +21,23 @@ pub enum ControlEvent {
     Settings(Settings),
 }
 
-/// Reads the control stream of a client of a server that never pushes.
+/// Reads a client's control stream, for a server that never pushes.
 #[derive(Clone, Debug, Default)]
 pub struct ControlReader {
     frames: FrameParser,
     frame: Option<FrameType>,
-    /// Payload of the frame that is being collected; at most [`settings::MAX_PAYLOAD`] bytes.
+    /// The payload of the frame being collected; at most [`settings::MAX_PAYLOAD`] bytes.
     payload: BytesMut,
     settings_seen: bool,
     max_push_id: Option<u64>,
     goaway: Option<u64>,
 }
 
-/// A PRIORITY_UPDATE is an identifier and a handful of parameters (RFC 9218 section 7).
+/// The most bytes of a PRIORITY_UPDATE: an identifier and a handful of parameters (RFC 9218 section 7).
 const MAX_PRIORITY_UPDATE: u64 = 1024;
 
 impl ControlReader {
-    /// Takes from the front of `input`. None when it needs more, and then `input` is empty.
+    /// Takes an event from the front of `input`. `None` when it needs more, and then `input` is empty.
     ///
     /// # Errors
     /// Always for the connection: `H3_MISSING_SETTINGS`, `H3_FRAME_UNEXPECTED`, `H3_FRAME_ERROR`, `H3_ID_ERROR`,
@@ -111,14 +111,14 @@ impl ControlReader {
             }
             Some(FrameType::CANCEL_PUSH) => {
                 only(&payload)?;
-                // Section 7.2.3: nothing was ever promised.
+                // Section 7.2.3: no push was ever promised.
                 identifier_error("CANCEL_PUSH of a push that was not promised")
             }
             Some(FrameType::PRIORITY_UPDATE_REQUEST) => match varint::read(&mut &payload[..]) {
                 None => Err(Fault::connection(Code::FRAME_ERROR, "PRIORITY_UPDATE without an identifier")),
                 // RFC 9218 section 7.2: it must name a stream that a client can open for a request.
                 Some(stream) if stream % 4 != 0 => identifier_error("PRIORITY_UPDATE for what is no request stream"),
-                // Priorities are hints, and this server follows the order of arrival.
+                // Priorities are hints, and this server serves requests in the order of arrival.
                 Some(_) => Ok(None),
             },
             Some(FrameType::PRIORITY_UPDATE_PUSH) => match varint::read(&mut &payload[..]) {

@@ -1,4 +1,4 @@
-//! HTTP datagrams (RFC 9297 section 2.1): datagrams of the connection, sorted by the stream that they belong to.
+//! HTTP datagrams (RFC 9297 section 2.1): datagrams of the connection, sorted by their stream.
 
 use std::{
     collections::{HashMap, VecDeque},
@@ -20,10 +20,10 @@ use crate::{
     varint,
 };
 
-/// Splits a datagram of the connection into the stream that it belongs to and its payload.
+/// Splits a datagram of the connection into its stream and its payload.
 ///
 /// # Errors
-/// `H3_DATAGRAM_ERROR` when there is no identifier, or one that no stream can have.
+/// `H3_DATAGRAM_ERROR` when there is no identifier, or an identifier that no stream can have.
 pub fn parse(mut datagram: Bytes) -> Result<(u64, Bytes), Fault> {
     match varint::read(&mut datagram) {
         Some(quarter) if quarter <= varint::MAX / 4 => Ok((quarter * 4, datagram)),
@@ -61,9 +61,9 @@ impl Datagrams {
         Datagrams { shared, stream, queue }
     }
 
-    /// The next datagram; none once the connection has ended.
+    /// Receives the next datagram; `None` once the connection has ended.
     ///
-    /// Those that come faster than they are read are dropped, oldest first, above
+    /// Datagrams that come faster than they are read are dropped, oldest first, above
     /// [`Config::datagram_queue`](crate::Config::datagram_queue). May be cancelled.
     pub async fn recv(&self) -> Option<Bytes> {
         tokio::select! {
@@ -73,23 +73,23 @@ impl Datagrams {
         }
     }
 
-    /// As [`Datagrams::recv`], for one task; it is pending for good once the connection has ended.
+    /// Polls as [`Datagrams::recv`], for one task; it stays pending once the connection has ended.
     pub fn poll_recv(&self, cx: &mut Context<'_>) -> Poll<Bytes> {
         self.queue.arrived.register(cx.waker());
         self.queue.datagrams.lock().pop_front().map_or(Poll::Pending, Poll::Ready)
     }
 
-    /// Bytes that wait to be read.
+    /// The bytes that wait to be read.
     pub fn buffered(&self) -> usize {
         self.queue.datagrams.lock().iter().map(Bytes::len).sum()
     }
 
-    /// Lets fewer wait than [`Config::datagram_queue`](crate::Config::datagram_queue) says.
+    /// Lowers the number of waiting datagrams below [`Config::datagram_queue`](crate::Config::datagram_queue).
     pub(crate) fn set_limit(&self, limit: usize) {
         self.queue.limit.fetch_min(limit.max(1), Ordering::AcqRel);
     }
 
-    /// Sends a datagram. It may be lost, and pushes out older ones that wait to be sent.
+    /// Sends a datagram. It may be lost, and displaces older datagrams that wait to be sent.
     ///
     /// # Errors
     /// See [`DatagramError`].
@@ -109,7 +109,7 @@ impl Datagrams {
         })
     }
 
-    /// The most bytes that [`Datagrams::send`] takes now; it changes with the path. None if it takes none.
+    /// The most bytes that [`Datagrams::send`] takes now; it changes with the path. `None` if it takes none.
     pub fn max_size(&self) -> Option<usize> {
         self.shared.quic.max_datagram_size()?.checked_sub(varint::size(self.stream / 4))
     }
@@ -130,7 +130,7 @@ pub enum DatagramError {
     /// It is larger than [`Datagrams::max_size`].
     #[error("the datagram is too large for the path")]
     TooLarge,
-    /// The client has not said that it takes them.
+    /// The client has not announced that it accepts datagrams.
     #[error("the client does not take datagrams")]
     Unsupported,
 }
@@ -146,8 +146,8 @@ impl Registry {
         Registry { limit, queues: Mutex::default() }
     }
 
-    /// Hands a datagram to its stream. RFC 9297 section 2.1: those of streams that are over, or that have no use for
-    /// them, are dropped.
+    /// Delivers a datagram to its stream. Datagrams of streams that have ended, or that do not use them, are dropped
+    /// (RFC 9297 section 2.1).
     pub(crate) fn deliver(&self, stream: u64, payload: Bytes) {
         let Some(queue) = self.queues.lock().get(&stream).cloned() else { return };
         let mut datagrams = queue.datagrams.lock();

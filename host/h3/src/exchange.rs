@@ -28,7 +28,7 @@ use crate::{
     webtransport::{Arrival, Offered},
 };
 
-/// Serves one request. Whatever happens, the stream ends with FIN after a whole response, or with a reset.
+/// Serves one request. In every case, the stream ends with FIN after a whole response, or with a reset.
 pub(crate) async fn serve<S: Service>(
     shared: Arc<Shared>,
     service: &S,
@@ -47,7 +47,7 @@ pub(crate) async fn serve<S: Service>(
     let stopped = pin!(sender.stopped());
     let mut exchange = Exchange { id, admits, shared, service, receiver, sender, stopped };
     let ended = match (exchange.run().await, exchange.receiver.found_fault()) {
-        // A response that echoes a malformed request fails with it, and that is the client's fault.
+        // A response that echoes a malformed request fails with it, and the fault is the client's.
         (Err(_), Some(fault)) => Err(Abort::Fault(fault)),
         (ended, _) => ended,
     };
@@ -59,7 +59,7 @@ pub(crate) async fn serve<S: Service>(
         Ok(Outcome::Tunnel(slot)) => slot.open(exchange.sender, activity),
         Ok(Outcome::WebTransport { session }) => {
             let Exchange { shared, receiver, sender, .. } = exchange;
-            // Nobody else holds it: no body was made of it.
+            // This is the only holder: no body was made of it.
             let Some((recv, first)) = receiver.into_stream() else { return };
             let arrival = Arrival::new(Some(sender.into_half()), recv, first);
             if let Err(fault) = shared.webtransport.deliver(session, arrival) {
@@ -86,12 +86,12 @@ pub(crate) async fn serve<S: Service>(
     }
 }
 
-/// What a new stream may be.
+/// The streams that are admitted.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Admits {
     /// A request or a stream of a WebTransport session.
     Everything,
-    /// No request any more, since the last GOAWAY excludes it.
+    /// No further requests, since the last GOAWAY excludes them.
     WebTransportStreams,
 }
 
@@ -102,46 +102,46 @@ struct Exchange<'a, S, F> {
     service: &'a S,
     receiver: Arc<Receiver>,
     sender: Sender,
-    /// Resolves when the client asks to stop, when it has everything, or when the connection is gone.
+    /// Resolves when the client asks to stop, when it has the whole response, or when the connection is gone.
     stopped: Pin<&'a mut F>,
 }
 
-/// How an exchange ends well.
+/// A successful end of an exchange.
 enum Outcome {
     /// The client has the whole response.
     Sent,
-    /// The client has the head of it, and the stream goes to a tunnel.
+    /// The client has the head of the response, and the stream goes to a tunnel.
     Tunnel(TunnelSlot),
-    /// It was none: the stream belongs to this session.
+    /// The stream was not a request: it belongs to this session.
     WebTransport { session: u64 },
 }
 
-/// Why there is no whole response.
+/// Why the client did not get the whole response.
 enum Abort {
     /// The client broke a rule.
     Fault(Fault),
     /// The client reset or stopped the stream, or the connection is gone.
     Gone,
-    /// The service's response cannot be sent to its end.
+    /// The service's response cannot be sent completely.
     Response(String),
 }
 
-/// What the front of a stream says.
+/// The content of the front of a stream.
 enum Head {
     /// A refusal that is answered without the service.
     Refused(StatusCode),
     /// The stream belongs to this WebTransport session.
     WebTransport { session: u64 },
-    /// The head, and what of the body came with it.
+    /// The head, and the part of the body that came with it.
     Request(Box<RequestHead>, Option<Result<Event, End>>),
 }
 
-/// By this a client of draft-ietf-webtrans-http3-02 says which draft it speaks (section 3.2 there), and the server
-/// agrees by the other.
+/// The field by which a client of draft-ietf-webtrans-http3-02 names its draft (section 3.2 there); the server agrees
+/// with the other field.
 const DRAFT_02_OFFER: &str = "sec-webtransport-http3-draft02";
 const DRAFT: &str = "sec-webtransport-http3-draft";
 
-/// While this much is queued, the body of a response is not asked for more.
+/// The queue length in bytes above which no more of a response body is requested.
 const WRITE_AHEAD: usize = 16 * 1024;
 
 impl<S: Service, F: Future<Output = Result<Option<VarInt>, StoppedError>>> Exchange<'_, S, F> {
@@ -156,18 +156,18 @@ impl<S: Service, F: Future<Output = Result<Option<VarInt>, StoppedError>>> Excha
             Ok(Ok(Head::WebTransport { session })) => return Ok(Outcome::WebTransport { session }),
             Ok(Err(abort)) => return Err(abort),
             Err(_) => {
-                // RFC 9204 section 2.2.2.2: it may be waiting for table entries.
+                // RFC 9204 section 2.2.2.2: the section may be waiting for table entries.
                 self.shared.cancel_decoding(self.id);
                 self.service.notice(Notice::HeadTimedOut);
                 return self.refuse(StatusCode::REQUEST_TIMEOUT).await;
             }
         };
         if self.receiver.is_0rtt() {
-            // RFC 8470 section 5.2: it may be a replay.
+            // RFC 8470 section 5.2: the request may be a replay.
             if !head.method.is_safe() {
                 return self.refuse(StatusCode::TOO_EARLY).await;
             }
-            // RFC 8470 section 5.1: who serves the request may want to refuse it too.
+            // RFC 8470 section 5.1: the service may want to refuse the request too.
             head.headers.insert("early-data", HeaderValue::from_static("1"));
         }
         let limit = self.shared.config.max_body_size.unwrap_or(u64::MAX);
@@ -179,8 +179,8 @@ impl<S: Service, F: Future<Output = Result<Option<VarInt>, StoppedError>>> Excha
         let webtransport = match self.webtransport(&head) {
             Some(session) => {
                 let session = session?;
-                // draft-ietf-webtrans-http3-07 section 3.2: not before the client's SETTINGS are here, which say whether
-                // it takes datagrams. They come on a stream of their own, and may be later.
+                // draft-ietf-webtrans-http3-07 section 3.2: wait for the client's SETTINGS, which say whether it takes
+                // datagrams. They come on a separate stream, and may be later.
                 let shared = Arc::clone(&self.shared);
                 if self.respond(tokio::time::timeout(deadline, shared.settled())).await?.is_err() {
                     return self.refuse(StatusCode::REQUEST_TIMEOUT).await;
@@ -201,7 +201,7 @@ impl<S: Service, F: Future<Output = Result<Option<VarInt>, StoppedError>>> Excha
                 self.open_tunnel(response, slot).await
             }
             (Ok(response), _) => self.send(response, is_head).await,
-            // The panic itself is on the host's log already, by its hook.
+            // The hook of the host has already logged the panic itself.
             (Err(_), _) => self.refuse(StatusCode::INTERNAL_SERVER_ERROR).await,
         }
     }
@@ -214,7 +214,7 @@ impl<S: Service, F: Future<Output = Result<Option<VarInt>, StoppedError>>> Excha
         .await?;
         let section = match event {
             Event::Headers(section) => section,
-            // RFC 9114 section 4.2.2. Nothing of the section was read, which the encoder must learn.
+            // RFC 9114 section 4.2.2. The section was not read, which the encoder must learn.
             Event::TooLarge { .. } => {
                 self.shared.cancel_decoding(self.id);
                 return Ok(Head::Refused(StatusCode::REQUEST_HEADER_FIELDS_TOO_LARGE));
@@ -224,7 +224,7 @@ impl<S: Service, F: Future<Output = Result<Option<VarInt>, StoppedError>>> Excha
                 return Err(Abort::Fault(Fault::connection(Code::FRAME_UNEXPECTED, "a message without HEADERS")));
             }
         };
-        // RFC 9114 section 5.2: it may be sent again elsewhere.
+        // RFC 9114 section 5.2: the client may retry it elsewhere.
         if self.admits == Admits::WebTransportStreams {
             return Err(Abort::Fault(Fault::stream(Code::REQUEST_REJECTED, "a request after GOAWAY")));
         }
@@ -244,7 +244,7 @@ impl<S: Service, F: Future<Output = Result<Option<VarInt>, StoppedError>>> Excha
             Some(length) => message.expect_length(length),
             None => {}
         });
-        // What came with the head shows whether there is a body at all. Nothing is waited for.
+        // The event after the head shows whether there is a body at all. This does not wait.
         let first = poll_fn(|cx| {
             Poll::Ready(match self.receiver.poll_event(cx) {
                 Poll::Ready(event) => Some(event),
@@ -285,7 +285,7 @@ impl<S: Service, F: Future<Output = Result<Option<VarInt>, StoppedError>>> Excha
         (request, slot)
     }
 
-    /// The session that a request asks for, where WebTransport is offered.
+    /// The session that a request asks for, if WebTransport is offered.
     fn webtransport(&self, head: &RequestHead) -> Option<Result<Offered, Abort>> {
         let asks = head.protocol.as_ref().is_some_and(Protocol::is_webtransport);
         (asks && self.shared.webtransport.is_offered()).then(|| {
@@ -295,7 +295,7 @@ impl<S: Service, F: Future<Output = Result<Option<VarInt>, StoppedError>>> Excha
         })
     }
 
-    /// Polls the service, and drops it at once when nobody waits for it any more.
+    /// Polls the service, and drops it at once when the client no longer waits for it.
     async fn respond<T>(&mut self, call: impl Future<Output = T>) -> Result<T, Abort> {
         let mut call = pin!(call);
         poll_fn(|cx| {
@@ -313,9 +313,9 @@ impl<S: Service, F: Future<Output = Result<Option<VarInt>, StoppedError>>> Excha
         .await
     }
 
-    /// Answers without the service, and reads nothing more.
+    /// Answers without the service, and reads no more of the request.
     async fn refuse(&mut self, status: StatusCode) -> Result<Outcome, Abort> {
-        // RFC 9114 section 4.1: a server that needs no more of the request may say so, and H3_NO_ERROR is the way.
+        // RFC 9114 section 4.1: a server that needs no more of the request may say so with H3_NO_ERROR.
         self.receiver.discard();
         let mut response = Response::new(String::new());
         *response.status_mut() = status;
@@ -328,13 +328,13 @@ impl<S: Service, F: Future<Output = Result<Option<VarInt>, StoppedError>>> Excha
         B::Error: Into<BoxError>,
     {
         let (parts, body) = response.into_parts();
-        // RFC 9114 section 4.1: exactly one final response; what comes before it is this crate's to send.
+        // RFC 9114 section 4.1: exactly one final response; only this crate sends interim responses.
         if parts.status.is_informational() {
             return Err(Abort::Response(format!("the service answered with {}", parts.status)));
         }
         self.queue_head(&parts)?;
         let bodiless = is_head || matches!(parts.status, StatusCode::NO_CONTENT | StatusCode::NOT_MODIFIED);
-        // RFC 9110 section 8.6: of a response with a body it is the length of that body.
+        // RFC 9110 section 8.6: in a response with a body it is the length of that body.
         let announced = (!bodiless).then(|| announced(&parts.headers)).flatten();
         self.send_body(body, bodiless, announced).await?;
         poll_fn(|cx| {
@@ -347,7 +347,7 @@ impl<S: Service, F: Future<Output = Result<Option<VarInt>, StoppedError>>> Excha
         Ok(Outcome::Sent)
     }
 
-    /// Queues the body, and drops it before the client has all of it: what the service holds for it is free by then.
+    /// Queues the body, and drops it before the client has received all of it, which frees the service's resources.
     async fn send_body<B>(&mut self, body: B, bodiless: bool, announced: Option<u64>) -> Result<(), Abort>
     where
         B: Body<Data = Bytes>,
@@ -366,7 +366,7 @@ impl<S: Service, F: Future<Output = Result<Option<VarInt>, StoppedError>>> Excha
                 }
                 match body.as_mut().poll_frame(cx) {
                     Poll::Pending => {
-                        // What there is goes out while the service thinks.
+                        // The queued bytes are sent while the service works.
                         if let Poll::Ready(Err(abort)) = self.poll_flush(cx) {
                             return Poll::Ready(Err(abort));
                         }
@@ -405,8 +405,8 @@ impl<S: Service, F: Future<Output = Result<Option<VarInt>, StoppedError>>> Excha
         .await
     }
 
-    /// Waits until the client has the whole response: a close of the connection would take back what it does not have
-    /// yet. It resolves at once for a client that has left.
+    /// Waits until the client has the whole response: a close of the connection would lose the rest. It resolves at
+    /// once for a client that has left.
     async fn acknowledged(&mut self) {
         let mut polls = 0_u32;
         let mut frames = 0;
@@ -414,7 +414,7 @@ impl<S: Service, F: Future<Output = Result<Option<VarInt>, StoppedError>>> Excha
             if self.stopped.as_mut().poll(cx).is_ready() {
                 return Poll::Ready(());
             }
-            // What quinn still has of this stream cannot be seen, but whether the connection sends anything.
+            // quinn does not show what it still holds of this stream, only whether the connection sends anything.
             if polls > 0 {
                 let now = self.shared.quic.stats().frame_tx.stream;
                 if std::mem::replace(&mut frames, now) != now {
@@ -441,7 +441,7 @@ impl<S: Service, F: Future<Output = Result<Option<VarInt>, StoppedError>>> Excha
 
     fn queue_head(&mut self, parts: &http::response::Parts) -> Result<(), Abort> {
         let fields = || response_fields(&parts.status, &parts.headers);
-        // RFC 9114 section 4.2.2: what the client has said that it will not take is not sent.
+        // RFC 9114 section 4.2.2: a response above the client's announced limit is not sent.
         let limit = self.shared.peer().and_then(|settings| settings.max_field_section_size);
         if limit.is_some_and(|limit| fields().map(|field| field.size()).sum::<u64>() > limit) {
             return Err(Abort::Response(
@@ -473,7 +473,7 @@ impl<S: Service, F: Future<Output = Result<Option<VarInt>, StoppedError>>> Excha
         if let Poll::Ready(end) = self.receiver.poll_abandoned(cx) {
             return Err(end.into());
         }
-        // Before the end of the response it cannot mean that the client has everything.
+        // Before the end of the response it cannot mean that the client has received everything.
         match self.stopped.as_mut().poll(cx) {
             Poll::Ready(_) => Err(Abort::Gone),
             Poll::Pending => Ok(()),
@@ -481,7 +481,7 @@ impl<S: Service, F: Future<Output = Result<Option<VarInt>, StoppedError>>> Excha
     }
 
     fn abandon(&mut self, code: Code) {
-        // RFC 9204 section 2.2.2.2: sections that will not be decoded. One time too often does no harm.
+        // RFC 9204 section 2.2.2.2: sections that will not be decoded. A redundant cancellation does no harm.
         if !self.receiver.is_read() {
             self.shared.cancel_decoding(self.id);
         }

@@ -27,19 +27,19 @@ impl FrameType {
     /// MAX_PUSH_ID (section 7.2.7).
     pub const MAX_PUSH_ID: FrameType = FrameType(0xd);
     /// WEBTRANSPORT_STREAM (draft-ietf-webtrans-http3-02 section 4.2): the first bytes of a bidirectional stream of a
-    /// session. Unknown to a server that does not offer WebTransport.
+    /// session. Without an offer of WebTransport, the type is unknown to the server.
     pub const WEBTRANSPORT_STREAM: FrameType = FrameType(0x41);
     /// PRIORITY_UPDATE for a request stream (RFC 9218 section 7.2).
     pub const PRIORITY_UPDATE_REQUEST: FrameType = FrameType(0xf0700);
     /// PRIORITY_UPDATE for a push stream (RFC 9218 section 7.2).
     pub const PRIORITY_UPDATE_PUSH: FrameType = FrameType(0xf0701);
 
-    /// Types of HTTP/2 that HTTP/3 has no use for (section 7.2.8): their arrival is an error everywhere.
+    /// Whether HTTP/3 reserves this type of HTTP/2 (section 7.2.8): its arrival is an error everywhere.
     pub fn is_reserved(self) -> bool {
         matches!(self.0, 0x2 | 0x6 | 0x8 | 0x9)
     }
 
-    /// A frame of a type that this server does not know, which is skipped wherever it comes (section 9).
+    /// Whether this server does not know the type; such a frame is skipped everywhere (section 9).
     pub fn is_unknown(self) -> bool {
         !self.is_reserved() && !matches!(self.0, 0x0 | 0x1 | 0x3 | 0x4 | 0x5 | 0x7 | 0xd | 0xf0700 | 0xf0701)
     }
@@ -51,23 +51,23 @@ pub fn write_header(kind: FrameType, length: u64, out: &mut impl BufMut) {
     varint::write(length, out);
 }
 
-/// What [`FrameParser::next`] found.
+/// A result of [`FrameParser::next`].
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Piece {
     /// A frame begins. Its payload follows, unless [`FrameParser::skip`] is called.
     Begin {
-        /// Type of the frame.
+        /// The type of the frame.
         kind: FrameType,
-        /// Declared length of its payload, in bytes.
+        /// The declared length of its payload, in bytes.
         length: u64,
     },
     /// Some of the payload of the frame that began last; never empty.
     Payload(Bytes),
-    /// The frame is over. Comes for each frame that was not skipped.
+    /// The frame has ended. Comes for each frame that was not skipped.
     End,
 }
 
-/// Splits the bytes of one stream into frames, wherever they are cut.
+/// Splits the bytes of one stream into frames, however the bytes are cut.
 #[derive(Clone, Debug, Default)]
 pub struct FrameParser {
     kind: Option<u64>,
@@ -82,7 +82,7 @@ struct Payload {
 }
 
 impl FrameParser {
-    /// Takes from the front of `input`. None when it needs more, and then `input` is empty.
+    /// Takes a piece from the front of `input`. `None` when it needs more, and then `input` is empty.
     pub fn next(&mut self, input: &mut Bytes) -> Option<Piece> {
         loop {
             if let Some(payload) = &mut self.payload {
@@ -142,7 +142,7 @@ mod tests {
     use super::*;
     use proptest::prelude::*;
 
-    /// Pieces with payloads joined, so that they do not depend on how the input was cut.
+    /// Parses pieces and joins their payloads, so that the result does not depend on how the input was cut.
     fn parse(pieces: &[&[u8]], skip: u64) -> (Vec<(u64, u64, Vec<u8>)>, bool) {
         let mut parser = FrameParser::default();
         let mut frames: Vec<(u64, u64, Vec<u8>)> = Vec::new();

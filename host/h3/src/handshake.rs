@@ -1,4 +1,4 @@
-//! From a client's first datagram to a connection that can be served.
+//! From a client's first datagram to a connection that is ready to serve.
 
 use std::{sync::Arc, time::Duration};
 
@@ -13,12 +13,11 @@ use crate::{
 
 /// Accepts a client and completes its handshake.
 ///
-/// With [`EarlyData::SafeMethods`] the connection is there as soon as the client's first message is read, so that
-/// requests which came with it can be answered; then the handshake still has to end in its time, or the connection is
-/// closed.
+/// With [`EarlyData::SafeMethods`] the connection is ready as soon as the client's first message is read, so that
+/// requests in that message can be answered. The handshake must still end in time, or the connection is closed.
 ///
 /// # Errors
-/// It failed, or took longer than [`Config::handshake_timeout`].
+/// The handshake failed, or took longer than [`Config::handshake_timeout`].
 pub async fn establish(incoming: Incoming, config: &Config) -> Result<Connection, HandshakeError> {
     let deadline = Instant::now() + config.handshake_timeout;
     let mut connecting = incoming.accept()?;
@@ -37,15 +36,15 @@ pub async fn establish(incoming: Incoming, config: &Config) -> Result<Connection
             });
             Ok(connection)
         }
-        // It is said not to happen on a server.
+        // Documented as impossible on a server.
         Err(connecting) => Ok(timeout_at(deadline, connecting).await.map_err(|_| timed_out(config))??),
     }
 }
 
-/// Why there is no connection.
+/// Why a handshake gave no connection.
 #[derive(Clone, Debug, thiserror::Error)]
 pub enum HandshakeError {
-    /// The client or this server could not agree to it, or the client left.
+    /// The client and this server found no agreement, or the client left.
     #[error("the QUIC handshake failed: {0}")]
     Failed(#[from] ConnectionError),
     /// It took longer than [`Config::handshake_timeout`].
@@ -57,23 +56,23 @@ fn timed_out(config: &Config) -> HandshakeError {
     HandshakeError::TimedOut(config.handshake_timeout)
 }
 
-/// Has a TLS configuration accept early data.
+/// Makes a TLS configuration accept early data.
 ///
-/// Its tickets are then numbers of sessions that the server remembers and forgets with their first use: a first flight
-/// that is sent again finds its session gone, and its early data is not looked at (RFC 8446 section 8.1). Self-contained
-/// tickets could not do that, and rustls takes no early data with them.
+/// Its tickets are then numbers of sessions that the server remembers, and forgets at their first use: a replayed first
+/// flight finds its session gone, and its early data is ignored (RFC 8446 section 8.1). Self-contained tickets could
+/// not do that, and rustls does not accept early data with them.
 pub(crate) fn accept_early_data(tls: &mut rustls::ServerConfig) {
     tls.ticketer = Arc::new(Remembered);
     tls.session_storage = ServerSessionMemoryCache::new(REMEMBERED_SESSIONS);
-    // RFC 9001 section 4.6.1: this and 0 are the only values.
+    // RFC 9001 section 4.6.1: this and 0 are the only valid values.
     tls.max_early_data_size = u32::MAX;
 }
 
-/// Sessions that are remembered for [`accept_early_data`]; the oldest are forgotten first. Each takes less than a KiB,
-/// and a connection makes two.
+/// The number of sessions that are remembered for [`accept_early_data`]; the oldest are forgotten first. Each takes
+/// less than 1 KiB, and a connection makes two.
 const REMEMBERED_SESSIONS: usize = 8192;
 
-/// No self-contained tickets.
+/// Issues no self-contained tickets.
 #[derive(Debug)]
 struct Remembered;
 

@@ -1,7 +1,7 @@
-//! Field sections as HTTP: what a request must be (RFC 9114 sections 4.1.2, 4.2, 4.3 and 4.4), and how a response is
-//! written down.
+//! Field sections as HTTP messages: the requirements for a request (RFC 9114 sections 4.1.2, 4.2, 4.3 and 4.4), and the
+//! fields of a response.
 //!
-//! Every check here makes a message malformed, which is a stream error of type `H3_MESSAGE_ERROR` (section 4.1.2).
+//! A message that fails a check here is malformed, which is a stream error of type `H3_MESSAGE_ERROR` (section 4.1.2).
 
 use std::{fmt, sync::Arc};
 
@@ -23,11 +23,11 @@ pub struct RequestHead {
     /// `:scheme`, `:authority` (or `Host`, if there is no `:authority`) and `:path`; only the authority for a CONNECT
     /// without `:protocol`.
     pub uri: Uri,
-    /// The fields, with the crumbs of `cookie` joined.
+    /// The fields, with the parts of `cookie` joined.
     pub headers: HeaderMap,
     /// `:protocol` of an extended CONNECT (RFC 9220).
     pub protocol: Option<Protocol>,
-    /// What `content-length` announces, in bytes.
+    /// The value of `content-length`, in bytes.
     pub content_length: Option<u64>,
 }
 
@@ -41,7 +41,7 @@ impl Protocol {
         &self.0
     }
 
-    /// Whether it asks for a WebTransport session: `webtransport`, or `webtransport-h3` as of draft 13.
+    /// Whether it asks for a WebTransport session: `webtransport`, or `webtransport-h3` since draft 13.
     pub fn is_webtransport(&self) -> bool {
         matches!(self.as_str(), "webtransport" | "webtransport-h3")
     }
@@ -55,10 +55,10 @@ impl fmt::Display for Protocol {
 
 /// Checks the decoded field section at the front of a request.
 ///
-/// `extended_connect` is whether SETTINGS_ENABLE_CONNECT_PROTOCOL was sent.
+/// `extended_connect` tells whether SETTINGS_ENABLE_CONNECT_PROTOCOL was sent.
 ///
 /// # Errors
-/// `H3_MESSAGE_ERROR`, with what is wrong.
+/// `H3_MESSAGE_ERROR`, with the reason.
 pub fn read_request(fields: Vec<Field>, extended_connect: bool) -> Result<RequestHead, Fault> {
     let mut pseudo = Pseudo::default();
     let mut headers = HeaderMap::with_capacity(fields.len());
@@ -82,7 +82,7 @@ pub fn read_request(fields: Vec<Field>, extended_connect: bool) -> Result<Reques
 /// Checks the decoded field section at the end of a request.
 ///
 /// # Errors
-/// `H3_MESSAGE_ERROR`, with what is wrong.
+/// `H3_MESSAGE_ERROR`, with the reason.
 pub fn read_trailers(fields: Vec<Field>) -> Result<HeaderMap, Fault> {
     let mut trailers = HeaderMap::with_capacity(fields.len());
     for field in fields {
@@ -95,13 +95,13 @@ pub fn read_trailers(fields: Vec<Field>) -> Result<HeaderMap, Fault> {
     Ok(trailers)
 }
 
-/// The fields of a response, `:status` first, without those that belong to a connection (section 4.2).
+/// The fields of a response, `:status` first, without connection-specific fields (section 4.2).
 pub fn response_fields<'a>(status: &'a StatusCode, headers: &'a HeaderMap) -> impl Iterator<Item = FieldRef<'a>> {
     let status = FieldRef::from((&b":status"[..], status.as_str().as_bytes()));
     std::iter::once(status).chain(regular_fields(headers))
 }
 
-/// Fields without those that belong to a connection (section 4.2).
+/// The fields without connection-specific ones (section 4.2).
 pub fn regular_fields(headers: &HeaderMap) -> impl Iterator<Item = FieldRef<'_>> {
     headers.iter().filter(|(name, _)| !is_connection_specific(name)).map(|(name, value)| FieldRef {
         name: name.as_str().as_bytes(),
@@ -143,7 +143,7 @@ impl Pseudo {
         let method = Method::from_bytes(&method).map_err(|_| Fault::malformed(":method is not a token"))?;
         let protocol = match self.protocol {
             None => None,
-            // RFC 8441 section 4: only once the server has said that it knows it, and only with CONNECT.
+            // RFC 8441 section 4: only once the server has announced support, and only with CONNECT.
             Some(_) if !extended_connect => return Err(Fault::malformed(":protocol was not offered")),
             Some(_) if method != Method::CONNECT => return Err(Fault::malformed(":protocol without CONNECT")),
             Some(protocol) => match std::str::from_utf8(&protocol) {
@@ -180,7 +180,8 @@ impl Pseudo {
         let authority = match (authority, host) {
             (Some(authority), _) => authority,
             (None, Some(host)) => self::authority(host)?,
-            // Section 4.3.1: https and http have a mandatory authority. Without one no other scheme can be served either.
+            // Section 4.3.1: https and http have a mandatory authority. Without one no other scheme can be served
+            // either.
             (None, None) => return Err(Fault::malformed("there is neither :authority nor host")),
         };
         let uri = Uri::builder().scheme(scheme).authority(authority).path_and_query(path).build();
@@ -189,7 +190,7 @@ impl Pseudo {
 }
 
 fn insert(headers: &mut HeaderMap, field: Field) -> Result<(), Fault> {
-    // Section 4.2: names in upper case are malformed. HeaderName would quietly lower them.
+    // Section 4.2: names in upper case are malformed. HeaderName would silently convert them to lower case.
     if field.name.iter().any(u8::is_ascii_uppercase) {
         return Err(Fault::malformed("a field name in upper case"));
     }
@@ -197,7 +198,7 @@ fn insert(headers: &mut HeaderMap, field: Field) -> Result<(), Fault> {
     if is_connection_specific(&name) {
         return Err(Fault::malformed("a field that belongs to a connection"));
     }
-    // RFC 9110 section 5.5: no space around a value; what would strip it elsewhere sees another value.
+    // RFC 9110 section 5.5: no space around a value; code that strips it elsewhere would see another value.
     if matches!(field.value.first(), Some(b' ' | b'\t')) || matches!(field.value.last(), Some(b' ' | b'\t')) {
         return Err(Fault::malformed("space around a field value"));
     }
@@ -205,12 +206,12 @@ fn insert(headers: &mut HeaderMap, field: Field) -> Result<(), Fault> {
     let mut value = HeaderValue::from_maybe_shared(field.value)
         .map_err(|_| Fault::malformed("a field value with control bytes"))?;
     value.set_sensitive(field.never_indexed);
-    // Section 4.2: the one value that TE may have.
+    // Section 4.2: the only value that TE may have.
     if name == header::TE && !value.as_bytes().eq_ignore_ascii_case(b"trailers") {
         return Err(Fault::malformed("te other than trailers"));
     }
     match headers.try_entry(name) {
-        // Section 4.2.1: crumbs of a cookie are joined before anything else sees them.
+        // Section 4.2.1: the parts of a cookie are joined before any other code sees them.
         Ok(Entry::Occupied(mut entry)) if entry.key() == header::COOKIE => {
             let joined = [entry.get().as_bytes(), b"; ", value.as_bytes()].concat();
             let mut joined = HeaderValue::from_maybe_shared(Bytes::from(joined))
@@ -231,7 +232,7 @@ fn insert(headers: &mut HeaderMap, field: Field) -> Result<(), Fault> {
     }
 }
 
-/// Section 4.2: fields that a message of HTTP/3 must not have.
+/// Whether a field is connection-specific; an HTTP/3 message must not have one (section 4.2).
 fn is_connection_specific(name: &HeaderName) -> bool {
     matches!(name.as_str(), "connection" | "keep-alive" | "proxy-connection" | "transfer-encoding" | "upgrade")
 }
@@ -246,7 +247,7 @@ fn content_length(headers: &HeaderMap) -> Result<Option<u64>, Fault> {
     if digits.is_empty() || !digits.iter().all(u8::is_ascii_digit) {
         return Err(Fault::malformed("content-length is not a number"));
     }
-    // Digits are ASCII, so text; a number above 64 bits is one that no body can have.
+    // Digits are ASCII, so text; no body can be as long as a number above 64 bits.
     let length = value.to_str().ok().and_then(|text| text.parse().ok());
     length.map(Some).ok_or(Fault::malformed("content-length is too large"))
 }
@@ -258,7 +259,7 @@ fn host(headers: &HeaderMap) -> Result<Option<&[u8]>, Fault> {
         return Err(Fault::malformed("host comes twice"));
     }
     match host {
-        // Section 4.3.1: if it is there it MUST NOT be empty.
+        // Section 4.3.1: if it is present it MUST NOT be empty.
         Some(host) if !is_authority(host.as_bytes()) => Err(Fault::malformed("host is not a host and a port")),
         host => Ok(host.map(HeaderValue::as_bytes)),
     }
@@ -272,7 +273,7 @@ fn authority(value: &[u8]) -> Result<Authority, Fault> {
     Authority::try_from(value).map_err(|_| malformed)
 }
 
-/// RFC 3986 section 3.1. http takes an empty one, and one that begins with a digit.
+/// Parses a scheme (RFC 3986 section 3.1). The `http` crate accepts an empty one, and one that begins with a digit.
 fn scheme(value: &[u8]) -> Result<Scheme, Fault> {
     let good = value.first().is_some_and(u8::is_ascii_alphabetic);
     match Scheme::try_from(value) {
@@ -282,7 +283,7 @@ fn scheme(value: &[u8]) -> Result<Scheme, Fault> {
 }
 
 fn path_and_query(value: &[u8], method: &Method) -> Result<PathAndQuery, Fault> {
-    // Section 4.3.1: not empty; `*` only for OPTIONS. A fragment is not part of a target, and http would cut it off.
+    // Section 4.3.1: not empty; `*` only for OPTIONS. A target has no fragment, and the `http` crate would cut it off.
     let good = match value {
         b"*" => method == Method::OPTIONS,
         value => value.starts_with(b"/") && !value.contains(&b'#'),
@@ -293,7 +294,7 @@ fn path_and_query(value: &[u8], method: &Method) -> Result<PathAndQuery, Fault> 
     }
 }
 
-/// `host [ ":" port ]`, without user information (RFC 9114 section 4.3.1).
+/// Whether these bytes are `host [ ":" port ]`, without user information (RFC 9114 section 4.3.1).
 fn is_authority(bytes: &[u8]) -> bool {
     let (host_is_good, rest) = match bytes {
         [b'[', literal @ ..] => match literal.iter().position(|byte| *byte == b']') {
@@ -313,7 +314,8 @@ fn is_authority(bytes: &[u8]) -> bool {
         }
 }
 
-/// At most five digits that are a port; none at all is the scheme's own (RFC 3986 section 3.2.3).
+/// Whether these bytes are a port of at most five digits; an empty port means the scheme's own (RFC 3986 section
+/// 3.2.3).
 fn is_port(digits: &[u8]) -> bool {
     let text = std::str::from_utf8(digits).unwrap_or_default();
     digits.is_empty() || digits.len() <= 5 && digits.iter().all(u8::is_ascii_digit) && text.parse::<u16>().is_ok()

@@ -1,11 +1,12 @@
 //! HTTP/3 (RFC 9114) for a server, on quinn.
 //!
 //! # Contract
-//! A [`Service`] answers requests; [`serve`] runs it on an endpoint, [`serve_connection`] on one connection that someone
-//! else accepted. Every rule of RFC 9114 for requests is kept here, so that a service only sees well-formed ones. All
-//! memory is bounded by [`Config`]: what is declared is checked against a limit before it is read.
+//! A [`Service`] answers requests; [`serve`] runs it on an endpoint, [`serve_connection`] on one connection that the
+//! caller has accepted. This crate enforces every rule of RFC 9114 for requests, so that a service only sees
+//! well-formed ones. [`Config`] bounds all memory: a declared length is checked against a limit before any of it is
+//! read.
 //!
-//! | module | what it is | does I/O |
+//! | module | content | does I/O |
 //! |---|---|---|
 //! | [`varint`], [`frame`], [`settings`] | the wire format | no |
 //! | [`message`], [`control`] | request streams and the control stream as state machines | no |
@@ -13,16 +14,16 @@
 //! | [`capsule`] | capsules (RFC 9297) | no |
 //! | `shared`, `unidirectional`, `connection` | QPACK tables, critical streams, accepting and leaving | yes |
 //! | `exchange`, `receive`, `send`, `body` | one request stream | yes |
-//! | `resets` | how often a client may leave one | no |
-//! | `pool`, `handshake` | several endpoints on one port, and how a client gets in | yes |
+//! | `resets` | the budget for abandoned requests | no |
+//! | `pool`, `handshake` | several endpoints on one port, and the handshake | yes |
 //! | `tunnel`, `datagram` | extended CONNECT (RFC 9220), HTTP datagrams (RFC 9297) | yes |
 //! | [`webtransport`] | sessions over them (draft-ietf-webtrans-http3, 02 and 07) | yes |
 //!
-//! # What it does not cover
+//! # Not covered
 //! - Server push: never sent, and a client cannot.
 //! - Priorities (RFC 9218): PRIORITY_UPDATE is checked and ignored.
-//! - Deadlines of bodies: [`Service::watch`] is their place.
-//! - Fields that a server adds, such as `date` and `alt-svc`: they are the caller's.
+//! - Deadlines of bodies: implement them in [`Service::watch`].
+//! - Fields that a server adds, such as `date` and `alt-svc`: the caller adds them.
 
 mod body;
 pub mod capsule;

@@ -1,7 +1,7 @@
 //! The frames of one request stream, as a state machine: bytes in; field sections and body data out.
 //!
-//! It enforces the order of frames (RFC 9114 section 4.1), the cap on a HEADERS frame before any of it is kept, and the
-//! agreement of `content-length` with DATA (section 4.1.2). It knows nothing of QPACK.
+//! It enforces the order of frames (RFC 9114 section 4.1), the limit on a HEADERS frame before any of it is kept, and
+//! the agreement of `content-length` with DATA (section 4.1.2). It does not decode QPACK.
 
 use bytes::{Bytes, BytesMut};
 
@@ -10,22 +10,22 @@ use crate::{
     frame::{FrameParser, FrameType, Piece},
 };
 
-/// What [`MessageReader::next`] found.
+/// A result of [`MessageReader::next`].
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Event {
     /// Some of the body; never empty.
     Data(Bytes),
     /// The encoded field section at the front of the message.
     Headers(Bytes),
-    /// A HEADERS frame whose declared length is over the limit; nothing of it is read, nor of what follows it.
+    /// A HEADERS frame whose declared length is over the limit; neither it nor anything after it is read.
     TooLarge {
         /// The declared length, in bytes.
         length: u64,
     },
     /// The encoded field section at the end of the message.
     Trailers(Bytes),
-    /// This is no message: the stream belongs to a WebTransport session, and what follows are its bytes, which must
-    /// not be given to [`MessageReader::next`].
+    /// The stream is not a message: it belongs to a WebTransport session. The following bytes are the session's, and
+    /// must not be given to [`MessageReader::next`].
     WebTransport {
         /// The stream of the session's CONNECT.
         session: u64,
@@ -38,7 +38,7 @@ pub struct MessageReader {
     frames: FrameParser,
     phase: Phase,
     max_section: u64,
-    /// The section that is being collected; never more than `max_section` bytes.
+    /// The section being collected; never more than `max_section` bytes.
     section: Option<BytesMut>,
     content_length: Option<u64>,
     received: u64,
@@ -51,15 +51,15 @@ pub struct MessageReader {
 enum Phase {
     Headers,
     Body,
-    /// After a successful CONNECT, where DATA is all there is (section 4.4).
+    /// After a successful CONNECT, where only DATA is allowed (section 4.4).
     Tunnel,
     Ended,
-    /// Given up: everything is dropped.
+    /// Abandoned: all bytes are dropped.
     Rejected,
 }
 
 impl MessageReader {
-    /// A reader that takes HEADERS frames of up to `max_section` bytes.
+    /// Makes a reader that takes HEADERS frames of up to `max_section` bytes.
     pub fn new(max_section: u64) -> MessageReader {
         MessageReader {
             frames: FrameParser::default(),
@@ -73,22 +73,22 @@ impl MessageReader {
         }
     }
 
-    /// WebTransport was offered: the stream may turn out to be one of a session.
+    /// Notes that WebTransport was offered: the stream may turn out to belong to a session.
     pub fn allow_webtransport(&mut self) {
         self.webtransport = true;
     }
 
-    /// The length that DATA must add up to, from the head of the message.
+    /// Sets the length that DATA must add up to, from the head of the message.
     pub fn expect_length(&mut self, content_length: u64) {
         self.content_length = Some(content_length);
     }
 
-    /// The message is a CONNECT: only DATA and unknown frames may follow.
+    /// Notes that the message is a CONNECT: only DATA and unknown frames may follow.
     pub fn become_tunnel(&mut self) {
         self.phase = Phase::Tunnel;
     }
 
-    /// Takes from the front of `input`. None when it needs more, and then `input` is empty.
+    /// Takes an event from the front of `input`. `None` when it needs more, and then `input` is empty.
     ///
     /// # Errors
     /// `H3_FRAME_UNEXPECTED` for a frame out of order or out of place; `H3_MESSAGE_ERROR` for more DATA than announced.
@@ -154,7 +154,7 @@ impl MessageReader {
         }
         let untouched = std::mem::replace(&mut self.untouched, false);
         match kind {
-            // draft-ietf-webtrans-http3-02 section 4.2: the signal has no length; the session stands in its place.
+            // draft-ietf-webtrans-http3-02 section 4.2: the signal has no length; the session is in its place.
             FrameType::WEBTRANSPORT_STREAM if self.webtransport && untouched => {
                 Ok(Some(Event::WebTransport { session: length }))
             }
@@ -185,17 +185,17 @@ impl MessageReader {
                     Ok(Some(Event::TooLarge { length }))
                 }
                 _ => {
-                    // Not reserved at once: a client that declares much and sends little should not cost much.
+                    // Not reserved at once: a client that declares a large section and sends little should cost little.
                     self.section = Some(BytesMut::new());
                     Ok(None)
                 }
             },
-            // Section 4.8: unknown frames may stand anywhere, even between the parts of a message.
+            // Section 4.8: unknown frames may come anywhere, even between the parts of a message.
             kind if kind.is_unknown() => {
                 self.frames.skip();
                 Ok(None)
             }
-            // Section 7.2: the table of where frames are allowed; section 7.2.8: what HTTP/2 left behind.
+            // Section 7.2: the table of allowed frames; section 7.2.8: the frame types of HTTP/2.
             FrameType::PUSH_PROMISE => unexpected("PUSH_PROMISE from a client"),
             kind => unexpected(&format!("frame type {:#x} on a request stream", kind.0)),
         }
@@ -220,7 +220,7 @@ mod tests {
         bytes
     }
 
-    /// All events, with adjacent data joined, or the fault.
+    /// Returns all events, with adjacent data joined, or the fault.
     fn read(mut reader: MessageReader, pieces: &[&[u8]]) -> Result<Vec<Event>, Fault> {
         let mut events = Vec::new();
         for piece in pieces {
@@ -278,7 +278,7 @@ mod tests {
         let whole = frames(&[(HEADERS, b"h"), (DATA, b"data")]);
         for end in 1..whole.len() {
             let read = read(MessageReader::new(100), &[&whole[..end]]).map_err(|fault| fault.code());
-            // Byte 3 is where HEADERS is complete and DATA has not begun.
+            // At byte 3, HEADERS is complete and DATA has not begun.
             let expected = if end == 3 { None } else { Some(Code::FRAME_ERROR) };
             assert_eq!(read.err(), expected, "section 7.1, cut at {end}");
         }

@@ -1,17 +1,17 @@
-//! The QUIC endpoints of one address: several, each with a socket of its own on the same UDP port.
+//! The QUIC endpoints of one address: several, each with its own socket on the same UDP port.
 //!
 //! # Contract
-//! One endpoint reads from its socket in one task, which is as much as one core can do. A pool has several: the kernel
+//! One endpoint reads from its socket in one task, so it can use one core at most. A pool has several: the kernel
 //! spreads clients over their sockets by a hash of the addresses. A client whose address changes would then reach a
-//! member that has never heard of it, so the connection IDs that a member issues name the member, encrypted
-//! (`pool/cid.rs`), and whoever receives a datagram hands it to the member that it names: the kernel, with a filter
-//! made for the key (`pool/steering.rs`), and in any case the members themselves (`pool/socket.rs`, `pool/queue.rs`).
+//! member that does not know it. So the connection IDs that a member issues name the member, encrypted (`pool/cid.rs`),
+//! and the receiver of a datagram passes it to the named member. The kernel does this with a filter made for the key
+//! (`pool/steering.rs`); in any case the members themselves do (`pool/socket.rs`, `pool/queue.rs`).
 //! `docs/design/quic-pool.md` says what an observer can learn and what is not promised.
 //!
 //! All members share one key for stateless resets, one for Retry tokens and one TLS configuration with its session
-//! store, so that it makes no difference to a client which of them answers.
+//! store, so a client sees no difference between them.
 //!
-//! # What it does not cover
+//! # Not covered
 //! Several processes on one port: a pool takes its port for itself.
 
 mod bind;
@@ -42,34 +42,34 @@ use self::{
 };
 use crate::config::RetryPolicy;
 
-/// How many endpoints a pool has, and what passes between them.
+/// The number of endpoints of a pool, and the limits of their exchange.
 #[derive(Clone, Debug)]
 pub struct PoolConfig {
-    /// Endpoints on the port, at least 1 and at most [`MAX_ENDPOINTS`]. One endpoint needs no routing and has none.
-    /// Elsewhere than on Linux there is always one.
+    /// The number of endpoints on the port, at least 1 and at most [`MAX_ENDPOINTS`]. A single endpoint needs no
+    /// routing and has none. On systems other than Linux there is always one.
     ///
     /// # Defaults
     /// As many as there are cores for this process.
     pub endpoints: usize,
-    /// How long a connection ID is good for. Then the client is given new ones and asked to retire the old (RFC 9000
-    /// section 5.1.2), so that an observer who could link two paths by a connection ID cannot do so for long.
+    /// How long a connection ID is valid. Then the client is given new ones and asked to retire the old (RFC 9000
+    /// section 5.1.2). This limits how long an observer can link two paths by a connection ID.
     ///
     /// # Defaults
     /// 1 h.
     pub cid_lifetime: Option<Duration>,
-    /// Have the kernel deliver datagrams to the member that their connection ID names, where it can. Without it, or
-    /// where it cannot, the members forward them to one another.
+    /// Whether the kernel delivers datagrams to the member that their connection ID names, if it can. Otherwise the
+    /// members forward them to one another.
     ///
     /// # Defaults
     /// `true`.
     pub kernel_steering: bool,
-    /// The most datagrams that wait for one member to take them from another. More are dropped, and the client sends
-    /// them again.
+    /// The most datagrams that wait for one member to take them from another. Further datagrams are dropped, and the
+    /// client sends them again.
     ///
     /// # Defaults
     /// 1024.
     pub queue_datagrams: usize,
-    /// As `queue_datagrams`, in bytes.
+    /// The most bytes of datagrams that wait for one member.
     ///
     /// # Defaults
     /// 1 MiB.
@@ -91,31 +91,31 @@ impl Default for PoolConfig {
     }
 }
 
-/// What connection IDs and stateless resets are made with.
+/// The keys of connection IDs and stateless resets.
 ///
-/// A pool that is given the keys of another resets its connections (RFC 9000 section 10.3): so does a process that takes
-/// the place of one that has crashed, or a host behind the same address.
+/// A pool that is given the keys of another resets its connections (RFC 9000 section 10.3). This lets a process reset
+/// the connections of a crashed predecessor, and a host those of another host behind the same address.
 #[derive(Clone, Debug)]
 pub struct PoolKeys {
     cid: CidKey,
-    /// Holds the key for stateless resets, which quinn does not let out again.
+    /// Holds the key for stateless resets, which quinn does not reveal again.
     endpoint: EndpointConfig,
 }
 
 impl PoolKeys {
-    /// New keys.
+    /// Makes new keys.
     ///
     /// # Errors
     /// The system has no randomness.
     pub fn random() -> io::Result<PoolKeys> {
         let mut endpoint = EndpointConfig::default();
-        // quinn would also speak the drafts.
+        // quinn would also accept the drafts.
         endpoint.supported_versions(vec![VERSION_1]);
         Ok(PoolKeys { cid: CidKey::random()?, endpoint })
     }
 }
 
-/// RFC 9000 section 15.
+/// The version number of QUIC 1 (RFC 9000 section 15).
 const VERSION_1: u32 = 1;
 
 /// The endpoints of one address. Clones share them.
@@ -127,21 +127,21 @@ pub struct Pool {
 #[derive(Debug)]
 struct Inner {
     endpoints: Vec<Endpoint>,
-    /// One per endpoint; none where there is nobody to forward to.
+    /// One queue per endpoint; empty if there is no other member to forward to.
     queues: Arc<[Queue]>,
     steering: Steering,
     retries: AtomicU64,
 }
 
-/// Who takes a datagram to the member that its connection ID names.
+/// How a datagram reaches the member that its connection ID names.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Steering {
-    /// The kernel takes all but the first flights of a handshake, of which it cannot tell whether the client or a
-    /// member has chosen the connection ID; the members do the rest.
+    /// The kernel steers all datagrams except the first flights of a handshake: there it cannot tell whether the client
+    /// or a member has chosen the connection ID. The members forward those.
     Kernel,
     /// The members forward them, for this reason.
     Members(String),
-    /// Nobody: there is one endpoint.
+    /// No steering: there is one endpoint.
     None,
 }
 
@@ -179,12 +179,12 @@ impl Pool {
         Ok(Pool { inner: Arc::new(Inner { endpoints, queues, steering, retries: AtomicU64::new(0) }) })
     }
 
-    /// Each has to be accepted from.
+    /// The endpoints. Accept from each of them.
     pub fn endpoints(&self) -> &[Endpoint] {
         &self.inner.endpoints
     }
 
-    /// The address that all endpoints have.
+    /// The address of all endpoints.
     ///
     /// # Errors
     /// Those of the operating system.
@@ -192,13 +192,13 @@ impl Pool {
         self.inner.endpoints[0].local_addr()
     }
 
-    /// Who takes a datagram to the member that its connection ID names.
+    /// How a datagram reaches the member that its connection ID names.
     pub fn steering(&self) -> &Steering {
         &self.inner.steering
     }
 
-    /// The client again, unless it was sent a Retry (RFC 9000 section 8.1.2) as the policy wants it with so many
-    /// connections. Any member takes the token that it comes back with.
+    /// Returns the client again, unless it was sent a Retry (RFC 9000 section 8.1.2), which the policy decides by the
+    /// number of connections. Any member accepts the token that the client returns with.
     pub fn validated(&self, incoming: Incoming, policy: RetryPolicy, connections: usize) -> Option<Incoming> {
         if !policy.wanted(connections) || incoming.remote_address_validated() || !incoming.may_retry() {
             return Some(incoming);
@@ -208,17 +208,17 @@ impl Pool {
                 self.inner.retries.fetch_add(1, Ordering::Relaxed);
                 None
             }
-            // One that has come back from a Retry, which may_retry has ruled out.
+            // The client has come back from a Retry, which may_retry has ruled out.
             Err(error) => Some(error.into_incoming()),
         }
     }
 
-    /// What can be seen of the pool without keeping it open.
+    /// An observer of the pool that does not keep it open.
     pub fn observer(&self) -> PoolObserver {
         PoolObserver(Arc::downgrade(&self.inner))
     }
 
-    /// What the members have done so far, in their order.
+    /// The statistics of the members, in their order.
     pub fn members(&self) -> Vec<MemberStats> {
         let forwarded = |index: usize| self.inner.queues.get(index).map(Queue::stats).unwrap_or_default();
         let member = |(index, endpoint): (usize, &Endpoint)| {
@@ -246,7 +246,7 @@ impl Pool {
         }
     }
 
-    /// Resolves when no member has a connection, also none whose close is on its way.
+    /// Resolves when no member has a connection, including those that are closing.
     pub async fn wait_idle(&self) {
         for endpoint in &self.inner.endpoints {
             endpoint.wait_idle().await;
@@ -254,7 +254,7 @@ impl Pool {
     }
 }
 
-/// A pool of one, made elsewhere.
+/// Makes a pool of one endpoint that was made elsewhere.
 impl From<Endpoint> for Pool {
     fn from(endpoint: Endpoint) -> Pool {
         let (queues, retries) = (Arc::default(), AtomicU64::new(0));
@@ -262,39 +262,39 @@ impl From<Endpoint> for Pool {
     }
 }
 
-/// Sees what a pool does for as long as it is there.
+/// Observes a pool for as long as it exists.
 #[derive(Clone, Debug)]
 pub struct PoolObserver(Weak<Inner>);
 
 impl PoolObserver {
-    /// None once the pool is gone.
+    /// The statistics; `None` once the pool is gone.
     pub fn stats(&self) -> Option<PoolStats> {
         let pool = Pool { inner: self.0.upgrade()? };
         Some(PoolStats { members: pool.members(), retries: pool.retries() })
     }
 }
 
-/// What a pool has done.
+/// The statistics of a pool.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct PoolStats {
-    /// In their order.
+    /// The statistics of the members, in their order.
     pub members: Vec<MemberStats>,
     /// Clients that were sent a Retry.
     pub retries: u64,
 }
 
-/// What one member of a pool has done.
+/// The statistics of one member of a pool.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct MemberStats {
-    /// Connections that it has now, those in a handshake and those that are being closed included.
+    /// Connections open now, including those in a handshake and those that are closing.
     pub connections: usize,
     /// Handshakes that it has begun.
     pub accepted: u64,
     /// Clients that it has turned away.
     pub refused: u64,
-    /// Datagrams that others have handed to it.
+    /// Datagrams that other members have passed to it.
     pub forwarded: u64,
-    /// Datagrams that others would have handed to it, had its queue not been full.
+    /// Datagrams that other members dropped because its queue was full.
     pub dropped: u64,
 }
 

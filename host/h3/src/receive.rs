@@ -1,6 +1,6 @@
-//! The receiving half of a request stream, shared by the stream's task and whoever reads the body.
+//! The receiving half of a request stream, shared by the stream's task and the reader of the body.
 //!
-//! quinn keeps one waker per stream; here two tasks may wait for the same one, the stream's task for a reset and the
+//! quinn keeps one waker per stream. Here two tasks may wait for the same stream, its own task for a reset and the
 //! reader for data. So quinn is given a waker that wakes both.
 
 use std::{
@@ -30,9 +30,9 @@ pub(crate) struct Receiver {
 struct State {
     stream: RecvHalf,
     message: MessageReader,
-    /// What was received and not parsed: part of one chunk.
+    /// Bytes that were received and not parsed: part of one chunk.
     input: Bytes,
-    /// quinn has nothing more. Whether the message is whole is for the reader to find, once it has seen the rest.
+    /// quinn has no more bytes. The reader finds out whether the message is whole, once it has seen the rest.
     finished: bool,
     end: Option<End>,
     reader: Reader,
@@ -43,7 +43,7 @@ struct State {
     expects_continue: bool,
 }
 
-/// A stream that the client is asked to stop if this is dropped before its end; quinn would ask with the code 0, which
+/// A stream that the client is asked to stop if this is dropped before its end; quinn would use the code 0, which
 /// HTTP/3 does not have.
 #[derive(Debug)]
 pub(crate) struct RecvHalf {
@@ -51,7 +51,7 @@ pub(crate) struct RecvHalf {
     on_drop: Option<Code>,
 }
 
-/// Why nothing more will come.
+/// Why no more bytes will come.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(crate) enum End {
     /// The client broke a rule. The stream's task acts on it.
@@ -62,13 +62,13 @@ pub(crate) enum End {
     Lost,
     /// The client reset the stream.
     Reset,
-    /// This side does not want more.
+    /// This side does not want any more.
     Stopped,
 }
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 enum Reader {
-    /// It does not want the rest.
+    /// The reader does not want the rest.
     Left,
     Reads,
 }
@@ -90,7 +90,7 @@ impl Wake for Wakers {
     }
 }
 
-/// The most that is taken from quinn at once, in bytes.
+/// The most bytes that are taken from quinn at once.
 const CHUNK: usize = 64 * 1024;
 
 impl Receiver {
@@ -110,7 +110,7 @@ impl Receiver {
         Arc::new(Receiver { state: Mutex::new(state), waker: Waker::from(Arc::clone(&wakers)), wakers })
     }
 
-    /// The next event of the message; what ended it, from then on.
+    /// Polls for the next event of the message; after the end, it repeats the reason of the end.
     pub(crate) fn poll_event(&self, cx: &mut Context<'_>) -> Poll<Result<Event, End>> {
         self.wakers.reader.register(cx.waker());
         let mut state = self.state.lock();
@@ -125,22 +125,23 @@ impl Receiver {
         event
     }
 
-    /// What quinn has of the stream, and what was read of it and not parsed. None while somebody else holds it.
+    /// Returns quinn's stream, and the bytes that were read from it and not parsed. `None` while there is another
+    /// holder.
     pub(crate) fn into_stream(self: Arc<Self>) -> Option<(RecvHalf, Bytes)> {
         let State { stream, input, .. } = Arc::into_inner(self)?.state.into_inner();
         Some((stream, input))
     }
 
-    /// For the stream's task: resolves when the client resets the stream or a fault was found in it.
+    /// Resolves, for the stream's task, when the client resets the stream or a fault was found in it.
     ///
-    /// It looks by reading one chunk ahead, since `RecvStream::received_reset` leaves its waker in quinn for good when
-    /// the stream is read to its end afterwards. So a reset behind more than a chunk that nobody reads is found late; a
-    /// client that cancels a request also stops the other half, which is found at once.
+    /// It reads one chunk ahead, since `RecvStream::received_reset` leaves its waker in quinn for good if the stream is
+    /// then read to its end. So a reset behind more than one unread chunk is found late. But a client that cancels a
+    /// request also stops the other half, which is found at once.
     pub(crate) fn poll_abandoned(&self, cx: &mut Context<'_>) -> Poll<End> {
         self.wakers.task.register(cx.waker());
         let mut state = self.state.lock();
         if state.end.is_none() && state.input.is_empty() && !state.finished {
-            // Whoever waits for what comes of it is woken by the same waker.
+            // The same waker wakes the task that waits for the result.
             let _ = state.poll_fill(&mut Context::from_waker(&self.waker));
             if state.reader == Reader::Left && !state.input.is_empty() {
                 state.stop(Code::NO_ERROR);
@@ -152,14 +153,14 @@ impl Receiver {
         }
     }
 
-    /// The client broke a rule that only the reader could see.
+    /// Notes that the client broke a rule that only the reader could see.
     pub(crate) fn fault(&self, fault: Fault) {
         self.state.lock().end = Some(End::Fault(fault));
         self.wakers.task.wake();
     }
 
-    /// The reader does not want the rest. The client is asked to stop with `H3_NO_ERROR` (RFC 9114 section 4.1) when it
-    /// sends more, or when the response is over; not before, since often all that is missing is its FIN.
+    /// Notes that the reader does not want the rest. The client is asked to stop with `H3_NO_ERROR` (RFC 9114 section
+    /// 4.1) when it sends more, or when the response is over; not before, since often only its FIN is missing.
     pub(crate) fn discard(&self) {
         let mut state = self.state.lock();
         state.reader = Reader::Left;
@@ -170,7 +171,7 @@ impl Receiver {
         self.wakers.task.wake();
     }
 
-    /// The response is over, and nobody will poll for the stream's task any more.
+    /// Notes that the response is over, and that the stream's task will not poll any more.
     pub(crate) fn task_is_over(&self) {
         let mut state = self.state.lock();
         state.task_is_over = true;
@@ -185,7 +186,7 @@ impl Receiver {
         self.wakers.reader.wake();
     }
 
-    /// What rule the client broke on this stream, if one was found to be.
+    /// The rule that the client broke on this stream, if any.
     pub(crate) fn found_fault(&self) -> Option<Fault> {
         match &self.state.lock().end {
             Some(End::Fault(fault)) => Some(fault.clone()),
@@ -197,17 +198,17 @@ impl Receiver {
         f(&mut self.state.lock().message)
     }
 
-    /// The client waits for 100 before it sends the body.
+    /// Notes that the client waits for 100 before it sends the body.
     pub(crate) fn expect_continue(&self) {
         self.state.lock().expects_continue = true;
     }
 
-    /// Whether 100 should be sent now; true once.
+    /// Whether 100 should be sent now; returns true only once.
     pub(crate) fn take_continue(&self) -> bool {
         std::mem::take(&mut self.state.lock().wants_continue)
     }
 
-    /// Whether the client has finished and everything was looked at.
+    /// Whether the client has finished and everything was read.
     pub(crate) fn is_read(&self) -> bool {
         let state = self.state.lock();
         state.finished && state.input.is_empty()
@@ -262,12 +263,12 @@ impl State {
 }
 
 impl RecvHalf {
-    /// `on_drop` is what the client is told if this is dropped before its end.
+    /// Makes a half. `on_drop` is the code for the client if the half is dropped before its end.
     pub(crate) fn new(stream: RecvStream, on_drop: Code) -> RecvHalf {
         RecvHalf { stream, on_drop: Some(on_drop) }
     }
 
-    /// At most so many bytes, or none at the end. The end and a reset are found again by later polls.
+    /// Reads at most `max` bytes; `None` at the end. Later polls find the end and a reset again.
     pub(crate) fn poll_read(&mut self, cx: &mut Context<'_>, max: usize) -> Poll<Result<Option<Bytes>, ReadError>> {
         let read = ready!(pin!(self.stream.read_chunk(max, true)).poll(cx));
         if !matches!(read, Ok(Some(_))) {
@@ -278,7 +279,7 @@ impl RecvHalf {
 
     pub(crate) fn stop(&mut self, code: VarInt) {
         self.on_drop = None;
-        // A stream that is closed already needs no stop.
+        // A stream that is already closed needs no stop.
         let _ = self.stream.stop(code);
     }
 

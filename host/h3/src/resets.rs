@@ -1,7 +1,7 @@
-//! How often a client may begin a request and leave it.
+//! The budget for requests that a client begins and abandons.
 //!
 //! # Contract
-//! So many per second, and one more for each request that came to its end in between.
+//! A fixed number per second, plus one for each request that completed in between.
 
 use std::time::{Duration, Instant};
 
@@ -22,12 +22,12 @@ impl Resets {
         Resets { per_second: u64::from(per_second), spent: 0, since: Instant::now() }
     }
 
-    /// A request came to its end.
+    /// Notes that a request completed.
     pub(crate) fn earn(&mut self) {
         self.spent = self.spent.saturating_sub(1);
     }
 
-    /// The client left a request.
+    /// Notes that the client abandoned a request.
     pub(crate) fn spend(&mut self, now: Instant) -> Result<(), Exceeded> {
         if now.duration_since(self.since) >= Duration::from_secs(1) {
             self.since = now;

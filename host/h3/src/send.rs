@@ -1,4 +1,4 @@
-//! The sending half of a stream: a short queue of frames, and an end that is never an accident.
+//! The sending half of a stream: a short queue of frames, and an end that is always explicit.
 
 use std::{
     collections::VecDeque,
@@ -14,7 +14,7 @@ use crate::{
     frame::{self, FrameType},
 };
 
-/// Writes frames. What ends it is what ends its [`SendHalf`].
+/// Writes frames. It ends with its [`SendHalf`].
 #[derive(Debug)]
 pub(crate) struct Sender {
     half: SendHalf,
@@ -22,8 +22,8 @@ pub(crate) struct Sender {
     queued: usize,
 }
 
-/// A stream that is reset when this is dropped before [`SendHalf::finish`], since quinn would finish it and the client
-/// would take what it has for the whole.
+/// A stream that is reset when this is dropped before [`SendHalf::finish`]. quinn would finish it instead, and the
+/// client would take the partial data for the whole.
 #[derive(Debug)]
 pub(crate) struct SendHalf {
     stream: SendStream,
@@ -31,12 +31,12 @@ pub(crate) struct SendHalf {
 }
 
 impl Sender {
-    /// `on_drop` is what the client is told if this is dropped unfinished.
+    /// Makes a sender. `on_drop` is the code for the client if the sender is dropped unfinished.
     pub(crate) fn new(stream: SendStream, on_drop: Code) -> Sender {
         Sender { half: SendHalf::new(stream, on_drop), queue: VecDeque::new(), queued: 0 }
     }
 
-    /// The stream without the queue, which must be empty.
+    /// Returns the stream without the queue, which must be empty.
     pub(crate) fn into_half(self) -> SendHalf {
         self.half
     }
@@ -51,12 +51,12 @@ impl Sender {
         }
     }
 
-    /// Bytes that are queued here, beyond what quinn holds.
+    /// The bytes that are queued here, beyond those that quinn holds.
     pub(crate) fn queued(&self) -> usize {
         self.queued
     }
 
-    /// Hands the queue to quinn, as far as flow control lets it.
+    /// Passes the queue to quinn, as far as flow control allows.
     pub(crate) fn poll_flush(&mut self, cx: &mut Context<'_>) -> Poll<Result<(), WriteError>> {
         while !self.queue.is_empty() {
             let written = ready!(self.half.poll_write(cx, self.queue.make_contiguous()))?;
@@ -66,7 +66,7 @@ impl Sender {
         Poll::Ready(Ok(()))
     }
 
-    /// Ends the stream in order. What is still queued is lost, so flush first.
+    /// Ends the stream cleanly. Bytes that are still queued are lost, so flush first.
     pub(crate) fn finish(&mut self) {
         self.half.finish();
     }
@@ -89,12 +89,12 @@ impl Sender {
 }
 
 impl SendHalf {
-    /// `on_drop` is what the client is told if this is dropped unfinished.
+    /// Makes a half. `on_drop` is the code for the client if the half is dropped unfinished.
     pub(crate) fn new(stream: SendStream, on_drop: Code) -> SendHalf {
         SendHalf { stream, on_drop: Some(on_drop) }
     }
 
-    /// Hands chunks to quinn, as far as flow control lets it. They are left as what is not written.
+    /// Passes chunks to quinn, as far as flow control allows. Afterwards `chunks` holds the unwritten rest.
     pub(crate) fn poll_write(
         &mut self,
         cx: &mut Context<'_>,
@@ -103,10 +103,10 @@ impl SendHalf {
         pin!(self.stream.write_chunks(chunks)).poll(cx)
     }
 
-    /// Ends the stream in order.
+    /// Ends the stream cleanly.
     pub(crate) fn finish(&mut self) {
         self.on_drop = None;
-        // It fails on a stream that is finished or reset already, which is as good.
+        // This fails on a stream that is already finished or reset, which is just as good.
         let _ = self.stream.finish();
     }
 
@@ -123,7 +123,8 @@ impl SendHalf {
         }
     }
 
-    /// Resolves when the client has asked to stop, with its code; or has everything, once finished; or is gone.
+    /// Resolves when the client has asked to stop, with its code; or has received everything, once finished; or is
+    /// gone.
     pub(crate) fn stopped(
         &self,
     ) -> impl Future<Output = Result<Option<VarInt>, StoppedError>> + Send + Sync + 'static + use<> {

@@ -1,4 +1,4 @@
-//! The accept loops of a pool of endpoints, and how they are told to stop.
+//! The accept loops of a pool of endpoints, and the signal that stops them.
 
 use std::sync::Arc;
 
@@ -7,10 +7,10 @@ use tokio::{sync::watch, task::JoinSet};
 
 use crate::{config::Config, connection::serve_connection, handshake::establish, pool::Pool, service::Service};
 
-/// Accepts connections and serves them, until the signal says to drain and the last connection is gone, or the endpoints
-/// are closed.
+/// Accepts connections and serves them, until the signal says to drain and the last connection is gone, or the
+/// endpoints are closed.
 ///
-/// Handshakes run in tasks of their own, so none delays another. Dropping the future drops every connection.
+/// Handshakes run in separate tasks, so none delays another. Dropping the future drops every connection.
 pub async fn serve<S: Service>(pool: impl Into<Pool>, service: Arc<S>, config: Arc<Config>, signal: DrainSignal) {
     let pool = pool.into();
     let connections = Arc::new(watch::Sender::new(0));
@@ -26,7 +26,7 @@ pub async fn serve<S: Service>(pool: impl Into<Pool>, service: Arc<S>, config: A
         members.spawn(member.serve(signal.clone()));
     }
     while members.join_next().await.is_some() {}
-    // Closes are still on their way, and are sent again until they have had their time.
+    // Close frames are still in transit, and are repeated until they have had their time.
     pool.wait_idle().await;
 }
 
@@ -36,7 +36,7 @@ struct Member<S> {
     pool: Pool,
     service: Arc<S>,
     config: Arc<Config>,
-    /// How many there are, of all members.
+    /// The number of connections of all members.
     connections: Arc<watch::Sender<usize>>,
 }
 
@@ -45,7 +45,7 @@ impl<S: Service> Member<S> {
         let mut tasks = JoinSet::new();
         let mut command = signal.command();
         let mut count = self.connections.subscribe();
-        // A member that has nothing left to do still turns clients away while others have.
+        // A member without connections keeps turning clients away while other members have connections.
         while command == Command::Serve || *count.borrow_and_update() > 0 {
             tokio::select! {
                 incoming = self.endpoint.accept() => {
@@ -71,7 +71,7 @@ impl<S: Service> Member<S> {
     }
 }
 
-/// One of the connections that there are.
+/// One of the open connections.
 struct Slot(Arc<watch::Sender<usize>>);
 
 impl Slot {
@@ -108,7 +108,7 @@ async fn accept<S: Service>(
 #[derive(Clone, Debug)]
 pub struct DrainTrigger(Arc<watch::Sender<Command>>);
 
-/// What servers listen to.
+/// The signal that servers listen to.
 #[derive(Clone, Debug)]
 pub struct DrainSignal(watch::Receiver<Command>);
 
@@ -116,19 +116,19 @@ pub struct DrainSignal(watch::Receiver<Command>);
 pub(crate) enum Command {
     /// Close now.
     Cut,
-    /// Finish what has begun.
+    /// Finish the exchanges in progress.
     Drain,
     Serve,
 }
 
 impl DrainTrigger {
-    /// A trigger and its signal.
+    /// Makes a trigger and its signal.
     pub fn new() -> (DrainTrigger, DrainSignal) {
         let (sender, receiver) = watch::channel(Command::Serve);
         (DrainTrigger(Arc::new(sender)), DrainSignal(receiver))
     }
 
-    /// Refuses new connections and requests; what has begun is finished.
+    /// Refuses new connections and requests; those in progress are finished.
     pub fn drain(&self) {
         self.0.send_if_modified(|command| {
             let serving = *command == Command::Serve;
@@ -139,7 +139,7 @@ impl DrainTrigger {
         });
     }
 
-    /// Closes every connection, whatever is going on there.
+    /// Closes every connection, whatever its state.
     pub fn cut(&self) {
         self.0.send_replace(Command::Cut);
     }
@@ -154,7 +154,7 @@ impl DrainSignal {
     pub(crate) async fn changed(&mut self) -> Command {
         match self.0.changed().await {
             Ok(()) => self.command(),
-            // Nobody is left to say anything.
+            // No trigger is left to send a command.
             Err(_) => std::future::pending().await,
         }
     }

@@ -8,20 +8,20 @@ use crate::{
     varint,
 };
 
-/// What one side tells the other at the start of a connection. An absent setting has the value of `default()`.
+/// The settings that one side sends at the start of a connection. An absent setting has the value of `default()`.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct Settings {
     /// SETTINGS_QPACK_MAX_TABLE_CAPACITY (0x01, RFC 9204 section 5), in bytes.
     pub qpack_max_table_capacity: u64,
     /// SETTINGS_QPACK_BLOCKED_STREAMS (0x07, RFC 9204 section 5).
     pub qpack_blocked_streams: u64,
-    /// SETTINGS_MAX_FIELD_SECTION_SIZE (0x06), in bytes, 32 per field included. None is no limit.
+    /// SETTINGS_MAX_FIELD_SECTION_SIZE (0x06), in bytes, including 32 per field. `None` means no limit.
     pub max_field_section_size: Option<u64>,
-    /// SETTINGS_ENABLE_CONNECT_PROTOCOL (0x08, RFC 9220): extended CONNECT may be used. Only a server's means anything.
+    /// SETTINGS_ENABLE_CONNECT_PROTOCOL (0x08, RFC 9220): extended CONNECT may be used. Only a server's has a meaning.
     pub enable_connect_protocol: bool,
     /// SETTINGS_H3_DATAGRAM (0x33, RFC 9297): HTTP datagrams may be sent.
     pub h3_datagram: bool,
-    /// SETTINGS_ENABLE_WEBTRANSPORT of draft-ietf-webtrans-http3-02 (0x2b603742), which stock Chromium speaks.
+    /// SETTINGS_ENABLE_WEBTRANSPORT of draft-ietf-webtrans-http3-02 (0x2b603742), which stock Chromium uses.
     pub webtransport_draft_02: bool,
     /// SETTINGS_WEBTRANSPORT_MAX_SESSIONS of draft-ietf-webtrans-http3-07 (0xc671706a): sessions at a time.
     pub webtransport_max_sessions: u64,
@@ -31,7 +31,7 @@ pub struct Settings {
 pub const MAX_PAYLOAD: u64 = 4096;
 
 impl Settings {
-    /// Appends a whole SETTINGS frame, with one reserved identifier to keep the peer honest (section 7.2.4.1).
+    /// Appends a whole SETTINGS frame, with a reserved identifier to keep the peer honest (section 7.2.4.1).
     ///
     /// `grease` chooses the reserved identifier and its value; any number will do.
     pub fn write_frame(&self, grease: u64, out: &mut impl BufMut) {
@@ -50,7 +50,7 @@ impl Settings {
         }
         if self.h3_datagram {
             put(H3_DATAGRAM, 1);
-            // Clients from before RFC 9297, Chromium's draft-02 WebTransport among them, look for the draft's number.
+            // Clients older than RFC 9297, such as Chromium's draft-02 WebTransport, look for the draft's number.
             put(H3_DATAGRAM_DRAFT_04, 1);
         }
         if self.webtransport_draft_02 {
@@ -68,8 +68,8 @@ impl Settings {
     ///
     /// # Errors
     /// - `H3_FRAME_ERROR` for a payload that ends inside a setting (section 7.1).
-    /// - `H3_SETTINGS_ERROR` for an identifier that comes twice, one that HTTP/2 left behind, and a value out of range
-    ///   (sections 7.2.4 and 7.2.4.1).
+    /// - `H3_SETTINGS_ERROR` for a repeated identifier, an identifier of HTTP/2, and a value out of range (sections
+    ///   7.2.4 and 7.2.4.1).
     pub fn read_payload(mut payload: &[u8]) -> Result<Settings, Fault> {
         let error = |reason: String| Fault::connection(Code::SETTINGS_ERROR, reason);
         let mut settings = Settings::default();

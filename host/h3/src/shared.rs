@@ -1,4 +1,4 @@
-//! What all tasks of one connection share: its state, its QPACK tables and the way to fail.
+//! State that all tasks of one connection share: its QPACK tables, its counters, and the way to fail.
 
 use std::{
     collections::HashMap,
@@ -28,7 +28,7 @@ use crate::{
     webtransport,
 };
 
-/// One connection, as every task on it sees it.
+/// One connection, shared by all its tasks.
 #[derive(Debug)]
 pub(crate) struct Shared {
     pub(crate) quic: quinn::Connection,
@@ -66,7 +66,7 @@ pub enum Closed {
     Here,
     /// An error of the transport.
     Lost,
-    /// Nothing was heard of the client for [`Config::lost_timeout`].
+    /// The client was silent for [`Config::lost_timeout`].
     Silent,
 }
 
@@ -74,11 +74,12 @@ pub enum Closed {
 struct Qpack {
     encoder: Encoder,
     decoder: Decoder,
-    /// Who waits for entries, by stream. Never more than [`Config::qpack_blocked_streams`], which the decoder enforces.
+    /// The waiters for entries, by stream. Never more than [`Config::qpack_blocked_streams`], which the decoder
+    /// enforces.
     blocked: HashMap<u64, oneshot::Sender<()>>,
 }
 
-/// A field section, decoded.
+/// A decoded field section.
 #[derive(Debug)]
 pub(crate) enum Section {
     Fields(Vec<Field>),
@@ -117,9 +118,10 @@ impl Shared {
         })
     }
 
-    /// Ends the connection, if the fault is one of the connection. The first fault wins.
+    /// Ends the connection, if the fault concerns the connection. The first fault wins.
     pub(crate) fn fail(&self, fault: &Fault) {
-        // What looks like a fault can be the end of the connection; and quinn would take this close for its reason.
+        // An apparent fault can be the end of the connection; quinn would then take this close for the reason of the
+        // end.
         if let Fault::Connection { code, reason } = fault
             && self.quic.close_reason().is_none()
             && self.fault.set(fault.clone()).is_ok()
@@ -128,17 +130,18 @@ impl Shared {
         }
     }
 
-    /// Why this side ended the connection, if it was the client's fault.
+    /// Why this side ended the connection, if the client was at fault.
     pub(crate) fn fault(&self) -> Option<&Fault> {
         self.fault.get()
     }
 
-    /// A request came to its end.
+    /// Notes that a request completed.
     pub(crate) fn request_ended(&self) {
         self.resets.lock().earn();
     }
 
-    /// The client left a request. Ends the connection over the budget of these, and says whether it did.
+    /// Notes that the client abandoned a request. Ends the connection if the budget is exceeded, and returns whether it
+    /// did.
     pub(crate) fn request_left(&self) -> bool {
         if self.quic.close_reason().is_some() || self.resets.lock().spend(Instant::now()).is_ok() {
             return false;
@@ -148,9 +151,9 @@ impl Shared {
         true
     }
 
-    /// The client's settings have come. They do once, which the control stream sees to.
+    /// Notes that the client's settings have come. The control stream ensures that they come once.
     pub(crate) fn set_peer_settings(&self, settings: Settings) -> Result<(), Fault> {
-        // RFC 9297 section 2.1.1: the transport must be able to carry what the setting offers.
+        // RFC 9297 section 2.1.1: the transport must be able to carry datagrams.
         if settings.h3_datagram && self.config.datagram_buffer > 0 && self.quic.max_datagram_size().is_none() {
             return Err(Fault::connection(Code::SETTINGS_ERROR, "H3_DATAGRAM without max_datagram_frame_size"));
         }
@@ -171,7 +174,7 @@ impl Shared {
     /// Waits for the client's settings.
     pub(crate) async fn settled(&self) {
         let mut settled = pin!(self.settled.notified());
-        // Before it is looked, so that they cannot come unnoticed in between.
+        // Enabled before the check, so that settings cannot arrive unnoticed in between.
         settled.as_mut().enable();
         if self.peer.get().is_none() {
             settled.await;
@@ -185,7 +188,7 @@ impl Shared {
         section.into()
     }
 
-    /// Decodes a section, and waits for the entries it needs. `blocked` is where the wait is kept between polls.
+    /// Decodes a section, and waits for the entries it needs. `blocked` keeps the wait between polls.
     pub(crate) fn poll_decode(
         &self,
         cx: &mut Context<'_>,
@@ -195,7 +198,7 @@ impl Shared {
     ) -> Poll<Result<Section, Fault>> {
         loop {
             if let Some(wait) = &mut blocked.wait {
-                // The sender is dropped with the connection only; then the streams fail by themselves.
+                // The sender is dropped only with the connection; then the streams fail by themselves.
                 if wait.poll_unpin(cx).is_pending() {
                     return Poll::Pending;
                 }
@@ -217,7 +220,7 @@ impl Shared {
         }
     }
 
-    /// A stream is given up with a section unread or undecoded (RFC 9204 section 2.2.2.2).
+    /// Notes that a stream is abandoned with a section unread or undecoded (RFC 9204 section 2.2.2.2).
     pub(crate) fn cancel_decoding(&self, stream: u64) {
         let mut qpack = self.qpack.lock();
         qpack.blocked.remove(&stream);
@@ -233,7 +236,7 @@ impl Shared {
         let mut qpack = self.qpack.lock();
         for stream in qpack.decoder.on_encoder_stream(bytes)? {
             if let Some(wake) = qpack.blocked.remove(&stream) {
-                // The stream may have just been given up.
+                // The stream may have just been abandoned.
                 let _ = wake.send(());
             }
         }
@@ -265,7 +268,7 @@ impl Shared {
     }
 }
 
-/// Where a section that waits for entries is kept.
+/// Keeps a section that waits for entries.
 #[derive(Debug, Default)]
 pub(crate) struct Blocked {
     wait: Option<oneshot::Receiver<()>>,
@@ -284,7 +287,7 @@ impl Drop for Activity {
 }
 
 impl ConnectionInfo {
-    /// What is known of a connection whose handshake is over.
+    /// The information about a connection whose handshake is over.
     pub fn of(quic: &quinn::Connection) -> ConnectionInfo {
         let server_name = quic
             .handshake_data()
@@ -293,7 +296,7 @@ impl ConnectionInfo {
         ConnectionInfo { quic: quic.clone(), server_name }
     }
 
-    /// How the connection ended; none while it lives.
+    /// How the connection ended; `None` while it lives.
     pub fn closed(&self) -> Option<Closed> {
         Some(match self.quic.close_reason()? {
             ConnectionError::ApplicationClosed(_) => Closed::ByClient,
@@ -303,12 +306,12 @@ impl ConnectionInfo {
         })
     }
 
-    /// Where the client is now. It can change: QUIC connections survive a change of address.
+    /// The client's current address. It can change: QUIC connections survive a change of address.
     pub fn remote_address(&self) -> SocketAddr {
         self.quic.remote_address()
     }
 
-    /// The address that the client talks to, where the system tells.
+    /// The address that the client uses for this side, if the system reports it.
     pub fn local_ip(&self) -> Option<IpAddr> {
         self.quic.local_ip()
     }
@@ -318,14 +321,14 @@ impl ConnectionInfo {
         self.server_name.as_deref()
     }
 
-    /// The certificate that the client has shown, if it was asked for one; verified by what the TLS configuration says.
+    /// The client's certificate, if the TLS configuration asked for one and verified it.
     pub fn client_certificate(&self) -> Option<rustls::pki_types::CertificateDer<'static>> {
         let identity = self.quic.peer_identity()?;
         let mut chain = identity.downcast::<Vec<rustls::pki_types::CertificateDer<'static>>>().ok()?;
         (!chain.is_empty()).then(|| chain.swap_remove(0))
     }
 
-    /// A number for the connection, unique among those that live.
+    /// A number for the connection, unique among live connections.
     pub fn id(&self) -> usize {
         self.quic.stable_id()
     }

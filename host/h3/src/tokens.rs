@@ -1,5 +1,5 @@
-//! Tokens by which a client that has been here proves its address without a round trip (RFC 9000 section 8.1.3): which ones
-//! were used. None is taken twice (section 8.1.4).
+//! Address-validation tokens, by which a returning client proves its address without a round trip (RFC 9000 section
+//! 8.1.3). This module records used tokens: none is accepted twice (section 8.1.4).
 
 use std::{
     collections::HashSet,
@@ -10,13 +10,13 @@ use std::{
 use parking_lot::Mutex;
 use quinn::{TokenLog, TokenReuseError};
 
-/// How long a token is good for.
+/// How long a token is valid.
 pub(crate) const LIFETIME: Duration = Duration::from_secs(24 * 60 * 60);
 
-/// How many a client gets for each connection: one for its next, and one for a connection beside that.
+/// The number of tokens for each connection: one for the client's next connection, and one for a parallel connection.
 pub(crate) const SENT: u32 = 2;
 
-/// The tokens that were used, for as long as they could be used again.
+/// The tokens that were used, for as long as they could be replayed.
 #[derive(Default)]
 pub(crate) struct UsedTokens {
     inner: Mutex<Generations>,
@@ -24,7 +24,7 @@ pub(crate) struct UsedTokens {
 
 #[derive(Default)]
 struct Generations {
-    /// Since when tokens are noted here.
+    /// Since when tokens are recorded here.
     began: Option<SystemTime>,
     now: HashSet<u128>,
     before: HashSet<u128>,
@@ -35,12 +35,12 @@ impl TokenLog for UsedTokens {
         let mut used = self.inner.lock();
         let now = SystemTime::now();
         let began = *used.began.get_or_insert(now);
-        // A clock that was set back keeps more than it must.
+        // After a clock was set back, this keeps more than it must.
         if now.duration_since(began).is_ok_and(|age| age >= lifetime) {
             used.began = Some(now);
             used.before = mem::take(&mut used.now);
         }
-        // Whoever fills it makes clients prove their address once more, as without a token.
+        // A client that fills the table makes clients prove their address again, as without a token.
         if used.before.contains(&nonce) || used.now.len() >= MOST || !used.now.insert(nonce) {
             return Err(TokenReuseError);
         }
@@ -48,7 +48,7 @@ impl TokenLog for UsedTokens {
     }
 }
 
-/// Tokens that are remembered in one lifetime, of 16 bytes each.
+/// The most tokens that are recorded in one lifetime, of 16 bytes each.
 const MOST: usize = 100_000;
 
 #[cfg(test)]
@@ -61,7 +61,7 @@ mod tests {
         let take = |nonce, lifetime| used.check_and_insert(nonce, SystemTime::now(), lifetime).is_ok();
         assert!(take(1, LIFETIME) && take(2, LIFETIME));
         assert!(!take(1, LIFETIME) && !take(2, LIFETIME));
-        // After one lifetime they are still known, after two they are of no use anyway.
+        // After one lifetime they are still known, after two they have expired anyway.
         assert!(!take(1, Duration::ZERO));
         assert!(take(1, Duration::ZERO));
     }

@@ -1,5 +1,5 @@
-//! Request streams that have stopped carrying a message: CONNECT (RFC 9114 section 4.4) and extended CONNECT (RFC 9220).
-//! What DATA frames carry is one stream of bytes in each direction.
+//! Request streams that no longer carry a message: CONNECT (RFC 9114 section 4.4) and extended CONNECT (RFC 9220). The
+//! DATA frames carry one stream of bytes in each direction.
 
 use std::{
     fmt, io,
@@ -29,8 +29,8 @@ use crate::{
     webtransport::{Offered, Session, SessionLimits},
 };
 
-/// A request to become a tunnel. Answer it with 2xx; then [`TunnelRequest::accept`] resolves. Any other answer refuses,
-/// and dropping this is all there is to do.
+/// A request to become a tunnel. Answer it with 2xx; then [`TunnelRequest::accept`] resolves. Any other answer refuses;
+/// then dropping this is enough.
 #[derive(Debug)]
 pub struct TunnelRequest {
     protocol: Option<Protocol>,
@@ -49,17 +49,17 @@ pub(crate) struct TunnelSlot(oneshot::Sender<(Sender, Activity)>);
 struct Offer(Arc<Mutex<Option<TunnelRequest>>>);
 
 impl TunnelRequest {
-    /// Takes the tunnel that a CONNECT asks for. None for any other method, and from the second call on.
+    /// Takes the tunnel that a CONNECT asks for. `None` for any other method, and from the second call on.
     pub fn take<B>(request: &mut Request<B>) -> Option<TunnelRequest> {
         request.extensions_mut().remove::<Offer>()?.0.lock().take()
     }
 
-    /// `:protocol`, among the extensions of the request too; none for a plain CONNECT.
+    /// `:protocol`, which is also among the extensions of the request; `None` for a plain CONNECT.
     pub fn protocol(&self) -> Option<&Protocol> {
         self.protocol.as_ref()
     }
 
-    /// Whether it asks for a WebTransport session, and those are offered: the tunnel will be one.
+    /// Whether the client asks for a WebTransport session, and the server offers them: the tunnel will be one.
     pub fn is_webtransport(&self) -> bool {
         self.webtransport.is_some() && self.datagrams.is_some()
     }
@@ -92,7 +92,7 @@ impl TunnelRequest {
     ) -> TunnelSlot {
         let unread = match first {
             Some(Ok(Event::Data(data))) => data,
-            // An end is found again at the next read; a tunnel has no other events.
+            // The next read finds an end again; a tunnel has no other events.
             _ => Bytes::new(),
         };
         let (open, opened) = oneshot::channel();
@@ -111,9 +111,9 @@ impl TunnelRequest {
 
 impl TunnelSlot {
     pub(crate) fn open(self, mut sender: Sender, activity: Activity) {
-        // RFC 9220 section 3: what would be a TCP reset is H3_REQUEST_CANCELLED.
+        // RFC 9220 section 3: the equivalent of a TCP reset is H3_REQUEST_CANCELLED.
         sender.set_on_drop(Code::REQUEST_CANCELLED);
-        // A service that answered 2xx and threw the tunnel away has the stream reset.
+        // If a service answers 2xx and drops the tunnel, the stream is reset.
         let _ = self.0.send((sender, activity));
     }
 }
@@ -146,18 +146,18 @@ struct Reader {
     on_drop: Code,
 }
 
-/// The largest DATA frame that a write makes, in bytes. A write copies, so that it can be taken at once.
+/// The largest DATA frame that a write makes, in bytes. A write copies, so that it can take bytes at once.
 const MAX_WRITE: usize = 16 * 1024;
 
 impl Tunnel {
-    /// The datagrams of this stream (RFC 9297), once; none if the server does not offer them or the CONNECT has no
-    /// `:protocol`.
+    /// Takes the datagrams of this stream (RFC 9297), once; `None` if the server does not offer them or the CONNECT has
+    /// no `:protocol`.
     pub fn take_datagrams(&mut self) -> Option<Datagrams> {
         self.datagrams.take()
     }
 
-    /// The WebTransport session that the CONNECT asked for. Its limits are those of the connection, or these if they
-    /// are lower.
+    /// Turns the tunnel into the WebTransport session that the CONNECT asked for. Its limits are those of the
+    /// connection, or these if they are lower.
     ///
     /// # Errors
     /// The tunnel again, if `:protocol` is something else or WebTransport is not offered.
@@ -188,12 +188,12 @@ impl AsyncRead for Tunnel {
         while reader.unread.is_empty() {
             match ready!(reader.receiver.poll_event(cx)) {
                 Ok(Event::Data(data)) => reader.unread = data,
-                // MessageReader gives nothing else once it is a tunnel's.
+                // In a tunnel, MessageReader gives no other events.
                 Ok(_) => {}
                 Err(End::Finished) => return Poll::Ready(Ok(())),
                 Err(End::Reset) => return Poll::Ready(Err(io::ErrorKind::ConnectionReset.into())),
                 Err(End::Fault(fault)) => {
-                    // The stream's task is over, so it is up to the tunnel to act on it.
+                    // The stream's task is over, so the tunnel has to act on the fault.
                     reader.shared.fail(&fault);
                     reader.on_drop = fault.code();
                     return Poll::Ready(Err(io::Error::new(io::ErrorKind::InvalidData, fault)));
@@ -213,7 +213,7 @@ impl AsyncWrite for Tunnel {
         let take = buf.len().min(MAX_WRITE);
         if take > 0 {
             self.sender.queue_frame(FrameType::DATA, Bytes::copy_from_slice(&buf[..take]));
-            // What flow control does not let through now goes with the next write or flush.
+            // The bytes that flow control holds back go with the next write or flush.
             if let Poll::Ready(Err(error)) = self.sender.poll_flush(cx) {
                 return Poll::Ready(Err(error.into()));
             }
@@ -243,7 +243,7 @@ impl Drop for Tunnel {
         if let Ok(runtime) = Handle::try_current() {
             let (stopped, activity) = (self.sender.stopped(), self.activity.take());
             runtime.spawn(async move {
-                // Whichever way it ends, it has ended.
+                // Any result means that it has ended.
                 let _ = stopped.await;
                 drop(activity);
             });

@@ -19,7 +19,7 @@ use crate::{
     webtransport::Arrival,
 };
 
-/// Which of the client's unique streams have come.
+/// The client's unique streams that have come.
 #[derive(Debug, Default)]
 pub(crate) struct Seen(AtomicU8);
 
@@ -31,7 +31,7 @@ pub(crate) async fn receive(shared: Arc<Shared>, seen: Arc<Seen>, stream: RecvSt
     }
 }
 
-/// Opens the control stream, says SETTINGS and then every GOAWAY (section 6.2.1).
+/// Opens the control stream, sends SETTINGS and then every GOAWAY (section 6.2.1).
 pub(crate) async fn send_control(shared: Arc<Shared>, mut goaway: watch::Receiver<Option<u64>>) {
     let Some(mut stream) = open(&shared, CONTROL).await else { return };
     let mut frame = BytesMut::with_capacity(64);
@@ -66,7 +66,7 @@ pub(crate) async fn send_decoder_instructions(shared: Arc<Shared>) {
 
 async fn send_instructions(shared: &Shared, kind: u64, ready: &Notify, take: impl Fn() -> Bytes) {
     let Some(mut stream) = open(shared, kind).await else { return };
-    // The type goes out at once, so that the client need not wonder.
+    // The type is sent at once, so that the client need not wait for it.
     let mut bytes = Bytes::new();
     loop {
         if !write(shared, &mut stream, bytes).await {
@@ -84,7 +84,7 @@ async fn open(shared: &Shared, kind: u64) -> Option<SendStream> {
     let mut stream = shared.quic.open_uni().await.ok()?;
     let mut header = BytesMut::with_capacity(8);
     varint::write(kind, &mut header);
-    // What goes on these streams unblocks others.
+    // The data of these streams unblocks other streams.
     stream.set_priority(1).ok()?;
     stream.write_all(&header).await.ok()?;
     Some(stream)
@@ -104,7 +104,7 @@ async fn write(shared: &Shared, stream: &mut SendStream, bytes: Bytes) -> bool {
     }
 }
 
-/// RFC 9114 section 6.2.1, RFC 9204 section 4.2.
+/// Fails the connection because a critical stream ended (RFC 9114 section 6.2.1, RFC 9204 section 4.2).
 fn closed(shared: &Shared, reason: &str) {
     shared.fail(&Fault::connection(Code::CLOSED_CRITICAL_STREAM, reason));
 }
@@ -127,7 +127,7 @@ async fn receive_typed(shared: &Shared, seen: &Seen, mut stream: RecvStream) -> 
                 while let Some(event) = reader.next(&mut input)? {
                     match event {
                         ControlEvent::Settings(settings) => shared.set_peer_settings(settings)?,
-                        // Section 5.2: it is about pushes, and there are none. The client closes when it is done.
+                        // Section 5.2: it concerns pushes, and there are none. The client closes when it is done.
                         ControlEvent::GoAway { .. } => {}
                     }
                 }
@@ -161,15 +161,15 @@ async fn receive_typed(shared: &Shared, seen: &Seen, mut stream: RecvStream) -> 
         }
         // Section 6.2: streams of unknown types are not read, and are no error.
         _ => {
-            // It fails on a stream that is over.
+            // This fails on a stream that is over.
             let _ = stream.stop(Code::STREAM_CREATION_ERROR.varint());
             Ok(())
         }
     }
 }
 
-/// The next bytes of a stream that must not end (RFC 9114 section 6.2.1, RFC 9204 section 4.2); none once the
-/// connection has.
+/// Reads the next bytes of a stream that must not end (RFC 9114 section 6.2.1, RFC 9204 section 4.2); `None` once the
+/// connection has ended.
 async fn critical(stream: &mut RecvStream) -> Result<Option<Bytes>, Fault> {
     match stream.read_chunk(CHUNK, true).await {
         Ok(Some(chunk)) => Ok(Some(chunk.bytes)),
@@ -181,7 +181,7 @@ async fn critical(stream: &mut RecvStream) -> Result<Option<Bytes>, Fault> {
 }
 
 impl Seen {
-    /// Section 6.2.1 and RFC 9204 section 4.2: one stream of each.
+    /// Checks that this is the first stream of its kind (section 6.2.1 and RFC 9204 section 4.2).
     fn first(&self, kind: u64) -> Result<(), Fault> {
         let bit = 1 << kind;
         match self.0.fetch_or(bit, Ordering::AcqRel) & bit {
@@ -197,5 +197,5 @@ const QPACK_ENCODER: u64 = 0x02;
 const QPACK_DECODER: u64 = 0x03;
 const WEBTRANSPORT: u64 = 0x54;
 
-/// The most that is taken from quinn at once, in bytes.
+/// The most bytes that are taken from quinn at once.
 const CHUNK: usize = 16 * 1024;

@@ -25,7 +25,7 @@ pub fn size(value: u64) -> usize {
     }
 }
 
-/// Takes an integer off the front of `input`; nothing is taken if it is not there whole.
+/// Takes an integer off the front of `input`; takes nothing if the integer is incomplete.
 pub fn read(input: &mut impl Buf) -> Option<u64> {
     let first = *input.chunk().first()?;
     let length = 1 << (first >> 6);
@@ -48,7 +48,7 @@ pub struct Partial {
 }
 
 impl Partial {
-    /// Takes what it needs from `input`, and no byte more; the integer once it is complete.
+    /// Takes exactly the bytes it needs from `input`, and returns the integer once it is complete.
     pub fn read(&mut self, input: &mut impl Buf) -> Option<u64> {
         while input.has_remaining() {
             self.bytes[usize::from(self.length)] = input.get_u8();

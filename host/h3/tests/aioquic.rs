@@ -1,5 +1,5 @@
 //! aioquic against the server: an independent client that can also break every rule. Needs a Python with aioquic (`pip
-//! install aioquic`), which `ROADRUNNER_PYTHON` names; without one each test says SKIPPED.
+//! install aioquic`) in `ROADRUNNER_PYTHON`; otherwise each test prints SKIPPED.
 
 mod support;
 

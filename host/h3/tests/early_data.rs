@@ -1,5 +1,5 @@
-//! Requests in the first flight of a client that has been here before (0-RTT): off unless asked for, and then only what
-//! may be repeated.
+//! Requests in the first flight of a returning client (0-RTT): off by default, and then only for requests that may be
+//! repeated.
 
 mod support;
 
@@ -24,7 +24,7 @@ fn on() -> Config {
     Config { early_data: EarlyData::SafeMethods, ..Config::default() }
 }
 
-/// A client that has been there, and has its tickets.
+/// A client that has connected before and has its tickets.
 async fn visited(server: &Server) -> quinn::Endpoint {
     let client = Client::connect(server).await;
     assert_eq!(client.get("/hello").await, b"hello GET");
@@ -36,14 +36,14 @@ async fn visited(server: &Server) -> quinn::Endpoint {
     endpoint
 }
 
-/// Does not wait for the handshake; none if the ticket does not allow this.
+/// Connects without waiting for the handshake; `None` if the ticket does not allow this.
 async fn early(endpoint: &quinn::Endpoint, address: SocketAddr) -> Option<(Client, ZeroRttAccepted)> {
     let connecting = endpoint.connect(address, "localhost").expect("an address");
     let (quic, accepted) = connecting.into_0rtt().ok()?;
     Some((Client::over(endpoint.clone(), quic).await, accepted))
 }
 
-/// The server's part of the handshake takes its time on the way, so that what is sent first is there first.
+/// Delays the server's part of the handshake, so that the first bytes sent also arrive first.
 async fn distant(server: &Server) -> Nat {
     Nat::slow(server.address, Duration::from_millis(30)).await
 }
@@ -67,14 +67,14 @@ async fn safe_methods_are_served_and_marked() {
         assert_eq!((response.status(), &body[..]), (StatusCode::OK, &b"hello GET"[..]));
         assert_eq!(response.headers()["x-early-data"], "1", "it was early");
         assert!(accepted.await);
-        // The connection is as good as any.
+        // The connection works like any other.
         let (response, _) = client.exchange("GET", "/hello").await;
         assert!(!response.headers().contains_key("x-early-data"));
         assert_eq!(client.send("POST", "/echo", &["late".into()]).await.1, b"late");
         members.push(server.pool.members().iter().map(|member| member.accepted).collect::<Vec<_>>());
         endpoint = client.endpoint.clone();
     }
-    // The member that has a client's session need not be the one that made it.
+    // The member that has a client's session may differ from the member that made it.
     let last = members.last().expect("one");
     assert!(last.iter().filter(|accepted| **accepted > 0).count() > 1, "{last:?}");
 }
@@ -95,7 +95,7 @@ async fn other_methods_are_too_early() {
     assert_eq!(client.send("POST", "/echo", &["again".into()]).await.1, b"again");
 }
 
-/// RFC 8446, 8.1: a ticket is good for one first flight.
+/// A ticket is valid for one first flight (RFC 8446, 8.1).
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_first_flight_that_is_sent_again_is_not_served() {
     let server = start(on());

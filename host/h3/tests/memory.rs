@@ -1,11 +1,12 @@
-//! What a hostile client can make the server hold. A test program of its own, so that nothing else moves its memory.
+//! The memory that a hostile client can make the server hold. A separate test program, so that nothing else affects its
+//! memory.
 
 mod support;
 
 use roadrunner_h3::Config;
 use support::{Server, python, run_script};
 
-/// Resident memory of this process, in KiB. Linux only; elsewhere the test says SKIPPED.
+/// Resident memory of this process, in KiB. Linux only; elsewhere the test prints SKIPPED.
 fn resident() -> Option<u64> {
     let status = std::fs::read_to_string("/proc/self/status").ok()?;
     status.lines().find_map(|line| line.strip_prefix("VmRSS:")?.split_whitespace().next()?.parse().ok())
@@ -19,7 +20,7 @@ async fn memory_stays_flat() {
         return;
     }
     let server = Server::start(Config::default());
-    // What the first connection costs is not what is measured.
+    // The cost of the first connection is not measured.
     run_script(python.clone(), "interop.py", &server, &["bodies"]).await;
     let before = resident().expect("it was there before");
     let watcher = tokio::spawn(async {

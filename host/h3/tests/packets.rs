@@ -1,5 +1,5 @@
-//! What a server answers before there is a connection: the versions that it speaks, whom it asks for a proof of address,
-//! and how much it sends to whoever has not given one.
+//! The server's answers before there is a connection: its versions, which clients must prove their address, and how
+//! much it sends before they have.
 
 mod support;
 
@@ -17,7 +17,8 @@ async fn socket() -> UdpSocket {
 async fn version_negotiation_lists_version_1_alone() {
     let server = Server::start(Config::default());
     let socket = socket().await;
-    // RFC 9000 section 17.2: a long header with version draft-29, two connection IDs of eight bytes, and enough to be answered.
+    // RFC 9000 section 17.2: a long header with version draft-29, two connection IDs of eight bytes, and enough bytes
+    // to get an answer.
     for version in [0xff00_001d_u32, 0x6b33_43cf, 0x1a2a_3a4a] {
         let mut packet = vec![0xc0];
         packet.extend(version.to_be_bytes());
@@ -27,11 +28,11 @@ async fn version_negotiation_lists_version_1_alone() {
         let mut answer = [0; 1500];
         let received = timeout(Duration::from_secs(5), socket.recv(&mut answer)).await.expect("an answer");
         let length = received.expect("an answer");
-        // RFC 9000 section 17.2.1: version 0, the connection IDs the other way round, and what is supported.
+        // RFC 9000 section 17.2.1: version 0, the connection IDs in reverse order, and the supported versions.
         assert_eq!(&answer[1..5], [0; 4], "{version:x}");
         let listed: Vec<_> =
             answer[23..length].chunks(4).map(|four| u32::from_be_bytes(four.try_into().expect("four"))).collect();
-        // Reserved versions (RFC 9000 section 15) are there so that clients learn to ignore what they do not know.
+        // Reserved versions (RFC 9000 section 15) teach clients to ignore unknown versions.
         let real: Vec<_> = listed.iter().filter(|version| *version & 0x0f0f_0f0f != 0x0a0a_0a0a).collect();
         assert_eq!(real, [&1], "{version:x}");
     }
@@ -54,8 +55,8 @@ async fn a_client_that_was_here_proves_its_address_without_a_round_trip() {
     assert_eq!(server.pool.retries(), 2, "it has no token");
 }
 
-/// RFC 9000 section 8.1 allows three times what came; quinn-proto 0.11.19 looks before a datagram whether it has sent that
-/// much, and not whether it will have. docs/http3.md says so.
+/// RFC 9000 section 8.1 allows three times the received bytes; quinn-proto 0.11.19 checks before a datagram whether it
+/// has sent that much, and not whether it will have. docs/http3.md says so.
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn one_datagram_is_answered_with_less_than_one_too_many() {
     let server = Server::start(Config::default());
@@ -72,7 +73,7 @@ async fn one_datagram_is_answered_with_less_than_one_too_many() {
     socket.send_to(&initial[..length], server.address).await.expect("sent");
     let mut sent = 0;
     let mut answer = [0; 1500];
-    // It is sent again after 1 s, 2 s and 4 s.
+    // The server repeats it after 1 s, 2 s and 4 s.
     while let Ok(received) = timeout(Duration::from_secs(5), socket.recv(&mut answer)).await {
         sent += received.expect("a datagram");
     }

@@ -1,4 +1,4 @@
-//! Several endpoints on one port, with the kernel's steering and without: clients that change their address, connection
+//! Several endpoints on one port, with and without the kernel's steering: clients that change their address, connection
 //! IDs that change, Retry, stateless resets, a drain.
 
 mod support;
@@ -23,7 +23,7 @@ fn start(config: Config, endpoints: &PoolConfig) -> Server {
     Server::with_pool(config, endpoints, &keys())
 }
 
-/// Both ways to steer, as far as this machine has them.
+/// Servers with both ways to steer, as far as this machine supports them.
 fn both_ways() -> Vec<Server> {
     let members = start(Config::default(), &pool(false));
     assert!(matches!(members.pool.steering(), Steering::Members(_)));
@@ -41,8 +41,8 @@ fn forwarded(server: &Server) -> u64 {
     server.pool.members().iter().map(|member| member.forwarded).sum()
 }
 
-/// Where the kernel steers, nothing of an established connection is left to forward; where it does not, about three of
-/// four changes of address need it.
+/// If the kernel steers, no datagram of an established connection is left to forward; otherwise about three of four
+/// changes of address need forwarding.
 fn assert_forwarding(server: &Server) {
     let forwarded = forwarded(server);
     match server.pool.steering() {
@@ -76,7 +76,7 @@ async fn nat_rebinding_100_of_100() {
     }
 }
 
-/// The client moves to another socket by itself, and takes another connection ID (RFC 9000 section 9.5).
+/// The client moves to another socket by itself, and uses another connection ID (RFC 9000 section 9.5).
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn active_migration_100_of_100() {
     for server in both_ways() {
@@ -89,7 +89,7 @@ async fn active_migration_100_of_100() {
                 client.endpoint.rebind(socket).expect("a socket");
                 survived += u32::from(hello(&client).await);
             }
-            // Each move uses up an ID and is given another.
+            // Each move uses up an ID and gets another.
             assert!(client.quic.stats().frame_tx.retire_connection_id > 0);
         }
         assert_eq!(survived, 100, "{:?}", server.pool.steering());
@@ -97,7 +97,7 @@ async fn active_migration_100_of_100() {
     }
 }
 
-/// A body in both directions across changes of address, so that many datagrams at a time take the other way.
+/// A body in both directions across changes of address, so that many datagrams at a time are forwarded.
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_transfer_survives_nat_rebinding() {
     for server in both_ways() {
@@ -137,7 +137,7 @@ async fn connection_ids_have_a_lifetime() {
         assert!(hello(&client).await);
     }
     let stats = client.quic.stats();
-    // Seven to begin with (RFC 9000 section 5.1.1), and as many again for each lifetime.
+    // Seven at the start (RFC 9000 section 5.1.1), and the same number again for each lifetime.
     assert!(stats.frame_rx.new_connection_id > 14, "{}", stats.frame_rx.new_connection_id);
     assert!(stats.frame_tx.retire_connection_id > 7, "{}", stats.frame_tx.retire_connection_id);
 
@@ -166,8 +166,8 @@ async fn retry() {
     }
 }
 
-/// A process that has the keys and has never heard of the connection: whichever of its members a datagram reaches, and
-/// however many it has, the client learns at once that the connection is gone (RFC 9000 section 10.3).
+/// A process has the keys but does not know the connection. Whichever of its members a datagram reaches, and however
+/// many it has, the client learns at once that the connection is gone (RFC 9000 section 10.3).
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn stateless_reset() {
     let keys = keys();
@@ -180,7 +180,7 @@ async fn stateless_reset() {
             let client = Client::on(Client::endpoint(&before), nat.address).await.expect("a handshake");
             assert!(hello(&client).await);
             nat.rebind(after.address).await;
-            // What the client still had to send may have been enough.
+            // The datagrams that the client still had to send may have been enough.
             if let Ok(mut stream) = client.quic.open_uni().await {
                 let _ = stream.write_all(b"\x21anything").await;
             }
@@ -219,7 +219,7 @@ async fn a_drain_reaches_every_member() {
         let end = timeout(PATIENCE, client.driver).await.expect("it closes").expect("no panic");
         assert!(end.is_h3_no_error(), "{end}");
     }
-    // Members that have nothing left to do turn new clients away like the one that has.
+    // Members without connections turn new clients away like the member that has one.
     for _ in 0..12 {
         let refused = timeout(PATIENCE, Client::on(Client::endpoint(&server), server.address)).await;
         assert!(refused.expect("an answer").is_err());

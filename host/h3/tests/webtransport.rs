@@ -1,4 +1,4 @@
-//! WebTransport sessions as aioquic sees them; see `tests/aioquic.rs` for what it takes.
+//! WebTransport sessions as aioquic sees them; see `tests/aioquic.rs` for the requirements.
 
 mod support;
 

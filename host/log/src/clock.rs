@@ -1,4 +1,4 @@
-//! The time of a line. What it has in common with the line before, all but the fraction of the second, is kept.
+//! The time of a line. The part that it shares with the previous line, all but the fraction of the second, is cached.
 
 use std::cell::RefCell;
 use std::io::Write as _;

@@ -1,13 +1,13 @@
-//! Characters that could end a line, steer a terminal, turn text around or hide, written as escapes.
+//! Escapes characters that could end a line, control a terminal, reverse text or hide.
 
 use std::fmt;
 
-/// How text is written.
+/// The style of written text.
 #[derive(Clone, Copy, Debug, Eq, PartialEq)]
 pub(crate) enum Style {
     /// Within a string of JSON.
     Json,
-    /// As it is.
+    /// Without quotes.
     Plain,
     /// Between quotes.
     Quotes,
@@ -18,7 +18,7 @@ pub(crate) struct Escaper<'a> {
     out: &'a mut Vec<u8>,
     style: Style,
     left: usize,
-    /// Bytes of what it was given that it has not written, as far as it has seen them.
+    /// The number of bytes that were not written, as far as they were seen.
     cut: usize,
 }
 
@@ -27,7 +27,7 @@ impl<'a> Escaper<'a> {
         Self { out, style, left: most, cut: 0 }
     }
 
-    /// Says how much was cut, after the text.
+    /// Appends how much was cut.
     pub(crate) fn end(self) {
         if self.cut > 0 {
             tell_cut(self.out, self.cut);
@@ -39,7 +39,7 @@ impl<'a> Escaper<'a> {
     }
 }
 
-/// Says how many bytes were cut.
+/// Appends how many bytes were cut.
 pub(crate) fn tell_cut(out: &mut Vec<u8>, bytes: usize) {
     out.extend_from_slice("… (".as_bytes());
     out.extend_from_slice(itoa::Buffer::new().format(bytes).as_bytes());
@@ -47,12 +47,12 @@ pub(crate) fn tell_cut(out: &mut Vec<u8>, bytes: usize) {
 }
 
 impl fmt::Write for Escaper<'_> {
-    /// Fails once the text is cut, so that the rest of it is not even made.
+    /// Fails once the text is cut, so that the rest of it is not even formatted.
     fn write_str(&mut self, text: &str) -> fmt::Result {
         let mut start = 0;
         while start < text.len() {
             let rest = &text.as_bytes()[start..];
-            // Most text needs no care, and is copied as one piece.
+            // Most text needs no escapes, and is copied as one piece.
             let run = rest.iter().take(self.left).take_while(|byte| is_ordinary(**byte)).count();
             self.out.extend_from_slice(&rest[..run]);
             self.left -= run;
@@ -73,7 +73,7 @@ impl fmt::Write for Escaper<'_> {
     }
 }
 
-/// Text on one line, with escapes for what could forge another one, up to a number of bytes.
+/// Text on one line, with escapes for characters that could forge another line, up to a number of bytes.
 pub fn escaped(text: &str, most: usize) -> String {
     let mut out = Vec::with_capacity(text.len().min(most));
     let mut escaper = Escaper::new(&mut out, Style::Plain, most);
@@ -82,7 +82,7 @@ pub fn escaped(text: &str, most: usize) -> String {
     String::from_utf8_lossy(&out).into_owned()
 }
 
-/// The beginning of what a value says, up to a number of bytes. The rest of it is not even made.
+/// The beginning of a value's text, up to a number of bytes. The rest of it is not even formatted.
 pub fn shortened(value: impl fmt::Display, most: usize) -> String {
     struct Start(String, usize);
     impl fmt::Write for Start {
@@ -93,17 +93,17 @@ pub fn shortened(value: impl fmt::Display, most: usize) -> String {
         }
     }
     let mut start = Start(String::new(), most);
-    // It fails where it is cut.
+    // It fails when it is cut.
     let _ = fmt::Write::write_fmt(&mut start, format_args!("{value}"));
     start.0
 }
 
-/// Visible ASCII that means nothing in any style.
+/// Visible ASCII without a special meaning in any style.
 fn is_ordinary(byte: u8) -> bool {
     matches!(byte, b' '..=b'~') && !matches!(byte, b'"' | b'\\')
 }
 
-/// Controls, what separates lines or turns the direction of text, and what is not seen.
+/// Control characters, characters that separate lines or change the direction of text, and invisible ones.
 fn is_dangerous(character: char) -> bool {
     matches!(character,
         '\0'..='\u{1f}' | '\u{7f}'..='\u{9f}' | '\u{ad}' | '\u{34f}' | '\u{61c}' | '\u{115f}'..='\u{1160}'

@@ -1,4 +1,4 @@
-//! Events of `tracing` become lines.
+//! Turns events of `tracing` into lines.
 
 use std::fmt;
 use std::ops::Range;
@@ -14,14 +14,14 @@ use crate::line::Line;
 use crate::queue::Owner;
 use crate::writer::{Log, with_buffer};
 
-/// What is logged where the environment does not say it. What a DNS server or a NATS server sends is not the operator's
-/// business, and what fails for it is logged.
+/// The filter if the environment sets none. The messages of DNS and NATS servers do not concern the operator, and an
+/// operation that fails because of them is logged.
 const DEFAULT_FILTER: &str = "info,async_nats=off,hickory_net=off,hickory_resolver=off";
 
-/// Makes lines of all events of the process, as far as `RUST_LOG` lets them through.
+/// Turns all events of the process into lines, as far as `RUST_LOG` allows them.
 pub(crate) fn listen(log: &Log) {
     let filter = EnvFilter::try_from_default_env().unwrap_or_else(|_| EnvFilter::new(DEFAULT_FILTER));
-    // Somebody else's listener, in a test, stays.
+    // An existing listener, in a test, stays.
     let _ = tracing_subscriber::registry().with(filter).with(log.clone()).try_init();
 }
 
@@ -49,7 +49,7 @@ impl<S: Subscriber> Layer<S> for Log {
 
 struct Fields<'a> {
     line: Line<'a>,
-    /// Where the name of the tenant stands in the line. Such names need no escapes.
+    /// The range of the tenant's name in the line. Such names need no escapes.
     tenant: Option<Range<usize>>,
     has_component: bool,
 }
@@ -100,7 +100,7 @@ impl Fields<'_> {
     fn note(&mut self, name: &str, value: &str) {
         match name {
             "tenant" => {
-                // Behind it stands its quote.
+                // Its quote follows it.
                 let end = self.line.len() - 1;
                 self.tenant = Some(end.saturating_sub(value.len())..end);
             }
@@ -110,7 +110,7 @@ impl Fields<'_> {
     }
 }
 
-/// Whether a field says where a record of the `log` crate came from, which its target does as well.
+/// Whether a field gives the origin of a record of the `log` crate, which its target gives as well.
 fn is_metadata(field: &str) -> bool {
     field.starts_with("log.")
 }

@@ -1,4 +1,4 @@
-//! Lines reach the reader of the log, or are counted.
+//! Writes lines to the reader of the log, or counts them.
 //!
 //! ```text
 //! tracing events ----> events --+
@@ -6,11 +6,11 @@
 //! texts of the start -----------+
 //! ```
 //!
-//! No line waits for the reader. All lines go through one queue of bounded size to a thread that alone writes; over the
-//! bound they are dropped and counted, and no tenant can fill the queue alone. A line stays whole.
+//! No line waits for the reader. All lines go through one queue of bounded size to the only thread that writes. Above
+//! the bound they are dropped and counted, and no tenant can fill the queue alone. Lines are never split.
 //!
-//! Text that is not the host's own cannot look like it: [`Quoted`] is cut, escaped and quoted where it enters a message
-//! of the host, and every field of every line is escaped and bounded once more when the line is made.
+//! Foreign text cannot look like the host's own: [`Quoted`] is cut, escaped and quoted when it enters a message of the
+//! host, and every field of every line is escaped and bounded again when the line is made.
 //!
 //! Not covered: spans, files and their rotation.
 

@@ -8,15 +8,15 @@ use tracing::Level;
 use crate::clock;
 use crate::escape::{Escaper, Style};
 
-/// The most bytes of one field, escapes included.
+/// The most bytes of one field, including escapes.
 pub const MAX_FIELD: usize = 16 << 10;
 
-/// How lines look.
+/// The format of lines.
 #[derive(Clone, Copy, Debug, Eq, PartialEq)]
 pub enum Format {
     /// For people, with colours on a terminal.
     Human {
-        /// Whether there are colours.
+        /// Whether to use colours.
         colours: bool,
     },
     /// An object on each line.
@@ -29,12 +29,12 @@ pub struct Line<'a> {
     out: &'a mut Vec<u8>,
     format: Format,
     target: &'a str,
-    /// The next field of a line for people needs a space before it.
+    /// The next field of a human-readable line needs a space before it.
     is_begun: bool,
 }
 
 impl<'a> Line<'a> {
-    /// Begins a line of this part of the host.
+    /// Begins a line for this part of the host.
     pub(crate) fn new(out: &'a mut Vec<u8>, format: Format, level: Level, target: &'a str, now: SystemTime) -> Self {
         let mut line = Self { out, format, target, is_begun: false };
         match format {
@@ -58,7 +58,7 @@ impl<'a> Line<'a> {
         line
     }
 
-    /// What the line says.
+    /// Writes the message of the line.
     pub fn message(&mut self, value: impl fmt::Display) {
         match self.format {
             Format::Json => self.display("message", value),
@@ -69,13 +69,13 @@ impl<'a> Line<'a> {
         }
     }
 
-    /// A field with text of whatever origin, between quotes.
+    /// Writes a field with text of any origin, between quotes.
     pub fn text(&mut self, name: &str, value: &str) {
         self.name(name);
         self.quoted(&value);
     }
 
-    /// A field with a value that stands for itself.
+    /// Writes a field with a value that needs no quotes.
     pub fn display(&mut self, name: &str, value: impl fmt::Display) {
         self.name(name);
         match self.format {
@@ -84,19 +84,19 @@ impl<'a> Line<'a> {
         }
     }
 
-    /// A field with a number.
+    /// Writes a field with a number.
     pub fn number(&mut self, name: &str, value: u64) {
         self.name(name);
         self.put(itoa::Buffer::new().format(value).as_bytes());
     }
 
-    /// A field with what is a number in JSON, too, or a truth value.
+    /// Writes a field that is a number or a truth value in JSON, too.
     pub(crate) fn literal(&mut self, name: &str, value: impl fmt::Display) {
         self.name(name);
         let _ = std::io::Write::write_fmt(self.out, format_args!("{value}"));
     }
 
-    /// Bytes so far.
+    /// The number of bytes so far.
     pub(crate) fn len(&self) -> usize {
         self.out.len()
     }
@@ -110,7 +110,7 @@ impl<'a> Line<'a> {
         self.out.push(b'\n');
     }
 
-    /// Between quotes where it could be taken for several fields.
+    /// Writes a value, between quotes if it could be taken for several fields.
     fn plain(&mut self, value: &dyn fmt::Display) {
         let start = self.out.len();
         self.escaped(Style::Plain, value);
@@ -126,7 +126,7 @@ impl<'a> Line<'a> {
         self.put(b"\"");
     }
 
-    /// A value that is cut fails to be written any further, and says so itself.
+    /// Writes a value with escapes. A value that is cut cannot be written any further, and says so itself.
     fn escaped(&mut self, style: Style, value: &dyn fmt::Display) {
         let mut escaper = Escaper::new(self.out, style, MAX_FIELD);
         let _ = write!(escaper, "{value}");

@@ -1,19 +1,19 @@
-//! The lines that wait for the writer. Whoever has many of them waiting leaves room for the others.
+//! The lines that wait for the writer. An owner with many waiting lines leaves room for the others.
 
 use std::collections::BTreeMap;
 
-/// The most that waits, in bytes. As much again may be on its way to the reader.
+/// The most bytes that wait. The same amount may be on its way to the reader.
 pub const CAPACITY: usize = 4 << 20;
 
-/// What a line counts at least, so that their number is bounded, too.
+/// The least cost of a line, so that the number of lines is bounded, too.
 const SMALLEST: usize = 256;
 
-/// On whose account a line is.
+/// The account of a line.
 #[derive(Clone, Copy, Debug, Eq, PartialEq)]
 pub enum Owner<'a> {
-    /// The host speaks of itself: such lines are few, and get what room there is.
+    /// The host itself: such lines are few, and may use all available room.
     Host,
-    /// Requests and guests that belong to no tenant.
+    /// Requests and guests without a tenant.
     Untenanted,
     /// Requests and guests of a tenant.
     Tenant(&'a str),
@@ -27,7 +27,7 @@ pub(crate) struct Queue {
     lines: u64,
     host: Share,
     untenanted: Share,
-    /// Their number is that of the tenants of all manifests of this process.
+    /// There are as many as tenants in all manifests of this process.
     tenants: BTreeMap<Box<str>, Share>,
 }
 
@@ -50,7 +50,8 @@ impl Queue {
             }
             Owner::Tenant(name) => self.tenants.entry(name.into()).or_default(),
         };
-        // A share may become as large as what is left free: one that floods gets half of the queue, two get a third each.
+        // A share may become as large as the remaining room: one flooding share gets half of the queue, two get a third
+        // each.
         let taken = if owner == Owner::Host { 0 } else { share.cost };
         if taken + cost > free {
             share.dropped += 1;
@@ -62,7 +63,7 @@ impl Queue {
         self.text.extend_from_slice(line);
     }
 
-    /// Exchanges the lines for an empty buffer; how many there are.
+    /// Exchanges the lines for an empty buffer, and returns their number.
     pub(crate) fn take(&mut self, into: &mut Vec<u8>) -> u64 {
         std::mem::swap(&mut self.text, into);
         self.cost = 0;
@@ -76,12 +77,12 @@ impl Queue {
         self.lines == 0
     }
 
-    /// What waits, as it counts for the bound.
+    /// The cost of the waiting lines, which counts for the bound.
     pub(crate) fn cost(&self) -> usize {
         self.cost
     }
 
-    /// Lines that were dropped, by tenant.
+    /// The number of dropped lines, by tenant.
     pub(crate) fn dropped(&self) -> impl Iterator<Item = (Option<&str>, u64)> {
         let rest = (None, self.host.dropped + self.untenanted.dropped);
         let tenants = self.tenants.iter().map(|(name, share)| (Some(&**name), share.dropped));

@@ -4,23 +4,23 @@ use std::fmt::{self, Write as _};
 
 use crate::escape::{Escaper, Style, tell_cut};
 
-/// Characters of escaped text that are kept.
+/// The most characters of escaped text that are kept.
 pub const MAX_QUOTED: usize = 512;
 
-/// Text of somebody else: cut, escaped and between quotes, so that it can be neither long, nor a field, nor a line of
-/// its own. What is cut is told behind the quotes.
+/// Foreign text: cut, escaped and between quotes, so that it can be neither long, nor a field, nor a separate line. The
+/// length of the cut part follows the quotes.
 #[derive(Clone, Eq, PartialEq)]
 pub struct Quoted(String);
 
 impl Quoted {
-    /// Of text. Takes no longer for a long one.
+    /// Quotes text. Long text takes no longer.
     pub fn text(text: &str) -> Self {
         Self::display(text)
     }
 
-    /// Of bytes that may be text.
+    /// Quotes bytes that may be text.
     pub fn bytes(bytes: &[u8]) -> Self {
-        // No character has more than four, so that as many are more than enough.
+        // No character has more than four bytes, so this many are more than enough.
         let (seen, rest) = bytes.split_at(bytes.len().min(4 * MAX_QUOTED + 4));
         Self::made(rest.len(), |escaper| {
             seen.utf8_chunks().try_for_each(|chunk| {
@@ -30,12 +30,12 @@ impl Quoted {
         })
     }
 
-    /// Of what somebody else's text is part of, an error say. It is not formatted any further than it is kept.
+    /// Quotes a value that contains foreign text, such as an error. It is formatted only as far as it is kept.
     pub fn display(value: impl fmt::Display) -> Self {
         Self::made(0, |escaper| write!(escaper, "{value}"))
     }
 
-    /// The same of what has no other form.
+    /// The same for a value without another form.
     pub fn debug(value: impl fmt::Debug) -> Self {
         Self::display(format_args!("{value:?}"))
     }
@@ -43,7 +43,7 @@ impl Quoted {
     fn made(unseen: usize, write: impl FnOnce(&mut Escaper<'_>) -> fmt::Result) -> Self {
         let mut out = vec![b'"'];
         let mut escaper = Escaper::new(&mut out, Style::Quotes, MAX_QUOTED);
-        // It fails when it is cut, and that is told.
+        // It fails when it is cut, and the result says so.
         let _ = write(&mut escaper);
         let cut = escaper.cut();
         out.push(b'"');
@@ -97,7 +97,7 @@ mod tests {
         assert!(escapes.len() < 560 && escapes.contains("15728555 more bytes"), "{escapes}");
     }
 
-    /// The whole of it would take as much memory as it has, or more.
+    /// All of it would take as much memory as it has, or more.
     #[test]
     fn what_is_cut_is_not_made() {
         struct Endless;

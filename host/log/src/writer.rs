@@ -1,4 +1,4 @@
-//! The one thread that writes, and what leads to it.
+//! The only thread that writes, and the ways to it.
 
 use std::cell::RefCell;
 use std::io::{self, Write};
@@ -12,16 +12,17 @@ use crate::events;
 use crate::line::{Format, Line};
 use crate::queue::{CAPACITY, Owner, Queue};
 
-/// How long lines are gathered before they are written, so that one call writes many and none wakes the writer.
+/// How long lines are gathered before they are written, so that one call writes many and not every line wakes the
+/// writer.
 const GATHER: Duration = Duration::from_millis(4);
 
-/// How often the log says that lines were dropped.
+/// How often the log reports dropped lines.
 const TELL: Duration = Duration::from_secs(1);
 
 /// How long to wait for a descriptor that is full and does not block.
 const RETRY: Duration = Duration::from_millis(5);
 
-/// A buffer larger than this is given back when it was written.
+/// The largest buffer, in bytes, that is kept after it was written.
 const KEEP: usize = 256 << 10;
 
 /// The log of the process.
@@ -31,12 +32,12 @@ thread_local! {
     static BUFFER: RefCell<Vec<u8>> = const { RefCell::new(Vec::new()) };
 }
 
-/// Lines that were dropped.
+/// The numbers of dropped lines.
 #[derive(Clone, Debug, Default, Eq, PartialEq)]
 pub struct Dropped {
-    /// For lack of room, by tenant; none for those of the host and of what belongs to no tenant.
+    /// Lines dropped for lack of room, by tenant; `None` for those of the host and those without a tenant.
     pub queue_full: Vec<(Option<String>, u64)>,
-    /// Because they could not be written.
+    /// Lines that could not be written.
     pub unwritten: u64,
 }
 
@@ -48,9 +49,9 @@ pub struct Log(Arc<Shared>);
 struct Shared {
     format: Format,
     state: Mutex<State>,
-    /// For the writer: there is something to do.
+    /// Wakes the writer: there is work.
     work: Condvar,
-    /// Something was written: for those that flush.
+    /// Wakes flushing threads: lines were written.
     progress: Condvar,
 }
 
@@ -62,21 +63,21 @@ struct State {
     /// The writer waits for more lines.
     is_gathering: bool,
     is_writing: bool,
-    /// Those who wait for everything to be written.
+    /// The number of threads that wait for everything to be written.
     flushing: usize,
     unwritten: u64,
 }
 
-/// Starts the log of the process, to standard error. `RUST_LOG` filters events (default: info). A second call, in a test,
-/// finds the first one's.
+/// Starts the log of the process, to standard error. `RUST_LOG` filters events (default: info). A second call, in a
+/// test, returns the first one's log.
 ///
 /// # Errors
-/// When there is no thread for it, or standard error is closed.
+/// When its thread cannot be started, or standard error is closed.
 pub fn start(format: Format) -> io::Result<&'static Log> {
     if let Some(log) = LOG.get() {
         return Ok(log);
     }
-    // Not through the library's handle, whose lock others would wait for.
+    // Not through the library's handle, since others would wait for its lock.
     let reader = std::os::fd::AsFd::as_fd(&io::stderr()).try_clone_to_owned()?;
     let log = LOG.get_or_init({
         let log = Log::to(format, std::fs::File::from(reader))?;
@@ -93,30 +94,30 @@ pub fn line(level: Level, target: &str, owner: Owner<'_>, write: impl FnOnce(&mu
     }
 }
 
-/// Writes a line as it is to the log of the process; to standard error where none was started.
+/// Writes a line unchanged to the log of the process; to standard error if no log was started.
 pub fn raw(owner: Owner<'_>, line: &[u8]) {
     match LOG.get() {
         Some(log) => log.raw(owner, line),
-        // Nobody is there to be told of a failure.
+        // A failure cannot be reported anywhere.
         None => drop(io::stderr().write_all(line)),
     }
 }
 
-/// Waits until the log of the process is written, for so long. True when it is.
+/// Waits at most this long until the log of the process is written. Returns whether it is.
 pub fn flush(most: Duration) -> bool {
     LOG.get().is_none_or(|log| log.flush(most))
 }
 
-/// What the log of the process has dropped.
+/// The lines that the log of the process has dropped.
 pub fn dropped() -> Dropped {
     LOG.get().map(Log::dropped).unwrap_or_default()
 }
 
 impl Log {
-    /// A log to somewhere else.
+    /// Makes a log with another destination.
     ///
     /// # Errors
-    /// When there is no thread for it.
+    /// When its thread cannot be started.
     pub fn to(format: Format, reader: impl Write + Send + 'static) -> io::Result<Self> {
         let shared =
             Arc::new(Shared { format, state: Mutex::default(), work: Condvar::new(), progress: Condvar::new() });
@@ -139,7 +140,7 @@ impl Log {
         });
     }
 
-    /// Writes a line as it is.
+    /// Writes a line unchanged.
     pub fn raw(&self, owner: Owner<'_>, line: &[u8]) {
         let mut state = self.0.state.lock();
         state.queue.push(owner, line);
@@ -152,7 +153,7 @@ impl Log {
         }
     }
 
-    /// Waits until all lines are written, for so long. True when they are.
+    /// Waits at most this long until all lines are written. Returns whether they are.
     pub fn flush(&self, most: Duration) -> bool {
         let deadline = Instant::now() + most;
         let mut state = self.0.state.lock();
@@ -166,7 +167,7 @@ impl Log {
         !state.is_writing && state.queue.is_empty()
     }
 
-    /// Lines that were dropped so far.
+    /// The lines that were dropped so far.
     pub fn dropped(&self) -> Dropped {
         let state = self.0.state.lock();
         let queue_full = state.queue.dropped().map(|(tenant, count)| (tenant.map(str::to_owned), count));
@@ -192,7 +193,7 @@ impl Shared {
         }
     }
 
-    /// Waits for lines, and for more of them; how many they are.
+    /// Waits for lines, and gathers more of them; returns their number.
     fn next(&self, text: &mut Vec<u8>, told: &mut (u64, Option<Instant>)) -> u64 {
         let mut state = self.state.lock();
         while state.queue.is_empty() {
@@ -241,26 +242,26 @@ impl State {
     }
 }
 
-/// The buffer of this thread, empty.
+/// Lends this thread's buffer, empty.
 pub(crate) fn with_buffer(write: impl FnOnce(&mut Vec<u8>)) {
     BUFFER.with(|buffer| match buffer.try_borrow_mut() {
         Ok(mut buffer) => {
             buffer.clear();
             write(&mut buffer);
         }
-        // What is written writes a line itself.
+        // A value that is being written writes a line itself.
         Err(_) => write(&mut Vec::new()),
     });
 }
 
-/// False when some of it could not be written.
+/// Writes all bytes; returns false when some could not be written.
 fn write_all(reader: &mut impl Write, mut text: &[u8]) -> bool {
     while !text.is_empty() {
         match reader.write(text) {
             Ok(0) => return false,
             Ok(written) => text = &text[written..],
             Err(error) if error.kind() == io::ErrorKind::Interrupted => {}
-            // Another process may have made it so, since they share it.
+            // Another process may have made the shared descriptor non-blocking.
             Err(error) if error.kind() == io::ErrorKind::WouldBlock => std::thread::sleep(RETRY),
             Err(_) => return false,
         }
@@ -325,7 +326,7 @@ mod tests {
         let of = |tenant: &str| dropped.queue_full.iter().find(|(name, _)| name.as_deref() == Some(tenant));
         assert!(of("one").is_some_and(|(_, count)| *count > 10_000), "{dropped:?}");
         assert_eq!(of("two").map(|(_, count)| *count), Some(0));
-        // Now somebody reads: what was kept, whole, and how many were not.
+        // Now the reader reads: the kept lines, whole, and the number of the others.
         let reading = std::thread::spawn(move || {
             let mut text = String::new();
             let mut piece = [0; 1 << 16];

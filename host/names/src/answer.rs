@@ -1,4 +1,4 @@
-//! One name, asked for in both families.
+//! A look-up of one name in both families.
 
 use std::net::IpAddr;
 use std::time::{Duration, Instant};
@@ -9,20 +9,20 @@ use hickory_resolver::lookup::Lookup;
 use hickory_resolver::net::NetError;
 use hickory_resolver::proto::rr::{Name, RecordType};
 
-/// How much longer the second family is waited for when the first has addresses (RFC 8305, 3).
+/// How much longer to wait for the second family when the first has addresses (RFC 8305, 3).
 const RESOLUTION_DELAY: Duration = Duration::from_millis(50);
 
-/// Addresses of one name that are kept. Of more, the first.
+/// The most addresses of one name that are kept: the first ones.
 const MOST: usize = 64;
 
-/// Addresses, and until when they hold.
+/// Addresses with their expiry.
 #[derive(Clone, Debug)]
 pub(crate) struct Answer {
     pub(crate) addresses: std::sync::Arc<[IpAddr]>,
     pub(crate) until: Instant,
 }
 
-/// Asks for the addresses of an absolute name. None where it has no address.
+/// Looks up the addresses of an absolute name. `None` if it has no address.
 pub(crate) async fn ask(resolver: &TokioResolver, name: &Name) -> Result<Option<Answer>, NetError> {
     let of = |kind| Box::pin(resolver.lookup(name.clone(), kind));
     let (first, other) = match select(of(RecordType::AAAA), of(RecordType::A)).await {
@@ -41,7 +41,7 @@ pub(crate) async fn ask(resolver: &TokioResolver, name: &Name) -> Result<Option<
         let until = with_addresses.map(|found| found.valid_until()).min().unwrap_or_else(Instant::now);
         return Ok(Some(Answer { addresses: together.into(), until }));
     }
-    // Of two failures, the one that says more than that there is no such record.
+    // Of two failures, prefer one other than "no such record".
     match [first, other].into_iter().filter_map(Result::err).find(|error| !error.is_no_records_found()) {
         Some(error) => Err(error),
         None => Ok(None),

@@ -1,4 +1,4 @@
-//! Which of several addresses is connected to (RFC 8305, 4 and 5): the first that answers.
+//! Chooses among several addresses (RFC 8305, 4 and 5): the first that answers.
 
 use std::collections::VecDeque;
 use std::io;
@@ -9,14 +9,14 @@ use futures_util::StreamExt as _;
 use futures_util::stream::FuturesUnordered;
 use tokio::net::TcpStream;
 
-/// How much later the next address is tried, while those before it have not failed (RFC 8305, 8).
+/// The delay before the next address is tried, while the earlier ones have not failed (RFC 8305, 8).
 const STAGGER: Duration = Duration::from_millis(250);
 
-/// Addresses of one name that are tried at most.
+/// The most addresses of one name that are tried.
 const MOST: usize = 16;
 
-/// A connection to the first of these addresses that answers. They are tried one after the other, a quarter of a second
-/// apart or as soon as one has failed, IPv6 and IPv4 by turns. How long to wait in all is the caller's to say.
+/// Connects to the first of these addresses that answers. They are tried one after the other, a quarter of a second
+/// apart or as soon as one has failed, with IPv6 and IPv4 alternating. The caller decides how long to wait in total.
 ///
 /// # Errors
 /// The last failure, when all have failed.
@@ -41,7 +41,7 @@ pub async fn connect(addresses: &[SocketAddr]) -> io::Result<TcpStream> {
     }
 }
 
-/// IPv6 first, as RFC 8305, 4 has it, and each family in the order in which it came.
+/// Alternates families, IPv6 first (RFC 8305, 4), each family in its original order.
 fn by_turns(addresses: &[SocketAddr]) -> Vec<SocketAddr> {
     let (mut one, mut other): (VecDeque<_>, VecDeque<_>) = addresses.iter().partition(|address| address.is_ipv6());
     let mut mixed = Vec::with_capacity(addresses.len().min(MOST));

@@ -1,4 +1,4 @@
-//! Who asks, how many may, and what is remembered.
+//! Shares of the resolver, their limits, and its cache.
 
 use std::collections::HashMap;
 use std::fmt;
@@ -16,26 +16,27 @@ use tokio::sync::{OwnedSemaphorePermit, Semaphore};
 use crate::answer::{Answer, ask};
 use crate::system::{Files, System};
 
-/// Names whose addresses are kept. With the longest name and all addresses, one takes 2 KiB.
+/// The most names whose addresses are cached. With the longest name and all addresses, an entry takes 2 KiB.
 const CACHED: usize = 4096;
 
-/// How long an answer is kept at most, whatever its server says.
+/// The longest time for which an answer is cached, whatever its server says.
 const LONGEST_KEPT: Duration = Duration::from_secs(3600);
 
-/// How often the files of the system are looked at, while names are asked for.
+/// How often the system's files are checked, while names are looked up.
 const LOOK: Duration = Duration::from_secs(1);
 
-/// How long a look-up waits for such a look.
+/// How long a look-up waits for such a check.
 const LONGEST_LOOK: Duration = Duration::from_millis(100);
 
-/// Whom to ask, and how much at once.
+/// The servers to ask, and the limits on look-ups.
 #[derive(Clone, Debug)]
 pub struct Settings {
-    /// DNS servers, over UDP and, for long answers, TCP. Without any, those of `/etc/resolv.conf`, with its search list.
+    /// DNS servers, over UDP and, for long answers, TCP. Without any, those of `/etc/resolv.conf`, with its search
+    /// list.
     pub servers: Vec<SocketAddr>,
-    /// Look-ups under way for all shares together. Default 1024.
+    /// The most pending look-ups of all shares together. Default 1024.
     pub most: usize,
-    /// Look-ups under way for one share. Default 64.
+    /// The most pending look-ups of one share. Default 64.
     pub most_of_share: usize,
 }
 
@@ -49,13 +50,13 @@ impl Default for Settings {
 #[derive(Clone, Debug, thiserror::Error, PartialEq, Eq)]
 #[non_exhaustive]
 pub enum Error {
-    /// The servers did not answer, or not to the point.
+    /// The servers did not answer, or not usefully.
     #[error("{0}")]
     Failed(String),
-    /// It is no name.
+    /// It is not a valid name.
     #[error("it is no name of DNS")]
     NoName,
-    /// There is no such name, or it has other records only.
+    /// There is no such name, or it only has other records.
     #[error("it has no address")]
     NotFound,
 }
@@ -74,7 +75,7 @@ struct Inner {
     shares: Mutex<HashMap<String, Weak<Semaphore>>>,
 }
 
-/// What one state of the system's files has led to.
+/// The state for one version of the system's files.
 struct Known {
     system: System,
     stamps: [Option<(u64, u64, i64, i64)>; 2],
@@ -82,7 +83,7 @@ struct Known {
 }
 
 impl Resolver {
-    /// What is wrong with the system's files is told by each look-up.
+    /// Makes a resolver. Each look-up reports faults in the system's files.
     pub fn new(settings: Settings) -> Self {
         Self::with_files(settings, Files::default())
     }
@@ -101,7 +102,7 @@ impl Resolver {
         }))
     }
 
-    /// The share of this name. Those who have it have its places together.
+    /// The share of this name. Shares of the same name have their places in common.
     pub fn share(&self, name: &str) -> Share {
         let mut shares = self.0.shares.lock();
         shares.retain(|_, places| places.strong_count() > 0);
@@ -115,20 +116,20 @@ impl Resolver {
         Share { resolver: self.clone(), places: Some(places) }
     }
 
-    /// A share for the program itself, which waits for no place.
+    /// A share for the program itself, which needs no place.
     pub fn own(&self) -> Share {
         Share { resolver: self.clone(), places: None }
     }
 
-    /// Look-ups of shares that are under way.
+    /// The number of pending look-ups of shares.
     pub fn under_way(&self) -> usize {
         self.0.settings.most.min(Semaphore::MAX_PERMITS) - self.0.places.available_permits()
     }
 
-    /// Reads the system's files again if they have changed. Blocks for as long as that takes.
+    /// Reads the system's files again if they have changed. Blocks meanwhile.
     fn look(&self) {
         let inner = &self.0;
-        // Before they are read: what changes meanwhile is seen the next time.
+        // Set before the files are read, so that the next check sees a change made meanwhile.
         *inner.looked.lock() = Instant::now();
         if inner.files.stamps() != inner.known.load().stamps {
             inner.known.store(Arc::new(Known::read(&inner.settings, &inner.files)));
@@ -143,7 +144,7 @@ impl Resolver {
                 resolver.look();
                 resolver.0.is_looking.store(false, Relaxed);
             });
-            // A disk that has fallen asleep is not waited for: what was known before will do.
+            // Do not wait for a disk that has spun down: the previous state will do.
             let _ = tokio::time::timeout(LONGEST_LOOK, look).await;
         }
         self.0.known.load_full()
@@ -163,19 +164,19 @@ impl Known {
     }
 }
 
-/// Somebody's part of a [`Resolver`].
+/// A share of a [`Resolver`].
 #[derive(Clone, Debug)]
 pub struct Share {
     resolver: Resolver,
-    /// None for as many as there are.
+    /// `None` for no limit.
     places: Option<Arc<Semaphore>>,
 }
 
 impl Share {
-    /// The addresses of a name; at least one. An address is its own.
+    /// Looks up the addresses of a name; at least one. An address resolves to itself.
     ///
     /// # Errors
-    /// It has none, or nobody can tell.
+    /// The name has no address, or the look-up failed.
     pub async fn resolve(&self, name: &str) -> Result<Arc<[IpAddr]>, Error> {
         if let Ok(address) = name.parse::<IpAddr>() {
             return Ok([address].into());
@@ -198,7 +199,7 @@ impl Share {
         Ok(kept.addresses)
     }
 
-    /// Its own place first, so that nobody waits among all who has none.
+    /// Takes the share's own place first, so that only look-ups with one wait for the common places.
     async fn place(&self) -> Option<[OwnedSemaphorePermit; 2]> {
         const NEVER: &str = "they are never closed";
         let own = self.places.clone()?.acquire_owned().await.expect(NEVER);
@@ -206,7 +207,7 @@ impl Share {
     }
 }
 
-/// The addresses of the first name of the search list that has some.
+/// The addresses of the first name of the search list that has any.
 async fn search(system: &System, name: &Name) -> Result<Answer, Error> {
     let resolver = system.resolver.as_ref().map_err(|error| Error::Failed(error.clone()))?;
     let mut failed = None;
@@ -241,7 +242,7 @@ mod tests {
         assert_eq!(first(names.resolve("db.test").await.unwrap()), "192.0.2.77");
     }
 
-    /// A manifest is checked without one.
+    /// A manifest is checked without a runtime.
     #[test]
     fn being_made_needs_no_runtime() {
         assert_eq!(

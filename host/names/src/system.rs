@@ -1,4 +1,4 @@
-//! What the machine says of names: `/etc/hosts` and `/etc/resolv.conf`.
+//! The machine's configuration for names: `/etc/hosts` and `/etc/resolv.conf`.
 
 use std::fs::{self, File};
 use std::io;
@@ -16,11 +16,11 @@ use hickory_resolver::proto::rr::{Name, RecordType};
 use hickory_resolver::system_conf::parse_resolv_conf;
 use hickory_resolver::{Hosts, TokioResolver};
 
-/// Questions that are open on one TCP connection to a server: more than there are look-ups, so that none is turned away
+/// The most open questions on one TCP connection to a server: more than there are look-ups, so that none is refused
 /// because of others.
 const OPEN_QUESTIONS: usize = 4096;
 
-/// Where it is read.
+/// The paths of the files.
 #[derive(Clone, Debug)]
 pub(crate) struct Files {
     pub(crate) hosts: PathBuf,
@@ -34,7 +34,7 @@ impl Default for Files {
 }
 
 impl Files {
-    /// What tells one state of the files from another.
+    /// The metadata that distinguishes versions of the files.
     pub(crate) fn stamps(&self) -> [Option<(u64, u64, i64, i64)>; 2] {
         [&self.hosts, &self.servers].map(|path| {
             let data = fs::metadata(path).ok()?;
@@ -43,18 +43,18 @@ impl Files {
     }
 }
 
-/// What is known of the machine, and whom to ask of the rest.
+/// The machine's configuration, and the resolver for all other names.
 pub(crate) struct System {
     hosts: Hosts,
-    /// Names that are tried for one with so many dots less (`ndots`).
+    /// The suffixes that are tried for a name with fewer dots than `ndots`.
     search: Vec<Name>,
     dots: usize,
-    /// Or why nobody can be asked.
+    /// The resolver, or the reason why there is none.
     pub(crate) resolver: Result<TokioResolver, String>,
 }
 
 impl System {
-    /// What the files say, with other servers than theirs if there are any.
+    /// Reads the files; `servers` replace those of the files, if there are any.
     pub(crate) fn read(files: &Files, servers: &[SocketAddr]) -> Self {
         let mut hosts = Hosts::default();
         if let Err(error) = File::open(&files.hosts).and_then(|file| hosts.read_hosts_conf(file))
@@ -82,14 +82,14 @@ impl System {
         Self { hosts, search, dots, resolver }
     }
 
-    /// The addresses in `/etc/hosts`. A name that stands there is asked of nobody.
+    /// The addresses in `/etc/hosts`. A name in it is not looked up elsewhere.
     pub(crate) fn of_hosts(&self, name: &Name) -> Vec<IpAddr> {
         let of = |kind| self.hosts.lookup_static_host(&Query::query(name.clone(), kind));
         let found = [RecordType::AAAA, RecordType::A].into_iter().filter_map(of);
         found.flat_map(|found| crate::answer::addresses(&found).collect::<Vec<_>>()).collect()
     }
 
-    /// The names that this one may stand for, in the order in which they are asked for (resolv.conf(5)).
+    /// The absolute names to try for this name, in order (resolv.conf(5)).
     pub(crate) fn candidates(&self, name: &Name) -> Vec<Name> {
         let mut absolute = name.clone();
         absolute.set_fqdn(true);
@@ -113,7 +113,7 @@ fn server(address: &SocketAddr) -> NameServerConfig {
     NameServerConfig::new(address.ip(), true, connections.into())
 }
 
-/// There is a cache of answers, and hosts are looked up, before anybody is asked.
+/// Adapts the options: answers are cached, and hosts are looked up, before the resolver is asked.
 fn with_ours(mut options: ResolverOpts) -> ResolverOpts {
     options.cache_size = 0;
     options.use_hosts_file = ResolveHosts::Never;

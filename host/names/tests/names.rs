@@ -1,4 +1,4 @@
-//! Look-ups against a DNS server of the test's own, and connections to what it says.
+//! Look-ups against the test's own DNS server, and connections to the addresses in its answers.
 
 #[path = "support/deaf.rs"]
 mod deaf;
@@ -114,7 +114,7 @@ async fn an_address_that_does_not_answer_costs_a_quarter_of_a_second() {
     assert_eq!(stream.peer_addr().unwrap(), live);
     let took = start.elapsed();
     assert!((Duration::from_millis(240)..Duration::from_secs(2)).contains(&took), "{took:?}");
-    // One that refuses costs nothing.
+    // An address that refuses costs nothing.
     let gone = TcpListener::bind("127.0.0.1:0").await.unwrap().local_addr().unwrap();
     let start = Instant::now();
     connect(&[gone, live]).await.unwrap();

@@ -1,13 +1,13 @@
-//! Which addresses belong to the Internet at large, and which to this machine, its network or nobody.
+//! Classifies addresses: those of the public Internet, and those of this machine, its network or nobody.
 
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
 
-/// Whether an address is one of the Internet at large. Everything else (loopback, private, link-local, shared,
-/// multicast, reserved, for documentation, of a cloud's own services) is something that a guest should reach only when
-/// somebody says so. Most of it stands in the IANA registries of special-purpose addresses (RFC 6890) as not globally
-/// reachable; what clouds serve to their machines alone at addresses that look public is listed here.
+/// Whether an address belongs to the public Internet. Everything else (loopback, private, link-local, shared,
+/// multicast, reserved, for documentation, of a cloud's own services) should be reachable by a guest only if the
+/// operator allows it. Most of these ranges are listed in the IANA registries of special-purpose addresses (RFC 6890)
+/// as not globally reachable. Cloud services for their own machines at addresses that look public are listed here.
 ///
-/// An IPv6 address that stands for an IPv4 address is as public as that one.
+/// An IPv6 address that represents an IPv4 address is as public as that address.
 pub fn is_public(address: IpAddr) -> bool {
     match address {
         IpAddr::V4(address) => is_public_v4(address),
@@ -23,9 +23,9 @@ fn is_public_v4(address: Ipv4Addr) -> bool {
     !(a == 0
         || a == 10
         || a == 127
-        // RFC 6598: shared address space, where Alibaba Cloud has its metadata (100.100.100.200).
+        // RFC 6598: shared address space, with Alibaba Cloud's metadata (100.100.100.200).
         || (a == 100 && (64..128).contains(&b))
-        // RFC 3927, where the metadata services of most clouds live.
+        // RFC 3927, with the metadata services of most clouds.
         || (a == 169 && b == 254)
         || (a == 172 && (16..32).contains(&b))
         // RFC 6890: protocol assignments; RFC 5737: documentation; RFC 7526: 6to4 relays.
@@ -36,7 +36,7 @@ fn is_public_v4(address: Ipv4Addr) -> bool {
         || (a == 198 && (b == 18 || b == 19))
         || (a == 198 && b == 51 && c == 100)
         || (a == 203 && b == 0 && c == 113)
-        // Azure's wire server, which hands machines their certificates and settings.
+        // Azure's wire server, which gives machines their certificates and settings.
         || (a == 168 && b == 63 && c == 129 && d == 16)
         // IBM Cloud's services for its own machines.
         || (a == 161 && b == 26)
@@ -47,10 +47,10 @@ fn is_public_v4(address: Ipv4Addr) -> bool {
 
 fn is_public_v6(address: Ipv6Addr) -> bool {
     let [a, b, ..] = address.segments();
-    // RFC 4291, 2.4: global unicast is allocated from 2000::/3 alone, so that unique local addresses, where AWS
-    // (fd00:ec2::254) and Google (fd20:ce::254) have their metadata, and the translation prefix of RFC 8215 are out.
-    // Within it: RFC 4380 (Teredo) and the other protocol assignments of 2001::/23; RFC 3849 and RFC 9637:
-    // documentation; RFC 3056 (6to4), which ends at a relay of whoever is near.
+    // RFC 4291, 2.4: global unicast is allocated from 2000::/3 alone. This excludes unique local addresses, where AWS
+    // (fd00:ec2::254) and Google (fd20:ce::254) have their metadata, and the translation prefix of RFC 8215. Within it:
+    // RFC 4380 (Teredo) and the other protocol assignments of 2001::/23; RFC 3849 and RFC 9637: documentation; RFC 3056
+    // (6to4), which ends at a relay of any nearby network.
     (a & 0xe000) == 0x2000
         && !(a == 0x2001 && b < 0x0200)
         && !(a == 0x2001 && b == 0x0db8)
@@ -58,8 +58,8 @@ fn is_public_v6(address: Ipv6Addr) -> bool {
         && a != 0x2002
 }
 
-/// The IPv4 address that is reached instead: mapped (RFC 4291, 2.5.5.2), or translated by the network (RFC 6052), which
-/// is the way to all of IPv4 where there is none.
+/// The IPv4 address that is actually reached: mapped (RFC 4291, 2.5.5.2), or translated by the network (RFC 6052),
+/// which gives access to all of IPv4 on networks without it.
 fn carried(address: Ipv6Addr) -> Option<Ipv4Addr> {
     let [a, b, c, d, e, f, g, h] = address.segments();
     matches!((a, b, c, d, e, f), (0, 0, 0, 0, 0, 0xffff) | (0x0064, 0xff9b, 0, 0, 0, 0))
@@ -89,7 +89,7 @@ mod tests {
             "203.0.113.1",
             "224.0.0.1",
             "255.255.255.255",
-            // Metadata and the like, by cloud.
+            // Metadata and similar services, by cloud.
             "100.100.100.200",
             "168.63.129.16",
             "192.0.0.192",

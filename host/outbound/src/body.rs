@@ -1,4 +1,4 @@
-//! The body of an answer, which is pulled by the guest and has to come in time.
+//! The body of an answer, which the guest pulls and which has to come in time.
 
 use std::pin::Pin;
 use std::task::{Context, Poll};
@@ -11,7 +11,7 @@ use tokio::time::{Instant, Sleep};
 
 use crate::client::Error;
 
-/// The body of an answer. At most what hyper reads at once lies between the socket and the guest.
+/// The body of an answer. Between the socket and the guest there is at most one read of hyper.
 #[derive(Debug)]
 pub struct ResponseBody {
     incoming: Incoming,

@@ -24,19 +24,19 @@ use crate::address::is_public;
 use crate::body::ResponseBody;
 use crate::grant::{Destination, Grant};
 
-/// What hyper buffers of an answer that is read slower than it comes, in bytes; also the longest head.
+/// The most bytes that hyper buffers of an answer that is read slower than it comes; also the longest head.
 pub const READ_BUFFER: usize = 64 << 10;
 
-/// What one component may do.
+/// The permissions and limits of one component.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Settings {
-    /// The origins that it may ask. Default: none.
+    /// The origins that it may contact. Default: none.
     pub grants: Vec<Grant>,
     /// Whether a granted name may resolve to an address that is not public. Default: no.
     ///
-    /// Dangerous: behind a name, whoever runs its DNS can then put services of this machine and its network.
+    /// Dangerous: the operator of a name's DNS can then point it at services of this machine and its network.
     pub private: bool,
-    /// Connections open at once. Default 64.
+    /// The most connections open at once. Default 64.
     pub connections: usize,
     /// How long each stage may take.
     pub timeouts: Timeouts,
@@ -51,13 +51,13 @@ impl Default for Settings {
 /// How long each stage of a request may take.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Timeouts {
-    /// To resolve the name, connect and shake hands. Default 5 s.
+    /// To resolve the name, connect and complete the TLS handshake. Default 5 s.
     pub connect: Duration,
     /// From then to the head of the answer. Default 30 s.
     pub first_byte: Duration,
     /// Between two pieces of the answer, while the guest waits for one. Default 30 s.
     pub between_bytes: Duration,
-    /// In all, to the end of the answer. Default 5 min.
+    /// In total, to the end of the answer. Default 5 min.
     pub total: Duration,
 }
 
@@ -69,7 +69,7 @@ impl Default for Timeouts {
 }
 
 impl Timeouts {
-    /// The shorter of each.
+    /// The shorter of each pair.
     #[must_use]
     pub fn within(self, host: Self) -> Self {
         Self {
@@ -85,25 +85,25 @@ impl Timeouts {
 #[derive(Debug, thiserror::Error)]
 #[non_exhaustive]
 pub enum Error {
-    /// All the addresses of the host are refused.
+    /// All addresses of the host are refused.
     #[error("the host {0} resolves to {1}, which is not public")]
     AddressRefused(String, IpAddr),
     /// The answer stopped coming.
     #[error("no more of the answer came in time")]
     BetweenBytesTimeout,
-    /// No connection, for a reason of the network.
+    /// The connection failed, for a reason of the network.
     #[error("cannot connect: {0}")]
     Connect(#[source] io::Error),
-    /// No connection in time.
+    /// The connection was not made in time.
     #[error("no connection in time")]
     ConnectTimeout,
-    /// No answer in time.
+    /// The answer did not come in time.
     #[error("no answer in time")]
     FirstByteTimeout,
-    /// What was said is not HTTP, or the connection was lost.
+    /// The answer is not HTTP, or the connection was lost.
     #[error("{0}")]
     Http(#[source] hyper::Error),
-    /// The target is no absolute URL of http or https.
+    /// The target is not an absolute URL of http or https.
     #[error("the target is not an http or https URL without a user")]
     InvalidTarget,
     /// No grant covers the origin.
@@ -115,16 +115,16 @@ pub enum Error {
     /// The TLS handshake failed.
     #[error("the TLS handshake failed: {0}")]
     Tls(#[source] io::Error),
-    /// The component has as many connections as it may have.
+    /// The component has reached its limit of connections.
     #[error("{0} connections are open already")]
     TooManyConnections(usize),
-    /// All of it took too long.
+    /// The whole exchange took too long.
     #[error("the request took too long")]
     TotalTimeout,
 }
 
 impl Error {
-    /// The rule of the host that refused the request, by the name of its manifest key; none where nothing was refused.
+    /// The rule of the host that refused the request, by the name of its manifest key; `None` if no rule refused it.
     pub fn rule(&self) -> Option<&'static str> {
         match self {
             Self::AddressRefused(..) => Some("outbound-private"),
@@ -135,7 +135,7 @@ impl Error {
     }
 }
 
-/// Drives a connection for as long as it is polled; it ends when the answer has come, or with its time.
+/// Drives a connection for as long as it is polled; it ends when the answer has come, or at its deadline.
 pub type Driver = Pin<Box<dyn Future<Output = Result<(), Error>> + Send>>;
 
 /// Sends the requests of one component.
@@ -151,12 +151,12 @@ trait Stream: AsyncRead + AsyncWrite + Send + Unpin {}
 impl<T: AsyncRead + AsyncWrite + Send + Unpin> Stream for T {}
 
 impl Client {
-    /// With the authorities that Mozilla trusts.
+    /// Makes a client that trusts Mozilla's authorities.
     pub fn new(settings: Settings, names: Share) -> Self {
         Self::trusting(settings, names, RootCertStore { roots: webpki_roots::TLS_SERVER_ROOTS.to_vec() })
     }
 
-    /// With these authorities.
+    /// Makes a client that trusts these authorities.
     pub fn trusting(settings: Settings, names: Share, authorities: RootCertStore) -> Self {
         let provider = Arc::new(rustls::crypto::aws_lc_rs::default_provider());
         let mut tls = ClientConfig::builder_with_provider(provider)
@@ -169,18 +169,18 @@ impl Client {
         Self { settings: Arc::new(settings), names, tls: Arc::new(tls), connections }
     }
 
-    /// What it was made with.
+    /// The settings of the client.
     pub fn settings(&self) -> &Settings {
         &self.settings
     }
 
-    /// Connections that are open.
+    /// The number of open connections.
     pub fn open(&self) -> usize {
         self.settings.connections.min(Semaphore::MAX_PERMITS) - self.connections.available_permits()
     }
 
-    /// Sends a request with an absolute target. `asked` can only shorten the timeouts of the settings. The driver has to
-    /// be polled until the body has been read.
+    /// Sends a request with an absolute target. `asked` can only shorten the timeouts of the settings. Poll the driver
+    /// until the body has been read.
     pub async fn send<B>(&self, request: Request<B>, asked: Timeouts) -> Result<(Response<ResponseBody>, Driver), Error>
     where
         B: Body<Data = Bytes> + Send + 'static,
@@ -208,7 +208,7 @@ impl Client {
             tokio::select! {
                 biased;
                 answered = &mut answer => break answered.map_err(|_| Error::FirstByteTimeout)?.map_err(Error::Http)?,
-                // The end of the connection is told by the answer.
+                // The answer tells of the end of the connection.
                 _ = &mut driver, if !driven => driven = true,
             }
         };
@@ -238,7 +238,7 @@ impl Client {
         Ok(Box::new(stream))
     }
 
-    /// The addresses of a destination that may be connected to; at least one.
+    /// The allowed addresses of a destination; at least one.
     async fn addresses(&self, destination: &Destination, grant: &Grant) -> Result<Vec<SocketAddr>, Error> {
         if let Some(address) = destination.address() {
             let named = matches!(grant.host, crate::grant::Host::Address(_));
@@ -259,7 +259,7 @@ impl Client {
     }
 }
 
-/// A connection, until it is closed or its time is over. It then gives its place back.
+/// Drives a connection until it is closed or its time is over. It then gives its place back.
 async fn drive<B>(
     connection: http1::Connection<TokioIo<Box<dyn Stream>>, B>,
     ends: Instant,
@@ -276,7 +276,7 @@ where
     }
 }
 
-/// RFC 9112, 3.2.1: the server itself is asked with path and query; its name is in `Host`.
+/// Converts the target to origin form (RFC 9112, 3.2.1): path and query, with the name in `Host`.
 fn in_origin_form<B>(mut request: Request<B>) -> Request<B> {
     if !request.headers().contains_key(http::header::HOST)
         && let Some(authority) = request.uri().authority()

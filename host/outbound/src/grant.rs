@@ -1,14 +1,14 @@
-//! What a component may ask: origins (RFC 6454, 4), with a host that is a name, a wildcard or an address.
+//! The destinations of a component: origins (RFC 6454, 4), with a host that is a name, a wildcard or an address.
 
 use std::net::IpAddr;
 
 use http::Uri;
 use http::uri::Scheme;
 
-/// An origin that may be asked.
+/// An origin that may be contacted.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Grant {
-    /// Whether with TLS.
+    /// Whether the origin uses TLS.
     pub tls: bool,
     /// The host.
     pub host: Host,
@@ -27,7 +27,7 @@ pub enum Host {
     Below(String),
 }
 
-/// Where a request wants to go.
+/// The destination of a request.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(crate) struct Destination {
     pub(crate) tls: bool,
@@ -37,7 +37,7 @@ pub(crate) struct Destination {
 }
 
 impl Destination {
-    /// None where the target is not that of `http` or `https` (RFC 9110, 4.2), or names a user.
+    /// The destination of a target. `None` if it is not a URL of `http` or `https` (RFC 9110, 4.2), or names a user.
     pub(crate) fn of(uri: &Uri) -> Option<Self> {
         let tls = match uri.scheme()? {
             scheme if *scheme == Scheme::HTTPS => true,
@@ -51,7 +51,7 @@ impl Destination {
         let host = authority.host().to_ascii_lowercase();
         let host = host.strip_prefix('[').and_then(|host| host.strip_suffix(']')).unwrap_or(&host);
         let host = host.strip_suffix('.').unwrap_or(host);
-        // An empty port is the default one (RFC 3986, 3.2.3); one that is no number up to 65 535 is refused.
+        // An empty port is the default one (RFC 3986, 3.2.3); anything but a number up to 65 535 is refused.
         let given = authority.as_str().rsplit_once(':').map(|(_, port)| port).filter(|port| !port.ends_with(']'));
         let port = match given {
             None | Some("") => {
@@ -66,7 +66,7 @@ impl Destination {
         (!host.is_empty()).then(|| Self { tls, host: host.to_owned(), port })
     }
 
-    /// Its address, if it names one.
+    /// The address, if the host is an address.
     pub(crate) fn address(&self) -> Option<IpAddr> {
         self.host.parse().ok()
     }

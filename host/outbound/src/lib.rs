@@ -1,15 +1,14 @@
-//! Requests of guests go out to the destinations that were granted, and nowhere else.
+//! Sends requests of guests to granted destinations, and nowhere else.
 //!
-//! A request passes two checks. Its origin (scheme, host, port) has to match a [`Grant`]: the name check. Then the
-//! addresses that the host resolves to are looked at, and those that are not public are left out, unless the grant names
-//! the address itself or private ones are allowed: the address check. The connection is made to an address that was
-//! checked, so that a name which resolves to something else a moment later changes nothing. Names are resolved, and
-//! addresses raced, by [`roadrunner_names`].
+//! A request passes two checks. The name check: its origin (scheme, host, port) has to match a [`Grant`]. The address
+//! check: of the addresses that the host resolves to, those that are not public are dropped, unless the grant names the
+//! address itself or allows private ones. The connection goes to a checked address, so a name that resolves differently
+//! a moment later changes nothing. [`roadrunner_names`] resolves names and races addresses.
 //!
-//! Each request has a connection of its own, over HTTP/1.1, and counts against the cap of its [`Client`] until the
-//! connection is closed. Redirects are not followed: the guest gets them, and what it asks for next is checked again.
+//! Each request has its own connection, over HTTP/1.1, and counts against the cap of its [`Client`] until the
+//! connection is closed. Redirects are not followed: the guest gets them, and its next request is checked again.
 //!
-//! Knows neither components nor the manifest. Does not do: HTTP/2, proxies, connection reuse, client certificates.
+//! Knows neither components nor the manifest. Not covered: HTTP/2, proxies, connection reuse, client certificates.
 
 mod address;
 mod body;

@@ -1,4 +1,4 @@
-//! Over TLS, with a real server on loopback: whose certificate is believed.
+//! TLS, with a real server on loopback: which certificates are trusted.
 
 use std::net::SocketAddr;
 use std::sync::Arc;
@@ -16,7 +16,7 @@ use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
 use tokio::net::TcpListener;
 use tokio_rustls::TlsAcceptor;
 
-/// A server with a certificate for this name; its address, and its certificate.
+/// Starts a server with a certificate for this name; returns its address and its certificate.
 async fn server(name: &str) -> (SocketAddr, CertificateDer<'static>) {
     let CertifiedKey { cert, signing_key } = generate_simple_self_signed([name.to_owned()]).unwrap();
     let certificate = cert.der().clone();

@@ -1,17 +1,17 @@
-//! Files with secrets: tokens, passwords, private keys. Each is read by [`read`], which refuses one that others can read or
+//! Files with secrets: tokens, passwords, private keys. [`read`] reads them, and refuses a file that others can read or
 //! change.
 //!
-//! | | may |
+//! | | permission |
 //! |---|---|
-//! | owner | be the user that the host runs as, or root |
-//! | group | read, and nothing else |
-//! | others | nothing |
+//! | owner | the user that the host runs as, or root |
+//! | group | read only |
+//! | others | none |
 //!
-//! The group may read, since that is how an operator hands a secret of root to a service: Debian's `ssl-cert`, the
-//! `fsGroup` of Kubernetes with `defaultMode: 0440`. It is the mode of the file that counts, at the end of all links, and
-//! not that of its folders.
+//! The group may read, since operators hand a secret of root to a service in this way: Debian's `ssl-cert`, the
+//! `fsGroup` of Kubernetes with `defaultMode: 0440`. The mode of the file at the end of all links counts, and not that
+//! of its folders.
 //!
-//! Knows nothing of what stands in the files.
+//! Knows nothing of the contents of the files.
 
 #![forbid(unsafe_code)]
 
@@ -23,10 +23,10 @@ use std::path::{Path, PathBuf};
 use rustix::fs::OFlags;
 use zeroize::Zeroizing;
 
-/// What a file's mode must not allow: its group to write it, others anything.
+/// The mode bits that a file must not have: write for its group, any for others.
 const TOO_OPEN: u32 = 0o027;
 
-/// Why a secret is not read. No text says anything of the secret.
+/// Why a secret is not read. No text reveals anything of the secret.
 #[derive(Debug, thiserror::Error)]
 pub enum Error {
     /// It is a directory, a pipe, or a device.
@@ -35,25 +35,25 @@ pub enum Error {
     /// Others can read or change it.
     #[error("{path} has the mode {mode:04o}, so that others can read or change it: chmod 600 {path}", path = .0.display(), mode = .1)]
     Open(PathBuf, u32),
-    /// It is another user's.
+    /// It belongs to another user.
     #[error("{path} belongs to the user {owner}, and not to {own}, which the host runs as: chown {own} {path}", path = .0.display(), owner = .1, own = .2)]
     Owner(PathBuf, u32, u32),
-    /// It is not there, or cannot be read.
+    /// It does not exist, or cannot be read.
     #[error("{}: {reason}", .0.display(), reason = .1)]
     Read(PathBuf, #[source] io::Error),
-    /// It is longer than the caller has a use for.
+    /// It is longer than the caller allows.
     #[error("{} is longer than {most} bytes", .0.display(), most = .1)]
     TooLong(PathBuf, usize),
 }
 
-/// All of a file with a secret, of at most so many bytes.
+/// Reads a whole file with a secret, of at most this many bytes.
 ///
 /// # Errors
 /// Others can read or change it, it is too long, or it cannot be read.
 pub fn read(path: &Path, most: usize) -> Result<Zeroizing<Vec<u8>>, Error> {
     let failed = |error| Error::Read(path.to_owned(), error);
     let file = open(path)?;
-    // All its room at once: growth would leave parts of the secret behind.
+    // Allocated at once: growth would leave parts of the secret behind.
     let mut bytes = Zeroizing::new(Vec::with_capacity(most + 2));
     file.take(most as u64 + 1).read_to_end(&mut bytes).map_err(failed)?;
     if bytes.len() > most {
@@ -64,10 +64,10 @@ pub fn read(path: &Path, most: usize) -> Result<Zeroizing<Vec<u8>>, Error> {
 
 fn open(path: &Path) -> Result<File, Error> {
     let failed = |error| Error::Read(path.to_owned(), error);
-    // A pipe without a writer would be waited for. It fits: the flags are small.
+    // Without this flag, opening a pipe without a writer would wait. The flags are small, so they fit.
     let flags = OFlags::NONBLOCK.bits() as i32;
     let file = OpenOptions::new().read(true).custom_flags(flags).open(path).map_err(failed)?;
-    // Of the file that is open, and not of what its name leads to a moment later.
+    // Metadata of the open file, and not of the file that its name leads to a moment later.
     let data = file.metadata().map_err(failed)?;
     if !data.is_file() {
         return Err(Error::NotAFile(path.to_owned()));
@@ -90,7 +90,7 @@ mod tests {
 
     use super::*;
 
-    /// What is read of a file with this mode, and what is said of it, with `FILE` for its path.
+    /// Reads a file with this mode, and returns its content or the error, with `FILE` for its path.
     fn told(content: &[u8], mode: u32) -> Result<Vec<u8>, String> {
         let folder = tempfile::tempdir().unwrap();
         let (path, link) = (folder.path().join("secret"), folder.path().join("link"));
@@ -109,7 +109,7 @@ mod tests {
     fn every_mode_is_what_it_lets_others_do() {
         for mode in 0..=0o777 {
             if mode & 0o400 == 0 {
-                // It depends on who runs the test.
+                // It depends on the user who runs the test.
                 continue;
             }
             match told(b"hunter2", mode) {

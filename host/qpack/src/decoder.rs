@@ -15,25 +15,27 @@ use crate::reader::{ReadError, Reader};
 use crate::static_table;
 use crate::string::StringLiteral;
 
-/// What this side advertises and enforces.
+/// The limits that this side advertises and enforces.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct DecoderConfig {
-    /// SETTINGS_QPACK_MAX_TABLE_CAPACITY (0x01): the most bytes the peer may use for its entries, each counted as name +
-    /// value + 32. Zero turns the dynamic table off.
+    /// SETTINGS_QPACK_MAX_TABLE_CAPACITY (0x01): the most bytes the peer may use for its entries, each counted as
+    /// name + value + 32. Zero turns the dynamic table off.
     ///
     /// # Defaults
     /// 4096.
     pub max_table_capacity: u64,
-    /// SETTINGS_QPACK_BLOCKED_STREAMS (0x07): how many streams may wait for entries at once. Each holds its encoded
-    /// section at the caller for as long as the peer pleases.
+    /// SETTINGS_QPACK_BLOCKED_STREAMS (0x07): how many streams may wait for entries at once. The caller holds the
+    /// encoded section of each for as long as the peer pleases.
     ///
     /// # Defaults
+    ///
     /// 16.
     pub max_blocked_streams: u64,
     /// SETTINGS_MAX_FIELD_SECTION_SIZE (0x06): the most bytes of one decoded section, each field counted as name +
-    /// value + 32. A larger one is checked to its end but not kept.
+    /// value + 32. A larger section is checked to its end but not kept.
     ///
     /// # Defaults
+    ///
     /// 65536.
     pub max_field_section_size: u64,
 }
@@ -58,7 +60,7 @@ pub enum Decoded {
     /// The section is valid but larger than [`DecoderConfig::max_field_section_size`]. It is acknowledged like any
     /// other, and the connection lives on: answer 431, or reset the stream.
     TooLarge {
-        /// Size of the whole section in bytes, 32 per field included.
+        /// The size of the whole section in bytes, including 32 per field.
         size: u64,
     },
 }
@@ -71,18 +73,18 @@ pub struct Decoder {
     encoder_stream: Reassembly,
     /// Required Insert Count by blocked stream.
     blocked: BTreeMap<u64, u64>,
-    /// Instructions to send, without the Insert Count Increment that may follow them.
+    /// Instructions to send, without a possible Insert Count Increment after them.
     instructions: Vec<u8>,
-    /// The Insert Count that the peer will know of once it has read `instructions`.
+    /// The Insert Count that the peer will know once it has read `instructions`.
     reported: u64,
 }
 
-/// The decoder instructions that may wait to be sent, in bytes: some 20 000 acknowledgments, far more than a peer that
-/// reads its decoder stream ever leaves.
+/// The most bytes of decoder instructions that may wait to be sent: some 20 000 acknowledgments, far more than a peer
+/// that reads its decoder stream ever leaves.
 const MAX_BACKLOG: usize = 64 * 1024;
 
 impl Decoder {
-    /// A decoder with an empty table.
+    /// Makes a decoder with an empty table.
     pub fn new(config: DecoderConfig) -> Self {
         Self {
             config,
@@ -112,7 +114,7 @@ impl Decoder {
 
     /// Decodes one field section of a stream.
     ///
-    /// Sections of one stream must come in their order, and the next one only after the one before it is decoded.
+    /// Sections of one stream must come in order, each only after the previous one is decoded.
     ///
     /// # Errors
     /// `QPACK_DECOMPRESSION_FAILED` for a section that is malformed, refers to entries it may not, or blocks one stream
@@ -122,14 +124,14 @@ impl Decoder {
         self.decode_section(stream_id, section).map_err(|reason| Error::new(ErrorCode::DecompressionFailed, reason))
     }
 
-    /// Gives up on a stream: it was reset, or its sections will not be read to their end. Emits a Stream Cancellation
-    /// (RFC 9204 section 2.2.2.2) and frees its place among the blocked streams.
+    /// Abandons a stream: it was reset, or its sections will not be read to their end. Emits a Stream Cancellation (RFC
+    /// 9204 section 2.2.2.2) and frees its place among the blocked streams.
     ///
     /// # Errors
     /// `H3_EXCESSIVE_LOAD` when earlier instructions were never taken.
     pub fn cancel_stream(&mut self, stream_id: u64) -> Result<(), Error> {
         self.blocked.remove(&stream_id);
-        // RFC 9204 section 2.2.2.2: without a dynamic table there are no references to give back.
+        // RFC 9204 section 2.2.2.2: without a dynamic table there are no references to release.
         if self.config.max_table_capacity > 0 {
             self.check_backlog()?;
             DecoderInstruction::StreamCancellation { stream_id }.write(&mut self.instructions);
@@ -137,10 +139,10 @@ impl Decoder {
         Ok(())
     }
 
-    /// The bytes to send on the decoder stream next; empty if there is nothing to say.
+    /// Takes the bytes to send next on the decoder stream; empty if there are none.
     ///
-    /// Insertions that no Section Acknowledgment reported are reported here, with one Insert Count Increment (RFC 9204
-    /// section 2.2.2.3). So calling it once per batch of input, not per section, saves bytes.
+    /// It reports insertions that no Section Acknowledgment reported, with one Insert Count Increment (RFC 9204 section
+    /// 2.2.2.3). So calling it once per batch of input, not per section, saves bytes.
     pub fn take_decoder_stream(&mut self) -> Bytes {
         let increment = self.table.inserted() - self.reported;
         if increment > 0 {
@@ -180,7 +182,7 @@ impl Decoder {
         let prefix = SectionPrefix::read(&mut reader, entries, self.table.inserted()).map_err(in_section)?;
         let required_insert_count = prefix.required_insert_count;
         if required_insert_count > self.table.inserted() {
-            // RFC 9204 section 2.2.1: more blocked streams than promised is an error.
+            // RFC 9204 section 2.2.1: more blocked streams than advertised is an error.
             let limit = self.config.max_blocked_streams;
             if !self.blocked.contains_key(&stream_id) && self.blocked.len() as u64 >= limit {
                 return Err(Reason::TooManyBlocked { limit });
@@ -228,7 +230,7 @@ fn apply(instruction: EncoderInstruction<'_>, table: &mut DynamicTable, maximum:
             table.set_capacity(capacity);
             return Ok(());
         }
-        // RFC 9204 section 3.2.2: what is referenced may be evicted by this very insertion, so it is cloned first.
+        // RFC 9204 section 3.2.2: this very insertion may evict the referenced entry, so the entry is cloned first.
         EncoderInstruction::Duplicate { relative } => referenced(table, relative)?,
         EncoderInstruction::InsertWithLiteralName { name, value } => Entry { name: text(name)?, value: text(value)? },
         EncoderInstruction::InsertWithNameReference { name, value } => Entry {
@@ -284,7 +286,7 @@ fn static_entry(index: u64) -> Result<(Bytes, Bytes), Reason> {
     Ok((Bytes::from_static(name.as_bytes()), Bytes::from_static(value.as_bytes())))
 }
 
-/// A section is complete when it arrives, so one that ends early is malformed.
+/// Turns a read error into its reason: a section is complete when it arrives, so an incomplete one is malformed.
 fn in_section(error: ReadError) -> Reason {
     match error {
         ReadError::Incomplete { .. } => Reason::Truncated,
@@ -292,13 +294,13 @@ fn in_section(error: ReadError) -> Reason {
     }
 }
 
-/// A name or value before it is counted.
+/// A name or value that is not counted yet.
 enum Text<'a> {
     Literal(StringLiteral<'a>),
     Shared(Bytes),
 }
 
-/// Collects fields up to a size, and only counts past it.
+/// Collects fields up to a size, and only counts beyond it.
 struct Sink {
     fields: Vec<Field>,
     /// Literals of this section share one allocation.
@@ -311,7 +313,7 @@ struct Sink {
 impl Sink {
     fn new(limit: u64, encoded: usize) -> Self {
         Self {
-            // A request has some 20 fields; a field takes a byte at least.
+            // A request has some 20 fields; a field takes at least one byte.
             fields: Vec::with_capacity(encoded.min(24)),
             literals: BytesMut::new(),
             size: 0,
@@ -334,7 +336,7 @@ impl Sink {
         Ok(())
     }
 
-    /// Counts a text and returns it; past the limit it returns less.
+    /// Counts a text and returns it; beyond the limit it returns less.
     fn text(&mut self, text: Text<'_>) -> Result<Bytes, huffman::Invalid> {
         let room = self.limit.saturating_sub(self.size);
         let (bytes, length) = match text {

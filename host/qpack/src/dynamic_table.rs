@@ -1,4 +1,4 @@
-//! The dynamic table (RFC 9204 section 3.2), as both sides keep it.
+//! The dynamic table (RFC 9204 section 3.2), as kept on both sides.
 
 use std::collections::VecDeque;
 
@@ -30,13 +30,14 @@ pub(crate) struct DynamicTable {
 }
 
 impl DynamicTable {
-    /// Changes the capacity and evicts what no longer fits (RFC 9204 section 3.2.2).
+    /// Changes the capacity and evicts entries that no longer fit (RFC 9204 section 3.2.2).
     pub(crate) fn set_capacity(&mut self, capacity: u64) {
         self.capacity = capacity;
         self.evict_to(capacity);
     }
 
-    /// Adds an entry and evicts for it. False if it does not fit even the empty table, which is left as it was.
+    /// Adds an entry and evicts others for it. Returns false if it does not fit even into the empty table, and leaves
+    /// the table as it was.
     pub(crate) fn insert(&mut self, entry: Entry) -> bool {
         let Some(room) = self.capacity.checked_sub(entry.size()) else {
             return false;
@@ -54,13 +55,13 @@ impl DynamicTable {
         Some(entry)
     }
 
-    /// The entry with this absolute index (RFC 9204 section 3.2.4), unless evicted or not yet there.
+    /// The entry with this absolute index (RFC 9204 section 3.2.4), unless it was evicted or is not there yet.
     pub(crate) fn entry(&self, absolute: u64) -> Option<&Entry> {
         let position = absolute.checked_sub(self.evicted())?;
         self.entries.get(usize::try_from(position).ok()?)
     }
 
-    /// The absolute index of a relative one on the encoder stream (RFC 9204 section 3.2.5).
+    /// The absolute index for a relative index on the encoder stream (RFC 9204 section 3.2.5).
     pub(crate) fn absolute(&self, relative: u64) -> Option<u64> {
         self.inserted.checked_sub(relative)?.checked_sub(1)
     }
@@ -73,12 +74,12 @@ impl DynamicTable {
         self.size
     }
 
-    /// The Insert Count: how many entries there ever were.
+    /// The Insert Count: the number of entries ever inserted.
     pub(crate) fn inserted(&self) -> u64 {
         self.inserted
     }
 
-    /// How many entries were evicted: the absolute index of the oldest one left.
+    /// The number of evicted entries, which is the absolute index of the oldest remaining entry.
     pub(crate) fn evicted(&self) -> u64 {
         self.inserted - self.entries.len() as u64
     }

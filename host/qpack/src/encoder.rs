@@ -1,14 +1,15 @@
 //! The encoding half: fields and the peer's decoder stream in, field sections and encoder instructions out.
 //!
 //! # Policy
-//! - A field that the static table has whole is an index into it.
+//! - A field that the static table contains as a whole is sent as an index into it.
 //! - Credentials are literals with the N bit, and never enter the table (RFC 9204 section 7.1).
-//! - A pair of name and value enters the table when it is met for the second time, so that dates, lengths and
-//!   identifiers do not push out what repeats.
-//! - A field section refers to entries that the peer has acknowledged; so no section of ours ever blocks. With
-//!   [`EncoderConfig::max_blocked_streams`] above zero that many streams may refer to entries still on their way.
-//! - Entries in the oldest quarter of a full table are draining (section 2.1.1.1): a hit inserts a duplicate, and no new
-//!   reference is made to them once there is no room for it, so that eviction can go on.
+//! - A pair of name and value enters the table when it occurs for the second time, so that dates, lengths and
+//!   identifiers do not displace recurring fields.
+//! - A field section refers only to entries that the peer has acknowledged, so none of our sections ever blocks. With
+//!   [`EncoderConfig::max_blocked_streams`] above zero, that many streams may refer to entries that are still in
+//!   transit.
+//! - Entries in the oldest quarter of a full table are draining (section 2.1.1.1): a hit inserts a duplicate. If there
+//!   is no room for a duplicate, no new reference is made to them, so that eviction can continue.
 
 mod history;
 mod indexed_table;
@@ -31,7 +32,7 @@ use history::History;
 use indexed_table::{Hashes, IndexedTable};
 use outstanding::Outstanding;
 
-/// What this side is willing to use of what the peer offers.
+/// How much of the peer's offer this side uses.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct EncoderConfig {
     /// The most bytes of table to use, each entry counted as name + value + 32. The peer's
@@ -43,13 +44,13 @@ pub struct EncoderConfig {
     /// How many streams may refer to entries that the peer has not acknowledged, and so wait for them at the peer. The
     /// peer's SETTINGS_QPACK_BLOCKED_STREAMS caps it further.
     ///
-    /// Above zero, the encoder stream should be written before the sections: every lost packet of it holds streams up.
+    /// Above zero, write the encoder stream before the sections: every lost packet of it delays streams.
     ///
     /// # Defaults
     /// 0: only acknowledged entries are used.
     pub max_blocked_streams: u64,
-    /// Insert a pair the first time it is met instead of the second. Pays off where nearly everything repeats, as in a
-    /// client with one set of request fields.
+    /// Whether to insert a pair at its first occurrence instead of the second. This pays off if nearly everything
+    /// repeats, as in a client with one set of request fields.
     ///
     /// # Defaults
     /// `false`.
@@ -66,7 +67,7 @@ impl Default for EncoderConfig {
 #[derive(Debug)]
 pub struct Encoder {
     config: EncoderConfig,
-    /// From the peer's maximum, not from the capacity in use (RFC 9204 section 4.5.1.1).
+    /// From the peer's maximum, not from the current capacity (RFC 9204 section 4.5.1.1).
     max_entries: u64,
     max_blocked_streams: u64,
     table: IndexedTable,
@@ -75,21 +76,21 @@ pub struct Encoder {
     decoder_stream: Reassembly,
     /// Encoder instructions to send.
     instructions: Vec<u8>,
-    /// Field lines of the section at hand, which are complete before its prefix is known.
+    /// Field lines of the current section, which are complete before its prefix is known.
     lines: Vec<u8>,
 }
 
-/// While this many bytes of encoder instructions wait to be sent, nothing more is inserted (RFC 9204 section 2.1.3:
-/// credit on the encoder stream is the peer's to give, and compression is optional).
+/// The most bytes of encoder instructions that wait to be sent. Above it, nothing more is inserted (RFC 9204 section
+/// 2.1.3: the peer grants the credit on the encoder stream, and compression is optional).
 const MAX_BACKLOG: usize = 16 * 1024;
-/// Sections that may be unacknowledged at once; more of them use no dynamic entries, so that a peer that never
-/// acknowledges costs a fixed amount of memory.
+/// The most sections that may be unacknowledged at once. Further sections use no dynamic entries, so that a peer that
+/// never acknowledges costs a fixed amount of memory.
 const MAX_OUTSTANDING: usize = 4096;
-/// The buffer for field lines is kept from section to section up to this size, in bytes.
+/// The largest buffer for field lines, in bytes, that is kept between sections.
 const KEPT_LINES: usize = 4096;
 
 impl Encoder {
-    /// An encoder that uses the static table only, until the peer's settings are known.
+    /// Makes an encoder that uses only the static table until the peer's settings are known.
     pub fn new(config: EncoderConfig) -> Self {
         Self {
             config,
@@ -104,11 +105,11 @@ impl Encoder {
         }
     }
 
-    /// Takes the peer's SETTINGS_QPACK_MAX_TABLE_CAPACITY and SETTINGS_QPACK_BLOCKED_STREAMS, once per connection.
+    /// Sets the peer's SETTINGS_QPACK_MAX_TABLE_CAPACITY and SETTINGS_QPACK_BLOCKED_STREAMS, once per connection.
     ///
     /// A client that sent 0-RTT calls it with the remembered values first. The capacity of a table in use cannot change
-    /// (RFC 9204 section 3.2.3 obliges the server to repeat it, and its caller to check that): only a first capacity
-    /// of zero is replaced.
+    /// (RFC 9204 section 3.2.3 obliges the server to repeat it, and its caller to check that): only a first capacity of
+    /// zero is replaced.
     pub fn set_peer_settings(&mut self, max_table_capacity: u64, max_blocked_streams: u64) {
         self.max_blocked_streams = max_blocked_streams.min(self.config.max_blocked_streams);
         if self.table.capacity() > 0 {
@@ -116,8 +117,8 @@ impl Encoder {
         }
         self.max_entries = max_entries(max_table_capacity);
         let capacity = max_table_capacity.min(self.config.max_table_capacity);
-        // RFC 9204 section 3.2.3: with a maximum of zero not even an instruction may be sent. A table too small for any
-        // entry is as good as none.
+        // RFC 9204 section 3.2.3: with a maximum of zero, no instruction may be sent at all. A table too small for any
+        // entry is useless.
         if max_entries(capacity) > 0 {
             self.table.set_capacity(capacity);
             write_set_capacity(&mut self.instructions, capacity);
@@ -142,7 +143,7 @@ impl Encoder {
         self.finish(stream_id, section, out);
     }
 
-    /// The bytes to send on the encoder stream next; empty if there is nothing to say.
+    /// Takes the bytes to send next on the encoder stream; empty if there are none.
     pub fn take_encoder_stream(&mut self) -> Bytes {
         std::mem::take(&mut self.instructions).into()
     }
@@ -150,7 +151,7 @@ impl Encoder {
     /// Takes bytes of the peer's decoder stream, split anywhere.
     ///
     /// # Errors
-    /// `QPACK_DECODER_STREAM_ERROR` for an instruction that is malformed or acknowledges what was not sent.
+    /// `QPACK_DECODER_STREAM_ERROR` for an instruction that is malformed or acknowledges something that was not sent.
     pub fn on_decoder_stream(&mut self, bytes: &[u8]) -> Result<(), Error> {
         let Self { decoder_stream, outstanding, table, .. } = self;
         decoder_stream
@@ -160,8 +161,8 @@ impl Encoder {
                         outstanding.increment(increment, table.inserted())
                     }
                     DecoderInstruction::SectionAcknowledgment { stream_id } => outstanding.acknowledge(stream_id),
-                    // RFC 9204 section 4.4.2: all of the stream's references are gone. A stream without any is no
-                    // error, since the decoder cannot know.
+                    // RFC 9204 section 4.4.2: all of the stream's references are gone. A stream without references is
+                    // no error, since the decoder cannot know.
                     DecoderInstruction::StreamCancellation { stream_id } => {
                         outstanding.cancel(stream_id);
                         Ok(())
@@ -174,23 +175,23 @@ impl Encoder {
 
     /// Forgets the references of a stream whose sections were never handed to the transport and never will be.
     ///
-    /// Not for a stream that was reset after its section was written: the peer may have it, and its references live
-    /// until the peer acknowledges the section or cancels the stream (RFC 9204 section 2.1.1).
+    /// Do not call it for a stream that was reset after its section was written: the peer may have it. Then its
+    /// references live until the peer acknowledges the section or cancels the stream (RFC 9204 section 2.1.1).
     pub fn cancel(&mut self, stream_id: u64) {
         self.outstanding.cancel(stream_id);
     }
 
-    /// How many entries this side has inserted so far.
+    /// The number of entries that this side has inserted so far.
     pub fn insert_count(&self) -> u64 {
         self.table.inserted()
     }
 
-    /// How many of them the peer is known to have (RFC 9204 section 2.1.4).
+    /// The number of entries that the peer is known to have (RFC 9204 section 2.1.4).
     pub fn known_received_count(&self) -> u64 {
         self.outstanding.known_received()
     }
 
-    /// How many streams might be waiting for entries at the peer.
+    /// The number of streams that might be waiting for entries at the peer.
     pub fn blocking_streams(&self) -> usize {
         self.outstanding.blocking_streams()
     }
@@ -206,8 +207,8 @@ impl Encoder {
                 true => u64::MAX,
                 false => self.outstanding.known_received(),
             },
-            // What is inserted from here on gets post-base indices; without those, a base at the newest entry that can
-            // be used keeps the relative ones short.
+            // Entries inserted from here on get post-base indices. Without insertions, a base at the newest usable
+            // entry keeps the relative indices short.
             base: match may_block {
                 true => self.table.inserted(),
                 false => self.outstanding.known_received(),
@@ -262,7 +263,7 @@ impl Encoder {
     ) -> Option<u64> {
         let FieldRef { name, value, .. } = field;
         let Some(newest) = self.table.find_field(hashes, name, value) else {
-            // A pair that is not worth an entry yet, or will not get one, goes as a literal.
+            // A pair that does not deserve an entry yet, or will not get one, is sent as a literal.
             if !self.config.insert_on_first_sight && !self.history.meet_again(hashes.field) {
                 return None;
             }
@@ -276,7 +277,7 @@ impl Encoder {
                 return Some(duplicate);
             }
         }
-        // While the newest copy is on its way, an older one serves.
+        // While the newest copy is in transit, an older one is used.
         let mut candidate = Some(newest);
         while let Some(absolute) = candidate {
             if section.may_use(absolute) && self.table.contains(absolute) {
@@ -294,7 +295,7 @@ impl Encoder {
         static_name: Option<u64>,
         section: &Section,
     ) -> Option<u64> {
-        // One field that takes more than half of the table pushes out more than it can save.
+        // A field that takes more than half of the table displaces more than it can save.
         if field.size() > self.table.capacity() / 2 || !self.make_room(field.size(), section) {
             return None;
         }
@@ -318,7 +319,7 @@ impl Encoder {
         Some(self.table.duplicate(original))
     }
 
-    /// Evicts what an entry of `size` bytes needs; false, and nothing evicted, if that is not allowed.
+    /// Evicts enough entries for an entry of `size` bytes; returns false, and evicts nothing, if that is not allowed.
     fn make_room(&mut self, size: u64, section: &Section) -> bool {
         // RFC 9204 section 2.1.1: an entry can be evicted once its insertion is acknowledged and no unacknowledged
         // section refers to it. Eviction goes by age, so the lowest needed index decides.
@@ -346,7 +347,7 @@ impl Encoder {
     }
 }
 
-/// The section that is being encoded.
+/// The section being encoded.
 #[derive(Debug)]
 struct Section {
     /// Whether it may refer to dynamic entries at all.
@@ -361,7 +362,7 @@ struct Section {
 }
 
 impl Section {
-    /// Notes a reference to an entry and returns how to write it.
+    /// Records a reference to an entry and returns how to write it.
     fn refer(&mut self, absolute: u64) -> Reference {
         self.required_insert_count = self.required_insert_count.max(absolute + 1);
         self.lowest = self.lowest.min(absolute);

@@ -1,8 +1,8 @@
-//! A field: what goes into the encoder and what comes out of the decoder.
+//! A field: the input of the encoder and the output of the decoder.
 
 use bytes::Bytes;
 
-/// What each field costs beyond its bytes, in a dynamic table (RFC 9204 section 3.2.1) and against
+/// The overhead of each field in bytes, in a dynamic table (RFC 9204 section 3.2.1) and against
 /// SETTINGS_MAX_FIELD_SECTION_SIZE (RFC 9114 section 4.2.2).
 pub(crate) const FIELD_OVERHEAD: u64 = 32;
 
@@ -13,7 +13,7 @@ pub struct Field {
     pub name: Bytes,
     /// Value, as sent.
     pub value: Bytes,
-    /// The N bit (RFC 9204 section 7.1.3): whoever forwards this field must send it as a never-indexed literal too.
+    /// The N bit (RFC 9204 section 7.1.3): a forwarder of this field must send it as a never-indexed literal too.
     pub never_indexed: bool,
 }
 
@@ -33,7 +33,8 @@ pub struct FieldRef<'a> {
     pub name: &'a [u8],
     /// Value.
     pub value: &'a [u8],
-    /// Send as a never-indexed literal, whatever the name is. The encoder does so on its own for credentials.
+    /// Whether to send the field as a never-indexed literal, whatever its name. The encoder does so for credentials in
+    /// any case.
     ///
     /// # Defaults
     /// `false` when built from a pair.
@@ -41,7 +42,8 @@ pub struct FieldRef<'a> {
 }
 
 impl FieldRef<'_> {
-    /// Name length + value length + 32, in bytes: what the peer's SETTINGS_MAX_FIELD_SECTION_SIZE counts.
+    /// Name length + value length + 32, in bytes: the size that counts against the peer's
+    /// SETTINGS_MAX_FIELD_SECTION_SIZE.
     pub fn size(&self) -> u64 {
         self.name.len() as u64 + self.value.len() as u64 + FIELD_OVERHEAD
     }

@@ -1,7 +1,8 @@
 //! The Huffman code of RFC 7541 appendix B, which QPACK uses unmodified (RFC 9204 section 4.1.2).
 //!
 //! The code is canonical: codes of one length are consecutive numbers in the order of their symbols, and shorter
-//! lengths come first. So the lengths alone are the table; everything else is computed from them at compile time.
+//! lengths come first. So the table consists of the lengths alone; everything else is computed from them at compile
+//! time.
 
 use bytes::BytesMut;
 
@@ -9,7 +10,7 @@ use bytes::BytesMut;
 #[derive(Debug, PartialEq, Eq)]
 pub(crate) struct Invalid;
 
-/// Bytes that `text` takes when Huffman coded.
+/// The number of bytes that `text` takes when Huffman coded.
 pub(crate) fn encoded_len(text: &[u8]) -> usize {
     let bits: usize = text.iter().map(|&byte| usize::from(LENGTHS[usize::from(byte)])).sum();
     bits.div_ceil(8)
@@ -40,7 +41,7 @@ pub(crate) fn encode(text: &[u8], out: &mut Vec<u8>) {
 /// A text longer than `limit` is still checked to its end, so that the caller can tell "too large" from "invalid".
 pub(crate) fn decode(coded: &[u8], out: &mut BytesMut, limit: usize) -> Result<usize, Invalid> {
     let mut input = coded;
-    // The unread bits, left-aligned; below them ones, so that padding reads as the start of EOS.
+    // The unread bits, left-aligned, followed by ones, so that padding reads as the start of EOS.
     let mut window = u64::MAX;
     let mut bits = 0u32;
     let mut length = 0;
@@ -88,7 +89,7 @@ pub(crate) fn decode(coded: &[u8], out: &mut BytesMut, limit: usize) -> Result<u
         }
         length += 1;
     }
-    // RFC 7541 section 5.2: padding of more than 7 bits, or of anything but ones, is a decoding error.
+    // RFC 7541 section 5.2: padding of more than 7 bits, or with a bit that is not one, is a decoding error.
     if bits > 7 || window != u64::MAX {
         return Err(Invalid);
     }
@@ -108,7 +109,7 @@ fn long_code(window: u32) -> (u16, u32) {
 }
 
 const SYMBOLS: usize = 257;
-/// Codes of 9 bits do not exist; the first length past the 8-bit lookup that does is 10.
+/// The shortest length above the 8-bit lookup: codes of 9 bits do not exist.
 const SHORTEST_LONG: usize = 10;
 const LONGEST: usize = 30;
 
@@ -126,7 +127,7 @@ struct Level {
 static BY_CODE: [u16; SYMBOLS] = by_code();
 static CODES: [u32; SYMBOLS] = codes();
 static LEVELS: [Level; LONGEST + 1] = levels();
-/// Symbol and code length by the next 8 bits; length 0 where the code is longer than that.
+/// Symbol and code length by the next 8 bits; length 0 if the code is longer.
 static SHORT: [(u8, u8); 256] = short();
 
 const fn by_code() -> [u16; SYMBOLS] {
@@ -177,7 +178,7 @@ const fn levels() -> [Level; LONGEST + 1] {
             level.first_code = codes[symbol];
             level.first_position = position;
         }
-        // The last code of all is all ones, so its end does not fit; nothing is compared against it.
+        // The very last code is all ones, so its end does not fit; nothing is compared against it.
         level.end = (((codes[symbol] as u64 + 1) << (32 - length)) & 0xffff_ffff) as u32;
         position += 1;
     }
@@ -236,7 +237,7 @@ mod tests {
         Ok(out.to_vec())
     }
 
-    /// RFC 7541 appendix B, one code of each of several lengths, and the last.
+    /// Samples of RFC 7541 appendix B: a code for each of several lengths, and the last code.
     #[test]
     fn codes_are_those_of_the_table() {
         for (symbol, code) in [
@@ -285,7 +286,7 @@ mod tests {
     fn padding_is_checked() {
         assert_eq!(decoded(&[]).unwrap(), b"");
         assert_eq!(decoded(&[0b0001_1111]).unwrap(), b"a", "3 ones");
-        // 'a' and then 000 is no code and no padding.
+        // 'a', then 000, which is neither a code nor padding.
         assert_eq!(decoded(&[0b0001_1000]), Err(Invalid));
         assert_eq!(decoded(&[0b0001_1110]), Err(Invalid));
         // Eight ones on their own, and after a whole symbol.

@@ -5,7 +5,7 @@ use crate::field::FIELD_OVERHEAD;
 use crate::reader::{ReadError, Reader, write_integer};
 use crate::string::{StringLiteral, write_string};
 
-/// What the encoder tells the decoder.
+/// An instruction of the encoder to the decoder.
 #[derive(Debug, PartialEq, Eq)]
 pub(crate) enum EncoderInstruction<'a> {
     Duplicate { relative: u64 },
@@ -62,7 +62,7 @@ pub(crate) fn write_duplicate(out: &mut Vec<u8>, relative: u64) {
     write_integer(out, 0, 5, relative);
 }
 
-/// Writes an insertion; the name is `name` unless `reference` stands for it.
+/// Writes an insertion; its name is `name`, unless `reference` replaces it.
 pub(crate) fn write_insert(out: &mut Vec<u8>, reference: Option<InsertName>, name: &[u8], value: &[u8]) {
     match reference {
         Some(InsertName::Relative(index)) => write_integer(out, 0x80, 6, index),
@@ -76,7 +76,7 @@ pub(crate) fn write_set_capacity(out: &mut Vec<u8>, capacity: u64) {
     write_integer(out, 0x20, 5, capacity);
 }
 
-/// What the decoder tells the encoder.
+/// An instruction of the decoder to the encoder.
 #[derive(Debug, PartialEq, Eq)]
 pub(crate) enum DecoderInstruction {
     InsertCountIncrement(u64),
@@ -113,19 +113,19 @@ impl DecoderInstruction {
 pub(crate) struct Reassembly {
     /// The start of an instruction.
     held: Vec<u8>,
-    /// Bytes without which `held` cannot be read any further.
+    /// The length that `held` must reach before it can be read any further.
     need: usize,
 }
 
-/// A larger buffer than this is given back after the instruction that needed it.
+/// The largest buffer, in bytes, that is kept after the instruction that needed it.
 const KEPT_BUFFER: usize = 256;
 
 impl Reassembly {
-    /// Calls `step` with the next instruction's bytes, over and over until `input` is used up.
+    /// Calls `step` with the next instruction's bytes, repeatedly until `input` is used up.
     ///
     /// `step` reads exactly one instruction from the front and acts on it. It sees an instruction's start again
-    /// whenever more of it has come, but only after the bytes it asked for are there: a string is waited for as a
-    /// whole, so the work does not grow with the number of splits.
+    /// whenever more of it has come, but only after the requested bytes have arrived: it waits for a string as a whole,
+    /// so the work does not grow with the number of splits.
     pub(crate) fn feed(
         &mut self,
         mut input: &[u8],
@@ -163,7 +163,7 @@ impl Reassembly {
         Ok(())
     }
 
-    /// Bytes of memory in use.
+    /// The bytes of memory in use.
     #[cfg(test)]
     pub(crate) fn capacity(&self) -> usize {
         self.held.capacity()
@@ -208,7 +208,7 @@ mod tests {
     #[test]
     fn name_and_value_share_the_limit() {
         let mut bytes = Vec::new();
-        // Bytes that Huffman coding only makes longer stay plain.
+        // Bytes that Huffman coding would only lengthen stay plain.
         write_insert(&mut bytes, None, &[1; 40], &[1; 40]);
         assert_eq!(read_all(&[&bytes], 32 + 80).unwrap().len(), 1);
         assert_eq!(read_all(&[&bytes[..44]], 32 + 79), Err(Reason::EntryTooLarge { size: 112, capacity: 111 }));

@@ -13,14 +13,14 @@
 //! | encoder stream, in | the peer's stream of type 0x02 | [`Decoder::on_encoder_stream`] |
 //! | decoder stream, out | [`Decoder::take_decoder_stream`] | our unidirectional stream of type 0x03 |
 //!
-//! Every [`Error`] is a connection error; [`Error::code`] is what CONNECTION_CLOSE carries. Nothing may be called on
-//! the half that returned one afterwards.
+//! Every [`Error`] is a connection error; CONNECTION_CLOSE carries [`Error::code`]. After an error, call nothing more
+//! on the half that returned it.
 //!
 //! All memory is bounded by the configuration: the dynamic tables by their capacity, a half-received instruction by
 //! four times that capacity, outgoing instructions by a fixed backlog, decoded fields by
 //! [`DecoderConfig::max_field_section_size`].
 //!
-//! # What it does not cover
+//! # Not covered
 //! - Stream types, their uniqueness and their closure (RFC 9204 section 4.2) and the settings' codes (section 5): the
 //!   HTTP/3 layer owns streams and SETTINGS.
 //! - Flow control: a blocked section stays with the caller, who calls [`Decoder::decode`] again.

@@ -7,9 +7,9 @@ use crate::string::{StringLiteral, write_string};
 /// An index in a field section.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Reference {
-    /// Upwards from the Base (RFC 9204 section 3.2.6).
+    /// Relative to the Base, upwards (RFC 9204 section 3.2.6).
     PostBase(u64),
-    /// Downwards from the Base (section 3.2.5).
+    /// Relative to the Base, downwards (section 3.2.5).
     Relative(u64),
     /// Into the static table (section 3.1).
     Static(u64),
@@ -72,7 +72,7 @@ pub(crate) fn write_indexed(out: &mut Vec<u8>, reference: Reference) {
     }
 }
 
-/// Writes a literal line; the name is `name` unless `reference` stands for it.
+/// Writes a literal line; its name is `name`, unless `reference` replaces it.
 pub(crate) fn write_literal(
     out: &mut Vec<u8>,
     reference: Option<Reference>,
@@ -90,7 +90,7 @@ pub(crate) fn write_literal(
     write_string(out, 0, 7, value);
 }
 
-/// Strings in a section are bounded by the section, which is in memory already.
+/// Reads a string. The section, which is already in memory, bounds it.
 fn read_string<'a>(reader: &mut Reader<'a>, prefix_bits: u32) -> Result<StringLiteral<'a>, ReadError> {
     reader.string(prefix_bits, u64::MAX, |_| Reason::Truncated)
 }

@@ -4,7 +4,7 @@ use crate::error::Reason;
 use crate::field::FIELD_OVERHEAD;
 use crate::reader::{ReadError, Reader, write_integer};
 
-/// What a field section needs of the dynamic table, and what its indices are relative to.
+/// The dynamic table entries that a field section needs, and the base of its indices.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) struct SectionPrefix {
     /// One more than the largest absolute index in the section; 0 when it refers to no dynamic entry.
@@ -13,7 +13,7 @@ pub(crate) struct SectionPrefix {
 }
 
 impl SectionPrefix {
-    /// Reads a prefix. `inserted` is how many entries this decoder has received.
+    /// Reads a prefix. `inserted` is the number of entries that this decoder has received.
     pub(crate) fn read(reader: &mut Reader<'_>, max_entries: u64, inserted: u64) -> Result<Self, ReadError> {
         let encoded = reader.integer(8)?;
         let required_insert_count = required_insert_count(encoded, max_entries, inserted)
@@ -45,7 +45,7 @@ impl SectionPrefix {
     }
 }
 
-/// Entries that a table of `max_capacity` bytes can hold at most (RFC 9204 section 4.5.1.1).
+/// The most entries that a table of `max_capacity` bytes can hold (RFC 9204 section 4.5.1.1).
 pub(crate) fn max_entries(max_capacity: u64) -> u64 {
     max_capacity / FIELD_OVERHEAD
 }
@@ -65,7 +65,7 @@ fn required_insert_count(encoded: u64, max_entries: u64, inserted: u64) -> Optio
     if count > max_value {
         count = count.checked_sub(full_range)?;
     }
-    // Zero has an encoding of its own.
+    // Zero has a separate encoding.
     (count > 0).then_some(count)
 }
 

@@ -5,7 +5,7 @@ use crate::string::StringLiteral;
 
 /// RFC 9204 section 4.1.1: integers of up to 62 bits must be decodable; nothing in QPACK needs more.
 const MAX_INTEGER: u64 = (1 << 62) - 1;
-/// Bytes after the prefix that a 62-bit integer can take; more is padding with zeros, which has no use but to waste.
+/// The most bytes after the prefix that a 62-bit integer can take; more is padding with zeros, which is pure waste.
 const MAX_CONTINUATION: usize = 9;
 
 /// A position in encoded bytes.
@@ -15,12 +15,12 @@ pub(crate) struct Reader<'a> {
     at: usize,
 }
 
-/// Why nothing could be read.
+/// Why a value could not be read.
 #[derive(Debug, PartialEq, Eq)]
 pub(crate) enum ReadError {
     /// The input ends early; at least this many bytes, counted from the start of the input, are necessary.
     Incomplete { need: usize },
-    /// No further input can repair it.
+    /// The input is invalid, and no further input can repair it.
     Invalid(Reason),
 }
 
@@ -54,8 +54,8 @@ impl<'a> Reader<'a> {
     /// Reads a string whose length has a prefix of `prefix_bits` and whose Huffman flag is the bit above it (RFC 9204
     /// section 4.1.2).
     ///
-    /// A string whose text must be longer than `max` bytes is refused as soon as its length is known, so that nobody
-    /// buffers it: `too_long` turns the least possible length of the text into the reason.
+    /// A string whose text must be longer than `max` bytes is refused as soon as its length is known, so that it is
+    /// never buffered: `too_long` turns the least possible length of the text into the reason.
     pub(crate) fn string(
         &mut self,
         prefix_bits: u32,
@@ -77,7 +77,7 @@ impl<'a> Reader<'a> {
         Ok(StringLiteral { huffman, bytes })
     }
 
-    /// The next byte, left where it is.
+    /// The next byte, without consuming it.
     pub(crate) fn peek(&self) -> Result<u8, ReadError> {
         self.input.get(self.at).copied().ok_or(ReadError::Incomplete { need: self.at + 1 })
     }
@@ -86,7 +86,7 @@ impl<'a> Reader<'a> {
         self.at == self.input.len()
     }
 
-    /// Bytes read so far.
+    /// The number of bytes read so far.
     pub(crate) fn position(&self) -> usize {
         self.at
     }
@@ -98,7 +98,7 @@ impl<'a> Reader<'a> {
     }
 }
 
-/// Appends `value` behind the bits of `pattern`, in a prefix of `prefix_bits` (RFC 7541 section 5.1).
+/// Appends `value` after the bits of `pattern`, in a prefix of `prefix_bits` (RFC 7541 section 5.1).
 pub(crate) fn write_integer(out: &mut Vec<u8>, pattern: u8, prefix_bits: u32, value: u64) {
     let mask = (1u64 << prefix_bits) - 1;
     if value < mask {
@@ -173,7 +173,7 @@ mod tests {
         let reason = |size| Reason::EntryTooLarge { size, capacity: 0 };
         // Plain, 11 bytes against 10.
         assert_eq!(Reader::new(&[0x0b]).string(7, 10, reason), Err(ReadError::Invalid(reason(11))));
-        // Huffman, 38 bytes are 10 symbols of 30 bits and padding at least.
+        // Huffman: 38 bytes are at least 10 symbols of 30 bits and padding.
         assert_eq!(Reader::new(&[0x80 | 39]).string(7, 10, reason), Err(ReadError::Invalid(reason(11))));
         assert_eq!(Reader::new(&[0x80 | 38]).string(7, 10, reason), Err(ReadError::Incomplete { need: 39 }));
         let mut huge = Vec::new();

@@ -1,6 +1,6 @@
 //! RFC 9204 appendix B, byte for byte, through both halves.
 //!
-//! The examples' encoder follows a policy that is not ours, so its bytes are written instruction by instruction here;
+//! The examples' encoder follows another policy than ours, so its bytes are written here instruction by instruction;
 //! the decoder is the real one.
 
 use bytes::Bytes;
@@ -43,7 +43,7 @@ fn b1() {
     let mut decoder = decoder();
     assert_eq!(fields(decoder.decode(0, bytes).unwrap()), pairs(&[(":path", "/index.html")]));
     assert!(decoder.take_decoder_stream().is_empty());
-    // Our encoder differs in the Huffman coding alone, which the example leaves out.
+    // Our encoder differs only in the Huffman coding, which the example omits.
     let mut out = Vec::new();
     let mut encoder = Encoder::new(EncoderConfig::default());
     encoder.encode(0, [(":path", "/index.html")], &mut out);
@@ -86,7 +86,7 @@ fn b2_to_b5() {
     decoder.cancel_stream(8).unwrap();
     assert_eq!(decoder.take_decoder_stream(), &b"\x48"[..]);
     assert!(decoder.on_encoder_stream(&duplicate).unwrap().is_empty());
-    // Had it not been cancelled, it would read:
+    // Without the cancellation, it would read:
     assert_eq!(
         fields(decoder.decode(12, &bytes).unwrap()),
         pairs(&[(":authority", "www.example.com"), (":path", "/"), ("custom-key", "custom-value")])
@@ -103,7 +103,7 @@ fn b2_to_b5() {
     assert!(decoder.decode(16, &evicted).is_err(), "absolute index 0");
 }
 
-/// The decoder instructions of B.2 to B.4 as the encoder takes them.
+/// The decoder instructions of B.2 to B.4, as input of the encoder.
 #[test]
 fn acknowledgments() {
     let mut encoder =

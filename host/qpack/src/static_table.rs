@@ -104,7 +104,7 @@ pub(crate) static ENTRIES: [(&str, &str); 99] = [
     ("x-frame-options", "sameorigin"),
 ];
 
-/// What the static table has for a field.
+/// The match of the static table for a field.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum StaticMatch {
     /// An entry with this name and value.
@@ -137,7 +137,7 @@ pub(crate) fn find(name: &[u8], value: &[u8]) -> StaticMatch {
 }
 
 const VACANT: u8 = u8::MAX;
-/// Above twice the number of names, so that chains stay short.
+/// More than twice the number of names, so that chains stay short.
 const SLOTS: usize = 256;
 
 /// An open-addressing hash table over names: the index of each name's first entry.
@@ -145,7 +145,7 @@ static FIRST_BY_NAME: [u8; SLOTS] = indexes().0;
 /// For each entry the next one with the same name.
 static NEXT_OF_NAME: [u8; ENTRIES.len()] = indexes().1;
 
-/// The keys are fixed, so nothing needs to resist chosen names: a probe ends after a chain that is known today.
+/// Hashes a name. The keys are fixed, so it need not resist chosen names: every probe ends after a known chain.
 const fn hash(name: &[u8]) -> usize {
     if name.is_empty() {
         return 0;

@@ -8,7 +8,7 @@ use crate::reader::write_integer;
 /// The longest Huffman code, in bits.
 const LONGEST_CODE: u64 = 30;
 
-/// A string as it stands on the wire.
+/// A string in its form on the wire.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) struct StringLiteral<'a> {
     pub(crate) huffman: bool,
@@ -16,7 +16,7 @@ pub(crate) struct StringLiteral<'a> {
 }
 
 impl StringLiteral<'_> {
-    /// The least length of the text that `encoded` bytes on the wire can stand for.
+    /// The least length of a text that takes `encoded` bytes on the wire.
     pub(crate) fn shortest_text(huffman: bool, encoded: u64) -> u64 {
         if huffman {
             // At most 7 bits are padding.
@@ -35,10 +35,10 @@ impl StringLiteral<'_> {
         Ok(self.bytes.len())
     }
 
-    /// The text in memory of its own, exactly as large as the text.
+    /// The text in its own allocation, of exactly its size.
     ///
-    /// Exactly, because a table entry outlives its neighbours: sharing one allocation would let an entry of a few
-    /// bytes hold on to one of many.
+    /// Exactly, because a table entry outlives its neighbours: in a shared allocation, an entry of a few bytes would
+    /// keep the memory of a large one.
     pub(crate) fn to_owned_text(self) -> Result<Bytes, huffman::Invalid> {
         if !self.huffman {
             return Ok(Bytes::copy_from_slice(self.bytes));
@@ -49,7 +49,7 @@ impl StringLiteral<'_> {
     }
 }
 
-/// Appends `text`, Huffman coded where that is shorter, with the bits of `pattern` above the Huffman flag.
+/// Appends `text`, Huffman coded if that is shorter, with the bits of `pattern` above the Huffman flag.
 pub(crate) fn write_string(out: &mut Vec<u8>, pattern: u8, prefix_bits: u32, text: &[u8]) {
     let coded = huffman::encoded_len(text);
     if coded < text.len() {

@@ -1,8 +1,8 @@
-//! Our halves against the halves of ls-qpack, by way of the Python package pylsqpack, both ways.
+//! Our halves against those of ls-qpack, through the Python package pylsqpack, in both directions.
 //!
 //! Lists, table sizes, blocking budgets, delays on all three kinds of stream and cancellations are random, from fixed
 //! seeds. Needs `python3` with `pylsqpack` (1.0 or newer); `ROADRUNNER_PYTHON` names another interpreter. Without it
-//! the tests say SKIPPED and why.
+//! the tests print SKIPPED and the reason.
 
 mod support;
 
@@ -25,7 +25,7 @@ struct Peer {
 }
 
 impl Peer {
-    /// The peer process, or the reason why there is none.
+    /// The peer process, or the reason for its absence.
     fn start() -> Result<Self, String> {
         let python = std::env::var("ROADRUNNER_PYTHON").unwrap_or_else(|_| "python3".into());
         let probe = Command::new(&python)
@@ -159,7 +159,7 @@ fn encode_connection(peer: &mut Peer, mut random: Random, tally: &mut Tally) {
         }
         let mut list = random.pick(&pool).clone();
         if list.is_empty() {
-            // ls-qpack takes a section that is a prefix and nothing else for one that was cut off.
+            // ls-qpack takes a section that consists of a prefix only for a truncated one.
             list.push((b"x-only".to_vec(), Vec::new()));
         }
         let stream = 4 * index;
@@ -220,7 +220,7 @@ fn feed_encoder(
     }
 }
 
-/// pylsqpack never sends Insert Count Increment. All insertions have been delivered, so this is what it would send.
+/// Reports all insertions, since pylsqpack never sends Insert Count Increment. All have been delivered at this point.
 fn report_insertions(encoder: &mut Encoder) {
     let increment = encoder.insert_count() - encoder.known_received_count();
     for _ in 0..increment {
@@ -303,7 +303,7 @@ fn on_encoder_stream(
     }
 }
 
-/// Decodes a section; false if it is blocked.
+/// Decodes a section; returns false if it is blocked.
 fn deliver(
     decoder: &mut Decoder,
     stream: u64,

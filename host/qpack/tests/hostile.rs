@@ -1,4 +1,4 @@
-//! A peer that sends anything: no panic, and no more memory than the configuration allows.
+//! A peer that sends arbitrary bytes: no panic, and no more memory than the configuration allows.
 
 mod support;
 
@@ -9,7 +9,7 @@ use proptest::prelude::*;
 use roadrunner_qpack::{Decoded, Decoder, DecoderConfig, Encoder, EncoderConfig};
 use support::Random;
 
-/// Counts what this thread holds, so that tests can run side by side.
+/// Counts the bytes that this thread holds, so that tests can run in parallel.
 struct Counting;
 
 thread_local! {
@@ -42,7 +42,7 @@ unsafe impl GlobalAlloc for Counting {
 #[global_allocator]
 static ALLOCATOR: Counting = Counting;
 
-/// The most bytes that `run` held at once beyond what was held before.
+/// The most bytes that `run` held at once, beyond those held before.
 fn peak(run: impl FnOnce()) -> usize {
     let before = HELD.get();
     PEAK.set(before);
@@ -112,7 +112,7 @@ fn insertions_without_end_stay_within_the_budget() {
                     bytes.extend([b'n'; 20]);
                     bytes
                 }
-                // The newest entry's name, and a small value: what would keep a large entry alive.
+                // The newest entry's name, and a small value: the reference that would keep a large entry alive.
                 1 => vec![0x80],
                 _ => vec![0xc0],
             };
@@ -131,7 +131,7 @@ fn insertions_without_end_stay_within_the_budget() {
     assert!(used < STREAM_BUDGET, "{used} bytes");
 }
 
-/// A small section that stands for a large list: each byte repeats an entry of 4 KiB.
+/// A small section that represents a large list: each byte repeats an entry of 4 KiB.
 #[test]
 fn a_bomb_costs_the_limit_and_not_its_size() {
     let mut decoder = Decoder::new(CONFIG);
@@ -146,7 +146,7 @@ fn a_bomb_costs_the_limit_and_not_its_size() {
         assert!(matches!(decoded, Decoded::TooLarge { size } if size > 200_000_000));
     });
     assert!(used < 4 * 16_384, "{used} bytes");
-    // Fields without a byte of their own still cost 32 each.
+    // Fields without any bytes still cost 32 each.
     let mut section = vec![0x00, 0x00];
     section.extend([0xc5; 60_000]);
     let used = peak(|| {
@@ -187,7 +187,7 @@ proptest! {
         let _ = decoder.take_decoder_stream();
     }
 
-    /// Valid traffic with one byte changed: deeper than noise gets.
+    /// Valid traffic with one changed byte, which gets further than noise.
     #[test]
     fn damaged_traffic_never_panics(seed: u64, damage in prop::collection::vec((any::<usize>(), byte()), 0..3)) {
         let mut random = Random(seed);
@@ -222,7 +222,7 @@ proptest! {
     }
 }
 
-/// Any byte, but the edges of prefixes more often.
+/// Any byte, with the boundaries of prefixes more often.
 fn byte() -> impl Strategy<Value = u8> {
     prop_oneof![
         any::<u8>(),

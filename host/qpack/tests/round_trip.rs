@@ -1,7 +1,7 @@
 //! Our encoder against our decoder over a network that delays, splits and reorders.
 //!
-//! Whatever the order in which bytes arrive, every section decodes to what went in, no limit that the decoder advertised
-//! is broken, and once all bytes have arrived both sides agree.
+//! In any order of arrival, every section decodes to its input, no limit of the decoder is exceeded, and once all bytes
+//! have arrived both sides agree.
 
 mod support;
 
@@ -33,7 +33,7 @@ struct Connection {
     limits: Setup,
     encoder_wire: VecDeque<u8>,
     decoder_wire: VecDeque<u8>,
-    /// Sections on their way, by stream; the front one may be blocked.
+    /// Sections in transit, by stream; the first may be blocked.
     streams: BTreeMap<u64, VecDeque<(Vec<u8>, List)>>,
     cancelled: Vec<u64>,
     decoded: usize,
@@ -110,7 +110,7 @@ impl Connection {
         self.streams.keys().nth(index % count).copied()
     }
 
-    /// Decodes the stream's next section; false if it is blocked.
+    /// Decodes the stream's next section; returns false if it is blocked.
     fn deliver(&mut self, stream: u64) -> bool {
         let Some(queue) = self.streams.get_mut(&stream) else {
             return true;
@@ -191,7 +191,7 @@ proptest! {
     }
 }
 
-/// The table is not merely allowed: it is used, filled, drained and waited for.
+/// The table is not only allowed, but also used, filled, drained and waited for.
 #[test]
 fn the_test_reaches_what_it_is_for() {
     let mut connection = Connection::new(&Setup {

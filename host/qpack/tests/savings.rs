@@ -1,4 +1,4 @@
-//! What the dynamic table is worth on the requests of a browser: header bytes per request with it and without.
+//! The savings of the dynamic table on a browser's requests: header bytes per request with and without it.
 
 use roadrunner_qpack::{Decoded, Decoder, DecoderConfig, Encoder, EncoderConfig};
 
@@ -59,7 +59,7 @@ fn request(index: u64) -> Vec<(&'static str, String)> {
         .to_vec()
 }
 
-/// Bytes of each request, encoder stream included. Requests follow each other a round trip apart.
+/// The bytes of each request, including the encoder stream. Requests follow each other a round trip apart.
 fn measure(config: EncoderConfig, capacity: u64) -> Vec<usize> {
     let mut encoder = Encoder::new(config);
     let mut decoder = Decoder::new(DecoderConfig {
@@ -105,7 +105,7 @@ fn a_browser_saves_most_of_its_header_bytes() {
     }
 }
 
-/// Mean from the second request on.
+/// The mean from the second request on.
 fn later(bytes: &[usize]) -> f64 {
     bytes[1..].iter().sum::<usize>() as f64 / (bytes.len() - 1) as f64
 }

@@ -1,4 +1,4 @@
-//! How a registry is spoken to.
+//! Access to a registry.
 
 use std::fmt;
 use std::time::Duration;
@@ -6,18 +6,18 @@ use std::time::Duration;
 use serde::{Deserialize, Serialize};
 use zeroize::Zeroizing;
 
-/// How a registry is spoken to.
+/// The settings of access to a registry.
 #[derive(Clone, Debug, Deserialize, Eq, PartialEq, Serialize)]
 pub struct Access {
-    /// Who the host is. Default: nobody in particular.
+    /// The host's user. Default: anonymous.
     pub user: Option<User>,
-    /// The authorities of its certificate, in PEM. Default: those that Mozilla trusts.
+    /// The authorities for its certificate, in PEM. Default: Mozilla's.
     pub authorities: Option<String>,
-    /// Whether it is spoken to without TLS. Default: no.
+    /// Whether to connect without TLS. Default: no.
     ///
-    /// Dangerous: what is on the way can then read the password and choose what a tag is.
+    /// Dangerous: anybody on the path can then read the password and replace a tag's content.
     pub plaintext: bool,
-    /// How long one request may take in all. Default 1 min.
+    /// The timeout of one request in total. Default 1 min.
     pub timeout: Duration,
 }
 
@@ -27,7 +27,7 @@ impl Default for Access {
     }
 }
 
-/// Who the host is to a registry.
+/// The host's user at a registry.
 #[derive(Clone, Deserialize, Eq, PartialEq, Serialize)]
 pub struct User {
     /// Its name.

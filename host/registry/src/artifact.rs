@@ -1,9 +1,9 @@
-//! Manifests (OCI image specification 1.1): which are those of a component, and which of signatures.
+//! Manifests (OCI image specification 1.1): the layouts of components and of signatures.
 //!
 //! | layout | config | layer |
 //! |---|---|---|
 //! | the CNCF's | `application/vnd.wasm.config.v0+json` | `application/wasm` |
-//! | the one before | any | `application/vnd.wasm.content.layer.v1+wasm` |
+//! | its predecessor | any | `application/vnd.wasm.content.layer.v1+wasm` |
 //! | cosign's signatures | any | `application/vnd.dev.cosign.simplesigning.v1+json` |
 //!
 //! A component is the only layer of its manifest.
@@ -21,16 +21,16 @@ const LAYER: &str = "application/wasm";
 /// The layer of a component in the older layout.
 const OLDER_LAYER: &str = "application/vnd.wasm.content.layer.v1+wasm";
 
-/// The layer of a signature: what was signed.
+/// The layer of a signature: the signed payload.
 const SIGNED: &str = "application/vnd.dev.cosign.simplesigning.v1+json";
 
-/// The annotation of such a layer that is the signature.
+/// The annotation of such a layer that holds the signature.
 const SIGNATURE: &str = "dev.cosignproject.cosign/signature";
 
-/// The largest text that a signature is of, in bytes.
+/// The largest signed payload, in bytes.
 pub(crate) const MAX_SIGNED: u64 = 64 << 10;
 
-/// Signatures of one manifest that are looked at.
+/// The most signatures of one manifest that are read.
 const MAX_SIGNATURES: usize = 16;
 
 /// The media types of indexes, which have manifests instead of layers.
@@ -53,22 +53,22 @@ pub struct Layer {
 /// Why a manifest is not that of a component.
 #[derive(Clone, Debug, Eq, PartialEq, thiserror::Error)]
 pub enum Refused {
-    /// Its config is another one.
+    /// Its config has another media type.
     #[error("its config has the media type {0:?}; that of a component has {CONFIG:?}")]
     Config(String),
     /// A digest is not a SHA-256.
     #[error("its layer has the digest {0:?}, which is not a SHA-256")]
     Digest(String),
-    /// It names other manifests.
+    /// It is an index of other manifests.
     #[error("it is an index of several images; name one of them by its digest")]
     Index,
-    /// Its layer is something else.
+    /// Its layer has another media type.
     #[error("its layer has the media type {0:?}; a component has {LAYER:?}, or {OLDER_LAYER:?}")]
     Layer(String),
-    /// It has none, or several.
+    /// It has no layer, or several.
     #[error("it has {0} layers; a component is one")]
     Layers(usize),
-    /// It is no manifest at all.
+    /// It is not a valid manifest.
     #[error("its manifest is not understood: {0}")]
     Malformed(String),
 }
@@ -93,7 +93,7 @@ struct Descriptor {
     annotations: BTreeMap<String, String>,
 }
 
-/// The layer that is the component of a manifest.
+/// The layer of a manifest that holds the component.
 pub fn component_layer(manifest: &[u8]) -> Result<Layer, Refused> {
     let manifest: Manifest = serde_json::from_slice(manifest).map_err(|error| Refused::Malformed(error.to_string()))?;
     let is_index = |kind: &String| INDEXES.contains(&kind.as_str());
@@ -110,8 +110,8 @@ pub fn component_layer(manifest: &[u8]) -> Result<Layer, Refused> {
     }
 }
 
-/// The signatures of a manifest of signatures: what each signs, and the signature in base64. What is too large, or one too
-/// many, is passed over, and so is everything else.
+/// The signatures of a manifest of signatures: the signed payload's layer, and the signature in base64. Entries that
+/// are too large, too many, or of another kind are skipped.
 pub(crate) fn signatures(manifest: &[u8]) -> Vec<(Layer, String)> {
     let Ok(manifest) = serde_json::from_slice::<Manifest>(manifest) else { return Vec::new() };
     let is_signed = |layer: &Descriptor| layer.media_type == SIGNED && layer.size <= MAX_SIGNED;
@@ -132,7 +132,7 @@ impl Descriptor {
     }
 }
 
-/// Whether a text is a SHA-256. What is not could be a path.
+/// Whether a text is a SHA-256. Any other text could be a path.
 pub(crate) fn is_digest(text: &str) -> bool {
     text.len() == 64 && text.bytes().all(|byte| matches!(byte, b'0'..=b'9' | b'a'..=b'f'))
 }

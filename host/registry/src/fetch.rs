@@ -1,8 +1,8 @@
-//! One request to a registry, in a process of its own: an order comes in, bytes go out.
+//! One request to a registry, in a separate process: an order comes in, bytes go out.
 //!
-//! Standard input is an [`Order`] in JSON, to its end; standard output is what was ordered; standard error is the reason
-//! when there is none, and the exit code says of which kind it is ([`Failure`]). The process holds itself to
-//! [`Bounds`] before it reads anything; unlike a compiler, it opens sockets, and the files that say how names are resolved.
+//! Standard input is an [`Order`] in JSON, to its end. Standard output is the fetched content. If there is none,
+//! standard error is the reason, and the exit code gives its kind ([`Failure`]). The process applies its [`Bounds`]
+//! before it reads anything. Unlike a compiler, it opens sockets, and the files for resolving names.
 
 use std::error::Error;
 use std::io::{self, Read as _, Write as _};
@@ -27,13 +27,13 @@ use crate::artifact::{INDEXES, MANIFESTS};
 /// Memory that the process may write to, in bytes.
 pub(crate) const MEMORY: u64 = 256 << 20;
 
-/// CPU time of the process: many times what TLS and hashing take for the largest component.
+/// The CPU time of the process: many times what TLS and hashing need for the largest component.
 const CPU: Duration = Duration::from_secs(60);
 
 /// Descriptors of the process: pipes, sockets, an event loop, and the files of the resolver.
 const DESCRIPTORS: u64 = 64;
 
-/// What the process may use.
+/// The bounds of the process.
 pub(crate) fn bounds() -> Bounds {
     let parent = std::process::id();
     Bounds { memory: MEMORY, cpu_seconds: CPU.as_secs(), descriptors: DESCRIPTORS, parent }
@@ -42,21 +42,21 @@ pub(crate) fn bounds() -> Bounds {
 /// How long a connection may take.
 const CONNECT: Duration = Duration::from_secs(10);
 
-/// The largest order, in bytes: certificates of authorities are most of it.
+/// The largest order, in bytes, most of which are certificates of authorities.
 const MAX_ORDER: u64 = 2 << 20;
 
-/// What is to be fetched.
+/// An order to fetch something.
 #[derive(Clone, Debug, Deserialize, Serialize)]
 pub(crate) struct Order {
     pub(crate) registry: String,
     pub(crate) repository: String,
     pub(crate) what: What,
-    /// The most bytes that are of use.
+    /// The most bytes to fetch.
     pub(crate) most: u64,
     pub(crate) access: Access,
 }
 
-/// A thing in a repository.
+/// An item in a repository.
 #[derive(Clone, Debug, Deserialize, Serialize)]
 pub(crate) enum What {
     /// A blob, by `sha256:HEX`.
@@ -67,7 +67,7 @@ pub(crate) enum What {
     Tag(String),
 }
 
-/// Why nothing was fetched. The numbers are exit codes.
+/// Why the fetch failed. The numbers are exit codes.
 #[derive(Clone, Copy, Debug, Eq, PartialEq)]
 #[repr(u8)]
 pub(crate) enum Failure {
@@ -79,20 +79,20 @@ pub(crate) enum Failure {
 }
 
 impl Failure {
-    /// What an exit code stands for.
+    /// The failure of an exit code.
     pub(crate) fn of(code: Option<i32>) -> Self {
         let known = [Self::Denied, Self::NotFound, Self::TooLarge, Self::Unreachable];
         known.into_iter().find(|known| Some(i32::from(*known as u8)) == code).unwrap_or(Self::Other)
     }
 }
 
-/// Fetches what standard input orders, within the bounds that the arguments say, and is all that the process does. To be
-/// called before the program has opened anything or started a thread.
+/// Fetches the order on standard input, within the bounds in the arguments, as the whole run of the process. Call it
+/// before the program has opened anything or started a thread.
 pub fn fetch(arguments: &[String]) -> ExitCode {
     match bounded(arguments).and_then(|()| ordered()) {
         Ok(()) => ExitCode::SUCCESS,
         Err((failure, reason)) => {
-            // With a pipe that is gone there is nobody to tell.
+            // If the pipe is gone, nobody can be told.
             let _ = io::stderr().write_all(reason.as_bytes());
             ExitCode::from(failure as u8)
         }
@@ -112,12 +112,12 @@ fn ordered() -> Result<(), Failed> {
     let mut text = Zeroizing::new(Vec::new());
     io::stdin().lock().take(MAX_ORDER).read_to_end(&mut text).map_err(other)?;
     let order: Order = serde_json::from_slice(&text).map_err(other)?;
-    // A second provider is refused, which cannot be.
+    // A second provider is refused, which cannot happen here.
     let _ = rustls::crypto::aws_lc_rs::default_provider().install_default();
     let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().map_err(other)?;
     let timeout = order.access.timeout;
     let fetched = runtime.block_on(async { tokio::time::timeout(timeout, answer(&order)).await });
-    // A thread that still resolves a name is not waited for.
+    // Do not wait for a thread that still resolves a name.
     runtime.shutdown_background();
     fetched.unwrap_or_else(|_| {
         let reason = format!("it has not answered in full within {timeout:?} (`timeout` in [registry])");
@@ -176,7 +176,7 @@ fn config(access: &Access) -> Result<ClientConfig, Failed> {
     })
 }
 
-/// What an error of the client means.
+/// Classifies an error of the client.
 fn failed(error: OciDistributionError) -> Failed {
     use OciErrorCode::{BlobUnknown, Denied, ManifestUnknown, NameUnknown, NotFound, Unauthorized};
     let failure = match &error {
@@ -209,7 +209,7 @@ fn other(error: impl std::fmt::Display) -> Failed {
     (Failure::Other, error.to_string())
 }
 
-/// An error with its causes, each of which is told once.
+/// An error with its causes, each of them once.
 fn chain(error: &dyn Error) -> String {
     let mut text = error.to_string();
     let mut cause = error.source();

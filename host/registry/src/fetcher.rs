@@ -1,5 +1,5 @@
-//! The host's side of [`fetch`](crate::fetch()): starts the process, feeds it, takes a bounded number of bytes, and ends
-//! it when it takes too long.
+//! The host's side of [`fetch`](crate::fetch()): starts the process, feeds it, takes a bounded number of bytes, and
+//! ends it when it takes too long.
 
 use std::ffi::OsStr;
 use std::io::{self, Read};
@@ -12,7 +12,7 @@ use zeroize::Zeroizing;
 
 use crate::fetch::{Failure, MEMORY, Order, bounds};
 
-/// What of the host's environment the process gets: how this machine reaches others.
+/// The variables of the host's environment that the process gets: how this machine reaches others.
 const ENVIRONMENT: [&str; 6] = ["ALL_PROXY", "HTTPS_PROXY", "HTTP_PROXY", "NO_PROXY", "https_proxy", "no_proxy"];
 
 /// How much longer than its own timeout the process may take.
@@ -27,7 +27,7 @@ pub(crate) struct Fetcher {
 }
 
 impl Fetcher {
-    /// Does what is ordered, and blocks for as long as that takes. Fails with the reason as one line of plain text.
+    /// Runs an order, and blocks until it ends. Fails with the reason as one line of plain text.
     pub(crate) fn fetch(&self, order: &Order) -> Result<Vec<u8>, (Failure, String)> {
         let started =
             |error: io::Error| (Failure::Other, format!("the process that asks it cannot be started: {error}"));
@@ -58,7 +58,7 @@ impl Fetcher {
         match ended.end {
             End::Exited(status) if status.success() => Ok(ended.taken),
             End::Exited(status) if ended.said.is_empty() => Err((Failure::of(status.code()), status.to_string())),
-            // Some of it is the registry's.
+            // Some of the text comes from the registry.
             End::Exited(status) => Err((Failure::of(status.code()), escaped(&ended.said, MAX_QUOTED))),
             End::Late => Err((Failure::Unreachable, "the process that asks it does not end".to_owned())),
             End::Stopped => Err((Failure::Other, "the host is shutting down".to_owned())),
@@ -66,7 +66,7 @@ impl Fetcher {
     }
 }
 
-/// Everything that comes, and one byte more than there may be. The pipe is closed then, so that the process ends.
+/// Reads everything, up to one byte more than the limit. The pipe is then closed, so that the process ends.
 fn take(from: impl Read, most: u64) -> Vec<u8> {
     let mut bytes = Vec::new();
     let _ = from.take(most.saturating_add(1)).read_to_end(&mut bytes);

@@ -1,4 +1,4 @@
-//! What was pulled before, on disk, by its SHA-256.
+//! Earlier pulls, on disk, by their SHA-256.
 //!
 //! ```text
 //! DIRECTORY/HEX.manifest      a manifest
@@ -6,8 +6,8 @@
 //! DIRECTORY/HEX.signatures    the signatures that came with the manifest HEX, in JSON
 //! ```
 //!
-//! Everything appears by rename, and is checked when it is read: what is not what its name says counts as not there. So
-//! hosts can share a directory, and anything in it can be removed at any time.
+//! Every file appears by rename, and is checked when it is read: a file that does not match its name counts as missing.
+//! So hosts can share a directory, and anything in it can be removed at any time.
 
 use std::fs;
 use std::io::{self, Read as _, Write as _};
@@ -22,7 +22,7 @@ use crate::pull::{Claim, sha256};
 pub(crate) struct Kept(PathBuf);
 
 impl Kept {
-    /// Opens the directory, and makes it (mode 0700) if it does not exist.
+    /// Opens the directory, and creates it (mode 0700) if it does not exist.
     pub(crate) fn open(directory: &Path) -> io::Result<Self> {
         fs::DirBuilder::new().recursive(true).mode(0o700).create(directory)?;
         let metadata = fs::metadata(directory)?;
@@ -40,7 +40,7 @@ impl Kept {
         self.read(digest, "wasm", most).filter(|bytes| sha256(bytes) == digest)
     }
 
-    /// Whoever reads them verifies them.
+    /// The kept signatures, unverified: the caller verifies them.
     pub(crate) fn claims(&self, manifest: &str, most: u64) -> Vec<Claim> {
         let bytes = self.read(manifest, "signatures", most);
         bytes.and_then(|bytes| serde_json::from_slice(&bytes).ok()).unwrap_or_default()

@@ -1,4 +1,4 @@
-//! A name in a registry becomes the bytes of a component.
+//! Turns a name in a registry into the bytes of a component.
 //!
 //! ```text
 //! oci://REGISTRY/REPOSITORY:TAG -> manifest -> its one layer -> the component
@@ -8,16 +8,16 @@
 //!
 //! | step | module |
 //! |---|---|
-//! | what to ask for first, what was pulled before, whether it is what it claims to be | `pull`, `kept` |
-//! | which manifests are those of a component, and which of signatures | `artifact` |
-//! | one request to a registry, in a process of its own | `fetcher` is the host's side, [`fetch`] the other |
+//! | the order of requests, earlier pulls, whether the content is authentic | `pull`, `kept` |
+//! | the manifests of components and of signatures | `artifact` |
+//! | one request to a registry, in a separate process | `fetcher` is the host's side, [`fetch`] the other |
 //!
-//! What a registry sends is read by a process that has nothing but the name, the credentials of that registry and a pipe,
-//! and is bounded in memory and time: the client library that it uses bounds neither manifests nor errors. The host
-//! takes a bounded number of bytes from the pipe, and believes none of them before their SHA-256 is the one that was
-//! asked for.
+//! A process that has only the name, the credentials of that registry and a pipe reads the registry's answers. It is
+//! bounded in memory and time, since its client library bounds neither manifests nor errors. The host takes a bounded
+//! number of bytes from the pipe, and trusts none of them before their SHA-256 matches.
 //!
-//! It does not verify signatures, it only brings them. It does not push, and it follows no index to one of its images.
+//! It does not verify signatures; it only fetches them. It does not push, and it does not follow an index to one of its
+//! images.
 
 mod access;
 mod artifact;

@@ -1,4 +1,4 @@
-//! From a name to a component: what to ask for first, what need not be asked for, and what is believed.
+//! From a name to a component: the order of requests, the requests that can be saved, and the checks.
 
 use std::fmt;
 use std::fmt::Write as _;
@@ -24,13 +24,13 @@ const MAX_KEPT_CLAIMS: u64 = 2 << 20;
 /// A component in a registry.
 #[derive(Clone, Debug, Eq, PartialEq)]
 pub struct Reference {
-    /// Name or IPv4 address, with a port if it is not the usual one.
+    /// The name or IPv4 address, with a port if it is not the default.
     pub registry: String,
-    /// Where in it.
+    /// The repository in the registry.
     pub repository: String,
-    /// A version by name, which can be another one tomorrow.
+    /// The name of a version, which may change its content at any time.
     pub tag: String,
-    /// The SHA-256 of the manifest, as 64 hexadecimal digits. With it, the tag means nothing.
+    /// The SHA-256 of the manifest, as 64 hexadecimal digits. If it is set, the tag has no effect.
     pub digest: Option<String>,
 }
 
@@ -42,21 +42,21 @@ impl fmt::Display for Reference {
     }
 }
 
-/// What was pulled.
+/// The result of a pull.
 #[derive(Clone, Debug)]
 pub struct Pulled {
-    /// The manifest, byte for byte: signatures are of its SHA-256.
+    /// The manifest, byte for byte: signatures sign its SHA-256.
     pub manifest: String,
-    /// What claims to be a signature of the manifest. Nobody has verified it.
+    /// Claimed signatures of the manifest, not verified.
     pub claims: Vec<Claim>,
     /// The component, whose SHA-256 is the one in the manifest.
     pub component: Vec<u8>,
 }
 
-/// What claims to be a signature of a manifest, as cosign leaves it in a registry.
+/// A claimed signature of a manifest, in cosign's form.
 #[derive(Clone, Debug, Deserialize, Eq, PartialEq, Serialize)]
 pub struct Claim {
-    /// What was signed: JSON that names the manifest.
+    /// The signed payload: JSON that names the manifest.
     pub payload: String,
     /// The signature, in base64.
     pub signature: String,
@@ -71,28 +71,28 @@ pub enum PullError {
          [registry.\"{registry}\"] ({1})", registry = .0.registry
     )]
     Denied(Reference, String),
-    /// The registry fails in some other way.
+    /// The registry failed in another way.
     #[error("the registry {registry} does not give {0}: {1}", registry = .0.registry)]
     Failed(Reference, String),
-    /// What was pulled cannot be kept.
+    /// The pulled content cannot be stored.
     #[error("cannot keep what was pulled in {path}: {reason}", path = .0.display(), reason = .1)]
     Keep(PathBuf, io::Error),
-    /// There is no such thing.
+    /// The component does not exist.
     #[error("the registry {registry} has no {0}: push it, or correct the name", registry = .0.registry)]
     NotFound(Reference),
-    /// It is no component.
+    /// It is not a component.
     #[error("{0} is not a component: {1}")]
     Refused(Reference, String),
-    /// It is larger than it may be.
+    /// It exceeds its size limit.
     #[error("{0} is refused: {1}")]
     TooLarge(Reference, String),
-    /// The registry is not there.
+    /// The registry is unreachable.
     #[error(
         "cannot reach the registry {registry} for {0}: {1}; what was pulled before serves without it where `file` names \
          its digest", registry = .0.registry
     )]
     Unreachable(Reference, String),
-    /// The bytes are others than those that were asked for.
+    /// The bytes differ from the requested ones.
     #[error("the registry {registry} gives something else for {0}: its SHA-256 is {1}", registry = .0.registry)]
     WrongDigest(Reference, String),
 }
@@ -106,18 +106,18 @@ pub struct Puller {
 }
 
 impl Puller {
-    /// Starts `program` with `argument`, which calls [`fetch`](crate::fetch()), for each request. What is pulled is kept in
-    /// `directory`, which is made when it is needed; a component has `max_wasm` bytes at most.
+    /// Makes a puller that starts `program` with `argument`, which calls [`fetch`](crate::fetch()), for each request.
+    /// Pulls are kept in `directory`, which is created when it is needed; a component has at most `max_wasm` bytes.
     /// `stop` ends all requests.
     pub fn new(program: impl Into<PathBuf>, argument: &str, directory: PathBuf, max_wasm: u64, stop: Stop) -> Self {
         let fetcher = Fetcher { program: program.into(), argument: argument.to_owned(), stop };
         Self { fetcher, directory, max_wasm }
     }
 
-    /// The component of this name, and its signatures if they are of use (`signed`). Blocks for as long as that takes.
+    /// Pulls the component of this name, and its signatures if they are needed (`signed`). Blocks until it is done.
     ///
-    /// A reference with a digest that was pulled before, and that `accepts` still finds good, costs no request. A tag is
-    /// always asked for, and a component that is kept is not pulled again.
+    /// A reference with a digest that was pulled before, and that `accepts` still accepts, needs no request. A tag is
+    /// always requested, and a kept component is not pulled again.
     pub fn pull(
         &self,
         reference: &Reference,
@@ -157,7 +157,7 @@ impl Puller {
         Ok(Pulled { manifest, claims, component })
     }
 
-    /// What is kept under the digest of a reference.
+    /// The kept content for the digest of a reference.
     fn pulled_before(&self, kept: &Kept, reference: &Reference) -> Option<Pulled> {
         let digest = reference.digest.as_ref()?;
         let manifest = kept.manifest(digest, MAX_MANIFEST)?;
@@ -168,7 +168,7 @@ impl Puller {
     }
 }
 
-/// One reference on its way.
+/// A pull of one reference.
 struct Asking<'p> {
     fetcher: &'p Fetcher,
     reference: &'p Reference,
@@ -190,7 +190,7 @@ impl Asking<'_> {
             return Err(PullError::TooLarge(self.reference.clone(), reason));
         }
         let what = What::Blob(format!("sha256:{}", layer.digest));
-        // More than the manifest says is something else in any case.
+        // A component larger than the manifest says is wrong in any case.
         let component = self.fetch(what, layer.size);
         let component = component.map_err(|failure| self.error(failure, "what it calls the component", layer.size))?;
         let digest = sha256(&component);
@@ -200,7 +200,7 @@ impl Asking<'_> {
         Ok(component)
     }
 
-    /// Where cosign leaves the signatures of a manifest: beside it, under a tag that is made of its digest.
+    /// Fetches the signatures of a manifest from the place where cosign puts them: a tag made of its digest.
     fn claims(&self, digest: &str) -> Result<Vec<Claim>, PullError> {
         let manifest = match self.fetch(What::Tag(format!("sha256-{digest}.sig")), MAX_MANIFEST) {
             Ok(manifest) => manifest,
@@ -212,7 +212,7 @@ impl Asking<'_> {
             let payload = self
                 .fetch(What::Blob(format!("sha256:{}", layer.digest)), MAX_SIGNED)
                 .map_err(|failure| self.error(failure, "what was signed", MAX_SIGNED))?;
-            // What is no text is no JSON either.
+            // A payload that is not text is not JSON either.
             claims.extend(String::from_utf8(payload).ok().map(|payload| Claim { payload, signature }));
         }
         Ok(claims)

@@ -1,15 +1,15 @@
-//! Bytes are signed by one of some keys, or they are not.
+//! Verifies that one of several keys has signed some bytes.
 //!
-//! | key, as a PEM file with a `PUBLIC KEY` | what its signature is |
+//! | key, as a PEM file with a `PUBLIC KEY` | signature |
 //! |---|---|
 //! | ECDSA on P-256 | DER (RFC 3279, 2.2.3), over the SHA-256 of the bytes |
 //! | Ed25519 | 64 bytes (RFC 8032), over the bytes themselves |
 //!
-//! A signature is written in base64. So `cosign sign-blob` makes it, and `openssl dgst -sha256 -sign`, or
-//! `openssl pkeyutl -sign -rawin` for Ed25519, with `openssl base64` behind it.
+//! A signature is written in base64. `cosign sign-blob` makes it, and so does `openssl dgst -sha256 -sign`, or `openssl
+//! pkeyutl -sign -rawin` for Ed25519, followed by `openssl base64`.
 //!
-//! Knows nothing of what is signed, and of no certificates: who has a key is the operator's to say, and a key that is
-//! not to be trusted any more is taken out of the list.
+//! Knows nothing of the signed content or of certificates: the operator decides whose keys are in the list, and removes
+//! a key that is no longer trusted.
 
 #![forbid(unsafe_code)]
 
@@ -27,7 +27,7 @@ use rustls_pki_types::pem::PemObject as _;
 /// The largest file of keys, in bytes.
 pub const MAX_KEYS: u64 = 64 << 10;
 
-/// The longest signature in base64, line breaks included, in bytes.
+/// The longest signature in base64, in bytes, including line breaks.
 pub const MAX_SIGNATURE: usize = 1 << 10;
 
 /// Public keys, at least one.
@@ -47,13 +47,13 @@ impl PartialEq for Key {
     }
 }
 
-/// Why a file is not one of public keys.
+/// Why a file cannot be used as public keys.
 #[derive(Debug, thiserror::Error)]
 pub enum KeyError {
     /// It is a key of another kind.
     #[error("{} has a key that is neither ECDSA on P-256 nor Ed25519", .0.display())]
     Algorithm(PathBuf),
-    /// There is none in it.
+    /// It contains no key.
     #[error("{} has no public key in PEM: it begins with -----BEGIN PUBLIC KEY-----", .0.display())]
     None(PathBuf),
     /// It cannot be read.
@@ -70,7 +70,7 @@ pub enum KeyError {
 pub struct NotSigned;
 
 impl Keys {
-    /// The keys of PEM files, of which each has at least one.
+    /// Loads the keys of PEM files, each of which has at least one.
     pub fn load(files: &[PathBuf]) -> Result<Self, KeyError> {
         let mut keys = Vec::new();
         for path in files {
@@ -79,21 +79,21 @@ impl Keys {
         Ok(Self(keys))
     }
 
-    /// Whether one of the keys has made this signature of these bytes.
+    /// Checks that one of the keys has made this signature of these bytes.
     pub fn verify(&self, bytes: &[u8], signature: &Signature) -> Result<(), NotSigned> {
         let made = |key: &Key| UnparsedPublicKey::new(key.algorithm, &key.bytes).verify(bytes, &signature.0).is_ok();
         if self.0.iter().any(made) { Ok(()) } else { Err(NotSigned) }
     }
 }
 
-/// What somebody claims to be a signature.
+/// A claimed signature.
 #[derive(Clone, Debug, Eq, PartialEq)]
 pub struct Signature(Vec<u8>);
 
 impl FromStr for Signature {
     type Err = NotASignature;
 
-    /// Base64, in one line or several.
+    /// Parses base64, in one line or several.
     fn from_str(text: &str) -> Result<Self, NotASignature> {
         if text.len() > MAX_SIGNATURE {
             return Err(NotASignature);
@@ -106,7 +106,7 @@ impl FromStr for Signature {
     }
 }
 
-/// A text is not a [`Signature`].
+/// The error for a text that is not a [`Signature`].
 #[derive(Clone, Copy, Debug, Eq, PartialEq, thiserror::Error)]
 #[error("a signature is base64 of at most {MAX_SIGNATURE} bytes: `cosign sign-blob` writes it, or `openssl base64`")]
 pub struct NotASignature;
@@ -126,7 +126,7 @@ fn read(path: &Path) -> Result<Vec<Key>, KeyError> {
     if keys.is_empty() { Err(KeyError::None(path.to_owned())) } else { Ok(keys) }
 }
 
-/// A SubjectPublicKeyInfo (RFC 5280, 4.1) of a kind whose DER always begins alike.
+/// Parses a SubjectPublicKeyInfo (RFC 5280, 4.1) of a kind whose DER always begins with the same bytes.
 fn parse(der: &[u8]) -> Option<Key> {
     let kinds: [(&[u8], usize, &'static dyn VerificationAlgorithm); 2] =
         [(&P256, 65, &ECDSA_P256_SHA256_ASN1), (&EDWARDS, 32, &ED25519)];
@@ -136,13 +136,13 @@ fn parse(der: &[u8]) -> Option<Key> {
     })
 }
 
-/// What stands before an uncompressed point on P-256 (RFC 5480, 2.1.1): id-ecPublicKey, secp256r1.
+/// The bytes before an uncompressed point on P-256 (RFC 5480, 2.1.1): id-ecPublicKey, secp256r1.
 const P256: [u8; 26] = [
     0x30, 0x59, 0x30, 0x13, 0x06, 0x07, 0x2a, 0x86, 0x48, 0xce, 0x3d, 0x02, 0x01, 0x06, 0x08, 0x2a, 0x86, 0x48, 0xce,
     0x3d, 0x03, 0x01, 0x07, 0x03, 0x42, 0x00,
 ];
 
-/// What stands before a key of Ed25519 (RFC 8410, 4).
+/// The bytes before an Ed25519 key (RFC 8410, 4).
 const EDWARDS: [u8; 12] = [0x30, 0x2a, 0x30, 0x05, 0x06, 0x03, 0x2b, 0x65, 0x70, 0x03, 0x21, 0x00];
 
 #[cfg(test)]

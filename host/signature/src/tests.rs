@@ -1,6 +1,6 @@
 use super::*;
 
-/// Made by the `openssl` command line, as the signatures below.
+/// Made with the `openssl` command line, like the signatures below.
 const ECDSA: &str = "-----BEGIN PUBLIC KEY-----
 MFkwEwYHKoZIzj0CAQYIKoZIzj0DAQcDQgAE+IgrXpGSxUBPpP44nwcL599L5IjZ
 CYKSyKdESnjrMnQBHWGky7tLCQ4p/6bseIEX/j0oI9YHq3cdhpb3jvJs7w==

@@ -1,4 +1,4 @@
-//! Who pays for the CPU time that an embedded store uses for a bucket, on threads of the store.
+//! Bills for the CPU time that an embedded store uses for a bucket, on threads of the store.
 
 use std::fmt;
 use std::sync::Arc;
@@ -11,7 +11,7 @@ use rustix::time::{ClockId, clock_gettime};
 pub struct Bill(Arc<dyn Fn(Duration) + Send + Sync>);
 
 impl Bill {
-    /// Each operation is told to this.
+    /// Makes a bill that calls `charge` for each operation.
     pub fn new(charge: impl Fn(Duration) + Send + Sync + 'static) -> Self {
         Self(Arc::new(charge))
     }

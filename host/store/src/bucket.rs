@@ -1,7 +1,7 @@
 //! One namespace of a store, with its limits.
 //!
-//! An operation takes one of the bucket's places and keeps it until the store is done with it, also when nobody waits
-//! for the answer any more: what a store has to do is bounded by the places of its buckets.
+//! An operation takes one of the bucket's places and keeps it until the store is done with it, even when its caller has
+//! stopped waiting. So the places of its buckets bound the work of a store.
 
 use std::future::Future;
 use std::sync::Arc;
@@ -14,19 +14,19 @@ use tokio::time::{Instant, timeout_at};
 use crate::tables::{Reading, Writing};
 use crate::{Backend, Bill, Budget, Error, Store};
 
-/// Keys in one page, at most.
+/// The most keys in one page.
 pub const MAX_PAGE: usize = 1000;
 
-/// What the user of a bucket may do. All of it is enforced by [`Bucket`].
+/// The limits of a bucket, all of which [`Bucket`] enforces.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Limits {
-    /// Bytes of a key.
+    /// The most bytes of a key.
     pub key: usize,
-    /// Bytes of a value, when it is written and when it is read.
+    /// The most bytes of a value, on writing and on reading.
     pub value: usize,
-    /// Operations at once. More wait, up to [`Self::timeout`].
+    /// The most operations at once. More wait, up to [`Self::timeout`].
     pub operations: usize,
-    /// How long an operation takes at most, with the wait for its place.
+    /// The most time of an operation, including the wait for its place.
     pub timeout: Duration,
 }
 
@@ -35,7 +35,7 @@ pub struct Limits {
 pub struct Page {
     /// The keys. In an embedded store they are sorted; Redis gives them in any order, and may give one twice.
     pub keys: Vec<String>,
-    /// What brings the next page; none after the last.
+    /// The cursor for the next page; `None` after the last.
     pub next: Option<String>,
 }
 
@@ -46,24 +46,24 @@ pub struct Bucket(Arc<Inner>);
 #[derive(Debug)]
 struct Inner {
     store: Store,
-    /// With what separates it from the key.
+    /// The namespace, with the separator between it and the key.
     namespace: Arc<str>,
     limits: Limits,
     budget: Option<Budget>,
     bill: Option<Bill>,
     places: Arc<Semaphore>,
-    /// Threads that read a file for it.
+    /// The owner's share of threads that read a file.
     threads: Share,
 }
 
-/// A place among the operations of a bucket, and who pays for the one that has it.
+/// A place among the operations of a bucket, and the bill for its operation.
 pub(crate) struct Place {
     bill: Option<Bill>,
     _permit: OwnedSemaphorePermit,
 }
 
 impl Place {
-    /// The operation has used so much CPU time.
+    /// Charges the CPU time that the operation has used.
     pub(crate) fn charge(&self, used: Duration) {
         if let Some(bill) = &self.bill {
             bill.charge(used);
@@ -71,24 +71,25 @@ impl Place {
     }
 }
 
-/// Whom namespaces belong to.
+/// An owner of namespaces.
 #[derive(Default)]
 pub struct Owner {
-    /// It shares the threads that read stores with all of that name.
+    /// The owner's name. Owners of the same name share the threads that read stores.
     pub name: String,
-    /// What holds for its namespaces together.
+    /// The limit on all of its namespaces together.
     pub budget: Option<Budget>,
-    /// Is told what their operations cost.
+    /// The bill for their operations.
     pub bill: Option<Bill>,
 }
 
 impl Bucket {
-    /// A namespace of a store. Namespaces are told apart by their names, which hold no control characters.
+    /// Makes a bucket for a namespace of a store. Namespaces are distinguished by their names, which contain no control
+    /// characters.
     pub fn new(store: Store, namespace: &str, limits: Limits) -> Self {
         Self::of(Owner { name: namespace.to_owned(), ..Owner::default() }, store, namespace, limits)
     }
 
-    /// A namespace of an owner that has others, too.
+    /// Makes a bucket for a namespace of an owner that may have others, too.
     pub fn of(owner: Owner, store: Store, namespace: &str, limits: Limits) -> Self {
         let Owner { name, budget, bill } = owner;
         let namespace = match &store.backend {
@@ -99,17 +100,17 @@ impl Bucket {
         Self(Arc::new(Inner { store, namespace, limits, budget, bill, places, threads: STORES.share(&name) }))
     }
 
-    /// Its limits.
+    /// The limits of the bucket.
     pub fn limits(&self) -> &Limits {
         &self.0.limits
     }
 
-    /// What holds for its namespace and others together.
+    /// The limit on its namespace and others together.
     pub fn budget(&self) -> Option<&Budget> {
         self.0.budget.as_ref()
     }
 
-    /// What stands under a key.
+    /// Reads the value of a key.
     pub async fn get(&self, key: &str) -> Result<Option<Vec<u8>>, Error> {
         let (key, most) = (self.key(key)?, self.0.limits.value);
         let run = |place, ends| async move {
@@ -123,8 +124,8 @@ impl Bucket {
         self.timed(run).await
     }
 
-    /// Puts a value under a key, whether there is one or not. It is gone after `ttl`; without, a time to live that the
-    /// key had is gone.
+    /// Sets the value of a key, whether it has one or not. The value expires after `ttl`; without it, an existing time
+    /// to live is removed.
     pub async fn set(&self, key: &str, value: Vec<u8>, ttl: Option<Duration>) -> Result<(), Error> {
         let key = self.key(key)?;
         self.check_value(&value)?;
@@ -141,7 +142,8 @@ impl Bucket {
         self.timed(run).await
     }
 
-    /// The same, if what stands under the key now is this; none for nothing. Whether it was.
+    /// Sets the value of a key if its current value is `expected`; `None` means no value. Returns whether it was. `ttl`
+    /// works as in [`Self::set`].
     pub async fn set_if(
         &self,
         key: &str,
@@ -166,7 +168,7 @@ impl Bucket {
         self.timed(run).await
     }
 
-    /// Removes a key. Whether it was there.
+    /// Removes a key. Returns whether it existed.
     pub async fn delete(&self, key: &str) -> Result<bool, Error> {
         let key = self.key(key)?;
         let run = |place, ends| async move {
@@ -178,7 +180,7 @@ impl Bucket {
         self.timed(run).await
     }
 
-    /// Whether a key is there.
+    /// Whether a key exists.
     pub async fn exists(&self, key: &str) -> Result<bool, Error> {
         let key = self.key(key)?;
         let run = |place, ends| async move {
@@ -192,8 +194,8 @@ impl Bucket {
         self.timed(run).await
     }
 
-    /// Adds to the number under a key, which is written in decimal; nothing counts as 0. A time to live that the key has
-    /// stays. The sum.
+    /// Adds to the number at a key, which is written in decimal; a missing value counts as 0. An existing time to live
+    /// stays. Returns the sum.
     pub async fn increment(&self, key: &str, delta: i64) -> Result<i64, Error> {
         let (key, budget) = (self.key(key)?, self.0.budget.clone());
         let run = |place, ends| async move {
@@ -208,14 +210,14 @@ impl Bucket {
         self.timed(run).await
     }
 
-    /// Keys that begin with a prefix: up to `most` of them, where Redis may give a few more; 0 and more than
-    /// [`MAX_PAGE`] mean that. Keys that are there all the while from the first page to the last are in one of them. In
-    /// Redis a page may be empty and not be the last.
+    /// Lists keys that begin with a prefix: up to `most` of them, though Redis may give a few more; 0 and values above
+    /// [`MAX_PAGE`] mean [`MAX_PAGE`]. Keys that exist all the time from the first page to the last are in one of the
+    /// pages. In Redis a page may be empty without being the last.
     pub async fn keys(&self, prefix: &str, cursor: Option<&str>, most: usize) -> Result<Page, Error> {
         let skip = self.0.namespace.len();
         let prefix = self.key(prefix)?;
         let most = if most == 0 { MAX_PAGE } else { most.min(MAX_PAGE) };
-        // A key in an embedded store, a number in Redis.
+        // The cursor is a key in an embedded store, and a number in Redis.
         let after = cursor.map(|cursor| self.key(cursor)).transpose()?;
         let number = cursor.map_or(Some(0), |cursor| cursor.parse().ok());
         let run = |place, ends| async move {
@@ -233,7 +235,7 @@ impl Bucket {
         self.timed(run).await
     }
 
-    /// Gives an operation its place and its time.
+    /// Runs an operation with a place and a timeout.
     async fn timed<T, F: Future<Output = Result<T, Error>>>(
         &self,
         run: impl FnOnce(Place, Instant) -> F,
@@ -255,7 +257,7 @@ impl Bucket {
         &self.0.store.backend
     }
 
-    /// The key as the store has it.
+    /// The key in the form that the store uses.
     fn key(&self, key: &str) -> Result<Vec<u8>, Error> {
         if key.len() > self.0.limits.key {
             return Err(Error::KeyTooLong(self.0.limits.key as u64));
@@ -271,7 +273,7 @@ impl Bucket {
     }
 }
 
-/// What the keys of a namespace begin with in an embedded store.
+/// The prefix of a namespace's keys in an embedded store.
 pub(crate) fn prefix(namespace: &str) -> String {
     format!("{namespace}\0")
 }

@@ -1,8 +1,8 @@
-//! What the entries of a namespace take, and what several namespaces may take together.
+//! The size of a namespace's entries, and the limit on several namespaces together.
 //!
-//! Each namespace of an embedded store has a gauge, which its store's writer alone changes: at once, so that operations of
-//! one transaction see each other, and back where the transaction fails. A [`Budget`] adds gauges up, of several stores if
-//! need be, and lets one writer at a time take of it.
+//! Each namespace of an embedded store has a gauge, which only its store's writer changes: at once, so that operations
+//! of one transaction see each other, and back if the transaction fails. A [`Budget`] adds up gauges, of several stores
+//! if need be, and lets one writer at a time take from it.
 
 use std::collections::{BTreeMap, HashMap};
 use std::sync::Arc;
@@ -12,7 +12,7 @@ use parking_lot::{Mutex, MutexGuard};
 
 use crate::{Backend, Error, Store};
 
-/// What the entries of one namespace take now, in bytes.
+/// The current size of one namespace's entries, in bytes.
 pub(crate) type Gauge = Arc<AtomicU64>;
 
 /// The gauges of a store, by namespace.
@@ -29,11 +29,11 @@ impl Gauges {
     }
 }
 
-/// The gauges that one transaction moves. They go back when it is dropped, unless the transaction has happened.
+/// The gauges that one transaction changes. Dropping it restores them, unless the transaction was committed.
 #[derive(Debug)]
 pub(crate) struct Moved {
     gauges: Arc<Gauges>,
-    /// With what each showed before.
+    /// The gauges with their previous values.
     before: BTreeMap<Vec<u8>, (Gauge, u64)>,
 }
 
@@ -42,7 +42,8 @@ impl Moved {
         Self { gauges: gauges.clone(), before: BTreeMap::new() }
     }
 
-    /// An entry of this namespace took so many bytes, and now takes so many. Nothing is moved if `budget` does not allow it.
+    /// Records that an entry of this namespace changes in size from `before` to `after` bytes. It changes nothing if
+    /// `budget` does not allow it.
     pub(crate) fn change(
         &mut self,
         namespace: &[u8],
@@ -59,17 +60,17 @@ impl Moved {
             }
         };
         let _turn = budget.map(|budget| budget.turn(before, after)).transpose()?;
-        // Nobody else changes it.
+        // There is no other writer of the gauge.
         gauge.store(gauge.load(Relaxed).saturating_sub(before) + after, Relaxed);
         Ok(())
     }
 
-    /// What was moved, with what each shows now.
+    /// The changed gauges, with their current values.
     pub(crate) fn iter(&self) -> impl Iterator<Item = (&[u8], u64)> {
         self.before.iter().map(|(namespace, (gauge, _))| (namespace.as_slice(), gauge.load(Relaxed)))
     }
 
-    /// The transaction has happened.
+    /// Keeps the changes: the transaction was committed.
     pub(crate) fn keep(mut self) {
         self.before.clear();
     }
@@ -83,22 +84,22 @@ impl Drop for Moved {
     }
 }
 
-/// What several namespaces of embedded stores may hold together. Cheap to clone; one has to be shared by all buckets that
-/// it holds for.
+/// The limit on several namespaces of embedded stores together. Cheap to clone; all buckets under the limit have to
+/// share one.
 #[derive(Clone, Debug)]
 pub struct Budget(Arc<Inner>);
 
 #[derive(Debug)]
 struct Inner {
     most: Option<u64>,
-    /// Each once.
+    /// The gauges, without duplicates.
     gauges: Vec<Gauge>,
     taking: Mutex<()>,
 }
 
 impl Budget {
-    /// At most so many bytes of keys and values, as [`Place::File`](crate::Place::File) counts them, in all of these
-    /// namespaces; none for no limit. What is in Redis is not counted.
+    /// Makes a budget of at most this many bytes of keys and values, as [`Place::File`](crate::Place::File) counts
+    /// them, in all of these namespaces; `None` for no limit. Namespaces in Redis are not counted.
     pub fn new<'s>(most: Option<u64>, namespaces: impl IntoIterator<Item = (&'s Store, &'s str)>) -> Self {
         let mut gauges: Vec<Gauge> = Vec::new();
         for (store, namespace) in namespaces {
@@ -111,12 +112,12 @@ impl Budget {
         Self(Arc::new(Inner { most, gauges, taking: Mutex::new(()) }))
     }
 
-    /// What all namespaces hold now.
+    /// The bytes that all namespaces hold now.
     pub fn bytes(&self) -> u64 {
         self.0.gauges.iter().map(|gauge| gauge.load(Relaxed)).sum()
     }
 
-    /// Whether the other one has the same limit over the same namespaces.
+    /// Whether the other budget has the same limit over the same namespaces.
     pub fn is_like(&self, other: &Self) -> bool {
         let (one, other) = (&self.0, &other.0);
         one.most == other.most
@@ -124,13 +125,13 @@ impl Budget {
             && one.gauges.iter().zip(&other.gauges).all(|(one, other)| Arc::ptr_eq(one, other))
     }
 
-    /// Whether it is the other one.
+    /// Whether both are the same budget.
     pub fn is_same(&self, other: &Self) -> bool {
         Arc::ptr_eq(&self.0, &other.0)
     }
 
-    /// The turn to put something of `after` bytes in the place of something of `before` bytes, if that fits. What makes it
-    /// less fits always.
+    /// Takes the turn to replace an entry of `before` bytes with an entry of `after` bytes, if that fits. A smaller
+    /// entry always fits.
     fn turn(&self, before: u64, after: u64) -> Result<Option<MutexGuard<'_, ()>>, Error> {
         let Some(most) = self.0.most else { return Ok(None) };
         let turn = self.0.taking.lock();

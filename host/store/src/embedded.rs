@@ -1,8 +1,8 @@
 //! A store in this process: a file, or memory.
 //!
-//! One thread writes. It takes all operations that wait, puts them into one transaction, makes that durable, and only
-//! then answers them, so that writers who come together share the wait for the disk. Reads see the last transaction and
-//! wait for no writer; they run where blocking is allowed.
+//! One thread writes. It takes all waiting operations, puts them into one transaction, makes that durable, and only
+//! then answers them, so that concurrent writers share the wait for the disk. Reads see the last transaction and wait
+//! for no writer; they run on threads that may block.
 
 use std::fs::{File, OpenOptions};
 use std::io;
@@ -25,35 +25,35 @@ use crate::budget::{Gauges, Moved};
 use crate::tables::{Closed, Reading, Writing, now, read_namespaces};
 use crate::{Error, OpenError};
 
-/// Bytes of pages that are kept in memory, for each store.
+/// The bytes of pages that are cached in memory, for each store.
 const CACHE: usize = 16 << 20;
 
-/// Operations in one transaction, at most.
+/// The most operations in one transaction.
 const BATCH: usize = 256;
 
-/// The least time between two looks for what has expired.
+/// The least time between two checks for expired entries.
 const SWEEP_PAUSE: Duration = Duration::from_millis(500);
 
-/// An operation that writes, and what tells its end.
+/// A write operation, which returns a callback for its end.
 type Job = Box<dyn FnOnce(&mut Writing<'_>) -> Told + Send>;
 
-/// Called when the transaction has ended, with how, and with the operation's share of the CPU time that it took.
+/// The callback for the end of the transaction, with its result, and the operation's share of its CPU time.
 type Told = Box<dyn FnOnce(Result<(), Error>, Duration) + Send>;
 
-/// A store in this process, open.
+/// An open store in this process.
 #[derive(Clone, Debug)]
 pub(crate) struct Embedded(Arc<Inner>);
 
 #[derive(Debug)]
 struct Inner {
     name: Arc<str>,
-    /// Empty only while it is dropped.
+    /// `None` only while it is dropped.
     writer: Option<(Sender<Job>, JoinHandle<()>)>,
     database: Arc<Database>,
     account: Arc<Account>,
 }
 
-/// What the writer and everybody else look at.
+/// State that the writer shares with everything else.
 #[derive(Debug)]
 struct Account {
     bytes: AtomicU64,
@@ -64,11 +64,11 @@ struct Account {
 impl Embedded {
     pub(crate) fn file(name: &str, path: &Path, most: u64) -> Result<Self, OpenError> {
         let io = |error| OpenError::Io(name.into(), path.into(), error);
-        // What guests keep is nobody else's to read.
+        // No other user may read the guests' data.
         let file = OpenOptions::new().read(true).write(true).create(true).truncate(false).mode(0o600).open(path);
         let backend = FileBackend::new(file.map_err(io)?).map_err(|error| refused(name, path, error))?;
         let store = Self::open(name, path, backend, most)?;
-        // A file that was made just now is only as durable as its name.
+        // A newly made file is only as durable as its name.
         let folder = path.parent().filter(|folder| !folder.as_os_str().is_empty()).unwrap_or(Path::new("."));
         File::open(folder).and_then(|folder| folder.sync_all()).map_err(io)?;
         Ok(store)
@@ -89,7 +89,7 @@ impl Embedded {
         let database = Arc::new(database);
         let (jobs, waiting) = channel();
         let mut writer = Writer { name: name.clone(), database: database.clone(), account: account.clone() };
-        // The tables are there before anybody reads them.
+        // Makes the tables before the first read.
         let next = writer.batch(Vec::new()).map_err(|error| damaged(error.to_string()))?;
         let thread = thread::Builder::new().name(format!("store {name}")).spawn(move || writer.run(&waiting, next));
         let thread = thread.map_err(|error| OpenError::Io(name.to_string(), path.into(), error))?;
@@ -108,7 +108,7 @@ impl Embedded {
         &self.0.account.gauges
     }
 
-    /// Runs a read on one of these threads. The place is free when it is done.
+    /// Runs a read on one of these threads. The place becomes free when it is done.
     pub(crate) async fn read<T: Send + 'static>(
         &self,
         threads: &Share,
@@ -125,7 +125,8 @@ impl Embedded {
         threads.start(read).await
     }
 
-    /// Runs a write in the next transaction; its result when that is durable. The place is free then, too.
+    /// Runs a write in the next transaction, and returns its result once that is durable. The place becomes free then,
+    /// too.
     pub(crate) async fn write<T: Send + 'static>(
         &self,
         place: Place,
@@ -137,7 +138,7 @@ impl Embedded {
             Box::new(move |end, used| {
                 place.charge(used);
                 drop(place);
-                // Whoever asked may have left.
+                // The caller may have left.
                 let _ = tell.send(end.and(result));
             })
         });
@@ -154,10 +155,10 @@ impl Embedded {
 
 impl Drop for Inner {
     fn drop(&mut self) {
-        // The file is free for whoever opens it next once the writer has ended. It has at most one batch to finish.
+        // The file can be opened again once the writer has ended. It has at most one batch to finish.
         if let Some((jobs, thread)) = self.writer.take() {
             drop(jobs);
-            // A panic of the writer was reported when it happened.
+            // A panic of the writer was already reported.
             let _ = thread.join();
         }
     }
@@ -171,7 +172,7 @@ struct Writer {
 }
 
 impl Writer {
-    /// Until nobody can ask any more. `next` is when something expires.
+    /// Runs until no more jobs can come. `next` is the time of the next expiry.
     fn run(mut self, jobs: &Receiver<Job>, mut next: Option<u64>) {
         loop {
             let first = match next {
@@ -196,7 +197,7 @@ impl Writer {
         }
     }
 
-    /// Runs operations in one transaction, and tells each how it ended. When the next entry expires.
+    /// Runs operations in one transaction, and tells each how it ended. Returns the time of the next expiry.
     fn batch(&mut self, jobs: Vec<Job>) -> Result<Option<u64>, Error> {
         let start = thread_time();
         let mut told = Vec::with_capacity(jobs.len());
@@ -218,7 +219,7 @@ impl Writer {
         tables.sweep()?;
         told.extend(jobs.into_iter().map(|job| job(&mut tables)));
         if tables.has_failed() {
-            // The transaction is dropped, and nothing of it was done.
+            // The transaction is dropped, so none of it has taken effect.
             return Err(Error::Failed { store: self.name.clone(), reason: "its pages cannot be written".to_owned() });
         }
         let Closed { bytes, next, moved } = tables.close().map_err(failed)?;

@@ -1,15 +1,16 @@
-//! Bytes under a key are kept: in memory, in a file or in Redis.
+//! A key-value store: in memory, in a file or in Redis.
 //!
-//! A [`Store`] is one such place, open. A [`Bucket`] is one namespace of it with the limits of whoever uses it: keys of
-//! one namespace cannot be named from another. A [`Budget`] bounds what several of them hold. Operations never block the thread that asks, end within the bucket's
-//! timeout, and are bounded in size and in number before anything is held for them.
+//! A [`Store`] is one such place, open. A [`Bucket`] is one namespace of it, with its own limits: a bucket cannot name
+//! keys of another namespace. A [`Budget`] bounds the size of several of them together. Operations never block the
+//! caller's thread, end within the bucket's timeout, and are bounded in size and in number before any memory is used
+//! for them.
 //!
-//! What every place promises: an operation that was answered is seen by every later one, and each operation happens
-//! wholly or not at all. An operation that ended with [`Error::Timeout`], or was dropped, may still happen. What a file
-//! promises beyond that: an acknowledged write is on the disk, and survives the end of the process and of the machine.
-//! For Redis, that is a matter of how the server is set up.
+//! Every place promises this: every later operation sees an answered one, and each operation takes effect wholly or not
+//! at all. An operation that ended with [`Error::Timeout`], or was dropped, may still take effect. A file promises
+//! more: an acknowledged write is on the disk, and survives the end of the process and of the machine. For Redis, that
+//! depends on the configuration of the server.
 //!
-//! Knows neither components nor the manifest. Does not do: transactions over several keys, watches, Redis Cluster.
+//! Knows neither components nor the manifest. Not covered: transactions over several keys, watches, Redis Cluster.
 
 #![forbid(unsafe_code)]
 
@@ -35,26 +36,26 @@ use embedded::Embedded;
 use redis::Redis;
 use roadrunner_names::Share;
 
-/// Where a store keeps what it is given.
+/// The place of a store's data.
 #[derive(Clone)]
 pub enum Place {
-    /// A file, made if it is not there; no other process can have it open.
+    /// A file, created if it does not exist; no other process may have it open.
     File {
-        /// Where it is.
+        /// The path of the file.
         path: PathBuf,
         /// The most bytes of keys and values, of all namespaces together.
         most: u64,
     },
-    /// Nowhere: it is gone with the process.
+    /// Memory: the data ends with the process.
     Memory {
-        /// As for a file.
+        /// The most bytes, as for a file.
         most: u64,
     },
-    /// A Redis server, which may be there or not when the store is opened.
+    /// A Redis server, which need not be reachable when the store is opened.
     Redis {
         /// `redis://HOST:PORT/DATABASE`, `rediss://` for TLS, or `redis+unix:///PATH`.
         url: String,
-        /// What to authenticate with.
+        /// The password for authentication.
         password: Option<Arc<Zeroizing<String>>>,
         /// Resolves the name of the server.
         names: Share,
@@ -71,7 +72,7 @@ impl fmt::Debug for Place {
     }
 }
 
-/// A place for keys and values, open. Cheap to clone; the last clone closes it.
+/// An open place for keys and values. Cheap to clone; dropping the last clone closes it.
 #[derive(Clone, Debug)]
 pub struct Store {
     name: Arc<str>,
@@ -85,11 +86,11 @@ enum Backend {
 }
 
 impl Store {
-    /// Opens a place. A file that was not closed is repaired first, which takes longer the more there is in it: do not
-    /// call it where a request waits. A Redis server is not asked for anything yet.
+    /// Opens a place. A file that was not closed is repaired first, which takes longer the larger it is: do not call
+    /// this where a request waits. A Redis server is not contacted yet.
     ///
     /// # Errors
-    /// When the file cannot be used, or the URL is not one.
+    /// When the file cannot be used, or the URL is invalid.
     pub fn open(name: &str, place: &Place) -> Result<Self, OpenError> {
         let backend = match place {
             Place::File { path, most } => Backend::Embedded(Embedded::file(name, path, *most)?),
@@ -101,19 +102,19 @@ impl Store {
         Ok(Self { name: name.into(), backend })
     }
 
-    /// Its name, in errors and in the keys of Redis.
+    /// The name of the store, in errors and in the keys of Redis.
     pub fn name(&self) -> &str {
         &self.name
     }
 
-    /// Changes how many bytes an embedded store may hold. What is there stays there.
+    /// Changes how many bytes an embedded store may hold. Existing entries stay.
     pub fn set_most(&self, most: u64) {
         if let Backend::Embedded(embedded) = &self.backend {
             embedded.set_most(most);
         }
     }
 
-    /// Bytes of keys and values, as [`Place::File`] counts them; none for Redis, which is not asked.
+    /// The bytes of keys and values, as [`Place::File`] counts them; `None` for Redis, which is not asked.
     pub fn bytes(&self) -> Option<u64> {
         match &self.backend {
             Backend::Embedded(embedded) => Some(embedded.bytes()),
@@ -125,7 +126,7 @@ impl Store {
 /// Why a store cannot be opened.
 #[derive(Debug, thiserror::Error)]
 pub enum OpenError {
-    /// Somebody has it open.
+    /// The file is already open elsewhere.
     #[error("the store `{0}` cannot be opened: {path} is in use by another process", path = .1.display())]
     InUse(String, PathBuf),
     /// The file, or its folder, cannot be used.
@@ -142,27 +143,27 @@ pub enum OpenError {
 /// Why an operation failed.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 pub enum Error {
-    /// The namespaces of a [`Budget`] would hold more together than they may.
+    /// The namespaces of a [`Budget`] would exceed it.
     #[error("these namespaces would hold more than {0} bytes")]
     BudgetSpent(u64),
-    /// The place failed, which is not the fault of whoever asked; the text is for the host's log.
+    /// The place failed, through no fault of the caller; the text is for the host's log.
     #[error("the store `{store}` failed: {reason}")]
     Failed {
         /// The store.
         store: Arc<str>,
-        /// What happened.
+        /// The reason.
         reason: String,
     },
     /// The key is longer than [`Limits::key`].
     #[error("the key is longer than {0} bytes")]
     KeyTooLong(u64),
-    /// What stands under the key is no number, or would be none.
+    /// The value of the key is not a number, or the result would not be one.
     #[error("{0}")]
     NotANumber(&'static str),
     /// No place among the [`Limits::operations`] became free in time.
     #[error("{0} operations are under way already")]
     Overloaded(usize),
-    /// The store would hold more than it may.
+    /// The store would exceed its limit.
     #[error("the store would hold more than {0} bytes")]
     StoreFull(u64),
     /// [`Limits::timeout`] passed.
@@ -171,15 +172,15 @@ pub enum Error {
     /// The value is longer than [`Limits::value`].
     #[error("the value is longer than {0} bytes")]
     ValueTooLong(u64),
-    /// The cursor is none of this bucket's.
+    /// The cursor does not belong to this bucket.
     #[error("the cursor is not one that `keys` has returned")]
     WrongCursor,
 }
 
 impl Error {
-    /// The number under a key is none.
+    /// The value of a key is not a number.
     const NO_NUMBER: Self = Self::NotANumber("the value is not a whole number of 64 bits");
 
-    /// The sum would be none.
+    /// The sum would not be a valid number.
     const OVERFLOW: Self = Self::NotANumber("the sum does not fit 64 bits");
 }

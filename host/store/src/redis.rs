@@ -1,10 +1,10 @@
 //! A store on a Redis server.
 //!
-//! All operations share one connection, which is made when the first of them needs it. Where that was lost, another one
-//! is made, and what was not sent yet is sent on it; of what was sent and not answered, only reading is repeated: a write
-//! may have been done. An operation that is not
-//! answered in time takes the connection out of use, so that one that hangs is not waited for again; a server that
-//! refuses connections is asked again after a short pause, and operations fail at once until then.
+//! All operations share one connection, which the first of them makes. If it is lost, another one is made, and unsent
+//! commands are sent on it. Of the commands that were sent but not answered, only reads are repeated, since a write may
+//! have taken effect. An operation that is not answered in time takes the connection out of use, so that no other
+//! operation waits for a hanging one. A server that refuses connections is tried again after a short pause, and
+//! operations fail at once until then.
 
 use std::io;
 use std::net::SocketAddr;
@@ -27,22 +27,23 @@ use zeroize::Zeroizing;
 use crate::tables::millis;
 use crate::{Error, OpenError, Page};
 
-/// How long a server that could not be reached is left alone.
+/// How long an unreachable server is left alone.
 const PAUSE: Duration = Duration::from_millis(100);
 
-/// Commands that wait for their answers on one connection. Buckets allow fewer, but for commands whose asker has left.
+/// The most commands that wait for their answers on one connection. Buckets allow fewer, except for commands whose
+/// caller has left.
 const PIPELINE: usize = 4096;
 
-/// The fewest entries that one SCAN looks at; most of them may be of other namespaces.
+/// The fewest entries that one SCAN examines; most of them may belong to other namespaces.
 const SCAN: usize = 100;
 
-/// The value, nil, or the length of one that is longer than the second argument allows: so that no longer one is ever
-/// read into memory.
+/// Returns the value, nil, or the length of a value that is longer than the second argument allows, so that no longer
+/// value is ever read into memory.
 const GET: &str = "local n = redis.call('STRLEN', KEYS[1]) \
                    if n > tonumber(ARGV[1]) then return n end \
                    return redis.call('GET', KEYS[1])";
 
-/// Compares and sets. A time to live of 0 is none.
+/// Compares and sets. A time to live of 0 means none.
 const SET_IF: &str = "if redis.call('GET', KEYS[1]) ~= ARGV[1] then return 0 end \
                       if ARGV[3] == '0' then redis.call('SET', KEYS[1], ARGV[2]) \
                       else redis.call('SET', KEYS[1], ARGV[2], 'PX', ARGV[3]) end \
@@ -58,13 +59,13 @@ struct Inner {
     client: Client,
     names: Share,
     link: Mutex<Link>,
-    /// Held by whoever makes a connection.
+    /// Held while a connection is made.
     making: tokio::sync::Mutex<()>,
-    /// The last operation found the server there.
+    /// The last operation reached the server.
     is_reachable: AtomicBool,
 }
 
-/// The connection, and how often there was another one.
+/// The connection, and how many connections came before it.
 #[derive(Debug, Default)]
 struct Link {
     connection: Option<MultiplexedConnection>,
@@ -86,7 +87,7 @@ impl Redis {
             info = info.set_redis_settings(settings);
         }
         let client = Client::open(info).map_err(wrong)?;
-        // The client takes the process's own, and there may be none yet. If there is one, that is as good.
+        // The client uses the process's own provider, which may not be installed yet. An existing one is just as good.
         let _ = rustls::crypto::aws_lc_rs::default_provider().install_default();
         Ok(Self(Arc::new(Inner {
             name: name.into(),
@@ -157,7 +158,7 @@ impl Redis {
         self.run(cmd("INCRBY").arg(key).arg(delta), Kind::Write, ends).await
     }
 
-    /// One or more steps of SCAN: until there are enough keys, or half of the time has passed.
+    /// Runs one or more steps of SCAN: until there are enough keys, or half of the time has passed.
     pub(crate) async fn keys(
         &self,
         prefix: &[u8],
@@ -173,7 +174,7 @@ impl Redis {
             let count = (most - page.keys.len()).max(SCAN.min(most));
             let scan = cmd("SCAN").arg(cursor).arg("MATCH").arg(&pattern).arg("COUNT").arg(count).clone();
             let (next, found): (u64, Vec<Vec<u8>>) = self.run(&scan, Kind::Read, ends).await?;
-            // What is no text was not put there by a bucket.
+            // A key that is not text does not come from a bucket.
             let keys = found.into_iter().filter_map(|key| String::from_utf8(key.get(skip..)?.to_owned()).ok());
             page.keys.extend(keys);
             cursor = next;
@@ -192,7 +193,7 @@ impl Redis {
             loop {
                 let (mut connection, made) = self.connection().await?;
                 if is_lost(&connection) {
-                    // Nothing was sent on it; the next one is new.
+                    // No command was sent on it; the next one is new.
                     self.discard(made);
                     if std::mem::take(&mut is_first) {
                         continue;
@@ -220,7 +221,7 @@ impl Redis {
         result
     }
 
-    /// The connection that all share, and which one it is.
+    /// The shared connection, and its number.
     async fn connection(&self) -> Result<(MultiplexedConnection, u64), Error> {
         if let Some(known) = self.known()? {
             return Ok(known);
@@ -229,7 +230,7 @@ impl Redis {
         if let Some(known) = self.known()? {
             return Ok(known);
         }
-        // Each operation has its own time to wait, for the connection as for the answer.
+        // Each operation has its own timeout for both the connection and the answer.
         let config = AsyncConnectionConfig::new()
             .set_dns_resolver(Names(self.0.names.clone()))
             .set_connection_timeout(None)
@@ -262,7 +263,7 @@ impl Redis {
         }
     }
 
-    /// The next operation makes another connection, unless one did already.
+    /// Makes the next operation open another connection, unless one was already opened.
     fn discard(&self, made: u64) {
         let mut link = self.0.link.lock();
         if link.made == made {
@@ -281,7 +282,7 @@ impl Redis {
         self.failed(&error.to_string())
     }
 
-    /// Logs when the server goes and when it is there again, and not each operation in between.
+    /// Logs when the server becomes unreachable or reachable, and not each operation in between.
     fn note<T>(&self, result: &Result<T, Error>) {
         match result {
             Err(error @ (Error::Failed { .. } | Error::Timeout)) => {
@@ -302,7 +303,7 @@ impl Redis {
     }
 }
 
-/// Resolves the name of the server as the host resolves all names.
+/// Resolves the name of the server in the same way as all names of the host.
 struct Names(Share);
 
 impl AsyncDNSResolver for Names {
@@ -319,8 +320,8 @@ impl AsyncDNSResolver for Names {
     }
 }
 
-/// Whether a connection is known to be lost. Then a command on it fails before it is sent, and at once; on another
-/// connection it would wait for its answer, but is not sent when nobody waits for that.
+/// Whether a connection is known to be lost. A command on it then fails at once, before it is sent. On another
+/// connection it would wait for its answer, but it is not sent if its caller has left.
 fn is_lost(connection: &MultiplexedConnection) -> bool {
     let mut connection = connection.clone();
     let ping = cmd("PING");
@@ -329,14 +330,14 @@ fn is_lost(connection: &MultiplexedConnection) -> bool {
     matches!(asked.as_mut().poll(&mut Context::from_waker(Waker::noop())), Poll::Ready(Err(_)))
 }
 
-/// Whether a command can be repeated that may have been done.
+/// Whether a command can be repeated after it may have taken effect.
 #[derive(Clone, Copy, Eq, PartialEq)]
 enum Kind {
     Read,
     Write,
 }
 
-/// The glob pattern for everything that begins with these bytes.
+/// The glob pattern for all keys that begin with these bytes.
 fn pattern(prefix: &[u8]) -> Vec<u8> {
     let mut pattern = Vec::with_capacity(prefix.len() + 8);
     for byte in prefix {

@@ -1,6 +1,6 @@
-//! What an embedded store has on its pages: entries, when they expire, and how much it all is.
+//! The tables of an embedded store: entries, their expiry, and their total size.
 //!
-//! An entry that has expired is not there for anybody, and is removed with one of the next writes.
+//! An expired entry is invisible, and one of the next writes removes it.
 
 use std::collections::BTreeMap;
 use std::ops::Bound;
@@ -16,34 +16,34 @@ use redb::{
 use crate::budget::{Gauges, Moved};
 use crate::{Budget, Error, Page};
 
-/// Key -> when it expires, in milliseconds since 1970 and eight bytes, then the value. 0 is never.
+/// Key -> the expiry in milliseconds since 1970 as eight bytes, then the value. 0 means never.
 const ENTRIES: TableDefinition<&[u8], &[u8]> = TableDefinition::new("entries");
 
-/// When something expires, and what.
+/// The expiries, by time and key.
 const EXPIRIES: TableDefinition<(u64, &[u8]), ()> = TableDefinition::new("expiries");
 
-/// Numbers that are true of the whole store.
+/// Numbers about the whole store.
 const NUMBERS: TableDefinition<&str, u64> = TableDefinition::new("numbers");
 
-/// Namespace, with what separates it from the key -> what its entries take.
+/// Namespace, with its separator from the key -> the size of its entries.
 const NAMESPACES: TableDefinition<&[u8], u64> = TableDefinition::new("namespaces");
 
-/// The key of [`NUMBERS`] for what the entries take.
+/// The key in [`NUMBERS`] of the size of all entries.
 const BYTES: &str = "bytes";
 
-/// Bytes in front of a value.
+/// The number of bytes in front of a value.
 const STAMP: usize = 8;
 
-/// What an entry counts beside its key and its value, so that the smallest ones are bounded, too.
+/// The size of an entry besides its key and its value, so that even the smallest ones are bounded.
 const ENTRY: u64 = 64;
 
-/// Expired entries that one batch of writes removes.
+/// The number of expired entries that one batch of writes removes.
 const SWEEP: usize = 1000;
 
-/// The longest time to live; longer ones are cut to it.
+/// The longest time to live; longer ones are shortened to it.
 pub(crate) const LONGEST: Duration = Duration::from_secs(100 * 365 * 24 * 3600);
 
-/// A store as a batch of writes sees and changes it.
+/// A store in the view of a batch of writes.
 pub(crate) struct Writing<'t> {
     entries: Table<'t, &'static [u8], &'static [u8]>,
     expiries: Table<'t, (u64, &'static [u8]), ()>,
@@ -51,26 +51,26 @@ pub(crate) struct Writing<'t> {
     namespaces: Table<'t, &'static [u8], u64>,
     moved: Moved,
     store: Arc<str>,
-    /// What all entries take now.
+    /// The current size of all entries.
     bytes: u64,
     most: u64,
     now: u64,
-    /// The pages cannot be relied on any more: nothing of the batch may be committed.
+    /// The pages are unreliable: nothing of the batch may be committed.
     failed: bool,
 }
 
 /// A batch that can be committed.
 pub(crate) struct Closed {
-    /// What all entries take then.
+    /// The size of all entries after the commit.
     pub(crate) bytes: u64,
     /// When the next entry expires.
     pub(crate) next: Option<u64>,
-    /// To be kept once it is committed.
+    /// The gauge changes, to be kept once the batch is committed.
     pub(crate) moved: Moved,
 }
 
 impl<'t> Writing<'t> {
-    /// Opens, and at first makes, the tables.
+    /// Opens the tables, and creates them at first.
     pub(crate) fn open(
         transaction: &'t WriteTransaction,
         store: &Arc<str>,
@@ -93,12 +93,12 @@ impl<'t> Writing<'t> {
         })
     }
 
-    /// Whether the batch has to be given up.
+    /// Whether the batch has to be abandoned.
     pub(crate) fn has_failed(&self) -> bool {
         self.failed
     }
 
-    /// Notes what all entries take.
+    /// Records the size of all entries.
     pub(crate) fn close(mut self) -> Result<Closed, redb::Error> {
         self.numbers.insert(BYTES, self.bytes)?;
         for (namespace, bytes) in self.moved.iter() {
@@ -111,7 +111,7 @@ impl<'t> Writing<'t> {
         Ok(Closed { bytes: self.bytes, next, moved: self.moved })
     }
 
-    /// Removes entries that have expired, up to a number of them.
+    /// Removes expired entries, up to a number of them.
     pub(crate) fn sweep(&mut self) -> Result<(), Error> {
         for _ in 0..SWEEP {
             let due = first_expiry(&self.expiries);
@@ -165,7 +165,7 @@ impl<'t> Writing<'t> {
         Ok(sum)
     }
 
-    /// The entry of a key that has not expired: when it will, and its value.
+    /// The expiry and the value of a key's entry, if it has not expired.
     fn live(&mut self, key: &[u8]) -> Result<Option<(u64, Vec<u8>)>, Error> {
         let now = self.now;
         let live =
@@ -179,7 +179,7 @@ impl<'t> Writing<'t> {
         let (expiry_before, cost_before) = before.unwrap_or_default();
         let cost = cost(key, value);
         let bytes = self.bytes - cost_before.min(self.bytes) + cost;
-        // What makes a store smaller is allowed in one that has too much.
+        // A store that exceeds its limit still accepts changes that make it smaller.
         if bytes > self.most && bytes > self.bytes {
             return Err(Error::StoreFull(self.most));
         }
@@ -220,7 +220,7 @@ impl<'t> Writing<'t> {
         Ok(())
     }
 
-    /// The result of an access to the pages.
+    /// Converts the result of an access to the pages.
     fn storage<T>(&mut self, result: Result<T, StorageError>) -> Result<T, Error> {
         result.map_err(|error| self.fail(&error))
     }
@@ -231,7 +231,7 @@ impl<'t> Writing<'t> {
     }
 }
 
-/// Has the gauges show what each namespace takes. A store that was written without noting it is counted once.
+/// Sets the gauges to each namespace's size. A store without recorded sizes is counted once.
 pub(crate) fn read_namespaces(database: &Database, gauges: &Gauges) -> Result<(), redb::Error> {
     let transaction = database.begin_write()?;
     {
@@ -261,7 +261,7 @@ pub(crate) fn read_namespaces(database: &Database, gauges: &Gauges) -> Result<()
     Ok(transaction.commit()?)
 }
 
-/// A store as one read sees it.
+/// A store in the view of one read.
 pub(crate) struct Reading {
     entries: ReadOnlyTable<&'static [u8], &'static [u8]>,
     store: Arc<str>,
@@ -283,7 +283,7 @@ impl Reading {
         if !is_live(expiry, self.now) {
             return Ok(None);
         }
-        // Written when the limit was another one.
+        // Written under another limit.
         if value.len() > most {
             return Err(Error::ValueTooLong(most as u64));
         }
@@ -295,7 +295,7 @@ impl Reading {
         Ok(entry.is_some_and(|entry| is_live(parts(entry.value()).0, self.now)))
     }
 
-    /// Keys that begin with `prefix` and come after `after`, without their first `skip` bytes.
+    /// The keys that begin with `prefix` and come after `after`, without their first `skip` bytes.
     pub(crate) fn keys(&self, prefix: &[u8], after: Option<&[u8]>, most: usize, skip: usize) -> Result<Page, Error> {
         let failed = |error| failed(&self.store, &error);
         let start = match after {
@@ -330,7 +330,7 @@ fn first_expiry(expiries: &Table<'_, (u64, &'static [u8]), ()>) -> Result<Option
     }))
 }
 
-/// What is to be known of an entry, of which its expiry and its value are shown.
+/// Looks at an entry's expiry and value, and returns the result.
 fn with_entry<T>(
     entries: &Table<'_, &'static [u8], &'static [u8]>,
     key: &[u8],
@@ -346,18 +346,18 @@ fn failed(store: &Arc<str>, error: &impl ToString) -> Error {
     Error::Failed { store: store.clone(), reason: error.to_string() }
 }
 
-/// When an entry expires, and its value.
+/// The expiry and the value of an entry.
 fn parts(entry: &[u8]) -> (u64, &[u8]) {
     match entry.split_first_chunk::<STAMP>() {
         Some((stamp, value)) => (u64::from_le_bytes(*stamp), value),
-        // Not written by this code.
+        // Another program wrote it.
         None => (0, entry),
     }
 }
 
-/// The namespace of a key, with what separates them.
+/// The namespace of a key, with its separator.
 fn namespace_of(key: &[u8]) -> &[u8] {
-    // A key without one was not written by this code.
+    // A key without a namespace comes from another program.
     let end = key.iter().position(|byte| *byte == 0).map_or(0, |zero| zero + 1);
     &key[..end]
 }
@@ -370,7 +370,7 @@ fn cost(key: &[u8], value: &[u8]) -> u64 {
     key.len() as u64 + value.len() as u64 + ENTRY
 }
 
-/// A number as Redis has them: decimal, without a sign for plus and without zeros in front.
+/// Parses a number in Redis's form: decimal, without a plus sign and without leading zeros.
 fn number(value: &[u8]) -> Result<i64, Error> {
     let number = std::str::from_utf8(value).ok().and_then(|text| {
         let number: i64 = text.parse().ok()?;
@@ -379,7 +379,7 @@ fn number(value: &[u8]) -> Result<i64, Error> {
     number.ok_or(Error::NO_NUMBER)
 }
 
-/// A time to live in milliseconds, of which there is at least one.
+/// A time to live in milliseconds, at least one.
 pub(crate) fn millis(ttl: Duration) -> u64 {
     u64::try_from(ttl.min(LONGEST).as_millis()).unwrap_or(u64::MAX).max(1)
 }
@@ -442,7 +442,7 @@ mod tests {
             let again = Arc::new(Gauges::default());
             read_namespaces(&database, &again).expect("it can be read");
             assert_eq!(shown(&again), [169, 338], "forgotten: {forgotten}");
-            // What is taken from there on goes on.
+            // Later changes continue from there.
             write(&database, &again, &[b"one\0a"], true);
             assert_eq!(shown(&again), [169, 338]);
         }

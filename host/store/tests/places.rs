@@ -21,7 +21,7 @@ fn file(path: &Path) -> Result<Store, OpenError> {
     Store::open("file", &Place::File { path: path.into(), most: MOST })
 }
 
-/// A Redis server of the test's own, ended by its id.
+/// The test's own Redis server, ended by its process id.
 struct Server {
     child: Child,
     port: u16,
@@ -235,7 +235,7 @@ async fn what_has_expired_gives_its_room_back_by_itself() {
     panic!("{:?} bytes are still there", store.bytes());
 }
 
-/// Two namespaces in one store and one in another, and a fourth that has no part in it.
+/// Two namespaces in one store and one in another, and a fourth outside the budget.
 #[tokio::test(flavor = "multi_thread")]
 async fn a_budget_holds_over_namespaces_and_stores() {
     const SPENT: Result<(), Error> = Err(Error::BudgetSpent(5000));
@@ -275,7 +275,7 @@ async fn a_budget_holds_over_namespaces_and_stores() {
     assert!(one.delete("b").await.unwrap());
     three.set("b", vec![0; 1000], Some(Duration::from_millis(200))).await.unwrap();
     assert_eq!(two.set("b", vec![0; 1000], None).await, SPENT);
-    // What has expired gives its room back.
+    // Expired entries give their room back.
     let mut given_back = false;
     for _ in 0..100 {
         given_back = two.set("b", vec![0; 1000], None).await.is_ok();
@@ -287,7 +287,7 @@ async fn a_budget_holds_over_namespaces_and_stores() {
     assert!(given_back);
     assert!(two.delete("b").await.unwrap());
 
-    // Writers of both stores at once: never more, and no room is lost.
+    // Writers of both stores at once never exceed it, and no room is lost.
     let tasks: Vec<_> = (0..40)
         .map(|index| {
             let bucket = if index % 2 == 0 { one.clone() } else { three.clone() };
@@ -300,7 +300,7 @@ async fn a_budget_holds_over_namespaces_and_stores() {
     }
     assert!((4..=5).contains(&taken) && all.bytes() <= 5000 && all.bytes() > 5000 - 400, "{taken}, {}", all.bytes());
 
-    // The account of a file survives; what was in memory is gone.
+    // The account of a file survives; data in memory is gone.
     let kept = all.bytes();
     drop((one, two, three, apart, all, stores));
     let stores = [memory(), file(&path).unwrap()];

@@ -1,9 +1,9 @@
-//! Work that may block: files, stores, what an operator asks for. It runs on the runtime's blocking threads, of which there
-//! are [`MAX`], and which hang with the file system that they wait for. So each kind of work has a [`Pool`] with so many
-//! places, and each owner a [`Share`] of it with fewer: an owner whose files hang waits for its own threads, and for
-//! nobody else's.
+//! Work that may block: files, stores, operators' requests. It runs on the runtime's blocking threads, of which there
+//! are [`MAX`], and which hang with the file system that they wait for. So each kind of work has a [`Pool`] with a
+//! limited number of places, and each owner a [`Share`] of it with fewer. An owner whose files hang waits for its own
+//! threads only.
 //!
-//! A place is free when the thread is. Whoever stops waiting for the result gives nothing back.
+//! A place becomes free with its thread. A caller that stops waiting for the result does not free it.
 
 use std::collections::HashMap;
 use std::panic;
@@ -14,8 +14,8 @@ use std::task::{Context, Poll, ready};
 use tokio::sync::{OwnedSemaphorePermit, Semaphore};
 use tokio::task::JoinHandle;
 
-/// Blocking threads of the runtime: more than all pools have places, so that none waits for another, and some for what
-/// the engine and the runtime do by themselves.
+/// The number of blocking threads of the runtime: more than the places of all pools, so that no pool waits for another,
+/// and some for the engine and the runtime themselves.
 pub const MAX: usize = 1024;
 
 /// Files of responses.
@@ -27,7 +27,7 @@ pub static DIRECTORIES: LazyLock<Pool> = LazyLock::new(|| Pool::new(256, 64));
 /// Reads of stores in files.
 pub static STORES: LazyLock<Pool> = LazyLock::new(|| Pool::new(128, 32));
 
-/// What operators and tenants ask of the host itself: deploying, pulling, reloading.
+/// Requests of operators and tenants to the host itself: deploying, pulling, reloading.
 pub static ORDERS: LazyLock<Pool> = LazyLock::new(|| Pool::new(64, 8));
 
 /// Threads for work of one kind.
@@ -35,7 +35,7 @@ pub static ORDERS: LazyLock<Pool> = LazyLock::new(|| Pool::new(64, 8));
 pub struct Pool {
     places: Arc<Semaphore>,
     most_of_share: usize,
-    /// What each owner has, as long as it has a share.
+    /// The semaphore of each owner, as long as it has a share.
     owners: Mutex<HashMap<String, Weak<Semaphore>>>,
 }
 
@@ -47,7 +47,7 @@ pub struct Share {
     most: usize,
 }
 
-/// A thread that is taken; free again when this is dropped.
+/// A taken thread; dropping this frees it.
 #[derive(Debug)]
 pub struct Place {
     _own: OwnedSemaphorePermit,
@@ -55,12 +55,12 @@ pub struct Place {
 }
 
 impl Pool {
-    /// So many threads, of which one share may take so many.
+    /// Makes a pool of `most` threads, of which one share may take `most_of_share`.
     pub fn new(most: usize, most_of_share: usize) -> Self {
         Self { places: Arc::new(Semaphore::new(most)), most_of_share, owners: Mutex::default() }
     }
 
-    /// An owner's share: a tenant has one, for all that it has, and so has each thing that belongs to no tenant.
+    /// The share of an owner: a tenant has one for all its resources, and so has each resource without a tenant.
     pub fn share(&self, owner: &str) -> Share {
         let mut owners = self.owners.lock().unwrap_or_else(PoisonError::into_inner);
         let known = owners.get(owner).and_then(Weak::upgrade);
@@ -75,7 +75,7 @@ impl Pool {
 }
 
 impl Share {
-    /// Runs this on a thread when there is a place for it.
+    /// Runs work on a thread when there is a place for it.
     pub fn start<T: Send + 'static>(&self, work: impl FnOnce() -> T + Send + 'static) -> Running<T> {
         if let Some(place) = self.place_now() {
             return Running(tokio::task::spawn_blocking(move || place.keep(work)));
@@ -87,10 +87,10 @@ impl Share {
         }))
     }
 
-    /// A place for work that finds its thread by itself.
+    /// Takes a place for work that finds its own thread.
     pub async fn place(&self) -> Place {
         const NEVER: &str = "they are never closed";
-        // Its own first, so that it waits among all only with as many as it may have.
+        // Its own first, so that it never has more waiters for the common places than its limit.
         let own = self.own.clone().acquire_owned().await.expect(NEVER);
         Place { _own: own, _all: self.all.clone().acquire_owned().await.expect(NEVER) }
     }
@@ -100,7 +100,7 @@ impl Share {
         Some(Place { _own: own, _all: self.all.clone().try_acquire_owned().ok()? })
     }
 
-    /// Threads that are taken.
+    /// The number of taken threads.
     pub fn taken(&self) -> usize {
         self.most - self.own.available_permits()
     }
@@ -114,11 +114,11 @@ impl Place {
     }
 }
 
-/// Work that has a place or waits for one. Dropped before it has begun, it does not run; dropped later, it runs to its end
-/// and keeps its place until then.
+/// Work that has a place or waits for one. Dropped before it has begun, it does not run; dropped later, it runs to its
+/// end and keeps its place until then.
 ///
 /// # Panics
-/// Polled, where the work has panicked.
+/// When polled, if the work has panicked.
 #[derive(Debug)]
 #[must_use = "what is dropped may not run"]
 pub struct Running<T>(JoinHandle<T>);
@@ -131,7 +131,7 @@ impl<T> Future for Running<T> {
             Ok(result) => Poll::Ready(result),
             Err(error) => match error.try_into_panic() {
                 Ok(cause) => panic::resume_unwind(cause),
-                // The runtime ends, and nobody is left to be told.
+                // The runtime is ending, and nothing is left to receive the result.
                 Err(_) => Poll::Pending,
             },
         }
@@ -213,7 +213,7 @@ mod tests {
         assert_eq!((one.taken(), same.taken(), other.taken()), (2, 2, 0));
         assert!(!runs(&same).await && runs(&other).await);
         drop((one, same));
-        // It stays what it was while a place of it is taken.
+        // The share keeps its state while one of its places is taken.
         let again = pool.share("tenant:a");
         assert!(!runs(&again).await);
         drop(places);

@@ -1,4 +1,4 @@
-//! A native echo server over the codec: what a WebSocket costs without a guest behind it, and the smallest complete
+//! A native echo server over the codec: the cost of a WebSocket without a guest behind it, and the smallest complete
 //! driver of a `Session`.
 //!
 //! `cargo run --release --example echo -- [ADDRESS] [--no-deflate | --takeover]`; listens on 127.0.0.1:9001 by default.
@@ -73,11 +73,11 @@ async fn serve(mut socket: TcpStream, config: Arc<Config>) -> Result<(), Error> 
     };
     socket.write_all(answer.as_bytes()).await?;
     let mut session = Session::new(Role::Server, config.clone(), deflate, Instant::now());
-    // What came right behind the handshake is the session's.
+    // The bytes right after the handshake belong to the session.
     session.feed(&head[length..]);
     echo(&mut socket, &mut session).await?;
-    // The client closes after this side (RFC 6455, 7.1.1). What it still sends is read, since data that nobody has
-    // read would make the kernel reset the connection and could take the close frame with it.
+    // The client closes after this side (RFC 6455, 7.1.1). Its remaining bytes are read, since unread data would make
+    // the kernel reset the connection and could lose the close frame.
     socket.shutdown().await?;
     let mut rest = vec![0; 16 << 10];
     let drained = async { while socket.read(&mut rest).await.is_ok_and(|count| count > 0) {} };
@@ -85,9 +85,9 @@ async fn serve(mut socket: TcpStream, config: Arc<Config>) -> Result<(), Error> 
     Ok(())
 }
 
-/// Drives the session until it is closed and all is written.
+/// Drives the session until it is closed and everything is written.
 async fn echo(socket: &mut TcpStream, session: &mut Session) -> Result<(), Error> {
-    // A message that must wait until what is before it is written.
+    // A message that must wait until the earlier bytes are written.
     let mut waiting: Option<Message> = None;
     loop {
         let now = Instant::now();
@@ -143,7 +143,7 @@ fn send(session: &mut Session, message: &Message, now: Instant) -> Result<(), Se
 
 type Opened = Result<(HeaderMap, Option<DeflateParams>), Refusal>;
 
-/// Judges a request head, and says how long it is. None if it is not complete.
+/// Checks a request head, and returns its length. `None` if it is not complete.
 fn open(head: &[u8], config: &Config) -> Result<Option<(usize, Opened)>, Error> {
     let mut fields = [httparse::EMPTY_HEADER; 64];
     let mut request = httparse::Request::new(&mut fields);

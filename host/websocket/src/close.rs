@@ -1,7 +1,7 @@
 //! Close codes and the payload of close frames (RFC 6455, 5.5.1 and 7.4).
 //!
-//! A `CloseCode` is one that may stand on the wire: 1005, 1006 and 1015 only ever describe, and 1004, 1016-2999 and
-//! everything outside 1000-4999 is reserved or undefined.
+//! A `CloseCode` may be sent: 1005, 1006 and 1015 only serve as descriptions, and 1004, 1016-2999 and everything
+//! outside 1000-4999 is reserved or undefined.
 
 use std::fmt;
 
@@ -15,15 +15,15 @@ use crate::violation::Violation;
 pub struct CloseCode(u16);
 
 impl CloseCode {
-    /// 1000: the purpose is fulfilled.
+    /// 1000: the purpose of the connection is fulfilled.
     pub const NORMAL: Self = Self(1000);
-    /// 1001: this side goes away, as a server does that shuts down.
+    /// 1001: this side goes away, such as a server that shuts down.
     pub const GOING_AWAY: Self = Self(1001);
     /// 1002: the peer broke the protocol.
     pub const PROTOCOL_ERROR: Self = Self(1002);
-    /// 1003: a kind of data that this side does not take.
+    /// 1003: a kind of data that this side does not accept.
     pub const UNSUPPORTED: Self = Self(1003);
-    /// 1007: data that does not fit its type, as text that is not UTF-8.
+    /// 1007: data that does not fit its type, such as text that is not UTF-8.
     pub const INVALID_DATA: Self = Self(1007);
     /// 1008: a policy was violated.
     pub const POLICY: Self = Self(1008);
@@ -38,7 +38,7 @@ impl CloseCode {
     /// 1013: try again later (IANA registry).
     pub const TRY_AGAIN: Self = Self(1013);
 
-    /// The code, if it may be sent (RFC 6455, 7.4.2, and the IANA registry it opened); none otherwise.
+    /// The code, if it may be sent (RFC 6455, 7.4.2, and the IANA registry it opened); `None` otherwise.
     pub const fn new(code: u16) -> Option<Self> {
         match code {
             1000..=1003 | 1007..=1014 | 3000..=4999 => Some(Self(code)),
@@ -58,19 +58,19 @@ impl fmt::Display for CloseCode {
     }
 }
 
-/// What a close frame that is not empty says.
+/// The content of a close frame that is not empty.
 #[derive(Clone, Debug, Eq, PartialEq)]
 pub struct CloseFrame {
-    /// Why.
+    /// The close code.
     pub code: CloseCode,
-    /// For people, at most 123 bytes; empty for none.
+    /// The reason for people, at most 123 bytes; may be empty.
     pub reason: Text,
 }
 
-/// The most bytes that a reason may have: a control frame's 125 less the code (RFC 6455, 5.5).
+/// The most bytes of a reason: a control frame's 125 minus the code (RFC 6455, 5.5).
 pub const MAX_REASON: usize = 123;
 
-/// Reads a close frame's payload. None for an empty one, which means 1005 "no status received".
+/// Reads a close frame's payload. `None` for an empty one, which means 1005 "no status received".
 pub(crate) fn parse(payload: Bytes) -> Result<Option<CloseFrame>, Violation> {
     let Some((code, _)) = payload.split_first_chunk::<2>() else {
         // RFC 6455, 5.5.1: if there is a body, its first two bytes must be a code.
@@ -82,7 +82,7 @@ pub(crate) fn parse(payload: Bytes) -> Result<Option<CloseFrame>, Violation> {
     Ok(Some(CloseFrame { code, reason }))
 }
 
-/// Writes a close frame's payload. A reason past [`MAX_REASON`] is cut at a character.
+/// Writes a close frame's payload. A reason longer than [`MAX_REASON`] is cut at a character.
 pub(crate) fn payload(code: CloseCode, reason: &str) -> BytesMut {
     let reason = &reason[..reason.floor_char_boundary(MAX_REASON)];
     let mut payload = BytesMut::with_capacity(2 + reason.len());

@@ -1,11 +1,12 @@
-//! What one kind of session is allowed and does by itself. Built once, shared by all its sessions.
+//! The limits and automatic behaviour of one kind of session. Built once, shared by all its sessions.
 
 use std::num::NonZeroU32;
 use std::time::Duration;
 
 use crate::deflate::DeflateConfig;
 
-/// Which end of the connection this is: it decides who masks (RFC 6455, 5.1) and who closes TCP (7.1.1).
+/// The end of the connection that this is: it decides which side masks (RFC 6455, 5.1) and which side closes TCP
+/// (7.1.1).
 #[derive(Clone, Copy, Debug, Eq, PartialEq)]
 pub enum Role {
     /// The end that connected.
@@ -17,9 +18,9 @@ pub enum Role {
 /// The settings of a session.
 #[derive(Clone, Debug, Default)]
 pub struct Config {
-    /// What the peer may make this side hold or do.
+    /// The limits on the peer.
     pub limits: Limits,
-    /// When a session that says nothing ends.
+    /// The deadlines of a silent session.
     pub timers: Timers,
     /// How permessage-deflate is negotiated and used.
     ///
@@ -29,22 +30,22 @@ pub struct Config {
 }
 
 impl Config {
-    /// The defaults with permessage-deflate switched on.
+    /// The defaults with permessage-deflate enabled.
     pub fn with_deflate() -> Self {
         Self { deflate: Some(DeflateConfig::default()), ..Self::default() }
     }
 }
 
-/// Limits, each with a [`crate::Violation`] or a [`crate::SendError`] of its own.
+/// Limits, each with its own [`crate::Violation`] or [`crate::SendError`].
 #[derive(Clone, Debug)]
 pub struct Limits {
-    /// The most payload bytes of one frame, checked on its header, before anything of it is held.
+    /// The most payload bytes of one frame, checked on its header, before any of it is held.
     ///
     /// # Defaults
     /// 10 MiB.
     pub frame_size: u64,
-    /// The most bytes of one message, after inflation and over all fragments. Each continuation is charged as at
-    /// least 64 bytes, and what a compressed message sends may be no more than twice this, so that endless empty
+    /// The most bytes of one message, after inflation and over all fragments. Each continuation is charged as at least
+    /// 64 bytes, and the compressed bytes of a message may be no more than twice this limit, so that endless empty
     /// fragments end too.
     ///
     /// # Defaults
@@ -55,14 +56,14 @@ pub struct Limits {
     /// # Defaults
     /// 131 072.
     pub fragments: u32,
-    /// How many times larger than what was sent a message may inflate. Checked every 16 KiB of output, once the
-    /// message is past [`Self::compression_floor`]. DEFLATE itself ends at 1032. None does not check, which leaves
-    /// [`Self::message_size`] alone to bound a bomb.
+    /// The largest ratio of a message's inflated size to its compressed size. It is checked every 16 KiB of output,
+    /// once the message is larger than [`Self::compression_floor`]. DEFLATE itself ends at 1032. `None` does not check;
+    /// then only [`Self::message_size`] bounds a bomb.
     ///
     /// # Defaults
     /// None.
     pub compression_ratio: Option<NonZeroU32>,
-    /// Messages that inflate to no more bytes than this are not held to the ratio.
+    /// The most bytes of an inflated message to which the ratio does not apply.
     ///
     /// # Defaults
     /// 1 MiB.
@@ -77,13 +78,13 @@ pub struct Limits {
     /// # Defaults
     /// None: back-pressure alone slows a peer down.
     pub message_rate: Option<Rate>,
-    /// How many bytes may wait to be written before nothing more is accepted from the application, nor read from
-    /// the peer. One message past it may be queued, so that any message can be sent.
+    /// The most bytes that may wait to be written. Above it, nothing more is accepted from the application, nor read
+    /// from the peer. One message may exceed it, so that any message can be sent.
     ///
     /// # Defaults
     /// 1 MiB.
     pub outgoing_queue: usize,
-    /// The most bytes of one message that is sent, before compression.
+    /// The most bytes of one outgoing message, before compression.
     ///
     /// # Defaults
     /// 16 MiB.
@@ -106,7 +107,7 @@ impl Default for Limits {
     }
 }
 
-/// So many things per second, with some at once after a pause.
+/// A rate per second, with a burst after a pause.
 #[derive(Clone, Copy, Debug, Eq, PartialEq)]
 pub struct Rate {
     pub(crate) per_second: NonZeroU32,
@@ -114,7 +115,7 @@ pub struct Rate {
 }
 
 impl Rate {
-    /// A rate; none if either number is 0.
+    /// Makes a rate; `None` if either number is 0.
     pub const fn new(per_second: u32, burst: u32) -> Option<Self> {
         match (NonZeroU32::new(per_second), NonZeroU32::new(burst)) {
             (Some(per_second), Some(burst)) => Some(Self { per_second, burst }),
@@ -123,26 +124,26 @@ impl Rate {
     }
 }
 
-/// Deadlines. None never fires.
+/// Deadlines. `None` never fires.
 #[derive(Clone, Debug)]
 pub struct Timers {
-    /// After this long without a byte from the peer, a ping is sent.
+    /// How long the peer may be silent before a ping is sent.
     ///
     /// # Defaults
     /// 30 s.
     pub ping_interval: Option<Duration>,
-    /// After a ping of [`Self::ping_interval`], this long without a byte from the peer ends the session as dead.
+    /// How long the peer may be silent after a ping of [`Self::ping_interval`] before the session ends as dead.
     ///
     /// # Defaults
     /// 20 s.
     pub pong_timeout: Duration,
-    /// After this long without a message in either direction the session is closed with 1001, however alive the
-    /// peer is.
+    /// How long a session may have no message in either direction before it is closed with 1001, even if the peer is
+    /// alive.
     ///
     /// # Defaults
     /// None.
     pub idle: Option<Duration>,
-    /// How long the peer has to answer a close frame, before the connection is given up (RFC 6455, 7.1.1).
+    /// How long the peer may take to answer a close frame before the connection is dropped (RFC 6455, 7.1.1).
     ///
     /// # Defaults
     /// 5 s.

@@ -1,4 +1,4 @@
-//! Bytes to events: frames, fragments, inflation and UTF-8 (RFC 6455, 5 and 8.1; RFC 7692, 7.2.2).
+//! Decodes bytes to events: frames, fragments, inflation and UTF-8 (RFC 6455, 5 and 8.1; RFC 7692, 7.2.2).
 //!
 //! | in | out |
 //! |---|---|
@@ -6,11 +6,11 @@
 //! | a control frame | `Frame::Ping`, `Frame::Pong`, `Frame::Close` |
 //! | anything wrong | the `Violation`, from then on |
 //!
-//! Contract: the same bytes give the same events, however they are cut; what is complete before a violation comes out
-//! before it. Sizes are judged on the header, before anything is held for them. A message in one frame that is whole
-//! in the input leaves without a copy and without an allocation of its own; a larger one is gathered as it arrives.
+//! Contract: the same bytes give the same events, however they are cut; items that are complete before a violation come
+//! out before it. Sizes are checked on the header, before any memory is used for them. A message in one frame that is
+//! whole in the input is returned without a copy or an allocation; a larger one is gathered as it arrives.
 //!
-//! Not covered: answering pings and close frames, rates and deadlines, which are `crate::session`'s.
+//! Not covered: answering pings and close frames, rates and deadlines, which belong to `crate::session`.
 
 use bytes::{Buf, Bytes, BytesMut};
 
@@ -23,10 +23,10 @@ use crate::message::{Message, Text};
 use crate::utf8::Utf8Validator;
 use crate::violation::Violation;
 
-/// What the peer sent.
+/// An item from the peer.
 #[derive(Clone, Debug, Eq, PartialEq)]
 pub enum Frame {
-    /// A close frame; none when it is empty. Nothing is decoded after it (RFC 6455, 5.5.1).
+    /// A close frame; `None` when it is empty. Nothing is decoded after it (RFC 6455, 5.5.1).
     Close(Option<CloseFrame>),
     /// A complete message.
     Message(Message),
@@ -36,19 +36,19 @@ pub enum Frame {
     Pong(Bytes),
 }
 
-/// Decodes what one peer sends.
+/// Decodes the bytes of one peer.
 pub struct Decoder {
     limits: Limits,
     /// Whether the peer is a client.
     masked: bool,
     input: BytesMut,
-    /// The size of the input's allocation as far as it was seen: its capacity shrinks with each frame that leaves.
+    /// The size of the input's allocation as last seen: its capacity shrinks with each frame that leaves.
     allocated: usize,
-    /// The frame whose header is read and whose payload is not.
+    /// The frame whose header was read and whose payload was not.
     frame: Option<OpenFrame>,
     message: Option<OpenMessage>,
     inflater: Option<Inflater>,
-    /// How many bytes may be inflated before [`Self::allow`] is called again, counted as they go in and come out.
+    /// How many bytes may be inflated before [`Self::allow`] is called again; input and output both count.
     work: usize,
     end: End,
 }
@@ -61,27 +61,27 @@ enum End {
 
 struct OpenFrame {
     header: Header,
-    /// How much of the payload has left the input.
+    /// The part of the payload that has left the input.
     taken: u64,
-    /// How much of the payload that is in the input has been unmasked and judged.
+    /// The part of the payload in the input that has been unmasked and checked.
     judged: usize,
 }
 
 struct OpenMessage {
     text: bool,
     compressed: bool,
-    /// What has been gathered; a message that leaves without a copy never gets here.
+    /// The bytes gathered so far; a message that is returned without a copy never gets here.
     gathered: Vec<u8>,
     utf8: Utf8Validator,
     frames: u32,
-    /// What the frames so far cost, each continuation at least [`CONTINUATION_CHARGE`].
+    /// The cost of the frames so far, each continuation at least [`CONTINUATION_CHARGE`].
     charged: u64,
     /// Compressed bytes that have been inflated.
     inflated_from: u64,
 }
 
 impl Decoder {
-    /// A decoder for the side `role`, and thus for what the other side sends.
+    /// Makes a decoder for the side `role`, and thus for the bytes of the other side.
     pub fn new(role: Role, limits: Limits, deflate: Option<&DeflateParams>) -> Self {
         Self {
             limits,
@@ -103,18 +103,18 @@ impl Decoder {
         }
     }
 
-    /// Where to read into, with room for `room` more bytes: append what the peer sent and change nothing else.
+    /// The buffer to read into, with room for `room` more bytes: append the peer's bytes and change nothing else.
     pub fn read_buffer(&mut self, room: usize) -> &mut BytesMut {
         self.input.reserve(room);
         &mut self.input
     }
 
-    /// How many bytes were taken and not yet decoded. A frame that is not complete stays here only when it is small.
+    /// The number of bytes not yet decoded. Only small incomplete frames stay here.
     pub fn buffered(&self) -> usize {
         self.input.len()
     }
 
-    /// The next event. None when there is none without more bytes, and after a close frame.
+    /// Returns the next event. `None` when it needs more bytes, and after a close frame.
     pub fn decode(&mut self) -> Result<Option<Frame>, Violation> {
         match self.end {
             End::Open => {}
@@ -134,18 +134,18 @@ impl Decoder {
         decoded
     }
 
-    /// Lets `work` bytes be inflated, counted as they go in and come out, before [`Self::decode`] stops in the middle of
-    /// a message. Without this there is no such bound.
+    /// Lets `work` bytes be inflated before [`Self::decode`] stops in the middle of a message; input and output both
+    /// count. Without this call there is no such bound.
     pub fn allow(&mut self, work: usize) {
         self.work = work;
     }
 
-    /// Whether [`Self::decode`] has stopped for this reason: it goes on without more bytes.
+    /// Whether [`Self::decode`] has stopped for this reason; it can continue without more bytes.
     pub fn is_spent(&self) -> bool {
         self.inflater.as_ref().is_some_and(Inflater::is_unfinished)
     }
 
-    /// Gives back what an idle session does not need: an empty input, and an inflater that keeps no context.
+    /// Frees memory that an idle session does not need: an empty input, and an inflater that keeps no context.
     pub fn release(&mut self) {
         if self.input.is_empty() {
             self.drop_input();
@@ -157,14 +157,14 @@ impl Decoder {
         }
     }
 
-    /// Decodes no more and gives everything back: what is fed from now on is dropped.
+    /// Stops decoding and frees all memory; bytes fed from now on are dropped.
     pub fn discard(&mut self) {
         if matches!(self.end, End::Open) {
             self.stop(End::Closed);
         }
     }
 
-    /// An estimate of the bytes held beside the decoder itself.
+    /// An estimate of the bytes held, besides the decoder itself.
     pub fn memory(&self) -> usize {
         self.allocated.max(self.input.capacity())
             + self.message.as_ref().map_or(0, |message| message.gathered.capacity())
@@ -219,7 +219,7 @@ impl Decoder {
         Ok(Some(OpenFrame { header, taken: 0, judged: 0 }))
     }
 
-    /// Judges a data frame by its header, and opens the message that it begins.
+    /// Checks a data frame by its header, and opens the message that it begins.
     fn admit(&mut self, header: &Header) -> Result<(), Violation> {
         let limits = &self.limits;
         if header.length > limits.frame_size {
@@ -244,7 +244,7 @@ impl Decoder {
         }
         message.charged = message.charged.saturating_add(charge);
         let most = match message.compressed {
-            // What does not compress grows a little, and still inflates to no more than the limit.
+            // Incompressible data grows a little when compressed, and still inflates to no more than the limit.
             true => (limits.message_size as u64).saturating_mul(2).saturating_add(COMPRESSED_SLACK),
             false => limits.message_size as u64,
         };
@@ -255,7 +255,7 @@ impl Decoder {
     }
 
     fn read_control(&mut self, header: Header) -> Result<Option<Frame>, Violation> {
-        // At most 125, as the header's parser made sure.
+        // At most 125, as the header's parser has checked.
         let length = header.length as usize;
         if self.input.len() < length {
             return Ok(None);
@@ -272,8 +272,8 @@ impl Decoder {
         }))
     }
 
-    /// Takes what there is of a data frame's payload. True when that is all of it; it is then either gathered, or
-    /// still in the input, whole.
+    /// Takes the available part of a data frame's payload. Returns true when the payload is complete; it is then either
+    /// gathered, or still in the input, whole.
     fn read_data(&mut self) -> Result<bool, Violation> {
         let (Some(frame), Some(message)) = (&mut self.frame, &mut self.message) else {
             return Ok(false);
@@ -310,7 +310,7 @@ impl Decoder {
                 frame.judged = available;
                 return Ok(complete);
             }
-            // The header's judgement bounds the length that is announced; memory follows what arrives.
+            // The check of the header bounds the announced length; memory grows only with the bytes that arrive.
             let most = message.gathered.len().saturating_add(usize::try_from(left).unwrap_or(available));
             gather(&mut message.gathered, &self.input[..available], most);
         }
@@ -332,7 +332,7 @@ impl Decoder {
             }
             message.gathered.into()
         } else if message.frames == 1 && message.gathered.is_empty() {
-            // All of it is in the input, at its start; the charge of an only frame is its length.
+            // All of it is at the start of the input; the charge of a single frame is its length.
             self.input.split_to(message.charged as usize).freeze()
         } else {
             message.gathered.into()
@@ -345,7 +345,7 @@ impl Decoder {
     }
 }
 
-/// Judges what has just been inflated: first as text, then by size, then by ratio.
+/// Checks the newly inflated bytes: first as text, then by size, then by ratio.
 fn judge(
     step: Step<'_>,
     limits: &Limits,
@@ -354,7 +354,7 @@ fn judge(
 ) -> Result<(), Violation> {
     *inflated_from += step.consumed as u64;
     let length = step.message.len();
-    // The one byte past the limit only says that there is more.
+    // The single byte beyond the limit only shows that there is more.
     let new = &step.message[step.start..length.min(limits.message_size).max(step.start)];
     if let Some(utf8) = utf8 {
         utf8.push(new).map_err(|_| Violation::InvalidUtf8)?;
@@ -378,7 +378,7 @@ fn check_ratio(length: usize, from: u64, limits: &Limits) -> Result<(), Violatio
     Ok(())
 }
 
-/// Appends, growing by doubling but not past `most`, the message's size as far as it is known.
+/// Appends, growing by doubling but not beyond `most`, the message's size as far as it is known.
 fn gather(gathered: &mut Vec<u8>, bytes: &[u8], most: usize) {
     let needed = gathered.len() + bytes.len();
     if needed > gathered.capacity() {
@@ -388,14 +388,14 @@ fn gather(gathered: &mut Vec<u8>, bytes: &[u8], most: usize) {
     gathered.extend_from_slice(bytes);
 }
 
-/// What a continuation frame costs at least, in bytes of the message's limit.
+/// The least cost of a continuation frame, in bytes of the message's limit.
 const CONTINUATION_CHARGE: u64 = 64;
 
-/// What a compressed message may send beyond twice the message's limit, so that small limits can be used at all.
+/// The compressed bytes that a message may have beyond twice the message's limit, so that small limits are usable at
+/// all.
 const COMPRESSED_SLACK: u64 = 1024;
 
-/// Payloads of up to this many bytes wait in the input until they are complete; larger ones are gathered as they
-/// arrive.
+/// The largest payload that waits in the input until it is complete, in bytes; larger ones are gathered as they arrive.
 const HOLD: u64 = 16 << 10;
 
 const FIRST_GATHERING: usize = 32 << 10;

@@ -1,4 +1,4 @@
-//! Messages to bytes (RFC 6455, 5 and 6.1; RFC 7692, 7.2.1).
+//! Encodes messages to bytes (RFC 6455, 5 and 6.1; RFC 7692, 7.2.1).
 //!
 //! Contract: each call appends whole frames. A message is one frame unless the caller asks for more. Clients mask with
 //! keys from the system's random source (RFC 6455, 5.3); servers do not mask.
@@ -20,12 +20,12 @@ pub enum Kind {
     Text,
 }
 
-/// A payload of more than 125 bytes was given for a control frame (RFC 6455, 5.5).
+/// The error for a control frame with a payload of more than 125 bytes (RFC 6455, 5.5).
 #[derive(Clone, Copy, Debug, Eq, PartialEq, thiserror::Error)]
 #[error("a control frame holds at most 125 bytes")]
 pub struct ControlTooLong;
 
-/// Encodes what one side sends.
+/// Encodes the messages of one side.
 pub struct Encoder {
     deflater: Option<Deflater>,
     /// Messages of fewer bytes are not compressed.
@@ -38,14 +38,13 @@ pub struct Encoder {
 struct OpenMessage {
     kind: Kind,
     payload: Bytes,
-    /// How much of it has gone into the deflater.
+    /// The part that has gone into the deflater.
     taken: usize,
     compressed: BytesMut,
 }
 
 impl Encoder {
-    /// An encoder for the side `role`. It compresses if permessage-deflate was agreed on, in the way that `config`
-    /// says.
+    /// Makes an encoder for the side `role`. It compresses if permessage-deflate was agreed on, according to `config`.
     pub fn new(role: Role, deflate: Option<(&DeflateConfig, &DeflateParams)>) -> Self {
         Self {
             deflater: deflate.and_then(|(config, params)| Deflater::new(config.level, params.sending(role))),
@@ -77,7 +76,7 @@ impl Encoder {
             let (piece, next) = rest.split_at(rest.len().min(frame.max(1)));
             rest = next;
             let fin = rest.is_empty();
-            // RFC 7692, 6.1: only the first frame of a message bears RSV1.
+            // RFC 7692, 6.1: only the first frame of a message has RSV1 set.
             self.frame(fin, rsv1 && opcode != Opcode::Continuation, opcode, piece, out);
             if fin {
                 return;
@@ -96,14 +95,14 @@ impl Encoder {
         self.control(Opcode::Pong, payload, out)
     }
 
-    /// Appends a close frame; an empty one without a code. A reason past [`close::MAX_REASON`] bytes is cut at a
-    /// character. Nothing may be sent after it (RFC 6455, 5.5.1).
+    /// Appends a close frame; an empty one without a code. A reason longer than [`close::MAX_REASON`] bytes is cut at a
+    /// character. Send nothing after it (RFC 6455, 5.5.1).
     pub fn close(&mut self, why: Option<(CloseCode, &str)>, out: &mut BytesMut) {
         let payload = why.map_or_else(BytesMut::new, |(code, reason)| close::payload(code, reason));
         self.frame(true, false, Opcode::Close, &payload, out);
     }
 
-    /// Gives back what an idle session does not need: a deflater that keeps no context.
+    /// Frees memory that an idle session does not need: a deflater that keeps no context.
     pub fn release(&mut self) {
         if self.open.is_none()
             && let Some(deflater) = &mut self.deflater
@@ -112,14 +111,14 @@ impl Encoder {
         }
     }
 
-    /// Gives everything back; messages are no longer compressed.
+    /// Frees all memory; messages are no longer compressed.
     pub(crate) fn discard(&mut self) {
         self.deflater = None;
         self.open = None;
     }
 
-    /// Begins a message that is compressed in pieces: see [`Self::work`]. One that is short, or is not compressed, is
-    /// appended at once. No other message may be begun meanwhile.
+    /// Begins a message that is compressed in pieces: see [`Self::work`]. A message that is short, or is not
+    /// compressed, is appended at once. No other message may be begun meanwhile.
     pub(crate) fn begin(&mut self, kind: Kind, payload: Bytes, out: &mut BytesMut) {
         if self.deflater.is_none() || payload.len() <= PIECE || payload.len() < self.threshold {
             return self.message(kind, &payload, out);
@@ -127,12 +126,12 @@ impl Encoder {
         self.open = Some(OpenMessage { kind, payload, taken: 0, compressed: BytesMut::new() });
     }
 
-    /// Whether a message is begun and not yet appended.
+    /// Whether a message was begun and is not yet appended.
     pub(crate) fn is_open(&self) -> bool {
         self.open.is_some()
     }
 
-    /// Compresses one more piece of the message that is begun, and appends it once it is whole.
+    /// Compresses another piece of the open message, and appends the message once it is whole.
     pub(crate) fn work(&mut self, out: &mut BytesMut) {
         let (Some(mut open), Some(deflater)) = (self.open.take(), &mut self.deflater) else { return };
         let rest = &open.payload[open.taken..];
@@ -149,7 +148,7 @@ impl Encoder {
         self.frame(true, is_worth_it, open.kind.opcode(), payload, out);
     }
 
-    /// An estimate of the bytes held beside the encoder itself.
+    /// An estimate of the bytes held, besides the encoder itself.
     pub fn memory(&self) -> usize {
         let open = self.open.as_ref().map_or(0, |open| open.payload.len() + open.compressed.capacity());
         self.deflater.as_ref().map_or(0, Deflater::memory) + open
@@ -161,14 +160,14 @@ impl Encoder {
         match &mut self.deflater {
             Some(deflater) if payload.len() >= self.threshold => {
                 let start = out.len();
-                // The header's length is known only afterwards; a guess saves moving the payload most of the time.
+                // The header's length is known only afterwards; a good guess usually avoids moving the payload.
                 let key = self.keys.as_mut().map(MaskKeys::next);
                 let gap = header_length(payload.len() as u64 / 2, key);
                 out.resize(start + gap, 0);
                 deflater.compress(payload, out);
                 let compressed = out.len() - start - gap;
                 if deflater.forgets() && compressed >= payload.len() {
-                    // The peer's window does not need to have seen it, so the smaller form can go.
+                    // The peer's window does not need this message, so the smaller form can be sent.
                     out.truncate(start);
                 } else {
                     let header = Header { fin: true, rsv1: true, opcode, mask: key, length: compressed as u64 };
@@ -189,7 +188,7 @@ impl Encoder {
         Ok(())
     }
 
-    /// The compressed form of a message that is worth it.
+    /// The compressed form of a message, if compression is worthwhile.
     fn compress(&mut self, payload: &[u8]) -> Option<BytesMut> {
         let deflater = self.deflater.as_mut().filter(|_| payload.len() >= self.threshold)?;
         let mut compressed = BytesMut::new();
@@ -219,10 +218,10 @@ impl Kind {
     }
 }
 
-/// Bytes of a message that are compressed at once.
+/// The bytes of a message that are compressed at once.
 const PIECE: usize = 64 << 10;
 
-/// Puts a header before a payload that stands `gap` bytes after `start`, closing or widening the gap, and masks it.
+/// Puts a header before a payload that starts `gap` bytes after `start`, closing or widening the gap, and masks it.
 fn place_header(header: Header, start: usize, gap: usize, out: &mut BytesMut) {
     let (bytes, used) = header.encode();
     let payload = out.len() - start - gap;
@@ -248,7 +247,7 @@ fn header_length(payload: u64, key: Option<[u8; 4]>) -> usize {
     }
 }
 
-/// Masking keys, drawn from the system's random source some at a time.
+/// Masking keys, drawn from the system's random source in batches.
 struct MaskKeys {
     pool: [[u8; 4]; 16],
     used: usize,
@@ -257,7 +256,7 @@ struct MaskKeys {
 impl MaskKeys {
     fn next(&mut self) -> [u8; 4] {
         if self.used == self.pool.len() {
-            // A client without randomness must not go on: its bytes could be chosen by what runs in it (10.3).
+            // A client without randomness must not continue: a script that it runs could choose its bytes (10.3).
             getrandom::fill(self.pool.as_flattened_mut())
                 .expect("every supported system has a random source once it has booted");
             self.used = 0;

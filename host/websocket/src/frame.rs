@@ -1,7 +1,7 @@
-//! Frame headers (RFC 6455, 5.2): what stands on the wire, without the limits that a decoder puts on it.
+//! Frame headers (RFC 6455, 5.2): their form on the wire, without the limits of a decoder.
 //!
-//! Contract: a header is judged byte by byte in wire order, so that the same stream always fails for the same
-//! reason, however it was cut into reads.
+//! Contract: a header is checked byte by byte in wire order, so that the same stream always fails for the same reason,
+//! however it was cut into reads.
 
 use bytes::{BufMut, BytesMut};
 
@@ -14,18 +14,19 @@ pub enum Opcode {
     Binary,
     /// 8: the close handshake.
     Close,
-    /// 0: goes on with the open message.
+    /// 0: continues the open message.
     Continuation,
     /// 9: asks for a pong.
     Ping,
-    /// 10: answers a ping, or says that the sender is there.
+    /// 10: answers a ping, or shows that the sender is alive.
     Pong,
     /// 1: the first frame of a text message.
     Text,
 }
 
 impl Opcode {
-    /// Close, ping and pong: short, never fragmented, allowed between the frames of a message (RFC 6455, 5.5).
+    /// Whether this is a close, ping or pong: short, never fragmented, allowed between the frames of a message (RFC
+    /// 6455, 5.5).
     pub const fn is_control(self) -> bool {
         matches!(self, Self::Close | Self::Ping | Self::Pong)
     }
@@ -57,7 +58,7 @@ impl Opcode {
 /// The most bytes that a control frame may carry (RFC 6455, 5.5).
 pub const MAX_CONTROL: usize = 125;
 
-/// The most bytes that a header takes: two, eight of length, four of key.
+/// The most bytes of a header: two, eight of length, four of key.
 pub(crate) const MAX_HEADER: usize = 14;
 
 /// A frame's header.
@@ -67,24 +68,24 @@ pub(crate) struct Header {
     /// "Per-Message Compressed" (RFC 7692, 6).
     pub rsv1: bool,
     pub opcode: Opcode,
-    /// The masking key; none for an unmasked frame.
+    /// The masking key; `None` for an unmasked frame.
     pub mask: Option<[u8; 4]>,
     pub length: u64,
 }
 
-/// What makes a header right or wrong where it stands.
+/// The context that decides whether a header is valid.
 #[derive(Clone, Copy, Debug)]
 pub(crate) struct Context {
     /// Whether the peer is a client, whose frames must be masked (RFC 6455, 5.1).
     pub masked: bool,
     /// Whether permessage-deflate was negotiated, which gives RSV1 its meaning.
     pub deflate: bool,
-    /// Whether a message is open, which continuations go on with.
+    /// Whether a message is open, which continuations may continue.
     pub in_message: bool,
 }
 
 impl Header {
-    /// Reads a header and says how many bytes it takes. None if more bytes are needed.
+    /// Reads a header and returns it with its length in bytes. `None` if more bytes are needed.
     pub fn parse(bytes: &[u8], context: Context) -> Result<Option<(Self, usize)>, Violation> {
         let Some(first) = bytes.first() else {
             return Ok(None);
@@ -160,7 +161,7 @@ impl Header {
         out.put_slice(&bytes[..length]);
     }
 
-    /// The header's bytes, and how many of them count.
+    /// The header's bytes, and how many of them are used.
     pub fn encode(&self) -> ([u8; MAX_HEADER], usize) {
         let mut bytes = [0; MAX_HEADER];
         bytes[0] = u8::from(self.fin) << 7 | u8::from(self.rsv1) << 6 | self.opcode.bits();

@@ -1,12 +1,12 @@
 //! WebSocket without sockets: RFC 6455 frames and sessions, RFC 7692 compression, bytes in and events out.
 //!
-//! - [`handshake`] judges and writes the header fields that open a WebSocket, over HTTP/1.1, 2 and 3.
+//! - [`handshake`] checks and writes the header fields that open a WebSocket, over HTTP/1.1, 2 and 3.
 //! - [`Session`] is one WebSocket: it answers pings, carries out the close handshake, keeps limits and deadlines.
-//! - [`Decoder`] and [`Encoder`] are the two halves below it, for whoever wants frames.
+//! - [`Decoder`] and [`Encoder`] are the two halves below it, for callers that want frames.
 //!
-//! Nothing here reads, writes, waits or looks at the clock; the driver does, and passes the time in. Both roles are
-//! there: servers use one, tests and tools the other. Every limit is in [`Limits`], and what a peer can do wrong in
-//! [`Violation`].
+//! Nothing here reads, writes, waits or uses the clock; the driver does, and passes the time in. Both roles are
+//! implemented: servers use one, tests and tools the other. [`Limits`] holds every limit, and [`Violation`] every fault
+//! of a peer.
 //!
 //! # Examples
 //! ```

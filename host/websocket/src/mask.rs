@@ -1,7 +1,7 @@
 //! Masking of client payloads (RFC 6455, 5.3): XOR with a four-byte key that repeats.
 //!
-//! Contract: `apply` is its own inverse, and a payload may be masked in pieces when each piece names where in the
-//! payload it starts. The key's randomness is the encoder's business (`crate::encoder`).
+//! Contract: `apply` is its own inverse, and a payload may be masked in pieces when each piece names its offset in the
+//! payload. The encoder makes the random key (`crate::encoder`).
 
 /// Masks or unmasks `piece`, which starts `offset` bytes into its frame's payload.
 pub(crate) fn apply(piece: &mut [u8], key: [u8; 4], offset: u64) {
@@ -10,8 +10,8 @@ pub(crate) fn apply(piece: &mut [u8], key: [u8; 4], offset: u64) {
         // RFC 6455, 5.3: octet i is masked with octet i MOD 4 of the key.
         *byte = key[(at + (offset % 4) as usize) % 4];
     }
-    // Fixed-size lanes without branches are what the compiler turns into vector instructions. A lane is a multiple
-    // of the key's length, so that every lane, and the rest, starts in the same phase.
+    // The compiler turns fixed-size lanes without branches into vector instructions. A lane is a multiple of the key's
+    // length, so that every lane, and the rest, starts in the same phase.
     let (lanes, rest) = piece.as_chunks_mut::<LANE>();
     for lane in lanes {
         for (byte, key) in lane.iter_mut().zip(wide) {

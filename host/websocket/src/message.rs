@@ -1,4 +1,4 @@
-//! Complete messages, as they leave the codec: reference-counted bytes, and text that is known to be UTF-8.
+//! Complete messages, as the codec returns them: reference-counted bytes, and text that is known to be UTF-8.
 
 use std::fmt;
 use std::ops::Deref;
@@ -9,8 +9,8 @@ use crate::utf8::InvalidUtf8;
 
 /// A complete message.
 ///
-/// The bytes may share the buffer that they were read into; a holder who keeps a small message for long keeps that
-/// buffer, and does better to copy it.
+/// The bytes may share the buffer that they were read into. A holder that keeps a small message for long keeps that
+/// buffer, and should copy the message instead.
 #[derive(Clone, Debug, Eq, PartialEq)]
 pub enum Message {
     /// Bytes (opcode 2).
@@ -33,7 +33,7 @@ impl Message {
         self.as_bytes().len()
     }
 
-    /// Whether the payload is empty, which a message may well be.
+    /// Whether the payload is empty, which is allowed.
     pub fn is_empty(&self) -> bool {
         self.as_bytes().is_empty()
     }
@@ -52,7 +52,7 @@ impl Text {
         }
     }
 
-    /// Takes bytes as text that a `Utf8Validator` has passed, to its end.
+    /// Takes bytes as text that a `Utf8Validator` has accepted, to its end.
     pub(crate) fn from_validated(bytes: Bytes) -> Self {
         debug_assert!(std::str::from_utf8(&bytes).is_ok());
         Self(bytes)
@@ -60,9 +60,9 @@ impl Text {
 
     /// The text.
     pub fn as_str(&self) -> &str {
-        // SAFETY: the bytes are UTF-8: `from_bytes` has checked them, and the decoder calls `from_validated` only
-        // after its validator, which the property tests compare with std's, has passed all of them. They are
-        // immutable since.
+        // SAFETY: the bytes are UTF-8: `from_bytes` has checked them, and the decoder calls `from_validated` only after
+        // its validator, which the property tests compare with std's, has accepted all of them. They are immutable
+        // since.
         unsafe { std::str::from_utf8_unchecked(&self.0) }
     }
 

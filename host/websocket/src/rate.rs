@@ -1,15 +1,15 @@
-//! A token bucket whose clock is the caller's.
+//! A token bucket; the caller supplies the clock.
 
 use std::time::{Duration, Instant};
 
 use crate::config::Rate;
 
-/// Allows a burst, then so many per second.
+/// Allows a burst, and then a fixed rate per second.
 #[derive(Clone, Debug)]
 pub(crate) struct Bucket {
     /// When the bucket is full again: a bucket that is behind the clock is full (generic cell rate algorithm).
     full_at: Instant,
-    /// What one token takes to come back.
+    /// The time in which one token comes back.
     interval: Duration,
     /// How far ahead of the clock the bucket may be.
     burst: Duration,

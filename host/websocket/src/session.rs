@@ -1,18 +1,18 @@
-//! One WebSocket, without its socket: what comes in, what goes out, and when to stop waiting.
+//! One WebSocket, without its socket: incoming bytes, outgoing bytes, and deadlines.
 //!
 //! | state | reads | sends |
 //! |---|---|---|
 //! | `Open` | messages; pings are answered | messages |
 //! | `Closing`: this side sent its close frame | only the peer's close frame counts | nothing |
-//! | `Closed`: both sent theirs, or the connection was failed or lost | nothing | what is queued |
+//! | `Closed`: both sent theirs, or the connection was failed or lost | nothing | the queued bytes |
 //!
-//! The driver's loop: take events until there are none; write what is outgoing; when the session is closed and all is
-//! written, close the connection (a client lets the server do that first, RFC 6455, 7.1.1); otherwise wait for bytes
-//! (unless [`Session::is_blocked`]), for the application, or for [`Session::deadline`].
+//! The driver's loop: take events until there are none; write the outgoing bytes; when the session is closed and
+//! everything is written, close the connection (a client lets the server do that first, RFC 6455, 7.1.1); otherwise
+//! wait for bytes (unless [`Session::is_blocked`]), for the application, or for [`Session::deadline`].
 //!
 //! Contract: every ping is answered, however many arrive in one read. Messages that came before a violation come out
-//! before the session's end. What waits to be written is bounded, pongs included: a session whose peer does not read
-//! stops decoding. The clock is the caller's.
+//! before the session's end. The bytes that wait to be written are bounded, pongs included: a session whose peer does
+//! not read stops decoding. The caller supplies the clock.
 
 use std::sync::Arc;
 use std::time::Instant;
@@ -28,7 +28,7 @@ use crate::message::Message;
 use crate::rate::Bucket;
 use crate::violation::Violation;
 
-/// What a session tells its application.
+/// An event for the session's application.
 #[derive(Clone, Debug, Eq, PartialEq)]
 pub enum Event {
     /// A complete message.
@@ -52,22 +52,22 @@ pub enum End {
     Lost,
     /// The peer closed, with this frame; it was answered.
     PeerClosed(Option<CloseFrame>),
-    /// The peer was at fault, and was told with the violation's close code.
+    /// The peer was at fault, and was sent the violation's close code.
     Violation(Violation),
 }
 
-/// How far a session is (RFC 6455, 7.1).
+/// The state of a session (RFC 6455, 7.1).
 #[derive(Clone, Copy, Debug, Eq, PartialEq)]
 pub enum State {
     /// Messages go both ways.
     Open,
     /// The close frame is queued or sent, and the peer's has not come.
     Closing,
-    /// Nothing more comes. What is outgoing should still be written.
+    /// Nothing more comes. Outgoing bytes should still be written.
     Closed,
 }
 
-/// Why a message was not taken.
+/// Why a message was not accepted.
 #[derive(Clone, Copy, Debug, Eq, PartialEq, thiserror::Error)]
 pub enum SendError {
     /// The session is closing or closed.
@@ -94,7 +94,7 @@ pub struct Session {
     outgoing: BytesMut,
     /// How many bytes of messages may still be compressed before [`Session::allow`] is called again.
     work: usize,
-    /// The size of the outgoing allocation as far as it was seen: its capacity shrinks with what is written.
+    /// The size of the outgoing allocation as last seen: its capacity shrinks as bytes are written.
     allocated: usize,
     state: State,
     /// Why this side closes, while it waits for the peer's close frame.
@@ -103,16 +103,16 @@ pub struct Session {
     end: Option<End>,
     /// The peer has ended its side of the connection.
     eof: bool,
-    /// Messages that the application is busy with: see [`Session::set_busy`].
+    /// The number of messages that the application is busy with: see [`Session::set_busy`].
     busy: u32,
     held_back: Option<HeldBack>,
     control: Option<Bucket>,
     messages: Option<Bucket>,
-    /// How much of the input had been looked at when the peer was last heard.
+    /// How much of the input had been seen when the peer was last heard.
     heard: usize,
     last_heard: Instant,
     last_message: Instant,
-    /// When the keep-alive ping that nothing has answered yet was queued.
+    /// When the unanswered keep-alive ping was queued.
     pinged: Option<Instant>,
 }
 
@@ -122,25 +122,25 @@ struct Closing {
     since: Instant,
 }
 
-/// What would end the session, if the application were not busy.
+/// An event that would end the session if the application were not busy.
 struct HeldBack {
     what: Ending,
-    /// None if it waits for as long as the application is busy.
+    /// `None` if it waits for as long as the application is busy.
     until: Option<Instant>,
 }
 
 enum Ending {
     Close(Option<CloseFrame>),
     Lost,
-    /// A message over its rate.
+    /// A message that exceeds its rate.
     Message(Message),
     Violation(Violation),
 }
 
 impl Session {
-    /// A session that begins now, right behind its handshake. `deflate` is what the handshake agreed on.
+    /// Makes a session that begins now, right after its handshake. `deflate` is the result of the handshake.
     pub fn new(role: Role, config: Arc<Config>, deflate: Option<DeflateParams>, now: Instant) -> Self {
-        // Without settings to use it by, the extension cannot have been agreed on.
+        // Without settings for the extension, it cannot have been agreed on.
         let deflate = config.deflate.as_ref().zip(deflate.as_ref());
         Self {
             decoder: Decoder::new(role, config.limits.clone(), deflate.map(|(_, params)| params)),
@@ -164,22 +164,23 @@ impl Session {
         }
     }
 
-    /// Takes bytes from the peer. [`Self::next_event`] looks at them.
+    /// Takes bytes from the peer. [`Self::next_event`] processes them.
     pub fn feed(&mut self, bytes: &[u8]) {
         self.decoder.feed(bytes);
     }
 
-    /// Where to read into, with room for `room` more bytes: append what the peer sent and change nothing else.
+    /// The buffer to read into, with room for `room` more bytes: append the peer's bytes and change nothing else.
     pub fn read_buffer(&mut self, room: usize) -> &mut BytesMut {
         self.decoder.read_buffer(room)
     }
 
-    /// The peer has ended its side of the connection, in whatever way. What came before is still decoded.
+    /// Notes that the peer has ended its side of the connection, in any way. Earlier bytes are still decoded.
     pub fn feed_eof(&mut self) {
         self.eof = true;
     }
 
-    /// The next event. None until more bytes came, time passed, or, when blocked, outgoing bytes were written.
+    /// Returns the next event. `None` until more bytes came, time passed, or, when blocked, outgoing bytes were
+    /// written.
     pub fn next_event(&mut self, now: Instant) -> Option<Event> {
         if self.decoder.buffered() > self.heard {
             self.last_heard = now;
@@ -190,13 +191,14 @@ impl Session {
         event
     }
 
-    /// Says with how many messages the application is busy that came before what is decoded next. While it is, a close
-    /// frame or a violation behind them is held back, for at most [`crate::Timers::close`] for each, so that the
+    /// Sets the number of earlier messages that the application is still busy with. While it is busy, a close frame or
+    /// a violation after them is held back, for at most [`crate::Timers::close`] for each message, so that the
     /// application can still send its answers (RFC 6455, 5.5.1: the close frame may wait until a message is sent). A
-    /// message over its rate waits too, and is judged again once the application is not busy.
+    /// message that exceeds its rate waits too, and is checked again once the application is not busy.
     ///
-    /// With more than one message the session is not idle, and the end of the connection waits as well, for what the
-    /// messages but the last may take: it would not have been looked at before they were dealt with one by one.
+    /// With more than one message the session is not idle, and the end of the connection waits as well, for the time
+    /// that all messages but the last may take. If they were handled one by one, the end would not have been seen
+    /// before.
     pub fn set_busy(&mut self, messages: u32, now: Instant) {
         if messages.max(self.busy) > 1 {
             self.last_message = now;
@@ -204,7 +206,7 @@ impl Session {
         self.busy = messages;
     }
 
-    /// Whether the session's end, or what may be its end, is held back, so that nothing behind it matters yet.
+    /// Whether the session's end, or its possible end, is held back, so that nothing after it matters yet.
     pub fn is_ending(&self) -> bool {
         self.held_back.is_some()
     }
@@ -219,8 +221,8 @@ impl Session {
         self.send(Kind::Binary, payload, now)
     }
 
-    /// Queues a message that is compressed in pieces, where it is compressed at all: [`Self::is_spent`] says whether that
-    /// is under way.
+    /// Queues a message that is compressed in pieces, if it is compressed at all: [`Self::is_spent`] tells whether that
+    /// is in progress.
     pub fn begin(&mut self, kind: Kind, payload: Bytes, now: Instant) -> Result<(), SendError> {
         self.admit(payload.len())?;
         self.last_message = now;
@@ -229,8 +231,8 @@ impl Session {
         Ok(())
     }
 
-    /// Goes on with a message that is being compressed, and lets `work` bytes be inflated, and as many be compressed,
-    /// until [`Self::is_spent`]. Without permessage-deflate there is nothing to do.
+    /// Continues with a message that is being compressed, and lets `work` bytes be inflated, and as many be compressed,
+    /// until [`Self::is_spent`]. Without permessage-deflate it does nothing.
     pub fn allow(&mut self, work: usize) {
         self.decoder.allow(work);
         self.work = work;
@@ -240,7 +242,7 @@ impl Session {
         }
     }
 
-    /// Whether the session waits for the next call of [`Self::allow`] with what it has to inflate, or to compress.
+    /// Whether the session waits for the next call of [`Self::allow`] to inflate or to compress.
     pub fn is_spent(&self) -> bool {
         self.decoder.is_spent() || self.work == 0 || self.encoder.is_open()
     }
@@ -250,24 +252,24 @@ impl Session {
         self.decoder.buffered() > 0 || self.decoder.is_spent()
     }
 
-    /// Whether a message can be queued now, as far as compression goes.
+    /// Whether a message can be queued now, as far as compression is concerned.
     pub fn takes(&self) -> bool {
         self.work > 0 && !self.encoder.is_open()
     }
 
-    /// Starts the close handshake (RFC 6455, 7.1.2). A message that is still being compressed is dropped, and so are those
-    /// that arrive from now on. Does nothing on a session that is no longer open. A reason past [`crate::MAX_REASON`] bytes
-    /// is cut at a character.
+    /// Starts the close handshake (RFC 6455, 7.1.2). A message that is still being compressed is dropped, and so are
+    /// messages that arrive from now on. Does nothing on a session that is no longer open. A reason longer than
+    /// [`crate::MAX_REASON`] bytes is cut at a character.
     pub fn close(&mut self, code: CloseCode, reason: &str, now: Instant) {
         self.begin_close(code, reason, Closing { idle: false, since: now });
     }
 
-    /// What waits to be written.
+    /// The bytes that wait to be written.
     pub fn outgoing(&self) -> &[u8] {
         &self.outgoing
     }
 
-    /// The first `count` outgoing bytes were written.
+    /// Notes that the first `count` outgoing bytes were written.
     ///
     /// # Panics
     /// If fewer bytes are outgoing.
@@ -279,17 +281,17 @@ impl Session {
         }
     }
 
-    /// Whether so much waits to be written that the peer should not be read from.
+    /// Whether too many bytes wait to be written to read any more from the peer.
     pub fn is_blocked(&self) -> bool {
         self.state == State::Open && self.outgoing.len() >= self.config.limits.outgoing_queue
     }
 
-    /// How far the session is.
+    /// The state of the session.
     pub fn state(&self) -> State {
         self.state
     }
 
-    /// When [`Self::handle_timeout`] wants to be called. It changes with every other call.
+    /// When to call [`Self::handle_timeout`]. It changes with every other call.
     pub fn deadline(&self) -> Option<Instant> {
         let timers = &self.config.timers;
         if let Some(until) = self.held_back_until() {
@@ -309,7 +311,7 @@ impl Session {
         }
     }
 
-    /// Does what is due: pings a silent peer, closes an idle session, gives up on a dead one. Call
+    /// Performs the due actions: pings a silent peer, closes an idle session, gives up on a dead one. Call
     /// [`Self::next_event`] after it.
     pub fn handle_timeout(&mut self, now: Instant) {
         let timers = &self.config.timers;
@@ -342,14 +344,14 @@ impl Session {
         }
     }
 
-    /// The driver reads again after a time in which it did not, as when the application was busy. The peer is not
-    /// blamed for that time's silence.
+    /// Notes that the driver reads again after a pause, for example because the application was busy. The silence of
+    /// that time is not held against the peer.
     pub fn resume(&mut self, now: Instant) {
         self.last_heard = now;
         self.pinged = None;
     }
 
-    /// Gives back what a session does not need while it waits: empty buffers, and streams that keep no context.
+    /// Frees memory that a session does not need while it waits: empty buffers, and streams that keep no context.
     pub fn release(&mut self) {
         self.decoder.release();
         self.encoder.release();
@@ -358,7 +360,7 @@ impl Session {
         }
     }
 
-    /// An estimate of the bytes held beside the session itself: input, message, outgoing, compression.
+    /// An estimate of the bytes held, besides the session itself: input, message, outgoing, compression.
     pub fn memory(&self) -> usize {
         let held_back = match &self.held_back {
             Some(HeldBack { what: Ending::Message(message), .. }) => message.len(),
@@ -415,7 +417,7 @@ impl Session {
         self.held_back.as_ref().and_then(|held_back| held_back.until)
     }
 
-    /// Goes on with what was held back, as if it came now. Only a message is for the application.
+    /// Continues with the event that was held back, as if it came now. Only a message goes to the application.
     fn let_go(&mut self, now: Instant) -> Option<Message> {
         match self.held_back.take()?.what {
             Ending::Close(frame) => self.receive(Frame::Close(frame), now),
@@ -453,7 +455,7 @@ impl Session {
             }
             // RFC 6455, 5.5.2: a ping is answered unless a close frame was received; nothing is sent after ours.
             Frame::Ping(payload) if self.state == State::Open => {
-                // The payload was a control frame's, so it is not too long for one.
+                // The payload came in a control frame, so it is short enough for another.
                 let _ = self.encoder.pong(&payload, &mut self.outgoing);
             }
             Frame::Message(_) | Frame::Ping(_) | Frame::Pong(_) => {}
@@ -478,7 +480,7 @@ impl Session {
         Ok(())
     }
 
-    /// Whether a message of this length is taken now.
+    /// Checks whether a message of this length is accepted now.
     fn admit(&self, length: usize) -> Result<(), SendError> {
         let limits = &self.config.limits;
         if self.state != State::Open {
@@ -507,7 +509,7 @@ impl Session {
         }
     }
 
-    /// Fails the connection (RFC 6455, 7.1.7): says why, if nothing was said yet, and reads no more.
+    /// Fails the connection (RFC 6455, 7.1.7): sends the reason, if no close was sent yet, and reads no more.
     fn fail(&mut self, violation: Violation) {
         if self.state == State::Open {
             let reason = violation.to_string();
@@ -526,5 +528,5 @@ impl Session {
     }
 }
 
-/// An outgoing buffer of up to this many bytes is kept for the next messages once it is written.
+/// The largest outgoing buffer, in bytes, that is kept for the next messages once it is written.
 const RETAINED: usize = 16 << 10;

@@ -1,7 +1,7 @@
 //! Incremental UTF-8 validation (RFC 6455, 8.1; RFC 3629).
 //!
-//! Contract: text may arrive in any pieces. An error is reported with the first byte that proves the text invalid,
-//! also when that byte stands in a character that is not complete: `F4 90` fails without waiting for its third byte.
+//! Contract: text may arrive in any pieces. An error is reported with the first byte that proves the text invalid, even
+//! inside an incomplete character: `F4 90` fails without waiting for its third byte.
 
 use std::str::from_utf8;
 
@@ -47,7 +47,7 @@ impl Utf8Validator {
             }
         }
         if let Err(error) = from_utf8(piece) {
-            // Some length means that the bytes there can never become a character, whatever follows.
+            // An error length means that the bytes there can never become a character.
             if error.error_len().is_some() {
                 return Err(InvalidUtf8);
             }
@@ -133,7 +133,7 @@ mod tests {
             }
         }
 
-        /// What passes so far can still become valid: some continuation completes it.
+        /// Accepted text can still become valid: some continuation completes it.
         #[test]
         fn passes_only_prefixes_of_valid_text(bytes in prop::collection::vec(any::<u8>(), 0..6)) {
             let mut validator = Utf8Validator::default();

@@ -1,4 +1,4 @@
-//! What a peer can do wrong, and the close code that tells it so.
+//! Violations of a peer, and their close codes.
 //!
 //! | close code | violations |
 //! |---|---|
@@ -13,13 +13,14 @@ use crate::close::CloseCode;
 #[derive(Clone, Copy, Debug, Eq, PartialEq, thiserror::Error)]
 #[non_exhaustive]
 pub enum Violation {
-    /// A close code that may not stand on the wire (RFC 6455, 7.4).
+    /// A close code that may not be sent (RFC 6455, 7.4).
     #[error("close code {0} may not be sent")]
     CloseCode(u16),
     /// A close frame with a payload of one byte (RFC 6455, 5.5.1).
     #[error("a close frame's payload is shorter than a code")]
     ClosePayload,
-    /// A message inflated to more than the limit's multiple of what was sent ([`crate::Limits::compression_ratio`]).
+    /// A message whose inflated size exceeds the limit's multiple of its compressed size
+    /// ([`crate::Limits::compression_ratio`]).
     #[error("a message inflates to more than {limit} times its size")]
     CompressionRatio {
         /// The limit.
@@ -43,7 +44,7 @@ pub enum Violation {
     /// A frame announces more bytes than [`crate::Limits::frame_size`].
     #[error("a frame of {length} bytes is larger than {limit}")]
     FrameTooLarge {
-        /// What the header says.
+        /// The length in the header.
         length: u64,
         /// The limit.
         limit: u64,
@@ -75,7 +76,7 @@ pub enum Violation {
     /// An opcode that is not defined (RFC 6455, 5.2).
     #[error("opcode {0:#x} is reserved")]
     ReservedOpcode(u8),
-    /// A continuation frame where no message is open (RFC 6455, 5.4).
+    /// A continuation frame without an open message (RFC 6455, 5.4).
     #[error("a continuation continues nothing")]
     UnexpectedContinuation,
     /// A new message begins before the last one has ended (RFC 6455, 5.4).

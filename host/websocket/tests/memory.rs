@@ -1,4 +1,4 @@
-//! What the codec allocates: nothing per small message, and about as much as it says.
+//! The codec's allocations: none per small message, and about as much as it reports.
 
 use std::alloc::{GlobalAlloc, Layout, System};
 use std::cell::Cell;
@@ -70,7 +70,7 @@ fn small_messages_and_pings_do_not_allocate() {
         server.written(server.outgoing().len());
         allocations.push(ALLOCATIONS.get() - before);
     }
-    // The first reads size the buffers; 101 frames a read cost nothing after that.
+    // The first reads size the buffers; after that, 101 frames per read cost nothing.
     assert!(allocations[10..].iter().all(|count| *count == 0), "{allocations:?}");
 }
 

@@ -1,6 +1,6 @@
 //! Python's `websockets` and `wsproto` against this codec, in both roles, on loopback sockets.
 //!
-//! Needs a python with both packages: `ROADRUNNER_PYTHON`, or `python3`. Without one the tests say SKIPPED.
+//! Needs a Python with both packages: `ROADRUNNER_PYTHON`, or `python3`. Without it the tests print SKIPPED.
 
 use std::io::{BufRead, BufReader, Read, Write};
 use std::net::{Shutdown, TcpListener, TcpStream};
@@ -118,7 +118,7 @@ fn serve(mut socket: TcpStream) {
     let _ = socket.shutdown(Shutdown::Both);
 }
 
-/// Has messages of many sizes echoed, then closes.
+/// Sends messages of many sizes to be echoed, then closes.
 fn talk(port: u16, deflate: Option<DeflateConfig>) {
     let mut socket = TcpStream::connect(("127.0.0.1", port)).expect("the server listens");
     socket.set_read_timeout(Some(Duration::from_secs(20))).expect("not zero");
@@ -151,7 +151,7 @@ fn talk(port: u16, deflate: Option<DeflateConfig>) {
     assert!(matches!(&end, End::Closed(Some(frame)) if frame.code == CloseCode::NORMAL), "{end:?}");
 }
 
-/// Runs a session over a blocking socket until it has ended and all is written.
+/// Runs a session over a blocking socket until it has ended and everything is written.
 fn drive(socket: &mut TcpStream, session: &mut Session, mut on_message: impl FnMut(&mut Session, Message)) -> End {
     let mut buffer = vec![0; 50_000];
     let mut ended = None;
@@ -185,7 +185,7 @@ fn words(length: usize) -> String {
         .collect()
 }
 
-/// A head, and what came behind it.
+/// Reads a head, and the bytes after it.
 fn read_head(socket: &mut TcpStream) -> (Vec<u8>, Vec<u8>) {
     let mut head = Vec::new();
     let mut buffer = [0; 1024];

@@ -1,5 +1,5 @@
-//! From a listening socket to connections: one accept loop per listener, caps, and the first steps of a connection in
-//! its own task.
+//! Turns a listening socket into connections: one accept loop per listener, the connection caps, and the first steps of
+//! each connection in its own task.
 
 use std::{
     io,
@@ -28,7 +28,7 @@ use crate::{
     tls::{self, Tls},
 };
 
-/// What all listeners of a server share.
+/// State shared by all listeners of a server.
 pub(crate) struct Shared<S> {
     pub(crate) service: Arc<S>,
     pub(crate) settings: Settings,
@@ -37,30 +37,30 @@ pub(crate) struct Shared<S> {
     pub(crate) stats: Arc<Stats>,
 }
 
-/// What the connections of a listener share. The listening socket is not part of it: it closes with the accept loop,
-/// while connections live on.
+/// State shared by the connections of a listener. It does not contain the listening socket, which closes with the
+/// accept loop while connections live on.
 pub(crate) struct Listener {
     pub(crate) name: Arc<str>,
     pub(crate) protocols: Protocols,
     pub(crate) h2c: H2c,
     pub(crate) tls: Option<Arc<Tls>>,
-    /// Who must send a PROXY header; none where nobody may.
+    /// Peers that must send a PROXY header; `None` if no peer may send one.
     pub(crate) proxy_protocol: Option<Peers>,
     pub(crate) forwarding: Option<Arc<Forwarding>>,
     pub(crate) caps: Arc<ListenerCaps>,
-    /// How HTTP/3 is announced here; none if it is not.
+    /// The `Alt-Svc` field that announces HTTP/3 here; `None` if it is not announced.
     pub(crate) alt_svc: Option<HeaderValue>,
     pub(crate) cap: Option<Arc<RequestCap>>,
 }
 
 impl Listener {
-    /// Whether a client may change from HTTP/1 to HTTP/2 with `Upgrade`; never over TLS (RFC 7540, 3.2).
+    /// Whether a client may switch from HTTP/1 to HTTP/2 with `Upgrade`; never over TLS (RFC 7540, 3.2).
     fn upgrades_to_http2(&self) -> bool {
         self.h2c == H2c::Upgrade && self.tls.is_none() && self.protocols == Protocols::BOTH
     }
 }
 
-/// Accepts until it is told to close, or dropped. Nothing of a connection is awaited here.
+/// Accepts connections until it is told to close, or dropped. It awaits nothing of a connection.
 pub(crate) async fn accept<S: Service>(
     shared: Arc<Shared<S>>,
     listener: Arc<Listener>,
@@ -84,22 +84,22 @@ pub(crate) async fn accept<S: Service>(
                 tokio::time::sleep(backoff).await;
                 backoff = (backoff * 2).min(LAST_BACKOFF);
             }
-            // Everything else is about the one connection that was to be accepted (accept(2), "Error handling").
+            // Every other error concerns only the connection that was to be accepted (accept(2), "Error handling").
             Err(error) => {
                 tracing::debug!(listener = %listener.name, %error, "a connection failed to be accepted")
             }
         }
     }
-    // The kernel has let these clients in already, and would reset their connections with the socket.
+    // The kernel has already accepted these clients, and would reset their connections when the socket closes.
     for (fd, peer) in std::iter::from_fn(|| socket.accepted()).take(LAST_ACCEPTED) {
         take_in(&shared, &listener, fd, peer);
     }
 }
 
-/// Gives a connection a place and a task.
+/// Gives a connection a place under the caps and a task.
 fn take_in<S: Service>(shared: &Arc<Shared<S>>, listener: &Arc<Listener>, fd: OwnedFd, peer: Address) {
     shared.stats.accepted.fetch_add(1, Relaxed);
-    // Behind the PROXY protocol all connections come from one peer, and whose they are is not known yet.
+    // Behind the PROXY protocol all connections come from one peer, and their clients are not known yet.
     let admitted = shared
         .admission
         .admit(&listener.caps, &shared.stats)
@@ -123,7 +123,7 @@ fn is_exhaustion(error: &io::Error) -> bool {
     )
 }
 
-/// The task of a connection, from its accepted socket to its end.
+/// Runs the task of a connection, from its accepted socket to its end.
 async fn connect<S: Service>(
     shared: Arc<Shared<S>>,
     listener: Arc<Listener>,
@@ -178,7 +178,7 @@ async fn connect<S: Service>(
             }
             drive::http1(io, socket, link, &shared.settings, &shared.timeouts).await;
         }
-        // Twice as large as the other, and the task would have room for either.
+        // The future is twice as large as the HTTP/1 one, and unboxed it would enlarge every task.
         Protocol::Http2 | Protocol::Http3 => {
             Box::pin(drive::http2(io, socket, link, &shared.settings, Arc::clone(&shared.timeouts))).await;
         }
@@ -186,8 +186,8 @@ async fn connect<S: Service>(
     control.forget_task();
 }
 
-/// Resolves in the connection's task when the server wants a connection to end that has not made a request: at once in a
-/// cut, and in a drain when the client had its time to make one.
+/// Resolves in the connection's task when the server wants a connection without a request to end: at once on a cut, and
+/// on a drain once the client has had time to send a request.
 pub(crate) async fn ordered(control: &Control, time: Duration) {
     let reaches = |command| {
         std::future::poll_fn(move |cx| {
@@ -211,7 +211,7 @@ struct Begun {
 async fn begin<S>(shared: &Shared<S>, listener: &Listener, socket: &Socket, peer: Address) -> Option<Begun> {
     let peer = match &listener.proxy_protocol {
         None => peer,
-        // Boxed, so that connections elsewhere do not carry its state.
+        // Boxed, so that other connections do not carry its state.
         Some(senders) => Box::pin(proxied(shared, listener, senders, socket, peer)).await?,
     };
     let timeouts = &shared.settings.timeouts;
@@ -230,7 +230,7 @@ async fn begin<S>(shared: &Shared<S>, listener: &Listener, socket: &Socket, peer
         };
         return Some(Begun { peer, transport: Transport::Plain(socket.clone()), start, protocol, tls: None });
     };
-    // The state of a handshake is large, and most connections live much longer than theirs.
+    // The state of a handshake is large, and most connections outlive their handshake by far.
     let handshake = Box::pin(TlsAcceptor::from(tls.current()).accept(socket.clone()));
     let stream = match tokio::time::timeout(timeouts.handshake, handshake).await {
         Ok(Ok(stream)) => stream,
@@ -255,8 +255,8 @@ async fn begin<S>(shared: &Shared<S>, listener: &Listener, socket: &Socket, peer
     Some(Begun { peer, transport: Transport::Tls(Box::new(stream)), start: Start::default(), protocol, tls })
 }
 
-/// The client's address, from the PROXY header that the connection must begin with; none if it does not, or if the
-/// client has too many connections.
+/// Reads the client's address from the PROXY header that the connection must begin with. `None` if the header is
+/// missing, or if the client has too many connections.
 async fn proxied<S>(
     shared: &Shared<S>,
     listener: &Listener,
@@ -295,5 +295,5 @@ async fn proxied<S>(
 const FIRST_BACKOFF: Duration = Duration::from_millis(10);
 const LAST_BACKOFF: Duration = Duration::from_secs(1);
 
-/// More than the kernel keeps for a socket by default.
+/// More connections than the kernel queues for a socket by default.
 const LAST_ACCEPTED: usize = 4096;

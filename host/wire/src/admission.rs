@@ -1,4 +1,4 @@
-//! Counts what is open, against the caps: on the whole server, on a listener, and of one peer on either.
+//! Counts open connections against the caps: on the whole server, on a listener, and for one peer on either.
 
 use std::{
     collections::HashMap,
@@ -34,7 +34,7 @@ impl ListenerCaps {
         ListenerCaps { connections, open: AtomicUsize::new(0), by_peer: per_peer.map(PeerCap::new) }
     }
 
-    /// Connections that are open.
+    /// The number of open connections.
     pub(crate) fn open(&self) -> usize {
         self.open.load(Relaxed)
     }
@@ -49,13 +49,13 @@ impl Admission {
         }
     }
 
-    /// A place for a connection, if there is one. It does not count for its peer yet: see [`Permit::claim`].
+    /// Reserves a place for a connection, if there is one. It does not count for its peer yet: see [`Permit::claim`].
     pub(crate) fn admit(
         self: &Arc<Admission>,
         listener: &Arc<ListenerCaps>,
         stats: &Arc<Stats>,
     ) -> Option<(Permit, Arc<Control>)> {
-        // The accept loops are the only ones to add; between two of them the cap may be passed by one.
+        // Only the accept loops add connections; two of them together may exceed the cap by one.
         if self.open.load(Relaxed) >= self.connections
             || listener.connections.is_some_and(|most| listener.open.load(Relaxed) >= most)
         {
@@ -80,7 +80,7 @@ impl Admission {
 #[derive(Debug)]
 pub(crate) struct Permit {
     pub(crate) id: u64,
-    /// The peer's places under the caps of the server and of the listener.
+    /// The peer's places under the server's and the listener's cap.
     claims: OnceLock<[Option<Claim>; 2]>,
     admission: Arc<Admission>,
     listener: Arc<ListenerCaps>,
@@ -88,8 +88,8 @@ pub(crate) struct Permit {
 }
 
 impl Permit {
-    /// Counts the connection for its peer; once. Behind the PROXY protocol the peer is known only after its header.
-    /// False if the peer has as many as it may have. Unix sockets have no peer.
+    /// Counts the connection for its peer, once. Behind the PROXY protocol the peer is known only after its header.
+    /// Returns false if the peer has reached its cap. Unix sockets have no peer.
     pub(crate) fn claim(&self, peer: &Address) -> bool {
         let Some(network) = peer.ip().map(network_of) else {
             return true;
@@ -164,7 +164,7 @@ impl Drop for Claim {
     }
 }
 
-/// The network that one client can be expected to have for itself: an IPv4 address, or the first 64 bits of IPv6.
+/// The network that belongs to one client: an IPv4 address, or the first 64 bits of an IPv6 address.
 fn network_of(ip: IpAddr) -> IpAddr {
     match ip.to_canonical() {
         IpAddr::V6(v6) => IpAddr::V6((u128::from(v6) & !u128::from(u64::MAX)).into()),

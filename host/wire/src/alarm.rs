@@ -1,8 +1,8 @@
 //! One timer per task, moved only when it has to be.
 //!
-//! Deadlines of a busy task move further away with every request. An alarm that is set earlier than the deadline is
-//! left alone; when it goes off too early it is set again. So a connection touches the timer wheel about once per
-//! timeout and not once per request.
+//! The deadlines of a busy task move further away with every request. An alarm that is set earlier than the deadline
+//! stays as it is; when it goes off too early it is set again. A connection therefore touches the timer wheel about
+//! once per timeout and not once per request.
 
 use std::{
     future::Future,
@@ -17,12 +17,12 @@ use tokio::time::Sleep;
 #[derive(Debug, Default)]
 pub struct Alarm {
     sleep: Option<Pin<Box<Sleep>>>,
-    /// When it goes off; none if it must be set first.
+    /// When the alarm goes off; `None` if it must be set first.
     at: Option<Instant>,
 }
 
 impl Alarm {
-    /// Whether the deadline has passed. If not, the task is woken when it does, or somewhat before.
+    /// Whether the deadline has passed. If not, the task is woken at the deadline or somewhat earlier.
     pub fn has_passed(&mut self, cx: &mut Context<'_>, deadline: Instant) -> bool {
         if let (Some(at), Some(sleep)) = (self.at, &self.sleep)
             && at <= deadline
@@ -46,7 +46,7 @@ impl Alarm {
             }
             none => none.insert(Box::pin(tokio::time::sleep_until(deadline.into()))),
         };
-        // Out of its cooperative budget the poll would wake the task at once and register nothing.
+        // Without cooperative budget the poll would wake the task at once and register nothing.
         let registers = tokio::task::coop::has_budget_remaining();
         match sleep.as_mut().poll(cx) {
             Poll::Pending if registers => self.at = Some(deadline),

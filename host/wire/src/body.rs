@@ -20,10 +20,9 @@ use crate::{
 
 /// The body of a request, as it comes from the wire.
 ///
-/// What is not polled is not acknowledged to the client: an HTTP/1 socket is not read, a window of HTTP/2 or
-/// HTTP/3 is not opened.
-/// The first poll sends `100 Continue` to a client that waits for it (RFC 9110, 10.1.1). Trailers come as the last
-/// frame, on every protocol. A body that ends without an error is complete.
+/// The transport acknowledges only the bytes that were polled: it does not read an HTTP/1 socket, and does not open an
+/// HTTP/2 or HTTP/3 window, before a poll. The first poll sends `100 Continue` to a client that waits for it (RFC 9110,
+/// 10.1.1). Trailers come as the last frame, on every protocol. A body that ends without an error is complete.
 pub struct RequestBody {
     kind: Kind,
 }
@@ -36,7 +35,7 @@ enum Kind {
         protocol: Protocol,
         leftover: Leftover,
         control: Arc<Control>,
-        /// Fields that are no trailers of this request.
+        /// Fields that the trailers of this request must not contain.
         named: Vec<HeaderName>,
     },
     Http3 {
@@ -46,17 +45,17 @@ enum Kind {
 }
 
 impl RequestBody {
-    /// No body.
+    /// Makes an empty body.
     pub fn empty() -> RequestBody {
         RequestBody { kind: Kind::Empty }
     }
 
-    /// A body that is already here, for tests.
+    /// Makes a body that is already complete, for tests.
     pub fn from_bytes(bytes: Bytes) -> RequestBody {
         RequestBody { kind: if bytes.is_empty() { Kind::Empty } else { Kind::Full(bytes) } }
     }
 
-    /// The request with its body.
+    /// Wraps the body of a request from the wire.
     pub(crate) fn from_wire(request: Request<Incoming>, connection: &Connection) -> Request<RequestBody> {
         let (head, incoming) = request.into_parts();
         if incoming.is_end_stream() {
@@ -75,7 +74,7 @@ impl RequestBody {
         RequestBody { kind: Kind::Http3 { body: Box::new(body), connection: Arc::clone(connection) } }
     }
 
-    /// Fields that the head's `Connection` names, which are dropped from the trailers.
+    /// Sets the fields that the head's `Connection` names; they are dropped from the trailers.
     pub(crate) fn never_trailers(&mut self, names: Vec<HeaderName>) {
         if let Kind::Wire { named, .. } = &mut self.kind {
             *named = names;
@@ -97,7 +96,7 @@ impl Body for RequestBody {
             }
             Kind::Wire { incoming, protocol, leftover, control, named } => {
                 if *leftover == Leftover::Expected {
-                    // The poll that follows asks for the body.
+                    // The next poll asks for the body.
                     *leftover = Leftover::Drained;
                 }
                 (incoming, *protocol, control, named)
@@ -190,8 +189,8 @@ impl Body for RequestBody {
     }
 }
 
-/// RFC 9110, 6.5.1: fields that frame, route, authorise or change a message, or are about the connection, mean nothing
-/// behind it; someone might merge them into the head.
+/// Drops fields that have no meaning in trailers (RFC 9110, 6.5.1): those that frame, route, authorise or change a
+/// message, or describe the connection. A recipient might merge them into the head.
 fn drop_what_is_no_trailer(trailers: &mut HeaderMap) {
     const NEVER: [HeaderName; 12] = [
         header::AUTHORIZATION,
@@ -215,7 +214,7 @@ fn drop_what_is_no_trailer(trailers: &mut HeaderMap) {
 }
 
 impl RequestBody {
-    /// From here on there is nothing to read and nothing to wait for.
+    /// Marks the body as finished: there is nothing more to read or to wait for.
     fn finish(&mut self) {
         marks::body_ready(0);
         self.kind = Kind::Empty;
@@ -246,13 +245,13 @@ impl fmt::Debug for RequestBody {
 /// Why a request body ended early.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 pub enum BodyError {
-    /// The client closed the connection in an orderly way, in the middle of the body.
+    /// The client closed the connection cleanly in the middle of the body.
     #[error("the client closed the connection before the end of the body")]
     Closed,
     /// The connection failed.
     #[error("the connection was lost before the end of the body")]
     ConnectionLost,
-    /// What came is not a body: bad chunk framing, or not as long as `Content-Length` said.
+    /// The bytes are not a valid body: bad chunk framing, or a length other than `Content-Length`.
     #[error("malformed body: {0}")]
     Malformed(String),
     /// The client reset the stream.

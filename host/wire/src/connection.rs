@@ -1,4 +1,4 @@
-//! What is known of a connection, and how it ended.
+//! Facts about a connection, and how it ended.
 
 use std::{
     fmt,
@@ -19,31 +19,32 @@ pub struct Connection {
     pub id: u64,
     /// The name of the listener that accepted it.
     pub listener: Arc<str>,
-    /// The other end; behind the PROXY protocol, the end that the proxy names. One connection of a proxy may carry the
-    /// requests of many clients: see [`Exchange::peer`](crate::Exchange::peer).
+    /// The other end; behind the PROXY protocol, the client that the proxy names. One connection of a proxy may carry
+    /// the requests of many clients: see [`Exchange::peer`](crate::Exchange::peer).
     pub peer: Address,
     /// This end.
     pub local: Address,
-    /// What is spoken on it.
+    /// The protocol of the connection.
     pub protocol: Protocol,
-    /// What the TLS handshake agreed on; none on plain text.
+    /// The result of the TLS handshake; `None` for plain text.
     pub tls: Option<TlsInfo>,
-    /// When it was accepted.
+    /// When the connection was accepted.
     pub opened: Instant,
-    /// Bytes that the service holds for requests of this connection. The service alone counts them.
+    /// Bytes that the service holds for requests of this connection. Only the service updates it.
     pub held: Arc<AtomicU64>,
     pub(crate) forwarding: Option<Arc<Forwarding>>,
-    /// Whether it began with a PROXY header, so that its peer came through a balancer that may have ended TLS.
+    /// Whether the connection began with a PROXY header. Its peer then came through a load balancer that may have ended
+    /// TLS.
     pub(crate) proxied: bool,
     pub(crate) path_rule: PathRule,
     pub(crate) control: Arc<Control>,
     pub(crate) stats: Arc<Stats>,
-    /// On HTTP/3, what knows how the connection ended.
+    /// On HTTP/3, the handle that tells how the connection ended.
     pub(crate) quic: Option<ConnectionInfo>,
 }
 
 impl Connection {
-    /// A connection that no socket stands behind, for tests of a [`Service`](crate::Service).
+    /// Makes a connection without a socket, for tests of a [`Service`](crate::Service).
     pub fn detached(protocol: Protocol) -> Connection {
         let nowhere = Address::Ip(SocketAddr::from(([127, 0, 0, 1], 0)));
         Connection {
@@ -64,7 +65,7 @@ impl Connection {
         }
     }
 
-    /// The same connection after its change from HTTP/1 to HTTP/2.
+    /// Returns the same connection after its switch from HTTP/1 to HTTP/2.
     pub(crate) fn upgraded(&self) -> Connection {
         self.control.speaks(Protocol::Http2);
         Connection {
@@ -85,17 +86,17 @@ impl Connection {
         }
     }
 
-    /// Whether the peer is a proxy whose word is taken on whom it asks for.
+    /// Whether the peer is a trusted proxy, whose statement about the client is believed.
     pub fn is_from_trusted_proxy(&self) -> bool {
         self.forwarding.as_ref().is_some_and(|forwarding| forwarding.trusted.contains(&self.peer))
     }
 
-    /// Whether somebody in front, whose word is taken, may have ended the client's TLS.
+    /// Whether a trusted proxy or load balancer may have ended the client's TLS.
     pub(crate) fn tls_may_end_in_front(&self) -> bool {
         self.proxied || self.is_from_trusted_proxy()
     }
 
-    /// What the transport has seen so far.
+    /// How the connection ended, as far as the transport has seen.
     ///
     /// When a service future or a response body is dropped unfinished, this tells why: on HTTP/1 the connection's own
     /// end; on HTTP/2 and HTTP/3 likewise, and [`Ending::Open`] if only the stream was reset. A deadline of a single
@@ -126,7 +127,7 @@ pub enum Ending {
     Lost,
     /// It has not ended.
     Open,
-    /// The peer closed its side in an orderly way.
+    /// The peer closed its side cleanly.
     PeerClosed,
     /// A deadline of the transport passed.
     TimedOut(TimeoutName),

@@ -1,13 +1,13 @@
-//! Fields that speak about one connection (RFC 9110, 7.6.1): the host's business, and nobody's behind it.
+//! Connection-specific fields (RFC 9110, 7.6.1): they concern the host only, and nothing behind it.
 //!
-//! | field | what becomes of it |
+//! | field | treatment |
 //! |---|---|
 //! | `connection`, `keep-alive`, `proxy-connection`, `transfer-encoding`, `upgrade`, `http2-settings` | removed |
-//! | `te` | becomes exactly `te: trailers` where it lists `trailers`, and is removed where it does not |
-//! | what `Connection` names | removed, in the head and in the trailers |
+//! | `te` | reduced to `te: trailers` if it lists `trailers`, otherwise removed |
+//! | fields that `Connection` names | removed, in the head and in the trailers |
 //!
-//! A request whose `Connection` names a field that is meant for the recipient, such as `Host` or `Authorization`, is
-//! refused: removing it would change what the request says, and a sender must not name it.
+//! A request is refused if its `Connection` names a field that is meant for the recipient, such as `Host` or
+//! `Authorization`: a sender must not name such a field, and removing it would change the meaning of the request.
 //!
 //! `proxy-authorization` and `proxy-authenticate` stay: they are for the next proxy that wants them, and not for the
 //! connection (RFC 9110, 11.7).
@@ -24,7 +24,7 @@ const FIELDS: [HeaderName; 7] = [
     header::UPGRADE,
 ];
 
-/// Removes what speaks about the connection, but for `te: trailers`.
+/// Removes connection-specific fields, except `te: trailers`.
 pub fn drop_connection_fields(headers: &mut HeaderMap) {
     // Many messages have none of them; a walk over the few names costs less than seven look-ups.
     if !headers.keys().any(is_connection_field) {
@@ -41,20 +41,20 @@ pub fn drop_connection_fields(headers: &mut HeaderMap) {
     }
 }
 
-/// Whether a field speaks about the connection.
+/// Whether a field is connection-specific.
 pub(crate) fn is_connection_field(name: &HeaderName) -> bool {
     FIELDS.contains(name)
 }
 
-/// Whether a field that is a list has this member.
+/// Whether a list field has this member.
 pub(crate) fn lists(headers: &HeaderMap, name: &HeaderName, wanted: &str) -> bool {
     members(headers, name).any(|member| member.eq_ignore_ascii_case(wanted))
 }
 
-/// Removes the fields that `Connection` names, and says which they were, for the trailers.
+/// Removes the fields that `Connection` names, and returns their names for the trailers.
 ///
 /// # Errors
-/// It names something that is no field, or one that is not the connection's.
+/// `Connection` names something that is not a field name, or a field that is meant for the recipient.
 pub(crate) fn drop_named_fields(headers: &mut HeaderMap) -> Result<Vec<HeaderName>, &'static str> {
     let mut named = Vec::new();
     for value in headers.get_all(header::CONNECTION) {
@@ -78,19 +78,19 @@ pub(crate) fn drop_named_fields(headers: &mut HeaderMap) -> Result<Vec<HeaderNam
     Ok(named)
 }
 
-/// What `Connection` says of nearly every connection: these name no field that could be there.
+/// Whether a `Connection` member is one of the usual ones, which name no field that could be present.
 fn is_usual(member: &str) -> bool {
     ["close", "keep-alive", "upgrade"].iter().any(|usual| member.eq_ignore_ascii_case(usual))
 }
 
-/// The members of a field that is a list, without parameters.
+/// The members of a list field, without parameters.
 fn members<'h>(headers: &'h HeaderMap, name: &HeaderName) -> impl Iterator<Item = &'h str> {
     let values = headers.get_all(name).into_iter().filter_map(|value| value.to_str().ok());
     values.flat_map(|value| value.split(',')).map(|member| member.split(';').next().unwrap_or("").trim())
 }
 
-/// Fields that no sender may call its connection's (RFC 9110, 7.6.1): they route, frame or authorise a request, say what
-/// it is about, or were written by a proxy in front.
+/// Whether a sender must not name this field in `Connection` (RFC 9110, 7.6.1): the field routes, frames, authorises or
+/// describes a request, or was written by a proxy in front.
 fn is_for_the_recipient(name: &HeaderName) -> bool {
     const PREFIXES: [&str; 6] = ["accept", "access-control-", "content-", "if-", "sec-", "x-forwarded"];
     const NAMES: [&str; 26] = [

@@ -1,5 +1,5 @@
-//! The few words of shared state that a connection has, and the registry through which the server reaches all of
-//! them. The connection's own task is the only writer on the hot path.
+//! The small shared state of a connection, and the registry through which the server reaches all connections. Only the
+//! connection's own task writes on the hot path.
 
 use std::{
     collections::HashMap,
@@ -20,7 +20,7 @@ use tokio::sync::Notify;
 
 use crate::{Ending, Protocol, TimeoutName};
 
-/// What a connection shares with the server and with its exchanges.
+/// State that a connection shares with the server and with its exchanges.
 #[derive(Debug, Default)]
 pub(crate) struct Control {
     command: AtomicU8,
@@ -30,7 +30,7 @@ pub(crate) struct Control {
     requests: AtomicU64,
     /// Part of a request body was dropped unread; see `Timeouts::linger`.
     unread: AtomicBool,
-    /// What the service has left of a request body is being read, or is to be.
+    /// The rest of a request body that the service left unread is being read, or will be.
     is_draining: AtomicBool,
     to_drain: Mutex<Option<Box<Incoming>>>,
     /// The exchange under way lasts until its client leaves.
@@ -38,26 +38,26 @@ pub(crate) struct Control {
     /// The first request, counted from 1, whose version is not served; 0 if there is none.
     unsupported: AtomicU64,
     protocol: AtomicU8,
-    /// The stream belongs to a tunnel now.
+    /// The stream now belongs to a tunnel.
     is_tunnel: AtomicBool,
-    /// The client was told that the connection changes from HTTP/1 to HTTP/2.
+    /// The client was told that the connection switches from HTTP/1 to HTTP/2.
     is_upgrading: AtomicBool,
     /// The connection's task, once it is registered. Its waker never changes, is used more than once, and keeps the
-    /// memory of the task.
+    /// task's memory allocated.
     task: Mutex<Option<Waker>>,
     is_registered: AtomicBool,
-    /// Whoever reads the tunnel.
+    /// The task that reads the tunnel.
     tunnel: AtomicWaker,
 }
 
-/// What the server wants of a connection.
+/// A command of the server to a connection.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
 #[repr(u8)]
 pub(crate) enum Command {
     Run,
-    /// Serve on, and tell HTTP/1 clients to make their next connection elsewhere.
+    /// Continue serving, and tell HTTP/1 clients to make their next connection elsewhere.
     Retire,
-    /// Finish what is in flight, take nothing new.
+    /// Finish the exchanges in flight, accept no new ones.
     Drain,
     /// End now.
     Cut,
@@ -73,7 +73,7 @@ impl Control {
         }
     }
 
-    /// Registers the connection's task for later commands; to be called in that task only.
+    /// Registers the connection's task for later commands. Call it in that task only.
     pub(crate) fn register(&self, waker: &Waker) {
         if !self.is_registered.load(Relaxed) {
             self.is_registered.store(true, Relaxed);
@@ -131,7 +131,7 @@ impl Control {
     pub(crate) fn begin_exchange(&self, protocol: Protocol) {
         self.in_flight.fetch_add(1, Relaxed);
         if protocol == Protocol::Http3 {
-            // There every stream's task begins its own.
+            // On these protocols every stream's task begins its own exchange.
             self.requests.fetch_add(1, Relaxed);
             return;
         }
@@ -144,8 +144,8 @@ impl Control {
         if protocol == Protocol::Http1 {
             self.is_held.store(false, Relaxed);
         }
-        // An HTTP/1 exchange ends inside the connection's task; an HTTP/2 one does not, and the idle clock of the
-        // connection starts with its last stream.
+        // An HTTP/1 exchange ends inside the connection's task. An HTTP/2 exchange does not, and the idle clock of the
+        // connection starts with the end of its last stream.
         if before == 1 && protocol == Protocol::Http2 {
             self.wake();
         }
@@ -159,7 +159,7 @@ impl Control {
         self.unread.load(Relaxed)
     }
 
-    /// Leaves the rest of a body to the connection's task, which may be another one.
+    /// Leaves the rest of a body to the connection's task, which may be another task.
     pub(crate) fn drain_body(&self, body: Incoming) {
         *self.to_drain.lock() = Some(Box::new(body));
         self.is_draining.store(true, Release);
@@ -174,7 +174,7 @@ impl Control {
         self.to_drain.lock().take()
     }
 
-    /// What was left is read, to its end or not.
+    /// Notes that reading the rest of the body has ended, at its end or before.
     pub(crate) fn has_drained(&self, to_its_end: bool) {
         if !to_its_end {
             self.leave_unread();
@@ -182,17 +182,17 @@ impl Control {
         self.is_draining.store(false, Release);
     }
 
-    /// The exchange under way lasts until its client leaves.
+    /// Notes that the exchange under way lasts until its client leaves.
     pub(crate) fn hold(&self) {
         self.is_held.store(true, Relaxed);
     }
 
-    /// This request, counted from 1, is of a version that is not served.
+    /// Notes that this request, counted from 1, has a version that is not served.
     pub(crate) fn note_unsupported(&self, request: u64) {
         self.unsupported.store(request, Relaxed);
     }
 
-    /// Whether that is so of the exchange that has begun last.
+    /// Whether the exchange that began last has a version that is not served.
     pub(crate) fn is_unsupported(&self) -> bool {
         let unsupported = self.unsupported.load(Relaxed);
         unsupported != 0 && unsupported == self.requests()
@@ -206,7 +206,7 @@ impl Control {
         self.is_tunnel.store(true, Relaxed);
     }
 
-    /// The connection's task ends. A tunnel can outlive it by far, and must not keep its memory.
+    /// Forgets the connection's task, which ends. A tunnel can outlive it by far, and must not keep its memory.
     pub(crate) fn forget_task(&self) {
         *self.task.lock() = None;
     }
@@ -215,7 +215,7 @@ impl Control {
         self.is_tunnel.load(Relaxed)
     }
 
-    /// The exchange that has just begun is the client's wish for HTTP/2, and will begin again there.
+    /// Notes that the exchange that has just begun asks for HTTP/2, and will begin again there.
     pub(crate) fn begin_upgrade(&self) {
         self.is_upgrading.store(true, Relaxed);
         self.requests.store(self.requests.load(Relaxed) - 1, Relaxed);
@@ -245,9 +245,9 @@ const TIMED_OUT: usize = 4;
 pub(crate) struct Registry {
     open: Mutex<HashMap<u64, Arc<Control>>>,
     next_id: AtomicU64,
-    /// The last command given to all; it also holds for connections that come later.
+    /// The last command given to all connections; it also applies to later connections.
     command: AtomicU8,
-    /// Requests of connections that are gone, by protocol.
+    /// Requests of closed connections, by protocol.
     past: [AtomicU64; Protocol::ALL.len()],
     emptied: Notify,
 }
@@ -280,7 +280,7 @@ impl Registry {
         }
     }
 
-    /// Whether connections that come now are still served.
+    /// Whether new connections are still served.
     pub(crate) fn is_serving(&self) -> bool {
         self.command.load(Relaxed) <= Command::Retire as u8
     }

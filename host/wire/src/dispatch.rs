@@ -1,4 +1,4 @@
-//! From hyper's request to the service, and from its response back to hyper.
+//! Passes hyper's request to the service, and its response back to hyper.
 
 use std::{
     convert::Infallible,
@@ -26,15 +26,15 @@ use crate::{
     validate::{Refusal, validate},
 };
 
-/// What every exchange of a connection needs; one per connection.
+/// State that every exchange of a connection needs; one per connection.
 pub(crate) struct Link<S> {
     pub(crate) service: Arc<S>,
     pub(crate) connection: Arc<Connection>,
-    /// RFC 7838, 3: where else this origin is served. None on what is announced itself.
+    /// The alternative service of this origin (RFC 7838, 3); `None` on the alternative service itself.
     pub(crate) alt_svc: Option<HeaderValue>,
-    /// None where there is no cap.
+    /// The listener's cap on requests in flight; `None` if there is none.
     pub(crate) cap: Option<Arc<RequestCap>>,
-    /// The way from HTTP/1 to HTTP/2; none where it is closed.
+    /// Where an upgrade from HTTP/1 to HTTP/2 is left; `None` if the connection may not upgrade.
     pub(crate) doorway: Option<Doorway>,
 }
 
@@ -53,7 +53,7 @@ pub(crate) fn dispatch<S: Service>(
     async move { Ok(answered.await) }
 }
 
-/// The same for any protocol. The request is made when the exchange has begun.
+/// Does the same as [`dispatch`] for any protocol. The request is made when the exchange has begun.
 pub(crate) fn exchange<S: Service, R>(
     link: &Arc<Link<S>>,
     request: R,
@@ -112,14 +112,14 @@ where
     }
 }
 
-/// Decides what becomes of an HTTP/1 connection after this response, while its head can still say so.
+/// Decides whether an HTTP/1 connection goes on after this response, while the response head can still say so.
 async fn settle(response: &mut Response<ResponseBody>, connection: &Connection) {
     let control = &connection.control;
     if response.extensions().get::<Held>().is_some() {
         control.hold();
     }
     if control.is_draining() {
-        // The task of the connection polls this again when it has read what the service has left.
+        // The connection's task polls this again when it has read the rest that the service left.
         poll_fn(|_| if control.is_draining() { Poll::Pending } else { Poll::Ready(()) }).await;
     }
     let closes = control.left_unread() || control.command() != Command::Run;
@@ -132,7 +132,7 @@ async fn settle(response: &mut Response<ResponseBody>, connection: &Connection) 
     }
 }
 
-/// Whether the connection changes to HTTP/2, where this request will come again.
+/// Whether the connection switches to HTTP/2, where this request will come again.
 fn upgrades<S>(link: &Link<S>, request: &mut Request<RequestBody>) -> bool {
     let control = &link.connection.control;
     let granted = link.doorway.as_ref().is_some_and(|door| control.command() == Command::Run && door.grant(request));
@@ -142,7 +142,7 @@ fn upgrades<S>(link: &Link<S>, request: &mut Request<RequestBody>) -> bool {
     granted
 }
 
-/// RFC 7540, 3.2.
+/// Answers 101 for the switch to HTTP/2 (RFC 7540, 3.2).
 fn switching_to_http2() -> Response<ResponseBody> {
     let mut response = Response::new(ResponseBody::empty());
     *response.status_mut() = StatusCode::SWITCHING_PROTOCOLS;
@@ -158,7 +158,7 @@ fn plain(status: StatusCode, text: impl Into<Bytes>) -> Response<ResponseBody> {
     response
 }
 
-/// What no service is asked for, whatever else the request says.
+/// Returns the refusal of requests that never reach a service, whatever else they say.
 fn unserved<B>(request: &Request<B>, connection: &Connection) -> Option<Refusal> {
     if connection.control.is_unsupported() {
         // RFC 9110, 15.6.6.
@@ -166,7 +166,7 @@ fn unserved<B>(request: &Request<B>, connection: &Connection) -> Option<Refusal>
         return Some(Refusal { status, reason });
     }
     let reason = match *request.method() {
-        // RFC 9110, 9.3.8: its answer would repeat the request's credentials.
+        // RFC 9110, 9.3.8: the answer would repeat the request's credentials.
         Method::TRACE => "TRACE is not for this server",
         // RFC 9110, 9.3.6: this is an origin server.
         Method::CONNECT if !is_extended(request) => "CONNECT is not for this server",
@@ -175,7 +175,7 @@ fn unserved<B>(request: &Request<B>, connection: &Connection) -> Option<Refusal>
     Some(Refusal { status: StatusCode::NOT_IMPLEMENTED, reason })
 }
 
-/// Whether a CONNECT says what it is to become (RFC 8441, 4; RFC 9220, 3).
+/// Whether a CONNECT is an extended CONNECT, which names its protocol (RFC 8441, 4; RFC 9220, 3).
 fn is_extended<B>(request: &Request<B>) -> bool {
     let extensions = request.extensions();
     extensions.get::<hyper::ext::Protocol>().is_some() || extensions.get::<roadrunner_h3::Protocol>().is_some()
@@ -188,14 +188,14 @@ fn refuse(refusal: &Refusal, version: Version) -> Response<ResponseBody> {
         _ => format!("{reason}\n"),
     };
     let mut response = plain(status, text);
-    // A misdirected request is framed like any other, and so is what follows it.
+    // The framing of a misdirected request is valid, and so is that of the next request.
     if version < Version::HTTP_2 && status != StatusCode::MISDIRECTED_REQUEST {
         response.headers_mut().insert(header::CONNECTION, HeaderValue::from_static("close"));
     }
     response
 }
 
-/// RFC 9110, 15.6.4.
+/// Answers 503 (RFC 9110, 15.6.4).
 fn overloaded() -> Response<ResponseBody> {
     let mut response = plain(StatusCode::SERVICE_UNAVAILABLE, "too many requests are in flight\n");
     response.headers_mut().insert(header::RETRY_AFTER, HeaderValue::from_static("1"));
@@ -213,7 +213,7 @@ fn clean(mut response: Response<ResponseBody>, is_head: bool, version: Version) 
     if !is_upgrade {
         strip_connection_fields(&mut response, version);
     }
-    // RFC 9110, 6.4.1. hyper sees to this on HTTP/1 but not on HTTP/2.
+    // RFC 9110, 6.4.1. hyper does this on HTTP/1 but not on HTTP/2.
     let has_no_body = is_head
         || matches!(status, StatusCode::NO_CONTENT | StatusCode::RESET_CONTENT | StatusCode::NOT_MODIFIED)
         || is_upgrade;
@@ -227,7 +227,7 @@ fn clean(mut response: Response<ResponseBody>, is_head: bool, version: Version) 
         }
         *response.body_mut() = ResponseBody::empty();
     } else if let Some(length) = length {
-        // A length that is not true would desynchronise the connection (RFC 9112, 6.3), so the body's own wins.
+        // A wrong length would desynchronise the connection (RFC 9112, 6.3), so the body's own length wins.
         if let header::Entry::Occupied(mut given) = response.headers_mut().entry(header::CONTENT_LENGTH) {
             given.insert(HeaderValue::from(length));
         }
@@ -235,8 +235,9 @@ fn clean(mut response: Response<ResponseBody>, is_head: bool, version: Version) 
     response
 }
 
-/// RFC 9113, 8.2.2. On HTTP/1 a `connection: close` stays, as it is how a service asks for the end, and the `upgrade`
-/// without which 426 means nothing (RFC 9110, 15.5.22). `te` says something in requests alone.
+/// Removes connection-specific fields (RFC 9113, 8.2.2). On HTTP/1, `connection: close` stays, since a service asks for
+/// the end with it, and so does the `upgrade` field that 426 requires (RFC 9110, 15.5.22). `te` has a meaning in
+/// requests only.
 fn strip_connection_fields(response: &mut Response<ResponseBody>, version: Version) {
     let asks_upgrade = version < Version::HTTP_2 && response.status() == StatusCode::UPGRADE_REQUIRED;
     let headers = response.headers_mut();
@@ -273,17 +274,17 @@ async fn catch_panics<F: Future>(mut future: Pin<&mut F>) -> Result<F::Output, P
 /// The response body as hyper sees it.
 pub(crate) struct WireBody {
     body: ResponseBody,
-    /// What is left of a piece that was too large.
+    /// The rest of a piece that was too large.
     rest: Bytes,
     piece: usize,
-    /// The body has failed, and that is still to be said.
+    /// The body has failed, and hyper does not know it yet.
     aborting: bool,
     in_flight: InFlight,
 }
 
 impl WireBody {
-    /// hyper drops what it has not flushed when a body fails. So it is asked to wait once, which makes it flush, and
-    /// the client gets what was written before the failure.
+    /// Aborts the response. hyper drops unflushed bytes when a body fails. So the first poll returns pending, which
+    /// makes hyper flush, and the client gets everything written before the failure.
     fn abort(&mut self, cx: &mut Context<'_>) -> Poll<Option<Result<Frame<Bytes>, Abort>>> {
         if std::mem::replace(&mut self.aborting, true) {
             return Poll::Ready(Some(Err(Abort)));
@@ -346,15 +347,15 @@ impl Body for WireBody {
     }
 }
 
-/// Counts an exchange as long as it lives.
+/// Counts an exchange for as long as it lives.
 struct InFlight {
     connection: Arc<Connection>,
-    /// Where it has a place under a cap.
+    /// The cap under which the exchange has a place, if any.
     cap: Option<Arc<RequestCap>>,
 }
 
 impl InFlight {
-    /// Counts it, and tells whether its listener has room for it.
+    /// Counts the exchange, and returns whether its listener has room for it.
     fn new<S>(link: &Link<S>) -> (InFlight, bool) {
         let connection = Arc::clone(&link.connection);
         connection.control.begin_exchange(connection.protocol);
@@ -373,7 +374,7 @@ impl Drop for InFlight {
     }
 }
 
-/// How many requests a listener may have in flight.
+/// The cap on the requests that a listener may have in flight.
 #[derive(Debug)]
 pub(crate) struct RequestCap {
     most: usize,
@@ -385,7 +386,7 @@ impl RequestCap {
         RequestCap { most, now: AtomicUsize::new(0) }
     }
 
-    /// Takes a place; false when there is none.
+    /// Takes a place; returns false if none is free.
     fn take(&self) -> bool {
         if self.now.fetch_add(1, Relaxed) < self.most {
             return true;
@@ -395,7 +396,7 @@ impl RequestCap {
     }
 }
 
-/// A response is handed to h2 in pieces of this many bytes at most: h2 takes a piece as a whole once there is any window
-/// for it, so a piece is what a client can make this side hold per stream. It is also the largest frame that a client
-/// takes without saying so (RFC 9113, 6.5.2), so smaller frames do not result.
+/// The size limit, in bytes, of the pieces in which a response is handed to h2. h2 takes a piece as a whole once there
+/// is any window for it, so a client can make this side hold one piece per stream. It is also the largest frame that a
+/// client accepts by default (RFC 9113, 6.5.2), so the limit does not make frames smaller.
 const H2_PIECE: usize = 16 * 1024;

@@ -1,4 +1,4 @@
-//! The task of one connection: it polls hyper, obeys the server's commands, and holds the one timer.
+//! The task of one connection: it polls hyper, obeys the server's commands, and holds the only timer.
 
 use std::{
     future::{Future, poll_fn},
@@ -27,7 +27,7 @@ use crate::{
     stream::StreamExecutor,
 };
 
-/// Serves HTTP/1 until the connection has ended, or has changed to HTTP/2 and ended there.
+/// Serves HTTP/1 until the connection has ended, or has switched to HTTP/2 and ended there.
 pub(crate) async fn http1<S: Service>(
     io: Io,
     socket: Socket,
@@ -40,9 +40,10 @@ pub(crate) async fn http1<S: Service>(
     let doorway = link.doorway.is_some().then(|| Arc::clone(&link));
     let service = service_fn(move |request| dispatch(&link, request));
     let hyper = http1::Builder::new()
-        // hyper reads on, so that it sees a client that resets. `Io` keeps from it that a client has closed its side.
+        // hyper keeps reading, so that it sees a client that resets. `Io` hides from hyper that a client has closed its
+        // side.
         .half_close(false)
-        // Kept by `Driver`, without a timer per request.
+        // `Driver` keeps this deadline, without a timer per request.
         .header_read_timeout(None)
         .max_headers(settings.max_headers)
         .max_header_size(settings.max_header_bytes as usize)
@@ -52,17 +53,17 @@ pub(crate) async fn http1<S: Service>(
     let driver = Driver::new(connection, socket.clone(), &settings.timeouts);
     driver.run(hyper, |hyper| hyper.graceful_shutdown()).await;
     if let Some(link) = doorway {
-        // Boxed, as only few connections go through.
+        // Boxed, since only few connections switch.
         Box::pin(go_on_with_http2(socket, &link, settings, Arc::clone(timeouts))).await;
     }
 }
 
-/// Serves a connection whose HTTP/1 side has answered a request with 101 for `h2c`; nothing for any other.
+/// Serves a connection whose HTTP/1 side has answered a request with 101 for `h2c`; does nothing for any other.
 async fn go_on_with_http2<S: Service>(socket: Socket, link: &Link<S>, settings: &Settings, timeouts: Arc<Timeouts>) {
     let Some(Granted { socket: given_back, request }) = link.doorway.as_ref().and_then(Doorway::take) else {
         return;
     };
-    // It resolves at once: hyper has ended. An error says that the answer could not be sent.
+    // This resolves at once, since hyper has ended. An error means that the answer could not be sent.
     let Ok(upgraded) = given_back.await else {
         return;
     };
@@ -99,10 +100,10 @@ pub(crate) async fn http2<S: Service>(
         .max_concurrent_streams(settings.h2_max_concurrent_streams)
         .max_header_list_size(settings.max_header_bytes)
         .max_send_buf_size(settings.h2_max_send_buffer.min(WIDEST_WINDOW as usize))
-        // Streams that a client makes this side reset; it counts those that the client resets elsewhere.
+        // Streams that a client makes this side reset; h2 counts the resets of the client elsewhere.
         .max_local_error_reset_streams(LOCAL_RESETS)
         .keep_alive_interval(settings.timeouts.h2_ping_interval)
-        // hyper sends the PING; `Driver` knows when it was not answered, and says so before the streams are dropped.
+        // hyper sends the PING; `Driver` notices a missing answer, and notes it before the streams are dropped.
         .keep_alive_timeout(settings.timeouts.h2_ping_timeout * 4);
     if settings.h2_extended_connect {
         builder.enable_connect_protocol();
@@ -117,35 +118,35 @@ struct Driver<'a> {
     socket: Socket,
     timeouts: &'a Timeouts,
     waits: Waits,
-    /// Who waits for the body of a request.
+    /// The waker of the task that waits for the body of a request.
     body: Option<Waker>,
     phase: Phase,
     /// When the client last sent anything; kept on HTTP/2 only.
     last_read: Instant,
     alarm: Alarm,
-    /// HTTP/2: how often hyper may still be polled after it has returned.
+    /// HTTP/2: how many more times hyper may be polled after it has returned.
     resumed: std::ops::Range<u32>,
-    /// Resolves when the peer is heard to leave; made when it is first needed.
+    /// Resolves when the peer is seen to leave; made when it is first needed.
     gone: Option<Pin<Box<dyn Future<Output = Departure> + Send>>>,
-    /// How it was heard to leave so far.
+    /// How the peer has left so far.
     departure: Option<Departure>,
     leftover: Drain,
-    /// Since when it is draining.
+    /// When the drain of this connection began.
     draining: Option<Instant>,
 }
 
-/// What a connection is doing when there is nothing to poll.
+/// The phase of a connection when there is nothing to poll.
 #[derive(Clone, Copy, Debug)]
 enum Phase {
-    /// There are exchanges.
+    /// Exchanges are in progress.
     Busy,
-    /// It was idle for too long and was told to go.
+    /// The connection was idle for too long and was told to close, at this time.
     Going(Instant),
-    /// A request head is being read since then.
+    /// A request head is being read, since this time.
     Head(Instant),
-    /// Nothing is going on since then.
+    /// The connection is idle, since this time.
     Idle(Instant),
-    /// HTTP/2: the client has not sent its SETTINGS.
+    /// HTTP/2: the client has not sent its SETTINGS, since this time.
     Preface(Instant),
 }
 
@@ -184,7 +185,7 @@ impl<'a> Driver<'a> {
                 self.poll(cx, hyper.as_mut(), &drain)
             })
             .await;
-            // hyper, and with it every exchange of an HTTP/1 connection, is dropped here: after the ending is known.
+            // hyper, and with it every exchange of an HTTP/1 connection, is dropped here, after the ending is known.
         }
         self.linger().await;
     }
@@ -199,7 +200,7 @@ impl<'a> Driver<'a> {
                 Command::Drain if self.draining.is_some() => {}
                 Command::Drain => {
                     self.draining = Some(Instant::now());
-                    // hyper would close an idle HTTP/1 connection at once; `dispatch` sees to the others.
+                    // hyper would close an idle HTTP/1 connection at once; `dispatch` handles the others.
                     if self.connection.protocol != Protocol::Http1 {
                         drain(hyper.as_mut());
                     }
@@ -234,7 +235,7 @@ impl<'a> Driver<'a> {
                 return Poll::Pending;
             }
             match name {
-                // The service is told, and may still answer; once.
+                // The service is told once, and may still answer.
                 TimeoutName::BodyIdle | TimeoutName::BodyMinRate if self.waits.passed().is_none() => {
                     self.connection.stats.count_timeout(name);
                     self.waits.pass(name, self.body.take());
@@ -260,9 +261,9 @@ impl<'a> Driver<'a> {
         }
     }
 
-    /// Whether an HTTP/2 connection lives although hyper is done with it: hyper (1.12) resets the stream of a CONNECT with
-    /// a content-length, and returns as if that were the end of the other streams too. Polled again it goes on. A
-    /// connection that has ended was closed by its client, or has closed the socket's side.
+    /// Whether an HTTP/2 connection lives although hyper's future has returned: hyper (1.12) resets the stream of a
+    /// CONNECT with a content-length, and returns as if the other streams had ended too. Polled again it continues. If
+    /// a connection has really ended, its client has closed it, or this side of the socket is closed.
     fn goes_on(&mut self) -> bool {
         self.connection.protocol == Protocol::Http2
             && self.control().ending() == Ending::Open
@@ -274,7 +275,7 @@ impl<'a> Driver<'a> {
         if let Err(error) = result {
             tracing::debug!(connection = self.connection.id, %error, "the connection failed");
             if error.is_parse() {
-                // hyper has answered by itself. What follows the bad head stays unread.
+                // hyper has answered by itself. The bytes after the bad head stay unread.
                 self.connection.stats.bad_requests.fetch_add(1, Relaxed);
                 self.control().leave_unread();
             }
@@ -312,22 +313,23 @@ impl<'a> Driver<'a> {
         }
     }
 
-    /// Whether an exchange is under way. On HTTP/1 that is so until its last byte was taken: hyper drops a response body
-    /// when it has all of it in its buffer. What is left of the request belongs to it, too.
+    /// Whether an exchange is under way. On HTTP/1 an exchange lasts until the socket has taken its last byte, since
+    /// hyper drops a response body as soon as all of it is in its buffer. The rest of the request body belongs to the
+    /// exchange, too.
     fn is_busy(&self) -> bool {
         let is_http1 = self.connection.protocol == Protocol::Http1;
         self.control().in_flight() > 0 || is_http1 && (self.waits.is_writing() || self.leftover.is_reading())
     }
 
-    /// On HTTP/1, whether nobody can be waiting for the exchange that is under way. A client that has only closed its side
-    /// may be; only what is written to it tells. hyper sees a client leave while it reads, and it does not read while there
-    /// is a body that the service does not take.
+    /// On HTTP/1, whether certainly no client waits for the exchange under way. A client that has only closed its side
+    /// may still wait; only a write to it can tell. hyper sees a client leave while it reads, but it does not read
+    /// while there is a body that the service does not take.
     fn is_deserted(&mut self, cx: &mut Context<'_>) -> bool {
         if self.connection.protocol != Protocol::Http1 || !matches!(self.phase, Phase::Busy) {
             return false;
         }
         if self.control().ending() != Ending::Open {
-            // The end came in the middle of the request, or of a session.
+            // The end came in the middle of the request or of a session.
             return true;
         }
         loop {
@@ -352,12 +354,12 @@ impl<'a> Driver<'a> {
         }
     }
 
-    /// When a drain may close this HTTP/1 connection, because no request is on it.
+    /// When a drain may close this HTTP/1 connection, because it has no request.
     fn may_leave(&self) -> Option<Instant> {
         let draining = self.draining.filter(|_| self.connection.protocol == Protocol::Http1)?;
         let since = match self.phase {
             Phase::Idle(since) => since,
-            // hyper leaves it open if there is part of a head; of a later request it would not.
+            // hyper keeps it open if part of a first head has come; for a later request it would not.
             Phase::Head(since) if self.control().requests() == 0 => since,
             _ => return None,
         };
@@ -381,12 +383,12 @@ impl<'a> Driver<'a> {
         let ping = is_http2.then(|| {
             (self.last_read + timeouts.h2_ping_interval + timeouts.h2_ping_timeout, TimeoutName::H2PingTimeout)
         });
-        // Of an HTTP/2 exchange, its stream's task keeps it.
+        // For an HTTP/2 exchange, its stream's task keeps this deadline.
         let total = self.waits.total().filter(|_| matches!(self.phase, Phase::Busy));
         earliest(earliest(earliest(phase, ping), total), self.waits.deadline(timeouts))
     }
 
-    /// RFC 9112, 9.6: closes in two steps when the client may still be sending.
+    /// Closes in two steps when the client may still be sending (RFC 9112, 9.6).
     async fn linger(self) {
         let control = self.control();
         let ended_here = matches!(control.ending(), Ending::Closed);
@@ -399,7 +401,7 @@ impl<'a> Driver<'a> {
             return;
         }
         if self.socket.shutdown_write().is_ok() {
-            // Past the deadline the client had its chance to read the answer.
+            // Past the deadline the client has had its chance to read the answer.
             let _ = tokio::time::timeout(self.timeouts.linger, self.socket.drain(LINGER_BYTES)).await;
         }
     }
@@ -409,17 +411,17 @@ impl<'a> Driver<'a> {
     }
 }
 
-/// What is read and dropped at most after a close.
+/// The most bytes that are read and dropped after a close.
 const LINGER_BYTES: usize = 1024 * 1024;
 
-/// A client that makes hyper return has no honest use for it.
+/// How often hyper is polled again after it has returned; an honest client never makes it return.
 const MOST_RESUMED: u32 = 1000;
 
-/// hyper takes no less.
+/// The smallest buffer that hyper accepts.
 const SMALLEST_BUFFER: usize = 8192;
 
-/// RFC 9113, 6.9.1.
+/// The largest window (RFC 9113, 6.9.1).
 const WIDEST_WINDOW: u32 = (1 << 31) - 1;
 
-/// Of one connection; then GOAWAY(ENHANCE_YOUR_CALM).
+/// Resets of one connection; above it, GOAWAY(ENHANCE_YOUR_CALM).
 const LOCAL_RESETS: usize = 256;

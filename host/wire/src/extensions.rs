@@ -1,8 +1,8 @@
-//! The grammar of chunk extensions (RFC 9112, 7.1.1). They say nothing here, but what looks like the end of one to someone
-//! else would move the border of the chunk.
+//! The grammar of chunk extensions (RFC 9112, 7.1.1). They have no meaning here, but bytes that another parser takes
+//! for the end of an extension would move the chunk's boundary.
 
-/// Whether these bytes, behind a chunk's size, are extensions or nothing:
-/// `*( BWS ";" BWS token [ BWS "=" BWS ( token / quoted-string ) ] )`.
+/// Whether these bytes, which follow a chunk's size, are extensions or empty: `*( BWS ";" BWS token [ BWS "=" BWS (
+/// token / quoted-string ) ] )`.
 pub(crate) fn are_good(mut rest: &[u8]) -> bool {
     while !rest.is_empty() {
         let Some(after) = extension(rest) else { return false };
@@ -11,7 +11,7 @@ pub(crate) fn are_good(mut rest: &[u8]) -> bool {
     true
 }
 
-/// What follows one extension; none if there is not one.
+/// The bytes after one extension; `None` if there is none.
 fn extension(bytes: &[u8]) -> Option<&[u8]> {
     let name = after_space(bytes).strip_prefix(b";")?;
     let rest = after_token(after_space(name))?;
@@ -29,14 +29,14 @@ fn after_space(bytes: &[u8]) -> &[u8] {
     &bytes[spaces..]
 }
 
-/// RFC 9110, 5.6.2.
+/// The bytes after a token (RFC 9110, 5.6.2).
 fn after_token(bytes: &[u8]) -> Option<&[u8]> {
     let is_token = |byte: &&u8| byte.is_ascii_alphanumeric() || b"!#$%&'*+-.^_`|~".contains(byte);
     let length = bytes.iter().take_while(is_token).count();
     (length > 0).then(|| &bytes[length..])
 }
 
-/// RFC 9110, 5.6.4, behind the first quote.
+/// The bytes after a quoted string (RFC 9110, 5.6.4); the input starts behind its first quote.
 fn after_quoted(bytes: &[u8]) -> Option<&[u8]> {
     let mut escaped = false;
     for (index, byte) in bytes.iter().enumerate() {

@@ -1,15 +1,15 @@
-//! Who sent a request that came through proxies: `Forwarded` (RFC 7239) or `X-Forwarded-For`, believed of listed
+//! The client of a request that came through proxies: `Forwarded` (RFC 7239) or `X-Forwarded-For`, believed from listed
 //! peers only.
 //!
-//! Each proxy appends the address of its own peer. So the list is read from its end: the connection's peer is trusted,
-//! and what it wrote is the last entry; if that is the address of another trusted proxy, the entry before it is
-//! believed too, and so on. The first address that is not a trusted proxy's is the client. What stands before it was
-//! written by nobody who is trusted, and is not looked at.
+//! Each proxy appends the address of its own peer, so the list is read from its end. The connection's peer is trusted,
+//! and it wrote the last entry. If that entry is the address of another trusted proxy, the entry before it is believed
+//! too, and so on. The first address that does not belong to a trusted proxy is the client. Earlier entries come from
+//! untrusted parties and are not read.
 //!
-//! Only one of the two fields is read, and the operator says which: a proxy that writes one passes the other on as the
+//! Only one of the two fields is read, and the operator selects it: a proxy that writes one passes the other on as the
 //! client sent it.
 //!
-//! # What it does not cover
+//! # Not covered
 //!
 //! The host: a proxy has to pass the client's `Host` on, since routes are chosen by it.
 
@@ -20,7 +20,7 @@ use http::{HeaderMap, HeaderName, header};
 
 use crate::{Address, Connection, Peers};
 
-/// Whose word on a request's origin is taken, and where it stands.
+/// The proxies that are trusted to name the client, and the header field that they use.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Forwarding {
     /// The proxies.
@@ -29,7 +29,7 @@ pub struct Forwarding {
     pub field: ForwardedField,
 }
 
-/// The header field in which proxies say for whom they ask.
+/// The header field in which proxies name the client.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub enum ForwardedField {
     /// `Forwarded` (RFC 7239): `for=192.0.2.1;proto=https`.
@@ -39,15 +39,15 @@ pub enum ForwardedField {
     XForwardedFor,
 }
 
-/// What the proxies in front of this connection say of a request.
+/// The client of a request, as the proxies in front of this connection state it.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(crate) struct Client {
     pub(crate) peer: Address,
-    /// The scheme that the client used, if it is said.
+    /// The scheme that the client used, if it is given.
     pub(crate) scheme: Option<&'static str>,
 }
 
-/// The client of a request. None without a trusted proxy, or if that says nothing that can be understood.
+/// Finds the client of a request. `None` without a trusted proxy, or if the field cannot be understood.
 pub(crate) fn client(connection: &Connection, headers: &HeaderMap) -> Option<Client> {
     let forwarding = connection.forwarding.as_deref()?;
     if !forwarding.trusted.contains(&connection.peer) {
@@ -57,7 +57,7 @@ pub(crate) fn client(connection: &Connection, headers: &HeaderMap) -> Option<Cli
         ForwardedField::Forwarded => last_untrusted(forwarding, headers, &header::FORWARDED, parse_forwarded),
         ForwardedField::XForwardedFor => {
             let mut client = last_untrusted(forwarding, headers, &X_FORWARDED_FOR, |text| Some((node(text)?, None)))?;
-            // The peer wrote the last one.
+            // The peer wrote the last entry.
             client.scheme = headers
                 .get_all(&X_FORWARDED_PROTO)
                 .iter()
@@ -71,11 +71,11 @@ pub(crate) fn client(connection: &Connection, headers: &HeaderMap) -> Option<Cli
     }
 }
 
-/// An address and perhaps a scheme.
+/// An address and an optional scheme.
 type Entry = (SocketAddr, Option<&'static str>);
 
-/// Walks a list from its end: the first entry that is no trusted proxy's, or the last one before an entry that says no
-/// address.
+/// Walks a list from its end to the first entry that is not a trusted proxy's, or to the last entry that follows an
+/// entry without an address.
 fn last_untrusted(
     forwarding: &Forwarding,
     headers: &HeaderMap,
@@ -96,7 +96,7 @@ fn last_untrusted(
     found
 }
 
-/// The members of a list from its end, without the empty ones, which count for nothing (RFC 9110, 5.6.1.2).
+/// The members of a list from its end, without empty members, which are ignored (RFC 9110, 5.6.1.2).
 fn members_from_end(list: &str) -> impl Iterator<Item = &str> {
     let mut left = Some(list);
     let members = std::iter::from_fn(move || {
@@ -111,8 +111,8 @@ fn members_from_end(list: &str) -> impl Iterator<Item = &str> {
     members.filter(|member| !member.is_empty())
 }
 
-/// The last comma that stands in no quoted string (RFC 9110, 5.6.4). It is looked for from the end, so that a quote that
-/// the client has left open does not swallow what a proxy has appended.
+/// The last comma outside quoted strings (RFC 9110, 5.6.4). The search runs from the end, so that a quote that the
+/// client left open does not swallow the part that a proxy has appended.
 fn last_comma(list: &str) -> Option<usize> {
     let bytes = list.as_bytes();
     let mut quoted = false;
@@ -129,7 +129,8 @@ fn last_comma(list: &str) -> Option<usize> {
     None
 }
 
-/// RFC 7239, 4: `for=192.0.2.60;proto=http;by=203.0.113.43`, names in any case. A pair may be empty.
+/// Parses an element (RFC 7239, 4): `for=192.0.2.60;proto=http;by=203.0.113.43`, names in any case. A pair may be
+/// empty.
 fn parse_forwarded(element: &str) -> Option<Entry> {
     let mut peer = None;
     let mut proto = None;
@@ -155,7 +156,8 @@ fn parse_forwarded(element: &str) -> Option<Entry> {
     }
 }
 
-/// A token or a quoted string (RFC 9110, 5.6.4) without its quotes, and what follows. None where the string does not end.
+/// A token or a quoted string (RFC 9110, 5.6.4) without its quotes, and the text after it. `None` if the string does
+/// not end.
 fn value(text: &str) -> Option<(Cow<'_, str>, &str)> {
     let Some(quoted) = text.strip_prefix('"') else {
         let end = text.find([';', ' ', '\t', '"']).unwrap_or(text.len());
@@ -173,8 +175,8 @@ fn value(text: &str) -> Option<(Cow<'_, str>, &str)> {
     None
 }
 
-/// An address, with or without a port; none for `unknown` and for names that mean something to the proxy alone
-/// (RFC 7239, 6). Without a port, the port is 0.
+/// Parses an address, with or without a port; `None` for `unknown` and for names that only the proxy understands (RFC
+/// 7239, 6). Without a port, the port is 0.
 fn node(text: &str) -> Option<SocketAddr> {
     let (ip, port) = match text.parse::<SocketAddr>() {
         Ok(address) => (address.ip(), address.port()),
@@ -263,10 +265,10 @@ mod tests {
             ("for=192.0.2.1;by=\"_a,b;c\\\"d\"", Some(("192.0.2.1:0", None))),
             ("for=192.0.2.1;host=\"x\\\\\", for=10.0.0.1", Some(("192.0.2.1:0", None))),
             ("for=\"\\[2001:dead::1\\]\"", Some(("[2001:dead::1]:0", None))),
-            // What a client puts into a field that a proxy quotes is no entry.
+            // Text that a client puts into a quoted field is not an entry.
             ("for=192.0.2.1;host=\"x, for=6.6.6.6;a=\"", Some(("192.0.2.1:0", None))),
             ("for=192.0.2.1;host=\"x\\\", for=6.6.6.6;a=\"", Some(("192.0.2.1:0", None))),
-            // Nor does a quote that it leaves open hide what the proxy says.
+            // A quote that the client leaves open does not hide the proxy's entry.
             ("for=\", for=192.0.2.1", Some(("192.0.2.1:0", None))),
             ("for=\"6.6.6.6", None),
             ("for=6.6.6.6\"", None),

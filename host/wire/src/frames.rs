@@ -1,12 +1,12 @@
-//! HTTP/2 frame headers as they pass, for budgets and deadlines that h2 does not have. Bytes in, verdicts out.
+//! Tracks HTTP/2 frame headers, for budgets and deadlines that h2 does not have. Bytes in, verdicts out.
 //!
 //! h2 itself counts streams that are reset before they are accepted, and CONTINUATION frames. It answers any number of
-//! PINGs and SETTINGS, and reads any number of frames that mean nothing; each costs this side more than the peer.
-//! Nothing here judges whether a frame is valid: h2 does.
+//! PINGs and SETTINGS, and reads any number of frames without effect; each costs this side more than the peer. This
+//! module does not judge whether a frame is valid: h2 does.
 
 use std::time::{Duration, Instant};
 
-/// Follows the frames that a client sends.
+/// Tracks the frames that a client sends.
 #[derive(Debug)]
 pub(crate) struct Inbound {
     walk: Walk,
@@ -54,7 +54,7 @@ impl Inbound {
             self.ends_head = false;
         }
         match frame.kind {
-            // An empty DATA frame that ends nothing is the cheapest way to keep a stream busy.
+            // An empty DATA frame without END_STREAM is the cheapest way to keep a stream busy.
             DATA if frame.length > 0 || frame.flags & END_STREAM != 0 => Ok(()),
             HEADERS | CONTINUATION => {
                 self.last_stream = self.last_stream.max(frame.stream);
@@ -87,7 +87,7 @@ impl Inbound {
     }
 }
 
-/// Follows the frames that this side sends.
+/// Tracks the frames that this side sends.
 #[derive(Debug, Default)]
 pub(crate) struct Outbound {
     walk: Walk,
@@ -97,30 +97,30 @@ pub(crate) struct Outbound {
 impl Outbound {
     pub(crate) fn feed(&mut self, mut bytes: &[u8]) {
         while let Some(frame) = self.walk.next(&mut bytes) {
-            // Answers to PING and SETTINGS are what a flood is after, and must not pay for it.
+            // A flood provokes answers to PING and SETTINGS, so these must not add to its budget.
             self.frames += u64::from(matches!(frame.kind, DATA | HEADERS));
         }
     }
 
-    /// How many DATA and HEADERS frames were begun.
+    /// The number of DATA and HEADERS frames that were begun.
     pub(crate) fn frames(&self) -> u64 {
         self.frames
     }
 
-    /// Whether a frame of our own could be written now.
+    /// Whether a frame of our own could be inserted now.
     pub(crate) fn is_between_frames(&self) -> bool {
         self.walk.is_between_frames()
     }
 }
 
-/// A GOAWAY frame (RFC 9113, 6.8) with ENHANCE_YOUR_CALM (RFC 9113, 7).
+/// Makes a GOAWAY frame (RFC 9113, 6.8) with ENHANCE_YOUR_CALM (RFC 9113, 7).
 pub(crate) fn calm_down(last_stream: u32) -> [u8; 17] {
     let mut frame = [0, 0, 8, GOAWAY, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, ENHANCE_YOUR_CALM];
     frame[9..13].copy_from_slice(&last_stream.to_be_bytes());
     frame
 }
 
-/// Finds frame headers in a byte stream that comes in any pieces.
+/// Finds frame headers in a byte stream that comes in arbitrary pieces.
 #[derive(Debug, Default)]
 struct Walk {
     header: [u8; HEADER_LENGTH],
@@ -129,7 +129,7 @@ struct Walk {
     skip: usize,
 }
 
-/// RFC 9113, 4.1.
+/// A frame header (RFC 9113, 4.1).
 struct FrameHeader {
     length: usize,
     kind: u8,
@@ -164,8 +164,8 @@ impl Walk {
     }
 }
 
-/// So many per second, and two more for each DATA or HEADERS frame that this side has sent. The clock is read only when the count
-/// runs out.
+/// A budget of frames per second, plus two for each DATA or HEADERS frame that this side has sent. The clock is read
+/// only when the count runs out.
 #[derive(Debug)]
 struct Budget {
     per_second: u64,

@@ -1,12 +1,12 @@
-//! From an HTTP/1.1 request with `Upgrade: h2c` to HTTP/2 (RFC 7540, 3.2; RFC 9113, 3.1 has made it obsolete, and clients
-//! still ask for it). hyper knows nothing of it. So the HTTP/1 side answers 101 and gives its socket back, and the
-//! request is told to an HTTP/2 connection on that socket as if the client had sent it there: as the HEADERS frame of
-//! stream 1, put between the client's first SETTINGS and what follows. Bytes in, bytes out.
+//! Switches from an HTTP/1.1 request with `Upgrade: h2c` to HTTP/2 (RFC 7540, 3.2; RFC 9113, 3.1 has made it obsolete,
+//! but clients still ask for it). hyper does not support it. So the HTTP/1 side answers 101 and gives its socket back.
+//! An HTTP/2 connection on that socket then gets the request as if the client had sent it there: as the HEADERS frame
+//! of stream 1, inserted after the client's first SETTINGS. Bytes in, bytes out.
 //!
-//! What the client says in `HTTP2-Settings` is checked and then left alone: the preface repeats its settings, and nothing
-//! is sent on a stream before that (RFC 7540, 3.2.1).
+//! `HTTP2-Settings` is checked and then ignored: the preface repeats the client's settings, and nothing is sent on a
+//! stream before that (RFC 7540, 3.2.1).
 //!
-//! # What it does not cover
+//! # Not covered
 //!
 //! Requests with a body, and those whose head does not fit into one frame, stay on HTTP/1.1: a server is free to ignore
 //! `Upgrade`.
@@ -17,8 +17,8 @@ use http_body::Body;
 use hyper::upgrade::OnUpgrade;
 use parking_lot::Mutex;
 
-/// Where a connection's HTTP/1 side leaves an upgrade that it has granted. There is one on connections that may change to
-/// HTTP/2.
+/// Where a connection's HTTP/1 side leaves an upgrade that it has granted. Only connections that may switch to HTTP/2
+/// have one.
 #[derive(Debug)]
 pub(crate) struct Doorway {
     /// Most bytes of the request as an HTTP/2 field section.
@@ -40,7 +40,7 @@ impl Doorway {
         Doorway { max_section: max_section as usize, granted: Mutex::new(None) }
     }
 
-    /// Grants the upgrade if this request asks for one and may have it; it has been validated.
+    /// Grants the upgrade if this validated request asks for one and is allowed one.
     pub(crate) fn grant(&self, request: &mut Request<impl Body>) -> bool {
         if !asks(request) {
             return false;
@@ -60,7 +60,7 @@ impl Doorway {
     }
 }
 
-/// RFC 7540, 3.2 and 3.2.1.
+/// Whether the request asks for an upgrade (RFC 7540, 3.2 and 3.2.1).
 fn asks(request: &Request<impl Body>) -> bool {
     let headers = request.headers();
     if !headers.contains_key(header::UPGRADE) || request.version() != Version::HTTP_11 {
@@ -86,8 +86,8 @@ fn options<'h>(headers: &'h HeaderMap, name: &HeaderName) -> impl Iterator<Item 
     values.flat_map(|value| value.split(',')).map(str::trim)
 }
 
-/// The request as the one HEADERS frame of stream 1, with END_STREAM; none if it is too large. Its fields are literals
-/// that are not indexed (RFC 7541, 6.2.2), so that both sides' tables stay in step.
+/// Encodes the request as a single HEADERS frame of stream 1, with END_STREAM; `None` if it is too large. Its fields
+/// are literals without indexing (RFC 7541, 6.2.2), so that both sides' tables stay in step.
 fn headers_frame(request: &Request<impl Body>, max_section: usize) -> Option<Vec<u8>> {
     let headers = request.headers();
     let authority = headers.get(header::HOST)?;
@@ -107,14 +107,14 @@ fn headers_frame(request: &Request<impl Body>, max_section: usize) -> Option<Vec
     if size > max_section || length > LARGEST_FRAME {
         return None;
     }
-    // RFC 9113, 4.1; `length` fits into three bytes, as was just seen.
+    // RFC 9113, 4.1; the check above shows that `length` fits into three bytes.
     let [_, l0, l1, l2] = (length as u32).to_be_bytes();
     bytes[..HEADER_LENGTH].copy_from_slice(&[l0, l1, l2, HEADERS, END_STREAM | END_HEADERS, 0, 0, 0, 1]);
     Some(bytes)
 }
 
-/// RFC 9113, 8.2.2, and what `Connection` names (RFC 9110, 7.6.1). `Host` has become `:authority`, and there is no body
-/// that `Expect` could be about.
+/// Whether a field is left out: it is connection-specific (RFC 9113, 8.2.2), `Connection` names it (RFC 9110, 7.6.1),
+/// it is `Host`, which has become `:authority`, or it is `Expect`, since there is no body.
 fn is_of_the_connection(name: &HeaderName, headers: &HeaderMap) -> bool {
     const NEVER: [HeaderName; 9] = [
         header::CONNECTION,
@@ -134,7 +134,7 @@ fn is_of_the_connection(name: &HeaderName, headers: &HeaderMap) -> bool {
 
 struct Section {
     bytes: Vec<u8>,
-    /// As SETTINGS_MAX_HEADER_LIST_SIZE counts it (RFC 9113, 6.5.2).
+    /// The size, counted as for SETTINGS_MAX_HEADER_LIST_SIZE (RFC 9113, 6.5.2).
     size: usize,
 }
 
@@ -148,7 +148,7 @@ impl Section {
         self.size += name.len() + value.len() + 32;
     }
 
-    /// RFC 7541, 5.1, with a prefix of seven bits.
+    /// Writes a length (RFC 7541, 5.1, with a prefix of seven bits).
     fn length(&mut self, length: usize) {
         const MOST: usize = 0x7f;
         if length < MOST {
@@ -164,34 +164,34 @@ impl Section {
     }
 }
 
-/// Puts a frame into what a client sends, after its preface and its first frame.
+/// Inserts a frame into the client's bytes, after its preface and its first frame.
 #[derive(Debug)]
 pub(crate) struct Injection {
     stage: Stage,
     frame: Vec<u8>,
-    /// What has come and may not pass yet.
+    /// Bytes that have come and may not pass yet.
     pub(crate) waiting: Vec<u8>,
 }
 
 #[derive(Debug)]
 enum Stage {
-    /// So many bytes of the preface are to come.
+    /// This many bytes of the preface are still to come.
     Preface(usize),
     /// The first frame's header, as far as it has come.
     Header([u8; HEADER_LENGTH], usize),
-    /// So many bytes of its payload are to come.
+    /// This many bytes of its payload are still to come.
     Payload(usize),
-    /// It is time for the frame, from this byte on.
+    /// The frame is due, from this byte on.
     Due(usize),
 }
 
 impl Injection {
-    /// `waiting` is what the client has sent already.
+    /// Makes an injection; `waiting` holds the bytes that the client has already sent.
     pub(crate) fn new(frame: Vec<u8>, waiting: Vec<u8>) -> Injection {
         Injection { stage: Stage::Preface(PREFACE_LENGTH), frame, waiting }
     }
 
-    /// Takes the client's next bytes, and says how many of them may pass before the frame.
+    /// Takes the client's next bytes, and returns how many of them may pass before the frame.
     pub(crate) fn feed(&mut self, bytes: &[u8]) -> usize {
         let mut at = 0;
         loop {
@@ -218,7 +218,7 @@ impl Injection {
         }
     }
 
-    /// The next bytes of the frame, `most` at most, if it is time for it.
+    /// Returns the next bytes of the frame, at most `most`, if the frame is due.
     pub(crate) fn due(&mut self, most: usize) -> Option<&[u8]> {
         let Stage::Due(from) = &mut self.stage else {
             return None;
@@ -237,13 +237,13 @@ impl Injection {
 
 const HTTP2_SETTINGS: HeaderName = HeaderName::from_static("http2-settings");
 
-/// Bytes of one setting (RFC 9113, 6.5.1).
+/// The size of one setting in bytes (RFC 9113, 6.5.1).
 const SETTING: usize = 6;
 
-/// RFC 9113, 3.4.
+/// The length of the preface (RFC 9113, 3.4).
 const PREFACE_LENGTH: usize = 24;
 
-/// RFC 9113, 4.1 and 4.2.
+/// The length of a frame header (RFC 9113, 4.1 and 4.2).
 const HEADER_LENGTH: usize = 9;
 const LARGEST_FRAME: usize = 16_384;
 

@@ -1,10 +1,10 @@
-//! HTTP/1 requests as they pass, for what hyper tolerates and does not show: a line that ends without CR (RFC 9112, 2.2),
-//! a request with both `Content-Length` and `Transfer-Encoding` (RFC 9112, 6.1), a chunk size with anything but an
-//! extension behind it (RFC 9112, 7.1), a target with a fragment (RFC 9112, 3.2). Each lets two parsers in a row see
-//! different requests. Bytes in, verdicts out.
+//! Tracks HTTP/1 requests, for faults that hyper tolerates and does not show: a line that ends without CR (RFC 9112,
+//! 2.2), a request with both `Content-Length` and `Transfer-Encoding` (RFC 9112, 6.1), a chunk size followed by
+//! anything but an extension (RFC 9112, 7.1), a target with a fragment (RFC 9112, 3.2). Each of them lets two parsers
+//! in a row see different requests. Bytes in, verdicts out.
 //!
-//! To find the heads, this follows the bodies. Where it and hyper could disagree it refuses, so that what passes is
-//! framed in one way only; whether it is a request at all is for hyper to judge.
+//! To find the heads, this module also tracks the bodies. Where it and hyper could disagree it refuses, so that
+//! accepted bytes can be framed in one way only. hyper judges whether they are a valid request at all.
 
 use memchr::memchr;
 
@@ -13,18 +13,18 @@ use crate::{
     version::{self, TAIL},
 };
 
-/// Follows the bytes of one connection.
+/// Tracks the bytes of one connection.
 #[derive(Debug)]
 pub(crate) struct Heads {
     state: State,
-    /// The beginning of a line whose end has not come.
+    /// The beginning of a line whose end has not come yet.
     line: Line,
     length: Option<u64>,
     chunked: bool,
     upgrade: bool,
-    /// Heads that have ended.
+    /// The number of heads that have ended.
     heads: u64,
-    /// The request line that comes, or came last, names a major version other than 1.
+    /// The request line being read, or read last, names a major version other than 1.
     other_major: bool,
     /// The first such request, counted from 1.
     unsupported: Option<u64>,
@@ -36,27 +36,27 @@ enum State {
     Start,
     /// In the field lines of a head.
     Fields,
-    /// So many bytes until the next thing.
+    /// In a body, with this many bytes left.
     Body(u64),
     ChunkSize,
-    /// So many bytes, CRLF included, until the next chunk size.
+    /// In a chunk, with this many bytes left, its CRLF included, before the next chunk size.
     Chunk(u64),
     Trailers,
-    /// After a request to upgrade: what follows is the next request or not HTTP at all, and only the answer tells.
+    /// After a request to upgrade: the next bytes are a request or not HTTP at all, and only the answer tells.
     Held,
     Refused,
-    /// Not HTTP any more.
+    /// The connection no longer carries HTTP.
     Tunnel,
 }
 
-/// What may pass.
+/// How many of the bytes may pass.
 #[derive(Debug, PartialEq, Eq)]
 pub(crate) enum Verdict {
-    /// All of it.
+    /// All of them.
     Pass,
-    /// Only the bytes before this one; the others when the exchange is over. See [`Heads::is_held`].
+    /// Only the bytes before this one; the rest when the exchange is over. See [`Heads::is_held`].
     Hold(usize),
-    /// Only the bytes before this one, ever.
+    /// Only the bytes before this one; the rest never.
     Refuse(usize),
 }
 
@@ -74,8 +74,8 @@ impl Heads {
         }
     }
 
-    /// Takes the next bytes. A version that hyper does not know becomes 1.1 in them: a minor one is to be read so
-    /// (RFC 9110, 2.5), and of a major one [`Heads::unsupported`] tells.
+    /// Takes the next bytes. It rewrites a version that hyper does not know to 1.1: a minor version is to be read so
+    /// (RFC 9110, 2.5), and [`Heads::unsupported`] reports a major one.
     pub(crate) fn feed(&mut self, bytes: &mut [u8]) -> Verdict {
         let mut at = 0;
         while at < bytes.len() {
@@ -125,22 +125,22 @@ impl Heads {
         Verdict::Pass
     }
 
-    /// Whether nothing may pass for now, and after how many requests that was decided.
+    /// The number of requests after which nothing may pass for now; `None` if bytes may pass.
     pub(crate) fn is_held(&self) -> Option<u64> {
         (self.state == State::Held).then_some(self.heads)
     }
 
-    /// The exchange is over and the connection still speaks HTTP.
+    /// Resumes HTTP: the exchange is over and the connection still carries HTTP.
     pub(crate) fn resume(&mut self) {
         self.state = State::Start;
     }
 
-    /// The connection does not speak HTTP any more.
+    /// Ends the tracking: the connection no longer carries HTTP.
     pub(crate) fn become_tunnel(&mut self) {
         self.state = State::Tunnel;
     }
 
-    /// Whether all that has come is whole requests.
+    /// Whether all bytes so far are whole requests.
     pub(crate) fn is_between_requests(&self) -> bool {
         matches!(self.state, State::Start | State::Held) && self.line.length == 0
     }
@@ -150,7 +150,7 @@ impl Heads {
         self.unsupported
     }
 
-    /// Reads and mends the version at the end of a request line, of which these bytes have come last.
+    /// Reads and corrects the version at the end of a request line; these bytes of the line came last.
     fn version(&mut self, piece: &mut [u8]) {
         if self.state != State::Start || piece.ends_with(b" HTTP/1.1\r") {
             return;
@@ -170,12 +170,12 @@ impl Heads {
         self.state == State::Refused
     }
 
-    /// Takes a line without its CR LF, of which the first bytes are there, how long it is, and whether there is a `#`
-    /// anywhere in it if it was put together. None if it is to be refused.
+    /// Takes a line without its CR LF, given as its first bytes, its length, and, for a line put together from pieces,
+    /// whether it contains a `#`. `None` if it is to be refused.
     fn line(&mut self, line: &[u8], length: usize, hash: bool) -> Option<()> {
         match (self.state, line) {
             (State::Start, []) => {}
-            // The http crate would cut the target there.
+            // The `http` crate would cut the target there.
             (State::Start, line) if hash || memchr(b'#', line).is_some() => return None,
             (State::Start, _) => self.state = State::Fields,
             (State::Fields, []) => self.head_ends(),
@@ -193,7 +193,7 @@ impl Heads {
     }
 
     fn field(&mut self, line: &[u8]) -> Option<()> {
-        // The first byte of a name decides for nearly every field that it is none of these.
+        // For nearly every field, the first byte of its name shows that it is none of these.
         if !matches!(line[0] | 0x20, b'c' | b't' | b'u') {
             return Some(());
         }
@@ -202,7 +202,7 @@ impl Heads {
         };
         let (name, value) = (&line[..colon], line[colon + 1..].trim_ascii());
         if name.eq_ignore_ascii_case(b"content-length") {
-            // RFC 9112, 6.3: digits, and if there are several they say the same.
+            // RFC 9112, 6.3: digits, and several values must be equal.
             if value.is_empty() || value.len() > 20 || !value.iter().all(u8::is_ascii_digit) {
                 return None;
             }
@@ -218,7 +218,7 @@ impl Heads {
             if self.length.is_some() {
                 return None;
             }
-            // Any other coding is refused by hyper or by `validate`, and the connection closed.
+            // hyper or `validate` refuses any other coding and closes the connection.
             self.chunked = true;
         } else if name.eq_ignore_ascii_case(b"upgrade") {
             self.upgrade = true;
@@ -249,27 +249,27 @@ fn without_cr(line: &[u8]) -> Option<&[u8]> {
     line.strip_suffix(b"\r")
 }
 
-/// RFC 9112, 7.1: hexadecimal digits, and perhaps extensions; none for anything else.
+/// Parses a chunk size (RFC 9112, 7.1): hexadecimal digits with optional extensions; `None` for anything else.
 fn chunk_size(line: &[u8]) -> Option<u64> {
     let digits = line.iter().take_while(|byte| byte.is_ascii_hexdigit()).count();
     if digits == 0 || digits > 16 {
         return None;
     }
     let size = line[..digits].iter().fold(0, |size: u64, digit| {
-        // A digit, as was just counted.
+        // A hexadecimal digit, as the count above shows.
         size << 4 | u64::from((*digit as char).to_digit(16).unwrap_or_default())
     });
     (size <= LONGEST_BODY && extensions::are_good(&line[digits..])).then_some(size)
 }
 
-/// The first bytes of a line, its last ones, how long it is so far, and one more thing.
+/// The first bytes of a line, its last bytes, its length so far, and whether it has a `#`.
 #[derive(Clone, Copy, Debug)]
 struct Line {
     bytes: [u8; LINE],
     length: usize,
-    /// Its last bytes, at the end of this.
+    /// The last bytes of the line, right-aligned.
     tail: [u8; TAIL],
-    /// Whether there is a `#` in it.
+    /// Whether the line contains a `#`.
     hash: bool,
 }
 
@@ -290,7 +290,7 @@ impl Line {
         &self.tail[TAIL - self.length.min(TAIL)..]
     }
 
-    /// What is kept of it, if it ends with CR.
+    /// The kept bytes of the line, if it ends with CR.
     fn without_cr(&self) -> Option<&[u8]> {
         self.tail.ends_with(b"\r").then(|| &self.bytes[..(self.length - 1).min(LINE)])
     }
@@ -303,17 +303,17 @@ impl Default for Line {
 }
 
 /// Longer than any line whose value matters here: `content-length`, white space, and 20 digits; or a chunk size with
-/// extensions, which is refused when it is longer (RFC 9112, 7.1.1).
+/// extensions, which is refused if it is longer (RFC 9112, 7.1.1).
 const LINE: usize = 256;
 
-/// Longest body, and longest chunk: more is negative to whoever counts with a sign.
+/// The longest body, and the longest chunk: a larger value is negative to a parser that uses signed numbers.
 const LONGEST_BODY: u64 = i64::MAX as u64;
 
 #[cfg(test)]
 mod tests {
     use super::*;
 
-    /// How many bytes pass when they come in pieces of this size, and the last verdict.
+    /// Returns how many bytes pass when they come in pieces of this size, and the last verdict.
     fn passes(bytes: &[u8], step: usize) -> (usize, Verdict) {
         let mut heads = Heads::new();
         let mut passed = 0;
@@ -333,7 +333,7 @@ mod tests {
         }
     }
 
-    /// Refused somewhere before the end of the text, in pieces of any size.
+    /// Checks that the text is refused before its end, in pieces of any size.
     fn bad(text: &str) {
         for step in 1..=text.len() {
             let (passed, verdict) = passes(text.as_bytes(), step);

@@ -1,5 +1,5 @@
-//! What hyper reads from and writes to: a plain or TLS stream that replays what the sniff has read, notes how the
-//! connection ends, and on HTTP/2 watches the frames that pass.
+//! The stream that hyper reads from and writes to: plain or TLS. It replays the bytes that the sniffing has read, notes
+//! how the connection ends, and on HTTP/2 tracks the frames.
 
 use std::{
     io::{self, IoSlice},
@@ -22,7 +22,7 @@ use crate::{
     socket::Socket,
 };
 
-/// One connection's stream. It lives as long as something reads or writes it, a tunnel included.
+/// One connection's stream. It lives as long as something reads or writes it, including a tunnel.
 pub(crate) struct Io {
     transport: Transport,
     start: Start,
@@ -35,7 +35,7 @@ pub(crate) enum Transport {
     Tls(Box<TlsStream<Socket>>),
 }
 
-/// What follows the bytes that pass.
+/// The tracker of the bytes that pass.
 enum Watch {
     Http1(Box<Http1>),
     Http2(Box<Http2>),
@@ -43,14 +43,14 @@ enum Watch {
 
 struct Http1 {
     heads: Heads,
-    /// What was read and may not pass yet.
+    /// Bytes that were read and may not pass yet.
     held: Vec<u8>,
 }
 
 struct Http2 {
     inbound: Inbound,
     outbound: Outbound,
-    /// The request that the connection began with on HTTP/1, until it has passed.
+    /// The request that began the connection on HTTP/1, until it has passed.
     injection: Option<Injection>,
 }
 
@@ -68,8 +68,8 @@ impl Io {
         Io { transport, start, connection, watch }
     }
 
-    /// The stream of a plain connection that has changed to HTTP/2: its HTTP/1 stream, given back by hyper together with
-    /// bytes that it has read, and the request as the frame to be told.
+    /// Makes the stream of a plain connection that has switched to HTTP/2, from its HTTP/1 stream, which hyper gave
+    /// back together with bytes that it has read, and from the request as a frame to inject.
     pub(crate) fn upgraded(
         mut http1: Io,
         read: &[u8],
@@ -97,7 +97,7 @@ impl Io {
             if let Some(requests) = http1.heads.is_held() {
                 let control = &self.connection.control;
                 if control.is_upgrading() {
-                    // What follows is HTTP/2.
+                    // The next bytes are HTTP/2.
                     return Poll::Pending;
                 }
                 if control.is_tunnel() {
@@ -105,7 +105,7 @@ impl Io {
                 } else if control.requests() >= requests && control.in_flight() == 0 {
                     http1.heads.resume();
                 } else {
-                    // The task of the connection polls again at the end of the exchange; a tunnel polls by itself.
+                    // The connection's task polls again at the end of the exchange; a tunnel polls by itself.
                     marks::read_held();
                     return Poll::Pending;
                 }
@@ -137,13 +137,14 @@ impl Io {
             buf.put_slice(self.start.take(buf.remaining()));
         }
         let polled = self.transport.poll_read(cx, buf);
-        // What the sniff has read goes up together with what follows it, so that a request that came in one piece is
-        // parsed once, from one buffer. If nothing follows yet, or the end does, the next read will tell.
+        // The sniffed bytes are passed up together with the next bytes, so that a request that came in one piece is
+        // parsed once, from one buffer. If there are no more bytes yet, or the stream has ended, the next read will
+        // tell.
         if replayed { Poll::Ready(Ok(())) } else { polled }
     }
 
-    /// Lets pass of an HTTP/1 client's bytes what may. What is refused is replaced by bytes that no parser takes, so
-    /// that hyper answers 400, or fails the body that they are in, and closes.
+    /// Passes the allowed part of an HTTP/1 client's bytes. It replaces refused bytes with bytes that no parser
+    /// accepts. hyper then answers 400, or fails the body that contains them, and closes.
     fn guard(&mut self, buf: &mut ReadBuf<'_>) {
         let Watch::Http1(http1) = &mut self.watch else {
             return;
@@ -173,7 +174,7 @@ impl Io {
     }
 
     /// Whether an HTTP/1 client has closed its side and may still wait for an answer. hyper would take that end for the
-    /// client's departure, so it learns of it after the answer.
+    /// client's departure, so it learns of it only after the answer.
     fn holds_end(&self, read: &io::Result<()>) -> bool {
         let Watch::Http1(http1) = &self.watch else {
             return false;
@@ -189,7 +190,7 @@ impl Io {
         holds
     }
 
-    /// Notes what was read, and what that says about the connection.
+    /// Notes the bytes that were read, and their meaning for the connection.
     fn note_read(&mut self, cx: &mut Context<'_>, read: &io::Result<&[u8]>) -> io::Result<()> {
         let bytes = match read {
             Ok([]) => {
@@ -197,7 +198,7 @@ impl Io {
                 return Ok(());
             }
             Ok(bytes) => *bytes,
-            // Many TLS clients close without `close_notify`; that is no attack on a protocol that frames its messages.
+            // Many TLS clients close without `close_notify`; this is no attack on a protocol that frames its messages.
             Err(error) if error.kind() == io::ErrorKind::UnexpectedEof => {
                 self.connection.control.end(Ending::PeerClosed);
                 return Ok(());
@@ -221,7 +222,7 @@ impl Io {
         self.connection.control.leave_unread();
         if frames.outbound.is_between_frames() {
             let goaway = frames::calm_down(frames.inbound.last_stream());
-            // Best effort: a client that floods may not be reading either.
+            // Best effort: a flooding client may not be reading either.
             let _ = Pin::new(&mut self.transport).poll_write(cx, &goaway);
             let _ = Pin::new(&mut self.transport).poll_flush(cx);
         }
@@ -249,7 +250,7 @@ impl Io {
     }
 }
 
-/// Reads while a frame of our own is to be put into what the client sends.
+/// Reads while a frame of our own is still to be injected into the client's bytes.
 fn poll_injected(
     http2: &mut Http2,
     transport: &mut Transport,
@@ -286,7 +287,7 @@ fn poll_injected(
 
 impl hyper::rt::Read for Io {
     fn poll_read(mut self: Pin<&mut Self>, cx: &mut Context<'_>, mut buf: ReadBufCursor<'_>) -> Poll<io::Result<()>> {
-        // SAFETY: `ReadBuf` never de-initialises what is initialised in the slice that it is given.
+        // SAFETY: `ReadBuf` never de-initialises the initialised part of the slice that it is given.
         let mut read = ReadBuf::uninit(unsafe { buf.as_mut() });
         let result = ready!(self.poll_fill(cx, &mut read));
         if read.filled().is_empty() {
@@ -299,7 +300,7 @@ impl hyper::rt::Read for Io {
         let filled = read.filled();
         let length = filled.len();
         self.note_read(cx, &result.as_ref().map(|()| filled).map_err(|error| error.kind().into()))?;
-        // SAFETY: these are the bytes that `ReadBuf` knows to be filled, and thus initialised.
+        // SAFETY: `ReadBuf` knows these bytes to be filled, and thus initialised.
         unsafe { buf.advance(length) };
         match result {
             Err(error) if error.kind() == io::ErrorKind::UnexpectedEof => Poll::Ready(Ok(())),
@@ -337,7 +338,7 @@ impl hyper::rt::Write for Io {
 
     fn poll_shutdown(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
         marks::shut_down();
-        // A client that is already gone makes this fail, and that is no news.
+        // This fails if the client is already gone, which is no news.
         Pin::new(&mut self.transport).poll_shutdown(cx).map(|_| Ok(()))
     }
 }
@@ -398,5 +399,5 @@ impl AsyncWrite for Transport {
     }
 }
 
-/// Is no good in a head, in a chunk's size and its extensions, behind a chunk, or in trailers: a CR without its LF.
+/// A CR without its LF: invalid in a head, in a chunk's size and extensions, after a chunk, and in trailers.
 const POISON: &[u8] = b"\r\0\r\n\r\n";

@@ -1,5 +1,5 @@
-//! What a service leaves unread of an HTTP/1 request body. The next request stands behind it, so it is read and dropped
-//! within bounds, or the client is told that the connection closes (RFC 9112, 9.3).
+//! The part of an HTTP/1 request body that a service leaves unread. The next request comes after it. So it is read and
+//! dropped within bounds, or the client is told that the connection closes (RFC 9112, 9.3).
 
 use std::{
     future::{Future, poll_fn},
@@ -13,14 +13,14 @@ use hyper::body::{Body, Incoming};
 
 use crate::control::Control;
 
-/// What becomes of a body that is dropped before its end.
+/// The treatment of a body that is dropped before its end.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Leftover {
     /// The connection closes anyway, or the protocol needs no help.
     Closes,
-    /// It is read to its end.
+    /// The body is read to its end.
     Drained,
-    /// The client waits for `100 Continue`, and nobody knows whether it sends the body without it (RFC 9110, 10.1.1).
+    /// The client waits for `100 Continue`, and may or may not send the body without it (RFC 9110, 10.1.1).
     Expected,
 }
 
@@ -44,7 +44,7 @@ impl Leftover {
         }
     }
 
-    /// Takes what is left of a body.
+    /// Takes the rest of a body.
     pub(crate) fn take(self, body: Incoming, control: &Control) {
         let fits = body.size_hint().exact().is_none_or(|left| left <= MOST);
         if self == Leftover::Drained && fits {
@@ -55,7 +55,7 @@ impl Leftover {
     }
 }
 
-/// Reads what is left, in the task of the connection.
+/// Reads the rest, in the task of the connection.
 #[derive(Default)]
 pub(crate) struct Drain {
     /// Resolves to whether the end was reached.
@@ -67,7 +67,7 @@ impl Drain {
         self.reading.is_some()
     }
 
-    /// Whether there was something to read, and now there is not: then the protocol below can go on.
+    /// Whether there was a rest to read and it has been read, so that the protocol below can go on.
     pub(crate) fn poll(&mut self, cx: &mut Context<'_>, control: &Control, patience: Duration) -> bool {
         if !control.is_draining() {
             return false;
@@ -96,5 +96,6 @@ async fn read(mut body: Box<Incoming>) -> bool {
     true
 }
 
-/// Bytes of a body that are read for nothing; a new connection costs a client less than sending more.
+/// The most bytes of a body that are read and dropped; beyond it, a new connection costs a client less than sending the
+/// rest.
 const MOST: u64 = 256 * 1024;

@@ -1,11 +1,11 @@
-//! How the pieces polled inside one task tell that task what they wait for.
+//! How the parts polled inside one task tell that task what they wait for.
 //!
 //! A connection's task (HTTP/1) or a stream's task (HTTP/2) polls hyper, hyper polls the service and the bodies, and
-//! those end in the socket. The task that holds the timer must know whether the pause is the client's fault, and for
-//! how long it has lasted. It lends its [`Waits`] to a thread-local for the length of one poll; the pieces leave marks
+//! those end in the socket. The task that holds the timer must know whether the pause is the client's fault, and how
+//! long it has lasted. It lends its [`Waits`] to a thread-local for the length of one poll; the parts leave marks
 //! there. That costs a few stores, no lock, no allocation, and reads the clock only when a wait begins.
 //!
-//! Outside of such a poll marks go nowhere, which is right: then no task of this crate is waiting.
+//! Marks outside such a poll have no effect, which is right: then no task of this crate is waiting.
 
 use std::{
     cell::Cell,
@@ -15,27 +15,27 @@ use std::{
 
 use crate::{TimeoutName, Timeouts};
 
-/// What a task waits for, as of its last poll.
+/// The waits of a task, as of its last poll.
 #[derive(Clone, Copy, Debug, Default)]
 pub(crate) struct Waits {
-    /// The service waits for a piece of the request body, and has since then.
+    /// Since when the service has been waiting for a piece of the request body.
     body_since: Option<Instant>,
-    /// The time that the service has waited for this body before that.
+    /// How long the service had waited for this body before that.
     body_waited: Duration,
-    /// What of this body has come.
+    /// Bytes of this body that have come.
     body_bytes: u64,
-    /// Who polled the body has left a waker.
+    /// The task that polled the body has left a waker.
     body_polled: bool,
-    /// There is something to write and the peer does not take it, since then.
+    /// Since when there have been bytes to write that the peer does not take.
     write_since: Option<Instant>,
-    /// The last thing that the response body did was to give a piece; and it gave one during the last poll.
+    /// The response body last gave a piece, and it gave one during the last poll.
     offered: bool,
     offered_now: bool,
     /// Bytes read from the client during the last poll.
     read: usize,
     /// Exchanges begun during the last poll.
     begun: usize,
-    /// HTTP/2: the client's SETTINGS have come; and a field section has begun and not ended.
+    /// HTTP/2: the client's SETTINGS have come; a field section has begun and not ended.
     h2_settings_seen: bool,
     h2_in_head: bool,
     /// A read was put off until the exchange is over.
@@ -49,7 +49,7 @@ pub(crate) struct Waits {
 }
 
 impl Waits {
-    /// Runs one poll with these waits in reach of what it polls.
+    /// Runs one poll, with these waits open to marks from the polled parts.
     pub(crate) fn during<R>(&mut self, poll: impl FnOnce() -> R) -> R {
         self.read = 0;
         self.begun = 0;
@@ -75,8 +75,8 @@ impl Waits {
         self.begun
     }
 
-    /// For a stream that is pending: if its body has given a piece and was not asked for another, then the piece waits
-    /// for the client's window. The wait begins anew with each piece.
+    /// For a pending stream: if its body has given a piece and was not asked for another, then the piece waits for the
+    /// client's window. The wait starts again with each piece.
     pub(crate) fn note_window(&mut self) {
         if !self.offered {
             self.write_since = None;
@@ -93,7 +93,7 @@ impl Waits {
         self.h2_in_head
     }
 
-    /// Whether a read was put off; asking takes the mark away.
+    /// Whether a read was put off; clears the mark.
     pub(crate) fn take_read_held(&mut self) -> bool {
         std::mem::take(&mut self.read_held)
     }
@@ -102,12 +102,13 @@ impl Waits {
         self.shut_down
     }
 
-    /// Who polled the request's body during the last poll and waits for it; asking takes it away.
+    /// Takes the waker of the task that polled the request's body during the last poll and waits for it.
     pub(crate) fn take_body_waker(&mut self) -> Option<Waker> {
         std::mem::take(&mut self.body_polled).then(|| BODY.take()).flatten()
     }
 
-    /// The body is to report this. Who waits for it may be polled by an executor of its own, which polls whom it woke.
+    /// Makes the body report this deadline. The task that waits for the body is woken, since its executor may poll only
+    /// woken tasks.
     pub(crate) fn pass(&mut self, name: TimeoutName, body: Option<Waker>) {
         self.passed = Some(name);
         if let Some(body) = body {
@@ -119,7 +120,7 @@ impl Waits {
         self.passed
     }
 
-    /// Whether there is something to write that the peer does not take.
+    /// Whether there are bytes to write that the peer does not take.
     pub(crate) fn is_writing(&self) -> bool {
         self.write_since.is_some()
     }
@@ -129,7 +130,7 @@ impl Waits {
         self.total.map(|at| (at, TimeoutName::Total))
     }
 
-    /// The first deadline of what is waited for.
+    /// The first deadline of the current waits.
     pub(crate) fn deadline(&self, timeouts: &Timeouts) -> Option<(Instant, TimeoutName)> {
         let write = self.write_since.map(|since| (since + timeouts.write_stall, TimeoutName::WriteStall));
         earliest(write, self.body_deadline(timeouts))
@@ -158,12 +159,12 @@ pub(crate) fn earliest(
     }
 }
 
-/// Bytes came from the client.
+/// Notes that bytes came from the client.
 pub(crate) fn read(bytes: usize) {
     mark(|waits| waits.read += bytes);
 }
 
-/// What the client's frames say so far.
+/// Notes the state that the client's frames show.
 pub(crate) fn h2_progress(settings_seen: bool, in_head: bool) {
     mark(|waits| {
         waits.h2_settings_seen = settings_seen;
@@ -171,17 +172,17 @@ pub(crate) fn h2_progress(settings_seen: bool, in_head: bool) {
     });
 }
 
-/// A read was put off until the exchange is over, and nothing but its end will make it possible.
+/// Notes that a read was put off, which only the end of the exchange makes possible again.
 pub(crate) fn read_held() {
     mark(|waits| waits.read_held = true);
 }
 
-/// This side of the connection is being closed.
+/// Notes that this side of the connection is being closed.
 pub(crate) fn shut_down() {
     mark(|waits| waits.shut_down = true);
 }
 
-/// An exchange has begun; what the one before it waited for is past.
+/// Notes that an exchange has begun, and resets the waits of the one before it.
 pub(crate) fn exchange_begun() {
     mark(|waits| {
         waits.begun += 1;
@@ -193,12 +194,12 @@ pub(crate) fn exchange_begun() {
     });
 }
 
-/// The exchange that is being polled has to be over by then.
+/// Notes when the exchange being polled has to be over.
 pub(crate) fn end_by(deadline: Instant) {
     mark(|waits| waits.total = Some(deadline));
 }
 
-/// The service asked for a piece of the request body and there is none.
+/// Notes that the service asked for a piece of the request body and there is none.
 pub(crate) fn body_pending(waker: &Waker) {
     mark(|waits| {
         if waits.body_since.is_none() {
@@ -209,7 +210,7 @@ pub(crate) fn body_pending(waker: &Waker) {
     });
 }
 
-/// The service got a piece of the request body of this many bytes, or its end, or no longer wants any.
+/// Notes that the service got a piece of the request body of this many bytes, or its end, or no longer wants any.
 pub(crate) fn body_ready(bytes: usize) {
     mark(|waits| {
         waits.body_bytes += bytes as u64;
@@ -219,12 +220,12 @@ pub(crate) fn body_ready(bytes: usize) {
     });
 }
 
-/// The deadline that a body must report instead of waiting on.
+/// The deadline that a body must report instead of waiting any longer.
 pub(crate) fn body_passed() -> Option<TimeoutName> {
     MARKS.with(|marks| if marks.active.get() { marks.waits.get().passed } else { None })
 }
 
-/// The response body gave a piece.
+/// Notes that the response body gave a piece.
 pub(crate) fn body_offered() {
     mark(|waits| {
         waits.offered = true;
@@ -232,12 +233,12 @@ pub(crate) fn body_offered() {
     });
 }
 
-/// The response body was asked for a piece and has none.
+/// Notes that the response body was asked for a piece and has none.
 pub(crate) fn body_awaited() {
     mark(|waits| waits.offered = false);
 }
 
-/// The peer does not take what there is to write.
+/// Notes that the peer does not take the bytes to write.
 pub(crate) fn write_blocked() {
     mark(|waits| {
         if waits.write_since.is_none() {
@@ -246,17 +247,17 @@ pub(crate) fn write_blocked() {
     });
 }
 
-/// The peer took something, or there is nothing to write.
+/// Notes that the peer took bytes, or that there are none to write.
 pub(crate) fn write_moved() {
     mark(|waits| waits.write_since = None);
 }
 
-/// Whether the peer does not take what there is to write.
+/// Whether there are bytes to write that the peer does not take.
 pub(crate) fn is_write_blocked() -> bool {
     MARKS.with(|marks| marks.active.get() && marks.waits.get().is_writing())
 }
 
-/// Runs the drop of a stream that was ended for this reason.
+/// Drops a stream that was ended for this reason.
 pub(crate) fn with_stream_timed_out<R>(name: TimeoutName, drop: impl FnOnce() -> R) -> R {
     MARKS.with(|marks| marks.stream_timed_out.set(Some(name)));
     let result = drop();
@@ -285,7 +286,7 @@ struct Marks {
 }
 
 thread_local! {
-    /// Beside the others, since it needs a destructor: access to those is free of checks.
+    /// Separate from the other marks, since it needs a destructor: access to those needs no checks.
     static BODY: Cell<Option<Waker>> = const { Cell::new(None) };
 
     static MARKS: Marks = const {
@@ -369,7 +370,7 @@ mod tests {
         let now = Instant::now();
         let waits =
             Waits { body_since: Some(now), body_waited: Duration::from_secs(11), body_bytes: 300, ..Waits::default() };
-        // 300 bytes at 100 per second earn 3 s on top of the 10 s of grace, of which 11 s are used.
+        // 300 bytes at 100 per second earn 3 s on top of the 10 s of grace; 11 s have passed.
         assert_eq!(waits.deadline(&timeouts), Some((now + Duration::from_secs(2), TimeoutName::BodyMinRate)));
     }
 }

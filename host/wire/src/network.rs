@@ -1,4 +1,4 @@
-//! Sets of peers that may speak for others: networks, and the clients of Unix sockets.
+//! Sets of trusted peers: networks, and the clients of Unix sockets.
 
 use std::net::IpAddr;
 
@@ -12,13 +12,14 @@ pub struct Network {
 }
 
 impl Network {
-    /// The addresses that share the first `prefix` bits with this one; none if the address has fewer bits.
+    /// Makes the network of addresses that share the first `prefix` bits with this one; `None` if the address has fewer
+    /// bits.
     pub fn new(address: IpAddr, prefix: u8) -> Option<Network> {
         let bits = if address.is_ipv4() { 32 } else { 128 };
         (prefix <= bits).then_some(Network { address, prefix })
     }
 
-    /// Whether the address is in it. An IPv4 address in IPv6 clothes (`::ffff:192.0.2.1`) counts as IPv4.
+    /// Whether the address is in the network. An IPv4-mapped IPv6 address (`::ffff:192.0.2.1`) counts as IPv4.
     pub fn contains(self, ip: IpAddr) -> bool {
         match (self.address, ip.to_canonical()) {
             (IpAddr::V4(own), IpAddr::V4(ip)) => {
@@ -35,14 +36,14 @@ impl Network {
 /// A set of peers.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Peers {
-    /// Those with an address in one of these.
+    /// Peers with an address in one of these networks.
     pub networks: Vec<Network>,
-    /// Those on a Unix socket, who have no address.
+    /// Whether clients of Unix sockets, which have no address, are in the set.
     pub unix: bool,
 }
 
 impl Peers {
-    /// Whether this peer is one of them.
+    /// Whether this peer is in the set.
     pub fn contains(&self, peer: &Address) -> bool {
         match peer {
             Address::Ip(address) => self.contains_ip(address.ip()),

@@ -1,12 +1,12 @@
-//! The PROXY protocol, versions 1 and 2: the line or the block that a load balancer sends before anything else to say
-//! whose connection this is. Bytes in, addresses out; then the few lines that read them from a socket.
+//! The PROXY protocol, versions 1 and 2: the line or the block that a load balancer sends first on a connection, with
+//! the client's address. Bytes in, addresses out; then the few lines that read them from a socket.
 //!
-//! The specification is HAProxy's "The PROXY protocol". What it leaves open is refused here: a header that is longer
-//! than [`MOST`], datagram addresses on a stream, fields that are not written in the one usual way.
+//! The specification is HAProxy's "The PROXY protocol". Where it leaves room, this module refuses: a header that is
+//! longer than [`MOST`], datagram addresses on a stream, fields that are not in the usual form.
 //!
-//! # What it does not cover
+//! # Not covered
 //!
-//! What the type-length-values of version 2 say. They are counted and skipped, the checksum included.
+//! The type-length-values of version 2. They are counted and skipped, including the checksum.
 
 use std::{
     io,
@@ -17,22 +17,22 @@ use std::{
 
 use crate::{Address, socket::Socket};
 
-/// Whose connection it is.
+/// The origin of a connection.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(crate) enum Origin {
-    /// The proxy's own, such as a health check, or one of an address family that the proxy cannot tell: the socket's
-    /// own addresses hold.
+    /// The proxy itself, such as a health check, or a client of an address family that the proxy cannot name: the
+    /// socket's own addresses apply.
     Own,
-    /// This client's.
+    /// This client.
     Client(Address),
 }
 
-/// What the first bytes of a connection are.
+/// The result of parsing the first bytes of a connection.
 #[derive(Debug, PartialEq, Eq)]
 enum Parsed {
-    /// A header of so many bytes.
+    /// A header of this many bytes.
     Header(usize, Origin),
-    /// The beginning of one.
+    /// The beginning of a header.
     Partial,
     /// Something else.
     Malformed,
@@ -47,7 +47,7 @@ pub(crate) enum ProxyError {
     Malformed,
 }
 
-/// Takes the header from the socket, and not one byte more. The caller holds the deadline.
+/// Takes exactly the header from the socket. The caller holds the deadline.
 pub(crate) async fn read(socket: &Socket) -> Result<Origin, ProxyError> {
     // On the heap: only listeners behind a proxy need it, and only at the start.
     let mut bytes = vec![0; MOST];
@@ -86,7 +86,7 @@ fn parse(bytes: &[u8]) -> Parsed {
     }
 }
 
-/// What follows `PROXY ` on the line.
+/// Parses the rest of the line after `PROXY `.
 fn version1(line: &[u8]) -> Option<Origin> {
     let line = std::str::from_utf8(line).ok()?;
     if line == "UNKNOWN" || line.starts_with("UNKNOWN ") {
@@ -151,18 +151,18 @@ fn client(ip: IpAddr, port: u16) -> Origin {
     Origin::Client(Address::Ip(SocketAddr::new(ip.to_canonical(), port)))
 }
 
-/// Longest header that is read, in bytes: the addresses of version 2 take 216 at most, the rest is for its
+/// The longest header that is read, in bytes: the addresses of version 2 take at most 216, and the rest is for its
 /// type-length-values.
 const MOST: usize = 4096;
 
-/// Section 2.1: the longest line of version 1, with its CR LF.
+/// The longest line of version 1, with its CR LF (section 2.1).
 const LONGEST_LINE: usize = 107;
 
 const V1: &[u8] = b"PROXY ";
 
-/// Section 2.2.
+/// The signature of version 2 (section 2.2).
 const SIGNATURE: &[u8; 12] = b"\r\n\r\n\0\r\nQUIT\n";
-/// The signature, version and command, family, and length.
+/// The length of signature, version and command, family, and length.
 const FIXED: usize = 16;
 
 const LOCAL: u8 = 0;
@@ -189,7 +189,7 @@ mod tests {
         bytes
     }
 
-    /// Each beginning is partial, the whole is a header, and what follows is left alone.
+    /// Checks that each beginning is partial, the whole is a header, and the bytes after it stay.
     fn good(bytes: &[u8], origin: &Origin) {
         for end in 0..bytes.len() {
             assert_eq!(parse(&bytes[..end]), Parsed::Partial, "{end} of {:?}", String::from_utf8_lossy(bytes));

@@ -1,11 +1,11 @@
 //! HTTP/3: from a UDP socket to exchanges.
 //!
-//! The layer below (`roadrunner-h3`) keeps the rules of RFC 9114 and bounds what a client can make it hold. What is added
-//! here is what the other protocols have too: the listener's caps, the permit that a connection holds, the server's
-//! commands, deadlines by their names, the same checks of requests and the same hygiene of responses.
+//! The layer below (`roadrunner-h3`) keeps the rules of RFC 9114 and bounds the memory that a client can occupy. This
+//! module adds the features of the other protocols: the listener's caps, the permit that a connection holds, the
+//! server's commands, deadlines by their names, the same checks of requests and the same hygiene of responses.
 //!
-//! One task accepts on each endpoint; each connection has one task, and each stream one of its own inside it. A connection obeys the
-//! commands of the server like any other: they are handed on to the layer below as they come.
+//! One task accepts on each endpoint; each connection has one task, and each stream one of its own inside it. A
+//! connection obeys the commands of the server like any other: they are passed on to the layer below as they come.
 
 use std::{
     cell::RefCell,
@@ -37,7 +37,7 @@ use crate::{
     stream::{self, Writes},
 };
 
-/// A UDP port with what is going on there. Cheap to clone.
+/// A UDP port with its endpoints. Cheap to clone.
 #[derive(Clone, Debug)]
 pub(crate) struct QuicSocket {
     pool: Pool,
@@ -52,9 +52,9 @@ impl QuicSocket {
         Ok(QuicSocket { pool, config, local })
     }
 
-    /// Uses these certificates from the next handshake on. Tokens that clients were given stay good.
+    /// Uses these certificates from the next handshake on. Tokens that clients were given stay valid.
     pub(crate) fn set_tls(&self, tls: &rustls::ServerConfig, http3: &Config) {
-        // One that could be used once has the cipher suite that QUIC needs.
+        // A configuration that was used before has the cipher suite that QUIC needs.
         if let Ok(made) = http3.quinn(tls.clone()) {
             let mut config = self.config.clone();
             config.crypto = made.crypto;
@@ -64,23 +64,23 @@ impl QuicSocket {
         }
     }
 
-    /// What is going on there, for as long as it is open.
+    /// An observer of the endpoints, for as long as they are open.
     pub(crate) fn observer(&self) -> PoolObserver {
         self.pool.observer()
     }
 
-    /// Resolves when no connection is left, not even to repeat its close.
+    /// Resolves when no connection is left, including those that only repeat their close.
     pub(crate) async fn idle(&self) {
         self.pool.wait_idle().await;
     }
 
-    /// Closes what is left, and ends the accept loops.
+    /// Closes the remaining connections, and ends the accept loops.
     pub(crate) fn close(&self) {
         self.pool.close(NO_ERROR, b"");
     }
 }
 
-/// What the layer below is told: the settings with the deadlines of this server.
+/// The configuration of the layer below: the settings with the deadlines of this server.
 pub(crate) fn config(settings: &Settings) -> Config {
     Config {
         handshake_timeout: settings.timeouts.handshake,
@@ -91,7 +91,7 @@ pub(crate) fn config(settings: &Settings) -> Config {
     }
 }
 
-/// Binds both sockets of a listener that serves HTTP/3, or the one that it has.
+/// Binds the sockets of a listener: both for a listener with HTTP/3, or its only one.
 pub(crate) fn bind(
     address: ListenAddress,
     protocols: Protocols,
@@ -121,7 +121,8 @@ pub(crate) fn bind(
     }
 }
 
-/// The field that tells clients of the other protocols where HTTP/3 is (RFC 9114, 3.1.1); none if it is not to be told.
+/// The field that tells clients of the other protocols where HTTP/3 is (RFC 9114, 3.1.1); `None` if it is not
+/// announced.
 pub(crate) fn alt_svc(socket: &QuicSocket, settings: &AltSvc) -> Option<HeaderValue> {
     if settings.max_age.is_zero() {
         return None;
@@ -130,7 +131,7 @@ pub(crate) fn alt_svc(socket: &QuicSocket, settings: &AltSvc) -> Option<HeaderVa
     HeaderValue::try_from(format!("h3=\":{port}\"; ma={}", settings.max_age.as_secs())).ok()
 }
 
-/// Accepts on every endpoint until they are closed. Nothing of a connection is awaited here.
+/// Accepts on every endpoint until they are closed. It awaits nothing of a connection.
 pub(crate) fn accept<S: Service>(
     shared: &Arc<Shared<S>>,
     listener: &Arc<Listener>,
@@ -151,7 +152,7 @@ async fn accept_on<S: Service>(
     config: Arc<Config>,
 ) {
     while let Some(incoming) = endpoint.accept().await {
-        // A drain turns clients away for as long as it lasts; they would wait for a port that does not answer.
+        // Clients are turned away during the whole drain; without an answer they would wait for the port.
         if !shared.stats.live.is_serving() {
             incoming.refuse();
             continue;
@@ -174,7 +175,7 @@ async fn accept_on<S: Service>(
     }
 }
 
-/// The task of a connection, from its first datagram to its end.
+/// Runs the task of a connection, from its first datagram to its end.
 async fn connect<S: Service>(
     shared: Arc<Shared<S>>,
     listener: Arc<Listener>,
@@ -249,7 +250,7 @@ async fn handshake<S>(
     }
 }
 
-/// Runs a connection, and hands the server's commands on to it.
+/// Runs a connection, and passes the server's commands on to it.
 async fn obeying<F: Future>(control: &Control, trigger: &DrainTrigger, connection: F) -> F::Output {
     let mut connection = pin!(connection);
     poll_fn(|cx| {
@@ -283,7 +284,7 @@ impl Drop for OpenHttp3 {
     }
 }
 
-/// One connection's service, as the layer below sees it.
+/// One connection's service, in the form that the layer below expects.
 struct Bridge<S> {
     link: Arc<Link<S>>,
     timeouts: Arc<Timeouts>,
@@ -295,7 +296,7 @@ impl<S: Service> roadrunner_h3::Service for Bridge<S> {
     async fn call(&self, request: Request<roadrunner_h3::RequestBody>, _: Arc<ConnectionInfo>) -> Response<WireBody> {
         let answered = exchange(&self.link, |connection| request.map(|body| RequestBody::from_http3(body, connection)));
         let mut response = answered.await;
-        // What hyper adds on the other protocols.
+        // hyper adds these fields on the other protocols.
         let length = response.body().size_hint().exact().filter(|_| !response.body().is_end_stream());
         let headers = response.headers_mut();
         if let Some(length) = length
@@ -336,7 +337,7 @@ impl<S: Service> roadrunner_h3::Service for Bridge<S> {
     }
 }
 
-/// The time for the `date` field (RFC 9110, 6.6.1), made once a second and thread.
+/// The time for the `date` field (RFC 9110, 6.6.1), made once a second on each thread.
 fn date() -> HeaderValue {
     thread_local! {
         static LAST: RefCell<Option<(u64, HeaderValue)>> = const { RefCell::new(None) };
@@ -357,5 +358,5 @@ fn date() -> HeaderValue {
 /// H3_NO_ERROR (RFC 9114, 8.1).
 const NO_ERROR: VarInt = VarInt::from_u32(0x100);
 
-/// How many ports the system may choose until one is free for UDP too.
+/// How many ports the system may choose until one is also free for UDP.
 const PORT_TRIES: u32 = 16;

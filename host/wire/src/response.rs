@@ -24,18 +24,18 @@ enum Kind {
 }
 
 impl ResponseBody {
-    /// No body.
+    /// Makes an empty body.
     pub fn empty() -> ResponseBody {
         ResponseBody { kind: Kind::Empty }
     }
 
-    /// A complete body; it goes out with `content-length`.
+    /// Makes a complete body; it is sent with `content-length`.
     pub fn full(bytes: impl Into<Bytes>) -> ResponseBody {
         let bytes = bytes.into();
         ResponseBody { kind: if bytes.is_empty() { Kind::Empty } else { Kind::Full(bytes) } }
     }
 
-    /// A complete body with trailers. With trailers it is chunked on HTTP/1, and has no `content-length`.
+    /// Makes a complete body with trailers. With trailers it is chunked on HTTP/1, and has no `content-length`.
     pub fn full_with_trailers(bytes: impl Into<Bytes>, trailers: HeaderMap) -> ResponseBody {
         let bytes = bytes.into();
         let kind = match (bytes.is_empty(), trailers.is_empty()) {
@@ -46,7 +46,7 @@ impl ResponseBody {
         ResponseBody { kind }
     }
 
-    /// All of it, when it is complete and without trailers; also when it is empty.
+    /// The whole body, if it is complete and without trailers; an empty body counts, too.
     pub fn bytes(&self) -> Option<&Bytes> {
         static EMPTY: Bytes = Bytes::new();
         match &self.kind {
@@ -56,8 +56,8 @@ impl ResponseBody {
         }
     }
 
-    /// A body that is made while it is sent. It is polled when the client can take more, and dropped when it cannot
-    /// take any more. Its error ends the response so that the client can tell; see [`Abort`].
+    /// Makes a body that is produced while it is sent. It is polled when the client can take more, and dropped when the
+    /// client is gone. Its error ends the response so that the client can tell; see [`Abort`].
     pub fn new(body: impl Body<Data = Bytes, Error = Abort> + Send + 'static) -> ResponseBody {
         ResponseBody { kind: Kind::Streaming(Box::pin(body)) }
     }
@@ -94,7 +94,7 @@ impl Body for ResponseBody {
         match &self.kind {
             Kind::Empty => SizeHint::with_exact(0),
             Kind::Full(bytes) => SizeHint::with_exact(bytes.len() as u64),
-            // An exact size would become a content-length, and that leaves no room for trailers on HTTP/1.
+            // An exact size would become a content-length, which leaves no room for trailers on HTTP/1.
             Kind::FullWithTrailers(..) | Kind::Trailers(_) => SizeHint::default(),
             Kind::Streaming(body) => body.size_hint(),
         }

@@ -1,4 +1,4 @@
-//! Binds listeners, and ends everything that came of them.
+//! Binds listeners, and ends them with all their connections.
 
 use std::{io, sync::Arc, sync::atomic::Ordering::Relaxed, time::Duration};
 
@@ -22,18 +22,18 @@ pub struct Server {
     listeners: Vec<BoundListener>,
     tls: Vec<(Arc<str>, Arc<Tls>)>,
     accepting: Vec<AbortHandle>,
-    /// Whether accept loops are to end; it is closed when they have.
+    /// Whether accept loops are to end; the channel is closed when they have.
     closing: watch::Sender<bool>,
     quic: Vec<QuicSocket>,
     stats: Arc<Stats>,
 }
 
 impl Server {
-    /// Binds every listener and starts to serve. If one cannot be bound, none serves.
+    /// Binds every listener and starts to serve. If any of them cannot be bound, none serves.
     ///
     /// # Errors
     ///
-    /// [`BindError`] names the listener, its address, and what to do.
+    /// [`BindError`] names the listener, its address, and a remedy.
     pub async fn bind<S: Service>(
         listeners: Vec<ListenerConfig>,
         settings: Settings,
@@ -67,7 +67,7 @@ impl Server {
             }
             if let Some(socket) = quic {
                 bound(Address::Ip(socket.local), true);
-                // It goes on during a drain, to refuse; dropping the server ends it.
+                // The accept loop continues during a drain, to refuse; dropping the server ends it.
                 quic::accept(&shared, &listener, &socket, &http3);
                 pools.push((Arc::clone(&listener.name), socket.observer()));
                 server.quic.push(socket);
@@ -85,12 +85,12 @@ impl Server {
         Ok(server)
     }
 
-    /// Gives a TLS listener other certificates, from its next handshake on. Connections that exist are not touched.
-    /// False if there is no TLS listener of this name.
+    /// Replaces the certificates of a TLS listener, from its next handshake on. Existing connections are not touched.
+    /// Returns false if no TLS listener has this name.
     ///
     /// # Errors
     ///
-    /// They cannot be used; what was there before stays in force.
+    /// The certificates cannot be used; the previous ones stay in force.
     pub fn replace_tls(&self, listener: &str, config: TlsConfig) -> Result<bool, TlsError> {
         match self.tls.iter().find(|(name, _)| **name == *listener) {
             Some((name, tls)) => count(&self.stats, name, tls.replace(config).map(|()| true)),
@@ -102,7 +102,7 @@ impl Server {
     ///
     /// # Errors
     ///
-    /// Those of the listeners, by name, that keep what they had.
+    /// Those of the listeners that keep their previous certificates, by name.
     pub fn reload_tls(&self) -> Result<(), Vec<(Arc<str>, TlsError)>> {
         let reload = |(name, tls): &(Arc<str>, Arc<Tls>)| {
             count(&self.stats, name, tls.reload().map(|()| true)).err().map(|error| (Arc::clone(name), error))
@@ -111,8 +111,8 @@ impl Server {
         if failed.is_empty() { Ok(()) } else { Err(failed) }
     }
 
-    /// Where the listeners are, in the order in which they were given; a port 0 is resolved. One that also serves HTTP/3
-    /// is there twice.
+    /// The addresses of the listeners, in the order in which they were given; a port 0 is resolved. A listener that
+    /// also serves HTTP/3 appears twice.
     pub fn addresses(&self) -> &[BoundListener] {
         &self.listeners
     }
@@ -122,17 +122,17 @@ impl Server {
         &self.stats
     }
 
-    /// Serves on as before, but HTTP/1 answers carry `connection: close` from now on, so that clients make their next
-    /// connection while others can still be reached.
+    /// Keeps serving as before, but HTTP/1 answers carry `connection: close` from now on, so that clients make their
+    /// next connection while others can still be reached.
     pub fn retire(&self) {
         self.stats.live.order(Command::Retire);
     }
 
-    /// Stops accepting, lets each connection finish what it has begun, and cuts what is left at the deadline.
+    /// Stops accepting, lets each connection finish its exchanges, and cuts the remaining connections at the deadline.
     ///
-    /// HTTP/1 answers carry `connection: close` from now on, and connections are closed that stay without a request for
-    /// [`Timeouts::drain_idle`](crate::Timeouts::drain_idle); HTTP/2 connections get GOAWAY (RFC 9113, 6.8), and so do
-    /// HTTP/3 connections (RFC 9114, 5.2). Long-lived exchanges have to be ended by the service. Dropping the future
+    /// HTTP/1 answers carry `connection: close` from now on. Connections that stay without a request for
+    /// [`Timeouts::drain_idle`](crate::Timeouts::drain_idle) are closed. HTTP/2 connections get GOAWAY (RFC 9113, 6.8),
+    /// and so do HTTP/3 connections (RFC 9114, 5.2). The service has to end long-lived exchanges. Dropping the future
     /// leaves the drain in force.
     pub async fn drain(&self, deadline: Duration) -> DrainOutcome {
         self.closing.send_replace(true);
@@ -142,7 +142,7 @@ impl Server {
             self.stats.live.empty().await;
         };
         if tokio::time::timeout(deadline, ended).await.is_ok() {
-            // Closes are still on their way, and are sent again until they have had their time.
+            // Close frames are still in transit, and are repeated until they have had their time.
             let closed = futures_util::future::join_all(self.quic.iter().map(QuicSocket::idle));
             let _ = tokio::time::timeout(LAST_CLOSES, closed).await;
             return DrainOutcome { cut: 0 };
@@ -174,12 +174,12 @@ impl Drop for Server {
     }
 }
 
-/// A listener that is bound.
+/// A bound listener.
 #[derive(Clone, Debug)]
 pub struct BoundListener {
-    /// Its name.
+    /// The listener's name.
     pub name: Arc<str>,
-    /// Where it listens.
+    /// The address that it listens on.
     pub address: Address,
     /// Whether this is its UDP port, for HTTP/3.
     pub is_quic: bool,
@@ -188,23 +188,23 @@ pub struct BoundListener {
 /// How a drain ended.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct DrainOutcome {
-    /// How many connections were still open at the deadline and were cut.
+    /// The number of connections that were still open at the deadline and were cut.
     pub cut: usize,
 }
 
 impl DrainOutcome {
-    /// Whether everything finished by itself.
+    /// Whether all connections finished by themselves.
     pub fn is_clean(self) -> bool {
         self.cut == 0
     }
 }
 
-/// Looks at the files of certificates until it is dropped.
+/// Checks the files of certificates until it is dropped.
 async fn watch(watched: Vec<(Arc<str>, Arc<Tls>)>, stats: Arc<Stats>) {
     loop {
         tokio::time::sleep(WATCH_INTERVAL).await;
         let (watched, stats) = (watched.clone(), Arc::clone(&stats));
-        // Files may be on a disk that has fallen asleep.
+        // The files may be on a disk that has spun down.
         let look = tokio::task::spawn_blocking(move || {
             for (name, tls) in &watched {
                 if let Err(error) = count(&stats, name, tls.reload_if_changed()) {
@@ -283,15 +283,15 @@ fn open(config: ListenerConfig, settings: &Settings, http3: &Arc<roadrunner_h3::
     Ok(Open { listener, stream, quic })
 }
 
-/// A listener that cannot be opened.
+/// The reason why a listener cannot be opened.
 #[derive(Debug, thiserror::Error)]
 pub enum BindError {
-    /// It cannot serve HTTP/3.
+    /// The listener cannot serve HTTP/3.
     #[error("listener `{listener}` cannot serve HTTP/3: {reason}")]
     Http3 {
         /// The listener's name.
         listener: Arc<str>,
-        /// Why.
+        /// The reason.
         reason: &'static str,
     },
     /// The socket cannot be bound.
@@ -301,17 +301,17 @@ pub enum BindError {
         listener: Arc<str>,
         /// Its address.
         address: String,
-        /// What to do about it.
+        /// The remedy.
         fix: &'static str,
-        /// What the system said.
+        /// The system's error.
         source: io::Error,
     },
-    /// Its certificate cannot be used.
+    /// The certificate cannot be used.
     #[error("listener `{listener}` cannot use its certificate: {source}")]
     Tls {
         /// The listener's name.
         listener: Arc<str>,
-        /// Why.
+        /// The reason.
         source: TlsError,
     },
 }
@@ -320,7 +320,7 @@ const EARLY_CLIENTS: &str =
     "early data is served before it is known whose certificate the client shows; turn one of them off";
 const NO_CIPHER_SUITE: &str = "QUIC needs TLS 1.3 with TLS13_AES_128_GCM_SHA256";
 
-/// How long the end of a drain waits for QUIC connections to have heard of their close.
+/// How long the end of a drain waits until QUIC connections have learned of their close.
 const LAST_CLOSES: Duration = Duration::from_secs(1);
 
 fn fix_for(error: &io::Error) -> &'static str {
@@ -335,5 +335,5 @@ fn fix_for(error: &io::Error) -> &'static str {
     }
 }
 
-/// How often the files of certificates are looked at.
+/// How often the files of certificates are checked.
 const WATCH_INTERVAL: Duration = Duration::from_secs(2);

@@ -1,4 +1,4 @@
-//! What the server gives to this crate: one function from an exchange to a response.
+//! The interface between the server and this crate: one function from an exchange to a response.
 
 use std::{future::Future, time::Instant};
 
@@ -17,11 +17,11 @@ pub trait Service: Send + Sync + 'static {
     fn call(&self, exchange: Exchange) -> impl Future<Output = Response<ResponseBody>> + Send;
 }
 
-/// Sets when the exchange that is being polled has to be over: its last byte must have been taken by the client by then,
-/// or the connection (HTTP/1) or the stream (HTTP/2) is ended with [`Ending::TimedOut`](crate::Ending::TimedOut).
+/// Sets when the exchange that is being polled has to be over. If the client has not taken the last byte by then, the
+/// connection (HTTP/1) or the stream (HTTP/2) is ended with [`Ending::TimedOut`](crate::Ending::TimedOut).
 ///
-/// To be called in the future that [`Service::call`] returns, as its last step: an answer that is late is the service's
-/// to replace. Anywhere else it does nothing. A tunnel is not held to it.
+/// Call it in the future that [`Service::call`] returns, as its last step: the service itself has to replace a late
+/// answer. Anywhere else it does nothing. It does not apply to a tunnel.
 pub fn end_by(deadline: Instant) {
     marks::end_by(deadline);
 }

@@ -1,4 +1,4 @@
-//! What an operator can set: listeners, timeouts by name, caps and sizes.
+//! The settings of an operator: listeners, timeouts by name, caps and sizes.
 
 use std::{fmt, net::SocketAddr, os::fd::OwnedFd, path::PathBuf, sync::Arc, time::Duration};
 
@@ -9,51 +9,51 @@ use crate::{Forwarding, PathRule, Peers, TlsConfig};
 /// One place to accept connections.
 #[derive(Debug)]
 pub struct ListenerConfig {
-    /// A name for logs, metrics and errors.
+    /// The name for logs, metrics and errors.
     pub name: Arc<str>,
-    /// Where to listen.
+    /// The address to listen on.
     pub address: ListenAddress,
-    /// Which protocols are spoken there.
+    /// The protocols of this listener.
     ///
     /// # Defaults
     ///
     /// Both. On a plain listener the first 24 bytes decide (RFC 9113, 3.3); with TLS, ALPN does.
     pub protocols: Protocols,
-    /// How clients of a plain listener come to HTTP/2. It matters where both protocols are spoken and there is no TLS.
+    /// How clients of a plain listener switch to HTTP/2. It matters only without TLS and with both protocols.
     ///
     /// # Defaults
     ///
     /// [`H2c::PriorKnowledge`].
     pub h2c: H2c,
-    /// TLS, or none for plain text.
+    /// TLS; `None` for plain text.
     pub tls: Option<TlsConfig>,
-    /// Most connections open at once on this listener.
+    /// The most connections open at once on this listener.
     ///
     /// # Defaults
     ///
-    /// None: only [`Caps`] holds.
+    /// None: only [`Caps`] applies.
     pub max_connections: Option<usize>,
-    /// The same for one peer: an IPv4 address or an IPv6 /64.
+    /// The most connections open at once from one peer on this listener; a peer is an IPv4 address or an IPv6 /64.
     ///
     /// # Defaults
     ///
-    /// None: only [`Caps`] holds.
+    /// None: only [`Caps`] applies.
     pub max_connections_per_peer: Option<usize>,
-    /// Peers that must begin each connection with a PROXY header, before TLS; connections of others are closed.
+    /// Peers that must begin each connection with a PROXY header, before TLS; connections of other peers are closed.
     ///
     /// # Defaults
     ///
     /// None: a PROXY header is a malformed request.
     pub proxy_protocol: Option<Peers>,
-    /// Whose word is taken on the client of a request, and from which header field.
+    /// The proxies that are trusted to name the client of a request, and the header field that they use.
     ///
     /// # Defaults
     ///
     /// None: such fields are the client's own claims.
     pub forwarding: Option<Forwarding>,
-    /// The mode of the file of a Unix socket, such as `0o600`; without it, what the process's umask leaves.
+    /// The mode of the file of a Unix socket, such as `0o600`; if absent, the process's umask decides.
     pub unix_mode: Option<u32>,
-    /// Most requests in flight at once on this listener, from the head until the response has been handed to the
+    /// The most requests in flight at once on this listener, from the head until the response has been handed to the
     /// kernel; above it, 503 with `Retry-After`.
     ///
     /// # Defaults
@@ -63,7 +63,7 @@ pub struct ListenerConfig {
 }
 
 impl ListenerConfig {
-    /// A plain listener for HTTP/1 and HTTP/2 with prior knowledge.
+    /// Makes a plain listener for HTTP/1 and HTTP/2 with prior knowledge.
     pub fn plain(name: impl Into<Arc<str>>, address: impl Into<ListenAddress>) -> ListenerConfig {
         ListenerConfig {
             name: name.into(),
@@ -80,20 +80,20 @@ impl ListenerConfig {
         }
     }
 
-    /// A TLS listener for HTTP/1 and HTTP/2.
+    /// Makes a TLS listener for HTTP/1 and HTTP/2.
     pub fn tls(name: impl Into<Arc<str>>, address: impl Into<ListenAddress>, tls: TlsConfig) -> ListenerConfig {
         ListenerConfig { tls: Some(tls), ..ListenerConfig::plain(name, address) }
     }
 }
 
-/// Where a listener listens.
+/// The address that a listener listens on.
 #[derive(Debug)]
 pub enum ListenAddress {
-    /// A listening socket that was opened by someone else, such as systemd. It may be TCP or Unix.
+    /// A listening socket that another process opened, such as systemd. It may be TCP or Unix.
     Inherited(OwnedFd),
     /// An IPv4 or IPv6 address and port; port 0 lets the kernel choose. An IPv6 address accepts IPv6 only.
     Tcp(SocketAddr),
-    /// The path of a Unix stream socket. A socket file that nobody listens on any more is replaced.
+    /// The path of a Unix stream socket. A socket file without a listening process is replaced.
     Unix(PathBuf),
 }
 
@@ -151,70 +151,72 @@ impl Protocols {
         self.http3
     }
 
-    /// Whether any of them needs a stream socket.
+    /// Whether any protocol in the set needs a stream socket.
     pub(crate) fn on_streams(self) -> bool {
         self.http1 || self.http2
     }
 }
 
-/// How a client of a plain listener comes to HTTP/2.
+/// How a client of a plain listener switches to HTTP/2.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub enum H2c {
     /// Not at all.
     Off,
-    /// It starts with the preface (RFC 9113, 3.3).
+    /// The client starts with the preface (RFC 9113, 3.3).
     #[default]
     PriorKnowledge,
-    /// As above, or it asks for it in an HTTP/1.1 request without a body (RFC 7540, 3.2; RFC 9113 has dropped it).
-    /// Dangerous behind a proxy that passes `Upgrade` on without knowing it: what follows passes by the proxy's rules.
+    /// Like `PriorKnowledge`, or the client asks for it in an HTTP/1.1 request without a body (RFC 7540, 3.2; RFC 9113
+    /// has dropped it). Dangerous behind a proxy that forwards `Upgrade` without understanding it: later requests
+    /// bypass the proxy's rules.
     Upgrade,
 }
 
-/// Everything that holds for all listeners of one [`Server`](crate::Server).
+/// Settings for all listeners of one [`Server`](crate::Server).
 #[derive(Clone, Debug)]
 pub struct Settings {
     /// The deadlines.
     pub timeouts: Timeouts,
     /// The caps on connections.
     pub caps: Caps,
-    /// Most header fields of an HTTP/1 request; above it, 431 and close.
+    /// The most header fields of an HTTP/1 request; above it, 431 and close.
     ///
     /// # Defaults
     ///
     /// 100.
     pub max_headers: usize,
-    /// Most bytes of an HTTP/1 request head, request line included, and of a decoded HTTP/2 field section, as
+    /// The most bytes of an HTTP/1 request head, request line included, and of a decoded HTTP/2 field section, as
     /// advertised in `SETTINGS_MAX_HEADER_LIST_SIZE`; above it, 431. Between 8 KiB and [`Settings::http1_max_buffer`].
     ///
     /// # Defaults
     ///
     /// 16 KiB.
     pub max_header_bytes: u32,
-    /// Bytes of the read and of the write buffer of an HTTP/1 connection, at most; not below 8 KiB.
+    /// The most bytes of the read buffer and of the write buffer of an HTTP/1 connection; at least 8 KiB.
     ///
     /// # Defaults
     ///
     /// 64 KiB.
     pub http1_max_buffer: usize,
-    /// Receive window of an HTTP/2 stream, in bytes: what a client may send before the service has read any of it.
+    /// The receive window of an HTTP/2 stream, in bytes: how much a client may send before the service has read any of
+    /// it.
     ///
     /// # Defaults
     ///
     /// 1 MiB.
     pub h2_stream_window: u32,
-    /// Receive window of an HTTP/2 connection, in bytes. This bounds the memory for unread request bodies.
+    /// The receive window of an HTTP/2 connection, in bytes. It bounds the memory for unread request bodies.
     ///
     /// # Defaults
     ///
     /// 1 MiB.
     pub h2_connection_window: u32,
-    /// Most streams open at once on an HTTP/2 connection; above it, REFUSED_STREAM.
+    /// The most streams open at once on an HTTP/2 connection; above it, REFUSED_STREAM.
     ///
     /// # Defaults
     ///
     /// 200.
     pub h2_max_concurrent_streams: u32,
-    /// Most bytes of a response that are taken from its body and wait for the client's window, per stream.
+    /// The most bytes that are taken from a response body and wait for the client's window, per stream.
     ///
     /// # Defaults
     ///
@@ -240,7 +242,7 @@ pub struct Settings {
     ///
     /// On. A service that takes no tunnel answers such a request like any other.
     pub h2_extended_connect: bool,
-    /// What HTTP/3 is willing to do and to hold. Its deadlines are overruled by [`Settings::timeouts`].
+    /// The limits and offers of HTTP/3. [`Settings::timeouts`] overrides its deadlines.
     ///
     /// # Defaults
     ///
@@ -250,7 +252,7 @@ pub struct Settings {
     pub http3_pool: PoolConfig,
     /// How HTTP/3 is announced on the other protocols of its listener.
     pub alt_svc: AltSvc,
-    /// Which paths are let in.
+    /// The rule for request paths.
     ///
     /// # Defaults
     ///
@@ -284,7 +286,7 @@ impl Default for Settings {
 /// The `Alt-Svc` field (RFC 7838) of responses on a listener that also serves HTTP/3.
 #[derive(Clone, Debug)]
 pub struct AltSvc {
-    /// How long a client may remember it. Zero leaves the field out.
+    /// How long a client may remember the alternative service. Zero leaves the field out.
     ///
     /// # Defaults
     ///
@@ -307,13 +309,13 @@ impl Default for AltSvc {
 /// Caps on connections open at once. A socket over a cap is closed at once, and counted.
 #[derive(Clone, Debug)]
 pub struct Caps {
-    /// On all listeners together.
+    /// The most connections on all listeners together.
     ///
     /// # Defaults
     ///
     /// 16384.
     pub connections: usize,
-    /// From one peer: an IPv4 address or an IPv6 /64. Unix sockets have no peer.
+    /// The most connections from one peer: an IPv4 address or an IPv6 /64. Unix sockets have no peer.
     ///
     /// # Defaults
     ///
@@ -327,7 +329,7 @@ impl Default for Caps {
     }
 }
 
-/// The deadlines of the transport. Each counts under its own name in [`Stats::timeouts`](crate::Stats::timeouts).
+/// The deadlines of the transport. Each is counted under its own name in [`Stats::timeouts`](crate::Stats::timeouts).
 #[derive(Clone, Debug)]
 pub struct Timeouts {
     /// From accept, or from the first datagram, to the end of the TLS handshake.
@@ -336,21 +338,22 @@ pub struct Timeouts {
     ///
     /// 10 s.
     pub handshake: Duration,
-    /// From accept to the end of the PROXY header, where one must come.
+    /// From accept to the end of the PROXY header, if a header is required.
     ///
     /// # Defaults
     ///
     /// 5 s.
     pub proxy_header: Duration,
-    /// From accept (plain) or the handshake (TLS) until it is known which protocol the client speaks, and on HTTP/2
-    /// until its first SETTINGS frame.
+    /// From accept (plain) or the handshake (TLS) until the client's protocol is known, and on HTTP/2 until its first
+    /// SETTINGS frame.
     ///
     /// # Defaults
     ///
     /// 10 s.
     pub preface: Duration,
     /// From the first byte of a request head to its last; on a new HTTP/1 connection, from its start. On HTTP/2, for
-    /// one HEADERS frame with its CONTINUATIONs; on HTTP/3, from the opening of the stream. Bytes that drip in do not extend it.
+    /// one HEADERS frame with its CONTINUATIONs; on HTTP/3, from the opening of the stream. Slowly trickling bytes do
+    /// not extend it.
     ///
     /// # Defaults
     ///
@@ -362,8 +365,8 @@ pub struct Timeouts {
     ///
     /// 30 s.
     pub body_idle: Duration,
-    /// The least bytes per second of a request body, averaged over the time for which the service has waited for it,
-    /// after a grace of one [`Timeouts::body_idle`]. 0 turns it off.
+    /// The minimum rate of a request body in bytes per second, averaged over the time for which the service has waited
+    /// for it, after a grace of one [`Timeouts::body_idle`]. 0 turns it off.
     ///
     /// # Defaults
     ///
@@ -382,13 +385,14 @@ pub struct Timeouts {
     ///
     /// 75 s.
     pub keep_alive_idle: Duration,
-    /// How long an HTTP/2 connection may stay open without a stream. It then gets GOAWAY, and as long again to end.
+    /// How long an HTTP/2 connection may stay open without a stream. It then gets GOAWAY, and the same time again to
+    /// end.
     ///
     /// # Defaults
     ///
     /// 180 s.
     pub h2_idle: Duration,
-    /// After this long without a byte from an HTTP/2 client it is sent a PING.
+    /// How long an HTTP/2 client may stay silent before it is sent a PING.
     ///
     /// # Defaults
     ///
@@ -406,36 +410,37 @@ pub struct Timeouts {
     ///
     /// 180 s.
     pub h3_idle: Duration,
-    /// After this long without anything from an HTTP/3 client, a PING after a third of it included, its connection is
-    /// lost (RFC 9000, 10.1).
+    /// How long an HTTP/3 client may stay silent before its connection is lost (RFC 9000, 10.1). It is sent a PING
+    /// after a third of this time.
     ///
     /// # Defaults
     ///
     /// 30 s.
     pub h3_lost: Duration,
-    /// After this long without an answer to the kernel's probes, the first after a third of it, a TCP connection is lost
-    /// (RFC 9293, 3.8.4). In whole seconds, at least 6.
+    /// How long a TCP peer may leave the kernel's probes unanswered, the first after a third of this time, before its
+    /// connection is lost (RFC 9293, 3.8.4). In whole seconds, at least 6.
     ///
     /// # Defaults
     ///
     /// 120 s.
     pub tcp_lost: Duration,
-    /// How long a drain leaves a connection open on which there is no request: its client may just be sending one. HTTP/2 and
-    /// HTTP/3 have GOAWAY for that, and need it only before they are spoken.
+    /// How long a drain keeps a connection without a request open: its client may just be sending a request. HTTP/2 and
+    /// HTTP/3 have GOAWAY for that, so they need this time only before the protocol is established.
     ///
     /// # Defaults
     ///
     /// 1 s.
     pub drain_idle: Duration,
-    /// How long an HTTP/1 connection waits for the rest of a request body that the service does not read, up to 256 KiB of
-    /// it. What has not come by then costs the connection, and a response whose head was not sent says so.
+    /// How long an HTTP/1 connection waits for the rest of a request body that the service does not read, up to 256 KiB
+    /// of it. If the rest has not come by then, the connection is closed, and a response whose head was not sent says
+    /// so.
     ///
     /// # Defaults
     ///
     /// 1 s.
     pub unread_body: Duration,
-    /// How long to keep reading, and dropping what comes, after the server has closed an HTTP/1 connection with part
-    /// of a request unread. Closing at once would let the kernel's reset overtake the response (RFC 9112, 9.6).
+    /// How long to keep reading, and dropping the bytes, after the server has closed an HTTP/1 connection with part of
+    /// a request unread. Closing at once would let the kernel's reset overtake the response (RFC 9112, 9.6).
     ///
     /// # Defaults
     ///
@@ -467,7 +472,7 @@ impl Default for Timeouts {
     }
 }
 
-/// The name of a deadline that passed: the field of [`Timeouts`] that set it, or what the service set.
+/// The name of a deadline that passed: the field of [`Timeouts`] that set it, or the deadline that the service set.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 #[repr(u8)]
 pub enum TimeoutName {

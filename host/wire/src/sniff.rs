@@ -1,11 +1,11 @@
-//! Which protocol a client speaks on a plain port that serves both: HTTP/2 with prior knowledge starts with 24 bytes
+//! Detects the protocol of a client on a plain port that serves both: HTTP/2 with prior knowledge starts with 24 bytes
 //! that are not a request (RFC 9113, 3.4). The caller holds the deadline.
 
 use std::{future::poll_fn, io, mem::MaybeUninit};
 
 use crate::{Protocol, socket::Socket};
 
-/// Reads until it is known, and returns what was read, to be read again.
+/// Reads until the protocol is known, and returns the bytes read, to be replayed.
 pub(crate) async fn sniff(socket: &Socket) -> io::Result<(Protocol, Start)> {
     let mut start = Start::default();
     loop {
@@ -27,7 +27,7 @@ pub(crate) async fn sniff(socket: &Socket) -> io::Result<(Protocol, Start)> {
     }
 }
 
-/// The first bytes of a connection, read and to be read again. Never longer than the preface.
+/// The first bytes of a connection, read and to be replayed. Never longer than the preface.
 #[derive(Debug, Default)]
 pub(crate) struct Start {
     bytes: [u8; PREFACE.len()],
@@ -36,7 +36,7 @@ pub(crate) struct Start {
 }
 
 impl Start {
-    /// These bytes, of which there are at most as many as the preface has.
+    /// Makes the start from these bytes; there are at most as many as the preface has.
     pub(crate) fn of(bytes: &[u8]) -> Start {
         let mut start = Start::default();
         for byte in bytes {
@@ -79,7 +79,7 @@ impl Start {
     }
 }
 
-/// RFC 9113, 3.4.
+/// The preface (RFC 9113, 3.4).
 const PREFACE: &[u8; 24] = b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n";
 
 #[cfg(test)]

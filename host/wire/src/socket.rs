@@ -2,8 +2,8 @@
 //!
 //! Why not tokio's `TcpStream`: the task that drives a connection must be able to wait for the peer's departure while
 //! hyper owns the reading side and does not read (a request body that the service leaves on the wire). Here the
-//! descriptor is shared, so that one owner reads and another watches. Readiness is kept the way tokio keeps it for its
-//! own sockets, short reads and writes included, so that a request costs no extra system call.
+//! descriptor is shared, so that one owner reads and another watches. Readiness is handled as in tokio's own sockets,
+//! including short reads and writes, so that a request costs no extra system call.
 
 use std::{
     io::{self, IoSlice, Write as _},
@@ -25,7 +25,7 @@ use tokio::io::{AsyncRead, AsyncWrite, Interest, ReadBuf, unix::AsyncFd};
 
 use crate::{Address, Ending, ListenAddress, admission::Permit, marks};
 
-/// A connected stream socket. Clones share it; it is closed with the last one, and so is its permit.
+/// A connected stream socket. Clones share it; dropping the last clone closes the socket and releases its permit.
 #[derive(Clone, Debug)]
 pub(crate) struct Socket {
     inner: Arc<Inner>,
@@ -42,7 +42,7 @@ impl Socket {
         Ok(Socket { inner: Arc::new(Inner { fd: watch(fd, Interest::READABLE | Interest::WRITABLE)?, permit }) })
     }
 
-    /// Reads once the socket has something, and returns how many bytes at the start of `buf` are now initialised.
+    /// Reads once the socket has bytes, and returns how many bytes at the start of `buf` are now initialised.
     pub(crate) fn poll_recv(&self, cx: &mut Context<'_>, buf: &mut [MaybeUninit<u8>]) -> Poll<io::Result<usize>> {
         loop {
             let mut guard = ready!(self.inner.fd.poll_read_ready(cx))?;
@@ -61,13 +61,13 @@ impl Socket {
         }
     }
 
-    /// Reads what is there without taking it away, once there are more than `had` bytes of it, and returns how many.
+    /// Peeks at the available bytes once there are more than `had` of them, and returns how many there are.
     pub(crate) async fn peek(&self, buf: &mut [u8], had: usize) -> io::Result<usize> {
         loop {
             let mut guard = self.inner.fd.readable().await?;
             match rustix::net::recv(self.inner.fd.get_ref(), &mut *buf, RecvFlags::PEEK) {
                 Ok((_, received)) if received > had => return Ok(received),
-                // Nothing more, and nothing more to come.
+                // There are no more bytes, and none will come.
                 Ok(_) if guard.ready().is_read_closed() => return Err(io::ErrorKind::UnexpectedEof.into()),
                 Ok(_) | Err(rustix::io::Errno::AGAIN) => guard.clear_ready(),
                 Err(rustix::io::Errno::INTR) => {}
@@ -76,7 +76,7 @@ impl Socket {
         }
     }
 
-    /// Takes away that many bytes, which have been seen by [`Socket::peek`].
+    /// Consumes that many bytes, which [`Socket::peek`] has returned.
     pub(crate) async fn skip(&self, mut bytes: usize) -> io::Result<()> {
         let mut scratch = [MaybeUninit::uninit(); 256];
         while bytes > 0 {
@@ -146,16 +146,16 @@ impl Socket {
         }
     }
 
-    /// Resolves when the peer is heard to leave, even if there are bytes of it that nobody has read. `after` is how it was
-    /// heard to leave before.
+    /// Resolves when the peer is seen to leave, even if some of its bytes are unread. `after` is how it was seen to
+    /// leave before.
     pub(crate) async fn gone(self, after: Option<Departure>) -> Departure {
         let interest = match after {
             None => Interest::PRIORITY | Interest::ERROR,
             Some(_) => Interest::ERROR,
         };
         loop {
-            // tokio reports the end of the peer's side with `PRIORITY` as it does with `READABLE`, but the former is
-            // not ready merely because there is something to read.
+            // tokio reports the end of the peer's side with `PRIORITY` as it does with `READABLE`, but `PRIORITY` is
+            // not ready merely because there are bytes to read.
             let Ok(mut guard) = self.inner.fd.ready(interest).await else {
                 return Departure::Whole(Ending::Lost);
             };
@@ -173,16 +173,16 @@ impl Socket {
         }
     }
 
-    /// Whether the kernel knows that nobody is at the other end. TCP does not say so: a close and the close of one side
-    /// look alike there.
+    /// Whether the kernel knows that the other end is closed. TCP does not tell: there, a full close and a half close
+    /// look alike.
     fn is_hung_up(&self) -> bool {
         let ready = self.inner.fd.ready(Interest::WRITABLE).now_or_never();
         ready.is_some_and(|ready| ready.is_ok_and(|guard| guard.ready().is_write_closed()))
     }
 
-    /// Reads and drops what comes, up to `limit` bytes, until the peer closes.
+    /// Reads and drops bytes, up to `limit`, until the peer closes.
     pub(crate) async fn drain(&self, mut limit: usize) {
-        // On the heap: it is needed for the few connections that linger, and not for the others.
+        // On the heap: only the few connections that linger need it.
         let mut scratch = vec![MaybeUninit::uninit(); 4096];
         while limit > 0 {
             match std::future::poll_fn(|cx| self.poll_recv(cx, &mut scratch)).await {
@@ -192,13 +192,13 @@ impl Socket {
         }
     }
 
-    /// Sends segments as soon as they are written: a stream of events would arrive in lumps. Lets the kernel ask after a
-    /// client that is silent, and give it up `lost` after it was last heard of. Not for a Unix socket.
+    /// Sends segments as soon as they are written: a stream of events would otherwise arrive in bursts. Makes the
+    /// kernel probe a silent client, and drop it `lost` after it was last heard of. Does nothing for a Unix socket.
     pub(crate) fn set_tcp(&self, lost: Duration) -> io::Result<()> {
-        /// Probes without an answer; as many sixths of `lost` pass with them, after the third before the first.
+        /// The number of unanswered probes. They take as many sixths of `lost`, after a third before the first probe.
         const PROBES: u32 = 4;
         let fd = self.inner.fd.get_ref();
-        // The kernel's clock for this has whole seconds.
+        // The kernel counts this time in whole seconds.
         let seconds = |time: Duration| Duration::from_secs(time.as_secs().max(1));
         sockopt::set_tcp_nodelay(fd, true)?;
         sockopt::set_tcp_keepidle(fd, seconds(lost / 3))?;
@@ -212,10 +212,10 @@ impl Socket {
     }
 }
 
-/// How a peer was heard to leave.
+/// How a peer was seen to leave.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Departure {
-    /// It sends nothing more, and may still read.
+    /// It sends nothing more, but may still read.
     Half,
     /// It neither sends nor reads.
     Whole(Ending),
@@ -266,7 +266,7 @@ pub(crate) struct ListenSocket {
 }
 
 impl ListenSocket {
-    /// `mode` is that of a Unix socket's file; without it, what the process's umask leaves.
+    /// Binds a socket. `mode` is that of a Unix socket's file; if absent, the process's umask decides.
     pub(crate) fn bind(address: ListenAddress, mode: Option<u32>) -> io::Result<ListenSocket> {
         let fd = match address {
             ListenAddress::Inherited(fd) => {
@@ -300,7 +300,7 @@ impl ListenSocket {
         }
     }
 
-    /// A connection that the kernel has accepted already, if there is one.
+    /// Returns a connection that the kernel has already accepted, if there is one.
     pub(crate) fn accepted(&self) -> Option<(OwnedFd, Address)> {
         let flags = SocketFlags::CLOEXEC | SocketFlags::NONBLOCK;
         let (fd, peer) = rustix::net::acceptfrom_with(self.fd.get_ref(), flags).ok()?;
@@ -329,7 +329,7 @@ fn bind_tcp(address: SocketAddr) -> io::Result<OwnedFd> {
 fn bind_unix(address: &SocketAddrUnix, mode: Option<u32>) -> io::Result<OwnedFd> {
     let fd = stream_socket(AddressFamily::UNIX)?;
     if let Some(mode) = mode {
-        // The file gets it from the socket when it is made, so that there is no moment at which others could connect.
+        // The file gets its mode from the socket when it is made, so there is no moment at which others could connect.
         rustix::fs::fchmod(&fd, rustix::fs::Mode::from_raw_mode(mode))?;
     }
     rustix::net::bind(&fd, address)?;
@@ -337,7 +337,7 @@ fn bind_unix(address: &SocketAddrUnix, mode: Option<u32>) -> io::Result<OwnedFd>
     Ok(fd)
 }
 
-/// Whether a socket file exists that no process listens on.
+/// Whether a socket file exists on which no process listens.
 fn is_abandoned(address: &SocketAddrUnix) -> bool {
     stream_socket(AddressFamily::UNIX)
         .is_ok_and(|fd| rustix::net::connect(&fd, address) == Err(rustix::io::Errno::CONNREFUSED))
@@ -359,9 +359,9 @@ fn to_address(any: SocketAddrAny) -> Address {
     Address::Unix(path)
 }
 
-/// Bytes up to which slices are copied into one before they are sent: for few bytes, that costs less than telling the
-/// kernel of the slices.
+/// The most bytes of slices that are copied into one buffer before sending: for few bytes, the copy costs less than
+/// passing the slices to the kernel.
 const GATHERED: usize = 512;
 
-/// Connections that the kernel holds until they are accepted; it lowers this to `net.core.somaxconn`.
+/// Connections that the kernel queues until they are accepted; it lowers this to `net.core.somaxconn`.
 const BACKLOG: i32 = 4096;

@@ -12,9 +12,9 @@ use crate::{Protocol, TimeoutName, control::Registry};
 /// Counts since the server was bound. Gauges are the fields whose documentation says "now".
 #[derive(Debug, Default)]
 pub struct Stats {
-    /// Sockets accepted, whatever became of them, and QUIC connections.
+    /// Accepted sockets, whatever their fate, and QUIC connections.
     pub accepted: AtomicU64,
-    /// Sockets and QUIC connections open now, those still in a handshake included.
+    /// Sockets and QUIC connections open now, including those in a handshake.
     pub open: AtomicU64,
     /// HTTP/1 connections open now.
     pub open_http1: AtomicU64,
@@ -26,21 +26,21 @@ pub struct Stats {
     pub rejected_by_cap: AtomicU64,
     /// Errors of `accept` that made the loop wait (out of descriptors or memory).
     pub accept_backoffs: AtomicU64,
-    /// TLS handshakes that failed; those that ran out of time count as a timeout instead.
+    /// Failed TLS handshakes; those that ran out of time count as a timeout instead.
     pub handshake_failures: AtomicU64,
-    /// How often a listener's certificates were replaced while it served; and how often that failed.
+    /// How often a listener's certificates were replaced while it served.
     pub certificate_reloads: AtomicU64,
-    /// See [`Stats::certificate_reloads`].
+    /// How often such a replacement failed; see [`Stats::certificate_reloads`].
     pub certificate_reload_failures: AtomicU64,
     /// Connections closed because they did not begin with a well-formed PROXY header; those that ran out of time count
     /// as a timeout instead.
     pub proxy_malformed: AtomicU64,
-    /// Connections closed because their peer is not one that may send a PROXY header.
+    /// Connections closed because their peer must not send a PROXY header.
     pub proxy_untrusted: AtomicU64,
     /// Requests refused by this crate or by the parser before the service saw them.
     pub bad_requests: AtomicU64,
-    /// Requests refused because their listener had [`ListenerConfig::max_requests`](crate::ListenerConfig::max_requests)
-    /// in flight.
+    /// Requests refused because their listener had
+    /// [`ListenerConfig::max_requests`](crate::ListenerConfig::max_requests) in flight.
     pub over_cap: AtomicU64,
     /// Panics of the service or of a response body.
     pub panics: AtomicU64,
@@ -48,12 +48,12 @@ pub struct Stats {
     pub floods: AtomicU64,
     timeouts: [AtomicU64; TimeoutName::ALL.len()],
     pools: OnceLock<Vec<(Arc<str>, PoolObserver)>>,
-    /// Open connections. Requests are counted there, so that no counter is shared between cores on the hot path.
+    /// Open connections. They count their own requests, so that cores share no counter on the hot path.
     pub(crate) live: Registry,
 }
 
 impl Stats {
-    /// Requests that were read, refused ones included, on connections of this protocol.
+    /// Requests that were read on connections of this protocol, including refused ones.
     pub fn requests(&self, protocol: Protocol) -> u64 {
         self.live.requests(protocol)
     }
@@ -68,7 +68,7 @@ impl Stats {
         self.timeouts[name as usize].load(Relaxed)
     }
 
-    /// The QUIC endpoints of each listener that serves HTTP/3, by its name.
+    /// The QUIC endpoints of each listener that serves HTTP/3, by listener name.
     pub fn quic(&self) -> impl Iterator<Item = (&str, PoolStats)> {
         let pools = self.pools.get().map(Vec::as_slice).unwrap_or_default();
         pools.iter().filter_map(|(listener, pool)| Some((&**listener, pool.stats()?)))

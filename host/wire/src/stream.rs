@@ -1,8 +1,9 @@
 //! The task of one stream, on HTTP/2 and HTTP/3.
 //!
-//! It runs the service and then sends the response body. On HTTP/2, hyper gives each stream a future that runs the service and then moves its response body into h2. A client can hold
-//! such a future in two ways: it does not send the request body, or it does not open its window. hyper waits in both
-//! cases, and so does the HTTP/3 layer; here the waits end.
+//! It runs the service and then sends the response body. On HTTP/2, hyper gives each stream a future that runs the
+//! service and then moves its response body into h2. A client can block such a future in two ways: it does not send the
+//! request body, or it does not open its window. hyper waits without limit in both cases, and so does the HTTP/3 layer;
+//! this module ends the waits.
 
 use std::{
     future::{Future, poll_fn},
@@ -34,12 +35,12 @@ where
     }
 }
 
-/// How it is known whether the client takes what there is to send.
+/// How this task knows whether the client takes the bytes to send.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Writes {
-    /// HTTP/2: from what the response body is asked for; see [`Waits::note_window`].
+    /// HTTP/2: from the requests for pieces of the response body; see [`Waits::note_window`].
     AreGuessed,
-    /// HTTP/3: the stream says so, and may find at a poll that the client has moved without waking it.
+    /// HTTP/3: the stream reports it, and may find at a poll that the client has moved without waking it.
     AreTold,
 }
 
@@ -71,8 +72,8 @@ pub(crate) async fn run(stream: impl Future<Output = ()>, writes: Writes, timeou
             if writes == Writes::AreTold && name == TimeoutName::WriteStall && !std::mem::replace(&mut asked, true) {
                 continue;
             }
-            // A body that is too slow is told to the service, which may still answer. If the service does not look
-            // at its body again, or if the answer is what does not move, then the stream is reset.
+            // The service is told of a body that is too slow, and may still answer. If the service does not look at its
+            // body again, or if the answer itself is stalled, the stream is reset.
             let is_body = matches!(name, TimeoutName::BodyIdle | TimeoutName::BodyMinRate);
             if is_body && waits.passed().is_none() {
                 stats.count_timeout(name);

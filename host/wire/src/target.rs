@@ -1,22 +1,22 @@
-//! Which paths and queries a request may ask for.
+//! The paths and queries that a request may ask for.
 //!
-//! Router, middlewares, static files and guests each look at the path, and a guest may read it with a URL parser, which
-//! resolves dot segments and takes `\` for `/`. So a path that such a parser would change is refused: what was matched is
-//! then what the guest sees.
+//! Router, middlewares, static files and guests each look at the path. A guest may read it with a URL parser, which
+//! resolves dot segments and takes `\` for `/`. So a path that such a parser would change is refused: the guest then
+//! sees the same path that was matched.
 //!
-//! Browsers send a few bytes as they are that RFC 3986 allows in no URI (WHATWG URL, path and query percent-encode sets);
-//! those pass. Any other is a fault of the client, or an attempt to be read in two ways.
+//! Browsers send a few bytes unescaped that RFC 3986 allows in no URI (WHATWG URL, path and query percent-encode sets);
+//! those pass. Any other such byte is a fault of the client, or an attempt to make two parsers disagree.
 
 use http::uri::PathAndQuery;
 
-/// What becomes of a path that URL parsers would change: one with `.` or `..` as a segment, also percent-encoded, with `\`,
-/// or with `//` at its beginning.
+/// The treatment of a path that URL parsers would change: a path with `.` or `..` as a segment, also percent-encoded,
+/// with `\`, or with `//` at its beginning.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub enum PathRule {
-    /// It is passed on. Dangerous where rules of routes protect what a guest finds by the path: guests that parse
-    /// URLs see another path than the router.
+    /// Such a path is passed on. Dangerous if rules of routes protect resources that a guest finds by the path: guests
+    /// that parse URLs see another path than the router.
     AsSent,
-    /// 400.
+    /// Such a path is refused with 400.
     #[default]
     Strict,
 }
@@ -24,7 +24,7 @@ pub enum PathRule {
 /// Checks a path, other than `*`, and a query.
 ///
 /// # Errors
-/// What is wrong with it, as a sentence for the client.
+/// The fault, as a sentence for the client.
 pub(crate) fn check(target: &PathAndQuery, rule: PathRule) -> Result<(), &'static str> {
     let path = target.path();
     if !path.bytes().all(|byte| IN_PATH[usize::from(byte)] || byte == b'\\' && rule == PathRule::AsSent) {
@@ -45,7 +45,8 @@ pub(crate) fn check(target: &PathAndQuery, rule: PathRule) -> Result<(), &'stati
     Ok(())
 }
 
-/// `.` or `..`, each dot perhaps as `%2e` (WHATWG URL, single-dot and double-dot URL path segments).
+/// Whether a segment is `.` or `..`, each dot possibly as `%2e` (WHATWG URL, single-dot and double-dot URL path
+/// segments).
 fn is_dot_segment(segment: &str) -> bool {
     let mut rest = segment.as_bytes();
     for _ in 0..2 {
@@ -60,13 +61,13 @@ fn is_dot_segment(segment: &str) -> bool {
     false
 }
 
-/// RFC 3986, 3.3, and what browsers leave as it is: `[`, `]`, `|`.
+/// Bytes allowed in a path: RFC 3986, 3.3, and those that browsers do not escape: `[`, `]`, `|`.
 static IN_PATH: [bool; 256] = table(b"-._~!$&'()*+,;=:@%/[]|");
 
-/// RFC 3986, 3.4, and what browsers leave as it is, which is more than in a path.
+/// Bytes allowed in a query: RFC 3986, 3.4, and those that browsers do not escape, which are more than in a path.
 static IN_QUERY: [bool; 256] = table(b"-._~!$&'()*+,;=:@%/?[]|\\^`{}");
 
-/// Letters, digits and these.
+/// A table of letters, digits and these.
 const fn table(others: &[u8]) -> [bool; 256] {
     let mut table = [false; 256];
     let mut byte = 0;
@@ -87,7 +88,7 @@ mod tests {
     use super::*;
 
     fn verdict(target: &str, rule: PathRule) -> bool {
-        // Some bytes are no target to the crate `http` already.
+        // The `http` crate itself already refuses some bytes in a target.
         target.parse().is_ok_and(|target| check(&target, rule).is_ok())
     }
 

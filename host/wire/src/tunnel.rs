@@ -1,5 +1,5 @@
-//! A connection or a stream that has stopped carrying HTTP: after an HTTP/1.1 `Upgrade` (RFC 9110, 7.8) or an extended
-//! CONNECT of HTTP/2 (RFC 8441) or HTTP/3 (RFC 9220) it is one stream of bytes in each direction.
+//! Connections and streams that no longer carry HTTP: after an HTTP/1.1 `Upgrade` (RFC 9110, 7.8) or an extended
+//! CONNECT of HTTP/2 (RFC 8441) or HTTP/3 (RFC 9220), they carry one stream of bytes in each direction.
 
 use std::{
     io,
@@ -24,7 +24,7 @@ use crate::{
 
 /// A request to become a tunnel. Answer the exchange first: 101 with `Connection` and `Upgrade` fields for
 /// [`TunnelKind::Upgrade`], 200 for [`TunnelKind::ExtendedConnect`]; then [`TunnelRequest::accept`] resolves. Any other
-/// answer refuses, and dropping this is all there is to do.
+/// answer refuses; then dropping this is enough.
 #[derive(Debug)]
 pub struct TunnelRequest {
     kind: TunnelKind,
@@ -39,7 +39,7 @@ enum Promise {
     Http3(Box<roadrunner_h3::TunnelRequest>),
 }
 
-/// How a tunnel is asked for.
+/// How a client asks for a tunnel.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum TunnelKind {
     /// CONNECT with `:protocol`, on HTTP/2 and HTTP/3.
@@ -73,21 +73,21 @@ impl TunnelRequest {
         Some(TunnelRequest { kind, protocols, promise, connection: Arc::clone(connection) })
     }
 
-    /// How it is asked for.
+    /// How the client asks for the tunnel.
     pub fn kind(&self) -> TunnelKind {
         self.kind
     }
 
-    /// Whether the client is willing to speak this protocol, of whatever version: an Upgrade lists all that it would
-    /// change to (RFC 9110, 7.8).
+    /// Whether the client offers this protocol, in any version: an Upgrade lists all protocols that the client would
+    /// switch to (RFC 9110, 7.8).
     pub fn names(&self, protocol: &str) -> bool {
         let name =
             |element: &str| element.split('/').next().is_some_and(|name| name.trim().eq_ignore_ascii_case(protocol));
         self.protocols.split(',').any(name)
     }
 
-    /// Whether it asks for a WebTransport session, and those are offered: then the tunnel becomes one with
-    /// [`Tunnel::into_webtransport`].
+    /// Whether the client asks for a WebTransport session, and the server offers them. The tunnel then becomes a
+    /// session with [`Tunnel::into_webtransport`].
     pub fn is_webtransport(&self) -> bool {
         matches!(&self.promise, Promise::Http3(request) if request.is_webtransport())
     }
@@ -106,8 +106,8 @@ impl TunnelRequest {
     }
 }
 
-/// Bytes in both directions, without a deadline of the transport. On HTTP/1 it owns the connection, which closes with
-/// it; on HTTP/2 and HTTP/3 it is one stream.
+/// Bytes in both directions, without a deadline of the transport. On HTTP/1 the tunnel owns the connection, which
+/// closes with it; on HTTP/2 and HTTP/3 it is one stream.
 #[derive(Debug)]
 pub struct Tunnel {
     stream: Stream,
@@ -121,12 +121,12 @@ enum Stream {
 }
 
 impl Tunnel {
-    /// The connection under it.
+    /// The connection that carries the tunnel.
     pub fn connection(&self) -> &Arc<Connection> {
         &self.connection
     }
 
-    /// The session of a request for one. None if [`TunnelRequest::is_webtransport`] was not so.
+    /// Turns the tunnel into its WebTransport session. `None` if [`TunnelRequest::is_webtransport`] was false.
     pub fn into_webtransport(self, limits: SessionLimits) -> Option<Session> {
         match self.stream {
             Stream::Http3(tunnel) => tunnel.into_webtransport(limits).ok(),
@@ -134,8 +134,8 @@ impl Tunnel {
         }
     }
 
-    /// The server's cut reaches a tunnel on HTTP/1 here, since no task of the transport is left to obey it. It wakes
-    /// whoever reads; whoever writes sees it at the next write.
+    /// Checks for the server's cut, which reaches a tunnel on HTTP/1 here, since no task of the transport is left to
+    /// obey it. The cut wakes the reader; a writer sees it at the next write.
     fn check(&self, reader: Option<&mut Context<'_>>) -> io::Result<()> {
         let control = &self.connection.control;
         if !control.is_tunnel() {

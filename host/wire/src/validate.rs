@@ -1,11 +1,11 @@
-//! What a request must be before the service sees it, beyond what hyper's parsers check.
+//! Checks that a request must pass before the service sees it, beyond those of hyper's parsers.
 
 use bytes::Bytes;
 use http::{HeaderMap, HeaderName, HeaderValue, Method, Request, StatusCode, Uri, Version, header, uri::PathAndQuery};
 
 use crate::{Address, Connection, connection_fields::drop_named_fields, target};
 
-/// Why a request is not let in, as a sentence for the client.
+/// Why a request is refused, as a sentence for the client.
 #[derive(Debug)]
 pub(crate) struct Refusal {
     pub(crate) status: StatusCode,
@@ -18,11 +18,11 @@ impl From<&'static str> for Refusal {
     }
 }
 
-/// Checks the head of a request, reduces its target to a path and a query, and gives it the one form in which everybody
-/// behind sees it: one `cookie`, a host, nothing that `Connection` names. The fields that were named must not come as
-/// trailers either.
+/// Checks the head of a request, reduces its target to a path and a query, and normalises it for all later readers: one
+/// `cookie`, a host, no field that `Connection` names. It returns the named fields, which must not come as trailers
+/// either.
 ///
-/// On HTTP/1 the connection is closed after an error, since what follows on it may be framed by someone with other ideas.
+/// On HTTP/1 the connection is closed after an error, since another party may frame the next bytes differently.
 pub(crate) fn validate<B>(request: &mut Request<B>, connection: &Connection) -> Result<Vec<HeaderName>, Refusal> {
     let scheme = check_scheme(request.uri(), connection);
     let named = if request.version() >= Version::HTTP_2 {
@@ -37,8 +37,8 @@ pub(crate) fn validate<B>(request: &mut Request<B>, connection: &Connection) -> 
     Ok(named)
 }
 
-/// RFC 9110, 7.4: a resource of `https` is served over TLS alone, and one of `http` is another one. Who ends TLS in front
-/// says with whose scheme it speaks, as far as it is known.
+/// Checks the scheme (RFC 9110, 7.4): an `https` resource is served over TLS only, and the `http` resource of the same
+/// name is a different one. A proxy in front that ends TLS states the client's scheme, as far as it is known.
 fn check_scheme(uri: &Uri, connection: &Connection) -> Result<(), Refusal> {
     let Some(scheme) = uri.scheme_str() else { return Ok(()) };
     let own = if connection.tls.is_some() { "https" } else { "http" };
@@ -63,7 +63,7 @@ fn validate_http1<B>(request: &mut Request<B>, connection: &Connection) -> Resul
         // RFC 9112, 3.2.
         None if request.version() == Version::HTTP_11 => return Err("there is no Host".into()),
         None => {
-            // RFC 9112, 3.3: on HTTP/1.0 the target or the server itself says who was asked.
+            // RFC 9112, 3.3: on HTTP/1.0 the target or the server itself gives the host.
             let host = target.map_or_else(|| own_host(&connection.local), |target| target.as_str().to_owned());
             let host = HeaderValue::try_from(host).map_err(|_| "the target is not a host and a port")?;
             if !is_authority(host.as_bytes()) {
@@ -88,12 +88,12 @@ fn validate_http1<B>(request: &mut Request<B>, connection: &Connection) -> Resul
     Ok(drop_named_fields(request.headers_mut())?)
 }
 
-/// HTTP/3 has the same rules (RFC 9114, 4.3.1); most are kept by its own layer already.
+/// Checks an HTTP/2 request. HTTP/3 has the same rules (RFC 9114, 4.3.1); its own layer already enforces most of them.
 fn validate_http2<B>(request: &Request<B>) -> Result<(), &'static str> {
     if request.headers().values().any(is_padded) {
         return Err("a field value begins or ends with a blank");
     }
-    // RFC 9113, 8.3.1: the same resource may be named in either or in both, if they agree.
+    // RFC 9113, 8.3.1: either or both may name the resource, if they agree.
     let host = single_host(request.headers())?;
     let named = match (request.uri().authority().map(|authority| authority.as_str().as_bytes()), host) {
         (Some(authority), Some(host)) if !authority.eq_ignore_ascii_case(host) => {
@@ -109,14 +109,16 @@ fn validate_http2<B>(request: &Request<B>) -> Result<(), &'static str> {
     Ok(())
 }
 
-/// RFC 9113, 8.2.1: h2 lets such a value pass, and whoever trims it sees another one.
+/// Whether a value has white space at an end (RFC 9113, 8.2.1): h2 lets it pass, and code that trims it sees another
+/// value.
 pub(crate) fn is_padded(value: &HeaderValue) -> bool {
     let is_blank = |byte: &u8| matches!(byte, b' ' | b'\t');
     let bytes = value.as_bytes();
     bytes.first().is_some_and(is_blank) || bytes.last().is_some_and(is_blank)
 }
 
-/// RFC 9113, 8.2.3, and for HTTP/1 RFC 6265, 5.4: the crumbs of a cookie are one before anybody sees them.
+/// Joins the parts of a cookie into one field before anything reads them (RFC 9113, 8.2.3, and for HTTP/1 RFC 6265,
+/// 5.4).
 fn join_cookies(headers: &mut HeaderMap) {
     let mut crumbs = headers.get_all(header::COOKIE).iter();
     if crumbs.next().is_none() || crumbs.next().is_none() {
@@ -148,7 +150,7 @@ fn single_host(headers: &HeaderMap) -> Result<Option<&[u8]>, &'static str> {
 
 fn check_target<B>(request: &mut Request<B>, connection: &Connection) -> Result<(), &'static str> {
     let path = request.uri().path();
-    // RFC 9112, 3.2.4: only OPTIONS speaks to the server as a whole.
+    // RFC 9112, 3.2.4: only OPTIONS addresses the server as a whole.
     if path == "*" && request.method() != Method::OPTIONS {
         return Err("the target * is only for OPTIONS");
     }
@@ -175,8 +177,8 @@ fn check_target<B>(request: &mut Request<B>, connection: &Connection) -> Result<
     Ok(())
 }
 
-/// `host [ ":" port ]` without user information (RFC 9110, 4.2.4; RFC 3986, 3.2.2). Whether an IPv6 literal or a name
-/// means anything is not checked, only that it has no byte that could mean something else to someone else.
+/// Whether these bytes are `host [ ":" port ]` without user information (RFC 9110, 4.2.4; RFC 3986, 3.2.2). It does not
+/// check whether an IPv6 literal or a name is meaningful, only that no byte in it is ambiguous.
 fn is_authority(bytes: &[u8]) -> bool {
     let (host_is_good, rest) = match bytes {
         [b'[', literal @ ..] => match literal.iter().position(|byte| *byte == b']') {
@@ -199,7 +201,8 @@ fn is_authority(bytes: &[u8]) -> bool {
     host_is_good && port_is_good
 }
 
-/// At most five digits that are a port of TCP or UDP; none at all is the scheme's own (RFC 3986, 3.2.3).
+/// Whether these digits are a port: at most five digits that are a port of TCP or UDP; an empty port means the scheme's
+/// own (RFC 3986, 3.2.3).
 fn is_port(digits: &[u8]) -> bool {
     let number = digits.iter().try_fold(0_u32, |number, digit| {
         digit.is_ascii_digit().then(|| number * 10 + u32::from(digit - b'0')).filter(|number| *number <= 65_535)

@@ -1,15 +1,15 @@
-//! The version at the end of an HTTP/1 request line, which comes in any pieces. hyper knows 1.0 and 1.1 and calls all else
-//! malformed. Bytes in, bytes out.
+//! The version at the end of an HTTP/1 request line, which comes in arbitrary pieces. hyper knows 1.0 and 1.1 and
+//! treats any other version as malformed. Bytes in, bytes out.
 
 use memchr::memmem;
 
 /// Most bytes at the end of a line that matter: ` HTTP/1.1` and CR.
 pub(crate) const TAIL: usize = 10;
 
-/// Puts 1.1 in the place of any other version: a minor one is to be read as the highest that is known (RFC 9110, 2.5), and
-/// a major one has to be answered (RFC 9110, 15.6.6). Says whether the whole line names another major version.
+/// Replaces any other version with 1.1: a minor version is to be read as the highest known (RFC 9110, 2.5), and a major
+/// version has to be answered (RFC 9110, 15.6.6). Returns whether the whole line names another major version.
 ///
-/// `tail` is the end of the line as far as it has come, and as it came; `piece` ends with it, and is what can be changed.
+/// `tail` is the end of the line received so far, unchanged; `piece` ends with it, and is the part that can be changed.
 pub(crate) fn mend(tail: &[u8], piece: &mut [u8]) -> bool {
     let line = tail.strip_suffix(b"\r").unwrap_or(tail);
     let from = line.len().saturating_sub(TAIL - 1);
@@ -47,7 +47,7 @@ const NAME: &[u8] = b" HTTP/";
 mod tests {
     use super::*;
 
-    /// What becomes of a line that comes in pieces of this size, and whether it names another major version.
+    /// Returns the line after it came in pieces of this size, and whether it names another major version.
     fn mended(line: &str, step: usize) -> (String, bool) {
         let mut passed = Vec::new();
         let mut came = Vec::new();
@@ -79,7 +79,7 @@ mod tests {
             let line = format!("GET /a {version}\r");
             for step in 1..=line.len() {
                 let expected = format!("GET /a {expected}\r");
-                // Digits that are followed by more of them are malformed either way.
+                // Digits followed by more digits are malformed either way.
                 let (line, other) = mended(&line, step);
                 assert!(line == expected || version.len() > 8, "{version} by {step}: {line}");
                 assert_eq!(other, is_other, "{version} by {step}");

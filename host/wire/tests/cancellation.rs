@@ -1,5 +1,5 @@
-//! A client that leaves ends its exchange at once, whatever the exchange is waiting for; and a client that is slow
-//! makes it wait, and takes no memory.
+//! A client that leaves ends its exchange at once, whatever the exchange is waiting for; a slow client makes it wait
+//! without using memory.
 
 mod support;
 
@@ -17,17 +17,17 @@ use tokio::{
     net::TcpStream,
 };
 
-/// Promised, and measured from before the client's close.
+/// The promised time, measured from before the client's close.
 const PROMPTLY: Duration = Duration::from_millis(50);
 
-/// A phase of an exchange that a client can leave in: what the client has sent, and what it has waited for.
+/// A phase of an exchange in which a client can leave: the bytes that the client has sent, and what it has waited for.
 struct Phase {
     name: &'static str,
     path: &'static str,
     sent: &'static [u8],
     content_length: Option<usize>,
     answer: Option<&'static str>,
-    /// Whether the service waits for more of the request: then a client that closes its side has left.
+    /// Whether the service waits for more of the request; then a client that closes its side has left.
     reads: bool,
 }
 
@@ -139,7 +139,7 @@ async fn http2_streams_that_are_reset() {
             is_gone(&mut harness, &phase, left, &[Ending::Open]).await;
             drop(body);
         }
-        // The connection is as good as new.
+        // The connection still works.
         let (response, _) = client.send_request(get(way, "/hello"), true).expect("sent");
         assert_eq!(soon(response).await.expect("a response").status(), 200);
         drop(client);
@@ -168,7 +168,7 @@ async fn http2_connections_that_end() {
             }
             tokio::time::sleep(Duration::from_millis(20)).await;
             let left = Instant::now();
-            // Ends without a word: the socket is closed under the protocol.
+            // Ends abruptly: the socket is closed under the protocol.
             driver.abort();
             is_gone(&mut harness, &phase, left, &[Ending::PeerClosed, Ending::Lost]).await;
         }
@@ -200,7 +200,7 @@ async fn a_body_that_is_cut_short_is_an_error() {
     }
     let request = Request::post("http://localhost/count").header("content-length", "3").body(()).expect("a request");
     let (response, mut send) = client.send_request(request, false).expect("sent");
-    // More than was announced; h2 of the client does not count.
+    // More than was announced; the client's h2 does not check.
     send.send_data(Bytes::from_static(b"four"), true).expect("sent");
     soon(response).await.expect_err("a stream error (RFC 9113, 8.1.1)");
 }
@@ -208,7 +208,7 @@ async fn a_body_that_is_cut_short_is_an_error() {
 #[tokio::test]
 async fn a_reader_that_stops_holds_the_body_back() {
     let harness = start().await;
-    // HTTP/1: what fits into the socket's buffers, and hyper's.
+    // HTTP/1: as much as fits into the socket's buffers and hyper's.
     let mut client = harness.tcp().await;
     client.write_all(b"GET /flood HTTP/1.1\r\nhost: a\r\n\r\n").await.expect("written");
     let given = settled(&harness).await;

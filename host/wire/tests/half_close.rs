@@ -1,5 +1,5 @@
-//! A client that closes its side of an HTTP/1 connection has asked for the last time, and still gets its answers. Nobody
-//! can tell it from one that has left before something is written to it.
+//! A client that closes its side of an HTTP/1 connection has sent its last request, and still gets its answers. Until
+//! something is written to it, it looks the same as a client that has left.
 
 mod support;
 
@@ -11,10 +11,10 @@ use tokio::io::AsyncWriteExt;
 
 const WAYS: [Way; 2] = [Way::H1, Way::H1Tls];
 
-/// Promised for a client that is known to have left.
+/// The promised time for a client that is known to have left.
 const PROMPTLY: Duration = Duration::from_millis(50);
 
-/// The client has sent this and no more.
+/// Sends this and no more.
 async fn ask(client: &mut Client, bytes: &[u8]) {
     client.write_all(bytes).await.expect("written");
     client.shutdown().await.expect("closed");
@@ -51,7 +51,7 @@ async fn the_answer_is_sent_to_its_end() {
         for path in ["/big", "/huge"] {
             let mut client = harness.connect(way).await;
             ask(&mut client, get(path).as_bytes()).await;
-            // Until the socket is full, so that the end of the response is not out when the end of the requests is read.
+            // Until the socket is full, so that the end of the requests is read before the end of the response is sent.
             tokio::time::sleep(Duration::from_millis(100)).await;
             let wire = read_to_close(&mut client).await;
             let (head, body) = wire.split_once("\r\n\r\n").expect("a head");
@@ -156,7 +156,7 @@ async fn what_is_silent_goes_on() {
         if path == "/idle" {
             read_until(&mut tcp, "first").await;
         }
-        // It goes on although nothing comes any more.
+        // It goes on although no more bytes come.
         tokio::time::sleep(4 * PROMPTLY).await;
         assert_eq!(harness.server.stats().in_flight(), 1, "{path}");
         harness.server.cut();

@@ -1,4 +1,4 @@
-//! Caps, floods, drains and cuts; and what is left afterwards, which is nothing.
+//! Caps, floods, drains and cuts; afterwards nothing is left.
 
 mod support;
 
@@ -56,7 +56,7 @@ async fn requests_in_flight_on_a_listener_are_capped() {
             assert_eq!(text(response).await, "too many requests are in flight\n", "{way:?}");
         }
         assert_eq!(stats.over_cap.load(SeqCst), over + 2, "{way:?}");
-        // A place that is given back can be taken, on the same connection.
+        // A released place can be taken, on the same connection.
         held.pop();
         support::eventually(|| stats.in_flight() == 1).await;
         assert_eq!(text(soon(sender.get("/hello")).await.expect("a response")).await, "hello, world\n", "{way:?}");
@@ -80,7 +80,7 @@ async fn holds_at_most(harness: &Harness, most: usize) {
         assert_eq!(stats.rejected_by_cap.load(SeqCst), over);
     }
     assert_eq!(stats.open.load(SeqCst), most as u64);
-    // A place that is given back can be taken.
+    // A released place can be taken.
     held.pop();
     support::eventually(|| stats.open.load(SeqCst) == most as u64 - 1).await;
     let mut sender = harness.sender(Way::H1).await;
@@ -141,7 +141,7 @@ async fn resets_are_budgeted() {
         if tcp.write_all(&bytes).await.is_err() {
             break;
         }
-        // Let each be accepted, so that h2's own limit on resets before that does not matter.
+        // Each must be accepted, so that h2's own limit on earlier resets does not matter.
         tokio::time::sleep(Duration::from_micros(200)).await;
     }
     let goaway = frames::until(&mut tcp, GOAWAY).await.expect("GOAWAY");
@@ -191,7 +191,7 @@ async fn a_drain_lets_exchanges_finish() {
             let server = Arc::clone(&server);
             async move { server.drain(Duration::from_secs(5)).await }
         });
-        // Idle connections go at once, those without a request too, and nobody new comes in.
+        // Idle connections close at once, including those without a request, and no new client is accepted.
         assert_eq!(read_to_close(&mut idle).await, "", "{way:?}");
         let mut silent = silent;
         assert_eq!(read_to_close(&mut silent).await, "", "{way:?}");

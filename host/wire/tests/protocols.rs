@@ -224,7 +224,7 @@ async fn a_listener_can_be_for_one_protocol() {
 async fn a_body_that_is_not_read_does_not_break_the_answer() {
     let harness = start().await;
     let body = vec![b'z'; 4 * 1024 * 1024];
-    // The client sends all of it before it reads, as many do.
+    // The client sends all of it before it reads, as many clients do.
     let mut tcp = harness.tcp().await;
     let head = format!("POST /hello HTTP/1.1\r\nhost: a\r\ncontent-length: {}\r\n\r\n", body.len());
     tcp.write_all(head.as_bytes()).await.expect("written");

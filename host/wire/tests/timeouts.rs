@@ -1,4 +1,4 @@
-//! Every deadline of the transport, tripped by a client that deserves it, and not by one that does not.
+//! Every deadline of the transport ends a client that exceeds it, and no other.
 
 mod support;
 
@@ -17,7 +17,7 @@ use tokio::io::{AsyncReadExt, AsyncWriteExt};
 const SHORT: Duration = Duration::from_millis(300);
 const LONG: Duration = Duration::from_secs(60);
 
-/// All deadlines long, but for those that the test changes.
+/// Settings with long deadlines, except those that the test changes.
 fn settings(change: impl FnOnce(&mut Timeouts)) -> Settings {
     let mut timeouts = Timeouts {
         handshake: LONG,
@@ -42,7 +42,7 @@ fn settings(change: impl FnOnce(&mut Timeouts)) -> Settings {
     Settings { timeouts, ..Settings::default() }
 }
 
-/// Runs a client until the server has closed, and checks that this took as long as the deadline says, and counted.
+/// Runs a client until the server has closed, and checks that this took as long as the deadline says, and was counted.
 async fn is_closed_after<F: Future>(harness: &Harness, deadline: Duration, name: TimeoutName, closed: F) -> F::Output {
     let begun = Instant::now();
     let output = soon(closed).await;
@@ -219,14 +219,14 @@ async fn a_reader_that_is_only_slow() {
     }
 }
 
-/// A response that is whole from the start is no idle connection while its client still reads it.
+/// A response that is complete from the start does not make a connection idle while its client still reads it.
 #[tokio::test]
 async fn a_slow_reader_of_a_whole_response_is_not_idle() {
     for way in [Way::H1, Way::H1Tls] {
         let harness = start_with(settings(|timeouts| timeouts.keep_alive_idle = SHORT)).await;
         let mut client = harness.connect(way).await;
         client.write_all(b"GET /huge HTTP/1.1\r\nhost: a\r\n\r\n").await.expect("written");
-        // Not to the end: what the sockets' buffers take of it is sent, and then the connection is idle.
+        // Not to the end: the sockets' buffers take the rest, and then the connection is idle.
         let mut buf = vec![0; 3 << 20];
         for _ in 0..6 {
             tokio::time::sleep(SHORT / 3).await;
@@ -236,7 +236,7 @@ async fn a_slow_reader_of_a_whole_response_is_not_idle() {
     }
 }
 
-/// Clients that always take a little never stall; what ends them is the time that they have in all.
+/// Clients that always take a little never stall; only the total time ends them.
 #[tokio::test]
 async fn an_exchange_that_takes_too_long_in_all() {
     for way in Way::ALL {
@@ -261,7 +261,7 @@ async fn an_exchange_that_takes_too_long_in_all() {
     }
 }
 
-/// A deadline goes with its exchange.
+/// A deadline ends with its exchange.
 #[tokio::test]
 async fn an_exchange_in_time_leaves_no_deadline_behind() {
     let harness = start_with(settings(|_| {})).await;
@@ -285,7 +285,7 @@ async fn dribble_h1(harness: &Harness, way: Way, path: &str) -> usize {
             Ok(0) | Err(_) => return received,
             Ok(read) => received += read,
         }
-        // What the kernel holds at the end is read quickly.
+        // The kernel's last bytes are read quickly.
         if harness.server.stats().timeouts(TimeoutName::Total) == 0 {
             tokio::time::sleep(Duration::from_millis(20)).await;
         }
@@ -313,7 +313,7 @@ async fn dribble_h2(harness: &Harness, way: Way, path: &str) -> (usize, bool) {
     }
 }
 
-/// A client whose windows are closed from the start gets a head, and its body is not waited for.
+/// A client whose windows are closed from the start gets a head, and the server does not wait for its body.
 #[tokio::test]
 async fn a_window_that_never_opens() {
     for path in ["/flood", "/big", "/hello"] {
@@ -363,7 +363,7 @@ async fn a_window_that_stays_closed() {
 async fn an_http2_client_that_does_not_read_its_socket() {
     let mut harness = start_with(settings(|timeouts| timeouts.write_stall = SHORT)).await;
     let mut tcp = harness.tcp().await;
-    // Windows as wide as they get, so that only the socket holds the server back.
+    // Windows as wide as possible, so that only the socket holds the server back.
     let wide = frames::frame(SETTINGS, 0, 0, &[0, 4, 0x7f, 0xff, 0xff, 0xff]);
     let more = frames::frame(WINDOW_UPDATE, 0, 0, &0x7fff_0000_u32.to_be_bytes());
     let opening = [frames::PREFACE, &wide, &more, &frames::request(1, "GET", "/flood", 1)].concat();

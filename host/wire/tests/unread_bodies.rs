@@ -1,4 +1,4 @@
-//! What a service leaves of an HTTP/1 request body: the connection goes on behind it, or its close is announced.
+//! The unread rest of an HTTP/1 request body: the connection goes on after it, or its close is announced.
 
 mod support;
 
@@ -89,7 +89,7 @@ async fn what_is_too_much_or_too_late_is_announced() {
     }
 }
 
-/// Nobody knows whether it comes (RFC 9110, 10.1.1).
+/// The body may or may not come (RFC 9110, 10.1.1).
 #[tokio::test]
 async fn a_body_that_was_not_asked_for_costs_the_connection() {
     let harness = start().await;

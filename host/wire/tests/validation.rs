@@ -1,4 +1,5 @@
-//! What the edge lets in. Each case asserts what the wire shows: the status, and whether the connection was closed.
+//! The requests that the edge lets in. Each case asserts what the wire shows: the status, and whether the connection
+//! was closed.
 
 mod support;
 
@@ -116,7 +117,7 @@ async fn http1_refuses_and_closes() {
     harness.is_quiet().await;
 }
 
-/// The same in pieces: no verdict may depend on where the reads end.
+/// The same requests in pieces: no verdict may depend on where the reads end.
 #[tokio::test]
 async fn http1_refuses_byte_by_byte() {
     let harness = start().await;
@@ -134,7 +135,7 @@ async fn http1_refuses_byte_by_byte() {
     }
 }
 
-/// And behind a request that is good, in the same segment.
+/// The same requests after a good one, in the same segment.
 #[tokio::test]
 async fn http1_refuses_what_is_pipelined() {
     let harness = start().await;
@@ -165,7 +166,7 @@ async fn http1_lets_good_requests_in() {
         "\r\nGET /hello HTTP/1.1\r\nhost: a\r\n\r\n",
         "POST /hello HTTP/1.1\r\nhost: a\r\ncontent-length: 5\r\n\r\nhello",
         "POST /hello HTTP/1.1\r\nhost: a\r\ncontent-length: 0\r\n\r\n",
-        // An upgrade that the service ignores: what follows is the next request.
+        // An upgrade that the service ignores: the next bytes are the next request.
         "GET /hello HTTP/1.1\r\nhost: a\r\nconnection: upgrade\r\nupgrade: x\r\n\r\n",
         "POST /hello HTTP/1.1\r\nhost: a\r\nconnection: upgrade\r\nupgrade: x\r\ncontent-length: 2\r\n\r\n\n\n",
         "POST /hello HTTP/1.1\r\nhost: a\r\ncontent-length: 005\r\n\r\nhello",
@@ -180,7 +181,7 @@ async fn http1_lets_good_requests_in() {
         let wire = support::read_until(&mut client, "hello, world\n").await;
         assert!(wire.starts_with("HTTP/1.1 200"), "{bytes:?}: {wire:?}");
     }
-    // All of them at once, by the other way of reading.
+    // All of them at once, to be read differently.
     let mut all: String = good.concat();
     all.push_str("GET /close HTTP/1.1\r\nhost: a\r\n\r\n");
     let wire = harness.raw(all.as_bytes()).await;
@@ -357,7 +358,8 @@ async fn verdict(tcp: &mut (impl tokio::io::AsyncRead + Unpin)) -> Verdict {
             RST_STREAM => return Verdict::Reset(frame.error()),
             GOAWAY => return Verdict::Goaway(frame.error()),
             HEADERS => {
-                // `:status` comes first, and is in the static table (RFC 7541, Appendix A) or a literal with its name there.
+                // `:status` comes first, and is in the static table (RFC 7541, Appendix A) or a literal with its name
+                // there.
                 return Verdict::Status(match frame.payload[0] {
                     0x88 => "200".to_owned(),
                     0x8c => "400".to_owned(),

@@ -1,4 +1,4 @@
-//! What the host computes for a tenant.
+//! Work that the host does for a tenant.
 
 use super::{Attack, log};
 

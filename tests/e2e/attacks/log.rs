@@ -1,4 +1,4 @@
-//! What goes into the host's log.
+//! Attacks on the host's log.
 
 use tokio::task::{JoinHandle, JoinSet};
 
@@ -12,7 +12,7 @@ pub const GIANT_NAMES: Attack = Attack {
     ..Attack::NONE
 };
 
-/// Nobody reads standard error, and requests write it full.
+/// Standard error has no reader, and requests fill it.
 pub const STALLED_READER: Attack = Attack {
     name: "requests while nobody reads the log",
     quota: "instances = 4, cpu-per-second = \"200ms\"",
@@ -21,7 +21,7 @@ pub const STALLED_READER: Attack = Attack {
     ..Attack::NONE
 };
 
-/// Clients ask for a path, each again and again.
+/// Clients request a path repeatedly.
 pub fn ask(target: Target, clients: usize, path: &'static str) -> JoinHandle<()> {
     tokio::spawn(async move {
         let mut asking = JoinSet::new();

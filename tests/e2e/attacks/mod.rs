@@ -1,7 +1,7 @@
-//! One tenant attacks, within its quotas; another one sits beside it and must not feel it.
+//! One tenant attacks, within its quotas; a neighbour must not notice.
 //!
-//! Each attack runs for some seconds here, and for a minute in `cargo xtask soak`. An attack names nothing that an older
-//! host would not know, so that the same run can measure that one: with its program in `ROADRUNNER_BIN`, and
+//! Each attack runs for some seconds here, and for a minute in `cargo xtask soak`. An attack uses only features that an
+//! older host knows, so that the same run can measure that host: with its program in `ROADRUNNER_BIN`, and
 //! `ROADRUNNER_ATTACKS_FELT`.
 
 use std::net::SocketAddr;
@@ -23,57 +23,57 @@ mod log;
 mod names;
 mod pools;
 
-/// How long an attack lasts in the suite, and how long the victim is alone before.
+/// How long an attack lasts in the suite, and how long the victim is alone before it.
 const SHORT: (Duration, Duration) = (Duration::from_secs(4), Duration::from_secs(2));
 
-/// The same in `cargo xtask soak`.
+/// The same times in `cargo xtask soak`.
 const LONG: (Duration, Duration) = (Duration::from_secs(60), Duration::from_secs(10));
 
-/// How often an attack may be repeated in the suite: the machine may do something else for a moment.
+/// How often an attack may be repeated in the suite, since other work may disturb the machine for a moment.
 const TRIES: usize = 4;
 
-/// How many times the floors the victim's times may be in the suite, whose machine has other work.
+/// The allowed multiple of the floors for the victim's times in the suite, whose machine has other work.
 const SLACK: u32 = 5;
 
-/// How often the host's memory is looked at.
+/// How often the host's memory is measured.
 const SAMPLE: Duration = Duration::from_millis(50);
 
 /// One way to hurt a neighbour.
 pub struct Attack {
-    /// What it is.
+    /// The name of the attack.
     name: &'static str,
-    /// Keys of the attacker's quota.
+    /// The keys of the attacker's quota.
     quota: &'static str,
     /// The attacker's component.
     guest: &'static str,
-    /// Memories that are added to it.
+    /// The number of memories that are added to it.
     memories: usize,
-    /// The victim's component, and the path that it asks for.
+    /// The victim's component, and the path that it requests.
     victim: &'static str,
     path: fn(&Surroundings) -> String,
-    /// Keys of both components.
+    /// The keys of both components.
     keys: fn(&Surroundings) -> String,
-    /// Keys of the attacker's route.
+    /// The keys of the attacker's route.
     route: &'static str,
-    /// More sections, with what components and route need.
+    /// Further sections that components and route need.
     sections: fn(&Surroundings) -> String,
     /// Attacks until it is told to stop.
     run: fn(Target) -> JoinHandle<()>,
-    /// Where the host's log goes while it is attacked.
+    /// The reader of the host's log during the attack.
     log: Reader,
-    /// Whether its manifest is one that older hosts take.
+    /// Whether older hosts accept its manifest.
     runs_on_older: bool,
 }
 
-/// Who reads the host's log.
+/// The reader of the host's log.
 #[derive(Clone, Copy, Debug, Eq, PartialEq)]
 enum Reader {
     Reads,
     Stalls,
 }
 
-/// What hosts may ask: a DNS server that answers for `good.test` and is silent on names below `silent.test`, and an HTTP
-/// server at the address of that name.
+/// The servers that hosts may contact: a DNS server that answers for `good.test` and is silent on names below
+/// `silent.test`, and an HTTP server at the address of that name.
 pub struct Surroundings {
     dns: Dns,
     upstream: SocketAddr,
@@ -96,24 +96,24 @@ impl Drop for Surroundings {
     }
 }
 
-/// The host, as an attacker sees it.
+/// The host, from an attacker's view.
 #[derive(Clone)]
 pub struct Target {
     /// The plain listener.
     pub address: SocketAddr,
-    /// What its guests can ask.
+    /// The server that its guests can contact.
     pub upstream: SocketAddr,
     over: Arc<AtomicBool>,
 }
 
 impl Target {
-    /// Asks the attacker's component for a path.
+    /// Requests a path of the attacker's component.
     pub async fn get_of_new_connection(&self, path: &str) {
         let mut client = Client::connect(self.address, Way::H1).await;
         client.fetch(Ask::get(path).host("hostile").header("accept-encoding", "br")).await;
     }
 
-    /// Whether to attack on.
+    /// Whether the attack continues.
     pub fn goes_on(&self) -> bool {
         !self.over.load(Relaxed)
     }
@@ -122,15 +122,15 @@ impl Target {
 const ALL: [&Attack; 6] =
     [&pools::MEMORIES, &log::GIANT_NAMES, &bodies::UNREAD, &compression::BROTLI, &names::SILENT, &log::STALLED_READER];
 
-/// What an attack came to.
+/// The measurements of an attack.
 struct Seen {
     quiet: Latencies,
     loaded: Latencies,
-    /// Bytes by which the host's resident memory grew, at most.
+    /// The largest growth of the host's resident memory, in bytes.
     memory: u64,
-    /// CPU time that the process used, and how much of it was charged to the attacker, in seconds.
+    /// The CPU time that the process used, and the part that was charged to the attacker, in seconds.
     cpu: (f64, f64),
-    /// Bytes that the host wrote to its log.
+    /// The bytes that the host wrote to its log.
     log: usize,
 }
 
@@ -165,7 +165,7 @@ impl std::fmt::Display for Seen {
 }
 
 impl Attack {
-    /// What an attack is unless it says so.
+    /// The defaults of an attack.
     const NONE: Self = Self {
         name: "",
         quota: "",
@@ -233,7 +233,7 @@ impl Attack {
         }
     }
 
-    /// The short one: the victim does not feel it.
+    /// Runs the short attack: the victim does not notice it.
     async fn is_harmless(&self) {
         let around = Surroundings::start().await;
         let server = self.start(&around).await;
@@ -250,10 +250,10 @@ impl Attack {
     }
 }
 
-/// Seconds of CPU time that the process has used.
+/// The CPU time that the process has used, in seconds.
 fn cpu_of(server: &Server) -> f64 {
     let stat = std::fs::read_to_string(format!("/proc/{}/stat", server.id())).expect("the server runs");
-    // Behind the name, which may have blanks: user and system time are fields 14 and 15, in hundredths.
+    // After the name, which may contain blanks: user and system time are fields 14 and 15, in hundredths.
     let (_, fields) = stat.rsplit_once(')').expect("Linux says it");
     let fields: Vec<&str> = fields.split_whitespace().collect();
     let ticks = |field: usize| fields[field - 3].parse::<f64>().expect("a number");
@@ -294,8 +294,8 @@ async fn compression_is_not_felt() {
     compression::BROTLI.is_harmless().await;
 }
 
-/// Writes a row for each attack into the file that `ROADRUNNER_ATTACKS` names. An older host may be felt:
-/// `ROADRUNNER_ATTACKS_FELT`.
+/// Writes a row for each attack into the file that `ROADRUNNER_ATTACKS` names. With `ROADRUNNER_ATTACKS_FELT`, the
+/// victim of an older host may notice the attack.
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 #[ignore = "it takes a minute for each attack"]
 async fn none_is_felt_for_a_minute() {

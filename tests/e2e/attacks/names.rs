@@ -1,4 +1,4 @@
-//! Names that nobody resolves.
+//! Names that never resolve.
 
 use tokio::task::{JoinHandle, JoinSet};
 
@@ -7,7 +7,7 @@ use super::{Attack, Target};
 /// Outgoing requests at once: more than a host has threads that may block.
 const REQUESTS: usize = 600;
 
-/// Outgoing requests to names that no DNS server answers for; the victim's own go to a name that one answers for.
+/// Outgoing requests to names for which no DNS server answers; the victim's own requests go to a name that resolves.
 pub const SILENT: Attack = Attack {
     name: "600 outgoing requests to names that nobody answers for",
     quota: "instances = 700, memory = \"1GiB\", cpu-per-second = \"200ms\", outbound-connections = 700",
@@ -19,7 +19,7 @@ pub const SILENT: Attack = Attack {
         format!("outbound = [\"http://*.test:{port}\"]\noutbound-private = true\noutbound-connections = 700")
     },
     sections: |around| format!("[dns]\nservers = [\"{}\"]", around.dns.address()),
-    // The resolver of an older host is that of the machine.
+    // An older host uses the machine's resolver.
     runs_on_older: false,
     run: attack,
     ..Attack::NONE

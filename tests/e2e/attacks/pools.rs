@@ -1,4 +1,4 @@
-//! Components that take much of what instances share.
+//! Components that take a large part of the shared pools.
 
 use std::time::Duration;
 

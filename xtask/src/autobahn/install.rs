@@ -1,7 +1,7 @@
-//! wstest, the program of the Autobahn test suite, in an environment of its own below the build folder.
+//! wstest, the program of the Autobahn test suite, in its own environment below the build folder.
 //!
-//! It needs Python 2.7, which few systems still have: one on the path or one of pyenv's is taken, and without either
-//! nothing is installed.
+//! It needs Python 2.7, which few systems still have: it uses a Python on the path or of pyenv, and installs nothing
+//! without either.
 
 use std::fs;
 use std::path::{Path, PathBuf};
@@ -11,28 +11,28 @@ use anyhow::{Context as _, Result};
 
 use crate::toolchain::{self, say};
 
-/// The suite's version; counts of cases and their names belong to it.
+/// The suite's version, to which the counts of cases and their names belong.
 pub const VERSION: &str = "25.10.1";
 
-/// The last that can make environments of Python 2.7.
+/// The last version that can make environments of Python 2.7.
 const VIRTUALENV: &str = "virtualenv==20.21.1";
 
-/// Python 2.7 as pyenv names it.
+/// The name of Python 2.7 in pyenv.
 const PYENV_VERSION: &str = "2.7.18";
 
-/// What [`wstest`] found or made.
+/// The result of [`wstest`].
 pub enum Installed {
     /// The program.
     Tool(PathBuf),
-    /// It cannot be had here, and this says why.
+    /// The program is not available here, for this reason.
     Missing(String),
 }
 
-/// The program, installed if it is not there yet.
+/// Returns the program, and installs it if necessary.
 pub fn wstest(scratch: &Path) -> Result<Installed> {
     let environment = scratch.join(format!("wstest-{VERSION}"));
     let tool = environment.join("bin/wstest");
-    // Written last, so that an installation that broke off is done again.
+    // Written last, so that an interrupted installation is repeated.
     let done = environment.join("installed");
     if done.is_file() && tool.is_file() {
         return Ok(Installed::Tool(tool));
@@ -61,7 +61,7 @@ pub fn wstest(scratch: &Path) -> Result<Installed> {
     Ok(Installed::Tool(tool))
 }
 
-/// A Python that has aioquic: `ROADRUNNER_PYTHON`, or the one on the path. Otherwise why not.
+/// Finds a Python with aioquic: `ROADRUNNER_PYTHON`, or the one on the path. Otherwise returns the reason.
 pub fn aioquic() -> Result<PathBuf, String> {
     let python = std::env::var_os("ROADRUNNER_PYTHON").map_or_else(|| PathBuf::from("python3"), PathBuf::from);
     let probe = Command::new(&python).args(["-c", "import aioquic"]).stderr(Stdio::null()).status();
@@ -79,7 +79,7 @@ fn python() -> Option<PathBuf> {
     let prefix = Command::new("pyenv").args(["prefix", PYENV_VERSION]).stderr(Stdio::null()).output();
     let of_pyenv =
         prefix.ok().map(|output| PathBuf::from(String::from_utf8_lossy(&output.stdout).trim()).join("bin/python2.7"));
-    // What pyenv puts on the path is there also when no such version is chosen, and then does not start.
+    // pyenv puts a program on the path even when no such version is selected; it then does not start.
     let starts = |python: &PathBuf| {
         let mut command = Command::new(python);
         command.args(["-c", "pass"]).stdout(Stdio::null()).stderr(Stdio::null());

@@ -1,4 +1,4 @@
-//! `cargo xtask autobahn`: the Autobahn fuzzing client against a component that echoes, on every way there is.
+//! `cargo xtask autobahn`: the Autobahn fuzzing client against a component that echoes, on every transport.
 //!
 //! | transport | how |
 //! |---|---|
@@ -6,13 +6,13 @@
 //! | tls | the same over TLS |
 //! | h2 | extended CONNECT through h2-relay, a connection for each WebSocket |
 //! | h2-shared | the same, all WebSockets on one connection |
-//! | h3 | extended CONNECT through h3_relay.py, which is made of aioquic, a connection for each WebSocket |
+//! | h3 | extended CONNECT through h3_relay.py, which uses aioquic, a connection for each WebSocket |
 //!
-//! A case passes when it is OK or INFORMATIONAL in its behaviour and in how it closed; the tool's exit code says
-//! nothing, so its report is read, and one that lacks cases is a failure too. Cases 12 and 13 (compression) take a
-//! quarter of an hour; a fixed sample of them runs unless `--all` is given.
+//! A case passes when its behaviour and its close are OK or INFORMATIONAL. The tool's exit code has no meaning, so its
+//! report is read; a report that lacks cases is a failure too. Cases 12 and 13 (compression) take a quarter of an hour;
+//! a fixed sample of them runs unless `--all` is given.
 //!
-//! What was found is kept in tests/conformance/autobahn.json, and docs/autobahn.md is made from it.
+//! The results are kept in tests/conformance/autobahn.json, and docs/autobahn.md is made from it.
 
 use std::fs::{self, File};
 use std::net::SocketAddr;
@@ -38,16 +38,16 @@ use report::Run;
 /// The exit code when the machine lacks what the tool needs.
 const SKIPPED: u8 = 77;
 
-/// Every case but those of compression, as the tool selects them.
+/// Every case except those of compression, as the tool selects them.
 const BASIC: [&str; 9] = ["1.*", "2.*", "3.*", "4.*", "5.*", "6.*", "7.*", "9.*", "10.*"];
 
-/// Of compression, cases of every kind and of sizes from 16 bytes to 128 KiB that take a second at most.
+/// Cases of compression: every kind, with sizes from 16 bytes to 128 KiB, that take at most a second.
 const SAMPLE: [&str; 14] = [
     "12.1.1", "12.1.12", "12.2.4", "12.3.5", "12.4.12", "12.5.3", "13.1.1", "13.2.4", "13.3.8", "13.4.12", "13.5.7",
     "13.6.4", "13.7.1", "13.7.11",
 ];
 
-/// How many cases the tool has that [`BASIC`] selects, and in all.
+/// The number of the tool's cases that [`BASIC`] selects, and in total.
 const BASIC_COUNT: usize = 301;
 const ALL_COUNT: usize = 517;
 
@@ -90,10 +90,10 @@ path = "/echo"
 component = "sockets"
 "#;
 
-/// What is tested.
+/// The options of a run.
 #[derive(clap::Args, Debug)]
 pub struct Options {
-    /// Run every case, also the 202 of compression that are left out otherwise: a quarter of an hour a transport
+    /// Run every case, including the other 202 cases of compression: a quarter of an hour per transport
     #[arg(long)]
     all: bool,
     /// Test only this transport
@@ -102,7 +102,7 @@ pub struct Options {
     /// Test an unoptimised build
     #[arg(long)]
     dev: bool,
-    /// Test nothing; write docs/autobahn.md from the committed results
+    /// Write docs/autobahn.md from the committed results, without tests
     #[arg(long, conflicts_with_all = ["all", "only", "dev"])]
     render: bool,
 }
@@ -123,17 +123,17 @@ pub enum Transport {
     H3,
 }
 
-/// What a run came to.
+/// The result of a run.
 pub enum Verdict {
     /// Every case passed.
     Passed,
-    /// At least one did not; the table was printed.
+    /// At least one case failed; the table was printed.
     Failed,
-    /// The machine lacks what the tool needs, and this says what.
+    /// The machine lacks a required tool, which the text names.
     Skipped(String),
 }
 
-/// Runs the cases, and keeps what was found.
+/// Runs the cases, and keeps the results.
 pub fn run(tree: &Tree, options: &Options) -> Result<ExitCode> {
     if options.render {
         report::write_page(tree)?;
@@ -154,7 +154,7 @@ pub fn run(tree: &Tree, options: &Options) -> Result<ExitCode> {
     })
 }
 
-/// Runs the sample on every transport, and changes no committed file. Guests and server are built.
+/// Runs the sample on every transport, and changes no committed file. Guests and server are already built.
 pub fn check(tree: &Tree, profile: Profile) -> Result<Verdict> {
     test(tree, profile, Transport::value_variants(), false, false)
 }
@@ -190,7 +190,7 @@ fn test(tree: &Tree, profile: Profile, transports: &[Transport], all: bool, keep
 }
 
 impl Transport {
-    /// What it is, in a few words.
+    /// A description of the transport in a few words.
     pub fn text(self) -> &'static str {
         match self {
             Self::H1 => "HTTP/1.1",
@@ -218,7 +218,7 @@ struct Server {
     plain: SocketAddr,
     tls: SocketAddr,
     relay: PathBuf,
-    /// With aioquic; only there for HTTP/3.
+    /// A Python with aioquic; only set for HTTP/3.
     python: Option<PathBuf>,
     scratch: PathBuf,
 }
@@ -260,7 +260,7 @@ impl Server {
             }
         };
         let folder = self.scratch.join(transport.name());
-        // A report of an earlier run must not pass for one of this.
+        // A report of an earlier run must not pass for this run's.
         if folder.exists() {
             fs::remove_dir_all(&folder).with_context(|| format!("cannot empty {}", folder.display()))?;
         }

@@ -1,4 +1,4 @@
-//! What the fuzzing client found: read from its report, kept in a committed file, and shown as a page.
+//! The results of the fuzzing client: read from its report, kept in a committed file, and shown as a page.
 
 use std::collections::BTreeMap;
 use std::fmt::Write as _;
@@ -44,9 +44,9 @@ pub struct Run {
     pub date: String,
     /// The commit, with `+` when files differed from it.
     pub commit: String,
-    /// How long it took.
+    /// The duration of the run.
     pub seconds: u64,
-    /// How many cases of each group passed; those that are informational among them.
+    /// The number of passed cases of each group, including informational ones.
     pub passed: BTreeMap<u32, usize>,
     /// Cases that the suite does not judge.
     pub informational: Vec<String>,
@@ -59,9 +59,9 @@ pub struct Run {
 pub struct Failure {
     /// Its number: `5.15`.
     pub case: String,
-    /// The suite's word for what was done.
+    /// The suite's verdict on the behaviour.
     pub behavior: String,
-    /// The suite's word for how the connection was closed.
+    /// The suite's verdict on the close of the connection.
     pub behavior_close: String,
 }
 
@@ -91,7 +91,7 @@ impl Run {
         Ok(run)
     }
 
-    /// How many cases ran.
+    /// The number of cases that ran.
     pub fn count(&self) -> usize {
         self.passed.values().sum::<usize>() + self.failed.len()
     }
@@ -142,7 +142,7 @@ pub fn write_page(tree: &Tree) -> Result<()> {
     fs::write(&path, page(&read(tree)?)).with_context(|| format!("cannot write {}", path.display()))
 }
 
-/// A row for each group, a column for each run; what failed is listed below.
+/// A table with a row for each group, and a column for each run; failures are listed below.
 pub fn table(runs: &[Run]) -> String {
     let mut text = String::from("| cases |");
     // Writing to a string cannot fail.

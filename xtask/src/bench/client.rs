@@ -1,4 +1,4 @@
-//! The least of an HTTP/1.1 client: one request on a connection of its own.
+//! A minimal HTTP/1.1 client: one request on its own connection.
 
 use std::io::{Read as _, Write as _};
 use std::net::{SocketAddr, TcpStream};
@@ -24,7 +24,7 @@ pub fn get(address: SocketAddr, path: &str) -> Result<Answer> {
     finish(socket)
 }
 
-/// Sends a body of a path and reads the whole answer.
+/// Sends a body to a path and reads the whole answer.
 pub fn post(address: SocketAddr, path: &str, body: &[u8]) -> Result<Answer> {
     let mut socket = connect(address)?;
     ask(&mut socket, address, "POST", path, &format!("content-length: {}\r\n", body.len()))?;
@@ -32,8 +32,8 @@ pub fn post(address: SocketAddr, path: &str, body: &[u8]) -> Result<Answer> {
     finish(socket)
 }
 
-/// Reads an answer, and lets go of it, until it ends or `limit` bytes have come; after each piece of `burst` bytes it
-/// rests. Returns the number of bytes.
+/// Reads and discards an answer, until it ends or `limit` bytes have come; pauses after each piece of `burst` bytes.
+/// Returns the number of bytes.
 pub fn download(address: SocketAddr, path: &str, limit: u64, burst: u64, rest: Duration) -> Result<u64> {
     let mut socket = connect(address)?;
     ask(&mut socket, address, "GET", path, "")?;

@@ -1,5 +1,5 @@
-//! The servers that are compared, each with the same answers. Every purpose has servers of its own, so that what one
-//! load leaves behind, such as memory that is kept resident, is not there for the next.
+//! The servers that are compared, each with the same answers. Each purpose has its own servers, so that the effects of
+//! one load, such as resident memory, do not affect the next.
 
 use std::fs;
 use std::net::SocketAddr;
@@ -13,9 +13,9 @@ use super::process::{Process, free_address};
 use crate::toolchain;
 use crate::tree::{Profile, quoted};
 
-/// Native hyper, the ceiling.
+/// Native hyper, the upper bound.
 pub const NATIVE: &str = "native hyper";
-/// Roadrunner as it is by default.
+/// Roadrunner with its defaults.
 pub const FRESH: &str = "fresh instance";
 /// The same with a guest that was linked without the template's arguments.
 pub const STOCK: &str = "fresh, stock link arguments";
@@ -27,15 +27,15 @@ pub const WASMTIME: &str = "wasmtime serve";
 /// The limits of nearly all: held sessions for the measurement, and some to spare.
 pub const MANY: &str = "held = 10_100";
 
-/// A server that is up.
+/// A running server.
 pub struct Contender {
     /// One of the names above.
     pub name: &'static str,
     /// The server.
     pub process: Process,
-    /// Where it speaks HTTP/1.1.
+    /// The address for HTTP/1.1.
     pub http1: SocketAddr,
-    /// Where it speaks HTTP/2 without TLS, if it does.
+    /// The address for HTTP/2 without TLS, if supported.
     pub http2: Option<SocketAddr>,
 }
 
@@ -53,7 +53,7 @@ impl Contender {
         Self::roadrunner(bench, purpose, FRESH, &bench.hello(), "")
     }
 
-    /// Roadrunner with a guest that is linked as the toolchain does it.
+    /// Roadrunner with a guest that has the toolchain's own link arguments.
     pub fn stock(bench: &Bench<'_>, purpose: &str) -> Result<Self> {
         Self::roadrunner(bench, purpose, STOCK, &bench.stock_hello(), "")
     }
@@ -68,12 +68,12 @@ impl Contender {
         let Some(program) = toolchain::find("wasmtime") else { return Ok(None) };
         let address = free_address()?;
         let mut command = Command::new(program);
-        // The standard library of the guest imports the environment, which is not offered by itself.
+        // The standard library of the guest imports the environment, which is not offered by default.
         command.args(["serve", "-Scli", "--addr", &address.to_string()]).arg(bench.wasi_hello());
         Self::start(bench, purpose, WASMTIME, command, address, None).map(Some)
     }
 
-    /// Roadrunner with a manifest of its own.
+    /// Roadrunner with its own manifest.
     pub fn with_manifest(
         bench: &Bench<'_>,
         purpose: &str,

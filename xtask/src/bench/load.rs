@@ -1,4 +1,4 @@
-//! One turn of a load against one server, and what came of it.
+//! One turn of a load against one server, and its results.
 
 use std::fs;
 use std::net::SocketAddr;
@@ -10,7 +10,7 @@ use serde::Deserialize;
 
 use super::Bench;
 
-/// Length of a turn.
+/// The length of a turn.
 pub const SECONDS: u32 = 1;
 
 /// Held sessions that send events.
@@ -22,7 +22,7 @@ const IN_FLIGHT: u32 = 32;
 /// Uploads in flight.
 const UPLOADS: u32 = 2;
 
-/// Prints what wrk's own summary rounds or leaves out.
+/// Prints the values that wrk's own summary rounds or leaves out.
 const WRK_SCRIPT: &str = r#"
 done = function(summary, latency)
   local e = summary.errors
@@ -33,7 +33,7 @@ done = function(summary, latency)
 end
 "#;
 
-/// How a server is spoken to.
+/// The protocol of a load.
 #[derive(Clone, Copy, Debug, Eq, PartialEq)]
 pub enum Protocol {
     /// HTTP/1.1 over TCP.
@@ -42,27 +42,27 @@ pub enum Protocol {
     H2c,
 }
 
-/// What is sent.
+/// The requests of a load.
 #[derive(Clone, Copy, Debug, Eq, PartialEq)]
 pub enum Load {
     /// Held sessions whose events are counted.
     Events,
     /// Requests without a body.
     Get,
-    /// Requests with a body of so many bytes.
+    /// Requests with a body of this many bytes.
     Post(usize),
 }
 
-/// What a turn came to.
+/// The result of a turn.
 #[derive(Clone, Copy, Debug)]
 pub struct Turn {
     /// Requests or events.
     pub count: f64,
-    /// How many the server worked for: those that came before the clock started, too.
+    /// The amount that the server worked for, including requests or events before the clock started.
     pub worked: f64,
-    /// In so many seconds.
+    /// The duration in seconds.
     pub seconds: f64,
-    /// Latencies, where the loader tells them.
+    /// Latencies, if the loader reports them.
     pub latency: Option<Latency>,
 }
 
@@ -71,14 +71,14 @@ pub struct Turn {
 pub struct Latency {
     /// The median.
     pub p50: f64,
-    /// Of a hundred, one takes longer.
+    /// The latency that 1 of 100 exceeds.
     pub p99: f64,
-    /// Of a thousand, one takes longer.
+    /// The latency that 1 of 1000 exceeds.
     pub p999: f64,
 }
 
 impl Protocol {
-    /// Its name in results.
+    /// The name of the load in results.
     pub fn label(self) -> &'static str {
         match self {
             Self::H1 => "h1",
@@ -88,8 +88,8 @@ impl Protocol {
 }
 
 impl Load {
-    /// One turn. Any answer but a 200, and any connection that breaks, is an error. `latency` asks h2load for them,
-    /// which costs it time; wrk tells them anyway.
+    /// Runs one turn. Any answer but a 200, and any broken connection, is an error. `latency` asks h2load for
+    /// latencies, which costs it time; wrk reports them in any case.
     pub fn turn(
         self,
         bench: &Bench<'_>,
@@ -155,7 +155,7 @@ impl Load {
     }
 
     fn h2load(self, bench: &Bench<'_>, address: SocketAddr, path: &str, latency: bool) -> Result<Turn> {
-        // As many in flight as with wrk, on a quarter of the connections.
+        // The same number in flight as with wrk, on a quarter of the connections.
         let streams = if self.connections() == IN_FLIGHT { 4 } else { 1 };
         let clients = self.connections() / streams;
         let mut command = Command::new("h2load");
@@ -202,7 +202,7 @@ fn output(command: &mut Command) -> Result<String> {
     Ok(text)
 }
 
-/// Requests with a 2xx, and all others that ended, from h2load's summary.
+/// The number of requests with a 2xx, and of all others that ended, from h2load's summary.
 fn h2load_counts(output: &str) -> Option<(f64, u64)> {
     let number = |line: &str, word: &str| -> Option<u64> {
         let part = line.split([':', ',']).find(|part| part.trim_end().ends_with(word))?;

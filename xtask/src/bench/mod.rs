@@ -1,9 +1,9 @@
-//! `cargo xtask bench`: what an instance per request costs, beside native hyper and `wasmtime serve`.
+//! `cargo xtask bench`: the cost of an instance per request, compared with native hyper and `wasmtime serve`.
 //!
-//! All servers are up at once, and the load goes round them in short turns, so that a machine that gets slower gets
-//! slower for all of them; what counts is the ratio within a round, and of the rounds the median. Loads are wrk for
-//! HTTP/1.1 and h2load for HTTP/2, with 32 requests in flight on one thread; bench-load for held sessions. Everything
-//! is on loopback, and bounded in time and count.
+//! All servers run at the same time, and the load visits them in short turns, so that a machine that slows down affects
+//! all of them. The result is the median over rounds of the ratio within a round. Loads are wrk for HTTP/1.1 and h2load
+//! for HTTP/2, with 32 requests in flight on one thread; bench-load for held sessions. Everything runs on loopback, and
+//! is bounded in time and count.
 //!
 //! A whole run writes bench/results/latest.json, and docs/performance.md from it. A run that leaves something out
 //! (`--quick`, `--only`) writes below `target/bench` and changes no committed file.
@@ -31,10 +31,10 @@ use results::{Machine, Plan, Results};
 
 pub use rounds::median;
 
-/// Descriptors that the held sessions need, on either side.
+/// The descriptors that the held sessions need, on either side.
 const DESCRIPTORS: u64 = 16_384;
 
-/// What is measured, and for how long.
+/// The options of a run.
 #[derive(clap::Args, Debug)]
 pub struct Options {
     /// One short round and fewer held sessions: shows that the harness works, not how fast anything is
@@ -43,10 +43,10 @@ pub struct Options {
     /// Measure only this: a workload, `held`, `bodies` or `cold`
     #[arg(long, value_name = "NAME")]
     only: Option<String>,
-    /// Measure nothing; write docs/performance.md from the committed results
+    /// Write docs/performance.md from the committed results, without measurements
     #[arg(long, conflicts_with_all = ["quick", "only"])]
     render: bool,
-    /// Measure the programs and guests that are there, whatever the sources say by now
+    /// Measure the existing programs and guests, even if the sources have changed
     #[arg(long)]
     no_build: bool,
     /// How often each load is repeated
@@ -54,7 +54,7 @@ pub struct Options {
     rounds: u32,
 }
 
-/// Where the parts are.
+/// The paths of the parts.
 struct Bench<'a> {
     tree: &'a Tree,
     scratch: PathBuf,
@@ -128,14 +128,14 @@ pub fn run(tree: &Tree, options: &Options) -> Result<ExitCode> {
     Ok(ExitCode::SUCCESS)
 }
 
-/// Builds what is compared.
+/// Builds the compared programs and guests.
 fn build(tree: &Tree) -> Result<()> {
     say("building what is compared");
     let guests = tree.bench_guests();
     let mut command = cargo(&guests);
     command.args(["build", "--release", "--target", GUEST_TARGET, "--target-dir"]).arg(guests.join("target"));
     run_command(&mut command)?;
-    // The same guest as the toolchain links it by itself: the empty flags replace those of .cargo/config.toml.
+    // The same guest as the toolchain links it by default: the empty flags replace those of .cargo/config.toml.
     let mut command = cargo(&tree.guests());
     command.args(["build", "--release", "--target", GUEST_TARGET, "--package", "hello", "--target-dir"]);
     command.arg(guests.join("target/stock")).env("CARGO_ENCODED_RUSTFLAGS", "");
@@ -188,7 +188,7 @@ impl<'a> Bench<'a> {
         self.tree.bench_guests().join("target").join(GUEST_TARGET).join("release").join(file)
     }
 
-    /// A program that was built beside the server.
+    /// A program that was built together with the server.
     fn tool(&self, name: &str) -> PathBuf {
         self.tree.target.join("release").join(name)
     }

@@ -15,7 +15,7 @@ use crate::tree::Tree;
 /// The results of the last whole run.
 pub const RESULTS: &str = "bench/results/latest.json";
 
-/// Settings that were tried, and what each did; there may be none.
+/// The settings that were tried, and their effects; the file may be missing.
 const TUNING: &str = "bench/results/tuning.json";
 
 /// The page.
@@ -24,7 +24,7 @@ const PAGE: &str = "docs/performance.md";
 /// A table of settings.
 #[derive(Debug, Deserialize)]
 pub struct Tuning {
-    /// What was measured, and where.
+    /// The subject and place of the measurement.
     about: String,
     /// One setting each.
     rows: Vec<TuningRow>,
@@ -130,7 +130,7 @@ impl Page {
         }
     }
 
-    /// What the project set itself, and how far this run came.
+    /// The project's targets, and the results of this run.
     fn targets(&mut self, results: &Results) {
         let hello = |server: &str| {
             let row = |row: &&Row| row.workload == "hello" && row.protocol == "h1" && row.server == server;
@@ -138,7 +138,7 @@ impl Page {
         };
         let (fresh, reuse, wasmtime) = (hello(FRESH), hello(REUSE), hello(WASMTIME));
         let growth = |name: &str| results.bodies.iter().find(|body| body.name == name).map(|body| body.growth_mib);
-        // Ratios within a round, and not of rates that may be from different moments.
+        // Ratios within a round, and not of rates from different moments.
         let over = fresh.zip(wasmtime).map(|(fresh, wasmtime)| fresh.of_native / wasmtime.of_native);
         let least =
             |what, target: f64, value: Option<f64>| (what, format!("at least {target}"), value, value >= Some(target));

@@ -1,4 +1,4 @@
-//! A server that is measured: started, waited for, read from /proc, and ended.
+//! A measured server: started, waited for, read from /proc, and ended.
 
 use std::fs::{self, File};
 use std::net::{Ipv4Addr, SocketAddr, TcpListener, TcpStream};
@@ -14,7 +14,7 @@ use crate::tree::{Profile, Tree};
 /// How long a server may take to its first answer. The first start compiles components.
 const START: Duration = Duration::from_secs(60);
 
-/// Clock ticks a second in /proc/PID/stat: USER_HZ, which is 100 on every architecture that Rust has.
+/// Clock ticks per second in /proc/PID/stat: USER_HZ, which is 100 on every architecture that Rust supports.
 const TICKS: f64 = 100.0;
 
 /// A running server. It is killed when this is dropped.
@@ -28,7 +28,7 @@ pub struct Process {
 pub struct Memory {
     /// Resident now.
     pub resident: u64,
-    /// The most that was resident since the last [`Process::reset_peak`].
+    /// The peak since the last [`Process::reset_peak`].
     pub peak: u64,
 }
 
@@ -45,7 +45,7 @@ impl Process {
         Ok(Self { child, log: log.to_owned() })
     }
 
-    /// Starts the server with this manifest, which is kept beside the log as `NAME.toml`.
+    /// Starts the server with this manifest, which is kept next to the log as `NAME.toml`.
     pub fn serve(tree: &Tree, profile: Profile, name: &str, manifest: &str) -> Result<Self> {
         let scratch = tree.scratch("bench")?;
         let path = scratch.join(name).with_extension("toml");
@@ -55,7 +55,7 @@ impl Process {
         Self::start(command, &path.with_extension("log"))
     }
 
-    /// What it has written.
+    /// The path of its output.
     pub fn log(&self) -> &Path {
         &self.log
     }
@@ -77,7 +77,7 @@ impl Process {
         }
     }
 
-    /// Waits until somebody listens at an address, for servers that have nothing to get.
+    /// Waits until a server listens at an address, for servers without a path to request.
     pub fn accepts(&self, address: SocketAddr) -> Result<()> {
         let started = Instant::now();
         while let Err(error) = TcpStream::connect(address) {
@@ -92,13 +92,13 @@ impl Process {
     /// CPU time used so far by all threads, in seconds.
     pub fn cpu(&self) -> Result<f64> {
         let stat = self.read("stat")?;
-        // The second field is the name in parentheses, which may hold anything; utime and stime are 14 and 15.
+        // The second field is the name in parentheses, which may contain any characters; utime and stime are 14 and 15.
         let fields = stat.rsplit_once(')').context("/proc/PID/stat has no name")?.1;
         let ticks = fields.split_whitespace().skip(11).take(2).map(str::parse::<u64>);
         Ok(ticks.sum::<Result<u64, _>>().context("/proc/PID/stat has no times")? as f64 / TICKS)
     }
 
-    /// What is resident.
+    /// Reads the resident memory.
     pub fn memory(&self) -> Result<Memory> {
         let status = self.read("status")?;
         let field = |name: &str| {
@@ -108,7 +108,7 @@ impl Process {
         Ok(Memory { resident: field("VmRSS:")?, peak: field("VmHWM:")? })
     }
 
-    /// Lets the peak start from what is resident now (proc_pid_clear_refs(5)).
+    /// Resets the peak to the current resident memory (proc_pid_clear_refs(5)).
     pub fn reset_peak(&self) -> Result<()> {
         fs::write(self.path("clear_refs"), "5").context("cannot reset the peak of the resident memory")
     }
@@ -131,7 +131,7 @@ impl Drop for Process {
     }
 }
 
-/// A loopback address that nobody listens on.
+/// A free loopback address.
 pub fn free_address() -> Result<SocketAddr> {
     let listener = TcpListener::bind((Ipv4Addr::LOCALHOST, 0)).context("there is no free port")?;
     listener.local_addr().context("a listener has no address")

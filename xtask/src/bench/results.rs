@@ -1,4 +1,4 @@
-//! What a run found, as it is kept in bench/results, and the page that is made of it.
+//! The results of a run, as kept in bench/results, and the page that is made of them.
 
 use std::fs;
 use std::path::Path;
@@ -14,9 +14,9 @@ use crate::tree::Tree;
 /// A run.
 #[derive(Debug, Deserialize, Serialize)]
 pub struct Results {
-    /// Where it ran.
+    /// The machine of the run.
     pub machine: Machine,
-    /// How long.
+    /// The duration of the loads.
     pub plan: Plan,
     /// The interleaved part.
     pub throughput: Vec<Row>,
@@ -26,7 +26,7 @@ pub struct Results {
     pub bodies: Vec<BodyRow>,
     /// Starts.
     pub cold: Option<Cold>,
-    /// What was left out, and why.
+    /// The parts that were left out, and why.
     pub notes: Vec<String>,
 }
 
@@ -39,7 +39,7 @@ pub struct Machine {
     pub commit: String,
     /// The processor's name.
     pub cpu: String,
-    /// Processors that could be used.
+    /// The number of usable processors.
     pub cores: usize,
     /// Memory in GiB.
     pub memory_gib: u64,
@@ -90,7 +90,7 @@ pub struct Row {
 /// Idle held sessions.
 #[derive(Debug, Deserialize, Serialize)]
 pub struct Held {
-    /// How many.
+    /// The number of sessions.
     pub sessions: u64,
     /// Native hyper with the same connections.
     pub native: HeldRow,
@@ -103,26 +103,26 @@ pub struct Held {
 pub struct HeldRow {
     /// Resident memory for each session.
     pub kib_each: f64,
-    /// Before them.
+    /// Resident memory before the sessions.
     pub before_mib: f64,
-    /// With them.
+    /// Resident memory with the sessions.
     pub during_mib: f64,
     /// Two seconds after the last one closed.
     pub after_mib: f64,
-    /// CPU of the server while nothing happened, of one processor.
+    /// The server's CPU usage while idle, as a percentage of one processor.
     pub idle_cpu_percent: f64,
 }
 
 /// One large exchange.
 #[derive(Debug, Deserialize, Serialize)]
 pub struct BodyRow {
-    /// What was moved.
+    /// The name of the exchange.
     pub name: String,
-    /// How much.
+    /// The size in MiB.
     pub mib: f64,
-    /// How fast.
+    /// The rate in MiB per second.
     pub mib_per_second: f64,
-    /// What it added to the resident memory at its peak.
+    /// The growth of the resident memory at its peak.
     pub growth_mib: f64,
 }
 
@@ -131,15 +131,15 @@ pub struct BodyRow {
 pub struct Cold {
     /// From the start of the program to its first answer, by a component whose code is cached.
     pub start_ms: f64,
-    /// What of it is the component: loading it from the cache, and its first instance and answer. The median of
+    /// The component's part of it: loading it from the cache, and its first instance and answer. The median of
     /// differences between neighbouring starts with and without a component, both with few instance slots, since
-    /// reserving many takes longer than what is measured.
+    /// reserving many takes longer than the measured part.
     pub component_ms: f64,
-    /// The answer after the first, on a connection of its own.
+    /// The answer after the first, on a new connection.
     pub next_ms: f64,
 }
 
-/// Where the results of a benchmark are kept, and the page that is made of them; both from the root.
+/// The paths of a benchmark's results and of the page that is made of them; both relative to the root.
 pub struct Files {
     /// JSON.
     pub results: &'static str,
@@ -166,7 +166,7 @@ impl Files {
         write(&tree.root.join(self.page), page)
     }
 
-    /// Fails a test where the page is not what the results say.
+    /// Fails a test if the page does not match the results.
     #[cfg(test)]
     pub fn assert_current<T: DeserializeOwned>(&self, page: impl Fn(&T) -> String) {
         let tree = Tree::find().unwrap();
@@ -181,7 +181,7 @@ fn write(path: &Path, text: &str) -> Result<()> {
 }
 
 impl Machine {
-    /// When and where it was, as a sentence.
+    /// The time and place of the run, as a sentence.
     pub fn line(&self) -> String {
         let Self { date, commit, cpu, cores, memory_gib, kernel, .. } = self;
         format!("Run on {date} at commit {commit}: {cpu}, {cores} processors, {memory_gib} GiB, Linux {kernel}.")

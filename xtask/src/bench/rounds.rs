@@ -46,7 +46,7 @@ pub fn names() -> impl Iterator<Item = &'static str> + Clone {
     WORKLOADS.iter().map(|workload| workload.name)
 }
 
-/// Runs the loads that are wanted; what could not be compared is noted.
+/// Runs the wanted loads, and notes missing comparisons.
 pub fn measure(bench: &Bench<'_>, wanted: &dyn Fn(&str) -> bool, notes: &mut Vec<String>) -> Result<Vec<Row>> {
     let workloads: Vec<_> = WORKLOADS.iter().filter(|workload| wanted(workload.name)).collect();
     let mut servers = Vec::new();
@@ -59,7 +59,7 @@ pub fn measure(bench: &Bench<'_>, wanted: &dyn Fn(&str) -> bool, notes: &mut Vec
     }
     for round in 0..bench.rounds {
         say(&format!("round {} of {}: {} turns of {} s", round + 1, bench.rounds, cells.len(), super::load::SECONDS));
-        // Whoever goes first finds another machine than whoever goes last.
+        // The state of the machine differs between the first and the last turn.
         let order = (0..cells.len()).map(|turn| (turn + round as usize * 7) % cells.len()).collect::<Vec<_>>();
         for index in order {
             cells[index].turn(bench)?;
@@ -72,7 +72,8 @@ pub fn measure(bench: &Bench<'_>, wanted: &dyn Fn(&str) -> bool, notes: &mut Vec
     rows(&cells)
 }
 
-/// The servers of one load, the native one first. Each answers as that one does, so that the same work is compared.
+/// Starts the servers of one load, the native one first. Each must answer like the native one, so that the same work is
+/// compared.
 fn start(bench: &Bench<'_>, workload: &Workload, notes: &mut Vec<String>) -> Result<Vec<Contender>> {
     let name = workload.name;
     let mut servers = vec![Contender::native(bench, name)?, Contender::fresh(bench, name)?];
@@ -163,7 +164,7 @@ impl<'a> Cell<'a> {
         Self { workload, protocol, server, rates, worked: 0.0, cpu: 0.0, resident: 0, latencies }
     }
 
-    /// A turn that fails, on a machine where something else ran meanwhile, is taken once more.
+    /// Runs a turn, and repeats a failed one once, since other programs may have disturbed it.
     fn turn(&mut self, bench: &Bench<'_>) -> Result<()> {
         self.try_turn(bench).or_else(|error| {
             say(&format!("once more: {error:#}"));

@@ -1,5 +1,4 @@
-//! What is measured one at a time, each on a server of its own that nothing has touched: held sessions, large bodies,
-//! cold starts.
+//! Measurements one at a time, each on its own fresh server: held sessions, large bodies, cold starts.
 
 use std::fs::File;
 use std::io::{BufRead as _, BufReader};
@@ -18,35 +17,35 @@ use super::rounds::median;
 use crate::toolchain::say;
 use crate::tree::quoted;
 
-/// What `--only` can choose here.
+/// The values of `--only` for this part.
 pub const NAMES: [&str; 3] = ["held", "bodies", "cold"];
 
-/// A body that the guest reads and lets go of.
+/// A body that the guest reads and discards.
 pub const UPLOAD_MANUAL: &str = "upload 20 MiB, manual";
 
 /// A body that the guest writes piece by piece.
 pub const DOWNLOAD_STREAM: &str = "download 1 GiB, stream";
 
-/// Idle sessions that are held.
+/// The number of idle held sessions.
 const SESSIONS: u64 = 10_000;
 
 /// How long a server may settle before its memory is read.
 const SETTLE: Duration = Duration::from_secs(2);
 
-/// Bytes of the file that is downloaded.
+/// The bytes of the downloaded file.
 const FILE: u64 = 1 << 30;
 
-/// Bytes that are uploaded.
+/// The number of uploaded bytes.
 const UPLOAD: usize = 20 << 20;
 
-/// Starts of each kind.
+/// The number of starts of each kind.
 const STARTS: usize = 25;
 
 /// The limits of a start that reserves few slots.
 const FEW: &str = "held = 8\ninstances = 8";
 
-/// Memory for each idle held session. The native server holds the same connections without instances, so the
-/// difference is the instance.
+/// Measures the memory for each idle held session. The native server holds the same connections without instances, so
+/// the difference is the instance.
 pub fn held(bench: &Bench<'_>) -> Result<Held> {
     let sessions = if bench.quick { SESSIONS / 10 } else { SESSIONS };
     say(&format!("holding {sessions} idle sessions"));
@@ -56,7 +55,7 @@ pub fn held(bench: &Bench<'_>) -> Result<Held> {
 }
 
 fn hold(bench: &Bench<'_>, server: &Contender, sessions: u64) -> Result<HeldRow> {
-    // One session first, for what is allocated once.
+    // One session first, for one-time allocations.
     drop(Holder::open(bench, server.http1, 1)?);
     sleep(SETTLE / 4);
     let before = server.process.memory()?.resident;
@@ -111,11 +110,11 @@ impl Drop for Holder {
     }
 }
 
-/// How much one large exchange adds to the resident memory, at its peak.
+/// Measures the growth of the resident memory for one large exchange, at its peak.
 pub fn bodies(bench: &Bench<'_>) -> Result<Vec<BodyRow>> {
     say("moving large bodies");
     let pause = Duration::ZERO;
-    // A reader that takes a mebibyte and rests keeps the guest waiting, not the memory full.
+    // A reader that takes a mebibyte and pauses makes the guest wait, instead of filling memory.
     let (slow, rest) = (64 << 20, Duration::from_millis(20));
     let fresh = |name: &str, transfer: &dyn Fn(SocketAddr) -> Result<u64>| {
         body(name, &Contender::fresh(bench, "bodies")?, transfer)
@@ -157,8 +156,8 @@ fn body(name: &str, server: &Contender, transfer: &dyn Fn(SocketAddr) -> Result<
     })
 }
 
-/// From the start of the program to its first answer, with the component's code in the cache, and the same for a
-/// route that needs no component: the difference is what the component costs.
+/// Measures the time from the start of the program to its first answer, with the component's code in the cache, and the
+/// same for a route that needs no component: the difference is the component's cost.
 pub fn cold(bench: &Bench<'_>) -> Result<Cold> {
     say(&format!("starting {} times", 3 * STARTS));
     let hello = quoted(&bench.hello())?;
@@ -177,7 +176,7 @@ pub fn cold(bench: &Bench<'_>) -> Result<Cold> {
     Ok(Cold { start_ms: median(starts), component_ms: median(differences), next_ms: median(next) })
 }
 
-/// Milliseconds to the first answer of a program, and of the answer after it.
+/// Milliseconds to the first answer of a program, and to the next answer.
 struct Start {
     first: f64,
     next: f64,
@@ -194,7 +193,7 @@ fn start(bench: &Bench<'_>, limits: &str, manifest: &str) -> Result<Start> {
     Ok(Start { first: first.as_secs_f64() * 1e3, next: again.elapsed().as_secs_f64() * 1e3 })
 }
 
-/// A server without components, and its manifest: `/hello` and a file of a gibibyte, which takes no room on the disk.
+/// Starts a server without components, and returns its manifest: `/hello` and a sparse file of a gibibyte.
 fn file_server(bench: &Bench<'_>) -> Result<(Contender, String)> {
     let folder = bench.scratch.join("files");
     std::fs::create_dir_all(&folder)?;

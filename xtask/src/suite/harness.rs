@@ -1,4 +1,4 @@
-//! Runs `cargo test` with an eye on its output, and ends it when it hangs.
+//! Runs `cargo test`, watches its output, and ends it when it hangs.
 
 use std::fs;
 use std::io::{BufRead as _, BufReader, Read};
@@ -21,7 +21,7 @@ enum Line {
     Stderr(String),
 }
 
-/// Runs a compiled test suite, passes on what it prints, counts it, and says whether cargo was content.
+/// Runs a compiled test suite, passes on its output, counts its tests, and returns whether cargo succeeded.
 ///
 /// # Errors
 /// When the command does not start, or prints nothing for [`STALL`]; it is killed then.
@@ -40,7 +40,7 @@ pub fn run(command: &mut Command, tally: &mut Tally) -> Result<bool> {
                 last = text;
             }
             Ok(Line::Stderr(text)) => {
-                // A test that writes to standard error itself, past the harness, may tell a skip there.
+                // A test that writes to standard error itself, bypassing the harness, may report a skip there.
                 if tally.line(&text) {
                     eprintln!("{text}");
                 }
@@ -67,7 +67,7 @@ fn read(source: Option<impl Read + Send + 'static>, sender: Sender<Line>, wrap: 
     });
 }
 
-/// Kills cargo and what it started, children first.
+/// Kills cargo and its child processes, children first.
 fn end(child: &mut Child) {
     for pid in children(child.id()) {
         // It may have ended meanwhile.

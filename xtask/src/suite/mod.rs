@@ -1,16 +1,17 @@
-//! `cargo xtask test`: every test there is, and the checks that go with them.
+//! `cargo xtask test`: all tests, and the checks that go with them.
 //!
 //! In this order: the guests, the host, formatting, lints, the workspace's tests in one cargo run (one run, so that all
 //! crates are compiled with one selection of features), the Rust SDK's tests, the manifests of the examples, and the
-//! Autobahn test suite. Everything runs even when something before it failed. The last line is
-//! `N passed, N failed, N skipped`; a check counts as one test.
+//! Autobahn test suite. A failure does not stop the later steps. The last line is `N passed, N failed, N skipped`; a
+//! check counts as one test.
 //!
 //! The end-to-end tests find the server and the guests through `ROADRUNNER_BIN` and `ROADRUNNER_GUESTS`. A test that
-//! lacks a tool prints a line with `SKIPPED` and the reason, and passes. Such lines are shown again at the end; with
+//! lacks a tool prints a line with `SKIPPED` and the reason, and passes. Such lines are repeated at the end; with
 //! `CI=true` they are failures, except those that `.ci/allowed-skips` excuses.
 //!
-//! A few tests that fail are run again, each alone on the machine. One that then passes is listed as `FLAKY`, with what it
-//! said when it failed, and is no failure: the tests share a machine with each other, and some measure time.
+//! If only a few tests fail, they run again, each alone on the machine. A test that then passes is listed as `FLAKY`,
+//! with its output from the failure, and does not count as failed: the tests share a machine with each other, and some
+//! measure time.
 
 use std::fs;
 use std::path::{Path, PathBuf};
@@ -31,13 +32,14 @@ mod tally;
 use steps::Steps;
 use tally::Tally;
 
-/// Skips that are no failure in CI: on each line a part of the skip's text, ` # `, and why it cannot run there.
+/// The skips that are no failure in CI: each line has a part of the skip's text, ` # `, and the reason why it cannot
+/// run there.
 const ALLOWED_SKIPS: &str = ".ci/allowed-skips";
 
-/// Failures that are run again alone. More of them are no accident.
+/// The most failures that are run again alone. More than that is no accident.
 const FLAKY: usize = 3;
 
-/// What is tested, and how it is built.
+/// The options of a run.
 #[derive(clap::Args, Debug)]
 pub struct Options {
     /// Test an unoptimised build: quicker to build, slower to run
@@ -95,7 +97,7 @@ impl Suite<'_> {
         }
     }
 
-    /// In the profile of the tests, so that both share what build scripts make.
+    /// Runs the lints in the profile of the tests, so that both share the output of build scripts.
     fn lints(&mut self) {
         for folder in self.workspaces() {
             let mut command = self.cargo_in(&folder);
@@ -110,8 +112,8 @@ impl Suite<'_> {
         }
     }
 
-    /// Unit and integration tests, then the examples in documentation. Cargo would link every example program too, if
-    /// it were asked for both at once.
+    /// Runs unit and integration tests, then the examples in documentation. Asked for both at once, cargo would link
+    /// every example program too.
     fn tests(&mut self, folder: &Path) {
         let name = self.relative(folder);
         for (kind, selection) in [("tests", "--tests"), ("documentation", "--doc")] {
@@ -124,7 +126,7 @@ impl Suite<'_> {
                     continue;
                 }
             }
-            // Cargo takes one filter, the test harness any number. What a passed test prints is where skips are told.
+            // Cargo takes one filter, the test harness any number. Passed tests report skips in their output.
             command.args(["--no-fail-fast", "--", "--show-output"]);
             command.env("ROADRUNNER_BIN", self.tree.server(self.profile));
             command.env("ROADRUNNER_GUESTS", self.tree.components());
@@ -138,10 +140,10 @@ impl Suite<'_> {
         }
     }
 
-    /// Runs the tests that have failed since again, without company.
+    /// Runs the tests that have failed since then again, each alone.
     fn again(&mut self, before: usize, command: &mut Command) {
         let failed = self.tally.failed_since(before).to_vec();
-        // A name with a space is that of a check, or of an example in documentation, which has no crowd around it.
+        // A name with a space is a check, or an example in documentation, which does not run in parallel with others.
         if failed.is_empty() || failed.len() > FLAKY || failed.iter().any(|name| name.contains(' ')) {
             return;
         }
@@ -158,14 +160,14 @@ impl Suite<'_> {
         say(&name);
         let before = self.tally.failures();
         match self.steps.time(&name, || harness::run(command, &mut self.tally)) {
-            // A test binary that died, or one with a harness of its own, is known by cargo's exit code alone.
+            // Only cargo's exit code reports a test binary that died, or one with its own harness.
             Ok(false) if self.tally.failures() == before => self.tally.fail(&format!("`{}`", line(command))),
             Ok(_) => {}
             Err(error) => self.tally.fail(&format!("{name}: {error:#}")),
         }
     }
 
-    /// Every example's manifest is one that the server takes.
+    /// Checks that the server accepts every example's manifest.
     fn examples(&mut self) -> Result<()> {
         let folder = self.tree.root.join("examples");
         let entries = fs::read_dir(&folder).with_context(|| format!("cannot read {}", folder.display()))?;
@@ -182,7 +184,7 @@ impl Suite<'_> {
         Ok(())
     }
 
-    /// WebSocket conformance: every case but a sample of those of compression, on every transport.
+    /// Runs WebSocket conformance: every case except most of those of compression, on every transport.
     fn autobahn(&mut self) {
         let name = "the Autobahn test suite";
         say(name);
@@ -190,7 +192,7 @@ impl Suite<'_> {
             Ok(Verdict::Passed) => self.tally.pass(),
             Ok(Verdict::Failed) => self.tally.fail(name),
             Ok(Verdict::Skipped(reason)) => {
-                // A skip is a test that passed and said so.
+                // A skip is a test that passed and reported it.
                 self.tally.pass();
                 let line = format!("SKIPPED {reason}");
                 self.tally.line(&line);
@@ -200,7 +202,7 @@ impl Suite<'_> {
         }
     }
 
-    /// One command that counts as one test.
+    /// Runs a command that counts as one test.
     fn check(&mut self, name: &str, command: &mut Command) -> bool {
         say(name);
         match self.steps.time(name, || toolchain::run(command)) {
@@ -220,7 +222,7 @@ impl Suite<'_> {
         [self.tree.root.clone(), self.tree.guests(), self.tree.bench_guests(), self.tree.sdk()]
     }
 
-    /// Cargo in a workspace, which keeps a build folder of its own.
+    /// Cargo in a workspace, with its own build folder.
     fn cargo_in(&self, folder: &Path) -> Command {
         let mut command = cargo(folder);
         if folder == self.tree.root {
@@ -240,7 +242,7 @@ impl Suite<'_> {
     }
 }
 
-/// The parts of skips' texts that are excused. Each has to say why.
+/// The parts of skips' texts that are excused. Each needs a reason.
 fn allowed_skips(root: &Path) -> Result<Vec<String>> {
     let path = root.join(ALLOWED_SKIPS);
     let Ok(text) = fs::read_to_string(&path) else {

@@ -1,9 +1,9 @@
-//! How long each step of a run took, for the table at its end.
+//! The duration of each step of a run, for the table at its end.
 
 use std::fmt;
 use std::time::{Duration, Instant};
 
-/// Shorter ones are not worth a line.
+/// The shortest step that gets a line.
 const SHORT: Duration = Duration::from_secs(5);
 
 /// Steps in their order.
@@ -11,7 +11,7 @@ const SHORT: Duration = Duration::from_secs(5);
 pub struct Steps(Vec<(String, Duration)>);
 
 impl Steps {
-    /// Does a step.
+    /// Runs a step, and records its duration.
     pub fn time<T>(&mut self, name: &str, step: impl FnOnce() -> T) -> T {
         let started = Instant::now();
         let done = step();

@@ -1,4 +1,4 @@
-//! What passed, failed and was skipped, read from the lines of the standard test harness.
+//! The passed, failed and skipped tests, read from the lines of the standard test harness.
 
 use std::collections::BTreeMap;
 use std::fmt;
@@ -6,7 +6,7 @@ use std::fmt;
 /// Marks the line of a test that lacks a tool.
 const SKIPPED: &str = "SKIPPED";
 
-/// Lines of what a failed test said that are told again at the end.
+/// The most lines of a failed test's output that are repeated at the end.
 const SAID: usize = 30;
 
 /// Counts, and the names behind them.
@@ -14,16 +14,16 @@ const SAID: usize = 30;
 pub struct Tally {
     passed: u64,
     failed: Vec<String>,
-    /// Tests that failed in the crowd, and passed alone.
+    /// Tests that failed among the others, and passed alone.
     flaky: Vec<String>,
-    /// What failed tests said, by name.
+    /// The output of failed tests, by name.
     said: BTreeMap<String, Vec<String>>,
-    /// The failed test whose words come now.
+    /// The failed test whose output comes now.
     speaker: Option<String>,
     skipped: Vec<String>,
-    /// Tests marked `#[ignore]`, which are skipped by their author and excused everywhere.
+    /// Tests marked `#[ignore]`, which their author skips; excused everywhere.
     ignored: u64,
-    /// Inside the part of the output that repeats what passed tests printed.
+    /// Inside the part of the output that repeats the output of passed tests.
     in_successes: bool,
 }
 
@@ -38,13 +38,12 @@ impl Tally {
         self.failed.push(name.to_owned());
     }
 
-    /// How many failed so far.
+    /// The number of failures so far.
     pub fn failures(&self) -> usize {
         self.failed.len()
     }
 
-    /// Takes a line of a test harness, and says whether a reader wants to see it: what passed tests printed is not
-    /// worth showing.
+    /// Takes a line of a test harness, and returns whether to show it: the output of passed tests is not shown.
     pub fn line(&mut self, text: &str) -> bool {
         let text = text.trim_end();
         let skip = text.find(SKIPPED).map(|at| &text[at..]);
@@ -78,12 +77,12 @@ impl Tally {
         !self.in_successes || skip.is_some()
     }
 
-    /// The tests that failed since there were so many failures.
+    /// The tests that failed since there were this many failures.
     pub fn failed_since(&self, before: usize) -> &[String] {
         &self.failed[before..]
     }
 
-    /// Takes back the failure of a test that has passed alone. It stays in the summary.
+    /// Removes the failure of a test that has passed alone. It stays in the summary.
     pub fn passed_alone(&mut self, name: &str) {
         if let Some(at) = self.failed.iter().position(|failed| failed == name) {
             self.flaky.push(self.failed.remove(at));
@@ -91,7 +90,7 @@ impl Tally {
         }
     }
 
-    /// Whether these tests have passed, and nothing else happened.
+    /// Whether exactly these tests have passed, and nothing else happened.
     pub fn is_all_of(&self, count: usize) -> bool {
         self.failed.is_empty() && self.passed >= count as u64
     }
@@ -105,7 +104,7 @@ impl Tally {
         self.skipped = excused;
     }
 
-    /// Whether nothing failed, and something ran.
+    /// Whether nothing failed, and at least one test ran.
     pub fn is_clean(&self) -> bool {
         self.failed.is_empty() && self.passed > 0
     }
@@ -124,7 +123,7 @@ impl fmt::Display for Tally {
                 }
             }
         }
-        // A skipped test told the harness that it passed.
+        // A skipped test reported to the harness that it passed.
         let skipped = self.skipped.len() as u64;
         let (passed, failed) = (self.passed.saturating_sub(skipped), self.failed.len());
         writeln!(out, "{passed} passed, {failed} failed, {} skipped", skipped + self.ignored)

@@ -1,9 +1,8 @@
 //! `#[roadrunner_guest::handler]`: makes a function the handler of a component.
 //!
-//! What it generates: a private type that joins the function to the adapter of the SDK, and the exports of
-//! `roadrunner:handler`. The function itself stays as it was written and can be called by native tests.
-//! What it does not do: routing. A component has one handler; the manifest or the handler's own `match` on the path
-//! picks what it does.
+//! It generates a private type that joins the function to the adapter of the SDK, and the exports of
+//! `roadrunner:handler`. The function itself stays unchanged and can be called by native tests. It does not route: a
+//! component has one handler, and the manifest or the handler's own `match` on the path selects the action.
 
 use proc_macro::TokenStream;
 use proc_macro2::TokenStream as Tokens;
@@ -25,8 +24,8 @@ use syn::{Error, FnArg, Ident, ItemFn, ReturnType, Token, Type};
 /// ```
 ///
 /// With the SDK's feature `hibernation`, the attribute can name the types of sessions that may leave their instance
-/// while nothing happens: `resume_websocket = Type` for a `WebSocketHandler`, `resume_event_loop = Type` for a
-/// `Session`, each as often as there are such types. They implement serde's `Serialize` and `Deserialize`.
+/// while they are idle: `resume_websocket = Type` for a `WebSocketHandler`, `resume_event_loop = Type` for a `Session`,
+/// once for each such type. They implement serde's `Serialize` and `Deserialize`.
 ///
 /// ```ignore
 /// #[roadrunner_guest::handler(resume_websocket = Counter)]
@@ -54,7 +53,7 @@ fn expand(arguments: Tokens, item: Tokens) -> syn::Result<Tokens> {
     })?;
     check_signature(&function)?;
     let name = &function.sig.ident;
-    // Types are checked at the places the user wrote, so that the compiler's message points there.
+    // Types are checked at the user's own tokens, so that the compiler's message points there.
     let result = match &function.sig.output {
         ReturnType::Type(_, ty) => ty.span(),
         ReturnType::Default => name.span(),
@@ -121,7 +120,7 @@ impl Parse for Resumed {
     }
 }
 
-/// The functions that take sessions of these types apart and put them together again.
+/// The functions that serialise sessions of these types and restore them.
 fn hibernation_of(types: &[Resumed]) -> Option<Tokens> {
     if types.is_empty() {
         return None;

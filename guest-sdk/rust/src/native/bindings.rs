@@ -1,6 +1,6 @@
-//! The contract on the machine's own target: the items of `wit/handler.wit` that this crate calls, answered by what a test
-//! has set. The names are those that wit-bindgen gives them, so that the rest of the crate does not know the difference;
-//! what it sees as [`super::testing`] fills in the values.
+//! The contract on the machine's own target: the items of `wit/handler.wit` that this crate calls, with the answers
+//! that a test has set. The names are those of wit-bindgen, so that the rest of the crate sees no difference;
+//! [`super::testing`] fills in the values.
 
 #![allow(missing_docs)]
 

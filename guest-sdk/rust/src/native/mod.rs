@@ -1,5 +1,5 @@
-//! A host for tests on the machine's own target: what a handler asks of it is answered from values that the test has set,
-//! and what a handler tells it is kept for the test. Each thread has a host of its own, as each test has a thread.
+//! A host for tests on the machine's own target: it answers a handler's calls from values that the test has set, and
+//! keeps the handler's output for the test. Each thread has its own host, as each test has a thread.
 //!
 //! Not covered: limits, time, other sessions. A timer fires when the test says so.
 
@@ -12,7 +12,7 @@ pub mod types;
 use std::cell::RefCell;
 use std::collections::BTreeMap;
 
-/// What one thread's handlers are told and have told.
+/// The input and output of one thread's handlers.
 #[derive(Debug, Default)]
 pub(crate) struct Host {
     pub config: BTreeMap<String, String>,
@@ -31,7 +31,7 @@ thread_local! {
     static HOST: RefCell<Host> = RefCell::default();
 }
 
-/// Looks into this thread's host, or changes it.
+/// Reads or changes this thread's host.
 pub(crate) fn with_host<T>(run: impl FnOnce(&mut Host) -> T) -> T {
     HOST.with_borrow_mut(run)
 }
@@ -53,7 +53,7 @@ pub mod bus {
         with_host(|host| host.subscriptions.retain(|known| known != topic));
     }
 
-    /// The only session there is may be a subscriber.
+    /// The only session may be a subscriber.
     pub fn publish(topic: &str, payload: &[u8]) -> Result<u32, Error> {
         with_host(|host| {
             host.published.push((topic.to_owned(), payload.to_owned()));
@@ -128,7 +128,7 @@ pub mod routes {
         }
     }
 
-    /// All but the unreserved characters (RFC 3986, 2.3).
+    /// Encodes all but the unreserved characters (RFC 3986, 2.3).
     fn encode(value: &str, kept: &str) -> String {
         let mut text = String::new();
         for byte in value.bytes() {

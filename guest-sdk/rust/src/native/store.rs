@@ -1,14 +1,14 @@
-//! The interface `store`: keys and values in memory, for as long as the test's host. Times to live do not pass.
+//! The interface `store`: keys and values in memory, for as long as the test's host lives. Entries do not expire.
 
 use std::collections::BTreeMap;
 
 use super::types::Error;
 use super::with_host;
 
-/// The stores that are granted.
+/// The granted stores.
 pub(crate) type Stores = BTreeMap<String, BTreeMap<String, Vec<u8>>>;
 
-/// What a `limit` of 0 stands for.
+/// The meaning of a `limit` of 0.
 const PAGE: usize = 100;
 
 #[derive(Debug)]
@@ -62,7 +62,7 @@ impl Bucket {
         Ok(sum)
     }
 
-    /// The cursor is the last key of the page before.
+    /// Lists keys. The cursor is the last key of the previous page.
     pub fn keys(&self, prefix: &str, cursor: Option<&str>, limit: u32) -> Result<Page, Error> {
         let limit = if limit == 0 { PAGE } else { limit as usize };
         let fits = |key: &&String| key.starts_with(prefix) && cursor.is_none_or(|last| key.as_str() > last);

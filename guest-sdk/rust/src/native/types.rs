@@ -1,4 +1,4 @@
-//! The interface `types`: what a test has put into a request, and what a handler has written.
+//! The interface `types`: the request that a test has made, and the output of a handler.
 
 use std::cell::{Cell, RefCell};
 use std::collections::VecDeque;
@@ -46,7 +46,7 @@ pub struct Body {
     pub(crate) trailers: Vec<Field>,
 }
 
-/// What a `max` of 0 stands for.
+/// The meaning of a `max` of 0.
 const PIECE: usize = 65536;
 
 impl Body {
@@ -166,7 +166,7 @@ impl Request {
     }
 }
 
-/// Keeps what is written, up to a number of bytes after which the client is gone.
+/// Keeps the written bytes, up to a limit after which the client is gone.
 #[derive(Debug)]
 pub struct BodyWriter {
     pub(crate) chunks: RefCell<Vec<Vec<u8>>>,
@@ -215,7 +215,7 @@ pub enum WsMessage {
     Binary(Vec<u8>),
 }
 
-/// Keeps what is sent, until the close.
+/// Keeps the sent messages, until the close.
 #[derive(Debug, Default)]
 pub struct WsSender {
     pub(crate) sent: RefCell<Vec<WsMessage>>,

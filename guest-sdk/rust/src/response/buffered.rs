@@ -1,4 +1,4 @@
-//! Small buffered answers with a meaning of their own.
+//! Small buffered answers with a specific meaning.
 
 use http::StatusCode;
 
@@ -14,7 +14,7 @@ impl<T: Into<Vec<u8>>> IntoResponse for Html<T> {
     }
 }
 
-/// Sends the client elsewhere.
+/// Redirects the client.
 #[derive(Clone, Debug)]
 pub struct Redirect {
     status: StatusCode,
@@ -22,17 +22,17 @@ pub struct Redirect {
 }
 
 impl Redirect {
-    /// 303: the answer to what was done is to be fetched with GET there (RFC 9110, 15.4.4).
+    /// 303: fetch the result of the request there, with GET (RFC 9110, 15.4.4).
     pub fn to(location: impl Into<String>) -> Self {
         Self { status: StatusCode::SEE_OTHER, location: location.into() }
     }
 
-    /// 307: the same request again, there, this time (RFC 9110, 15.4.8).
+    /// 307: repeat the same request there, this time (RFC 9110, 15.4.8).
     pub fn temporary(location: impl Into<String>) -> Self {
         Self { status: StatusCode::TEMPORARY_REDIRECT, location: location.into() }
     }
 
-    /// 308: the same request again, there, from now on (RFC 9110, 15.4.9).
+    /// 308: repeat the same request there, from now on (RFC 9110, 15.4.9).
     pub fn permanent(location: impl Into<String>) -> Self {
         Self { status: StatusCode::PERMANENT_REDIRECT, location: location.into() }
     }

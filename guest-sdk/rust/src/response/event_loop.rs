@@ -1,4 +1,4 @@
-//! A response that lasts: it waits for events and pushes to its client.
+//! A long-lived response: it waits for events and pushes to its client.
 
 use std::any::Any;
 
@@ -28,18 +28,18 @@ pub struct EventLoop {
 }
 
 impl EventLoop {
-    /// A response that is driven by a closure `|event, out| ...` or by a type that implements [`Session`].
+    /// Makes a response that is driven by a closure `|event, out| ...` or by a type that implements [`Session`].
     pub fn new(session: impl FnMut(Event, &Writer<'_>) -> Result<Next> + 'static) -> Self {
         Self::session(session)
     }
 
-    /// A response that is driven by a type of its own.
+    /// Makes a response that is driven by a value that implements [`Session`].
     pub fn session(session: impl Session) -> Self {
         Self { response: Response::new(Shape::EventLoop { session: Box::new(session), body_events: false }) }
     }
 
-    /// Whether pieces of the request body arrive as [`Event::Body`] and [`Event::BodyEnd`]. They do not if the handler
-    /// has taken the body.
+    /// Sets whether pieces of the request body arrive as [`Event::Body`] and [`Event::BodyEnd`]. They do not if the
+    /// handler has taken the body.
     ///
     /// # Defaults
     /// false
@@ -54,16 +54,16 @@ impl EventLoop {
 
 head_setters!(EventLoop, response);
 
-/// What drives a held response.
+/// The driver of a held response.
 ///
 /// A type that serde can serialise can hibernate, if the [`handler`](crate::handler) attribute names it: after a time
-/// without an event its instance is dropped, and the next event brings the value back in a fresh one.
+/// without an event its instance is dropped, and the next event restores the value in a fresh instance.
 pub trait Session: Any {
     /// Called for each event, one at a time; its fields live as long as the response.
     ///
     /// # Errors
-    /// [`Error::Closed`](crate::Error::Closed), which a write to a departed client returns, ends the session quietly. Any other error
-    /// ends it as a fault: the body is aborted, so that the client can tell that it is not whole.
+    /// [`Error::Closed`](crate::Error::Closed), which a write to a departed client returns, ends the session quietly.
+    /// Any other error ends it as a fault: the body is aborted, so that the client can tell that it is not whole.
     fn on_event(&mut self, event: Event, out: &Writer<'_>) -> Result<Next>;
 }
 
@@ -73,7 +73,7 @@ impl<F: FnMut(Event, &Writer<'_>) -> Result<Next> + 'static> Session for F {
     }
 }
 
-/// What wakes a held session. The WIT item is `types.event`.
+/// An event that wakes a held session. The WIT item is `types.event`.
 #[derive(Clone, Debug, Eq, PartialEq)]
 #[non_exhaustive]
 pub enum Event {
@@ -81,9 +81,9 @@ pub enum Event {
     Body(Vec<u8>),
     /// The end of the request body, with its trailer fields.
     BodyEnd(Fields),
-    /// The last event. Nothing can be written any more.
+    /// The last event. Nothing more can be written.
     Disconnect(Disconnect),
-    /// The host is shutting down; milliseconds left to finish in.
+    /// The host is shutting down; the milliseconds left to finish in.
     Drain(u64),
     /// A message on a subscribed topic.
     Message(Message),
@@ -97,10 +97,10 @@ pub enum Event {
 pub struct Message {
     /// The topic it was published to.
     pub topic: String,
-    /// What was published.
+    /// The published bytes.
     pub payload: Vec<u8>,
-    /// How many messages of this topic were lost before this one: because this session's queue was full, or on the way
-    /// from another host. Where the host was cut off from the others, the number is not known, and at least 1.
+    /// How many messages of this topic were lost before this one, because this session's queue was full, or on the way
+    /// from another host. If the host was cut off from the others, the number is not known, and at least 1.
     pub missed: u32,
 }
 
@@ -108,7 +108,7 @@ pub struct Message {
 #[derive(Clone, Copy, Debug, Eq, PartialEq)]
 #[non_exhaustive]
 pub enum Disconnect {
-    /// The client ended it in an orderly way.
+    /// The client ended it cleanly.
     Closed,
     /// The connection under the stream was lost.
     ConnectionLost,
@@ -118,7 +118,7 @@ pub enum Disconnect {
     Timeout,
 }
 
-/// What a session wants to happen next.
+/// The next step of a session.
 #[derive(Clone, Debug, Eq, PartialEq)]
 pub enum Next {
     /// Wait for the next event.

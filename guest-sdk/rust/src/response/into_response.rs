@@ -1,4 +1,4 @@
-//! What can stand in a handler's `return`.
+//! The types that a handler can return.
 
 use bytes::Bytes;
 use http::StatusCode;
@@ -7,7 +7,7 @@ use super::{EventLoop, Response, SendFile, Stream, WebSocket, WebTransport};
 use crate::fields::Fields;
 
 /// Converts into a response. Text becomes `text/plain; charset=utf-8`, bytes `application/octet-stream`; a status, and
-/// header fields, may stand before either in a tuple. The fields of a tuple or an [`http::Response`] replace those of
+/// header fields, may come before either in a tuple. The fields of a tuple or an [`http::Response`] replace those of
 /// the same name.
 #[diagnostic::on_unimplemented(
     message = "`{Self}` is not a response",
@@ -85,14 +85,14 @@ impl IntoResponse for Bytes {
     }
 }
 
-/// An empty body.
+/// A response with an empty body.
 impl IntoResponse for () {
     fn into_response(self) -> Response {
         Response::buffered([])
     }
 }
 
-/// An empty body.
+/// A response with an empty body.
 impl IntoResponse for StatusCode {
     fn into_response(self) -> Response {
         Response::buffered([]).status(self)
@@ -111,7 +111,7 @@ impl<H: Into<Fields>, R: IntoResponse> IntoResponse for (StatusCode, H, R) {
     }
 }
 
-/// The body may be any shape: `http::Response<Stream>` is one.
+/// A response whose body may be any shape: `http::Response<Stream>`, for example.
 impl<R: IntoResponse> IntoResponse for http::Response<R> {
     fn into_response(self) -> Response {
         let (head, body) = self.into_parts();
@@ -136,7 +136,7 @@ fn bytes(body: impl Into<Vec<u8>>) -> Response {
     Response::buffered(body).header("content-type", "application/octet-stream")
 }
 
-/// Fields that repeat a name among themselves are all kept; those that the response had under the name are not.
+/// Adds fields, including repeated ones. They replace the response's own fields of the same name.
 fn with_fields(mut response: Response, fields: &Fields) -> Response {
     let given: Vec<_> = response.headers.iter().filter(|(name, _)| fields.get(name).is_none()).collect();
     response.headers = given.into_iter().chain(fields.iter()).collect();

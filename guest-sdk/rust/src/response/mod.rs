@@ -1,8 +1,8 @@
-//! What a handler answers: one response type for all shapes, a builder for each, and [`IntoResponse`] for everything
-//! that can stand in a `return`.
+//! The answers of a handler: one response type for all shapes, a builder for each, and [`IntoResponse`] for every type
+//! that a handler can return.
 //!
-//! Names and values of fields are checked by the host and not here, so that a guest does not pay twice; a response
-//! that breaks the rules of HTTP is answered with 500 and logged.
+//! The host, and not this crate, checks names and values of fields, so that a guest does not pay twice; a response that
+//! violates the rules of HTTP is answered with 500 and logged.
 
 mod buffered;
 mod event_loop;
@@ -33,7 +33,7 @@ pub struct Response {
     pub(crate) shape: Shape,
 }
 
-/// What stands behind the head.
+/// The part of a response after its head.
 pub(crate) enum Shape {
     Buffered { body: Vec<u8>, trailers: Fields },
     EventLoop { session: Box<dyn Session>, body_events: bool },
@@ -44,7 +44,7 @@ pub(crate) enum Shape {
 }
 
 impl Response {
-    /// A response that is complete now: status 200, no header fields. The host writes `content-length`.
+    /// Makes a response that is complete now: status 200, no header fields. The host writes `content-length`.
     pub fn buffered(body: impl Into<Vec<u8>>) -> Self {
         Self::new(Shape::Buffered { body: body.into(), trailers: Fields::new() })
     }
@@ -53,7 +53,8 @@ impl Response {
         Self { status: 200, headers: Fields::new(), shape }
     }
 
-    /// Sets trailer fields of a buffered response. Other shapes return theirs when they end, and this changes nothing.
+    /// Sets trailer fields of a buffered response. Other shapes return their trailers when they end, and this has no
+    /// effect on them.
     #[must_use]
     pub fn trailers(mut self, fields: impl Into<Fields>) -> Self {
         if let Shape::Buffered { trailers, .. } = &mut self.shape {
@@ -81,8 +82,8 @@ impl std::fmt::Debug for Response {
     }
 }
 
-/// The setters of status and header fields, the same for every builder. `$response` is the path from the builder to
-/// its [`Response`].
+/// The setters of status and header fields, the same for every builder. `$response` is the path from the builder to its
+/// [`Response`].
 macro_rules! head_setters {
     ($builder:ty $(, $response:tt)*) => {
         impl $builder {
@@ -101,25 +102,25 @@ macro_rules! head_setters {
     };
 }
 
-/// As [`head_setters`], for builders whose status is not the guest's to choose.
+/// As [`head_setters`], for builders whose status the guest cannot choose.
 macro_rules! header_setters {
     ($builder:ty $(, $response:tt)*) => {
         impl $builder {
-            /// Sets a header field, in place of those of the same name. The name is made lower-case.
+            /// Sets a header field, and replaces those of the same name. The name is converted to lower case.
             #[must_use]
             pub fn header(mut self, name: impl Into<String>, value: impl Into<Vec<u8>>) -> Self {
                 self$(.$response)*.headers.set(name, value);
                 self
             }
 
-            /// Adds a header field behind those already there. The name is made lower-case.
+            /// Adds a header field after the existing ones. The name is converted to lower case.
             #[must_use]
             pub fn add_header(mut self, name: impl Into<String>, value: impl Into<Vec<u8>>) -> Self {
                 self$(.$response)*.headers.push(name, value);
                 self
             }
 
-            /// Announces trailer fields by name (RFC 9110, 6.6.2). HTTP/1.1 clients may only get those announced.
+            /// Announces trailer fields by name (RFC 9110, 6.6.2). HTTP/1.1 clients may only get announced ones.
             #[must_use]
             pub fn trailer_names(self, names: &[&str]) -> Self {
                 self.header("trailer", names.join(", "))
@@ -128,7 +129,7 @@ macro_rules! header_setters {
             /// Adds a cookie.
             ///
             /// # Errors
-            /// When the cookie breaks a rule of RFC 6265 or of its name's prefix.
+            /// When the cookie violates a rule of RFC 6265 or of its name's prefix.
             pub fn cookie(self, cookie: &$crate::SetCookie) -> Result<Self, $crate::CookieError> {
                 Ok(self.add_header("set-cookie", cookie.to_header()?))
             }

@@ -16,15 +16,15 @@ pub(crate) struct Range {
 }
 
 impl SendFile {
-    /// The file at a relative path below a directory that was granted to this component under this name. A path that
-    /// leaves the directory is answered with 404.
+    /// Sends the file at a relative path below a directory that was granted to this component under this name. A path
+    /// that leaves the directory is answered with 404.
     pub fn new(directory: impl Into<String>, path: impl Into<String>) -> Self {
         let shape = Shape::SendFile { directory: directory.into(), path: path.into(), range: None };
         Self { response: Response::new(shape) }
     }
 
-    /// Sends only a part, chosen by the guest: `length` bytes (all that follow if none) from `start` on, which counts
-    /// from 0. The client's own `Range` is then not looked at.
+    /// Sends only a part, chosen by the guest: `length` bytes (the rest of the file if `None`) from `start`, which
+    /// counts from 0. The client's own `Range` is then ignored.
     #[must_use]
     pub fn range(mut self, start: u64, length: Option<u64>) -> Self {
         if let Shape::SendFile { range, .. } = &mut self.response.shape {

@@ -8,7 +8,7 @@ use crate::bindings::roadrunner::handler::types as wit;
 use crate::error::Result;
 use crate::fields::Fields;
 
-/// A response that a closure writes. The head leaves first; each write is one chunk, which leaves at once and waits
+/// A response that a closure writes. The head is sent first. Each write is one chunk, which is sent at once and waits
 /// while the client does not read. The closure's result is the trailer fields; an error aborts the body, so that the
 /// client can tell that it is not whole.
 ///
@@ -30,7 +30,7 @@ pub struct Stream {
 pub(crate) type StreamFn = dyn FnOnce(&Writer<'_>) -> Result<Fields>;
 
 impl Stream {
-    /// A response that this closure writes. Without trailer fields it ends with `Ok(())`.
+    /// Makes a response that this closure writes. Without trailer fields it ends with `Ok(())`.
     pub fn new<T: Into<Fields>>(write: impl FnOnce(&Writer<'_>) -> Result<T> + 'static) -> Self {
         Self { response: Response::new(Shape::Stream(Box::new(move |out| write(out).map(Into::into)))) }
     }
@@ -49,12 +49,13 @@ impl<'a> Writer<'a> {
     /// Sends one chunk. Waits while the client does not read. An empty chunk does nothing.
     ///
     /// # Errors
-    /// [`Error::Closed`](crate::Error::Closed) when the client is gone, which a stream or a session should take as its end.
+    /// [`Error::Closed`](crate::Error::Closed) when the client is gone, which a stream or a session should take as its
+    /// end.
     pub fn write(&self, chunk: impl AsRef<[u8]>) -> Result<()> {
         Ok(self.0.write(chunk.as_ref())?)
     }
 
-    /// What `write!(out, ...)` calls: the formatted text leaves as one chunk.
+    /// Called by `write!(out, ...)`: sends the formatted text as one chunk.
     ///
     /// # Errors
     /// As [`Writer::write`].
@@ -66,7 +67,8 @@ impl<'a> Writer<'a> {
     }
 }
 
-/// For code that writes to an [`io::Write`]. Every call is a chunk; wrap it in a [`std::io::BufWriter`] if they are small.
+/// For code that writes to an [`io::Write`]. Every call is a chunk; wrap it in a [`std::io::BufWriter`] if they are
+/// small.
 impl io::Write for Writer<'_> {
     fn write(&mut self, chunk: &[u8]) -> io::Result<usize> {
         Writer::write(self, chunk)?;

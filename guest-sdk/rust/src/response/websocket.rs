@@ -1,4 +1,4 @@
-//! The acceptance of a WebSocket handshake, and what follows it.
+//! The acceptance of a WebSocket handshake, and the session after it.
 
 use std::any::Any;
 use std::cell::Cell;
@@ -24,12 +24,12 @@ pub struct WebSocket {
 }
 
 impl WebSocket {
-    /// A WebSocket that is driven by a closure, which is called for each complete message.
+    /// Makes a WebSocket that is driven by a closure, which is called for each complete message.
     pub fn new(on_message: impl FnMut(WsMessage, &Sender<'_>) -> Result<Next> + 'static) -> Self {
         Self::session(on_message)
     }
 
-    /// A WebSocket that is driven by a type of its own.
+    /// Makes a WebSocket that is driven by a value that implements [`WebSocketHandler`].
     pub fn session(handler: impl WebSocketHandler) -> Self {
         Self { response: Response::new(Shape::WebSocket { handler: Box::new(handler), subprotocol: None }) }
     }
@@ -46,10 +46,10 @@ impl WebSocket {
 
 header_setters!(WebSocket, response);
 
-/// What drives a WebSocket. Errors are treated as those of a [`crate::Session`].
+/// The driver of a WebSocket. Errors are treated as those of a [`crate::Session`].
 ///
 /// A type that serde can serialise can hibernate, if the [`handler`](crate::handler) attribute names it: after a time
-/// without an event its instance is dropped, and the next event brings the value back in a fresh one.
+/// without an event its instance is dropped, and the next event restores the value in a fresh instance.
 pub trait WebSocketHandler: Any {
     /// Called once, after the handshake's answer was sent.
     ///
@@ -66,8 +66,8 @@ pub trait WebSocketHandler: Any {
     /// [`Error::Closed`](crate::Error::Closed) ends the session quietly, any other error as a fault.
     fn on_message(&mut self, message: WsMessage, out: &Sender<'_>) -> Result<Next>;
 
-    /// Called for each other event. Messages and timers are ignored unless this is written; a shutdown of the host
-    /// closes the session with 1001 (RFC 6455, 7.4.1).
+    /// Called for each other event. The default ignores messages and timers; on a shutdown of the host it closes the
+    /// session with 1001 (RFC 6455, 7.4.1).
     ///
     /// # Errors
     /// [`Error::Closed`](crate::Error::Closed) ends the session quietly, any other error as a fault.

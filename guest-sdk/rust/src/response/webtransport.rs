@@ -1,4 +1,4 @@
-//! The acceptance of a WebTransport session, and what follows it.
+//! The acceptance of a WebTransport session, and the session after it.
 
 use std::fmt;
 
@@ -26,12 +26,12 @@ pub struct WebTransport {
 }
 
 impl WebTransport {
-    /// A session that is driven by a closure, which is called for each thing that happens in it.
+    /// Makes a session that is driven by a closure, which is called for each event of the session.
     pub fn new(on_session_event: impl FnMut(WtEvent, &WtSession<'_>) -> Result<Next> + 'static) -> Self {
         Self::session(on_session_event)
     }
 
-    /// A session that is driven by a type of its own.
+    /// Makes a session that is driven by a value that implements [`WebTransportHandler`].
     pub fn session(handler: impl WebTransportHandler + 'static) -> Self {
         Self { response: Response::new(Shape::WebTransport(Box::new(handler))) }
     }
@@ -39,8 +39,8 @@ impl WebTransport {
 
 header_setters!(WebTransport, response);
 
-/// What drives a WebTransport session. [`Error::Closed`](crate::Error::Closed) is of one stream, so a callback that
-/// returns it goes on with the next event; any other error ends the session as a fault, with code 1011.
+/// The driver of a WebTransport session. [`Error::Closed`](crate::Error::Closed) concerns one stream, so a callback
+/// that returns it continues with the next event; any other error ends the session as a fault, with code 1011.
 pub trait WebTransportHandler {
     /// Called once, after the handshake's answer was sent.
     ///
@@ -51,14 +51,14 @@ pub trait WebTransportHandler {
         Ok(Next::Continue)
     }
 
-    /// Called for each thing that happens in the session.
+    /// Called for each event of the session.
     ///
     /// # Errors
     /// See [`WebTransportHandler`].
     fn on_session_event(&mut self, event: WtEvent, session: &WtSession<'_>) -> Result<Next>;
 
-    /// Called for each other event. Messages and timers are ignored unless this is written; a shutdown of the host
-    /// closes the session with 1001.
+    /// Called for each other event. The default ignores messages and timers; on a shutdown of the host it closes the
+    /// session with 1001.
     ///
     /// # Errors
     /// See [`WebTransportHandler`].
@@ -76,8 +76,8 @@ impl<F: FnMut(WtEvent, &WtSession<'_>) -> Result<Next>> WebTransportHandler for 
     }
 }
 
-/// What happens in a WebTransport session. The WIT item is `types.wt-event`. Streams are named by ids that are unique in
-/// the session.
+/// An event of a WebTransport session. The WIT item is `types.wt-event`. Streams have ids that are unique in the
+/// session.
 #[derive(Clone, Debug, Eq, PartialEq)]
 #[non_exhaustive]
 pub enum WtEvent {
@@ -99,16 +99,16 @@ pub enum WtEvent {
     Datagram(Vec<u8>),
     /// The client asks to finish soon.
     Draining,
-    /// The client has sent all of a stream.
+    /// The client has sent all data of a stream.
     Finished(u64),
     /// The client opened a stream.
     Opened {
         /// The stream.
         id: u64,
-        /// Whether it can be sent on.
+        /// Whether this side can send on it.
         bidirectional: bool,
     },
-    /// The client gave up sending on a stream.
+    /// The client stopped sending on a stream, with a reset.
     Reset {
         /// The stream.
         id: u64,
@@ -124,8 +124,8 @@ pub enum WtEvent {
     },
 }
 
-/// Acts in a WebTransport session. A stream that is unknown, or over in the direction in question, is ignored where
-/// there is no result.
+/// The operations of a WebTransport session. Operations without a result ignore a stream that is unknown, or over in
+/// their direction.
 pub struct WtSession<'a>(&'a wit::WtSession);
 
 impl<'a> WtSession<'a> {
@@ -134,11 +134,11 @@ impl<'a> WtSession<'a> {
         Self(session)
     }
 
-    /// Opens a stream that goes both ways, and returns its id. Waits while the client allows no more.
+    /// Opens a bidirectional stream, and returns its id. Waits while the client allows no more.
     ///
     /// # Errors
-    /// [`Error::Refused`](crate::Error::Refused) over the host's limit, [`Error::Closed`](crate::Error::Closed) when the
-    /// session is over.
+    /// [`Error::Refused`](crate::Error::Refused) above the host's limit, [`Error::Closed`](crate::Error::Closed) when
+    /// the session is over.
     pub fn open_bidirectional(&self) -> Result<u64> {
         Ok(self.0.open_bidirectional()?)
     }
@@ -159,31 +159,31 @@ impl<'a> WtSession<'a> {
         Ok(self.0.send(id, bytes.as_ref())?)
     }
 
-    /// All of a stream was sent.
+    /// Ends a stream on which everything was sent.
     pub fn finish(&self, id: u64) {
         self.0.finish(id);
     }
 
-    /// Gives up sending on a stream; what was sent may not arrive.
+    /// Stops sending on a stream with a reset; data sent before may not arrive.
     pub fn reset(&self, id: u64, code: u32) {
         self.0.reset(id, code);
     }
 
-    /// Asks the client to send no more on a stream, of which nothing is heard any more.
+    /// Asks the client to stop sending on a stream, which gives no more events.
     pub fn stop(&self, id: u64, code: u32) {
         self.0.stop(id, code);
     }
 
-    /// Sends a datagram, which may be lost. Never waits: older ones that still wait make room.
+    /// Sends a datagram, which may be lost. Never waits: it displaces older datagrams that still wait.
     ///
     /// # Errors
-    /// [`Error::TooLarge`](crate::Error::TooLarge) with what the path takes now, [`Error::Refused`](crate::Error::Refused)
-    /// when the client takes none.
+    /// [`Error::TooLarge`](crate::Error::TooLarge) with the size that the path takes now,
+    /// [`Error::Refused`](crate::Error::Refused) when the client accepts no datagrams.
     pub fn send_datagram(&self, bytes: impl AsRef<[u8]>) -> Result<()> {
         Ok(self.0.send_datagram(bytes.as_ref())?)
     }
 
-    /// Closes the session and all of its streams. Of the reason, at most 1024 bytes are sent.
+    /// Closes the session and all of its streams. At most 1024 bytes of the reason are sent.
     pub fn close(&self, code: u32, reason: &str) {
         self.0.close(code, reason);
     }

@@ -9,20 +9,20 @@ use rustix::io::Errno;
 
 use super::{Access, FLAGS, LookupError};
 
-/// How often a lookup is repeated when the kernel could not tell whether `..` in a link stayed inside, because
-/// something was renamed at that moment.
+/// How often a lookup is repeated when the kernel could not tell whether `..` in a link stayed inside, because of a
+/// concurrent rename.
 const RENAME_RETRIES: usize = 64;
 
 /// A directory on a kernel that has `openat2` (Linux 5.6).
 #[derive(Debug)]
 pub(super) struct Beneath {
     root: OwnedFd,
-    /// Whether the kernel can be asked for what it has cached and nothing else (`RESOLVE_CACHED`, Linux 5.12).
+    /// Whether the kernel can answer from its cache only (`RESOLVE_CACHED`, Linux 5.12).
     cached: bool,
 }
 
 impl Beneath {
-    /// Tries the call on the directory itself; gives the descriptor back when the kernel does not have it.
+    /// Tries the call on the directory itself; gives the descriptor back if the kernel does not have the call.
     pub(super) fn probe(root: OwnedFd) -> io::Result<Result<Self, OwnedFd>> {
         let probe = |resolve| {
             let flags = OFlags::PATH | OFlags::CLOEXEC;
@@ -30,11 +30,11 @@ impl Beneath {
         };
         match probe(ResolveFlags::NO_MAGICLINKS) {
             Ok(_) => {}
-            // EPERM is how some seccomp filters say that they do not know the call.
+            // Some seccomp filters report an unknown call with EPERM.
             Err(Errno::NOSYS | Errno::PERM) => return Ok(Err(root)),
             Err(errno) => return Err(errno.into()),
         }
-        // An older kernel refuses the flag with EINVAL; EAGAIN is this kernel taking it at its word.
+        // An older kernel refuses the flag with EINVAL; EAGAIN means that this kernel obeys it.
         let cached = matches!(probe(ResolveFlags::CACHED), Ok(_) | Err(Errno::AGAIN));
         Ok(Ok(Self { root, cached }))
     }

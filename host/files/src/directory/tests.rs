@@ -1,4 +1,4 @@
-//! Every lookup by both resolvers, against a tree with all that must not be served.
+//! Every lookup with both resolvers, against a tree with everything that must not be served.
 
 use std::io::Read;
 use std::os::unix::fs::symlink;
@@ -108,7 +108,7 @@ fn what_leads_out_is_not() {
             "link-proc",
             "link-out-and-back",
             "loop-a",
-            // Not let through by the parser, and refused without it.
+            // The parser refuses it, and the lookup refuses it without the parser, too.
             "../outside/file",
             "sub/../../outside/file",
             "/etc/passwd",
@@ -173,18 +173,18 @@ fn only_a_directory_can_be_granted() {
     let error = Directory::open("assets", tree.path().join("root/file"), "it").unwrap_err();
     assert!(error.to_string().starts_with("directory \"assets\": cannot open "), "{error}");
     assert!(Directory::open("assets", tree.path().join("root/nothing"), "it").is_err());
-    // A link to a directory is the operator's choice.
+    // The operator may choose a link to a directory.
     assert!(Directory::open("assets", tree.path().join("root/link-directory-out"), "it").is_ok());
 }
 
-/// A thread exchanges a directory and a link to one outside as fast as it can.
+/// A thread exchanges a directory and a link to an outside directory as fast as it can.
 #[test]
 #[cfg(target_os = "linux")]
 fn no_exchange_of_links_lets_a_lookup_out() {
     let tree = tree();
     let root = tree.path().join("root");
     symlink("../outside", root.join("swapped")).unwrap();
-    // Links that climb make the kernel check renames most closely.
+    // For links that climb, the kernel checks renames most closely.
     symlink("../sub/../sub/file", root.join("sub/climbing")).unwrap();
 
     let stop = AtomicBool::new(false);

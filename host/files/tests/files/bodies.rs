@@ -1,4 +1,4 @@
-//! What is sent while files are large, change, shrink, grow or are exchanged.
+//! Bodies of files that are large, change, shrink, grow or are exchanged while they are sent.
 
 use std::collections::HashMap;
 use std::fs::File;
@@ -16,10 +16,10 @@ use roadrunner_files::{FileBody, FileBodyError, Options};
 
 const CHUNK: usize = 128 * 1024;
 
-/// Longer than it takes a timestamp to settle.
+/// Longer than a timestamp takes to settle.
 const SETTLED: Duration = Duration::from_millis(60);
 
-/// Bytes that tell their place.
+/// Bytes that show their position.
 fn pattern(length: usize) -> Vec<u8> {
     (0..length / 8 + 1).flat_map(|word| (word as u64).to_be_bytes()).take(length).collect()
 }
@@ -52,7 +52,7 @@ async fn sizes_around_every_boundary() {
     }
 }
 
-/// The kernel's pages are dropped, so that reads go by the blocking pool and ahead.
+/// The kernel's pages are dropped, so that reads use the blocking pool and read ahead.
 #[tokio::test]
 async fn a_file_that_is_not_in_memory() {
     let site = Site::new();
@@ -207,8 +207,8 @@ async fn a_young_file_is_not_cached_and_its_tag_is_weak() {
     assert_eq!(site.cache.len(), 1);
 }
 
-/// Small files replaced and rewritten while they are asked for: the length is always the promised one, and a strong
-/// tag never stands for two contents.
+/// Small files are replaced and rewritten while they are requested: the length is always the promised one, and a strong
+/// tag never represents two contents.
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn no_answer_is_torn() {
     let site = Site::new();

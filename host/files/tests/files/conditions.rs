@@ -1,4 +1,4 @@
-//! Ranges and conditional requests, case by case after RFC 9110, 13 and 14.
+//! Ranges and conditional requests, case by case according to RFC 9110, 13 and 14.
 
 use http::Method;
 use http::header::{LAST_MODIFIED as LAST_MODIFIED_NAME, *};

@@ -1,4 +1,4 @@
-//! Requests put to real directories.
+//! Requests for files in real directories.
 
 mod bodies;
 mod conditions;

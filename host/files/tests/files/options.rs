@@ -1,4 +1,4 @@
-//! What a caller's head and range make of a file.
+//! Responses for a caller's head and range.
 
 use http::header::{LAST_MODIFIED as LAST_MODIFIED_NAME, *};
 use http::{Method, StatusCode};
@@ -43,7 +43,7 @@ async fn the_callers_fields_win() {
     assert_eq!(answer.headers.get_all(SET_COOKIE).iter().count(), 2);
     assert_eq!(answer.field(VARY), None, "its own tag speaks of one file");
 
-    // They take part in the conditions, and what is no representation metadata stays on a 304.
+    // They take part in the conditions, and fields that are not representation metadata stay on a 304.
     let answer = site.ask(Method::GET, "file.txt", &[(IF_NONE_MATCH, "\"own\"")], guest(&fields)).await;
     assert_eq!((answer.code(), answer.field(CACHE_CONTROL)), (304, Some("max-age=60")));
     let since = [(IF_MODIFIED_SINCE, "Fri, 31 Dec 1999 23:59:59 GMT")];
@@ -118,7 +118,7 @@ async fn a_guests_range() {
         }
     }
 
-    // A part that is sent as the whole has a tag of its own; one sent as a part has the file's.
+    // A part that is sent as the whole has its own tag; a part sent as a part has the file's.
     let tag = async |status, range| {
         let options = Options::for_guest(status, HeaderMap::new(), range);
         site.ask(Method::GET, "file", &[], options).await.field(ETAG).unwrap().to_owned()

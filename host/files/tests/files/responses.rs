@@ -195,7 +195,7 @@ async fn siblings() {
     let brotli = site.get("app.js", &[(ACCEPT_ENCODING, "br")]).await.field(ETAG).unwrap().to_owned();
     assert_ne!(plain, brotli);
 
-    // Tags and ranges are those of the bytes that are sent.
+    // Tags and ranges are those of the sent bytes.
     let with_brotli = |name, value| [(ACCEPT_ENCODING, "br"), (name, value)];
     assert_eq!(site.get("app.js", &with_brotli(IF_NONE_MATCH, &brotli)).await.code(), 304);
     assert_eq!(site.get("app.js", &with_brotli(IF_NONE_MATCH, &plain)).await.code(), 200);

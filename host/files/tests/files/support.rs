@@ -1,4 +1,4 @@
-//! A directory to serve, and requests put to it.
+//! A directory to serve, and requests for its files.
 
 use std::fs::File;
 use std::os::unix::fs::symlink;
@@ -40,7 +40,7 @@ impl Site {
         self.root.path().join(name)
     }
 
-    /// Writes a file as if it were old.
+    /// Writes a file with an old modification time.
     pub fn write(&self, name: &str, content: impl AsRef<[u8]>) {
         std::fs::create_dir_all(self.path(name).parent().unwrap()).unwrap();
         std::fs::write(self.path(name), content).unwrap();

@@ -1,4 +1,4 @@
-//! Any bytes as a client's control stream, whole and cut in pieces: the same outcome, and no panic.
+//! Arbitrary bytes as a client's control stream, whole and cut in pieces: the same outcome, and no panic.
 #![no_main]
 
 use bytes::Bytes;

@@ -1,4 +1,4 @@
-//! Any field section as a request: what passes has nothing in it that could be taken for two things further on.
+//! Arbitrary field sections as requests: an accepted request contains nothing ambiguous.
 #![no_main]
 
 use libfuzzer_sys::fuzz_target;

@@ -1,4 +1,5 @@
-//! Any bytes as a request stream, whole and cut in pieces: the same outcome, no section above the limit, no panic.
+//! Arbitrary bytes as a request stream, whole and cut in pieces: the same outcome, no section above the limit, no
+//! panic.
 #![no_main]
 
 use bytes::Bytes;

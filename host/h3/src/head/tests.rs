@@ -1,4 +1,4 @@
-//! One test per rule, named by the section of RFC 9114 that it comes from.
+//! One test per rule, named after its section in RFC 9114.
 
 use super::*;
 use proptest::prelude::*;

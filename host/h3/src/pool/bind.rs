@@ -8,15 +8,15 @@ use std::{
 
 use rustix::net::{AddressFamily, SocketType, sockopt};
 
-/// So many sockets on the address, in the order in which the kernel numbers them.
+/// Binds this many sockets to the address, in the order in which the kernel numbers them.
 ///
-/// The first is bound without `SO_REUSEPORT`, which fails where anybody has the port, another pool included: the kernel
-/// numbers all sockets of a port together, so that two pools would get each other's datagrams.
+/// The first is bound without `SO_REUSEPORT`, which fails if any other socket has the port, including another pool's:
+/// the kernel numbers all sockets of a port together, so two pools would get each other's datagrams.
 pub(super) fn udp(address: SocketAddr, count: usize) -> io::Result<Vec<UdpSocket>> {
     let first = open(address)?;
     rustix::net::bind(&first, &address)?;
     let first = UdpSocket::from(first);
-    // It tells the port, if any was asked for.
+    // It gives the port, if the system was to choose it.
     let address = first.local_addr()?;
     let mut sockets = vec![first];
     while sockets.len() < count {
@@ -37,7 +37,7 @@ fn open(address: SocketAddr) -> io::Result<OwnedFd> {
     rustix::io::ioctl_fionbio(&socket, true)?;
     rustix::io::fcntl_setfd(&socket, rustix::io::FdFlags::CLOEXEC)?;
     if address.is_ipv6() {
-        // As TCP listeners do: an address is one family.
+        // As for TCP listeners: an address is one family.
         sockopt::set_ipv6_v6only(&socket, true)?;
     }
     Ok(socket)

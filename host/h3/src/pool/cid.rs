@@ -1,12 +1,12 @@
-//! Connection IDs that name a member, to those who have the key.
+//! Connection IDs that name a member, readable only with the key.
 //!
 //! ```text
 //! plaintext   | member: 16 bits, below 1024 | random: 48 bits |
 //! on the wire | Speck64/128 of it, under the key of the pool: 64 bits |
 //! ```
 //!
-//! The whole connection ID is one block, so to an observer it is 64 random bits, and two of one connection have nothing
-//! in common (RFC 9000 section 5.1).
+//! The whole connection ID is one block. To an observer it is 64 random bits, and two IDs of one connection have
+//! nothing in common (RFC 9000 section 5.1).
 
 use std::{fmt, io, time::Duration};
 
@@ -21,7 +21,7 @@ use super::{
 /// The length of every connection ID, in bytes.
 pub(super) const LENGTH: usize = 8;
 
-/// What connection IDs are encrypted with.
+/// The key that encrypts connection IDs.
 #[derive(Clone)]
 pub(super) struct CidKey(pub(super) Speck);
 
@@ -40,24 +40,24 @@ impl CidKey {
         (u64::from(x) << 32 | u64::from(y)).to_be_bytes()
     }
 
-    /// The member that a connection ID names, if it may be one of ours: of those that a client has made up, all but one
-    /// in 64 name none.
+    /// The member that a connection ID names, if it may be one of ours: of the IDs that clients invent, all but one in
+    /// 64 name no member.
     pub(super) fn member(&self, cid: [u8; LENGTH]) -> Option<usize> {
         let member = usize::from((self.0.decrypt(block(cid)).0 >> 16) as u16);
         (member < MAX_ENDPOINTS).then_some(member)
     }
 }
 
-/// Without the key.
+/// Does not show the key.
 impl fmt::Debug for CidKey {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.debug_struct("CidKey").finish_non_exhaustive()
     }
 }
 
-/// The connection ID that a datagram is sent to, if it is as long as ours.
+/// The destination connection ID of a datagram, if it is as long as ours.
 pub(super) fn destination(datagram: &[u8]) -> Option<[u8; LENGTH]> {
-    // RFC 8999 section 5.1 and 5.2: a long header has a version and the length of the ID before it.
+    // RFC 8999 section 5.1 and 5.2: in a long header, the version and the length of the ID come before it.
     let start = match datagram.first()? {
         first if first & LONG_HEADER == 0 => 1,
         _ if usize::from(*datagram.get(5)?) == LENGTH => 6,
@@ -94,7 +94,8 @@ impl ConnectionIdGenerator for MemberCids {
         ConnectionId::new(&self.key.encode(self.member, random))
     }
 
-    /// Any member of any pool with this key may have issued it, so that each resets what it does not know.
+    /// Accepts every ID: any member of any pool with this key may have issued it, so that each resets unknown
+    /// connections.
     fn validate(&self, cid: &ConnectionId) -> Result<(), InvalidCid> {
         let cid = cid[..].try_into().map_err(|_| InvalidCid)?;
         self.key.member(cid).map(drop).ok_or(InvalidCid)
@@ -150,8 +151,8 @@ mod tests {
         assert!((20..200).contains(&accepted), "{accepted}");
     }
 
-    /// Nothing of the plaintext shows: each bit of the IDs of one member is set in about half of them, and the IDs of
-    /// two members cannot be told apart by any bit.
+    /// The IDs show nothing of the plaintext: each bit is set in about half of one member's IDs, and no bit
+    /// distinguishes the IDs of two members.
     #[test]
     fn ids_look_random() {
         let key = key();

@@ -1,5 +1,5 @@
-//! What other members have received for one member, until it takes it. Bounded in datagrams and in bytes: a member that
-//! does not keep up loses datagrams here as it would in its socket, and their senders slow down.
+//! The datagrams that other members have received for one member, until it takes them. Bounded in datagrams and in
+//! bytes: a member that does not keep up loses datagrams here as it would in its socket, and their senders slow down.
 
 use std::{
     collections::VecDeque,
@@ -23,12 +23,12 @@ struct State {
     batches: VecDeque<Batch>,
     datagrams: usize,
     bytes: usize,
-    /// The task of the member, if it waits.
+    /// The task of the member, if it is waiting.
     waker: Option<Waker>,
     stats: QueueStats,
 }
 
-/// Datagrams of one sender, as the kernel has put them together: all but the last as long as `meta.stride`.
+/// Datagrams of one sender, as the kernel has combined them: all but the last as long as `meta.stride`.
 #[derive(Debug)]
 struct Batch {
     meta: RecvMeta,
@@ -39,7 +39,7 @@ struct Batch {
 pub(super) struct QueueStats {
     /// Datagrams that were put into the queue.
     pub(super) taken_in: u64,
-    /// Datagrams that it had no room for.
+    /// Datagrams that were dropped for lack of room.
     pub(super) dropped: u64,
 }
 
@@ -48,7 +48,7 @@ impl Queue {
         Queue { most_datagrams, most_bytes, state: Mutex::default() }
     }
 
-    /// Puts in what there is room for, a whole batch or nothing of it.
+    /// Adds a whole batch if there is room for it, or nothing.
     pub(super) fn push(&self, meta: RecvMeta, data: &[u8]) {
         let datagrams = data.len().div_ceil(meta.stride.max(1));
         let mut state = self.state.lock();
@@ -67,7 +67,7 @@ impl Queue {
         }
     }
 
-    /// Fills buffers as a socket does, each with one batch, and returns how many.
+    /// Fills buffers as a socket does, each with one batch, and returns how many it filled.
     pub(super) fn fill(&self, buffers: &mut [IoSliceMut<'_>], metas: &mut [RecvMeta]) -> usize {
         if buffers.is_empty() {
             return 0;
@@ -78,7 +78,7 @@ impl Queue {
             let Some(batch) = state.batches.pop_front() else { break };
             state.datagrams -= batch.data.len().div_ceil(batch.meta.stride.max(1));
             state.bytes -= batch.data.len();
-            // All members have buffers of the same size, and it was in one.
+            // All members have buffers of the same size, and the batch came from one of them.
             buffer[..batch.data.len()].copy_from_slice(&batch.data);
             *meta = batch.meta;
             filled += 1;
@@ -86,7 +86,7 @@ impl Queue {
         filled
     }
 
-    /// Whether it is empty. Then the task is woken when it no longer is.
+    /// Whether the queue is empty. If so, the task is woken when it no longer is.
     pub(super) fn wait(&self, cx: &mut Context<'_>) -> bool {
         let mut state = self.state.lock();
         if !state.batches.is_empty() {

@@ -1,5 +1,5 @@
-//! The socket of one member: hands datagrams that name another member to that member, and takes what others have
-//! received for this one. Everything else is the socket's own, segmentation offload included.
+//! The socket of one member: passes datagrams that name another member to that member, and takes datagrams that others
+//! have received for this one. It leaves everything else to the socket, including segmentation offload.
 
 use std::{
     io::{self, IoSliceMut},
@@ -19,7 +19,7 @@ use super::{
     queue::Queue,
 };
 
-/// A socket that is one of several on its port.
+/// One of several sockets on a port.
 #[derive(Debug)]
 pub(super) struct MemberSocket {
     socket: Arc<dyn AsyncUdpSocket>,
@@ -28,7 +28,7 @@ pub(super) struct MemberSocket {
     queues: Arc<[Queue]>,
 }
 
-/// How often a socket is read when everything that comes is for others, before other tasks get their turn.
+/// How often a socket that receives only foreign datagrams is read before other tasks get their turn.
 const READS_PER_POLL: usize = 4;
 
 impl MemberSocket {
@@ -41,7 +41,7 @@ impl MemberSocket {
         MemberSocket { socket, member, key, queues }
     }
 
-    /// Keeps what is for this member at the front of the buffers, hands on the rest, and returns how many are kept.
+    /// Keeps this member's datagrams at the front of the buffers, passes on the rest, and returns how many are kept.
     fn sort(&self, buffers: &mut [IoSliceMut<'_>], metas: &mut [RecvMeta]) -> usize {
         let mut kept = 0;
         for index in 0..metas.len() {
@@ -55,7 +55,7 @@ impl MemberSocket {
         kept
     }
 
-    /// The kernel puts datagrams of one sender together, whichever connections they belong to.
+    /// Sorts one batch. The kernel combines datagrams of one sender, even of different connections.
     fn sort_batch(&self, buffer: &mut [u8], meta: &mut RecvMeta) {
         let (length, stride) = (meta.len, meta.stride.max(1));
         let end_of = |start: usize| length.min(start + stride);
@@ -78,8 +78,8 @@ impl MemberSocket {
         meta.len = kept;
     }
 
-    /// The member that a datagram is for, unless it is this one. What names none stays where it is: it begins a
-    /// connection, or it is nothing. `last` is what was found for the datagram before it.
+    /// The member that a datagram is for, unless it is this one. A datagram that names no member stays here: it begins
+    /// a connection, or is invalid. `last` is the result for the previous datagram.
     fn route(&self, datagram: &[u8], last: &mut Option<([u8; cid::LENGTH], Option<usize>)>) -> Option<usize> {
         let cid = cid::destination(datagram)?;
         let member = match last {
@@ -158,7 +158,7 @@ mod tests {
     use super::*;
     use crate::pool::queue::QueueStats;
 
-    /// Two members; nothing steers.
+    /// Makes two members without steering.
     fn members(key: &CidKey, most_datagrams: usize, most_bytes: usize) -> [MemberSocket; 2] {
         let queues: Arc<[Queue]> = (0..2).map(|_| Queue::new(most_datagrams, most_bytes)).collect();
         [0, 1].map(|member| {
@@ -175,7 +175,7 @@ mod tests {
         datagram
     }
 
-    /// What a socket yields without waiting, datagram by datagram.
+    /// The datagrams that a socket yields without waiting.
     fn poll(socket: &MemberSocket) -> Vec<Vec<u8>> {
         let mut memory = vec![vec![0; 64 * 1472]; 32];
         let mut buffers: Vec<_> = memory.iter_mut().map(|buffer| IoSliceMut::new(buffer)).collect();
@@ -194,7 +194,7 @@ mod tests {
     async fn a_batch_is_split_by_member_and_keeps_its_order() {
         let key = CidKey::random().expect("randomness");
         let sockets = members(&key, 100, 100_000);
-        // One sender, several connections: 3 that name nobody, and the last one shorter.
+        // One sender, several connections: 3 that name no member, and the last one shorter.
         let parts: Vec<_> =
             [0, 1, 1, 0, 999, 1, 0, 1].iter().zip(1..).map(|(member, n)| datagram(&key, *member, n, 100)).collect();
         let last = datagram(&key, 0, 9, 40);
@@ -219,7 +219,7 @@ mod tests {
         let [mine, theirs] = &sockets;
         let wait = |socket| std::future::poll_fn(move |cx| poll_one(socket, cx));
         let (first, second, ()) = tokio::join!(wait(mine), wait(theirs), async {
-            // Both wait by now.
+            // Both are waiting by now.
             tokio::task::yield_now().await;
             client.send_to(&other, address).await.expect("it is sent");
             client.send_to(&own, address).await.expect("it is sent");
@@ -238,7 +238,7 @@ mod tests {
         })
     }
 
-    /// A member that takes nothing: what is held for it stays within the bounds, and the rest is counted.
+    /// A member that takes nothing: its queue stays within the bounds, and the rest is counted.
     #[tokio::test]
     async fn a_flood_is_bounded() {
         let key = CidKey::random().expect("randomness");
@@ -271,7 +271,7 @@ mod tests {
         }
     }
 
-    /// Ten datagrams in one system call each way, where the system can.
+    /// Ten datagrams in one system call each way, if the system supports it.
     #[tokio::test]
     async fn offloads_are_those_of_the_socket() {
         let key = CidKey::random().expect("randomness");

@@ -1,7 +1,7 @@
-//! Speck64/128 (Beaulieu and others, IACR ePrint 2013/404): a block cipher of 64 bits that consists of 32-bit additions,
-//! rotations and exclusive ors, and so can be computed by a classic BPF program, which has nothing else.
+//! Speck64/128 (Beaulieu and others, IACR ePrint 2013/404): a block cipher of 64 bits. It consists only of 32-bit
+//! additions, rotations and exclusive ors, so a classic BPF program can compute it.
 
-/// The rounds of one key.
+/// The round keys of one key.
 #[derive(Clone)]
 pub(super) struct Speck {
     pub(super) round_keys: [u32; ROUNDS],
@@ -13,7 +13,7 @@ pub(super) type Block = (u32, u32);
 pub(super) const ROUNDS: usize = 27;
 
 impl Speck {
-    /// The key's words from the last of the paper's notation to the first, `k[0]` first.
+    /// Makes the cipher from the key's words, `k[0]` first: the reverse of the paper's notation.
     pub(super) fn new(key: [u32; 4]) -> Speck {
         let mut round_keys = [key[0]; ROUNDS];
         let mut schedule = [key[1], key[2], key[3]];

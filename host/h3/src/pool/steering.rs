@@ -1,8 +1,8 @@
 //! The filter with which the kernel chooses a member: a classic BPF program that decrypts the connection ID.
 //!
 //! It is attached to the sockets of the port, sees the payload of each datagram, and answers with the number of a
-//! socket. A number that no socket has makes the kernel fall back to the hash of the addresses, which is right for
-//! whatever begins a connection.
+//! socket. For a number without a socket, the kernel falls back to the hash of the addresses, which is right for
+//! datagrams that begin a connection.
 
 use std::{io, mem::size_of, os::fd::AsRawFd};
 
@@ -16,7 +16,7 @@ use super::cid::{self, CidKey};
 
 const BPF_A: u32 = 0x10;
 
-/// What the program answers when the connection ID is not for it to read.
+/// The program's answer if it must not interpret the connection ID.
 pub(super) const NO_MEMBER: u32 = u32::MAX;
 
 /// The scratch words that hold the halves of the block.
@@ -33,7 +33,7 @@ const LONG_CID_LENGTH: u32 = 5;
 const TYPE_BITS: u32 = 0x30;
 const HANDSHAKE: u32 = 0x20;
 
-/// The program for a key. It has no loop and ends within 4096 instructions, as every classic BPF program must.
+/// Makes the program for a key. It has no loop and ends within 4096 instructions, as every classic BPF program must.
 pub(super) fn program(key: &CidKey) -> Vec<sock_filter> {
     let mut program = Program::default();
     // A load beyond the end would answer 0, which is a member.
@@ -71,7 +71,7 @@ impl Program {
         self.0.push(sock_filter { code: code as u16, jt: 0, jf: 0, k });
     }
 
-    /// Compares A with a constant, and skips so many instructions.
+    /// Compares A with a constant, and skips the given number of instructions.
     fn branch(&mut self, comparison: u32, k: u32, if_true: u8, if_false: u8) {
         let code = (BPF_JMP | comparison | BPF_K) as u16;
         self.0.push(sock_filter { code, jt: if_true, jf: if_false, k });
@@ -85,7 +85,7 @@ impl Program {
         self.push(BPF_ST, Y);
     }
 
-    /// One round of `Speck::decrypt`: `x` and `y` are in the scratch words before and after, `x` in A too.
+    /// Performs one round of `Speck::decrypt`: `x` and `y` are in the scratch words before and after, `x` in A too.
     fn decryption_round(&mut self, key: u32) {
         // y = (y ^ x) >>> 3
         self.push(BPF_LD | BPF_W | BPF_MEM, Y);
@@ -100,7 +100,7 @@ impl Program {
         self.rotate_left(8, X);
     }
 
-    /// Rotates A, by way of a scratch word, where it is stored as well.
+    /// Rotates A through a scratch word, which then also holds the result.
     fn rotate_left(&mut self, bits: u32, word: u32) {
         self.push(BPF_ST, word);
         self.push(BPF_ALU | BPF_LSH | BPF_K, bits);
@@ -112,15 +112,16 @@ impl Program {
     }
 }
 
-/// Gives the program to the sockets that share a port with this one.
+/// Attaches the program to the sockets that share a port with this one.
 ///
 /// # Errors
 /// The kernel does not know such programs, the process may not attach them, or `net.core.optmem_max` is too low.
 pub(super) fn attach(socket: &impl AsRawFd, program: &[sock_filter]) -> io::Result<()> {
     let length = program.len().try_into().expect("a few hundred instructions");
     let program = sock_fprog { len: length, filter: program.as_ptr().cast_mut() };
-    // SAFETY: the descriptor is open as long as `socket` lives; the option takes a `sock_fprog` of the given size, whose
-    // pointer and length are those of a slice that outlives the call; the kernel copies the program and changes nothing.
+    // SAFETY: the descriptor is open as long as `socket` lives; the option takes a `sock_fprog` of the given size,
+    // whose pointer and length are those of a slice that outlives the call; the kernel copies the program and changes
+    // nothing.
     let result = unsafe {
         libc::setsockopt(
             socket.as_raw_fd(),
@@ -151,7 +152,7 @@ mod tests {
         [head, cid, b"enough to be a packet"].concat()
     }
 
-    /// What the kernel would answer. Instructions that the program does not use are not here.
+    /// Runs the program as the kernel would. It supports only the instructions that the program uses.
     fn run(program: &[sock_filter], packet: &[u8]) -> u32 {
         let (mut a, mut x, mut memory, mut at) = (0_u32, 0_u32, [0_u32; 16], 0);
         let load = |offset: u32, size: usize| {
@@ -259,7 +260,7 @@ mod tests {
             let length = sockets[member].recv(&mut received).expect("it comes to the member that it names");
             assert_eq!(received[..length], sent);
         }
-        // What names no member goes by the addresses: from one client always to the same socket.
+        // A datagram that names no member goes by the addresses: from one client always to the same socket.
         let mut reached = HashSet::new();
         for _ in 0..20 {
             client.send_to(&datagram(&[0xc1, 0, 0, 0, 1, 8], b"12345678"), address).expect("it is sent");

@@ -1,5 +1,4 @@
-//! The capsules of a session (draft-ietf-webtrans-http3 sections 4.6 and 5): how it is closed, and how a close is
-//! announced.
+//! The capsules of a session (draft-ietf-webtrans-http3 sections 4.6 and 5): closing it, and announcing a close.
 
 use bytes::{Buf, BufMut, Bytes, BytesMut};
 
@@ -23,7 +22,7 @@ pub struct Close {
 }
 
 impl Close {
-    /// A close with as much of the reason as can be sent.
+    /// Makes a close with as much of the reason as can be sent.
     pub fn new(code: u32, reason: &str) -> Close {
         Close { code, reason: reason[..reason.floor_char_boundary(MAX_REASON)].to_owned() }
     }

@@ -1,6 +1,8 @@
-//! Error codes of applications, which travel as error codes of QUIC streams (draft-ietf-webtrans-http3 section 4.3).
+//! Error codes of applications, which are carried as error codes of QUIC streams (draft-ietf-webtrans-http3 section
+//! 4.3).
 //!
-//! They have a range of their own, in which every 31st number is reserved for grease (RFC 9114 section 8.1) and left out.
+//! They have a range of their own, in which every 31st number is reserved for grease (RFC 9114 section 8.1) and
+//! skipped.
 
 use quinn::VarInt;
 
@@ -10,7 +12,7 @@ pub fn to_http(code: u32) -> u64 {
     FIRST + code + code / 0x1e
 }
 
-/// The application's code; none for a number that carries none, which an application is told nothing more of.
+/// The application's code; `None` for a number that carries none. An application learns nothing more of such a number.
 pub fn from_http(number: u64) -> Option<u32> {
     if !(FIRST..=LAST).contains(&number) || (number - 0x21).is_multiple_of(0x1f) {
         return None;
@@ -19,7 +21,7 @@ pub fn from_http(number: u64) -> Option<u32> {
     u32::try_from(shifted - shifted / 0x1f).ok()
 }
 
-/// What quinn takes for an application's code.
+/// An application's code as quinn expects it.
 pub(crate) fn varint(code: u32) -> VarInt {
     // LAST is below 2^62, so it fits.
     VarInt::from_u64(to_http(code)).unwrap_or(VarInt::MAX)

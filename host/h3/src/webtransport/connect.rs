@@ -19,25 +19,25 @@ use crate::{
 /// The tunnel of a session.
 #[derive(Debug)]
 pub(super) struct Connect {
-    /// None once it is over in both directions.
+    /// `None` once it is over in both directions.
     tunnel: Option<Tunnel>,
     capsules: CapsuleReader,
     input: Bytes,
-    /// What is still to be written: a few capsules.
+    /// Bytes still to be written: a few capsules.
     outgoing: BytesMut,
 }
 
-/// What the client said.
+/// A message of the client.
 #[derive(Debug)]
 pub(super) enum Said {
     Drain,
     End(End),
 }
 
-/// How a session ends that the client ends.
+/// How a client ended its session.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum End {
-    /// In order.
+    /// The client closed it cleanly.
     Closed(Close),
     /// The connection is gone.
     Lost,
@@ -58,7 +58,7 @@ impl Connect {
         capsule.write(&mut self.outgoing);
     }
 
-    /// Writes what is queued and reads the next that matters.
+    /// Writes the queued bytes and reads the next relevant message.
     pub(super) fn poll(&mut self, cx: &mut Context<'_>) -> Poll<Said> {
         if let Poll::Ready(Err(error)) = self.poll_write(cx) {
             return Poll::Ready(Said::End(self.broken(&error)));
@@ -86,11 +86,11 @@ impl Connect {
         }
     }
 
-    /// Writes what is queued, and then finishes the stream.
+    /// Writes the queued bytes, and then finishes the stream.
     pub(super) fn poll_finish(&mut self, cx: &mut Context<'_>) -> Poll<()> {
         let written = ready!(self.poll_write(cx));
         if let (Ok(()), Some(tunnel)) = (written, &mut self.tunnel) {
-            // It fails for a client that has left.
+            // This fails for a client that has left.
             let _ = ready!(Pin::new(tunnel).poll_shutdown(cx));
         }
         self.tunnel = None;

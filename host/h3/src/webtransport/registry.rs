@@ -1,8 +1,8 @@
-//! The sessions of one connection, and where their streams wait for them.
+//! The sessions of one connection, and the streams that wait for them.
 //!
-//! A stream names its session by the stream of its CONNECT, and may be here before that is, or before it is accepted.
-//! It then waits, with many bounds: so many streams for each connection, no more of each than one packet beyond what
-//! flow control keeps at the client.
+//! A stream names its session by the stream of its CONNECT, and may arrive before the CONNECT does, or before it is
+//! accepted. It then waits within bounds: a limited number of streams for each connection, and of each stream at most
+//! one packet beyond what flow control keeps at the client.
 
 use std::{
     collections::{HashMap, VecDeque},
@@ -28,9 +28,9 @@ use crate::{
 #[derive(Debug)]
 pub(crate) struct Registry {
     offered: bool,
-    /// How many early streams are kept.
+    /// The most early streams that are kept.
     buffered: usize,
-    /// How many sessions there are, without the lock.
+    /// The number of sessions, readable without the lock.
     count: AtomicUsize,
     state: Mutex<State>,
 }
@@ -40,16 +40,16 @@ struct State {
     sessions: HashMap<u64, Arc<Arrivals>>,
     /// Streams of sessions whose CONNECT has not come; oldest first.
     early: VecDeque<(u64, Arrival)>,
-    /// Sessions that have ended, newest last: their streams will not find them any more.
+    /// Sessions that have ended, newest last: their streams cannot find them any more.
     gone: VecDeque<u64>,
     /// Streams of each direction that the client may open beyond those of a connection without sessions.
     granted: u32,
 }
 
-/// How many ended sessions are remembered. A stream of one that is forgotten waits among the early ones.
+/// The number of ended sessions that are remembered. A stream of a forgotten session waits among the early ones.
 const REMEMBERED: usize = 64;
 
-/// A session whose CONNECT has come: streams and datagrams find it from now on, and not any more once this is dropped.
+/// A session whose CONNECT has come: streams and datagrams find it from now on, until this is dropped.
 #[derive(Debug)]
 pub(crate) struct Offered {
     pub(super) shared: Arc<Shared>,
@@ -58,7 +58,7 @@ pub(crate) struct Offered {
     granted: u32,
 }
 
-/// The streams of a session that it has not looked at yet.
+/// The streams that a session has not processed yet.
 #[derive(Debug)]
 pub(super) struct Arrivals {
     queue: Mutex<VecDeque<Arrival>>,
@@ -74,7 +74,7 @@ pub(crate) struct Arrival {
     pub(super) id: u64,
     pub(super) send: Option<SendHalf>,
     pub(super) recv: RecvHalf,
-    /// What came with the prefix.
+    /// The bytes that came with the prefix.
     pub(super) first: Bytes,
     pub(super) slot: Option<Slot>,
 }
@@ -102,7 +102,7 @@ impl Registry {
         self.count.load(Ordering::Acquire) > 0
     }
 
-    /// Hands a stream to its session, keeps it for one that may still come, or refuses it.
+    /// Delivers a stream to its session, keeps it for a session that may still come, or refuses it.
     ///
     /// # Errors
     /// `H3_ID_ERROR` when no session can have this identifier (draft-ietf-webtrans-http3-07 section 4).
@@ -128,7 +128,7 @@ impl Registry {
 }
 
 impl Offered {
-    /// None when the connection has its sessions.
+    /// Offers a session; `None` if the connection has reached its limit of sessions.
     pub(crate) fn new(shared: &Arc<Shared>, id: u64) -> Option<Offered> {
         let config = &shared.config;
         let arrivals = Arc::new(Arrivals {
@@ -155,7 +155,7 @@ impl Offered {
         Some(Offered { shared: Arc::clone(shared), id, arrivals, granted: 0 })
     }
 
-    /// The session is accepted: it may have so many streams.
+    /// Accepts the session, with this limit of streams.
     pub(super) fn accept(&mut self, streams: u32) {
         self.arrivals.limit.store(streams, Ordering::Release);
         self.granted = streams;
@@ -202,7 +202,7 @@ impl Arrivals {
         self.waker.wake();
     }
 
-    /// The next stream. Its halves are those of a session that lives.
+    /// Returns the next stream. Its halves are those of a live session.
     pub(super) fn poll_next(&self, cx: &std::task::Context<'_>) -> Option<Arrival> {
         self.waker.register(cx.waker());
         let mut arrival = self.queue.lock().pop_front()?;
@@ -210,7 +210,7 @@ impl Arrivals {
         Some(arrival)
     }
 
-    /// Bytes that wait with streams.
+    /// The bytes that wait with streams.
     pub(super) fn buffered(&self) -> usize {
         self.queue.lock().iter().map(|arrival| arrival.first.len()).sum()
     }
@@ -221,7 +221,7 @@ impl Arrivals {
 }
 
 impl Arrival {
-    /// `send` is the other half of a bidirectional stream.
+    /// Makes an arrival. `send` is the other half of a bidirectional stream.
     pub(crate) fn new(send: Option<SendHalf>, recv: RecvHalf, first: Bytes) -> Arrival {
         // A copy, since the slice keeps a whole batch of received packets.
         let first = Bytes::copy_from_slice(&first);
@@ -239,7 +239,7 @@ impl Arrival {
 }
 
 impl Slot {
-    /// None when all of them are taken.
+    /// Takes a slot; `None` when all of them are taken.
     pub(super) fn take(open: &Arc<AtomicU32>, limit: u32) -> Option<Slot> {
         let more = |open: u32| (open < limit).then_some(open + 1);
         open.fetch_update(Ordering::AcqRel, Ordering::Acquire, more).ok()?;

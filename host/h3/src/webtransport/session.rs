@@ -29,16 +29,16 @@ use crate::{
     varint,
 };
 
-/// What one session may have.
+/// The limits of one session.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct SessionLimits {
-    /// Streams of each direction that each side may have open.
+    /// The most streams of each direction that each side may have open.
     pub streams: u32,
-    /// Datagrams that wait to be read. When one more comes, the oldest is dropped.
+    /// The most datagrams that wait to be read. When another datagram comes, the oldest is dropped.
     pub datagrams: usize,
 }
 
-/// What has happened in a session.
+/// An event in a session.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Event {
     /// The client opened a stream.
@@ -48,7 +48,7 @@ pub enum Event {
         /// Whether this side may send on it.
         bidirectional: bool,
     },
-    /// Bytes came on a stream; never none, and at most 64 KiB.
+    /// Bytes came on a stream; never empty, and at most 64 KiB.
     Data {
         /// The stream.
         stream: u64,
@@ -60,7 +60,7 @@ pub enum Event {
         /// The stream.
         stream: u64,
     },
-    /// The client gave up sending on a stream.
+    /// The client stopped sending on a stream, with a reset.
     Reset {
         /// The stream.
         stream: u64,
@@ -82,13 +82,13 @@ pub enum Event {
     Ended(End),
 }
 
-/// Why nothing can be done on a stream.
+/// Why an operation on a stream is not possible.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
 pub enum StreamError {
-    /// It is over, or the session is.
+    /// The stream is over, or its session is.
     #[error("the stream is over")]
     Closed,
-    /// This side has so many open already.
+    /// This side already has this many streams open.
     #[error("{limit} streams are open already")]
     TooMany {
         /// [`SessionLimits::streams`].
@@ -96,8 +96,8 @@ pub enum StreamError {
     },
 }
 
-/// One session, for one task: all of its polls and futures must be of the same. Dropping it before it is over resets
-/// the stream of the CONNECT with `H3_REQUEST_CANCELLED`, and its streams with `WEBTRANSPORT_SESSION_GONE`.
+/// One session, for one task: all of its polls and futures must belong to the same task. Dropping it before it is over
+/// resets the stream of the CONNECT with `H3_REQUEST_CANCELLED`, and its streams with `WEBTRANSPORT_SESSION_GONE`.
 #[derive(Debug)]
 pub struct Session {
     offered: Offered,
@@ -112,7 +112,7 @@ pub struct Session {
 struct State {
     connect: Connect,
     streams: Streams,
-    /// Which source is looked at first.
+    /// The source that is checked first.
     turn: u8,
     ended: bool,
 }
@@ -135,8 +135,8 @@ impl Session {
         self.offered.id
     }
 
-    /// The next event. Nothing is read before it is asked for, so that a session that is not polled holds up its
-    /// client. Pending for good once the session is over.
+    /// Polls for the next event. Nothing is read before a poll asks for it, so an unpolled session holds up its client.
+    /// Stays pending once the session is over.
     pub fn poll_event(&self, cx: &mut Context<'_>) -> Poll<Event> {
         let mut state = self.state.lock();
         let state = &mut *state;
@@ -160,8 +160,8 @@ impl Session {
         Poll::Pending
     }
 
-    /// As [`Session::poll_event`], but looks only at what concerns the whole session: [`Event::Drain`] and
-    /// [`Event::Ended`]. For as long as its owner has no use for the others.
+    /// Polls as [`Session::poll_event`], but only for events of the whole session: [`Event::Drain`] and
+    /// [`Event::Ended`]. For an owner that has no use for other events at the moment.
     pub fn poll_end(&self, cx: &mut Context<'_>) -> Poll<Event> {
         self.state.lock().poll_connect(cx)
     }
@@ -195,11 +195,11 @@ impl Session {
         Ok(id)
     }
 
-    /// Sends bytes on a stream. Waits while flow control does not let them through; what was sent before it was
-    /// cancelled stays sent.
+    /// Sends bytes on a stream. Waits until flow control allows it; bytes that were sent before a cancellation stay
+    /// sent.
     ///
     /// # Errors
-    /// [`StreamError::Closed`] for a stream that is finished, reset or stopped, or that never was.
+    /// [`StreamError::Closed`] for a stream that is finished, reset or stopped, or that never existed.
     pub async fn send(&self, stream: u64, mut bytes: Bytes) -> Result<(), StreamError> {
         poll_fn(|cx| {
             let mut state = self.state.lock();
@@ -209,28 +209,28 @@ impl Session {
         .await
     }
 
-    /// Everything was sent on a stream.
+    /// Ends a stream on which everything was sent.
     pub fn finish(&self, stream: u64) {
         if let Some(mut send) = self.state.lock().streams.take_sender(stream) {
             send.finish();
         }
     }
 
-    /// Gives up sending on a stream, with the application's code.
+    /// Stops sending on a stream with a reset, with the application's code.
     pub fn reset(&self, stream: u64, code: u32) {
         if let Some(mut send) = self.state.lock().streams.take_sender(stream) {
             send.reset(code::varint(code));
         }
     }
 
-    /// Asks the client to send no more on a stream, with the application's code; there are no more events of its data.
+    /// Asks the client to stop sending on a stream, with the application's code; its data gives no more events.
     pub fn stop(&self, stream: u64, code: u32) {
         if let Some(mut recv) = self.state.lock().streams.take_receiver(stream) {
             recv.stop(code::varint(code));
         }
     }
 
-    /// Sends a datagram. It may be lost, and pushes out older ones that wait to be sent.
+    /// Sends a datagram. It may be lost, and displaces older datagrams that wait to be sent.
     ///
     /// # Errors
     /// See [`DatagramError`].
@@ -239,7 +239,7 @@ impl Session {
         if ended { Err(DatagramError::ConnectionLost) } else { self.datagrams.send(payload) }
     }
 
-    /// The most bytes that [`Session::send_datagram`] takes now; it changes with the path. None if it takes none.
+    /// The most bytes that [`Session::send_datagram`] takes now; it changes with the path. `None` if it takes none.
     pub fn max_datagram_size(&self) -> Option<usize> {
         self.datagrams.max_size()
     }
@@ -252,7 +252,7 @@ impl Session {
         }
     }
 
-    /// Ends the session and all of its streams. The client is told with [`Session::poll_finish`].
+    /// Ends the session and all of its streams. [`Session::poll_finish`] tells the client.
     pub fn close(&self, close: &Close) {
         let mut state = self.state.lock();
         if !state.ended {
@@ -261,12 +261,13 @@ impl Session {
         }
     }
 
-    /// Once the session has ended, from either side: resolves when this side has said so, and needs nothing more.
+    /// Resolves, once the session has ended from either side, when this side has sent its close, and needs no more
+    /// polls.
     pub fn poll_finish(&self, cx: &mut Context<'_>) -> Poll<()> {
         self.state.lock().connect.poll_finish(cx)
     }
 
-    /// Bytes that were received, and wait to be asked for outside of QUIC's windows.
+    /// The received bytes that wait to be read outside of QUIC's windows.
     pub fn buffered(&self) -> usize {
         self.offered.arrivals.buffered() + self.datagrams.buffered() + self.state.lock().streams.unread()
     }
@@ -278,7 +279,7 @@ impl Session {
         Poll::Ready(event)
     }
 
-    /// Waits for as long as the session is not over.
+    /// Waits for a future for as long as the session is not over.
     async fn while_open<T>(&self, waiting: impl Future<Output = T>) -> Result<T, StreamError> {
         let mut waiting = pin!(waiting);
         poll_fn(|cx| {
@@ -304,7 +305,7 @@ impl State {
         }
     }
 
-    /// draft-ietf-webtrans-http3-02 section 5: all streams of a session that ends are reset and stopped.
+    /// Ends the session and resets and stops all its streams (draft-ietf-webtrans-http3-02 section 5).
     fn end(&mut self) {
         self.ended = true;
         self.streams.clear();
@@ -323,7 +324,7 @@ fn poll_write_all(send: &mut SendHalf, bytes: &mut Bytes, cx: &mut Context<'_>) 
     Poll::Ready(Ok(()))
 }
 
-/// Streams of the client, their data, and datagrams.
+/// The number of sources: streams of the client, their data, and datagrams.
 const SOURCES: u8 = 3;
 
 const BIDIRECTIONAL: u64 = 0x41;

@@ -1,7 +1,7 @@
-//! The streams of one session, and which of them have something to say.
+//! The streams of one session, and which of them are ready.
 //!
-//! quinn wakes by stream. Each stream here has a waker of its own, which puts its identifier into one queue, so that a
-//! poll of the session looks only at streams where something has happened.
+//! quinn wakes by stream. Each stream here has its own waker, which puts its identifier into one queue, so that a poll
+//! of the session checks only streams with news.
 
 use std::{
     collections::{HashMap, VecDeque},
@@ -31,17 +31,17 @@ use crate::{receive::RecvHalf, send::SendHalf};
 pub(super) struct Streams {
     streams: HashMap<u64, Stream>,
     ready: Arc<Ready>,
-    /// Bytes in [`Stream::first`], of all of them.
+    /// The bytes in [`Stream::first`] of all streams.
     unread: usize,
 }
 
 struct Stream {
-    /// None once it is finished, reset or stopped, and for a stream of the client in one direction.
+    /// `None` once it is finished, reset or stopped, and for a unidirectional stream of the client.
     send: Option<SendHalf>,
     stopped: Option<Stopped>,
-    /// None once it has ended or was stopped, and for a stream of this side in one direction.
+    /// `None` once it has ended or was stopped, and for a unidirectional stream of this side.
     recv: Option<RecvHalf>,
-    /// What came with the prefix.
+    /// The bytes that came with the prefix.
     first: Bytes,
     signal: Arc<Signal>,
     waker: Waker,
@@ -91,12 +91,12 @@ impl Streams {
         self.streams.insert(id, Stream { send, stopped, recv, first, signal, waker, _slot: slot });
     }
 
-    /// The next thing that has happened, fairly among the streams.
+    /// Polls for the next event, fairly among the streams.
     pub(super) fn poll_event(&mut self, cx: &Context<'_>) -> Poll<Event> {
         self.ready.session.register(cx.waker());
         loop {
             let Some(id) = self.ready.ids.lock().pop_front() else { return Poll::Pending };
-            // It may be gone; then its place in the queue was all that was left of it.
+            // It may be gone; then only its place in the queue was left.
             let Some(stream) = self.streams.get_mut(&id) else { continue };
             stream.signal.queued.store(false, Ordering::Release);
             let before = stream.first.len();
@@ -109,12 +109,12 @@ impl Streams {
         }
     }
 
-    /// The half that sends, while there is one.
+    /// The sending half, while there is one.
     pub(super) fn sender(&mut self, id: u64) -> Option<&mut SendHalf> {
         self.streams.get_mut(&id)?.send.as_mut()
     }
 
-    /// Nothing will be sent any more. What becomes of the half is the caller's choice.
+    /// Takes the sending half; nothing more will be sent. The caller decides what to do with it.
     pub(super) fn take_sender(&mut self, id: u64) -> Option<SendHalf> {
         let stream = self.streams.get_mut(&id)?;
         stream.stopped = None;
@@ -123,7 +123,7 @@ impl Streams {
         send
     }
 
-    /// Nothing will be received any more. What becomes of the half is the caller's choice.
+    /// Takes the receiving half; nothing more will be received. The caller decides what to do with it.
     pub(super) fn take_receiver(&mut self, id: u64) -> Option<RecvHalf> {
         let stream = self.streams.get_mut(&id)?;
         self.unread -= std::mem::take(&mut stream.first).len();
@@ -132,7 +132,7 @@ impl Streams {
         recv
     }
 
-    /// Ends all of them.
+    /// Ends all streams.
     pub(super) fn clear(&mut self) {
         self.streams.clear();
         self.unread = 0;
@@ -158,7 +158,7 @@ impl Stream {
         {
             self.stopped = None;
             if let (Ok(Some(number)), Some(mut send)) = (result, self.send.take()) {
-                // RFC 9000 section 3.5: it is answered with a reset, by the same code.
+                // RFC 9000 section 3.5: the answer is a reset with the same code.
                 send.reset(number);
                 self.signal.wake_by_ref();
                 return Poll::Ready(Event::Stopped { stream, code: application(number) });
@@ -179,7 +179,7 @@ impl Stream {
             Poll::Ready(Err(ReadError::Reset(number))) => {
                 Poll::Ready(Event::Reset { stream, code: application(number) })
             }
-            // The connection is gone, which the session finds by itself.
+            // The connection is gone, which the session finds out by itself.
             Poll::Ready(Err(_)) => Poll::Pending,
         };
         self.recv = None;
@@ -187,7 +187,7 @@ impl Stream {
     }
 }
 
-/// What has come, up to a whole piece. What ends the stream is found again by the next read.
+/// Reads the available bytes, up to a whole piece. The next read finds the end of the stream again.
 fn read(recv: &mut RecvHalf, cx: &mut Context<'_>) -> Poll<Result<Option<Bytes>, ReadError>> {
     let mut first = Bytes::new();
     let mut gathered = BytesMut::new();
@@ -211,7 +211,7 @@ fn read(recv: &mut RecvHalf, cx: &mut Context<'_>) -> Poll<Result<Option<Bytes>,
     Poll::Ready(Ok(Some(if gathered.is_empty() { first } else { gathered.freeze() })))
 }
 
-/// The draft's section 4.3: a number outside the range is one of no application, and becomes 0.
+/// The application's code (section 4.3 of the draft): 0 for a number outside the range, which no application has sent.
 fn application(number: VarInt) -> u32 {
     code::from_http(number.into_inner()).unwrap_or(0)
 }

@@ -24,7 +24,7 @@ impl Client {
         Client::on(endpoint, server.address).await.expect("a handshake")
     }
 
-    /// A socket with a session store of its own.
+    /// An endpoint with its own socket and session store.
     pub fn endpoint(server: &Server) -> quinn::Endpoint {
         Client::endpoint_with(server, rustls::crypto::aws_lc_rs::default_provider())
     }
@@ -104,7 +104,8 @@ impl Client {
     }
 }
 
-/// RFC 9114, 4.1: a server that has answered may stop the rest of a request with H3_NO_ERROR, here an end that was late.
+/// RFC 9114, 4.1: a server that has answered may stop the rest of a request with H3_NO_ERROR; here an end that came
+/// late.
 fn sent(result: Result<(), StreamError>) {
     if let Err(error) = result {
         let is_stopped = matches!(&error, StreamError::RemoteTerminate { code, .. } if *code == Code::H3_NO_ERROR);

@@ -105,7 +105,7 @@ pub fn python() -> Option<PathBuf> {
     }
 }
 
-/// Runs a script of tests/python against a server, and returns what it printed. Fails if the script does.
+/// Runs a script of tests/python against a server, and returns its output. Fails if the script does.
 pub async fn run_script(python: PathBuf, script: &str, server: &Server, arguments: &[&str]) -> String {
     let path = PathBuf::from(env!("CARGO_MANIFEST_DIR")).join("tests/python").join(script);
     let mut command = Command::new(python);
@@ -269,11 +269,11 @@ fn tunnel_to(tunnel: TunnelRequest, path: &str) -> Response<TestBody> {
 }
 
 /// Echoes each bidirectional stream, answers a unidirectional stream with one of its own, and echoes datagrams. The
-/// first word on a stream may ask for something else.
+/// first word on a stream may select another behaviour.
 async fn webtransport(session: Arc<Session>, path: &str) {
     let mut answers = std::collections::HashMap::new();
     if path == "/wt/late" {
-        // What comes meanwhile is not read.
+        // Bytes that come meanwhile are not read.
         tokio::time::sleep(Duration::from_millis(300)).await;
     }
     if path == "/wt/drain" {
@@ -307,7 +307,7 @@ async fn webtransport(session: Arc<Session>, path: &str) {
             }
             Event::Data { stream, bytes } => {
                 let to = answers.get(&stream).copied().expect("it was opened");
-                // A client that stops a stream is heard of below.
+                // The code below learns of a client that stops a stream.
                 let _ = session.send(to, bytes).await;
             }
             Event::Finished { stream } => {
@@ -329,7 +329,7 @@ async fn webtransport(session: Arc<Session>, path: &str) {
     }
 }
 
-/// How sessions ended, in the process of this test.
+/// How sessions ended in the process of this test.
 pub static LAST_END: std::sync::Mutex<Vec<End>> = std::sync::Mutex::new(Vec::new());
 
 async fn echo(mut tunnel: Tunnel) {
@@ -349,7 +349,7 @@ async fn echo(mut tunnel: Tunnel) {
     let _ = tunnel.shutdown().await;
 }
 
-/// So many zeros, in pieces of 32 KiB.
+/// A body of this many zeros, in pieces of 32 KiB.
 struct Zeros {
     left: usize,
 }

@@ -1,5 +1,5 @@
-//! A network address translator, whose binding can be lost as those of home routers are: from then on the server sees
-//! the client's datagrams come from another port, while nothing has changed for the client.
+//! A network address translator whose binding can be lost, as in home routers: from then on the server sees the
+//! client's datagrams come from another port, while nothing has changed for the client.
 
 use std::{
     net::{Ipv4Addr, SocketAddr},
@@ -11,14 +11,14 @@ use parking_lot::Mutex;
 use tokio::{net::UdpSocket, sync::watch, task::JoinHandle};
 
 pub struct Nat {
-    /// Where the client sends to.
+    /// The address that the client sends to.
     pub address: SocketAddr,
     inside: Arc<UdpSocket>,
     outside: watch::Sender<Arc<UdpSocket>>,
     client: Arc<Mutex<Option<SocketAddr>>>,
-    /// What the client has sent.
+    /// The datagrams that the client has sent.
     pub sent: Arc<Mutex<Vec<Vec<u8>>>>,
-    /// How long each of the server's datagrams takes.
+    /// The delay of each of the server's datagrams.
     delay: Duration,
     tasks: Vec<JoinHandle<()>>,
 }
@@ -51,7 +51,7 @@ impl Nat {
         nat
     }
 
-    /// Forgets the binding, and makes a new one, to the same server or to another.
+    /// Forgets the binding, and makes a new one, to the same or another server.
     pub async fn rebind(&mut self, server: SocketAddr) {
         self.tasks.pop().expect("the reader of the old one").abort();
         self.outside.send_replace(socket_to(server).await);

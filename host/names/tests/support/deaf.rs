@@ -11,17 +11,17 @@ use tokio::task::JoinHandle;
 /// The listener, and the connections that fill it. It ends when it is dropped.
 #[derive(Debug)]
 pub struct Deaf {
-    /// Where nobody gets through.
+    /// The address, to which no connection succeeds.
     pub address: SocketAddr,
     _listener: OwnedFd,
     filling: Vec<JoinHandle<()>>,
 }
 
 impl Deaf {
-    /// On 127.0.0.2, at this port, or at any with 0.
+    /// Starts a listener on 127.0.0.2, at this port, or at any port with 0.
     ///
     /// # Panics
-    /// When the port is taken, or somebody gets through.
+    /// When the port is taken, or a connection succeeds.
     pub async fn start(port: u16) -> Self {
         let listener = socket(AddressFamily::INET, SocketType::STREAM, None).expect("a socket");
         bind(&listener, &SocketAddr::from(([127, 0, 0, 2], port))).expect("a free port");

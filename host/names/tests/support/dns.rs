@@ -1,4 +1,4 @@
-//! A DNS server on loopback, over UDP and TCP, that says what a test wants (RFC 1035, 4).
+//! A DNS server on loopback, over UDP and TCP, with the answers that a test wants (RFC 1035, 4).
 
 use std::collections::HashMap;
 use std::net::{IpAddr, SocketAddr};
@@ -12,15 +12,15 @@ use tokio::task::JoinHandle;
 const A: u16 = 1;
 const AAAA: u16 = 28;
 
-/// Answers with more records are cut over UDP, so that they are asked for over TCP.
+/// Answers with more records are truncated over UDP, so that clients ask again over TCP.
 const MOST_OVER_UDP: usize = 20;
 
-/// What the server knows of a name. Of one that it does not know, it says that there is none.
+/// The server's entry for a name. An unknown name does not exist.
 #[derive(Clone, Debug)]
 pub enum Entry {
-    /// It has these addresses, for so many seconds.
+    /// It has these addresses, valid for this many seconds.
     Addresses(Vec<IpAddr>, u32),
-    /// The same, and questions for IPv6 are not answered.
+    /// The same, but questions for IPv6 are not answered.
     OnlyIpv4(Vec<IpAddr>),
     /// No question for it is answered.
     Silence,
@@ -41,7 +41,7 @@ struct Known {
 }
 
 impl Dns {
-    /// Starts one that knows no name.
+    /// Starts a server that knows no name.
     ///
     /// # Panics
     /// When loopback has no port that is free for both.
@@ -58,7 +58,7 @@ impl Dns {
         self.address
     }
 
-    /// What it says of a name from now on; one that begins with a dot stands for all that end so.
+    /// Sets the entry for a name; a name that begins with a dot matches all names with this suffix.
     ///
     /// # Panics
     /// Never.
@@ -66,7 +66,7 @@ impl Dns {
         self.known.names.lock().expect("nobody panics").insert(name.to_owned(), entry);
     }
 
-    /// The same for addresses that hold for a minute.
+    /// Sets addresses that are valid for a minute.
     ///
     /// # Panics
     /// When one is not an address.
@@ -75,7 +75,7 @@ impl Dns {
         self.knows(name, Entry::Addresses(addresses, 60));
     }
 
-    /// How often it was asked for a name, in both families together.
+    /// The number of questions for a name, in both families together.
     ///
     /// # Panics
     /// Never.
@@ -151,7 +151,7 @@ impl Known {
         let answers = if is_cut { &[][..] } else { &of_kind };
         let code = if entry.is_some() { 0 } else { 3 };
         let mut message = query[..2].to_vec();
-        // An answer, perhaps cut; recursion was wanted and is done.
+        // An answer, perhaps truncated; recursion was desired and is available.
         message.extend([0x81 | if is_cut { 2 } else { 0 }, 0x80 | code, 0, 1]);
         message.extend(u16::try_from(answers.len()).expect("few records").to_be_bytes());
         message.extend([0; 4]);
@@ -172,7 +172,7 @@ impl Known {
     }
 }
 
-/// The name that is asked for, in lower case, and where it ends.
+/// The name in the question, in lower case, and the offset of its end.
 fn name(query: &[u8]) -> Option<(String, usize)> {
     let mut labels = Vec::new();
     let mut at = 12;

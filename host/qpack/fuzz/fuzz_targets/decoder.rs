@@ -1,7 +1,7 @@
-//! A peer that sends anything on its encoder stream and as field sections.
+//! A peer that sends arbitrary bytes on its encoder stream and as field sections.
 //!
-//! Holds: no panic; fields within the advertised size; blocked streams within the advertised number; encoder stream bytes
-//! mean the same however they are split.
+//! Invariants: no panic; fields within the advertised size; blocked streams within the advertised number; the meaning
+//! of encoder stream bytes does not depend on how they are split.
 #![no_main]
 
 use libfuzzer_sys::fuzz_target;
@@ -17,7 +17,7 @@ fuzz_target!(|data: &[u8]| {
     let mut whole = Decoder::new(CONFIG);
     let mut split = Decoder::new(CONFIG);
     let mut rest = data;
-    // Each step: what it is, its length, its bytes.
+    // Each step: its kind, its length, its bytes.
     while let [kind, length, tail @ ..] = rest {
         let (bytes, tail) = tail.split_at(usize::from(*length).min(tail.len()));
         rest = tail;

@@ -1,6 +1,6 @@
-//! A peer that sends anything on its decoder stream, to an encoder that is at work.
+//! A peer that sends arbitrary bytes on its decoder stream, to an encoder at work.
 //!
-//! Holds: no panic; nothing counts as received that was not sent; blocking streams within the peer's number.
+//! Invariants: no panic; no insertion counts as received before it was sent; blocking streams within the peer's number.
 #![no_main]
 
 use libfuzzer_sys::fuzz_target;

@@ -1,6 +1,6 @@
 //! Our encoder against our decoder, with the input as fields and as the order in which bytes arrive.
 //!
-//! Holds: every section decodes to what went in, and no limit of the decoder is broken.
+//! Invariants: every section decodes to its input, and no limit of the decoder is exceeded.
 #![no_main]
 
 use std::collections::BTreeMap;

@@ -102,7 +102,7 @@ fn references_to_nothing_are_refused_on_the_encoder_stream() {
     }
 }
 
-/// RFC 9204 section 3.2.2: the referenced entry may go with the insertion.
+/// RFC 9204 section 3.2.2: the insertion may evict the referenced entry.
 #[test]
 fn an_insertion_may_evict_what_it_refers_to() {
     let mut bytes = entries(7);
@@ -201,7 +201,7 @@ fn insertions_are_reported_once() {
 fn a_section_that_is_too_large_leaves_the_state_right() {
     let mut decoder = decoder();
     decoder.on_encoder_stream(&entries(2)).unwrap();
-    // 34 each: five fit into 200, six do not.
+    // 34 bytes each: five fit into 200, six do not.
     let references = [Reference::Relative(0); 6];
     let Decoded::Fields(fields) = decoder.decode(0, &section(2, &references[..5])).unwrap() else {
         panic!("170 bytes are within the limit");
@@ -216,7 +216,7 @@ fn a_section_that_is_too_large_leaves_the_state_right() {
         write_literal(&mut bytes, None, b"m", b"v", false);
         assert_eq!(decoder.decode(8, &bytes).unwrap(), Decoded::TooLarge { size: 267 });
     }
-    // What follows the limit is still checked.
+    // The bytes after the limit are still checked.
     let mut bytes = section(2, &references);
     write_indexed(&mut bytes, Reference::Static(99));
     fails(decoder.decode(12, &bytes), ErrorCode::DecompressionFailed);
@@ -252,7 +252,7 @@ fn acknowledgments_that_nobody_takes_are_bounded() {
     assert!(decoder.instructions.len() < MAX_BACKLOG + 16);
 }
 
-/// An entry must not keep a larger neighbour's memory: its name is its own.
+/// An entry must not keep a larger neighbour's memory: its name has its own allocation.
 #[test]
 fn a_referenced_name_does_not_hold_its_entry() {
     let mut bytes = entries(0);

@@ -1,8 +1,8 @@
-//! Which fields were met lately: a small filter in front of the dynamic table.
+//! The fields that occurred recently: a small filter in front of the dynamic table.
 
 /// Remembers the hashes of recent fields in a fixed number of places.
 ///
-/// Two fields that fall on one place push each other out; that costs a later insertion, never a wrong one.
+/// Two fields in the same place displace each other; that costs a later insertion, and never gives a wrong one.
 #[derive(Debug, Default)]
 pub(super) struct History {
     /// Empty until first used: most connections of clients without a dynamic table never need it.
@@ -12,7 +12,7 @@ pub(super) struct History {
 const PLACES: usize = 256;
 
 impl History {
-    /// Whether the field was met before. A field that was met before has to be met twice again.
+    /// Whether the field occurred before. Such a field must then occur twice again.
     pub(super) fn meet_again(&mut self, hash: u64) -> bool {
         if self.places.is_empty() {
             self.places.resize(PLACES, 0);

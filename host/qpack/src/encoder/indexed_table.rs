@@ -1,4 +1,4 @@
-//! The encoder's dynamic table: entries that can be found by field and by name, and that know their age in bytes.
+//! The encoder's dynamic table: its entries can be found by field and by name, and know their age in bytes.
 
 use std::collections::{HashMap, VecDeque};
 use std::hash::{BuildHasher, BuildHasherDefault, Hasher, RandomState};
@@ -31,7 +31,7 @@ pub(super) struct Hashes {
     pub(super) field: u64,
 }
 
-/// What a duplicate is made of.
+/// The content for a duplicate.
 #[derive(Debug)]
 pub(super) struct Original {
     absolute: u64,
@@ -44,7 +44,7 @@ struct Mark {
     hashes: Hashes,
     /// `written` before this entry.
     start: u64,
-    /// The absolute index of the entry this one duplicates.
+    /// The absolute index of the entry that this one duplicates.
     older_copy: Option<u64>,
 }
 
@@ -53,7 +53,7 @@ impl IndexedTable {
         self.table.set_capacity(capacity);
     }
 
-    /// Adds an entry and returns its absolute index. [`evict_for`] has made room.
+    /// Adds an entry and returns its absolute index. Call [`evict_for`] first, to make room.
     ///
     /// [`evict_for`]: Self::evict_for
     pub(super) fn insert(&mut self, name: &[u8], value: &[u8], hashes: Hashes) -> u64 {
@@ -61,7 +61,7 @@ impl IndexedTable {
         self.push(entry, hashes, None)
     }
 
-    /// Adds a copy of an entry and returns its absolute index. [`evict_for`] has made room.
+    /// Adds a copy of an entry and returns its absolute index. Call [`evict_for`] first, to make room.
     ///
     /// [`evict_for`]: Self::evict_for
     pub(super) fn duplicate(&mut self, original: Original) -> u64 {
@@ -103,20 +103,20 @@ impl IndexedTable {
         (self.table.entry(absolute)?.name == name).then_some(absolute)
     }
 
-    /// The entry that this one was duplicated from, which may be gone.
+    /// The entry that this one was duplicated from, which may have been evicted.
     pub(super) fn older_copy(&self, absolute: u64) -> Option<u64> {
         let position = absolute.checked_sub(self.table.evicted())?;
         self.marks.get(usize::try_from(position).ok()?)?.older_copy
     }
 
-    /// Whether an entry lies in the oldest quarter of the capacity, so that some more insertions will evict it (RFC
-    /// 9204 section 2.1.1.1).
+    /// Whether an entry is in the oldest quarter of the capacity, so that a few more insertions will evict it (RFC 9204
+    /// section 2.1.1.1).
     pub(super) fn is_draining(&self, absolute: u64) -> bool {
         let start = self.marks[self.position(absolute)].start;
         self.written - start > self.table.capacity() / 4 * 3
     }
 
-    /// Whether an entry of `size` bytes fits once entries below `evictable_below` are gone.
+    /// Whether an entry of `size` bytes fits once entries below `evictable_below` are evicted.
     pub(super) fn fits(&self, size: u64, evictable_below: u64) -> bool {
         let Some(room) = self.table.capacity().checked_sub(size) else {
             return false;
@@ -135,7 +135,7 @@ impl IndexedTable {
         self.table.entry(absolute).is_some()
     }
 
-    /// An entry to duplicate, taken before the eviction that may hit it.
+    /// The content of an entry to duplicate, taken before an eviction that may remove it.
     pub(super) fn original(&self, absolute: u64) -> Option<Original> {
         Some(Original {
             absolute,
@@ -185,7 +185,7 @@ fn forget(index: &mut HashMap<u64, u64, BuildHasherDefault<Unhashed>>, hash: u64
     }
 }
 
-/// Keys are keyed hashes already.
+/// A hasher that passes keys through: they are already keyed hashes.
 #[derive(Debug, Default)]
 struct Unhashed(u64);
 

@@ -1,4 +1,4 @@
-//! What the peer may still be using: unacknowledged sections and their references (RFC 9204 sections 2.1.1 to 2.1.4).
+//! References that the peer may still be using: unacknowledged sections (RFC 9204 sections 2.1.1 to 2.1.4).
 
 use std::collections::{BTreeMap, HashMap, VecDeque};
 
@@ -7,10 +7,10 @@ use crate::error::Reason;
 /// Sections that were sent and not acknowledged, and how much of the table is known to have arrived.
 #[derive(Debug, Default)]
 pub(super) struct Outstanding {
-    /// Oldest section first; no stream without sections.
+    /// The sections of each stream, oldest first; no stream without sections.
     streams: HashMap<u64, VecDeque<SentSection>>,
     sections: usize,
-    /// How many sections have this lowest reference. Its first key bounds eviction.
+    /// The number of sections with each lowest reference. The first key bounds eviction.
     lowest: BTreeMap<u64, usize>,
     /// The highest Required Insert Count of each stream that could be blocked.
     blocking: HashMap<u64, u64>,
@@ -35,7 +35,7 @@ impl Outstanding {
         }
     }
 
-    /// A Section Acknowledgment (RFC 9204 section 4.4.1): the stream's oldest section is done.
+    /// Handles a Section Acknowledgment (RFC 9204 section 4.4.1): the stream's oldest section is done.
     pub(super) fn acknowledge(&mut self, stream_id: u64) -> Result<(), Reason> {
         let nothing = Reason::AcknowledgedNothing { stream_id };
         let sections = self.streams.get_mut(&stream_id).ok_or(nothing.clone())?;
@@ -44,12 +44,12 @@ impl Outstanding {
             self.streams.remove(&stream_id);
         }
         self.release(section);
-        // RFC 9204 section 2.1.4: what the section needed has arrived.
+        // RFC 9204 section 2.1.4: the entries that the section needed have arrived.
         self.receive_up_to(self.known_received.max(section.required_insert_count));
         Ok(())
     }
 
-    /// A Stream Cancellation (section 4.4.2). It says nothing about what has arrived.
+    /// Handles a Stream Cancellation (section 4.4.2). It says nothing about which entries have arrived.
     pub(super) fn cancel(&mut self, stream_id: u64) {
         for section in self.streams.remove(&stream_id).unwrap_or_default() {
             self.release(section);
@@ -57,7 +57,7 @@ impl Outstanding {
         self.blocking.remove(&stream_id);
     }
 
-    /// An Insert Count Increment (section 4.4.3).
+    /// Handles an Insert Count Increment (section 4.4.3).
     pub(super) fn increment(&mut self, increment: u64, inserted: u64) -> Result<(), Reason> {
         let unacknowledged = inserted - self.known_received;
         if increment == 0 || increment > unacknowledged {
@@ -85,7 +85,7 @@ impl Outstanding {
         self.blocking.len()
     }
 
-    /// Unacknowledged sections with dynamic references.
+    /// The number of unacknowledged sections with dynamic references.
     pub(super) fn len(&self) -> usize {
         self.sections
     }

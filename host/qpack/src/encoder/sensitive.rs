@@ -1,10 +1,10 @@
-//! Which fields must not reach the dynamic table.
+//! Fields that must not enter the dynamic table.
 //!
-//! An entry is shared by all requests of a connection. Where an attacker can both add fields to a request and see its
-//! size, an indexed secret can be guessed by its compression (RFC 9204 section 7.1). The N bit keeps forwarders from
-//! indexing it as well.
+//! All requests of a connection share an entry. If an attacker can both add fields to a request and see its size, an
+//! indexed secret can be guessed by its compression (RFC 9204 section 7.1). The N bit keeps forwarders from indexing it
+//! as well.
 
-/// A cookie shorter than this many bytes is easily guessed whole.
+/// A cookie shorter than this many bytes is easily guessed as a whole.
 const SHORT_COOKIE: usize = 20;
 
 /// Whether a field is to be sent as a never-indexed literal.

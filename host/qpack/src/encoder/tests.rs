@@ -1,7 +1,7 @@
 use super::*;
 use crate::{Decoded, Decoder, DecoderConfig, Reason};
 
-/// An encoder and the decoder of its peer, whose streams are moved by hand.
+/// An encoder and its peer's decoder; the tests move the bytes of their streams.
 struct Pair {
     encoder: Encoder,
     decoder: Decoder,

@@ -1,4 +1,4 @@
-//! Header lists with the repetition of real traffic, and a generator whose runs can be repeated.
+//! Header lists with the repetition of real traffic, and a generator with repeatable runs.
 
 #![allow(dead_code, reason = "each test binary uses a part")]
 
@@ -28,7 +28,7 @@ impl Random {
         &from[self.below(from.len())]
     }
 
-    /// A list of 0 to 24 fields, most of them out of small pools.
+    /// A list of 0 to 24 fields, most of them from small pools.
     pub fn list(&mut self) -> List {
         (0..self.below(25)).map(|_| self.field()).collect()
     }
@@ -58,7 +58,7 @@ impl Random {
         (name, value)
     }
 
-    /// Small far more often than large.
+    /// A number below `bound`, far more often small than large.
     fn below_cubed(&mut self, bound: usize) -> usize {
         let bound = self.below(bound) + 1;
         let bound = self.below(bound) + 1;

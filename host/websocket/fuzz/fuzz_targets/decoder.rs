@@ -1,4 +1,4 @@
-//! Any bytes, whole and in pieces: the same frames, the same end, bounded memory.
+//! Arbitrary bytes, whole and in pieces: the same frames, the same end, bounded memory.
 //!
 //! Input: a byte of settings, a byte for the size of the pieces, the stream.
 #![no_main]

@@ -1,6 +1,6 @@
-//! Any header fields: never a panic, and what is answered fits what was offered.
+//! Arbitrary header fields: never a panic, and the answer fits the offer.
 //!
-//! Input: two bytes of settings, then lines, each a digit that names the field and a value.
+//! Input: two bytes of settings, then lines, each a digit that selects the field and a value.
 #![no_main]
 
 use http::header::{HeaderMap, HeaderName, HeaderValue};
@@ -55,7 +55,7 @@ fn judge(handshake: &ServerHandshake, config: &DeflateConfig) {
     assert!(config.client_context_takeover || params.client_no_context_takeover);
     let parsed = Extension::parse(answer["sec-websocket-extensions"].as_bytes()).expect("well-formed");
     assert_eq!(parsed.len(), 1);
-    // A client that allows everything understands the answer as it was meant.
+    // A client that allows everything understands the answer as intended.
     let open =
         DeflateConfig { server_context_takeover: true, client_context_takeover: true, ..DeflateConfig::default() };
     let agreed = open.agree(&parsed[0]).expect("the answer is in order");

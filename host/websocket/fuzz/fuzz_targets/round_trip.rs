@@ -1,4 +1,4 @@
-//! Any messages under any parameters, in any fragments: what is sent arrives.
+//! Arbitrary messages under arbitrary parameters, in arbitrary fragments: every message arrives as it was sent.
 //!
 //! Input: three bytes of settings, then messages, each two bytes of shape and a length, a byte that is repeated or not.
 #![no_main]

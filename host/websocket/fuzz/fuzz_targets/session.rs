@@ -1,4 +1,4 @@
-//! Any calls in any order: what a session sends is always in order, it ends once, and its memory is bounded.
+//! Arbitrary calls in any order: a session always sends its bytes in order, it ends once, and its memory is bounded.
 //!
 //! Input: a byte of settings, then steps: an opcode, and for most of them a length and as many bytes.
 #![no_main]

@@ -16,13 +16,13 @@ pub(crate) struct Deflater {
 }
 
 impl Deflater {
-    /// None for a window that zlib cannot compress with.
+    /// Makes a deflater; `None` for a window that zlib cannot compress with.
     pub fn new(level: Level, (window, takeover): (WindowBits, bool)) -> Option<Self> {
         let usable = window > WindowBits::MIN;
         usable.then_some(Self { stream: None, level, window, takeover })
     }
 
-    /// Whether the next message does not need the peer to have seen this one.
+    /// Whether the next message can be decompressed without this one.
     pub fn forgets(&self) -> bool {
         !self.takeover
     }
@@ -37,8 +37,8 @@ impl Deflater {
         self.piece(payload, true, out);
     }
 
-    /// Appends the compressed form of a part of a message, which is not empty; the message's tail is left out. What comes
-    /// out is the same however a message is cut.
+    /// Appends the compressed form of a part of a message, which is not empty; the message's tail is left out. The
+    /// output is the same however a message is cut.
     pub fn piece(&mut self, mut payload: &[u8], last: bool, out: &mut BytesMut) {
         let stream = self.stream.get_or_insert_with(|| {
             let level = Compression::new(self.level.get().into());
@@ -58,7 +58,7 @@ impl Deflater {
             payload = &payload[consumed..];
             out.truncate(start + produced);
             debug_assert!(result.is_ok(), "a deflate stream that is not finished cannot fail");
-            // Room left over means that all was taken, and the flush is complete.
+            // Remaining room means that all input was taken, and the flush is complete.
             if produced < room {
                 break;
             }
@@ -76,7 +76,7 @@ impl Deflater {
         }
     }
 
-    /// Gives the stream back where the next message does not need it.
+    /// Frees the stream if the next message does not need it.
     pub fn release(&mut self) {
         if !self.takeover {
             self.stream = None;
@@ -88,12 +88,13 @@ impl Deflater {
         self.stream.as_ref().map_or(0, |_| Self::cost(self.window))
     }
 
-    /// An estimate of what a stream holds once it is used.
+    /// An estimate of the bytes that a stream holds once it is used.
     pub fn cost(window: WindowBits) -> usize {
         // The window twice, as many two-byte links, and the hash heads and symbol buffers, which do not depend on it.
         (4 << window.zlib()) + STATE
     }
 }
 
-/// What zlib-rs allocates whatever the window: hash heads, symbol buffers, state, as measured in `tests/memory.rs`.
+/// The bytes that zlib-rs allocates for any window: hash heads, symbol buffers, state, as measured in
+/// `tests/memory.rs`.
 const STATE: usize = 244 << 10;

@@ -1,8 +1,7 @@
 //! The receiving stream of permessage-deflate (RFC 7692, 7.2.2).
 //!
-//! Contract: output grows in steps, and the caller judges each step before the next is made, so that a bomb costs one
-//! step and no more. Steps end at fixed places of the output, so that the judgement does not depend on how the input
-//! was cut.
+//! Contract: output grows in steps, and the caller checks each step before the next is made, so that a bomb costs only
+//! one step. Steps end at fixed places of the output, so that the checks do not depend on how the input was cut.
 
 use flate2::{Decompress, FlushDecompress, Status};
 
@@ -16,9 +15,9 @@ pub(crate) struct Inflater {
     window: WindowBits,
     /// Whether messages refer back to earlier ones.
     takeover: bool,
-    /// The last block was a final one, and nothing followed it yet.
+    /// The last block was a final one, and nothing has followed it yet.
     ended: bool,
-    /// The last piece was left before all of it had come out.
+    /// The output of the last piece is not complete.
     unfinished: bool,
 }
 
@@ -28,7 +27,7 @@ pub(crate) struct Step<'a> {
     pub message: &'a [u8],
     /// Where this step's bytes begin in it.
     pub start: usize,
-    /// How many compressed bytes this step took.
+    /// The number of compressed bytes that this step took.
     pub consumed: usize,
 }
 
@@ -37,9 +36,9 @@ impl Inflater {
         Self { stream: None, window, takeover, ended: false, unfinished: false }
     }
 
-    /// Inflates the next piece of a message onto `message`, which stays within `limit` bytes but for one: the
-    /// judge must fail a message that is longer than the limit. How much of the piece it took: not all of it when `work`,
-    /// which is how many bytes may go in and come out, is used up; [`Self::is_unfinished`] then.
+    /// Inflates the next piece of a message onto `message`, which exceeds `limit` by at most one byte: the judge must
+    /// fail a message that is longer than the limit. Returns how much of the piece it took. That is not all of it if
+    /// `work`, a budget for input and output bytes, is used up; see [`Self::is_unfinished`].
     pub fn push(
         &mut self,
         mut piece: &[u8],
@@ -61,7 +60,8 @@ impl Inflater {
                 return Ok(length - piece.len());
             }
             let start = message.len();
-            // To the end of the step or just past the limit; small pieces do not pay for clearing a whole step.
+            // To the end of the step or just beyond the limit; for small pieces, clearing a whole step is not
+            // worthwhile.
             let room =
                 (STEP - start % STEP).min(limit.saturating_add(1) - start).min(piece.len().saturating_mul(8).max(256));
             grow(message, start + room, limit.saturating_add(1));
@@ -74,12 +74,12 @@ impl Inflater {
             piece = &piece[consumed..];
             message.truncate(start + produced);
             *work = work.saturating_sub(consumed + produced);
-            // What came out before an error is judged before the error.
+            // The output before an error is checked before the error.
             judge(Step { message, start, consumed })?;
             match result {
                 Err(_) => return Err(Violation::Inflate),
-                // RFC 7692, 7.2.3.4: a final block may stand in a message, and more blocks behind it. zlib
-                // forgets its window there; the message's own output is given back to it.
+                // RFC 7692, 7.2.3.4: a message may contain a final block, and more blocks after it. zlib forgets its
+                // window there; the message's own output is given back to it.
                 Ok(Status::StreamEnd) => {
                     stream.reset(false);
                     let window = 1 << self.window.zlib();
@@ -104,10 +104,9 @@ impl Inflater {
         limit: usize,
         judge: &mut dyn FnMut(Step<'_>) -> Result<(), Violation>,
     ) -> Result<(), Violation> {
-        // RFC 7692, 7.2.2: the sender left these four bytes out. Behind a final block they would begin a block of
-        // their own.
+        // RFC 7692, 7.2.2: the sender left these four bytes out. After a final block they would begin a new block.
         if !self.ended {
-            // All that was compressed has come out by now, so that there is no work left.
+            // All output is out by now, so there is no work left.
             let mut work = usize::MAX;
             self.push(&TAIL, message, limit, &mut work, judge)?;
         }
@@ -119,12 +118,12 @@ impl Inflater {
         Ok(())
     }
 
-    /// Whether more comes out, also of nothing, once there is work to spend.
+    /// Whether more output comes, even without input, once there is work to spend.
     pub fn is_unfinished(&self) -> bool {
         self.unfinished
     }
 
-    /// Gives the stream back where the next message does not need it. Must not be called inside a message.
+    /// Frees the stream if the next message does not need it. Must not be called inside a message.
     pub fn release(&mut self) {
         if !self.takeover {
             self.stream = None;
@@ -136,12 +135,12 @@ impl Inflater {
         self.stream.as_ref().map_or(0, |_| Self::COST)
     }
 
-    /// An estimate of what a stream holds once it is used: zlib-rs allocates the largest window whatever it is told,
+    /// An estimate of the bytes that a stream holds once it is used: zlib-rs allocates the largest window in any case,
     /// and Huffman tables, as measured in `tests/memory.rs`.
     pub const COST: usize = 47 << 10;
 }
 
-/// Grows by doubling, but not past the most that can be needed.
+/// Grows by doubling, but not beyond the most that can be needed.
 fn grow(message: &mut Vec<u8>, needed: usize, most: usize) {
     if needed > message.capacity() {
         let capacity = (2 * message.capacity()).clamp(needed, most.max(needed));
@@ -149,5 +148,5 @@ fn grow(message: &mut Vec<u8>, needed: usize, most: usize) {
     }
 }
 
-/// The distance between two judgements, in bytes of output.
+/// The distance between two checks, in bytes of output.
 pub(crate) const STEP: usize = 16 << 10;

@@ -1,8 +1,8 @@
-//! permessage-deflate (RFC 7692): what is negotiated, and the two streams that carry it out.
+//! permessage-deflate (RFC 7692): its negotiation, and the two streams that implement it.
 //!
-//! zlib cannot compress with a window of 256 bytes, so a server declines an offer of `server_max_window_bits=8`, and
-//! a client whose server asks for 8 sends uncompressed. Inflating such data with a larger window is always possible.
-//! Streams are allocated when the first compressed message comes or goes.
+//! zlib cannot compress with a window of 256 bytes. So a server declines an offer of `server_max_window_bits=8`, and a
+//! client whose server asks for 8 sends uncompressed. Inflating such data with a larger window is always possible.
+//! Streams are allocated for the first compressed message in their direction.
 
 mod deflater;
 mod inflater;
@@ -20,19 +20,19 @@ pub struct DeflateConfig {
     /// # Defaults
     /// 3: most of the gain for a third of the time of zlib's own default, 6.
     pub level: Level,
-    /// Messages of fewer bytes are sent as they are.
+    /// The least bytes of a compressed message; smaller messages are sent uncompressed.
     ///
     /// # Defaults
     /// 128.
     pub threshold: usize,
-    /// Whether the server may refer back to its earlier messages. That is most of the gain with many small alike
-    /// messages, and costs about 400 KiB for each session, also while it is idle.
+    /// Whether the server may refer back to its earlier messages. That is most of the gain for many small similar
+    /// messages, and costs about 400 KiB for each session, even while it is idle.
     ///
     /// # Defaults
     /// False: an idle session holds no stream.
     pub server_context_takeover: bool,
-    /// Whether the client may refer back to its earlier messages, which costs the server about 50 KiB for each
-    /// session, also while it is idle.
+    /// Whether the client may refer back to its earlier messages, which costs the server about 50 KiB for each session,
+    /// even while it is idle.
     ///
     /// # Defaults
     /// False.
@@ -68,7 +68,7 @@ impl Default for DeflateConfig {
 pub struct Level(u8);
 
 impl Level {
-    /// The level; none outside 1 to 9.
+    /// The level; `None` outside 1 to 9.
     pub const fn new(level: u8) -> Option<Self> {
         if matches!(level, 1..=9) { Some(Self(level)) } else { None }
     }
@@ -84,12 +84,12 @@ impl Level {
 pub struct WindowBits(u8);
 
 impl WindowBits {
-    /// 8: what zlib cannot compress with.
+    /// 8: too small for zlib to compress with.
     pub const MIN: Self = Self(8);
-    /// 15: the window where nothing is negotiated.
+    /// 15: the window if nothing is negotiated.
     pub const MAX: Self = Self(15);
 
-    /// The window; none outside 8 to 15.
+    /// The window; `None` outside 8 to 15.
     pub const fn new(bits: u8) -> Option<Self> {
         if matches!(bits, 8..=15) { Some(Self(bits)) } else { None }
     }
@@ -99,11 +99,11 @@ impl WindowBits {
         self.0
     }
 
-    /// The window that zlib takes in place of this one: at least 9 bits.
+    /// The window that zlib uses instead of this one: at least 9 bits.
     const fn zlib(self) -> u8 {
         if self.0 < 9 { 9 } else { self.0 }
     }
 }
 
-/// What ends each compressed message on the way through zlib, and is left out on the wire (RFC 7692, 7.2.1).
+/// The end of each compressed message in zlib, which is left out on the wire (RFC 7692, 7.2.1).
 const TAIL: [u8; 4] = [0x00, 0x00, 0xff, 0xff];

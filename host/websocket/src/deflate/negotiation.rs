@@ -6,7 +6,7 @@ use super::{DeflateConfig, Deflater, Inflater, WindowBits};
 use crate::config::Role;
 use crate::handshake::Extension;
 
-/// What both sides agreed on.
+/// The parameters that both sides agreed on.
 #[derive(Clone, Copy, Debug, Eq, PartialEq)]
 pub struct DeflateParams {
     /// The server forgets its window after each message (7.1.1.1).
@@ -17,21 +17,21 @@ pub struct DeflateParams {
     pub server_max_window_bits: WindowBits,
     /// The client's window (7.1.2.2).
     pub client_max_window_bits: WindowBits,
-    /// Whether the answer names the client's window; it must not where the offer did not (7.1.2.2).
+    /// Whether the answer names the client's window; it must not if the offer did not (7.1.2.2).
     pub(crate) name_client_window: bool,
-    /// Whether the answer names the server's window; it must where the offer did (7.1.2.1).
+    /// Whether the answer names the server's window; it must if the offer did (7.1.2.1).
     pub(crate) name_server_window: bool,
 }
 
-/// A server's answer agrees to something that the client did not offer, or that does not exist (RFC 7692, 5.1). The
-/// client must fail the connection.
+/// An answer in which a server agrees to something that the client did not offer, or that does not exist (RFC 7692,
+/// 5.1). The client must fail the connection.
 #[derive(Clone, Copy, Debug, Eq, PartialEq, thiserror::Error)]
 #[error("the server's answer does not fit the offer of permessage-deflate")]
 pub struct InvalidAnswer;
 
 impl DeflateConfig {
-    /// The server's side: agrees to the first offer that it can, in the client's order of preference. An offer with
-    /// an unknown, repeated or misused parameter is declined and the next one is looked at (7).
+    /// The server's side: agrees to the first acceptable offer, in the client's order of preference. An offer with an
+    /// unknown, repeated or misused parameter is declined, and the next one is tried (7).
     pub fn accept(&self, offers: &[Extension]) -> Option<DeflateParams> {
         offers.iter().filter(|offer| offer.name == NAME).find_map(|offer| self.accept_one(&Params::read(offer)?))
     }
@@ -48,14 +48,14 @@ impl DeflateConfig {
             return None;
         }
         let (client_max_window_bits, name_client_window) = match offer.client_window {
-            // 7.1.2.2: a client that does not name it cannot be asked for a smaller one.
+            // 7.1.2.2: a client that does not name it cannot be asked for a smaller window.
             Window::Absent => (WindowBits::MAX, false),
             Window::Open => (self.client_window, self.client_window < WindowBits::MAX),
             Window::Bits(bits) => (bits.min(self.client_window), true),
         };
         Some(DeflateParams {
             server_no_context_takeover: offer.server_no_takeover || !self.server_context_takeover,
-            // 7.1.1.2: in an offer this is a hint; agreeing to it spares this side the window.
+            // 7.1.1.2: in an offer this is a hint; agreeing to it saves this side the window.
             client_no_context_takeover: offer.client_no_takeover || !self.client_context_takeover,
             server_max_window_bits,
             client_max_window_bits,
@@ -93,7 +93,7 @@ impl DeflateConfig {
             // 7.1.2: in an answer, both windows have a value, and it is not larger than the offered one.
             Window::Bits(_) | Window::Open => Err(InvalidAnswer),
         };
-        // 7.1.1.1, 7.1.2.1: what the client asked of the server must be confirmed.
+        // 7.1.1.1, 7.1.2.1: the answer must confirm the client's requests to the server.
         let unconfirmed = !self.server_context_takeover && !answer.server_no_takeover
             || self.server_window < WindowBits::MAX && answer.server_window == Window::Absent;
         if unconfirmed {
@@ -134,8 +134,8 @@ impl DeflateParams {
         Inflater::COST + Deflater::cost(self.sending(role).0)
     }
 
-    /// The part of [`Self::memory`] that a session may hold while it waits for its peer, for whoever limits the total:
-    /// a stream without context is only there inside a message, and a message that is sent is never half done.
+    /// The part of [`Self::memory`] that a session may hold while it waits for its peer, to limit a total: a stream
+    /// without context exists only inside a message, and an outgoing message is never half done.
     pub fn held_memory(&self, role: Role) -> usize {
         let (window, kept) = self.sending(role);
         Inflater::COST + if kept { Deflater::cost(window) } else { 0 }
@@ -177,7 +177,7 @@ enum Window {
 }
 
 impl Params {
-    /// None if a parameter is unknown, stands twice, or has a value that it cannot have (7, 7.1).
+    /// Reads the parameters. `None` if a parameter is unknown, repeated, or has an invalid value (7, 7.1).
     fn read(extension: &Extension) -> Option<Self> {
         let mut params = Self::default();
         for (name, value) in &extension.params {
@@ -231,7 +231,7 @@ mod tests {
         accept(&willing(), offer)
     }
 
-    /// Agrees to context takeover.
+    /// A configuration that agrees to context takeover.
     fn willing() -> DeflateConfig {
         DeflateConfig { server_context_takeover: true, client_context_takeover: true, ..DeflateConfig::default() }
     }

@@ -12,34 +12,34 @@ use crate::deflate::{DeflateConfig, DeflateParams};
 /// A handshake that a client begins.
 #[derive(Clone, Debug)]
 pub struct ClientHandshake {
-    /// `Sec-WebSocket-Key`; none over HTTP/2 and 3.
+    /// `Sec-WebSocket-Key`; `None` over HTTP/2 and 3.
     key: Option<String>,
     protocols: Vec<String>,
     deflate: Option<DeflateConfig>,
 }
 
-/// What the server agreed to.
+/// The server's answer.
 #[derive(Clone, Debug, Eq, PartialEq)]
 pub struct Opened {
     /// The subprotocol that the server chose.
     pub protocol: Option<String>,
-    /// What it agreed on for permessage-deflate.
+    /// The agreed parameters of permessage-deflate.
     pub deflate: Option<DeflateParams>,
 }
 
-/// Why a client must not go on with a server's answer.
+/// Why a client must reject a server's answer.
 #[derive(Clone, Copy, Debug, Eq, PartialEq, thiserror::Error)]
 pub enum AnswerError {
-    /// `Sec-WebSocket-Accept` does not fit the key.
+    /// `Sec-WebSocket-Accept` does not match the key.
     #[error("Sec-WebSocket-Accept does not answer the key")]
     Accept,
-    /// The server agreed to an extension that was not offered, or not so.
+    /// The server agreed to an extension that was not offered, or not in this form.
     #[error("the server agreed to an extension that was not offered")]
     Extension,
     /// The server chose a subprotocol that was not offered, or several.
     #[error("the server chose a subprotocol that was not offered")]
     Protocol,
-    /// The status is not the one that accepts.
+    /// The status does not accept the handshake.
     #[error("the server answered with status {0}")]
     Status(StatusCode),
     /// `Upgrade` or `Connection` is missing.
@@ -48,20 +48,20 @@ pub enum AnswerError {
 }
 
 impl ClientHandshake {
-    /// Over HTTP/1.1, with a fresh key. Subprotocols that are not tokens are left out.
+    /// Begins a handshake over HTTP/1.1, with a fresh key. Subprotocols that are not tokens are left out.
     pub fn upgrade(protocols: &[&str], deflate: Option<DeflateConfig>) -> Result<Self, getrandom::Error> {
         let mut nonce = [0; 16];
         getrandom::fill(&mut nonce)?;
         Ok(Self { key: Some(STANDARD.encode(nonce)), ..Self::connect(protocols, deflate) })
     }
 
-    /// Over HTTP/2 or 3. Subprotocols that are not tokens are left out.
+    /// Begins a handshake over HTTP/2 or 3. Subprotocols that are not tokens are left out.
     pub fn connect(protocols: &[&str], deflate: Option<DeflateConfig>) -> Self {
         let protocols = protocols.iter().filter_map(|name| token(name.as_bytes())).map(str::to_owned);
         Self { key: None, protocols: protocols.collect(), deflate }
     }
 
-    /// The header fields of the request, beside `Host`.
+    /// The header fields of the request, except `Host`.
     pub fn request(&self) -> HeaderMap {
         let mut headers = HeaderMap::with_capacity(6);
         if let Some(key) = &self.key {
@@ -79,7 +79,7 @@ impl ClientHandshake {
         headers
     }
 
-    /// Judges the server's answer (RFC 6455, 4.1, the list at its end).
+    /// Checks the server's answer (RFC 6455, 4.1, the list at its end).
     pub fn verify(&self, status: StatusCode, headers: &HeaderMap) -> Result<Opened, AnswerError> {
         if let Some(key) = &self.key {
             if status != StatusCode::SWITCHING_PROTOCOLS {

@@ -1,11 +1,11 @@
-//! The grammar of header fields that a handshake reads (RFC 6455, 9.1; RFC 9110, 5.6).
+//! The grammar of the header fields of a handshake (RFC 6455, 9.1; RFC 9110, 5.6).
 //!
-//! Contract: a field that breaks its grammar is an error, never a guess: RFC 6455, 9.1 wants the handshake to fail.
-//! Lists may stand in one line or in several, and may have empty elements.
+//! Contract: a field that violates its grammar is an error, never a guess: RFC 6455, 9.1 requires the handshake to
+//! fail. A list may take one line or several, and may have empty elements.
 
 use http::header::{HeaderMap, HeaderName};
 
-/// A header field that breaks its grammar.
+/// The error for a header field that violates its grammar.
 #[derive(Clone, Copy, Debug, Eq, PartialEq, thiserror::Error)]
 #[error("a handshake field is malformed")]
 pub struct MalformedField;
@@ -15,7 +15,7 @@ pub struct MalformedField;
 pub struct Extension {
     /// The extension's name.
     pub name: String,
-    /// Parameters in their order, with the value's quotes removed.
+    /// The parameters in their order, with the value's quotes removed.
     pub params: Vec<(String, Option<String>)>,
 }
 
@@ -50,12 +50,12 @@ impl Extension {
     }
 }
 
-/// Whether a list, over all its lines, has this element, in whatever case.
+/// Whether a list, over all its lines, has this element, ignoring case.
 pub(crate) fn list_has(headers: &HeaderMap, name: &HeaderName, element: &str) -> bool {
     elements(headers, name).any(|other| other.eq_ignore_ascii_case(element.as_bytes()))
 }
 
-/// Whether `Upgrade` names this protocol, of whatever version (RFC 9110, 7.8).
+/// Whether `Upgrade` names this protocol, in any version (RFC 9110, 7.8).
 pub(crate) fn upgrades_to(headers: &HeaderMap, protocol: &str) -> bool {
     elements(headers, &http::header::UPGRADE)
         .filter_map(|element| element.split(|byte| *byte == b'/').next())
@@ -142,7 +142,7 @@ impl Cursor<'_> {
         token(&content).map(str::to_owned).ok_or(MalformedField)
     }
 
-    /// Takes this byte if it is next, spaces around it or not.
+    /// Takes this byte if it is next, with or without spaces around it.
     fn take(&mut self, byte: u8) -> bool {
         self.skip_space();
         let found = self.rest.first() == Some(&byte);

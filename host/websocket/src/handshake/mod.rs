@@ -6,7 +6,7 @@
 //! | answer | 101 with `Sec-WebSocket-Accept` | 200 |
 //! | both | version 13, subprotocols, extensions | the same |
 //!
-//! Not covered: `Origin`, which is the application's policy, and the sockets.
+//! Not covered: `Origin`, whose policy the application decides, and the sockets.
 
 mod client;
 mod fields;
@@ -34,5 +34,5 @@ pub fn accept_key(key: &str) -> String {
     STANDARD.encode(hash.finalize())
 }
 
-/// The only version there is (RFC 6455, 4.1).
+/// The only existing version (RFC 6455, 4.1).
 const VERSION: &str = "13";

@@ -10,23 +10,23 @@ use super::fields::{Extension, MalformedField, list_has, tokens, upgrades_to};
 use super::{VERSION, accept_key};
 use crate::deflate::{DeflateConfig, DeflateParams};
 
-/// Whether a request asks for a WebSocket by HTTP/1.1's Upgrade, well-formed or not. One that does is for
-/// [`ServerHandshake::upgrade`] to judge; any other is an ordinary request.
+/// Whether a request asks for a WebSocket with HTTP/1.1's Upgrade, well-formed or not. If so, pass it to
+/// [`ServerHandshake::upgrade`]; otherwise it is an ordinary request.
 pub fn is_upgrade(headers: &HeaderMap) -> bool {
     upgrades_to(headers, "websocket")
 }
 
-/// A client's handshake that is in order.
+/// A valid handshake of a client.
 #[derive(Clone, Debug)]
 pub struct ServerHandshake {
-    /// `Sec-WebSocket-Accept`; none over HTTP/2 and 3.
+    /// `Sec-WebSocket-Accept`; `None` over HTTP/2 and 3.
     accept: Option<String>,
     protocols: Vec<String>,
     extensions: Vec<Extension>,
 }
 
 impl ServerHandshake {
-    /// Judges a request that asks by HTTP/1.1's Upgrade (RFC 6455, 4.2.1).
+    /// Checks a request that uses HTTP/1.1's Upgrade (RFC 6455, 4.2.1).
     pub fn upgrade(method: &Method, version: Version, headers: &HeaderMap) -> Result<Self, Refusal> {
         if method != Method::GET || version < Version::HTTP_11 {
             return Err(Refusal::Request);
@@ -38,7 +38,7 @@ impl ServerHandshake {
             return Err(Refusal::Version { upgrade: true });
         }
         let key = only(headers, &header::SEC_WEBSOCKET_KEY).ok_or(Refusal::Key)?;
-        // 4.1: 16 bytes in base64. The unused bits of the last digit are not all clients' concern.
+        // 4.1: 16 bytes in base64. Not all clients clear the unused bits of the last digit.
         let lenient = GeneralPurposeConfig::new()
             .with_decode_allow_trailing_bits(true)
             .with_decode_padding_mode(DecodePaddingMode::RequireCanonical);
@@ -50,7 +50,7 @@ impl ServerHandshake {
         }
     }
 
-    /// Judges an extended CONNECT whose `:protocol` is `websocket` (RFC 8441, 5). There is no key, and neither
+    /// Checks an extended CONNECT whose `:protocol` is `websocket` (RFC 8441, 5). There is no key, and neither
     /// `Upgrade` nor `Connection`.
     pub fn connect(headers: &HeaderMap) -> Result<Self, Refusal> {
         if only(headers, &header::SEC_WEBSOCKET_VERSION) != Some(VERSION) {
@@ -64,12 +64,12 @@ impl ServerHandshake {
         &self.protocols
     }
 
-    /// What to agree on for permessage-deflate; none if the client offers nothing acceptable.
+    /// The parameters to agree on for permessage-deflate; `None` if the client offers nothing acceptable.
     pub fn deflate(&self, config: &DeflateConfig) -> Option<DeflateParams> {
         config.accept(&self.extensions)
     }
 
-    /// The status of the acceptance: 101, or 200 where there is no Upgrade.
+    /// The status of the acceptance: 101, or 200 if there is no Upgrade.
     pub fn status(&self) -> StatusCode {
         match self.accept {
             Some(_) => StatusCode::SWITCHING_PROTOCOLS,
@@ -106,15 +106,15 @@ impl ServerHandshake {
     }
 }
 
-/// A subprotocol was chosen that the client did not offer, which it would have to refuse (RFC 6455, 4.1).
+/// The error for a chosen subprotocol that the client did not offer, and would have to refuse (RFC 6455, 4.1).
 #[derive(Clone, Copy, Debug, Eq, PartialEq, thiserror::Error)]
 #[error("the subprotocol is not one that the client offers")]
 pub struct NotOffered;
 
-/// Why a handshake is refused, and with which answer.
+/// Why a handshake is refused, which also determines the answer.
 #[derive(Clone, Copy, Debug, Eq, PartialEq, thiserror::Error)]
 pub enum Refusal {
-    /// A field breaks its grammar.
+    /// A field violates its grammar.
     #[error("Sec-WebSocket-Extensions or Sec-WebSocket-Protocol is malformed")]
     Field,
     /// Not exactly one `Sec-WebSocket-Key` that is 16 bytes in base64.
@@ -129,7 +129,7 @@ pub enum Refusal {
     /// Not version 13.
     #[error("Sec-WebSocket-Version is not 13")]
     Version {
-        /// Whether the request came by Upgrade.
+        /// Whether the request used Upgrade.
         upgrade: bool,
     },
 }
@@ -138,13 +138,13 @@ impl Refusal {
     /// The answer's status: 426 for a wrong version over HTTP/1.1, 400 otherwise.
     pub fn status(&self) -> StatusCode {
         match self {
-            // RFC 9110, 15.5.22: 426 must name in Upgrade what to change to, and HTTP/2 has no Upgrade.
+            // RFC 9110, 15.5.22: 426 must name the protocol to switch to in Upgrade, and HTTP/2 has no Upgrade.
             Self::Version { upgrade: true } => StatusCode::UPGRADE_REQUIRED,
             _ => StatusCode::BAD_REQUEST,
         }
     }
 
-    /// The answer's header fields: for a wrong version, the right one (RFC 6455, 4.2.2 and 4.4).
+    /// The answer's header fields: for a wrong version, the supported one (RFC 6455, 4.2.2 and 4.4).
     pub fn headers(&self) -> HeaderMap {
         let mut headers = HeaderMap::new();
         if let Self::Version { upgrade } = self {
@@ -164,7 +164,7 @@ impl From<MalformedField> for Refusal {
     }
 }
 
-/// A field's value if it stands there exactly once.
+/// A field's value if the field occurs exactly once.
 fn only<'a>(headers: &'a HeaderMap, name: &HeaderName) -> Option<&'a str> {
     let mut values = headers.get_all(name).iter();
     match (values.next(), values.next()) {

@@ -23,7 +23,7 @@ const RIGHT: [(&str, &str); 4] = [
     ("sec-websocket-key", "dGhlIHNhbXBsZSBub25jZQ=="),
 ];
 
-/// The right handshake with other lines in the place of those of one name.
+/// The valid handshake with the lines of one name replaced.
 fn with(name: &str, values: &[&str]) -> Result<ServerHandshake, Refusal> {
     let mut lines: Vec<_> = RIGHT.into_iter().filter(|(other, _)| *other != name).collect();
     lines.extend(values.iter().map(|value| (name, *value)));

@@ -1,4 +1,4 @@
-//! Every limit of the codec, just kept and just broken.
+//! Every limit of the codec, just kept and just exceeded.
 
 use std::num::NonZeroU32;
 use std::sync::Arc;
@@ -90,7 +90,7 @@ fn a_bomb_costs_no_more_than_the_message_limit() {
     panic!("the bomb went through");
 }
 
-/// DEFLATE reaches about 1030, and browsers send such a message without a second thought.
+/// DEFLATE reaches about 1030, and browsers send such messages as a matter of course.
 #[test]
 fn a_message_of_one_byte_repeated_is_taken_by_default() {
     let message = vec![b'x'; 5_000_000];
@@ -109,7 +109,7 @@ fn compression_ratio_spares_small_messages() {
     let (frames, violation) = decode(&mut decoder, [&bytes[..]]);
     assert_eq!((frames.len(), violation), (0, Some(Violation::CompressionRatio { limit: 20 })));
     assert_eq!(violation.unwrap().close_code(), CloseCode::POLICY);
-    // A message that compresses like ordinary text is not touched.
+    // A message that compresses like ordinary text passes.
     let ordinary: String = (0..40_000).map(|at| format!("{at} ")).collect();
     let (mut decoder, bytes) = compressed(limits, Kind::Text, ordinary.as_bytes());
     assert_eq!(decode(&mut decoder, [&bytes[..]]), (vec![text(&ordinary)], None));

@@ -1,4 +1,5 @@
-//! What holds for any bytes: cuts do not matter, what is sent arrives, nothing panics and memory is bounded.
+//! Properties that hold for any bytes: cuts do not matter, messages arrive as they were sent, nothing panics and memory
+//! is bounded.
 
 use std::num::NonZeroU32;
 use std::sync::Arc;
@@ -73,7 +74,7 @@ fn message() -> impl Strategy<Value = (Kind, Vec<u8>)> {
     ]
 }
 
-/// A part of a stream that is mostly right.
+/// A part of a mostly valid stream.
 #[derive(Clone, Debug)]
 enum Part {
     Message { kind: Kind, payload: Vec<u8>, frame: usize, uncompressed: bool },
@@ -123,14 +124,14 @@ fn cut<'a>(bytes: &'a [u8], cuts: &[Index]) -> Vec<&'a [u8]> {
     places.windows(2).map(|ends| &bytes[ends[0]..ends[1]]).collect()
 }
 
-/// Events and outgoing bytes of a session over these reads, whose queue is written at once.
+/// Returns events and outgoing bytes of a session over these reads, whose queue is written at once.
 fn run(role: Role, limits: Limits, params: DeflateParams, reads: &[&[u8]]) -> (Vec<Event>, Vec<u8>) {
     let now = Instant::now();
     let config = Config { limits, ..Config::with_deflate() };
     let mut session = Session::new(role, Arc::new(config), Some(params), now);
     let (mut events, mut out) = (Vec::new(), Vec::new());
     for read in reads {
-        // Both ways in.
+        // Both ways to feed.
         if read.len() % 2 == 0 {
             session.feed(read);
         } else {
@@ -152,7 +153,7 @@ fn run(role: Role, limits: Limits, params: DeflateParams, reads: &[&[u8]]) -> (V
     (events, out)
 }
 
-/// The close frame of a violation is masked with a random key when a client sends it.
+/// Makes results comparable: the close frame of a violation is masked with a random key when a client sends it.
 fn comparable(role: Role, (events, out): (Vec<Event>, Vec<u8>)) -> (Vec<Event>, Vec<u8>) {
     if role == Role::Server {
         return (events, out);
@@ -248,7 +249,7 @@ proptest! {
         role in role(),
         config in deflate(),
         reads in prop::collection::vec(prop::collection::vec(any::<u8>(), 0..2000), 0..20),
-        // A first byte that is right gets deeper.
+        // A valid first byte gets further.
         first in prop_oneof![Just(FIN | TEXT), Just(RSV1 | BINARY), Just(TEXT), Just(FIN | RSV1 | BINARY), any::<u8>()],
         length in prop_oneof![Just(0xfeu8), Just(0x7e), Just(0xff), any::<u8>()],
     ) {
@@ -293,7 +294,7 @@ proptest! {
     }
 }
 
-/// Where frames begin and the last one ends.
+/// The offsets where frames begin, and where the last one ends.
 fn boundaries(bytes: &[u8]) -> Vec<usize> {
     let mut places = vec![0];
     let mut at = 0;
@@ -310,7 +311,7 @@ fn boundaries(bytes: &[u8]) -> Vec<usize> {
     places
 }
 
-/// Events without their payloads, for a message that can be read.
+/// Events without their payloads, for a readable message.
 fn kinds(events: &[Event]) -> Vec<String> {
     events
         .iter()

@@ -1,4 +1,4 @@
-//! RFC 6455, sections 5 and 8: what comes out of the decoder. Header rules are tested beside the header's parser.
+//! RFC 6455, sections 5 and 8: the decoder's output. Header rules are tested beside the header's parser.
 
 use roadrunner_websocket::{CloseCode, Decoder, Frame, Limits, Role, Violation};
 
@@ -70,7 +70,7 @@ fn section_7_1_7_what_came_before_a_violation_is_delivered_in_the_same_read() {
 
 #[test]
 fn section_8_1_text_fails_with_its_first_impossible_byte() {
-    // The header announces more than will come: the failure must not wait for it.
+    // The header announces more bytes than will come: the failure must not wait for them.
     for length in [8, 100_000] {
         let whole = client(FIN | TEXT, &[&b"ok \xf4\x90"[..], &vec![b'x'; length]].concat());
         let header = whole.len() - length - 5;

@@ -1,4 +1,4 @@
-//! Sessions: pings, the close handshake (RFC 6455, 5.5 and 7), deadlines, memory that is given back.
+//! Sessions: pings, the close handshake (RFC 6455, 5.5 and 7), deadlines, memory that is freed.
 
 use std::sync::Arc;
 use std::time::{Duration, Instant};
@@ -130,7 +130,7 @@ fn section_7_this_side_closes() {
     assert_eq!(take(&mut session), sent(FIN | CLOSE, b"\x03\xe8done"));
     assert_eq!(session.state(), State::Closing);
     assert_eq!(session.send_text("no", now), Err(SendError::Closed));
-    // Nothing is sent behind a close frame, and what the peer had on its way is dropped.
+    // Nothing is sent after a close frame, and the peer's messages in transit are dropped.
     session.feed(&[client(FIN | TEXT, b"late"), client(FIN | PING, b"")].concat());
     assert_eq!(events(&mut session, now), []);
     session.feed(&client(FIN | CLOSE, b"\x03\xe8"));
@@ -202,7 +202,7 @@ fn a_silent_peer_is_pinged_and_then_given_up() {
     session.handle_timeout(at(14));
     assert_eq!(take(&mut session), sent(FIN | PING, b""));
     assert_eq!(session.deadline(), Some(at(17)));
-    // Any byte shows that the peer is there.
+    // Any byte shows that the peer is alive.
     session.feed(&client(FIN | PONG, b"")[..1]);
     assert_eq!(events(&mut session, at(16)), []);
     assert_eq!(session.deadline(), Some(at(26)));
@@ -304,7 +304,7 @@ fn deflating(now: Instant, takeover: bool) -> (Session, Session) {
     (side(Role::Server), side(Role::Client))
 }
 
-/// Goes on until there is nothing left to compress; in how many pieces that was.
+/// Continues until there is nothing left to compress; returns the number of pieces.
 fn compress(session: &mut Session) -> usize {
     let mut pieces = 0;
     while session.is_spent() {

@@ -42,7 +42,7 @@ pub fn client(first: u8, payload: &[u8]) -> Vec<u8> {
     frame(Role::Client, first, payload)
 }
 
-/// All that a decoder makes of these reads, and how it ends.
+/// Everything that a decoder makes of these reads, and how it ends.
 pub fn decode<'a>(decoder: &mut Decoder, reads: impl IntoIterator<Item = &'a [u8]>) -> (Vec<Frame>, Option<Violation>) {
     let mut frames = Vec::new();
     for read in reads {
@@ -58,7 +58,7 @@ pub fn decode<'a>(decoder: &mut Decoder, reads: impl IntoIterator<Item = &'a [u8
     (frames, None)
 }
 
-/// What a server makes of these bytes in one read.
+/// The result of a server for these bytes in one read.
 pub fn served(bytes: &[u8]) -> (Vec<Frame>, Option<Violation>) {
     decode(&mut Decoder::new(Role::Server, Limits::default(), None), [bytes])
 }
@@ -71,13 +71,13 @@ pub fn binary(payload: &[u8]) -> Frame {
     Frame::Message(Message::Binary(payload.to_vec().into()))
 }
 
-/// What a client with these wishes and a server that agrees to all of them use.
+/// The agreed parameters of a client with this configuration and a server that agrees to all of it.
 pub fn agree(client: &DeflateConfig) -> DeflateParams {
     let offers = Extension::parse(client.offer().as_bytes()).expect("an offer is well-formed");
     with_takeover().accept(&offers).expect("the offer is acceptable")
 }
 
-/// Compresses everything, and with all that came before.
+/// A configuration that compresses everything, with context takeover.
 pub fn with_takeover() -> DeflateConfig {
     DeflateConfig {
         threshold: 0,

@@ -1,4 +1,4 @@
-//! A listener's own certificates: where they come from, and which one a client gets.
+//! A listener's own certificates: their sources, and which certificate a client gets.
 
 use std::{
     collections::HashMap,
@@ -24,7 +24,7 @@ const MAX_KEY: usize = 256 << 10;
 /// A chain and its key.
 #[derive(Debug)]
 pub(super) struct Certificate {
-    /// The files of chain and key; none if it was made here.
+    /// The files of chain and key; `None` if the certificate was made here.
     pub(super) files: Option<(PathBuf, PathBuf)>,
     /// Never empty; the leaf first.
     chain: Vec<CertificateDer<'static>>,
@@ -39,7 +39,7 @@ impl Certificate {
         let parsed = PrivateKeyDer::from_pem_slice(&pem).map_err(unreadable)?;
         let files = Some((chain.to_owned(), key.to_owned()));
         let certificate = Certificate { files, chain: certificates, key: parsed };
-        // Said when it is read, and not only when it is first used.
+        // A mismatch is reported on reading, and not only at the first use.
         certificate.certified(&aws_lc_rs::default_provider())?;
         Ok(certificate)
     }
@@ -63,7 +63,7 @@ impl Certificate {
         })
     }
 
-    /// The same from its files as they are now. One that was made here stays.
+    /// Reads the certificate again from its files. A certificate that was made here stays.
     pub(super) fn read_again(&self) -> Result<Certificate, TlsError> {
         match &self.files {
             Some((chain, key)) => Certificate::read(chain, key),
@@ -83,11 +83,11 @@ impl Certificate {
     }
 }
 
-/// Chooses by the name that the client asks for.
+/// Chooses a certificate by the name that the client asks for.
 #[derive(Debug)]
 pub(super) struct Chooser {
     default: Arc<CertifiedKey>,
-    /// By names in lower case; `*.example.com` stands under `.example.com`.
+    /// Certificates by names in lower case; `*.example.com` is stored under `.example.com`.
     by_name: HashMap<String, Vec<Arc<CertifiedKey>>>,
 }
 
@@ -104,12 +104,12 @@ impl Chooser {
             }
             all.push(key);
         }
-        // A configuration is made with one certificate and only ever gains some.
+        // A configuration is made with one certificate, and never loses any.
         let default = all.swap_remove(0);
         Ok(Chooser { default, by_name })
     }
 
-    /// The certificates for a name: those made out to it, or to the wildcard above it (RFC 6125, 6.4.3).
+    /// The certificates for a name: those issued for it, or for the wildcard above it (RFC 6125, 6.4.3).
     fn named(&self, name: &str) -> Option<&[Arc<CertifiedKey>]> {
         let name = name.to_ascii_lowercase();
         let exact = self.by_name.get(&name);
@@ -127,12 +127,12 @@ impl ResolvesServerCert for Chooser {
     }
 }
 
-/// What a file looks like from outside. A change of any of it means that the file may be another.
+/// The metadata of a file. If any of it changes, the file may have been replaced.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(super) struct Stamp(Option<(u64, u64, u64, i64, i64)>);
 
 impl Stamp {
-    /// Follows links, as certificate managers turn those to new files.
+    /// Reads the metadata of a file. It follows links, since certificate managers point those to new files.
     pub(super) fn of(path: &Path) -> Stamp {
         Stamp(
             std::fs::metadata(path)

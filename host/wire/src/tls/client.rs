@@ -1,4 +1,4 @@
-//! Certificates of clients: who may sign them, and what they say.
+//! Client certificates: their authorities and their contents.
 
 use std::{
     fmt::Write as _,
@@ -20,17 +20,17 @@ use super::{TlsError, read_certificates};
 /// Whether clients must show a certificate.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum ClientAuth {
-    /// They may. One that does not verify fails the handshake all the same.
+    /// They may. A certificate that does not verify still fails the handshake.
     Optional,
     /// They must.
     Required,
 }
 
-/// What a client's certificate says. It was verified against the authorities of the listener, its dates and its purpose
-/// included, when the session began; a session that is resumed with a ticket is not verified again.
+/// The contents of a client's certificate. It was verified when the session began, against the authorities of the
+/// listener, its dates and its purpose; it is not verified again when a ticket resumes the session.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct ClientCertificate {
-    /// The subject's distinguished name (RFC 4514), the most specific part first: `CN=alice,O=Example`.
+    /// The subject's distinguished name (RFC 4514), with the most specific part first: `CN=alice,O=Example`.
     pub subject: String,
     /// The issuer's distinguished name.
     pub issuer: String,
@@ -56,7 +56,7 @@ impl ClientCertificate {
     }
 }
 
-/// The DNS names that a certificate is made out to; none if it cannot be read.
+/// The DNS names that a certificate was issued for; none if it cannot be read.
 pub(super) fn dns_names(leaf: &CertificateDer<'_>) -> Vec<String> {
     let Ok(parsed) = Certificate::from_der(leaf) else {
         return Vec::new();
@@ -94,7 +94,7 @@ fn hex(bytes: &[u8]) -> String {
     })
 }
 
-/// Who may sign the certificates of clients.
+/// The authorities that may sign client certificates.
 #[derive(Debug)]
 pub(super) struct Authorities {
     pub(super) auth: ClientAuth,

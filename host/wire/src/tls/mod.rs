@@ -1,13 +1,13 @@
-//! Certificates, and what a handshake agreed on.
+//! Certificates, and the result of a handshake.
 //!
-//! A listener has one or more certificates; the client's server name (SNI) chooses, and the first one answers those who
-//! name nobody it knows. Certificates and authorities are read from files, and can be read again while the listener
-//! serves: connections that exist keep what they began with, and later ones get what is there now. A set that cannot
-//! be used leaves the one before in force.
+//! A listener has one or more certificates. The client's server name (SNI) selects one; the first one serves clients
+//! without a known name. Certificates and authorities are read from files, and can be read again while the listener
+//! serves: existing connections keep their certificates, and later connections get the new ones. If the new set cannot
+//! be used, the previous one stays in force.
 //!
-//! # What it does not cover
+//! # Not covered
 //!
-//! Revocation (CRLs and OCSP) is not checked; take an authority away, or use certificates that live for a short time.
+//! Revocation (CRLs and OCSP) is not checked; remove an authority, or use short-lived certificates.
 
 mod certificate;
 mod client;
@@ -32,7 +32,7 @@ use certificate::{Certificate, Chooser, Stamp};
 use client::Authorities;
 pub use client::{ClientAuth, ClientCertificate};
 
-/// The certificates of a listener. TLS 1.2 and 1.3 are spoken, with the post-quantum hybrid key exchange preferred.
+/// The certificates of a listener. It supports TLS 1.2 and 1.3, and prefers the post-quantum hybrid key exchange.
 #[derive(Debug)]
 pub struct TlsConfig {
     /// Never empty; the first is the default.
@@ -51,8 +51,8 @@ impl TlsConfig {
         Ok(TlsConfig::of(Certificate::read(chain.as_ref(), key.as_ref())?))
     }
 
-    /// Makes a certificate for `localhost`, `127.0.0.1` and `::1` that nobody else has signed, for development. It is
-    /// ECDSA P-256 and valid for less than 14 days, so that browsers accept it by its hash for WebTransport.
+    /// Makes a self-signed certificate for `localhost`, `127.0.0.1` and `::1`, for development. It is ECDSA P-256 and
+    /// valid for less than 14 days, so that browsers accept it by its hash for WebTransport.
     pub fn self_signed() -> Result<TlsConfig, TlsError> {
         Ok(TlsConfig::of(Certificate::self_signed()?))
     }
@@ -61,8 +61,8 @@ impl TlsConfig {
         TlsConfig { certificates: vec![certificate], clients: None, watched: false }
     }
 
-    /// Adds a certificate for the names that it is made out to (its DNS subject alternative names). Where several have
-    /// a name, the first whose key the client can verify is used.
+    /// Adds a certificate for the names that it was issued for (its DNS subject alternative names). If several
+    /// certificates have a name, the first whose key the client can verify is used.
     ///
     /// # Errors
     ///
@@ -72,7 +72,7 @@ impl TlsConfig {
         Ok(self)
     }
 
-    /// Asks clients for a certificate that one of the authorities in this PEM file has signed.
+    /// Asks clients for a certificate that is signed by an authority in this PEM file.
     ///
     /// # Errors
     ///
@@ -82,7 +82,7 @@ impl TlsConfig {
         Ok(self)
     }
 
-    /// Whether the server looks at the files every two seconds, and reads them again when they have changed.
+    /// Sets whether the server checks the files every two seconds, and reads them again when they have changed.
     ///
     /// # Defaults
     ///
@@ -102,8 +102,8 @@ impl TlsConfig {
         self.certificates[0].leaf()
     }
 
-    /// What rustls needs to serve these protocols, in the order in which they are preferred; for transports other than
-    /// the listeners of this crate.
+    /// The rustls configuration that serves these protocols, in order of preference; for transports other than the
+    /// listeners of this crate.
     ///
     /// # Errors
     ///
@@ -135,7 +135,7 @@ impl TlsConfig {
         Ok(config)
     }
 
-    /// The same from the files as they are now.
+    /// Reads the configuration again from its files.
     fn read_again(&self) -> Result<TlsConfig, TlsError> {
         let certificates = self.certificates.iter().map(Certificate::read_again).collect::<Result<_, _>>()?;
         let clients = self.clients.as_ref().map(Authorities::read_again).transpose()?;
@@ -153,23 +153,23 @@ impl TlsConfig {
     }
 }
 
-/// The TLS of a listener that serves.
+/// The TLS of a running listener.
 pub(crate) struct Tls {
     protocols: Protocols,
-    /// What the next handshake uses.
+    /// The configuration for the next handshake.
     current: RwLock<Arc<ServerConfig>>,
     source: Mutex<Source>,
-    /// Who else is told of a change.
+    /// Callbacks for a change.
     followers: Mutex<Vec<Follower>>,
 }
 
-/// Takes what is used from now on.
+/// A callback that takes the new configuration.
 type Follower = Box<dyn Fn(&ServerConfig) + Send + Sync>;
 
 struct Source {
     config: TlsConfig,
     tickets: Arc<dyn ProducesTickets>,
-    /// The files when they were last looked at.
+    /// The files' metadata at the last check.
     stamps: Vec<Stamp>,
 }
 
@@ -186,7 +186,7 @@ impl Tls {
         Arc::clone(&self.current.read())
     }
 
-    /// Calls this after each change, with what is used from then on.
+    /// Registers a callback that gets the new configuration after each change.
     pub(crate) fn follow(&self, follower: impl Fn(&ServerConfig) + Send + Sync + 'static) {
         self.followers.lock().push(Box::new(follower));
     }
@@ -209,22 +209,22 @@ impl Tls {
         self.install(&mut source, config, stamps)
     }
 
-    /// Reads the files again if they look different from when they were last looked at. False if they do not.
+    /// Reads the files again if they have changed since the last check. Returns false if they have not.
     pub(crate) fn reload_if_changed(&self) -> Result<bool, TlsError> {
         let mut source = self.source.lock();
         let stamps = source.config.stamps();
         if stamps == source.stamps {
             return Ok(false);
         }
-        // Also if they cannot be used: the next change will be looked at, and not the same files over and over.
+        // Also if they cannot be used: then only the next change is tried, and not the same files over and over.
         source.stamps.clone_from(&stamps);
         let config = source.config.read_again()?;
         self.install(&mut source, config, stamps).map(|()| true)
     }
 
     fn install(&self, source: &mut Source, config: TlsConfig, stamps: Vec<Stamp>) -> Result<(), TlsError> {
-        // A ticket stands for a client certificate that is not verified again. So tickets end with the authorities that
-        // they were given under.
+        // A ticket represents a client certificate that is not verified again. So tickets expire with the authorities
+        // under which they were issued.
         let tickets = match (&source.config.clients, &config.clients) {
             (None, None) => Arc::clone(&source.tickets),
             _ => aws_lc_rs::Ticketer::new()?,
@@ -245,7 +245,7 @@ impl fmt::Debug for Tls {
     }
 }
 
-/// What a TLS handshake agreed on.
+/// The result of a TLS handshake.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct TlsInfo {
     /// `TLSv1.2` or `TLSv1.3`.
@@ -254,7 +254,7 @@ pub struct TlsInfo {
     pub cipher: Option<&'static str>,
     /// The host name that the client asked for (SNI).
     pub server_name: Option<Arc<str>>,
-    /// The client's certificate, verified; none if it has shown none.
+    /// The client's verified certificate; `None` if the client has not sent one.
     pub client_certificate: Option<Arc<ClientCertificate>>,
 }
 
@@ -278,7 +278,8 @@ impl TlsInfo {
         })
     }
 
-    /// QUIC has no other version (RFC 9001, 4.2), and quinn does not tell the cipher suite.
+    /// Reads the result of a QUIC handshake. QUIC has no other TLS version (RFC 9001, 4.2), and quinn does not report
+    /// the cipher suite.
     ///
     /// # Errors
     ///
@@ -301,8 +302,8 @@ fn alpn(protocols: Protocols) -> &'static [&'static [u8]] {
     }
 }
 
-/// The protocol that ALPN chose. A client without ALPN speaks HTTP/1 (RFC 9113, 3.2 requires ALPN for HTTP/2); none if
-/// the listener does not.
+/// The protocol that ALPN chose. A client without ALPN uses HTTP/1 (RFC 9113, 3.2 requires ALPN for HTTP/2); `None` if
+/// the listener does not serve it.
 pub(crate) fn negotiated(connection: &ServerConnection, protocols: Protocols) -> Option<Protocol> {
     match connection.alpn_protocol() {
         Some(alpn) if alpn == ALPN_HTTP2 => Some(Protocol::Http2),
@@ -314,12 +315,12 @@ pub(crate) fn negotiated(connection: &ServerConnection, protocols: Protocols) ->
 /// A certificate, key or authority that cannot be used.
 #[derive(Debug, thiserror::Error)]
 pub enum TlsError {
-    /// An authority for client certificates is not one.
+    /// The file holds something other than an authority for client certificates.
     #[error("cannot use the authorities in {}: {reason}", path.display())]
     Authority {
         /// The file.
         path: PathBuf,
-        /// Why.
+        /// The reason.
         reason: String,
     },
     /// A client's certificate was verified and yet cannot be read.
@@ -328,24 +329,24 @@ pub enum TlsError {
     /// A development certificate could not be made.
     #[error("cannot make a self-signed certificate")]
     Generate(#[from] rcgen::Error),
-    /// The library refuses it.
+    /// The library refuses the configuration.
     #[error("cannot set up TLS: {0}")]
     Invalid(#[from] rustls::Error),
-    /// The certificate and the key do not go together, or the library refuses them.
+    /// The certificate and the key do not match, or the library refuses them.
     #[error("cannot use the certificate in {} with its key: {source}", path.display())]
     Mismatch {
         /// The certificate's file.
         path: PathBuf,
-        /// Why.
+        /// The reason.
         source: rustls::Error,
     },
-    /// The file has no certificate in it.
+    /// The file contains no certificate.
     #[error("{} holds no certificate; it should start with -----BEGIN CERTIFICATE-----", path.display())]
     NoCertificate {
         /// The file.
         path: PathBuf,
     },
-    /// The file of a private key cannot be read, or others can read or change it.
+    /// The file of a private key cannot be read, or other users can read or change it.
     #[error(transparent)]
     Key(#[from] roadrunner_private::Error),
     /// The file cannot be read, or is not PEM.
@@ -353,10 +354,10 @@ pub enum TlsError {
     Unreadable {
         /// The file.
         path: PathBuf,
-        /// Why.
+        /// The reason.
         source: rustls_pki_types::pem::Error,
     },
-    /// The way to verify client certificates cannot be built.
+    /// The verifier for client certificates cannot be built.
     #[error("cannot verify client certificates: {0}")]
     Verifier(#[from] rustls::server::VerifierBuilderError),
 }
@@ -372,7 +373,7 @@ fn read_certificates(path: &Path) -> Result<Vec<CertificateDer<'static>>, TlsErr
     Ok(certificates)
 }
 
-/// Shared by the parts of this module, which build keys and verifiers with it.
+/// The provider with which the parts of this module build keys and verifiers.
 type Provider = CryptoProvider;
 
 const ALPN_HTTP1: &[u8] = b"http/1.1";

@@ -1,4 +1,4 @@
-//! HTTP/2 frames by hand, for clients that no library would be.
+//! HTTP/2 frames made by hand, for clients that no library can play.
 
 use tokio::io::{AsyncRead, AsyncReadExt};
 
@@ -25,12 +25,12 @@ pub fn frame(kind: u8, flags: u8, stream: u32, payload: &[u8]) -> Vec<u8> {
     bytes
 }
 
-/// What a client begins with.
+/// The first bytes of a client.
 pub fn opening() -> Vec<u8> {
     [PREFACE, &frame(SETTINGS, 0, 0, &[])].concat()
 }
 
-/// A field section of literals that are not indexed (RFC 7541, 6.2.2), for `http://localhost`.
+/// A field section of literals without indexing (RFC 7541, 6.2.2), for `http://localhost`.
 pub fn fields(method: &str, path: &str, more: &[(&str, &str)]) -> Vec<u8> {
     let mut block = Vec::new();
     let pseudo = [(":method", method), (":scheme", "http"), (":authority", "localhost"), (":path", path)];
@@ -66,7 +66,7 @@ impl Frame {
     }
 }
 
-/// The next frame, or none at the end.
+/// Reads the next frame; `None` at the end.
 pub async fn next(stream: &mut (impl AsyncRead + Unpin)) -> Option<Frame> {
     let mut header = [0; 9];
     stream.read_exact(&mut header).await.ok()?;

@@ -30,7 +30,7 @@ pub type Client = Box<dyn Stream>;
 pub trait Stream: AsyncRead + AsyncWrite + Send + Unpin {}
 impl<T: AsyncRead + AsyncWrite + Send + Unpin> Stream for T {}
 
-/// How a client speaks.
+/// How a client connects.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Way {
     H1,
@@ -60,14 +60,14 @@ pub const SLOW: Duration = Duration::from_millis(200);
 /// How often `/ticks` sends something.
 pub const TICK: Duration = Duration::from_millis(10);
 
-/// What the service has to tell a test.
+/// A report of the service to a test.
 #[derive(Debug)]
 pub enum Told {
     /// An exchange of this path has begun.
     Began(String),
-    /// It was dropped before its end, and the connection said this then.
+    /// It was dropped before its end, when the connection had ended in this way.
     Dropped(String, Ending, Instant),
-    /// Reading its body gave this error.
+    /// Reading its body failed with this error.
     BodyError(String, BodyError, Instant),
 }
 
@@ -180,7 +180,7 @@ impl Harness {
         }
     }
 
-    /// Waits until an exchange of this path was dropped, or its body has failed, and says how long that took since
+    /// Waits until an exchange of this path was dropped, or its body has failed, and returns how long that took since
     /// `since`.
     pub async fn dropped(&mut self, path: &str, since: Instant) -> (Ending, Duration) {
         loop {
@@ -289,7 +289,7 @@ pub async fn read_until(stream: &mut (impl AsyncRead + Unpin), text: &str) -> St
     }
 }
 
-/// Nothing in these tests takes long; what does hangs.
+/// Runs a future with a time limit: nothing in these tests takes long unless it hangs.
 pub async fn soon<F: Future>(future: F) -> F::Output {
     tokio::time::timeout(Duration::from_secs(10), future).await.expect("within ten seconds")
 }

@@ -20,7 +20,7 @@ use tokio::{io::AsyncWriteExt, sync::mpsc};
 
 use super::{SLOW, TICK, Told};
 
-/// What it has to tell goes to the test.
+/// The service, which reports to the test.
 pub(super) struct App {
     pub(super) tell: mpsc::UnboundedSender<Told>,
     pub(super) given: Arc<AtomicUsize>,
@@ -77,7 +77,7 @@ impl Service for App {
                 let _held = (&mut exchange, &probe);
                 pending().await
             }
-            // Reads nothing of a body, and answers when it has had time to come.
+            // Does not read the body, and answers when it has had time to come.
             "/slow" => {
                 tokio::time::sleep(SLOW).await;
                 probe.done();
@@ -91,7 +91,7 @@ impl Service for App {
                     _held: exchange,
                 }))
             }
-            // A piece, and so on.
+            // One piece after the other.
             "/ticks" => Response::new(ResponseBody::new(Ticks { wait: tokio::time::interval(TICK), _probe: probe })),
             "/session" => {
                 let mut response =
@@ -143,7 +143,7 @@ impl Service for App {
                 probe.done();
                 Response::new(ResponseBody::full(vec![b'x'; 2 * 1024 * 1024 + 1]))
             }
-            // More than kernels keep for a socket.
+            // More than kernels buffer for a socket.
             "/huge" => {
                 probe.done();
                 Response::new(ResponseBody::full(vec![b'x'; HUGE]))
@@ -183,7 +183,7 @@ impl Service for App {
     }
 }
 
-/// Echoes what comes through a tunnel.
+/// Echoes the bytes of a tunnel.
 fn tunnel(mut exchange: Exchange) -> Response<ResponseBody> {
     let mut response = Response::new(ResponseBody::empty());
     let Some(request) = exchange.take_tunnel().filter(|request| request.names("echo")) else {
@@ -204,7 +204,7 @@ fn tunnel(mut exchange: Exchange) -> Response<ResponseBody> {
     response
 }
 
-/// Tells when it is dropped, unless it is done.
+/// Reports when it is dropped, unless it is done.
 pub struct Probe {
     path: String,
     tell: mpsc::UnboundedSender<Told>,
