@@ -369,6 +369,8 @@ async fn redis_is_restarted_between_two_operations() {
         redis.kill();
         redis.start_again();
         assert!(redis.is_up().await, "redis-server is not up");
+        // The host hears of the loss on a thread that may have to wait for the processor.
+        tokio::time::sleep(Duration::from_millis(100)).await;
         let (path, body, answer) = operation;
         for host in ["first", "second"] {
             let seen = on(host, path, body).await;
