@@ -234,7 +234,7 @@ mod tests {
         Gate::new(GateSettings { instances, held, hibernated: 1, queue, queue_wait: Duration::from_millis(50) })
     }
 
-    #[tokio::test(start_paused = true)]
+    #[tokio::test]
     async fn a_full_gate_queues_and_then_refuses() {
         let gate = gate(1, 0, 1);
         let gates = Gates::new(vec![gate.clone()]);
@@ -262,7 +262,7 @@ mod tests {
         assert_eq!((gate.running(), gate.held()), (0, 0));
     }
 
-    #[tokio::test(start_paused = true)]
+    #[tokio::test]
     async fn an_instance_that_needs_more_takes_several_places() {
         let gate = gate(4, 3, 2);
         let (light, heavy) = (Gates::new(vec![gate.clone()]), Gates::new(vec![gate.clone()]).taking(3));
@@ -294,7 +294,7 @@ mod tests {
         drop(first);
     }
 
-    #[tokio::test(start_paused = true)]
+    #[tokio::test]
     async fn a_session_that_wakes_waits_for_a_held_place() {
         let gate = gate(1, 1, 0);
         let gates = Gates::new(vec![gate.clone()]);

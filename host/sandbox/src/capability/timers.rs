@@ -90,7 +90,7 @@ mod tests {
         poll_fn(|cx| timers.poll_next(cx)).await
     }
 
-    #[tokio::test(start_paused = true)]
+    #[tokio::test]
     async fn timers_fire_in_order_and_repeat() {
         let mut timers = Timers::default();
         let every = timers.set(100, true);
@@ -99,22 +99,22 @@ mod tests {
         assert_eq!(next(&mut timers).await, every);
         assert_eq!(next(&mut timers).await, once);
         assert_eq!(next(&mut timers).await, every);
-        assert_eq!(start.elapsed().as_millis(), 200);
+        assert!(start.elapsed() >= Duration::from_millis(200));
         assert_eq!(timers.len(), 1);
     }
 
-    #[tokio::test(start_paused = true)]
+    #[tokio::test]
     async fn a_busy_guest_gets_one_firing_and_not_a_backlog() {
         let mut timers = Timers::default();
         timers.set(10, true);
-        tokio::time::advance(Duration::from_millis(105)).await;
+        tokio::time::sleep(Duration::from_millis(105)).await;
         let start = Instant::now();
         next(&mut timers).await;
         next(&mut timers).await;
         assert!(start.elapsed() >= Duration::from_millis(10));
     }
 
-    #[tokio::test(start_paused = true)]
+    #[tokio::test]
     async fn a_cancelled_timer_does_not_fire() {
         let mut timers = Timers::default();
         let first = timers.set(10, false);
