@@ -17,7 +17,7 @@ const PATIENCE: Duration = Duration::from_secs(10);
 /// either.
 const FLOORS: (Duration, Duration) = match cfg!(debug_assertions) {
     true => (Duration::from_millis(8), Duration::from_millis(25)),
-    false => (Duration::from_millis(1), Duration::from_millis(4)),
+    false => (Duration::from_millis(1), Duration::from_millis(8)),
 };
 
 /// Requests a path of the host `normal` over one HTTP/1.1 connection, for this long.

@@ -89,7 +89,7 @@ pub fn run(tree: &Tree, options: &Options) -> Result<ExitCode> {
     Ok(ExitCode::SUCCESS)
 }
 
-fn attack(tree: &Tree, program: &Path, may_be_felt: bool) -> Result<Vec<Row>> {
+fn attack(tree: &Tree, program: &Path, is_older: bool) -> Result<Vec<Row>> {
     say(&format!("attacking {}", program.display()));
     let program = fs::canonicalize(program).with_context(|| format!("there is no {}", program.display()))?;
     let rows = tree.scratch("attacks")?.join("rows.json");
@@ -99,8 +99,8 @@ fn attack(tree: &Tree, program: &Path, may_be_felt: bool) -> Result<Vec<Row>> {
     command.args(["--ignored", "--nocapture", "--test-threads=1", "attacks::"]);
     command.env("ROADRUNNER_BIN", program).env("ROADRUNNER_GUESTS", tree.components());
     command.env("ROADRUNNER_ATTACKS", &rows);
-    if may_be_felt {
-        command.env("ROADRUNNER_ATTACKS_FELT", "may");
+    if is_older {
+        command.env("ROADRUNNER_ATTACKS_OLDER", "yes");
     }
     toolchain::run(&mut command)?;
     serde_json::from_str(&read(&rows)?).context("the rows are not understood")

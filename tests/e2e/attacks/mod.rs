@@ -2,7 +2,7 @@
 //!
 //! Each attack runs for some seconds here, and for a minute in `cargo xtask soak`. An attack uses only features that an
 //! older host knows, so that the same run can measure that host: with its program in `ROADRUNNER_BIN`, and
-//! `ROADRUNNER_ATTACKS_FELT`.
+//! `ROADRUNNER_ATTACKS_OLDER`.
 
 use std::net::SocketAddr;
 use std::sync::Arc;
@@ -33,7 +33,7 @@ const LONG: (Duration, Duration) = (Duration::from_secs(60), Duration::from_secs
 const TRIES: usize = 4;
 
 /// The allowed multiple of the floors for the victim's times in the suite, whose machine has other work.
-const SLACK: u32 = 5;
+const SLACK: u32 = 3;
 
 /// How often the host's memory is measured.
 const SAMPLE: Duration = Duration::from_millis(50);
@@ -294,14 +294,14 @@ async fn compression_is_not_felt() {
     compression::BROTLI.is_harmless().await;
 }
 
-/// Writes a row for each attack into the file that `ROADRUNNER_ATTACKS` names. With `ROADRUNNER_ATTACKS_FELT`, the
-/// victim of an older host may notice the attack.
+/// With `ROADRUNNER_ATTACKS`, measures and does not judge: it writes a row for each attack into that file. With
+/// `ROADRUNNER_ATTACKS_OLDER`, it leaves out attacks whose manifests older hosts refuse.
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 #[ignore = "it takes a minute for each attack"]
 async fn none_is_felt_for_a_minute() {
     let mut rows = Vec::new();
     let mut felt = Vec::new();
-    let is_older = std::env::var_os("ROADRUNNER_ATTACKS_FELT").is_some();
+    let is_older = std::env::var_os("ROADRUNNER_ATTACKS_OLDER").is_some();
     for attack in ALL.into_iter().filter(|attack| attack.runs_on_older || !is_older) {
         let around = Surroundings::start().await;
         let server = attack.start(&around).await;
@@ -312,11 +312,10 @@ async fn none_is_felt_for_a_minute() {
             felt.push(attack.name);
         }
     }
-    if let Some(path) = std::env::var_os("ROADRUNNER_ATTACKS") {
-        let text = serde_json::to_string_pretty(&rows).expect("it is JSON");
-        std::fs::write(&path, text + "\n").expect("the file of results can be written");
-    }
-    if !is_older {
+    let Some(path) = std::env::var_os("ROADRUNNER_ATTACKS") else {
         assert!(felt.is_empty(), "the victim felt {felt:?}");
-    }
+        return;
+    };
+    let text = serde_json::to_string_pretty(&rows).expect("it is JSON");
+    std::fs::write(&path, text + "\n").expect("the file of results can be written");
 }
