@@ -183,7 +183,7 @@ async fn bodies_of_many_connections_share_the_budget() {
         assert!(held > 8.0 * MIB && held <= 16.0 * MIB, "{way:?}: {held}");
         let mut newcomer = server.connect(way).await;
         let answer = newcomer.fetch(Ask::post("/all", vec![b'x'; 200 << 10])).await;
-        assert_eq!(answer.status, 200, "{way:?}: whoever is new finds room: {answer:?}");
+        assert_eq!(answer.status, 200, "{way:?}: a new client finds room: {answer:?}");
         drop(exchanges);
         drop(clients);
         drop(newcomer);

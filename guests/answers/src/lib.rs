@@ -22,7 +22,7 @@ fn answer(request: Request) -> Response {
         ["headers"] => {
             fields.iter().fold("ok\n".into_response(), |response, (name, value)| response.add_header(name, value))
         }
-        // So many KiB of head in fields of 1 KiB each, and so many MiB of body.
+        // The first number is KiB of head, in fields of 1 KiB each; the second is MiB of body.
         ["large", kib, mib] => (0..number(kib))
             .fold(Response::buffered(vec![b'x'; number::<usize>(mib) << 20]), |response, field: u32| {
                 response.add_header(format!("x-large-{field}"), "x".repeat(1000))

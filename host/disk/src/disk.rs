@@ -112,6 +112,11 @@ impl Disk {
         rustix::fs::stat(path).is_ok_and(|stat| identity(&stat) == self.0.identity)
     }
 
+    /// Whether the directory was opened for this owner of threads.
+    pub fn is_of(&self, owner: &str) -> bool {
+        self.0.threads.is(&DIRECTORIES.share(owner))
+    }
+
     /// Applies these limits and this owner to all later writes. The first time, the directory is measured.
     ///
     /// # Errors

@@ -126,7 +126,7 @@ struct State {
     /// The server's end; none while there is no connection.
     link: Option<Link>,
     queue: Queue,
-    /// The subjects that are wanted. Each time that one is wanted anew, its number is another.
+    /// The subscribed subjects. A subject gets a new number each time that it is subscribed again.
     subscriptions: HashMap<Arc<str>, u64>,
     /// Subjects that the connection has not looked at since they were wanted, or not wanted any more.
     changed: HashSet<Arc<str>>,

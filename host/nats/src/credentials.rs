@@ -10,12 +10,12 @@ use nkeys::{KeyPair, KeyPairType};
 pub enum Credentials {
     /// What stands in a file that `nsc` writes: a JWT, and the seed of its nkey.
     Creds(String),
-    /// Nobody in particular.
+    /// No credentials.
     #[default]
     None,
-    /// Whoever has the nkey with this seed.
+    /// The seed of an nkey.
     Nkey(String),
-    /// Whoever has this token.
+    /// A token.
     Token(String),
     /// A user.
     User {

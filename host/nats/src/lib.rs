@@ -11,18 +11,18 @@
 //! What it is for decides what it does: messages that are worth something now. Nothing that was published is sent twice,
 //! and nothing that waited when the connection was lost is sent afterwards. async-nats by itself keeps such messages for
 //! the next connection; so each of its clients serves one connection here, and the next connection is another client's.
-//! Whoever needs to know what is lost numbers its messages; [`Handler::gap`] says when the own subscriptions have had a
-//! gap.
+//! A publisher that has to report losses numbers its messages; [`Handler::gap`] says when the own subscriptions have had
+//! a gap.
 //!
 //! Queues are bounded: what waits to be sent by bytes and by messages, for each account and for all; what waits for the
-//! [`Handler`] by bytes; subscriptions by whoever asks for them.
+//! [`Handler`] by bytes; subscriptions by their callers.
 //!
 //! # Not covered
 //!
 //! - Queue groups, replies and JetStream.
 //! - The length of a single message on its way in. async-nats reads all of it before it is looked at, and the server's
-//!   `max_payload` is its bound. A server is trusted, and so is everybody whom it lets publish: a message with headers
-//!   that are none ends the connection.
+//!   `max_payload` is its bound. A server is trusted, and so are all its publishers: a message with malformed
+//!   headers ends the connection.
 //! - Servers that join a cluster later. A server's list is read when it is connected to.
 //! - TLS that begins before the server's greeting (`handshake_first`), and the server's name in the handshake (SNI).
 //!

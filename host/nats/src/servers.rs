@@ -1,6 +1,6 @@
-//! Which servers there are, and in which order they are tried.
+//! The known servers, and the order in which the client tries them.
 //!
-//! Those of the settings are always among them. Those that a server tells of are as long as no other server tells anew.
+//! The servers of the settings always stay. The servers that one server names stay until another server names its own.
 
 use std::fmt;
 use std::net::IpAddr;

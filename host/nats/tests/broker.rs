@@ -317,7 +317,7 @@ async fn what_waited_for_a_server_is_not_sent_to_the_next() {
             tokio::time::sleep(Duration::from_millis(50)).await;
         }
         drop(silent);
-        // Whoever comes now, and speaks for a while.
+        // Messages that come from now on, for a while.
         let mut all = Vec::new();
         let end = Instant::now() + Duration::from_millis(500);
         let mut next = greet(&listener).await;

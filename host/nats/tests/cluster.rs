@@ -20,7 +20,7 @@ async fn cluster() -> Option<Vec<Broker>> {
     Some(brokers)
 }
 
-/// Waits until a server tells of so many.
+/// Waits until a server names `count` servers.
 async fn is_told_of(broker: &Broker, count: usize) {
     let told = || broker.info()["connect_urls"].as_array().is_some_and(|urls| urls.len() == count);
     assert!(until(told).await, "it tells of others: {}", broker.info());

@@ -53,7 +53,7 @@ async fn an_nkey() {
     only(&broker, nkey(&own), &[nkey(&other), user("host", "x"), Credentials::None]).await;
 }
 
-/// A JWT as the servers of NATS take it, signed by whoever issues it.
+/// A JWT as the servers of NATS take it, signed by its issuer.
 fn jwt(issuer: &KeyPair, subject: &KeyPair, name: &str, claims: Value) -> String {
     let encoded = |value: Value| URL_SAFE_NO_PAD.encode(value.to_string());
     let head = encoded(json!({ "typ": "JWT", "alg": "ed25519-nkey" }));

@@ -55,9 +55,6 @@ const PULLED: &str = "pulled";
 /// Bytes of small files that are kept in memory.
 const FILE_CACHE: u64 = 16 << 20;
 
-/// The divisor of the machine's memory that gives the default limit of the host's buffers.
-const BUFFERS_PART: u64 = 4;
-
 /// Slots for parked instances, in addition to those that the caps allow.
 const SPARE_SLOTS: u32 = PARKED as u32;
 
@@ -69,7 +66,7 @@ pub fn sandbox(manifest: &Manifest, stop: &Stop) -> Result<Sandbox> {
         // Standard components hold no sessions.
         wasi03_slots: if manifest.server.wasi_03 { manifest.caps.instances.saturating_add(SPARE_SLOTS) } else { 0 },
         max_memory: max_memory(manifest),
-        buffers: buffers(manifest),
+        buffers: machine::buffers(manifest.caps.buffered),
         threads: manifest.server.workers.map_or(defaults.threads, |workers| workers as usize),
         ..defaults
     };
@@ -158,7 +155,7 @@ pub(crate) fn inner(manifest: &Manifest, host: Arc<Host>, before: Option<&Inner>
     let sources = Sources::read(manifest)?;
     let components = load::components(manifest, &host, before, &sources)?;
     let access = Arc::new(Access::read(admin(&host, manifest), manifest)?);
-    host.sandbox.buffers().set_limit(buffers(manifest));
+    host.sandbox.buffers().set_limit(machine::buffers(manifest.caps.buffered));
     assemble(manifest, host, before, Arc::new(sources), components, access)
 }
 
@@ -326,11 +323,6 @@ pub(crate) fn assemble(
         drain_time: manifest.server.drain,
         host,
     })
-}
-
-/// The bytes that the host may hold for all requests together.
-fn buffers(manifest: &Manifest) -> u64 {
-    manifest.caps.buffered.unwrap_or_else(|| machine::memory() / BUFFERS_PART)
 }
 
 fn max_memory(manifest: &Manifest) -> u64 {

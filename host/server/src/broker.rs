@@ -169,7 +169,7 @@ fn secret(file: &Path) -> Result<String> {
     Ok(text.strip_suffix('\r').unwrap_or(text).to_owned())
 }
 
-/// The content of a file with a secret, of at most so many bytes.
+/// The content of a file with a secret, of at most `most` bytes.
 fn text(file: &Path, most: usize) -> Result<String> {
     let bytes = roadrunner_private::read(file, most)?;
     Ok(std::str::from_utf8(&bytes).with_context(|| format!("{} is not text", file.display()))?.to_owned())

@@ -1,4 +1,4 @@
-//! The machine's resources, as far as this process may use them.
+//! The machine's memory, as far as this process may use it, and the part of it that requests may take.
 
 use std::fs;
 use std::path::Path;
@@ -9,8 +9,16 @@ const CGROUPS: &str = "/sys/fs/cgroup";
 /// The memory that is assumed for a machine that does not report it.
 const UNKNOWN: u64 = 4 << 30;
 
+/// The divisor of the machine's memory that gives the default of `limits.buffered`.
+const BUFFERS_PART: u64 = 4;
+
+/// The bytes that the host may hold for all requests together: `limits.buffered`, or its default.
+pub(crate) fn buffers(configured: Option<u64>) -> u64 {
+    configured.unwrap_or_else(|| memory() / BUFFERS_PART)
+}
+
 /// Bytes of memory: those of the machine, or those of the narrowest control group around this process.
-pub(crate) fn memory() -> u64 {
+fn memory() -> u64 {
     let total = fs::read_to_string("/proc/meminfo").ok().and_then(|text| total(&text));
     let group = fs::read_to_string("/proc/self/cgroup").ok().and_then(|text| of_groups(Path::new(CGROUPS), &text));
     total.into_iter().chain(group).min().unwrap_or(UNKNOWN)
@@ -40,6 +48,7 @@ mod tests {
         assert_eq!(total("MemTotal:       16384 kB\nMemFree: 1 kB\n"), Some(16 << 20));
         assert_eq!(total("MemFree: 1 kB\n"), None);
         assert!(memory() > 64 << 20);
+        assert_eq!((buffers(Some(1 << 20)), buffers(None)), (1 << 20, memory() / 4));
     }
 
     #[test]

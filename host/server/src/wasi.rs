@@ -14,7 +14,7 @@ use crate::boot;
 pub(crate) type Disks = BTreeMap<String, Disk>;
 
 /// Opens the directories that components are granted. A directory that has not moved stays open, with its known size; a
-/// directory that was replaced by another at its path is opened again.
+/// directory that was replaced by another at its path, or now belongs to another tenant, is opened again.
 pub(crate) fn open(manifest: &Manifest, tenants: &BTreeMap<String, Arc<Tenant>>, before: &Disks) -> Result<Disks> {
     let mut disks = Disks::new();
     for (name, directory) in &manifest.directories {
@@ -23,13 +23,11 @@ pub(crate) fn open(manifest: &Manifest, tenants: &BTreeMap<String, Arc<Tenant>>,
         if grants.peek().is_none() {
             continue;
         }
-        let known = before.get(name.as_str()).filter(|known| known.is_at(&directory.path)).cloned();
+        let owner = boot::owner(&format!("directory:{name}"), directory.tenant.as_ref());
+        let known = before.get(name.as_str()).filter(|known| known.is_at(&directory.path) && known.is_of(&owner));
         let disk = match known {
-            Some(known) => known,
-            None => {
-                let owner = boot::owner(&format!("directory:{name}"), directory.tenant.as_ref());
-                Disk::open(name.as_str(), &directory.path, &owner)?
-            }
+            Some(known) => known.clone(),
+            None => Disk::open(name.as_str(), &directory.path, &owner)?,
         };
         if grants.any(|preopen| preopen.is_writable) {
             let limits = Limits { bytes: directory.size, files: directory.files.into() };

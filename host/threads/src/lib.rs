@@ -100,6 +100,11 @@ impl Share {
         Some(Place { _own: own, _all: self.all.clone().try_acquire_owned().ok()? })
     }
 
+    /// Whether both are the share of one owner.
+    pub fn is(&self, other: &Share) -> bool {
+        Arc::ptr_eq(&self.own, &other.own)
+    }
+
     /// The number of taken threads.
     pub fn taken(&self) -> usize {
         self.most - self.own.available_permits()
@@ -211,6 +216,7 @@ mod tests {
         let (one, same, other) = (pool.share("tenant:a"), pool.share("tenant:a"), pool.share("tenant:b"));
         let places = [one.place().await, same.place().await];
         assert_eq!((one.taken(), same.taken(), other.taken()), (2, 2, 0));
+        assert!(one.is(&same) && !one.is(&other));
         assert!(!runs(&same).await && runs(&other).await);
         drop((one, same));
         // The share keeps its state while one of its places is taken.
