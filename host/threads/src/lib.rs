@@ -154,20 +154,24 @@ mod tests {
     use std::sync::mpsc::{Sender, channel};
     use std::time::Duration;
 
+    use tokio::sync::oneshot;
+
     use super::*;
 
-    /// Work that blocks until the sender is dropped.
-    fn stuck(share: &Share) -> (Sender<()>, JoinHandle<()>) {
+    /// Work that blocks until the sender is dropped, and tells when it begins.
+    fn stuck(share: &Share) -> (Sender<()>, oneshot::Receiver<()>, JoinHandle<()>) {
         let (release, released) = channel();
+        let (begins, begun) = oneshot::channel();
         let share = share.clone();
         let task = tokio::spawn(async move {
             share
                 .start(move || {
+                    let _ = begins.send(());
                     let _ = released.recv();
                 })
                 .await;
         });
-        (release, task)
+        (release, begun, task)
     }
 
     async fn taken(share: &Share, wanted: usize) {
@@ -200,8 +204,8 @@ mod tests {
     async fn a_place_is_free_when_the_thread_is() {
         let pool = Pool::new(2, 1);
         let share = pool.share("it");
-        let (release, task) = stuck(&share);
-        taken(&share, 1).await;
+        let (release, begun, task) = stuck(&share);
+        begun.await.expect("it begins");
         task.abort();
         let _ = task.await;
         assert!(!runs(&share).await, "nobody waits for it, and the thread is still there");
