@@ -51,6 +51,13 @@ fn on_disk(folder: &Path) -> u64 {
     fs::read_dir(folder).unwrap().map(of).sum()
 }
 
+#[test]
+fn a_directory_knows_its_owner() {
+    let folder = TempDir::new().unwrap();
+    let disk = Disk::open("d", folder.path(), "tenant:a").unwrap();
+    assert!(disk.is_of("tenant:a") && !disk.is_of("tenant:b"));
+}
+
 #[tokio::test]
 async fn a_directory_has_a_size() {
     let folder = TempDir::new().unwrap();
