@@ -7,12 +7,15 @@
 
 mod access;
 mod access_log;
+mod accounts;
 pub mod admin;
 mod app;
+mod bind;
 mod body;
 pub mod boot;
 mod broker;
 mod buffers;
+mod child;
 pub mod cli;
 mod client;
 pub mod deploy;

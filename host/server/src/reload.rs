@@ -18,6 +18,7 @@ use tokio::sync::{mpsc, oneshot};
 use tokio::time::{MissedTickBehavior, interval};
 
 use crate::app::App;
+use crate::bind;
 use crate::boot;
 use crate::deploy::{self, Switch};
 use crate::source::signature_of;
@@ -194,7 +195,7 @@ fn relink(manifest: &Manifest, app: &App) -> Result<()> {
     let moved = before.components.iter().map(|(name, component)| Ok((name.clone(), component.relink()?)));
     let components = moved.collect::<Result<_>>()?;
     let (sources, access) = (before.sources.clone(), before.access.clone());
-    let inner = boot::assemble(manifest, before.host.clone(), Some(&before), sources, components, access)?;
+    let inner = bind::assemble(manifest, before.host.clone(), Some(&before), sources, components, access)?;
     app.replace(inner);
     Ok(())
 }
@@ -210,7 +211,7 @@ fn exchange(manifest: &Manifest, app: &App, switch: Switch) -> Result<()> {
     let is_current = before.sources.of(&switch.name).is_some_and(|source| source.asks_as(&switch.source));
     ensure!(is_current, "by whom {} must be signed has changed meanwhile; try again", switch.name);
     let (sources, access) = (before.sources.clone(), before.access.clone());
-    let inner = boot::assemble(manifest, before.host.clone(), Some(&before), sources, components, access)?;
+    let inner = bind::assemble(manifest, before.host.clone(), Some(&before), sources, components, access)?;
     switch.commit(known.digest)?;
     app.replace(inner);
     Ok(())
@@ -225,7 +226,7 @@ fn load(current: &Manifest, app: &App, servers: &Servers) -> Result<Manifest> {
     let before = app.current();
     // Components that are loaded now have to run on the right engine.
     before.host.sandbox.look_for_swap()?;
-    let inner = boot::inner(&manifest, before.host.clone(), Some(&before))?;
+    let inner = bind::inner(&manifest, before.host.clone(), Some(&before))?;
     let mut certificates = Vec::new();
     for listener in &manifest.listeners {
         // A self-signed certificate stays: clients that trust it by its fingerprint would be locked out.
