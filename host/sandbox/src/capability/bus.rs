@@ -11,9 +11,7 @@ use std::task::{Context, Poll, Waker};
 
 use bytes::Bytes;
 use parking_lot::{Mutex, RwLock};
-
-use crate::clock::Span;
-use crate::tenant::Tenant;
+use roadrunner_account::{Span, Tenant};
 
 /// The longest topic, in bytes.
 pub(crate) const MAX_TOPIC: usize = 256;
