@@ -165,6 +165,11 @@ impl Gates {
         Self { tenant, ..self }
     }
 
+    /// The tenant whose CPU time admits; none for the host itself.
+    pub fn tenant(&self) -> Option<&Arc<Tenant>> {
+        self.tenant.as_ref()
+    }
+
     /// Waits for CPU time of the tenant, and then for a place in every gate.
     pub async fn admit(&self) -> Result<Permit, Outcome> {
         if let Some(tenant) = &self.tenant

@@ -14,8 +14,8 @@ use parking_lot::Mutex;
 
 use crate::charge::{Account, Buffers, Party};
 use crate::clock::Span;
-use crate::digest::Digest;
 use crate::clock::TICK;
+use crate::digest::Digest;
 use crate::outcome::Outcome;
 use crate::tenant::Tenant;
 

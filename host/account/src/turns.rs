@@ -62,12 +62,7 @@ impl Turns {
     }
 
     /// Takes a turn, or a place in the line of this tenant, which `place` keeps.
-    pub fn poll_take(
-        &self,
-        tenant: Option<&Arc<Tenant>>,
-        place: &mut Option<Turn>,
-        context: &Context<'_>,
-    ) -> Poll<()> {
+    pub fn poll_take(&self, tenant: Option<&Arc<Tenant>>, place: &mut Option<Turn>, context: &Context<'_>) -> Poll<()> {
         let mut lines = self.0.lines.lock();
         let owner = tenant.map(|tenant| &tenant.name);
         if let Some(turn) = place {

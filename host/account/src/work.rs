@@ -15,9 +15,9 @@ use tokio::time::Sleep;
 
 use crate::charge::Buffers;
 use crate::clock::Span;
+use crate::instances::{Instances, Registration};
 use crate::meter::Meter;
 use crate::outcome::Outcome;
-use crate::instances::{Instances, Registration};
 use crate::tenant::Tenant;
 use crate::turns::{Turn, Turns};
 

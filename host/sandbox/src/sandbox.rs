@@ -187,9 +187,9 @@ mod tests {
     use wasmtime::{Engine, PoolingAllocationConfig};
 
     use super::*;
-    use crate::engine::Whose;
     use crate::component::Component;
-    
+    use crate::engine::Whose;
+
     const TITLES: &str = "Filename\tType\tSize\tUsed\tPriority\n";
 
     /// The smallest component with a handler.

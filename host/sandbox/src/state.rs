@@ -28,8 +28,8 @@ use crate::guest::limits::Limits;
 /// Makes of a list of capabilities the grants, the parts of the state, and the linking.
 macro_rules! capabilities {
     ($($(#[$doc:meta])* $name:ident: $capability:ty,)*) => {
-        /// The limits of each instance of a component, and what its instances may use.
-        #[derive(Debug)]
+        /// The limits of each instance of a component, and what its instances may use; by default nothing.
+        #[derive(Debug, Default)]
         pub struct Grants {
             /// The limits of each instance.
             pub limits: Arc<Limits>,

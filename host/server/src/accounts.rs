@@ -4,8 +4,8 @@
 use std::collections::BTreeMap;
 use std::sync::Arc;
 
+use roadrunner_account::{Gate, GateSettings, Quota, Tenant};
 use roadrunner_manifest::{self as manifest, Caps, HostCaps, Manifest, TenantName};
-use roadrunner_sandbox::{Gate, GateSettings, Quota, Tenant};
 
 use crate::app::{Inner, Owners};
 

@@ -4,12 +4,15 @@ use std::collections::BTreeMap;
 use std::sync::Arc;
 
 use anyhow::{Result, ensure};
+use roadrunner_account::Gates;
 use roadrunner_files::Directory;
 use roadrunner_manifest::{
     self as manifest, Admin, BodyMode, Manifest, RateLimit, RouteTable, Segment, TenantName, UrlError,
 };
 use roadrunner_names::Resolver;
-use roadrunner_sandbox::{Binding, Bucket, Component, Gates, Kind, Limits, Outbound, Parking, Sandbox, Shared, Urls};
+use roadrunner_sandbox::{
+    Binding, Bucket, Component, Grants, Kind, Limits, Outbound, Parking, Sandbox, Shared, Topics, Urls,
+};
 
 use crate::access::Access;
 use crate::access_log::short;
@@ -34,7 +37,7 @@ pub(crate) fn inner(manifest: &Manifest, host: Arc<Host>, before: Option<&Inner>
     let sources = Sources::read(manifest)?;
     let components = load::components(manifest, &host, before, &sources)?;
     let access = Arc::new(Access::read(admin(&host, manifest), manifest)?);
-    host.sandbox.buffers().set_limit(machine::buffers(manifest.caps.buffered));
+    host.sandbox.accounts().buffers.set_limit(machine::buffers(manifest.caps.buffered));
     assemble(manifest, host, before, Arc::new(sources), components, access)
 }
 
@@ -116,37 +119,42 @@ pub(crate) fn assemble(
             Target::Guest(Guest {
                 binding: Arc::new(Binding {
                     component: loaded.clone(),
-                    // A name has no colon, so that no component's name can equal the owner of a tenant's topics.
-                    owner: owner(name.as_str(), component.tenant.as_ref()).into(),
-                    limits: limits(&route.limits),
                     gates: Gates::new(passed.iter().filter_map(|name| gates.get(name).cloned()).collect())
                         .taking(places)
-                        .of(tenant.clone()),
-                    tenant,
-                    config: route.config.clone(),
-                    urls: Arc::new(urls(&component.tenant)),
+                        .of(tenant),
                     parking: component
                         .reuse
                         .filter(|reuse| reuse.concurrency == 1)
-                        .map(|reuse| Parking::new(reuse.requests, reuse.idle)),
+                        .map(|reuse| Parking::new(loaded, reuse.requests, reuse.idle)),
                     shared: component
                         .reuse
                         .filter(|reuse| reuse.concurrency > 1)
                         .map(|reuse| Shared::new(reuse.requests, reuse.concurrency, reuse.idle)),
-                    outbound: outbound.get(name.as_str()).map(|way| way.clone() as Arc<dyn Outbound>),
-                    secrets: component
-                        .secrets
-                        .iter()
-                        .filter_map(|name| Some((name.to_string(), secrets.get(name.as_str())?.clone())))
-                        .collect(),
-                    stores: grants
-                        .get(name.as_str())
-                        .into_iter()
-                        .flatten()
-                        .map(|(name, grant)| (name.clone(), grant.clone() as Arc<dyn Bucket>))
-                        .collect(),
-                    preopens,
-                    environment,
+                    grants: Arc::new(Grants {
+                        limits: Arc::new(limits(&route.limits)),
+                        config: route.config.clone(),
+                        // A name has no colon, so that no component's name can equal the owner of a tenant's topics.
+                        events: Topics {
+                            bus: host.sandbox.bus().clone(),
+                            owner: owner(name.as_str(), component.tenant.as_ref()).into(),
+                        },
+                        urls: Some(Arc::new(urls(&component.tenant))),
+                        outbound: outbound.get(name.as_str()).map(|way| way.clone() as Arc<dyn Outbound>),
+                        secrets: component
+                            .secrets
+                            .iter()
+                            .filter_map(|name| Some((name.to_string(), secrets.get(name.as_str())?.clone())))
+                            .collect(),
+                        stores: grants
+                            .get(name.as_str())
+                            .into_iter()
+                            .flatten()
+                            .map(|(name, grant)| (name.clone(), grant.clone() as Arc<dyn Bucket>))
+                            .collect(),
+                        preopens,
+                        environment,
+                        ..Grants::default()
+                    }),
                 }),
                 component: name.as_str().into(),
                 digest: short(components[name.as_str()].digest).into(),

@@ -7,8 +7,9 @@ use std::thread;
 
 use anyhow::{Context as _, Result};
 use parking_lot::Mutex;
+use roadrunner_account::Digest;
 use roadrunner_manifest::Manifest;
-use roadrunner_sandbox::{Component, Digest};
+use roadrunner_sandbox::Component;
 
 use crate::app::{Host, Inner};
 use crate::child;

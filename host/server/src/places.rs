@@ -7,8 +7,9 @@ use std::collections::BTreeMap;
 use std::sync::Arc;
 
 use anyhow::{Result, ensure};
+use roadrunner_account::Gate;
 use roadrunner_manifest::{Manifest, Target};
-use roadrunner_sandbox::{Component, Gate};
+use roadrunner_sandbox::Component;
 
 use crate::accounts::{HOST_GATE, route_gate, tenant_gate};
 

@@ -19,7 +19,6 @@ use tokio::time::{MissedTickBehavior, interval};
 
 use crate::app::App;
 use crate::bind;
-use crate::boot;
 use crate::deploy::{self, Switch};
 use crate::source::signature_of;
 use crate::transport;

@@ -8,10 +8,10 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use anyhow::{Context as _, Result, bail};
+use roadrunner_account::Instances;
 use roadrunner_child::Stop;
 use roadrunner_log::Owner;
 use roadrunner_manifest::{self as manifest, Address, LogFormat, Manifest};
-use roadrunner_sandbox::Registry;
 use roadrunner_wire::{ListenAddress, ListenerConfig, Server, Settings};
 use tokio::signal::unix::{Signal, SignalKind, signal};
 
@@ -117,7 +117,7 @@ async fn serve(manifest: &Manifest, mut inherited: Inherited) -> Result<ExitCode
     };
     let inner = app.current();
     let (delay, time, drain) = (inner.drain_delay, inner.drain_time, &inner.host.drain);
-    let registry = inner.host.sandbox.registry().clone();
+    let registry = inner.host.sandbox.accounts().instances.clone();
     drain.announce();
     // A component that is deployed from now on would not serve any more.
     stop.stop();
@@ -180,7 +180,7 @@ async fn open_admin(settings: &manifest::Admin, inherited: &mut Inherited, admin
 }
 
 /// Waits until connection tasks have dropped their instances; the process ends after them.
-async fn wait_for_drops(registry: &Registry) {
+async fn wait_for_drops(registry: &Instances) {
     let deadline = tokio::time::Instant::now() + LAST_DROPS;
     while !registry.is_empty() && tokio::time::Instant::now() < deadline {
         tokio::time::sleep(Duration::from_millis(5)).await;

@@ -10,9 +10,10 @@ use std::sync::atomic::{AtomicU64, Ordering::Relaxed};
 use std::time::Duration;
 
 use anyhow::{Context as _, Result};
+use roadrunner_account::Tenant;
 use roadrunner_manifest::{self as manifest, ComponentName, Manifest, StorePlace, TenantName};
 use roadrunner_names::Resolver;
-use roadrunner_sandbox::{self as sandbox, Secret, StoreAnswer, StoreError, StorePage, Tenant};
+use roadrunner_sandbox::{self as sandbox, Secret, StoreAnswer, StoreError, StorePage};
 use roadrunner_store::{Bill, Bucket, Budget, Error, Limits, Owner, Place, Store};
 use zeroize::Zeroizing;
 

@@ -4,9 +4,10 @@ use std::collections::BTreeMap;
 use std::sync::Arc;
 
 use anyhow::{Context as _, Result};
+use roadrunner_account::Tenant;
 use roadrunner_disk::{Disk, Limits, Owner};
 use roadrunner_manifest::{self as manifest, Manifest};
-use roadrunner_sandbox::{Preopen, Secret, Tenant};
+use roadrunner_sandbox::{Preopen, Secret};
 
 use crate::accounts;
 

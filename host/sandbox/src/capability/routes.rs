@@ -21,7 +21,7 @@ pub trait Urls: Send + Sync + Debug {
 pub struct Routes;
 
 impl Capability for Routes {
-    type Grant = Arc<dyn Urls>;
+    type Grant = Option<Arc<dyn Urls>>;
     type Held = ();
 
     fn link<T: Carries<Self>>(linker: &mut Linker<T>, _: Wasi) -> Result<()> {
@@ -31,6 +31,10 @@ impl Capability for Routes {
 
 impl routes::Host for Call<'_, Routes> {
     fn url_for(&mut self, name: String, params: Vec<(String, String)>) -> Result<Result<String, Error>> {
-        Ok(self.grant.url_for(&name, &params).map_err(Error::Refused))
+        let url = match self.grant {
+            Some(urls) => urls.url_for(&name, &params),
+            None => Err("there are no named routes".to_owned()),
+        };
+        Ok(url.map_err(Error::Refused))
     }
 }

@@ -21,7 +21,7 @@ use crate::guest::event::Event;
 pub struct Events;
 
 /// The topics that a component can use.
-#[derive(Clone, Debug)]
+#[derive(Clone, Debug, Default)]
 pub struct Topics {
     /// The bus of the host.
     pub bus: Bus,

@@ -17,8 +17,8 @@ use crate::engine::Wasi;
 
 /// Interfaces that guests can import.
 pub trait Capability: Sized + 'static {
-    /// What a component may use, from the manifest.
-    type Grant: Send + Sync;
+    /// What a component may use, from the manifest. The default is nothing.
+    type Grant: Default + Send + Sync;
     /// What one instance holds. It is empty until the guest first needs it, so that a fresh instance costs nothing.
     type Held: Default + Send;
 

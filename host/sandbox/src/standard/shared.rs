@@ -118,7 +118,11 @@ pub(super) async fn ask(
     Ok((part, answer))
 }
 
-fn place(shared: &Shared, binding: &Arc<Binding>, meter: &Arc<Meter>) -> Result<(mpsc::UnboundedSender<Job>, Part), Failure> {
+fn place(
+    shared: &Shared,
+    binding: &Arc<Binding>,
+    meter: &Arc<Meter>,
+) -> Result<(mpsc::UnboundedSender<Job>, Part), Failure> {
     let mut members = shared.members.lock();
     members.retain(|member| !member.jobs.is_closed());
     let has_room = |member: &Member| member.common.active.load(Relaxed) < shared.concurrency;

@@ -87,4 +87,3 @@ enum Failure {
     NotConfined(String),
     Rejected(String),
 }
-
