@@ -6,15 +6,12 @@
 //! speed, it changes for all variants. The first row is the shipped configuration; the other rows are given as ratios
 //! to it.
 
-use std::collections::BTreeMap;
 use std::path::Path;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
-use roadrunner_sandbox::{
-    Binding, Component, EngineSettings, Gate, GateSettings, Gates, Limits, Parking, Peer, Request, RequestId, Reset,
-    Response, Sandbox, Secrets, Subject, Urls,
-};
+use roadrunner_account::{Gate, GateSettings, Gates, Peer, RequestId, Subject};
+use roadrunner_sandbox::{Binding, Component, EngineSettings, Parking, Request, Reset, Response, Sandbox};
 
 const ROUNDS: usize = 9;
 const CALLS: u32 = 4000;
@@ -91,21 +88,13 @@ struct Variant {
 impl Variant {
     fn new(name: &'static str, settings: EngineSettings, file: &Path, reuse: bool) -> Self {
         let sandbox = Sandbox::new(&settings, None).expect("an engine");
+        let component = Component::load(&sandbox, file).expect("a component");
         let binding = Binding {
-            component: Component::load(&sandbox, file).expect("a component"),
-            tenant: None,
-            owner: "tuning".into(),
-            limits: Limits::default(),
+            parking: reuse.then(|| Parking::new(&component, 1000, Duration::from_secs(60))),
+            component,
+            grants: Arc::default(),
             gates: Gates::new(vec![Gate::new(GateSettings::default())]),
-            config: BTreeMap::new(),
-            urls: Arc::new(NoRoutes),
-            parking: reuse.then(|| Parking::new(1000, Duration::from_secs(60))),
             shared: None,
-            outbound: None,
-            secrets: Secrets::default(),
-            stores: BTreeMap::new(),
-            preopens: Vec::new(),
-            environment: Vec::new(),
         };
         Self { name, binding: Arc::new(binding) }
     }
@@ -156,13 +145,4 @@ fn request(count: u32) -> Request {
 fn median(times: &mut [Duration]) -> Duration {
     times.sort();
     times[times.len() / 2]
-}
-
-#[derive(Debug)]
-struct NoRoutes;
-
-impl Urls for NoRoutes {
-    fn url_for(&self, name: &str, _: &[(String, String)]) -> Result<String, String> {
-        Err(format!("no route is named {name:?}"))
-    }
 }

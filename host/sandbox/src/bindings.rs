@@ -27,10 +27,10 @@ wasmtime::component::bindgen!({
     exports: { default: async },
     with: {
         "roadrunner:handler/store.bucket": crate::capability::store::OpenBucket,
-        "roadrunner:handler/types.request": crate::request::Request,
-        "roadrunner:handler/types.body": crate::request::Body,
-        "roadrunner:handler/types.body-writer": crate::output::BodyWriter,
-        "roadrunner:handler/types.ws-sender": crate::output::MessageSender,
-        "roadrunner:handler/types.wt-session": crate::webtransport::SessionHandle,
+        "roadrunner:handler/types.request": crate::guest::request::Request,
+        "roadrunner:handler/types.body": crate::guest::request::Body,
+        "roadrunner:handler/types.body-writer": crate::guest::output::BodyWriter,
+        "roadrunner:handler/types.ws-sender": crate::guest::output::MessageSender,
+        "roadrunner:handler/types.wt-session": crate::guest::webtransport::SessionHandle,
     },
 });

@@ -3,12 +3,11 @@
 use std::fmt;
 use std::fs;
 use std::io::{self, Read as _};
-use std::path::{Path, PathBuf};
-use std::str::FromStr;
+use std::path::Path;
 use std::sync::Arc;
 
+use roadrunner_account::Digest;
 use roadrunner_log::{MAX_QUOTED, escaped};
-use sha2::{Digest as _, Sha256};
 use wasmparser::{KnownCustom, Parser, Payload};
 use wasmtime::Engine;
 use wasmtime::component::types::ComponentItem;
@@ -17,143 +16,13 @@ use wasmtime_wasi_http::p2::bindings::exports::wasi::http::incoming_handler;
 use wasmtime_wasi_http::p3::bindings::ServiceIndices;
 
 use crate::bindings::exports::roadrunner::handler as exports;
-use crate::cache::Lease;
-use crate::compile::{CompileError, Whose};
-use crate::engine::{Runtime, Sandbox, Wasi};
-use crate::fit::{Unfit, unfit};
-use crate::places::Needs;
+use crate::engine::{CompileError, Lease, Needs, Unfit, Wasi, Whose, unfit};
+use crate::load_error::{HANDLER, LoadError, SERVICE_HANDLER, STANDARD_HANDLER};
+use crate::sandbox::{Runtime, Sandbox};
 use crate::state::State;
-
-/// The name under which a component exports its handler.
-const HANDLER: &str = "roadrunner:handler/handler@0.1.0";
-
-/// The name under which a standard component exports its own.
-const STANDARD_HANDLER: &str = "wasi:http/incoming-handler@0.2";
-
-/// The prefix of the WASI 0.3 handler's name, for every version that is compatible with it.
-const SERVICE_HANDLER: &str = "wasi:http/handler@0.3.";
 
 /// The name that componentize-js gives itself in its output.
 const COMPONENTIZE_JS: &str = "ComponentizeJS";
-
-/// The SHA-256 of a component's bytes.
-#[derive(Clone, Copy, Eq, Hash, Ord, PartialEq, PartialOrd)]
-pub struct Digest([u8; 32]);
-
-impl Digest {
-    /// Computes the digest of these bytes.
-    pub fn of(bytes: &[u8]) -> Self {
-        Self(Sha256::digest(bytes).into())
-    }
-
-    /// Its 32 bytes.
-    pub fn bytes(&self) -> &[u8; 32] {
-        &self.0
-    }
-}
-
-impl FromStr for Digest {
-    type Err = NotADigest;
-
-    /// Parses 64 hexadecimal digits, in lower case.
-    fn from_str(text: &str) -> Result<Self, NotADigest> {
-        let digit = |byte: u8| match byte {
-            b'0'..=b'9' => Ok(byte - b'0'),
-            b'a'..=b'f' => Ok(byte - b'a' + 10),
-            _ => Err(NotADigest),
-        };
-        let (pairs, []) = text.as_bytes().as_chunks::<2>() else { return Err(NotADigest) };
-        let pairs: &[[u8; 2]; 32] = pairs.try_into().map_err(|_| NotADigest)?;
-        let mut bytes = [0; 32];
-        for (byte, [high, low]) in bytes.iter_mut().zip(pairs) {
-            *byte = digit(*high)? << 4 | digit(*low)?;
-        }
-        Ok(Self(bytes))
-    }
-}
-
-/// The error for a text that is not a [`Digest`].
-#[derive(Clone, Copy, Debug, Eq, PartialEq, thiserror::Error)]
-#[error("this is not the SHA-256 of anything: write 64 hexadecimal digits in lower case")]
-pub struct NotADigest;
-
-/// A hasher that makes a [`Digest`] of bytes that arrive in pieces.
-#[derive(Clone, Debug, Default)]
-pub struct Digester(Sha256);
-
-impl Digester {
-    /// Adds the next piece.
-    pub fn update(&mut self, piece: &[u8]) {
-        self.0.update(piece);
-    }
-
-    /// The digest of all pieces.
-    pub fn finish(self) -> Digest {
-        Digest(self.0.finalize().into())
-    }
-}
-
-impl fmt::Display for Digest {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        self.0.iter().try_for_each(|byte| write!(f, "{byte:02x}"))
-    }
-}
-
-impl fmt::Debug for Digest {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        fmt::Display::fmt(self, f)
-    }
-}
-
-/// The reason why a file cannot be served.
-#[derive(Debug, thiserror::Error)]
-pub enum LoadError {
-    /// The component was not compiled.
-    #[error("{path}: {reason}", path = .0.display(), reason = .1)]
-    Compile(PathBuf, CompileError),
-    /// The engine rejects the component.
-    #[error("{path} is not a valid component: {reason}", path = .0.display(), reason = .1)]
-    Invalid(PathBuf, String),
-    /// The component needs something that this host does not offer.
-    #[error("{path} cannot be linked: {reason}", path = .0.display(), reason = .1)]
-    Link(PathBuf, String),
-    /// The file is a core module.
-    #[error(
-        "{path} is a core WebAssembly module and not a component; build it for wasm32-wasip2, \
-         or wrap it with a componentizing tool", path = .0.display()
-    )]
-    Module(PathBuf),
-    /// The component exports no handler.
-    #[error("{path} does not export {HANDLER}, {STANDARD_HANDLER} or {SERVICE_HANDLER}; it exports {exports}", path = .0.display(), exports = .1)]
-    NoHandler(PathBuf, String),
-    /// The file is neither a component nor a core module.
-    #[error("{path} is not a WebAssembly component", path = .0.display())]
-    NotWasm(PathBuf),
-    /// The component is made for WASI 0.3, which this host was not told to serve.
-    #[error(
-        "{path} is a component of wasi:http/service 0.3, whose support in the engine is experimental; to serve it, \
-         set `wasi-03 = true` under [server], or give --wasi-03, and start the host again", path = .0.display()
-    )]
-    NoWasi03(PathBuf),
-    /// The component needs more memory at its start than any route allows.
-    #[error(
-        "{path} needs more memory from its start than the `memory` limit of every route allows; raise that limit \
-         ({reason})", path = .0.display(), reason = .1
-    )]
-    TooLarge(PathBuf, String),
-    /// The component needs more of something than a component may have, whatever the manifest says.
-    #[error("{path} has no room in the engine: {fix} ({reason})", path = .0.display(), fix = .1, reason = .2)]
-    Unfit(PathBuf, &'static str, String),
-    /// The component needs more places than a component may have.
-    #[error(
-        "{path} has {count} {what}, and a component may have {most}: let its parts share them, or make several \
-         components of it", path = .0.display(), what = .1, count = .2, most = .3
-    )]
-    TooMany(PathBuf, &'static str, u32, u32),
-    /// The file cannot be read.
-    #[error("cannot read {path}: {reason}", path = .0.display(), reason = .1)]
-    Read(PathBuf, io::Error),
-}
 
 /// A component that is ready to be instantiated.
 pub struct Component {
@@ -167,12 +36,7 @@ pub struct Component {
     pub(crate) pre: InstancePre<State>,
     pub(crate) handler: Handler,
     is_of_js: bool,
-    pub(crate) streaming: Option<exports::streaming::GuestIndices>,
-    pub(crate) event_loop: Option<exports::event_loop::GuestIndices>,
-    pub(crate) websocket: Option<exports::websocket::GuestIndices>,
-    pub(crate) websocket_batch: Option<exports::websocket_batch::GuestIndices>,
-    pub(crate) webtransport: Option<exports::webtransport::GuestIndices>,
-    pub(crate) hibernation: Option<exports::hibernation::GuestIndices>,
+    pub(crate) exports: Exports,
     /// The lease that keeps its compiled code in the cache.
     _lease: Option<Lease>,
 }
@@ -212,6 +76,37 @@ pub(crate) enum Handler {
     Native(exports::handler::GuestIndices),
     Service(ServiceIndices),
     Standard(incoming_handler::GuestIndices),
+}
+
+/// Makes of a list of interfaces the exports of a component, with the shape that each is for.
+macro_rules! optional {
+    ($($name:ident $(: $shape:literal)?,)*) => {
+        /// The interfaces that a component may export beside its handler.
+        pub(crate) struct Exports {
+            $(pub(crate) $name: Option<exports::$name::GuestIndices>,)*
+        }
+
+        impl Exports {
+            fn of(pre: &InstancePre<State>) -> Self {
+                Self { $($name: exports::$name::GuestIndices::new(pre).ok(),)* }
+            }
+
+            /// The shapes that the component supports through them.
+            fn shapes(&self) -> impl Iterator<Item = &'static str> {
+                let shapes = [$($(self.$name.is_some().then_some($shape),)?)*];
+                shapes.into_iter().flatten()
+            }
+        }
+    };
+}
+
+optional! {
+    streaming: "stream",
+    event_loop: "loop",
+    websocket: "websocket",
+    websocket_batch,
+    webtransport: "webtransport",
+    hibernation,
 }
 
 /// The exports and imports of a component, by name.
@@ -323,12 +218,7 @@ impl Component {
             places,
             handler,
             is_of_js,
-            streaming: exports::streaming::GuestIndices::new(&pre).ok(),
-            event_loop: exports::event_loop::GuestIndices::new(&pre).ok(),
-            websocket: exports::websocket::GuestIndices::new(&pre).ok(),
-            websocket_batch: exports::websocket_batch::GuestIndices::new(&pre).ok(),
-            webtransport: exports::webtransport::GuestIndices::new(&pre).ok(),
-            hibernation: exports::hibernation::GuestIndices::new(&pre).ok(),
+            exports: Exports::of(&pre),
             pre,
             wasi,
             sandbox: sandbox.clone(),
@@ -338,7 +228,7 @@ impl Component {
 
     /// Whether the component takes several messages of a WebSocket in one call.
     pub fn takes_batches(&self) -> bool {
-        self.websocket_batch.is_some()
+        self.exports.websocket_batch.is_some()
     }
 
     /// The contract by which the component answers.
@@ -362,10 +252,7 @@ impl Component {
             return vec!["standard"];
         }
         let mut shapes = vec!["buffered", "sendfile"];
-        shapes.extend(self.streaming.is_some().then_some("stream"));
-        shapes.extend(self.event_loop.is_some().then_some("loop"));
-        shapes.extend(self.websocket.is_some().then_some("websocket"));
-        shapes.extend(self.webtransport.is_some().then_some("webtransport"));
+        shapes.extend(self.exports.shapes());
         shapes
     }
 }

@@ -13,16 +13,17 @@ use std::task::{Context, Poll};
 use std::time::{Duration, Instant};
 
 use bytes::Bytes;
+use roadrunner_account::{Charge, Failure, Meter, Outcome, Permit, Registration};
 
-use crate::account::Charge;
-use crate::gate::Permit;
-use crate::instance::{Event, Guest, Instance, Next, classify, guarded, load_handler};
-use crate::meter::Meter;
-use crate::outcome::{Failure, Outcome};
-use crate::output::{Outbox, Outgoing};
-use crate::registry::Registration;
-use crate::state::{Binding, Session};
-use crate::websocket::SocketEvent;
+use crate::binding::Binding;
+use crate::call::guarded;
+use crate::capability::session::Session;
+use crate::component::Component;
+use crate::guest::event::{Event, Next};
+use crate::guest::output::{Outbox, Outgoing};
+use crate::instance::Instance;
+use crate::native::{Guest, load_handler};
+use crate::shape::websocket::SocketEvent;
 
 /// The longest time that a waking session waits for a place among the held. After it, the session ends as
 /// `held-exceeded`.
@@ -107,8 +108,8 @@ impl Held {
     /// The time without an event after which [`Self::suspend`] is to be called; none where the session has no instance,
     /// or must keep it.
     pub fn hibernates_after(&self) -> Option<Duration> {
-        let can = matches!(self.what, What::Awake(_)) && self.binding.component.hibernation.is_some();
-        self.binding.limits.hibernate.filter(|_| can && !self.refused)
+        let can = matches!(self.what, What::Awake(_)) && self.binding.component.exports.hibernation.is_some();
+        self.binding.grants.limits.hibernate.filter(|_| can && !self.refused)
     }
 
     /// Asks the guest for its state, and drops the guest if it gives one. The guest stays where there is no room for
@@ -118,7 +119,7 @@ impl Held {
         let Some(permit) = self.binding.gates.hibernate() else { return Ok(()) };
         self.refused = true;
         let Some(state) = suspend(instance).await? else { return Ok(()) };
-        if state.len() > self.binding.limits.hibernate_bytes {
+        if state.len() > self.binding.grants.limits.hibernate_bytes {
             tracing::debug!(
                 instance = self.meter.id,
                 component = %self.meter.subject.component,
@@ -130,7 +131,7 @@ impl Held {
         let Ok(charge) = Charge::take(self.meter.clone(), state.len() as u64) else { return Ok(()) };
         let What::Awake(instance) = std::mem::replace(&mut self.what, What::Gone) else { return Ok(()) };
         let Instance { mut guest, registration, .. } = *instance;
-        let session = guest.store.data_mut().session.take();
+        let session = guest.store.data_mut().held.events.take();
         drop(guest);
         self.meter.set_hibernating(true);
         let dormant = Dormant { state: state.into(), session, registration, _charge: charge, _permit: permit };
@@ -162,13 +163,13 @@ impl Held {
 /// Waits for a place among the held sessions, and presses idle sessions to make room.
 async fn place(binding: &Binding) -> Result<Permit, Outcome> {
     let mut waiting = pin!(binding.gates.wake(WAKE_WAIT));
-    let registry = binding.component.sandbox.registry();
+    let instances = &binding.component.sandbox.accounts().instances;
     let mut pause = Duration::ZERO;
     loop {
         tokio::select! {
             biased;
             permit = &mut waiting => return permit,
-            () = tokio::time::sleep(pause) => registry.press(PRESS),
+            () = tokio::time::sleep(pause) => instances.press(PRESS),
         }
         pause = PRESS;
     }
@@ -176,18 +177,15 @@ async fn place(binding: &Binding) -> Result<Permit, Outcome> {
 
 /// Calls `hibernation.suspend`.
 async fn suspend(instance: &mut Instance) -> Result<Option<Vec<u8>>, Failure> {
-    let Some(exports) = &instance.binding.component.hibernation else { return Ok(None) };
-    instance.meter.start_budget(instance.binding.limits.callback_cpu);
-    instance.guest.store.set_epoch_deadline(1);
-    let deadline = Instant::now() + instance.binding.limits.deadline;
-    let result = {
-        let call = pin!(async {
-            let Guest { store, instance, .. } = &mut instance.guest;
-            exports.load(&mut *store, instance)?.call_suspend(store).await
-        });
-        guarded(&instance.meter, instance.binding.turns(), Some(deadline), call).await?
+    let limits = instance.binding.grants.limits.clone();
+    let call = async |guest: &mut Guest, component: &Component| {
+        let Guest { store, instance, .. } = guest;
+        match &component.exports.hibernation {
+            Some(exports) => exports.load(&mut *store, instance)?.call_suspend(store).await,
+            None => Ok(None),
+        }
     };
-    result.map_err(|error| classify(&instance.guest.store, &error))
+    instance.callback(limits.callback_cpu, Some(Instant::now() + limits.deadline), call).await
 }
 
 /// Starts an instance and calls its `hibernation.resume`, with the budget of a request.
@@ -198,11 +196,11 @@ async fn resume(
     state: Vec<u8>,
 ) -> Result<Guest, Failure> {
     let component = &binding.component;
-    let Some(exports) = &component.hibernation else { return Err(Outcome::Unsupported.into()) };
-    meter.start_budget(binding.limits.cpu);
-    let deadline = Instant::now() + binding.limits.deadline;
+    let Some(exports) = &component.exports.hibernation else { return Err(Outcome::Unsupported.into()) };
+    meter.start_budget(binding.grants.limits.cpu);
+    let deadline = Instant::now() + binding.grants.limits.deadline;
     let mut store = binding.store(meter)?;
-    store.data_mut().session = session;
+    store.data_mut().held.events = session;
     let result = {
         let call = pin!(async {
             let instance = component.pre.instantiate_async(&mut store).await?;
@@ -214,6 +212,6 @@ async fn resume(
     };
     match result {
         Ok((instance, handler)) => Ok(Guest::new(store, instance, handler)),
-        Err(error) => Err(classify(&store, &error)),
+        Err(error) => Err(binding.classify(&store, &error)),
     }
 }

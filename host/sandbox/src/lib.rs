@@ -8,64 +8,50 @@
 //! This crate knows no sockets and no HTTP connections: requests come in as [`Request`], chunks go out through an
 //! [`Outbox`], and dropping an instance ends its guest.
 
-mod account;
+mod binding;
 mod bindings;
-mod cache;
+mod call;
 mod capability;
-mod clock;
-mod compile;
 mod component;
 mod engine;
-mod exhaustion;
-mod fit;
-mod gate;
+mod guest;
 mod hibernation;
 mod instance;
-mod limits;
-mod memory;
-mod meter;
-mod outcome;
-mod output;
+mod load_error;
+mod native;
 mod parking;
-mod places;
-mod registry;
-mod request;
-mod response;
+mod sandbox;
+mod shape;
 mod standard;
 mod state;
-mod tenant;
-mod turns;
-mod websocket;
-mod webtransport;
-mod work;
 
-pub use account::{Account, Buffers, Charge, Covering, Gathered, Holder, cover};
-pub use cache::{Cache, CacheError};
-pub use capability::log::admits as admits_log;
-pub use capability::{
-    Broker, Bucket, Bus, Message, Outbound, OutboundAnswer, OutboundDriver, Preopen, PublishError, Secret, Secrets,
-    StoreAnswer, StoreError, StorePage,
+pub use binding::Binding;
+pub use capability::bus::{Broker, Bus, Message, PublishError};
+pub use capability::files::Preopen;
+pub use capability::http::{Outbound, OutboundAnswer, OutboundDriver};
+pub use capability::routes::Urls;
+pub use capability::secrets::{Secret, Secrets};
+pub use capability::session::Topics;
+pub use capability::store::{Bucket, StoreAnswer, StoreError, StorePage};
+pub use component::{Component, Interfaces, Kind, inspect};
+pub use engine::{
+    Cache, CacheError, CompileError, CompileOrder, CompileSettings, Compiler, EngineError, EngineSettings, Exhaustion,
+    Reset, Whose,
 };
-pub use compile::{CompileError, CompileOrder, CompileSettings, Compiler, Whose};
-pub use component::{Component, Digest, Digester, Interfaces, Kind, LoadError, NotADigest, inspect};
-pub use engine::{EngineError, EngineSettings, Reset, Sandbox};
-pub use exhaustion::Exhaustion;
-pub use gate::{Gate, GateSettings, Gates, Permit};
+pub use guest::event::{Disconnect, Event, Next};
+pub use guest::limits::Limits;
+pub use guest::output::{Outbox, Outgoing};
+pub use guest::request::{Body, BodyError, BodyFault, BodyStream, ClientCertificate, Request, Upgrade};
+pub use guest::response::{Head, Response};
+pub use guest::webtransport::{SessionHandle, Waits, WebTransport, WebTransportError, WebTransportEvent};
 pub use hibernation::Held;
-pub use instance::{Disconnect, Event, Instance, LeftBody, Next};
-pub use limits::Limits;
-pub use meter::{Meter, Peer, RequestId, Shape, Subject};
-pub use outcome::{Failure, Outcome, Row};
-pub use output::{Outbox, Outgoing};
-pub use parking::{PARKED, Parking};
-pub use registry::Registry;
-pub use request::{Body, BodyError, BodyFault, BodyStream, ClientCertificate, Request, Upgrade};
-pub use response::{Head, Response};
-pub use standard::{Shared, Standard};
-pub use state::{Binding, Urls};
-pub use tenant::{Flow, Level, Quota, Stock, Tenant};
+pub use instance::{Instance, LeftBody};
+pub use load_error::LoadError;
+pub use parking::Parking;
+pub use sandbox::{PARKED, Sandbox};
+pub use shape::websocket::{SocketEvent, SocketMessage};
+pub use standard::Standard;
+pub use standard::members::Shared;
+pub use state::Grants;
 /// Types in the interface of [`Outbound`]: bodies of requests and responses, errors, and the guest's own timeouts.
 pub use wasmtime_wasi_http::{Error as OutboundError, RequestOptions, WasiBody};
-pub use websocket::{SocketEvent, SocketMessage};
-pub use webtransport::{SessionHandle, Waits, WebTransport, WebTransportError, WebTransportEvent};
-pub use work::{Listed, PIECE, Pause, Payer, Worked};

@@ -7,19 +7,20 @@ use std::sync::{Arc, Weak};
 use std::time::{Duration, Instant};
 
 use parking_lot::Mutex;
-use tokio::sync::OwnedSemaphorePermit;
+use tokio::sync::{OwnedSemaphorePermit, Semaphore};
 
-use crate::instance::Guest;
-use crate::standard::Returned;
-use crate::state::{Binding, State};
-
-/// Places of instances that may be parked at once on the whole host, in addition to those of the caps.
-pub const PARKED: usize = 256;
+use crate::component::Component;
+use crate::native::Guest;
+use crate::standard::returned::Returned;
+use crate::state::State;
 
 /// The parked instances of one route.
 pub struct Parking {
     requests: u32,
     idle: Duration,
+    /// Places for parked instances of the whole host, and those that one of these instances takes.
+    places: Arc<Semaphore>,
+    needed: u32,
     lot: Mutex<Lot>,
 }
 
@@ -60,9 +61,11 @@ struct Parked {
 }
 
 impl Parking {
-    /// Creates a lot for instances that answer at most `requests` requests, and wait at most `idle` for the next.
-    pub fn new(requests: u32, idle: Duration) -> Self {
-        Self { requests, idle, lot: Mutex::default() }
+    /// Creates a lot for instances of a component that answer at most `requests` requests, and wait at most `idle` for
+    /// the next.
+    pub fn new(component: &Component, requests: u32, idle: Duration) -> Arc<Self> {
+        let (places, needed) = (component.sandbox.parked().clone(), component.places);
+        Arc::new(Self { requests, idle, places, needed, lot: Mutex::default() })
     }
 
     /// The number of parked instances.
@@ -81,17 +84,16 @@ impl Parking {
     }
 
     /// Parks an instance, unless it is due to retire or there is no room.
-    pub(crate) fn put(&self, binding: &Arc<Binding>, idle: Idle) {
+    pub(crate) fn put(self: &Arc<Self>, idle: Idle) {
         idle.state().end_lines();
         if idle.answered() >= self.requests {
             return;
         }
-        let (places, needed) = (binding.component.sandbox.parked().clone(), binding.component.places);
-        let Ok(place) = places.try_acquire_many_owned(needed) else { return };
+        let Ok(place) = self.places.clone().try_acquire_many_owned(self.needed) else { return };
         let mut lot = self.lot.lock();
         lot.parked.push(Parked { idle, since: Instant::now(), _place: place });
         if !std::mem::replace(&mut lot.swept, true) {
-            tokio::spawn(sweep(Arc::downgrade(binding), self.idle));
+            tokio::spawn(sweep(Arc::downgrade(self), self.idle));
         }
     }
 
@@ -119,11 +121,11 @@ impl std::fmt::Debug for Parking {
 }
 
 /// Retires instances for as long as something is parked.
-async fn sweep(binding: Weak<Binding>, idle: Duration) {
+async fn sweep(parking: Weak<Parking>, idle: Duration) {
     loop {
         tokio::time::sleep((idle / 2).max(Duration::from_millis(1))).await;
-        let Some(binding) = binding.upgrade() else { return };
-        if !binding.parking.as_ref().is_some_and(Parking::retire) {
+        let Some(parking) = parking.upgrade() else { return };
+        if !parking.retire() {
             return;
         }
     }

@@ -29,8 +29,8 @@ use std::net::IpAddr;
 use std::sync::{Arc, OnceLock};
 
 use http::{HeaderValue, Method, Request, Response, StatusCode, header};
+use roadrunner_account::{Instances, Meter};
 use roadrunner_log::Quoted;
-use roadrunner_sandbox::{Meter, Registry};
 use roadrunner_wire::{Exchange, RequestBody, ResponseBody, Server, Service};
 use serde::{Deserialize, Serialize};
 
@@ -60,7 +60,7 @@ pub struct BuffersInfo {
 
 impl BuffersInfo {
     fn of(app: &Inner, caller: &Caller) -> Self {
-        let buffers = app.host.sandbox.buffers();
+        let buffers = &app.host.sandbox.accounts().buffers;
         let seen = app.tenants.iter().filter(|(name, _)| caller.sees(Some(name)));
         Self {
             host: caller.tenant().is_none().then(|| (buffers.used(), buffers.limit())),
@@ -186,7 +186,7 @@ impl Admin {
 
     fn answer(&self, method: &Method, path: &str, caller: &Caller) -> Response<ResponseBody> {
         let inner = &self.app.current();
-        let registry = inner.host.sandbox.registry();
+        let registry = &inner.host.sandbox.accounts().instances;
         let get = matches!(*method, Method::GET | Method::HEAD);
         match path {
             "/metrics" if get => {
@@ -258,7 +258,7 @@ fn owner(meter: &Meter) -> Option<&str> {
 }
 
 /// Whether the caller may end the instance with this id, if it exists.
-fn may_end(registry: &Registry, id: u64, caller: &Caller) -> bool {
+fn may_end(registry: &Instances, id: u64, caller: &Caller) -> bool {
     let is_own = |meter: &Arc<Meter>| meter.id == id && caller.sees(owner(meter));
     caller.tenant().is_none() || registry.list().iter().any(is_own)
 }

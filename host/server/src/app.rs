@@ -12,13 +12,11 @@ use std::time::{Duration, Instant};
 use arc_swap::ArcSwap;
 use http::{HeaderValue, Method, Request, Response, StatusCode, header};
 use parking_lot::Mutex;
+use roadrunner_account::{Gate, Holder, Outcome, Payer, Peer, RequestId, Subject, Tenant};
 use roadrunner_files::{Directory, FileCache};
 use roadrunner_manifest::{AccessLogFormat, Admin, BodyMode, Lookup, Params, RouteTable};
 use roadrunner_registry::Puller;
-use roadrunner_sandbox::{
-    self as sandbox, Binding, Component, Gate, Holder, Outcome, Payer, Peer, RequestId, Sandbox, Subject, Tenant,
-    Upgrade,
-};
+use roadrunner_sandbox::{self as sandbox, Binding, Component, Sandbox, Upgrade};
 use roadrunner_store::Budget;
 use roadrunner_websocket::handshake::{Refusal, ServerHandshake};
 use roadrunner_wire::{
@@ -305,8 +303,10 @@ pub(crate) async fn behind_middlewares(mut request: Request<RequestBody>) -> Res
     response.extensions_mut().insert(answerable);
     if let Some(ledger) = ledger {
         let sandbox = &inner.host.sandbox;
-        let payer =
-            ledger.meter().map_or_else(|| Payer::tenant(sandbox, tenant), |meter| Payer::request(sandbox, meter));
+        let payer = ledger.meter().map_or_else(
+            || Payer::tenant(sandbox.accounts(), tenant),
+            |meter| Payer::request(sandbox.accounts(), meter),
+        );
         response.extensions_mut().insert(Accounted { payer, ledger });
     }
     response
@@ -359,7 +359,7 @@ impl Inner {
         wire::drop_connection_fields(&mut head.headers);
         let meter = guest.binding.meter(Subject {
             request: context.id.clone(),
-            tenant: guest.binding.tenant.clone(),
+            tenant: guest.binding.gates.tenant().cloned(),
             component: guest.component.clone(),
             digest: guest.binding.component.digest,
             route: self.routes[context.route].pattern.clone(),
@@ -422,7 +422,7 @@ impl Inner {
 
     /// The account for a request without an instance.
     pub(crate) fn holder(&self, tenant: Option<&Arc<Tenant>>, connection: &Connection) -> Holder {
-        let buffers = self.host.sandbox.buffers().clone();
+        let buffers = self.host.sandbox.accounts().buffers.clone();
         Holder { buffers, tenant: tenant.cloned(), connection: connection.held.clone() }
     }
 

@@ -7,8 +7,9 @@ use std::sync::Arc;
 
 use http_body::Body as _;
 use http_body_util::BodyExt as _;
+use roadrunner_account::{Charge, Gathered, Meter, Outcome};
 use roadrunner_manifest::BodyMode;
-use roadrunner_sandbox::{self as sandbox, Charge, Gathered, Meter, Outcome};
+use roadrunner_sandbox as sandbox;
 use roadrunner_wire::{BodyError, RequestBody};
 
 use crate::app::Guest;

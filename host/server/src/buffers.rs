@@ -7,7 +7,7 @@ use std::task::{Context, Poll, ready};
 use bytes::Bytes;
 use http::{HeaderValue, Response, header};
 use http_body::{Body, Frame, SizeHint};
-use roadrunner_sandbox::{Account, Charge, Covering, Holder};
+use roadrunner_account::{Account, Charge, Covering, Holder};
 use roadrunner_wire::{Abort, ResponseBody};
 
 use crate::app;

@@ -19,16 +19,10 @@ use crate::admin::{BuffersInfo, InstanceInfo};
 use crate::client::{Body, Client, Place};
 use crate::deploy::ComponentInfo;
 use crate::source::Sources;
-use crate::{boot, serve, token};
+use crate::{boot, child, serve, token, transport};
 
 /// The default manifest.
 const DEFAULT_MANIFEST: &str = "roadrunner.toml";
-
-/// The command of a compiler's process.
-pub(crate) const COMPILE: &str = "compile-component";
-
-/// The command of a process that fetches from a registry.
-pub(crate) const FETCH: &str = "fetch-component";
 
 /// Serves WebAssembly components: a fresh, isolated instance for every request.
 #[derive(Debug, Parser)]
@@ -78,10 +72,10 @@ enum Command {
         sdk: Option<PathBuf>,
     },
     /// Compile the component on standard input, for a host that waits for it
-    #[command(name = COMPILE, hide = true)]
+    #[command(name = child::COMPILE, hide = true)]
     CompileComponent { order: Vec<String> },
     /// Fetch what the order on standard input says from a registry, for a host that waits for it
-    #[command(name = FETCH, hide = true)]
+    #[command(name = child::FETCH, hide = true)]
     FetchComponent { bounds: Vec<String> },
     /// Print the JSON Schema of the manifest, for editors
     Schema,
@@ -308,10 +302,10 @@ impl AdminOption {
 fn check(path: &Path) -> Result<String> {
     let manifest = Manifest::load(path)?;
     for listener in &manifest.listeners {
-        boot::tls(listener)?;
+        transport::tls(listener)?;
     }
     if let Some(admin) = &manifest.admin {
-        boot::admin_tls(admin)?;
+        transport::admin_tls(admin)?;
     }
     let app = boot::checked(&manifest)?.current();
     let kinds = app.components.iter().map(|(name, component)| format!("{name} is {}\n", component.kind()));
@@ -355,7 +349,7 @@ fn compile(component: Option<&Path>, manifest: &Path) -> Result<String> {
         None => Manifest::load(manifest)?,
     };
     let stop = Stop::default();
-    let (sandbox, puller) = (boot::sandbox(&manifest, &stop)?, boot::puller(&manifest, &stop));
+    let (sandbox, puller) = (boot::sandbox(&manifest, &stop)?, child::puller(&manifest, &stop));
     let mut text = String::new();
     for source in Sources::read(&manifest)?.iter() {
         let component = source.load(&sandbox, &puller)?;

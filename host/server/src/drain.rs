@@ -4,7 +4,7 @@ use std::sync::OnceLock;
 use std::sync::atomic::{AtomicBool, Ordering::Relaxed};
 use std::time::{Duration, Instant};
 
-use roadrunner_sandbox::Registry;
+use roadrunner_account::Instances;
 
 /// The state of the drain. It is set once; held sessions check it whenever they are woken.
 #[derive(Debug, Default)]
@@ -25,7 +25,7 @@ impl Drain {
     }
 
     /// Tells every held session to end within this time.
-    pub fn begin(&self, time: Duration, registry: &Registry) {
+    pub fn begin(&self, time: Duration, registry: &Instances) {
         self.announce();
         let _ = self.deadline.set(Instant::now() + time);
         for meter in registry.list() {

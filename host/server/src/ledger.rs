@@ -8,7 +8,7 @@ use std::sync::{Arc, Weak};
 use std::time::Instant;
 
 use parking_lot::Mutex;
-use roadrunner_sandbox::{Meter, Outcome};
+use roadrunner_account::{Meter, Outcome};
 
 use crate::access_log::{End, Line};
 use crate::metrics::RouteMetrics;

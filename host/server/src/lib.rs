@@ -7,12 +7,15 @@
 
 mod access;
 mod access_log;
+mod accounts;
 pub mod admin;
 mod app;
+mod bind;
 mod body;
 pub mod boot;
 mod broker;
 mod buffers;
+mod child;
 pub mod cli;
 mod client;
 pub mod deploy;
@@ -35,6 +38,7 @@ mod source;
 mod stores;
 mod swap;
 mod token;
+pub mod transport;
 mod wasi;
 
 pub use app::App;

@@ -7,11 +7,12 @@ use std::thread;
 
 use anyhow::{Context as _, Result};
 use parking_lot::Mutex;
+use roadrunner_account::Digest;
 use roadrunner_manifest::Manifest;
-use roadrunner_sandbox::{Component, Digest};
+use roadrunner_sandbox::Component;
 
 use crate::app::{Host, Inner};
-use crate::boot;
+use crate::child;
 use crate::deploy::served::{Copy, Other};
 use crate::source::{Asking, Proof, Source, Sources};
 
@@ -35,7 +36,7 @@ pub(crate) fn components(
             loaded.push((source.name.clone(), component(source, host, known)));
         }
     };
-    let at_once = boot::compile(&manifest.compile).concurrency.min(manifest.components.len());
+    let at_once = child::compile_settings(&manifest.compile).concurrency.min(manifest.components.len());
     let loaded = thread::scope(|scope| {
         let others: Vec<_> = (1..at_once).map(|_| scope.spawn(load)).collect();
         let mut loaded = load();

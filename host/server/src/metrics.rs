@@ -9,8 +9,8 @@ use std::sync::atomic::{AtomicI64, AtomicU64, Ordering::Relaxed};
 use std::time::Duration;
 
 use http::StatusCode;
+use roadrunner_account::{Meter, Outcome, Tenant};
 use roadrunner_nats::Client;
-use roadrunner_sandbox::{Meter, Outcome, Tenant};
 use roadrunner_store::Budget;
 use roadrunner_wire::{MemberStats, Protocol, Stats, TimeoutName};
 use tokio::runtime::Handle;
@@ -324,14 +324,14 @@ fn render_host(app: &Inner, text: &mut Text) {
         "gauge",
         "Instances that exist now, running and held, sessions that hibernate, and responses that are being compressed.",
     );
-    text.sample("roadrunner_instances", "", app.host.sandbox.registry().len());
+    text.sample("roadrunner_instances", "", app.host.sandbox.accounts().instances.len());
     text.family(
         "roadrunner_tasks",
         "gauge",
         "Tasks of the runtime: connections, streams, and a few of the host's own.",
     );
     text.sample("roadrunner_tasks", "", Handle::try_current().map_or(0, |runtime| runtime.metrics().num_alive_tasks()));
-    let buffers = app.host.sandbox.buffers();
+    let buffers = &app.host.sandbox.accounts().buffers;
     text.family("roadrunner_buffered_bytes", "gauge", "What the host holds for requests, outside of guests.");
     text.sample("roadrunner_buffered_bytes", "", buffers.used());
     text.family("roadrunner_buffered_limit_bytes", "gauge", "What it may hold.");

@@ -11,14 +11,12 @@ use bytes::Bytes;
 use http::Request;
 use http_body::{Body, Frame, SizeHint};
 use http_body_util::BodyExt as _;
+use roadrunner_account::{Charge, Meter, Payer, Tenant, Worked, admits};
 use roadrunner_log::Quoted;
 use roadrunner_manifest::{self as manifest, HostPattern};
 use roadrunner_names::Resolver;
 use roadrunner_outbound::{Client, Error, Grant, Host, READ_BUFFER, Settings, Timeouts};
-use roadrunner_sandbox::{
-    Charge, Meter, Outbound, OutboundAnswer, OutboundDriver, OutboundError, Payer, RequestOptions, Sandbox, Tenant,
-    WasiBody, Worked, admits_log,
-};
+use roadrunner_sandbox::{Outbound, OutboundAnswer, OutboundDriver, OutboundError, RequestOptions, Sandbox, WasiBody};
 use roadrunner_wire::drop_connection_fields;
 use tokio::task::JoinHandle;
 use tokio::time::Sleep;
@@ -103,7 +101,7 @@ impl Outbound for WayOut {
         let client = self.client.clone();
         let counters = [&self.answered, &self.refused, &self.failed].map(Arc::clone);
         // TLS, the protocol and copies of bodies count as the guest's CPU time, in whichever task they are polled.
-        let payer = Payer::request(&self.sandbox, meter.clone());
+        let payer = Payer::request(self.sandbox.accounts(), meter.clone());
         let driven = payer.clone();
         let answer = Box::pin(async move {
             let [answered, refused, failed] = counters;
@@ -146,7 +144,7 @@ impl Outbound for WayOut {
 /// Tells the operator why a request was refused, by a rule, or failed. Names in the text come from the guest.
 fn tell(meter: &Meter, rule: Option<&str>, why: impl fmt::Display) {
     let why = Quoted::display(why).to_string();
-    if !admits_log(meter, &why) {
+    if !admits(meter, &why) {
         return;
     }
     let (request, component) = (&meter.subject.request, &meter.subject.component);

@@ -7,10 +7,11 @@ use std::collections::BTreeMap;
 use std::sync::Arc;
 
 use anyhow::{Result, ensure};
+use roadrunner_account::Gate;
 use roadrunner_manifest::{Manifest, Target};
-use roadrunner_sandbox::{Component, Gate};
+use roadrunner_sandbox::Component;
 
-use crate::boot::{HOST_GATE, route_gate, tenant_gate};
+use crate::accounts::{HOST_GATE, route_gate, tenant_gate};
 
 /// Fails for the first component that has no room, with the number of places that it needs.
 pub(crate) fn check(

@@ -9,8 +9,9 @@ use std::time::{Duration, Instant};
 
 use http::{Request, Response, StatusCode};
 use http_body::{Body as _, Frame};
+use roadrunner_account::{Failure, Meter, Outcome, Payer, admits};
 use roadrunner_log::Quoted;
-use roadrunner_sandbox::{BodyError, BodyFault, Failure, Meter, Outcome, Payer, admits_log};
+use roadrunner_sandbox::{BodyError, BodyFault};
 use roadrunner_wire::{Address, Connection, RequestBody, ResponseBody};
 
 use crate::access_log::{End, Line, target};
@@ -155,7 +156,7 @@ impl Record {
         }
         if !failure.detail.is_empty()
             && let Some(meter) = &self.meter
-            && admits_log(meter, &failure.detail)
+            && admits(meter, &failure.detail)
         {
             tracing::warn!(
                 request = %meter.subject.request,
@@ -174,7 +175,7 @@ impl Record {
     /// Logs a problem that is not the request's fault.
     pub(crate) fn warn(&self, text: &Quoted) {
         let text = text.to_string();
-        if self.meter.as_ref().is_none_or(|meter| admits_log(meter, &text)) {
+        if self.meter.as_ref().is_none_or(|meter| admits(meter, &text)) {
             tracing::warn!("{text}");
         }
     }

@@ -18,9 +18,10 @@ use tokio::sync::{mpsc, oneshot};
 use tokio::time::{MissedTickBehavior, interval};
 
 use crate::app::App;
-use crate::boot;
+use crate::bind;
 use crate::deploy::{self, Switch};
 use crate::source::signature_of;
+use crate::transport;
 
 /// The interval at which files are checked, where that is on.
 const WATCH: Duration = Duration::from_secs(1);
@@ -194,7 +195,7 @@ fn relink(manifest: &Manifest, app: &App) -> Result<()> {
     let moved = before.components.iter().map(|(name, component)| Ok((name.clone(), component.relink()?)));
     let components = moved.collect::<Result<_>>()?;
     let (sources, access) = (before.sources.clone(), before.access.clone());
-    let inner = boot::assemble(manifest, before.host.clone(), Some(&before), sources, components, access)?;
+    let inner = bind::assemble(manifest, before.host.clone(), Some(&before), sources, components, access)?;
     app.replace(inner);
     Ok(())
 }
@@ -210,7 +211,7 @@ fn exchange(manifest: &Manifest, app: &App, switch: Switch) -> Result<()> {
     let is_current = before.sources.of(&switch.name).is_some_and(|source| source.asks_as(&switch.source));
     ensure!(is_current, "by whom {} must be signed has changed meanwhile; try again", switch.name);
     let (sources, access) = (before.sources.clone(), before.access.clone());
-    let inner = boot::assemble(manifest, before.host.clone(), Some(&before), sources, components, access)?;
+    let inner = bind::assemble(manifest, before.host.clone(), Some(&before), sources, components, access)?;
     switch.commit(known.digest)?;
     app.replace(inner);
     Ok(())
@@ -225,21 +226,21 @@ fn load(current: &Manifest, app: &App, servers: &Servers) -> Result<Manifest> {
     let before = app.current();
     // Components that are loaded now have to run on the right engine.
     before.host.sandbox.look_for_swap()?;
-    let inner = boot::inner(&manifest, before.host.clone(), Some(&before))?;
+    let inner = bind::inner(&manifest, before.host.clone(), Some(&before))?;
     let mut certificates = Vec::new();
     for listener in &manifest.listeners {
         // A self-signed certificate stays: clients that trust it by its fingerprint would be locked out.
         if !matches!(listener.tls, Some(Tls::SelfSigned)) {
-            certificates.extend(boot::tls(listener)?.map(|tls| (&listener.name, tls)));
+            certificates.extend(transport::tls(listener)?.map(|tls| (&listener.name, tls)));
         }
     }
     let started = before.host.admin.as_ref();
     let of_admin = manifest.admin.as_ref().filter(|admin| {
         !matches!(admin.tls, Some(Tls::SelfSigned)) && started.is_some_and(|started| started.is_where(admin))
     });
-    let of_admin = of_admin.map(boot::admin_tls).transpose()?.flatten();
+    let of_admin = of_admin.map(transport::admin_tls).transpose()?.flatten();
     if let (Some(tls), Some(server)) = (of_admin, servers.admin.get()) {
-        server.replace_tls(boot::ADMIN, tls).context("cannot set up TLS for the admin listener")?;
+        server.replace_tls(transport::ADMIN, tls).context("cannot set up TLS for the admin listener")?;
     }
     for (name, tls) in certificates {
         if let Some(server) = servers.public.get() {

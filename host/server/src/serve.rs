@@ -8,10 +8,10 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use anyhow::{Context as _, Result, bail};
+use roadrunner_account::Instances;
 use roadrunner_child::Stop;
 use roadrunner_log::Owner;
 use roadrunner_manifest::{self as manifest, Address, LogFormat, Manifest};
-use roadrunner_sandbox::Registry;
 use roadrunner_wire::{ListenAddress, ListenerConfig, Server, Settings};
 use tokio::signal::unix::{Signal, SignalKind, signal};
 
@@ -22,6 +22,7 @@ use crate::deploy::{self, Deploy};
 use crate::inherited::Inherited;
 use crate::reload::{self, Reload, Servers};
 use crate::swap;
+use crate::transport;
 
 /// The exit code when connections were cut, at the drain's deadline or by a second signal.
 const CUT: u8 = 3;
@@ -96,8 +97,8 @@ async fn serve(manifest: &Manifest, mut inherited: Inherited) -> Result<ExitCode
         let admin = Admin::new(app.clone(), servers.public.clone(), reload.clone(), deploy);
         let _ = servers.admin.set(open_admin(settings, &mut inherited, admin).await?);
     }
-    let listeners = boot::listeners(manifest, &mut inherited)?;
-    let server = Server::bind(listeners, boot::settings(manifest), Arc::new(app.clone())).await?;
+    let listeners = transport::listeners(manifest, &mut inherited)?;
+    let server = Server::bind(listeners, transport::settings(manifest), Arc::new(app.clone())).await?;
     let server = Arc::new(server);
     for listener in server.addresses() {
         let transport = if listener.is_quic { "/udp" } else { "" };
@@ -116,7 +117,7 @@ async fn serve(manifest: &Manifest, mut inherited: Inherited) -> Result<ExitCode
     };
     let inner = app.current();
     let (delay, time, drain) = (inner.drain_delay, inner.drain_time, &inner.host.drain);
-    let registry = inner.host.sandbox.registry().clone();
+    let registry = inner.host.sandbox.accounts().instances.clone();
     drain.announce();
     // A component that is deployed from now on would not serve any more.
     stop.stop();
@@ -173,13 +174,13 @@ async fn open_admin(settings: &manifest::Admin, inherited: &mut Inherited, admin
         Address::Unix(path) => ListenAddress::Unix(path.clone()),
     };
     // On a unix socket, the file's mode decides who may connect.
-    let plain = ListenerConfig::plain(boot::ADMIN, address);
-    let listener = ListenerConfig { unix_mode: Some(0o600), tls: boot::admin_tls(settings)?, ..plain };
+    let plain = ListenerConfig::plain(transport::ADMIN, address);
+    let listener = ListenerConfig { unix_mode: Some(0o600), tls: transport::admin_tls(settings)?, ..plain };
     Ok(Server::bind(vec![listener], Settings::default(), Arc::new(admin)).await?)
 }
 
 /// Waits until connection tasks have dropped their instances; the process ends after them.
-async fn wait_for_drops(registry: &Registry) {
+async fn wait_for_drops(registry: &Instances) {
     let deadline = tokio::time::Instant::now() + LAST_DROPS;
     while !registry.is_empty() && tokio::time::Instant::now() < deadline {
         tokio::time::sleep(Duration::from_millis(5)).await;

@@ -10,13 +10,14 @@ use std::sync::atomic::{AtomicU64, Ordering::Relaxed};
 use std::time::Duration;
 
 use anyhow::{Context as _, Result};
+use roadrunner_account::Tenant;
 use roadrunner_manifest::{self as manifest, ComponentName, Manifest, StorePlace, TenantName};
 use roadrunner_names::Resolver;
-use roadrunner_sandbox::{self as sandbox, Secret, StoreAnswer, StoreError, StorePage, Tenant};
+use roadrunner_sandbox::{self as sandbox, Secret, StoreAnswer, StoreError, StorePage};
 use roadrunner_store::{Bill, Bucket, Budget, Error, Limits, Owner, Place, Store};
 use zeroize::Zeroizing;
 
-use crate::boot;
+use crate::accounts;
 
 /// The operations, as the metrics name them.
 const OPERATIONS: [&str; 7] = ["delete", "exists", "get", "increment", "keys", "set", "set-if"];
@@ -170,7 +171,7 @@ pub(crate) fn grants(manifest: &Manifest, kept: Kept<'_>, before: Option<&Grants
                 let bill = tenant.cloned().map(|tenant| {
                     Bill::new(move |used| tenant.cpu.spend(u64::try_from(used.as_nanos()).unwrap_or(u64::MAX)))
                 });
-                let name = boot::owner(component.as_str(), settings.tenant.as_ref());
+                let name = accounts::owner(component.as_str(), settings.tenant.as_ref());
                 let owner = Owner { name, budget: budget.cloned(), bill };
                 let bucket = Bucket::of(owner, open.store.clone(), &namespace, limits);
                 Arc::new(Grant { open: open.clone(), namespace, bucket, tenant: tenant.cloned() })

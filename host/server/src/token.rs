@@ -6,7 +6,7 @@ use std::path::Path;
 
 use anyhow::{Result, ensure};
 use http::{HeaderMap, header};
-use roadrunner_sandbox::Digest;
+use roadrunner_account::Digest;
 
 /// The shortest token, in bytes.
 const SHORTEST: usize = 16;

@@ -4,11 +4,12 @@ use std::collections::BTreeMap;
 use std::sync::Arc;
 
 use anyhow::{Context as _, Result};
+use roadrunner_account::Tenant;
 use roadrunner_disk::{Disk, Limits, Owner};
 use roadrunner_manifest::{self as manifest, Manifest};
-use roadrunner_sandbox::{Preopen, Secret, Tenant};
+use roadrunner_sandbox::{Preopen, Secret};
 
-use crate::boot;
+use crate::accounts;
 
 /// The directories that some component has open, by name.
 pub(crate) type Disks = BTreeMap<String, Disk>;
@@ -23,7 +24,7 @@ pub(crate) fn open(manifest: &Manifest, tenants: &BTreeMap<String, Arc<Tenant>>,
         if grants.peek().is_none() {
             continue;
         }
-        let owner = boot::owner(&format!("directory:{name}"), directory.tenant.as_ref());
+        let owner = accounts::owner(&format!("directory:{name}"), directory.tenant.as_ref());
         let known = before.get(name.as_str()).filter(|known| known.is_at(&directory.path) && known.is_of(&owner));
         let disk = match known {
             Some(known) => known.clone(),

@@ -12,7 +12,10 @@ use std::time::Duration;
 use roadrunner_tests::dns::{Dns, Entry};
 use roadrunner_tests::victim::{self, Latencies};
 use roadrunner_tests::{Ask, Client, Server, Setup, Way};
+use rustix::process::setpriority_process;
+use rustix::thread::gettid;
 use serde_json::{Value, json};
+use tokio::runtime::{self, Runtime};
 use tokio::task::JoinHandle;
 
 use super::pools::{MEMORY, with_instances};
@@ -34,6 +37,10 @@ const TRIES: usize = 4;
 
 /// The allowed multiple of the floors for the victim's times in the suite, whose machine has other work.
 const SLACK: u32 = 3;
+
+/// The priority of the attackers' clients, the lowest. Attackers have machines of their own, but here their clients run
+/// beside the host; and what the victim feels of them must be the host's part, not theirs.
+const NICENESS: i32 = 19;
 
 /// How often the host's memory is measured.
 const SAMPLE: Duration = Duration::from_millis(50);
@@ -208,7 +215,11 @@ impl Attack {
         }
         let before = (server.resident(), cpu_of(server), charged(server).await, server.log.text().len());
         let target = Target { address, upstream: around.upstream, over: Arc::default() };
-        let attacker = (self.run)(target.clone());
+        let attackers = attackers();
+        let attacker = {
+            let _spawns_there = attackers.enter();
+            (self.run)(target.clone())
+        };
         let over = target.over.clone();
         let process = server.id();
         let peak = tokio::spawn(async move {
@@ -223,6 +234,7 @@ impl Attack {
         target.over.store(true, Relaxed);
         let peak = peak.await.expect("it does not panic");
         attacker.abort();
+        attackers.shutdown_background();
         server.log.pause(false);
         Seen {
             quiet,
@@ -248,6 +260,20 @@ impl Attack {
         }
         panic!("the victim felt it, {TRIES} times: {}", seen.join("\n"));
     }
+}
+
+/// The threads of the attackers' clients.
+fn attackers() -> Runtime {
+    let lowers = || {
+        // To lower the priority of an own thread is always allowed.
+        setpriority_process(Some(gettid()), NICENESS).expect("the priority of a thread can be lowered");
+    };
+    runtime::Builder::new_multi_thread()
+        .worker_threads(2)
+        .on_thread_start(lowers)
+        .enable_all()
+        .build()
+        .expect("threads can be started")
 }
 
 /// The CPU time that the process has used, in seconds.

@@ -11,9 +11,7 @@ use std::task::{Context, Poll, Waker};
 
 use bytes::Bytes;
 use parking_lot::{Mutex, RwLock};
-
-use crate::clock::Span;
-use crate::tenant::Tenant;
+use roadrunner_account::{Span, Tenant};
 
 /// The longest topic, in bytes.
 pub(crate) const MAX_TOPIC: usize = 256;
@@ -513,7 +511,7 @@ mod tests {
     #[test]
     fn the_tenant_of_the_sessions_pays_for_messages_of_other_hosts() {
         let bus = Bus::default();
-        let tenant = Tenant::new("t", crate::tenant::Quota::default());
+        let tenant = Tenant::new("t", roadrunner_account::Quota::default());
         let mut sessions = Vec::new();
         for _ in 0..5000 {
             let mut session = subscriber(&bus, "a", 1 << 20).of(Some(tenant.clone()));

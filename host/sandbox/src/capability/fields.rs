@@ -7,20 +7,19 @@
 use http::header::CONTENT_LENGTH;
 use wasmtime::component::{Linker, Resource};
 use wasmtime::{Result, StoreContextMut};
-use wasmtime_wasi_http::{FieldMap, WasiHttpView as _, p2, p3};
+use wasmtime_wasi_http::{FieldMap, WasiHttpView, p2, p3};
 
 use crate::engine::Wasi;
-use crate::state::State;
 
 /// Shadows the functions of an interface that set values of fields.
 macro_rules! shadow {
     ($linker:expr, $name:literal, $($types:ident)::+) => {{
         use $($types)::+::{HeaderError, Host as _, HostFields as _};
-        type Added<T> = Result<(Result<T, HeaderError>,)>;
+        type Added<R> = Result<(Result<R, HeaderError>,)>;
         let mut interface = $linker.instance($name)?;
         interface.func_wrap(
             "[static]fields.from-list",
-            |mut store: StoreContextMut<'_, State>, (mut list,): (Vec<(String, Vec<u8>)>,)| -> Added<_> {
+            |mut store: StoreContextMut<'_, T>, (mut list,): (Vec<(String, Vec<u8>)>,)| -> Added<_> {
                 let mut length = None;
                 list.retain(|(name, value)| !is_length(name) || length.replace(value.clone()).as_ref() != Some(value));
                 let mut http = store.data_mut().http();
@@ -32,7 +31,7 @@ macro_rules! shadow {
         )?;
         interface.func_wrap(
             "[method]fields.append",
-            |mut store: StoreContextMut<'_, State>,
+            |mut store: StoreContextMut<'_, T>,
              (fields, name, value): (Resource<FieldMap>, String, Vec<u8>)|
              -> Added<()> {
                 let mut http = store.data_mut().http();
@@ -47,7 +46,7 @@ macro_rules! shadow {
         )?;
         interface.func_wrap(
             "[method]fields.set",
-            |mut store: StoreContextMut<'_, State>,
+            |mut store: StoreContextMut<'_, T>,
              (fields, name, mut values): (Resource<FieldMap>, String, Vec<Vec<u8>>)|
              -> Added<()> {
                 if is_length(&name) {
@@ -64,7 +63,7 @@ macro_rules! shadow {
 }
 
 /// Replaces the engine's functions by those of this module.
-pub(crate) fn add_to_linker(linker: &mut Linker<State>, wasi: Wasi) -> Result<()> {
+pub(crate) fn add_to_linker<T: WasiHttpView + 'static>(linker: &mut Linker<T>, wasi: Wasi) -> Result<()> {
     linker.allow_shadowing(true);
     shadow!(linker, "wasi:http/types@0.2.12", p2::bindings::http::types);
     if wasi == Wasi::Preview3 {

@@ -1,78 +1,35 @@
-//! Log lines of a guest: `log.log`, standard output and standard error; and the host's own lines about a guest, as far
-//! as the guest can make them long.
-//!
-//! All of them share the limit `log-bytes` of the instance, and the quota of its tenant. Text over either is dropped
-//! and counted. The first line over the instance's limit leaves a warning; the tenant's quota leaves at most one
-//! warning a second.
+//! Lines that a guest writes to the host's log.
 
-use roadrunner_log::escaped;
+use roadrunner_account::{LogLevel, write};
+use wasmtime::Result;
+use wasmtime::component::Linker;
 
-use crate::meter::Meter;
+use crate::bindings::roadrunner::handler::log;
+use crate::engine::Wasi;
+use crate::guest::core::{Call, Capability, Carries, Of};
 
-/// The most bytes of one line; the rest is cut.
-const MAX_LINE: usize = 8 << 10;
+/// The capability `log`.
+pub struct Log;
 
-/// The smallest size that a line counts as: the host writes more than that in addition to the line.
-const LEAST: u64 = 16;
+impl Capability for Log {
+    type Grant = ();
+    type Held = ();
 
-/// The severity of a line.
-#[derive(Clone, Copy, Debug, Eq, PartialEq)]
-pub(crate) enum Level {
-    Trace,
-    Debug,
-    Info,
-    Warn,
-    Error,
-}
-
-/// Writes one line to the host's log, if the instance may still log.
-pub(crate) fn write(meter: &Meter, level: Level, message: &str) {
-    let message = escaped(message, MAX_LINE);
-    if admits(meter, &message) {
-        emit(meter, level, &message);
+    fn link<T: Carries<Self>>(linker: &mut Linker<T>, _: Wasi) -> Result<()> {
+        log::add_to_linker::<_, Of<Self>>(linker, T::call)
     }
 }
 
-/// Whether an instance may still log this text. The text is charged to it.
-pub fn admits(meter: &Meter, text: &str) -> bool {
-    let first_drop = meter.log_dropped() == 0;
-    let bytes = (text.len() as u64 + 1).max(LEAST);
-    if meter.take_log(bytes) {
-        return true;
-    }
-    if first_drop && meter.is_over_log(bytes) {
-        let limit = meter.log_limit();
-        emit(meter, Level::Warn, &format!("log-bytes ({limit}) is used up; further lines are dropped"));
-    } else if let Some(tenant) = &meter.subject.tenant
-        && !meter.is_over_log(bytes)
-        && tenant.log_bytes.tells()
-    {
-        emit(meter, Level::Warn, "log-bytes-per-second of the tenant is used up; further lines are dropped");
-    }
-    false
-}
-
-fn emit(meter: &Meter, level: Level, message: &str) {
-    let subject = &meter.subject;
-    macro_rules! event {
-        ($level:ident) => {
-            tracing::event!(
-                target: "guest",
-                tracing::Level::$level,
-                request = %subject.request,
-                tenant = subject.tenant.as_ref().map(|tenant| &*tenant.name),
-                component = %subject.component,
-                route = %subject.route,
-                instance = meter.id,
-                "{message}"
-            )
+impl log::Host for Call<'_, Log> {
+    fn log(&mut self, level: log::Level, message: String) -> Result<()> {
+        let level = match level {
+            log::Level::Trace => LogLevel::Trace,
+            log::Level::Debug => LogLevel::Debug,
+            log::Level::Info => LogLevel::Info,
+            log::Level::Warn => LogLevel::Warn,
+            log::Level::Error => LogLevel::Error,
         };
-    }
-    match level {
-        Level::Trace => event!(TRACE),
-        Level::Debug => event!(DEBUG),
-        Level::Info => event!(INFO),
-        Level::Warn => event!(WARN),
-        Level::Error => event!(ERROR),
+        write(&self.core.meter, level, &message);
+        Ok(())
     }
 }

@@ -1,18 +1,16 @@
-//! Capabilities: a guest's access to things outside itself. There is one module per capability, each with its state for
-//! the host, for a component and for an instance.
+//! Capabilities: a guest's access to things outside itself. There is one module for each, with what the manifest
+//! grants, what an instance holds, and the functions that guests import. The list is in `state`.
 
 pub(crate) mod bus;
+pub(crate) mod config;
+pub(crate) mod exchange;
 pub(crate) mod fields;
-pub(crate) mod filesystem;
+pub(crate) mod files;
+pub(crate) mod http;
 pub(crate) mod log;
-pub(crate) mod outbound;
+pub(crate) mod routes;
 pub(crate) mod secrets;
+pub(crate) mod session;
 pub(crate) mod store;
 pub(crate) mod timers;
 pub(crate) mod wasi;
-
-pub use bus::{Broker, Bus, Message, PublishError};
-pub use filesystem::Preopen;
-pub use outbound::{Outbound, OutboundAnswer, OutboundDriver};
-pub use secrets::{Secret, Secrets};
-pub use store::{Bucket, StoreAnswer, StoreError, StorePage};

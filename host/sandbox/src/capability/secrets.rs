@@ -8,12 +8,14 @@ use std::collections::BTreeMap;
 use std::fmt;
 use std::sync::Arc;
 
+use roadrunner_account::Outcome;
 use wasmtime::Result;
+use wasmtime::component::Linker;
 use zeroize::Zeroizing;
 
 use crate::bindings::roadrunner::handler::secrets;
-use crate::outcome::Outcome;
-use crate::state::{State, Stop};
+use crate::engine::Wasi;
+use crate::guest::core::{Call, Capability, Carries, Of, Stop};
 
 /// Secret bytes. Cheap to clone; the last clone overwrites them.
 #[derive(Clone)]
@@ -47,12 +49,24 @@ impl FromIterator<(String, Secret)> for Secrets {
     }
 }
 
-impl secrets::Host for State {
+/// The capability `secrets`.
+pub struct SecretStore;
+
+impl Capability for SecretStore {
+    type Grant = Secrets;
+    type Held = ();
+
+    fn link<T: Carries<Self>>(linker: &mut Linker<T>, _: Wasi) -> Result<()> {
+        secrets::add_to_linker::<_, Of<Self>>(linker, T::call)
+    }
+}
+
+impl secrets::Host for Call<'_, SecretStore> {
     fn get(&mut self, name: String) -> Result<Option<Vec<u8>>> {
-        let Some(secret) = self.binding.secrets.0.get(&name) else { return Ok(None) };
+        let Some(secret) = self.grant.0.get(&name) else { return Ok(None) };
         // The engine has a copy of its own until the guest has the secret; the copy is bounded, as secrets are.
         let bytes = secret.expose();
-        if (bytes.len() as u64) > self.memory.left() {
+        if (bytes.len() as u64) > self.core.memory.left() {
             return Err(Stop(Outcome::MemoryExceeded).into());
         }
         Ok(Some(bytes.to_vec()))

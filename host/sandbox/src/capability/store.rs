@@ -3,19 +3,21 @@
 //! The stores themselves are [`Bucket`]s, which the server provides: this crate knows no sockets. Each of them waits
 //! for a place, has a timeout and checks sizes itself. Bytes held for the guest here count as its memory.
 
+use std::collections::BTreeMap;
 use std::fmt;
 use std::future::Future;
 use std::pin::Pin;
 use std::sync::Arc;
 use std::time::Duration;
 
+use roadrunner_account::Outcome;
 use wasmtime::Result;
-use wasmtime::component::Resource;
+use wasmtime::component::{Linker, Resource};
 
 use crate::bindings::roadrunner::handler::store;
 use crate::bindings::roadrunner::handler::types::Error;
-use crate::outcome::Outcome;
-use crate::state::{State, Stop};
+use crate::engine::Wasi;
+use crate::guest::core::{Call, Capability, Carries, Of, Stop};
 
 /// The pending answer to an operation on a store.
 pub type StoreAnswer<T> = Pin<Box<dyn Future<Output = Result<T, StoreError>> + Send>>;
@@ -80,23 +82,35 @@ impl From<StoreError> for Error {
 /// A guest's handle on a bucket.
 pub struct OpenBucket(Arc<dyn Bucket>);
 
-impl store::Host for State {
-    fn open(&mut self, name: String) -> Result<Result<Resource<OpenBucket>, Error>> {
-        let Some(bucket) = self.binding.stores.get(&name).cloned() else {
-            return Ok(Err(Error::Refused("stores: this component is granted no store of this name".into())));
-        };
-        Ok(Ok(self.table.push(OpenBucket(bucket))?))
+/// The capability `store`.
+pub struct Stores;
+
+impl Capability for Stores {
+    type Grant = BTreeMap<String, Arc<dyn Bucket>>;
+    type Held = ();
+
+    fn link<T: Carries<Self>>(linker: &mut Linker<T>, _: Wasi) -> Result<()> {
+        store::add_to_linker::<_, Of<Self>>(linker, T::call)
     }
 }
 
-impl store::HostBucket for State {
+impl store::Host for Call<'_, Stores> {
+    fn open(&mut self, name: String) -> Result<Result<Resource<OpenBucket>, Error>> {
+        let Some(bucket) = self.grant.get(&name).cloned() else {
+            return Ok(Err(Error::Refused("stores: this component is granted no store of this name".into())));
+        };
+        Ok(Ok(self.core.table.push(OpenBucket(bucket))?))
+    }
+}
+
+impl store::HostBucket for Call<'_, Stores> {
     async fn get(&mut self, this: Resource<OpenBucket>, key: String) -> Result<Result<Option<Vec<u8>>, Error>> {
         let value = match self.bucket(&this)?.get(key).await {
             Ok(value) => value,
             Err(error) => return Ok(Err(error.into())),
         };
         // The host holds the value, in addition to the guest, until this call has returned.
-        if value.as_ref().is_some_and(|value| value.len() as u64 > self.memory.left()) {
+        if value.as_ref().is_some_and(|value| value.len() as u64 > self.core.memory.left()) {
             return Err(Stop(Outcome::MemoryExceeded).into());
         }
         Ok(Ok(value))
@@ -151,23 +165,23 @@ impl store::HostBucket for State {
     }
 
     fn drop(&mut self, this: Resource<OpenBucket>) -> Result<()> {
-        self.table.delete(this)?;
+        self.core.table.delete(this)?;
         Ok(())
     }
 }
 
-impl State {
+impl Call<'_, Stores> {
     fn bucket(&self, this: &Resource<OpenBucket>) -> Result<Arc<dyn Bucket>> {
-        Ok(self.table.get(this)?.0.clone())
+        Ok(self.core.table.get(this)?.0.clone())
     }
 
     /// Runs an operation during which the host holds bytes of the guest.
     async fn charged<T>(&mut self, bytes: usize, operation: StoreAnswer<T>) -> Result<Result<T, Error>> {
-        if !self.memory.charge(bytes as u64) {
+        if !self.core.memory.charge(bytes as u64) {
             return Err(Stop(Outcome::MemoryExceeded).into());
         }
         let result = operation.await;
-        self.memory.release(bytes as u64);
+        self.core.memory.release(bytes as u64);
         Ok(result.map_err(Error::from))
     }
 }

@@ -10,13 +10,11 @@ use std::task::{Context, Poll};
 
 use bytes::Bytes;
 use parking_lot::Mutex;
+use roadrunner_account::{LogLevel, Meter, write};
 use tokio::io::AsyncWrite;
 use wasmtime_wasi::cli::{IsTerminal, StdoutStream};
 use wasmtime_wasi::p2::{OutputStream, Pollable, StreamResult};
 use wasmtime_wasi::{WasiCtx, WasiCtxBuilder};
-
-use super::log::{self, Level};
-use crate::meter::Meter;
 
 /// The most bytes that one call of `wasi:random` returns. WASI 0.2 promises as many as requested, so a call for more
 /// traps; a call of WASI 0.3 returns this many.
@@ -77,7 +75,7 @@ impl Printed {
         let text = line.strip_suffix(b"\n").unwrap_or(&line);
         let text = String::from_utf8_lossy(text.strip_suffix(b"\r").unwrap_or(text));
         if !text.is_empty() {
-            log::write(&self.meter, place.level(), &text);
+            write(&self.meter, place.level(), &text);
         }
     }
 
@@ -103,10 +101,10 @@ enum Place {
 }
 
 impl Place {
-    fn level(self) -> Level {
+    fn level(self) -> LogLevel {
         match self {
-            Self::Error => Level::Warn,
-            Self::Output => Level::Info,
+            Self::Error => LogLevel::Warn,
+            Self::Output => LogLevel::Info,
         }
     }
 }

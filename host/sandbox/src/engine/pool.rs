@@ -2,8 +2,9 @@
 
 use wasmtime::{Enabled, PoolingAllocationConfig};
 
-use super::{EngineSettings, Reset, Wasi, swap};
-use crate::places::{MAX_CORE_INSTANCES, MAX_MEMORIES, MAX_TABLES, MEMORIES, TABLES, stacks_of_a_place};
+use super::config::{EngineSettings, Reset, Wasi};
+use super::places::{MAX_CORE_INSTANCES, MAX_MEMORIES, MAX_TABLES, MEMORIES, TABLES, stacks_of_a_place};
+use super::swap;
 
 /// Bytes of a linear memory slot that stay mapped between two instances, when only written pages are reset: the initial
 /// memory of a guest of the template. A larger value would make growing guests faster, but a burst of them would leave

@@ -6,21 +6,20 @@ use std::sync::Arc;
 use http::header::{HOST, HeaderValue};
 use http::uri;
 use parking_lot::Mutex;
+use roadrunner_account::{Failure, Outcome};
 use wasmtime::Store;
 use wasmtime::component::Resource;
 use wasmtime_wasi_http::WasiHttpView as _;
-use wasmtime_wasi_http::p2::bindings::exports::wasi::http::incoming_handler;
 use wasmtime_wasi_http::p2::bindings::http::types::Scheme;
 use wasmtime_wasi_http::p2::types::{HostIncomingRequest, HostResponseOutparam};
 
-use super::{Answer, Call, Callee, Given, Incoming, Returned};
+use super::members::{Answer, Given};
+use super::returned::{Callee, Returned};
+use super::{Call, Incoming};
+use crate::call::guarded;
 use crate::component::Handler;
-use crate::instance::{classify, guarded};
-use crate::outcome::{Failure, Outcome};
-use crate::request::Request;
+use crate::guest::request::Request;
 use crate::state::State;
-
-pub(super) type Guest = incoming_handler::Guest;
 
 /// Runs the guest to its end. Returns its store, which still holds everything that the guest has not dropped.
 pub(super) async fn run(mut call: Call, request: Request) -> Result<Returned, Failure> {
@@ -43,7 +42,7 @@ pub(super) async fn run(mut call: Call, request: Request) -> Result<Returned, Fa
     };
     match result {
         Ok(Ok(guest)) => Ok(call.returned(Callee::Proxy(guest))),
-        Ok(Err(error)) => Err(classify(&call.store, &error)),
+        Ok(Err(error)) => Err(call.binding.classify(&call.store, &error)),
         Err(outcome) => Err(outcome.into()),
     }
 }

@@ -6,19 +6,21 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use http::uri::{Authority, Scheme};
+use roadrunner_account::{Failure, Meter, Outcome};
 use tokio::sync::oneshot;
 use wasmtime::component::Accessor;
 use wasmtime_wasi_http::p3::Request as GuestRequest;
 use wasmtime_wasi_http::p3::bindings::Service;
 use wasmtime_wasi_http::{Error, FieldMap, WasiHttpView as _};
 
-use super::{Answer, Call, Callee, Given, Incoming, Returned, unfinished};
+use super::members::{Answer, Given};
+use super::returned::{Callee, Returned};
+use super::{Call, Incoming, unfinished};
+use crate::binding::Binding;
+use crate::call::guarded;
 use crate::component::Handler;
-use crate::instance::{classify, guarded};
-use crate::meter::Meter;
-use crate::outcome::{Failure, Outcome};
-use crate::request::Request;
-use crate::state::{Binding, State};
+use crate::guest::request::Request;
+use crate::state::State;
 
 pub(super) type Guest = Service;
 
@@ -52,7 +54,7 @@ pub(super) async fn run(mut call: Call, request: Request, sent: oneshot::Receive
     };
     match result {
         Ok(Ok(guest)) => Ok(call.returned(Callee::Service(guest))),
-        Ok(Err(error)) => Err(classify(&call.store, &error)),
+        Ok(Err(error)) => Err(call.binding.classify(&call.store, &error)),
         Err(outcome) => Err(outcome.into()),
     }
 }
@@ -94,7 +96,7 @@ pub(super) async fn linger(
     match moved {
         Ok(Ok(Ok(_))) => Ok(returned),
         Ok(Ok(Err(_))) => Err(unfinished()),
-        Ok(Err(error)) => Err(classify(&returned.store, &error)),
+        Ok(Err(error)) => Err(binding.classify(&returned.store, &error)),
         Err(outcome) => Err(outcome.into()),
     }
 }

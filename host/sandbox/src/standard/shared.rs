@@ -21,50 +21,19 @@ use std::task::{Context, Poll};
 use std::time::Duration;
 
 use futures_util::stream::{FuturesUnordered, Stream as _};
-use parking_lot::Mutex;
+use roadrunner_account::{Failure, Meter, Outcome, admits};
 use tokio::sync::{OwnedSemaphorePermit, SetOnce, mpsc, oneshot};
 use tokio::time::Sleep;
 use wasmtime::component::Accessor;
 
-use super::{Answer, service};
-use crate::capability::log::admits;
+use super::members::{Answer, Common, Job, Member, Shared};
+use super::service;
+use crate::binding::Binding;
+use crate::call::guarded;
 use crate::component::Handler;
-use crate::instance::{classify, guarded};
-use crate::meter::Meter;
-use crate::outcome::{Failure, Outcome};
-use crate::request::Request;
-use crate::state::{Binding, State};
-
-/// The shared instances of one route.
-pub struct Shared {
-    concurrency: u32,
-    requests: u32,
-    idle: Duration,
-    members: Mutex<Vec<Member>>,
-}
-
-/// An instance that still takes requests.
-struct Member {
-    jobs: mpsc::UnboundedSender<Job>,
-    common: Arc<Common>,
-    taken: u32,
-}
-
-/// State shared by an instance and the requests that wait for its responses.
-struct Common {
-    meter: Arc<Meter>,
-    /// The end of the instance: the failure, or none inside when it ended in good order.
-    over: SetOnce<Option<Failure>>,
-    /// Requests in progress.
-    active: AtomicU32,
-}
-
-/// A request for a shared instance.
-struct Job {
-    request: Request,
-    answer: oneshot::Sender<Answer>,
-    sent: oneshot::Receiver<()>,
-}
+use crate::guest::request::Request;
+use crate::sandbox::PARKED;
+use crate::state::State;
 
 /// The part of one request in a shared instance. If it is dropped before it is [finished](Part::finish), the instance
 /// takes no further request: the guest may still work on this request, which nobody can end alone.
@@ -127,67 +96,52 @@ impl Drop for Part {
     }
 }
 
-impl Shared {
-    /// Creates a pool of instances that answer at most `requests` requests, at most `concurrency` of them at once, and
-    /// wait at most `idle` for the next.
-    pub fn new(requests: u32, concurrency: u32, idle: Duration) -> Self {
-        Self { concurrency, requests, idle, members: Mutex::default() }
-    }
-
-    /// Gives a request to an instance that has room for it, or to a new instance, and waits for the response.
-    pub(super) async fn ask(
-        &self,
-        binding: &Arc<Binding>,
-        meter: &Arc<Meter>,
-        request: Request,
-        sent: oneshot::Receiver<()>,
-    ) -> Result<(Part, Answer), Failure> {
-        let (answer, heard) = oneshot::channel();
-        let mut job = Job { request, answer, sent };
-        let part = loop {
-            let (jobs, part) = self.place(binding, meter)?;
-            match jobs.send(job) {
-                Ok(()) => break part,
-                // The instance has just reached its idle time.
-                Err(mpsc::error::SendError(back)) => job = back,
-            }
-        };
-        let answer = part.hear(heard).await?;
-        Ok((part, answer))
-    }
-
-    fn place(&self, binding: &Arc<Binding>, meter: &Arc<Meter>) -> Result<(mpsc::UnboundedSender<Job>, Part), Failure> {
-        let mut members = self.members.lock();
-        members.retain(|member| !member.jobs.is_closed());
-        let has_room = |member: &Member| member.common.active.load(Relaxed) < self.concurrency;
-        let at = match members.iter().position(has_room) {
-            Some(at) => at,
-            None => {
-                members.push(Member::start(binding, meter, self.idle)?);
-                members.len() - 1
-            }
-        };
-        let member = &mut members[at];
-        member.taken += 1;
-        member.common.active.fetch_add(1, Relaxed);
-        let (jobs, common) = (member.jobs.clone(), member.common.clone());
-        if member.taken >= self.requests {
-            members.swap_remove(at);
+/// Gives a request to an instance that has room for it, or to a new instance, and waits for the response.
+pub(super) async fn ask(
+    shared: &Shared,
+    binding: &Arc<Binding>,
+    meter: &Arc<Meter>,
+    request: Request,
+    sent: oneshot::Receiver<()>,
+) -> Result<(Part, Answer), Failure> {
+    let (answer, heard) = oneshot::channel();
+    let mut job = Job { request, answer, sent };
+    let part = loop {
+        let (jobs, part) = place(shared, binding, meter)?;
+        match jobs.send(job) {
+            Ok(()) => break part,
+            // The instance has just reached its idle time.
+            Err(mpsc::error::SendError(back)) => job = back,
         }
-        let before = common.meter.cpu();
-        Ok((jobs, Part { common, binding: binding.clone(), meter: meter.clone(), before, finished: false.into() }))
-    }
+    };
+    let answer = part.hear(heard).await?;
+    Ok((part, answer))
 }
 
-impl std::fmt::Debug for Shared {
-    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        f.debug_struct("Shared")
-            .field("concurrency", &self.concurrency)
-            .field("requests", &self.requests)
-            .field("idle", &self.idle)
-            .field("members", &self.members.lock().len())
-            .finish()
+fn place(
+    shared: &Shared,
+    binding: &Arc<Binding>,
+    meter: &Arc<Meter>,
+) -> Result<(mpsc::UnboundedSender<Job>, Part), Failure> {
+    let mut members = shared.members.lock();
+    members.retain(|member| !member.jobs.is_closed());
+    let has_room = |member: &Member| member.common.active.load(Relaxed) < shared.concurrency;
+    let at = match members.iter().position(has_room) {
+        Some(at) => at,
+        None => {
+            members.push(Member::start(binding, meter, shared.idle)?);
+            members.len() - 1
+        }
+    };
+    let member = &mut members[at];
+    member.taken += 1;
+    member.common.active.fetch_add(1, Relaxed);
+    let (jobs, common) = (member.jobs.clone(), member.common.clone());
+    if member.taken >= shared.requests {
+        members.swap_remove(at);
     }
+    let before = common.meter.cpu();
+    Ok((jobs, Part { common, binding: binding.clone(), meter: meter.clone(), before, finished: false.into() }))
 }
 
 impl Member {
@@ -196,7 +150,7 @@ impl Member {
     fn start(binding: &Arc<Binding>, meter: &Arc<Meter>, idle: Duration) -> Result<Self, Failure> {
         let places = binding.component.sandbox.parked().clone();
         let place = places.try_acquire_many_owned(binding.component.places).map_err(|_| {
-            let detail = format!("shared and parked instances have all of their {} places", crate::PARKED);
+            let detail = format!("shared and parked instances have all of their {} places", PARKED);
             Failure::new(Outcome::Overloaded, detail)
         })?;
         let common = Arc::new(Common {
@@ -221,7 +175,7 @@ async fn live(
 ) {
     let meter = &common.meter;
     // This is the budget of the first request, which pays for the start.
-    meter.start_budget(binding.limits.cpu);
+    meter.start_budget(binding.grants.limits.cpu);
     let mut store = match binding.store(meter) {
         Ok(store) => store,
         Err(failure) => {
@@ -251,14 +205,14 @@ async fn live(
                 late = None;
                 return Poll::Pending;
             }
-            let late = late.get_or_insert_with(|| Box::pin(tokio::time::sleep(binding.limits.deadline + idle)));
+            let late = late.get_or_insert_with(|| Box::pin(tokio::time::sleep(binding.grants.limits.deadline + idle)));
             late.as_mut().poll(context).map(|()| None)
         })
         .await
     };
     let failure = match ended {
         Some(Ok(Ok(()))) => None,
-        Some(Ok(Err(error))) => Some(classify(&store, &error)),
+        Some(Ok(Err(error))) => Some(binding.classify(&store, &error)),
         Some(Err(outcome)) => Some(outcome.into()),
         None => Some(Outcome::DeadlineExceeded.into()),
     };
@@ -294,7 +248,7 @@ async fn work(
             if is_open && let Poll::Ready(job) = jobs.poll_recv(context) {
                 match job {
                     Some(job) => {
-                        common.meter.add_budget(binding.limits.cpu);
+                        common.meter.add_budget(binding.grants.limits.cpu);
                         calls.push(call(accessor, guest, job));
                     }
                     None => is_open = false,

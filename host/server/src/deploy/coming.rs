@@ -4,7 +4,7 @@ use std::collections::BTreeMap;
 use std::sync::Arc;
 
 use parking_lot::Mutex;
-use roadrunner_sandbox::Tenant;
+use roadrunner_account::Tenant;
 
 /// The bytes of uploads in progress, by tenant.
 pub(super) type All = Arc<Mutex<BTreeMap<Arc<str>, u64>>>;
@@ -60,7 +60,7 @@ impl Drop for Coming {
 
 #[cfg(test)]
 mod tests {
-    use roadrunner_sandbox::Quota;
+    use roadrunner_account::Quota;
 
     use super::*;
 

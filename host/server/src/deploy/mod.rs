@@ -27,8 +27,9 @@ use anyhow::Result;
 use http::{Request, StatusCode, header};
 use http_body_util::{BodyExt as _, Limited};
 use parking_lot::Mutex;
+use roadrunner_account::{Digest, Payer, Tenant};
 use roadrunner_manifest::{OciReference, Origin};
-use roadrunner_sandbox::{CompileError, Component, Digest, LoadError, Payer, Tenant};
+use roadrunner_sandbox::{CompileError, Component, LoadError};
 use roadrunner_threads::{ORDERS, Share};
 use roadrunner_wire::RequestBody;
 use serde::{Deserialize, Serialize};
@@ -342,7 +343,7 @@ impl Deploy {
 
     /// The payer for work on a component.
     fn payer(&self, name: &str) -> Payer {
-        Payer::tenant(&self.app.current().host.sandbox, self.tenant(name))
+        Payer::tenant(self.app.current().host.sandbox.accounts(), self.tenant(name))
     }
 
     /// Takes the exclusive right to change this component, and returns it with the store. For a caller, a component

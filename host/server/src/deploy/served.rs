@@ -18,8 +18,8 @@ use std::path::{Path, PathBuf};
 
 use anyhow::Result;
 use parking_lot::Mutex;
+use roadrunner_account::Digest;
 use roadrunner_manifest::Origin;
-use roadrunner_sandbox::Digest;
 use serde::{Deserialize, Serialize};
 
 use super::store::{StoreError, extension, hexadecimal, remove, write};

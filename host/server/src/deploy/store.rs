@@ -19,7 +19,7 @@ use std::path::{Path, PathBuf};
 use std::sync::atomic::{AtomicU64, Ordering::Relaxed};
 
 use parking_lot::Mutex;
-use roadrunner_sandbox::{Digest, Digester, PIECE, Pause, Payer};
+use roadrunner_account::{Digest, Digester, PIECE, Pause, Payer};
 use serde::{Deserialize, Serialize};
 use tokio::io::AsyncWriteExt as _;
 
@@ -292,7 +292,7 @@ pub(super) fn extension(path: &Path) -> Option<&str> {
 
 /// The text form of a digest.
 pub(super) mod hexadecimal {
-    use roadrunner_sandbox::Digest;
+    use roadrunner_account::Digest;
     use serde::de::{Deserialize as _, Deserializer, Error as _};
     use serde::ser::Serializer;
 
@@ -313,13 +313,12 @@ const TEMPORARY: &str = "tmp";
 
 #[cfg(test)]
 mod tests {
-    use roadrunner_sandbox::{EngineSettings, Sandbox};
+    use roadrunner_account::Accounts;
 
     use super::*;
 
     fn payer() -> Payer {
-        let settings = EngineSettings { slots: 1, ..EngineSettings::default() };
-        Payer::tenant(&Sandbox::new(&settings, None).expect("one slot can be reserved"), None)
+        Payer::tenant(&Accounts::new(1, 1 << 30), None)
     }
 
     fn folder(name: &str) -> PathBuf {

@@ -8,8 +8,8 @@ use std::fmt::Write as _;
 
 use bytes::Bytes;
 use http::{HeaderMap, HeaderValue, Method, Request, Response, StatusCode, header};
+use roadrunner_account::{Digest, Digester, Outcome, PIECE, Pause, Payer};
 use roadrunner_manifest::Etag;
-use roadrunner_sandbox::{Digest, Digester, Outcome, PIECE, Pause, Payer};
 use roadrunner_wire::{RequestBody, ResponseBody};
 use tower::ServiceExt as _;
 use tower::util::BoxCloneSyncService;

@@ -3,7 +3,7 @@
 use std::sync::Arc;
 
 use http::Request;
-use roadrunner_sandbox::Outcome;
+use roadrunner_account::Outcome;
 use roadrunner_wire::RequestBody;
 use tower::ServiceExt as _;
 use tower::util::BoxCloneSyncService;

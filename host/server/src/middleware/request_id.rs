@@ -6,7 +6,7 @@ use std::pin::Pin;
 use std::task::{Context, Poll};
 
 use http::{HeaderName, HeaderValue, Request, Response};
-use roadrunner_sandbox::RequestId;
+use roadrunner_account::RequestId;
 use roadrunner_wire::{RequestBody, ResponseBody};
 use tower::util::BoxCloneSyncService;
 

@@ -14,7 +14,8 @@ use std::time::Duration;
 use bytes::Bytes;
 use http::HeaderMap;
 use http_body::{Body, Frame};
-use roadrunner_sandbox::{Disconnect, Event, Failure, Held, Instance, LeftBody, Next, Outbox, Outcome};
+use roadrunner_account::{Failure, Outcome};
+use roadrunner_sandbox::{Disconnect, Event, Held, Instance, LeftBody, Next, Outbox};
 use roadrunner_wire::{Abort, Connection, Ending, Protocol, ResponseBody};
 use tokio::time::{Instant, Sleep, sleep_until, timeout};
 
@@ -40,7 +41,7 @@ pub(super) fn body(
     record: Record,
 ) -> ResponseBody {
     let request_body = if body_events { RequestBody::of(&mut instance) } else { RequestBody::Off };
-    let (idle, patience) = (instance.binding().limits.idle, instance.binding().limits.deadline);
+    let (idle, patience) = (instance.binding().grants.limits.idle, instance.binding().grants.limits.deadline);
     ResponseBody::new(LoopBody {
         app,
         outbox: Outbox::default(),

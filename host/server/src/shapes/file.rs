@@ -4,10 +4,11 @@ use std::sync::Arc;
 
 use http::{HeaderMap, Method, Request, Response, header};
 use http_body_util::BodyExt as _;
+use roadrunner_account::{Charge, Failure, Holder, Outcome};
 use roadrunner_files::{ByteRange, Directory, FileBody, FileError, Options, RequestView, try_respond};
 use roadrunner_log::Quoted;
 use roadrunner_manifest::Files;
-use roadrunner_sandbox::{Charge, Failure, Head, Holder, Outcome};
+use roadrunner_sandbox::Head;
 use roadrunner_wire::{Abort, Connection, RequestBody, ResponseBody};
 
 use super::Asked;
@@ -59,7 +60,7 @@ pub(super) async fn send(
     };
     let range = range.map(|(start, length)| ByteRange { start, length });
     let options = Options::for_guest(head.status, head.headers, range);
-    let holder = app.holder(guest.binding.tenant.as_ref(), connection);
+    let holder = app.holder(guest.binding.gates.tenant(), connection);
     respond(
         app,
         granted,

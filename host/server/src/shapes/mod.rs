@@ -4,7 +4,8 @@ use std::sync::Arc;
 
 use bytes::Bytes;
 use http::{HeaderMap, HeaderValue, Method, Response, StatusCode, header};
-use roadrunner_sandbox::{self as sandbox, Failure, Head, Instance, Outcome};
+use roadrunner_account::{Failure, Outcome};
+use roadrunner_sandbox::{self as sandbox, Head, Instance};
 use roadrunner_wire::{Connection, Held, ResponseBody, TunnelKind, TunnelRequest};
 
 use crate::app::{Guest, Inner, plain};

@@ -11,7 +11,8 @@ use std::task::{Context, Poll, ready};
 use bytes::Bytes;
 use http::Response;
 use http_body::{Body, Frame};
-use roadrunner_sandbox::{Covering, Failure, Head, Meter, Outcome, Standard};
+use roadrunner_account::{Covering, Failure, Meter, Outcome};
+use roadrunner_sandbox::{Head, Standard};
 use roadrunner_wire::{Abort, ResponseBody};
 
 use super::{Asked, Claim, buffered, has_no_body, mismatch, with_body};

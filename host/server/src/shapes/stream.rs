@@ -14,7 +14,8 @@ use std::time::Duration;
 use bytes::Bytes;
 use http::{HeaderMap, Response};
 use http_body::{Body, Frame};
-use roadrunner_sandbox::{BodyError, Failure, Head, Instance, Outbox, Outcome};
+use roadrunner_account::{Failure, Outcome};
+use roadrunner_sandbox::{BodyError, Head, Instance, Outbox};
 use roadrunner_wire::{Abort, ResponseBody};
 
 use super::event_loop::spawn;
@@ -48,7 +49,7 @@ impl Stream {
     pub(super) fn new(mut instance: Instance, claim: Claim, record: Record) -> Self {
         let outbox = Outbox::default();
         let mailbox = outbox.clone();
-        let patience = instance.binding().limits.deadline;
+        let patience = instance.binding().grants.limits.deadline;
         let guest = Guest::Running(Box::pin(async move { instance.run(&mailbox).await }));
         Self { outbox, first: None, guest, claim, patience, record }
     }

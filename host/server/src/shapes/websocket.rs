@@ -14,7 +14,8 @@ use std::sync::Arc;
 use std::time::Instant;
 
 use http::{HeaderMap, HeaderName, HeaderValue, Response, StatusCode, header};
-use roadrunner_sandbox::{Failure, Instance, Outcome};
+use roadrunner_account::{Failure, Outcome};
+use roadrunner_sandbox::Instance;
 use roadrunner_websocket::handshake::ServerHandshake;
 use roadrunner_websocket::{Role, Session};
 use roadrunner_wire::{Connection, Held, Protocol, ResponseBody, TunnelRequest};

@@ -10,7 +10,7 @@ use std::task::{Context, Poll, ready};
 
 use bytes::Bytes;
 use http_body::{Body, Frame, SizeHint};
-use roadrunner_sandbox::{Listed, Outcome, PIECE, Pause, Payer};
+use roadrunner_account::{Listed, Outcome, PIECE, Pause, Payer};
 use roadrunner_wire::{Abort, ResponseBody};
 use tower_http::compression::CompressionBody;
 

@@ -26,9 +26,8 @@ use std::task::{Context, Poll, ready};
 use std::time::{Duration, Instant};
 
 use bytes::Bytes;
-use roadrunner_sandbox::{
-    Charge, Disconnect, Event, Failure, Held, Instance, Meter, Next, Outbox, Outcome, Outgoing, SocketEvent,
-};
+use roadrunner_account::{Charge, Failure, Meter, Outcome};
+use roadrunner_sandbox::{Disconnect, Event, Held, Instance, Next, Outbox, Outgoing, SocketEvent};
 use roadrunner_websocket::{CloseCode, Config, End, Event as CodecEvent, Kind, SendError, Session, State};
 use roadrunner_wire::{Alarm, Ending, Protocol, Tunnel};
 use tokio::io::{AsyncRead as _, AsyncWrite as _, ReadBuf};

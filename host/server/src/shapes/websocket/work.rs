@@ -3,7 +3,8 @@
 use std::sync::Arc;
 use std::task::Context;
 
-use roadrunner_sandbox::{Meter, PIECE, Pause, Payer, Sandbox};
+use roadrunner_account::{Meter, PIECE, Pause, Payer};
+use roadrunner_sandbox::Sandbox;
 use roadrunner_websocket::Session;
 
 /// The work of one session.
@@ -15,7 +16,7 @@ pub(super) struct Work {
 
 impl Work {
     pub(super) fn new(sandbox: &Sandbox, meter: &Arc<Meter>, deflates: bool) -> Self {
-        let payer = deflates.then(|| Payer::request(sandbox, meter.clone()));
+        let payer = deflates.then(|| Payer::request(sandbox.accounts(), meter.clone()));
         Self { payer, pause: Pause::default() }
     }
 

@@ -23,9 +23,8 @@ use std::sync::Arc;
 use std::task::{Context, Poll};
 use std::time::{Duration, Instant};
 
-use roadrunner_sandbox::{
-    Charge, Disconnect, Event, Failure, Instance, Meter, Next, Outcome, WebTransport, WebTransportEvent,
-};
+use roadrunner_account::{Charge, Failure, Meter, Outcome};
+use roadrunner_sandbox::{Disconnect, Event, Instance, Next, WebTransport, WebTransportEvent};
 use roadrunner_wire::webtransport::{self, Close, End, Session};
 use roadrunner_wire::{Alarm, Connection, Ending};
 use tokio::time::timeout;
@@ -109,7 +108,7 @@ impl Pump {
             connection,
             meter: instance.meter().clone(),
             charge: Charge::none(instance.meter().clone()),
-            idle: instance.binding().limits.idle,
+            idle: instance.binding().grants.limits.idle,
             phase: Phase::Waiting(Box::new(instance)),
             write_stall,
             close_wait,

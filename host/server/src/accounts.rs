@@ -1,0 +1,125 @@
+//! The accounts that requests are charged to: tenants with their quotas, and gates with their caps. Each has a name, and
+//! stays across reloads while its settings do.
+
+use std::collections::BTreeMap;
+use std::sync::Arc;
+
+use roadrunner_account::{Gate, GateSettings, Quota, Tenant};
+use roadrunner_manifest::{self as manifest, Caps, HostCaps, Manifest, TenantName};
+
+use crate::app::{Inner, Owners};
+
+/// The name of the host's own gate in metrics.
+pub(crate) const HOST_GATE: &str = "host";
+
+/// Builds the tenants. A tenant whose quota changed starts a new account; instances started before the change are not
+/// charged to it.
+pub(crate) fn tenants(manifest: &Manifest, before: Option<&Inner>) -> BTreeMap<String, Arc<Tenant>> {
+    let tenant = |(name, tenant): (&TenantName, &manifest::Tenant)| {
+        let quota = quota(&tenant.quota);
+        let known = before.and_then(|before| before.tenants.get(name.as_str())).filter(|known| known.quota == quota);
+        (name.to_string(), known.cloned().unwrap_or_else(|| Tenant::new(name.as_str(), quota)))
+    };
+    manifest.tenants.iter().map(tenant).collect()
+}
+
+fn quota(quota: &manifest::Quota) -> Quota {
+    Quota {
+        memory: quota.memory,
+        cpu_per_second: quota.cpu_per_second,
+        requests_per_second: quota.requests_per_second.map(u64::from),
+        log_bytes_per_second: quota.log_bytes_per_second,
+        topics: quota.topics.map(u64::from),
+        topic_bytes: quota.topic_bytes,
+        disk: quota.disk,
+        outbound_connections: quota.outbound_connections.map(u64::from),
+        outbound_bytes_per_second: quota.outbound_bytes_per_second,
+        deployed_bytes: quota.deployed_bytes,
+        compiled_bytes: quota.compiled_bytes,
+        store_bytes: quota.store_bytes,
+    }
+}
+
+/// Builds the gates for all caps, by name. A cap whose number changed gets a new gate, which does not count older
+/// instances: until they are gone, there may be as many more as the old cap allowed.
+pub(crate) fn gates(manifest: &Manifest, before: Option<&Inner>) -> BTreeMap<String, Arc<Gate>> {
+    let HostCaps { instances, held, hibernated, queue, queue_wait, .. } = manifest.caps;
+    let queue = queue as usize;
+    let mut gates = BTreeMap::new();
+    let mut add = |name: String, caps: Caps| {
+        let settings = GateSettings {
+            instances: caps.instances.unwrap_or(u32::MAX) as usize,
+            held: caps.held.unwrap_or(u32::MAX) as usize,
+            hibernated: caps.hibernated.unwrap_or(u32::MAX) as usize,
+            queue,
+            queue_wait,
+        };
+        let known = before.and_then(|before| before.gates.get(&name)).filter(|gate| {
+            let known = gate.settings();
+            // The host's gate cannot change: it matches the number of the engine's slots.
+            name == HOST_GATE || GateSettings { queue, queue_wait, ..known } == settings
+        });
+        let gate = match known {
+            Some(gate) => {
+                gate.set_queue(settings.queue, settings.queue_wait);
+                gate.clone()
+            }
+            None => Gate::new(settings),
+        };
+        gates.insert(name, gate);
+    };
+    add(HOST_GATE.to_owned(), Caps { instances: Some(instances), held: Some(held), hibernated: Some(hibernated) });
+    for (name, tenant) in &manifest.tenants {
+        if tenant.caps != Caps::default() {
+            add(tenant_gate(name), tenant.caps);
+        }
+    }
+    for (name, component) in &manifest.components {
+        if component.caps != Caps::default() {
+            add(format!("component:{name}"), component.caps);
+        }
+    }
+    for route in manifest.routes.routes() {
+        if route.caps != Caps::default() {
+            add(route_gate(route), route.caps);
+        }
+    }
+    gates
+}
+
+/// The tenants of components and gates.
+pub(crate) fn owners(manifest: &Manifest) -> Owners {
+    let mut owners = Owners::default();
+    for name in manifest.tenants.keys() {
+        owners.gates.insert(tenant_gate(name), name.to_string());
+    }
+    for (name, component) in &manifest.components {
+        if let Some(tenant) = &component.tenant {
+            owners.components.insert(name.to_string(), tenant.to_string());
+            owners.gates.insert(format!("component:{name}"), tenant.to_string());
+        }
+    }
+    for route in manifest.routes.routes() {
+        owners.gates.extend(route.tenant.as_ref().map(|tenant| (route_gate(route), tenant.to_string())));
+    }
+    owners
+}
+
+/// The owner's name for shared topics and threads: the tenant's or, without a tenant, `own`.
+pub(crate) fn owner(own: &str, tenant: Option<&TenantName>) -> String {
+    tenant.map_or_else(|| own.to_owned(), tenant_gate)
+}
+
+/// The name that stands for a tenant among names of components: of its gate, and of the owner of its topics.
+pub(crate) fn tenant_gate(name: &TenantName) -> String {
+    format!("tenant:{name}")
+}
+
+pub(crate) fn route_gate(route: &manifest::Route) -> String {
+    let hosts: Vec<_> = route.hosts.iter().map(ToString::to_string).collect();
+    let methods = match &route.methods {
+        manifest::Methods::Any => String::new(),
+        manifest::Methods::Listed(methods) => methods.iter().map(|m| m.as_str()).collect::<Vec<_>>().join(","),
+    };
+    format!("route:{methods} {}{}", hosts.join(","), route.pattern.as_str())
+}
