@@ -10,14 +10,16 @@ use roadrunner_names::Resolver;
 use roadrunner_nats::Driver;
 use roadrunner_sandbox::{EngineSettings, PARKED, Sandbox};
 
-use crate::app::{App, Host, Ids};
+use crate::app::App;
 use crate::bind::{self, max_memory};
 use crate::broker;
 use crate::child;
+use crate::context::Ids;
 use crate::deploy::store::Store;
 use crate::drain::Drain;
 use crate::machine;
 use crate::metrics::Metrics;
+use crate::serving::Host;
 use crate::shapes::websocket;
 
 /// Bytes of small files that are kept in memory.
@@ -85,5 +87,5 @@ fn app_with(manifest: &Manifest, opens_stores: bool, stop: Stop) -> Result<(App,
         ids: Ids::new(),
         opens_stores,
     };
-    Ok((App::new(bind::inner(manifest, Arc::new(host), None)?), driver))
+    Ok((App::new(bind::load(manifest, Arc::new(host), None)?), driver))
 }

@@ -16,8 +16,9 @@ use roadrunner_wire::{MemberStats, Protocol, Stats, TimeoutName};
 use tokio::runtime::Handle;
 
 use crate::access::Caller;
-use crate::app::{Inner, Target};
+
 use crate::deploy;
+use crate::serving::{Serving, Target};
 
 /// Upper bounds of the duration buckets, in microseconds.
 const BUCKETS: [u64; 12] = [100, 250, 500, 1000, 2500, 5000, 10_000, 50_000, 100_000, 500_000, 1_000_000, 10_000_000];
@@ -95,18 +96,18 @@ impl RouteMetrics {
 }
 
 /// Renders everything that the caller sees, in the text format of Prometheus.
-pub(crate) fn render(app: &Inner, stats: Option<&Stats>, caller: &Caller) -> String {
+pub(crate) fn render(serving: &Serving, stats: Option<&Stats>, caller: &Caller) -> String {
     let mut text = Text(String::with_capacity(8192));
-    render_routes(app, caller, &mut text);
-    render_tenants(app, caller, &mut text);
-    render_gates(app, caller, &mut text);
-    render_outbound(app, caller, &mut text);
+    render_routes(serving, caller, &mut text);
+    render_tenants(serving, caller, &mut text);
+    render_gates(serving, caller, &mut text);
+    render_outbound(serving, caller, &mut text);
     render_log(caller, &mut text);
     // The rest covers all tenants together.
     if caller.tenant().is_some() {
         return text.0;
     }
-    render_host(app, &mut text);
+    render_host(serving, &mut text);
     if let Some(stats) = stats {
         render_wire(stats, &mut text);
         render_quic(stats, &mut text);
@@ -114,8 +115,8 @@ pub(crate) fn render(app: &Inner, stats: Option<&Stats>, caller: &Caller) -> Str
     text.0
 }
 
-fn render_routes(app: &Inner, caller: &Caller, text: &mut Text) {
-    let routes: Vec<_> = app
+fn render_routes(serving: &Serving, caller: &Caller, text: &mut Text) {
+    let routes: Vec<_> = serving
         .routes
         .iter()
         .filter(|route| caller.sees(route.tenant.as_ref().map(|tenant| &*tenant.name)))
@@ -175,8 +176,8 @@ fn render_routes(app: &Inner, caller: &Caller, text: &mut Text) {
 }
 
 /// Renders the use of tenants. Their number is fixed by the manifest.
-fn render_tenants(app: &Inner, caller: &Caller, text: &mut Text) {
-    let tenants: Vec<_> = app.tenants.iter().filter(|(name, _)| caller.sees(Some(name))).collect();
+fn render_tenants(serving: &Serving, caller: &Caller, text: &mut Text) {
+    let tenants: Vec<_> = serving.accounts.tenants.iter().filter(|(name, _)| caller.sees(Some(name))).collect();
     type Value = fn(&Tenant) -> f64;
     let families: [(&str, &str, &str, Value); 10] = [
         ("roadrunner_tenant_requests_total", "counter", "Requests within requests-per-second.", |tenant| {
@@ -216,19 +217,23 @@ fn render_tenants(app: &Inner, caller: &Caller, text: &mut Text) {
     }
     text.family("roadrunner_tenant_deployed_bytes", "gauge", "Versions of components that are kept.");
     for (tenant, _) in &tenants {
-        let owned = app.owners.components.iter().filter(|(_, owner)| owner == tenant);
-        let kept = app.host.deployed.as_ref().map(|store| owned.map(|(name, _)| store.bytes(name)).sum::<u64>());
+        let owned = serving.accounts.owners.components_of(tenant);
+        let kept = serving.host.deployed.as_ref().map(|store| owned.map(|name| store.bytes(name)).sum::<u64>());
         let labels = format!("tenant=\"{}\"", escape(tenant));
         text.sample("roadrunner_tenant_deployed_bytes", &labels, kept.unwrap_or_default());
     }
     text.family("roadrunner_tenant_compiled_bytes", "gauge", "What is compiled from these versions.");
     for (tenant, _) in &tenants {
         let labels = format!("tenant=\"{}\"", escape(tenant));
-        text.sample("roadrunner_tenant_compiled_bytes", &labels, deploy::compiled_bytes(app, Some(tenant.as_str())));
+        text.sample(
+            "roadrunner_tenant_compiled_bytes",
+            &labels,
+            deploy::compiled_bytes(serving, Some(tenant.as_str())),
+        );
     }
     text.family("roadrunner_tenant_store_bytes", "gauge", "Keys and values in stores of this host.");
     for (tenant, _) in &tenants {
-        let kept = app.budgets.get(*tenant).map_or(0, Budget::bytes);
+        let kept = serving.capabilities.budgets.get(*tenant).map_or(0, Budget::bytes);
         text.sample("roadrunner_tenant_store_bytes", &format!("tenant=\"{}\"", escape(tenant)), kept);
     }
     text.family("roadrunner_tenant_quota_exceeded_total", "counter", "Times that a quota was exceeded, by its key.");
@@ -255,8 +260,9 @@ fn render_log(caller: &Caller, text: &mut Text) {
 }
 
 /// Renders the caps on instances: those of the host, of tenants, components and routes.
-fn render_gates(app: &Inner, caller: &Caller, text: &mut Text) {
-    let gates: Vec<_> = app.gates.iter().filter(|(name, _)| caller.sees(app.owners.of_gate(name))).collect();
+fn render_gates(serving: &Serving, caller: &Caller, text: &mut Text) {
+    let gates: Vec<_> =
+        serving.accounts.gates.iter().filter(|(name, _)| caller.sees(serving.accounts.owners.of_gate(name))).collect();
     for (family, help, value) in [
         ("roadrunner_instances_running", "Instances that are answering requests.", Gauge::Running),
         ("roadrunner_sessions_held", "Sessions that are held.", Gauge::Held),
@@ -284,8 +290,13 @@ fn render_gates(app: &Inner, caller: &Caller, text: &mut Text) {
     }
 }
 
-fn render_outbound(app: &Inner, caller: &Caller, text: &mut Text) {
-    let ways: Vec<_> = app.outbound.iter().filter(|(name, _)| caller.sees(app.owners.of_component(name))).collect();
+fn render_outbound(serving: &Serving, caller: &Caller, text: &mut Text) {
+    let ways: Vec<_> = serving
+        .capabilities
+        .outbound
+        .iter()
+        .filter(|(name, _)| caller.sees(serving.accounts.owners.of_component(name)))
+        .collect();
     text.family(
         "roadrunner_outbound_requests_total",
         "counter",
@@ -307,15 +318,15 @@ fn render_outbound(app: &Inner, caller: &Caller, text: &mut Text) {
     }
 }
 
-fn render_host(app: &Inner, text: &mut Text) {
+fn render_host(serving: &Serving, text: &mut Text) {
     text.family("roadrunner_dns_lookups", "gauge", "Look-ups of names for guests that are under way.");
-    text.sample("roadrunner_dns_lookups", "", app.host.names.under_way());
+    text.sample("roadrunner_dns_lookups", "", serving.host.names.under_way());
     text.family("roadrunner_requests_unrouted_total", "counter", "Requests that came to no route.");
     for (reason, count) in [
-        ("not-found", &app.host.metrics.not_found),
-        ("method-not-allowed", &app.host.metrics.method_not_allowed),
-        ("bad-path", &app.host.metrics.bad_path),
-        ("rate-limited", &app.host.metrics.rate_limited),
+        ("not-found", &serving.host.metrics.not_found),
+        ("method-not-allowed", &serving.host.metrics.method_not_allowed),
+        ("bad-path", &serving.host.metrics.bad_path),
+        ("rate-limited", &serving.host.metrics.rate_limited),
     ] {
         text.sample("roadrunner_requests_unrouted_total", &format!("reason=\"{reason}\""), count.load(Relaxed));
     }
@@ -324,29 +335,33 @@ fn render_host(app: &Inner, text: &mut Text) {
         "gauge",
         "Instances that exist now, running and held, sessions that hibernate, and responses that are being compressed.",
     );
-    text.sample("roadrunner_instances", "", app.host.sandbox.accounts().instances.len());
+    text.sample("roadrunner_instances", "", serving.host.sandbox.accounts().instances.len());
     text.family(
         "roadrunner_tasks",
         "gauge",
         "Tasks of the runtime: connections, streams, and a few of the host's own.",
     );
     text.sample("roadrunner_tasks", "", Handle::try_current().map_or(0, |runtime| runtime.metrics().num_alive_tasks()));
-    let buffers = &app.host.sandbox.accounts().buffers;
+    let buffers = &serving.host.sandbox.accounts().buffers;
     text.family("roadrunner_buffered_bytes", "gauge", "What the host holds for requests, outside of guests.");
     text.sample("roadrunner_buffered_bytes", "", buffers.used());
     text.family("roadrunner_buffered_limit_bytes", "gauge", "What it may hold.");
     text.sample("roadrunner_buffered_limit_bytes", "", buffers.limit());
     text.family("roadrunner_buffered_refused_total", "counter", "Times that some did not fit.");
     text.sample("roadrunner_buffered_refused_total", "", buffers.refused());
-    render_pools(app, text);
+    render_pools(serving, text);
     text.family("roadrunner_reloads_total", "counter", "Times that the manifest was loaded again.");
-    text.sample("roadrunner_reloads_total", "result=\"taken\"", app.host.metrics.reloads.load(Relaxed));
-    text.sample("roadrunner_reloads_total", "result=\"refused\"", app.host.metrics.reloads_refused.load(Relaxed));
+    text.sample("roadrunner_reloads_total", "result=\"taken\"", serving.host.metrics.reloads.load(Relaxed));
+    text.sample("roadrunner_reloads_total", "result=\"refused\"", serving.host.metrics.reloads_refused.load(Relaxed));
     text.family("roadrunner_deployments_total", "counter", "Changes of components by the admin listener.");
-    text.sample("roadrunner_deployments_total", "result=\"taken\"", app.host.metrics.switches.load(Relaxed));
-    text.sample("roadrunner_deployments_total", "result=\"refused\"", app.host.metrics.switches_refused.load(Relaxed));
+    text.sample("roadrunner_deployments_total", "result=\"taken\"", serving.host.metrics.switches.load(Relaxed));
+    text.sample(
+        "roadrunner_deployments_total",
+        "result=\"refused\"",
+        serving.host.metrics.switches_refused.load(Relaxed),
+    );
     text.family("roadrunner_store_operations_total", "counter", "Operations of guests on stores, by how they ended.");
-    for (name, store) in &app.stores {
+    for (name, store) in &serving.capabilities.stores {
         for (operation, outcome, count) in store.counts() {
             let labels = format!("store=\"{}\",operation=\"{operation}\",outcome=\"{outcome}\"", escape(name));
             text.sample("roadrunner_store_operations_total", &labels, count);
@@ -358,7 +373,7 @@ fn render_host(app: &Inner, text: &mut Text) {
         ("roadrunner_directory_refused_total", "counter", "Changes of guests that did not fit.", Amount::Refused),
     ] {
         text.family(family, kind, help);
-        for (name, disk) in app.disks.iter().filter(|(_, disk)| disk.is_measured()) {
+        for (name, disk) in serving.capabilities.disks.iter().filter(|(_, disk)| disk.is_measured()) {
             let usage = disk.usage();
             let value = match value {
                 Amount::Bytes => usage.bytes,
@@ -369,38 +384,42 @@ fn render_host(app: &Inner, text: &mut Text) {
         }
     }
     text.family("roadrunner_store_bytes", "gauge", "Keys and values in stores of this host, as `size` counts them.");
-    for (name, store) in &app.stores {
+    for (name, store) in &serving.capabilities.stores {
         if let Some(bytes) = store.bytes() {
             text.sample("roadrunner_store_bytes", &format!("store=\"{}\"", escape(name)), bytes);
         }
     }
     text.family("roadrunner_websocket_deflate_reserved_bytes", "gauge", "What compression of WebSockets may hold.");
-    text.sample("roadrunner_websocket_deflate_reserved_bytes", "", app.host.deflate.reserved());
+    text.sample("roadrunner_websocket_deflate_reserved_bytes", "", serving.host.deflate.reserved());
     text.family(
         "roadrunner_websocket_deflate_refused_total",
         "counter",
         "Sessions over deflate-memory, by what they go without.",
     );
-    text.sample("roadrunner_websocket_deflate_refused_total", "without=\"context\"", app.host.deflate.reduced());
-    text.sample("roadrunner_websocket_deflate_refused_total", "without=\"compression\"", app.host.deflate.refused());
+    text.sample("roadrunner_websocket_deflate_refused_total", "without=\"context\"", serving.host.deflate.reduced());
+    text.sample(
+        "roadrunner_websocket_deflate_refused_total",
+        "without=\"compression\"",
+        serving.host.deflate.refused(),
+    );
     text.family("roadrunner_bus_subscriptions", "gauge", "Subscriptions to topics.");
-    text.sample("roadrunner_bus_subscriptions", "", app.host.sandbox.bus().subscriptions());
+    text.sample("roadrunner_bus_subscriptions", "", serving.host.sandbox.bus().subscriptions());
     text.family(
         "roadrunner_bus_missed_total",
         "counter",
         "Messages that sessions missed, each once for every session, as far as they can be counted.",
     );
-    text.sample("roadrunner_bus_missed_total", "", app.host.sandbox.bus().missed());
-    if let Some(broker) = &app.host.broker {
+    text.sample("roadrunner_bus_missed_total", "", serving.host.sandbox.bus().missed());
+    if let Some(broker) = &serving.host.broker {
         render_broker(broker.client(), text);
     }
     text.family("roadrunner_draining", "gauge", "1 while the host shuts down.");
-    text.sample("roadrunner_draining", "", u8::from(app.host.drain.is_announced()));
+    text.sample("roadrunner_draining", "", u8::from(serving.host.drain.is_announced()));
 }
 
 /// Renders the pools that all instances share.
-fn render_pools(app: &Inner, text: &mut Text) {
-    let sandbox = &app.host.sandbox;
+fn render_pools(serving: &Serving, text: &mut Text) {
+    let sandbox = &serving.host.sandbox;
     text.family(
         "roadrunner_pool_exhausted_total",
         "counter",

@@ -15,9 +15,11 @@ use roadrunner_sandbox::{BodyError, BodyFault};
 use roadrunner_wire::{Address, Connection, RequestBody, ResponseBody};
 
 use crate::access_log::{End, Line, target};
-use crate::app::{self, Context, Inner};
+use crate::app;
+use crate::context::Context;
 use crate::ledger::{Account, Ledger, WeakLedger};
 use crate::metrics::RouteMetrics;
+use crate::serving::Serving;
 
 /// One request from its route to its end.
 pub(crate) struct Record {
@@ -39,10 +41,10 @@ pub(crate) struct Record {
 }
 
 impl Record {
-    pub(crate) fn new(app: &Inner, context: &Context, request: &Request<RequestBody>) -> Self {
-        let route = &app.routes[context.route];
+    pub(crate) fn new(serving: &Serving, context: &Context, request: &Request<RequestBody>) -> Self {
+        let route = &serving.routes[context.route];
         route.metrics.begin();
-        let line = Line::of(app, context, request);
+        let line = Line::of(serving, context, request);
         Self {
             metrics: route.metrics.clone(),
             started: Instant::now(),
@@ -220,14 +222,14 @@ impl Drop for Record {
 
 /// Accounts for a request that no route took, or that never reached the router.
 pub(crate) fn unrouted(
-    app: &Inner,
+    serving: &Serving,
     request: &Request<RequestBody>,
     connection: &Arc<Connection>,
     peer: &Address,
     response: &Response<ResponseBody>,
 ) {
-    app.host.metrics.unrouted(response.status());
-    if let Some(format) = app.access_log {
+    serving.host.metrics.unrouted(response.status());
+    if let Some(format) = serving.access_log {
         let line = Line {
             format,
             id: None,
@@ -274,9 +276,9 @@ pub(crate) struct Asked {
 }
 
 impl Asked {
-    pub(crate) fn of(app: &Inner, context: &Context, request: &Request<RequestBody>) -> Self {
-        let route = &app.routes[context.route];
-        Self { metrics: route.metrics.clone(), started: Instant::now(), line: Line::of(app, context, request) }
+    pub(crate) fn of(serving: &Serving, context: &Context, request: &Request<RequestBody>) -> Self {
+        let route = &serving.routes[context.route];
+        Self { metrics: route.metrics.clone(), started: Instant::now(), line: Line::of(serving, context, request) }
     }
 
     /// Accounts for the response, unless a record does.
