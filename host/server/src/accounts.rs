@@ -7,6 +7,8 @@ use std::sync::Arc;
 use roadrunner_account::{Gate, GateSettings, Quota, Tenant};
 use roadrunner_manifest::{self as manifest, Caps, ComponentName, HostCaps, Manifest, TenantName};
 
+use crate::access::Caller;
+use crate::metrics::{Shows, Text};
 use crate::rate_limit::RateLimiter;
 
 /// The name of the host's own gate in metrics.
@@ -43,6 +45,93 @@ impl Accounts {
         self.tenants.get(name?.as_str()).cloned()
     }
 }
+
+impl Shows for Accounts {
+    fn show(&self, caller: &Caller, text: &mut Text) {
+        self.show_tenants(caller, text);
+        self.show_gates(caller, text);
+    }
+}
+
+impl Accounts {
+    fn show_tenants(&self, caller: &Caller, text: &mut Text) {
+        let tenants: Vec<_> = self.tenants.iter().filter(|(name, _)| caller.sees(Some(name))).collect();
+        for (name, kind, help, value) in TENANT_FAMILIES {
+            text.family(name, kind, help);
+            for (tenant, account) in &tenants {
+                text.sample(&[("tenant", tenant)], value(account));
+            }
+        }
+        text.family(
+            "roadrunner_tenant_quota_exceeded_total",
+            "counter",
+            "Times that a quota was exceeded, by its key.",
+        );
+        for (tenant, account) in &tenants {
+            for (quota, count) in account.exceeded() {
+                text.sample(&[("tenant", tenant), ("quota", quota)], count);
+            }
+        }
+    }
+
+    /// Shows the caps on instances: those of the host, of tenants, components and routes.
+    fn show_gates(&self, caller: &Caller, text: &mut Text) {
+        let gates: Vec<_> = self.gates.iter().filter(|(name, _)| caller.sees(self.owners.of_gate(name))).collect();
+        for (name, kind, help, value) in GATE_FAMILIES {
+            text.family(name, kind, help);
+            for (gate, places) in &gates {
+                text.sample(&[("gate", gate)], value(places));
+            }
+        }
+    }
+}
+
+/// A family of samples: its name, its kind, its help, and the value of a sample.
+type Family<T> = (&'static str, &'static str, &'static str, fn(&T) -> f64);
+
+const TENANT_FAMILIES: [Family<Tenant>; 10] = [
+    ("roadrunner_tenant_requests_total", "counter", "Requests within requests-per-second.", |tenant| {
+        tenant.requests.total() as f64
+    }),
+    ("roadrunner_tenant_cpu_seconds_total", "counter", "CPU time of guests, and of the host for them.", |tenant| {
+        tenant.cpu.total() as f64 / 1e9
+    }),
+    ("roadrunner_tenant_memory_bytes", "gauge", "Memory of all instances, and what the host holds.", |tenant| {
+        tenant.memory.used() as f64
+    }),
+    ("roadrunner_tenant_buffered_bytes", "gauge", "What of it the host holds, outside of guests.", |tenant| {
+        tenant.buffered() as f64
+    }),
+    ("roadrunner_tenant_log_bytes_total", "counter", "Log text that was written.", |tenant| {
+        tenant.log_bytes.total() as f64
+    }),
+    ("roadrunner_tenant_topics", "gauge", "Subscriptions to topics.", |tenant| tenant.topics.used() as f64),
+    ("roadrunner_tenant_topic_bytes", "gauge", "Messages that wait for sessions.", |tenant| {
+        tenant.topic_bytes.used() as f64
+    }),
+    ("roadrunner_tenant_disk_bytes", "gauge", "Files in its directories that guests may write to.", |tenant| {
+        tenant.disk.used() as f64
+    }),
+    ("roadrunner_tenant_outbound_connections_open", "gauge", "Outgoing connections.", |tenant| {
+        tenant.outbound_connections.used() as f64
+    }),
+    ("roadrunner_tenant_outbound_bytes_total", "counter", "Bodies of outgoing requests and answers.", |tenant| {
+        tenant.outbound_bytes.total() as f64
+    }),
+];
+
+const GATE_FAMILIES: [Family<Gate>; 5] = [
+    ("roadrunner_instances_running", "gauge", "Instances that are answering requests.", |gate| gate.running() as f64),
+    ("roadrunner_sessions_held", "gauge", "Sessions that are held.", |gate| gate.held() as f64),
+    ("roadrunner_sessions_hibernated", "gauge", "Sessions that hibernate.", |gate| gate.hibernated() as f64),
+    ("roadrunner_requests_waiting", "gauge", "Requests that wait for an instance.", |gate| gate.waiting() as f64),
+    (
+        "roadrunner_requests_overloaded_total",
+        "counter",
+        "Requests over queue or queue-wait, by what they waited for.",
+        |gate| gate.refused() as f64,
+    ),
+];
 
 /// The tenants of components and gates, by name. Entries that are missing belong to the host itself.
 #[derive(Debug, Default)]

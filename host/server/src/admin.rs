@@ -166,7 +166,7 @@ impl Admin {
             Ok(Some(info)) => json(&info),
             Ok(None) => with_status(StatusCode::NO_CONTENT),
             Err(refusal) => {
-                self.app.current().host.metrics.switched(false);
+                self.app.current().host.counters.switched(false);
                 let (path, why) = (Quoted::text(&path), Quoted::display(&refusal));
                 tracing::warn!(%path, tenant = caller.tenant(), "not deployed: {why}");
                 plain(refusal.status(), &refusal.told(caller))

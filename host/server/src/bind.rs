@@ -19,9 +19,9 @@ use roadrunner_sandbox::{
 use crate::access::Access;
 use crate::access_log::short;
 use crate::accounts::{Accounts, gates_passed, owner, route_gate};
+use crate::counters::RouteCounters;
 use crate::load;
 use crate::machine;
-use crate::metrics::RouteMetrics;
 use crate::middleware::{Limiters, Stack};
 use crate::outbound::WayOut;
 use crate::places;
@@ -85,7 +85,7 @@ struct Binder<'b> {
     wasi: BTreeMap<&'b ComponentName, WasiGrants>,
     limiters: Limiters,
     /// The counters of the current routes, by the identity of a route across manifests.
-    counters: BTreeMap<String, Arc<RouteMetrics>>,
+    counters: BTreeMap<String, Arc<RouteCounters>>,
 }
 
 impl<'b> Binder<'b> {
@@ -146,7 +146,7 @@ impl<'b> Binder<'b> {
                 }),
             },
             tenant: self.accounts.tenant(route.tenant.as_ref()),
-            metrics: self.counters.get(&identity(route)).cloned().unwrap_or_default(),
+            counters: self.counters.get(&identity(route)).cloned().unwrap_or_default(),
             cors: route.middlewares.iter().any(is_cors),
             total: route.limits.total,
             stack: Stack::build(&route.middlewares, middlewares, &self.limiters),
@@ -272,7 +272,10 @@ fn outbound(
         let settings = component.outbound.as_ref()?;
         let owner = owner(&format!("component:{name}"), component.tenant.as_ref());
         let known = before.and_then(|before| before.outbound.get(name.as_str())).filter(|way| way.is(settings, &owner));
-        let way = known.cloned().unwrap_or_else(|| Arc::new(WayOut::new(settings, sandbox, owner, names)));
+        let way = known.cloned().unwrap_or_else(|| {
+            let tenant = component.tenant.as_ref().map(ToString::to_string);
+            Arc::new(WayOut::new(settings, sandbox, owner, tenant, names))
+        });
         Some((name.to_string(), way))
     });
     granted.collect()
@@ -292,9 +295,9 @@ fn limiters(manifest: &Manifest, before: Option<&Serving>) -> Limiters {
     limited.map(|(name, settings)| (name.clone(), limiter(name, settings))).collect()
 }
 
-fn counters(before: &Serving) -> BTreeMap<String, Arc<RouteMetrics>> {
+fn counters(before: &Serving) -> BTreeMap<String, Arc<RouteCounters>> {
     let routes = before.table.routes().iter().zip(&before.routes);
-    routes.map(|(route, bound)| (identity(route), bound.metrics.clone())).collect()
+    routes.map(|(route, bound)| (identity(route), bound.counters.clone())).collect()
 }
 
 fn identity(route: &manifest::Route) -> String {

@@ -15,10 +15,10 @@ use crate::bind::{self, max_memory};
 use crate::broker;
 use crate::child;
 use crate::context::Ids;
+use crate::counters::HostCounters;
 use crate::deploy::store::Store;
 use crate::drain::Drain;
 use crate::machine;
-use crate::metrics::Metrics;
 use crate::serving::Host;
 use crate::shapes::websocket;
 
@@ -81,7 +81,7 @@ fn app_with(manifest: &Manifest, opens_stores: bool, stop: Stop) -> Result<(App,
         deployed: deployed.transpose()?.map(Arc::new),
         max_memory: max_memory(manifest),
         files: FileCache::new(FILE_CACHE),
-        metrics: Metrics::default(),
+        counters: HostCounters::default(),
         drain: Drain::default(),
         deflate: websocket::DeflateMemory::new(manifest.deflate_memory),
         ids: Ids::new(),

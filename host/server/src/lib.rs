@@ -19,6 +19,7 @@ mod child;
 pub mod cli;
 mod client;
 mod context;
+mod counters;
 pub mod deploy;
 mod drain;
 mod inherited;

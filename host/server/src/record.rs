@@ -17,13 +17,13 @@ use roadrunner_wire::{Address, Connection, RequestBody, ResponseBody};
 use crate::access_log::{End, Line, target};
 use crate::app;
 use crate::context::Context;
+use crate::counters::RouteCounters;
 use crate::ledger::{Account, Ledger, WeakLedger};
-use crate::metrics::RouteMetrics;
 use crate::serving::Serving;
 
 /// One request from its route to its end.
 pub(crate) struct Record {
-    metrics: Arc<RouteMetrics>,
+    counters: Arc<RouteCounters>,
     started: Instant,
     meter: Option<Arc<Meter>>,
     /// The fault of the request's body, while the body is pulled from the wire.
@@ -43,10 +43,10 @@ pub(crate) struct Record {
 impl Record {
     pub(crate) fn new(serving: &Serving, context: &Context, request: &Request<RequestBody>) -> Self {
         let route = &serving.routes[context.route];
-        route.metrics.begin();
+        route.counters.begin();
         let line = Line::of(serving, context, request);
         Self {
-            metrics: route.metrics.clone(),
+            counters: route.counters.clone(),
             started: Instant::now(),
             meter: None,
             fault: None,
@@ -188,7 +188,7 @@ impl Record {
             return;
         }
         let account = Account {
-            metrics: self.metrics.clone(),
+            counters: self.counters.clone(),
             started: self.started,
             meter: self.meter.take(),
             line: self.line.take(),
@@ -228,7 +228,7 @@ pub(crate) fn unrouted(
     peer: &Address,
     response: &Response<ResponseBody>,
 ) {
-    serving.host.metrics.unrouted(response.status());
+    serving.host.counters.unrouted(response.status());
     if let Some(format) = serving.access_log {
         let line = Line {
             format,
@@ -270,7 +270,7 @@ pub(crate) struct Accounted {
 
 /// A request on its way into middlewares. A middleware may answer it.
 pub(crate) struct Asked {
-    metrics: Arc<RouteMetrics>,
+    counters: Arc<RouteCounters>,
     started: Instant,
     line: Option<Box<Line>>,
 }
@@ -278,7 +278,7 @@ pub(crate) struct Asked {
 impl Asked {
     pub(crate) fn of(serving: &Serving, context: &Context, request: &Request<RequestBody>) -> Self {
         let route = &serving.routes[context.route];
-        Self { metrics: route.metrics.clone(), started: Instant::now(), line: Line::of(serving, context, request) }
+        Self { counters: route.counters.clone(), started: Instant::now(), line: Line::of(serving, context, request) }
     }
 
     /// Accounts for the response, unless a record does.
@@ -293,8 +293,8 @@ impl Asked {
             _ => Outcome::Ok,
         };
         let elapsed = self.started.elapsed();
-        self.metrics.begin();
-        self.metrics.end(outcome, elapsed, None);
+        self.counters.begin();
+        self.counters.end(outcome, elapsed, None);
         if let Some(line) = &self.line {
             line.write(&End::of(response, outcome.row().label, elapsed), None);
         }

@@ -148,7 +148,7 @@ impl Reloader {
     async fn switch(&self, switch: Switch) -> Result<(), String> {
         let done = self.change(move |manifest, app| exchange(manifest, app, switch)).await;
         if done.is_ok() {
-            self.app.current().host.metrics.switched(true);
+            self.app.current().host.counters.switched(true);
         }
         done
     }
@@ -165,10 +165,10 @@ impl Reloader {
         let (current, app, servers) = (self.current.clone(), self.app.clone(), self.servers.clone());
         // Compiling takes a while, and files may be slow.
         let loaded = tokio::task::spawn_blocking(move || load(&current, &app, &servers)).await;
-        let metrics = || self.app.current().host.clone();
+        let count = |taken| self.app.current().host.counters.reloaded(taken);
         match loaded.unwrap_or_else(|panic| Err(anyhow::anyhow!("{panic}"))) {
             Ok(manifest) => {
-                metrics().metrics.reloaded(true);
+                count(true);
                 let mut text = "reloaded\n".to_owned();
                 for key in needs_restart(&self.started, &manifest) {
                     let warning = format!("{key} cannot change without a restart, and stays as it was");
@@ -182,7 +182,7 @@ impl Reloader {
                 Ok(text)
             }
             Err(error) => {
-                metrics().metrics.reloaded(false);
+                count(false);
                 tracing::error!("the manifest is refused, and the one before keeps serving: {error:#}");
                 Err(format!("{error:#}\n"))
             }

@@ -17,20 +17,21 @@ use roadrunner_sandbox::{Binding, Component, Sandbox};
 use roadrunner_store::Budget;
 use roadrunner_wire::{Connection, RequestBody};
 
-use crate::access::Access;
+use crate::access::{Access, Caller};
 use crate::accounts::Accounts;
-use crate::broker::Nats;
+use crate::broker::{self, Nats};
 use crate::context::Ids;
+use crate::counters::{HostCounters, RouteCounters, show_routes};
 use crate::deploy::store::Store;
 use crate::drain::Drain;
-use crate::metrics::{Metrics, RouteMetrics};
+use crate::metrics::{Shows, Text};
 use crate::middleware::cors::preflighted;
 use crate::middleware::{Limiters, Stack};
-use crate::outbound::WayOut;
+use crate::outbound::{self, WayOut};
 use crate::shapes::{websocket, webtransport};
 use crate::source::Sources;
-use crate::stores::{Grants, OpenStore};
-use crate::wasi::Disks;
+use crate::stores::{self, Grants, OpenStore};
+use crate::wasi::{self, Disks};
 
 /// The state of one manifest.
 pub(crate) struct Serving {
@@ -89,7 +90,7 @@ pub(crate) struct Host {
     /// The largest memory that the engine has slots for, in bytes.
     pub(crate) max_memory: u64,
     pub(crate) files: FileCache,
-    pub(crate) metrics: Metrics,
+    pub(crate) counters: HostCounters,
     pub(crate) drain: Drain,
     /// The memory that permessage-deflate may take for all sessions together.
     pub(crate) deflate: Arc<websocket::DeflateMemory>,
@@ -107,7 +108,7 @@ pub(crate) struct Route {
     pub(crate) target: Target,
     /// The tenant that the route belongs to; none for the host itself.
     pub(crate) tenant: Option<Arc<Tenant>>,
-    pub(crate) metrics: Arc<RouteMetrics>,
+    pub(crate) counters: Arc<RouteCounters>,
     /// The stack of middlewares; none for a route without middlewares, which then pays nothing.
     pub(crate) stack: Option<Stack>,
     /// Whether one of its middlewares answers CORS preflights.
@@ -161,5 +162,35 @@ impl Serving {
 impl Route {
     pub(crate) fn params(&self, params: &Params<'_, '_>) -> Vec<(Arc<str>, String)> {
         self.captures.iter().cloned().zip(params.iter().map(|(_, value)| value.to_owned())).collect()
+    }
+}
+
+impl Shows for Host {
+    fn show(&self, _: &Caller, text: &mut Text) {
+        broker::show(self.sandbox.bus(), self.broker.as_deref(), text);
+    }
+}
+
+impl Shows for Vec<Route> {
+    fn show(&self, caller: &Caller, text: &mut Text) {
+        let seen = self.iter().filter(|route| caller.sees(route.tenant.as_ref().map(|tenant| &*tenant.name)));
+        let routes = seen.map(|route| {
+            let component = match &route.target {
+                Target::Guest(guest) => &*guest.component,
+                Target::Static(_) => "",
+            };
+            let tenant = route.tenant.as_ref().map(|tenant| ("tenant", &*tenant.name));
+            let labels = [("route", &*route.pattern), ("component", component)].into_iter().chain(tenant);
+            (labels.collect(), &*route.counters)
+        });
+        show_routes(&routes.collect::<Vec<_>>(), text);
+    }
+}
+
+impl Shows for Capabilities {
+    fn show(&self, caller: &Caller, text: &mut Text) {
+        outbound::show(&self.outbound, caller, text);
+        stores::show(self, caller, text);
+        wasi::show(&self.disks, caller, text);
     }
 }

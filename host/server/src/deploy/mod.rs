@@ -36,6 +36,7 @@ use serde::{Deserialize, Serialize};
 
 use crate::access::Caller;
 use crate::app::App;
+use crate::metrics::{Shows, Text};
 use crate::reload::Reload;
 use crate::serving::Serving;
 use crate::source::{Asking, Proof, SIGNATURE, Source};
@@ -479,10 +480,25 @@ async fn blocking(
     })
 }
 
-/// Bytes of code compiled from the versions of a tenant's components, each counted once. Without a tenant, those of the
-/// host's own components.
-pub(crate) fn compiled_bytes(serving: &Serving, tenant: Option<&str>) -> u64 {
-    bytes_of(serving, versions_of(serving, tenant, None))
+/// The versions that are kept for tenants, and the code that is compiled from them.
+pub(crate) struct Kept<'s>(pub(crate) &'s Serving);
+
+impl Shows for Kept<'_> {
+    fn show(&self, caller: &Caller, text: &mut Text) {
+        let Self(serving) = self;
+        let tenants: Vec<_> = serving.accounts.tenants.keys().filter(|name| caller.sees(Some(name))).collect();
+        text.family("roadrunner_tenant_deployed_bytes", "gauge", "Versions of components that are kept.");
+        for tenant in &tenants {
+            let owned = serving.accounts.owners.components_of(tenant);
+            let kept = serving.host.deployed.as_ref().map(|store| owned.map(|name| store.bytes(name)).sum::<u64>());
+            text.sample(&[("tenant", tenant)], kept.unwrap_or_default());
+        }
+        text.family("roadrunner_tenant_compiled_bytes", "gauge", "What is compiled from these versions.");
+        for tenant in &tenants {
+            // Code of several versions is counted once.
+            text.sample(&[("tenant", tenant)], bytes_of(serving, versions_of(serving, Some(tenant), None)));
+        }
+    }
 }
 
 /// The digests of the versions of a tenant's components, except those of the component `but`.
