@@ -14,7 +14,8 @@ use roadrunner_wire::{Address, Connection, RequestBody, ResponseBody};
 use time::OffsetDateTime;
 use tracing::Level;
 
-use crate::app::{Context, Inner, Target};
+use crate::context::Context;
+use crate::serving::{Serving, Target};
 
 /// The most bytes of a target that are logged.
 const MAX_TARGET: usize = 2 << 10;
@@ -61,9 +62,9 @@ impl End {
 
 impl Line {
     /// Creates the line of a request; none when the log is off.
-    pub(crate) fn of(app: &Inner, context: &Context, request: &Request<RequestBody>) -> Option<Box<Self>> {
-        let format = app.access_log?;
-        let route = &app.routes[context.route];
+    pub(crate) fn of(serving: &Serving, context: &Context, request: &Request<RequestBody>) -> Option<Box<Self>> {
+        let format = serving.access_log?;
+        let route = &serving.routes[context.route];
         Some(Box::new(Self {
             format,
             id: Some(context.id.clone()),

@@ -36,10 +36,11 @@ use serde::{Deserialize, Serialize};
 
 use crate::access::Caller;
 use crate::access_log::short;
-use crate::app::{App, Inner, plain};
+use crate::app::{App, plain};
 use crate::deploy::Deploy;
 use crate::metrics;
 use crate::reload::Reload;
+use crate::serving::Serving;
 
 /// The service that answers the operator.
 pub struct Admin {
@@ -59,9 +60,9 @@ pub struct BuffersInfo {
 }
 
 impl BuffersInfo {
-    fn of(app: &Inner, caller: &Caller) -> Self {
-        let buffers = &app.host.sandbox.accounts().buffers;
-        let seen = app.tenants.iter().filter(|(name, _)| caller.sees(Some(name)));
+    fn of(serving: &Serving, caller: &Caller) -> Self {
+        let buffers = &serving.host.sandbox.accounts().buffers;
+        let seen = serving.accounts.tenants.iter().filter(|(name, _)| caller.sees(Some(name)));
         Self {
             host: caller.tenant().is_none().then(|| (buffers.used(), buffers.limit())),
             tenants: seen.map(|(name, tenant)| (name.clone(), tenant.buffered())).collect(),
@@ -165,7 +166,7 @@ impl Admin {
             Ok(Some(info)) => json(&info),
             Ok(None) => with_status(StatusCode::NO_CONTENT),
             Err(refusal) => {
-                self.app.current().host.metrics.switched(false);
+                self.app.current().host.counters.switched(false);
                 let (path, why) = (Quoted::text(&path), Quoted::display(&refusal));
                 tracing::warn!(%path, tenant = caller.tenant(), "not deployed: {why}");
                 plain(refusal.status(), &refusal.told(caller))
@@ -185,12 +186,12 @@ impl Admin {
     }
 
     fn answer(&self, method: &Method, path: &str, caller: &Caller) -> Response<ResponseBody> {
-        let inner = &self.app.current();
-        let registry = &inner.host.sandbox.accounts().instances;
+        let serving = &self.app.current();
+        let registry = &serving.host.sandbox.accounts().instances;
         let get = matches!(*method, Method::GET | Method::HEAD);
         match path {
             "/metrics" if get => {
-                let text = metrics::render(inner, self.server.get().map(|server| &**server.stats()), caller);
+                let text = metrics::render(serving, self.server.get().map(|server| &**server.stats()), caller);
                 typed(text, "text/plain; version=0.0.4; charset=utf-8")
             }
             "/instances" if get => {
@@ -198,7 +199,7 @@ impl Admin {
                 let seen = meters.iter().filter(|meter| caller.sees(owner(meter)));
                 json(&seen.map(|meter| InstanceInfo::of(meter)).collect::<Vec<_>>())
             }
-            "/buffers" if get => json(&BuffersInfo::of(inner, caller)),
+            "/buffers" if get => json(&BuffersInfo::of(serving, caller)),
             _ => match path.strip_prefix("/instances/").map(str::parse) {
                 Some(Ok(id)) if *method == Method::DELETE => match may_end(registry, id, caller) && registry.kill(id) {
                     true => with_status(StatusCode::NO_CONTENT),
@@ -227,7 +228,7 @@ impl Service for Admin {
         if let Some(response) = self.health(path).filter(|_| get) {
             return response;
         }
-        let Some(caller) = self.app.current().access.caller(request.headers(), certificate.as_deref()) else {
+        let Some(caller) = self.app.current().loaded.access.caller(request.headers(), certificate.as_deref()) else {
             let mut response =
                 plain(StatusCode::UNAUTHORIZED, "show the token of [admin], or a certificate that it knows");
             response.headers_mut().insert(header::WWW_AUTHENTICATE, HeaderValue::from_static("Bearer"));

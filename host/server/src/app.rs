@@ -1,231 +1,61 @@
 //! The path of an exchange to a response: admission by peer, router, middlewares, admission to an instance, instance,
 //! shape.
-//!
-//! [`Inner`] is the state of one manifest, and never changes; a reload replaces it. An exchange keeps its [`Inner`] to
-//! its end. [`Host`] is the state that outlives a manifest.
 
-use std::collections::BTreeMap;
 use std::sync::Arc;
-use std::sync::atomic::{AtomicU64, Ordering::Relaxed};
 use std::time::{Duration, Instant};
 
 use arc_swap::ArcSwap;
 use http::{HeaderValue, Method, Request, Response, StatusCode, header};
 use parking_lot::Mutex;
-use roadrunner_account::{Gate, Holder, Outcome, Payer, Peer, RequestId, Subject, Tenant};
-use roadrunner_files::{Directory, FileCache};
-use roadrunner_manifest::{AccessLogFormat, Admin, BodyMode, Lookup, Params, RouteTable};
-use roadrunner_registry::Puller;
-use roadrunner_sandbox::{self as sandbox, Binding, Component, Sandbox, Upgrade};
-use roadrunner_store::Budget;
+use roadrunner_account::{Outcome, Payer, Peer, Subject};
+use roadrunner_manifest::Lookup;
+use roadrunner_sandbox::{self as sandbox, Upgrade};
 use roadrunner_websocket::handshake::{Refusal, ServerHandshake};
 use roadrunner_wire::{
     self as wire, Address, Connection, Exchange, Held, RequestBody, ResponseBody, Service, TunnelKind, TunnelRequest,
 };
 
-use crate::access::Access;
 use crate::body::{BodyRefusal, body_for};
-use crate::broker::Nats;
 use crate::buffers::Answerable;
-use crate::deploy::store::Store;
-use crate::drain::Drain;
+use crate::context::Context;
 use crate::ledger::Ledger;
-use crate::metrics::{Metrics, RouteMetrics};
-use crate::middleware::cors::preflighted;
-use crate::middleware::{Limiters, Stack};
-use crate::outbound::WayOut;
-use crate::rate_limit::RateLimiter;
 use crate::record::{Accounted, Asked, Record};
-use crate::shapes::{self, Handshake, websocket, webtransport};
-use crate::source::Sources;
-use crate::stores::{Grants, OpenStore};
-use crate::wasi::Disks;
+use crate::serving::{Guest, Serving, Target};
+use crate::shapes::{self, Handshake, websocket};
 
 /// The time after which a client should try again when the host has no room.
 const RETRY_AFTER: Duration = Duration::from_secs(1);
 
 /// The service that answers requests. Cheap to clone.
 #[derive(Clone)]
-pub struct App(Arc<ArcSwap<Inner>>);
+pub struct App(Arc<ArcSwap<Serving>>);
 
 impl App {
-    pub(crate) fn new(inner: Inner) -> Self {
-        Self(Arc::new(ArcSwap::from_pointee(inner)))
+    pub(crate) fn new(serving: Serving) -> Self {
+        Self(Arc::new(ArcSwap::from_pointee(serving)))
     }
 
     /// The state that answers a request that arrives now.
-    pub(crate) fn current(&self) -> Arc<Inner> {
+    pub(crate) fn current(&self) -> Arc<Serving> {
         self.0.load_full()
     }
 
     /// Replaces the state. Requests in flight keep the state that they started with.
-    pub(crate) fn replace(&self, inner: Inner) {
-        self.0.store(Arc::new(inner));
+    pub(crate) fn replace(&self, serving: Serving) {
+        self.0.store(Arc::new(serving));
     }
-}
-
-/// The state of one manifest.
-pub(crate) struct Inner {
-    pub(crate) host: Arc<Host>,
-    pub(crate) table: Arc<RouteTable>,
-    pub(crate) routes: Vec<Route>,
-    pub(crate) components: BTreeMap<String, Arc<Component>>,
-    /// The sources of the components.
-    pub(crate) sources: Arc<Sources>,
-    pub(crate) gates: BTreeMap<String, Arc<Gate>>,
-    pub(crate) tenants: BTreeMap<String, Arc<Tenant>>,
-    pub(crate) owners: Owners,
-    /// The keys of the admin listener.
-    pub(crate) access: Arc<Access>,
-    pub(crate) rate_limit: Option<Arc<RateLimiter>>,
-    /// The ways out, by component.
-    pub(crate) outbound: BTreeMap<String, Arc<WayOut>>,
-    /// The stores that are open, by name.
-    pub(crate) stores: BTreeMap<String, Arc<OpenStore>>,
-    /// The components' views of the stores.
-    pub(crate) grants: Grants,
-    /// The tenants' budgets in the stores, by tenant.
-    pub(crate) budgets: BTreeMap<String, Budget>,
-    /// The directories that components have open.
-    pub(crate) disks: Disks,
-    /// The limiters of middlewares.
-    pub(crate) limiters: Limiters,
-    pub(crate) access_log: Option<AccessLogFormat>,
-    /// The time for which a shutdown continues to serve normally; `drain_time` is the wait after that.
-    pub(crate) drain_delay: Duration,
-    pub(crate) drain_time: Duration,
-}
-
-/// The tenants of components and gates, by name. Entries that are missing belong to the host itself.
-#[derive(Debug, Default)]
-pub(crate) struct Owners {
-    pub(crate) components: BTreeMap<String, String>,
-    pub(crate) gates: BTreeMap<String, String>,
-}
-
-impl Owners {
-    /// The tenant of a component.
-    pub(crate) fn of_component(&self, name: &str) -> Option<&str> {
-        self.components.get(name).map(String::as_str)
-    }
-
-    /// The tenant of a gate.
-    pub(crate) fn of_gate(&self, name: &str) -> Option<&str> {
-        self.gates.get(name).map(String::as_str)
-    }
-}
-
-/// The state that lives as long as the process.
-pub(crate) struct Host {
-    pub(crate) sandbox: Sandbox,
-    /// The admin listener as it was at the start.
-    pub(crate) admin: Option<Admin>,
-    /// The link to the buses of other hosts; none where there is no link.
-    pub(crate) broker: Option<Arc<Nats>>,
-    /// The resolver for names of outgoing requests, of the bus and of stores.
-    pub(crate) names: roadrunner_names::Resolver,
-    /// The puller of components from registries.
-    pub(crate) puller: Puller,
-    /// The deployed versions; none where deploying is off.
-    pub(crate) deployed: Option<Arc<Store>>,
-    /// The largest memory that the engine has slots for, in bytes.
-    pub(crate) max_memory: u64,
-    pub(crate) files: FileCache,
-    pub(crate) metrics: Metrics,
-    pub(crate) drain: Drain,
-    /// The memory that permessage-deflate may take for all sessions together.
-    pub(crate) deflate: Arc<websocket::DeflateMemory>,
-    pub(crate) ids: Ids,
-    /// Whether stores are opened. They stay closed where a manifest is only checked: the host that has them open may be
-    /// running.
-    pub(crate) opens_stores: bool,
-}
-
-/// A route of the table, bound to its target.
-pub(crate) struct Route {
-    pub(crate) pattern: Arc<str>,
-    pub(crate) name: Option<Arc<str>>,
-    pub(crate) captures: Vec<Arc<str>>,
-    pub(crate) target: Target,
-    /// The tenant that the route belongs to; none for the host itself.
-    pub(crate) tenant: Option<Arc<Tenant>>,
-    pub(crate) metrics: Arc<RouteMetrics>,
-    /// The stack of middlewares; none for a route without middlewares, which then pays nothing.
-    pub(crate) stack: Option<Stack>,
-    /// Whether one of its middlewares answers CORS preflights.
-    pub(crate) cors: bool,
-    /// The longest time that a request may take in total.
-    pub(crate) total: Option<Duration>,
-}
-
-pub(crate) enum Target {
-    Guest(Guest),
-    Static(StaticFiles),
-}
-
-pub(crate) struct Guest {
-    pub(crate) binding: Arc<Binding>,
-    pub(crate) component: Arc<str>,
-    /// The first twelve characters of the component's digest, for the access log.
-    pub(crate) digest: Arc<str>,
-    pub(crate) body: BodyMode,
-    pub(crate) body_limit: u64,
-    pub(crate) directories: BTreeMap<String, Arc<Directory>>,
-    pub(crate) websocket: websocket::Settings,
-    pub(crate) webtransport: webtransport::Settings,
-}
-
-pub(crate) struct StaticFiles {
-    pub(crate) directory: Arc<Directory>,
-    pub(crate) settings: roadrunner_manifest::StaticFiles,
-}
-
-/// A generator of request ids.
-pub(crate) struct Ids {
-    start: u64,
-    count: AtomicU64,
-}
-
-impl Ids {
-    pub(crate) fn new() -> Self {
-        use std::hash::{BuildHasher as _, RandomState};
-        Self { start: RandomState::new().hash_one(std::time::SystemTime::now()), count: AtomicU64::new(0) }
-    }
-
-    fn next(&self) -> RequestId {
-        RequestId::Made(self.start, self.count.fetch_add(1, Relaxed))
-    }
-}
-
-/// A request on its way to its route's target, without head and body.
-#[derive(Clone)]
-pub(crate) struct Context {
-    pub(crate) connection: Arc<Connection>,
-    /// The client: the connection's peer, or the address that a trusted proxy names.
-    pub(crate) peer: Address,
-    pub(crate) id: RequestId,
-    pub(crate) route: usize,
-    pub(crate) params: Vec<(Arc<str>, String)>,
-    pub(crate) authority: String,
-    pub(crate) scheme: &'static str,
-    /// The time at which the request has to be over.
-    pub(crate) ends: Option<Instant>,
-    /// The account of the request, which waits for the middlewares; none without middlewares.
-    pub(crate) ledger: Option<Ledger>,
-    /// The tunnel that the request asks for; taken once.
-    pub(crate) tunnel: Option<Arc<Mutex<Option<TunnelRequest>>>>,
 }
 
 impl Service for App {
     async fn call(&self, mut exchange: Exchange) -> Response<ResponseBody> {
-        let inner = self.0.load();
+        let serving = self.0.load();
         let (peer, scheme) = exchange.origin();
-        if let Some(limiter) = &inner.rate_limit
+        if let Some(limiter) = &serving.accounts.rate_limit
             && let Some(client) = peer.ip()
             && let Err(wait) = limiter.take(client)
         {
             let response = retry_after(failure(Outcome::RateLimited), wait);
-            crate::record::unrouted(&inner, &exchange.request, &exchange.connection, &peer, &response);
+            crate::record::unrouted(&serving, &exchange.request, &exchange.connection, &peer, &response);
             return response;
         }
         let authority = exchange.authority().to_owned();
@@ -234,7 +64,7 @@ impl Service for App {
         if tunnel.is_none() && request.method() == Method::CONNECT {
             // RFC 8441, 4 and RFC 9220, 3: the host does not speak this protocol. A success would open a tunnel.
             let response = plain(StatusCode::NOT_IMPLEMENTED, "this :protocol is not served");
-            crate::record::unrouted(&inner, &request, &connection, &peer, &response);
+            crate::record::unrouted(&serving, &request, &connection, &peer, &response);
             return response;
         }
         if tunnel.as_ref().is_some_and(|tunnel| tunnel.kind() == TunnelKind::ExtendedConnect) {
@@ -242,25 +72,25 @@ impl Service for App {
             *request.method_mut() = Method::GET;
         }
         let host = (!authority.is_empty()).then_some(&*authority);
-        let (route, params) = match inner.lookup(host, &request) {
-            Lookup::Found { index, params, .. } => (index, inner.routes[index].params(&params)),
-            other => return inner.unrouted(&other, &request, &connection, &peer),
+        let (route, params) = match serving.lookup(host, &request) {
+            Lookup::Found { index, params, .. } => (index, serving.routes[index].params(&params)),
+            other => return serving.unrouted(&other, &request, &connection, &peer),
         };
         let tunnel = tunnel.map(|tunnel| Arc::new(Mutex::new(Some(tunnel))));
-        let ends = inner.routes[route].total.map(|total| Instant::now() + total);
-        let id = inner.host.ids.next();
-        let ledger = inner.routes[route].stack.as_ref().map(|_| Ledger::default());
+        let ends = serving.routes[route].total.map(|total| Instant::now() + total);
+        let id = serving.host.ids.next();
+        let ledger = serving.routes[route].stack.as_ref().map(|_| Ledger::default());
         let context = Context { connection, peer, id, route, params, authority, scheme, ends, ledger, tunnel };
-        match &inner.routes[route].stack {
+        match &serving.routes[route].stack {
             // The future is boxed: hyper keeps room for it for as long as the connection lives, and a held event loop
             // no longer needs it. It is made in its place: `Box::pin` would copy it there.
             None => {
-                let answer = Box::into_pin(Box::write(Box::new_uninit(), inner.answer(context, request)));
+                let answer = Box::into_pin(Box::write(Box::new_uninit(), serving.answer(context, request)));
                 in_time(ends, answer).await
             }
             Some(stack) => {
-                let asked = Asked::of(&inner, &context, &request);
-                request.extensions_mut().insert(Arc::clone(&inner));
+                let asked = Asked::of(&serving, &context, &request);
+                request.extensions_mut().insert(Arc::clone(&serving));
                 request.extensions_mut().insert(context);
                 let mut response = in_time(ends, stack.call(request)).await;
                 asked.answered(&response);
@@ -293,26 +123,24 @@ async fn in_time(
 /// Answers a request that has passed the middlewares of its route.
 pub(crate) async fn behind_middlewares(mut request: Request<RequestBody>) -> Response<ResponseBody> {
     let extensions = request.extensions_mut();
-    let (Some(inner), Some(context)) = (extensions.remove::<Arc<Inner>>(), extensions.remove::<Context>()) else {
+    let (Some(serving), Some(context)) = (extensions.remove::<Arc<Serving>>(), extensions.remove::<Context>()) else {
         return failure(Outcome::Unsupported);
     };
-    let (ledger, tenant) = (context.ledger.clone(), inner.routes[context.route].tenant.clone());
-    let holder = inner.holder(tenant.as_ref(), &context.connection);
-    let mut response = inner.answer(context, request).await;
+    let (ledger, tenant) = (context.ledger.clone(), serving.routes[context.route].tenant.clone());
+    let holder = serving.holder(tenant.as_ref(), &context.connection);
+    let mut response = serving.answer(context, request).await;
     let answerable = Answerable::of(&response, holder);
     response.extensions_mut().insert(answerable);
     if let Some(ledger) = ledger {
-        let sandbox = &inner.host.sandbox;
-        let payer = ledger.meter().map_or_else(
-            || Payer::tenant(sandbox.accounts(), tenant),
-            |meter| Payer::request(sandbox.accounts(), meter),
-        );
+        let accounts = serving.host.sandbox.accounts();
+        let payer =
+            ledger.meter().map_or_else(|| Payer::tenant(accounts, tenant), |meter| Payer::request(accounts, meter));
         response.extensions_mut().insert(Accounted { payer, ledger });
     }
     response
 }
 
-impl Inner {
+impl Serving {
     // Parts that not every request needs are boxed, so that the future of other requests is small.
     async fn answer(self: &Arc<Self>, context: Context, request: Request<RequestBody>) -> Response<ResponseBody> {
         let route = &self.routes[context.route];
@@ -408,24 +236,6 @@ impl Inner {
         }
     }
 
-    /// Finds the route of a request. A CORS preflight belongs to the route that it asks about, if that route has CORS.
-    fn lookup<'r>(&'r self, host: Option<&str>, request: &'r Request<RequestBody>) -> Lookup<'r, 'r> {
-        let path = request.uri().path();
-        if let Some(method) = preflighted(request) {
-            let asked = self.table.lookup(host, &method, path);
-            if matches!(asked, Lookup::Found { index, .. } if self.routes[index].cors) {
-                return asked;
-            }
-        }
-        self.table.lookup(host, request.method(), path)
-    }
-
-    /// The account for a request without an instance.
-    pub(crate) fn holder(&self, tenant: Option<&Arc<Tenant>>, connection: &Connection) -> Holder {
-        let buffers = self.host.sandbox.accounts().buffers.clone();
-        Holder { buffers, tenant: tenant.cloned(), connection: connection.held.clone() }
-    }
-
     /// Answers a request that no route takes. The connection stays open.
     fn unrouted(
         &self,
@@ -459,12 +269,6 @@ impl Context {
             TunnelKind::ExtendedConnect => ServerHandshake::connect(&head.headers)?,
         };
         Ok(Some(Handshake::WebSocket(websocket::Handshake { judged, tunnel })))
-    }
-}
-
-impl Route {
-    fn params(&self, params: &Params<'_, '_>) -> Vec<(Arc<str>, String)> {
-        self.captures.iter().cloned().zip(params.iter().map(|(_, value)| value.to_owned())).collect()
     }
 }
 

@@ -7,25 +7,27 @@ use anyhow::{Result, ensure};
 use roadrunner_account::Gates;
 use roadrunner_files::Directory;
 use roadrunner_manifest::{
-    self as manifest, Admin, BodyMode, Manifest, RateLimit, RouteTable, Segment, TenantName, UrlError,
+    self as manifest, Admin, BodyMode, ComponentName, DirectoryName, Manifest, RateLimit, RouteTable, Segment,
+    TenantName, UrlError,
 };
 use roadrunner_names::Resolver;
 use roadrunner_sandbox::{
-    Binding, Bucket, Component, Grants, Kind, Limits, Outbound, Parking, Sandbox, Shared, Topics, Urls,
+    Binding, Bucket, Bus, Component, Grants, Kind, Limits, Outbound, Parking, Preopen, Sandbox, Secret, Shared, Topics,
+    Urls,
 };
 
 use crate::access::Access;
 use crate::access_log::short;
-use crate::accounts::{HOST_GATE, gates, owner, owners, route_gate, tenant_gate, tenants};
-use crate::app::{Guest, Host, Inner, Route, StaticFiles, Target};
+use crate::accounts::{Accounts, gates_passed, owner, route_gate};
+use crate::counters::RouteCounters;
 use crate::load;
 use crate::machine;
-use crate::metrics::RouteMetrics;
 use crate::middleware::{Limiters, Stack};
 use crate::outbound::WayOut;
 use crate::places;
 use crate::rate_limit::RateLimiter;
 use crate::secrets;
+use crate::serving::{Capabilities, Guest, Host, Loaded, Route, Serving, StaticFiles, Target};
 use crate::shapes::{websocket, webtransport};
 use crate::source::Sources;
 use crate::stores;
@@ -33,24 +35,16 @@ use crate::wasi;
 
 /// Builds the state of a manifest on a running host. Parts that have not changed are taken from `before`: loaded
 /// components, caps with their places, buckets of peers, counters of routes.
-pub(crate) fn inner(manifest: &Manifest, host: Arc<Host>, before: Option<&Inner>) -> Result<Inner> {
+pub(crate) fn load(manifest: &Manifest, host: Arc<Host>, before: Option<&Serving>) -> Result<Serving> {
     let sources = Sources::read(manifest)?;
     let components = load::components(manifest, &host, before, &sources)?;
     let access = Arc::new(Access::read(admin(&host, manifest), manifest)?);
     host.sandbox.accounts().buffers.set_limit(machine::buffers(manifest.caps.buffered));
-    assemble(manifest, host, before, Arc::new(sources), components, access)
+    bind(manifest, host, before, Loaded { components, sources: Arc::new(sources), access })
 }
 
-/// Builds the same state from loaded components, one for each of the manifest's, and from the keys of the admin
-/// listener.
-pub(crate) fn assemble(
-    manifest: &Manifest,
-    host: Arc<Host>,
-    before: Option<&Inner>,
-    sources: Arc<Sources>,
-    components: BTreeMap<String, Arc<Component>>,
-    access: Arc<Access>,
-) -> Result<Inner> {
+/// Builds the same state from loaded parts.
+pub(crate) fn bind(manifest: &Manifest, host: Arc<Host>, before: Option<&Serving>, loaded: Loaded) -> Result<Serving> {
     let max_memory = max_memory(manifest);
     ensure!(
         max_memory <= host.max_memory,
@@ -58,158 +52,199 @@ pub(crate) fn assemble(
          lower the limit",
         host.max_memory
     );
-    let directories = manifest
-        .directories
-        .iter()
-        .map(|(name, found)| {
-            let owner = owner(&format!("directory:{name}"), found.tenant.as_ref());
-            Ok((name.to_string(), Arc::new(Directory::open(name.as_str(), &found.path, &owner)?)))
-        })
-        .collect::<Result<BTreeMap<_, _>>>()?;
-    let table = Arc::new(manifest.routes.clone());
-    let urls = |tenant: &Option<TenantName>| NamedRoutes { table: table.clone(), tenant: tenant.clone() };
-    let tenants = tenants(manifest, before);
-    let tenant_of = |name: &Option<TenantName>| name.as_ref().and_then(|name| tenants.get(name.as_str()).cloned());
-    let gates = gates(manifest, before);
-    let outbound = outbound(manifest, &host.sandbox, &host.names, before);
-    let secrets = secrets::read(manifest)?;
-    let stores = match host.opens_stores {
-        true => {
-            stores::open(manifest, &secrets, &host.names, before.map_or(&BTreeMap::new(), |before| &before.stores))?
-        }
-        false => BTreeMap::new(),
-    };
-    let disks = wasi::open(manifest, &tenants, before.map_or(&BTreeMap::new(), |before| &before.disks))?;
-    let mut through_wasi = BTreeMap::new();
-    for (name, component) in &manifest.components {
-        ensure!(
-            component.reuse.is_none_or(|reuse| reuse.concurrency == 1)
-                || components[name.as_str()].kind() == Kind::Service,
-            "the component {name} answers one request at a time, as all do but those of wasi:http/service 0.3: \
-             leave `concurrency` out of its `reuse`"
-        );
-        ensure!(
-            component.reuse.is_none() || components[name.as_str()].can_be_reused(),
-            "the component {name} cannot be reused: handlers of fetch events that componentize-js makes answer one \
-             request in their life; leave out its `reuse`"
-        );
-        through_wasi.insert(name, (wasi::preopens(component, &disks)?, wasi::environment(component, &secrets)?));
-    }
-    places::check(manifest, &gates, &components)?;
-    let budgets = stores::budgets(manifest, &stores, before.map(|before| &before.budgets));
-    let kept = stores::Kept { stores: &stores, budgets: &budgets, tenants: &tenants };
-    let grants = stores::grants(manifest, kept, before.map(|before| &before.grants));
-    let target = |route: &manifest::Route| match &route.target {
-        manifest::Target::Static(files) => Target::Static(StaticFiles {
-            directory: directories[files.directory.as_str()].clone(),
-            settings: files.clone(),
-        }),
-        manifest::Target::Component(name) => {
-            let component = &manifest.components[name];
-            let (preopens, environment) = through_wasi[name].clone();
-            let tenant = tenant_of(&component.tenant);
-            let of_tenant = component.tenant.as_ref().map(tenant_gate).unwrap_or_default();
-            let passed = [route_gate(route), format!("component:{name}"), of_tenant, HOST_GATE.to_owned()];
-            let loaded = &components[name.as_str()];
-            // Requests to a shared instance use its places, which count among the parked ones.
-            let is_shared = component.reuse.is_some_and(|reuse| reuse.concurrency > 1);
-            let places = if is_shared { 1 } else { loaded.places };
-            let granted =
-                component.directories.iter().map(|name| (name.to_string(), directories[name.as_str()].clone()));
-            Target::Guest(Guest {
-                binding: Arc::new(Binding {
-                    component: loaded.clone(),
-                    gates: Gates::new(passed.iter().filter_map(|name| gates.get(name).cloned()).collect())
-                        .taking(places)
-                        .of(tenant),
-                    parking: component
-                        .reuse
-                        .filter(|reuse| reuse.concurrency == 1)
-                        .map(|reuse| Parking::new(loaded, reuse.requests, reuse.idle)),
-                    shared: component
-                        .reuse
-                        .filter(|reuse| reuse.concurrency > 1)
-                        .map(|reuse| Shared::new(reuse.requests, reuse.concurrency, reuse.idle)),
-                    grants: Arc::new(Grants {
-                        limits: Arc::new(limits(&route.limits)),
-                        config: route.config.clone(),
-                        // A name has no colon, so that no component's name can equal the owner of a tenant's topics.
-                        events: Topics {
-                            bus: host.sandbox.bus().clone(),
-                            owner: owner(name.as_str(), component.tenant.as_ref()).into(),
-                        },
-                        urls: Some(Arc::new(urls(&component.tenant))),
-                        outbound: outbound.get(name.as_str()).map(|way| way.clone() as Arc<dyn Outbound>),
-                        secrets: component
-                            .secrets
-                            .iter()
-                            .filter_map(|name| Some((name.to_string(), secrets.get(name.as_str())?.clone())))
-                            .collect(),
-                        stores: grants
-                            .get(name.as_str())
-                            .into_iter()
-                            .flatten()
-                            .map(|(name, grant)| (name.clone(), grant.clone() as Arc<dyn Bucket>))
-                            .collect(),
-                        preopens,
-                        environment,
-                        ..Grants::default()
-                    }),
-                }),
-                component: name.as_str().into(),
-                digest: short(components[name.as_str()].digest).into(),
-                // In WASI, the guest can only pull a body.
-                body: match components[name.as_str()].kind() {
-                    Kind::Native => route.body,
-                    Kind::Service | Kind::Standard => BodyMode::Manual,
-                },
-                body_limit: route.limits.body,
-                directories: granted.collect(),
-                websocket: websocket::Settings::new(&route.websocket, route.limits.idle),
-                webtransport: webtransport::Settings::new(&route.webtransport, manifest.timeouts.write_stall),
-            })
-        }
-    };
-    let limiters = limiters(manifest, before);
-    let counters = before.map(counters).unwrap_or_default();
-    let routes = table.routes().iter().map(|route| Route {
-        pattern: route.pattern.as_str().into(),
-        name: route.name.as_ref().map(|name| name.as_str().into()),
-        captures: route.pattern.segments().iter().filter_map(Segment::capture).map(Arc::from).collect(),
-        target: target(route),
-        tenant: tenant_of(&route.tenant),
-        metrics: counters.get(&identity(route)).cloned().unwrap_or_default(),
-        cors: route
-            .middlewares
-            .iter()
-            .any(|name| matches!(manifest.middlewares.get(name), Some(manifest::Middleware::Cors(_)))),
-        total: route.limits.total,
-        stack: Stack::build(&route.middlewares, &manifest.middlewares, &limiters),
-    });
-    Ok(Inner {
-        routes: routes.collect(),
-        table: table.clone(),
-        components,
-        sources,
-        gates,
-        owners: owners(manifest),
-        access,
-        tenants,
-        rate_limit: manifest.rate_limit.map(|settings| {
-            let known = before.and_then(|before| before.rate_limit.clone());
-            known.filter(|known| known.settings() == settings).unwrap_or_else(|| Arc::new(RateLimiter::new(settings)))
-        }),
-        outbound,
-        stores,
-        grants,
-        budgets,
-        disks,
+    let binder = Binder::new(manifest, &host, before, &loaded.components)?;
+    let routes = binder.table.routes().iter().map(|route| binder.route(route)).collect();
+    let Binder { table, accounts, capabilities, limiters, .. } = binder;
+    Ok(Serving {
+        routes,
+        table,
+        loaded,
+        accounts,
+        capabilities,
         limiters,
         access_log: manifest.server.access_log.then_some(manifest.server.access_log_format),
         drain_delay: manifest.server.drain_delay,
         drain_time: manifest.server.drain,
         host,
     })
+}
+
+/// The directories and the environment of a component.
+type WasiGrants = (Vec<Preopen>, Vec<(String, String)>);
+
+/// The parts that the routes of a manifest are bound to.
+struct Binder<'b> {
+    manifest: &'b Manifest,
+    components: &'b BTreeMap<String, Arc<Component>>,
+    bus: &'b Bus,
+    table: Arc<RouteTable>,
+    accounts: Accounts,
+    capabilities: Capabilities,
+    directories: BTreeMap<String, Arc<Directory>>,
+    secrets: BTreeMap<String, Secret>,
+    wasi: BTreeMap<&'b ComponentName, WasiGrants>,
+    limiters: Limiters,
+    /// The counters of the current routes, by the identity of a route across manifests.
+    counters: BTreeMap<String, Arc<RouteCounters>>,
+}
+
+impl<'b> Binder<'b> {
+    fn new(
+        manifest: &'b Manifest,
+        host: &'b Host,
+        before: Option<&Serving>,
+        components: &'b BTreeMap<String, Arc<Component>>,
+    ) -> Result<Self> {
+        let known = before.map(|before| &before.capabilities);
+        let directories = directories(manifest)?;
+        let accounts = Accounts::open(manifest, before.map(|before| &before.accounts));
+        let outbound = outbound(manifest, &host.sandbox, &host.names, known);
+        let secrets = secrets::read(manifest)?;
+        let stores = match host.opens_stores {
+            true => {
+                stores::open(manifest, &secrets, &host.names, known.map_or(&BTreeMap::new(), |known| &known.stores))?
+            }
+            false => BTreeMap::new(),
+        };
+        let disks = wasi::open(manifest, &accounts.tenants, known.map_or(&BTreeMap::new(), |known| &known.disks))?;
+        let mut wasi = BTreeMap::new();
+        for (name, component) in &manifest.components {
+            check_reuse(name, component, &components[name.as_str()])?;
+            wasi.insert(name, (wasi::preopens(component, &disks)?, wasi::environment(component, &secrets)?));
+        }
+        places::check(manifest, &accounts.gates, components)?;
+        let budgets = stores::budgets(manifest, &stores, known.map(|known| &known.budgets));
+        let kept = stores::Kept { stores: &stores, budgets: &budgets, tenants: &accounts.tenants };
+        let grants = stores::grants(manifest, kept, known.map(|known| &known.grants));
+        Ok(Self {
+            manifest,
+            components,
+            bus: host.sandbox.bus(),
+            table: Arc::new(manifest.routes.clone()),
+            accounts,
+            capabilities: Capabilities { outbound, stores, grants, budgets, disks },
+            directories,
+            secrets,
+            wasi,
+            limiters: limiters(manifest, before),
+            counters: before.map(counters).unwrap_or_default(),
+        })
+    }
+
+    fn route(&self, route: &manifest::Route) -> Route {
+        let middlewares = &self.manifest.middlewares;
+        let is_cors = |name| matches!(middlewares.get(name), Some(manifest::Middleware::Cors(_)));
+        Route {
+            pattern: route.pattern.as_str().into(),
+            name: route.name.as_ref().map(|name| name.as_str().into()),
+            captures: route.pattern.segments().iter().filter_map(Segment::capture).map(Arc::from).collect(),
+            target: match &route.target {
+                manifest::Target::Component(name) => Target::Guest(self.guest(route, name)),
+                manifest::Target::Static(files) => Target::Static(StaticFiles {
+                    directory: self.directories[files.directory.as_str()].clone(),
+                    settings: files.clone(),
+                }),
+            },
+            tenant: self.accounts.tenant(route.tenant.as_ref()),
+            counters: self.counters.get(&identity(route)).cloned().unwrap_or_default(),
+            cors: route.middlewares.iter().any(is_cors),
+            total: route.limits.total,
+            stack: Stack::build(&route.middlewares, middlewares, &self.limiters),
+        }
+    }
+
+    fn guest(&self, route: &manifest::Route, name: &ComponentName) -> Guest {
+        let (component, loaded) = (&self.manifest.components[name], &self.components[name.as_str()]);
+        let granted =
+            component.directories.iter().map(|name| (name.to_string(), self.directories[name.as_str()].clone()));
+        Guest {
+            binding: Arc::new(self.binding(route, name)),
+            component: name.as_str().into(),
+            digest: short(loaded.digest).into(),
+            // In WASI, the guest can only pull a body.
+            body: match loaded.kind() {
+                Kind::Native => route.body,
+                Kind::Service | Kind::Standard => BodyMode::Manual,
+            },
+            body_limit: route.limits.body,
+            directories: granted.collect(),
+            websocket: websocket::Settings::new(&route.websocket, route.limits.idle),
+            webtransport: webtransport::Settings::new(&route.webtransport, self.manifest.timeouts.write_stall),
+        }
+    }
+
+    fn binding(&self, route: &manifest::Route, name: &ComponentName) -> Binding {
+        let (loaded, reuse) = (&self.components[name.as_str()], self.manifest.components[name].reuse);
+        Binding {
+            component: loaded.clone(),
+            grants: Arc::new(self.grants(route, name)),
+            gates: self.gates(route, name),
+            parking: reuse
+                .filter(|reuse| reuse.concurrency == 1)
+                .map(|reuse| Parking::new(loaded, reuse.requests, reuse.idle)),
+            shared: reuse
+                .filter(|reuse| reuse.concurrency > 1)
+                .map(|reuse| Shared::new(reuse.requests, reuse.concurrency, reuse.idle)),
+        }
+    }
+
+    fn grants(&self, route: &manifest::Route, name: &ComponentName) -> Grants {
+        let component = &self.manifest.components[name];
+        let (preopens, environment) = self.wasi[name].clone();
+        let secrets = component.secrets.iter();
+        let stores = self.capabilities.grants.get(name.as_str()).into_iter().flatten();
+        Grants {
+            limits: Arc::new(limits(&route.limits)),
+            config: route.config.clone(),
+            // A name has no colon, so that no component's name can equal the owner of a tenant's topics.
+            events: Topics { bus: self.bus.clone(), owner: owner(name.as_str(), component.tenant.as_ref()).into() },
+            urls: Some(Arc::new(NamedRoutes { table: self.table.clone(), tenant: component.tenant.clone() })),
+            outbound: self.capabilities.outbound.get(name.as_str()).map(|way| way.clone() as Arc<dyn Outbound>),
+            secrets: secrets
+                .filter_map(|name| Some((name.to_string(), self.secrets.get(name.as_str())?.clone())))
+                .collect(),
+            stores: stores.map(|(name, grant)| (name.clone(), grant.clone() as Arc<dyn Bucket>)).collect(),
+            preopens,
+            environment,
+            ..Grants::default()
+        }
+    }
+
+    /// The gates that an instance passes.
+    fn gates(&self, route: &manifest::Route, name: &ComponentName) -> Gates {
+        let component = &self.manifest.components[name];
+        let passed = gates_passed(route, name, component.tenant.as_ref());
+        // Requests to a shared instance use its places, which count among the parked ones.
+        let is_shared = component.reuse.is_some_and(|reuse| reuse.concurrency > 1);
+        let places = if is_shared { 1 } else { self.components[name.as_str()].places };
+        Gates::new(passed.iter().filter_map(|name| self.accounts.gates.get(name).cloned()).collect())
+            .taking(places)
+            .of(self.accounts.tenant(component.tenant.as_ref()))
+    }
+}
+
+/// Checks that the instances of a component can be reused as the manifest says.
+fn check_reuse(name: &ComponentName, component: &manifest::Component, loaded: &Component) -> Result<()> {
+    ensure!(
+        component.reuse.is_none_or(|reuse| reuse.concurrency == 1) || loaded.kind() == Kind::Service,
+        "the component {name} answers one request at a time, as all do but those of wasi:http/service 0.3: leave \
+         `concurrency` out of its `reuse`"
+    );
+    ensure!(
+        component.reuse.is_none() || loaded.can_be_reused(),
+        "the component {name} cannot be reused: handlers of fetch events that componentize-js makes answer one request \
+         in their life; leave out its `reuse`"
+    );
+    Ok(())
+}
+
+/// Opens the directories that files are sent from.
+fn directories(manifest: &Manifest) -> Result<BTreeMap<String, Arc<Directory>>> {
+    let open = |(name, found): (&DirectoryName, &manifest::Directory)| {
+        let owner = owner(&format!("directory:{name}"), found.tenant.as_ref());
+        Ok((name.to_string(), Arc::new(Directory::open(name.as_str(), &found.path, &owner)?)))
+    };
+    manifest.directories.iter().map(open).collect()
 }
 
 /// The largest memory limit of a route, in bytes: the engine has slots of this size.
@@ -231,19 +266,22 @@ fn outbound(
     manifest: &Manifest,
     sandbox: &Sandbox,
     names: &Resolver,
-    before: Option<&Inner>,
+    before: Option<&Capabilities>,
 ) -> BTreeMap<String, Arc<WayOut>> {
     let granted = manifest.components.iter().filter_map(|(name, component)| {
         let settings = component.outbound.as_ref()?;
         let owner = owner(&format!("component:{name}"), component.tenant.as_ref());
         let known = before.and_then(|before| before.outbound.get(name.as_str())).filter(|way| way.is(settings, &owner));
-        let way = known.cloned().unwrap_or_else(|| Arc::new(WayOut::new(settings, sandbox, owner, names)));
+        let way = known.cloned().unwrap_or_else(|| {
+            let tenant = component.tenant.as_ref().map(ToString::to_string);
+            Arc::new(WayOut::new(settings, sandbox, owner, tenant, names))
+        });
         Some((name.to_string(), way))
     });
     granted.collect()
 }
 
-fn limiters(manifest: &Manifest, before: Option<&Inner>) -> Limiters {
+fn limiters(manifest: &Manifest, before: Option<&Serving>) -> Limiters {
     let limiter = |name, settings: RateLimit| {
         let known = before.and_then(|before| before.limiters.get(name));
         let known = known.filter(|known| known.settings() == settings);
@@ -257,10 +295,9 @@ fn limiters(manifest: &Manifest, before: Option<&Inner>) -> Limiters {
     limited.map(|(name, settings)| (name.clone(), limiter(name, settings))).collect()
 }
 
-/// The counters of the current routes, by the identity of a route across manifests.
-fn counters(before: &Inner) -> BTreeMap<String, Arc<RouteMetrics>> {
+fn counters(before: &Serving) -> BTreeMap<String, Arc<RouteCounters>> {
     let routes = before.table.routes().iter().zip(&before.routes);
-    routes.map(|(route, bound)| (identity(route), bound.metrics.clone())).collect()
+    routes.map(|(route, bound)| (identity(route), bound.counters.clone())).collect()
 }
 
 fn identity(route: &manifest::Route) -> String {

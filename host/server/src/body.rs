@@ -12,7 +12,7 @@ use roadrunner_manifest::BodyMode;
 use roadrunner_sandbox as sandbox;
 use roadrunner_wire::{BodyError, RequestBody};
 
-use crate::app::Guest;
+use crate::serving::Guest;
 
 /// The reason why a request never reached an instance.
 pub(crate) enum BodyRefusal {

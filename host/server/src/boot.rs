@@ -10,14 +10,16 @@ use roadrunner_names::Resolver;
 use roadrunner_nats::Driver;
 use roadrunner_sandbox::{EngineSettings, PARKED, Sandbox};
 
-use crate::app::{App, Host, Ids};
+use crate::app::App;
 use crate::bind::{self, max_memory};
 use crate::broker;
 use crate::child;
+use crate::context::Ids;
+use crate::counters::HostCounters;
 use crate::deploy::store::Store;
 use crate::drain::Drain;
 use crate::machine;
-use crate::metrics::Metrics;
+use crate::serving::Host;
 use crate::shapes::websocket;
 
 /// Bytes of small files that are kept in memory.
@@ -79,11 +81,11 @@ fn app_with(manifest: &Manifest, opens_stores: bool, stop: Stop) -> Result<(App,
         deployed: deployed.transpose()?.map(Arc::new),
         max_memory: max_memory(manifest),
         files: FileCache::new(FILE_CACHE),
-        metrics: Metrics::default(),
+        counters: HostCounters::default(),
         drain: Drain::default(),
         deflate: websocket::DeflateMemory::new(manifest.deflate_memory),
         ids: Ids::new(),
         opens_stores,
     };
-    Ok((App::new(bind::inner(manifest, Arc::new(host), None)?), driver))
+    Ok((App::new(bind::load(manifest, Arc::new(host), None)?), driver))
 }

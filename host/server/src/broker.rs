@@ -20,6 +20,7 @@
 use std::collections::HashMap;
 use std::path::Path;
 use std::sync::Arc;
+use std::sync::atomic::Ordering::Relaxed;
 use std::time::Duration;
 
 use anyhow::{Context as _, Result};
@@ -29,6 +30,8 @@ use roadrunner_manifest::{self as manifest, BrokerCredentials};
 use roadrunner_names::Share;
 use roadrunner_nats::{Client, Credentials, Driver, Handler, PublishError as QueueError, Server, Settings, Tls};
 use roadrunner_sandbox::{Broker, Bus, PublishError};
+
+use crate::metrics::Text;
 
 /// Topics whose last number the publishing host remembers. Each takes about its own length and 100 bytes.
 const PUBLISHED: usize = 16_384;
@@ -175,8 +178,45 @@ fn text(file: &Path, most: usize) -> Result<String> {
     Ok(std::str::from_utf8(&bytes).with_context(|| format!("{} is not text", file.display()))?.to_owned())
 }
 
+/// Shows the bus, and its connection where it has one.
+pub(crate) fn show(bus: &Bus, broker: Option<&Nats>, text: &mut Text) {
+    text.gauge("roadrunner_bus_subscriptions", "Subscriptions to topics.", bus.subscriptions());
+    text.counter(
+        "roadrunner_bus_missed_total",
+        "Messages that sessions missed, each once for every session, as far as they can be counted.",
+        bus.missed(),
+    );
+    let Some(Nats { client, .. }) = broker else { return };
+    let counters = client.counters();
+    let help = "1 while the bus is connected to its NATS server.";
+    text.gauge("roadrunner_bus_connected", help, u8::from(client.is_connected()));
+    let help = "Messages of the bus that wait for the NATS server.";
+    text.gauge("roadrunner_bus_queue_bytes", help, client.queued_bytes());
+    for (name, help, counter) in [
+        ("roadrunner_bus_connects_total", "Connections to the NATS server that were made.", &counters.connects),
+        ("roadrunner_bus_errors_total", "What the NATS server complained of.", &counters.errors),
+        ("roadrunner_bus_published_total", "Messages to the NATS server.", &counters.published),
+        ("roadrunner_bus_received_total", "Messages from the NATS server.", &counters.received),
+    ] {
+        text.counter(name, help, counter.load(Relaxed));
+    }
+    text.family(
+        "roadrunner_bus_dropped_total",
+        "counter",
+        "Messages that did not get to or from the NATS server, by the reason.",
+    );
+    for (reason, counter) in [
+        ("disconnected", &counters.dropped_disconnected),
+        ("queue-full", &counters.dropped_queue),
+        ("too-large", &counters.dropped_large),
+        ("overrun", &counters.dropped_overrun),
+    ] {
+        text.sample(&[("reason", reason)], counter.load(Relaxed));
+    }
+}
+
 impl Nats {
-    /// The connection, for its gauges and counters.
+    /// The connection to the server.
     pub(crate) fn client(&self) -> &Client {
         &self.client
     }

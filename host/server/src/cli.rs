@@ -307,8 +307,8 @@ fn check(path: &Path) -> Result<String> {
     if let Some(admin) = &manifest.admin {
         transport::admin_tls(admin)?;
     }
-    let app = boot::checked(&manifest)?.current();
-    let kinds = app.components.iter().map(|(name, component)| format!("{name} is {}\n", component.kind()));
+    let serving = boot::checked(&manifest)?.current();
+    let kinds = serving.loaded.components.iter().map(|(name, component)| format!("{name} is {}\n", component.kind()));
     Ok(format!("{}\n{}", summary(&manifest), kinds.collect::<String>()))
 }
 

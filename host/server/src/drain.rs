@@ -6,6 +6,9 @@ use std::time::{Duration, Instant};
 
 use roadrunner_account::Instances;
 
+use crate::access::Caller;
+use crate::metrics::{Shows, Text};
+
 /// The state of the drain. It is set once; held sessions check it whenever they are woken.
 #[derive(Debug, Default)]
 pub struct Drain {
@@ -41,5 +44,11 @@ impl Drain {
     /// The time left, once the drain has begun.
     pub fn left(&self) -> Option<Duration> {
         self.deadline.get().map(|deadline| deadline.saturating_duration_since(Instant::now()))
+    }
+}
+
+impl Shows for Drain {
+    fn show(&self, _: &Caller, text: &mut Text) {
+        text.gauge("roadrunner_draining", "1 while the host shuts down.", u8::from(self.is_announced()));
     }
 }

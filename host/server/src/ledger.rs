@@ -11,11 +11,11 @@ use parking_lot::Mutex;
 use roadrunner_account::{Meter, Outcome};
 
 use crate::access_log::{End, Line};
-use crate::metrics::RouteMetrics;
+use crate::counters::RouteCounters;
 
 /// The facts about a request when the guest's part of it is over.
 pub(crate) struct Account {
-    pub(crate) metrics: Arc<RouteMetrics>,
+    pub(crate) counters: Arc<RouteCounters>,
     pub(crate) started: Instant,
     pub(crate) meter: Option<Arc<Meter>>,
     pub(crate) line: Option<Box<Line>>,
@@ -32,7 +32,7 @@ impl Account {
     /// Counts the request, and writes its line.
     pub(crate) fn write(&self) {
         let elapsed = self.started.elapsed();
-        self.metrics.end(self.outcome, elapsed, self.meter.as_deref());
+        self.counters.end(self.outcome, elapsed, self.meter.as_deref());
         if let Some(line) = &self.line {
             let (outcome, traffic) = (self.outcome.row().label, self.traffic);
             let end = End { status: self.status, bytes: self.bytes, traffic, outcome, elapsed };

@@ -11,9 +11,9 @@ use roadrunner_account::Digest;
 use roadrunner_manifest::Manifest;
 use roadrunner_sandbox::Component;
 
-use crate::app::{Host, Inner};
 use crate::child;
 use crate::deploy::served::{Copy, Other};
+use crate::serving::{Host, Serving};
 use crate::source::{Asking, Proof, Source, Sources};
 
 /// Loads every component of a manifest: its last deployed version, or else the origin that the manifest names. Loading
@@ -21,7 +21,7 @@ use crate::source::{Asking, Proof, Source, Sources};
 pub(crate) fn components(
     manifest: &Manifest,
     host: &Host,
-    before: Option<&Inner>,
+    before: Option<&Serving>,
     sources: &Sources,
 ) -> Result<BTreeMap<String, Arc<Component>>> {
     if let Some(store) = &host.deployed {
@@ -32,7 +32,7 @@ pub(crate) fn components(
         let mut loaded = Vec::new();
         loop {
             let Some(source) = left.lock().next() else { return loaded };
-            let known = before.and_then(|before| before.components.get(&source.name));
+            let known = before.and_then(|before| before.loaded.components.get(&source.name));
             loaded.push((source.name.clone(), component(source, host, known)));
         }
     };

@@ -1,6 +1,7 @@
 //! The way out for the guests of one component: the client of [`roadrunner_outbound`], with logging, counters and the
 //! quotas of the tenant.
 
+use std::collections::BTreeMap;
 use std::fmt;
 use std::pin::Pin;
 use std::sync::Arc;
@@ -21,6 +22,9 @@ use roadrunner_wire::drop_connection_fields;
 use tokio::task::JoinHandle;
 use tokio::time::Sleep;
 
+use crate::access::Caller;
+use crate::metrics::Text;
+
 /// The way out of one component. All its routes share it.
 #[derive(Debug)]
 pub(crate) struct WayOut {
@@ -28,17 +32,26 @@ pub(crate) struct WayOut {
     sandbox: Sandbox,
     /// The owner under which name lookups are counted together.
     owner: String,
+    /// The tenant of the component; none for the host itself.
+    tenant: Option<String>,
     answered: Arc<AtomicU64>,
     refused: Arc<AtomicU64>,
     failed: Arc<AtomicU64>,
 }
 
 impl WayOut {
-    pub(crate) fn new(outbound: &manifest::Outbound, sandbox: &Sandbox, owner: String, names: &Resolver) -> Self {
+    pub(crate) fn new(
+        outbound: &manifest::Outbound,
+        sandbox: &Sandbox,
+        owner: String,
+        tenant: Option<String>,
+        names: &Resolver,
+    ) -> Self {
         Self {
             client: Client::new(settings(outbound), names.share(&owner)),
             sandbox: sandbox.clone(),
             owner,
+            tenant,
             answered: Arc::default(),
             refused: Arc::default(),
             failed: Arc::default(),
@@ -49,19 +62,24 @@ impl WayOut {
     pub(crate) fn is(&self, outbound: &manifest::Outbound, owner: &str) -> bool {
         *self.client.settings() == settings(outbound) && self.owner == owner
     }
+}
 
-    /// Connections that are open.
-    pub(crate) fn open(&self) -> usize {
-        self.client.open()
+/// Shows the ways out, by component.
+pub(crate) fn show(ways: &BTreeMap<String, Arc<WayOut>>, caller: &Caller, text: &mut Text) {
+    let ways: Vec<_> = ways.iter().filter(|(_, way)| caller.sees(way.tenant.as_deref())).collect();
+    text.family(
+        "roadrunner_outbound_requests_total",
+        "counter",
+        "Outgoing requests of guests, by what became of them.",
+    );
+    for (component, way) in &ways {
+        for (result, count) in [("answered", &way.answered), ("refused", &way.refused), ("failed", &way.failed)] {
+            text.sample(&[("component", component), ("result", result)], count.load(Relaxed));
+        }
     }
-
-    /// The number of requests, by their result.
-    pub(crate) fn counts(&self) -> [(&'static str, u64); 3] {
-        [
-            ("answered", self.answered.load(Relaxed)),
-            ("refused", self.refused.load(Relaxed)),
-            ("failed", self.failed.load(Relaxed)),
-        ]
+    text.family("roadrunner_outbound_connections_open", "gauge", "Outgoing connections of guests.");
+    for (component, way) in &ways {
+        text.sample(&[("component", component)], way.client.open());
     }
 }
 

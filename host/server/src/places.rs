@@ -11,7 +11,7 @@ use roadrunner_account::Gate;
 use roadrunner_manifest::{Manifest, Target};
 use roadrunner_sandbox::Component;
 
-use crate::accounts::{HOST_GATE, route_gate, tenant_gate};
+use crate::accounts::gates_passed;
 
 /// Fails for the first component that has no room, with the number of places that it needs.
 pub(crate) fn check(
@@ -23,8 +23,7 @@ pub(crate) fn check(
         let Target::Component(name) = &route.target else { continue };
         let component = &manifest.components[name];
         let places = components[name.as_str()].places as usize;
-        let of_tenant = component.tenant.as_ref().map(tenant_gate).unwrap_or_default();
-        for gate in [route_gate(route), format!("component:{name}"), of_tenant, HOST_GATE.to_owned()] {
+        for gate in gates_passed(route, name, component.tenant.as_ref()) {
             let most = gates.get(&gate).map_or(usize::MAX, |gate| gate.settings().instances);
             ensure!(
                 places <= most,

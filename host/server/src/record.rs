@@ -15,13 +15,15 @@ use roadrunner_sandbox::{BodyError, BodyFault};
 use roadrunner_wire::{Address, Connection, RequestBody, ResponseBody};
 
 use crate::access_log::{End, Line, target};
-use crate::app::{self, Context, Inner};
+use crate::app;
+use crate::context::Context;
+use crate::counters::RouteCounters;
 use crate::ledger::{Account, Ledger, WeakLedger};
-use crate::metrics::RouteMetrics;
+use crate::serving::Serving;
 
 /// One request from its route to its end.
 pub(crate) struct Record {
-    metrics: Arc<RouteMetrics>,
+    counters: Arc<RouteCounters>,
     started: Instant,
     meter: Option<Arc<Meter>>,
     /// The fault of the request's body, while the body is pulled from the wire.
@@ -39,12 +41,12 @@ pub(crate) struct Record {
 }
 
 impl Record {
-    pub(crate) fn new(app: &Inner, context: &Context, request: &Request<RequestBody>) -> Self {
-        let route = &app.routes[context.route];
-        route.metrics.begin();
-        let line = Line::of(app, context, request);
+    pub(crate) fn new(serving: &Serving, context: &Context, request: &Request<RequestBody>) -> Self {
+        let route = &serving.routes[context.route];
+        route.counters.begin();
+        let line = Line::of(serving, context, request);
         Self {
-            metrics: route.metrics.clone(),
+            counters: route.counters.clone(),
             started: Instant::now(),
             meter: None,
             fault: None,
@@ -186,7 +188,7 @@ impl Record {
             return;
         }
         let account = Account {
-            metrics: self.metrics.clone(),
+            counters: self.counters.clone(),
             started: self.started,
             meter: self.meter.take(),
             line: self.line.take(),
@@ -220,14 +222,14 @@ impl Drop for Record {
 
 /// Accounts for a request that no route took, or that never reached the router.
 pub(crate) fn unrouted(
-    app: &Inner,
+    serving: &Serving,
     request: &Request<RequestBody>,
     connection: &Arc<Connection>,
     peer: &Address,
     response: &Response<ResponseBody>,
 ) {
-    app.host.metrics.unrouted(response.status());
-    if let Some(format) = app.access_log {
+    serving.host.counters.unrouted(response.status());
+    if let Some(format) = serving.access_log {
         let line = Line {
             format,
             id: None,
@@ -268,15 +270,15 @@ pub(crate) struct Accounted {
 
 /// A request on its way into middlewares. A middleware may answer it.
 pub(crate) struct Asked {
-    metrics: Arc<RouteMetrics>,
+    counters: Arc<RouteCounters>,
     started: Instant,
     line: Option<Box<Line>>,
 }
 
 impl Asked {
-    pub(crate) fn of(app: &Inner, context: &Context, request: &Request<RequestBody>) -> Self {
-        let route = &app.routes[context.route];
-        Self { metrics: route.metrics.clone(), started: Instant::now(), line: Line::of(app, context, request) }
+    pub(crate) fn of(serving: &Serving, context: &Context, request: &Request<RequestBody>) -> Self {
+        let route = &serving.routes[context.route];
+        Self { counters: route.counters.clone(), started: Instant::now(), line: Line::of(serving, context, request) }
     }
 
     /// Accounts for the response, unless a record does.
@@ -291,8 +293,8 @@ impl Asked {
             _ => Outcome::Ok,
         };
         let elapsed = self.started.elapsed();
-        self.metrics.begin();
-        self.metrics.end(outcome, elapsed, None);
+        self.counters.begin();
+        self.counters.end(outcome, elapsed, None);
         if let Some(line) = &self.line {
             line.write(&End::of(response, outcome.row().label, elapsed), None);
         }

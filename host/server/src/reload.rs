@@ -20,6 +20,7 @@ use tokio::time::{MissedTickBehavior, interval};
 use crate::app::App;
 use crate::bind;
 use crate::deploy::{self, Switch};
+use crate::serving::Loaded;
 use crate::source::signature_of;
 use crate::transport;
 
@@ -147,7 +148,7 @@ impl Reloader {
     async fn switch(&self, switch: Switch) -> Result<(), String> {
         let done = self.change(move |manifest, app| exchange(manifest, app, switch)).await;
         if done.is_ok() {
-            self.app.current().host.metrics.switched(true);
+            self.app.current().host.counters.switched(true);
         }
         done
     }
@@ -164,10 +165,10 @@ impl Reloader {
         let (current, app, servers) = (self.current.clone(), self.app.clone(), self.servers.clone());
         // Compiling takes a while, and files may be slow.
         let loaded = tokio::task::spawn_blocking(move || load(&current, &app, &servers)).await;
-        let metrics = || self.app.current().host.clone();
+        let count = |taken| self.app.current().host.counters.reloaded(taken);
         match loaded.unwrap_or_else(|panic| Err(anyhow::anyhow!("{panic}"))) {
             Ok(manifest) => {
-                metrics().metrics.reloaded(true);
+                count(true);
                 let mut text = "reloaded\n".to_owned();
                 for key in needs_restart(&self.started, &manifest) {
                     let warning = format!("{key} cannot change without a restart, and stays as it was");
@@ -181,7 +182,7 @@ impl Reloader {
                 Ok(text)
             }
             Err(error) => {
-                metrics().metrics.reloaded(false);
+                count(false);
                 tracing::error!("the manifest is refused, and the one before keeps serving: {error:#}");
                 Err(format!("{error:#}\n"))
             }
@@ -192,28 +193,26 @@ impl Reloader {
 /// Moves the same components to the engine that new instances now run on.
 fn relink(manifest: &Manifest, app: &App) -> Result<()> {
     let before = app.current();
-    let moved = before.components.iter().map(|(name, component)| Ok((name.clone(), component.relink()?)));
-    let components = moved.collect::<Result<_>>()?;
-    let (sources, access) = (before.sources.clone(), before.access.clone());
-    let inner = bind::assemble(manifest, before.host.clone(), Some(&before), sources, components, access)?;
-    app.replace(inner);
+    let moved = before.loaded.components.iter().map(|(name, component)| Ok((name.clone(), component.relink()?)));
+    let loaded = Loaded { components: moved.collect::<Result<_>>()?, ..before.loaded.clone() };
+    let serving = bind::bind(manifest, before.host.clone(), Some(&before), loaded)?;
+    app.replace(serving);
     Ok(())
 }
 
 /// Switches a component, on disk and then for requests.
 fn exchange(manifest: &Manifest, app: &App, switch: Switch) -> Result<()> {
     let before = app.current();
-    let mut components = before.components.clone();
+    let mut loaded = before.loaded.clone();
     // A reload may have come first.
-    let known = components.insert(switch.name.clone(), switch.component.clone());
+    let known = loaded.components.insert(switch.name.clone(), switch.component.clone());
     let known = known.with_context(|| format!("the manifest does not have the component {} any more", switch.name))?;
     // This manifest does not ask for a component that was verified by other keys.
-    let is_current = before.sources.of(&switch.name).is_some_and(|source| source.asks_as(&switch.source));
+    let is_current = loaded.sources.of(&switch.name).is_some_and(|source| source.asks_as(&switch.source));
     ensure!(is_current, "by whom {} must be signed has changed meanwhile; try again", switch.name);
-    let (sources, access) = (before.sources.clone(), before.access.clone());
-    let inner = bind::assemble(manifest, before.host.clone(), Some(&before), sources, components, access)?;
+    let serving = bind::bind(manifest, before.host.clone(), Some(&before), loaded)?;
     switch.commit(known.digest)?;
-    app.replace(inner);
+    app.replace(serving);
     Ok(())
 }
 
@@ -226,7 +225,7 @@ fn load(current: &Manifest, app: &App, servers: &Servers) -> Result<Manifest> {
     let before = app.current();
     // Components that are loaded now have to run on the right engine.
     before.host.sandbox.look_for_swap()?;
-    let inner = bind::inner(&manifest, before.host.clone(), Some(&before))?;
+    let serving = bind::load(&manifest, before.host.clone(), Some(&before))?;
     let mut certificates = Vec::new();
     for listener in &manifest.listeners {
         // A self-signed certificate stays: clients that trust it by its fingerprint would be locked out.
@@ -247,7 +246,7 @@ fn load(current: &Manifest, app: &App, servers: &Servers) -> Result<Manifest> {
             server.replace_tls(name, tls).with_context(|| format!("cannot set up TLS for the listener {name}"))?;
         }
     }
-    app.replace(inner);
+    app.replace(serving);
     if let Some(store) = &before.host.deployed {
         store.served.settle();
     }

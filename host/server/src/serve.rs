@@ -115,9 +115,9 @@ async fn serve(manifest: &Manifest, mut inherited: Inherited) -> Result<ExitCode
         signal = signals.next() => signal.name,
         never = reload_on(hangup, &reload) => match never {},
     };
-    let inner = app.current();
-    let (delay, time, drain) = (inner.drain_delay, inner.drain_time, &inner.host.drain);
-    let registry = inner.host.sandbox.accounts().instances.clone();
+    let serving = app.current();
+    let (delay, time, drain) = (serving.drain_delay, serving.drain_time, &serving.host.drain);
+    let registry = serving.host.sandbox.accounts().instances.clone();
     drain.announce();
     // A component that is deployed from now on would not serve any more.
     stop.stop();
@@ -145,7 +145,7 @@ async fn serve(manifest: &Manifest, mut inherited: Inherited) -> Result<ExitCode
         }
     };
     wait_for_drops(&registry).await;
-    if let Some(broker) = &inner.host.broker
+    if let Some(broker) = &serving.host.broker
         && !broker.client().flush(LAST_MESSAGES).await
     {
         tracing::warn!("the last messages of the bus may not have reached the NATS server");

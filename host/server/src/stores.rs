@@ -17,7 +17,10 @@ use roadrunner_sandbox::{self as sandbox, Secret, StoreAnswer, StoreError, Store
 use roadrunner_store::{Bill, Bucket, Budget, Error, Limits, Owner, Place, Store};
 use zeroize::Zeroizing;
 
+use crate::access::Caller;
 use crate::accounts;
+use crate::metrics::Text;
+use crate::serving::Capabilities;
 
 /// The operations, as the metrics name them.
 const OPERATIONS: [&str; 7] = ["delete", "exists", "get", "increment", "keys", "set", "set-if"];
@@ -39,13 +42,8 @@ pub(crate) struct OpenStore {
 struct Counts([[AtomicU64; OUTCOMES.len()]; OPERATIONS.len()]);
 
 impl OpenStore {
-    /// Bytes of keys and values; none for Redis.
-    pub(crate) fn bytes(&self) -> Option<u64> {
-        self.store.bytes()
-    }
-
     /// The number of operations, by operation and outcome.
-    pub(crate) fn counts(&self) -> impl Iterator<Item = (&'static str, &'static str, u64)> {
+    fn counts(&self) -> impl Iterator<Item = (&'static str, &'static str, u64)> {
         OPERATIONS.iter().zip(&self.counts.0).flat_map(|(operation, row)| {
             OUTCOMES.iter().zip(row).map(move |(outcome, count)| (*operation, *outcome, count.load(Relaxed)))
         })
@@ -123,6 +121,29 @@ pub(crate) fn budgets(
         (name.to_string(), known.cloned().unwrap_or(made))
     };
     manifest.tenants.iter().map(budget).collect()
+}
+
+/// Shows the tenants' use of stores, and the stores.
+pub(crate) fn show(capabilities: &Capabilities, caller: &Caller, text: &mut Text) {
+    text.family("roadrunner_tenant_store_bytes", "gauge", "Keys and values in stores of this host.");
+    for (tenant, budget) in capabilities.budgets.iter().filter(|(tenant, _)| caller.sees(Some(tenant))) {
+        text.sample(&[("tenant", tenant)], budget.bytes());
+    }
+    if caller.tenant().is_some() {
+        return;
+    }
+    text.family("roadrunner_store_operations_total", "counter", "Operations of guests on stores, by how they ended.");
+    for (name, store) in &capabilities.stores {
+        for (operation, outcome, count) in store.counts() {
+            text.sample(&[("store", name), ("operation", operation), ("outcome", outcome)], count);
+        }
+    }
+    text.family("roadrunner_store_bytes", "gauge", "Keys and values in stores of this host, as `size` counts them.");
+    for (name, store) in &capabilities.stores {
+        if let Some(bytes) = store.store.bytes() {
+            text.sample(&[("store", name)], bytes);
+        }
+    }
 }
 
 /// The namespace that a component has in a store.

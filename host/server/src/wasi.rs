@@ -5,11 +5,13 @@ use std::sync::Arc;
 
 use anyhow::{Context as _, Result};
 use roadrunner_account::Tenant;
-use roadrunner_disk::{Disk, Limits, Owner};
+use roadrunner_disk::{Disk, Limits, Owner, Usage};
 use roadrunner_manifest::{self as manifest, Manifest};
 use roadrunner_sandbox::{Preopen, Secret};
 
+use crate::access::Caller;
 use crate::accounts;
+use crate::metrics::Text;
 
 /// The directories that some component has open, by name.
 pub(crate) type Disks = BTreeMap<String, Disk>;
@@ -38,6 +40,25 @@ pub(crate) fn open(manifest: &Manifest, tenants: &BTreeMap<String, Arc<Tenant>>,
         disks.insert(name.to_string(), disk);
     }
     Ok(disks)
+}
+
+/// Shows the directories whose size is measured.
+pub(crate) fn show(disks: &Disks, caller: &Caller, text: &mut Text) {
+    if caller.tenant().is_some() {
+        return;
+    }
+    type Value = fn(&Usage) -> u64;
+    let families: [(&'static str, &str, &str, Value); 3] = [
+        ("roadrunner_directory_bytes", "gauge", "Files below it, as `size` counts them.", |usage| usage.bytes),
+        ("roadrunner_directory_files", "gauge", "Files, directories and links below it.", |usage| usage.files),
+        ("roadrunner_directory_refused_total", "counter", "Changes of guests that did not fit.", |usage| usage.refused),
+    ];
+    for (family, kind, help, value) in families {
+        text.family(family, kind, help);
+        for (name, disk) in disks.iter().filter(|(_, disk)| disk.is_measured()) {
+            text.sample(&[("directory", name)], value(&disk.usage()));
+        }
+    }
 }
 
 /// The directories that a component has open at its start.

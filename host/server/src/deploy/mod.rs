@@ -35,8 +35,10 @@ use roadrunner_wire::RequestBody;
 use serde::{Deserialize, Serialize};
 
 use crate::access::Caller;
-use crate::app::{App, Inner};
+use crate::app::App;
+use crate::metrics::{Shows, Text};
 use crate::reload::Reload;
+use crate::serving::Serving;
 use crate::source::{Asking, Proof, SIGNATURE, Source};
 use coming::Coming;
 use served::Other;
@@ -180,8 +182,9 @@ impl Deploy {
 
     /// Lists every component that the caller sees, by name.
     pub(crate) fn list(&self, caller: &Caller) -> Vec<ComponentInfo> {
-        let inner = self.app.current();
-        let seen = inner.components.keys().filter(|name| caller.sees(inner.owners.of_component(name)));
+        let serving = self.app.current();
+        let seen =
+            serving.loaded.components.keys().filter(|name| caller.sees(serving.accounts.owners.of_component(name)));
         seen.filter_map(|name| self.info(name)).collect()
     }
 
@@ -223,18 +226,18 @@ impl Deploy {
         let body = Limited::new(body, LONGEST_REFERENCE).collect().await.map_err(|_| Refusal::Cut)?.to_bytes();
         let reference = OciReference::new(String::from_utf8_lossy(&body).trim());
         let reference = reference.map_err(|error| Refusal::Invalid(error.to_string()))?;
-        let (inner, source) = (self.app.current(), self.source(name)?);
+        let (serving, source) = (self.app.current(), self.source(name)?);
         // The host's credentials may give access to other tenants' repositories.
         if caller.tenant().is_some() && !is_beside(&reference, &source.origin) {
             return Err(Refusal::Repository(name.to_owned()));
         }
         let unnamed = || Refusal::Registry(reference.registry.to_string());
         // Otherwise a caller that may deploy could make the host connect to any address.
-        let access = inner.sources.registry(&reference.registry).ok_or_else(unnamed)?;
+        let access = serving.loaded.sources.registry(&reference.registry).ok_or_else(unnamed)?;
         let mut coming = Coming::new(&self.coming, self.tenant(name));
         let (deploy, name) = (self.clone(), name.to_owned());
         let task = tokio::spawn(async move {
-            let pull = move || source.pull(&inner.host.puller, &reference, &access);
+            let pull = move || source.pull(&serving.host.puller, &reference, &access);
             let (bytes, proof) =
                 deploy.threads(&name).start(pull).await.map_err(|error| Refusal::Invalid(format!("{error:#}")))?;
             deploy.fits(&store, &name, &mut coming, bytes.len() as u64)?;
@@ -305,10 +308,10 @@ impl Deploy {
             return Err(Refusal::TooLarge(self.max_wasm));
         }
         let kept = || {
-            let inner = self.app.current();
-            let tenant = inner.owners.of_component(name);
-            let others = inner.components.keys().filter(|other| *other != name);
-            let others = others.filter(|other| inner.owners.of_component(other) == tenant);
+            let serving = self.app.current();
+            let tenant = serving.accounts.owners.of_component(name);
+            let others = serving.loaded.components.keys().filter(|other| *other != name);
+            let others = others.filter(|other| serving.accounts.owners.of_component(other) == tenant);
             others.map(|other| store.bytes(other)).sum::<u64>() + store.bytes_beside(name)
         };
         coming.grow(bytes, kept).map_err(Refusal::QuotaExceeded)
@@ -316,8 +319,8 @@ impl Deploy {
 
     /// The threads of the component's tenant; the host's own components share those without a name.
     fn threads(&self, name: &str) -> Share {
-        let inner = self.app.current();
-        ORDERS.share(inner.owners.of_component(name).unwrap_or_default())
+        let serving = self.app.current();
+        ORDERS.share(serving.accounts.owners.of_component(name).unwrap_or_default())
     }
 
     /// Checks that the compiled code of a tenant's versions fits, with the versions that a change adds and without
@@ -325,10 +328,10 @@ impl Deploy {
     fn code_fits(&self, switch: &Switch) -> Result<(), Refusal> {
         let Some(tenant) = self.tenant(&switch.name) else { return Ok(()) };
         let Some(limit) = tenant.compiled_bytes.limit().filter(|_| switch.whole.is_some()) else { return Ok(()) };
-        let inner = self.app.current();
-        let others = versions_of(&inner, Some(&tenant.name), Some(&switch.name));
+        let serving = self.app.current();
+        let others = versions_of(&serving, Some(&tenant.name), Some(&switch.name));
         let own = switch.versions.iter().map(|version| version.digest);
-        if bytes_of(&inner, others.into_iter().chain(own).collect()) > limit {
+        if bytes_of(&serving, others.into_iter().chain(own).collect()) > limit {
             tenant.compiled_bytes.count();
             return Err(Refusal::CodeExceeded(limit));
         }
@@ -337,8 +340,8 @@ impl Deploy {
 
     /// The tenant that a component belongs to.
     fn tenant(&self, name: &str) -> Option<Arc<Tenant>> {
-        let inner = self.app.current();
-        inner.tenants.get(inner.owners.of_component(name)?).cloned()
+        let serving = self.app.current();
+        serving.accounts.tenants.get(serving.accounts.owners.of_component(name)?).cloned()
     }
 
     /// The payer for work on a component.
@@ -349,9 +352,9 @@ impl Deploy {
     /// Takes the exclusive right to change this component, and returns it with the store. For a caller, a component
     /// that it does not see does not exist.
     fn begin(&self, name: &str, caller: &Caller) -> Result<(Arc<Store>, Turn), Refusal> {
-        let inner = self.app.current();
-        let store = inner.host.deployed.clone().ok_or(Refusal::Off)?;
-        if !inner.components.contains_key(name) || !caller.sees(inner.owners.of_component(name)) {
+        let serving = self.app.current();
+        let store = serving.host.deployed.clone().ok_or(Refusal::Off)?;
+        if !serving.loaded.components.contains_key(name) || !caller.sees(serving.accounts.owners.of_component(name)) {
             return Err(Refusal::NoComponent(name.to_owned()));
         }
         if !self.busy.lock().insert(name.to_owned()) {
@@ -392,8 +395,8 @@ impl Deploy {
 
     /// The source of a component in the manifest, with its keys.
     fn source(&self, name: &str) -> Result<Arc<Source>, Refusal> {
-        let inner = self.app.current();
-        inner.sources.of(name).cloned().ok_or_else(|| Refusal::NoComponent(name.to_owned()))
+        let serving = self.app.current();
+        serving.loaded.sources.of(name).cloned().ok_or_else(|| Refusal::NoComponent(name.to_owned()))
     }
 
     /// Verifies, compiles and links a component, off the threads that serve.
@@ -418,9 +421,9 @@ impl Deploy {
 
     /// Reads the origin that the manifest names now.
     async fn named(&self, source: Arc<Source>) -> Other {
-        let inner = self.app.current();
+        let serving = self.app.current();
         let threads = self.threads(&source.name);
-        threads.start(move || Other::of(&source.read(&inner.host.sandbox, &inner.host.puller))).await
+        threads.start(move || Other::of(&source.read(&serving.host.sandbox, &serving.host.puller))).await
     }
 
     async fn switch(&self, switch: Switch) -> Result<ComponentInfo, Refusal> {
@@ -435,9 +438,9 @@ impl Deploy {
     }
 
     fn info(&self, name: &str) -> Option<ComponentInfo> {
-        let inner = self.app.current();
-        let component = inner.components.get(name)?;
-        let versions = inner.host.deployed.as_ref().map(|store| store.history(name)).unwrap_or_default();
+        let serving = self.app.current();
+        let component = serving.loaded.components.get(name)?;
+        let versions = serving.host.deployed.as_ref().map(|store| store.history(name)).unwrap_or_default();
         let current = versions.last();
         Some(ComponentInfo {
             name: name.to_owned(),
@@ -477,28 +480,43 @@ async fn blocking(
     })
 }
 
-/// Bytes of code compiled from the versions of a tenant's components, each counted once. Without a tenant, those of the
-/// host's own components.
-pub(crate) fn compiled_bytes(inner: &Inner, tenant: Option<&str>) -> u64 {
-    bytes_of(inner, versions_of(inner, tenant, None))
+/// The versions that are kept for tenants, and the code that is compiled from them.
+pub(crate) struct Kept<'s>(pub(crate) &'s Serving);
+
+impl Shows for Kept<'_> {
+    fn show(&self, caller: &Caller, text: &mut Text) {
+        let Self(serving) = self;
+        let tenants: Vec<_> = serving.accounts.tenants.keys().filter(|name| caller.sees(Some(name))).collect();
+        text.family("roadrunner_tenant_deployed_bytes", "gauge", "Versions of components that are kept.");
+        for tenant in &tenants {
+            let owned = serving.accounts.owners.components_of(tenant);
+            let kept = serving.host.deployed.as_ref().map(|store| owned.map(|name| store.bytes(name)).sum::<u64>());
+            text.sample(&[("tenant", tenant)], kept.unwrap_or_default());
+        }
+        text.family("roadrunner_tenant_compiled_bytes", "gauge", "What is compiled from these versions.");
+        for tenant in &tenants {
+            // Code of several versions is counted once.
+            text.sample(&[("tenant", tenant)], bytes_of(serving, versions_of(serving, Some(tenant), None)));
+        }
+    }
 }
 
 /// The digests of the versions of a tenant's components, except those of the component `but`.
-fn versions_of(inner: &Inner, tenant: Option<&str>, but: Option<&str>) -> BTreeSet<Digest> {
-    let Some(store) = &inner.host.deployed else { return BTreeSet::new() };
-    let owned = inner.components.keys().filter(|name| inner.owners.of_component(name) == tenant);
+fn versions_of(serving: &Serving, tenant: Option<&str>, but: Option<&str>) -> BTreeSet<Digest> {
+    let Some(store) = &serving.host.deployed else { return BTreeSet::new() };
+    let owned = serving.loaded.components.keys().filter(|name| serving.accounts.owners.of_component(name) == tenant);
     let others = owned.filter(|name| but != Some(name.as_str()));
     others.flat_map(|name| store.history(name)).map(|version| version.digest).collect()
 }
 
-fn bytes_of(inner: &Inner, digests: BTreeSet<Digest>) -> u64 {
-    digests.iter().map(|digest| inner.host.sandbox.compiled_bytes(digest)).sum()
+fn bytes_of(serving: &Serving, digests: BTreeSet<Digest>) -> u64 {
+    digests.iter().map(|digest| serving.host.sandbox.compiled_bytes(digest)).sum()
 }
 
 /// Removes compiled code that no component and no version uses.
-pub(crate) fn tidy(inner: &Inner) {
-    let kept = inner.host.deployed.as_ref().map(|store| store.digests()).unwrap_or_default();
-    inner.host.sandbox.tidy(&kept);
+pub(crate) fn tidy(serving: &Serving) {
+    let kept = serving.host.deployed.as_ref().map(|store| store.digests()).unwrap_or_default();
+    serving.host.sandbox.tidy(&kept);
 }
 
 /// Whether a reference is another version of the manifest's origin.

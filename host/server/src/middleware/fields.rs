@@ -7,7 +7,7 @@ use tower::ServiceExt as _;
 use tower::util::BoxCloneSyncService;
 
 use super::Inner;
-use crate::app::Context;
+use crate::context::Context;
 
 pub(super) fn response_headers(settings: &ResponseHeaders, inner: Inner) -> Inner {
     let settings = settings.clone();

@@ -9,7 +9,8 @@ use tower::ServiceExt as _;
 use tower::util::BoxCloneSyncService;
 
 use super::Inner;
-use crate::app::{self, Context};
+use crate::app;
+use crate::context::Context;
 use crate::rate_limit::RateLimiter;
 
 pub(super) fn wrap(limiter: Arc<RateLimiter>, inner: Inner) -> Inner {

@@ -11,7 +11,7 @@ use roadrunner_wire::{RequestBody, ResponseBody};
 use tower::util::BoxCloneSyncService;
 
 use super::Inner;
-use crate::app;
+use crate::context;
 
 pub(super) fn wrap(settings: &roadrunner_manifest::RequestId, inner: Inner) -> Inner {
     BoxCloneSyncService::new(WithRequestId { settings: settings.clone(), inner })
@@ -35,15 +35,15 @@ impl tower::Service<Request<RequestBody>> for WithRequestId {
 
     fn call(&mut self, mut request: Request<RequestBody>) -> Self::Future {
         let name = self.settings.header.clone();
-        let is_trusted = |context: &app::Context| self.settings.trust && context.connection.is_from_trusted_proxy();
-        let is_trusted = request.extensions().get::<app::Context>().is_some_and(is_trusted);
+        let is_trusted = |context: &context::Context| self.settings.trust && context.connection.is_from_trusted_proxy();
+        let is_trusted = request.extensions().get::<context::Context>().is_some_and(is_trusted);
         let given = is_trusted.then(|| given_id(&request, &name)).flatten();
         if let Some(given) = given
-            && let Some(context) = request.extensions_mut().get_mut::<app::Context>()
+            && let Some(context) = request.extensions_mut().get_mut::<context::Context>()
         {
             context.id = RequestId::Given(given.into());
         }
-        let id = request.extensions().get::<app::Context>().map(|context| context.id.to_string());
+        let id = request.extensions().get::<context::Context>().map(|context| context.id.to_string());
         let id = id.and_then(|id| HeaderValue::from_str(&id).ok());
         if let Some(id) = &id {
             request.headers_mut().insert(name.clone(), id.clone());

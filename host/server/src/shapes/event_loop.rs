@@ -20,8 +20,8 @@ use roadrunner_wire::{Abort, Connection, Ending, Protocol, ResponseBody};
 use tokio::time::{Instant, Sleep, sleep_until, timeout};
 
 use super::Claim;
-use crate::app::Inner;
 use crate::record::Record;
+use crate::serving::Serving;
 
 /// The longest time that a call in progress may go on after the client has left.
 pub(super) const UNDER_WAY: Duration = Duration::from_millis(20);
@@ -33,7 +33,7 @@ pub(super) const LAST_EVENT: Duration = Duration::from_secs(1);
 const BODY_PIECE: usize = 64 << 10;
 
 pub(super) fn body(
-    app: Arc<Inner>,
+    serving: Arc<Serving>,
     mut instance: Instance,
     body_events: bool,
     claim: Claim,
@@ -43,7 +43,7 @@ pub(super) fn body(
     let request_body = if body_events { RequestBody::of(&mut instance) } else { RequestBody::Off };
     let (idle, patience) = (instance.binding().grants.limits.idle, instance.binding().grants.limits.deadline);
     ResponseBody::new(LoopBody {
-        app,
+        serving,
         outbox: Outbox::default(),
         hibernate: None,
         asked: false,
@@ -59,7 +59,7 @@ pub(super) fn body(
 }
 
 struct LoopBody {
-    app: Arc<Inner>,
+    serving: Arc<Serving>,
     outbox: Outbox<Bytes>,
     phase: Phase,
     request_body: RequestBody,
@@ -236,7 +236,7 @@ impl LoopBody {
 
     fn poll_sources(&mut self, held: &mut Held, context: &mut Context<'_>) -> Poll<Event> {
         if !self.drained
-            && let Some(left) = self.app.host.drain.left()
+            && let Some(left) = self.serving.host.drain.left()
         {
             self.drained = true;
             return Poll::Ready(Event::Drain(left));

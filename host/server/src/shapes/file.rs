@@ -12,9 +12,11 @@ use roadrunner_sandbox::Head;
 use roadrunner_wire::{Abort, Connection, RequestBody, ResponseBody};
 
 use super::Asked;
-use crate::app::{self, Context, Guest, Inner, StaticFiles};
+use crate::app;
 use crate::buffers::Held;
+use crate::context::Context;
 use crate::record::{Record, Recorded};
+use crate::serving::{Guest, Serving, StaticFiles};
 
 /// The request's header fields that decide how a file is sent.
 pub(super) fn conditions(headers: &HeaderMap) -> HeaderMap {
@@ -39,7 +41,7 @@ pub(super) fn conditions(headers: &HeaderMap) -> HeaderMap {
 /// Sends the file that a guest named in its `sendfile` answer.
 #[expect(clippy::too_many_arguments, reason = "one call site; they are the fields of the shape")]
 pub(super) async fn send(
-    app: &Inner,
+    serving: &Serving,
     guest: &Guest,
     head: Head,
     directory: &str,
@@ -60,9 +62,9 @@ pub(super) async fn send(
     };
     let range = range.map(|(start, length)| ByteRange { start, length });
     let options = Options::for_guest(head.status, head.headers, range);
-    let holder = app.holder(guest.binding.gates.tenant(), connection);
+    let holder = serving.holder(guest.binding.gates.tenant(), connection);
     respond(
-        app,
+        serving,
         granted,
         path,
         &RequestView { method: &asked.method, headers: &asked.conditions },
@@ -75,7 +77,7 @@ pub(super) async fn send(
 
 /// Serves a static route. The path comes from the client.
 pub(crate) async fn serve(
-    app: &Inner,
+    serving: &Serving,
     files: &StaticFiles,
     context: &Context,
     request: &Request<RequestBody>,
@@ -96,13 +98,13 @@ pub(crate) async fn serve(
     if let Some(value) = &files.settings.cache_control {
         options.headers.insert(header::CACHE_CONTROL, value.clone());
     }
-    let holder = app.holder(app.routes[context.route].tenant.as_ref(), &context.connection);
+    let holder = serving.holder(serving.routes[context.route].tenant.as_ref(), &context.connection);
     let view = RequestView { method: request.method(), headers: request.headers() };
-    respond(app, &files.directory, path, &view, options, holder, record).await
+    respond(serving, &files.directory, path, &view, options, holder, record).await
 }
 
 async fn respond(
-    app: &Inner,
+    serving: &Serving,
     directory: &Directory,
     path: &str,
     request: &RequestView<'_>,
@@ -110,7 +112,7 @@ async fn respond(
     holder: Holder,
     mut record: Record,
 ) -> Response<ResponseBody> {
-    match try_respond(directory, &app.host.files, path, request, options).await {
+    match try_respond(directory, &serving.host.files, path, request, options).await {
         Ok(response) => {
             record.head(response.status());
             response.map(|body| body_of(body, holder, record))

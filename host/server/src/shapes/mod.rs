@@ -8,9 +8,10 @@ use roadrunner_account::{Failure, Outcome};
 use roadrunner_sandbox::{self as sandbox, Head, Instance};
 use roadrunner_wire::{Connection, Held, ResponseBody, TunnelKind, TunnelRequest};
 
-use crate::app::{Guest, Inner, plain};
+use crate::app::plain;
 use crate::middleware::etag::HeadBody;
 use crate::record::Record;
+use crate::serving::{Guest, Serving};
 
 mod event_loop;
 pub(crate) mod file;
@@ -54,7 +55,7 @@ impl Asked {
 
 /// Answers in the shape that the guest chose.
 pub(crate) async fn answer(
-    app: &Arc<Inner>,
+    serving: &Arc<Serving>,
     guest: &Guest,
     mut instance: Instance,
     response: sandbox::Response,
@@ -102,28 +103,28 @@ pub(crate) async fn answer(
             let claim = Claim(head.length);
             record.head(head.status);
             record.holds();
-            let body = event_loop::body(app.clone(), instance, body_events, claim, connection, record);
+            let body = event_loop::body(serving.clone(), instance, body_events, claim, connection, record);
             let mut response = with_body(head, body);
             response.extensions_mut().insert(Held);
             response
         }
         sandbox::Response::Sendfile { head, directory, path, range } => {
             drop(instance);
-            Box::pin(file::send(app, guest, head, &directory, &path, range, &asked, &connection, record)).await
+            Box::pin(file::send(serving, guest, head, &directory, &path, range, &asked, &connection, record)).await
         }
         sandbox::Response::WebSocket { headers, subprotocol } => {
             let Some(Handshake::WebSocket(handshake)) = asked.handshake else {
                 drop(instance);
                 return websocket::not_asked(&connection, record);
             };
-            websocket::accept(app, guest, instance, handshake, headers, subprotocol.as_deref(), record)
+            websocket::accept(serving, guest, instance, handshake, headers, subprotocol.as_deref(), record)
         }
         sandbox::Response::WebTransport { headers } => {
             let Some(Handshake::WebTransport(tunnel)) = asked.handshake else {
                 drop(instance);
                 return mismatch(record, "this is a WebTransport session, which an extended CONNECT of HTTP/3 opens");
             };
-            webtransport::accept(app, guest, instance, tunnel, headers, connection, record)
+            webtransport::accept(serving, guest, instance, tunnel, headers, connection, record)
         }
     }
 }

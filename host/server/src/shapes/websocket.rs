@@ -23,8 +23,9 @@ use roadrunner_wire::{Connection, Held, Protocol, ResponseBody, TunnelRequest};
 use self::pump::Pump;
 pub(crate) use self::settings::{DeflateMemory, Settings, admits};
 use super::mismatch;
-use crate::app::{Guest, Inner, plain};
+use crate::app::plain;
 use crate::record::Record;
+use crate::serving::{Guest, Serving};
 
 /// A valid handshake, and the tunnel that it asks for.
 pub(crate) struct Handshake {
@@ -34,7 +35,7 @@ pub(crate) struct Handshake {
 
 /// Accepts the handshake, and serves the session in a separate task.
 pub(super) fn accept(
-    app: &Arc<Inner>,
+    serving: &Arc<Serving>,
     guest: &Guest,
     mut instance: Instance,
     handshake: Handshake,
@@ -45,7 +46,7 @@ pub(super) fn accept(
     let Handshake { judged, tunnel } = handshake;
     let config = &guest.websocket.codec;
     let (deflate, reserved) =
-        config.deflate.as_ref().and_then(|deflate| app.host.deflate.agree(deflate, &judged)).unzip();
+        config.deflate.as_ref().and_then(|deflate| serving.host.deflate.agree(deflate, &judged)).unzip();
     let answer = match judged.answer(subprotocol, deflate.as_ref()) {
         Ok(answer) => answer,
         Err(error) => {
@@ -67,11 +68,11 @@ pub(super) fn accept(
     record.holds();
 
     let session = Session::new(Role::Server, config.clone(), deflate, Instant::now());
-    let app = app.clone();
+    let serving = serving.clone();
     let config = config.clone();
     tokio::spawn(async move {
         match tunnel.accept().await {
-            Ok(tunnel) => Pump::new(app, &config, tunnel, session, instance, reserved, record).await,
+            Ok(tunnel) => Pump::new(serving, &config, tunnel, session, instance, reserved, record).await,
             // The client left before it had the answer.
             Err(error) => tracing::debug!("a WebSocket did not open: {error}"),
         }

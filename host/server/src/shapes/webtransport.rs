@@ -17,8 +17,8 @@ use roadrunner_wire::{Connection, Held, ResponseBody, TunnelRequest};
 
 use self::pump::Pump;
 use super::websocket;
-use crate::app::{Guest, Inner};
 use crate::record::Record;
+use crate::serving::{Guest, Serving};
 
 /// The manifest's settings for a route's sessions.
 pub(crate) struct Settings {
@@ -49,7 +49,7 @@ impl Settings {
 
 /// Accepts the handshake, and serves the session in a separate task.
 pub(super) fn accept(
-    app: &Arc<Inner>,
+    serving: &Arc<Serving>,
     guest: &Guest,
     mut instance: Instance,
     tunnel: TunnelRequest,
@@ -70,12 +70,12 @@ pub(super) fn accept(
 
     let (limits, write_stall, close_wait) =
         (guest.webtransport.limits, guest.webtransport.write_stall, guest.webtransport.close_wait);
-    let app = app.clone();
+    let serving = serving.clone();
     tokio::spawn(async move {
         match tunnel.accept().await {
             Ok(tunnel) => {
                 if let Some(session) = tunnel.into_webtransport(limits) {
-                    Pump::new(app, session, connection, instance, write_stall, close_wait, record).await;
+                    Pump::new(serving, session, connection, instance, write_stall, close_wait, record).await;
                 }
             }
             // The client left before it had the answer.

@@ -38,8 +38,8 @@ use super::super::event_loop::{LAST_EVENT, UNDER_WAY, spawn, suspend};
 use super::ahead::{Ahead, Load};
 use super::settings::Reserved;
 use super::work::Work;
-use crate::app::Inner;
 use crate::record::Record;
+use crate::serving::Serving;
 
 /// Bytes read at once: two calls of messages, so that a message cut at the end of a read does not come alone.
 const READ: usize = 32 << 10;
@@ -68,7 +68,7 @@ enum Phase {
 }
 
 pub(super) struct Pump {
-    app: Arc<Inner>,
+    serving: Arc<Serving>,
     tunnel: Tunnel,
     session: Session,
     outbox: Outbox<Outgoing>,
@@ -109,7 +109,7 @@ pub(super) struct Pump {
 
 impl Pump {
     pub(super) fn new(
-        app: Arc<Inner>,
+        serving: Arc<Serving>,
         config: &Config,
         tunnel: Tunnel,
         session: Session,
@@ -118,8 +118,8 @@ impl Pump {
         record: Record,
     ) -> Self {
         Self {
-            work: Work::new(&app.host.sandbox, instance.meter(), deflate.is_some()),
-            app,
+            work: Work::new(&serving.host.sandbox, instance.meter(), deflate.is_some()),
+            serving,
             tunnel,
             session,
             outbox: Outbox::default(),
@@ -319,7 +319,7 @@ impl Pump {
             return Poll::Pending;
         }
         if !self.drained
-            && let Some(left) = self.app.host.drain.left()
+            && let Some(left) = self.serving.host.drain.left()
         {
             self.drained = true;
             return Poll::Ready(SocketEvent::Event(Event::Drain(left)));
@@ -469,7 +469,7 @@ impl Pump {
 
     fn poll_deadline(&mut self, context: &mut Context<'_>, now: Instant) -> bool {
         let is_open = self.session.state() == State::Open;
-        let drain = self.app.host.drain.deadline().filter(|_| is_open);
+        let drain = self.serving.host.drain.deadline().filter(|_| is_open);
         let last_call = drain.map(|deadline| deadline.checked_sub(LAST_CALL).unwrap_or(now));
         let hibernates = self.hibernates();
         let Some(deadline) = self.session.deadline().into_iter().chain(last_call).chain(hibernates).min() else {

@@ -9,6 +9,9 @@ use roadrunner_manifest::{AnyOr, WebSocket};
 use roadrunner_websocket::handshake::ServerHandshake;
 use roadrunner_websocket::{Config, DeflateConfig, DeflateParams, Level, Limits, Rate, Role, Timers, WindowBits};
 
+use crate::access::Caller;
+use crate::metrics::{Shows, Text};
+
 /// The settings of one route.
 pub(crate) struct Settings {
     /// The settings of the codec.
@@ -123,26 +126,25 @@ impl DeflateMemory {
         None
     }
 
-    /// Bytes reserved now.
-    pub(crate) fn reserved(&self) -> u64 {
-        self.reserved.load(Relaxed)
-    }
-
-    /// The number of sessions that went without the server's context.
-    pub(crate) fn reduced(&self) -> u64 {
-        self.reduced.load(Relaxed)
-    }
-
-    /// The number of sessions that went without compression.
-    pub(crate) fn refused(&self) -> u64 {
-        self.refused.load(Relaxed)
-    }
-
     fn reserve(self: &Arc<Self>, params: &DeflateParams) -> Option<Reserved> {
         let bytes = params.held_memory(Role::Server) as u64;
         let fits = |reserved: u64| reserved.checked_add(bytes).filter(|sum| *sum <= self.limit);
         self.reserved.fetch_update(Relaxed, Relaxed, fits).ok()?;
         Some(Reserved { of: self.clone(), bytes })
+    }
+}
+
+impl Shows for DeflateMemory {
+    fn show(&self, _: &Caller, text: &mut Text) {
+        let help = "What compression of WebSockets may hold.";
+        text.gauge("roadrunner_websocket_deflate_reserved_bytes", help, self.reserved.load(Relaxed));
+        text.family(
+            "roadrunner_websocket_deflate_refused_total",
+            "counter",
+            "Sessions over deflate-memory, by what they go without.",
+        );
+        text.sample(&[("without", "context")], self.reduced.load(Relaxed));
+        text.sample(&[("without", "compression")], self.refused.load(Relaxed));
     }
 }
 
@@ -192,8 +194,9 @@ mod tests {
         let (second, _small) = memory.agree(&config, &handshake).expect("without the context");
         assert!(second.server_no_context_takeover);
         assert!(memory.agree(&config, &handshake).is_none());
-        assert_eq!((memory.reserved(), memory.reduced(), memory.refused()), (full + small, 1, 1));
+        let counts = |counter: &AtomicU64| counter.load(Relaxed);
+        assert_eq!((counts(&memory.reserved), counts(&memory.reduced), counts(&memory.refused)), (full + small, 1, 1));
         drop(held);
-        assert_eq!(memory.reserved(), small);
+        assert_eq!(counts(&memory.reserved), small);
     }
 }

@@ -31,8 +31,8 @@ use tokio::time::timeout;
 
 use super::super::event_loop::{LAST_EVENT, UNDER_WAY, spawn};
 use super::port::Port;
-use crate::app::Inner;
 use crate::record::Record;
+use crate::serving::Serving;
 
 /// The longest time that a session goes on before others have their turn, as in the shape websocket.
 const TURN: Duration = Duration::from_micros(500);
@@ -60,7 +60,7 @@ enum Phase {
 }
 
 pub(super) struct Pump {
-    app: Arc<Inner>,
+    serving: Arc<Serving>,
     port: Arc<Port>,
     /// The same port, in the form that the sandbox takes.
     handle: Arc<dyn WebTransport>,
@@ -92,7 +92,7 @@ pub(super) struct Pump {
 
 impl Pump {
     pub(super) fn new(
-        app: Arc<Inner>,
+        serving: Arc<Serving>,
         session: Session,
         connection: Arc<Connection>,
         instance: Instance,
@@ -102,7 +102,7 @@ impl Pump {
     ) -> Self {
         let port = Arc::new(Port::new(session));
         Self {
-            app,
+            serving,
             handle: port.clone(),
             port,
             connection,
@@ -227,7 +227,7 @@ impl Pump {
             return Poll::Ready(Ok(WebTransportEvent::Open));
         }
         if !self.drained
-            && let Some(left) = self.app.host.drain.left()
+            && let Some(left) = self.serving.host.drain.left()
         {
             self.drained = true;
             self.port.session.drain();
@@ -280,7 +280,8 @@ impl Pump {
     }
 
     fn poll_deadline(&mut self, context: &mut Context<'_>, now: Instant) -> bool {
-        let last_call = self.app.host.drain.deadline().map(|deadline| deadline.checked_sub(LAST_CALL).unwrap_or(now));
+        let last_call =
+            self.serving.host.drain.deadline().map(|deadline| deadline.checked_sub(LAST_CALL).unwrap_or(now));
         let idle = match self.phase {
             Phase::Waiting(_) => self.idle.map(|idle| self.last_call + idle),
             Phase::Calling(_) | Phase::Gone => None,

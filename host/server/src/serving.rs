@@ -1,0 +1,196 @@
+//! The state that answers requests: of one manifest, and of the process.
+//!
+//! [`Serving`] is the state of one manifest, and never changes; a reload replaces it. An exchange keeps its [`Serving`]
+//! to its end. [`Host`] is the state that outlives a manifest.
+
+use std::collections::BTreeMap;
+use std::sync::Arc;
+use std::time::Duration;
+
+use http::Request;
+use roadrunner_account::{Holder, Tenant};
+use roadrunner_files::{Directory, FileCache};
+use roadrunner_manifest::{AccessLogFormat, Admin, BodyMode, Lookup, Params, RouteTable};
+use roadrunner_names::Resolver;
+use roadrunner_registry::Puller;
+use roadrunner_sandbox::{Binding, Component, Sandbox};
+use roadrunner_store::Budget;
+use roadrunner_wire::{Connection, RequestBody};
+
+use crate::access::{Access, Caller};
+use crate::accounts::Accounts;
+use crate::broker::{self, Nats};
+use crate::context::Ids;
+use crate::counters::{HostCounters, RouteCounters, show_routes};
+use crate::deploy::store::Store;
+use crate::drain::Drain;
+use crate::metrics::{Shows, Text};
+use crate::middleware::cors::preflighted;
+use crate::middleware::{Limiters, Stack};
+use crate::outbound::{self, WayOut};
+use crate::shapes::{websocket, webtransport};
+use crate::source::Sources;
+use crate::stores::{self, Grants, OpenStore};
+use crate::wasi::{self, Disks};
+
+/// The state of one manifest.
+pub(crate) struct Serving {
+    pub(crate) host: Arc<Host>,
+    pub(crate) loaded: Loaded,
+    pub(crate) table: Arc<RouteTable>,
+    pub(crate) routes: Vec<Route>,
+    pub(crate) accounts: Accounts,
+    pub(crate) capabilities: Capabilities,
+    /// The limiters of middlewares.
+    pub(crate) limiters: Limiters,
+    pub(crate) access_log: Option<AccessLogFormat>,
+    /// The time for which a shutdown continues to serve normally; `drain_time` is the wait after that.
+    pub(crate) drain_delay: Duration,
+    pub(crate) drain_time: Duration,
+}
+
+/// The parts of a manifest's state that come from outside of the manifest: from files and registries.
+#[derive(Clone)]
+pub(crate) struct Loaded {
+    /// The components, by name: one for each of the manifest's.
+    pub(crate) components: BTreeMap<String, Arc<Component>>,
+    /// The sources of the components.
+    pub(crate) sources: Arc<Sources>,
+    /// The keys of the admin listener.
+    pub(crate) access: Arc<Access>,
+}
+
+/// The capabilities that components are granted.
+pub(crate) struct Capabilities {
+    /// The ways out, by component.
+    pub(crate) outbound: BTreeMap<String, Arc<WayOut>>,
+    /// The stores that are open, by name.
+    pub(crate) stores: BTreeMap<String, Arc<OpenStore>>,
+    /// The components' views of the stores.
+    pub(crate) grants: Grants,
+    /// The tenants' budgets in the stores, by tenant.
+    pub(crate) budgets: BTreeMap<String, Budget>,
+    /// The directories that components have open.
+    pub(crate) disks: Disks,
+}
+
+/// The state that lives as long as the process.
+pub(crate) struct Host {
+    pub(crate) sandbox: Sandbox,
+    /// The admin listener as it was at the start.
+    pub(crate) admin: Option<Admin>,
+    /// The link to the buses of other hosts; none where there is no link.
+    pub(crate) broker: Option<Arc<Nats>>,
+    /// The resolver for names of outgoing requests, of the bus and of stores.
+    pub(crate) names: Resolver,
+    /// The puller of components from registries.
+    pub(crate) puller: Puller,
+    /// The deployed versions; none where deploying is off.
+    pub(crate) deployed: Option<Arc<Store>>,
+    /// The largest memory that the engine has slots for, in bytes.
+    pub(crate) max_memory: u64,
+    pub(crate) files: FileCache,
+    pub(crate) counters: HostCounters,
+    pub(crate) drain: Drain,
+    /// The memory that permessage-deflate may take for all sessions together.
+    pub(crate) deflate: Arc<websocket::DeflateMemory>,
+    pub(crate) ids: Ids,
+    /// Whether stores are opened. They stay closed where a manifest is only checked: the host that has them open may be
+    /// running.
+    pub(crate) opens_stores: bool,
+}
+
+/// A route of the table, bound to its target.
+pub(crate) struct Route {
+    pub(crate) pattern: Arc<str>,
+    pub(crate) name: Option<Arc<str>>,
+    pub(crate) captures: Vec<Arc<str>>,
+    pub(crate) target: Target,
+    /// The tenant that the route belongs to; none for the host itself.
+    pub(crate) tenant: Option<Arc<Tenant>>,
+    pub(crate) counters: Arc<RouteCounters>,
+    /// The stack of middlewares; none for a route without middlewares, which then pays nothing.
+    pub(crate) stack: Option<Stack>,
+    /// Whether one of its middlewares answers CORS preflights.
+    pub(crate) cors: bool,
+    /// The longest time that a request may take in total.
+    pub(crate) total: Option<Duration>,
+}
+
+pub(crate) enum Target {
+    Guest(Guest),
+    Static(StaticFiles),
+}
+
+pub(crate) struct Guest {
+    pub(crate) binding: Arc<Binding>,
+    pub(crate) component: Arc<str>,
+    /// The first twelve characters of the component's digest, for the access log.
+    pub(crate) digest: Arc<str>,
+    pub(crate) body: BodyMode,
+    pub(crate) body_limit: u64,
+    pub(crate) directories: BTreeMap<String, Arc<Directory>>,
+    pub(crate) websocket: websocket::Settings,
+    pub(crate) webtransport: webtransport::Settings,
+}
+
+pub(crate) struct StaticFiles {
+    pub(crate) directory: Arc<Directory>,
+    pub(crate) settings: roadrunner_manifest::StaticFiles,
+}
+
+impl Serving {
+    /// Finds the route of a request. A CORS preflight belongs to the route that it asks about, if that route has CORS.
+    pub(crate) fn lookup<'r>(&'r self, host: Option<&str>, request: &'r Request<RequestBody>) -> Lookup<'r, 'r> {
+        let path = request.uri().path();
+        if let Some(method) = preflighted(request) {
+            let asked = self.table.lookup(host, &method, path);
+            if matches!(asked, Lookup::Found { index, .. } if self.routes[index].cors) {
+                return asked;
+            }
+        }
+        self.table.lookup(host, request.method(), path)
+    }
+
+    /// The account for a request without an instance.
+    pub(crate) fn holder(&self, tenant: Option<&Arc<Tenant>>, connection: &Connection) -> Holder {
+        let buffers = self.host.sandbox.accounts().buffers.clone();
+        Holder { buffers, tenant: tenant.cloned(), connection: connection.held.clone() }
+    }
+}
+
+impl Route {
+    pub(crate) fn params(&self, params: &Params<'_, '_>) -> Vec<(Arc<str>, String)> {
+        self.captures.iter().cloned().zip(params.iter().map(|(_, value)| value.to_owned())).collect()
+    }
+}
+
+impl Shows for Host {
+    fn show(&self, _: &Caller, text: &mut Text) {
+        broker::show(self.sandbox.bus(), self.broker.as_deref(), text);
+    }
+}
+
+impl Shows for Vec<Route> {
+    fn show(&self, caller: &Caller, text: &mut Text) {
+        let seen = self.iter().filter(|route| caller.sees(route.tenant.as_ref().map(|tenant| &*tenant.name)));
+        let routes = seen.map(|route| {
+            let component = match &route.target {
+                Target::Guest(guest) => &*guest.component,
+                Target::Static(_) => "",
+            };
+            let tenant = route.tenant.as_ref().map(|tenant| ("tenant", &*tenant.name));
+            let labels = [("route", &*route.pattern), ("component", component)].into_iter().chain(tenant);
+            (labels.collect(), &*route.counters)
+        });
+        show_routes(&routes.collect::<Vec<_>>(), text);
+    }
+}
+
+impl Shows for Capabilities {
+    fn show(&self, caller: &Caller, text: &mut Text) {
+        outbound::show(&self.outbound, caller, text);
+        stores::show(self, caller, text);
+        wasi::show(&self.disks, caller, text);
+    }
+}
