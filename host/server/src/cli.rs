@@ -19,7 +19,7 @@ use crate::admin::{BuffersInfo, InstanceInfo};
 use crate::client::{Body, Client, Place};
 use crate::deploy::ComponentInfo;
 use crate::source::Sources;
-use crate::{boot, serve, token};
+use crate::{boot, serve, token, transport};
 
 /// The default manifest.
 const DEFAULT_MANIFEST: &str = "roadrunner.toml";
@@ -308,10 +308,10 @@ impl AdminOption {
 fn check(path: &Path) -> Result<String> {
     let manifest = Manifest::load(path)?;
     for listener in &manifest.listeners {
-        boot::tls(listener)?;
+        transport::tls(listener)?;
     }
     if let Some(admin) = &manifest.admin {
-        boot::admin_tls(admin)?;
+        transport::admin_tls(admin)?;
     }
     let app = boot::checked(&manifest)?.current();
     let kinds = app.components.iter().map(|(name, component)| format!("{name} is {}\n", component.kind()));

@@ -35,6 +35,7 @@ mod source;
 mod stores;
 mod swap;
 mod token;
+pub mod transport;
 mod wasi;
 
 pub use app::App;

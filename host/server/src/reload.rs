@@ -21,6 +21,7 @@ use crate::app::App;
 use crate::boot;
 use crate::deploy::{self, Switch};
 use crate::source::signature_of;
+use crate::transport;
 
 /// The interval at which files are checked, where that is on.
 const WATCH: Duration = Duration::from_secs(1);
@@ -230,16 +231,16 @@ fn load(current: &Manifest, app: &App, servers: &Servers) -> Result<Manifest> {
     for listener in &manifest.listeners {
         // A self-signed certificate stays: clients that trust it by its fingerprint would be locked out.
         if !matches!(listener.tls, Some(Tls::SelfSigned)) {
-            certificates.extend(boot::tls(listener)?.map(|tls| (&listener.name, tls)));
+            certificates.extend(transport::tls(listener)?.map(|tls| (&listener.name, tls)));
         }
     }
     let started = before.host.admin.as_ref();
     let of_admin = manifest.admin.as_ref().filter(|admin| {
         !matches!(admin.tls, Some(Tls::SelfSigned)) && started.is_some_and(|started| started.is_where(admin))
     });
-    let of_admin = of_admin.map(boot::admin_tls).transpose()?.flatten();
+    let of_admin = of_admin.map(transport::admin_tls).transpose()?.flatten();
     if let (Some(tls), Some(server)) = (of_admin, servers.admin.get()) {
-        server.replace_tls(boot::ADMIN, tls).context("cannot set up TLS for the admin listener")?;
+        server.replace_tls(transport::ADMIN, tls).context("cannot set up TLS for the admin listener")?;
     }
     for (name, tls) in certificates {
         if let Some(server) = servers.public.get() {

@@ -22,6 +22,7 @@ use crate::deploy::{self, Deploy};
 use crate::inherited::Inherited;
 use crate::reload::{self, Reload, Servers};
 use crate::swap;
+use crate::transport;
 
 /// The exit code when connections were cut, at the drain's deadline or by a second signal.
 const CUT: u8 = 3;
@@ -96,8 +97,8 @@ async fn serve(manifest: &Manifest, mut inherited: Inherited) -> Result<ExitCode
         let admin = Admin::new(app.clone(), servers.public.clone(), reload.clone(), deploy);
         let _ = servers.admin.set(open_admin(settings, &mut inherited, admin).await?);
     }
-    let listeners = boot::listeners(manifest, &mut inherited)?;
-    let server = Server::bind(listeners, boot::settings(manifest), Arc::new(app.clone())).await?;
+    let listeners = transport::listeners(manifest, &mut inherited)?;
+    let server = Server::bind(listeners, transport::settings(manifest), Arc::new(app.clone())).await?;
     let server = Arc::new(server);
     for listener in server.addresses() {
         let transport = if listener.is_quic { "/udp" } else { "" };
@@ -173,8 +174,8 @@ async fn open_admin(settings: &manifest::Admin, inherited: &mut Inherited, admin
         Address::Unix(path) => ListenAddress::Unix(path.clone()),
     };
     // On a unix socket, the file's mode decides who may connect.
-    let plain = ListenerConfig::plain(boot::ADMIN, address);
-    let listener = ListenerConfig { unix_mode: Some(0o600), tls: boot::admin_tls(settings)?, ..plain };
+    let plain = ListenerConfig::plain(transport::ADMIN, address);
+    let listener = ListenerConfig { unix_mode: Some(0o600), tls: transport::admin_tls(settings)?, ..plain };
     Ok(Server::bind(vec![listener], Settings::default(), Arc::new(admin)).await?)
 }
 
