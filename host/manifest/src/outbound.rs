@@ -1,10 +1,43 @@
-//! What a component may ask: an origin, such as `https://api.example.com`.
+//! What a component may ask: origins, such as `https://api.example.com`.
 
 use std::fmt;
+use std::time::Duration;
 
 use schemars::{Schema, json_schema};
 
-use super::{Fault, HostPattern, Text};
+use crate::component::ComponentSection;
+use crate::resolve::list;
+use crate::scalar::{Fault, HostPattern, Text};
+
+/// Where the outgoing requests of a component may go, and what they may take.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Outbound {
+    /// The origins, at least one.
+    pub origins: Vec<OutboundOrigin>,
+    /// Whether names may resolve to addresses that are not public.
+    pub private: bool,
+    /// Connections open at once.
+    pub connections: u32,
+    /// To a connection.
+    pub connect_timeout: Duration,
+    /// To the head of the answer, and between two pieces of it.
+    pub read_timeout: Duration,
+    /// In all.
+    pub timeout: Duration,
+}
+
+/// Where the outgoing requests of a component may go.
+pub(crate) fn outbound(component: &ComponentSection) -> Option<Outbound> {
+    let origins: Vec<_> = list(&component.outbound).iter().map(|origin| origin.get_ref().clone()).collect();
+    (!origins.is_empty()).then(|| Outbound {
+        origins,
+        private: component.outbound_private(),
+        connections: component.outbound_connections().get(),
+        connect_timeout: component.outbound_connect_timeout().get(),
+        read_timeout: component.outbound_read_timeout().get(),
+        timeout: component.outbound_timeout().get(),
+    })
+}
 
 /// An origin that the outgoing requests of a component may go to.
 #[derive(Clone, Debug, PartialEq, Eq)]

@@ -6,36 +6,23 @@ use std::ops::Range;
 use http::Method;
 use toml::Spanned;
 
-use super::{HostWide, Known, Resolver, config, list, value};
+use crate::component::{Known, config};
 use crate::decode::Field;
-use crate::limits::{Caps, GroupLimitsSection, Limits};
-use crate::manifest::Middleware;
+use crate::limits::{Caps, Limits};
+use crate::manifest::ManifestSection;
+use crate::middleware::Middleware;
 use crate::pattern::RoutePattern;
-use crate::route::{Files, Methods, Route, StaticFiles, Target};
+use crate::resolve::{HostWide, Resolver, list, value};
+use crate::route::group::Inherited;
+use crate::route::{Methods, Route, RouteSection, Target};
 use crate::router::{Conflict, RouteTable};
 use crate::scalar::{ComponentName, HostPattern, MiddlewareName};
-use crate::section::{GroupSection, ManifestSection, RouteSection, StaticSection};
-use crate::websocket::{WebSocket, WebSocketSection};
-use crate::webtransport::{WebTransport, WebTransportSection};
+use crate::websocket::WebSocket;
+use crate::webtransport::WebTransport;
 
 type Components = BTreeMap<ComponentName, Known>;
-type Middlewares = BTreeMap<MiddlewareName, Middleware>;
 
-/// What routes get from the groups around them, the outermost first.
-#[derive(Clone, Default)]
-struct Inherited<'s> {
-    prefix: String,
-    hosts: Vec<HostPattern>,
-    middlewares: Vec<MiddlewareName>,
-    config: BTreeMap<String, String>,
-    limits: Vec<&'s GroupLimitsSection>,
-    websocket: Vec<&'s WebSocketSection>,
-    webtransport: Vec<&'s WebTransportSection>,
-    /// For messages: `[[route]]`, `[[group.route]]`.
-    section: String,
-    /// Whether a prefix or hosts did not decode.
-    incomplete: bool,
-}
+type Middlewares = BTreeMap<MiddlewareName, Middleware>;
 
 /// A route with the places that conflicts are reported at.
 struct Placed {
@@ -45,7 +32,7 @@ struct Placed {
 }
 
 impl Resolver<'_> {
-    pub(super) fn routes(
+    pub(crate) fn routes(
         &mut self,
         section: &ManifestSection,
         host: HostWide<'_>,
@@ -98,41 +85,17 @@ impl Resolver<'_> {
     }
 }
 
-pub(super) struct Routes<'r, 'c, 's> {
-    pub(super) resolver: &'r mut Resolver<'c>,
-    pub(super) section: &'s ManifestSection,
-    pub(super) host: HostWide<'s>,
-    pub(super) components: &'s Components,
+pub(crate) struct Routes<'r, 'c, 's> {
+    pub(crate) resolver: &'r mut Resolver<'c>,
+    pub(crate) section: &'s ManifestSection,
+    pub(crate) host: HostWide<'s>,
+    pub(crate) components: &'s Components,
     middlewares: &'s Middlewares,
     placed: Vec<Placed>,
 }
 
 impl<'s> Routes<'_, '_, 's> {
-    fn group(&mut self, group: &'s GroupSection, outer: &Inherited<'s>) {
-        let mut inherited = outer.clone();
-        inherited.prefix.push_str(&group.prefix().0);
-        inherited.section = format!("{}.route", outer.section);
-        if group.hosts.is_some() {
-            inherited.hosts = self.hosts(&group.hosts, &format!("[[{}]]", outer.section));
-        }
-        inherited.incomplete |= group.failed.iter().any(|key| key == "hosts" || key == "prefix");
-        inherited.middlewares.extend(self.named(&group.middlewares));
-        inherited.config.extend(config(&group.config));
-        inherited.limits.extend(value(&group.limits));
-        inherited.websocket.extend(value(&group.websocket));
-        inherited.webtransport.extend(value(&group.webtransport));
-        if group.route.is_none() && group.group.is_none() {
-            let fix = format!("add [[{}]], or remove the group", inherited.section);
-            self.report(group.span.clone(), format!("[[{}]] has no routes", outer.section), fix);
-        }
-        self.all(list(&group.route), &inherited);
-        inherited.section = format!("{}.group", outer.section);
-        for inner in list(&group.group) {
-            self.group(inner.get_ref(), &inherited);
-        }
-    }
-
-    fn all(&mut self, routes: &'s [Spanned<RouteSection>], inherited: &Inherited<'s>) {
+    pub(crate) fn all(&mut self, routes: &'s [Spanned<RouteSection>], inherited: &Inherited<'s>) {
         for route in routes {
             let placed = self.route(route.get_ref(), inherited);
             self.placed.extend(placed);
@@ -231,59 +194,6 @@ impl<'s> Routes<'_, '_, 's> {
         Some(Target::Component(name.get_ref().clone()))
     }
 
-    fn files(
-        &mut self,
-        route: &RouteSection,
-        section: &Spanned<StaticSection>,
-        pattern: Option<&RoutePattern>,
-    ) -> Option<Target> {
-        let files = section.get_ref();
-        // What only a component can use would be accepted and ignored.
-        for (key, span) in [
-            ("config", route.config.as_ref().map(Spanned::span)),
-            ("limits", route.limits.as_ref().map(Spanned::span)),
-            ("websocket", route.websocket.as_ref().map(Spanned::span)),
-            ("webtransport", route.webtransport.as_ref().map(Spanned::span)),
-            ("body", route.body.as_ref().map(Spanned::span)),
-        ] {
-            if let Some(span) = span {
-                self.report(
-                    span,
-                    format!("`{key}` has no meaning for a static route"),
-                    "remove it: there is no instance",
-                );
-            }
-        }
-        let chosen = match (value(&files.file), pattern) {
-            (Some(_), Some(pattern)) if pattern.has_rest() => {
-                let fix = "remove `file`, or the capture from `path`";
-                self.report(section.span(), format!("`file` is set, and `{pattern}` captures the path of a file"), fix);
-                None
-            }
-            (Some(file), _) => Some(Files::One(file.0.clone())),
-            (None, Some(pattern)) if !pattern.has_rest() => {
-                if !files.failed.iter().any(|key| key == "file") {
-                    let fix = "end `path` in `/*path`, or name one `file`";
-                    self.report(section.span(), format!("`{pattern}` does not say which file is asked for"), fix);
-                }
-                None
-            }
-            (None, _) => Some(Files::Captured),
-        };
-        let tenant = value(&route.tenant);
-        let directory = files.directory.as_ref()?;
-        if !self.resolver.known_directory(directory, tenant) {
-            return None;
-        }
-        Some(Target::Static(StaticFiles {
-            directory: directory.get_ref().clone(),
-            files: chosen?,
-            index: files.index().0,
-            cache_control: value(&files.cache_control).map(|header| header.0.clone()),
-            precompressed: files.precompressed(),
-        }))
-    }
-
     fn methods(&mut self, route: &RouteSection, target: Option<&Target>, section: &str) -> Option<Methods> {
         let is_static = target.map_or(route.files.is_some(), |target| matches!(target, Target::Static(_)));
         let Some(methods) = &route.methods else {
@@ -309,7 +219,7 @@ impl<'s> Routes<'_, '_, 's> {
         Some(Methods::listed(names, route.head()))
     }
 
-    fn hosts(&mut self, hosts: &Field<Vec<Spanned<HostPattern>>>, place: &str) -> Vec<HostPattern> {
+    pub(crate) fn hosts(&mut self, hosts: &Field<Vec<Spanned<HostPattern>>>, place: &str) -> Vec<HostPattern> {
         if let Some(field) = hosts.as_ref().filter(|hosts| hosts.get_ref().is_empty()) {
             let fix = "list some, or leave the key out to answer for every host";
             self.report(field.span(), format!("`hosts` in {place} is empty"), fix);
@@ -326,7 +236,7 @@ impl<'s> Routes<'_, '_, 's> {
     }
 
     /// The middlewares of a list that exist.
-    fn named(&mut self, names: &Field<Vec<Spanned<MiddlewareName>>>) -> Vec<MiddlewareName> {
+    pub(crate) fn named(&mut self, names: &Field<Vec<Spanned<MiddlewareName>>>) -> Vec<MiddlewareName> {
         let declared = value(&self.section.middleware);
         let known: Vec<&str> =
             declared.map(|table| table.names.iter().map(String::as_str).collect()).unwrap_or_default();
@@ -378,7 +288,7 @@ impl<'s> Routes<'_, '_, 's> {
         settings
     }
 
-    pub(super) fn report(&mut self, span: Range<usize>, message: String, fix: impl Into<String>) {
+    pub(crate) fn report(&mut self, span: Range<usize>, message: String, fix: impl Into<String>) {
         self.resolver.context.report(span, message, fix);
     }
 }
