@@ -451,7 +451,7 @@ mod tests {
     use std::task::Waker;
 
     use super::*;
-    use crate::tenant::Quota;
+    use roadrunner_values::Quota;
 
     fn holder(buffers: &Arc<Buffers>, tenant: Option<&Arc<Tenant>>) -> Arc<Holder> {
         Arc::new(Holder { buffers: buffers.clone(), tenant: tenant.cloned(), connection: Arc::default() })

@@ -34,6 +34,6 @@ pub use instances::{Instances, Registration};
 pub use log::{Level as LogLevel, admits, write};
 pub use meter::{Meter, Peer, RequestId, Shape, Subject};
 pub use outcome::{Failure, Outcome, Row};
-pub use tenant::{Flow, Level, Quota, Stock, Tenant};
+pub use tenant::{Flow, Level, Stock, Tenant};
 pub use turns::{Turn, Turns};
 pub use work::{Accounts, Listed, PIECE, Pause, Payer, Worked};

@@ -478,7 +478,7 @@ mod tests {
 
     #[test]
     fn work_of_the_host_is_charged_to_request_and_tenant() {
-        let tenant = Tenant::new("t", crate::tenant::Quota::default());
+        let tenant = Tenant::new("t", roadrunner_values::Quota::default());
         let mut meter = Meter::for_tests();
         meter.subject.tenant = Some(tenant.clone());
         meter.start_budget(Duration::from_millis(5));

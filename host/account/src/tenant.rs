@@ -10,38 +10,10 @@ use std::sync::atomic::{AtomicU64, AtomicUsize, Ordering::Relaxed};
 use std::time::{Duration, Instant};
 
 use roadrunner_disk::Owner;
+use roadrunner_values::Quota;
 
 use crate::gate::Waiter;
 use crate::outcome::Outcome;
-
-/// The limits of one tenant. `None`, the default of each, means unlimited.
-#[derive(Clone, Copy, Debug, Default, Eq, PartialEq)]
-pub struct Quota {
-    /// Bytes of linear memories, tables and the host's buffers for all requests and sessions.
-    pub memory: Option<u64>,
-    /// CPU time of all guests in one second.
-    pub cpu_per_second: Option<Duration>,
-    /// Requests in one second.
-    pub requests_per_second: Option<u64>,
-    /// Bytes of log text in one second.
-    pub log_bytes_per_second: Option<u64>,
-    /// Subscriptions to topics at once.
-    pub topics: Option<u64>,
-    /// Bytes of bus messages that wait for sessions.
-    pub topic_bytes: Option<u64>,
-    /// Bytes of the files in the tenant's directories.
-    pub disk: Option<u64>,
-    /// Outgoing connections at once.
-    pub outbound_connections: Option<u64>,
-    /// Bytes of outgoing bodies, in both directions, in one second.
-    pub outbound_bytes_per_second: Option<u64>,
-    /// Bytes of deployed versions.
-    pub deployed_bytes: Option<u64>,
-    /// Bytes of code compiled from deployed versions.
-    pub compiled_bytes: Option<u64>,
-    /// Bytes of keys and values in stores.
-    pub store_bytes: Option<u64>,
-}
 
 /// A tenant, with the account of its use.
 #[derive(Debug)]

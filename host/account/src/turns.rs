@@ -164,7 +164,7 @@ impl Drop for Turn {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::tenant::Quota;
+    use roadrunner_values::Quota;
 
     fn tenant(name: &str) -> Arc<Tenant> {
         Tenant::new(name, Quota::default())

@@ -205,7 +205,7 @@ mod tests {
 
     use super::*;
     use crate::clock::spin;
-    use crate::tenant::Quota;
+    use roadrunner_values::Quota;
 
     fn payer(cpu_per_second: Duration) -> Payer {
         let quota = Quota { cpu_per_second: Some(cpu_per_second), ..Quota::default() };

@@ -116,7 +116,7 @@ impl Stream {
             return Poll::Ready(match event {
                 Ok(Event::Data(data)) => {
                     self.received += data.len() as u64;
-                    match self.shared.config.max_body_size {
+                    match self.shared.config.http3.max_body {
                         Some(limit) if self.received > limit => Some(Err(BodyError::TooLarge { limit })),
                         _ => Some(Ok(Frame::data(data))),
                     }
@@ -175,13 +175,13 @@ pub enum BodyError {
     /// This side asked the client to stop, after the response.
     #[error("the rest of the body was refused")]
     Stopped,
-    /// The body is longer than [`Config::max_body_size`](crate::Config::max_body_size).
+    /// The body is longer than [`Http3::max_body`](roadrunner_values::Http3::max_body).
     #[error("the body is longer than {limit} bytes")]
     TooLarge {
         /// The limit, in bytes.
         limit: u64,
     },
-    /// The trailers are larger than [`Config::max_field_section_size`](crate::Config::max_field_section_size).
+    /// The trailers are larger than [`Http3::max_header_list`](roadrunner_values::Http3::max_header_list).
     #[error("the trailers are too large")]
     TrailersTooLarge,
 }

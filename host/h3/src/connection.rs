@@ -3,6 +3,7 @@
 use std::{future::pending, sync::Arc, time::Duration};
 
 use quinn::{Connection, ConnectionError, RecvStream, SendStream, VarInt};
+use roadrunner_values::TransportSettings;
 use tokio::{
     sync::watch,
     task::JoinSet,
@@ -11,7 +12,6 @@ use tokio::{
 
 use crate::{
     code::{Code, Fault},
-    config::Config,
     datagram,
     exchange::{self, Admits},
     serve::{Command, DrainSignal},
@@ -31,7 +31,7 @@ use crate::{
 pub async fn serve_connection<S: Service>(
     quic: Connection,
     service: Arc<S>,
-    config: Arc<Config>,
+    config: Arc<TransportSettings>,
     mut signal: DrainSignal,
 ) -> Result<(), Fault> {
     let shared = Shared::new(quic, config);
@@ -42,7 +42,7 @@ pub async fn serve_connection<S: Service>(
     tasks.spawn(unidirectional::send_encoder_instructions(Arc::clone(&shared)));
     tasks.spawn(unidirectional::send_decoder_instructions(Arc::clone(&shared)));
 
-    let idle_at = Some(Instant::now() + shared.config.idle_timeout);
+    let idle_at = Some(Instant::now() + shared.config.timeouts.h3_idle);
     let mut driver =
         Driver { seen: Arc::default(), tasks, service, goaway, phase: Phase::Serving { idle_at }, next: 0, shared };
     driver.obey(signal.command());
@@ -177,7 +177,7 @@ impl<S: Service> Driver<S> {
             return;
         }
         match &mut self.phase {
-            Phase::Serving { idle_at } => *idle_at = Some(Instant::now() + self.shared.config.idle_timeout),
+            Phase::Serving { idle_at } => *idle_at = Some(Instant::now() + self.shared.config.timeouts.h3_idle),
             Phase::Leaving { close_from, .. } if *close_from <= Instant::now() => {
                 self.shared.quic.close(Code::NO_ERROR.varint(), b"");
             }

@@ -64,7 +64,7 @@ impl Datagrams {
     /// Receives the next datagram; `None` once the connection has ended.
     ///
     /// Datagrams that come faster than they are read are dropped, oldest first, above
-    /// [`Config::datagram_queue`](crate::Config::datagram_queue). May be cancelled.
+    /// [`WebTransportCaps::datagram_queue`](roadrunner_values::WebTransportCaps::datagram_queue). May be cancelled.
     pub async fn recv(&self) -> Option<Bytes> {
         tokio::select! {
             biased;
@@ -84,7 +84,7 @@ impl Datagrams {
         self.queue.datagrams.lock().iter().map(Bytes::len).sum()
     }
 
-    /// Lowers the number of waiting datagrams below [`Config::datagram_queue`](crate::Config::datagram_queue).
+    /// Lowers the number of waiting datagrams below [`WebTransportCaps::datagram_queue`](roadrunner_values::WebTransportCaps::datagram_queue).
     pub(crate) fn set_limit(&self, limit: usize) {
         self.queue.limit.fetch_min(limit.max(1), Ordering::AcqRel);
     }

@@ -38,7 +38,7 @@ pub(crate) async fn serve<S: Service>(
     admits: Admits,
 ) {
     let id = u64::from(VarInt::from(recv.id()));
-    let mut message = MessageReader::new(shared.config.max_field_section_size);
+    let mut message = MessageReader::new(u64::from(shared.config.http3.max_header_list));
     if shared.webtransport.is_offered() {
         message.allow_webtransport();
     }
@@ -146,7 +146,7 @@ const WRITE_AHEAD: usize = 16 * 1024;
 
 impl<S: Service, F: Future<Output = Result<Option<VarInt>, StoppedError>>> Exchange<'_, S, F> {
     async fn run(&mut self) -> Result<Outcome, Abort> {
-        let deadline = self.shared.config.head_timeout;
+        let deadline = self.shared.config.timeouts.request_head;
         let (mut head, first) = match tokio::time::timeout(deadline, self.read_head()).await {
             Ok(Ok(Head::Request(head, first))) => (head, first),
             Ok(Ok(Head::Refused(status))) => {
@@ -170,7 +170,7 @@ impl<S: Service, F: Future<Output = Result<Option<VarInt>, StoppedError>>> Excha
             // RFC 8470 section 5.1: the service may want to refuse the request too.
             head.headers.insert("early-data", HeaderValue::from_static("1"));
         }
-        let limit = self.shared.config.max_body_size.unwrap_or(u64::MAX);
+        let limit = self.shared.config.http3.max_body.unwrap_or(u64::MAX);
         if head.content_length.is_some_and(|length| length > limit) {
             return self.refuse(StatusCode::PAYLOAD_TOO_LARGE).await;
         }
@@ -238,7 +238,7 @@ impl<S: Service, F: Future<Output = Result<Option<VarInt>, StoppedError>>> Excha
             Section::Fields(fields) => fields,
             Section::TooLarge => return Ok(Head::Refused(StatusCode::REQUEST_HEADER_FIELDS_TOO_LARGE)),
         };
-        let head = read_request(fields, self.shared.config.extended_connect).map_err(Abort::Fault)?;
+        let head = read_request(fields, self.shared.config.http3.extended_connect).map_err(Abort::Fault)?;
         self.receiver.with_message(|message| match head.content_length {
             _ if head.method == Method::CONNECT => message.become_tunnel(),
             Some(length) => message.expect_length(length),

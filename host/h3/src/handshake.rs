@@ -3,25 +3,23 @@
 use std::{sync::Arc, time::Duration};
 
 use quinn::{Connection, ConnectionError, Incoming};
+use roadrunner_values::TransportSettings;
 use rustls::server::{ProducesTickets, ServerSessionMemoryCache};
 use tokio::time::{Instant, timeout_at};
 
-use crate::{
-    code::Code,
-    config::{Config, EarlyData},
-};
+use crate::code::Code;
 
 /// Accepts a client and completes its handshake.
 ///
-/// With [`EarlyData::SafeMethods`] the connection is ready as soon as the client's first message is read, so that
+/// With [`Http3::early_data`](roadrunner_values::Http3::early_data) the connection is ready as soon as the client's first message is read, so that
 /// requests in that message can be answered. The handshake must still end in time, or the connection is closed.
 ///
 /// # Errors
-/// The handshake failed, or took longer than [`Config::handshake_timeout`].
-pub async fn establish(incoming: Incoming, config: &Config) -> Result<Connection, HandshakeError> {
-    let deadline = Instant::now() + config.handshake_timeout;
+/// The handshake failed, or took longer than [`Timeouts::handshake`](roadrunner_values::Timeouts::handshake).
+pub async fn establish(incoming: Incoming, config: &TransportSettings) -> Result<Connection, HandshakeError> {
+    let deadline = Instant::now() + config.timeouts.handshake;
     let mut connecting = incoming.accept()?;
-    if config.early_data == EarlyData::Off {
+    if !config.http3.early_data {
         return Ok(timeout_at(deadline, connecting).await.map_err(|_| timed_out(config))??);
     }
     // The first message may take several datagrams; the server name and ALPN are known after it.
@@ -47,13 +45,13 @@ pub enum HandshakeError {
     /// The client and this server found no agreement, or the client left.
     #[error("the QUIC handshake failed: {0}")]
     Failed(#[from] ConnectionError),
-    /// It took longer than [`Config::handshake_timeout`].
+    /// It took longer than [`Timeouts::handshake`](roadrunner_values::Timeouts::handshake).
     #[error("the QUIC handshake took longer than {0:?}")]
     TimedOut(Duration),
 }
 
-fn timed_out(config: &Config) -> HandshakeError {
-    HandshakeError::TimedOut(config.handshake_timeout)
+fn timed_out(config: &TransportSettings) -> HandshakeError {
+    HandshakeError::TimedOut(config.timeouts.handshake)
 }
 
 /// Makes a TLS configuration accept early data.

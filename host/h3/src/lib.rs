@@ -3,7 +3,7 @@
 //! # Contract
 //! A [`Service`] answers requests; [`serve`] runs it on an endpoint, [`serve_connection`] on one connection that the
 //! caller has accepted. This crate enforces every rule of RFC 9114 for requests, so that a service only sees
-//! well-formed ones. [`Config`] bounds all memory: a declared length is checked against a limit before any of it is
+//! well-formed ones. [`TransportSettings`](roadrunner_values::TransportSettings) bounds all memory: a declared length is checked against a limit before any of it is
 //! read.
 //!
 //! | module | content | does I/O |
@@ -53,12 +53,12 @@ pub mod webtransport;
 
 pub use body::{BodyError, RequestBody};
 pub use code::{Code, Fault};
-pub use config::{ALPN, Config, EarlyData, NoInitialCipherSuite, RetryPolicy};
+pub use config::{ALPN, NoInitialCipherSuite, quinn};
 pub use connection::serve_connection;
 pub use datagram::{DatagramError, Datagrams};
 pub use handshake::{HandshakeError, establish};
 pub use head::Protocol;
-pub use pool::{MAX_ENDPOINTS, MemberStats, Pool, PoolConfig, PoolKeys, PoolObserver, PoolStats, Steering};
+pub use pool::{MAX_ENDPOINTS, MemberStats, Pool, PoolKeys, PoolObserver, PoolStats, Steering};
 pub use serve::{DrainSignal, DrainTrigger, serve};
 pub use service::{BoxError, Notice, Service};
 pub use shared::{Closed, ConnectionInfo};

@@ -30,66 +30,23 @@ use std::{
         Arc, Weak,
         atomic::{AtomicU64, Ordering},
     },
-    time::Duration,
 };
 
 use quinn::{Endpoint, EndpointConfig, Incoming, Runtime as _, ServerConfig, TokioRuntime, VarInt};
+use roadrunner_values::Http3;
 
 use self::{
     cid::{CidKey, MemberCids},
     queue::Queue,
     socket::MemberSocket,
 };
-use crate::config::RetryPolicy;
-
-/// The number of endpoints of a pool, and the limits of their exchange.
-#[derive(Clone, Debug)]
-pub struct PoolConfig {
-    /// The number of endpoints on the port, at least 1 and at most [`MAX_ENDPOINTS`]. A single endpoint needs no
-    /// routing and has none. On systems other than Linux there is always one.
-    ///
-    /// # Defaults
-    /// As many as there are cores for this process.
-    pub endpoints: usize,
-    /// How long a connection ID is valid. Then the client is given new ones and asked to retire the old (RFC 9000
-    /// section 5.1.2). This limits how long an observer can link two paths by a connection ID.
-    ///
-    /// # Defaults
-    /// 1 h.
-    pub cid_lifetime: Option<Duration>,
-    /// Whether the kernel delivers datagrams to the member that their connection ID names, if it can. Otherwise the
-    /// members forward them to one another.
-    ///
-    /// # Defaults
-    /// `true`.
-    pub kernel_steering: bool,
-    /// The most datagrams that wait for one member to take them from another. Further datagrams are dropped, and the
-    /// client sends them again.
-    ///
-    /// # Defaults
-    /// 1024.
-    pub queue_datagrams: usize,
-    /// The most bytes of datagrams that wait for one member.
-    ///
-    /// # Defaults
-    /// 1 MiB.
-    pub queue_bytes: usize,
-}
 
 /// The most endpoints of a pool.
 pub const MAX_ENDPOINTS: usize = 1024;
 
-impl Default for PoolConfig {
-    fn default() -> PoolConfig {
-        PoolConfig {
-            endpoints: std::thread::available_parallelism().map_or(1, NonZeroUsize::get),
-            cid_lifetime: Some(Duration::from_secs(3600)),
-            kernel_steering: true,
-            queue_datagrams: 1024,
-            queue_bytes: 1024 * 1024,
-        }
-    }
-}
+/// Bytes of a forwarded datagram, for the number of those that wait: datagrams that fill a queue are as large as a path
+/// allows. The number also bounds the overhead of each datagram.
+const FULL_DATAGRAM: usize = 1024;
 
 /// The keys of connection IDs and stateless resets.
 ///
@@ -150,18 +107,21 @@ impl Pool {
     ///
     /// # Errors
     /// The address is in use, also by another pool of this user, or cannot be bound.
-    pub fn bind(address: SocketAddr, server: ServerConfig, config: &PoolConfig, keys: &PoolKeys) -> io::Result<Pool> {
-        let count = if cfg!(target_os = "linux") { config.endpoints.clamp(1, MAX_ENDPOINTS) } else { 1 };
+    pub fn bind(address: SocketAddr, server: ServerConfig, http3: &Http3, keys: &PoolKeys) -> io::Result<Pool> {
+        let cores = || std::thread::available_parallelism().map_or(1, NonZeroUsize::get);
+        let endpoints = http3.endpoints.unwrap_or_else(cores).clamp(1, MAX_ENDPOINTS);
+        // A single endpoint needs no routing and has none.
+        let count = if cfg!(target_os = "linux") { endpoints } else { 1 };
         let sockets = bind::udp(address, count)?;
         let steering = match count {
             1 => Steering::None,
-            _ if !config.kernel_steering => Steering::Members("the configuration says so".to_owned()),
+            _ if !http3.kernel_steering => Steering::Members("the configuration says so".to_owned()),
             _ => steer(&sockets[0], &keys.cid),
         };
         tracing::debug!(%address, endpoints = count, ?steering, "opened a pool of QUIC endpoints");
         let queues: Arc<[Queue]> = match count {
             1 => Arc::default(),
-            _ => (0..count).map(|_| Queue::new(config.queue_datagrams, config.queue_bytes)).collect(),
+            _ => (0..count).map(|_| Queue::new(http3.forward_queue / FULL_DATAGRAM, http3.forward_queue)).collect(),
         };
         let runtime = Arc::new(TokioRuntime);
         let mut endpoints = Vec::with_capacity(count);
@@ -170,7 +130,7 @@ impl Pool {
             if count > 1 {
                 socket = Arc::new(MemberSocket::new(socket, member, keys.cid.clone(), Arc::clone(&queues)));
             }
-            let (key, lifetime) = (keys.cid.clone(), config.cid_lifetime);
+            let (key, lifetime) = (keys.cid.clone(), http3.cid_lifetime);
             let mut endpoint = keys.endpoint.clone();
             endpoint.cid_generator(move || Box::new(MemberCids::new(key.clone(), member, lifetime)));
             let server = Some(server.clone());
@@ -197,10 +157,11 @@ impl Pool {
         &self.inner.steering
     }
 
-    /// Returns the client again, unless it was sent a Retry (RFC 9000 section 8.1.2), which the policy decides by the
-    /// number of connections. Any member accepts the token that the client returns with.
-    pub fn validated(&self, incoming: Incoming, policy: RetryPolicy, connections: usize) -> Option<Incoming> {
-        if !policy.wanted(connections) || incoming.remote_address_validated() || !incoming.may_retry() {
+    /// Returns the client again, unless it was sent a Retry (RFC 9000 section 8.1.2): it is sent one while there are
+    /// `retry_above` connections or more. Any member accepts the token that the client returns with.
+    pub fn validated(&self, incoming: Incoming, retry_above: Option<usize>, connections: usize) -> Option<Incoming> {
+        let is_wanted = retry_above.is_some_and(|threshold| connections >= threshold);
+        if !is_wanted || incoming.remote_address_validated() || !incoming.may_retry() {
             return Some(incoming);
         }
         match incoming.retry() {

@@ -3,15 +3,21 @@
 use std::sync::Arc;
 
 use quinn::{Endpoint, Incoming};
+use roadrunner_values::TransportSettings;
 use tokio::{sync::watch, task::JoinSet};
 
-use crate::{config::Config, connection::serve_connection, handshake::establish, pool::Pool, service::Service};
+use crate::{connection::serve_connection, handshake::establish, pool::Pool, service::Service};
 
 /// Accepts connections and serves them, until the signal says to drain and the last connection is gone, or the
 /// endpoints are closed.
 ///
 /// Handshakes run in separate tasks, so none delays another. Dropping the future drops every connection.
-pub async fn serve<S: Service>(pool: impl Into<Pool>, service: Arc<S>, config: Arc<Config>, signal: DrainSignal) {
+pub async fn serve<S: Service>(
+    pool: impl Into<Pool>,
+    service: Arc<S>,
+    config: Arc<TransportSettings>,
+    signal: DrainSignal,
+) {
     let pool = pool.into();
     let connections = Arc::new(watch::Sender::new(0));
     let mut members = JoinSet::new();
@@ -35,7 +41,7 @@ struct Member<S> {
     endpoint: Endpoint,
     pool: Pool,
     service: Arc<S>,
-    config: Arc<Config>,
+    config: Arc<TransportSettings>,
     /// The number of connections of all members.
     connections: Arc<watch::Sender<usize>>,
 }
@@ -51,9 +57,9 @@ impl<S: Service> Member<S> {
                 incoming = self.endpoint.accept() => {
                     let Some(incoming) = incoming else { break };
                     let connections = *self.connections.borrow();
-                    if command != Command::Serve || connections >= self.config.max_connections {
+                    if command != Command::Serve || connections >= self.config.caps.connections {
                         incoming.refuse();
-                    } else if let Some(incoming) = self.pool.validated(incoming, self.config.retry, connections) {
+                    } else if let Some(incoming) = self.pool.validated(incoming, self.config.http3.retry_above, connections) {
                         let slot = Slot::take(&self.connections);
                         let (service, config) = (Arc::clone(&self.service), Arc::clone(&self.config));
                         tasks.spawn(accept(incoming, service, config, signal.clone(), slot));
@@ -90,7 +96,7 @@ impl Drop for Slot {
 async fn accept<S: Service>(
     incoming: Incoming,
     service: Arc<S>,
-    config: Arc<Config>,
+    config: Arc<TransportSettings>,
     signal: DrainSignal,
     _slot: Slot,
 ) {

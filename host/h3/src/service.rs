@@ -50,11 +50,11 @@ pub trait Service: Send + Sync + 'static {
 /// An event that a [`Service`] may want to count.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Notice {
-    /// A request head did not come within [`Config::head_timeout`](crate::Config::head_timeout).
+    /// A request head did not come within [`Timeouts::request_head`](roadrunner_values::Timeouts::request_head).
     HeadTimedOut,
-    /// No request came for [`Config::idle_timeout`](crate::Config::idle_timeout), and the connection ends.
+    /// No request came for [`Timeouts::h3_idle`](roadrunner_values::Timeouts::h3_idle), and the connection ends.
     IdleTimedOut,
-    /// The client abandoned more requests than [`Config::resets_per_second`](crate::Config::resets_per_second) allows,
+    /// The client abandoned more requests than [`Http3::resets_per_second`](roadrunner_values::Http3::resets_per_second) allows,
     /// and the connection ends.
     Flooded,
     /// A request was refused before the service saw it: malformed, or too large.

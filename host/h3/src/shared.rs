@@ -17,11 +17,11 @@ use futures_util::FutureExt;
 use parking_lot::Mutex;
 use quinn::ConnectionError;
 use roadrunner_qpack::{Decoded, Decoder, DecoderConfig, Encoder, EncoderConfig, Field, FieldRef};
+use roadrunner_values::TransportSettings;
 use tokio::sync::{Notify, oneshot};
 
 use crate::{
     code::{Code, Fault},
-    config::Config,
     datagram::Registry,
     resets::Resets,
     settings::Settings,
@@ -32,7 +32,7 @@ use crate::{
 #[derive(Debug)]
 pub(crate) struct Shared {
     pub(crate) quic: quinn::Connection,
-    pub(crate) config: Arc<Config>,
+    pub(crate) config: Arc<TransportSettings>,
     pub(crate) info: Arc<ConnectionInfo>,
     pub(crate) datagrams: Registry,
     pub(crate) webtransport: webtransport::Registry,
@@ -66,7 +66,7 @@ pub enum Closed {
     Here,
     /// An error of the transport.
     Lost,
-    /// The client was silent for [`Config::lost_timeout`].
+    /// The client was silent for [`Timeouts::h3_lost`](roadrunner_values::Timeouts::h3_lost).
     Silent,
 }
 
@@ -74,7 +74,7 @@ pub enum Closed {
 struct Qpack {
     encoder: Encoder,
     decoder: Decoder,
-    /// The waiters for entries, by stream. Never more than [`Config::qpack_blocked_streams`], which the decoder
+    /// The waiters for entries, by stream. Never more than [`Http3::qpack_blocked_streams`](roadrunner_values::Http3::qpack_blocked_streams), which the decoder
     /// enforces.
     blocked: HashMap<u64, oneshot::Sender<()>>,
 }
@@ -87,26 +87,26 @@ pub(crate) enum Section {
 }
 
 impl Shared {
-    pub(crate) fn new(quic: quinn::Connection, config: Arc<Config>) -> Arc<Shared> {
+    pub(crate) fn new(quic: quinn::Connection, config: Arc<TransportSettings>) -> Arc<Shared> {
         let qpack = Qpack {
             encoder: Encoder::new(EncoderConfig {
-                max_table_capacity: u64::from(config.qpack_encoder_capacity),
+                max_table_capacity: u64::from(config.http3.qpack_table),
                 ..EncoderConfig::default()
             }),
             decoder: Decoder::new(DecoderConfig {
-                max_table_capacity: u64::from(config.qpack_table_capacity),
-                max_blocked_streams: u64::from(config.qpack_blocked_streams),
-                max_field_section_size: config.max_field_section_size,
+                max_table_capacity: u64::from(config.http3.qpack_table),
+                max_blocked_streams: u64::from(config.http3.qpack_blocked_streams),
+                max_field_section_size: u64::from(config.http3.max_header_list),
             }),
             blocked: HashMap::new(),
         };
         Arc::new(Shared {
             info: Arc::new(ConnectionInfo::of(&quic)),
-            datagrams: Registry::new(config.datagram_queue),
+            datagrams: Registry::new(config.webtransport.datagram_queue),
             webtransport: webtransport::Registry::new(&config),
             quic,
             qpack: Mutex::new(qpack),
-            resets: Mutex::new(Resets::new(config.resets_per_second)),
+            resets: Mutex::new(Resets::new(config.http3.resets_per_second)),
             encoder_ready: Notify::new(),
             decoder_ready: Notify::new(),
             peer: OnceLock::new(),
@@ -146,7 +146,7 @@ impl Shared {
         if self.quic.close_reason().is_some() || self.resets.lock().spend(Instant::now()).is_ok() {
             return false;
         }
-        let reason = format!("more than {} requests left within a second", self.config.resets_per_second);
+        let reason = format!("more than {} requests left within a second", self.config.http3.resets_per_second);
         self.fail(&Fault::connection(Code::EXCESSIVE_LOAD, reason));
         true
     }
@@ -154,7 +154,7 @@ impl Shared {
     /// Notes that the client's settings have come. The control stream ensures that they come once.
     pub(crate) fn set_peer_settings(&self, settings: Settings) -> Result<(), Fault> {
         // RFC 9297 section 2.1.1: the transport must be able to carry datagrams.
-        if settings.h3_datagram && self.config.datagram_buffer > 0 && self.quic.max_datagram_size().is_none() {
+        if settings.h3_datagram && self.config.http3.datagram_buffer > 0 && self.quic.max_datagram_size().is_none() {
             return Err(Fault::connection(Code::SETTINGS_ERROR, "H3_DATAGRAM without max_datagram_frame_size"));
         }
         let (capacity, blocked) = (settings.qpack_max_table_capacity, settings.qpack_blocked_streams);

@@ -100,8 +100,8 @@ impl TunnelRequest {
             request.extensions_mut().insert(protocol.clone());
         }
         // RFC 9297 section 2: datagrams belong to requests whose protocol gives them a meaning.
-        let datagrams =
-            (protocol.is_some() && shared.config.datagram_buffer > 0).then(|| Datagrams::new(Arc::clone(&shared), id));
+        let datagrams = (protocol.is_some() && shared.config.http3.datagram_buffer > 0)
+            .then(|| Datagrams::new(Arc::clone(&shared), id));
         let reader = Reader { receiver, shared, unread, on_drop: Code::NO_ERROR };
         let tunnel = TunnelRequest { protocol, reader, datagrams, webtransport, opened };
         request.extensions_mut().insert(Offer(Arc::new(Mutex::new(Some(tunnel)))));

@@ -11,6 +11,7 @@ use tokio::sync::{Notify, watch};
 
 use crate::{
     code::{Code, Fault},
+    config,
     control::{ControlEvent, ControlReader},
     frame::{self, FrameType},
     receive::RecvHalf,
@@ -35,7 +36,7 @@ pub(crate) async fn receive(shared: Arc<Shared>, seen: Arc<Seen>, stream: RecvSt
 pub(crate) async fn send_control(shared: Arc<Shared>, mut goaway: watch::Receiver<Option<u64>>) {
     let Some(mut stream) = open(&shared, CONTROL).await else { return };
     let mut frame = BytesMut::with_capacity(64);
-    shared.config.settings().write_frame(shared.quic.stable_id() as u64, &mut frame);
+    config::settings(&shared.config).write_frame(shared.quic.stable_id() as u64, &mut frame);
     loop {
         let bytes = frame.split().freeze();
         if !write(&shared, &mut stream, bytes).await {

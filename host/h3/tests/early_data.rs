@@ -11,17 +11,18 @@ use std::{
 
 use http::StatusCode;
 use quinn::ZeroRttAccepted;
-use roadrunner_h3::{Config, EarlyData, PoolConfig, PoolKeys, RetryPolicy};
+use roadrunner_h3::PoolKeys;
+use roadrunner_values::TransportSettings;
 use support::{Server, client::Client, nat::Nat};
 use tokio::time::timeout;
 
-fn start(config: Config) -> Server {
-    let pool = PoolConfig { endpoints: 4, ..PoolConfig::default() };
-    Server::with_pool(config, &pool, &PoolKeys::random().expect("randomness"))
+fn start(mut config: TransportSettings) -> Server {
+    config.http3.endpoints = Some(4);
+    Server::with_keys(config, &PoolKeys::random().expect("randomness"))
 }
 
-fn on() -> Config {
-    Config { early_data: EarlyData::SafeMethods, ..Config::default() }
+fn on() -> TransportSettings {
+    support::with(|config| config.http3.early_data = true)
 }
 
 /// A client that has connected before and has its tickets.
@@ -50,7 +51,7 @@ async fn distant(server: &Server) -> Nat {
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn off_by_default() {
-    let server = start(Config::default());
+    let server = start(TransportSettings::default());
     let endpoint = visited(&server).await;
     assert!(early(&endpoint, server.address).await.is_none());
 }
@@ -123,7 +124,7 @@ async fn a_first_flight_that_is_sent_again_is_not_served() {
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn with_retry() {
-    let server = start(Config { retry: RetryPolicy::Always, ..on() });
+    let server = start(support::with(|config| (config.http3.early_data, config.http3.retry_above) = (true, Some(0))));
     let endpoint = visited(&server).await;
     let nat = distant(&server).await;
     let (client, accepted) = early(&endpoint, nat.address).await.expect("a ticket that allows it");
@@ -135,7 +136,10 @@ async fn with_retry() {
 /// A client that stays silent after its first flight holds a connection no longer than others in a handshake.
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_handshake_has_its_time() {
-    let server = start(Config { handshake_timeout: Duration::from_millis(300), ..on() });
+    let server = start(support::with(|config| {
+        config.http3.early_data = true;
+        config.timeouts.handshake = Duration::from_millis(300);
+    }));
     let endpoint = visited(&server).await;
     let nat = Nat::slow(server.address, Duration::from_secs(3600)).await;
     let request = early(&endpoint, nat.address).await.expect("a ticket that allows it").0;

@@ -6,12 +6,12 @@ use std::{sync::Arc, time::Duration};
 
 use bytes::Bytes;
 use http::StatusCode;
-use roadrunner_h3::Config;
+use roadrunner_values::TransportSettings;
 use support::{Server, client::Client};
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn requests() {
-    let server = Server::start(Config::default());
+    let server = Server::start(TransportSettings::default());
     let client = Client::connect(&server).await;
     assert_eq!(client.send("GET", "/hello", &[]).await.1, b"hello GET");
     assert_eq!(client.send("HEAD", "/hello", &[]).await, (StatusCode::OK, Vec::new(), None));
@@ -25,7 +25,7 @@ async fn requests() {
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn big_bodies_both_ways() {
-    let server = Server::start(Config::default());
+    let server = Server::start(TransportSettings::default());
     let client = Client::connect(&server).await;
     let piece = Bytes::from((0..64 * 1024).map(|index| (index % 251) as u8).collect::<Vec<_>>());
     let (_, body, _) = client.send("POST", "/echo", &vec![piece.clone(); 160]).await;
@@ -36,7 +36,7 @@ async fn big_bodies_both_ways() {
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn requests_at_once() {
-    let server = Server::start(Config::default());
+    let server = Server::start(TransportSettings::default());
     let client = Arc::new(Client::connect(&server).await);
     let tasks: Vec<_> = (0..500)
         .map(|_| {
@@ -51,7 +51,7 @@ async fn requests_at_once() {
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_drain_finishes_what_has_begun() {
-    let server = Server::start(Config::default());
+    let server = Server::start(TransportSettings::default());
     let client = Client::connect(&server).await;
     let slow = client.send("GET", "/slow", &[]);
     let drain = async {
@@ -67,7 +67,7 @@ async fn a_drain_finishes_what_has_begun() {
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn an_idle_connection_is_closed() {
-    let server = Server::start(Config { idle_timeout: Duration::from_millis(200), ..Config::default() });
+    let server = Server::start(support::with(|config| config.timeouts.h3_idle = Duration::from_millis(200)));
     let client = Client::connect(&server).await;
     assert_eq!(client.send("GET", "/slow", &[]).await.1, b"slow", "a request is not idle");
     let end = tokio::time::timeout(Duration::from_secs(5), client.driver).await.expect("it closes").expect("no panic");

@@ -3,7 +3,7 @@
 
 mod support;
 
-use roadrunner_h3::Config;
+use roadrunner_values::TransportSettings;
 use support::{Server, python, run_script};
 
 /// Resident memory of this process, in KiB. Linux only; elsewhere the test prints SKIPPED.
@@ -19,7 +19,7 @@ async fn memory_stays_flat() {
         eprintln!("SKIPPED: /proc/self/status does not tell the resident memory");
         return;
     }
-    let server = Server::start(Config::default());
+    let server = Server::start(TransportSettings::default());
     // The cost of the first connection is not measured.
     run_script(python.clone(), "interop.py", &server, &["bodies"]).await;
     let before = resident().expect("it was there before");

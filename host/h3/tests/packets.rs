@@ -5,7 +5,7 @@ mod support;
 
 use std::time::Duration;
 
-use roadrunner_h3::{Config, RetryPolicy};
+use roadrunner_values::TransportSettings;
 use support::{Server, client::Client};
 use tokio::{net::UdpSocket, time::timeout};
 
@@ -15,7 +15,7 @@ async fn socket() -> UdpSocket {
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn version_negotiation_lists_version_1_alone() {
-    let server = Server::start(Config::default());
+    let server = Server::start(TransportSettings::default());
     let socket = socket().await;
     // RFC 9000 section 17.2: a long header with version draft-29, two connection IDs of eight bytes, and enough bytes
     // to get an answer.
@@ -40,7 +40,7 @@ async fn version_negotiation_lists_version_1_alone() {
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_client_that_was_here_proves_its_address_without_a_round_trip() {
-    let server = Server::start(Config { retry: RetryPolicy::Always, ..Config::default() });
+    let server = Server::start(support::with(|config| config.http3.retry_above = Some(0)));
     let endpoint = Client::endpoint(&server);
     for visit in 0..5 {
         let client = Client::on(endpoint.clone(), server.address).await.expect("a handshake");
@@ -59,7 +59,7 @@ async fn a_client_that_was_here_proves_its_address_without_a_round_trip() {
 /// has sent that much, and not whether it will have. docs/http3.md says so.
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn one_datagram_is_answered_with_less_than_one_too_many() {
-    let server = Server::start(Config::default());
+    let server = Server::start(TransportSettings::default());
     let listener = socket().await;
     // Without a post-quantum key, the client's hello fits into one datagram.
     let mut provider = rustls::crypto::aws_lc_rs::default_provider();

@@ -5,29 +5,37 @@ mod support;
 
 use std::time::Duration;
 
-use roadrunner_h3::{Config, PoolConfig, PoolKeys, RetryPolicy, Steering};
+use roadrunner_h3::{PoolKeys, Steering};
+use roadrunner_values::TransportSettings;
 use support::{Server, client::Client, nat::Nat, python, run_script};
 use tokio::time::timeout;
 
 const PATIENCE: Duration = Duration::from_secs(20);
 
-fn pool(kernel_steering: bool) -> PoolConfig {
-    PoolConfig { endpoints: 4, kernel_steering, ..PoolConfig::default() }
+/// Settings with four endpoints.
+fn pool(kernel_steering: bool) -> TransportSettings {
+    support::with(|config| (config.http3.endpoints, config.http3.kernel_steering) = (Some(4), kernel_steering))
+}
+
+fn with_cid_lifetime(lifetime: Option<Duration>) -> TransportSettings {
+    let mut config = pool(false);
+    config.http3.cid_lifetime = lifetime;
+    config
 }
 
 fn keys() -> PoolKeys {
     PoolKeys::random().expect("randomness")
 }
 
-fn start(config: Config, endpoints: &PoolConfig) -> Server {
-    Server::with_pool(config, endpoints, &keys())
+fn start(config: TransportSettings) -> Server {
+    Server::with_keys(config, &keys())
 }
 
 /// Servers with both ways to steer, as far as this machine supports them.
 fn both_ways() -> Vec<Server> {
-    let members = start(Config::default(), &pool(false));
+    let members = start(pool(false));
     assert!(matches!(members.pool.steering(), Steering::Members(_)));
-    let kernel = start(Config::default(), &pool(true));
+    let kernel = start(pool(true));
     match kernel.pool.steering() {
         Steering::Kernel => vec![members, kernel],
         other => {
@@ -128,7 +136,7 @@ async fn aioquic_changes_address_and_connection_id() {
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn connection_ids_have_a_lifetime() {
     let lifetime = Some(Duration::from_millis(500));
-    let server = start(Config::default(), &PoolConfig { cid_lifetime: lifetime, ..pool(false) });
+    let server = start(with_cid_lifetime(lifetime));
     let mut nat = Nat::to(server.address).await;
     let client = Client::on(Client::endpoint(&server), nat.address).await.expect("a handshake");
     for _ in 0..6 {
@@ -141,7 +149,7 @@ async fn connection_ids_have_a_lifetime() {
     assert!(stats.frame_rx.new_connection_id > 14, "{}", stats.frame_rx.new_connection_id);
     assert!(stats.frame_tx.retire_connection_id > 7, "{}", stats.frame_tx.retire_connection_id);
 
-    let server = start(Config::default(), &PoolConfig { cid_lifetime: None, ..pool(false) });
+    let server = start(with_cid_lifetime(None));
     let client = Client::connect(&server).await;
     tokio::time::sleep(Duration::from_millis(700)).await;
     assert!(hello(&client).await);
@@ -150,11 +158,10 @@ async fn connection_ids_have_a_lifetime() {
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn retry() {
-    let always = Config { retry: RetryPolicy::Always, ..Config::default() };
-    let above = Config { retry: RetryPolicy::Above(5), ..Config::default() };
-    let never = Config { retry: RetryPolicy::Never, ..Config::default() };
-    for (config, retries) in [(always, 12), (above, 7), (never, 0)] {
-        let server = start(config, &pool(true));
+    for (retry_above, retries) in [(Some(0), 12), (Some(5), 7), (None, 0)] {
+        let mut config = pool(true);
+        config.http3.retry_above = retry_above;
+        let server = start(config);
         let mut clients = Vec::new();
         for _ in 0..12 {
             clients.push(Client::connect(&server).await);
@@ -171,10 +178,11 @@ async fn retry() {
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn stateless_reset() {
     let keys = keys();
-    let before = Server::with_pool(Config::default(), &pool(true), &keys);
+    let before = Server::with_keys(pool(true), &keys);
     for endpoints in [1, 4] {
-        let pool = PoolConfig { endpoints, ..pool(false) };
-        let after = Server::with_pool(Config::default(), &pool, &keys);
+        let mut config = pool(false);
+        config.http3.endpoints = Some(endpoints);
+        let after = Server::with_keys(config, &keys);
         for _ in 0..8 {
             let mut nat = Nat::to(before.address).await;
             let client = Client::on(Client::endpoint(&before), nat.address).await.expect("a handshake");
@@ -190,7 +198,7 @@ async fn stateless_reset() {
             tokio::time::sleep(Duration::from_millis(30)).await;
         }
     }
-    let stranger = start(Config::default(), &pool(false));
+    let stranger = start(pool(false));
     let mut nat = Nat::to(before.address).await;
     let client = Client::on(Client::endpoint(&before), nat.address).await.expect("a handshake");
     nat.rebind(stranger.address).await;
@@ -200,7 +208,7 @@ async fn stateless_reset() {
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_drain_reaches_every_member() {
-    let server = start(Config::default(), &pool(true));
+    let server = start(pool(true));
     let mut clients = Vec::new();
     for _ in 0..12 {
         clients.push(Client::connect(&server).await);
@@ -234,7 +242,7 @@ async fn a_drain_reaches_every_member() {
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn from_one_endpoint_to_many() {
     for (endpoints, expected) in [(0, 1), (1, 1), (100, 100)] {
-        let server = start(Config::default(), &PoolConfig { endpoints, ..PoolConfig::default() });
+        let server = start(support::with(|config| config.http3.endpoints = Some(endpoints)));
         assert_eq!(server.pool.endpoints().len(), expected);
         assert_eq!(*server.pool.steering() == Steering::None, expected == 1);
         let mut nat = Nat::to(server.address).await;

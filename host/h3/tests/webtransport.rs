@@ -4,13 +4,11 @@ mod support;
 
 use std::time::Duration;
 
-use roadrunner_h3::{
-    Config,
-    webtransport::{Close, End},
-};
+use roadrunner_h3::webtransport::{Close, End};
+use roadrunner_values::TransportSettings;
 use support::{LAST_END, Server, python, run_script};
 
-async fn part(part: &str, config: Config) {
+async fn part(part: &str, config: TransportSettings) {
     let Some(python) = python() else { return };
     let server = Server::start(config);
     run_script(python, "webtransport.py", &server, &[part]).await;
@@ -18,28 +16,28 @@ async fn part(part: &str, config: Config) {
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn with_aioquics_own_layer() {
-    part("independent", Config::default()).await;
+    part("independent", TransportSettings::default()).await;
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn streams() {
-    part("streams", Config::default()).await;
+    part("streams", TransportSettings::default()).await;
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn datagrams() {
-    part("datagrams", Config::default()).await;
+    part("datagrams", TransportSettings::default()).await;
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn error_codes_of_applications() {
-    part("codes", Config::default()).await;
+    part("codes", TransportSettings::default()).await;
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn closes() {
     let Some(python) = python() else { return };
-    let server = Server::start(Config::default());
+    let server = Server::start(TransportSettings::default());
     run_script(python, "webtransport.py", &server, &["closes"]).await;
     let ends = LAST_END.lock().expect("no panic").clone();
     for wanted in [End::Closed(Close::new(7, "done")), End::Closed(Close::default()), End::Closed(Close::new(8, ""))] {
@@ -51,18 +49,18 @@ async fn closes() {
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn limits() {
-    part("limits", Config { webtransport_sessions: 4, ..Config::default() }).await;
+    part("limits", support::with(|config| config.webtransport.sessions = 4)).await;
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn what_is_not_read_stays_with_the_client() {
-    part("pressure", Config::default()).await;
+    part("pressure", TransportSettings::default()).await;
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_session_outlives_goaway() {
     let Some(python) = python() else { return };
-    let server = Server::start(Config::default());
+    let server = Server::start(TransportSettings::default());
     let drain = server.drain.clone();
     let counters = server.counters.clone();
     tokio::spawn(async move {
@@ -77,16 +75,16 @@ async fn a_session_outlives_goaway() {
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn identifiers() {
-    part("wrong_session", Config::default()).await;
-    part("inside", Config::default()).await;
+    part("wrong_session", TransportSettings::default()).await;
+    part("inside", TransportSettings::default()).await;
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_handshake_waits_for_settings() {
-    part("unsettled", Config::default()).await;
+    part("unsettled", TransportSettings::default()).await;
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn not_offered() {
-    part("off", Config { webtransport_sessions: 0, ..Config::default() }).await;
+    part("off", support::with(|config| config.webtransport.sessions = 0)).await;
 }

@@ -86,6 +86,7 @@ section! {
     /// The admin listener: metrics, health, live instances, deploying. Its address is a unix socket, which only the host's
     /// user can open, or a loopback address; with `tls` it may be any, where `token-file` or `client-auth = "required"` says
     /// who may ask.
+    #[title = "`[admin]`"]
     pub(crate) struct AdminSection {
         /// Where to listen.
         address: Address [required];

@@ -69,6 +69,7 @@ pub enum BrokerCredentials {
 section! {
     /// The bus, on which the sessions of one owner publish and subscribe to topics. With `url`, hosts that have the same
     /// NATS server and the same `prefix` share their topics; without it, every host has its own.
+    #[title = "`[bus]`"]
     pub(crate) struct BusSection {
         /// The NATS server, over plaintext (`nats://`) or TLS (`tls://`), or a list of several of one cluster. One of a
         /// cluster is enough when it is up: it tells of the others. Who may publish there can speak in every topic: give

@@ -3,10 +3,11 @@
 use std::collections::BTreeMap;
 use std::path::PathBuf;
 
+use roadrunner_values::{Caps, Limits};
 use toml::Spanned;
 
-use crate::decode::section;
-use crate::limits::{Caps, Limits, LimitsSection};
+use crate::decode::{Holds, section};
+use crate::limits::LimitsSection;
 use crate::manifest::ManifestSection;
 use crate::origin::{ComponentFile, Origin};
 use crate::outbound::{Outbound, OutboundOrigin, outbound};
@@ -51,6 +52,7 @@ pub struct Component {
 
 section! {
     /// A component: a .wasm file, what it is given and what it may use.
+    #[title = "`[component.NAME]`"]
     pub(crate) struct ComponentSection {
         /// The .wasm file; or, in a registry, `oci://REGISTRY/REPOSITORY:TAG`, to which `@sha256:DIGEST` adds the SHA-256
         /// of its manifest. A tag is looked up when the host starts and when the manifest is loaded again; what a digest
@@ -114,8 +116,8 @@ impl Resolver<'_> {
             let mut caps = Caps::default();
             if let Some(own) = value(&component.limits) {
                 own.apply(&mut limits);
-                caps = own.caps();
-                self.check_body(&mut limits, own.body_place());
+                caps = own.values();
+                self.check_body(&mut limits, own.body.as_ref().map(Spanned::span));
             }
             let tenant = self.known_tenant(section, &component.tenant);
             let directories = self.granted(component, tenant.as_ref());

@@ -7,11 +7,13 @@
 use std::fmt;
 use std::ops::Range;
 
+use roadrunner_values::Values;
 use schemars::{Schema, SchemaGenerator, json_schema};
 use toml::Spanned;
 use toml::de::{DeTable, DeValue};
 
 use crate::diagnostic::Diagnostic;
+use crate::document::Table;
 
 /// A value read from a manifest.
 pub(crate) trait Decode: Sized {
@@ -23,6 +25,9 @@ pub(crate) trait Decode: Sized {
 
     /// What the reference calls this type.
     fn kind() -> String;
+
+    /// Adds the sections that stand in such a value to the reference. A leaf has none.
+    fn tables(_: &mut Vec<Table>) {}
 }
 
 /// An optional key, with the place of its value.
@@ -34,19 +39,76 @@ pub(crate) struct Key {
     /// Its doc comment, lines joined.
     pub(crate) doc: String,
     /// The default as it would be written in the file.
-    pub(crate) default: Option<&'static str>,
+    pub(crate) default: Option<String>,
+    /// What the reference says in the place of a default.
+    pub(crate) absent: Option<&'static str>,
     pub(crate) required: bool,
     pub(crate) kind: String,
     pub(crate) schema: fn(&mut SchemaGenerator) -> Schema,
-    /// Whether the default is a value that the key accepts.
+    pub(crate) tables: fn(&mut Vec<Table>),
+    /// Whether a default is a value that the key accepts, and means the default.
     #[cfg(test)]
-    pub(crate) default_decodes: fn(&str) -> bool,
+    pub(crate) accepts: fn(&str) -> bool,
+}
+
+impl Key {
+    /// An optional key of this type, without a default.
+    pub(crate) fn new<T: Decode>(name: String) -> Self {
+        Self {
+            name,
+            doc: String::new(),
+            default: None,
+            absent: None,
+            required: false,
+            kind: T::kind(),
+            schema: T::schema,
+            tables: T::tables,
+            #[cfg(test)]
+            accepts: |toml| try_default::<T>(toml).is_some(),
+        }
+    }
 }
 
 /// A struct written by [`section!`].
 pub(crate) trait Section {
+    /// The title in the reference; empty for a section whose title depends on its type.
+    const TITLE: &'static str;
+
     fn doc() -> String;
     fn keys() -> Vec<Key>;
+}
+
+/// A type of key that sets a plain value.
+pub(crate) trait Sets<V> {
+    /// The plain value.
+    fn get(&self) -> V;
+
+    /// How a plain value is written in the file; `None` for a value that means the absence of the key.
+    fn written(value: &V) -> Option<String>;
+}
+
+/// How a plain value is written as a key of type `T`.
+pub(crate) fn written<T: Sets<V>, V>(value: &V) -> Option<String> {
+    T::written(value)
+}
+
+/// Whether a text of the file is read as a key of type `T` with this plain value.
+#[cfg(test)]
+pub(crate) fn means<T: Decode + Sets<V>, V: PartialEq>(toml: &str, value: &V) -> bool {
+    try_default::<T>(toml).is_some_and(|key| key.get() == *value)
+}
+
+/// A section with keys that are fields of a struct of plain values.
+pub(crate) trait Holds<V: Values> {
+    /// Replaces the fields whose keys are present.
+    fn apply(&self, values: &mut V);
+
+    /// The values, with the defaults of keys that are absent.
+    fn values(&self) -> V {
+        let mut values = V::default();
+        self.apply(&mut values);
+        values
+    }
 }
 
 /// Where a value stands, as messages name it: `` `memory` in [component.api.limits] ``.
@@ -230,7 +292,7 @@ pub(crate) fn section_schema<S: Section>(generator: &mut SchemaGenerator) -> Sch
         let mut schema = (key.schema)(generator);
         schema.insert("description".to_owned(), key.doc.into());
         if let Some(default) = key.default {
-            schema.insert("default".to_owned(), default_value(default));
+            schema.insert("default".to_owned(), default_value(&default));
         }
         if key.required {
             required.push(key.name.clone());
@@ -271,62 +333,100 @@ pub(crate) fn try_default<T: Decode>(toml: &str) -> Option<T> {
 /// Declares a section of the manifest:
 /// ```text
 /// section! {
-///     /// What the section is for.
+///     /// The purpose of the section.
+///     #[title = "`limits` of a component"]
 ///     pub(crate) struct LimitsSection {
-///         /// What the key is for.
-///         memory: MemoryLimit = "\"128MiB\"";   // a default, as TOML
+///         ..Limits {                            // keys that are fields of a struct of values: documentation and
+///             memory: Bytes<0, { GIB }>;        // default are the field's
+///         }
+///         ..Caps or "no cap" {                  // the same without defaults, and the reference's word for absence
+///             held: Count<0, 1000>;
+///         }
+///         /// The purpose of the key.
+///         log: LogFormat = "\"human\"";         // a default, as TOML
+///         path: PathRule [default];             // the default of the type
 ///         file: FilePath [required];
 ///         kind as "type": Kind;                 // a key that is no Rust name
 ///     }
 /// }
 /// ```
-/// Field names become keys with `-` for `_`. The struct has a [`Field`] for each key and `span` for its own place; a
-/// key with a default also has a function of its name that returns the value or the default.
+/// Field names become keys with `-` for `_`. The struct has a [`Field`] for each key and `span` for its own place. For
+/// each struct of values it implements [`Holds`]. A key of its own with a default also has a function of its name that
+/// returns the value or the default.
 macro_rules! section {
     (
         $(#[doc = $doc:literal])*
+        $(#[title = $title:literal])?
         $vis:vis struct $name:ident {
+            $(..$values:ident $(or $absent:literal)? { $($held:ident : $held_type:ty;)* })*
             $(
                 $(#[doc = $key_doc:literal])*
-                $field:ident $(as $rename:literal)? : $type:ty $(= $default:literal)? $([$required:ident])?;
+                $field:ident $(as $rename:literal)? : $type:ty $(= $default:literal)? $([$($mark:tt)*])?;
             )*
         }
     ) => {
         $(#[doc = $doc])*
         #[derive(Clone, Debug, Default)]
         $vis struct $name {
-            /// Where the section stands.
+            /// The place of the section.
             #[allow(dead_code, reason = "written for every section, used by some")]
             pub(crate) span: std::ops::Range<usize>,
-            /// Keys that are there and did not decode. They have been reported.
+            /// Keys that are present and did not decode. They have been reported.
             #[allow(dead_code, reason = "written for every section, used by some")]
             pub(crate) failed: Vec<String>,
+            $($(pub(crate) $held: $crate::decode::Field<$held_type>,)*)*
             $(
                 $(#[doc = $key_doc])*
                 pub(crate) $field: $crate::decode::Field<$type>,
             )*
         }
 
+        $(
+            impl $crate::decode::Holds<$values> for $name {
+                fn apply(&self, values: &mut $values) {
+                    $(if let Some(key) = &self.$held {
+                        values.$held = $crate::decode::Sets::get(key.get_ref());
+                    })*
+                }
+            }
+        )*
+
         impl $name {
-            $($crate::decode::section! { @getter $field: $type $(= $default)? })*
+            $($crate::decode::section! { @getter $field: $type $(= $default)? $([$($mark)*])? })*
         }
 
         impl $crate::decode::Section for $name {
+            const TITLE: &'static str = concat!("" $(, $title)?);
+
             fn doc() -> String {
                 $crate::decode::doc_text(&[$($doc),*])
             }
 
             fn keys() -> Vec<$crate::decode::Key> {
-                vec![$($crate::decode::Key {
-                    name: $crate::decode::section!(@name $field $($rename)?),
-                    doc: $crate::decode::doc_text(&[$($key_doc),*]),
-                    default: $crate::decode::section!(@default $($default)?),
-                    required: $crate::decode::section!(@required $($required)?),
-                    kind: <$type as $crate::decode::Decode>::kind(),
-                    schema: <$type as $crate::decode::Decode>::schema,
-                    #[cfg(test)]
-                    default_decodes: |toml| $crate::decode::try_default::<$type>(toml).is_some(),
-                }),*]
+                let keys: [Vec<$crate::decode::Key>; _] = [
+                    $({
+                        let defaults = <$values>::default();
+                        let absent = $crate::decode::section!(@absent $($absent)?);
+                        vec![$($crate::decode::Key {
+                            default: match absent {
+                                None => $crate::decode::written::<$held_type, _>(&defaults.$held),
+                                Some(_) => None,
+                            },
+                            doc: $crate::decode::doc_text(<$values as roadrunner_values::Values>::doc(stringify!($held))),
+                            absent,
+                            #[cfg(test)]
+                            accepts: |toml| $crate::decode::means::<$held_type, _>(toml, &<$values>::default().$held),
+                            ..$crate::decode::Key::new::<$held_type>($crate::decode::section!(@name $held))
+                        }),*]
+                    },)*
+                    vec![$($crate::decode::Key {
+                        default: $crate::decode::section!(@default $type $(= $default)? $([$($mark)*])?),
+                        doc: $crate::decode::doc_text(&[$($key_doc),*]),
+                        required: $crate::decode::section!(@required $([$($mark)*])?),
+                        ..$crate::decode::Key::new::<$type>($crate::decode::section!(@name $field $($rename)?))
+                    }),*],
+                ];
+                keys.into_iter().flatten().collect()
             }
         }
 
@@ -341,16 +441,8 @@ macro_rules! section {
                 let mut section = Self { span: value.span(), ..Self::default() };
                 for (key, value) in table.iter() {
                     let name: &str = key.get_ref();
-                    $(
-                        if $crate::decode::section!(@is name $field $($rename)?) {
-                            section.$field = <$type as $crate::decode::Decode>::decode(value, &place.key(name), context)
-                                .map(|decoded| toml::Spanned::new(value.span(), decoded));
-                            if section.$field.is_none() {
-                                section.failed.push(name.to_owned());
-                            }
-                            continue;
-                        }
-                    )*
+                    $($($crate::decode::section! { @decode section $held $held_type, name value place context })*)*
+                    $($crate::decode::section! { @decode section $field $type, name value place context $($rename)? })*
                     let known: Vec<String> =
                         <Self as $crate::decode::Section>::keys().into_iter().map(|key| key.name).collect();
                     context.unknown_key(key, &place, &known);
@@ -370,6 +462,10 @@ macro_rules! section {
             fn kind() -> String {
                 "a section".to_owned()
             }
+
+            fn tables(tables: &mut Vec<$crate::document::Table>) {
+                $crate::document::add::<Self>(tables);
+            }
         }
 
         impl schemars::JsonSchema for $name {
@@ -382,14 +478,30 @@ macro_rules! section {
             }
         }
     };
-    (@getter $field:ident: $type:ty) => {};
+    (@decode $section:ident $field:ident $type:ty, $name:ident $value:ident $place:ident $context:ident $($rename:literal)?) => {
+        if $crate::decode::section!(@is $name $field $($rename)?) {
+            let decoded = <$type as $crate::decode::Decode>::decode($value, &$place.key($name), $context);
+            $section.$field = decoded.map(|decoded| toml::Spanned::new($value.span(), decoded));
+            if $section.$field.is_none() {
+                $section.failed.push($name.to_owned());
+            }
+            continue;
+        }
+    };
     (@getter $field:ident: $type:ty = $default:literal) => {
+        $crate::decode::section! { @get $field: $type, $crate::decode::decode_default($default) }
+    };
+    (@getter $field:ident: $type:ty [default]) => {
+        $crate::decode::section! { @get $field: $type, <$type>::default() }
+    };
+    (@getter $field:ident: $type:ty $([required])?) => {};
+    (@get $field:ident: $type:ty, $default:expr) => {
         /// The value, or the default.
         #[allow(dead_code, reason = "written for every section, used by some")]
         pub(crate) fn $field(&self) -> $type {
             match &self.$field {
                 Some(value) => value.get_ref().clone(),
-                None => $crate::decode::decode_default($default),
+                None => $default,
             }
         }
     };
@@ -397,9 +509,12 @@ macro_rules! section {
     (@name $field:ident $rename:literal) => { $rename.to_owned() };
     (@is $name:ident $field:ident) => { $crate::decode::is_key($name, stringify!($field)) };
     (@is $name:ident $field:ident $rename:literal) => { $name == $rename };
-    (@default) => { None };
-    (@default $default:literal) => { Some($default) };
-    (@required) => { false };
-    (@required required) => { true };
+    (@absent) => { None };
+    (@absent $absent:literal) => { Some($absent) };
+    (@default $type:ty = $default:literal) => { Some($default.to_owned()) };
+    (@default $type:ty [default]) => { $crate::decode::written::<$type, $type>(&<$type>::default()) };
+    (@default $type:ty $([required])?) => { None };
+    (@required [required]) => { true };
+    (@required $([default])?) => { false };
 }
 pub(crate) use section;

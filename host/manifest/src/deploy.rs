@@ -19,6 +19,7 @@ pub struct Deploy {
 section! {
     /// Components that are put in place while the host runs, by the admin listener. Without this section there are none,
     /// and a component is what its `file` is.
+    #[title = "`[deploy]`"]
     pub(crate) struct DeploySection {
         /// Where they are kept. It is made if it does not exist, and must be writable by nobody else.
         directory: FilePath [required];

@@ -26,6 +26,7 @@ pub struct Directory {
 
 section! {
     /// A directory of the host.
+    #[title = "`[directory.NAME]`"]
     pub(crate) struct DirectorySection {
         /// Where it is. Nothing outside it can be reached through it, links included.
         path: FilePath [required];

@@ -30,6 +30,7 @@ impl Default for Dns {
 section! {
     /// How the host resolves the names of outgoing requests, of NATS servers and of Redis stores. What stands in
     /// `/etc/hosts` goes before all else. Registries are asked by a process of its own, as the system does it.
+    #[title = "`[dns]`"]
     pub(crate) struct DnsSection {
         /// The DNS servers that are asked, over UDP and, for long answers, TCP. Without it, those of `/etc/resolv.conf`,
         /// with its search list and its options.

@@ -7,43 +7,8 @@ use std::fmt::Write as _;
 
 use schemars::generate::SchemaSettings;
 
-use crate::admin::AdminSection;
-use crate::bus::BusSection;
-use crate::compile::CompileSection;
-use crate::component::ComponentSection;
-use crate::decode::{Key, Section};
-use crate::deploy::DeploySection;
-use crate::directory::DirectorySection;
-use crate::dns::DnsSection;
-use crate::http2::Http2Section;
-use crate::http3::Http3Section;
-use crate::limits::{GroupLimitsSection, HostLimitsSection, LimitsSection};
-use crate::listener::ListenerSection;
+use crate::decode::{Decode, Key, Section};
 use crate::manifest::ManifestSection;
-use crate::middleware::MiddlewareType;
-use crate::middleware::compression::CompressionSection;
-use crate::middleware::cors::CorsSection;
-use crate::middleware::etag::EtagSection;
-use crate::middleware::rate_limit::RateLimitMiddlewareSection;
-use crate::middleware::request_id::RequestIdSection;
-use crate::middleware::response_headers::ResponseHeadersSection;
-use crate::middleware::security_headers::SecurityHeadersSection;
-use crate::rate_limit::RateLimitSection;
-use crate::registry::RegistrySection;
-use crate::reuse::ReuseSection;
-use crate::route::RouteSection;
-use crate::route::group::GroupSection;
-use crate::route::static_files::StaticSection;
-use crate::secret::SecretSection;
-use crate::server::ServerSection;
-use crate::signature::SignaturesSection;
-use crate::store::StoreSection;
-use crate::tenant::{QuotaSection, TenantSection};
-use crate::timeouts::TimeoutsSection;
-use crate::tls::TlsSection;
-use crate::wasi::PreopenSection;
-use crate::websocket::{HostWebSocketSection, WebSocketSection};
-use crate::webtransport::{HostWebTransportSection, WebTransportSection};
 
 /// The JSON Schema (draft 7, which editors know best) of `roadrunner.toml`, indented and with a final newline.
 pub fn json_schema() -> String {
@@ -63,81 +28,41 @@ pub fn reference() -> String {
 }
 
 /// A section of the reference.
-struct Table {
+pub(crate) struct Table {
     title: String,
     doc: String,
-    keys: Vec<Key>,
-    /// What stands for the default of a key that has none.
-    absent: fn(&str) -> &'static str,
+    pub(crate) keys: Vec<Key>,
 }
 
-/// Every section there is.
+/// Every section, in the order in which they stand in the file.
 fn tables() -> Vec<Table> {
-    vec![
-        section::<ManifestSection>("The file"),
-        section::<ServerSection>("`[server]`"),
-        section::<HostLimitsSection>("`[limits]`"),
-        section::<ListenerSection>("`[[listener]]`"),
-        section::<TlsSection>("`tls` of a listener"),
-        section::<AdminSection>("`[admin]`"),
-        section::<CompileSection>("`[compile]`"),
-        section::<DeploySection>("`[deploy]`"),
-        section::<SignaturesSection>("`[signatures]`"),
-        section::<RegistrySection>("`[registry.NAME]`"),
-        section::<TimeoutsSection>("`[timeouts]`"),
-        section::<RateLimitSection>("`[rate-limit]`"),
-        section::<BusSection>("`[bus]`"),
-        section::<DnsSection>("`[dns]`"),
-        section::<Http2Section>("`[http2]`"),
-        section::<Http3Section>("`[http3]`"),
-        section::<HostWebSocketSection>("`[websocket]`"),
-        section::<HostWebTransportSection>("`[webtransport]`"),
-        section::<TenantSection>("`[tenant.NAME]`"),
-        quota::<QuotaSection>("`quota` of a tenant"),
-        section::<DirectorySection>("`[directory.NAME]`"),
-        section::<SecretSection>("`[secret.NAME]`"),
-        section::<StoreSection>("`[store.NAME]`"),
-        section::<ComponentSection>("`[component.NAME]`"),
-        section::<PreopenSection>("`preopens` of a component"),
-        limits::<LimitsSection>("`limits` of a component or a route"),
-        section::<ReuseSection>("`reuse` of a component"),
-        section::<RouteSection>("`[[route]]`"),
-        section::<StaticSection>("`static` of a route"),
-        section::<GroupSection>("`[[group]]`"),
-        limits::<GroupLimitsSection>("`limits` of a group"),
-        limits::<WebSocketSection>("`websocket` of a group or a route"),
-        limits::<WebTransportSection>("`webtransport` of a group or a route"),
-        middleware::<CompressionSection>(MiddlewareType::Compression),
-        middleware::<CorsSection>(MiddlewareType::Cors),
-        middleware::<EtagSection>(MiddlewareType::Etag),
-        middleware::<RateLimitMiddlewareSection>(MiddlewareType::RateLimit),
-        middleware::<RequestIdSection>(MiddlewareType::RequestId),
-        middleware::<ResponseHeadersSection>(MiddlewareType::ResponseHeaders),
-        middleware::<SecurityHeadersSection>(MiddlewareType::SecurityHeaders),
-    ]
+    let mut tables = Vec::new();
+    ManifestSection::tables(&mut tables);
+    tables
 }
 
-fn section<S: Section>(title: &str) -> Table {
-    Table { title: title.to_owned(), doc: S::doc(), keys: S::keys(), absent: |_| "" }
+/// Adds a section, and then those that its keys hold. A section that is there already is not added again.
+pub(crate) fn add<S: Section>(tables: &mut Vec<Table>) {
+    add_table(tables, Table { title: S::TITLE.to_owned(), doc: S::doc(), keys: S::keys() });
 }
 
-/// Settings without a default of their own have what the outer section has; caps hold where they are written.
-fn limits<S: Section>(title: &str) -> Table {
-    let absent = |key: &str| if ["instances", "held"].contains(&key) { "no cap" } else { "inherited" };
-    Table { absent, ..section::<S>(title) }
-}
-
-/// Nothing is inherited from anywhere.
-fn quota<S: Section>(title: &str) -> Table {
-    Table { absent: |_| "no limit", ..section::<S>(title) }
-}
-
-fn middleware<S: Section>(kind: MiddlewareType) -> Table {
-    let mut table = section::<S>(&format!("`[middleware.NAME]` with `type = \"{kind}\"`"));
-    for key in table.keys.iter_mut().filter(|key| key.name == "type") {
+/// Adds the section of one type of middleware.
+pub(crate) fn add_middleware<S: Section>(tables: &mut Vec<Table>, kind: &str) {
+    let mut keys = S::keys();
+    for key in keys.iter_mut().filter(|key| key.name == "type") {
         key.kind = format!("`\"{kind}\"`");
     }
-    table
+    let title = format!("`[middleware.NAME]` with `type = \"{kind}\"`");
+    add_table(tables, Table { title, doc: S::doc(), keys });
+}
+
+fn add_table(tables: &mut Vec<Table>, table: Table) {
+    if tables.iter().any(|known| known.title == table.title) {
+        return;
+    }
+    let inner: Vec<fn(&mut Vec<Table>)> = table.keys.iter().map(|key| key.tables).collect();
+    tables.push(table);
+    inner.into_iter().for_each(|add| add(tables));
 }
 
 impl Table {
@@ -145,11 +70,11 @@ impl Table {
         let Self { title, doc, .. } = self;
         // Writing to a String cannot fail.
         let _ = write!(out, "\n### {title}\n\n{doc}\n\n| Key | Value | Default | Meaning |\n|---|---|---|---|\n");
-        for Key { name, doc, default, required, kind, .. } in &self.keys {
+        for Key { name, doc, default, absent, required, kind, .. } in &self.keys {
             let default = match default {
                 _ if *required => "required".to_owned(),
                 Some(default) => format!("`{default}`"),
-                None => (self.absent)(name).to_owned(),
+                None => absent.unwrap_or_default().to_owned(),
             };
             let _ = writeln!(out, "| `{name}` | {} | {} | {} |", cell(kind), cell(&default), cell(doc));
         }
@@ -192,10 +117,10 @@ mod tests {
     #[test]
     fn every_default_is_a_value_of_its_key() {
         let keys: Vec<Key> = tables().into_iter().flat_map(|table| table.keys).collect();
-        let mut defaults = keys.iter().filter_map(|key| Some((key, key.default?))).peekable();
+        let mut defaults = keys.iter().filter_map(|key| Some((key, key.default.as_deref()?))).peekable();
         assert!(defaults.peek().is_some());
         for (key, default) in defaults {
-            assert!((key.default_decodes)(default), "{} cannot be {default}", key.name);
+            assert!((key.accepts)(default), "{} cannot be {default}", key.name);
             assert_ne!(crate::decode::default_value(default), serde_json::Value::Null, "{}", key.name);
         }
     }

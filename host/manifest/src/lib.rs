@@ -45,20 +45,21 @@ mod wasi;
 mod websocket;
 mod webtransport;
 
+pub use roadrunner_values::{
+    AnyOr, Caps, Compile, ConnectionCaps, ForwardedField, H2c, HostCaps, Http2, Http3, Limits, PathRule, Quota,
+    Timeouts, WebSocket, WebTransport, WebTransportCaps,
+};
+
 pub use admin::{Admin, AdminKeys, Subject};
 pub use bus::{Broker, BrokerCredentials, BrokerUrl, Bus};
 pub use cli::{Language, NewError, Project, Sdk, new_project, routes_table, summary};
-pub use compile::Compile;
 pub use component::Component;
 pub use deploy::Deploy;
 pub use diagnostic::{Diagnostic, ManifestError, Style};
 pub use directory::Directory;
 pub use dns::Dns;
 pub use document::{json_schema, reference};
-pub use http2::Http2;
-pub use http3::Http3;
-pub use limits::{Caps, HostCaps, Limits};
-pub use listener::{ForwardedField, H2c, Listener, PeerRange, Protocol};
+pub use listener::{Listener, PeerRange, Protocol};
 pub use manifest::{ComponentOptions, LoadError, MAX_BYTES, Manifest};
 pub use middleware::Middleware;
 pub use middleware::compression::{Compression, Encoding, MediaType};
@@ -77,15 +78,12 @@ pub use route::static_files::{Files, StaticFiles};
 pub use route::{BodyMode, Methods, Route, Target};
 pub use router::{Conflict, Lookup, Params, RouteTable, UrlError};
 pub use scalar::{
-    Address, AnyOr, ComponentName, DirectoryName, HostPattern, InvalidHost, InvalidName, ListenerName, MiddlewareName,
+    Address, ComponentName, DirectoryName, HostPattern, InvalidHost, InvalidName, ListenerName, MiddlewareName,
     RouteName, SecretName, StoreName, TenantName, format_duration, format_size,
 };
 pub use secret::Secret;
-pub use server::{AccessLogFormat, LogFormat, PathRule, Server};
+pub use server::{AccessLogFormat, LogFormat, Server};
 pub use store::{Store, StorePlace};
-pub use tenant::{Quota, Tenant};
-pub use timeouts::Timeouts;
+pub use tenant::Tenant;
 pub use tls::{CertificateFiles, ClientCertificates, Tls};
 pub use wasi::Preopen;
-pub use websocket::WebSocket;
-pub use webtransport::WebTransport;

@@ -4,6 +4,7 @@ use std::fmt;
 use std::net::IpAddr;
 use std::ops::Range;
 
+use roadrunner_values::{ForwardedField, H2c};
 use schemars::{Schema, json_schema};
 use toml::Spanned;
 
@@ -68,12 +69,12 @@ impl Listener {
             http2: protocols.contains(&Protocol::Http2),
             http3: protocols.contains(&Protocol::Http3),
             tls,
-            h2c: H2c::PriorKnowledge,
+            h2c: H2c::default(),
             connections: None,
             connections_per_peer: None,
             proxy_protocol_from: None,
             trusted_proxies: Vec::new(),
-            forwarded_field: ForwardedField::XForwardedFor,
+            forwarded_field: ForwardedField::default(),
             requests: None,
         }
     }
@@ -81,6 +82,7 @@ impl Listener {
 
 section! {
     /// One address that the host listens on.
+    #[title = "`[[listener]]`"]
     pub(crate) struct ListenerSection {
         /// The listener's name in logs and metrics. Without it, its address.
         name: ListenerName;
@@ -117,29 +119,7 @@ section! {
         trusted_proxies: Vec<Spanned<PeerRange>>;
         /// The header field that the trusted proxies write. The other one is not looked at, since a client may have
         /// sent it. `"x-forwarded-for"` goes together with `X-Forwarded-Proto`.
-        forwarded_field: ForwardedField = "\"x-forwarded-for\"";
-    }
-}
-
-choice! {
-    /// How clients of a plaintext listener come to HTTP/2.
-    pub enum H2c {
-        /// Not at all.
-        Off = "off",
-        /// With its preface.
-        PriorKnowledge = "prior-knowledge",
-        /// With its preface, or with `Upgrade: h2c`.
-        Upgrade = "upgrade",
-    }
-}
-
-choice! {
-    /// The header field in which proxies say for whom they ask.
-    pub enum ForwardedField {
-        /// `Forwarded` (RFC 7239).
-        Forwarded = "forwarded",
-        /// `X-Forwarded-For` and `X-Forwarded-Proto`.
-        XForwardedFor = "x-forwarded-for",
+        forwarded_field: ForwardedField [default];
     }
 }
 
@@ -231,7 +211,7 @@ impl Resolver<'_> {
 
     /// `h2c`, which only a plaintext listener with both protocols has a use for.
     fn h2c(&mut self, section: &ListenerSection, listener: &Listener) -> H2c {
-        let Some(h2c) = &section.h2c else { return H2c::PriorKnowledge };
+        let Some(h2c) = &section.h2c else { return H2c::default() };
         let problem = match (section.tls.is_some(), listener.http1, listener.http2) {
             (true, ..) => Some(("this listener has TLS, where ALPN decides", "remove `h2c`")),
             (false, false, true) if *h2c.get_ref() != H2c::PriorKnowledge => Some((

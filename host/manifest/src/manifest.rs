@@ -7,20 +7,23 @@
 use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
 
+use roadrunner_values::{
+    Compile, ConnectionCaps, HostCaps, Http2, Http3, Limits, Timeouts, WebSocket, WebTransport, WebTransportCaps,
+};
 use toml::Spanned;
 
 use crate::admin::{Admin, AdminSection};
 use crate::bus::{Bus, BusSection};
-use crate::compile::{Compile, CompileSection};
+use crate::compile::CompileSection;
 use crate::component::{Component, ComponentSection};
 use crate::decode::section;
 use crate::deploy::{Deploy, DeploySection};
 use crate::diagnostic::ManifestError;
 use crate::directory::{Directory, DirectorySection};
 use crate::dns::{Dns, DnsSection};
-use crate::http2::{Http2, Http2Section};
-use crate::http3::{Http3, Http3Section};
-use crate::limits::{HostCaps, HostLimitsSection, Limits};
+use crate::http2::Http2Section;
+use crate::http3::Http3Section;
+use crate::limits::HostLimitsSection;
 use crate::listener::{Listener, ListenerSection};
 use crate::middleware::{Middleware, MiddlewareSection};
 use crate::rate_limit::{RateLimit, RateLimitSection};
@@ -35,9 +38,9 @@ use crate::server::{Server, ServerSection};
 use crate::signature::SignaturesSection;
 use crate::store::{Store, StoreSection};
 use crate::tenant::{Tenant, TenantSection};
-use crate::timeouts::{Timeouts, TimeoutsSection};
-use crate::websocket::{HostWebSocketSection, WebSocket};
-use crate::webtransport::{HostWebTransportSection, WebTransport};
+use crate::timeouts::TimeoutsSection;
+use crate::websocket::HostWebSocketSection;
+use crate::webtransport::HostWebTransportSection;
 
 /// A whole configuration.
 #[derive(Clone, Debug)]
@@ -48,6 +51,8 @@ pub struct Manifest {
     pub server: Server,
     /// The caps in `[limits]`.
     pub caps: HostCaps,
+    /// The caps on connections in `[limits]`.
+    pub connections: ConnectionCaps,
     /// The limits in `[limits]`, before any component, group or route changes them.
     pub limits: Limits,
     /// `[[listener]]`, never empty.
@@ -78,10 +83,8 @@ pub struct Manifest {
     pub deflate_memory: u64,
     /// `[webtransport]`, before any group or route changes it.
     pub webtransport: WebTransport,
-    /// WebTransport sessions on one connection; 0 when they are not offered.
-    pub webtransport_sessions: u32,
-    /// Streams that wait for a session, on one connection.
-    pub webtransport_buffered_streams: u32,
+    /// `[webtransport]`, the keys that no group and no route has.
+    pub webtransport_caps: WebTransportCaps,
     /// `[tenant]`.
     pub tenants: BTreeMap<TenantName, Tenant>,
     /// `[directory]`.
@@ -179,6 +182,7 @@ pub enum LoadError {
 
 section! {
     /// The configuration of a Roadrunner host. Relative paths start at the folder of this file.
+    #[title = "The file"]
     pub(crate) struct ManifestSection {
         /// The program as a whole.
         server: ServerSection;

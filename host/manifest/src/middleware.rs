@@ -15,6 +15,7 @@ use toml::Spanned;
 use toml::de::DeValue;
 
 use crate::decode::{Context, Decode, Place, Section, section_schema};
+use crate::document;
 use crate::manifest::ManifestSection;
 use crate::middleware::compression::{Compression, CompressionSection};
 use crate::middleware::cors::{Cors, CorsSection};
@@ -125,6 +126,16 @@ impl Decode for MiddlewareSection {
 
     fn kind() -> String {
         "a section".to_owned()
+    }
+
+    fn tables(tables: &mut Vec<document::Table>) {
+        document::add_middleware::<CompressionSection>(tables, MiddlewareType::Compression.as_str());
+        document::add_middleware::<CorsSection>(tables, MiddlewareType::Cors.as_str());
+        document::add_middleware::<EtagSection>(tables, MiddlewareType::Etag.as_str());
+        document::add_middleware::<RateLimitMiddlewareSection>(tables, MiddlewareType::RateLimit.as_str());
+        document::add_middleware::<RequestIdSection>(tables, MiddlewareType::RequestId.as_str());
+        document::add_middleware::<ResponseHeadersSection>(tables, MiddlewareType::ResponseHeaders.as_str());
+        document::add_middleware::<SecurityHeadersSection>(tables, MiddlewareType::SecurityHeaders.as_str());
     }
 }
 

@@ -20,6 +20,7 @@ section! {
     /// How many requests one peer may make: an IPv4 address, or the first 64 bits of an IPv6 address. Over it, a request
     /// is answered with 429 and `Retry-After`, before any route is looked for. Without this section there is no such
     /// limit. Clients of a unix socket have no address and are not limited.
+    #[title = "`[rate-limit]`"]
     pub(crate) struct RateLimitSection {
         /// Requests a second, on average.
         requests: Count<1, 1_000_000> [required];

@@ -31,6 +31,7 @@ pub struct Registry {
 section! {
     /// A registry that components are pulled from (`file = "oci://..."`). TLS trusts the authorities that
     /// Mozilla does.
+    #[title = "`[registry.NAME]`"]
     pub(crate) struct RegistrySection {
         /// The user that the host is to the registry. Goes with `password`.
         user: PlainText;

@@ -8,25 +8,23 @@ use std::io::ErrorKind;
 use std::ops::Range;
 use std::path::{Path, PathBuf};
 
+use roadrunner_values::{Caps, Limits, Values, WebSocket, WebTransport};
 use toml::Spanned;
 use toml::de::{DeTable, DeValue};
 
 use crate::admin::Admin;
 use crate::component::Component;
-use crate::decode::{Context, Decode, Place, listed, suggestion};
+use crate::decode::{Context, Decode, Field, Holds, Place, listed, suggestion};
 use crate::diagnostic::ManifestError;
 use crate::directory::{self, Directory, DirectorySection};
-use crate::limits::{Caps, Limits};
 use crate::manifest::{ComponentOptions, Manifest, ManifestSection};
 use crate::origin::Origin;
 use crate::pattern::RoutePattern;
+use crate::rate_limit;
 use crate::route::{Route, Target};
 use crate::router::RouteTable;
 use crate::scalar::{ComponentName, DirectoryName, FilePath, Table, TenantName};
 use crate::tenant::Tenant;
-use crate::websocket::WebSocket;
-use crate::webtransport::WebTransport;
-use crate::{compile, http2, http3, rate_limit, timeouts};
 
 /// Whether the files that a manifest names are looked for.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -161,8 +159,8 @@ pub(crate) struct Resolver<'c> {
 impl Resolver<'_> {
     fn manifest(&mut self, section: &ManifestSection, path: &Path) -> Manifest {
         let host = value(&section.limits).cloned().unwrap_or_default();
-        let mut limits = host.limits();
-        self.check_body(&mut limits, host.body_place());
+        let mut limits: Limits = host.values();
+        self.check_body(&mut limits, host.body.as_ref().map(Spanned::span));
         let tenants = self.tenants(section);
         self.directories(section);
         let secrets = self.secrets(section);
@@ -173,33 +171,33 @@ impl Resolver<'_> {
         let registries = self.registries(section);
         let components = self.components(section, &limits);
         let sockets = value(&section.websocket).cloned().unwrap_or_default();
-        let websocket = sockets.settings();
+        let websocket = sockets.values();
         let sessions = value(&section.webtransport).cloned().unwrap_or_default();
-        let webtransport = sessions.settings();
+        let webtransport = sessions.values();
         let host_wide =
             HostWide { limits: &limits, websocket: &websocket, webtransport: &webtransport, tenants: &tenants };
         let routes = self.routes(section, host_wide, &components, &middlewares);
         Manifest {
             file: Some(path.to_owned()),
             server: self.server(section),
-            caps: host.caps(),
+            caps: host.values(),
+            connections: host.values(),
             limits,
             listeners,
             admin,
-            compile: compile::compile(section),
+            compile: values(&section.compile),
             deploy: self.deploy(section),
             registries,
-            timeouts: timeouts::timeouts(section),
+            timeouts: values(&section.timeouts),
             rate_limit: rate_limit::rate_limit(section),
             bus: self.bus(section),
             dns: self.dns(section),
-            http2: http2::http2(section),
-            http3: http3::http3(section),
+            http2: values(&section.http2),
+            http3: values(&section.http3),
             websocket,
             deflate_memory: sockets.deflate_memory().get(),
             webtransport,
-            webtransport_sessions: sessions.sessions().get(),
-            webtransport_buffered_streams: sessions.buffered_streams().get(),
+            webtransport_caps: sessions.values(),
             tenants,
             directories: std::mem::take(&mut self.directories),
             secrets,
@@ -278,6 +276,11 @@ impl Context {
 /// The value of a key, if it is there and decoded.
 pub(crate) fn value<T>(field: &Option<Spanned<T>>) -> Option<&T> {
     field.as_ref().map(Spanned::get_ref)
+}
+
+/// The plain values of a section that may be missing.
+pub(crate) fn values<S: Holds<V>, V: Values>(field: &Field<S>) -> V {
+    value(field).map(Holds::values).unwrap_or_default()
 }
 
 /// The elements of a list that may be missing.

@@ -22,6 +22,7 @@ pub struct Reuse {
 section! {
     /// How long an instance of a component is kept for further requests, on the route that it was started for. Only one
     /// that answered in full is kept; of a native component, with a buffered response.
+    #[title = "`reuse` of a component"]
     pub(crate) struct ReuseSection {
         /// Requests that one instance answers at most.
         requests: Count<2, 1_000_000> [required];

@@ -7,17 +7,18 @@ pub(crate) mod static_files;
 use std::collections::BTreeMap;
 
 use http::Method;
+use roadrunner_values::{Caps, Limits, WebSocket, WebTransport};
 use toml::Spanned;
 
 use crate::decode::section;
-use crate::limits::{Caps, Limits, LimitsSection};
+use crate::limits::LimitsSection;
 use crate::pattern::{RoutePath, RoutePattern};
 use crate::route::static_files::{StaticFiles, StaticSection};
 use crate::scalar::{
     ComponentName, ConfigKey, HostPattern, MethodName, MiddlewareName, PlainText, RouteName, Table, TenantName, choice,
 };
-use crate::websocket::{WebSocket, WebSocketSection};
-use crate::webtransport::{WebTransport, WebTransportSection};
+use crate::websocket::WebSocketSection;
+use crate::webtransport::WebTransportSection;
 
 /// A path and what answers it.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -123,6 +124,7 @@ impl Methods {
 
 section! {
     /// A path and what answers it.
+    #[title = "`[[route]]`"]
     pub(crate) struct RouteSection {
         /// The path: literal segments, `:name` for one segment, `*name` at the end for all that is left.
         path: RoutePath [required];

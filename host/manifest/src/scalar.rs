@@ -10,11 +10,13 @@ mod name;
 mod path;
 mod size;
 
+use roadrunner_values::{Choice, ForwardedField, H2c, PathRule};
 use schemars::{Schema, SchemaGenerator, json_schema};
 use toml::Spanned;
 use toml::de::DeValue;
 
-use crate::decode::{Context, Decode, Place, suggestion};
+use crate::decode::{Context, Decode, Place, Sets, suggestion};
+use crate::document;
 
 pub use address::Address;
 pub use duration::format_duration;
@@ -99,6 +101,16 @@ impl Decode for bool {
     }
 }
 
+impl Sets<bool> for bool {
+    fn get(&self) -> bool {
+        *self
+    }
+
+    fn written(value: &bool) -> Option<String> {
+        Some(value.to_string())
+    }
+}
+
 impl<T: Decode> Decode for Vec<Spanned<T>> {
     fn decode(value: &Spanned<DeValue<'_>>, place: &Place, context: &mut Context) -> Option<Self> {
         let element = place.element();
@@ -138,6 +150,10 @@ impl<T: Decode> Decode for Vec<Spanned<T>> {
             kind if kind == "a section" => "a list of sections".to_owned(),
             kind => format!("a list; each element is {kind}"),
         }
+    }
+
+    fn tables(tables: &mut Vec<document::Table>) {
+        T::tables(tables);
     }
 }
 
@@ -181,6 +197,10 @@ impl<K: Text, V: Decode> Decode for Table<K, V> {
             kind => format!("a table; each value is {kind}"),
         }
     }
+
+    fn tables(tables: &mut Vec<document::Table>) {
+        V::tables(tables);
+    }
 }
 
 /// Any text without control characters, for the values of `config`.
@@ -210,63 +230,57 @@ impl Text for ConfigKey {
     }
 }
 
-/// Any value, or one of a list.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub enum AnyOr<T> {
-    /// `["*"]`.
-    Any,
-    /// These.
-    List(Vec<T>),
-}
-
-/// Refuses a text that is none of a few words.
-pub(crate) fn choose<T: Copy>(text: &str, choices: &[(&'static str, T)]) -> Result<T, Fault> {
-    if let Some((_, chosen)) = choices.iter().find(|(name, _)| *name == text) {
+/// Reads a text that is one of a few words.
+pub(crate) fn choose<T: Choice>(text: &str) -> Result<T, Fault> {
+    if let Some(chosen) = T::ALL.iter().find(|choice| choice.word() == text) {
         return Ok(*chosen);
     }
-    let names = || choices.iter().map(|(name, _)| *name);
-    let fix = match suggestion(text, names()) {
+    let words = || T::ALL.iter().map(|choice| choice.word());
+    let fix = match suggestion(text, words()) {
         Some(close) => format!("did you mean \"{close}\"?"),
-        None => format!("write {}", names().map(|name| format!("\"{name}\"")).collect::<Vec<_>>().join(" or ")),
+        None => format!("write {}", words().map(|word| format!("\"{word}\"")).collect::<Vec<_>>().join(" or ")),
     };
     Err(Fault::new(format!("is \"{text}\""), fix))
 }
 
 /// Declares an enum whose values are words of the manifest.
 macro_rules! choice {
-    (
-        $(#[$meta:meta])*
-        $vis:vis enum $name:ident { $($(#[$value_meta:meta])* $value:ident = $text:literal,)* }
-    ) => {
-        $(#[$meta])*
-        #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-        $vis enum $name { $($(#[$value_meta])* $value,)* }
+    ($(#[$meta:meta])* $vis:vis enum $name:ident { $($body:tt)* }) => {
+        roadrunner_values::choice! { $(#[$meta])* $vis enum $name { $($body)* } }
+        $crate::scalar::word!($name);
+    };
+}
+pub(crate) use choice;
 
-        impl $name {
-            /// The word that the manifest has for it.
-            pub fn as_str(self) -> &'static str {
-                match self { $(Self::$value => $text,)* }
-            }
-        }
-
+/// Makes a choice a value of the manifest.
+macro_rules! word {
+    ($name:ident) => {
         impl $crate::scalar::Text for $name {
-            const KIND: &'static str = choice!(@kind $($text)*);
+            const KIND: &'static str = <Self as roadrunner_values::Choice>::LISTED;
 
             fn parse(text: &str) -> Result<Self, $crate::scalar::Fault> {
-                $crate::scalar::choose(text, &[$(($text, Self::$value)),*])
+                $crate::scalar::choose(text)
             }
 
             fn text_schema() -> schemars::Schema {
-                schemars::json_schema!({ "enum": [$($text),*] })
+                let words = <Self as roadrunner_values::Choice>::ALL.iter().map(|choice| choice.as_str());
+                schemars::json_schema!({ "enum": words.collect::<Vec<_>>() })
             }
         }
 
-        impl std::fmt::Display for $name {
-            fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-                f.write_str(self.as_str())
+        impl $crate::decode::Sets<Self> for $name {
+            fn get(&self) -> Self {
+                *self
+            }
+
+            fn written(value: &Self) -> Option<String> {
+                Some(format!("\"{value}\""))
             }
         }
     };
-    (@kind $first:literal $($text:literal)*) => { concat!("`\"", $first, "\"`" $(, " or `\"", $text, "\"`")*) };
 }
-pub(crate) use choice;
+pub(crate) use word;
+
+word!(ForwardedField);
+word!(H2c);
+word!(PathRule);

@@ -24,6 +24,7 @@ pub enum Secret {
 section! {
     /// A secret: bytes that only the components see that it is granted to. It is read when the host starts and when the
     /// manifest is loaded again. Exactly one of the keys says where it is.
+    #[title = "`[secret.NAME]`"]
     pub(crate) struct SecretSection {
         /// A file of at most 64 KiB. It belongs to the user of the host or to root, its group may read it and not write
         /// it, and others may do neither. A line break at the end of a text is not part of the secret.

@@ -3,6 +3,8 @@
 use std::path::PathBuf;
 use std::time::Duration;
 
+use roadrunner_values::PathRule;
+
 use crate::decode::section;
 use crate::manifest::ManifestSection;
 use crate::resolve::{Resolver, value};
@@ -36,6 +38,7 @@ pub struct Server {
 
 section! {
     /// The program as a whole.
+    #[title = "`[server]`"]
     pub(crate) struct ServerSection {
         /// How long a shutdown waits for requests and sessions to finish before it cuts them.
         drain: Time<0, { HOUR }> = "\"10s\"";
@@ -61,20 +64,10 @@ section! {
         /// with `%2e`, with `\`, or with `//` at its beginning. `"strict"`: 400. `"as-sent"`: it is passed on as it is;
         /// a guest that parses URLs then sees another path than the routes, and what protects one path does not protect
         /// the other.
-        path: PathRule = "\"strict\"";
+        path: PathRule [default];
         /// Whether the host looks every second whether this file, or that of a component, has changed, and then does
         /// what `roadrunner reload` does.
         watch: bool = "false";
-    }
-}
-
-choice! {
-    /// What becomes of a path that a URL parser would change.
-    pub enum PathRule {
-        /// It is passed on.
-        AsSent = "as-sent",
-        /// 400.
-        Strict = "strict",
     }
 }
 

@@ -14,6 +14,7 @@ use crate::scalar::{FilePath, TenantName};
 section! {
     /// By whom components must be signed. With it, one that none of the keys has signed is refused before it is
     /// compiled, wherever it comes from.
+    #[title = "`[signatures]`"]
     pub(crate) struct SignaturesSection {
         /// PEM files of public keys, ECDSA on P-256 or Ed25519. `signed-by` of a tenant or a component takes the place of
         /// this list.

@@ -58,6 +58,7 @@ pub enum StorePlace {
 section! {
     /// A store of keys and values. Exactly one of `path`, `memory` and `url` says where it is. Each component that it is
     /// granted to sees keys of its own.
+    #[title = "`[store.NAME]`"]
     pub(crate) struct StoreSection {
         /// A file, made if it is not there, in a folder that is. No other process can have it open. What was
         /// acknowledged to a guest is on the disk.

@@ -2,13 +2,12 @@
 
 use std::collections::BTreeMap;
 use std::ops::Range;
-use std::time::Duration;
 
+use roadrunner_values::{Caps, Quota};
 use toml::Spanned;
 
 use crate::admin::{AdminKeys, Subject};
-use crate::decode::{Field, section};
-use crate::limits::Caps;
+use crate::decode::{Field, Holds, section};
 use crate::manifest::ManifestSection;
 use crate::resolve::{FileKind, Resolver, entries, list, value};
 use crate::route::RouteSection;
@@ -29,35 +28,6 @@ pub struct Tenant {
     pub keys: AdminKeys,
 }
 
-/// What all components of a tenant may use together. None of each is no limit.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-pub struct Quota {
-    /// Memory of all instances, in bytes.
-    pub memory: Option<u64>,
-    /// CPU time in one second.
-    pub cpu_per_second: Option<Duration>,
-    /// Requests in one second.
-    pub requests_per_second: Option<u32>,
-    /// Bytes of log text in one second.
-    pub log_bytes_per_second: Option<u64>,
-    /// Subscriptions at once.
-    pub topics: Option<u32>,
-    /// Bytes of messages that wait.
-    pub topic_bytes: Option<u64>,
-    /// Bytes of the files in its directories.
-    pub disk: Option<u64>,
-    /// Outgoing connections at once.
-    pub outbound_connections: Option<u32>,
-    /// Bytes of outgoing bodies, in both directions, in one second.
-    pub outbound_bytes_per_second: Option<u64>,
-    /// Bytes of deployed versions.
-    pub deployed_bytes: Option<u64>,
-    /// Bytes of what is compiled from them.
-    pub compiled_bytes: Option<u64>,
-    /// Bytes of keys and values.
-    pub store_bytes: Option<u64>,
-}
-
 impl Tenant {
     /// Whether a pattern stands for hosts of this tenant alone: one of its own, or one below a wildcard of its own.
     pub(crate) fn has(&self, host: &HostPattern) -> bool {
@@ -73,6 +43,7 @@ impl Tenant {
 section! {
     /// An owner of components, with hosts and quotas. What names a tenant can be reached only on its hosts, and cannot
     /// name what belongs to another.
+    #[title = "`[tenant.NAME]`"]
     pub(crate) struct TenantSection {
         /// The hosts that its routes answer for, `"example.com"` or `"*.example.org"`, without a port. Its routes that
         /// name none answer for all of these. No other tenant can have one of them, or a wildcard over one.
@@ -91,48 +62,29 @@ section! {
 }
 
 section! {
-    /// What all components of one tenant may use together, beside the limits of each request. What is not set here is
-    /// not limited.
+    /// The quotas of all components of one tenant together, in addition to the limits of each request. A key that is
+    /// absent sets no limit.
+    #[title = "`quota` of a tenant"]
     pub(crate) struct QuotaSection {
-        /// Instances at once that are answering requests. Over it, a request waits, and is then answered with 503.
-        instances: Count<1, 100_000>;
-        /// Sessions held at once. Over it, the request is answered with 503.
-        held: Count<0, 100_000>;
-        /// Sessions that hibernate at once. Over it, a session stays held.
-        hibernated: Count<0, 10_000_000>;
-        /// Memory of all instances: linear memories, tables, what the host buffers for them, and the states of sessions
-        /// that hibernate. Growth over it fails inside the guest.
-        memory: Bytes<{ 64 * KIB }, { 1024 * GIB }>;
-        /// CPU time of all guests, and of what the host does for them, in one second of wall-clock time: `"500ms"` is half
-        /// a processor, `"2s"` are two. Over it, guests that run pause, and so does the host's work; new requests wait, for
-        /// as long as `queue-wait`, and are then answered with 503 and `Retry-After`. One second's worth can be saved up.
-        cpu_per_second: Time<1, HOUR>;
-        /// Requests a second, those for files included. Over it, a request is answered with 429 and `Retry-After`. One
-        /// second's worth can be saved up.
-        requests_per_second: Count<1, 1_000_000>;
-        /// Log text a second. Lines over it are dropped and counted. One second's worth can be saved up.
-        log_bytes_per_second: Bytes<0, GIB>;
-        /// Subscriptions to topics of the bus at once. Over it, the guest's `subscribe` fails.
-        topics: Count<0, 10_000_000>;
-        /// Messages that wait for its sessions on all topics together. One that does not fit is missed.
-        topic_bytes: Bytes<0, { 64 * GIB }>;
-        /// What the files below its directories take, those of `[directory]` with this tenant. Over it, guests can add no
-        /// more.
-        disk: Bytes<0, { 65_536 * GIB }>;
-        /// Outgoing connections open at once. Over it, an outgoing request is refused.
-        outbound_connections: Count<0, 10_000>;
-        /// Bytes a second of the bodies of outgoing requests and their answers. Over it, they pause. One second's worth
-        /// can be saved up.
-        outbound_bytes_per_second: Bytes<KIB, { 64 * GIB }>;
-        /// Bytes of all versions of its components that are kept in the directory of [deploy], and of those that are being
-        /// uploaded. Over it, an upload is refused with 507.
-        deployed_bytes: Bytes<KIB, { 1024 * GIB }>;
-        /// Bytes of what is compiled from these versions, in the cache of compiled code. Over it, a deployment is refused
-        /// with 507.
-        compiled_bytes: Bytes<KIB, { 1024 * GIB }>;
-        /// What its components have in stores in files and in memory: keys and values, and 64 bytes for each key. Over it,
-        /// nothing is added.
-        store_bytes: Bytes<KIB, { 1024 * GIB }>;
+        ..Caps or "no limit" {
+            instances: Count<1, 100_000>;
+            held: Count<0, 100_000>;
+            hibernated: Count<0, 10_000_000>;
+        }
+        ..Quota or "no limit" {
+            memory: Bytes<{ 64 * KIB }, { 1024 * GIB }>;
+            cpu_per_second: Time<1, HOUR>;
+            requests_per_second: Count<1, 1_000_000>;
+            log_bytes_per_second: Bytes<0, GIB>;
+            topics: Count<0, 10_000_000>;
+            topic_bytes: Bytes<0, { 64 * GIB }>;
+            disk: Bytes<0, { 65_536 * GIB }>;
+            outbound_connections: Count<0, 10_000>;
+            outbound_bytes_per_second: Bytes<KIB, { 64 * GIB }>;
+            deployed_bytes: Bytes<KIB, { 1024 * GIB }>;
+            compiled_bytes: Bytes<KIB, { 1024 * GIB }>;
+            store_bytes: Bytes<KIB, { 1024 * GIB }>;
+        }
     }
 }
 
@@ -176,7 +128,7 @@ impl Resolver<'_> {
                 tenant.hosts.push(host.get_ref().clone());
             }
             if let Some(section) = value(&declared.quota) {
-                (tenant.caps, tenant.quota) = quota(section);
+                (tenant.caps, tenant.quota) = (section.values(), section.values());
             }
             tenant.keys = AdminKeys {
                 token: self.path(&declared.admin_token_file, FileKind::File),
@@ -268,36 +220,6 @@ impl Routes<'_, '_, '_> {
         }
         if hosts.is_empty() { own.hosts.clone() } else { hosts }
     }
-}
-
-/// The quotas of a tenant: those that are caps on instances, and the others.
-fn quota(section: &QuotaSection) -> (Caps, Quota) {
-    fn count<const MIN: u32, const MAX: u32>(field: &Field<Count<MIN, MAX>>) -> Option<u32> {
-        value(field).map(|count| count.get())
-    }
-    fn bytes<const MIN: u64, const MAX: u64>(field: &Field<Bytes<MIN, MAX>>) -> Option<u64> {
-        value(field).map(|bytes| bytes.get())
-    }
-    let caps = Caps {
-        instances: count(&section.instances),
-        held: count(&section.held),
-        hibernated: count(&section.hibernated),
-    };
-    let quota = Quota {
-        memory: bytes(&section.memory),
-        cpu_per_second: value(&section.cpu_per_second).map(|time| time.get()),
-        requests_per_second: count(&section.requests_per_second),
-        log_bytes_per_second: bytes(&section.log_bytes_per_second),
-        topics: count(&section.topics),
-        topic_bytes: bytes(&section.topic_bytes),
-        disk: bytes(&section.disk),
-        outbound_connections: count(&section.outbound_connections),
-        outbound_bytes_per_second: bytes(&section.outbound_bytes_per_second),
-        deployed_bytes: bytes(&section.deployed_bytes),
-        compiled_bytes: bytes(&section.compiled_bytes),
-        store_bytes: bytes(&section.store_bytes),
-    };
-    (caps, quota)
 }
 
 /// Whether every host of one pattern is one of the other's. Two patterns have a host in common only where one covers

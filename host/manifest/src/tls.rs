@@ -7,6 +7,7 @@ use toml::Spanned;
 use toml::de::DeValue;
 
 use crate::decode::{Context, Decode, Place, section};
+use crate::document::Table;
 use crate::resolve::{FileKind, Resolver, list};
 use crate::scalar::{FilePath, choice};
 
@@ -48,6 +49,7 @@ pub struct ClientCertificates {
 
 section! {
     /// A certificate chain and its key.
+    #[title = "`tls` of a listener"]
     pub(crate) struct TlsSection {
         /// The PEM file of the certificate chain, the server's own certificate first.
         certificate: FilePath [required];
@@ -69,6 +71,7 @@ section! {
 
 section! {
     /// One more certificate chain and its key.
+    #[title = "`certificates` of `tls`"]
     pub(crate) struct CertificateSection {
         /// The PEM file of the certificate chain, the server's own certificate first.
         certificate: FilePath [required];
@@ -115,6 +118,10 @@ impl Decode for TlsChoice {
 
     fn kind() -> String {
         "`\"self-signed\"`, or a section with `certificate` and `key`".to_owned()
+    }
+
+    fn tables(tables: &mut Vec<Table>) {
+        TlsSection::tables(tables);
     }
 }
 

@@ -23,6 +23,7 @@ pub struct Preopen {
 section! {
     /// A directory that guests of a component have open from their start. What they open in it, they open below it:
     /// nothing outside can be reached, links included.
+    #[title = "`preopens` of a component"]
     pub(crate) struct PreopenSection {
         /// The directory. It is opened when the manifest is loaded.
         directory: DirectoryName [required];

@@ -60,8 +60,8 @@ fn every_section_reaches_its_type() {
     };
     assert_eq!(acme.quota, quota);
     assert_eq!(manifest.components["shop"].tenant.as_ref().map(TenantName::as_str), Some("acme"));
-    assert_eq!(manifest.caps.connections, 1000);
-    assert_eq!(manifest.caps.connections_per_peer, Some(20));
+    assert_eq!(manifest.connections.connections, 1000);
+    assert_eq!(manifest.connections.connections_per_peer, Some(20));
     assert_eq!(manifest.listeners.len(), 3);
     let plain = &manifest.listeners[0];
     assert_eq!(plain.h2c, H2c::Upgrade);
@@ -195,7 +195,7 @@ fn webtransport_settings_are_inherited_too() {
     let innermost = settings("innermost");
     assert_eq!((innermost.origins, innermost.datagram_queue), (AnyOr::Any, 2));
     assert_eq!(settings("inner").origins, AnyOr::List(vec!["https://example.com".to_owned()]));
-    assert_eq!((manifest.webtransport_sessions, manifest.webtransport_buffered_streams), (4, 8));
+    assert_eq!((manifest.webtransport_caps.sessions, manifest.webtransport_caps.buffered_streams), (4, 8));
     assert_eq!(parse("").webtransport, WebTransport::default());
 }
 
@@ -344,4 +344,40 @@ fn a_tenants_routes_answer_for_its_hosts_alone() {
     assert_eq!(lookup("other.example", "/shop/cart"), None);
     assert_eq!(lookup("api.example.com", "/shop/cart"), None);
     assert_eq!(lookup("acme.example", "/plain"), Some(("/plain", None)), "the host's own routes answer everywhere");
+}
+
+/// The defaults of docs/manifest.md as a manifest: every section that stands at most once, with every key that has a
+/// default.
+fn documented() -> String {
+    let page = include_str!("../../../docs/manifest.md");
+    let (_, sections) = page.split_once("\n## Sections\n").expect("the tables");
+    let mut text = String::new();
+    for section in sections.split("\n### ").skip(1) {
+        let (title, rows) = section.split_once('\n').expect("a title");
+        let name = title.trim_matches(['`', '[', ']']);
+        let is_single = title.starts_with("`[") && !title.starts_with("`[[") && !name.contains('.');
+        // `[rate-limit]` changes a host by being there, and the others have required keys.
+        if !is_single || ["admin", "deploy", "rate-limit", "signatures"].contains(&name) {
+            continue;
+        }
+        text.push_str(&format!("[{name}]\n"));
+        for row in rows.lines().filter(|line| line.starts_with("| `")) {
+            let cells: Vec<&str> = row.split(" | ").collect();
+            let key = cells[0].trim_start_matches("| ").trim_matches('`');
+            if let Some(default) = cells[2].strip_prefix('`').and_then(|cell| cell.strip_suffix('`')) {
+                text.push_str(&format!("{key} = {default}\n"));
+            }
+        }
+    }
+    text
+}
+
+#[test]
+fn the_documented_defaults_are_those_of_an_empty_manifest() {
+    let text = documented();
+    for section in ["[server]", "[limits]", "[timeouts]", "[http2]", "[http3]", "[websocket]", "[webtransport]"] {
+        assert!(text.contains(section), "no {section} in {text}");
+    }
+    assert!(text.lines().count() > 80, "{text}");
+    assert_eq!(format!("{:?}", parse(&text)), format!("{:?}", parse("")));
 }

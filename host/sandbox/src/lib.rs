@@ -35,11 +35,9 @@ pub use capability::session::Topics;
 pub use capability::store::{Bucket, StoreAnswer, StoreError, StorePage};
 pub use component::{Component, Interfaces, Kind, inspect};
 pub use engine::{
-    Cache, CacheError, CompileError, CompileOrder, CompileSettings, Compiler, EngineError, EngineSettings, Exhaustion,
-    Reset, Whose,
+    Cache, CacheError, CompileError, CompileOrder, Compiler, EngineError, EngineSettings, Exhaustion, Reset, Whose,
 };
 pub use guest::event::{Disconnect, Event, Next};
-pub use guest::limits::Limits;
 pub use guest::output::{Outbox, Outgoing};
 pub use guest::request::{Body, BodyError, BodyFault, BodyStream, ClientCertificate, Request, Upgrade};
 pub use guest::response::{Head, Response};

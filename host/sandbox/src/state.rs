@@ -5,6 +5,7 @@
 use std::sync::Arc;
 
 use roadrunner_account::Meter;
+use roadrunner_values::Limits;
 use wasmtime::Result;
 use wasmtime::component::Linker;
 use wasmtime_wasi::{WasiCtx, WasiCtxView, WasiView};
@@ -23,7 +24,6 @@ use crate::capability::store::Stores;
 use crate::capability::wasi;
 use crate::engine::Wasi;
 use crate::guest::core::{Call, Capability, Carries, Core};
-use crate::guest::limits::Limits;
 
 /// Makes of a list of capabilities the grants, the parts of the state, and the linking.
 macro_rules! capabilities {

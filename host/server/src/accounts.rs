@@ -4,7 +4,7 @@
 use std::collections::BTreeMap;
 use std::sync::Arc;
 
-use roadrunner_account::{Gate, GateSettings, Quota, Tenant};
+use roadrunner_account::{Gate, GateSettings, Tenant};
 use roadrunner_manifest::{self as manifest, Caps, ComponentName, HostCaps, Manifest, TenantName};
 
 use crate::access::Caller;
@@ -178,28 +178,11 @@ impl Owners {
 /// charged to it.
 fn tenants(manifest: &Manifest, before: Option<&Accounts>) -> BTreeMap<String, Arc<Tenant>> {
     let tenant = |(name, tenant): (&TenantName, &manifest::Tenant)| {
-        let quota = quota(&tenant.quota);
+        let quota = tenant.quota;
         let known = before.and_then(|before| before.tenants.get(name.as_str())).filter(|known| known.quota == quota);
         (name.to_string(), known.cloned().unwrap_or_else(|| Tenant::new(name.as_str(), quota)))
     };
     manifest.tenants.iter().map(tenant).collect()
-}
-
-fn quota(quota: &manifest::Quota) -> Quota {
-    Quota {
-        memory: quota.memory,
-        cpu_per_second: quota.cpu_per_second,
-        requests_per_second: quota.requests_per_second.map(u64::from),
-        log_bytes_per_second: quota.log_bytes_per_second,
-        topics: quota.topics.map(u64::from),
-        topic_bytes: quota.topic_bytes,
-        disk: quota.disk,
-        outbound_connections: quota.outbound_connections.map(u64::from),
-        outbound_bytes_per_second: quota.outbound_bytes_per_second,
-        deployed_bytes: quota.deployed_bytes,
-        compiled_bytes: quota.compiled_bytes,
-        store_bytes: quota.store_bytes,
-    }
 }
 
 /// Builds the gates for all caps, by name. A cap whose number changed gets a new gate, which does not count older

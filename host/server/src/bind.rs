@@ -12,8 +12,7 @@ use roadrunner_manifest::{
 };
 use roadrunner_names::Resolver;
 use roadrunner_sandbox::{
-    Binding, Bucket, Bus, Component, Grants, Kind, Limits, Outbound, Parking, Preopen, Sandbox, Secret, Shared, Topics,
-    Urls,
+    Binding, Bucket, Bus, Component, Grants, Kind, Outbound, Parking, Preopen, Sandbox, Secret, Shared, Topics, Urls,
 };
 
 use crate::access::Access;
@@ -194,7 +193,7 @@ impl<'b> Binder<'b> {
         let secrets = component.secrets.iter();
         let stores = self.capabilities.grants.get(name.as_str()).into_iter().flatten();
         Grants {
-            limits: Arc::new(limits(&route.limits)),
+            limits: Arc::new(route.limits.clone()),
             config: route.config.clone(),
             // A name has no colon, so that no component's name can equal the owner of a tenant's topics.
             events: Topics { bus: self.bus.clone(), owner: owner(name.as_str(), component.tenant.as_ref()).into() },
@@ -306,23 +305,6 @@ fn identity(route: &manifest::Route) -> String {
         manifest::Target::Static(files) => files.directory.as_str(),
     };
     format!("{target} {}", route_gate(route))
-}
-
-fn limits(limits: &manifest::Limits) -> Limits {
-    Limits {
-        memory: limits.memory,
-        cpu: limits.cpu,
-        callback_cpu: limits.callback_cpu,
-        deadline: limits.deadline,
-        response_head: usize::try_from(limits.response_head).unwrap_or(usize::MAX),
-        host_call_bytes: usize::try_from(limits.host_call_bytes).unwrap_or(usize::MAX),
-        handles: limits.handles as usize,
-        log_bytes: limits.log_bytes,
-        idle: limits.idle,
-        hibernate: limits.hibernate,
-        hibernate_bytes: usize::try_from(limits.hibernate_bytes).unwrap_or(usize::MAX),
-        ..Limits::default()
-    }
 }
 
 /// Named routes that guests of a tenant see: its own, and those of the host.

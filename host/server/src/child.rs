@@ -5,9 +5,9 @@ use std::path::PathBuf;
 
 use anyhow::Result;
 use roadrunner_child::{Stop, this_program};
-use roadrunner_manifest::{self as manifest, Manifest};
+use roadrunner_manifest::Manifest;
 use roadrunner_registry::Puller;
-use roadrunner_sandbox::{Cache, CompileSettings, Compiler};
+use roadrunner_sandbox::{Cache, Compiler};
 
 /// The command of a compiler's process.
 pub(crate) const COMPILE: &str = "compile-component";
@@ -21,25 +21,13 @@ const PULLED: &str = "pulled";
 /// Creates a compiler, with the cache of compiled code. `stop` ends compilations.
 pub(crate) fn compiler(manifest: &Manifest, stop: &Stop) -> Result<Compiler> {
     let cache = Cache::open(cache_directory(manifest))?;
-    Ok(Compiler::new(cache, this_program(), &[COMPILE], compile_settings(&manifest.compile), stop.clone()))
+    Ok(Compiler::new(cache, this_program(), &[COMPILE], manifest.compile, stop.clone()))
 }
 
 /// Creates a puller of components from registries, which keeps them beside the compiled code. `stop` ends its waits.
 pub(crate) fn puller(manifest: &Manifest, stop: &Stop) -> Puller {
     let directory = cache_directory(manifest).join(PULLED);
     Puller::new(this_program(), FETCH, directory, manifest.compile.max_wasm, stop.clone())
-}
-
-/// The bounds of compilations.
-pub(crate) fn compile_settings(settings: &manifest::Compile) -> CompileSettings {
-    let defaults = CompileSettings::default();
-    CompileSettings {
-        memory: settings.memory,
-        cpu: settings.cpu,
-        time: settings.time,
-        concurrency: settings.concurrency.map_or(defaults.concurrency, |count| count as usize),
-        max_wasm: settings.max_wasm,
-    }
 }
 
 /// The directory for compiled code: `cache-dir`, or the user's cache folder.

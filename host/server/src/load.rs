@@ -11,7 +11,6 @@ use roadrunner_account::Digest;
 use roadrunner_manifest::Manifest;
 use roadrunner_sandbox::Component;
 
-use crate::child;
 use crate::deploy::served::{Copy, Other};
 use crate::serving::{Host, Serving};
 use crate::source::{Asking, Proof, Source, Sources};
@@ -36,7 +35,7 @@ pub(crate) fn components(
             loaded.push((source.name.clone(), component(source, host, known)));
         }
     };
-    let at_once = child::compile_settings(&manifest.compile).concurrency.min(manifest.components.len());
+    let at_once = manifest.compile.at_once().min(manifest.components.len());
     let loaded = thread::scope(|scope| {
         let others: Vec<_> = (1..at_once).map(|_| scope.spawn(load)).collect();
         let mut loaded = load();

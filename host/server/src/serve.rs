@@ -7,12 +7,12 @@ use std::process::ExitCode;
 use std::sync::Arc;
 use std::time::Duration;
 
-use anyhow::{Context as _, Result, bail};
+use anyhow::{Context as _, Result};
 use roadrunner_account::Instances;
 use roadrunner_child::Stop;
 use roadrunner_log::Owner;
-use roadrunner_manifest::{self as manifest, Address, LogFormat, Manifest};
-use roadrunner_wire::{ListenAddress, ListenerConfig, Server, Settings};
+use roadrunner_manifest::{LogFormat, Manifest};
+use roadrunner_wire::Server;
 use tokio::signal::unix::{Signal, SignalKind, signal};
 
 use crate::admin::Admin;
@@ -22,7 +22,7 @@ use crate::deploy::{self, Deploy};
 use crate::inherited::Inherited;
 use crate::reload::{self, Reload, Servers};
 use crate::swap;
-use crate::transport;
+use crate::transport::Opening;
 
 /// The exit code when connections were cut, at the drain's deadline or by a second signal.
 const CUT: u8 = 3;
@@ -92,14 +92,12 @@ async fn serve(manifest: &Manifest, mut inherited: Inherited) -> Result<ExitCode
     }
     let tidied = app.clone();
     tokio::task::spawn_blocking(move || deploy::tidy(&tidied.current()));
-    if let Some(settings) = &manifest.admin {
+    if let Some(opening) = Opening::admin(manifest, &mut inherited)? {
         let deploy = Deploy::new(app.clone(), reload.clone(), manifest.compile.max_wasm);
         let admin = Admin::new(app.clone(), servers.public.clone(), reload.clone(), deploy);
-        let _ = servers.admin.set(open_admin(settings, &mut inherited, admin).await?);
+        let _ = servers.admin.set(opening.open(Arc::new(admin)).await?);
     }
-    let listeners = transport::listeners(manifest, &mut inherited)?;
-    let server = Server::bind(listeners, transport::settings(manifest), Arc::new(app.clone())).await?;
-    let server = Arc::new(server);
+    let server = Arc::new(Opening::public(manifest, &mut inherited)?.open(Arc::new(app.clone())).await?);
     for listener in server.addresses() {
         let transport = if listener.is_quic { "/udp" } else { "" };
         say(&format!("listening on {}{transport} ({})", listener.address, listener.name));
@@ -159,24 +157,6 @@ async fn reload_on(mut hangup: Signal, reload: &Reload) -> Infallible {
         hangup.recv().await;
         reload.order();
     }
-}
-
-async fn open_admin(settings: &manifest::Admin, inherited: &mut Inherited, admin: Admin) -> Result<Server> {
-    if let Some((message, fix)) = settings.exposed() {
-        bail!("{message}: {fix}");
-    }
-    let address = match &settings.address {
-        // The author of the socket unit has decided who reaches it.
-        Address::Systemd(name) => {
-            ListenAddress::Inherited(inherited.take(name).context("cannot open the admin listener")?)
-        }
-        Address::Tcp(address) => ListenAddress::Tcp(*address),
-        Address::Unix(path) => ListenAddress::Unix(path.clone()),
-    };
-    // On a unix socket, the file's mode decides who may connect.
-    let plain = ListenerConfig::plain(transport::ADMIN, address);
-    let listener = ListenerConfig { unix_mode: Some(0o600), tls: transport::admin_tls(settings)?, ..plain };
-    Ok(Server::bind(vec![listener], Settings::default(), Arc::new(admin)).await?)
 }
 
 /// Waits until connection tasks have dropped their instances; the process ends after them.

@@ -1,10 +1,12 @@
-//! The listeners and the transport's settings of a manifest.
+//! The listeners of a manifest, and the settings of the transport below them.
 
-use anyhow::{Context as _, Result};
+use std::sync::Arc;
+
+use anyhow::{Context as _, Result, bail};
 use roadrunner_manifest::{self as manifest, Admin, Manifest};
+use roadrunner_values::{TransportSettings, WebTransportCaps};
 use roadrunner_wire::{
-    self as wire, ClientAuth, EarlyData, ForwardedField, Forwarding, H2c, ListenAddress, ListenerConfig, Network,
-    Peers, PoolConfig, Protocols, RetryPolicy, TlsConfig,
+    ClientAuth, Forwarding, ListenAddress, ListenerConfig, Network, Peers, Protocols, Server, Service, TlsConfig,
 };
 
 use crate::inherited::Inherited;
@@ -12,9 +14,38 @@ use crate::inherited::Inherited;
 /// The name of the admin listener.
 pub const ADMIN: &str = "admin";
 
-/// The listeners of a manifest; those of systemd take inherited sockets.
-pub(crate) fn listeners(manifest: &Manifest, inherited: &mut Inherited) -> Result<Vec<ListenerConfig>> {
-    manifest.listeners.iter().map(|settings| listener(settings, inherited)).collect()
+/// Listeners that are ready to be opened, with the settings that all of them get.
+#[derive(Debug)]
+pub(crate) struct Opening {
+    listeners: Vec<ListenerConfig>,
+    settings: TransportSettings,
+}
+
+impl Opening {
+    /// The public listeners of a manifest; those of systemd take inherited sockets.
+    pub(crate) fn public(manifest: &Manifest, inherited: &mut Inherited) -> Result<Self> {
+        let listeners = manifest.listeners.iter().map(|settings| listener(settings, inherited));
+        Ok(Self { listeners: listeners.collect::<Result<_>>()?, settings: settings(manifest) })
+    }
+
+    /// The admin listener of a manifest; `None` if the manifest has none.
+    pub(crate) fn admin(manifest: &Manifest, inherited: &mut Inherited) -> Result<Option<Self>> {
+        let Some(admin) = &manifest.admin else { return Ok(None) };
+        if let Some((message, fix)) = admin.exposed() {
+            bail!("{message}: {fix}");
+        }
+        // The author of a socket unit has decided who reaches an inherited socket.
+        let address = address(&admin.address, "the admin listener", inherited)?;
+        // On a unix socket, the file's mode decides who may connect.
+        let plain = ListenerConfig::plain(ADMIN, address);
+        let listener = ListenerConfig { unix_mode: Some(0o600), tls: admin_tls(admin)?, ..plain };
+        Ok(Some(Self { listeners: vec![listener], settings: settings(manifest) }))
+    }
+
+    /// Opens the listeners.
+    pub(crate) async fn open<S: Service>(self, service: Arc<S>) -> Result<Server> {
+        Ok(Server::bind(self.listeners, self.settings, service).await?)
+    }
 }
 
 /// Reads the certificates of a listener from their files; none for plaintext. Used at a start, by a check, and for
@@ -47,117 +78,54 @@ fn tls_of(tls: Option<&manifest::Tls>, listener: &str) -> Result<Option<TlsConfi
 }
 
 /// The settings of the transport.
-pub fn settings(manifest: &Manifest) -> wire::Settings {
-    let defaults = wire::Settings::default();
-    let timeouts = &manifest.timeouts;
-    wire::Settings {
-        timeouts: wire::Timeouts {
-            handshake: timeouts.handshake,
-            proxy_header: timeouts.proxy_header,
-            preface: timeouts.preface,
-            request_head: timeouts.request_head,
-            body_idle: timeouts.body_idle,
-            body_min_rate: timeouts.body_min_rate,
-            write_stall: timeouts.write_stall,
-            keep_alive_idle: timeouts.keep_alive_idle,
-            h2_idle: timeouts.h2_idle,
-            h3_idle: timeouts.h3_idle,
-            h3_lost: timeouts.h3_lost,
-            tcp_lost: timeouts.tcp_lost,
-            h2_ping_interval: timeouts.h2_ping_interval,
-            h2_ping_timeout: timeouts.h2_ping_timeout,
-            drain_idle: defaults.timeouts.drain_idle.min(manifest.server.drain / 2),
-            ..defaults.timeouts
-        },
-        caps: wire::Caps {
-            connections: manifest.caps.connections as usize,
-            connections_per_peer: manifest.caps.connections_per_peer.map(|most| most as usize),
-        },
-        h2_stream_window: manifest.http2.stream_window,
-        h2_connection_window: manifest.http2.connection_window,
-        h2_max_concurrent_streams: manifest.http2.max_streams,
-        max_header_bytes: manifest.http2.max_header_list,
-        http3: http3(manifest, defaults.http3),
-        http3_pool: http3_pool(&manifest.http3),
-        alt_svc: wire::AltSvc { max_age: manifest.http3.alt_svc_max_age, port: manifest.http3.alt_svc_port },
-        path: match manifest.server.path {
-            manifest::PathRule::AsSent => wire::PathRule::AsSent,
-            manifest::PathRule::Strict => wire::PathRule::Strict,
-        },
-        ..defaults
+fn settings(manifest: &Manifest) -> TransportSettings {
+    let mut timeouts = manifest.timeouts.clone();
+    timeouts.drain_idle = timeouts.drain_idle.min(manifest.server.drain / 2);
+    TransportSettings {
+        timeouts,
+        caps: manifest.connections,
+        http2: manifest.http2,
+        http3: manifest.http3,
+        webtransport: webtransport(manifest),
+        path: manifest.server.path,
+        ..TransportSettings::default()
     }
 }
 
-fn http3(manifest: &Manifest, defaults: wire::Http3) -> wire::Http3 {
-    let http3 = &manifest.http3;
-    // The transport gets the maximum over all routes; each session is held to its own route's settings.
-    let sessions = manifest.routes.routes().iter().map(|route| &route.webtransport);
-    let (streams, datagrams) = sessions
-        .map(|session| (session.streams, session.datagram_queue))
-        .fold((manifest.webtransport.streams, manifest.webtransport.datagram_queue), |(streams, datagrams), of| {
-            (streams.max(of.0), datagrams.max(of.1))
-        });
-    wire::Http3 {
-        stream_window: http3.stream_window,
-        connection_window: http3.connection_window,
-        send_window: http3.send_window,
-        max_concurrent_requests: http3.max_streams,
-        max_field_section_size: u64::from(http3.max_header_list),
-        qpack_table_capacity: http3.qpack_table,
-        qpack_encoder_capacity: http3.qpack_table,
-        qpack_blocked_streams: http3.qpack_blocked_streams,
-        retry: http3.retry_above.map_or(RetryPolicy::Never, |above| RetryPolicy::Above(above as usize)),
-        early_data: if http3.early_data { EarlyData::SafeMethods } else { EarlyData::Off },
-        datagram_queue: datagrams as usize,
-        webtransport_sessions: manifest.webtransport_sessions,
-        webtransport_streams: streams,
-        webtransport_buffered_streams: manifest.webtransport_buffered_streams as usize,
-        ..defaults
+/// The transport gets the maximum over all routes; each session is held to its own route's settings.
+fn webtransport(manifest: &Manifest) -> WebTransportCaps {
+    let routes = manifest.routes.routes().iter().map(|route| &route.webtransport);
+    let mut caps = manifest.webtransport_caps;
+    for session in routes.chain([&manifest.webtransport]) {
+        caps.streams = caps.streams.max(session.streams);
+        caps.datagram_queue = caps.datagram_queue.max(session.datagram_queue);
     }
+    caps
 }
 
-fn http3_pool(http3: &manifest::Http3) -> PoolConfig {
-    let defaults = PoolConfig::default();
-    let queue_bytes = http3.forward_queue as usize;
-    PoolConfig {
-        endpoints: http3.endpoints.map_or(defaults.endpoints, |endpoints| endpoints as usize),
-        cid_lifetime: http3.cid_lifetime,
-        kernel_steering: http3.kernel_steering,
-        // Datagrams that fill the queue are as large as a path allows; this also bounds the overhead of each datagram.
-        queue_datagrams: queue_bytes / 1024,
-        queue_bytes,
-    }
-}
-
-fn listener(listener: &manifest::Listener, inherited: &mut Inherited) -> Result<ListenerConfig> {
-    let address = match &listener.address {
+fn address(address: &manifest::Address, listener: &str, inherited: &mut Inherited) -> Result<ListenAddress> {
+    Ok(match address {
         manifest::Address::Systemd(name) => {
-            let socket = inherited.take(name);
-            ListenAddress::Inherited(socket.with_context(|| format!("cannot open the listener {}", listener.name))?)
+            ListenAddress::Inherited(inherited.take(name).with_context(|| format!("cannot open {listener}"))?)
         }
         manifest::Address::Tcp(address) => ListenAddress::Tcp(*address),
         manifest::Address::Unix(path) => ListenAddress::Unix(path.clone()),
-    };
+    })
+}
+
+fn listener(listener: &manifest::Listener, inherited: &mut Inherited) -> Result<ListenerConfig> {
+    let address = address(&listener.address, &format!("the listener {}", listener.name), inherited)?;
     let protocols = match (listener.http1, listener.http2) {
         (true, false) => Protocols::HTTP1,
         (false, true) => Protocols::HTTP2,
         (false, false) => Protocols::HTTP3,
         (true, true) => Protocols::BOTH,
     };
-    let forwarding = (!listener.trusted_proxies.is_empty()).then(|| Forwarding {
-        trusted: peers(&listener.trusted_proxies),
-        field: match listener.forwarded_field {
-            manifest::ForwardedField::Forwarded => ForwardedField::Forwarded,
-            manifest::ForwardedField::XForwardedFor => ForwardedField::XForwardedFor,
-        },
-    });
+    let forwarding = (!listener.trusted_proxies.is_empty())
+        .then(|| Forwarding { trusted: peers(&listener.trusted_proxies), field: listener.forwarded_field });
     Ok(ListenerConfig {
         protocols: if listener.http3 { protocols.and_http3() } else { protocols },
-        h2c: match listener.h2c {
-            manifest::H2c::Off => H2c::Off,
-            manifest::H2c::PriorKnowledge => H2c::PriorKnowledge,
-            manifest::H2c::Upgrade => H2c::Upgrade,
-        },
+        h2c: listener.h2c,
         tls: tls(listener)?,
         max_connections: listener.connections.map(|most| most as usize),
         max_connections_per_peer: listener.connections_per_peer.map(|most| most as usize),
@@ -178,4 +146,49 @@ fn peers(ranges: &[manifest::PeerRange]) -> Peers {
         }
     }
     peers
+}
+
+#[cfg(test)]
+mod tests {
+    use std::path::Path;
+
+    use super::*;
+
+    /// Every opening of a manifest: that of its public listeners, and that of its admin listener.
+    fn openings(text: &str) -> [Opening; 2] {
+        let manifest = Manifest::parse(text, Path::new("roadrunner.toml")).expect("a manifest");
+        let mut inherited = Inherited::default();
+        let public = Opening::public(&manifest, &mut inherited).expect("listeners");
+        let admin = Opening::admin(&manifest, &mut inherited).expect("a listener").expect("there is one");
+        [public, admin]
+    }
+
+    const ADMIN_ONLY: &str = "[admin]\naddress = \"127.0.0.1:9000\"\n";
+
+    /// The defaults of the values are those of docs/manifest.md, which a test of the manifest's crate holds them to.
+    #[test]
+    fn an_empty_manifest_gives_every_listener_the_documented_settings() {
+        for opening in openings(ADMIN_ONLY) {
+            assert_eq!(opening.settings, TransportSettings::default(), "{:?}", opening.listeners);
+            assert_eq!(opening.listeners.len(), 1);
+        }
+    }
+
+    #[test]
+    fn a_timeout_and_a_window_of_the_manifest_reach_every_listener() {
+        let text = "[timeouts]\nrequest-head = \"3s\"\n[http2]\nstream-window = \"2MiB\"\n[limits]\nconnections = 7\n";
+        for Opening { settings, .. } in openings(&format!("{text}{ADMIN_ONLY}")) {
+            assert_eq!(settings.timeouts.request_head.as_secs(), 3);
+            assert_eq!((settings.http2.stream_window, settings.caps.connections), (2 << 20, 7));
+        }
+    }
+
+    #[test]
+    fn the_transport_has_the_widest_settings_of_all_routes() {
+        let text = "[component.a]\nfile = \"a.wasm\"\n[[route]]\npath = \"/\"\ncomponent = \"a\"\n\
+                    webtransport = { streams = 300, datagram-queue = 200 }\n";
+        let [public, _] = openings(&format!("{text}{ADMIN_ONLY}"));
+        let caps = WebTransportCaps { streams: 300, datagram_queue: 200, ..WebTransportCaps::default() };
+        assert_eq!(public.settings.webtransport, caps);
+    }
 }

@@ -10,12 +10,12 @@ use std::{
 };
 
 use http::HeaderValue;
+use roadrunner_values::{H2c, Timeouts, TransportSettings};
 use tokio::sync::watch;
 use tokio_rustls::TlsAcceptor;
 
 use crate::{
-    Address, Connection, Forwarding, H2c, Peers, Protocol, Protocols, Service, Settings, Stats, TimeoutName, Timeouts,
-    TlsInfo,
+    Address, Connection, Forwarding, Peers, Protocol, Protocols, Service, Stats, TimeoutName, TlsInfo,
     admission::{Admission, ListenerCaps, Permit},
     control::{Command, Control},
     dispatch::{Link, RequestCap},
@@ -31,7 +31,7 @@ use crate::{
 /// State shared by all listeners of a server.
 pub(crate) struct Shared<S> {
     pub(crate) service: Arc<S>,
-    pub(crate) settings: Settings,
+    pub(crate) settings: Arc<TransportSettings>,
     pub(crate) timeouts: Arc<Timeouts>,
     pub(crate) admission: Arc<Admission>,
     pub(crate) stats: Arc<Stats>,
@@ -174,7 +174,7 @@ async fn connect<S: Service>(
     match protocol {
         Protocol::Http1 => {
             if listener.upgrades_to_http2() {
-                link.doorway = Some(Doorway::new(shared.settings.max_header_bytes));
+                link.doorway = Some(Doorway::new(shared.settings.http2.max_header_list));
             }
             drive::http1(io, socket, link, &shared.settings, &shared.timeouts).await;
         }

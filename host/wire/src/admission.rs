@@ -11,7 +11,9 @@ use std::{
 
 use parking_lot::Mutex;
 
-use crate::{Address, Caps, Stats, control::Control};
+use roadrunner_values::ConnectionCaps;
+
+use crate::{Address, Stats, control::Control};
 
 /// The caps of a server.
 #[derive(Debug)]
@@ -41,7 +43,7 @@ impl ListenerCaps {
 }
 
 impl Admission {
-    pub(crate) fn new(caps: &Caps) -> Admission {
+    pub(crate) fn new(caps: &ConnectionCaps) -> Admission {
         Admission {
             connections: caps.connections,
             open: AtomicUsize::new(0),
@@ -191,7 +193,7 @@ mod tests {
     #[test]
     fn a_peer_has_its_places_back_when_its_connections_are_gone() {
         let stats = Arc::new(Stats::default());
-        let admission = Arc::new(Admission::new(&Caps { connections: 3, connections_per_peer: Some(2) }));
+        let admission = Arc::new(Admission::new(&ConnectionCaps { connections: 3, connections_per_peer: Some(2) }));
         let listener = Arc::new(ListenerCaps::new(None, Some(1)));
         let other = Arc::new(ListenerCaps::new(None, None));
         let peer = Address::Ip((ip("192.0.2.1"), 1).into());

@@ -9,8 +9,9 @@ use std::{
 };
 
 use roadrunner_h3::{Closed, ConnectionInfo};
+use roadrunner_values::PathRule;
 
-use crate::{Forwarding, PathRule, Stats, TimeoutName, TlsInfo, control::Control, marks};
+use crate::{Forwarding, Stats, TimeoutName, TlsInfo, control::Control, marks};
 
 /// One connection, shared by all its exchanges.
 #[derive(Debug)]

@@ -13,9 +13,10 @@ use hyper::{
     service::service_fn,
 };
 use hyper_util::rt::TokioTimer;
+use roadrunner_values::{Timeouts, TransportSettings};
 
 use crate::{
-    Connection, Ending, Protocol, Service, Settings, TimeoutName, Timeouts,
+    Connection, Ending, Protocol, Service, TimeoutName,
     alarm::Alarm,
     control::{Command, Control},
     dispatch::{Link, dispatch},
@@ -32,7 +33,7 @@ pub(crate) async fn http1<S: Service>(
     io: Io,
     socket: Socket,
     link: Link<S>,
-    settings: &Settings,
+    settings: &TransportSettings,
     timeouts: &Arc<Timeouts>,
 ) {
     let connection = Arc::clone(&link.connection);
@@ -45,9 +46,9 @@ pub(crate) async fn http1<S: Service>(
         .half_close(false)
         // `Driver` keeps this deadline, without a timer per request.
         .header_read_timeout(None)
-        .max_headers(settings.max_headers)
-        .max_header_size(settings.max_header_bytes as usize)
-        .max_buf_size(settings.http1_max_buffer.max(SMALLEST_BUFFER))
+        .max_headers(settings.http1.max_headers)
+        .max_header_size(settings.http2.max_header_list as usize)
+        .max_buf_size(settings.http1.max_buffer.max(SMALLEST_BUFFER))
         .serve_connection(io, service)
         .with_upgrades();
     let driver = Driver::new(connection, socket.clone(), &settings.timeouts);
@@ -59,7 +60,12 @@ pub(crate) async fn http1<S: Service>(
 }
 
 /// Serves a connection whose HTTP/1 side has answered a request with 101 for `h2c`; does nothing for any other.
-async fn go_on_with_http2<S: Service>(socket: Socket, link: &Link<S>, settings: &Settings, timeouts: Arc<Timeouts>) {
+async fn go_on_with_http2<S: Service>(
+    socket: Socket,
+    link: &Link<S>,
+    settings: &TransportSettings,
+    timeouts: Arc<Timeouts>,
+) {
     let Some(Granted { socket: given_back, request }) = link.doorway.as_ref().and_then(Doorway::take) else {
         return;
     };
@@ -85,7 +91,7 @@ pub(crate) async fn http2<S: Service>(
     io: Io,
     socket: Socket,
     link: Link<S>,
-    settings: &Settings,
+    settings: &TransportSettings,
     timeouts: Arc<Timeouts>,
 ) {
     let connection = Arc::clone(&link.connection);
@@ -95,17 +101,17 @@ pub(crate) async fn http2<S: Service>(
     let mut builder = http2::Builder::new(executor);
     builder
         .timer(TokioTimer::new())
-        .initial_stream_window_size(settings.h2_stream_window.min(WIDEST_WINDOW))
-        .initial_connection_window_size(settings.h2_connection_window.min(WIDEST_WINDOW))
-        .max_concurrent_streams(settings.h2_max_concurrent_streams)
-        .max_header_list_size(settings.max_header_bytes)
-        .max_send_buf_size(settings.h2_max_send_buffer.min(WIDEST_WINDOW as usize))
+        .initial_stream_window_size(settings.http2.stream_window.min(WIDEST_WINDOW))
+        .initial_connection_window_size(settings.http2.connection_window.min(WIDEST_WINDOW))
+        .max_concurrent_streams(settings.http2.max_streams)
+        .max_header_list_size(settings.http2.max_header_list)
+        .max_send_buf_size(settings.http2.send_buffer.min(WIDEST_WINDOW as usize))
         // Streams that a client makes this side reset; h2 counts the resets of the client elsewhere.
         .max_local_error_reset_streams(LOCAL_RESETS)
         .keep_alive_interval(settings.timeouts.h2_ping_interval)
         // hyper sends the PING; `Driver` notices a missing answer, and notes it before the streams are dropped.
         .keep_alive_timeout(settings.timeouts.h2_ping_timeout * 4);
-    if settings.h2_extended_connect {
+    if settings.http2.extended_connect {
         builder.enable_connect_protocol();
     }
     let hyper = builder.serve_connection(io, service);

@@ -17,6 +17,7 @@ use std::borrow::Cow;
 use std::net::{IpAddr, SocketAddr};
 
 use http::{HeaderMap, HeaderName, header};
+use roadrunner_values::ForwardedField;
 
 use crate::{Address, Connection, Peers};
 
@@ -27,16 +28,6 @@ pub struct Forwarding {
     pub trusted: Peers,
     /// The field that they write.
     pub field: ForwardedField,
-}
-
-/// The header field in which proxies name the client.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-pub enum ForwardedField {
-    /// `Forwarded` (RFC 7239): `for=192.0.2.1;proto=https`.
-    Forwarded,
-    /// `X-Forwarded-For: 192.0.2.1`, with `X-Forwarded-Proto: https`.
-    #[default]
-    XForwardedFor,
 }
 
 /// The client of a request, as the proxies in front of this connection state it.

@@ -9,11 +9,12 @@ use std::{
 };
 
 use hyper::rt::ReadBufCursor;
+use roadrunner_values::TransportSettings;
 use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
 use tokio_rustls::server::TlsStream;
 
 use crate::{
-    Connection, Ending, Protocol, Settings,
+    Connection, Ending, Protocol,
     frames::{self, Inbound, Outbound},
     h2c::Injection,
     heads::{Heads, Verdict},
@@ -55,12 +56,17 @@ struct Http2 {
 }
 
 impl Io {
-    pub(crate) fn new(transport: Transport, start: Start, connection: Arc<Connection>, settings: &Settings) -> Io {
+    pub(crate) fn new(
+        transport: Transport,
+        start: Start,
+        connection: Arc<Connection>,
+        settings: &TransportSettings,
+    ) -> Io {
         connection.stats.open_by(connection.protocol).fetch_add(1, Relaxed);
         let watch = match connection.protocol {
             Protocol::Http1 => Watch::Http1(Box::new(Http1 { heads: Heads::new(), held: Vec::new() })),
             Protocol::Http2 | Protocol::Http3 => Watch::Http2(Box::new(Http2 {
-                inbound: Inbound::new(settings.h2_control_frames_per_second, settings.h2_resets_per_second),
+                inbound: Inbound::new(settings.http2.control_frames_per_second, settings.http2.resets_per_second),
                 outbound: Outbound::default(),
                 injection: None,
             })),
@@ -75,7 +81,7 @@ impl Io {
         read: &[u8],
         request: Vec<u8>,
         connection: Arc<Connection>,
-        settings: &Settings,
+        settings: &TransportSettings,
     ) -> Option<Io> {
         let Transport::Plain(socket) = &http1.transport else {
             return None;

@@ -9,7 +9,7 @@
 //! * All work is pull-driven. The future that a [`Service`] returns, and then the response body, are polled in the task
 //!   of the connection (HTTP/1) or of the stream (HTTP/2, HTTP/3), and **dropping them is how cancellation arrives**: a
 //!   client that leaves, a deadline and a cut all end in a drop. Nothing is spawned behind the service.
-//! * Nothing here waits without a deadline; every deadline is a field of [`Timeouts`] and is counted in [`Stats`] under
+//! * Nothing here waits without a deadline; every deadline is a field of [`Timeouts`](roadrunner_values::Timeouts) and is counted in [`Stats`] under
 //!   the same name.
 //! * A panic in the service is a 500 before the head and an abort after it; the connection survives on HTTP/2 and
 //!   HTTP/3 and, before the head, on HTTP/1.
@@ -87,15 +87,14 @@ pub use body::{BodyError, RequestBody};
 pub use connection::{Address, Connection, Ending, Protocol};
 pub use connection_fields::drop_connection_fields;
 pub use exchange::{Exchange, Held};
-pub use forwarded::{ForwardedField, Forwarding};
+pub use forwarded::Forwarding;
 pub use network::{Network, Peers};
 pub use response::{Abort, ResponseBody};
-pub use roadrunner_h3::{Config as Http3, EarlyData, MemberStats, PoolConfig, PoolStats, RetryPolicy};
+pub use roadrunner_h3::{MemberStats, PoolStats};
 pub use server::{BindError, BoundListener, DrainOutcome, Server};
 pub use service::{Service, end_by};
-pub use settings::{AltSvc, Caps, H2c, ListenAddress, ListenerConfig, Protocols, Settings, TimeoutName, Timeouts};
+pub use settings::{ListenAddress, ListenerConfig, Protocols, TimeoutName};
 pub use stats::Stats;
-pub use target::PathRule;
 pub use tls::{ClientAuth, ClientCertificate, TlsConfig, TlsError, TlsInfo};
 pub use tunnel::{Tunnel, TunnelKind, TunnelRequest};
 

@@ -13,7 +13,9 @@ use std::{
     time::{Duration, Instant},
 };
 
-use crate::{TimeoutName, Timeouts};
+use roadrunner_values::Timeouts;
+
+use crate::TimeoutName;
 
 /// The waits of a task, as of its last poll.
 #[derive(Clone, Copy, Debug, Default)]

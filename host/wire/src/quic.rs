@@ -21,13 +21,13 @@ use http::{HeaderValue, Request, Response, header};
 use http_body::Body as _;
 use quinn::{Endpoint, Incoming, ServerConfig, VarInt};
 use roadrunner_h3::{
-    Closed, Config, ConnectionInfo, DrainTrigger, HandshakeError, Notice, Pool, PoolKeys, PoolObserver, establish,
+    Closed, ConnectionInfo, DrainTrigger, HandshakeError, Notice, Pool, PoolKeys, PoolObserver, establish,
     serve_connection,
 };
+use roadrunner_values::{Http3, Timeouts, TransportSettings};
 
 use crate::{
-    Address, AltSvc, Connection, Ending, ListenAddress, Protocol, Protocols, RequestBody, Service, Settings, Stats,
-    TimeoutName, Timeouts, TlsInfo,
+    Address, Connection, Ending, ListenAddress, Protocol, Protocols, RequestBody, Service, Stats, TimeoutName, TlsInfo,
     accept::{Listener, Shared, ordered},
     admission::Permit,
     control::{Command, Control},
@@ -46,16 +46,16 @@ pub(crate) struct QuicSocket {
 }
 
 impl QuicSocket {
-    fn bind(address: SocketAddr, config: ServerConfig, settings: &Settings) -> io::Result<QuicSocket> {
-        let pool = Pool::bind(address, config.clone(), &settings.http3_pool, &PoolKeys::random()?)?;
+    fn bind(address: SocketAddr, config: ServerConfig, settings: &TransportSettings) -> io::Result<QuicSocket> {
+        let pool = Pool::bind(address, config.clone(), &settings.http3, &PoolKeys::random()?)?;
         let local = pool.local_addr()?;
         Ok(QuicSocket { pool, config, local })
     }
 
     /// Uses these certificates from the next handshake on. Tokens that clients were given stay valid.
-    pub(crate) fn set_tls(&self, tls: &rustls::ServerConfig, http3: &Config) {
+    pub(crate) fn set_tls(&self, tls: &rustls::ServerConfig, settings: &TransportSettings) {
         // A configuration that was used before has the cipher suite that QUIC needs.
-        if let Ok(made) = http3.quinn(tls.clone()) {
+        if let Ok(made) = roadrunner_h3::quinn(settings, tls.clone()) {
             let mut config = self.config.clone();
             config.crypto = made.crypto;
             for endpoint in self.pool.endpoints() {
@@ -80,23 +80,12 @@ impl QuicSocket {
     }
 }
 
-/// The configuration of the layer below: the settings with the deadlines of this server.
-pub(crate) fn config(settings: &Settings) -> Config {
-    Config {
-        handshake_timeout: settings.timeouts.handshake,
-        head_timeout: settings.timeouts.request_head,
-        idle_timeout: settings.timeouts.h3_idle,
-        lost_timeout: settings.timeouts.h3_lost,
-        ..settings.http3.clone()
-    }
-}
-
 /// Binds the sockets of a listener: both for a listener with HTTP/3, or its only one.
 pub(crate) fn bind(
     address: ListenAddress,
     protocols: Protocols,
     config: ServerConfig,
-    settings: &Settings,
+    settings: &TransportSettings,
 ) -> io::Result<(Option<ListenSocket>, Option<QuicSocket>)> {
     let ListenAddress::Tcp(address) = address else {
         return Err(io::Error::new(io::ErrorKind::Unsupported, "HTTP/3 needs an IP address"));
@@ -123,24 +112,19 @@ pub(crate) fn bind(
 
 /// The field that tells clients of the other protocols where HTTP/3 is (RFC 9114, 3.1.1); `None` if it is not
 /// announced.
-pub(crate) fn alt_svc(socket: &QuicSocket, settings: &AltSvc) -> Option<HeaderValue> {
-    if settings.max_age.is_zero() {
+pub(crate) fn alt_svc(socket: &QuicSocket, http3: &Http3) -> Option<HeaderValue> {
+    if http3.alt_svc_max_age.is_zero() {
         return None;
     }
-    let port = settings.port.unwrap_or(socket.local.port());
-    HeaderValue::try_from(format!("h3=\":{port}\"; ma={}", settings.max_age.as_secs())).ok()
+    let port = http3.alt_svc_port.unwrap_or(socket.local.port());
+    HeaderValue::try_from(format!("h3=\":{port}\"; ma={}", http3.alt_svc_max_age.as_secs())).ok()
 }
 
 /// Accepts on every endpoint until they are closed. It awaits nothing of a connection.
-pub(crate) fn accept<S: Service>(
-    shared: &Arc<Shared<S>>,
-    listener: &Arc<Listener>,
-    socket: &QuicSocket,
-    config: &Arc<Config>,
-) {
+pub(crate) fn accept<S: Service>(shared: &Arc<Shared<S>>, listener: &Arc<Listener>, socket: &QuicSocket) {
     for endpoint in socket.pool.endpoints() {
-        let (shared, listener, config) = (Arc::clone(shared), Arc::clone(listener), Arc::clone(config));
-        tokio::spawn(accept_on(endpoint.clone(), shared, listener, socket.clone(), config));
+        let (shared, listener) = (Arc::clone(shared), Arc::clone(listener));
+        tokio::spawn(accept_on(endpoint.clone(), shared, listener, socket.clone()));
     }
 }
 
@@ -149,7 +133,6 @@ async fn accept_on<S: Service>(
     shared: Arc<Shared<S>>,
     listener: Arc<Listener>,
     socket: QuicSocket,
-    config: Arc<Config>,
 ) {
     while let Some(incoming) = endpoint.accept().await {
         // Clients are turned away during the whole drain; without an answer they would wait for the port.
@@ -158,14 +141,14 @@ async fn accept_on<S: Service>(
             continue;
         }
         let open = listener.caps.open();
-        let Some(incoming) = socket.pool.validated(incoming, config.retry, open) else { continue };
+        let Some(incoming) = socket.pool.validated(incoming, shared.settings.http3.retry_above, open) else { continue };
         shared.stats.accepted.fetch_add(1, Relaxed);
         let peer = Address::Ip(incoming.remote_address());
         let admitted = shared.admission.admit(&listener.caps, &shared.stats).filter(|(permit, _)| permit.claim(&peer));
         match admitted {
             Some((permit, control)) => {
-                let (shared, listener, config) = (Arc::clone(&shared), Arc::clone(&listener), Arc::clone(&config));
-                tokio::spawn(connect(shared, listener, incoming, socket.local, permit, control, config));
+                let (shared, listener) = (Arc::clone(&shared), Arc::clone(&listener));
+                tokio::spawn(connect(shared, listener, incoming, socket.local, permit, control));
             }
             None => {
                 shared.stats.rejected_by_cap.fetch_add(1, Relaxed);
@@ -183,11 +166,10 @@ async fn connect<S: Service>(
     local: SocketAddr,
     permit: Permit,
     control: Arc<Control>,
-    config: Arc<Config>,
 ) {
     let opened = Instant::now();
     let begun = tokio::select! {
-        begun = handshake(&shared, &listener, incoming, &config) => begun,
+        begun = handshake(&shared, &listener, incoming) => begun,
         () = ordered(&control, shared.settings.timeouts.drain_idle) => None,
     };
     let Some(quic) = begun else { return };
@@ -219,7 +201,8 @@ async fn connect<S: Service>(
     let link = Arc::new(link);
     let bridge = Arc::new(Bridge { link, timeouts: Arc::clone(&shared.timeouts) });
     let (trigger, signal) = DrainTrigger::new();
-    let served = obeying(&control, &trigger, serve_connection(quic, bridge, config, signal)).await;
+    let served =
+        obeying(&control, &trigger, serve_connection(quic, bridge, Arc::clone(&shared.settings), signal)).await;
     if let Err(fault) = served {
         tracing::debug!(connection = permit.id, %fault, "closed a connection");
     }
@@ -230,13 +213,8 @@ async fn connect<S: Service>(
     drop(permit);
 }
 
-async fn handshake<S>(
-    shared: &Shared<S>,
-    listener: &Listener,
-    incoming: Incoming,
-    config: &Config,
-) -> Option<quinn::Connection> {
-    match establish(incoming, config).await {
+async fn handshake<S>(shared: &Shared<S>, listener: &Listener, incoming: Incoming) -> Option<quinn::Connection> {
+    match establish(incoming, &shared.settings).await {
         Ok(quic) => Some(quic),
         Err(HandshakeError::TimedOut(_)) => {
             shared.stats.count_timeout(TimeoutName::Handshake);

@@ -2,11 +2,11 @@
 
 use std::{io, sync::Arc, sync::atomic::Ordering::Relaxed, time::Duration};
 
-use roadrunner_h3::EarlyData;
+use roadrunner_values::TransportSettings;
 use tokio::{sync::watch, task::AbortHandle};
 
 use crate::{
-    Address, ListenerConfig, Service, Settings, Stats, TlsConfig, TlsError,
+    Address, ListenerConfig, Service, Stats, TlsConfig, TlsError,
     accept::{Listener, Shared, accept},
     admission::{Admission, ListenerCaps},
     control::Command,
@@ -36,12 +36,12 @@ impl Server {
     /// [`BindError`] names the listener, its address, and a remedy.
     pub async fn bind<S: Service>(
         listeners: Vec<ListenerConfig>,
-        settings: Settings,
+        settings: TransportSettings,
         service: Arc<S>,
     ) -> Result<Server, BindError> {
-        let http3 = Arc::new(quic::config(&settings));
+        let settings = Arc::new(settings);
         let listeners =
-            listeners.into_iter().map(|listener| open(listener, &settings, &http3)).collect::<Result<Vec<_>, _>>()?;
+            listeners.into_iter().map(|listener| open(listener, &settings)).collect::<Result<Vec<_>, _>>()?;
         let stats = Arc::new(Stats::default());
         let shared = Arc::new(Shared {
             service,
@@ -68,7 +68,7 @@ impl Server {
             if let Some(socket) = quic {
                 bound(Address::Ip(socket.local), true);
                 // The accept loop continues during a drain, to refuse; dropping the server ends it.
-                quic::accept(&shared, &listener, &socket, &http3);
+                quic::accept(&shared, &listener, &socket);
                 pools.push((Arc::clone(&listener.name), socket.observer()));
                 server.quic.push(socket);
             }
@@ -131,7 +131,7 @@ impl Server {
     /// Stops accepting, lets each connection finish its exchanges, and cuts the remaining connections at the deadline.
     ///
     /// HTTP/1 answers carry `connection: close` from now on. Connections that stay without a request for
-    /// [`Timeouts::drain_idle`](crate::Timeouts::drain_idle) are closed. HTTP/2 connections get GOAWAY (RFC 9113, 6.8),
+    /// [`Timeouts::drain_idle`](roadrunner_values::Timeouts::drain_idle) are closed. HTTP/2 connections get GOAWAY (RFC 9113, 6.8),
     /// and so do HTTP/3 connections (RFC 9114, 5.2). The service has to end long-lived exchanges. Dropping the future
     /// leaves the drain in force.
     pub async fn drain(&self, deadline: Duration) -> DrainOutcome {
@@ -238,7 +238,7 @@ struct Open {
     quic: Option<QuicSocket>,
 }
 
-fn open(config: ListenerConfig, settings: &Settings, http3: &Arc<roadrunner_h3::Config>) -> Result<Open, BindError> {
+fn open(config: ListenerConfig, settings: &Arc<TransportSettings>) -> Result<Open, BindError> {
     let ListenerConfig {
         name,
         address,
@@ -254,7 +254,7 @@ fn open(config: ListenerConfig, settings: &Settings, http3: &Arc<roadrunner_h3::
     } = config;
     let text = address.to_string();
     let asks_clients = tls.as_ref().is_some_and(TlsConfig::asks_clients);
-    if protocols.http3() && asks_clients && http3.early_data != EarlyData::Off {
+    if protocols.http3() && asks_clients && settings.http3.early_data {
         return Err(BindError::Http3 { listener: name, reason: EARLY_CLIENTS });
     }
     let tls = tls.map(|tls| Tls::new(tls, protocols).map(Arc::new)).transpose();
@@ -262,7 +262,7 @@ fn open(config: ListenerConfig, settings: &Settings, http3: &Arc<roadrunner_h3::
     let bound = match (&tls, protocols.http3()) {
         (_, false) => ListenSocket::bind(address, unix_mode).map(|stream| (Some(stream), None)),
         (None, true) => return Err(BindError::Http3 { listener: name, reason: "it needs a certificate" }),
-        (Some(tls), true) => match http3.quinn(rustls::ServerConfig::clone(&tls.current())) {
+        (Some(tls), true) => match roadrunner_h3::quinn(settings, rustls::ServerConfig::clone(&tls.current())) {
             Ok(quinn) => quic::bind(address, protocols, quinn, settings),
             Err(_) => return Err(BindError::Http3 { listener: name, reason: NO_CIPHER_SUITE }),
         },
@@ -272,10 +272,10 @@ fn open(config: ListenerConfig, settings: &Settings, http3: &Arc<roadrunner_h3::
         BindError::Socket { listener: Arc::clone(&name), address: text, fix, source }
     })?;
     if let (Some(tls), Some(quic)) = (&tls, &quic) {
-        let (quic, http3) = (quic.clone(), Arc::clone(http3));
-        tls.follow(move |config| quic.set_tls(config, &http3));
+        let (quic, settings) = (quic.clone(), Arc::clone(settings));
+        tls.follow(move |config| quic.set_tls(config, &settings));
     }
-    let alt_svc = quic.as_ref().and_then(|quic| quic::alt_svc(quic, &settings.alt_svc));
+    let alt_svc = quic.as_ref().and_then(|quic| quic::alt_svc(quic, &settings.http3));
     let caps = Arc::new(ListenerCaps::new(max_connections, max_connections_per_peer));
     let forwarding = forwarding.map(Arc::new);
     let cap = max_requests.map(|most| Arc::new(RequestCap::new(most)));

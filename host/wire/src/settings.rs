@@ -1,10 +1,10 @@
-//! The settings of an operator: listeners, timeouts by name, caps and sizes.
+//! Listeners as an operator sets them, and the deadlines by their names.
 
-use std::{fmt, net::SocketAddr, os::fd::OwnedFd, path::PathBuf, sync::Arc, time::Duration};
+use std::{fmt, net::SocketAddr, os::fd::OwnedFd, path::PathBuf, sync::Arc};
 
-use roadrunner_h3::{Config as Http3, PoolConfig};
+use roadrunner_values::H2c;
 
-use crate::{Forwarding, PathRule, Peers, TlsConfig};
+use crate::{Forwarding, Peers, TlsConfig};
 
 /// One place to accept connections.
 #[derive(Debug)]
@@ -31,13 +31,13 @@ pub struct ListenerConfig {
     ///
     /// # Defaults
     ///
-    /// None: only [`Caps`] applies.
+    /// None: only [`ConnectionCaps`](roadrunner_values::ConnectionCaps) applies.
     pub max_connections: Option<usize>,
     /// The most connections open at once from one peer on this listener; a peer is an IPv4 address or an IPv6 /64.
     ///
     /// # Defaults
     ///
-    /// None: only [`Caps`] applies.
+    /// None: only [`ConnectionCaps`](roadrunner_values::ConnectionCaps) applies.
     pub max_connections_per_peer: Option<usize>,
     /// Peers that must begin each connection with a PROXY header, before TLS; connections of other peers are closed.
     ///
@@ -157,350 +157,35 @@ impl Protocols {
     }
 }
 
-/// How a client of a plain listener switches to HTTP/2.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-pub enum H2c {
-    /// Not at all.
-    Off,
-    /// The client starts with the preface (RFC 9113, 3.3).
-    #[default]
-    PriorKnowledge,
-    /// Like `PriorKnowledge`, or the client asks for it in an HTTP/1.1 request without a body (RFC 7540, 3.2; RFC 9113
-    /// has dropped it). Dangerous behind a proxy that forwards `Upgrade` without understanding it: later requests
-    /// bypass the proxy's rules.
-    Upgrade,
-}
-
-/// Settings for all listeners of one [`Server`](crate::Server).
-#[derive(Clone, Debug)]
-pub struct Settings {
-    /// The deadlines.
-    pub timeouts: Timeouts,
-    /// The caps on connections.
-    pub caps: Caps,
-    /// The most header fields of an HTTP/1 request; above it, 431 and close.
-    ///
-    /// # Defaults
-    ///
-    /// 100.
-    pub max_headers: usize,
-    /// The most bytes of an HTTP/1 request head, request line included, and of a decoded HTTP/2 field section, as
-    /// advertised in `SETTINGS_MAX_HEADER_LIST_SIZE`; above it, 431. Between 8 KiB and [`Settings::http1_max_buffer`].
-    ///
-    /// # Defaults
-    ///
-    /// 16 KiB.
-    pub max_header_bytes: u32,
-    /// The most bytes of the read buffer and of the write buffer of an HTTP/1 connection; at least 8 KiB.
-    ///
-    /// # Defaults
-    ///
-    /// 64 KiB.
-    pub http1_max_buffer: usize,
-    /// The receive window of an HTTP/2 stream, in bytes: how much a client may send before the service has read any of
-    /// it.
-    ///
-    /// # Defaults
-    ///
-    /// 1 MiB.
-    pub h2_stream_window: u32,
-    /// The receive window of an HTTP/2 connection, in bytes. It bounds the memory for unread request bodies.
-    ///
-    /// # Defaults
-    ///
-    /// 1 MiB.
-    pub h2_connection_window: u32,
-    /// The most streams open at once on an HTTP/2 connection; above it, REFUSED_STREAM.
-    ///
-    /// # Defaults
-    ///
-    /// 200.
-    pub h2_max_concurrent_streams: u32,
-    /// The most bytes that are taken from a response body and wait for the client's window, per stream.
-    ///
-    /// # Defaults
-    ///
-    /// 64 KiB.
-    pub h2_max_send_buffer: usize,
-    /// Frames that cost the peer next to nothing (PING, SETTINGS, PRIORITY, WINDOW_UPDATE, empty DATA, unknown types),
-    /// per second and connection. Two more are allowed for each DATA or HEADERS frame that this side sent. Above it,
-    /// GOAWAY(ENHANCE_YOUR_CALM).
-    ///
-    /// # Defaults
-    ///
-    /// 1000.
-    pub h2_control_frames_per_second: u32,
-    /// RST_STREAM frames per second and connection. Above it, GOAWAY(ENHANCE_YOUR_CALM).
-    ///
-    /// # Defaults
-    ///
-    /// 200.
-    pub h2_resets_per_second: u32,
-    /// Whether HTTP/2 clients may open tunnels with extended CONNECT (RFC 8441).
-    ///
-    /// # Defaults
-    ///
-    /// On. A service that takes no tunnel answers such a request like any other.
-    pub h2_extended_connect: bool,
-    /// The limits and offers of HTTP/3. [`Settings::timeouts`] overrides its deadlines.
-    ///
-    /// # Defaults
-    ///
-    /// Those of [`Http3`], with a `max_field_section_size` of 16 KiB.
-    pub http3: Http3,
-    /// The endpoints that share the UDP port of a listener.
-    pub http3_pool: PoolConfig,
-    /// How HTTP/3 is announced on the other protocols of its listener.
-    pub alt_svc: AltSvc,
-    /// The rule for request paths.
-    ///
-    /// # Defaults
-    ///
-    /// [`PathRule::Strict`].
-    pub path: PathRule,
-}
-
-impl Default for Settings {
-    fn default() -> Settings {
-        Settings {
-            timeouts: Timeouts::default(),
-            caps: Caps::default(),
-            max_headers: 100,
-            max_header_bytes: 16 * 1024,
-            http1_max_buffer: 64 * 1024,
-            h2_stream_window: 1024 * 1024,
-            h2_connection_window: 1024 * 1024,
-            h2_max_concurrent_streams: 200,
-            h2_max_send_buffer: 64 * 1024,
-            h2_control_frames_per_second: 1000,
-            h2_resets_per_second: 200,
-            h2_extended_connect: true,
-            http3: Http3 { max_field_section_size: 16 * 1024, ..Http3::default() },
-            http3_pool: PoolConfig::default(),
-            alt_svc: AltSvc::default(),
-            path: PathRule::default(),
-        }
-    }
-}
-
-/// The `Alt-Svc` field (RFC 7838) of responses on a listener that also serves HTTP/3.
-#[derive(Clone, Debug)]
-pub struct AltSvc {
-    /// How long a client may remember the alternative service. Zero leaves the field out.
-    ///
-    /// # Defaults
-    ///
-    /// 24 h.
-    pub max_age: Duration,
-    /// The UDP port as clients see it.
-    ///
-    /// # Defaults
-    ///
-    /// None: the listener's own.
-    pub port: Option<u16>,
-}
-
-impl Default for AltSvc {
-    fn default() -> AltSvc {
-        AltSvc { max_age: Duration::from_secs(24 * 60 * 60), port: None }
-    }
-}
-
-/// Caps on connections open at once. A socket over a cap is closed at once, and counted.
-#[derive(Clone, Debug)]
-pub struct Caps {
-    /// The most connections on all listeners together.
-    ///
-    /// # Defaults
-    ///
-    /// 16384.
-    pub connections: usize,
-    /// The most connections from one peer: an IPv4 address or an IPv6 /64. Unix sockets have no peer.
-    ///
-    /// # Defaults
-    ///
-    /// None: behind a proxy all connections come from one peer.
-    pub connections_per_peer: Option<usize>,
-}
-
-impl Default for Caps {
-    fn default() -> Caps {
-        Caps { connections: 16_384, connections_per_peer: None }
-    }
-}
-
-/// The deadlines of the transport. Each is counted under its own name in [`Stats::timeouts`](crate::Stats::timeouts).
-#[derive(Clone, Debug)]
-pub struct Timeouts {
-    /// From accept, or from the first datagram, to the end of the TLS handshake.
-    ///
-    /// # Defaults
-    ///
-    /// 10 s.
-    pub handshake: Duration,
-    /// From accept to the end of the PROXY header, if a header is required.
-    ///
-    /// # Defaults
-    ///
-    /// 5 s.
-    pub proxy_header: Duration,
-    /// From accept (plain) or the handshake (TLS) until the client's protocol is known, and on HTTP/2 until its first
-    /// SETTINGS frame.
-    ///
-    /// # Defaults
-    ///
-    /// 10 s.
-    pub preface: Duration,
-    /// From the first byte of a request head to its last; on a new HTTP/1 connection, from its start. On HTTP/2, for
-    /// one HEADERS frame with its CONTINUATIONs; on HTTP/3, from the opening of the stream. Slowly trickling bytes do
-    /// not extend it.
-    ///
-    /// # Defaults
-    ///
-    /// 30 s.
-    pub request_head: Duration,
-    /// The longest pause between two pieces of a request body while the service waits for one.
-    ///
-    /// # Defaults
-    ///
-    /// 30 s.
-    pub body_idle: Duration,
-    /// The minimum rate of a request body in bytes per second, averaged over the time for which the service has waited
-    /// for it, after a grace of one [`Timeouts::body_idle`]. 0 turns it off.
-    ///
-    /// # Defaults
-    ///
-    /// 240.
-    pub body_min_rate: u32,
-    /// The longest time for which a client takes no byte of a response while there are bytes to send: on HTTP/1 and
-    /// for an HTTP/2 connection when the socket is full, for an HTTP/2 or HTTP/3 stream when its window is closed.
-    ///
-    /// # Defaults
-    ///
-    /// 30 s.
-    pub write_stall: Duration,
-    /// How long an HTTP/1 connection may stay open between two requests.
-    ///
-    /// # Defaults
-    ///
-    /// 75 s.
-    pub keep_alive_idle: Duration,
-    /// How long an HTTP/2 connection may stay open without a stream. It then gets GOAWAY, and the same time again to
-    /// end.
-    ///
-    /// # Defaults
-    ///
-    /// 180 s.
-    pub h2_idle: Duration,
-    /// How long an HTTP/2 client may stay silent before it is sent a PING.
-    ///
-    /// # Defaults
-    ///
-    /// 20 s.
-    pub h2_ping_interval: Duration,
-    /// How long an HTTP/2 client has to answer that PING.
-    ///
-    /// # Defaults
-    ///
-    /// 20 s.
-    pub h2_ping_timeout: Duration,
-    /// How long an HTTP/3 connection may stay open without a request. It then gets GOAWAY and is closed.
-    ///
-    /// # Defaults
-    ///
-    /// 180 s.
-    pub h3_idle: Duration,
-    /// How long an HTTP/3 client may stay silent before its connection is lost (RFC 9000, 10.1). It is sent a PING
-    /// after a third of this time.
-    ///
-    /// # Defaults
-    ///
-    /// 30 s.
-    pub h3_lost: Duration,
-    /// How long a TCP peer may leave the kernel's probes unanswered, the first after a third of this time, before its
-    /// connection is lost (RFC 9293, 3.8.4). In whole seconds, at least 6.
-    ///
-    /// # Defaults
-    ///
-    /// 120 s.
-    pub tcp_lost: Duration,
-    /// How long a drain keeps a connection without a request open: its client may just be sending a request. HTTP/2 and
-    /// HTTP/3 have GOAWAY for that, so they need this time only before the protocol is established.
-    ///
-    /// # Defaults
-    ///
-    /// 1 s.
-    pub drain_idle: Duration,
-    /// How long an HTTP/1 connection waits for the rest of a request body that the service does not read, up to 256 KiB
-    /// of it. If the rest has not come by then, the connection is closed, and a response whose head was not sent says
-    /// so.
-    ///
-    /// # Defaults
-    ///
-    /// 1 s.
-    pub unread_body: Duration,
-    /// How long to keep reading, and dropping the bytes, after the server has closed an HTTP/1 connection with part of
-    /// a request unread. Closing at once would let the kernel's reset overtake the response (RFC 9112, 9.6).
-    ///
-    /// # Defaults
-    ///
-    /// 2 s.
-    pub linger: Duration,
-}
-
-impl Default for Timeouts {
-    fn default() -> Timeouts {
-        Timeouts {
-            handshake: Duration::from_secs(10),
-            proxy_header: Duration::from_secs(5),
-            preface: Duration::from_secs(10),
-            request_head: Duration::from_secs(30),
-            body_idle: Duration::from_secs(30),
-            body_min_rate: 240,
-            write_stall: Duration::from_secs(30),
-            keep_alive_idle: Duration::from_secs(75),
-            h2_idle: Duration::from_secs(180),
-            h2_ping_interval: Duration::from_secs(20),
-            h2_ping_timeout: Duration::from_secs(20),
-            h3_idle: Duration::from_secs(180),
-            h3_lost: Duration::from_secs(30),
-            tcp_lost: Duration::from_secs(120),
-            drain_idle: Duration::from_secs(1),
-            unread_body: Duration::from_secs(1),
-            linger: Duration::from_secs(2),
-        }
-    }
-}
-
-/// The name of a deadline that passed: the field of [`Timeouts`] that set it, or the deadline that the service set.
+/// The name of a deadline that passed: the field of [`Timeouts`](roadrunner_values::Timeouts) that set it, or the deadline that the service set.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 #[repr(u8)]
 pub enum TimeoutName {
-    /// [`Timeouts::body_idle`]
+    /// [`Timeouts::body_idle`](roadrunner_values::Timeouts::body_idle)
     BodyIdle,
-    /// [`Timeouts::body_min_rate`]
+    /// [`Timeouts::body_min_rate`](roadrunner_values::Timeouts::body_min_rate)
     BodyMinRate,
-    /// [`Timeouts::h2_idle`]
+    /// [`Timeouts::h2_idle`](roadrunner_values::Timeouts::h2_idle)
     H2Idle,
-    /// [`Timeouts::h2_ping_timeout`]
+    /// [`Timeouts::h2_ping_timeout`](roadrunner_values::Timeouts::h2_ping_timeout)
     H2PingTimeout,
-    /// [`Timeouts::h3_idle`]
+    /// [`Timeouts::h3_idle`](roadrunner_values::Timeouts::h3_idle)
     H3Idle,
-    /// [`Timeouts::h3_lost`]
+    /// [`Timeouts::h3_lost`](roadrunner_values::Timeouts::h3_lost)
     H3Lost,
-    /// [`Timeouts::handshake`]
+    /// [`Timeouts::handshake`](roadrunner_values::Timeouts::handshake)
     Handshake,
-    /// [`Timeouts::keep_alive_idle`]
+    /// [`Timeouts::keep_alive_idle`](roadrunner_values::Timeouts::keep_alive_idle)
     KeepAliveIdle,
-    /// [`Timeouts::preface`]
+    /// [`Timeouts::preface`](roadrunner_values::Timeouts::preface)
     Preface,
-    /// [`Timeouts::proxy_header`]
+    /// [`Timeouts::proxy_header`](roadrunner_values::Timeouts::proxy_header)
     ProxyHeader,
-    /// [`Timeouts::request_head`]
+    /// [`Timeouts::request_head`](roadrunner_values::Timeouts::request_head)
     RequestHead,
     /// [`end_by`](crate::end_by)
     Total,
-    /// [`Timeouts::write_stall`]
+    /// [`Timeouts::write_stall`](roadrunner_values::Timeouts::write_stall)
     WriteStall,
 }
 

@@ -5,6 +5,7 @@
 //! request body, or it does not open its window. hyper waits without limit in both cases, and so does the HTTP/3 layer;
 //! this module ends the waits.
 
+use roadrunner_values::Timeouts;
 use std::{
     future::{Future, poll_fn},
     pin::pin,
@@ -13,7 +14,7 @@ use std::{
 };
 
 use crate::{
-    Stats, TimeoutName, Timeouts,
+    Stats, TimeoutName,
     alarm::Alarm,
     marks::{self, Waits, earliest},
 };

@@ -8,18 +8,7 @@
 //! those pass. Any other such byte is a fault of the client, or an attempt to make two parsers disagree.
 
 use http::uri::PathAndQuery;
-
-/// The treatment of a path that URL parsers would change: a path with `.` or `..` as a segment, also percent-encoded,
-/// with `\`, or with `//` at its beginning.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-pub enum PathRule {
-    /// Such a path is passed on. Dangerous if rules of routes protect resources that a guest finds by the path: guests
-    /// that parse URLs see another path than the router.
-    AsSent,
-    /// Such a path is refused with 400.
-    #[default]
-    Strict,
-}
+use roadrunner_values::PathRule;
 
 /// Checks a path, other than `*`, and a query.
 ///

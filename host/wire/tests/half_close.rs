@@ -171,7 +171,8 @@ async fn a_unix_socket_says_whether_the_client_is_there() {
     let path = std::env::temp_dir().join(format!("roadrunner-wire-half-{}.sock", std::process::id()));
     let listener = roadrunner_wire::ListenerConfig::plain("unix", roadrunner_wire::ListenAddress::Unix(path.clone()));
     let certificate = rustls_pki_types::CertificateDer::from(vec![]);
-    let mut harness = support::start_on(vec![listener], roadrunner_wire::Settings::default(), certificate).await;
+    let mut harness =
+        support::start_on(vec![listener], roadrunner_values::TransportSettings::default(), certificate).await;
     let mut client = tokio::net::UnixStream::connect(&path).await.expect("the server accepts");
     client.write_all(get("/slow").as_bytes()).await.expect("written");
     client.shutdown().await.expect("closed");

@@ -8,7 +8,8 @@ use std::{
 };
 
 use http::Request;
-use roadrunner_wire::{BindError, DrainOutcome, Ending, ListenAddress, ListenerConfig, Protocols, Server, Settings};
+use roadrunner_values::{Http2, TransportSettings};
+use roadrunner_wire::{BindError, DrainOutcome, Ending, ListenAddress, ListenerConfig, Protocols, Server};
 use support::{
     Harness, Way,
     frames::{self, ACK, DATA, GOAWAY, PING, PRIORITY, RST_STREAM, SETTINGS, WINDOW_UPDATE},
@@ -19,26 +20,30 @@ use tokio::{
     net::TcpStream,
 };
 
+fn with_http2(http2: Http2) -> TransportSettings {
+    TransportSettings { http2, ..TransportSettings::default() }
+}
+
 #[tokio::test]
 async fn caps_on_all_on_a_peer_and_on_a_listener() {
-    let mut settings = Settings::default();
+    let mut settings = TransportSettings::default();
     settings.caps.connections = 3;
     holds_at_most(&start_with(settings).await, 3).await;
 
-    let mut settings = Settings::default();
+    let mut settings = TransportSettings::default();
     settings.caps.connections_per_peer = Some(2);
     holds_at_most(&start_with(settings).await, 2).await;
 
     let listener = ListenerConfig { max_connections: Some(1), ..only(Protocols::BOTH) };
     let certificate = rustls_pki_types::CertificateDer::from(vec![]);
-    holds_at_most(&start_on(vec![listener], Settings::default(), certificate).await, 1).await;
+    holds_at_most(&start_on(vec![listener], TransportSettings::default(), certificate).await, 1).await;
 }
 
 #[tokio::test]
 async fn requests_in_flight_on_a_listener_are_capped() {
     let listener = ListenerConfig { max_requests: Some(2), ..only(Protocols::BOTH) };
     let certificate = rustls_pki_types::CertificateDer::from(vec![]);
-    let harness = start_on(vec![listener], Settings::default(), certificate).await;
+    let harness = start_on(vec![listener], TransportSettings::default(), certificate).await;
     let stats = Arc::clone(harness.server.stats());
     for way in [Way::H1, Way::H2] {
         let over = stats.over_cap.load(SeqCst);
@@ -92,7 +97,7 @@ async fn holds_at_most(harness: &Harness, most: usize) {
 #[tokio::test]
 async fn floods_of_frames_are_told_to_calm_down() {
     const ENHANCE_YOUR_CALM: u32 = 11;
-    let settings = Settings { h2_control_frames_per_second: 500, h2_resets_per_second: 100, ..Settings::default() };
+    let settings = with_http2(Http2 { control_frames_per_second: 500, resets_per_second: 100, ..Http2::default() });
     let harness = start_with(settings).await;
     let open = frames::request(1, "POST", "/hang", 0);
     let floods: Vec<(&str, Vec<u8>)> = vec![
@@ -130,7 +135,7 @@ async fn floods_of_frames_are_told_to_calm_down() {
 
 #[tokio::test]
 async fn resets_are_budgeted() {
-    let settings = Settings { h2_resets_per_second: 100, ..Settings::default() };
+    let settings = with_http2(Http2 { resets_per_second: 100, ..Http2::default() });
     let harness = start_with(settings).await;
     let mut tcp = harness.tcp().await;
     tcp.write_all(&frames::opening()).await.expect("written");
@@ -300,7 +305,7 @@ async fn bind(listener: ListenerConfig) -> BindError {
             unreachable!("nothing is bound")
         }
     }
-    Server::bind(vec![listener], Settings::default(), Arc::new(Never)).await.expect_err("it cannot be bound")
+    Server::bind(vec![listener], TransportSettings::default(), Arc::new(Never)).await.expect_err("it cannot be bound")
 }
 
 #[tokio::test]

@@ -8,7 +8,8 @@ use bytes::Bytes;
 use http::{HeaderMap, HeaderValue, StatusCode, Version};
 use http_body::Frame;
 use http_body_util::{BodyExt, StreamBody};
-use roadrunner_wire::{Protocol, Protocols, Settings};
+use roadrunner_values::TransportSettings;
+use roadrunner_wire::{Protocol, Protocols};
 use support::{Way, eventually, only, read_to_close, read_until, request, request_with, soon, start, start_on, text};
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 
@@ -207,13 +208,13 @@ async fn pipelined_requests_are_answered_in_order() {
 #[tokio::test]
 async fn a_listener_can_be_for_one_protocol() {
     let certificate = rustls_pki_types::CertificateDer::from(vec![]);
-    let harness = start_on(vec![only(Protocols::HTTP1)], Settings::default(), certificate.clone()).await;
+    let harness = start_on(vec![only(Protocols::HTTP1)], TransportSettings::default(), certificate.clone()).await;
     let response = soon(harness.sender(Way::H1).await.get("/hello")).await.expect("a response");
     assert_eq!(response.status(), StatusCode::OK);
     let wire = harness.raw(b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n").await;
     assert!(!wire.starts_with('\0'), "no SETTINGS frame: {wire:?}");
 
-    let harness = start_on(vec![only(Protocols::HTTP2)], Settings::default(), certificate).await;
+    let harness = start_on(vec![only(Protocols::HTTP2)], TransportSettings::default(), certificate).await;
     let response = soon(harness.sender(Way::H2).await.get("/hello")).await.expect("a response");
     assert_eq!(response.status(), StatusCode::OK);
     let wire = harness.raw(b"GET /hello HTTP/1.1\r\nhost: a\r\n\r\n").await;
@@ -289,7 +290,7 @@ async fn a_unix_socket_is_served_and_an_abandoned_one_replaced() {
     drop(std::os::unix::net::UnixListener::bind(&path).expect("a socket file"));
     let listener = roadrunner_wire::ListenerConfig::plain("unix", roadrunner_wire::ListenAddress::Unix(path.clone()));
     let certificate = rustls_pki_types::CertificateDer::from(vec![]);
-    let harness = start_on(vec![listener], Settings::default(), certificate).await;
+    let harness = start_on(vec![listener], TransportSettings::default(), certificate).await;
     let mut stream = tokio::net::UnixStream::connect(&path).await.expect("the server accepts");
     stream.write_all(b"GET /close HTTP/1.1\r\nhost: a\r\n\r\n").await.expect("written");
     let mut wire = String::new();

@@ -6,7 +6,8 @@ use std::time::{Duration, Instant};
 
 use bytes::Bytes;
 use http::Request;
-use roadrunner_wire::{BodyError, Ending, Protocols, Settings, TimeoutName, Timeouts};
+use roadrunner_values::{Timeouts, TransportSettings};
+use roadrunner_wire::{BodyError, Ending, Protocols, TimeoutName};
 use support::{
     Harness, TOTAL, Way,
     frames::{self, ACK, GOAWAY, HEADERS, PING, RST_STREAM, SETTINGS, WINDOW_UPDATE},
@@ -18,7 +19,7 @@ const SHORT: Duration = Duration::from_millis(300);
 const LONG: Duration = Duration::from_secs(60);
 
 /// Settings with long deadlines, except those that the test changes.
-fn settings(change: impl FnOnce(&mut Timeouts)) -> Settings {
+fn settings(change: impl FnOnce(&mut Timeouts)) -> TransportSettings {
     let mut timeouts = Timeouts {
         handshake: LONG,
         proxy_header: LONG,
@@ -39,7 +40,7 @@ fn settings(change: impl FnOnce(&mut Timeouts)) -> Settings {
         linger: SHORT,
     };
     change(&mut timeouts);
-    Settings { timeouts, ..Settings::default() }
+    TransportSettings { timeouts, ..TransportSettings::default() }
 }
 
 /// Runs a client until the server has closed, and checks that this took as long as the deadline says, and was counted.

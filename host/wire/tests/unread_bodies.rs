@@ -4,7 +4,7 @@ mod support;
 
 use std::time::{Duration, Instant};
 
-use roadrunner_wire::{Settings, Timeouts};
+use roadrunner_values::{Timeouts, TransportSettings};
 use support::{Client, Way, read_to_close, read_until, start, start_with};
 use tokio::io::AsyncWriteExt;
 
@@ -67,7 +67,7 @@ async fn a_body_that_comes_late_is_waited_for() {
 #[tokio::test]
 async fn what_is_too_much_or_too_late_is_announced() {
     let timeouts = Timeouts { unread_body: Duration::from_millis(200), ..Timeouts::default() };
-    let harness = start_with(Settings { timeouts, ..Settings::default() }).await;
+    let harness = start_with(TransportSettings { timeouts, ..TransportSettings::default() }).await;
     let too_much = head("/hello", "content-length: 300000\r\n").into_bytes();
     let endless = chunked("/hello", 400_000);
     let never = head("/hello", "content-length: 4\r\n").into_bytes();

@@ -19,8 +19,9 @@ use quinn::{ClientConfig, Connection, Endpoint, RecvStream, SendStream};
 use roadrunner_bench::{answers, browser};
 use roadrunner_h3::frame::{self, FrameType};
 use roadrunner_h3::settings::Settings;
-use roadrunner_h3::{Config, ConnectionInfo, DrainTrigger, Pool, PoolConfig, PoolKeys, RequestBody, Service, varint};
+use roadrunner_h3::{ConnectionInfo, DrainTrigger, Pool, PoolKeys, RequestBody, Service, varint};
 use roadrunner_qpack::{Decoded, Decoder, DecoderConfig, Encoder, EncoderConfig};
+use roadrunner_values::TransportSettings;
 use rustls::client::danger::{HandshakeSignatureValid, ServerCertVerified, ServerCertVerifier};
 use rustls::pki_types::{CertificateDer, PrivatePkcs8KeyDer, ServerName, UnixTime};
 use rustls::{DigitallySignedStruct, SignatureScheme};
@@ -118,8 +119,8 @@ async fn native(address: SocketAddr) -> Result<()> {
         .with_protocol_versions(&[&rustls::version::TLS13])?
         .with_no_client_auth()
         .with_single_cert(vec![made.cert.der().clone()], key.into())?;
-    let config = Config::default();
-    let pool = Pool::bind(address, config.quinn(tls)?, &PoolConfig::default(), &PoolKeys::random()?)?;
+    let config = TransportSettings::default();
+    let pool = Pool::bind(address, roadrunner_h3::quinn(&config, tls)?, &config.http3, &PoolKeys::random()?)?;
     let (_trigger, signal) = DrainTrigger::new();
     roadrunner_h3::serve(pool, Arc::new(Hello), Arc::new(config), signal).await;
     Ok(())

@@ -15,10 +15,11 @@ use std::{
 use bytes::Bytes;
 use futures_util::task::AtomicWaker;
 use parking_lot::Mutex;
+use roadrunner_values::TransportSettings;
 
 use crate::{
     code::{Code, Fault},
-    config::Config,
+    config::{offers_webtransport, unidirectional_streams},
     receive::RecvHalf,
     send::SendHalf,
     shared::Shared,
@@ -84,10 +85,10 @@ pub(crate) struct Arrival {
 pub(super) struct Slot(Arc<AtomicU32>);
 
 impl Registry {
-    pub(crate) fn new(config: &Config) -> Registry {
+    pub(crate) fn new(config: &TransportSettings) -> Registry {
         Registry {
-            offered: config.offers_webtransport(),
-            buffered: config.webtransport_buffered_streams,
+            offered: offers_webtransport(config),
+            buffered: config.webtransport.buffered_streams,
             count: AtomicUsize::new(0),
             state: Mutex::default(),
         }
@@ -135,12 +136,12 @@ impl Offered {
             queue: Mutex::default(),
             waker: AtomicWaker::new(),
             // Until it is accepted.
-            limit: AtomicU32::new(u32::try_from(config.webtransport_buffered_streams).unwrap_or(u32::MAX)),
+            limit: AtomicU32::new(u32::try_from(config.webtransport.buffered_streams).unwrap_or(u32::MAX)),
             open: Default::default(),
         });
         let registry = &shared.webtransport;
         let mut state = registry.state.lock();
-        if state.sessions.len() >= config.webtransport_sessions as usize {
+        if state.sessions.len() >= config.webtransport.sessions as usize {
             return None;
         }
         for (session, arrival) in std::mem::take(&mut state.early) {
@@ -166,8 +167,10 @@ impl Offered {
 
     fn grant(&self, more: u32) {
         let config = &self.shared.config;
-        self.shared.quic.set_max_concurrent_bi_streams(config.max_concurrent_requests.saturating_add(more).into());
-        self.shared.quic.set_max_concurrent_uni_streams(config.unidirectional_streams().saturating_add(more).into());
+        self.shared.quic.set_max_concurrent_bi_streams(config.http3.max_streams.saturating_add(more).into());
+        self.shared
+            .quic
+            .set_max_concurrent_uni_streams(unidirectional_streams(&config.http3).saturating_add(more).into());
     }
 }
 

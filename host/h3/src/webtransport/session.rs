@@ -121,8 +121,8 @@ impl Session {
     pub(crate) fn new(tunnel: Tunnel, mut offered: Offered, datagrams: Datagrams, limits: SessionLimits) -> Session {
         let config = &tunnel.shared().config;
         let limits = SessionLimits {
-            streams: limits.streams.min(config.webtransport_streams),
-            datagrams: limits.datagrams.min(config.datagram_queue),
+            streams: limits.streams.min(config.webtransport.streams),
+            datagrams: limits.datagrams.min(config.webtransport.datagram_queue),
         };
         offered.accept(limits.streams);
         datagrams.set_limit(limits.datagrams);

@@ -24,10 +24,10 @@ use http::{HeaderMap, HeaderValue, Request, Response, StatusCode};
 use http_body::{Body, Frame};
 use http_body_util::{BodyExt, Full, StreamBody, combinators::BoxBody};
 use roadrunner_h3::{
-    BoxError, Config, ConnectionInfo, DrainTrigger, Pool, PoolConfig, PoolKeys, RequestBody, Service, Tunnel,
-    TunnelRequest, serve,
+    BoxError, ConnectionInfo, DrainTrigger, Pool, PoolKeys, RequestBody, Service, Tunnel, TunnelRequest, serve,
     webtransport::{Close, End, Event, Session, SessionLimits},
 };
+use roadrunner_values::TransportSettings;
 use tokio::{
     io::{AsyncReadExt, AsyncWriteExt},
     task::JoinHandle,
@@ -50,12 +50,19 @@ pub struct Counters {
     pub dropped: AtomicUsize,
 }
 
+/// The default settings with this change.
+pub fn with(change: impl FnOnce(&mut TransportSettings)) -> TransportSettings {
+    let mut config = TransportSettings::default();
+    change(&mut config);
+    config
+}
+
 impl Server {
-    pub fn start(config: Config) -> Server {
-        Server::with_pool(config, &PoolConfig::default(), &PoolKeys::random().expect("randomness"))
+    pub fn start(config: TransportSettings) -> Server {
+        Server::with_keys(config, &PoolKeys::random().expect("randomness"))
     }
 
-    pub fn with_pool(config: Config, endpoints: &PoolConfig, keys: &PoolKeys) -> Server {
+    pub fn with_keys(config: TransportSettings, keys: &PoolKeys) -> Server {
         let key = rcgen::generate_simple_self_signed(["localhost".to_owned()]).expect("a certificate");
         let certificate = key.cert.der().clone();
         let private = rustls_pki_types::PrivatePkcs8KeyDer::from(key.signing_key.serialize_der());
@@ -66,8 +73,8 @@ impl Server {
             .with_no_client_auth()
             .with_single_cert(vec![certificate.clone()], private.into())
             .expect("a certificate and its key");
-        let quic = config.quinn(tls).expect("TLS 1.3");
-        let pool = Pool::bind((Ipv4Addr::LOCALHOST, 0).into(), quic, endpoints, keys).expect("a port");
+        let quic = roadrunner_h3::quinn(&config, tls).expect("TLS 1.3");
+        let pool = Pool::bind((Ipv4Addr::LOCALHOST, 0).into(), quic, &config.http3, keys).expect("a port");
         let address = pool.local_addr().expect("an address");
         let (drain, signal) = DrainTrigger::new();
         let counters = Arc::<Counters>::default();

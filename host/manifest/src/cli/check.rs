@@ -1,9 +1,10 @@
 //! `roadrunner check`: what a manifest that is right amounts to.
 
+use roadrunner_values::{Caps, H2c, Limits};
+
 use super::columns::columns;
 use crate::component::Component;
-use crate::limits::{Caps, Limits};
-use crate::listener::{H2c, Listener, PeerRange};
+use crate::listener::{Listener, PeerRange};
 use crate::manifest::Manifest;
 use crate::scalar::{format_duration, format_size};
 use crate::secret::Secret;
@@ -124,22 +125,23 @@ fn limits_text(limits: &Limits, caps: Caps) -> String {
 fn tenant_text(tenant: &Tenant) -> String {
     let Tenant { hosts, caps, quota, keys } = tenant;
     let size = |bytes: Option<u64>, key: &str| bytes.map(|bytes| format!("{key} {}", format_size(bytes)));
-    let number = |number: Option<u32>, key: &str| number.map(|number| format!("{key} {number}"));
+    let number = |number: Option<u64>, key: &str| number.map(|number| format!("{key} {number}"));
     let hosts = match hosts.as_slice() {
         [] => "every host that no other has".to_owned(),
         hosts => hosts.iter().map(ToString::to_string).collect::<Vec<_>>().join(" "),
     };
     let parts = [
         Some(hosts),
-        number(caps.instances, "instances"),
-        number(caps.held, "held"),
-        number(caps.hibernated, "hibernated"),
+        number(caps.instances.map(u64::from), "instances"),
+        number(caps.held.map(u64::from), "held"),
+        number(caps.hibernated.map(u64::from), "hibernated"),
         size(quota.memory, "memory"),
         quota.cpu_per_second.map(|time| format!("cpu-per-second {}", format_duration(time))),
         number(quota.requests_per_second, "requests-per-second"),
         size(quota.log_bytes_per_second, "log-bytes-per-second"),
         number(quota.topics, "topics"),
         size(quota.topic_bytes, "topic-bytes"),
+        size(quota.disk, "disk"),
         number(quota.outbound_connections, "outbound-connections"),
         size(quota.outbound_bytes_per_second, "outbound-bytes-per-second"),
         size(quota.deployed_bytes, "deployed-bytes"),

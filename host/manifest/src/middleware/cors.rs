@@ -3,13 +3,14 @@
 use std::time::Duration;
 
 use http::{HeaderName, Method};
+use roadrunner_values::AnyOr;
 use toml::Spanned;
 
 use crate::decode::section;
 use crate::middleware::MiddlewareType;
 use crate::resolve::{Resolver, list};
 use crate::scalar::units::DAY;
-use crate::scalar::{AnyOr, Fault, HeaderField, MethodName, Origin, Text, Time};
+use crate::scalar::{Fault, HeaderField, MethodName, Origin, Text, Time};
 
 /// Lets pages of other origins in.
 #[derive(Clone, Debug, PartialEq, Eq)]

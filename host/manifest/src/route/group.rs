@@ -17,6 +17,7 @@ use crate::webtransport::WebTransportSection;
 
 section! {
     /// Routes with something in common. Groups nest.
+    #[title = "`[[group]]`"]
     pub(crate) struct GroupSection {
         /// What the path of each of its routes starts with.
         prefix: Prefix = "\"\"";

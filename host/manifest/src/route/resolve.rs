@@ -4,11 +4,11 @@ use std::collections::BTreeMap;
 use std::ops::Range;
 
 use http::Method;
+use roadrunner_values::{Caps, Limits, WebSocket, WebTransport};
 use toml::Spanned;
 
 use crate::component::{Known, config};
-use crate::decode::Field;
-use crate::limits::{Caps, Limits};
+use crate::decode::{Field, Holds};
 use crate::manifest::ManifestSection;
 use crate::middleware::Middleware;
 use crate::pattern::RoutePattern;
@@ -17,8 +17,6 @@ use crate::route::group::Inherited;
 use crate::route::{Methods, Route, RouteSection, Target};
 use crate::router::{Conflict, RouteTable};
 use crate::scalar::{ComponentName, HostPattern, MiddlewareName};
-use crate::websocket::WebSocket;
-use crate::webtransport::WebTransport;
 
 type Components = BTreeMap<ComponentName, Known>;
 
@@ -266,10 +264,11 @@ impl<'s> Routes<'_, '_, 's> {
         if let Some(own) = own {
             own.apply(&mut limits);
         }
-        let place =
-            own.and_then(|own| own.body_place()).or(inherited.limits.last().and_then(|group| group.body_place()));
+        let own_place = own.and_then(|own| own.body.as_ref()).map(Spanned::span);
+        let of_group = || inherited.limits.last().and_then(|group| group.body.as_ref()).map(Spanned::span);
+        let place = own_place.or_else(of_group);
         self.resolver.check_body(&mut limits, place);
-        (limits, own.map(|own| own.caps()).unwrap_or_default())
+        (limits, own.map(Holds::values).unwrap_or_default())
     }
 
     fn websocket(&self, route: &RouteSection, inherited: &Inherited<'s>) -> WebSocket {

@@ -39,6 +39,7 @@ pub enum Files {
 
 section! {
     /// A route that answers with files, without any component.
+    #[title = "`static` of a route"]
     pub(crate) struct StaticSection {
         /// The directory whose files are served.
         directory: DirectoryName [required];

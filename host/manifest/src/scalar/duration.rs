@@ -6,8 +6,8 @@ use schemars::{Schema, SchemaGenerator, json_schema};
 use toml::Spanned;
 use toml::de::DeValue;
 
-use super::{Count, Fault};
-use crate::decode::{Context, Decode, Place, type_name};
+use super::Fault;
+use crate::decode::{Context, Decode, Place, Sets, type_name};
 
 pub(crate) const SECOND: u64 = 1000;
 pub(crate) const MINUTE: u64 = 60 * SECOND;
@@ -21,6 +21,26 @@ pub(crate) struct Time<const MIN: u64, const MAX: u64>(Duration);
 impl<const MIN: u64, const MAX: u64> Time<MIN, MAX> {
     pub(crate) fn get(self) -> Duration {
         self.0
+    }
+}
+
+impl<const MIN: u64, const MAX: u64> Sets<Duration> for Time<MIN, MAX> {
+    fn get(&self) -> Duration {
+        self.0
+    }
+
+    fn written(value: &Duration) -> Option<String> {
+        Some(format!("\"{}\"", format_duration(*value)))
+    }
+}
+
+impl<const MIN: u64, const MAX: u64> Sets<Option<Duration>> for Time<MIN, MAX> {
+    fn get(&self) -> Option<Duration> {
+        Some(self.0)
+    }
+
+    fn written(value: &Option<Duration>) -> Option<String> {
+        value.as_ref().and_then(<Self as Sets<Duration>>::written)
     }
 }
 
@@ -60,9 +80,13 @@ impl<const MIN: u64, const MAX: u64> OrNone<Time<MIN, MAX>> {
     }
 }
 
-impl<const MIN: u32, const MAX: u32> OrNone<Count<MIN, MAX>> {
-    pub(crate) fn get(self) -> Option<u32> {
-        self.0.map(Count::get)
+impl<T: Sets<V>, V> Sets<Option<V>> for OrNone<T> {
+    fn get(&self) -> Option<V> {
+        self.0.as_ref().map(Sets::get)
+    }
+
+    fn written(value: &Option<V>) -> Option<String> {
+        value.as_ref().map_or_else(|| Some("\"none\"".to_owned()), T::written)
     }
 }
 

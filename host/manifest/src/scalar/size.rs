@@ -5,7 +5,7 @@ use toml::Spanned;
 use toml::de::DeValue;
 
 use super::Fault;
-use crate::decode::{Context, Decode, Place, type_name};
+use crate::decode::{Context, Decode, Place, Sets, type_name};
 
 pub(crate) const KIB: u64 = 1 << 10;
 pub(crate) const MIB: u64 = 1 << 20;
@@ -18,6 +18,36 @@ pub(crate) struct Bytes<const MIN: u64, const MAX: u64>(u64);
 impl<const MIN: u64, const MAX: u64> Bytes<MIN, MAX> {
     pub(crate) fn get(self) -> u64 {
         self.0
+    }
+}
+
+/// Makes sizes set these types, none of which is too small for the ranges of its keys.
+macro_rules! bytes_set {
+    ($($plain:ty)*) => {$(
+        impl<const MIN: u64, const MAX: u64> Sets<$plain> for Bytes<MIN, MAX> {
+            fn get(&self) -> $plain {
+                <$plain>::try_from(self.0).expect("the range of the key fits its type")
+            }
+
+            fn written(value: &$plain) -> Option<String> {
+                Some(match format_size(*value as u64) {
+                    bytes if bytes == "0" => "\"0B\"".to_owned(),
+                    bytes => format!("\"{bytes}\""),
+                })
+            }
+        }
+    )*};
+}
+
+bytes_set! { u32 u64 usize }
+
+impl<const MIN: u64, const MAX: u64> Sets<Option<u64>> for Bytes<MIN, MAX> {
+    fn get(&self) -> Option<u64> {
+        Some(self.0)
+    }
+
+    fn written(value: &Option<u64>) -> Option<String> {
+        value.as_ref().and_then(<Self as Sets<u64>>::written)
     }
 }
 
@@ -56,6 +86,50 @@ impl<const MIN: u32, const MAX: u32> Count<MIN, MAX> {
     pub(crate) fn get(self) -> u32 {
         self.0
     }
+}
+
+/// Makes counts set these types, none of which is too small for the ranges of its keys, and the same types where absence
+/// means something.
+macro_rules! counts_set {
+    ($($plain:ty)*) => {$(
+        impl<const MIN: u32, const MAX: u32> Sets<$plain> for Count<MIN, MAX> {
+            fn get(&self) -> $plain {
+                <$plain>::try_from(self.0).expect("the range of the key fits its type")
+            }
+
+            fn written(value: &$plain) -> Option<String> {
+                Some(grouped(*value as u64))
+            }
+        }
+
+        impl<const MIN: u32, const MAX: u32> Sets<Option<$plain>> for Count<MIN, MAX> {
+            fn get(&self) -> Option<$plain> {
+                Some(Sets::get(self))
+            }
+
+            fn written(value: &Option<$plain>) -> Option<String> {
+                value.as_ref().and_then(<Self as Sets<$plain>>::written)
+            }
+        }
+    )*};
+}
+
+counts_set! { u16 u32 u64 usize }
+
+/// A number with `_` between groups of three digits, from five digits on.
+fn grouped(number: u64) -> String {
+    let digits = number.to_string();
+    if digits.len() < 5 {
+        return digits;
+    }
+    let mut text = String::new();
+    for (index, digit) in digits.chars().enumerate() {
+        if index > 0 && (digits.len() - index).is_multiple_of(3) {
+            text.push('_');
+        }
+        text.push(digit);
+    }
+    text
 }
 
 impl<const MIN: u32, const MAX: u32> Decode for Count<MIN, MAX> {
@@ -162,6 +236,15 @@ mod tests {
         assert_eq!(parse_size("99999999999999999999B"), Ok(u64::MAX));
         assert_eq!(parse_size("18446744073709551615GiB"), Ok(u64::MAX));
         assert!(parse_size("64kb").expect_err("no unit").fix.contains("\"64KiB\""));
+    }
+
+    #[test]
+    fn long_numbers_are_grouped() {
+        for (number, text) in
+            [(0, "0"), (1000, "1000"), (16_384, "16_384"), (131_072, "131_072"), (1_000_000, "1_000_000")]
+        {
+            assert_eq!(grouped(number), text);
+        }
     }
 
     #[test]

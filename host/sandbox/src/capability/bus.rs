@@ -511,7 +511,7 @@ mod tests {
     #[test]
     fn the_tenant_of_the_sessions_pays_for_messages_of_other_hosts() {
         let bus = Bus::default();
-        let tenant = Tenant::new("t", roadrunner_account::Quota::default());
+        let tenant = Tenant::new("t", roadrunner_values::Quota::default());
         let mut sessions = Vec::new();
         for _ in 0..5000 {
             let mut session = subscriber(&bus, "a", 1 << 20).of(Some(tenant.clone()));

@@ -71,7 +71,8 @@ impl Exhaustion {
 
 #[cfg(test)]
 mod tests {
-    use roadrunner_account::{Buffers, Digest, Meter, Peer, Quota, RequestId, Subject, Tenant};
+    use roadrunner_account::{Buffers, Digest, Meter, Peer, RequestId, Subject, Tenant};
+    use roadrunner_values::Quota;
     use wasmtime::{Config, Engine, Instance, InstanceAllocationStrategy, Module, PoolingAllocationConfig, Store};
 
     use super::*;

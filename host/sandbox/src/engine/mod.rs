@@ -12,7 +12,7 @@ mod pool;
 mod swap;
 
 pub use cache::{Cache, CacheError};
-pub use compile::{CompileError, CompileOrder, CompileSettings, Compiler, Whose};
+pub use compile::{CompileError, CompileOrder, Compiler, Whose};
 pub use config::{EngineError, EngineSettings, Reset};
 pub use exhaustion::Exhaustion;
 

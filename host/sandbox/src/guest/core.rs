@@ -8,10 +8,10 @@ use std::marker::PhantomData;
 use std::sync::Arc;
 
 use roadrunner_account::{Meter, Outcome};
+use roadrunner_values::Limits;
 use wasmtime::Result;
 use wasmtime::component::{HasData, Linker, ResourceTable};
 
-use super::limits::Limits;
 use super::memory::MemoryBudget;
 use crate::engine::Wasi;
 

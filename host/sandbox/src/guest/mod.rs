@@ -2,7 +2,6 @@
 
 pub(crate) mod core;
 pub(crate) mod event;
-pub(crate) mod limits;
 pub(crate) mod memory;
 pub(crate) mod output;
 pub(crate) mod request;

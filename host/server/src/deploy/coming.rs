@@ -60,7 +60,7 @@ impl Drop for Coming {
 
 #[cfg(test)]
 mod tests {
-    use roadrunner_account::Quota;
+    use roadrunner_manifest::Quota;
 
     use super::*;
 

@@ -34,7 +34,7 @@ impl Settings {
     /// Takes the settings from the manifest; `write_stall` is among the timeouts there.
     pub(crate) fn new(settings: &WebTransport, write_stall: Duration) -> Self {
         Self {
-            limits: SessionLimits { streams: settings.streams, datagrams: settings.datagram_queue as usize },
+            limits: SessionLimits { streams: settings.streams, datagrams: settings.datagram_queue },
             write_stall,
             close_wait: settings.close_wait,
             origins: settings.origins.clone(),

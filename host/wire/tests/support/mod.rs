@@ -17,7 +17,8 @@ use bytes::Bytes;
 use http::{Request, Response};
 use http_body_util::{BodyExt, Full, combinators::BoxBody};
 use hyper_util::rt::{TokioExecutor, TokioIo};
-use roadrunner_wire::{Address, BodyError, Ending, ListenerConfig, Protocols, Server, Settings, TlsConfig};
+use roadrunner_values::TransportSettings;
+use roadrunner_wire::{Address, BodyError, Ending, ListenerConfig, Protocols, Server, TlsConfig};
 use tokio::{
     io::{AsyncRead, AsyncReadExt, AsyncWrite, AsyncWriteExt},
     net::TcpStream,
@@ -82,10 +83,10 @@ pub struct Harness {
 }
 
 pub async fn start() -> Harness {
-    start_with(Settings::default()).await
+    start_with(TransportSettings::default()).await
 }
 
-pub async fn start_with(settings: Settings) -> Harness {
+pub async fn start_with(settings: TransportSettings) -> Harness {
     let tls = TlsConfig::self_signed().expect("a certificate");
     let certificate = tls.certificate().clone();
     let loopback = SocketAddr::from(([127, 0, 0, 1], 0));
@@ -95,7 +96,7 @@ pub async fn start_with(settings: Settings) -> Harness {
 
 pub async fn start_on(
     listeners: Vec<ListenerConfig>,
-    settings: Settings,
+    settings: TransportSettings,
     certificate: rustls_pki_types::CertificateDer<'static>,
 ) -> Harness {
     let (tell, told) = mpsc::unbounded_channel();

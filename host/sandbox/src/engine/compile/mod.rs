@@ -29,6 +29,7 @@ use std::time::{Duration, Instant};
 use roadrunner_account::Digest;
 use roadrunner_child::{Bounds, End, Ended, Errand, Stop};
 use roadrunner_log::{MAX_QUOTED, escaped};
+use roadrunner_values::Compile;
 use rustix::process::Signal;
 use wasmtime::Engine;
 
@@ -38,33 +39,6 @@ use crate::engine::config::fingerprint;
 pub use child::CompileOrder;
 pub(crate) use queue::Place;
 use queue::Queue;
-
-/// The limits of one compilation, and the number of compilations at once.
-#[derive(Clone, Debug, Eq, PartialEq)]
-pub struct CompileSettings {
-    /// Memory of one compiler, in bytes. Default 2 GiB.
-    pub memory: u64,
-    /// CPU time of one compiler, all of its threads together; counted in whole seconds. Default 60 s.
-    pub cpu: Duration,
-    /// Wall-clock time of one compiler. Default 5 min.
-    pub time: Duration,
-    /// Compilers at once; others wait. Default: one for each core.
-    pub concurrency: usize,
-    /// The largest component, in bytes. Default 64 MiB.
-    pub max_wasm: u64,
-}
-
-impl Default for CompileSettings {
-    fn default() -> Self {
-        Self {
-            memory: 2 << 30,
-            cpu: Duration::from_secs(60),
-            time: Duration::from_secs(300),
-            concurrency: cores(),
-            max_wasm: 64 << 20,
-        }
-    }
-}
 
 /// The reason why a component was not compiled. The text of a limit names the manifest's key.
 #[derive(Debug, thiserror::Error)]
@@ -107,7 +81,7 @@ pub struct Compiler {
     cache: Cache,
     program: PathBuf,
     arguments: Vec<String>,
-    settings: CompileSettings,
+    settings: Compile,
     queue: Queue,
     stop: Stop,
 }
@@ -124,20 +98,14 @@ pub struct Whose<'a> {
 impl Compiler {
     /// Creates a compiler that starts `program` with these arguments, followed by those of a [`CompileOrder`], for each
     /// component. `stop` ends all compilations, including waiting ones.
-    pub fn new(
-        cache: Cache,
-        program: impl Into<PathBuf>,
-        arguments: &[&str],
-        settings: CompileSettings,
-        stop: Stop,
-    ) -> Self {
+    pub fn new(cache: Cache, program: impl Into<PathBuf>, arguments: &[&str], settings: Compile, stop: Stop) -> Self {
         let arguments = arguments.iter().map(|argument| (*argument).to_owned()).collect();
-        let queue = Queue::new(settings.concurrency);
+        let queue = Queue::new(settings.at_once());
         Self { cache, program: program.into(), arguments, settings, queue, stop }
     }
 
     /// The settings of the compiler.
-    pub fn settings(&self) -> &CompileSettings {
+    pub fn settings(&self) -> &Compile {
         &self.settings
     }
 
