@@ -7,6 +7,7 @@ use roadrunner_values::{Caps, Limits};
 use toml::Spanned;
 
 use crate::decode::{Holds, section};
+use crate::directory::DirectoryName;
 use crate::limits::LimitsSection;
 use crate::manifest::ManifestSection;
 use crate::origin::{ComponentFile, Origin};
@@ -14,9 +15,10 @@ use crate::outbound::{Outbound, OutboundOrigin, outbound};
 use crate::resolve::{Resolver, entries, value};
 use crate::reuse::{Reuse, ReuseSection, reuse};
 use crate::scalar::units::{DAY, HOUR};
-use crate::scalar::{
-    ComponentName, ConfigKey, Count, DirectoryName, FilePath, PlainText, SecretName, StoreName, Table, TenantName, Time,
-};
+use crate::scalar::{ConfigKey, Count, FilePath, PlainText, Table, Time, name};
+use crate::secret::SecretName;
+use crate::store::StoreName;
+use crate::tenant::TenantName;
 use crate::wasi::{EnvironmentName, EnvironmentText, Preopen, PreopenSection};
 
 /// One of `[component]`.
@@ -48,6 +50,32 @@ pub struct Component {
     pub reuse: Option<Reuse>,
     /// Where its outgoing requests may go; none where they are refused.
     pub outbound: Option<Outbound>,
+}
+
+impl Component {
+    /// A component of the host itself that is granted nothing.
+    pub(crate) fn new(origin: Origin, limits: Limits) -> Self {
+        Self {
+            origin,
+            keys: Vec::new(),
+            tenant: None,
+            directories: Vec::new(),
+            preopens: Vec::new(),
+            environment: BTreeMap::new(),
+            secret_environment: BTreeMap::new(),
+            secrets: Vec::new(),
+            stores: Vec::new(),
+            caps: Caps::default(),
+            limits,
+            reuse: None,
+            outbound: None,
+        }
+    }
+}
+
+name! {
+    /// The name of a component: `demo` in `[component.demo]`.
+    pub struct ComponentName = "component";
 }
 
 section! {
@@ -119,12 +147,13 @@ impl Resolver<'_> {
                 caps = own.values();
                 self.check_body(&mut limits, own.body.as_ref().map(Spanned::span));
             }
-            let tenant = self.known_tenant(section, &component.tenant);
-            let directories = self.granted(component, tenant.as_ref());
+            let tenant = self.known_tenant(&component.tenant);
+            let directories =
+                self.granted(&component.directories, |resolver, name| resolver.known_directory(name, tenant.as_ref()));
             let preopens = self.preopens(component, tenant.as_ref());
             let (environment, secret_environment) = self.environment(component);
-            let secrets = self.granted_secrets(component);
-            let stores = self.granted_stores(component);
+            let secrets = self.granted(&component.secrets, Self::is_declared);
+            let stores = self.granted(&component.stores, Self::is_declared);
             let of_tenant = tenant.as_ref().and_then(|tenant| of_tenants.get(tenant));
             let keys = self.own_keys(component).or_else(|| of_tenant.or(of_all.as_ref()).cloned());
             let known = Known {

@@ -4,12 +4,12 @@ use std::path::PathBuf;
 
 use toml::Spanned;
 
-use crate::component::ComponentSection;
 use crate::decode::section;
 use crate::manifest::ManifestSection;
-use crate::resolve::{FileKind, Resolver, entries, list, value};
+use crate::resolve::{FileKind, Resolver, entries};
 use crate::scalar::units::{GIB, KIB};
-use crate::scalar::{Bytes, Count, DirectoryName, FilePath, TenantName};
+use crate::scalar::{Bytes, Count, FilePath, name};
+use crate::tenant::TenantName;
 
 /// One of `[directory]`.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -22,6 +22,11 @@ pub struct Directory {
     pub size: u64,
     /// Files, directories and links that there may be in it.
     pub files: u32,
+}
+
+name! {
+    /// The name under which a directory is granted and a sendfile response refers to it.
+    pub struct DirectoryName = "directory";
 }
 
 section! {
@@ -46,40 +51,19 @@ pub(crate) fn directory(section: &DirectorySection, path: PathBuf, tenant: Optio
 
 impl Resolver<'_> {
     pub(crate) fn directories(&mut self, section: &ManifestSection) {
-        self.directory_names = value(&section.directory).map(|table| table.names.clone()).unwrap_or_default();
         for (name, directory) in entries(&section.directory) {
             let path = self.path(&directory.path, FileKind::Directory).unwrap_or_default();
-            let tenant = self.known_tenant(section, &directory.tenant);
+            let tenant = self.known_tenant(&directory.tenant);
             self.directories.insert(name.get_ref().clone(), self::directory(directory, path, tenant));
         }
     }
 
-    /// The directories of a component that exist in the manifest.
-    pub(crate) fn granted(&mut self, component: &ComponentSection, tenant: Option<&TenantName>) -> Vec<DirectoryName> {
-        let mut granted: Vec<DirectoryName> = Vec::new();
-        for name in list(&component.directories) {
-            if granted.contains(name.get_ref()) {
-                self.context.report(
-                    name.span(),
-                    format!("directory `{}` is granted twice", name.get_ref()),
-                    "remove one",
-                );
-            } else if self.known_directory(name, tenant) {
-                granted.push(name.get_ref().clone());
-            }
-        }
-        granted
-    }
-
     /// Whether a directory exists and can be given to what belongs to this tenant.
     pub(crate) fn known_directory(&mut self, name: &Spanned<DirectoryName>, tenant: Option<&TenantName>) -> bool {
-        let known = self.directory_names.iter().any(|known| known == name.get_ref().as_str());
-        if !known {
-            let names: Vec<&str> = self.directory_names.iter().map(String::as_str).collect();
-            self.context.unknown_name(name.span(), "directory", name.get_ref().as_str(), &names);
+        if !self.is_declared(name) {
             return false;
         }
         let owner = self.directories.get(name.get_ref()).and_then(|known| known.tenant.clone());
-        self.may_name(name.span(), "directory", name.get_ref().as_str(), owner.as_ref(), tenant)
+        self.may_name(name, owner.as_ref(), tenant)
     }
 }

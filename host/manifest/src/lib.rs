@@ -53,21 +53,21 @@ pub use roadrunner_values::{
 pub use admin::{Admin, AdminKeys, Subject};
 pub use bus::{Broker, BrokerCredentials, BrokerUrl, Bus};
 pub use cli::{Language, NewError, Project, Sdk, new_project, routes_table, summary};
-pub use component::Component;
+pub use component::{Component, ComponentName};
 pub use deploy::Deploy;
 pub use diagnostic::{Diagnostic, ManifestError, Style};
-pub use directory::Directory;
+pub use directory::{Directory, DirectoryName};
 pub use dns::Dns;
 pub use document::{json_schema, reference};
-pub use listener::{Listener, PeerRange, Protocol};
+pub use listener::{Listener, ListenerName, PeerRange, Protocol};
 pub use manifest::{ComponentOptions, LoadError, MAX_BYTES, Manifest};
-pub use middleware::Middleware;
 pub use middleware::compression::{Compression, Encoding, MediaType};
 pub use middleware::cors::Cors;
 pub use middleware::etag::Etag;
 pub use middleware::request_id::RequestId;
 pub use middleware::response_headers::ResponseHeaders;
 pub use middleware::security_headers::SecurityHeaders;
+pub use middleware::{Middleware, MiddlewareName};
 pub use origin::{InvalidReference, OciReference, Origin};
 pub use outbound::{Outbound, OutboundOrigin};
 pub use pattern::{InvalidPattern, RoutePattern, Segment};
@@ -75,15 +75,12 @@ pub use rate_limit::RateLimit;
 pub use registry::{Registry, RegistryName};
 pub use reuse::Reuse;
 pub use route::static_files::{Files, StaticFiles};
-pub use route::{BodyMode, Methods, Route, Target};
+pub use route::{BodyMode, Methods, Route, RouteName, Target};
 pub use router::{Conflict, Lookup, Params, RouteTable, UrlError};
-pub use scalar::{
-    Address, ComponentName, DirectoryName, HostPattern, InvalidHost, InvalidName, ListenerName, MiddlewareName,
-    RouteName, SecretName, StoreName, TenantName, format_duration, format_size,
-};
-pub use secret::Secret;
+pub use scalar::{Address, HostPattern, InvalidHost, InvalidName, format_duration, format_size};
+pub use secret::{Secret, SecretName};
 pub use server::{AccessLogFormat, LogFormat, Server};
-pub use store::{Store, StorePlace};
-pub use tenant::Tenant;
+pub use store::{Store, StoreName, StorePlace};
+pub use tenant::{Tenant, TenantName};
 pub use tls::{CertificateFiles, ClientCertificates, Tls};
 pub use wasi::Preopen;

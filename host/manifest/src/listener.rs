@@ -11,7 +11,7 @@ use toml::Spanned;
 use crate::decode::section;
 use crate::manifest::ManifestSection;
 use crate::resolve::{Resolver, list, value};
-use crate::scalar::{Address, Count, Fault, ListenerName, Text, choice};
+use crate::scalar::{Address, Count, Fault, Text, choice, name};
 use crate::tls::{Tls, TlsChoice};
 
 /// One of `[[listener]]`.
@@ -78,6 +78,11 @@ impl Listener {
             requests: None,
         }
     }
+}
+
+name! {
+    /// The name of a listener, in logs and metrics.
+    pub struct ListenerName = "listener";
 }
 
 section! {

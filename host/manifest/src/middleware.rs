@@ -1,4 +1,6 @@
 //! Middlewares: `[middleware.NAME]` with a `type` that decides which keys there are.
+//!
+//! Each type has a file, with its section, its checks and its value, and a line in the list below.
 
 pub(crate) mod compression;
 pub(crate) mod cors;
@@ -15,138 +17,110 @@ use toml::Spanned;
 use toml::de::DeValue;
 
 use crate::decode::{Context, Decode, Place, Section, section_schema};
-use crate::document;
+use crate::document::{self, Table};
 use crate::manifest::ManifestSection;
-use crate::middleware::compression::{Compression, CompressionSection};
-use crate::middleware::cors::{Cors, CorsSection};
-use crate::middleware::etag::{Etag, EtagSection};
-use crate::middleware::rate_limit::RateLimitMiddlewareSection;
-use crate::middleware::request_id::{RequestId, RequestIdSection};
-use crate::middleware::response_headers::{ResponseHeaders, ResponseHeadersSection};
-use crate::middleware::security_headers::{SecurityHeaders, SecurityHeadersSection, security_headers};
-use crate::rate_limit::RateLimit;
-use crate::resolve::{Resolver, entries, value};
-use crate::scalar::{MiddlewareName, Text, choice};
+use crate::resolve::{Resolver, entries};
+use crate::scalar::{Text, choice, name};
 
-/// One of `[middleware]`.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub enum Middleware {
-    /// `type = "compression"`.
-    Compression(Compression),
-    /// `type = "cors"`.
-    Cors(Cors),
-    /// `type = "etag"`.
-    Etag(Etag),
-    /// `type = "rate-limit"`.
-    RateLimit(RateLimit),
-    /// `type = "request-id"`.
-    RequestId(RequestId),
-    /// `type = "response-headers"`.
-    ResponseHeaders(ResponseHeaders),
-    /// `type = "security-headers"`.
-    SecurityHeaders(SecurityHeaders),
+name! {
+    /// The name of a middleware: `security` in `[middleware.security]`.
+    pub struct MiddlewareName = "middleware";
 }
 
-impl Middleware {
-    /// The manifest's word for its type.
-    pub fn kind(&self) -> &'static str {
-        match self {
-            Self::Compression(_) => "compression",
-            Self::Cors(_) => "cors",
-            Self::Etag(_) => "etag",
-            Self::RateLimit(_) => "rate-limit",
-            Self::RequestId(_) => "request-id",
-            Self::ResponseHeaders(_) => "response-headers",
-            Self::SecurityHeaders(_) => "security-headers",
+/// The section of a type of middleware.
+pub(crate) trait Kind: Section + Decode {
+    /// The checked middleware.
+    type Value;
+
+    /// Checks the section. `None` means that a required key is absent, which has been reported.
+    fn check(&self, name: &MiddlewareName, resolver: &mut Resolver<'_>) -> Option<Self::Value>;
+}
+
+/// Declares the types of middlewares: the name, the word in the manifest, the section and the value.
+macro_rules! middlewares {
+    ($($(#[doc = $doc:literal])* $kind:ident = $word:literal, $section:path => $value:path;)*) => {
+        /// One of `[middleware]`.
+        #[derive(Clone, Debug, PartialEq, Eq)]
+        pub enum Middleware {
+            $($(#[doc = $doc])* $kind($value),)*
         }
-    }
+
+        impl Middleware {
+            /// The manifest's word for its type.
+            pub fn kind(&self) -> &'static str {
+                match self { $(Self::$kind(_) => $word,)* }
+            }
+        }
+
+        choice! {
+            /// The type of a middleware.
+            pub(crate) enum MiddlewareType {
+                $($(#[doc = $doc])* $kind = $word,)*
+            }
+        }
+
+        /// The section of a middleware.
+        #[derive(Clone, Debug)]
+        pub(crate) enum MiddlewareSection {
+            $($kind(Box<$section>),)*
+        }
+
+        impl MiddlewareSection {
+            fn check(&self, name: &MiddlewareName, resolver: &mut Resolver<'_>) -> Option<Middleware> {
+                Some(match self { $(Self::$kind(section) => Middleware::$kind(section.check(name, resolver)?),)* })
+            }
+        }
+
+        impl Decode for MiddlewareSection {
+            fn decode(value: &Spanned<DeValue<'_>>, place: &Place, context: &mut Context) -> Option<Self> {
+                let table = context.table(value, place)?;
+                let Some(kind) = table.get("type") else {
+                    context.missing_key(value.span(), "type", MiddlewareType::KIND, &place.enter());
+                    return None;
+                };
+                Some(match MiddlewareType::decode(kind, &place.key("type"), context)? {
+                    $(MiddlewareType::$kind => {
+                        Self::$kind(Box::new(<$section as Decode>::decode(value, place, context)?))
+                    })*
+                })
+            }
+
+            fn schema(generator: &mut SchemaGenerator) -> Schema {
+                json_schema!({ "oneOf": [$(variant_schema::<$section>(generator, $word)),*] })
+            }
+
+            fn kind() -> String {
+                "a section".to_owned()
+            }
+
+            fn tables(tables: &mut Vec<Table>) {
+                $(document::add_middleware::<$section>(tables, $word);)*
+            }
+        }
+    };
 }
 
-/// A middleware of one of the types below.
-#[derive(Clone, Debug)]
-pub(crate) enum MiddlewareSection {
-    Compression(Box<CompressionSection>),
-    Cors(Box<CorsSection>),
-    Etag(Box<EtagSection>),
-    RateLimit(Box<RateLimitMiddlewareSection>),
-    RequestId(Box<RequestIdSection>),
-    ResponseHeaders(Box<ResponseHeadersSection>),
-    SecurityHeaders(Box<SecurityHeadersSection>),
+middlewares! {
+    /// Response compression.
+    Compression = "compression", compression::CompressionSection => compression::Compression;
+    /// Cross-origin resource sharing.
+    Cors = "cors", cors::CorsSection => cors::Cors;
+    /// Validators and conditional requests.
+    Etag = "etag", etag::EtagSection => etag::Etag;
+    /// A limit on the requests of one peer.
+    RateLimit = "rate-limit", rate_limit::RateLimitMiddlewareSection => crate::rate_limit::RateLimit;
+    /// Request ids in headers.
+    RequestId = "request-id", request_id::RequestIdSection => request_id::RequestId;
+    /// Fixed response headers.
+    ResponseHeaders = "response-headers", response_headers::ResponseHeadersSection => response_headers::ResponseHeaders;
+    /// Headers that make browsers careful.
+    SecurityHeaders = "security-headers", security_headers::SecurityHeadersSection => security_headers::SecurityHeaders;
 }
 
-choice! {
-    /// What a middleware does.
-    pub(crate) enum MiddlewareType {
-        /// Response compression.
-        Compression = "compression",
-        /// Cross-origin resource sharing.
-        Cors = "cors",
-        /// Validators and conditional requests.
-        Etag = "etag",
-        /// A limit on the requests of one peer.
-        RateLimit = "rate-limit",
-        /// Request ids in headers.
-        RequestId = "request-id",
-        /// Fixed response headers.
-        ResponseHeaders = "response-headers",
-        /// Headers that make browsers careful.
-        SecurityHeaders = "security-headers",
-    }
-}
-
-impl Decode for MiddlewareSection {
-    fn decode(value: &Spanned<DeValue<'_>>, place: &Place, context: &mut Context) -> Option<Self> {
-        let table = context.table(value, place)?;
-        let Some(kind) = table.get("type") else {
-            context.missing_key(value.span(), "type", MiddlewareType::KIND, &place.enter());
-            return None;
-        };
-        Some(match MiddlewareType::decode(kind, &place.key("type"), context)? {
-            MiddlewareType::Compression => Self::Compression(boxed(value, place, context)?),
-            MiddlewareType::Cors => Self::Cors(boxed(value, place, context)?),
-            MiddlewareType::Etag => Self::Etag(boxed(value, place, context)?),
-            MiddlewareType::RateLimit => Self::RateLimit(boxed(value, place, context)?),
-            MiddlewareType::RequestId => Self::RequestId(boxed(value, place, context)?),
-            MiddlewareType::ResponseHeaders => Self::ResponseHeaders(boxed(value, place, context)?),
-            MiddlewareType::SecurityHeaders => Self::SecurityHeaders(boxed(value, place, context)?),
-        })
-    }
-
-    fn schema(generator: &mut SchemaGenerator) -> Schema {
-        json_schema!({ "oneOf": [
-            variant_schema::<CompressionSection>(generator, MiddlewareType::Compression),
-            variant_schema::<CorsSection>(generator, MiddlewareType::Cors),
-            variant_schema::<EtagSection>(generator, MiddlewareType::Etag),
-            variant_schema::<RateLimitMiddlewareSection>(generator, MiddlewareType::RateLimit),
-            variant_schema::<RequestIdSection>(generator, MiddlewareType::RequestId),
-            variant_schema::<ResponseHeadersSection>(generator, MiddlewareType::ResponseHeaders),
-            variant_schema::<SecurityHeadersSection>(generator, MiddlewareType::SecurityHeaders),
-        ] })
-    }
-
-    fn kind() -> String {
-        "a section".to_owned()
-    }
-
-    fn tables(tables: &mut Vec<document::Table>) {
-        document::add_middleware::<CompressionSection>(tables, MiddlewareType::Compression.as_str());
-        document::add_middleware::<CorsSection>(tables, MiddlewareType::Cors.as_str());
-        document::add_middleware::<EtagSection>(tables, MiddlewareType::Etag.as_str());
-        document::add_middleware::<RateLimitMiddlewareSection>(tables, MiddlewareType::RateLimit.as_str());
-        document::add_middleware::<RequestIdSection>(tables, MiddlewareType::RequestId.as_str());
-        document::add_middleware::<ResponseHeadersSection>(tables, MiddlewareType::ResponseHeaders.as_str());
-        document::add_middleware::<SecurityHeadersSection>(tables, MiddlewareType::SecurityHeaders.as_str());
-    }
-}
-
-fn boxed<S: Decode>(value: &Spanned<DeValue<'_>>, place: &Place, context: &mut Context) -> Option<Box<S>> {
-    S::decode(value, place, context).map(Box::new)
-}
-
-fn variant_schema<S: Section>(generator: &mut SchemaGenerator, kind: MiddlewareType) -> Schema {
+fn variant_schema<S: Section>(generator: &mut SchemaGenerator, word: &str) -> Schema {
     let mut schema = section_schema::<S>(generator);
     if let Some(slot) = schema.pointer_mut("/properties/type") {
-        *slot = json_schema!({ "const": kind.as_str() }).to_value();
+        *slot = json_schema!({ "const": word }).to_value();
     }
     schema
 }
@@ -155,30 +129,8 @@ impl Resolver<'_> {
     pub(crate) fn middlewares(&mut self, section: &ManifestSection) -> BTreeMap<MiddlewareName, Middleware> {
         let mut middlewares = BTreeMap::new();
         for (name, middleware) in entries(&section.middleware) {
-            let checked = match middleware {
-                MiddlewareSection::Compression(section) => Middleware::Compression(self.compression(section)),
-                MiddlewareSection::Cors(section) => Middleware::Cors(self.cors(section)),
-                MiddlewareSection::RequestId(section) => {
-                    Middleware::RequestId(RequestId { header: section.header().0, trust: section.trust() })
-                }
-                MiddlewareSection::Etag(section) => {
-                    Middleware::Etag(Etag { maximum_size: section.maximum_size().get() })
-                }
-                // What is required and not there has been reported.
-                MiddlewareSection::RateLimit(section) => match value(&section.requests) {
-                    Some(requests) => Middleware::RateLimit(RateLimit {
-                        requests: requests.get(),
-                        burst: value(&section.burst).map_or(requests.get(), |burst| burst.get()),
-                        peers: section.peers().get(),
-                    }),
-                    None => continue,
-                },
-                MiddlewareSection::SecurityHeaders(section) => Middleware::SecurityHeaders(security_headers(section)),
-                MiddlewareSection::ResponseHeaders(section) => {
-                    Middleware::ResponseHeaders(self.response_headers(name.get_ref(), section))
-                }
-            };
-            middlewares.insert(name.get_ref().clone(), checked);
+            let checked = middleware.check(name.get_ref(), self);
+            middlewares.extend(checked.map(|checked| (name.get_ref().clone(), checked)));
         }
         middlewares
     }

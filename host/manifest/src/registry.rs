@@ -13,7 +13,8 @@ use crate::manifest::ManifestSection;
 use crate::origin::MAX_REPOSITORY;
 use crate::resolve::{FileKind, Resolver, entries, value};
 use crate::scalar::units::HOUR;
-use crate::scalar::{Fault, FilePath, PlainText, SecretName, Text, Time};
+use crate::scalar::{Fault, FilePath, PlainText, Text, Time};
+use crate::secret::SecretName;
 
 /// One of `[registry]`.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -78,7 +79,7 @@ impl Resolver<'_> {
         registry: &RegistrySection,
     ) -> Option<(String, SecretName)> {
         if let Some(password) = &registry.password {
-            self.known_secret(password);
+            self.is_declared(password);
         }
         match (value(&registry.user), value(&registry.password)) {
             (Some(user), Some(password)) => Some((user.0.clone(), password.clone())),

@@ -5,26 +5,25 @@
 
 use std::collections::BTreeMap;
 use std::io::ErrorKind;
-use std::ops::Range;
 use std::path::{Path, PathBuf};
 
-use roadrunner_values::{Caps, Limits, Values, WebSocket, WebTransport};
+use roadrunner_values::{Limits, Values, WebSocket, WebTransport};
 use toml::Spanned;
 use toml::de::{DeTable, DeValue};
 
 use crate::admin::Admin;
-use crate::component::Component;
+use crate::component::{Component, ComponentName};
 use crate::decode::{Context, Decode, Field, Holds, Place, listed, suggestion};
 use crate::diagnostic::ManifestError;
-use crate::directory::{self, Directory, DirectorySection};
+use crate::directory::{self, Directory, DirectoryName, DirectorySection};
 use crate::manifest::{ComponentOptions, Manifest, ManifestSection};
 use crate::origin::Origin;
 use crate::pattern::RoutePattern;
 use crate::rate_limit;
 use crate::route::{Route, Target};
 use crate::router::RouteTable;
-use crate::scalar::{ComponentName, DirectoryName, FilePath, Table, TenantName};
-use crate::tenant::Tenant;
+use crate::scalar::{FilePath, Name, Table};
+use crate::tenant::{Tenant, TenantName};
 
 /// Whether the files that a manifest names are looked for.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -57,17 +56,7 @@ pub(crate) fn manifest(text: &str, path: &Path, files: Files) -> Result<Manifest
     let document = Spanned::new(span, DeValue::Table(document.into_inner()));
     let resolved = ManifestSection::decode(&document, &Place::root(), &mut context).map(|section| {
         let folder = path.parent().unwrap_or(Path::new("")).to_owned();
-        let mut resolver = Resolver {
-            folder,
-            files,
-            deploys: value(&section.deploy).is_some(),
-            context: &mut context,
-            directories: BTreeMap::new(),
-            directory_names: Vec::new(),
-            secret_names: Vec::new(),
-            store_names: Vec::new(),
-        };
-        resolver.manifest(&section, path)
+        Resolver::new(folder, files, &section, &mut context).manifest(&section, path)
     });
     match resolved {
         Some(manifest) if context.problems.is_empty() => Ok(manifest),
@@ -79,33 +68,13 @@ pub(crate) fn manifest(text: &str, path: &Path, files: Files) -> Result<Manifest
 pub(crate) fn for_component(file: &Path, options: ComponentOptions) -> Manifest {
     let section = ManifestSection::default();
     let mut context = Context::default();
-    let mut resolver = Resolver {
-        folder: PathBuf::new(),
-        files: Files::Unchecked,
-        deploys: false,
-        context: &mut context,
-        directories: BTreeMap::new(),
-        directory_names: Vec::new(),
-        secret_names: Vec::new(),
-        store_names: Vec::new(),
-    };
+    let mut resolver = Resolver::new(PathBuf::new(), Files::Unchecked, &section, &mut context);
     let mut manifest = resolver.manifest(&section, Path::new(""));
     let name = component_name(file);
     let limits = manifest.limits.clone();
     let component = Component {
-        origin: Origin::File(file.to_owned()),
-        keys: Vec::new(),
         directories: options.directories.keys().cloned().collect(),
-        preopens: Vec::new(),
-        environment: BTreeMap::new(),
-        secret_environment: BTreeMap::new(),
-        secrets: Vec::new(),
-        stores: Vec::new(),
-        caps: Caps::default(),
-        limits: limits.clone(),
-        tenant: None,
-        reuse: None,
-        outbound: None,
+        ..Component::new(Origin::File(file.to_owned()), limits.clone())
     };
     let pattern = RoutePattern::new("/*rest").expect("it is a pattern");
     let route = Route {
@@ -148,15 +117,66 @@ pub(crate) struct Resolver<'c> {
     pub(crate) deploys: bool,
     pub(crate) context: &'c mut Context,
     pub(crate) directories: BTreeMap<DirectoryName, Directory>,
-    /// The names of all directories, those whose section is wrong included.
-    pub(crate) directory_names: Vec<String>,
-    /// The same of secrets.
-    pub(crate) secret_names: Vec<String>,
-    /// The same of stores.
-    pub(crate) store_names: Vec<String>,
+    /// The names that sections declare, by their kind, also of sections that are wrong.
+    declared: BTreeMap<&'static str, Vec<String>>,
+}
+
+impl<'c> Resolver<'c> {
+    fn new(folder: PathBuf, files: Files, section: &ManifestSection, context: &'c mut Context) -> Self {
+        let deploys = value(&section.deploy).is_some();
+        let mut resolver =
+            Self { folder, files, deploys, context, directories: BTreeMap::new(), declared: BTreeMap::new() };
+        resolver.declare(&section.tenant);
+        resolver.declare(&section.directory);
+        resolver.declare(&section.secret);
+        resolver.declare(&section.store);
+        resolver.declare(&section.component);
+        resolver.declare(&section.middleware);
+        resolver
+    }
+
+    fn declare<N: Name, S>(&mut self, sections: &Field<Table<N, S>>) {
+        let names = value(sections).map(|table| table.names.clone());
+        self.declared.insert(N::DECLARES, names.unwrap_or_default());
+    }
 }
 
 impl Resolver<'_> {
+    /// Whether a section declares this name; a name without a section is reported.
+    pub(crate) fn is_declared<N: Name>(&mut self, name: &Spanned<N>) -> bool {
+        let (what, text) = (N::DECLARES, name.get_ref().text());
+        let declared = self.declared.get(what).map_or(&[][..], Vec::as_slice);
+        if declared.iter().any(|known| known == text) {
+            return true;
+        }
+        let known = || declared.iter().map(String::as_str);
+        let fix = match suggestion(text, known()) {
+            Some(close) => format!("did you mean \"{close}\"?"),
+            None if declared.is_empty() => format!("declare it: [{what}.{text}]"),
+            None => format!("declare it, [{what}.{text}], or use one of {}", listed(known())),
+        };
+        self.context.report(name.span(), format!("there is no {what} `{text}`"), fix);
+        false
+    }
+
+    /// The names of a list that can be granted, each once.
+    pub(crate) fn granted<N: Name>(
+        &mut self,
+        names: &Field<Vec<Spanned<N>>>,
+        can_be_granted: impl Fn(&mut Self, &Spanned<N>) -> bool,
+    ) -> Vec<N> {
+        let mut granted: Vec<N> = Vec::new();
+        for name in list(names) {
+            if granted.contains(name.get_ref()) {
+                let message = format!("{} `{}` is granted twice", N::DECLARES, name.get_ref().text());
+                self.context.report(name.span(), message, "remove one");
+            } else if can_be_granted(self, name) {
+                granted.push(name.get_ref().clone());
+            }
+        }
+        granted
+    }
+
     fn manifest(&mut self, section: &ManifestSection, path: &Path) -> Manifest {
         let host = value(&section.limits).cloned().unwrap_or_default();
         let mut limits: Limits = host.values();
@@ -258,18 +278,6 @@ impl FileKind {
             Self::Directory => "directory",
             Self::File => "file",
         }
-    }
-}
-
-impl Context {
-    /// A name that nothing in the manifest has.
-    pub(crate) fn unknown_name(&mut self, span: Range<usize>, what: &str, name: &str, known: &[&str]) {
-        let fix = match suggestion(name, known.iter().copied()) {
-            Some(close) => format!("did you mean \"{close}\"?"),
-            None if known.is_empty() => format!("declare it: [{what}.{name}]"),
-            None => format!("declare it, [{what}.{name}], or use one of {}", listed(known.iter().copied())),
-        };
-        self.report(span, format!("there is no {what} `{name}`"), fix);
     }
 }
 

@@ -10,13 +10,14 @@ use http::Method;
 use roadrunner_values::{Caps, Limits, WebSocket, WebTransport};
 use toml::Spanned;
 
+use crate::component::ComponentName;
 use crate::decode::section;
 use crate::limits::LimitsSection;
+use crate::middleware::MiddlewareName;
 use crate::pattern::{RoutePath, RoutePattern};
 use crate::route::static_files::{StaticFiles, StaticSection};
-use crate::scalar::{
-    ComponentName, ConfigKey, HostPattern, MethodName, MiddlewareName, PlainText, RouteName, Table, TenantName, choice,
-};
+use crate::scalar::{ConfigKey, HostPattern, MethodName, PlainText, Table, choice, name};
+use crate::tenant::TenantName;
 use crate::websocket::WebSocketSection;
 use crate::webtransport::WebTransportSection;
 
@@ -120,6 +121,11 @@ impl Methods {
             (Self::Listed(methods), other) => methods.iter().any(|method| other.contains(method)),
         }
     }
+}
+
+name! {
+    /// The name of a route, for reverse URLs, logs and metrics.
+    pub struct RouteName = "route";
 }
 
 section! {

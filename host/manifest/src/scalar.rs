@@ -23,10 +23,8 @@ pub use duration::format_duration;
 pub(crate) use duration::{OrNone, Time};
 pub use host::{HostPattern, InvalidHost};
 pub(crate) use http::{HeaderField, HeaderText, MethodName, Origin};
-pub use name::{
-    ComponentName, DirectoryName, InvalidName, ListenerName, MiddlewareName, RouteName, SecretName, StoreName,
-    TenantName,
-};
+pub use name::InvalidName;
+pub(crate) use name::{Name, check_name, name};
 pub(crate) use path::FilePath;
 pub use size::format_size;
 pub(crate) use size::{Bytes, Count};

@@ -4,13 +4,11 @@ use std::collections::BTreeMap;
 use std::path::PathBuf;
 
 use schemars::{Schema, json_schema};
-use toml::Spanned;
 
-use crate::component::ComponentSection;
 use crate::decode::section;
 use crate::manifest::ManifestSection;
-use crate::resolve::{Resolver, entries, list, value};
-use crate::scalar::{Fault, FilePath, SecretName, Text};
+use crate::resolve::{Resolver, entries};
+use crate::scalar::{Fault, FilePath, Text, name};
 
 /// `[secret]`: where one is. What it is stands in no manifest.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -19,6 +17,11 @@ pub enum Secret {
     Environment(String),
     /// A file.
     File(PathBuf),
+}
+
+name! {
+    /// The name under which a secret is granted and a guest asks for it.
+    pub struct SecretName = "secret";
 }
 
 section! {
@@ -36,7 +39,6 @@ section! {
 
 impl Resolver<'_> {
     pub(crate) fn secrets(&mut self, section: &ManifestSection) -> BTreeMap<SecretName, Secret> {
-        self.secret_names = value(&section.secret).map(|table| table.names.clone()).unwrap_or_default();
         let mut secrets = BTreeMap::new();
         for (name, secret) in entries(&section.secret) {
             let place = match (&secret.file, &secret.env) {
@@ -69,29 +71,6 @@ impl Resolver<'_> {
             secrets.insert(name.get_ref().clone(), place);
         }
         secrets
-    }
-
-    /// The secrets of a component that exist in the manifest.
-    pub(crate) fn granted_secrets(&mut self, component: &ComponentSection) -> Vec<SecretName> {
-        let mut granted: Vec<SecretName> = Vec::new();
-        for name in list(&component.secrets) {
-            if granted.contains(name.get_ref()) {
-                let what = format!("secret `{}` is granted twice", name.get_ref());
-                self.context.report(name.span(), what, "remove one");
-            } else if self.known_secret(name) {
-                granted.push(name.get_ref().clone());
-            }
-        }
-        granted
-    }
-
-    pub(crate) fn known_secret(&mut self, name: &Spanned<SecretName>) -> bool {
-        let known = self.secret_names.iter().any(|known| known == name.get_ref().as_str());
-        if !known {
-            let names: Vec<&str> = self.secret_names.iter().map(String::as_str).collect();
-            self.context.unknown_name(name.span(), "secret", name.get_ref().as_str(), &names);
-        }
-        known
     }
 }
 

@@ -9,7 +9,8 @@ use crate::component::ComponentSection;
 use crate::decode::{Field, section};
 use crate::manifest::ManifestSection;
 use crate::resolve::{FileKind, Resolver, entries, value};
-use crate::scalar::{FilePath, TenantName};
+use crate::scalar::FilePath;
+use crate::tenant::TenantName;
 
 section! {
     /// By whom components must be signed. With it, one that none of the keys has signed is refused before it is

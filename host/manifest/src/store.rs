@@ -7,12 +7,12 @@ use std::time::Duration;
 use schemars::{Schema, json_schema};
 use toml::Spanned;
 
-use crate::component::ComponentSection;
 use crate::decode::section;
 use crate::manifest::ManifestSection;
-use crate::resolve::{Files, Resolver, entries, list, value};
+use crate::resolve::{Files, Resolver, entries, value};
 use crate::scalar::units::{GIB, HOUR, KIB, MIB};
-use crate::scalar::{Bytes, Count, Fault, FilePath, SecretName, StoreName, Text, Time};
+use crate::scalar::{Bytes, Count, Fault, FilePath, Text, Time, name};
+use crate::secret::SecretName;
 
 /// `[store]`.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -55,6 +55,11 @@ pub enum StorePlace {
     },
 }
 
+name! {
+    /// The name under which a store is granted and a guest opens it.
+    pub struct StoreName = "store";
+}
+
 section! {
     /// A store of keys and values. Exactly one of `path`, `memory` and `url` says where it is. Each component that it is
     /// granted to sees keys of its own.
@@ -87,7 +92,6 @@ section! {
 
 impl Resolver<'_> {
     pub(crate) fn stores(&mut self, section: &ManifestSection) -> BTreeMap<StoreName, Store> {
-        self.store_names = value(&section.store).map(|table| table.names.clone()).unwrap_or_default();
         let mut stores: BTreeMap<StoreName, Store> = BTreeMap::new();
         for (name, store) in entries(&section.store) {
             let Some(place) = self.place(name, store) else { continue };
@@ -115,7 +119,7 @@ impl Resolver<'_> {
 
     fn place(&mut self, name: &Spanned<StoreName>, store: &StoreSection) -> Option<StorePlace> {
         if let Some(password) = &store.password {
-            self.known_secret(password);
+            self.is_declared(password);
             if store.url.is_none() {
                 self.context.report(password.span(), "`password` goes with `url`", "remove it");
             }
@@ -178,25 +182,6 @@ impl Resolver<'_> {
         } else if path.is_dir() {
             self.context.report(span, format!("{} is a directory", path.display()), "name a file");
         }
-    }
-
-    /// The stores of a component that exist in the manifest.
-    pub(crate) fn granted_stores(&mut self, component: &ComponentSection) -> Vec<StoreName> {
-        let mut granted: Vec<StoreName> = Vec::new();
-        for name in list(&component.stores) {
-            if granted.contains(name.get_ref()) {
-                let what = format!("store `{}` is granted twice", name.get_ref());
-                self.context.report(name.span(), what, "remove one");
-                continue;
-            }
-            if self.store_names.iter().any(|known| known == name.get_ref().as_str()) {
-                granted.push(name.get_ref().clone());
-            } else {
-                let names: Vec<&str> = self.store_names.iter().map(String::as_str).collect();
-                self.context.unknown_name(name.span(), "store", name.get_ref().as_str(), &names);
-            }
-        }
-        granted
     }
 }
 

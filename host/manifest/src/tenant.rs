@@ -13,7 +13,7 @@ use crate::resolve::{FileKind, Resolver, entries, list, value};
 use crate::route::RouteSection;
 use crate::route::resolve::Routes;
 use crate::scalar::units::{GIB, HOUR, KIB};
-use crate::scalar::{Bytes, Count, FilePath, HostPattern, TenantName, Time};
+use crate::scalar::{Bytes, Count, FilePath, HostPattern, Name, Time, name};
 
 /// One of `[tenant]`.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
@@ -38,6 +38,11 @@ impl Tenant {
     pub(crate) fn overlap(&self, host: &HostPattern) -> Option<&HostPattern> {
         self.hosts.iter().find(|own| covers(own, host) || covers(host, own))
     }
+}
+
+name! {
+    /// The name of a tenant: `acme` in `[tenant.acme]`.
+    pub struct TenantName = "tenant";
 }
 
 section! {
@@ -140,34 +145,26 @@ impl Resolver<'_> {
     }
 
     /// The tenant that a section names, if there is one of that name.
-    pub(crate) fn known_tenant(&mut self, section: &ManifestSection, name: &Field<TenantName>) -> Option<TenantName> {
+    pub(crate) fn known_tenant(&mut self, name: &Field<TenantName>) -> Option<TenantName> {
         let name = name.as_ref()?;
-        let declared = value(&section.tenant);
-        let known: Vec<&str> =
-            declared.map(|table| table.names.iter().map(String::as_str).collect()).unwrap_or_default();
-        if !known.contains(&name.get_ref().as_str()) {
-            self.context.unknown_name(name.span(), "tenant", name.get_ref().as_str(), &known);
-            return None;
-        }
-        Some(name.get_ref().clone())
+        self.is_declared(name).then(|| name.get_ref().clone())
     }
 
     /// Whether something with this owner can be named by what belongs to `tenant`. What has no owner is for all.
-    pub(crate) fn may_name(
+    pub(crate) fn may_name<N: Name>(
         &mut self,
-        span: Range<usize>,
-        what: &str,
-        name: &str,
+        place: &Spanned<N>,
         owner: Option<&TenantName>,
         tenant: Option<&TenantName>,
     ) -> bool {
         let Some(owner) = owner.filter(|owner| Some(*owner) != tenant) else { return true };
+        let (what, name) = (N::DECLARES, place.get_ref().text());
         let message = match tenant {
             Some(tenant) => format!("the {what} `{name}` belongs to the tenant `{owner}`, and not to `{tenant}`"),
             None => format!("the {what} `{name}` belongs to the tenant `{owner}`"),
         };
         let fix = format!("name one of its own, or remove `tenant` from [{what}.{name}] to share it");
-        self.context.report(span, message, fix);
+        self.context.report(place.span(), message, fix);
         false
     }
 }
@@ -183,7 +180,7 @@ impl Routes<'_, '_, '_> {
         }
         match value(&route.component) {
             Some(component) => self.components.get(component).and_then(|known| known.component.tenant.clone()),
-            None => self.resolver.known_tenant(self.section, &route.tenant),
+            None => self.resolver.known_tenant(&route.tenant),
         }
     }
 

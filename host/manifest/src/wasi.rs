@@ -3,11 +3,15 @@
 use std::collections::BTreeMap;
 
 use schemars::{Schema, json_schema};
+use toml::Spanned;
 
 use crate::component::ComponentSection;
 use crate::decode::section;
+use crate::directory::DirectoryName;
 use crate::resolve::{Resolver, entries, list, value};
-use crate::scalar::{DirectoryName, Fault, SecretName, TenantName, Text, choice};
+use crate::scalar::{Fault, Text, choice};
+use crate::secret::SecretName;
+use crate::tenant::TenantName;
 
 /// A directory that guests of a component have open from their start.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -85,11 +89,8 @@ impl Resolver<'_> {
                     format!("`{name}` is in `environment` and in `secret-environment`"),
                     "remove one of the two",
                 );
-            } else if self.secret_names.iter().any(|known| known == of.as_str()) {
+            } else if self.is_declared(&Spanned::new(span, of.clone())) {
                 secret.insert(name, of.clone());
-            } else {
-                let names: Vec<&str> = self.secret_names.iter().map(String::as_str).collect();
-                self.context.unknown_name(span, "secret", of.as_str(), &names);
             }
         }
         (plain, secret)

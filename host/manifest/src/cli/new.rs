@@ -2,11 +2,12 @@
 //!
 //! Not covered: projects inside an existing folder that holds anything.
 
+use crate::component::ComponentName;
 use std::fs;
 use std::io::{self, Write as _};
 use std::path::{Path, PathBuf};
 
-use crate::scalar::{ComponentName, InvalidName};
+use crate::scalar::InvalidName;
 
 /// What a guest is written in.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]

@@ -3,7 +3,7 @@
 use toml::Spanned;
 
 use crate::decode::section;
-use crate::middleware::MiddlewareType;
+use crate::middleware::{Kind, MiddlewareName, MiddlewareType};
 use crate::resolve::Resolver;
 use crate::scalar::units::GIB;
 use crate::scalar::{Bytes, Fault, Text, choice};
@@ -54,21 +54,23 @@ choice! {
     }
 }
 
-impl Resolver<'_> {
-    pub(crate) fn compression(&mut self, section: &CompressionSection) -> Compression {
-        if let Some(encodings) = section.encodings.as_ref().filter(|encodings| encodings.get_ref().is_empty()) {
+impl Kind for CompressionSection {
+    type Value = Compression;
+
+    fn check(&self, _: &MiddlewareName, resolver: &mut Resolver<'_>) -> Option<Self::Value> {
+        if let Some(encodings) = self.encodings.as_ref().filter(|encodings| encodings.get_ref().is_empty()) {
             let fix = "list at least one, or remove the middleware";
-            self.context.report(encodings.span(), "compression without encodings does nothing", fix);
+            resolver.context.report(encodings.span(), "compression without encodings does nothing", fix);
         }
-        let encodings: Vec<Encoding> = section.encodings().into_iter().map(Spanned::into_inner).collect();
-        let types = section.types.as_ref().map(|types| {
+        let encodings: Vec<Encoding> = self.encodings().into_iter().map(Spanned::into_inner).collect();
+        let types = self.types.as_ref().map(|types| {
             if types.get_ref().is_empty() {
                 let fix = "list at least one, or leave the key out";
-                self.context.report(types.span(), "compression without types does nothing", fix);
+                resolver.context.report(types.span(), "compression without types does nothing", fix);
             }
             types.get_ref().iter().map(|media| media.get_ref().clone()).collect()
         });
-        Compression { encodings, minimum_size: section.minimum_size().get(), types, loops: section.loops() }
+        Some(Compression { encodings, minimum_size: self.minimum_size().get(), types, loops: self.loops() })
     }
 }
 

@@ -7,7 +7,7 @@ use roadrunner_values::AnyOr;
 use toml::Spanned;
 
 use crate::decode::section;
-use crate::middleware::MiddlewareType;
+use crate::middleware::{Kind, MiddlewareName, MiddlewareType};
 use crate::resolve::{Resolver, list};
 use crate::scalar::units::DAY;
 use crate::scalar::{Fault, HeaderField, MethodName, Origin, Text, Time};
@@ -51,43 +51,45 @@ section! {
     }
 }
 
-impl Resolver<'_> {
-    pub(crate) fn cors(&mut self, section: &CorsSection) -> Cors {
-        let origins = list(&section.origins);
-        if let Some(field) = section.origins.as_ref().filter(|origins| origins.get_ref().is_empty()) {
-            self.context.report(
+impl Kind for CorsSection {
+    type Value = Cors;
+
+    fn check(&self, _: &MiddlewareName, resolver: &mut Resolver<'_>) -> Option<Self::Value> {
+        let origins = list(&self.origins);
+        if let Some(field) = self.origins.as_ref().filter(|origins| origins.get_ref().is_empty()) {
+            resolver.context.report(
                 field.span(),
                 "cors without origins lets nobody in",
                 "list origins, or remove the middleware",
             );
         }
         let any_origin = origins.iter().find(|origin| origin.get_ref().0 == "*");
-        let headers = section.headers();
+        let headers = self.headers();
         let any_header = headers.iter().find(|header| header.get_ref().0.is_none());
         for (wildcard, key) in [(any_origin.map(Spanned::span), "origins"), (any_header.map(Spanned::span), "headers")]
         {
-            if let Some(span) = wildcard.filter(|_| section.credentials()) {
-                self.context.report(
+            if let Some(span) = wildcard.filter(|_| self.credentials()) {
+                resolver.context.report(
                     span,
                     format!("`{key}` is \"*\" together with `credentials = true`"),
                     "name each one: browsers refuse the wildcard, and it would let every page act as the user",
                 );
             }
         }
-        Cors {
+        Some(Cors {
             origins: match any_origin {
                 Some(_) => AnyOr::Any,
                 None => AnyOr::List(origins.iter().map(|origin| origin.get_ref().0.clone()).collect()),
             },
-            methods: section.methods().into_iter().map(|method| method.into_inner().0).collect::<Vec<Method>>(),
+            methods: self.methods().into_iter().map(|method| method.into_inner().0).collect::<Vec<Method>>(),
             headers: match any_header {
                 Some(_) => AnyOr::Any,
                 None => AnyOr::List(headers.into_iter().filter_map(|header| header.into_inner().0).collect()),
             },
-            expose: section.expose().into_iter().map(|field| field.into_inner().0).collect(),
-            credentials: section.credentials(),
-            max_age: section.max_age().get(),
-        }
+            expose: self.expose().into_iter().map(|field| field.into_inner().0).collect(),
+            credentials: self.credentials(),
+            max_age: self.max_age().get(),
+        })
     }
 }
 

@@ -1,7 +1,8 @@
 //! Validators and conditional requests.
 
 use crate::decode::section;
-use crate::middleware::MiddlewareType;
+use crate::middleware::{Kind, MiddlewareName, MiddlewareType};
+use crate::resolve::Resolver;
 use crate::scalar::Bytes;
 use crate::scalar::units::GIB;
 
@@ -21,5 +22,13 @@ section! {
         kind as "type": MiddlewareType [required];
         /// Larger bodies get none.
         maximum_size: Bytes<0, { GIB }> = "\"1MiB\"";
+    }
+}
+
+impl Kind for EtagSection {
+    type Value = Etag;
+
+    fn check(&self, _: &MiddlewareName, _: &mut Resolver<'_>) -> Option<Self::Value> {
+        Some(Etag { maximum_size: self.maximum_size().get() })
     }
 }

@@ -1,7 +1,9 @@
 //! A limit on the requests of one peer.
 
 use crate::decode::section;
-use crate::middleware::MiddlewareType;
+use crate::middleware::{Kind, MiddlewareName, MiddlewareType};
+use crate::rate_limit::RateLimit;
+use crate::resolve::{Resolver, value};
 use crate::scalar::Count;
 
 section! {
@@ -15,5 +17,15 @@ section! {
         burst: Count<1, 1_000_000>;
         /// Peers that are remembered.
         peers: Count<64, 16_777_216> = "65_536";
+    }
+}
+
+impl Kind for RateLimitMiddlewareSection {
+    type Value = RateLimit;
+
+    fn check(&self, _: &MiddlewareName, _: &mut Resolver<'_>) -> Option<Self::Value> {
+        let requests = value(&self.requests)?.get();
+        let burst = value(&self.burst).map_or(requests, |burst| burst.get());
+        Some(RateLimit { requests, burst, peers: self.peers().get() })
     }
 }

@@ -3,7 +3,8 @@
 use http::HeaderName;
 
 use crate::decode::section;
-use crate::middleware::MiddlewareType;
+use crate::middleware::{Kind, MiddlewareName, MiddlewareType};
+use crate::resolve::Resolver;
 use crate::scalar::HeaderField;
 
 /// Puts the request's id into headers.
@@ -25,5 +26,13 @@ section! {
         /// Whether an id in this header is kept when one of the listener's `trusted-proxies` sends it. What anybody else
         /// sends is replaced: clients do not choose what stands in the logs.
         trust: bool = "false";
+    }
+}
+
+impl Kind for RequestIdSection {
+    type Value = RequestId;
+
+    fn check(&self, _: &MiddlewareName, _: &mut Resolver<'_>) -> Option<Self::Value> {
+        Some(RequestId { header: self.header().0, trust: self.trust() })
     }
 }

@@ -4,9 +4,9 @@ use http::{HeaderName, HeaderValue};
 use toml::Spanned;
 
 use crate::decode::section;
-use crate::middleware::MiddlewareType;
+use crate::middleware::{Kind, MiddlewareName, MiddlewareType};
 use crate::resolve::{Resolver, entries};
-use crate::scalar::{HeaderField, HeaderText, MiddlewareName, Table};
+use crate::scalar::{HeaderField, HeaderText, Table};
 
 /// Sets and removes response headers.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -33,24 +33,24 @@ section! {
     }
 }
 
-impl Resolver<'_> {
-    pub(crate) fn response_headers(
-        &mut self,
-        name: &MiddlewareName,
-        section: &ResponseHeadersSection,
-    ) -> ResponseHeaders {
-        let checked = ResponseHeaders {
-            set: self.fields(&section.set),
-            default: self.fields(&section.default),
-            remove: section.remove().into_iter().map(|field| field.into_inner().0).collect(),
-        };
-        if section.set.is_none() && section.default.is_none() && section.remove.is_none() {
-            let message = format!("middleware `{name}` does nothing");
-            self.context.report(section.span.clone(), message, "give it `set`, `default` or `remove`");
-        }
-        checked
-    }
+impl Kind for ResponseHeadersSection {
+    type Value = ResponseHeaders;
 
+    fn check(&self, name: &MiddlewareName, resolver: &mut Resolver<'_>) -> Option<Self::Value> {
+        let checked = ResponseHeaders {
+            set: resolver.fields(&self.set),
+            default: resolver.fields(&self.default),
+            remove: self.remove().into_iter().map(|field| field.into_inner().0).collect(),
+        };
+        if self.set.is_none() && self.default.is_none() && self.remove.is_none() {
+            let message = format!("middleware `{name}` does nothing");
+            resolver.context.report(self.span.clone(), message, "give it `set`, `default` or `remove`");
+        }
+        Some(checked)
+    }
+}
+
+impl Resolver<'_> {
     /// Field names differ in more than case.
     fn fields(&mut self, table: &Option<Spanned<Table<HeaderField, HeaderText>>>) -> Vec<(HeaderName, HeaderValue)> {
         let mut fields: Vec<(HeaderName, HeaderValue)> = Vec::new();

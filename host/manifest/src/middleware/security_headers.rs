@@ -3,8 +3,8 @@
 use http::{HeaderName, HeaderValue};
 
 use crate::decode::section;
-use crate::middleware::MiddlewareType;
-use crate::resolve::value;
+use crate::middleware::{Kind, MiddlewareName, MiddlewareType};
+use crate::resolve::{Resolver, value};
 use crate::scalar::units::DAY;
 use crate::scalar::{HeaderText, OrNone, Time};
 
@@ -42,21 +42,25 @@ section! {
     }
 }
 
-/// The fields that are not turned off.
-pub(crate) fn security_headers(section: &SecurityHeadersSection) -> SecurityHeaders {
-    let texts = [
-        ("x-content-type-options", section.no_sniff().then(|| HeaderValue::from_static("nosniff"))),
-        ("x-frame-options", Some(section.frame_options().0)),
-        ("referrer-policy", Some(section.referrer_policy().0)),
-        ("cross-origin-opener-policy", Some(section.opener_policy().0)),
-        ("content-security-policy", value(&section.content_security_policy).map(|text| text.0.clone())),
-        ("permissions-policy", value(&section.permissions_policy).map(|text| text.0.clone())),
-    ];
-    let fields = texts.into_iter().filter_map(|(name, text)| Some((name, text.filter(|text| !text.is_empty())?)));
-    let subdomains = if section.transport_subdomains() { "; includeSubDomains" } else { "" };
-    let transport = section.transport_security().get().map(|age| format!("max-age={}{subdomains}", age.as_secs()));
-    SecurityHeaders {
-        fields: fields.map(|(name, text)| (HeaderName::from_static(name), text)).collect(),
-        transport: transport.and_then(|text| HeaderValue::try_from(text).ok()),
+impl Kind for SecurityHeadersSection {
+    type Value = SecurityHeaders;
+
+    fn check(&self, _: &MiddlewareName, _: &mut Resolver<'_>) -> Option<Self::Value> {
+        let texts = [
+            ("x-content-type-options", self.no_sniff().then(|| HeaderValue::from_static("nosniff"))),
+            ("x-frame-options", Some(self.frame_options().0)),
+            ("referrer-policy", Some(self.referrer_policy().0)),
+            ("cross-origin-opener-policy", Some(self.opener_policy().0)),
+            ("content-security-policy", value(&self.content_security_policy).map(|text| text.0.clone())),
+            ("permissions-policy", value(&self.permissions_policy).map(|text| text.0.clone())),
+        ];
+        // Those that are not turned off.
+        let fields = texts.into_iter().filter_map(|(name, text)| Some((name, text.filter(|text| !text.is_empty())?)));
+        let subdomains = if self.transport_subdomains() { "; includeSubDomains" } else { "" };
+        let transport = self.transport_security().get().map(|age| format!("max-age={}{subdomains}", age.as_secs()));
+        Some(SecurityHeaders {
+            fields: fields.map(|(name, text)| (HeaderName::from_static(name), text)).collect(),
+            transport: transport.and_then(|text| HeaderValue::try_from(text).ok()),
+        })
     }
 }

@@ -7,11 +7,12 @@ use toml::Spanned;
 use crate::component::config;
 use crate::decode::section;
 use crate::limits::GroupLimitsSection;
+use crate::middleware::MiddlewareName;
 use crate::pattern::Prefix;
 use crate::resolve::{list, value};
 use crate::route::RouteSection;
 use crate::route::resolve::Routes;
-use crate::scalar::{ConfigKey, HostPattern, MiddlewareName, PlainText, Table};
+use crate::scalar::{ConfigKey, HostPattern, PlainText, Table};
 use crate::websocket::WebSocketSection;
 use crate::webtransport::WebTransportSection;
 

@@ -7,16 +7,16 @@ use http::Method;
 use roadrunner_values::{Caps, Limits, WebSocket, WebTransport};
 use toml::Spanned;
 
-use crate::component::{Known, config};
+use crate::component::{ComponentName, Known, config};
 use crate::decode::{Field, Holds};
 use crate::manifest::ManifestSection;
-use crate::middleware::Middleware;
+use crate::middleware::{Middleware, MiddlewareName};
 use crate::pattern::RoutePattern;
 use crate::resolve::{HostWide, Resolver, list, value};
 use crate::route::group::Inherited;
 use crate::route::{Methods, Route, RouteSection, Target};
 use crate::router::{Conflict, RouteTable};
-use crate::scalar::{ComponentName, HostPattern, MiddlewareName};
+use crate::scalar::HostPattern;
 
 type Components = BTreeMap<ComponentName, Known>;
 
@@ -37,7 +37,7 @@ impl Resolver<'_> {
         components: &Components,
         middlewares: &Middlewares,
     ) -> RouteTable {
-        let mut checker = Routes { resolver: self, section, host, components, middlewares, placed: Vec::new() };
+        let mut checker = Routes { resolver: self, host, components, middlewares, placed: Vec::new() };
         let top = Inherited { section: "route".to_owned(), ..Inherited::default() };
         checker.all(list(&section.route), &top);
         for group in list(&section.group) {
@@ -85,7 +85,6 @@ impl Resolver<'_> {
 
 pub(crate) struct Routes<'r, 'c, 's> {
     pub(crate) resolver: &'r mut Resolver<'c>,
-    pub(crate) section: &'s ManifestSection,
     pub(crate) host: HostWide<'s>,
     pub(crate) components: &'s Components,
     middlewares: &'s Middlewares,
@@ -182,14 +181,7 @@ impl<'s> Routes<'_, '_, 's> {
 
     fn component(&mut self, name: &Spanned<ComponentName>) -> Option<Target> {
         // A component whose section is wrong is not among the checked ones, and is no unknown name either.
-        let declared = value(&self.section.component);
-        let known: Vec<&str> =
-            declared.map(|table| table.names.iter().map(String::as_str).collect()).unwrap_or_default();
-        if !known.contains(&name.get_ref().as_str()) {
-            self.resolver.context.unknown_name(name.span(), "component", name.get_ref().as_str(), &known);
-            return None;
-        }
-        Some(Target::Component(name.get_ref().clone()))
+        self.resolver.is_declared(name).then(|| Target::Component(name.get_ref().clone()))
     }
 
     fn methods(&mut self, route: &RouteSection, target: Option<&Target>, section: &str) -> Option<Methods> {
@@ -235,15 +227,13 @@ impl<'s> Routes<'_, '_, 's> {
 
     /// The middlewares of a list that exist.
     pub(crate) fn named(&mut self, names: &Field<Vec<Spanned<MiddlewareName>>>) -> Vec<MiddlewareName> {
-        let declared = value(&self.section.middleware);
-        let known: Vec<&str> =
-            declared.map(|table| table.names.iter().map(String::as_str).collect()).unwrap_or_default();
         let mut checked: Vec<MiddlewareName> = Vec::new();
         for name in list(names) {
             let text = name.get_ref().as_str();
-            if !known.contains(&text) {
-                self.resolver.context.unknown_name(name.span(), "middleware", text, &known);
-            } else if checked.contains(name.get_ref()) {
+            if !self.resolver.is_declared(name) {
+                continue;
+            }
+            if checked.contains(name.get_ref()) {
                 self.report(name.span(), format!("the middleware `{text}` is listed twice"), "remove one");
             } else if self.middlewares.contains_key(text) {
                 checked.push(name.get_ref().clone());

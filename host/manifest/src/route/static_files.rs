@@ -6,11 +6,12 @@ use http::HeaderValue;
 use toml::Spanned;
 
 use crate::decode::section;
+use crate::directory::DirectoryName;
 use crate::pattern::RoutePattern;
 use crate::resolve::value;
 use crate::route::resolve::Routes;
 use crate::route::{RouteSection, Target};
-use crate::scalar::{DirectoryName, Fault, HeaderText, Text};
+use crate::scalar::{Fault, HeaderText, Text};
 
 /// A static route.
 #[derive(Clone, Debug, PartialEq, Eq)]

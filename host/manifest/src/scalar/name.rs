@@ -1,17 +1,21 @@
 //! Names: what sections are called and how they are referred to.
 
-use std::fmt;
-
-use schemars::{Schema, json_schema};
-
 use super::{Fault, Text};
 
 /// The longest name, in bytes. Names become metric labels and log fields.
 const MAX_NAME: usize = 64;
 
+/// A name that sections declare, as in `[store.NAME]`, or give.
+pub(crate) trait Name: Text + Clone + PartialEq {
+    /// The kind of section that declares it: `store`.
+    const DECLARES: &'static str;
+
+    fn text(&self) -> &str;
+}
+
 /// Declares a kind of name, so that one kind cannot stand where another belongs.
-macro_rules! names {
-    ($($(#[doc = $doc:literal])* $name:ident, $kind:literal;)*) => {$(
+macro_rules! name {
+    ($(#[doc = $doc:literal])* pub struct $name:ident = $declares:literal;) => {
         $(#[doc = $doc])*
         ///
         /// 1 to 64 of `a`-`z`, `0`-`9`, `-` and `_`, the first a letter or a digit.
@@ -20,11 +24,9 @@ macro_rules! names {
 
         impl $name {
             /// Checks a name. The error says what is wrong with it.
-            pub fn new(name: &str) -> Result<Self, InvalidName> {
-                match check_name(name) {
-                    Ok(()) => Ok(Self(name.to_owned())),
-                    Err(fault) => Err(InvalidName { name: name.to_owned(), what: fault.what, fix: fault.fix }),
-                }
+            pub fn new(name: &str) -> Result<Self, $crate::scalar::InvalidName> {
+                $crate::scalar::check_name(name).map_err(|fault| $crate::scalar::InvalidName::new(name, fault))?;
+                Ok(Self(name.to_owned()))
             }
 
             /// The name.
@@ -33,20 +35,28 @@ macro_rules! names {
             }
         }
 
-        impl Text for $name {
-            const KIND: &'static str = $kind;
+        impl $crate::scalar::Name for $name {
+            const DECLARES: &'static str = $declares;
 
-            fn parse(text: &str) -> Result<Self, Fault> {
-                check_name(text).map(|()| Self(text.to_owned()))
-            }
-
-            fn text_schema() -> Schema {
-                json_schema!({ "type": "string", "pattern": "^[a-z0-9][a-z0-9_-]{0,63}$" })
+            fn text(&self) -> &str {
+                &self.0
             }
         }
 
-        impl fmt::Display for $name {
-            fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        impl $crate::scalar::Text for $name {
+            const KIND: &'static str = concat!("the name of a ", $declares);
+
+            fn parse(text: &str) -> Result<Self, $crate::scalar::Fault> {
+                $crate::scalar::check_name(text).map(|()| Self(text.to_owned()))
+            }
+
+            fn text_schema() -> schemars::Schema {
+                schemars::json_schema!({ "type": "string", "pattern": "^[a-z0-9][a-z0-9_-]{0,63}$" })
+            }
+        }
+
+        impl std::fmt::Display for $name {
+            fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
                 f.write_str(&self.0)
             }
         }
@@ -56,27 +66,9 @@ macro_rules! names {
                 &self.0
             }
         }
-    )*};
+    };
 }
-
-names! {
-    /// The name of a component: `demo` in `[component.demo]`.
-    ComponentName, "the name of a component";
-    /// The name under which a directory is granted and a sendfile response refers to it.
-    DirectoryName, "the name of a directory";
-    /// The name of a listener, in logs and metrics.
-    ListenerName, "a name";
-    /// The name of a middleware: `security` in `[middleware.security]`.
-    MiddlewareName, "the name of a middleware";
-    /// The name of a route, for reverse URLs, logs and metrics.
-    RouteName, "a name";
-    /// The name under which a secret is granted and a guest asks for it.
-    SecretName, "the name of a secret";
-    /// The name under which a store is granted and a guest opens it.
-    StoreName, "the name of a store";
-    /// The name of a tenant: `acme` in `[tenant.acme]`.
-    TenantName, "the name of a tenant";
-}
+pub(crate) use name;
 
 /// A text that is not a name.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
@@ -87,7 +79,13 @@ pub struct InvalidName {
     fix: String,
 }
 
-fn check_name(name: &str) -> Result<(), Fault> {
+impl InvalidName {
+    pub(crate) fn new(name: &str, fault: Fault) -> Self {
+        Self { name: name.to_owned(), what: fault.what, fix: fault.fix }
+    }
+}
+
+pub(crate) fn check_name(name: &str) -> Result<(), Fault> {
     let allowed = |c: char| c.is_ascii_lowercase() || c.is_ascii_digit() || c == '-' || c == '_';
     if name.is_empty() {
         return Err(Fault::new("is empty", "write a name"));
@@ -110,7 +108,7 @@ fn check_name(name: &str) -> Result<(), Fault> {
 
 #[cfg(test)]
 mod tests {
-    use super::*;
+    use crate::component::ComponentName;
 
     #[test]
     fn names_are_checked() {
