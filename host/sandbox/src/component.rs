@@ -4,7 +4,7 @@ use std::fmt;
 use std::fs;
 use std::io::{self, Read as _};
 use std::path::Path;
-use std::sync::Arc;
+use std::sync::{Arc, OnceLock};
 
 use roadrunner_account::Digest;
 use roadrunner_log::{MAX_QUOTED, escaped};
@@ -16,8 +16,9 @@ use wasmtime_wasi_http::p2::bindings::exports::wasi::http::incoming_handler;
 use wasmtime_wasi_http::p3::bindings::ServiceIndices;
 
 use crate::bindings::exports::roadrunner::handler as exports;
-use crate::engine::{CompileError, Lease, Needs, Unfit, Wasi, Whose, unfit};
+use crate::engine::{CompileError, Lease, Needs, Unfit, Wasi, Whose, restorable, unfit};
 use crate::load_error::{HANDLER, LoadError, SERVICE_HANDLER, STANDARD_HANDLER};
+use crate::restore;
 use crate::sandbox::{Runtime, Sandbox};
 use crate::state::State;
 
@@ -37,6 +38,10 @@ pub struct Component {
     pub(crate) handler: Handler,
     is_of_js: bool,
     pub(crate) exports: Exports,
+    /// The exports by which its instances are restored; none where they cannot be.
+    pub(crate) restore: Option<restore::Exports>,
+    /// The first state of its instances' memory, once there was one.
+    pub(crate) image: OnceLock<Arc<restore::Image>>,
     /// The lease that keeps its compiled code in the cache.
     _lease: Option<Lease>,
 }
@@ -219,6 +224,8 @@ impl Component {
             handler,
             is_of_js,
             exports: Exports::of(&pre),
+            restore: restore::Exports::of(compiled),
+            image: OnceLock::new(),
             pre,
             wasi,
             sandbox: sandbox.clone(),
@@ -244,6 +251,11 @@ impl Component {
     /// engine, StarlingMonkey, has one event in its life, and a second request gets no response.
     pub fn can_be_reused(&self) -> bool {
         self.kind() != Kind::Standard || !self.is_of_js
+    }
+
+    /// Whether an instance can be put back to its first state after an answer.
+    pub fn can_be_restored(&self) -> bool {
+        self.restore.is_some()
     }
 
     /// The response shapes that the component supports.
@@ -348,7 +360,7 @@ fn compile(
 ) -> Result<Compiled, LoadError> {
     let engine = &runtime.engine;
     let Some(compiler) = sandbox.compiler() else {
-        return Compiled::new(engine, bytes).map_err(|error| rejected(path, &error));
+        return Compiled::new(engine, restorable(bytes.to_vec(), wasi(bytes))).map_err(|error| rejected(path, &error));
     };
     let load = || compiler.cache().load(engine, digest).map_err(|error| rejected(path, &error));
     if let Some(compiled) = load()? {
@@ -388,7 +400,8 @@ fn reason(error: &wasmtime::Error) -> String {
 
 fn exported(compiled: &Compiled) -> Vec<(String, String)> {
     let kind = compiled.component_type();
-    kind.exports(compiled.engine()).map(|(name, item)| (name.to_owned(), describe(&item.ty))).collect()
+    let own = kind.exports(compiled.engine()).filter(|(name, _)| !restore::is_added(name));
+    own.map(|(name, item)| (name.to_owned(), describe(&item.ty))).collect()
 }
 
 fn describe(item: &ComponentItem) -> String {
