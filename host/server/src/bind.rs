@@ -19,19 +19,19 @@ use roadrunner_sandbox::{
 use crate::access::Access;
 use crate::access_log::short;
 use crate::accounts::{Accounts, gates_passed, owner, route_gate};
+use crate::capability::outbound::WayOut;
+use crate::capability::secrets;
+use crate::capability::stores;
+use crate::capability::wasi;
 use crate::counters::RouteCounters;
 use crate::load;
 use crate::machine;
 use crate::middleware::{Limiters, Stack};
-use crate::outbound::WayOut;
 use crate::places;
 use crate::rate_limit::RateLimiter;
-use crate::secrets;
 use crate::serving::{Capabilities, Guest, Host, Loaded, Route, Serving, StaticFiles, Target};
 use crate::shapes::{websocket, webtransport};
 use crate::source::Sources;
-use crate::stores;
-use crate::wasi;
 
 /// Builds the state of a manifest on a running host. Parts that have not changed are taken from `before`: loaded
 /// components, caps with their places, buckets of peers, counters of routes.

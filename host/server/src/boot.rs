@@ -12,7 +12,7 @@ use roadrunner_sandbox::{EngineSettings, PARKED, Sandbox};
 
 use crate::app::App;
 use crate::bind::{self, max_memory};
-use crate::broker;
+use crate::capability::broker;
 use crate::child;
 use crate::context::Ids;
 use crate::counters::HostCounters;

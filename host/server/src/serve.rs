@@ -17,7 +17,7 @@ use tokio::signal::unix::{Signal, SignalKind, signal};
 
 use crate::admin::Admin;
 use crate::boot;
-use crate::broker::LAST_MESSAGES;
+use crate::capability::broker::LAST_MESSAGES;
 use crate::deploy::{self, Deploy};
 use crate::inherited::Inherited;
 use crate::reload::{self, Reload, Servers};

@@ -19,7 +19,10 @@ use roadrunner_wire::{Connection, RequestBody};
 
 use crate::access::{Access, Caller};
 use crate::accounts::Accounts;
-use crate::broker::{self, Nats};
+use crate::capability::broker::{self, Nats};
+use crate::capability::outbound::{self, WayOut};
+use crate::capability::stores::{self, Grants, OpenStore};
+use crate::capability::wasi::{self, Disks};
 use crate::context::Ids;
 use crate::counters::{HostCounters, RouteCounters, show_routes};
 use crate::deploy::store::Store;
@@ -27,11 +30,8 @@ use crate::drain::Drain;
 use crate::metrics::{Shows, Text};
 use crate::middleware::cors::preflighted;
 use crate::middleware::{Limiters, Stack};
-use crate::outbound::{self, WayOut};
 use crate::shapes::{websocket, webtransport};
 use crate::source::Sources;
-use crate::stores::{self, Grants, OpenStore};
-use crate::wasi::{self, Disks};
 
 /// The state of one manifest.
 pub(crate) struct Serving {
