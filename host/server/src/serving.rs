@@ -14,15 +14,11 @@ use roadrunner_manifest::{AccessLogFormat, Admin, BodyMode, Lookup, Params, Rout
 use roadrunner_names::Resolver;
 use roadrunner_registry::Puller;
 use roadrunner_sandbox::{Binding, Component, Sandbox};
-use roadrunner_store::Budget;
 use roadrunner_wire::{Connection, RequestBody};
 
 use crate::access::{Access, Caller};
 use crate::accounts::Accounts;
-use crate::capability::broker::{self, Nats};
-use crate::capability::outbound::{self, WayOut};
-use crate::capability::stores::{self, Grants, OpenStore};
-use crate::capability::wasi::{self, Disks};
+use crate::capability::Capabilities;
 use crate::context::Ids;
 use crate::counters::{HostCounters, RouteCounters, show_routes};
 use crate::deploy::store::Store;
@@ -60,27 +56,11 @@ pub(crate) struct Loaded {
     pub(crate) access: Arc<Access>,
 }
 
-/// The capabilities that components are granted.
-pub(crate) struct Capabilities {
-    /// The ways out, by component.
-    pub(crate) outbound: BTreeMap<String, Arc<WayOut>>,
-    /// The stores that are open, by name.
-    pub(crate) stores: BTreeMap<String, Arc<OpenStore>>,
-    /// The components' views of the stores.
-    pub(crate) grants: Grants,
-    /// The tenants' budgets in the stores, by tenant.
-    pub(crate) budgets: BTreeMap<String, Budget>,
-    /// The directories that components have open.
-    pub(crate) disks: Disks,
-}
-
 /// The state that lives as long as the process.
 pub(crate) struct Host {
     pub(crate) sandbox: Sandbox,
     /// The admin listener as it was at the start.
     pub(crate) admin: Option<Admin>,
-    /// The link to the buses of other hosts; none where there is no link.
-    pub(crate) broker: Option<Arc<Nats>>,
     /// The resolver for names of outgoing requests, of the bus and of stores.
     pub(crate) names: Resolver,
     /// The puller of components from registries.
@@ -165,12 +145,6 @@ impl Route {
     }
 }
 
-impl Shows for Host {
-    fn show(&self, _: &Caller, text: &mut Text) {
-        broker::show(self.sandbox.bus(), self.broker.as_deref(), text);
-    }
-}
-
 impl Shows for Vec<Route> {
     fn show(&self, caller: &Caller, text: &mut Text) {
         let seen = self.iter().filter(|route| caller.sees(route.tenant.as_ref().map(|tenant| &*tenant.name)));
@@ -184,13 +158,5 @@ impl Shows for Vec<Route> {
             (labels.collect(), &*route.counters)
         });
         show_routes(&routes.collect::<Vec<_>>(), text);
-    }
-}
-
-impl Shows for Capabilities {
-    fn show(&self, caller: &Caller, text: &mut Text) {
-        outbound::show(&self.outbound, caller, text);
-        stores::show(self, caller, text);
-        wasi::show(&self.disks, caller, text);
     }
 }
