@@ -6,20 +6,20 @@ use std::sync::Arc;
 use anyhow::{Result, ensure};
 use roadrunner_account::Gates;
 use roadrunner_manifest::{
-    self as manifest, Admin, BodyMode, ComponentName, Manifest, RateLimit, RouteTable, Segment, TenantName, UrlError,
+    self as manifest, Admin, BodyMode, ComponentName, Manifest, RouteTable, Segment, TenantName, UrlError,
 };
 use roadrunner_sandbox::{Binding, Component, Grants, Kind, Limits, Parking, Shared, Urls};
 
 use crate::access::Access;
 use crate::access_log::short;
 use crate::accounts::{Accounts, gates_passed, route_gate};
+use crate::app;
 use crate::capability::{Capabilities, Grantee, Opening, secrets};
 use crate::counters::RouteCounters;
 use crate::load;
 use crate::machine;
-use crate::middleware::{Limiters, Stack};
+use crate::middleware::{Middlewares, RouteService};
 use crate::places;
-use crate::rate_limit::RateLimiter;
 use crate::serving::{Guest, Host, Loaded, Route, Serving, StaticFiles, Target};
 use crate::shapes::{websocket, webtransport};
 use crate::source::Sources;
@@ -45,14 +45,14 @@ pub(crate) fn bind(manifest: &Manifest, host: Arc<Host>, before: Option<&Serving
     );
     let binder = Binder::new(manifest, &host, before, &loaded.components)?;
     let routes = binder.table.routes().iter().map(|route| binder.route(route)).collect();
-    let Binder { table, accounts, capabilities, limiters, .. } = binder;
+    let Binder { table, accounts, capabilities, middlewares, .. } = binder;
     Ok(Serving {
         routes,
         table,
         loaded,
         accounts,
         capabilities,
-        limiters,
+        middlewares,
         access_log: manifest.server.access_log.then_some(manifest.server.access_log_format),
         drain_delay: manifest.server.drain_delay,
         drain_time: manifest.server.drain,
@@ -67,7 +67,9 @@ struct Binder<'b> {
     table: Arc<RouteTable>,
     accounts: Accounts,
     capabilities: Capabilities,
-    limiters: Limiters,
+    middlewares: Middlewares,
+    /// The service behind all middlewares.
+    target: RouteService,
     /// The counters of the current routes, by the identity of a route across manifests.
     counters: BTreeMap<String, Arc<RouteCounters>>,
 }
@@ -99,14 +101,13 @@ impl<'b> Binder<'b> {
             table: Arc::new(manifest.routes.clone()),
             accounts,
             capabilities,
-            limiters: limiters(manifest, before),
+            middlewares: Middlewares::open(manifest, before.map(|before| &before.middlewares)),
+            target: app::target(),
             counters: before.map(counters).unwrap_or_default(),
         })
     }
 
     fn route(&self, route: &manifest::Route) -> Route {
-        let middlewares = &self.manifest.middlewares;
-        let is_cors = |name| matches!(middlewares.get(name), Some(manifest::Middleware::Cors(_)));
         Route {
             pattern: route.pattern.as_str().into(),
             name: route.name.as_ref().map(|name| name.as_str().into()),
@@ -120,9 +121,8 @@ impl<'b> Binder<'b> {
             },
             tenant: self.accounts.tenant(route.tenant.as_ref()),
             counters: self.counters.get(&identity(route)).cloned().unwrap_or_default(),
-            cors: route.middlewares.iter().any(is_cors),
             total: route.limits.total,
-            stack: Stack::build(&route.middlewares, middlewares, &self.limiters),
+            stack: self.middlewares.stack(&route.middlewares, &self.target),
         }
     }
 
@@ -204,20 +204,6 @@ fn admin<'m>(host: &'m Host, manifest: &'m Manifest) -> Option<&'m Admin> {
     let started = host.admin.as_ref();
     let new = manifest.admin.as_ref().filter(|new| started.is_some_and(|started| started.is_where(new)));
     new.or(started)
-}
-
-fn limiters(manifest: &Manifest, before: Option<&Serving>) -> Limiters {
-    let limiter = |name, settings: RateLimit| {
-        let known = before.and_then(|before| before.limiters.get(name));
-        let known = known.filter(|known| known.settings() == settings);
-        known.cloned().unwrap_or_else(|| Arc::new(RateLimiter::new(settings)))
-    };
-    let settings = |middleware: &manifest::Middleware| match middleware {
-        manifest::Middleware::RateLimit(settings) => Some(*settings),
-        _ => None,
-    };
-    let limited = manifest.middlewares.iter().filter_map(|(name, middleware)| Some((name, settings(middleware)?)));
-    limited.map(|(name, settings)| (name.clone(), limiter(name, settings))).collect()
 }
 
 fn counters(before: &Serving) -> BTreeMap<String, Arc<RouteCounters>> {

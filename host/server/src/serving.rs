@@ -24,8 +24,7 @@ use crate::counters::{HostCounters, RouteCounters, show_routes};
 use crate::deploy::store::Store;
 use crate::drain::Drain;
 use crate::metrics::{Shows, Text};
-use crate::middleware::cors::preflighted;
-use crate::middleware::{Limiters, Stack};
+use crate::middleware::{Middlewares, Stack};
 use crate::shapes::{websocket, webtransport};
 use crate::source::Sources;
 
@@ -37,8 +36,7 @@ pub(crate) struct Serving {
     pub(crate) routes: Vec<Route>,
     pub(crate) accounts: Accounts,
     pub(crate) capabilities: Capabilities,
-    /// The limiters of middlewares.
-    pub(crate) limiters: Limiters,
+    pub(crate) middlewares: Middlewares,
     pub(crate) access_log: Option<AccessLogFormat>,
     /// The time for which a shutdown continues to serve normally; `drain_time` is the wait after that.
     pub(crate) drain_delay: Duration,
@@ -91,8 +89,6 @@ pub(crate) struct Route {
     pub(crate) counters: Arc<RouteCounters>,
     /// The stack of middlewares; none for a route without middlewares, which then pays nothing.
     pub(crate) stack: Option<Stack>,
-    /// Whether one of its middlewares answers CORS preflights.
-    pub(crate) cors: bool,
     /// The longest time that a request may take in total.
     pub(crate) total: Option<Duration>,
 }
@@ -120,12 +116,14 @@ pub(crate) struct StaticFiles {
 }
 
 impl Serving {
-    /// Finds the route of a request. A CORS preflight belongs to the route that it asks about, if that route has CORS.
+    /// Finds the route of a request. A request that a middleware claims, such as a CORS preflight, belongs to the route
+    /// that it asks about, if that route has the middleware.
     pub(crate) fn lookup<'r>(&'r self, host: Option<&str>, request: &'r Request<RequestBody>) -> Lookup<'r, 'r> {
         let path = request.uri().path();
-        if let Some(method) = preflighted(request) {
+        if let Some(method) = self.middlewares.claim(request) {
             let asked = self.table.lookup(host, &method, path);
-            if matches!(asked, Lookup::Found { index, .. } if self.routes[index].cors) {
+            let claims = |stack: &Stack| stack.claims(request);
+            if matches!(asked, Lookup::Found { index, .. } if self.routes[index].stack.as_ref().is_some_and(claims)) {
                 return asked;
             }
         }
