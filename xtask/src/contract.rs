@@ -6,13 +6,13 @@
 use std::fmt::Write as _;
 use std::fs;
 
-use anyhow::{Context as _, Result, bail, ensure};
+use anyhow::{Context as _, Result, bail};
 use wit_parser::{
     Docs, Function, FunctionKind, Handle, Interface, InterfaceId, Resolve, Type, TypeDefKind, TypeId, World, WorldItem,
 };
 
 use crate::c_bindings;
-use crate::tree::Tree;
+use crate::tree::{Tree, generated};
 
 /// Writes the page, or with `check` tells whether the written page is current.
 pub fn run(tree: &Tree, check: bool) -> Result<()> {
@@ -23,12 +23,7 @@ pub fn run(tree: &Tree, check: bool) -> Result<()> {
     let mut files = vec![(path, page), (tree.root.join("guest-sdk/js/wit/handler.wit"), package)];
     files.extend(c_bindings::files(tree)?);
     for (path, text) in files {
-        if check {
-            let written = fs::read_to_string(&path).unwrap_or_default();
-            ensure!(written == text, "{} is not current: run `cargo xtask contract`", path.display());
-        } else {
-            fs::write(&path, text).with_context(|| format!("cannot write {}", path.display()))?;
-        }
+        generated(&path, &text, check, "cargo xtask contract")?;
     }
     Ok(())
 }

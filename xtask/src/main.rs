@@ -9,6 +9,7 @@ use std::process::ExitCode;
 use anyhow::Result;
 use clap::{Parser, Subcommand};
 
+mod architecture;
 mod attacks;
 mod autobahn;
 mod bench;
@@ -55,6 +56,8 @@ enum Command {
     Demo(demo::Options),
     /// Build every guest, and the demo in each language whose tools are installed
     Guests,
+    /// Draw the pictures of docs/architecture.md
+    Pictures,
     /// Run the tests that take minutes: a million requests with clients that leave, thousands of slow clients
     Soak(soak::Options),
     /// Run all tests
@@ -83,6 +86,7 @@ fn run(command: Command) -> Result<ExitCode> {
         Command::Contract => contract::run(&tree, false).map(|()| ExitCode::SUCCESS),
         Command::Demo(options) => demo::run(&tree, &options),
         Command::Guests => languages::run(&tree),
+        Command::Pictures => architecture::run(&tree, false).map(|()| ExitCode::SUCCESS),
         Command::Soak(options) => soak::run(&tree, &options),
         Command::Test(options) => suite::run(&tree, &options),
     }

@@ -3,7 +3,7 @@
 use std::fs;
 use std::path::{Path, PathBuf};
 
-use anyhow::{Context as _, Result};
+use anyhow::{Context as _, Result, ensure};
 
 /// The target that guests are compiled for.
 pub const GUEST_TARGET: &str = "wasm32-wasip2";
@@ -30,7 +30,7 @@ impl Tree {
     /// The tree that this program was built from.
     pub fn find() -> Result<Self> {
         let root = Path::new(env!("CARGO_MANIFEST_DIR")).parent().context("xtask lies in no folder")?;
-        anyhow::ensure!(
+        ensure!(
             root.join("wit").is_dir(),
             "this program was built in {}, which is no longer there: run `cargo xtask` from a clone of the repository",
             root.display()
@@ -91,6 +91,16 @@ impl Profile {
             Self::Release => &["--release"],
         }
     }
+}
+
+/// Writes a committed file that the given command makes, or with `check` tells whether the written one is current.
+pub fn generated(path: &Path, text: &str, check: bool, command: &str) -> Result<()> {
+    if check {
+        let written = fs::read_to_string(path).unwrap_or_default();
+        ensure!(written == text, "{} is not current: run `{command}`", path.display());
+        return Ok(());
+    }
+    fs::write(path, text).with_context(|| format!("cannot write {}", path.display()))
 }
 
 /// A path as a TOML string.

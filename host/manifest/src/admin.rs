@@ -1,9 +1,19 @@
-//! The admin listener: where it is, and how those who ask show who they are.
+//! The admin listener: whether its address is a place for it, and that everybody who may ask it can be told apart.
 
+use std::collections::BTreeMap;
+use std::fmt;
+use std::ops::Range;
 use std::path::PathBuf;
 
-use crate::manifest::{ClientCertificates, Tls};
-use crate::scalar::{Address, Subject};
+use toml::Spanned;
+
+use crate::decode::{Field, section};
+use crate::listener::Listener;
+use crate::manifest::ManifestSection;
+use crate::resolve::{FileKind, Resolver, entries, list, value};
+use crate::scalar::{Address, Fault, FilePath, Text};
+use crate::tenant::TenantSection;
+use crate::tls::{ClientCertificates, Tls, TlsChoice};
 
 /// `[admin]`.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -69,5 +79,198 @@ impl Admin {
             let message = format!("the admin listener asks nobody who they are, so {address} would let anyone in");
             (message, format!("add `token-file`, or `client-auth = \"required\"` to its `tls`, {local}"))
         })
+    }
+}
+
+section! {
+    /// The admin listener: metrics, health, live instances, deploying. Its address is a unix socket, which only the host's
+    /// user can open, or a loopback address; with `tls` it may be any, where `token-file` or `client-auth = "required"` says
+    /// who may ask.
+    pub(crate) struct AdminSection {
+        /// Where to listen.
+        address: Address [required];
+        /// A file with the token that the operator shows (`authorization: Bearer TOKEN`): one line, readable by nobody
+        /// else. With it, only `/live` and `/ready` are answered to those who show nothing. Deploying over TCP needs it,
+        /// or a certificate.
+        token_file: FilePath;
+        /// As `tls` of a listener. A client that shows a certificate (`client-auth`) needs no token. Not for unix sockets.
+        tls: TlsChoice;
+        /// The certificates of clients that speak for the host: each by its subject, or by one of its alternative names.
+        /// Without it, all that `client-ca` has signed do, and no tenant can have `admin-subjects`.
+        subjects: Vec<Spanned<Subject>>;
+    }
+}
+
+impl AdminSection {
+    /// Whether `subjects` is there, right or wrong.
+    fn names_certificates(&self) -> bool {
+        self.subjects.is_some() || self.failed.iter().any(|key| key == "subjects")
+    }
+}
+
+/// Whom a subject speaks for, and where that stands.
+type Named = BTreeMap<Subject, (String, Range<usize>)>;
+
+impl Resolver<'_> {
+    pub(crate) fn admin(&mut self, section: &ManifestSection, listeners: &[Listener]) -> Option<Admin> {
+        let mut named = Named::new();
+        let admin = self.admin_listener(section, listeners, &mut named);
+        for (name, tenant) in entries(&section.tenant) {
+            for subject in list(&tenant.admin_subjects) {
+                self.names_once(subject, format!("the tenant `{}`", name.get_ref()), &mut named);
+            }
+            // What did not decode has been reported.
+            if admin.is_some() || section.admin.is_none() {
+                let names_host = value(&section.admin).is_some_and(AdminSection::names_certificates);
+                self.can_ask(name.get_ref().as_str(), tenant, admin.as_ref(), names_host);
+            }
+        }
+        admin
+    }
+
+    fn admin_listener(
+        &mut self,
+        section: &ManifestSection,
+        listeners: &[Listener],
+        named: &mut Named,
+    ) -> Option<Admin> {
+        let section = value(&section.admin)?;
+        let tls = value(&section.tls).map(|choice| self.tls_choice(choice));
+        let token = self.path(&section.token_file, FileKind::File);
+        let subjects = self.subjects(&section.subjects);
+        for subject in list(&section.subjects) {
+            self.names_once(subject, "the host".to_owned(), named);
+        }
+        let field = section.address.as_ref()?;
+        let address = field.get_ref().clone().resolve(&self.folder);
+        if listeners.iter().any(|listener| listener.has_address(&address)) {
+            self.context.report(
+                field.span(),
+                format!("the admin listener has the address {address} of a listener"),
+                "give it an address of its own, which only operators reach",
+            );
+        }
+        if let (Some(tls), Address::Unix(_)) = (&section.tls, &address) {
+            let message = "the admin listener is a unix socket, which the mode of its file protects";
+            self.context.report(tls.span(), message, "remove `tls`, or give the listener an IP address");
+        }
+        let admin = Admin { address, tls, keys: AdminKeys { token, subjects } };
+        if let (Some(subjects), None) = (&section.subjects, admin.clients()) {
+            let fix = "add `client-auth = \"required\"` and `client-ca` to `tls` in [admin], or remove the key";
+            self.context.report(subjects.span(), "`subjects` is set, and clients are not asked for certificates", fix);
+        }
+        if let Some((message, fix)) = admin.exposed() {
+            self.context.report(field.span(), message, fix);
+        }
+        Some(admin)
+    }
+
+    /// Certificates that speak for somebody; an empty list would be nobody's, and is a slip.
+    pub(crate) fn subjects(&mut self, field: &Field<Vec<Spanned<Subject>>>) -> Vec<Subject> {
+        if let Some(field) = field.as_ref().filter(|field| field.get_ref().is_empty()) {
+            self.context.report(field.span(), "the list is empty", "name a certificate, or remove the key");
+        }
+        list(field).iter().map(|subject| subject.get_ref().clone()).collect()
+    }
+
+    fn names_once(&mut self, subject: &Spanned<Subject>, whom: String, named: &mut Named) {
+        match named.get(subject.get_ref()) {
+            None => {
+                named.insert(subject.get_ref().clone(), (whom, subject.span()));
+            }
+            Some((other, place)) => {
+                let message = format!("the certificate `{}` speaks for {whom} and for {other}", subject.get_ref());
+                let related = Some((place.clone(), "named here first".to_owned()));
+                self.context.report(subject.span(), message, "name it once");
+                if let Some(problem) = self.context.problems.last_mut() {
+                    problem.related = related;
+                }
+            }
+        }
+    }
+
+    /// A tenant that can ask needs a listener which tells it from the host.
+    fn can_ask(&mut self, name: &str, tenant: &TenantSection, admin: Option<&Admin>, names_host: bool) {
+        let token = tenant.admin_token_file.as_ref().map(Spanned::span);
+        let subjects = tenant.admin_subjects.as_ref().filter(|subjects| !subjects.get_ref().is_empty());
+        let subjects = subjects.map(Spanned::span);
+        let Some(place) = token.or(subjects.clone()) else { return };
+        let Some(admin) = admin else {
+            let message = format!("[tenant.{name}] may ask the admin listener, and there is none");
+            self.context.report(place, message, "add [admin], or remove the key");
+            return;
+        };
+        if let Some(place) = subjects.filter(|_| !names_host) {
+            let message = format!("certificates speak for the tenant `{name}`, and [admin] names none of the host");
+            let fix = "add `subjects` to [admin]: without it every certificate speaks for the host";
+            self.context.report(place, message, fix);
+        } else if admin.keys.token.is_none() && admin.clients().is_none() {
+            let message = format!("the tenant `{name}` shows who it is, and the host could not");
+            self.context.report(place, message, "add `token-file` to [admin]");
+        }
+    }
+}
+
+/// What the certificate of a client has to say: its subject, as guests see it (`CN=alice,O=Example`, RFC 4514, the most
+/// specific part first), or one of its alternative names of the kinds DNS, email, IP and URI.
+#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub struct Subject(String);
+
+impl Subject {
+    /// Checks a text. The error says what is wrong with it.
+    pub fn new(text: &str) -> Result<Self, String> {
+        Self::parse(text).map_err(|fault| format!("the subject {text:?} {}: {}", fault.what, fault.fix))
+    }
+
+    /// Whether a certificate with this subject and these alternative names says it. A distinguished name is looked for
+    /// in the subject alone, so that no alternative name can pass for one.
+    pub fn is_said(&self, subject: &str, names: &[String]) -> bool {
+        if is_distinguished(&self.0) { self.0 == subject } else { names.contains(&self.0) }
+    }
+}
+
+/// Whether a text begins with the type of an attribute, as distinguished names do and alternative names do not.
+fn is_distinguished(text: &str) -> bool {
+    let kind = text.split_once('=').map(|(kind, _)| kind);
+    kind.is_some_and(|kind| !kind.is_empty() && kind.bytes().all(|byte| byte.is_ascii_alphanumeric() || byte == b'.'))
+}
+
+impl Text for Subject {
+    const KIND: &'static str = "the subject of a certificate, `\"CN=alice,O=Example\"`, or an alternative name";
+
+    fn parse(text: &str) -> Result<Self, Fault> {
+        if text.is_empty() || text.contains(char::is_control) || text.trim() != text {
+            let fix = "write what the certificate says, such as \"CN=alice,O=Example\" or \"alice.example\"";
+            return Err(Fault::new("is not what a certificate says", fix));
+        }
+        Ok(Self(text.to_owned()))
+    }
+}
+
+impl fmt::Display for Subject {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(&self.0)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_name_does_not_pass_for_a_subject() {
+        let says = |text: &str, subject: &str, names: &[&str]| {
+            let names: Vec<_> = names.iter().map(|name| (*name).to_owned()).collect();
+            Subject::parse(text).expect("a subject").is_said(subject, &names)
+        };
+        assert!(says("CN=a,O=b", "CN=a,O=b", &[]));
+        assert!(!says("CN=a,O=b", "CN=a", &[]) && !says("CN=a", "CN=a,O=b", &[]));
+        assert!(!says("CN=a", "CN=b", &["CN=a"]), "an alternative name is no subject");
+        assert!(says("a.test", "CN=b", &["b.test", "a.test"]));
+        assert!(!says("a.test", "a.test", &["A.test", "a.test."]));
+        assert!(says("spiffe://test/a?b=c", "", &["spiffe://test/a?b=c"]));
+        for wrong in ["", " a", "a\n"] {
+            assert!(Subject::parse(wrong).is_err(), "{wrong:?}");
+        }
     }
 }

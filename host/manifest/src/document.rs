@@ -7,16 +7,41 @@ use std::fmt::Write as _;
 
 use schemars::generate::SchemaSettings;
 
+use crate::admin::AdminSection;
+use crate::bus::BusSection;
+use crate::compile::CompileSection;
+use crate::component::ComponentSection;
 use crate::decode::{Key, Section};
+use crate::deploy::DeploySection;
+use crate::directory::DirectorySection;
 use crate::dns::DnsSection;
+use crate::http2::Http2Section;
+use crate::http3::Http3Section;
 use crate::limits::{GroupLimitsSection, HostLimitsSection, LimitsSection};
-use crate::section::{
-    AdminSection, BusSection, CompileSection, ComponentSection, CompressionSection, CorsSection, DeploySection,
-    DirectorySection, EtagSection, GroupSection, Http2Section, Http3Section, ListenerSection, ManifestSection,
-    MiddlewareType, PreopenSection, QuotaSection, RateLimitMiddlewareSection, RateLimitSection, RegistrySection,
-    RequestIdSection, ResponseHeadersSection, ReuseSection, RouteSection, SecretSection, SecurityHeadersSection,
-    ServerSection, SignaturesSection, StaticSection, StoreSection, TenantSection, TimeoutsSection, TlsSection,
-};
+use crate::listener::ListenerSection;
+use crate::manifest::ManifestSection;
+use crate::middleware::MiddlewareType;
+use crate::middleware::compression::CompressionSection;
+use crate::middleware::cors::CorsSection;
+use crate::middleware::etag::EtagSection;
+use crate::middleware::rate_limit::RateLimitMiddlewareSection;
+use crate::middleware::request_id::RequestIdSection;
+use crate::middleware::response_headers::ResponseHeadersSection;
+use crate::middleware::security_headers::SecurityHeadersSection;
+use crate::rate_limit::RateLimitSection;
+use crate::registry::RegistrySection;
+use crate::reuse::ReuseSection;
+use crate::route::RouteSection;
+use crate::route::group::GroupSection;
+use crate::route::static_files::StaticSection;
+use crate::secret::SecretSection;
+use crate::server::ServerSection;
+use crate::signature::SignaturesSection;
+use crate::store::StoreSection;
+use crate::tenant::{QuotaSection, TenantSection};
+use crate::timeouts::TimeoutsSection;
+use crate::tls::TlsSection;
+use crate::wasi::PreopenSection;
 use crate::websocket::{HostWebSocketSection, WebSocketSection};
 use crate::webtransport::{HostWebTransportSection, WebTransportSection};
 

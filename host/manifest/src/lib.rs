@@ -8,47 +8,84 @@
 #![forbid(unsafe_code)]
 
 mod admin;
+mod bus;
 mod cli;
+mod compile;
+mod component;
 mod decode;
+mod deploy;
 mod diagnostic;
+mod directory;
 mod dns;
 mod document;
+mod http2;
+mod http3;
 mod limits;
+mod listener;
 mod manifest;
+mod middleware;
 mod origin;
+mod outbound;
 mod pattern;
+mod rate_limit;
+mod registry;
 mod resolve;
+mod reuse;
 mod route;
 mod router;
 mod scalar;
-mod section;
+mod secret;
+mod server;
+mod signature;
 mod store;
 mod tenant;
+mod timeouts;
+mod tls;
+mod wasi;
 mod websocket;
 mod webtransport;
 
-pub use admin::{Admin, AdminKeys};
+pub use admin::{Admin, AdminKeys, Subject};
+pub use bus::{Broker, BrokerCredentials, BrokerUrl, Bus};
 pub use cli::{Language, NewError, Project, Sdk, new_project, routes_table, summary};
+pub use compile::Compile;
+pub use component::Component;
+pub use deploy::Deploy;
 pub use diagnostic::{Diagnostic, ManifestError, Style};
+pub use directory::Directory;
 pub use dns::Dns;
 pub use document::{json_schema, reference};
+pub use http2::Http2;
+pub use http3::Http3;
 pub use limits::{Caps, HostCaps, Limits};
-pub use manifest::{
-    AnyOr, Broker, BrokerCredentials, Bus, CertificateFiles, ClientCertificates, Compile, Component, ComponentOptions,
-    Compression, Cors, Deploy, Directory, Etag, Http2, Http3, Listener, LoadError, MAX_BYTES, Manifest, Middleware,
-    Outbound, Preopen, RateLimit, RequestId, ResponseHeaders, Reuse, SecurityHeaders, Server, Timeouts, Tls,
-};
-pub use origin::{Origin, Registry};
+pub use listener::{ForwardedField, H2c, Listener, PeerRange, Protocol};
+pub use manifest::{ComponentOptions, LoadError, MAX_BYTES, Manifest};
+pub use middleware::Middleware;
+pub use middleware::compression::{Compression, Encoding, MediaType};
+pub use middleware::cors::Cors;
+pub use middleware::etag::Etag;
+pub use middleware::request_id::RequestId;
+pub use middleware::response_headers::ResponseHeaders;
+pub use middleware::security_headers::SecurityHeaders;
+pub use origin::{InvalidReference, OciReference, Origin};
+pub use outbound::{Outbound, OutboundOrigin};
 pub use pattern::{InvalidPattern, RoutePattern, Segment};
-pub use route::{Files, Methods, Route, StaticFiles, Target};
+pub use rate_limit::RateLimit;
+pub use registry::{Registry, RegistryName};
+pub use reuse::Reuse;
+pub use route::static_files::{Files, StaticFiles};
+pub use route::{BodyMode, Methods, Route, Target};
 pub use router::{Conflict, Lookup, Params, RouteTable, UrlError};
 pub use scalar::{
-    Address, BrokerUrl, ComponentName, DirectoryName, HostPattern, InvalidHost, InvalidName, InvalidReference,
-    ListenerName, MediaType, MiddlewareName, OciReference, OutboundOrigin, PeerRange, RegistryName, RouteName,
-    SecretName, StoreName, Subject, TenantName, format_duration, format_size,
+    Address, AnyOr, ComponentName, DirectoryName, HostPattern, InvalidHost, InvalidName, ListenerName, MiddlewareName,
+    RouteName, SecretName, StoreName, TenantName, format_duration, format_size,
 };
-pub use section::{AccessLogFormat, BodyMode, Encoding, ForwardedField, H2c, LogFormat, PathRule, Protocol};
-pub use store::{Secret, Store, StorePlace};
+pub use secret::Secret;
+pub use server::{AccessLogFormat, LogFormat, PathRule, Server};
+pub use store::{Store, StorePlace};
 pub use tenant::{Quota, Tenant};
+pub use timeouts::Timeouts;
+pub use tls::{CertificateFiles, ClientCertificates, Tls};
+pub use wasi::Preopen;
 pub use websocket::WebSocket;
 pub use webtransport::WebTransport;

@@ -11,8 +11,9 @@ use std::time::Duration;
 use toml::Spanned;
 
 use crate::decode::{Field, section};
+use crate::resolve::Resolver;
 use crate::scalar::units::{DAY, GIB, HOUR, KIB, MIB};
-use crate::scalar::{Bytes, Count, OrNone, Time};
+use crate::scalar::{Bytes, Count, OrNone, Time, format_size};
 
 /// Declares the limits of a request once: as keys of every section that can set them, and as [`Limits`].
 macro_rules! limits {
@@ -215,5 +216,24 @@ impl HostLimitsSection {
             queue: self.queue().get(),
             queue_wait: self.queue_wait().get(),
         }
+    }
+}
+
+impl Resolver<'_> {
+    /// A body that is read for an instance counts as its memory, so a larger one could never be delivered. `place`
+    /// is where the section that is resolved sets `body` itself.
+    pub(crate) fn check_body(&mut self, limits: &mut Limits, place: Option<Range<usize>>) {
+        if limits.body <= limits.memory {
+            return;
+        }
+        if let Some(place) = place {
+            let (body, memory) = (format_size(limits.body), format_size(limits.memory));
+            self.context.report(
+                place,
+                format!("`body` is {body}, more than `memory`, which is {memory}"),
+                "lower `body` or raise `memory`: a body counts as memory of the instance that gets it",
+            );
+        }
+        limits.body = limits.memory;
     }
 }

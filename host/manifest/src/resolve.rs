@@ -3,15 +3,6 @@
 //! Names are looked up, groups are flattened, limits and configuration are inherited, routes are compiled. All
 //! problems are collected; a section that did not decode is passed over without a second complaint.
 
-mod admin;
-mod host;
-mod middleware;
-mod origin;
-mod route;
-mod store;
-mod tenant;
-mod wasi;
-
 use std::collections::BTreeMap;
 use std::io::ErrorKind;
 use std::ops::Range;
@@ -21,19 +12,21 @@ use toml::Spanned;
 use toml::de::{DeTable, DeValue};
 
 use crate::admin::Admin;
+use crate::component::Component;
 use crate::decode::{Context, Decode, Place, listed, suggestion};
 use crate::diagnostic::ManifestError;
+use crate::directory::{self, Directory, DirectorySection};
 use crate::limits::{Caps, Limits};
-use crate::manifest::{Component, ComponentOptions, Directory, Manifest, Outbound, Reuse};
+use crate::manifest::{ComponentOptions, Manifest, ManifestSection};
 use crate::origin::Origin;
 use crate::pattern::RoutePattern;
 use crate::route::{Route, Target};
 use crate::router::RouteTable;
-use crate::scalar::{ComponentName, ConfigKey, DirectoryName, FilePath, PlainText, Table, TenantName, format_size};
-use crate::section::{ComponentSection, DirectorySection, ManifestSection};
+use crate::scalar::{ComponentName, DirectoryName, FilePath, Table, TenantName};
 use crate::tenant::Tenant;
 use crate::websocket::WebSocket;
 use crate::webtransport::WebTransport;
+use crate::{compile, http2, http3, rate_limit, timeouts};
 
 /// Whether the files that a manifest names are looked for.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -126,7 +119,7 @@ pub(crate) fn for_component(file: &Path, options: ComponentOptions) -> Manifest 
     manifest.file = None;
     manifest.components.insert(name, component);
     manifest.routes = RouteTable::new(vec![route]).expect("one route without a name conflicts with nothing");
-    let directory = |path| wasi::directory(&DirectorySection::default(), path, None);
+    let directory = |path| directory::directory(&DirectorySection::default(), path, None);
     manifest.directories = options.directories.into_iter().map(|(name, path)| (name, directory(path))).collect();
     manifest.admin = options.admin.map(Admin::plain);
     manifest.server.wasi_03 = options.wasi_03;
@@ -149,20 +142,20 @@ fn component_name(file: &Path) -> ComponentName {
 }
 
 /// What the checks share.
-struct Resolver<'c> {
+pub(crate) struct Resolver<'c> {
     /// The manifest's folder.
-    folder: PathBuf,
-    files: Files,
+    pub(crate) folder: PathBuf,
+    pub(crate) files: Files,
     /// Whether components may serve without the file that the manifest names: what is deployed, or was kept of it.
-    deploys: bool,
-    context: &'c mut Context,
-    directories: BTreeMap<DirectoryName, Directory>,
+    pub(crate) deploys: bool,
+    pub(crate) context: &'c mut Context,
+    pub(crate) directories: BTreeMap<DirectoryName, Directory>,
     /// The names of all directories, those whose section is wrong included.
-    directory_names: Vec<String>,
+    pub(crate) directory_names: Vec<String>,
     /// The same of secrets.
-    secret_names: Vec<String>,
+    pub(crate) secret_names: Vec<String>,
     /// The same of stores.
-    store_names: Vec<String>,
+    pub(crate) store_names: Vec<String>,
 }
 
 impl Resolver<'_> {
@@ -193,15 +186,15 @@ impl Resolver<'_> {
             limits,
             listeners,
             admin,
-            compile: host::compile(section),
+            compile: compile::compile(section),
             deploy: self.deploy(section),
             registries,
-            timeouts: host::timeouts(section),
-            rate_limit: host::rate_limit(section),
+            timeouts: timeouts::timeouts(section),
+            rate_limit: rate_limit::rate_limit(section),
             bus: self.bus(section),
             dns: self.dns(section),
-            http2: host::http2(section),
-            http3: host::http3(section),
+            http2: http2::http2(section),
+            http3: http3::http3(section),
             websocket,
             deflate_memory: sockets.deflate_memory().get(),
             webtransport,
@@ -217,106 +210,8 @@ impl Resolver<'_> {
         }
     }
 
-    fn directories(&mut self, section: &ManifestSection) {
-        self.directory_names = value(&section.directory).map(|table| table.names.clone()).unwrap_or_default();
-        for (name, directory) in entries(&section.directory) {
-            let path = self.path(&directory.path, FileKind::Directory).unwrap_or_default();
-            let tenant = self.known_tenant(section, &directory.tenant);
-            self.directories.insert(name.get_ref().clone(), wasi::directory(directory, path, tenant));
-        }
-    }
-
-    fn components(&mut self, section: &ManifestSection, host: &Limits) -> BTreeMap<ComponentName, Known> {
-        let mut components = BTreeMap::new();
-        let (of_all, of_tenants) = (self.signature_keys(section), self.tenant_keys(section));
-        for (name, component) in entries(&section.component) {
-            let mut limits = host.clone();
-            let mut caps = Caps::default();
-            if let Some(own) = value(&component.limits) {
-                own.apply(&mut limits);
-                caps = own.caps();
-                self.check_body(&mut limits, own.body_place());
-            }
-            let tenant = self.known_tenant(section, &component.tenant);
-            let directories = self.granted(component, tenant.as_ref());
-            let preopens = self.preopens(component, tenant.as_ref());
-            let (environment, secret_environment) = self.environment(component);
-            let secrets = self.granted_secrets(component);
-            let stores = self.granted_stores(component);
-            let of_tenant = tenant.as_ref().and_then(|tenant| of_tenants.get(tenant));
-            let keys = self.own_keys(component).or_else(|| of_tenant.or(of_all.as_ref()).cloned());
-            let known = Known {
-                component: Component {
-                    origin: self.origin(component),
-                    keys: keys.unwrap_or_default(),
-                    tenant,
-                    directories,
-                    preopens,
-                    environment,
-                    secret_environment,
-                    secrets,
-                    stores,
-                    caps,
-                    limits,
-                    reuse: reuse(component),
-                    outbound: outbound(component),
-                },
-                config: config(&component.config),
-                section: component.clone(),
-            };
-            components.insert(name.get_ref().clone(), known);
-        }
-        components
-    }
-
-    /// The directories of a component that exist in the manifest.
-    fn granted(&mut self, component: &ComponentSection, tenant: Option<&TenantName>) -> Vec<DirectoryName> {
-        let mut granted: Vec<DirectoryName> = Vec::new();
-        for name in list(&component.directories) {
-            if granted.contains(name.get_ref()) {
-                self.context.report(
-                    name.span(),
-                    format!("directory `{}` is granted twice", name.get_ref()),
-                    "remove one",
-                );
-            } else if self.known_directory(name, tenant) {
-                granted.push(name.get_ref().clone());
-            }
-        }
-        granted
-    }
-
-    /// Whether a directory exists and can be given to what belongs to this tenant.
-    fn known_directory(&mut self, name: &Spanned<DirectoryName>, tenant: Option<&TenantName>) -> bool {
-        let known = self.directory_names.iter().any(|known| known == name.get_ref().as_str());
-        if !known {
-            let names: Vec<&str> = self.directory_names.iter().map(String::as_str).collect();
-            self.context.unknown_name(name.span(), "directory", name.get_ref().as_str(), &names);
-            return false;
-        }
-        let owner = self.directories.get(name.get_ref()).and_then(|known| known.tenant.clone());
-        self.may_name(name.span(), "directory", name.get_ref().as_str(), owner.as_ref(), tenant)
-    }
-
-    /// A body that is read for an instance counts as its memory, so a larger one could never be delivered. `place`
-    /// is where the section that is resolved sets `body` itself.
-    fn check_body(&mut self, limits: &mut Limits, place: Option<Range<usize>>) {
-        if limits.body <= limits.memory {
-            return;
-        }
-        if let Some(place) = place {
-            let (body, memory) = (format_size(limits.body), format_size(limits.memory));
-            self.context.report(
-                place,
-                format!("`body` is {body}, more than `memory`, which is {memory}"),
-                "lower `body` or raise `memory`: a body counts as memory of the instance that gets it",
-            );
-        }
-        limits.body = limits.memory;
-    }
-
     /// A path seen from the manifest's folder. None when it did not decode.
-    fn path(&mut self, field: &Option<Spanned<FilePath>>, kind: FileKind) -> Option<PathBuf> {
+    pub(crate) fn path(&mut self, field: &Option<Spanned<FilePath>>, kind: FileKind) -> Option<PathBuf> {
         let field = field.as_ref()?;
         let path = field.get_ref().resolve(&self.folder);
         if self.files == Files::Checked {
@@ -344,22 +239,15 @@ impl Resolver<'_> {
 
 /// What every route starts from.
 #[derive(Clone, Copy)]
-struct HostWide<'h> {
-    limits: &'h Limits,
-    websocket: &'h WebSocket,
-    webtransport: &'h WebTransport,
-    tenants: &'h BTreeMap<TenantName, Tenant>,
-}
-
-/// A component, with what routes need of it.
-struct Known {
-    component: Component,
-    config: BTreeMap<String, String>,
-    section: ComponentSection,
+pub(crate) struct HostWide<'h> {
+    pub(crate) limits: &'h Limits,
+    pub(crate) websocket: &'h WebSocket,
+    pub(crate) webtransport: &'h WebTransport,
+    pub(crate) tenants: &'h BTreeMap<TenantName, Tenant>,
 }
 
 #[derive(Clone, Copy, Debug)]
-enum FileKind {
+pub(crate) enum FileKind {
     Component,
     Directory,
     File,
@@ -377,7 +265,7 @@ impl FileKind {
 
 impl Context {
     /// A name that nothing in the manifest has.
-    fn unknown_name(&mut self, span: Range<usize>, what: &str, name: &str, known: &[&str]) {
+    pub(crate) fn unknown_name(&mut self, span: Range<usize>, what: &str, name: &str, known: &[&str]) {
         let fix = match suggestion(name, known.iter().copied()) {
             Some(close) => format!("did you mean \"{close}\"?"),
             None if known.is_empty() => format!("declare it: [{what}.{name}]"),
@@ -388,44 +276,16 @@ impl Context {
 }
 
 /// The value of a key, if it is there and decoded.
-fn value<T>(field: &Option<Spanned<T>>) -> Option<&T> {
+pub(crate) fn value<T>(field: &Option<Spanned<T>>) -> Option<&T> {
     field.as_ref().map(Spanned::get_ref)
 }
 
 /// The elements of a list that may be missing.
-fn list<T>(field: &Option<Spanned<Vec<T>>>) -> &[T] {
+pub(crate) fn list<T>(field: &Option<Spanned<Vec<T>>>) -> &[T] {
     value(field).map_or(&[], Vec::as_slice)
 }
 
 /// The entries of a table that may be missing.
-fn entries<K, V>(field: &Option<Spanned<Table<K, V>>>) -> impl Iterator<Item = (&Spanned<K>, &V)> {
+pub(crate) fn entries<K, V>(field: &Option<Spanned<Table<K, V>>>) -> impl Iterator<Item = (&Spanned<K>, &V)> {
     value(field).map_or(&[][..], |table| table.entries.as_slice()).iter().map(|(key, value)| (key, value.get_ref()))
-}
-
-/// The configuration values of a section.
-fn config(field: &Option<Spanned<Table<ConfigKey, PlainText>>>) -> BTreeMap<String, String> {
-    entries(field).map(|(key, value)| (key.get_ref().0.clone(), value.0.clone())).collect()
-}
-
-/// Where the outgoing requests of a component may go.
-fn outbound(component: &ComponentSection) -> Option<Outbound> {
-    let origins: Vec<_> = list(&component.outbound).iter().map(|origin| origin.get_ref().clone()).collect();
-    (!origins.is_empty()).then(|| Outbound {
-        origins,
-        private: component.outbound_private(),
-        connections: component.outbound_connections().get(),
-        connect_timeout: component.outbound_connect_timeout().get(),
-        read_timeout: component.outbound_read_timeout().get(),
-        timeout: component.outbound_timeout().get(),
-    })
-}
-
-/// Whether and how long instances of a component are kept.
-fn reuse(component: &ComponentSection) -> Option<Reuse> {
-    let section = value(&component.reuse)?;
-    Some(Reuse {
-        requests: value(&section.requests)?.get(),
-        concurrency: section.concurrency().get(),
-        idle: section.idle().get(),
-    })
 }

@@ -1,15 +1,23 @@
 //! One route, with all that it inherits from its component, its groups and the host.
 
+pub(crate) mod group;
+pub(crate) mod resolve;
+pub(crate) mod static_files;
+
 use std::collections::BTreeMap;
 
-use http::{HeaderValue, Method};
+use http::Method;
+use toml::Spanned;
 
-use crate::limits::{Caps, Limits};
-use crate::pattern::RoutePattern;
-use crate::scalar::{ComponentName, DirectoryName, HostPattern, MiddlewareName, RouteName, TenantName};
-use crate::section::BodyMode;
-use crate::websocket::WebSocket;
-use crate::webtransport::WebTransport;
+use crate::decode::section;
+use crate::limits::{Caps, Limits, LimitsSection};
+use crate::pattern::{RoutePath, RoutePattern};
+use crate::route::static_files::{StaticFiles, StaticSection};
+use crate::scalar::{
+    ComponentName, ConfigKey, HostPattern, MethodName, MiddlewareName, PlainText, RouteName, Table, TenantName, choice,
+};
+use crate::websocket::{WebSocket, WebSocketSection};
+use crate::webtransport::{WebTransport, WebTransportSection};
 
 /// A path and what answers it.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -72,31 +80,6 @@ pub enum Target {
     Static(StaticFiles),
 }
 
-/// A static route.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub struct StaticFiles {
-    /// The directory whose files are served.
-    pub directory: DirectoryName,
-    /// Which of its files.
-    pub files: Files,
-    /// The file served for a directory.
-    pub index: Option<String>,
-    /// The `cache-control` header of successful answers.
-    pub cache_control: Option<HeaderValue>,
-    /// Whether `.br` and `.gz` siblings are sent to clients that accept them.
-    pub precompressed: bool,
-}
-
-/// Which files of a directory a static route serves.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub enum Files {
-    /// The one with this relative path.
-    One(String),
-    /// The one whose path the pattern's last capture holds. That path comes from the client: it is resolved below
-    /// the directory and nowhere else.
-    Captured,
-}
-
 /// The methods that a route answers.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Methods {
@@ -135,5 +118,54 @@ impl Methods {
             (Self::Any, _) | (_, Self::Any) => true,
             (Self::Listed(methods), other) => methods.iter().any(|method| other.contains(method)),
         }
+    }
+}
+
+section! {
+    /// A path and what answers it.
+    pub(crate) struct RouteSection {
+        /// The path: literal segments, `:name` for one segment, `*name` at the end for all that is left.
+        path: RoutePath [required];
+        /// The hosts that it answers for, `"example.com"` or `"*.example.org"`, without a port. Without it, every
+        /// host, or those of the group.
+        hosts: Vec<Spanned<HostPattern>>;
+        /// The methods that it answers. Others get 405 with `Allow`. Without it, every method; for a static route,
+        /// GET.
+        methods: Vec<Spanned<MethodName>>;
+        /// Whether a route for GET also answers HEAD.
+        head: bool = "true";
+        /// The component that answers.
+        component: ComponentName;
+        /// Files that answer, without any component.
+        files as "static": StaticSection;
+        /// The tenant that a static route belongs to. A route that a component answers belongs to that of the component.
+        tenant: TenantName;
+        /// The route's name in reverse URLs, logs and metrics. Unique.
+        name: RouteName;
+        /// Whether the host reads the request body before the instance starts (`auto`) or the guest pulls it from
+        /// the wire (`manual`).
+        body: BodyMode = "\"auto\"";
+        /// Configuration values of this route; they win over those of its groups and its component.
+        config: Table<ConfigKey, PlainText>;
+        /// What one request to this route may use.
+        limits: LimitsSection;
+        /// WebSockets on this route.
+        websocket: WebSocketSection;
+        /// WebTransport sessions on this route.
+        webtransport: WebTransportSection;
+        /// Middlewares around this route, the outermost first, inside those of its groups.
+        middlewares: Vec<Spanned<MiddlewareName>> = "[]";
+    }
+}
+
+choice! {
+    /// Who reads a request body.
+    #[derive(Default)]
+    pub enum BodyMode {
+        /// The host, wholly and bounded by the `body` limit, before the instance starts.
+        #[default]
+        Auto = "auto",
+        /// The guest, piece by piece, at the pace at which it reads.
+        Manual = "manual",
     }
 }

@@ -2,19 +2,13 @@
 //!
 //! A leaf written as a TOML string implements [`Text`] and gets its decoder from there.
 
-mod broker;
-mod dns;
+mod address;
 mod duration;
-mod environment;
+mod host;
+mod http;
 mod name;
-mod outbound;
 mod path;
-mod peers;
-mod registry;
 mod size;
-mod store;
-mod subject;
-mod web;
 
 use schemars::{Schema, SchemaGenerator, json_schema};
 use toml::Spanned;
@@ -22,32 +16,24 @@ use toml::de::DeValue;
 
 use crate::decode::{Context, Decode, Place, suggestion};
 
-pub use broker::BrokerUrl;
-pub(crate) use broker::{BrokerUrls, SubjectPrefix};
-pub(crate) use dns::DnsServer;
+pub use address::Address;
 pub use duration::format_duration;
 pub(crate) use duration::{OrNone, Time};
-pub(crate) use environment::{EnvironmentName, EnvironmentText};
+pub use host::{HostPattern, InvalidHost};
+pub(crate) use http::{HeaderField, HeaderText, MethodName, Origin};
 pub use name::{
     ComponentName, DirectoryName, InvalidName, ListenerName, MiddlewareName, RouteName, SecretName, StoreName,
     TenantName,
 };
-pub use outbound::OutboundOrigin;
-pub(crate) use path::{FilePath, GuestPath, RelativePath};
-pub use peers::PeerRange;
-pub(crate) use registry::ComponentFile;
-pub use registry::{InvalidReference, OciReference, RegistryName};
+pub(crate) use path::FilePath;
 pub use size::format_size;
 pub(crate) use size::{Bytes, Count};
-pub(crate) use store::{RedisUrl, Variable};
-pub use subject::Subject;
+
 /// Factors of the units in which the sections write their ranges: bytes, and milliseconds.
 pub(crate) mod units {
     pub(crate) use super::duration::{DAY, HOUR};
     pub(crate) use super::size::{GIB, KIB, MIB};
 }
-pub use web::{Address, HostPattern, InvalidHost, MediaType};
-pub(crate) use web::{HeaderField, HeaderText, MethodName, Origin};
 
 /// What is wrong with a text, before it is known where it stands.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -222,6 +208,15 @@ impl Text for ConfigKey {
         }
         Ok(Self(text.to_owned()))
     }
+}
+
+/// Any value, or one of a list.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum AnyOr<T> {
+    /// `["*"]`.
+    Any,
+    /// These.
+    List(Vec<T>),
 }
 
 /// Refuses a text that is none of a few words.

@@ -11,9 +11,8 @@ use toml::Spanned;
 use toml::de::DeValue;
 
 use crate::decode::{Context, Decode, Place, section};
-use crate::manifest::AnyOr;
 use crate::scalar::units::{DAY, GIB, HOUR, KIB};
-use crate::scalar::{Bytes, Count, OrNone, Origin, Time};
+use crate::scalar::{AnyOr, Bytes, Count, OrNone, Origin, Time};
 
 /// Declares the settings once: as keys of every section that can set them, and as [`WebSocket`].
 macro_rules! settings {

@@ -6,9 +6,8 @@
 use std::time::Duration;
 
 use crate::decode::section;
-use crate::manifest::AnyOr;
 use crate::scalar::units::HOUR;
-use crate::scalar::{Count, Time};
+use crate::scalar::{AnyOr, Count, Time};
 use crate::websocket::Origins;
 
 /// Declares the settings once: as keys of every section that can set them, and as [`WebTransport`].

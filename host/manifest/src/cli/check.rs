@@ -1,12 +1,15 @@
 //! `roadrunner check`: what a manifest that is right amounts to.
 
 use super::columns::columns;
+use crate::component::Component;
 use crate::limits::{Caps, Limits};
-use crate::manifest::{ClientCertificates, Component, Listener, Manifest, Tls};
-use crate::scalar::{PeerRange, format_duration, format_size};
-use crate::section::H2c;
-use crate::store::{Secret, StorePlace};
+use crate::listener::{H2c, Listener, PeerRange};
+use crate::manifest::Manifest;
+use crate::scalar::{format_duration, format_size};
+use crate::secret::Secret;
+use crate::store::StorePlace;
 use crate::tenant::Tenant;
+use crate::tls::{ClientCertificates, Tls};
 
 /// A line that says that the manifest is right, then a line for each listener, tenant, directory, component
 /// and middleware.

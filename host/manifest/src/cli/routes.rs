@@ -2,7 +2,8 @@
 
 use super::columns::columns;
 use crate::manifest::Manifest;
-use crate::route::{Files, Methods, Route, Target};
+use crate::route::static_files::Files;
+use crate::route::{Methods, Route, Target};
 
 /// One line a route, by host and path, under a line of headings. `-` stands for nothing, `*` for any.
 pub fn routes_table(manifest: &Manifest) -> String {

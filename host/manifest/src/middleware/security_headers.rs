@@ -1,0 +1,62 @@
+//! Headers that make browsers careful.
+
+use http::{HeaderName, HeaderValue};
+
+use crate::decode::section;
+use crate::middleware::MiddlewareType;
+use crate::resolve::value;
+use crate::scalar::units::DAY;
+use crate::scalar::{HeaderText, OrNone, Time};
+
+/// Headers that make browsers careful. A response that has one of them keeps its own.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct SecurityHeaders {
+    /// The headers, and their values.
+    pub fields: Vec<(HeaderName, HeaderValue)>,
+    /// `strict-transport-security`, for responses over TLS.
+    pub transport: Option<HeaderValue>,
+}
+
+section! {
+    /// Headers that make browsers careful. A response that has one of them already keeps its own.
+    pub(crate) struct SecurityHeadersSection {
+        /// What it does.
+        kind as "type": MiddlewareType [required];
+        /// `x-content-type-options: nosniff`.
+        no_sniff: bool = "true";
+        /// `x-frame-options`, or an empty text for none.
+        frame_options: HeaderText = "\"DENY\"";
+        /// `referrer-policy`, or an empty text for none.
+        referrer_policy: HeaderText = "\"strict-origin-when-cross-origin\"";
+        /// `cross-origin-opener-policy`, or an empty text for none.
+        opener_policy: HeaderText = "\"same-origin\"";
+        /// `content-security-policy`. Without it, there is none.
+        content_security_policy: HeaderText;
+        /// `permissions-policy`. Without it, there is none.
+        permissions_policy: HeaderText;
+        /// How long browsers must use TLS for this host (`strict-transport-security`, RFC 6797); sent over TLS only. It
+        /// cannot be taken back before it runs out.
+        transport_security: OrNone<Time<0, { 1000 * DAY }>> = "\"none\"";
+        /// Whether that holds for all names below this host's, too.
+        transport_subdomains: bool = "false";
+    }
+}
+
+/// The fields that are not turned off.
+pub(crate) fn security_headers(section: &SecurityHeadersSection) -> SecurityHeaders {
+    let texts = [
+        ("x-content-type-options", section.no_sniff().then(|| HeaderValue::from_static("nosniff"))),
+        ("x-frame-options", Some(section.frame_options().0)),
+        ("referrer-policy", Some(section.referrer_policy().0)),
+        ("cross-origin-opener-policy", Some(section.opener_policy().0)),
+        ("content-security-policy", value(&section.content_security_policy).map(|text| text.0.clone())),
+        ("permissions-policy", value(&section.permissions_policy).map(|text| text.0.clone())),
+    ];
+    let fields = texts.into_iter().filter_map(|(name, text)| Some((name, text.filter(|text| !text.is_empty())?)));
+    let subdomains = if section.transport_subdomains() { "; includeSubDomains" } else { "" };
+    let transport = section.transport_security().get().map(|age| format!("max-age={}{subdomains}", age.as_secs()));
+    SecurityHeaders {
+        fields: fields.map(|(name, text)| (HeaderName::from_static(name), text)).collect(),
+        transport: transport.and_then(|text| HeaderValue::try_from(text).ok()),
+    }
+}

@@ -1,0 +1,82 @@
+//! Groups: what their routes have in common.
+
+use std::collections::BTreeMap;
+
+use toml::Spanned;
+
+use crate::component::config;
+use crate::decode::section;
+use crate::limits::GroupLimitsSection;
+use crate::pattern::Prefix;
+use crate::resolve::{list, value};
+use crate::route::RouteSection;
+use crate::route::resolve::Routes;
+use crate::scalar::{ConfigKey, HostPattern, MiddlewareName, PlainText, Table};
+use crate::websocket::WebSocketSection;
+use crate::webtransport::WebTransportSection;
+
+section! {
+    /// Routes with something in common. Groups nest.
+    pub(crate) struct GroupSection {
+        /// What the path of each of its routes starts with.
+        prefix: Prefix = "\"\"";
+        /// The hosts of its routes and groups that name none themselves.
+        hosts: Vec<Spanned<HostPattern>>;
+        /// Middlewares around its routes, the outermost first, inside those of the outer group.
+        middlewares: Vec<Spanned<MiddlewareName>> = "[]";
+        /// Configuration values of its routes; they win over those of the outer group and of components.
+        config: Table<ConfigKey, PlainText>;
+        /// What one request to its routes may use.
+        limits: GroupLimitsSection;
+        /// WebSockets on its routes.
+        websocket: WebSocketSection;
+        /// WebTransport sessions on its routes.
+        webtransport: WebTransportSection;
+        /// Its routes, `[[group.route]]`.
+        route: Vec<Spanned<RouteSection>>;
+        /// Groups inside it, `[[group.group]]`.
+        group: Vec<Spanned<GroupSection>>;
+    }
+}
+
+/// What routes get from the groups around them, the outermost first.
+#[derive(Clone, Default)]
+pub(crate) struct Inherited<'s> {
+    pub(crate) prefix: String,
+    pub(crate) hosts: Vec<HostPattern>,
+    pub(crate) middlewares: Vec<MiddlewareName>,
+    pub(crate) config: BTreeMap<String, String>,
+    pub(crate) limits: Vec<&'s GroupLimitsSection>,
+    pub(crate) websocket: Vec<&'s WebSocketSection>,
+    pub(crate) webtransport: Vec<&'s WebTransportSection>,
+    /// For messages: `[[route]]`, `[[group.route]]`.
+    pub(crate) section: String,
+    /// Whether a prefix or hosts did not decode.
+    pub(crate) incomplete: bool,
+}
+
+impl<'s> Routes<'_, '_, 's> {
+    pub(crate) fn group(&mut self, group: &'s GroupSection, outer: &Inherited<'s>) {
+        let mut inherited = outer.clone();
+        inherited.prefix.push_str(&group.prefix().0);
+        inherited.section = format!("{}.route", outer.section);
+        if group.hosts.is_some() {
+            inherited.hosts = self.hosts(&group.hosts, &format!("[[{}]]", outer.section));
+        }
+        inherited.incomplete |= group.failed.iter().any(|key| key == "hosts" || key == "prefix");
+        inherited.middlewares.extend(self.named(&group.middlewares));
+        inherited.config.extend(config(&group.config));
+        inherited.limits.extend(value(&group.limits));
+        inherited.websocket.extend(value(&group.websocket));
+        inherited.webtransport.extend(value(&group.webtransport));
+        if group.route.is_none() && group.group.is_none() {
+            let fix = format!("add [[{}]], or remove the group", inherited.section);
+            self.report(group.span.clone(), format!("[[{}]] has no routes", outer.section), fix);
+        }
+        self.all(list(&group.route), &inherited);
+        inherited.section = format!("{}.group", outer.section);
+        for inner in list(&group.group) {
+            self.group(inner.get_ref(), &inherited);
+        }
+    }
+}

@@ -1,0 +1,294 @@
+//! Routes and groups -> a route table.
+
+use std::collections::BTreeMap;
+use std::ops::Range;
+
+use http::Method;
+use toml::Spanned;
+
+use crate::component::{Known, config};
+use crate::decode::Field;
+use crate::limits::{Caps, Limits};
+use crate::manifest::ManifestSection;
+use crate::middleware::Middleware;
+use crate::pattern::RoutePattern;
+use crate::resolve::{HostWide, Resolver, list, value};
+use crate::route::group::Inherited;
+use crate::route::{Methods, Route, RouteSection, Target};
+use crate::router::{Conflict, RouteTable};
+use crate::scalar::{ComponentName, HostPattern, MiddlewareName};
+use crate::websocket::WebSocket;
+use crate::webtransport::WebTransport;
+
+type Components = BTreeMap<ComponentName, Known>;
+
+type Middlewares = BTreeMap<MiddlewareName, Middleware>;
+
+/// A route with the places that conflicts are reported at.
+struct Placed {
+    route: Route,
+    path: Range<usize>,
+    name: Option<Range<usize>>,
+}
+
+impl Resolver<'_> {
+    pub(crate) fn routes(
+        &mut self,
+        section: &ManifestSection,
+        host: HostWide<'_>,
+        components: &Components,
+        middlewares: &Middlewares,
+    ) -> RouteTable {
+        let mut checker = Routes { resolver: self, section, host, components, middlewares, placed: Vec::new() };
+        let top = Inherited { section: "route".to_owned(), ..Inherited::default() };
+        checker.all(list(&section.route), &top);
+        for group in list(&section.group) {
+            checker.group(group.get_ref(), &Inherited { section: "group".to_owned(), ..Inherited::default() });
+        }
+        let placed = checker.placed;
+        self.table(placed)
+    }
+
+    fn table(&mut self, placed: Vec<Placed>) -> RouteTable {
+        let mut places = Vec::with_capacity(placed.len());
+        let mut routes = Vec::with_capacity(placed.len());
+        for Placed { route, path, name } in placed {
+            places.push((path, name));
+            routes.push(route);
+        }
+        let conflicts = match RouteTable::new(routes) {
+            Ok(table) => return table,
+            Err(conflicts) => conflicts,
+        };
+        for conflict in conflicts {
+            let message = conflict.to_string();
+            let (span, first, fix, note) = match conflict {
+                Conflict::Name { first, second, .. } => (
+                    places[second].1.clone().unwrap_or_default(),
+                    places[first].1.clone().unwrap_or_default(),
+                    "give each route its own name",
+                    "the first route of this name",
+                ),
+                Conflict::Pattern { first, second, .. } => (
+                    places[second].0.clone(),
+                    places[first].0.clone(),
+                    "give them different methods (GET brings HEAD along) or hosts, or remove one",
+                    "the first route of this pattern",
+                ),
+            };
+            self.context.report(span, message, fix);
+            if let Some(problem) = self.context.problems.last_mut() {
+                problem.related = Some((first, note.to_owned()));
+            }
+        }
+        RouteTable::default()
+    }
+}
+
+pub(crate) struct Routes<'r, 'c, 's> {
+    pub(crate) resolver: &'r mut Resolver<'c>,
+    pub(crate) section: &'s ManifestSection,
+    pub(crate) host: HostWide<'s>,
+    pub(crate) components: &'s Components,
+    middlewares: &'s Middlewares,
+    placed: Vec<Placed>,
+}
+
+impl<'s> Routes<'_, '_, 's> {
+    pub(crate) fn all(&mut self, routes: &'s [Spanned<RouteSection>], inherited: &Inherited<'s>) {
+        for route in routes {
+            let placed = self.route(route.get_ref(), inherited);
+            self.placed.extend(placed);
+        }
+    }
+
+    /// None when it is wrong; the reason has been reported.
+    fn route(&mut self, route: &RouteSection, inherited: &Inherited<'s>) -> Option<Placed> {
+        let section = &inherited.section;
+        let pattern = self.pattern(route, inherited);
+        let target = self.target(route, pattern.as_ref(), section);
+        let methods = self.methods(route, target.as_ref(), section);
+        let tenant = self.tenant(route, section);
+        let hosts = match &route.hosts {
+            Some(_) => self.hosts(&route.hosts, &format!("[[{section}]]")),
+            None => inherited.hosts.clone(),
+        };
+        let hosts = self.tenant_hosts(route, tenant.as_ref(), hosts);
+        let mut middlewares = inherited.middlewares.clone();
+        middlewares.extend(self.named(&route.middlewares));
+        let known = value(&route.component).and_then(|name| self.components.get(name));
+        let (limits, caps) = self.limits(route, inherited, known);
+        let mut values = known.map(|known| known.config.clone()).unwrap_or_default();
+        values.extend(inherited.config.clone());
+        values.extend(config(&route.config));
+        // With a part of it missing it would look as if it answered for everything, and be in conflict with all.
+        if inherited.incomplete || route.failed.iter().any(|key| key == "hosts" || key == "methods") {
+            return None;
+        }
+        let path = route.path.as_ref()?.span();
+        let name = route.name.as_ref().map(Spanned::span);
+        let route = Route {
+            tenant,
+            hosts,
+            methods: methods?,
+            name: value(&route.name).cloned(),
+            body: route.body(),
+            config: values,
+            limits,
+            caps,
+            websocket: self.websocket(route, inherited),
+            webtransport: self.webtransport(route, inherited),
+            middlewares,
+            ..Route::new(pattern?, target?)
+        };
+        Some(Placed { route, path, name })
+    }
+
+    /// The whole pattern of a route.
+    fn pattern(&mut self, route: &RouteSection, inherited: &Inherited<'s>) -> Option<RoutePattern> {
+        let path = route.path.as_ref()?;
+        let whole = format!("{}{}", inherited.prefix, path.get_ref().0);
+        let checked = RoutePattern::checked(&whole);
+        checked
+            .map_err(|fault| {
+                let message = match inherited.prefix.as_str() {
+                    "" => format!("`path` in [[{}]] {}", inherited.section, fault.what),
+                    prefix => {
+                        format!("`path` in [[{}]], after the prefix `{prefix}`, {}", inherited.section, fault.what)
+                    }
+                };
+                self.report(path.span(), message, fault.fix);
+            })
+            .ok()
+    }
+
+    fn target(&mut self, route: &RouteSection, pattern: Option<&RoutePattern>, section: &str) -> Option<Target> {
+        match (&route.component, &route.files) {
+            (Some(component), Some(files)) => {
+                let message = format!("[[{section}]] has both `component` and `static`");
+                self.report(files.span(), message, "remove one: a route has one target");
+                self.component(component)
+            }
+            (Some(component), None) => self.component(component),
+            (None, Some(files)) => self.files(route, files, pattern),
+            // A key that did not decode is there, and has been reported.
+            (None, None) => {
+                if !route.failed.iter().any(|key| key == "component" || key == "static") {
+                    let fix = "add `component = ...`, or `static = { directory = ... }`";
+                    self.report(route.span.clone(), format!("[[{section}]] has nothing that answers"), fix);
+                }
+                None
+            }
+        }
+    }
+
+    fn component(&mut self, name: &Spanned<ComponentName>) -> Option<Target> {
+        // A component whose section is wrong is not among the checked ones, and is no unknown name either.
+        let declared = value(&self.section.component);
+        let known: Vec<&str> =
+            declared.map(|table| table.names.iter().map(String::as_str).collect()).unwrap_or_default();
+        if !known.contains(&name.get_ref().as_str()) {
+            self.resolver.context.unknown_name(name.span(), "component", name.get_ref().as_str(), &known);
+            return None;
+        }
+        Some(Target::Component(name.get_ref().clone()))
+    }
+
+    fn methods(&mut self, route: &RouteSection, target: Option<&Target>, section: &str) -> Option<Methods> {
+        let is_static = target.map_or(route.files.is_some(), |target| matches!(target, Target::Static(_)));
+        let Some(methods) = &route.methods else {
+            return Some(if is_static { Methods::listed([Method::GET], route.head()) } else { Methods::Any });
+        };
+        if methods.get_ref().is_empty() {
+            let fix = "list some, or leave the key out to answer every method";
+            self.report(methods.span(), format!("`methods` in [[{section}]] is empty"), fix);
+            return None;
+        }
+        let mut names = Vec::new();
+        for method in methods.get_ref() {
+            let name = method.get_ref().0.clone();
+            if is_static && ![Method::GET, Method::HEAD].contains(&name) {
+                self.report(method.span(), format!("a static route cannot answer {name}"), "it answers GET and HEAD");
+            }
+            names.push(name);
+        }
+        if !route.head() && names.contains(&Method::HEAD) {
+            let fix = "remove one of the two";
+            self.report(methods.span(), format!("`methods` in [[{section}]] lists HEAD, and `head` refuses it"), fix);
+        }
+        Some(Methods::listed(names, route.head()))
+    }
+
+    pub(crate) fn hosts(&mut self, hosts: &Field<Vec<Spanned<HostPattern>>>, place: &str) -> Vec<HostPattern> {
+        if let Some(field) = hosts.as_ref().filter(|hosts| hosts.get_ref().is_empty()) {
+            let fix = "list some, or leave the key out to answer for every host";
+            self.report(field.span(), format!("`hosts` in {place} is empty"), fix);
+        }
+        let mut checked: Vec<HostPattern> = Vec::new();
+        for host in list(hosts) {
+            if checked.contains(host.get_ref()) {
+                self.report(host.span(), format!("the host `{}` is listed twice", host.get_ref()), "remove one");
+            } else {
+                checked.push(host.get_ref().clone());
+            }
+        }
+        checked
+    }
+
+    /// The middlewares of a list that exist.
+    pub(crate) fn named(&mut self, names: &Field<Vec<Spanned<MiddlewareName>>>) -> Vec<MiddlewareName> {
+        let declared = value(&self.section.middleware);
+        let known: Vec<&str> =
+            declared.map(|table| table.names.iter().map(String::as_str).collect()).unwrap_or_default();
+        let mut checked: Vec<MiddlewareName> = Vec::new();
+        for name in list(names) {
+            let text = name.get_ref().as_str();
+            if !known.contains(&text) {
+                self.resolver.context.unknown_name(name.span(), "middleware", text, &known);
+            } else if checked.contains(name.get_ref()) {
+                self.report(name.span(), format!("the middleware `{text}` is listed twice"), "remove one");
+            } else if self.middlewares.contains_key(text) {
+                checked.push(name.get_ref().clone());
+            }
+        }
+        checked
+    }
+
+    fn limits(&mut self, route: &RouteSection, inherited: &Inherited<'s>, known: Option<&Known>) -> (Limits, Caps) {
+        let mut limits = self.host.limits.clone();
+        if let Some(component) = known.and_then(|known| value(&known.section.limits)) {
+            component.apply(&mut limits);
+        }
+        for group in &inherited.limits {
+            group.apply(&mut limits);
+        }
+        let own = value(&route.limits);
+        if let Some(own) = own {
+            own.apply(&mut limits);
+        }
+        let place =
+            own.and_then(|own| own.body_place()).or(inherited.limits.last().and_then(|group| group.body_place()));
+        self.resolver.check_body(&mut limits, place);
+        (limits, own.map(|own| own.caps()).unwrap_or_default())
+    }
+
+    fn websocket(&self, route: &RouteSection, inherited: &Inherited<'s>) -> WebSocket {
+        let mut settings = self.host.websocket.clone();
+        for section in inherited.websocket.iter().copied().chain(value(&route.websocket)) {
+            section.apply(&mut settings);
+        }
+        settings
+    }
+
+    fn webtransport(&self, route: &RouteSection, inherited: &Inherited<'s>) -> WebTransport {
+        let mut settings = self.host.webtransport.clone();
+        for section in inherited.webtransport.iter().copied().chain(value(&route.webtransport)) {
+            section.apply(&mut settings);
+        }
+        settings
+    }
+
+    pub(crate) fn report(&mut self, span: Range<usize>, message: String, fix: impl Into<String>) {
+        self.resolver.context.report(span, message, fix);
+    }
+}

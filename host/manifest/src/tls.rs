@@ -1,0 +1,168 @@
+//! The certificates of a listener, and those of its clients.
+
+use std::path::PathBuf;
+
+use schemars::{Schema, SchemaGenerator, json_schema};
+use toml::Spanned;
+use toml::de::DeValue;
+
+use crate::decode::{Context, Decode, Place, section};
+use crate::resolve::{FileKind, Resolver, list};
+use crate::scalar::{FilePath, choice};
+
+/// Where a listener's certificate comes from.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Tls {
+    /// PEM files.
+    Files {
+        /// The certificate that clients get who ask for no other.
+        default: CertificateFiles,
+        /// Certificates for the names that they are made out to.
+        others: Vec<CertificateFiles>,
+        /// Whether clients show a certificate, and who signs it; none where they are not asked.
+        clients: Option<ClientCertificates>,
+        /// Whether the files are read again when they change.
+        watch: bool,
+    },
+    /// Made when the server starts.
+    SelfSigned,
+}
+
+/// A certificate and its key, as PEM files.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct CertificateFiles {
+    /// The certificate chain, the server's own first.
+    pub certificate: PathBuf,
+    /// The private key.
+    pub key: PathBuf,
+}
+
+/// The certificates of clients.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct ClientCertificates {
+    /// Whether they are required. Otherwise they are optional.
+    pub required: bool,
+    /// The PEM file of the authorities that sign them.
+    pub authorities: PathBuf,
+}
+
+section! {
+    /// A certificate chain and its key.
+    pub(crate) struct TlsSection {
+        /// The PEM file of the certificate chain, the server's own certificate first.
+        certificate: FilePath [required];
+        /// The PEM file of its private key, which nobody else can read or change (`chmod 600`, or 640).
+        key: FilePath [required];
+        /// Further certificates, each for the names that it is made out to (its DNS alternative names), chosen by the
+        /// name that the client asks for (SNI). Clients that ask for another name, or for none, get the first one.
+        certificates: Vec<Spanned<CertificateSection>>;
+        /// Whether clients show a certificate: `"optional"`, they may; `"required"`, they must. One that does not
+        /// verify fails the handshake. The guest sees what it says in `request.client-certificate`.
+        client_auth: ClientAuth = "\"off\"";
+        /// The PEM file of the authorities that sign certificates of clients. Revocation is not checked.
+        client_ca: FilePath;
+        /// Whether these files are looked at every two seconds, and read again when they have changed. Connections that
+        /// exist are not touched, and files that cannot be used leave what was there before in use.
+        watch: bool = "true";
+    }
+}
+
+section! {
+    /// One more certificate chain and its key.
+    pub(crate) struct CertificateSection {
+        /// The PEM file of the certificate chain, the server's own certificate first.
+        certificate: FilePath [required];
+        /// The PEM file of its private key, which nobody else can read or change (`chmod 600`, or 640).
+        key: FilePath [required];
+    }
+}
+
+choice! {
+    /// Whether clients show a certificate.
+    pub enum ClientAuth {
+        /// They are not asked.
+        Off = "off",
+        /// They may.
+        Optional = "optional",
+        /// They must.
+        Required = "required",
+    }
+}
+
+/// The value of `tls`.
+#[derive(Clone, Debug)]
+pub(crate) enum TlsChoice {
+    Files(Box<TlsSection>),
+    SelfSigned,
+}
+
+impl Decode for TlsChoice {
+    fn decode(value: &Spanned<DeValue<'_>>, place: &Place, context: &mut Context) -> Option<Self> {
+        match value.get_ref() {
+            DeValue::Table(_) => TlsSection::decode(value, place, context).map(|files| Self::Files(Box::new(files))),
+            DeValue::String(text) if text == "self-signed" => Some(Self::SelfSigned),
+            _ => {
+                let expected = "\"self-signed\", or { certificate = \"cert.pem\", key = \"key.pem\" }";
+                context.report(value.span(), format!("{place} names no certificate"), format!("write {expected}"));
+                None
+            }
+        }
+    }
+
+    fn schema(generator: &mut SchemaGenerator) -> Schema {
+        json_schema!({ "anyOf": [{ "const": "self-signed" }, TlsSection::schema(generator)] })
+    }
+
+    fn kind() -> String {
+        "`\"self-signed\"`, or a section with `certificate` and `key`".to_owned()
+    }
+}
+
+impl Resolver<'_> {
+    pub(crate) fn tls_choice(&mut self, choice: &TlsChoice) -> Tls {
+        match choice {
+            TlsChoice::SelfSigned => Tls::SelfSigned,
+            TlsChoice::Files(files) => self.tls(files),
+        }
+    }
+
+    fn tls(&mut self, section: &TlsSection) -> Tls {
+        let default = self.certificate(&section.certificate, &section.key);
+        let others = list(&section.certificates).iter().map(Spanned::get_ref);
+        let others = others.map(|other| self.certificate(&other.certificate, &other.key)).collect();
+        let authorities = self.path(&section.client_ca, FileKind::File);
+        let clients = match (section.client_auth(), authorities) {
+            (ClientAuth::Off, None) => None,
+            (ClientAuth::Off, Some(_)) => {
+                let fix = "add `client-auth = \"required\"`, or remove the key";
+                let place = section.client_ca.as_ref().map_or(section.span.clone(), Spanned::span);
+                self.context.report(place, "`client-ca` is set, and clients are not asked for certificates", fix);
+                None
+            }
+            (auth, Some(authorities)) => {
+                Some(ClientCertificates { required: auth == ClientAuth::Required, authorities })
+            }
+            (_, None) => {
+                // A `client-ca` that did not decode has been reported.
+                if !section.failed.iter().any(|key| key == "client-ca") {
+                    let place = section.client_auth.as_ref().map_or(section.span.clone(), Spanned::span);
+                    let message = "clients are asked for certificates, and nobody is named who signs them";
+                    self.context.report(place, message, "add `client-ca = \"PEM file\"`");
+                }
+                None
+            }
+        };
+        Tls::Files { default, others, clients, watch: section.watch() }
+    }
+
+    fn certificate(
+        &mut self,
+        certificate: &Option<Spanned<FilePath>>,
+        key: &Option<Spanned<FilePath>>,
+    ) -> CertificateFiles {
+        CertificateFiles {
+            certificate: self.path(certificate, FileKind::File).unwrap_or_default(),
+            key: self.path(key, FileKind::File).unwrap_or_default(),
+        }
+    }
+}
