@@ -19,6 +19,7 @@ use crate::body::{BodyRefusal, body_for};
 use crate::buffers::Answerable;
 use crate::context::Context;
 use crate::ledger::Ledger;
+use crate::middleware::RouteService;
 use crate::record::{Accounted, Asked, Record};
 use crate::serving::{Guest, Serving, Target};
 use crate::shapes::{self, Handshake, websocket};
@@ -120,8 +121,13 @@ async fn in_time(
     }
 }
 
+/// The service behind the middlewares of every route.
+pub(crate) fn target() -> RouteService {
+    RouteService::new(tower::service_fn(async |request| Ok(behind_middlewares(request).await)))
+}
+
 /// Answers a request that has passed the middlewares of its route.
-pub(crate) async fn behind_middlewares(mut request: Request<RequestBody>) -> Response<ResponseBody> {
+async fn behind_middlewares(mut request: Request<RequestBody>) -> Response<ResponseBody> {
     let extensions = request.extensions_mut();
     let (Some(serving), Some(context)) = (extensions.remove::<Arc<Serving>>(), extensions.remove::<Context>()) else {
         return failure(Outcome::Unsupported);

@@ -108,8 +108,8 @@ pub(crate) fn render(serving: &Serving, stats: Option<&Stats>, caller: &Caller) 
     }
     // The rest covers all tenants together.
     if caller.tenant().is_none() {
-        let of_host: [&dyn Shows; 7] =
-            [host, &host.counters, &host.names, &host.sandbox, &others::Runtime, &*host.deflate, &host.drain];
+        let of_host: [&dyn Shows; 6] =
+            [&host.counters, &host.names, &host.sandbox, &others::Runtime, &*host.deflate, &host.drain];
         for part in of_host.into_iter().chain(stats.map(|stats| stats as &dyn Shows)) {
             part.show(caller, &mut text);
         }

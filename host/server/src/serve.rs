@@ -17,7 +17,6 @@ use tokio::signal::unix::{Signal, SignalKind, signal};
 
 use crate::admin::Admin;
 use crate::boot;
-use crate::broker::LAST_MESSAGES;
 use crate::deploy::{self, Deploy};
 use crate::inherited::Inherited;
 use crate::reload::{self, Reload, Servers};
@@ -72,7 +71,7 @@ async fn serve(manifest: &Manifest, mut inherited: Inherited) -> Result<ExitCode
         tokio::task::spawn_blocking(move || boot::app(&manifest, stop))
     };
     // Compiling takes up to minutes.
-    let (app, broker) = tokio::select! {
+    let app = tokio::select! {
         loaded = loading => loaded.context("loading the components panicked")??,
         signal = signals.next() => {
             stop.stop();
@@ -81,7 +80,7 @@ async fn serve(manifest: &Manifest, mut inherited: Inherited) -> Result<ExitCode
         }
     };
     // Without the broker, sessions of this host still hear each other, so nothing waits for it.
-    if let Some(driver) = broker {
+    if let Some(driver) = app.current().capabilities.bus.driver() {
         tokio::spawn(driver.run());
     }
     let servers = Servers::default();
@@ -145,9 +144,7 @@ async fn serve(manifest: &Manifest, mut inherited: Inherited) -> Result<ExitCode
         }
     };
     wait_for_drops(&registry).await;
-    if let Some(broker) = &serving.host.broker
-        && !broker.client().flush(LAST_MESSAGES).await
-    {
+    if !serving.capabilities.bus.flush().await {
         tracing::warn!("the last messages of the bus may not have reached the NATS server");
     }
     Ok(if clean { ExitCode::SUCCESS } else { ExitCode::from(CUT) })

@@ -14,7 +14,7 @@ use roadrunner_wire::{RequestBody, ResponseBody};
 use tower::ServiceExt as _;
 use tower::util::BoxCloneSyncService;
 
-use super::Inner;
+use super::layer::{Middleware, RouteService};
 use crate::app;
 use crate::record::Accounted;
 
@@ -25,22 +25,27 @@ pub(crate) struct HeadBody(pub(crate) Bytes);
 /// Bytes of the digest in the validator.
 const TAG: usize = 16;
 
-pub(super) fn wrap(settings: Etag, inner: Inner) -> Inner {
-    let service = tower::service_fn(move |request: Request<RequestBody>| {
-        let is_head = request.method() == Method::HEAD;
-        let asked = is_head || request.method() == Method::GET;
-        let known: Vec<_> = request.headers().get_all(header::IF_NONE_MATCH).iter().cloned().collect();
-        let response = inner.clone().oneshot(request);
-        async move {
-            let response = response.await?;
-            Ok(if asked && response.status() == StatusCode::OK {
-                validated(settings, &known, is_head, response).await
-            } else {
-                response
-            })
-        }
-    });
-    BoxCloneSyncService::new(service)
+pub(super) struct EtagMiddleware(pub(super) Etag);
+
+impl Middleware for EtagMiddleware {
+    fn wrap(&self, inner: RouteService) -> RouteService {
+        let settings = self.0;
+        let service = tower::service_fn(move |request: Request<RequestBody>| {
+            let is_head = request.method() == Method::HEAD;
+            let asked = is_head || request.method() == Method::GET;
+            let known: Vec<_> = request.headers().get_all(header::IF_NONE_MATCH).iter().cloned().collect();
+            let response = inner.clone().oneshot(request);
+            async move {
+                let response = response.await?;
+                Ok(if asked && response.status() == StatusCode::OK {
+                    validated(settings, &known, is_head, response).await
+                } else {
+                    response
+                })
+            }
+        });
+        BoxCloneSyncService::new(service)
+    }
 }
 
 async fn validated(
