@@ -96,7 +96,7 @@ impl Binding {
             return parking.put(idle, 0);
         }
         let Some(first) = first else { return };
-        let Some(written) = meter.work(|| first.restore(store)) else { return };
+        let Some(written) = meter.short_work(|| first.restore(store)) else { return };
         // The old state goes, and with it all that the request has left.
         let meter = store.data().core.meter.clone();
         *store.data_mut() = State::new(self.grants.clone(), meter);

@@ -123,6 +123,8 @@ pub struct Interfaces {
     pub exports: Vec<(String, String)>,
     /// Imports: name, kind, and whether this host offers it.
     pub imports: Vec<(String, String, bool)>,
+    /// The reason why its instances cannot be put back to their first state; none where they can.
+    pub not_restored: Option<String>,
 }
 
 impl Component {
@@ -294,7 +296,13 @@ pub fn inspect(sandbox: &Sandbox, path: &Path) -> Result<Interfaces, LoadError> 
         .imports(compiled.engine())
         .map(|(name, item)| (name.to_owned(), describe(&item.ty), offered(name)))
         .collect();
-    Ok(Interfaces { digest, exports: exported(&compiled), imports })
+    let not_restored = match wasi {
+        Wasi::Preview2 => {
+            roadrunner_restore::rewrite(&bytes).err().map(|reason| escaped(&reason.to_string(), MAX_QUOTED))
+        }
+        Wasi::Preview3 => Some("it is a component of WASI 0.3".to_owned()),
+    };
+    Ok(Interfaces { digest, exports: exported(&compiled), imports, not_restored })
 }
 
 /// Checks that bytes have the preamble of a component.

@@ -55,6 +55,12 @@ impl<R: Send + 'static> Lent<R> {
         Ok(Self(store.data_mut().core.table.push(resource)?))
     }
 
+    /// Ends the loan.
+    pub(crate) fn end(self, store: &mut Store<State>) -> wasmtime::Result<()> {
+        store.data_mut().core.table.delete(self.0)?;
+        Ok(())
+    }
+
     pub(crate) fn borrow(&self) -> Resource<R> {
         Resource::new_borrow(self.0.rep())
     }

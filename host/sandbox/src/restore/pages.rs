@@ -17,6 +17,7 @@ const RANGES: usize = 32;
 const PAGE_IS_FILE: u64 = 1 << 2;
 const PAGE_IS_PRESENT: u64 = 1 << 3;
 const PAGE_IS_SWAPPED: u64 = 1 << 4;
+const PAGE_IS_PFNZERO: u64 = 1 << 5;
 
 /// `_IOWR('f', 16, struct pm_scan_arg)` of linux/fs.h.
 const PAGEMAP_SCAN: libc::Ioctl = 0xc060_6610_u32 as libc::Ioctl;
@@ -119,8 +120,9 @@ fn scan(start: u64, end: u64, ranges: &mut [Range; RANGES]) -> Option<(usize, u6
         end,
         vec: ranges.as_mut_ptr().addr() as u64,
         vec_len: RANGES as u64,
-        category_inverted: PAGE_IS_FILE,
-        category_mask: PAGE_IS_FILE,
+        // Not those of the file, and not those that were only read and are the kernel's page of zeros.
+        category_inverted: PAGE_IS_FILE | PAGE_IS_PFNZERO,
+        category_mask: PAGE_IS_FILE | PAGE_IS_PFNZERO,
         category_anyof_mask: PAGE_IS_PRESENT | PAGE_IS_SWAPPED,
         return_mask: PAGE_IS_PRESENT,
         ..Scan::default()
