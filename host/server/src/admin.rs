@@ -36,7 +36,8 @@ use serde::{Deserialize, Serialize};
 
 use crate::access::Caller;
 use crate::access_log::short;
-use crate::app::{App, plain};
+use crate::answer::plain;
+use crate::app::App;
 use crate::deploy::Deploy;
 use crate::metrics;
 use crate::reload::Reload;

@@ -9,6 +9,7 @@ mod access;
 mod access_log;
 mod accounts;
 pub mod admin;
+mod answer;
 mod app;
 mod bind;
 mod body;
