@@ -23,7 +23,8 @@ use crate::middleware::{Middlewares, RouteService};
 use crate::places;
 use crate::record::RouteAccount;
 use crate::serving::{Guest, Host, Loaded, Route, Serving, StaticFiles, Target};
-use crate::shapes::{websocket, webtransport};
+use crate::shapes::websocket::WebSocketSettings;
+use crate::shapes::webtransport::WebTransportSettings;
 use crate::source::Sources;
 
 /// Builds the state of a manifest on a running host. Parts that have not changed are taken from `before`: loaded
@@ -172,8 +173,8 @@ impl<'b> Binder<'b> {
             },
             body_limit: route.limits.body,
             directories: granted.directories,
-            websocket: websocket::Settings::new(&route.websocket, route.limits.idle),
-            webtransport: webtransport::Settings::new(&route.webtransport, self.manifest.timeouts.write_stall),
+            websocket: WebSocketSettings::new(&route.websocket, route.limits.idle),
+            webtransport: WebTransportSettings::new(&route.webtransport, self.manifest.timeouts.write_stall),
         }
     }
 

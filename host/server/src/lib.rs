@@ -29,6 +29,7 @@ mod load;
 mod machine;
 mod metrics;
 mod middleware;
+mod orders;
 mod places;
 mod rate_limit;
 mod record;

@@ -26,7 +26,8 @@ use crate::drain::Drain;
 use crate::metrics::{Shows, Text};
 use crate::middleware::{Middlewares, Stack};
 use crate::record::RouteAccount;
-use crate::shapes::{websocket, webtransport};
+use crate::shapes::websocket::{DeflateMemory, WebSocketSettings};
+use crate::shapes::webtransport::WebTransportSettings;
 use crate::source::Sources;
 
 /// The state of one manifest.
@@ -72,7 +73,7 @@ pub(crate) struct Host {
     pub(crate) counters: HostCounters,
     pub(crate) drain: Drain,
     /// The memory that permessage-deflate may take for all sessions together.
-    pub(crate) deflate: Arc<websocket::DeflateMemory>,
+    pub(crate) deflate: Arc<DeflateMemory>,
     pub(crate) ids: Ids,
     /// Whether stores are opened. They stay closed where a manifest is only checked: the host that has them open may be
     /// running.
@@ -104,8 +105,8 @@ pub(crate) struct Guest {
     pub(crate) body: BodyMode,
     pub(crate) body_limit: u64,
     pub(crate) directories: BTreeMap<String, Arc<Directory>>,
-    pub(crate) websocket: websocket::Settings,
-    pub(crate) webtransport: webtransport::Settings,
+    pub(crate) websocket: WebSocketSettings,
+    pub(crate) webtransport: WebTransportSettings,
 }
 
 pub(crate) struct StaticFiles {

@@ -20,7 +20,7 @@ use roadrunner_websocket::{Role, Session};
 use roadrunner_wire::{Connection, Held, Protocol, ResponseBody};
 
 use self::pump::Pump;
-pub(crate) use self::settings::{DeflateMemory, Settings};
+pub(crate) use self::settings::{DeflateMemory, WebSocketSettings};
 use super::handshake::WebSocketHandshake;
 use crate::answer::Reason;
 use crate::record::Record;

@@ -15,7 +15,7 @@ use roadrunner_sandbox::Instance;
 use roadrunner_wire::{Connection, Held, ResponseBody, TunnelRequest};
 
 use self::pump::Pump;
-pub(crate) use self::settings::Settings;
+pub(crate) use self::settings::WebTransportSettings;
 use crate::record::Record;
 use crate::serving::{Guest, Serving};
 

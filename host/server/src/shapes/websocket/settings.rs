@@ -13,14 +13,14 @@ use crate::access::Caller;
 use crate::metrics::{Shows, Text};
 
 /// The settings of one route.
-pub(crate) struct Settings {
+pub(crate) struct WebSocketSettings {
     /// The settings of the codec.
     pub(crate) codec: Arc<Config>,
     /// The origins of pages that may open a WebSocket.
     pub(crate) origins: Origins,
 }
 
-impl Settings {
+impl WebSocketSettings {
     /// Takes the settings from the manifest; `idle` is among the limits there.
     pub(crate) fn new(settings: &WebSocket, idle: Option<Duration>) -> Self {
         let size = |bytes: u64| usize::try_from(bytes).unwrap_or(usize::MAX);

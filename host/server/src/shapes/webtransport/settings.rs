@@ -8,7 +8,7 @@ use roadrunner_wire::webtransport::SessionLimits;
 use super::super::origins::Origins;
 
 /// The manifest's settings for a route's sessions.
-pub(crate) struct Settings {
+pub(crate) struct WebTransportSettings {
     pub(super) limits: SessionLimits,
     /// The longest time that a sending guest may be kept waiting.
     pub(super) write_stall: Duration,
@@ -17,7 +17,7 @@ pub(crate) struct Settings {
     pub(crate) origins: Origins,
 }
 
-impl Settings {
+impl WebTransportSettings {
     /// Takes the settings from the manifest; `write_stall` is among the timeouts there.
     pub(crate) fn new(settings: &WebTransport, write_stall: Duration) -> Self {
         Self {
