@@ -6,12 +6,13 @@ use std::sync::Arc;
 use anyhow::{Result, ensure};
 use roadrunner_account::Gates;
 use roadrunner_manifest::{
-    self as manifest, Admin, BodyMode, ComponentName, Manifest, RouteTable, Segment, TenantName, UrlError,
+    self as manifest, AccessLogFormat, Admin, BodyMode, ComponentName, Manifest, RouteTable, Segment, TenantName,
+    UrlError,
 };
 use roadrunner_sandbox::{Binding, Component, Grants, Kind, Limits, Parking, Shared, Urls};
 
 use crate::access::Access;
-use crate::access_log::short;
+use crate::access_log::{Labels, short};
 use crate::accounts::{Accounts, gates_passed, route_gate};
 use crate::app;
 use crate::capability::{Capabilities, Grantee, Opening, secrets};
@@ -20,8 +21,10 @@ use crate::load;
 use crate::machine;
 use crate::middleware::{Middlewares, RouteService};
 use crate::places;
+use crate::record::RouteAccount;
 use crate::serving::{Guest, Host, Loaded, Route, Serving, StaticFiles, Target};
-use crate::shapes::{websocket, webtransport};
+use crate::shapes::websocket::WebSocketSettings;
+use crate::shapes::webtransport::WebTransportSettings;
 use crate::source::Sources;
 
 /// Builds the state of a manifest on a running host. Parts that have not changed are taken from `before`: loaded
@@ -53,7 +56,7 @@ pub(crate) fn bind(manifest: &Manifest, host: Arc<Host>, before: Option<&Serving
         accounts,
         capabilities,
         middlewares,
-        access_log: manifest.server.access_log.then_some(manifest.server.access_log_format),
+        access_log: access_log(manifest),
         drain_delay: manifest.server.drain_delay,
         drain_time: manifest.server.drain,
         host,
@@ -108,19 +111,31 @@ impl<'b> Binder<'b> {
     }
 
     fn route(&self, route: &manifest::Route) -> Route {
+        let (target, component) = match &route.target {
+            manifest::Target::Component(name) => {
+                let guest = self.guest(route, name);
+                let digest = short(guest.binding.component.digest).into();
+                let component = (guest.component.clone(), digest);
+                (Target::Guest(guest), Some(component))
+            }
+            manifest::Target::Static(files) => {
+                let directory = self.capabilities.files.directory(&files.directory);
+                (Target::Static(StaticFiles { directory, settings: files.clone() }), None)
+            }
+        };
+        let tenant = self.accounts.tenant(route.tenant.as_ref());
+        let labels = Labels {
+            route: route.pattern.as_str().into(),
+            tenant: tenant.as_ref().map(|tenant| tenant.name.clone()),
+            component,
+        };
+        let counters = self.counters.get(&identity(route)).cloned().unwrap_or_default();
         Route {
-            pattern: route.pattern.as_str().into(),
+            account: RouteAccount { counters, log: access_log(self.manifest), labels },
             name: route.name.as_ref().map(|name| name.as_str().into()),
             captures: route.pattern.segments().iter().filter_map(Segment::capture).map(Arc::from).collect(),
-            target: match &route.target {
-                manifest::Target::Component(name) => Target::Guest(self.guest(route, name)),
-                manifest::Target::Static(files) => Target::Static(StaticFiles {
-                    directory: self.capabilities.files.directory(&files.directory),
-                    settings: files.clone(),
-                }),
-            },
-            tenant: self.accounts.tenant(route.tenant.as_ref()),
-            counters: self.counters.get(&identity(route)).cloned().unwrap_or_default(),
+            target,
+            tenant,
             total: route.limits.total,
             stack: self.middlewares.stack(&route.middlewares, &self.target),
         }
@@ -153,7 +168,6 @@ impl<'b> Binder<'b> {
         Guest {
             binding: Arc::new(binding),
             component: name.as_str().into(),
-            digest: short(loaded.digest).into(),
             // In WASI, the guest can only pull a body.
             body: match loaded.kind() {
                 Kind::Native => route.body,
@@ -161,8 +175,8 @@ impl<'b> Binder<'b> {
             },
             body_limit: route.limits.body,
             directories: granted.directories,
-            websocket: websocket::Settings::new(&route.websocket, route.limits.idle),
-            webtransport: webtransport::Settings::new(&route.webtransport, self.manifest.timeouts.write_stall),
+            websocket: WebSocketSettings::new(&route.websocket, route.limits.idle),
+            webtransport: WebTransportSettings::new(&route.webtransport, self.manifest.timeouts.write_stall),
         }
     }
 
@@ -200,6 +214,11 @@ pub(crate) fn max_memory(manifest: &Manifest) -> u64 {
     memory.unwrap_or(manifest.limits.memory).next_multiple_of(64 << 10)
 }
 
+/// The format of the access log; none where it is off.
+fn access_log(manifest: &Manifest) -> Option<AccessLogFormat> {
+    manifest.server.access_log.then_some(manifest.server.access_log_format)
+}
+
 /// The admin listener of a manifest. A listener at another address waits for a restart; until then, the keys of the
 /// current listener do not change either.
 fn admin<'m>(host: &'m Host, manifest: &'m Manifest) -> Option<&'m Admin> {
@@ -210,7 +229,7 @@ fn admin<'m>(host: &'m Host, manifest: &'m Manifest) -> Option<&'m Admin> {
 
 fn counters(before: &Serving) -> BTreeMap<String, Arc<RouteCounters>> {
     let routes = before.table.routes().iter().zip(&before.routes);
-    routes.map(|(route, bound)| (identity(route), bound.counters.clone())).collect()
+    routes.map(|(route, bound)| (identity(route), bound.account.counters.clone())).collect()
 }
 
 fn identity(route: &manifest::Route) -> String {

@@ -18,7 +18,7 @@ use crate::deploy::store::Store;
 use crate::drain::Drain;
 use crate::machine;
 use crate::serving::Host;
-use crate::shapes::websocket;
+use crate::shapes::websocket::DeflateMemory;
 
 /// Bytes of small files that are kept in memory.
 const FILE_CACHE: u64 = 16 << 20;
@@ -73,7 +73,7 @@ fn app_with(manifest: &Manifest, opens_stores: bool, stop: Stop) -> Result<App> 
         files: FileCache::new(FILE_CACHE),
         counters: HostCounters::default(),
         drain: Drain::default(),
-        deflate: websocket::DeflateMemory::new(manifest.deflate_memory),
+        deflate: DeflateMemory::new(manifest.deflate_memory),
         ids: Ids::new(),
         opens_stores,
     };

@@ -11,7 +11,7 @@ use roadrunner_wire::Stats;
 
 pub(crate) use self::text::{Shows, Text};
 use crate::access::Caller;
-use crate::deploy::Kept;
+use crate::deploy::code::Kept;
 use crate::serving::Serving;
 
 /// The order of the families.

@@ -16,10 +16,12 @@ use roadrunner_wire::{ListenAddress, ListenerConfig, Server, Settings};
 use tokio::signal::unix::{Signal, SignalKind, signal};
 
 use crate::admin::Admin;
+use crate::app::App;
 use crate::boot;
-use crate::deploy::{self, Deploy};
+use crate::deploy::{Deploy, code};
 use crate::inherited::Inherited;
-use crate::reload::{self, Reload, Servers};
+use crate::orders::Orders;
+use crate::reload::{Reloader, Servers};
 use crate::swap;
 use crate::transport;
 
@@ -84,16 +86,16 @@ async fn serve(manifest: &Manifest, mut inherited: Inherited) -> Result<ExitCode
         tokio::spawn(driver.run());
     }
     let servers = Servers::default();
-    let (reload, reloader) = reload::reloader(app.clone(), Arc::new(manifest.clone()), servers.clone());
+    let (orders, reloader) = Reloader::new(app.clone(), Arc::new(manifest.clone()), servers.clone());
     if let Some(store) = &app.current().host.deployed {
         store.sweep();
         store.served.settle();
     }
     let tidied = app.clone();
-    tokio::task::spawn_blocking(move || deploy::tidy(&tidied.current()));
+    tokio::task::spawn_blocking(move || code::tidy(&tidied.current()));
     if let Some(settings) = &manifest.admin {
-        let deploy = Deploy::new(app.clone(), reload.clone(), manifest.compile.max_wasm);
-        let admin = Admin::new(app.clone(), servers.public.clone(), reload.clone(), deploy);
+        let deploy = Deploy::new(app.clone(), orders.clone(), manifest.compile.max_wasm);
+        let admin = Admin::new(app.clone(), servers.public.clone(), orders.clone(), deploy);
         let _ = servers.admin.set(open_admin(settings, &mut inherited, admin).await?);
     }
     let listeners = transport::listeners(manifest, &mut inherited)?;
@@ -108,18 +110,23 @@ async fn serve(manifest: &Manifest, mut inherited: Inherited) -> Result<ExitCode
     }
     let _ = servers.public.set(server.clone());
     tokio::spawn(reloader.run());
-    tokio::spawn(swap::watch(app.clone(), reload.clone()));
+    tokio::spawn(swap::watch(app.clone(), orders.clone()));
 
     let name = tokio::select! {
         signal = signals.next() => signal.name,
-        never = reload_on(hangup, &reload) => match never {},
+        never = reload_on(hangup, &orders) => match never {},
     };
+    // A component that is deployed from now on would not serve any more.
+    stop.stop();
+    Ok(end(&app, &server, name, &mut signals).await)
+}
+
+/// Drains the listeners, and waits for everything that ends with them.
+async fn end(app: &App, server: &Server, name: &str, signals: &mut Signals) -> ExitCode {
     let serving = app.current();
     let (delay, time, drain) = (serving.drain_delay, serving.drain_time, &serving.host.drain);
     let registry = serving.host.sandbox.accounts().instances.clone();
     drain.announce();
-    // A component that is deployed from now on would not serve any more.
-    stop.stop();
     let drained = async {
         if !delay.is_zero() {
             tracing::info!("{name}: not ready any more, and serving for another {delay:?}");
@@ -147,14 +154,14 @@ async fn serve(manifest: &Manifest, mut inherited: Inherited) -> Result<ExitCode
     if !serving.capabilities.bus.flush().await {
         tracing::warn!("the last messages of the bus may not have reached the NATS server");
     }
-    Ok(if clean { ExitCode::SUCCESS } else { ExitCode::from(CUT) })
+    if clean { ExitCode::SUCCESS } else { ExitCode::from(CUT) }
 }
 
 /// Orders a reload at every SIGHUP.
-async fn reload_on(mut hangup: Signal, reload: &Reload) -> Infallible {
+async fn reload_on(mut hangup: Signal, orders: &Orders) -> Infallible {
     loop {
         hangup.recv().await;
-        reload.order();
+        orders.reload_later();
     }
 }
 

@@ -20,12 +20,14 @@ use crate::access::{Access, Caller};
 use crate::accounts::Accounts;
 use crate::capability::Capabilities;
 use crate::context::Ids;
-use crate::counters::{HostCounters, RouteCounters, show_routes};
+use crate::counters::{HostCounters, show_routes};
 use crate::deploy::store::Store;
 use crate::drain::Drain;
 use crate::metrics::{Shows, Text};
 use crate::middleware::{Middlewares, Stack};
-use crate::shapes::{websocket, webtransport};
+use crate::record::RouteAccount;
+use crate::shapes::websocket::{DeflateMemory, WebSocketSettings};
+use crate::shapes::webtransport::WebTransportSettings;
 use crate::source::Sources;
 
 /// The state of one manifest.
@@ -71,7 +73,7 @@ pub(crate) struct Host {
     pub(crate) counters: HostCounters,
     pub(crate) drain: Drain,
     /// The memory that permessage-deflate may take for all sessions together.
-    pub(crate) deflate: Arc<websocket::DeflateMemory>,
+    pub(crate) deflate: Arc<DeflateMemory>,
     pub(crate) ids: Ids,
     /// Whether stores are opened. They stay closed where a manifest is only checked: the host that has them open may be
     /// running.
@@ -80,13 +82,12 @@ pub(crate) struct Host {
 
 /// A route of the table, bound to its target.
 pub(crate) struct Route {
-    pub(crate) pattern: Arc<str>,
+    pub(crate) account: RouteAccount,
     pub(crate) name: Option<Arc<str>>,
     pub(crate) captures: Vec<Arc<str>>,
     pub(crate) target: Target,
     /// The tenant that the route belongs to; none for the host itself.
     pub(crate) tenant: Option<Arc<Tenant>>,
-    pub(crate) counters: Arc<RouteCounters>,
     /// The stack of middlewares; none for a route without middlewares, which then pays nothing.
     pub(crate) stack: Option<Stack>,
     /// The longest time that a request may take in total.
@@ -101,13 +102,11 @@ pub(crate) enum Target {
 pub(crate) struct Guest {
     pub(crate) binding: Arc<Binding>,
     pub(crate) component: Arc<str>,
-    /// The first twelve characters of the component's digest, for the access log.
-    pub(crate) digest: Arc<str>,
     pub(crate) body: BodyMode,
     pub(crate) body_limit: u64,
     pub(crate) directories: BTreeMap<String, Arc<Directory>>,
-    pub(crate) websocket: websocket::Settings,
-    pub(crate) webtransport: webtransport::Settings,
+    pub(crate) websocket: WebSocketSettings,
+    pub(crate) webtransport: WebTransportSettings,
 }
 
 pub(crate) struct StaticFiles {
@@ -147,13 +146,12 @@ impl Shows for Vec<Route> {
     fn show(&self, caller: &Caller, text: &mut Text) {
         let seen = self.iter().filter(|route| caller.sees(route.tenant.as_ref().map(|tenant| &*tenant.name)));
         let routes = seen.map(|route| {
-            let component = match &route.target {
-                Target::Guest(guest) => &*guest.component,
-                Target::Static(_) => "",
-            };
-            let tenant = route.tenant.as_ref().map(|tenant| ("tenant", &*tenant.name));
-            let labels = [("route", &*route.pattern), ("component", component)].into_iter().chain(tenant);
-            (labels.collect(), &*route.counters)
+            let RouteAccount { counters, labels, .. } = &route.account;
+            let pattern = &*labels.route;
+            let component = labels.component.as_ref().map_or("", |(name, _)| name);
+            let tenant = labels.tenant.as_deref().map(|tenant| ("tenant", tenant));
+            let labels = [("route", pattern), ("component", component)].into_iter().chain(tenant);
+            (labels.collect(), &**counters)
         });
         show_routes(&routes.collect::<Vec<_>>(), text);
     }

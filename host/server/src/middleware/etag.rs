@@ -15,7 +15,7 @@ use tower::ServiceExt as _;
 use tower::util::BoxCloneSyncService;
 
 use super::layer::{Middleware, RouteService};
-use crate::app;
+use crate::answer::refuse;
 use crate::record::Accounted;
 
 /// The body that GET would have sent, as an extension of a response to HEAD.
@@ -64,7 +64,7 @@ async fn validated(
                 }
             }
             Err(outcome) => {
-                let mut failed = app::failure(outcome);
+                let mut failed = refuse(outcome);
                 if let Some(accounted) = accounted {
                     accounted.ledger.replace(outcome);
                     failed.extensions_mut().insert(accounted);

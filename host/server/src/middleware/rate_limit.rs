@@ -11,7 +11,7 @@ use tower::ServiceExt as _;
 use tower::util::BoxCloneSyncService;
 
 use super::layer::{Middleware, RouteService};
-use crate::app;
+use crate::answer::{Reason, refuse};
 use crate::context::Context;
 use crate::rate_limit::RateLimiter;
 
@@ -33,7 +33,7 @@ impl Middleware for RateLimitMiddleware {
             async move {
                 match taken {
                     Ok(()) => inner.oneshot(request).await,
-                    Err(wait) => Ok(app::retry_after(app::failure(Outcome::RateLimited), wait)),
+                    Err(wait) => Ok(refuse(Reason::TooSoon(Outcome::RateLimited, wait))),
                 }
             }
         });
