@@ -14,32 +14,36 @@ use roadrunner_wire::{Address, Connection, RequestBody, ResponseBody};
 use time::OffsetDateTime;
 use tracing::Level;
 
-use crate::context::Context;
-use crate::serving::{Serving, Target};
-
 /// The most bytes of a target that are logged.
 const MAX_TARGET: usize = 2 << 10;
 
 /// The most bytes of a method that are logged.
 const MAX_METHOD: usize = 32;
 
-/// The facts about a request before it is answered; only kept when the log is on.
-pub(crate) struct Line {
-    pub(crate) format: AccessLogFormat,
-    /// The request's id; none when no route took the request.
-    pub(crate) id: Option<RequestId>,
-    pub(crate) connection: Arc<Connection>,
-    /// The client, after trusted forwarding.
-    pub(crate) peer: Address,
-    pub(crate) method: Method,
-    pub(crate) target: String,
-    pub(crate) version: Version,
-    /// The pattern of the route; none when no route took the request.
-    pub(crate) route: Option<Arc<str>>,
+/// The labels of a route in the access log.
+#[derive(Clone)]
+pub(crate) struct Labels {
+    /// The pattern of the route.
+    pub(crate) route: Arc<str>,
     /// The tenant that the route belongs to; none for the host itself.
     pub(crate) tenant: Option<Arc<str>>,
     /// The component that answers the route, by name and digest; none for files.
     pub(crate) component: Option<(Arc<str>, Arc<str>)>,
+}
+
+/// The facts about a request before it is answered; only kept when the log is on.
+pub(crate) struct Line {
+    format: AccessLogFormat,
+    /// The request's id; none when no route took the request.
+    id: Option<RequestId>,
+    connection: Arc<Connection>,
+    /// The client, after trusted forwarding.
+    peer: Address,
+    method: Method,
+    target: String,
+    version: Version,
+    /// The labels of the route; none when no route took the request.
+    labels: Option<Labels>,
 }
 
 /// The way in which the request was answered.
@@ -61,25 +65,24 @@ impl End {
 }
 
 impl Line {
-    /// Creates the line of a request; none when the log is off.
-    pub(crate) fn of(serving: &Serving, context: &Context, request: &Request<RequestBody>) -> Option<Box<Self>> {
-        let format = serving.access_log?;
-        let route = &serving.routes[context.route];
-        Some(Box::new(Self {
+    pub(crate) fn new(
+        format: AccessLogFormat,
+        id: Option<RequestId>,
+        connection: &Arc<Connection>,
+        peer: &Address,
+        request: &Request<RequestBody>,
+        labels: Option<Labels>,
+    ) -> Self {
+        Self {
             format,
-            id: Some(context.id.clone()),
-            connection: context.connection.clone(),
-            peer: context.peer.clone(),
+            id,
+            connection: connection.clone(),
+            peer: peer.clone(),
             method: request.method().clone(),
             target: target(request.uri()),
             version: request.version(),
-            route: Some(route.pattern.clone()),
-            tenant: route.tenant.as_ref().map(|tenant| tenant.name.clone()),
-            component: match &route.target {
-                Target::Guest(guest) => Some((guest.component.clone(), guest.digest.clone())),
-                Target::Static(_) => None,
-            },
-        }))
+            labels,
+        }
     }
 
     pub(crate) fn write(&self, end: &End, meter: Option<&Meter>) {
@@ -101,7 +104,7 @@ impl Line {
     }
 
     fn owner(&self) -> Owner<'_> {
-        self.tenant.as_deref().map_or(Owner::Untenanted, Owner::Tenant)
+        self.labels.as_ref().and_then(|labels| labels.tenant.as_deref()).map_or(Owner::Untenanted, Owner::Tenant)
     }
 
     /// Writes the fields by hand, since an event takes several times as long.
@@ -117,15 +120,15 @@ impl Line {
         line.text("protocol", self.connection.protocol.as_str());
         line.display("method", self.method());
         line.text("uri", &self.target);
-        if let Some(route) = &self.route {
+        if let Some(Labels { route, tenant, component }) = &self.labels {
             line.display("route", route);
-        }
-        if let Some(tenant) = &self.tenant {
-            line.text("tenant", tenant);
-        }
-        if let Some((name, digest)) = &self.component {
-            line.text("component", name);
-            line.text("digest", digest);
+            if let Some(tenant) = tenant {
+                line.text("tenant", tenant);
+            }
+            if let Some((name, digest)) = component {
+                line.text("component", name);
+                line.text("digest", digest);
+            }
         }
         if let Some(meter) = meter {
             line.number("instance", meter.id);
@@ -134,7 +137,7 @@ impl Line {
         line.number("bytes", end.bytes);
         line.text("outcome", end.outcome);
         // Without a route, nothing more is known.
-        if self.route.is_none() {
+        if self.labels.is_none() {
             return;
         }
         line.text("shape", meter.map_or("none", |meter| meter.shape().label()));
@@ -177,7 +180,7 @@ pub(crate) fn short(digest: Digest) -> String {
 }
 
 /// The path and query, which targets have in every protocol. A long target is cut, and marked as cut.
-pub(crate) fn target(uri: &Uri) -> String {
+fn target(uri: &Uri) -> String {
     let target = uri.path_and_query().map_or(uri.path(), PathAndQuery::as_str);
     match target.len().checked_sub(MAX_TARGET) {
         None | Some(0) => target.to_owned(),

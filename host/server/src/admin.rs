@@ -36,17 +36,18 @@ use serde::{Deserialize, Serialize};
 
 use crate::access::Caller;
 use crate::access_log::short;
-use crate::app::{App, plain};
+use crate::answer::plain;
+use crate::app::App;
 use crate::deploy::Deploy;
 use crate::metrics;
-use crate::reload::Reload;
+use crate::orders::Orders;
 use crate::serving::Serving;
 
 /// The service that answers the operator.
 pub struct Admin {
     app: App,
     server: Arc<OnceLock<Arc<Server>>>,
-    reload: Reload,
+    orders: Orders,
     deploy: Deploy,
 }
 
@@ -129,8 +130,8 @@ impl InstanceInfo {
 
 impl Admin {
     /// Creates the service for this app. `server` is set once the listeners are open, and `/ready` waits for it.
-    pub(crate) fn new(app: App, server: Arc<OnceLock<Arc<Server>>>, reload: Reload, deploy: Deploy) -> Self {
-        Self { app, server, reload, deploy }
+    pub(crate) fn new(app: App, server: Arc<OnceLock<Arc<Server>>>, orders: Orders, deploy: Deploy) -> Self {
+        Self { app, server, orders, deploy }
     }
 
     /// Answers requests below `/components`.
@@ -244,9 +245,9 @@ impl Service for Admin {
             if caller.tenant().is_some() {
                 return plain(StatusCode::FORBIDDEN, "only the host's own token or certificate reloads the manifest");
             }
-            return match self.reload.ask().await {
-                Ok(text) => plain(StatusCode::OK, text.trim_end()),
-                Err(text) => plain(StatusCode::UNPROCESSABLE_ENTITY, text.trim_end()),
+            return match self.orders.reload().await {
+                Ok(reloaded) => plain(StatusCode::OK, &reloaded.to_string()),
+                Err(error) => plain(StatusCode::UNPROCESSABLE_ENTITY, &error.to_string()),
             };
         }
         self.answer(method, path, &caller)

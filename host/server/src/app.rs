@@ -2,29 +2,27 @@
 //! shape.
 
 use std::sync::Arc;
-use std::time::{Duration, Instant};
+use std::time::Instant;
 
 use arc_swap::ArcSwap;
-use http::{HeaderValue, Method, Request, Response, StatusCode, header};
+use http::{Method, Request, Response};
 use parking_lot::Mutex;
 use roadrunner_account::{Outcome, Payer, Peer, Subject};
 use roadrunner_manifest::Lookup;
 use roadrunner_sandbox::{self as sandbox, Upgrade};
-use roadrunner_websocket::handshake::{Refusal, ServerHandshake};
 use roadrunner_wire::{
     self as wire, Address, Connection, Exchange, Held, RequestBody, ResponseBody, Service, TunnelKind, TunnelRequest,
 };
 
+use crate::answer::{Reason, refuse};
 use crate::body::{BodyRefusal, body_for};
 use crate::buffers::Answerable;
 use crate::context::Context;
 use crate::ledger::Ledger;
-use crate::record::{Accounted, Asked, Record};
+use crate::middleware::RouteService;
+use crate::record::{self, Accounted, Record, StackRecord};
 use crate::serving::{Guest, Serving, Target};
-use crate::shapes::{self, Handshake, websocket};
-
-/// The time after which a client should try again when the host has no room.
-const RETRY_AFTER: Duration = Duration::from_secs(1);
+use crate::shapes::{self, Handshake, RequestFacts};
 
 /// The service that answers requests. Cheap to clone.
 #[derive(Clone)]
@@ -54,18 +52,15 @@ impl Service for App {
             && let Some(client) = peer.ip()
             && let Err(wait) = limiter.take(client)
         {
-            let response = retry_after(failure(Outcome::RateLimited), wait);
-            crate::record::unrouted(&serving, &exchange.request, &exchange.connection, &peer, &response);
-            return response;
+            let Exchange { request, connection } = &exchange;
+            return unrouted(&serving, Reason::TooSoon(Outcome::RateLimited, wait), request, connection, &peer);
         }
         let authority = exchange.authority().to_owned();
         let tunnel = exchange.take_tunnel().filter(is_known);
         let Exchange { mut request, connection } = exchange;
         if tunnel.is_none() && request.method() == Method::CONNECT {
             // RFC 8441, 4 and RFC 9220, 3: the host does not speak this protocol. A success would open a tunnel.
-            let response = plain(StatusCode::NOT_IMPLEMENTED, "this :protocol is not served");
-            crate::record::unrouted(&serving, &request, &connection, &peer, &response);
-            return response;
+            return unrouted(&serving, Reason::UnknownProtocol, &request, &connection, &peer);
         }
         if tunnel.as_ref().is_some_and(|tunnel| tunnel.kind() == TunnelKind::ExtendedConnect) {
             // RFC 8441, 4 and RFC 9220, 3: over HTTP/1.1 this is a GET. From here on the protocols look alike.
@@ -74,7 +69,12 @@ impl Service for App {
         let host = (!authority.is_empty()).then_some(&*authority);
         let (route, params) = match serving.lookup(host, &request) {
             Lookup::Found { index, params, .. } => (index, serving.routes[index].params(&params)),
-            other => return serving.unrouted(&other, &request, &connection, &peer),
+            Lookup::BadPath => return unrouted(&serving, Reason::BadPath, &request, &connection, &peer),
+            Lookup::MethodNotAllowed { allow } => {
+                let reason = Reason::MethodNotAllowed((*allow).clone());
+                return unrouted(&serving, reason, &request, &connection, &peer);
+            }
+            Lookup::NotFound => return unrouted(&serving, Reason::NotFound, &request, &connection, &peer),
         };
         let tunnel = tunnel.map(|tunnel| Arc::new(Mutex::new(Some(tunnel))));
         let ends = serving.routes[route].total.map(|total| Instant::now() + total);
@@ -89,11 +89,11 @@ impl Service for App {
                 in_time(ends, answer).await
             }
             Some(stack) => {
-                let asked = Asked::of(&serving, &context, &request);
+                let record = StackRecord::new(&serving.routes[route].account, &context, &request);
                 request.extensions_mut().insert(Arc::clone(&serving));
                 request.extensions_mut().insert(context);
                 let mut response = in_time(ends, stack.call(request)).await;
-                asked.answered(&response);
+                record.answered(&response);
                 // The extension would hold the account back for as long as the transport keeps the head.
                 response.extensions_mut().remove::<Accounted>();
                 response
@@ -116,15 +116,20 @@ async fn in_time(
             response
         }
         // The record of the request, which is dropped with its future, comes to the same outcome.
-        Err(_) => failure(Outcome::TotalExceeded),
+        Err(_) => refuse(Outcome::TotalExceeded),
     }
 }
 
+/// The service behind the middlewares of every route.
+pub(crate) fn target() -> RouteService {
+    RouteService::new(tower::service_fn(async |request| Ok(behind_middlewares(request).await)))
+}
+
 /// Answers a request that has passed the middlewares of its route.
-pub(crate) async fn behind_middlewares(mut request: Request<RequestBody>) -> Response<ResponseBody> {
+async fn behind_middlewares(mut request: Request<RequestBody>) -> Response<ResponseBody> {
     let extensions = request.extensions_mut();
     let (Some(serving), Some(context)) = (extensions.remove::<Arc<Serving>>(), extensions.remove::<Context>()) else {
-        return failure(Outcome::Unsupported);
+        return refuse(Outcome::Unsupported);
     };
     let (ledger, tenant) = (context.ledger.clone(), serving.routes[context.route].tenant.clone());
     let holder = serving.holder(tenant.as_ref(), &context.connection);
@@ -144,11 +149,12 @@ impl Serving {
     // Parts that not every request needs are boxed, so that the future of other requests is small.
     async fn answer(self: &Arc<Self>, context: Context, request: Request<RequestBody>) -> Response<ResponseBody> {
         let route = &self.routes[context.route];
-        let record = Record::new(self, &context, &request);
+        let record = Record::new(&route.account, &context, &request);
         if let Some(tenant) = &route.tenant
             && let Err(wait) = tenant.requests.take(1)
         {
-            return retry_after(record.failed(Outcome::TenantRateLimited.into()), wait);
+            let outcome = Outcome::TenantRateLimited;
+            return record.answered(refuse(Reason::TooSoon(outcome, wait)), &outcome.into());
         }
         match &route.target {
             Target::Guest(guest) => self.run(guest, context, request, record).await,
@@ -164,37 +170,22 @@ impl Serving {
         mut record: Record,
     ) -> Response<ResponseBody> {
         let (mut head, body) = request.into_parts();
-        let handshake = match context.handshake(&head) {
+        let tunnel = context.tunnel.as_ref().and_then(|tunnel| tunnel.lock().take());
+        let handshake = match tunnel.map(|tunnel| Handshake::judge(guest, &head, tunnel)).transpose() {
             Ok(handshake) => handshake,
-            Err(refusal) => {
-                let mut response = plain(refusal.status(), &refusal.to_string());
-                response.headers_mut().extend(refusal.headers());
-                return record.done(response);
-            }
+            Err(reason) => return record.done(refuse(reason)),
         };
-        let refusal = match &handshake {
-            Some(Handshake::WebSocket(_)) if !guest.websocket.admits(&head.headers) => {
-                Some("this origin may not open a WebSocket here")
-            }
-            Some(Handshake::WebTransport(_)) if !guest.webtransport.admits(&head.headers) => {
-                Some("this origin may not open a WebTransport session here")
-            }
-            _ => None,
-        };
-        if let Some(refusal) = refusal {
-            return record.done(plain(StatusCode::FORBIDDEN, refusal));
-        }
         wire::drop_connection_fields(&mut head.headers);
         let meter = guest.binding.meter(Subject {
             request: context.id.clone(),
             tenant: guest.binding.gates.tenant().cloned(),
             component: guest.component.clone(),
             digest: guest.binding.component.digest,
-            route: self.routes[context.route].pattern.clone(),
+            route: self.routes[context.route].account.labels.route.clone(),
             peer: peer(&context.peer),
             connection: context.connection.held.clone(),
         });
-        let body = match body_for(guest, body, &head, &meter).await {
+        let body = match body_for(guest.body, guest.body_limit, body, &head, &meter).await {
             Ok(body) => body,
             Err(BodyRefusal::Body(error)) => return record.refused(&error),
             Err(BodyRefusal::NoRoom(outcome)) => return record.failed(outcome.into()),
@@ -209,7 +200,7 @@ impl Serving {
             Handshake::WebSocket(handshake) => Upgrade::WebSocket(handshake.judged.protocols().to_vec()),
             Handshake::WebTransport(_) => Upgrade::WebTransport,
         });
-        let asked = shapes::Asked::of(&head, handshake);
+        let facts = RequestFacts::of(&head, handshake);
         let request = sandbox::Request {
             id: context.id.clone(),
             head,
@@ -224,52 +215,31 @@ impl Serving {
         };
         if guest.binding.component.kind() != sandbox::Kind::Native {
             return match Box::pin(guest.binding.respond_standard(meter, permit, request)).await {
-                Ok((instance, head)) => shapes::standard::answer(instance, head, &asked, record),
+                Ok((instance, head)) => shapes::standard::answer(instance, head, &facts, record),
                 Err(failure) => record.failed(failure),
             };
         }
         match guest.binding.respond(meter, permit, request).await {
             Ok((instance, response)) => {
-                shapes::answer(self, guest, instance, response, asked, context.connection, record).await
+                shapes::answer(self, guest, instance, response, facts, context.connection, record).await
             }
             Err(failure) => record.failed(failure),
         }
     }
-
-    /// Answers a request that no route takes. The connection stays open.
-    fn unrouted(
-        &self,
-        lookup: &Lookup<'_, '_>,
-        request: &Request<RequestBody>,
-        connection: &Arc<Connection>,
-        peer: &Address,
-    ) -> Response<ResponseBody> {
-        let mut response = match lookup {
-            Lookup::MethodNotAllowed { .. } => plain(StatusCode::METHOD_NOT_ALLOWED, "method not allowed"),
-            Lookup::BadPath => plain(StatusCode::BAD_REQUEST, "the path is not valid"),
-            Lookup::NotFound | Lookup::Found { .. } => plain(StatusCode::NOT_FOUND, "not found"),
-        };
-        if let Lookup::MethodNotAllowed { allow } = lookup {
-            response.headers_mut().insert(header::ALLOW, (*allow).clone());
-        }
-        crate::record::unrouted(self, request, connection, peer, &response);
-        response
-    }
 }
 
-impl Context {
-    /// Validates the handshake of the request; none for an ordinary request.
-    fn handshake(&self, head: &http::request::Parts) -> Result<Option<Handshake>, Refusal> {
-        let Some(tunnel) = self.tunnel.as_ref().and_then(|tunnel| tunnel.lock().take()) else { return Ok(None) };
-        if tunnel.is_webtransport() {
-            return Ok(Some(Handshake::WebTransport(tunnel)));
-        }
-        let judged = match tunnel.kind() {
-            TunnelKind::Upgrade => ServerHandshake::upgrade(&head.method, head.version, &head.headers)?,
-            TunnelKind::ExtendedConnect => ServerHandshake::connect(&head.headers)?,
-        };
-        Ok(Some(Handshake::WebSocket(websocket::Handshake { judged, tunnel })))
-    }
+/// Answers a request that no route takes. The connection stays open.
+fn unrouted(
+    serving: &Serving,
+    reason: Reason,
+    request: &Request<RequestBody>,
+    connection: &Arc<Connection>,
+    peer: &Address,
+) -> Response<ResponseBody> {
+    let response = refuse(reason);
+    let Serving { host, access_log, .. } = serving;
+    record::unrouted(&host.counters, *access_log, request, (connection, peer), &response);
+    response
 }
 
 /// Whether a tunnel is of a kind that is served; a request for another kind is treated as a plain request.
@@ -289,33 +259,4 @@ fn client_certificate(connection: &Connection) -> Option<sandbox::ClientCertific
     let wire::ClientCertificate { subject, issuer, serial, names, sha256 } =
         wire::ClientCertificate::clone(connection.tls.as_ref()?.client_certificate.as_ref()?);
     Some(sandbox::ClientCertificate { subject, issuer, serial, names, sha256 })
-}
-
-/// The answer to a failure before the head.
-pub(crate) fn failure(outcome: Outcome) -> Response<ResponseBody> {
-    let row = outcome.row();
-    let mut response =
-        plain(StatusCode::from_u16(row.status).unwrap_or(StatusCode::INTERNAL_SERVER_ERROR), row.message);
-    if matches!(
-        outcome,
-        Outcome::BuffersExceeded | Outcome::HeldExceeded | Outcome::Overloaded | Outcome::TenantCpuExceeded
-    ) {
-        response = retry_after(response, RETRY_AFTER);
-    }
-    response
-}
-
-/// Adds the time to wait before a retry (RFC 9110, 10.2.3), in whole seconds, rounded up.
-pub(crate) fn retry_after(mut response: Response<ResponseBody>, wait: Duration) -> Response<ResponseBody> {
-    let seconds = wait.as_secs() + u64::from(wait.subsec_nanos() > 0);
-    response.headers_mut().insert(header::RETRY_AFTER, HeaderValue::from(seconds.max(1)));
-    response
-}
-
-/// A short text, with a line end.
-pub(crate) fn plain(status: StatusCode, text: &str) -> Response<ResponseBody> {
-    let mut response = Response::new(ResponseBody::full(format!("{text}\n")));
-    *response.status_mut() = status;
-    response.headers_mut().insert(header::CONTENT_TYPE, HeaderValue::from_static("text/plain; charset=utf-8"));
-    response
 }

@@ -5,32 +5,27 @@ use std::sync::Arc;
 
 use anyhow::{Result, ensure};
 use roadrunner_account::Gates;
-use roadrunner_files::Directory;
 use roadrunner_manifest::{
-    self as manifest, Admin, BodyMode, ComponentName, DirectoryName, Manifest, RateLimit, RouteTable, Segment,
-    TenantName, UrlError,
+    self as manifest, AccessLogFormat, Admin, BodyMode, ComponentName, Manifest, RouteTable, Segment, TenantName,
+    UrlError,
 };
-use roadrunner_names::Resolver;
-use roadrunner_sandbox::{
-    Binding, Bucket, Bus, Component, Grants, Kind, Outbound, Parking, Preopen, Sandbox, Secret, Shared, Topics, Urls,
-};
+use roadrunner_sandbox::{Binding, Component, Grants, Kind, Parking, Shared, Urls};
 
 use crate::access::Access;
-use crate::access_log::short;
-use crate::accounts::{Accounts, gates_passed, owner, route_gate};
+use crate::access_log::{Labels, short};
+use crate::accounts::{Accounts, gates_passed, route_gate};
+use crate::app;
+use crate::capability::{Capabilities, Grantee, Opening, secrets};
 use crate::counters::RouteCounters;
 use crate::load;
 use crate::machine;
-use crate::middleware::{Limiters, Stack};
-use crate::outbound::WayOut;
+use crate::middleware::{Middlewares, RouteService};
 use crate::places;
-use crate::rate_limit::RateLimiter;
-use crate::secrets;
-use crate::serving::{Capabilities, Guest, Host, Loaded, Route, Serving, StaticFiles, Target};
-use crate::shapes::{websocket, webtransport};
+use crate::record::RouteAccount;
+use crate::serving::{Guest, Host, Loaded, Route, Serving, StaticFiles, Target};
+use crate::shapes::websocket::WebSocketSettings;
+use crate::shapes::webtransport::WebTransportSettings;
 use crate::source::Sources;
-use crate::stores;
-use crate::wasi;
 
 /// Builds the state of a manifest on a running host. Parts that have not changed are taken from `before`: loaded
 /// components, caps with their places, buckets of peers, counters of routes.
@@ -53,36 +48,31 @@ pub(crate) fn bind(manifest: &Manifest, host: Arc<Host>, before: Option<&Serving
     );
     let binder = Binder::new(manifest, &host, before, &loaded.components)?;
     let routes = binder.table.routes().iter().map(|route| binder.route(route)).collect();
-    let Binder { table, accounts, capabilities, limiters, .. } = binder;
+    let Binder { table, accounts, capabilities, middlewares, .. } = binder;
     Ok(Serving {
         routes,
         table,
         loaded,
         accounts,
         capabilities,
-        limiters,
-        access_log: manifest.server.access_log.then_some(manifest.server.access_log_format),
+        middlewares,
+        access_log: access_log(manifest),
         drain_delay: manifest.server.drain_delay,
         drain_time: manifest.server.drain,
         host,
     })
 }
 
-/// The directories and the environment of a component.
-type WasiGrants = (Vec<Preopen>, Vec<(String, String)>);
-
 /// The parts that the routes of a manifest are bound to.
 struct Binder<'b> {
     manifest: &'b Manifest,
     components: &'b BTreeMap<String, Arc<Component>>,
-    bus: &'b Bus,
     table: Arc<RouteTable>,
     accounts: Accounts,
     capabilities: Capabilities,
-    directories: BTreeMap<String, Arc<Directory>>,
-    secrets: BTreeMap<String, Secret>,
-    wasi: BTreeMap<&'b ComponentName, WasiGrants>,
-    limiters: Limiters,
+    middlewares: Middlewares,
+    /// The service behind all middlewares.
+    target: RouteService,
     /// The counters of the current routes, by the identity of a route across manifests.
     counters: BTreeMap<String, Arc<RouteCounters>>,
 }
@@ -90,122 +80,103 @@ struct Binder<'b> {
 impl<'b> Binder<'b> {
     fn new(
         manifest: &'b Manifest,
-        host: &'b Host,
+        host: &Host,
         before: Option<&Serving>,
         components: &'b BTreeMap<String, Arc<Component>>,
     ) -> Result<Self> {
-        let known = before.map(|before| &before.capabilities);
-        let directories = directories(manifest)?;
         let accounts = Accounts::open(manifest, before.map(|before| &before.accounts));
-        let outbound = outbound(manifest, &host.sandbox, &host.names, known);
-        let secrets = secrets::read(manifest)?;
-        let stores = match host.opens_stores {
-            true => {
-                stores::open(manifest, &secrets, &host.names, known.map_or(&BTreeMap::new(), |known| &known.stores))?
-            }
-            false => BTreeMap::new(),
-        };
-        let disks = wasi::open(manifest, &accounts.tenants, known.map_or(&BTreeMap::new(), |known| &known.disks))?;
-        let mut wasi = BTreeMap::new();
         for (name, component) in &manifest.components {
             check_reuse(name, component, &components[name.as_str()])?;
-            wasi.insert(name, (wasi::preopens(component, &disks)?, wasi::environment(component, &secrets)?));
         }
         places::check(manifest, &accounts.gates, components)?;
-        let budgets = stores::budgets(manifest, &stores, known.map(|known| &known.budgets));
-        let kept = stores::Kept { stores: &stores, budgets: &budgets, tenants: &accounts.tenants };
-        let grants = stores::grants(manifest, kept, known.map(|known| &known.grants));
+        let opening = Opening {
+            manifest,
+            sandbox: &host.sandbox,
+            names: &host.names,
+            tenants: &accounts.tenants,
+            secrets: &secrets::read(manifest)?,
+            opens_stores: host.opens_stores,
+        };
+        let capabilities = Capabilities::open(&opening, before.map(|before| &before.capabilities))?;
         Ok(Self {
             manifest,
             components,
-            bus: host.sandbox.bus(),
             table: Arc::new(manifest.routes.clone()),
             accounts,
-            capabilities: Capabilities { outbound, stores, grants, budgets, disks },
-            directories,
-            secrets,
-            wasi,
-            limiters: limiters(manifest, before),
+            capabilities,
+            middlewares: Middlewares::open(manifest, before.map(|before| &before.middlewares)),
+            target: app::target(),
             counters: before.map(counters).unwrap_or_default(),
         })
     }
 
     fn route(&self, route: &manifest::Route) -> Route {
-        let middlewares = &self.manifest.middlewares;
-        let is_cors = |name| matches!(middlewares.get(name), Some(manifest::Middleware::Cors(_)));
+        let (target, component) = match &route.target {
+            manifest::Target::Component(name) => {
+                let guest = self.guest(route, name);
+                let digest = short(guest.binding.component.digest).into();
+                let component = (guest.component.clone(), digest);
+                (Target::Guest(guest), Some(component))
+            }
+            manifest::Target::Static(files) => {
+                let directory = self.capabilities.files.directory(&files.directory);
+                (Target::Static(StaticFiles { directory, settings: files.clone() }), None)
+            }
+        };
+        let tenant = self.accounts.tenant(route.tenant.as_ref());
+        let labels = Labels {
+            route: route.pattern.as_str().into(),
+            tenant: tenant.as_ref().map(|tenant| tenant.name.clone()),
+            component,
+        };
+        let counters = self.counters.get(&identity(route)).cloned().unwrap_or_default();
         Route {
-            pattern: route.pattern.as_str().into(),
+            account: RouteAccount { counters, log: access_log(self.manifest), labels },
             name: route.name.as_ref().map(|name| name.as_str().into()),
             captures: route.pattern.segments().iter().filter_map(Segment::capture).map(Arc::from).collect(),
-            target: match &route.target {
-                manifest::Target::Component(name) => Target::Guest(self.guest(route, name)),
-                manifest::Target::Static(files) => Target::Static(StaticFiles {
-                    directory: self.directories[files.directory.as_str()].clone(),
-                    settings: files.clone(),
-                }),
-            },
-            tenant: self.accounts.tenant(route.tenant.as_ref()),
-            counters: self.counters.get(&identity(route)).cloned().unwrap_or_default(),
-            cors: route.middlewares.iter().any(is_cors),
+            target,
+            tenant,
             total: route.limits.total,
-            stack: Stack::build(&route.middlewares, middlewares, &self.limiters),
+            stack: self.middlewares.stack(&route.middlewares, &self.target),
         }
     }
 
     fn guest(&self, route: &manifest::Route, name: &ComponentName) -> Guest {
-        let (component, loaded) = (&self.manifest.components[name], &self.components[name.as_str()]);
-        let granted =
-            component.directories.iter().map(|name| (name.to_string(), self.directories[name.as_str()].clone()));
+        let (settings, loaded) = (&self.manifest.components[name], &self.components[name.as_str()]);
+        let granted = self.capabilities.grant(Grantee { name, settings });
+        let urls = NamedRoutes { table: self.table.clone(), tenant: settings.tenant.clone() };
+        let grants = Grants {
+            limits: Arc::new(route.limits.clone()),
+            config: route.config.clone(),
+            urls: Some(Arc::new(urls)),
+            ..granted.grants
+        };
+        let (reuse, gates) = (settings.reuse, self.gates(route, name));
+        let binding = Binding {
+            component: loaded.clone(),
+            grants: Arc::new(grants),
+            parking: match reuse {
+                None if settings.restore && loaded.can_be_restored() => Some(Parking::restored(loaded, gates.tenant())),
+                Some(reuse) if reuse.concurrency == 1 => Some(Parking::new(loaded, reuse.requests, reuse.idle)),
+                _ => None,
+            },
+            gates,
+            shared: reuse
+                .filter(|reuse| reuse.concurrency > 1)
+                .map(|reuse| Shared::new(reuse.requests, reuse.concurrency, reuse.idle)),
+        };
         Guest {
-            binding: Arc::new(self.binding(route, name)),
+            binding: Arc::new(binding),
             component: name.as_str().into(),
-            digest: short(loaded.digest).into(),
             // In WASI, the guest can only pull a body.
             body: match loaded.kind() {
                 Kind::Native => route.body,
                 Kind::Service | Kind::Standard => BodyMode::Manual,
             },
             body_limit: route.limits.body,
-            directories: granted.collect(),
-            websocket: websocket::Settings::new(&route.websocket, route.limits.idle),
-            webtransport: webtransport::Settings::new(&route.webtransport, self.manifest.timeouts.write_stall),
-        }
-    }
-
-    fn binding(&self, route: &manifest::Route, name: &ComponentName) -> Binding {
-        let (loaded, reuse) = (&self.components[name.as_str()], self.manifest.components[name].reuse);
-        Binding {
-            component: loaded.clone(),
-            grants: Arc::new(self.grants(route, name)),
-            gates: self.gates(route, name),
-            parking: reuse
-                .filter(|reuse| reuse.concurrency == 1)
-                .map(|reuse| Parking::new(loaded, reuse.requests, reuse.idle)),
-            shared: reuse
-                .filter(|reuse| reuse.concurrency > 1)
-                .map(|reuse| Shared::new(reuse.requests, reuse.concurrency, reuse.idle)),
-        }
-    }
-
-    fn grants(&self, route: &manifest::Route, name: &ComponentName) -> Grants {
-        let component = &self.manifest.components[name];
-        let (preopens, environment) = self.wasi[name].clone();
-        let secrets = component.secrets.iter();
-        let stores = self.capabilities.grants.get(name.as_str()).into_iter().flatten();
-        Grants {
-            limits: Arc::new(route.limits.clone()),
-            config: route.config.clone(),
-            // A name has no colon, so that no component's name can equal the owner of a tenant's topics.
-            events: Topics { bus: self.bus.clone(), owner: owner(name.as_str(), component.tenant.as_ref()).into() },
-            urls: Some(Arc::new(NamedRoutes { table: self.table.clone(), tenant: component.tenant.clone() })),
-            outbound: self.capabilities.outbound.get(name.as_str()).map(|way| way.clone() as Arc<dyn Outbound>),
-            secrets: secrets
-                .filter_map(|name| Some((name.to_string(), self.secrets.get(name.as_str())?.clone())))
-                .collect(),
-            stores: stores.map(|(name, grant)| (name.clone(), grant.clone() as Arc<dyn Bucket>)).collect(),
-            preopens,
-            environment,
-            ..Grants::default()
+            directories: granted.directories,
+            websocket: WebSocketSettings::new(&route.websocket, route.limits.idle),
+            webtransport: WebTransportSettings::new(&route.webtransport, self.manifest.timeouts.write_stall),
         }
     }
 
@@ -237,19 +208,15 @@ fn check_reuse(name: &ComponentName, component: &manifest::Component, loaded: &C
     Ok(())
 }
 
-/// Opens the directories that files are sent from.
-fn directories(manifest: &Manifest) -> Result<BTreeMap<String, Arc<Directory>>> {
-    let open = |(name, found): (&DirectoryName, &manifest::Directory)| {
-        let owner = owner(&format!("directory:{name}"), found.tenant.as_ref());
-        Ok((name.to_string(), Arc::new(Directory::open(name.as_str(), &found.path, &owner)?)))
-    };
-    manifest.directories.iter().map(open).collect()
-}
-
 /// The largest memory limit of a route, in bytes: the engine has slots of this size.
 pub(crate) fn max_memory(manifest: &Manifest) -> u64 {
     let memory = manifest.routes.routes().iter().map(|route| route.limits.memory).max();
     memory.unwrap_or(manifest.limits.memory).next_multiple_of(64 << 10)
+}
+
+/// The format of the access log; none where it is off.
+fn access_log(manifest: &Manifest) -> Option<AccessLogFormat> {
+    manifest.server.access_log.then_some(manifest.server.access_log_format)
 }
 
 /// The admin listener of a manifest. A listener at another address waits for a restart; until then, the keys of the
@@ -260,43 +227,9 @@ fn admin<'m>(host: &'m Host, manifest: &'m Manifest) -> Option<&'m Admin> {
     new.or(started)
 }
 
-/// The ways out that components are granted. An unchanged way out stays, with its connections and counters.
-fn outbound(
-    manifest: &Manifest,
-    sandbox: &Sandbox,
-    names: &Resolver,
-    before: Option<&Capabilities>,
-) -> BTreeMap<String, Arc<WayOut>> {
-    let granted = manifest.components.iter().filter_map(|(name, component)| {
-        let settings = component.outbound.as_ref()?;
-        let owner = owner(&format!("component:{name}"), component.tenant.as_ref());
-        let known = before.and_then(|before| before.outbound.get(name.as_str())).filter(|way| way.is(settings, &owner));
-        let way = known.cloned().unwrap_or_else(|| {
-            let tenant = component.tenant.as_ref().map(ToString::to_string);
-            Arc::new(WayOut::new(settings, sandbox, owner, tenant, names))
-        });
-        Some((name.to_string(), way))
-    });
-    granted.collect()
-}
-
-fn limiters(manifest: &Manifest, before: Option<&Serving>) -> Limiters {
-    let limiter = |name, settings: RateLimit| {
-        let known = before.and_then(|before| before.limiters.get(name));
-        let known = known.filter(|known| known.settings() == settings);
-        known.cloned().unwrap_or_else(|| Arc::new(RateLimiter::new(settings)))
-    };
-    let settings = |middleware: &manifest::Middleware| match middleware {
-        manifest::Middleware::RateLimit(settings) => Some(*settings),
-        _ => None,
-    };
-    let limited = manifest.middlewares.iter().filter_map(|(name, middleware)| Some((name, settings(middleware)?)));
-    limited.map(|(name, settings)| (name.clone(), limiter(name, settings))).collect()
-}
-
 fn counters(before: &Serving) -> BTreeMap<String, Arc<RouteCounters>> {
     let routes = before.table.routes().iter().zip(&before.routes);
-    routes.map(|(route, bound)| (identity(route), bound.counters.clone())).collect()
+    routes.map(|(route, bound)| (identity(route), bound.account.counters.clone())).collect()
 }
 
 fn identity(route: &manifest::Route) -> String {

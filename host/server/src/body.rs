@@ -12,8 +12,6 @@ use roadrunner_manifest::BodyMode;
 use roadrunner_sandbox as sandbox;
 use roadrunner_wire::{BodyError, RequestBody};
 
-use crate::serving::Guest;
-
 /// The reason why a request never reached an instance.
 pub(crate) enum BodyRefusal {
     Body(sandbox::BodyError),
@@ -21,9 +19,10 @@ pub(crate) enum BodyRefusal {
     NoRoom(Outcome),
 }
 
-/// Prepares the body for the guest; none where there is none.
+/// Prepares a body of at most `limit` bytes for the guest; none where there is none.
 pub(crate) async fn body_for(
-    guest: &Guest,
+    mode: BodyMode,
+    limit: u64,
     body: RequestBody,
     head: &http::request::Parts,
     meter: &Arc<Meter>,
@@ -31,11 +30,10 @@ pub(crate) async fn body_for(
     if body.is_end_stream() {
         return Ok(None);
     }
-    if guest.body == BodyMode::Manual {
+    if mode == BodyMode::Manual {
         let stream = body.map_err(body_error);
         return Ok(Some(sandbox::Body::stream(Box::pin(stream))));
     }
-    let limit = guest.body_limit;
     let declared = body.size_hint().exact().or_else(|| {
         let length = head.headers.get(http::header::CONTENT_LENGTH);
         length.and_then(|value| value.to_str().ok()).and_then(|value| value.parse().ok())

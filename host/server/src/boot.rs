@@ -7,12 +7,10 @@ use roadrunner_child::Stop;
 use roadrunner_files::FileCache;
 use roadrunner_manifest::{self as manifest, Manifest};
 use roadrunner_names::Resolver;
-use roadrunner_nats::Driver;
-use roadrunner_sandbox::{EngineSettings, PARKED, Sandbox};
+use roadrunner_sandbox::{EngineSettings, PARKED, RESTORED, Sandbox};
 
 use crate::app::App;
 use crate::bind::{self, max_memory};
-use crate::broker;
 use crate::child;
 use crate::context::Ids;
 use crate::counters::HostCounters;
@@ -20,13 +18,13 @@ use crate::deploy::store::Store;
 use crate::drain::Drain;
 use crate::machine;
 use crate::serving::Host;
-use crate::shapes::websocket;
+use crate::shapes::websocket::DeflateMemory;
 
 /// Bytes of small files that are kept in memory.
 const FILE_CACHE: u64 = 16 << 20;
 
 /// Slots for parked instances, in addition to those that the caps allow.
-const SPARE_SLOTS: u32 = PARKED as u32;
+const SPARE_SLOTS: u32 = (PARKED + RESTORED) as u32;
 
 /// Creates the engine of a manifest: its slots, and its cache of compiled code. `stop` ends compilations.
 pub fn sandbox(manifest: &Manifest, stop: &Stop) -> Result<Sandbox> {
@@ -51,41 +49,33 @@ fn names(settings: &manifest::Dns) -> Resolver {
     })
 }
 
-/// Loads every component, opens every store and binds every route. The driver keeps the connection to the broker of the
-/// bus, if there is one. `stop` ends compilations and pulls, now and later.
-pub fn app(manifest: &Manifest, stop: Stop) -> Result<(App, Option<Driver>)> {
+/// Loads every component, opens every store and binds every route. `stop` ends compilations and pulls, now and later.
+pub fn app(manifest: &Manifest, stop: Stop) -> Result<App> {
     app_with(manifest, true, stop)
 }
 
 /// Does the same for a manifest that is only checked: no store is opened.
 pub fn checked(manifest: &Manifest) -> Result<App> {
-    Ok(app_with(manifest, false, Stop::default())?.0)
+    app_with(manifest, false, Stop::default())
 }
 
-fn app_with(manifest: &Manifest, opens_stores: bool, stop: Stop) -> Result<(App, Option<Driver>)> {
+fn app_with(manifest: &Manifest, opens_stores: bool, stop: Stop) -> Result<App> {
     let sandbox = sandbox(manifest, &stop)?;
-    let payload = manifest.bus.payload;
-    sandbox.bus().set_max_payload(payload);
-    let names = names(&manifest.dns);
-    let joined =
-        manifest.bus.broker.as_ref().map(|settings| broker::join(sandbox.bus(), settings, payload, names.own()));
-    let (broker, driver) = joined.transpose()?.unzip();
     let puller = child::puller(manifest, &stop);
     let deployed = manifest.deploy.as_ref().map(|deploy| Store::open(&deploy.directory, deploy.keep as usize));
     let host = Host {
         sandbox,
         admin: manifest.admin.clone(),
-        broker,
-        names,
+        names: names(&manifest.dns),
         puller,
         deployed: deployed.transpose()?.map(Arc::new),
         max_memory: max_memory(manifest),
         files: FileCache::new(FILE_CACHE),
         counters: HostCounters::default(),
         drain: Drain::default(),
-        deflate: websocket::DeflateMemory::new(manifest.deflate_memory),
+        deflate: DeflateMemory::new(manifest.deflate_memory),
         ids: Ids::new(),
         opens_stores,
     };
-    Ok((App::new(bind::load(manifest, Arc::new(host), None)?), driver))
+    Ok(App::new(bind::load(manifest, Arc::new(host), None)?))
 }

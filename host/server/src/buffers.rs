@@ -10,7 +10,7 @@ use http_body::{Body, Frame, SizeHint};
 use roadrunner_account::{Account, Charge, Covering, Holder};
 use roadrunner_wire::{Abort, ResponseBody};
 
-use crate::app;
+use crate::answer::refuse;
 use crate::record::Accounted;
 
 /// The most bytes that an encoder holds in addition to its window, and the window: brotli at quality 4, zstd at level
@@ -60,7 +60,7 @@ pub(crate) fn compressed(mut response: Response<ResponseBody>) -> Response<Respo
         if let Some(Accounted { ledger, .. }) = accounted {
             ledger.replace(outcome);
         }
-        return app::failure(outcome);
+        return refuse(outcome);
     }
     response
 }

@@ -105,14 +105,19 @@ impl WeakLedger {
 
 impl Drop for Shared {
     fn drop(&mut self) {
-        let Kept { account, failed, left, .. } = self.0.get_mut();
+        let Kept { account, failed, left: has_left, .. } = self.0.get_mut();
         let Some(account) = account else { return };
         if let Some((outcome, status)) = *failed {
             account.outcome = outcome;
             account.status = status.unwrap_or(account.status);
-        } else if *left && account.outcome == Outcome::Ok {
-            account.outcome = crate::record::left(account.ends);
+        } else if *has_left && account.outcome == Outcome::Ok {
+            account.outcome = left(account.ends);
         }
         account.write();
     }
+}
+
+/// The outcome of a request whose response was not taken whole.
+pub(crate) fn left(ends: Option<Instant>) -> Outcome {
+    if ends.is_some_and(|ends| ends <= Instant::now()) { Outcome::TotalExceeded } else { Outcome::Cancelled }
 }

@@ -11,11 +11,11 @@ use roadrunner_wire::Stats;
 
 pub(crate) use self::text::{Shows, Text};
 use crate::access::Caller;
-use crate::deploy::Kept;
+use crate::deploy::code::Kept;
 use crate::serving::Serving;
 
 /// The order of the families.
-const ORDER: [&str; 80] = [
+const ORDER: [&str; 82] = [
     "roadrunner_requests_total",
     "roadrunner_requests_in_flight",
     "roadrunner_request_duration_seconds",
@@ -48,6 +48,8 @@ const ORDER: [&str; 80] = [
     "roadrunner_dns_lookups",
     "roadrunner_requests_unrouted_total",
     "roadrunner_instances",
+    "roadrunner_instances_restored",
+    "roadrunner_instances_restored_bytes",
     "roadrunner_tasks",
     "roadrunner_buffered_bytes",
     "roadrunner_buffered_limit_bytes",
@@ -108,8 +110,8 @@ pub(crate) fn render(serving: &Serving, stats: Option<&Stats>, caller: &Caller) 
     }
     // The rest covers all tenants together.
     if caller.tenant().is_none() {
-        let of_host: [&dyn Shows; 7] =
-            [host, &host.counters, &host.names, &host.sandbox, &others::Runtime, &*host.deflate, &host.drain];
+        let of_host: [&dyn Shows; 6] =
+            [&host.counters, &host.names, &host.sandbox, &others::Runtime, &*host.deflate, &host.drain];
         for part in of_host.into_iter().chain(stats.map(|stats| stats as &dyn Shows)) {
             part.show(caller, &mut text);
         }

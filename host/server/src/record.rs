@@ -11,15 +11,31 @@ use http::{Request, Response, StatusCode};
 use http_body::{Body as _, Frame};
 use roadrunner_account::{Failure, Meter, Outcome, Payer, admits};
 use roadrunner_log::Quoted;
+use roadrunner_manifest::AccessLogFormat;
 use roadrunner_sandbox::{BodyError, BodyFault};
 use roadrunner_wire::{Address, Connection, RequestBody, ResponseBody};
 
-use crate::access_log::{End, Line, target};
-use crate::app;
+use crate::access_log::{End, Labels, Line};
+use crate::answer::{Reason, refuse};
 use crate::context::Context;
-use crate::counters::RouteCounters;
-use crate::ledger::{Account, Ledger, WeakLedger};
-use crate::serving::Serving;
+use crate::counters::{HostCounters, RouteCounters};
+use crate::ledger::{Account, Ledger, WeakLedger, left};
+
+/// The accounts of a route's requests: counters, and the access log.
+pub(crate) struct RouteAccount {
+    pub(crate) counters: Arc<RouteCounters>,
+    /// The format of the access log; none where it is off.
+    pub(crate) log: Option<AccessLogFormat>,
+    pub(crate) labels: Labels,
+}
+
+impl RouteAccount {
+    /// Creates the line of a request; none where the log is off.
+    fn line(&self, context: &Context, request: &Request<RequestBody>) -> Option<Box<Line>> {
+        let (connection, id) = (&context.connection, Some(context.id.clone()));
+        Some(Box::new(Line::new(self.log?, id, connection, &context.peer, request, Some(self.labels.clone()))))
+    }
+}
 
 /// One request from its route to its end.
 pub(crate) struct Record {
@@ -41,10 +57,9 @@ pub(crate) struct Record {
 }
 
 impl Record {
-    pub(crate) fn new(serving: &Serving, context: &Context, request: &Request<RequestBody>) -> Self {
-        let route = &serving.routes[context.route];
+    pub(crate) fn new(route: &RouteAccount, context: &Context, request: &Request<RequestBody>) -> Self {
         route.counters.begin();
-        let line = Line::of(serving, context, request);
+        let line = route.line(context, request);
         Self {
             counters: route.counters.clone(),
             started: Instant::now(),
@@ -127,18 +142,22 @@ impl Record {
         if let Some(error) = self.blame(&failure) {
             return self.refused(&error);
         }
-        let response = app::failure(failure.outcome);
-        self.answered(response, &failure)
+        self.answered(refuse(failure.outcome), &failure)
     }
 
     /// Ends a request whose body is invalid.
     pub(crate) fn refused(self, error: &BodyError) -> Response<ResponseBody> {
         let outcome = outcome_of(error);
-        let response = match error {
-            BodyError::Timeout => app::plain(StatusCode::REQUEST_TIMEOUT, "the request body came too slowly"),
-            _ => app::failure(outcome),
+        let reason = match error {
+            BodyError::Timeout => Reason::BodyTooSlow,
+            _ => outcome.into(),
         };
-        self.answered(response, &outcome.into())
+        self.answered(refuse(reason), &outcome.into())
+    }
+
+    /// Ends a request whose handshake, or lack of it, does not fit the answer of the guest.
+    pub(crate) fn mismatched(self, reason: Reason) -> Response<ResponseBody> {
+        self.answered(refuse(reason), &Outcome::HandshakeMismatch.into())
     }
 
     /// Ends the request with this answer to a failure.
@@ -205,11 +224,6 @@ impl Record {
     }
 }
 
-/// The outcome of a request whose response was not taken whole.
-pub(crate) fn left(ends: Option<Instant>) -> Outcome {
-    if ends.is_some_and(|ends| ends <= Instant::now()) { Outcome::TotalExceeded } else { Outcome::Cancelled }
-}
-
 impl Drop for Record {
     fn drop(&mut self) {
         let outcome = left(self.ends);
@@ -222,26 +236,15 @@ impl Drop for Record {
 
 /// Accounts for a request that no route took, or that never reached the router.
 pub(crate) fn unrouted(
-    serving: &Serving,
+    counters: &HostCounters,
+    log: Option<AccessLogFormat>,
     request: &Request<RequestBody>,
-    connection: &Arc<Connection>,
-    peer: &Address,
+    (connection, peer): (&Arc<Connection>, &Address),
     response: &Response<ResponseBody>,
 ) {
-    serving.host.counters.unrouted(response.status());
-    if let Some(format) = serving.access_log {
-        let line = Line {
-            format,
-            id: None,
-            connection: connection.clone(),
-            peer: peer.clone(),
-            method: request.method().clone(),
-            target: target(request.uri()),
-            version: request.version(),
-            route: None,
-            tenant: None,
-            component: None,
-        };
+    counters.unrouted(response.status());
+    if let Some(format) = log {
+        let line = Line::new(format, None, connection, peer, request, None);
         line.write(&End::of(response, "unrouted", Duration::ZERO), None);
     }
 }
@@ -268,17 +271,16 @@ pub(crate) struct Accounted {
     pub(crate) ledger: Ledger,
 }
 
-/// A request on its way into middlewares. A middleware may answer it.
-pub(crate) struct Asked {
+/// The record of a request on its way into middlewares. A middleware may answer it.
+pub(crate) struct StackRecord {
     counters: Arc<RouteCounters>,
     started: Instant,
     line: Option<Box<Line>>,
 }
 
-impl Asked {
-    pub(crate) fn of(serving: &Serving, context: &Context, request: &Request<RequestBody>) -> Self {
-        let route = &serving.routes[context.route];
-        Self { counters: route.counters.clone(), started: Instant::now(), line: Line::of(serving, context, request) }
+impl StackRecord {
+    pub(crate) fn new(route: &RouteAccount, context: &Context, request: &Request<RequestBody>) -> Self {
+        Self { counters: route.counters.clone(), started: Instant::now(), line: route.line(context, request) }
     }
 
     /// Accounts for the response, unless a record does.

@@ -14,67 +14,20 @@ use std::time::{Duration, SystemTime};
 use anyhow::{Context as _, Result, ensure};
 use roadrunner_manifest::{Admin, Listener, Manifest, Origin, Secret, Tls};
 use roadrunner_wire::Server;
-use tokio::sync::{mpsc, oneshot};
+use tokio::sync::mpsc;
 use tokio::time::{MissedTickBehavior, interval};
 
 use crate::app::App;
 use crate::bind;
-use crate::deploy::{self, Switch};
+use crate::deploy::code;
+use crate::deploy::switch::Switch;
+use crate::orders::{self, Order, OrderError, Orders, Reloaded};
 use crate::serving::Loaded;
 use crate::source::signature_of;
 use crate::transport;
 
 /// The interval at which files are checked, where that is on.
 const WATCH: Duration = Duration::from_secs(1);
-
-/// The maximum number of waiting orders; more of them would have no further effect.
-const ORDERS: usize = 16;
-
-/// The result of an order: a text for the operator either way.
-pub(crate) type Outcome = Result<String, String>;
-
-/// A handle that orders reloads. Cheap to clone.
-#[derive(Clone)]
-pub struct Reload(mpsc::Sender<Order>);
-
-/// An order, and the channel for its result.
-enum Order {
-    Reload(Option<oneshot::Sender<Outcome>>),
-    /// Moves every component to the engine that new instances now run on.
-    Relink(oneshot::Sender<Result<(), String>>),
-    /// Switches one component, and leaves everything else.
-    Switch(Box<Switch>, oneshot::Sender<Result<(), String>>),
-}
-
-impl Reload {
-    /// Orders a reload; the log reports its result.
-    pub(crate) fn order(&self) {
-        // A full queue means that there will be a reload anyway.
-        let _ = self.0.try_send(Order::Reload(None));
-    }
-
-    /// Reloads, and returns the result.
-    pub(crate) async fn ask(&self) -> Outcome {
-        self.hear(|tell| Order::Reload(Some(tell))).await
-    }
-
-    /// Moves every component to the engine that new instances now run on.
-    pub(crate) async fn relink(&self) -> Result<(), String> {
-        self.hear(Order::Relink).await
-    }
-
-    /// Switches one component, in the order of all changes.
-    pub(crate) async fn switch(&self, switch: Switch) -> Result<(), String> {
-        self.hear(|tell| Order::Switch(Box::new(switch), tell)).await
-    }
-
-    async fn hear<T>(&self, order: impl FnOnce(oneshot::Sender<Result<T, String>>) -> Order) -> Result<T, String> {
-        let (tell, told) = oneshot::channel();
-        let gone = || "the host is shutting down".to_owned();
-        self.0.send(order(tell)).await.map_err(|_| gone())?;
-        told.await.map_err(|_| gone())?
-    }
-}
 
 /// The task that carries out orders, one at a time.
 pub(crate) struct Reloader {
@@ -94,28 +47,28 @@ pub(crate) struct Servers {
     pub(crate) admin: Arc<OnceLock<Server>>,
 }
 
-/// Creates a reloader for an app that serves this manifest.
-pub(crate) fn reloader(app: App, manifest: Arc<Manifest>, servers: Servers) -> (Reload, Reloader) {
-    let (sender, orders) = mpsc::channel(ORDERS);
-    (Reload(sender), Reloader { app, started: manifest.clone(), current: manifest, servers, orders })
-}
-
 impl Reloader {
+    /// Creates a reloader for an app that serves this manifest, and the handle for its orders.
+    pub(crate) fn new(app: App, manifest: Arc<Manifest>, servers: Servers) -> (Orders, Self) {
+        let (handle, orders) = orders::queue();
+        (handle, Self { app, started: manifest.clone(), current: manifest, servers, orders })
+    }
+
     pub(crate) async fn run(mut self) {
         let mut clock = interval(WATCH);
         clock.set_missed_tick_behavior(MissedTickBehavior::Delay);
         let mut served = stamps(&self.current);
         let mut seen = served.clone();
         loop {
-            let order = tokio::select! {
+            let reply = tokio::select! {
                 order = self.orders.recv() => match order {
-                    Some(Order::Reload(tell)) => tell,
-                    Some(Order::Switch(switch, tell)) => {
-                        let _ = tell.send(self.switch(*switch).await);
+                    Some(Order::Reload(reply)) => reply,
+                    Some(Order::Switch(switch, reply)) => {
+                        let _ = reply.send(self.switch(*switch).await);
                         continue;
                     }
-                    Some(Order::Relink(tell)) => {
-                        let _ = tell.send(self.change(relink).await);
+                    Some(Order::Relink(reply)) => {
+                        let _ = reply.send(self.change(relink).await);
                         continue;
                     }
                     None => return,
@@ -134,59 +87,49 @@ impl Reloader {
             };
             // The stamps are taken before the files are read: a change meanwhile is seen the next time.
             served = stamps(&self.current);
-            let outcome = self.reload().await;
+            let reloaded = self.reload().await;
             if stamps_of(&self.current) != served.iter().map(|stamp| stamp.path.clone()).collect() {
                 served = stamps(&self.current);
             }
             seen = served.clone();
-            if let Some(tell) = order {
-                let _ = tell.send(outcome);
+            if let Some(reply) = reply {
+                let _ = reply.send(reloaded);
             }
         }
     }
 
-    async fn switch(&self, switch: Switch) -> Result<(), String> {
-        let done = self.change(move |manifest, app| exchange(manifest, app, switch)).await;
-        if done.is_ok() {
-            self.app.current().host.counters.switched(true);
-        }
-        done
+    async fn switch(&self, switch: Switch) -> Result<(), OrderError> {
+        self.change(move |manifest, app| switch_component(manifest, app, switch)).await?;
+        self.app.current().host.counters.switched(true);
+        Ok(())
     }
 
     /// Changes the app's state, off the threads that serve.
-    async fn change(&self, change: impl FnOnce(&Manifest, &App) -> Result<()> + Send + 'static) -> Result<(), String> {
+    async fn change(
+        &self,
+        change: impl FnOnce(&Manifest, &App) -> Result<()> + Send + 'static,
+    ) -> Result<(), OrderError> {
         let (manifest, app) = (self.current.clone(), self.app.clone());
         let done = tokio::task::spawn_blocking(move || change(&manifest, &app)).await;
-        let done = done.unwrap_or_else(|panic| Err(anyhow::anyhow!("{panic}")));
-        done.map_err(|error| format!("{error:#}"))
+        Ok(done.map_err(anyhow::Error::from).flatten()?)
     }
 
-    async fn reload(&mut self) -> Outcome {
+    async fn reload(&mut self) -> Result<Reloaded, OrderError> {
         let (current, app, servers) = (self.current.clone(), self.app.clone(), self.servers.clone());
         // Compiling takes a while, and files may be slow.
         let loaded = tokio::task::spawn_blocking(move || load(&current, &app, &servers)).await;
-        let count = |taken| self.app.current().host.counters.reloaded(taken);
-        match loaded.unwrap_or_else(|panic| Err(anyhow::anyhow!("{panic}"))) {
-            Ok(manifest) => {
-                count(true);
-                let mut text = "reloaded\n".to_owned();
-                for key in needs_restart(&self.started, &manifest) {
-                    let warning = format!("{key} cannot change without a restart, and stays as it was");
-                    tracing::warn!("{warning}");
-                    text += &format!("warning: {warning}\n");
-                }
-                tracing::info!("reloaded");
-                let app = self.app.clone();
-                let _ = tokio::task::spawn_blocking(move || deploy::tidy(&app.current())).await;
-                self.current = Arc::new(manifest);
-                Ok(text)
-            }
-            Err(error) => {
-                count(false);
-                tracing::error!("the manifest is refused, and the one before keeps serving: {error:#}");
-                Err(format!("{error:#}\n"))
-            }
-        }
+        let loaded = loaded.map_err(anyhow::Error::from).flatten();
+        self.app.current().host.counters.reloaded(loaded.is_ok());
+        let manifest = loaded.inspect_err(|error| {
+            tracing::error!("the manifest is refused, and the one before keeps serving: {error:#}");
+        })?;
+        let reloaded = Reloaded { unchanged: needs_restart(&self.started, &manifest) };
+        reloaded.warnings().for_each(|warning| tracing::warn!("{warning}"));
+        tracing::info!("reloaded");
+        let app = self.app.clone();
+        let _ = tokio::task::spawn_blocking(move || code::tidy(&app.current())).await;
+        self.current = Arc::new(manifest);
+        Ok(reloaded)
     }
 }
 
@@ -201,7 +144,7 @@ fn relink(manifest: &Manifest, app: &App) -> Result<()> {
 }
 
 /// Switches a component, on disk and then for requests.
-fn exchange(manifest: &Manifest, app: &App, switch: Switch) -> Result<()> {
+fn switch_component(manifest: &Manifest, app: &App, switch: Switch) -> Result<()> {
     let before = app.current();
     let mut loaded = before.loaded.clone();
     // A reload may have come first.

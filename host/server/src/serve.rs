@@ -16,11 +16,12 @@ use roadrunner_wire::Server;
 use tokio::signal::unix::{Signal, SignalKind, signal};
 
 use crate::admin::Admin;
+use crate::app::App;
 use crate::boot;
-use crate::broker::LAST_MESSAGES;
-use crate::deploy::{self, Deploy};
+use crate::deploy::{Deploy, code};
 use crate::inherited::Inherited;
-use crate::reload::{self, Reload, Servers};
+use crate::orders::Orders;
+use crate::reload::{Reloader, Servers};
 use crate::swap;
 use crate::transport::Opening;
 
@@ -72,7 +73,7 @@ async fn serve(manifest: &Manifest, mut inherited: Inherited) -> Result<ExitCode
         tokio::task::spawn_blocking(move || boot::app(&manifest, stop))
     };
     // Compiling takes up to minutes.
-    let (app, broker) = tokio::select! {
+    let app = tokio::select! {
         loaded = loading => loaded.context("loading the components panicked")??,
         signal = signals.next() => {
             stop.stop();
@@ -81,20 +82,20 @@ async fn serve(manifest: &Manifest, mut inherited: Inherited) -> Result<ExitCode
         }
     };
     // Without the broker, sessions of this host still hear each other, so nothing waits for it.
-    if let Some(driver) = broker {
+    if let Some(driver) = app.current().capabilities.bus.driver() {
         tokio::spawn(driver.run());
     }
     let servers = Servers::default();
-    let (reload, reloader) = reload::reloader(app.clone(), Arc::new(manifest.clone()), servers.clone());
+    let (orders, reloader) = Reloader::new(app.clone(), Arc::new(manifest.clone()), servers.clone());
     if let Some(store) = &app.current().host.deployed {
         store.sweep();
         store.served.settle();
     }
     let tidied = app.clone();
-    tokio::task::spawn_blocking(move || deploy::tidy(&tidied.current()));
+    tokio::task::spawn_blocking(move || code::tidy(&tidied.current()));
     if let Some(opening) = Opening::admin(manifest, &mut inherited)? {
-        let deploy = Deploy::new(app.clone(), reload.clone(), manifest.compile.max_wasm);
-        let admin = Admin::new(app.clone(), servers.public.clone(), reload.clone(), deploy);
+        let deploy = Deploy::new(app.clone(), orders.clone(), manifest.compile.max_wasm);
+        let admin = Admin::new(app.clone(), servers.public.clone(), orders.clone(), deploy);
         let _ = servers.admin.set(opening.open(Arc::new(admin)).await?);
     }
     let server = Arc::new(Opening::public(manifest, &mut inherited)?.open(Arc::new(app.clone())).await?);
@@ -107,18 +108,23 @@ async fn serve(manifest: &Manifest, mut inherited: Inherited) -> Result<ExitCode
     }
     let _ = servers.public.set(server.clone());
     tokio::spawn(reloader.run());
-    tokio::spawn(swap::watch(app.clone(), reload.clone()));
+    tokio::spawn(swap::watch(app.clone(), orders.clone()));
 
     let name = tokio::select! {
         signal = signals.next() => signal.name,
-        never = reload_on(hangup, &reload) => match never {},
+        never = reload_on(hangup, &orders) => match never {},
     };
+    // A component that is deployed from now on would not serve any more.
+    stop.stop();
+    Ok(end(&app, &server, name, &mut signals).await)
+}
+
+/// Drains the listeners, and waits for everything that ends with them.
+async fn end(app: &App, server: &Server, name: &str, signals: &mut Signals) -> ExitCode {
     let serving = app.current();
     let (delay, time, drain) = (serving.drain_delay, serving.drain_time, &serving.host.drain);
     let registry = serving.host.sandbox.accounts().instances.clone();
     drain.announce();
-    // A component that is deployed from now on would not serve any more.
-    stop.stop();
     let drained = async {
         if !delay.is_zero() {
             tracing::info!("{name}: not ready any more, and serving for another {delay:?}");
@@ -143,19 +149,17 @@ async fn serve(manifest: &Manifest, mut inherited: Inherited) -> Result<ExitCode
         }
     };
     wait_for_drops(&registry).await;
-    if let Some(broker) = &serving.host.broker
-        && !broker.client().flush(LAST_MESSAGES).await
-    {
+    if !serving.capabilities.bus.flush().await {
         tracing::warn!("the last messages of the bus may not have reached the NATS server");
     }
-    Ok(if clean { ExitCode::SUCCESS } else { ExitCode::from(CUT) })
+    if clean { ExitCode::SUCCESS } else { ExitCode::from(CUT) }
 }
 
 /// Orders a reload at every SIGHUP.
-async fn reload_on(mut hangup: Signal, reload: &Reload) -> Infallible {
+async fn reload_on(mut hangup: Signal, orders: &Orders) -> Infallible {
     loop {
         hangup.recv().await;
-        reload.order();
+        orders.reload_later();
     }
 }
 

@@ -14,24 +14,21 @@ use roadrunner_manifest::{AccessLogFormat, Admin, BodyMode, Lookup, Params, Rout
 use roadrunner_names::Resolver;
 use roadrunner_registry::Puller;
 use roadrunner_sandbox::{Binding, Component, Sandbox};
-use roadrunner_store::Budget;
 use roadrunner_wire::{Connection, RequestBody};
 
 use crate::access::{Access, Caller};
 use crate::accounts::Accounts;
-use crate::broker::{self, Nats};
+use crate::capability::Capabilities;
 use crate::context::Ids;
-use crate::counters::{HostCounters, RouteCounters, show_routes};
+use crate::counters::{HostCounters, show_routes};
 use crate::deploy::store::Store;
 use crate::drain::Drain;
 use crate::metrics::{Shows, Text};
-use crate::middleware::cors::preflighted;
-use crate::middleware::{Limiters, Stack};
-use crate::outbound::{self, WayOut};
-use crate::shapes::{websocket, webtransport};
+use crate::middleware::{Middlewares, Stack};
+use crate::record::RouteAccount;
+use crate::shapes::websocket::{DeflateMemory, WebSocketSettings};
+use crate::shapes::webtransport::WebTransportSettings;
 use crate::source::Sources;
-use crate::stores::{self, Grants, OpenStore};
-use crate::wasi::{self, Disks};
 
 /// The state of one manifest.
 pub(crate) struct Serving {
@@ -41,8 +38,7 @@ pub(crate) struct Serving {
     pub(crate) routes: Vec<Route>,
     pub(crate) accounts: Accounts,
     pub(crate) capabilities: Capabilities,
-    /// The limiters of middlewares.
-    pub(crate) limiters: Limiters,
+    pub(crate) middlewares: Middlewares,
     pub(crate) access_log: Option<AccessLogFormat>,
     /// The time for which a shutdown continues to serve normally; `drain_time` is the wait after that.
     pub(crate) drain_delay: Duration,
@@ -60,27 +56,11 @@ pub(crate) struct Loaded {
     pub(crate) access: Arc<Access>,
 }
 
-/// The capabilities that components are granted.
-pub(crate) struct Capabilities {
-    /// The ways out, by component.
-    pub(crate) outbound: BTreeMap<String, Arc<WayOut>>,
-    /// The stores that are open, by name.
-    pub(crate) stores: BTreeMap<String, Arc<OpenStore>>,
-    /// The components' views of the stores.
-    pub(crate) grants: Grants,
-    /// The tenants' budgets in the stores, by tenant.
-    pub(crate) budgets: BTreeMap<String, Budget>,
-    /// The directories that components have open.
-    pub(crate) disks: Disks,
-}
-
 /// The state that lives as long as the process.
 pub(crate) struct Host {
     pub(crate) sandbox: Sandbox,
     /// The admin listener as it was at the start.
     pub(crate) admin: Option<Admin>,
-    /// The link to the buses of other hosts; none where there is no link.
-    pub(crate) broker: Option<Arc<Nats>>,
     /// The resolver for names of outgoing requests, of the bus and of stores.
     pub(crate) names: Resolver,
     /// The puller of components from registries.
@@ -93,7 +73,7 @@ pub(crate) struct Host {
     pub(crate) counters: HostCounters,
     pub(crate) drain: Drain,
     /// The memory that permessage-deflate may take for all sessions together.
-    pub(crate) deflate: Arc<websocket::DeflateMemory>,
+    pub(crate) deflate: Arc<DeflateMemory>,
     pub(crate) ids: Ids,
     /// Whether stores are opened. They stay closed where a manifest is only checked: the host that has them open may be
     /// running.
@@ -102,17 +82,14 @@ pub(crate) struct Host {
 
 /// A route of the table, bound to its target.
 pub(crate) struct Route {
-    pub(crate) pattern: Arc<str>,
+    pub(crate) account: RouteAccount,
     pub(crate) name: Option<Arc<str>>,
     pub(crate) captures: Vec<Arc<str>>,
     pub(crate) target: Target,
     /// The tenant that the route belongs to; none for the host itself.
     pub(crate) tenant: Option<Arc<Tenant>>,
-    pub(crate) counters: Arc<RouteCounters>,
     /// The stack of middlewares; none for a route without middlewares, which then pays nothing.
     pub(crate) stack: Option<Stack>,
-    /// Whether one of its middlewares answers CORS preflights.
-    pub(crate) cors: bool,
     /// The longest time that a request may take in total.
     pub(crate) total: Option<Duration>,
 }
@@ -125,13 +102,11 @@ pub(crate) enum Target {
 pub(crate) struct Guest {
     pub(crate) binding: Arc<Binding>,
     pub(crate) component: Arc<str>,
-    /// The first twelve characters of the component's digest, for the access log.
-    pub(crate) digest: Arc<str>,
     pub(crate) body: BodyMode,
     pub(crate) body_limit: u64,
     pub(crate) directories: BTreeMap<String, Arc<Directory>>,
-    pub(crate) websocket: websocket::Settings,
-    pub(crate) webtransport: webtransport::Settings,
+    pub(crate) websocket: WebSocketSettings,
+    pub(crate) webtransport: WebTransportSettings,
 }
 
 pub(crate) struct StaticFiles {
@@ -140,12 +115,14 @@ pub(crate) struct StaticFiles {
 }
 
 impl Serving {
-    /// Finds the route of a request. A CORS preflight belongs to the route that it asks about, if that route has CORS.
+    /// Finds the route of a request. A request that a middleware claims, such as a CORS preflight, belongs to the route
+    /// that it asks about, if that route has the middleware.
     pub(crate) fn lookup<'r>(&'r self, host: Option<&str>, request: &'r Request<RequestBody>) -> Lookup<'r, 'r> {
         let path = request.uri().path();
-        if let Some(method) = preflighted(request) {
+        if let Some(method) = self.middlewares.claim(request) {
             let asked = self.table.lookup(host, &method, path);
-            if matches!(asked, Lookup::Found { index, .. } if self.routes[index].cors) {
+            let claims = |stack: &Stack| stack.claims(request);
+            if matches!(asked, Lookup::Found { index, .. } if self.routes[index].stack.as_ref().is_some_and(claims)) {
                 return asked;
             }
         }
@@ -165,32 +142,17 @@ impl Route {
     }
 }
 
-impl Shows for Host {
-    fn show(&self, _: &Caller, text: &mut Text) {
-        broker::show(self.sandbox.bus(), self.broker.as_deref(), text);
-    }
-}
-
 impl Shows for Vec<Route> {
     fn show(&self, caller: &Caller, text: &mut Text) {
         let seen = self.iter().filter(|route| caller.sees(route.tenant.as_ref().map(|tenant| &*tenant.name)));
         let routes = seen.map(|route| {
-            let component = match &route.target {
-                Target::Guest(guest) => &*guest.component,
-                Target::Static(_) => "",
-            };
-            let tenant = route.tenant.as_ref().map(|tenant| ("tenant", &*tenant.name));
-            let labels = [("route", &*route.pattern), ("component", component)].into_iter().chain(tenant);
-            (labels.collect(), &*route.counters)
+            let RouteAccount { counters, labels, .. } = &route.account;
+            let pattern = &*labels.route;
+            let component = labels.component.as_ref().map_or("", |(name, _)| name);
+            let tenant = labels.tenant.as_deref().map(|tenant| ("tenant", tenant));
+            let labels = [("route", pattern), ("component", component)].into_iter().chain(tenant);
+            (labels.collect(), &**counters)
         });
         show_routes(&routes.collect::<Vec<_>>(), text);
-    }
-}
-
-impl Shows for Capabilities {
-    fn show(&self, caller: &Caller, text: &mut Text) {
-        outbound::show(&self.outbound, caller, text);
-        stores::show(self, caller, text);
-        wasi::show(&self.disks, caller, text);
     }
 }

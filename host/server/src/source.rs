@@ -24,7 +24,7 @@ use roadrunner_sandbox::{Component, Sandbox, Whose};
 use roadrunner_signature::{Keys, MAX_SIGNATURE, NotASignature, Signature};
 use serde::{Deserialize, Serialize};
 
-use crate::secrets;
+use crate::capability::secrets;
 
 /// The header with the signature of an upload, in base64.
 pub(crate) const SIGNATURE: &str = "roadrunner-signature";

@@ -7,13 +7,13 @@ use std::time::Duration;
 use tokio::time::{MissedTickBehavior, interval};
 
 use crate::app::App;
-use crate::reload::Reload;
+use crate::orders::Orders;
 
 /// The interval of the checks.
 const EVERY: Duration = Duration::from_secs(1);
 
 /// Ends when all components have moved, or with the host.
-pub(crate) async fn watch(app: App, reload: Reload) {
+pub(crate) async fn watch(app: App, orders: Orders) {
     let sandbox = app.current().host.sandbox.clone();
     let mut clock = interval(EVERY);
     clock.set_missed_tick_behavior(MissedTickBehavior::Delay);
@@ -30,7 +30,7 @@ pub(crate) async fn watch(app: App, reload: Reload) {
                 continue;
             }
         }
-        match reload.relink().await {
+        match orders.relink().await {
             Ok(()) => return,
             Err(error) => tracing::error!("swap was turned on, and there are no new instances: {error}"),
         }

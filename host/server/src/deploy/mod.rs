@@ -14,9 +14,12 @@
 //! first deployment restores the component that served before it, byte for byte. Only components that the manifest has
 //! can be deployed: it says which capabilities they are granted.
 
+pub(crate) mod code;
 mod coming;
+mod refusal;
 pub(crate) mod served;
 pub(crate) mod store;
+pub(crate) mod switch;
 
 use std::collections::BTreeSet;
 use std::path::PathBuf;
@@ -24,7 +27,7 @@ use std::sync::Arc;
 use std::time::{SystemTime, UNIX_EPOCH};
 
 use anyhow::Result;
-use http::{Request, StatusCode, header};
+use http::{Request, header};
 use http_body_util::{BodyExt as _, Limited};
 use parking_lot::Mutex;
 use roadrunner_account::{Digest, Payer, Tenant};
@@ -34,15 +37,16 @@ use roadrunner_threads::{ORDERS, Share};
 use roadrunner_wire::RequestBody;
 use serde::{Deserialize, Serialize};
 
+use self::code::{bytes_of, versions_of};
+use self::coming::Coming;
+pub(crate) use self::refusal::Refusal;
+use self::served::Other;
+use self::store::{Store, StoreError, Upload, Version, Whole};
+use self::switch::Switch;
 use crate::access::Caller;
 use crate::app::App;
-use crate::metrics::{Shows, Text};
-use crate::reload::Reload;
-use crate::serving::Serving;
+use crate::orders::{OrderError, Orders};
 use crate::source::{Asking, Proof, SIGNATURE, Source};
-use coming::Coming;
-use served::Other;
-use store::{Store, StoreError, Upload, Version, Whole};
 
 /// The longest registry reference of a component, in bytes.
 const LONGEST_REFERENCE: usize = 1 << 10;
@@ -62,111 +66,11 @@ pub struct ComponentInfo {
     pub previous: Vec<String>,
 }
 
-/// The reason why a component was not deployed. The serving version stays.
-#[derive(Debug, thiserror::Error)]
-pub(crate) enum Refusal {
-    #[error("the body of the request was cut short")]
-    Cut,
-    #[error("another change of the component {0} is under way; wait for it, and look at what it did")]
-    Busy(String),
-    #[error("the version that serves cannot be removed; deploy another one, or roll back")]
-    Current,
-    #[error("{0}")]
-    Invalid(String),
-    #[error("the manifest has no component {0}")]
-    NoComponent(String),
-    #[error("the component {0} serves what it had before anything was deployed, and there is nothing to go back to")]
-    NothingBefore(String),
-    #[error(
-        "of what the component {0} had before anything was deployed, no copy was kept: deploy the version that you want"
-    )]
-    NotKept(String),
-    #[error("the component {0} has no such version")]
-    NoVersion(String),
-    #[error("nothing can be deployed here: set `directory` in [deploy]")]
-    Off,
-    #[error(
-        "the manifest does not name the registry {0}: add [registry.\"{0}\"] to let components be deployed from there"
-    )]
-    Registry(String),
-    #[error("a tenant can have {0} pulled from the repository that its `file` names alone")]
-    Repository(String),
-    #[error("{0}")]
-    Store(#[from] StoreError),
-    #[error("the component is larger than {0} bytes (`max-wasm` in [compile])")]
-    TooLarge(u64),
-    #[error("the tenant may have {0} bytes of versions (`deployed-bytes` in its quota), and this is more; remove some")]
-    QuotaExceeded(u64),
-    #[error(
-        "the tenant may have {0} bytes of compiled code (`compiled-bytes` in its quota), and this is more; remove some \
-         versions"
-    )]
-    CodeExceeded(u64),
-    #[error("not switched, and what was before keeps serving: {0}")]
-    NotSwitched(String),
-}
-
-impl Refusal {
-    /// The status of the answer.
-    pub(crate) fn status(&self) -> StatusCode {
-        match self {
-            Self::Cut => StatusCode::BAD_REQUEST,
-            Self::Busy(_) | Self::Current | Self::NothingBefore(_) | Self::NotKept(_) => StatusCode::CONFLICT,
-            Self::Invalid(_) => StatusCode::UNPROCESSABLE_ENTITY,
-            Self::Registry(_) | Self::Repository(_) => StatusCode::FORBIDDEN,
-            Self::NoComponent(_) | Self::NoVersion(_) | Self::Off => StatusCode::NOT_FOUND,
-            Self::Store(_) | Self::NotSwitched(_) => StatusCode::INTERNAL_SERVER_ERROR,
-            Self::TooLarge(_) => StatusCode::PAYLOAD_TOO_LARGE,
-            Self::QuotaExceeded(_) | Self::CodeExceeded(_) => StatusCode::INSUFFICIENT_STORAGE,
-        }
-    }
-
-    /// The message for a caller. Some errors may name paths and other tenants, so a tenant gets a general message for
-    /// them.
-    pub(crate) fn told(&self, caller: &Caller) -> String {
-        match self {
-            Self::Store(_) | Self::NotSwitched(_) if caller.tenant().is_some() => {
-                "not switched, and what was before keeps serving; the host's log says why".to_owned()
-            }
-            refusal => refusal.to_string(),
-        }
-    }
-}
-
-/// A component that is ready to serve, and its history from then on.
-pub(crate) struct Switch {
-    pub(crate) name: String,
-    pub(crate) component: Arc<Component>,
-    /// The source by whose keys it was verified.
-    pub(crate) source: Arc<Source>,
-    versions: Vec<Version>,
-    /// Its bytes, when they are not kept yet.
-    whole: Option<Whole>,
-    /// The state of the manifest's origin, where something from before serves in its place.
-    instead_of: Option<Other>,
-    store: Arc<Store>,
-}
-
-impl Switch {
-    /// Makes the switch permanent: from here on a restart serves the component.
-    pub(crate) fn commit(self, serving: Digest) -> Result<(), StoreError> {
-        let Self { name, store, .. } = &self;
-        // A copy of anything other than the serving component is no version to go back to.
-        if store.history(name).is_empty() && store.served.copy(name).is_some_and(|copy| copy.digest != serving) {
-            store.served.forget(name);
-        }
-        if self.versions.is_empty() {
-            store.served.go_back(name, self.instead_of.clone());
-        }
-        self.store.commit(&self.name, self.versions, self.whole.as_ref())
-    }
-}
-
 /// The service that deploys components. Cheap to clone.
 #[derive(Clone)]
 pub(crate) struct Deploy {
     app: App,
-    reload: Reload,
+    orders: Orders,
     max_wasm: u64,
     /// The names of components that are being changed.
     busy: Arc<Mutex<BTreeSet<String>>>,
@@ -176,8 +80,8 @@ pub(crate) struct Deploy {
 }
 
 impl Deploy {
-    pub(crate) fn new(app: App, reload: Reload, max_wasm: u64) -> Self {
-        Self { app, reload, max_wasm, busy: Arc::default(), coming: coming::All::default(), switching: Arc::default() }
+    pub(crate) fn new(app: App, orders: Orders, max_wasm: u64) -> Self {
+        Self { app, orders, max_wasm, busy: Arc::default(), coming: coming::All::default(), switching: Arc::default() }
     }
 
     /// Lists every component that the caller sees, by name.
@@ -295,7 +199,7 @@ impl Deploy {
         let commit = move || {
             let _turn = turn;
             store.commit(&name, versions, None)?;
-            tidy(&app.current());
+            code::tidy(&app.current());
             Ok(())
         };
         // The task runs to its end, whether the client waits for it or not.
@@ -374,7 +278,7 @@ impl Deploy {
         let taken = self.take_whole(store, name, whole, proof).await;
         // A refused version, or a version that was pushed out, leaves nothing behind.
         let app = self.app.clone();
-        let _ = tokio::task::spawn_blocking(move || tidy(&app.current())).await;
+        let _ = tokio::task::spawn_blocking(move || code::tidy(&app.current())).await;
         taken
     }
 
@@ -432,7 +336,7 @@ impl Deploy {
         self.code_fits(&switch)?;
         let (component, source) =
             (switch.component.digest, if switch.versions.is_empty() { "file" } else { "deployed" });
-        self.reload.switch(switch).await.map_err(Refusal::NotSwitched)?;
+        self.orders.switch(switch).await?;
         tracing::info!(component = name, digest = %component, source, "switched a component");
         self.info(&name).ok_or(Refusal::NoComponent(name))
     }
@@ -480,45 +384,6 @@ async fn blocking(
     })
 }
 
-/// The versions that are kept for tenants, and the code that is compiled from them.
-pub(crate) struct Kept<'s>(pub(crate) &'s Serving);
-
-impl Shows for Kept<'_> {
-    fn show(&self, caller: &Caller, text: &mut Text) {
-        let Self(serving) = self;
-        let tenants: Vec<_> = serving.accounts.tenants.keys().filter(|name| caller.sees(Some(name))).collect();
-        text.family("roadrunner_tenant_deployed_bytes", "gauge", "Versions of components that are kept.");
-        for tenant in &tenants {
-            let owned = serving.accounts.owners.components_of(tenant);
-            let kept = serving.host.deployed.as_ref().map(|store| owned.map(|name| store.bytes(name)).sum::<u64>());
-            text.sample(&[("tenant", tenant)], kept.unwrap_or_default());
-        }
-        text.family("roadrunner_tenant_compiled_bytes", "gauge", "What is compiled from these versions.");
-        for tenant in &tenants {
-            // Code of several versions is counted once.
-            text.sample(&[("tenant", tenant)], bytes_of(serving, versions_of(serving, Some(tenant), None)));
-        }
-    }
-}
-
-/// The digests of the versions of a tenant's components, except those of the component `but`.
-fn versions_of(serving: &Serving, tenant: Option<&str>, but: Option<&str>) -> BTreeSet<Digest> {
-    let Some(store) = &serving.host.deployed else { return BTreeSet::new() };
-    let owned = serving.loaded.components.keys().filter(|name| serving.accounts.owners.of_component(name) == tenant);
-    let others = owned.filter(|name| but != Some(name.as_str()));
-    others.flat_map(|name| store.history(name)).map(|version| version.digest).collect()
-}
-
-fn bytes_of(serving: &Serving, digests: BTreeSet<Digest>) -> u64 {
-    digests.iter().map(|digest| serving.host.sandbox.compiled_bytes(digest)).sum()
-}
-
-/// Removes compiled code that no component and no version uses.
-pub(crate) fn tidy(serving: &Serving) {
-    let kept = serving.host.deployed.as_ref().map(|store| store.digests()).unwrap_or_default();
-    serving.host.sandbox.tidy(&kept);
-}
-
 /// Whether a reference is another version of the manifest's origin.
 fn is_beside(reference: &OciReference, origin: &Origin) -> bool {
     match origin {
@@ -528,7 +393,7 @@ fn is_beside(reference: &OciReference, origin: &Origin) -> bool {
 }
 
 fn ended<T>(task: Result<Result<T, Refusal>, tokio::task::JoinError>) -> Result<T, Refusal> {
-    task.unwrap_or_else(|error| Err(Refusal::NotSwitched(error.to_string())))
+    task.unwrap_or_else(|panic| Err(OrderError::Refused(panic.into()).into()))
 }
 
 /// The time in seconds since 1970; 0 on a machine whose clock is before that.

@@ -19,11 +19,20 @@ use tower_http::compression::predicate::Predicate;
 use tower_http::compression::{CompressionBody, CompressionLayer};
 
 use self::body::{Compressed, Pieces};
-use super::Inner;
 use super::etag::HeadBody;
+use super::layer::{Middleware, RouteService};
+use crate::buffers;
 use crate::record::Accounted;
 
-pub(super) fn wrap(settings: &Compression, inner: Inner) -> Inner {
+pub(super) struct CompressionMiddleware(pub(super) Compression);
+
+impl Middleware for CompressionMiddleware {
+    fn wrap(&self, inner: RouteService) -> RouteService {
+        BoxCloneSyncService::new(compress(&self.0, inner).map_response(buffers::compressed))
+    }
+}
+
+fn compress(settings: &Compression, inner: RouteService) -> RouteService {
     let encodings = settings.encodings.clone();
     let types = settings.types.clone().map(Arc::from);
     let compressible = Compressible { minimum: settings.minimum_size, types, loops: settings.loops };

@@ -9,15 +9,24 @@ use tower::util::BoxCloneSyncService;
 use tower::{Layer as _, ServiceExt as _};
 use tower_http::cors::{AllowHeaders, AllowOrigin, CorsLayer};
 
-use super::Inner;
+use super::layer::{Middleware, RouteService};
 
-pub(super) fn wrap(settings: &Cors, inner: Inner) -> Inner {
-    let service = layer(settings).layer(inner.map_request(restore_method));
-    BoxCloneSyncService::new(service.map_request(hide_method))
+pub(super) struct CorsMiddleware(pub(super) Cors);
+
+impl Middleware for CorsMiddleware {
+    fn wrap(&self, inner: RouteService) -> RouteService {
+        let service = layer(&self.0).layer(inner.map_request(restore_method));
+        BoxCloneSyncService::new(service.map_request(hide_method))
+    }
+
+    /// Claims CORS preflights, which belong to the route that they ask about.
+    fn claims(&self, request: &Request<RequestBody>) -> Option<Method> {
+        preflighted(request)
+    }
 }
 
 /// The method that a CORS preflight asks about (Fetch standard, CORS-preflight request); none for any other request.
-pub(crate) fn preflighted(request: &Request<RequestBody>) -> Option<Method> {
+fn preflighted(request: &Request<RequestBody>) -> Option<Method> {
     let headers = request.headers();
     if request.method() != Method::OPTIONS || !headers.contains_key(header::ORIGIN) {
         return None;

@@ -14,8 +14,8 @@ use roadrunner_wire::{RequestBody, ResponseBody};
 use tower::ServiceExt as _;
 use tower::util::BoxCloneSyncService;
 
-use super::Inner;
-use crate::app;
+use super::layer::{Middleware, RouteService};
+use crate::answer::refuse;
 use crate::record::Accounted;
 
 /// The body that GET would have sent, as an extension of a response to HEAD.
@@ -25,22 +25,27 @@ pub(crate) struct HeadBody(pub(crate) Bytes);
 /// Bytes of the digest in the validator.
 const TAG: usize = 16;
 
-pub(super) fn wrap(settings: Etag, inner: Inner) -> Inner {
-    let service = tower::service_fn(move |request: Request<RequestBody>| {
-        let is_head = request.method() == Method::HEAD;
-        let asked = is_head || request.method() == Method::GET;
-        let known: Vec<_> = request.headers().get_all(header::IF_NONE_MATCH).iter().cloned().collect();
-        let response = inner.clone().oneshot(request);
-        async move {
-            let response = response.await?;
-            Ok(if asked && response.status() == StatusCode::OK {
-                validated(settings, &known, is_head, response).await
-            } else {
-                response
-            })
-        }
-    });
-    BoxCloneSyncService::new(service)
+pub(super) struct EtagMiddleware(pub(super) Etag);
+
+impl Middleware for EtagMiddleware {
+    fn wrap(&self, inner: RouteService) -> RouteService {
+        let settings = self.0;
+        let service = tower::service_fn(move |request: Request<RequestBody>| {
+            let is_head = request.method() == Method::HEAD;
+            let asked = is_head || request.method() == Method::GET;
+            let known: Vec<_> = request.headers().get_all(header::IF_NONE_MATCH).iter().cloned().collect();
+            let response = inner.clone().oneshot(request);
+            async move {
+                let response = response.await?;
+                Ok(if asked && response.status() == StatusCode::OK {
+                    validated(settings, &known, is_head, response).await
+                } else {
+                    response
+                })
+            }
+        });
+        BoxCloneSyncService::new(service)
+    }
 }
 
 async fn validated(
@@ -59,7 +64,7 @@ async fn validated(
                 }
             }
             Err(outcome) => {
-                let mut failed = app::failure(outcome);
+                let mut failed = refuse(outcome);
                 if let Some(accounted) = accounted {
                     accounted.ledger.replace(outcome);
                     failed.extensions_mut().insert(accounted);

@@ -6,35 +6,43 @@ use roadrunner_wire::ResponseBody;
 use tower::ServiceExt as _;
 use tower::util::BoxCloneSyncService;
 
-use super::Inner;
+use super::layer::{Middleware, RouteService};
 use crate::context::Context;
 
-pub(super) fn response_headers(settings: &ResponseHeaders, inner: Inner) -> Inner {
-    let settings = settings.clone();
-    BoxCloneSyncService::new(inner.map_response(move |response| with_headers(&settings, response)))
+pub(super) struct ResponseHeadersMiddleware(pub(super) ResponseHeaders);
+
+impl Middleware for ResponseHeadersMiddleware {
+    fn wrap(&self, inner: RouteService) -> RouteService {
+        let settings = self.0.clone();
+        BoxCloneSyncService::new(inner.map_response(move |response| with_headers(&settings, response)))
+    }
 }
 
-/// Adds the security headers. A header that the response already has stays.
-pub(super) fn security_headers(settings: &SecurityHeaders, inner: Inner) -> Inner {
-    let settings = settings.clone();
-    let service = tower::service_fn(move |request: http::Request<_>| {
-        let settings = settings.clone();
-        let is_tls = request.extensions().get::<Context>().is_some_and(|context| context.scheme == "https");
-        let response = inner.clone().oneshot(request);
-        async move {
-            let mut response: Response<ResponseBody> = response.await?;
-            let headers = response.headers_mut();
-            for (name, value) in &settings.fields {
-                add(headers, name, value);
+/// The security headers. A header that the response already has stays.
+pub(super) struct SecurityHeadersMiddleware(pub(super) SecurityHeaders);
+
+impl Middleware for SecurityHeadersMiddleware {
+    fn wrap(&self, inner: RouteService) -> RouteService {
+        let settings = self.0.clone();
+        let service = tower::service_fn(move |request: http::Request<_>| {
+            let settings = settings.clone();
+            let is_tls = request.extensions().get::<Context>().is_some_and(|context| context.scheme == "https");
+            let response = inner.clone().oneshot(request);
+            async move {
+                let mut response: Response<ResponseBody> = response.await?;
+                let headers = response.headers_mut();
+                for (name, value) in &settings.fields {
+                    add(headers, name, value);
+                }
+                // RFC 6797, 7.2: the field is not sent over plaintext.
+                if let Some(value) = settings.transport.as_ref().filter(|_| is_tls) {
+                    add(headers, &header::STRICT_TRANSPORT_SECURITY, value);
+                }
+                Ok(response)
             }
-            // RFC 6797, 7.2: the field is not sent over plaintext.
-            if let Some(value) = settings.transport.as_ref().filter(|_| is_tls) {
-                add(headers, &header::STRICT_TRANSPORT_SECURITY, value);
-            }
-            Ok(response)
-        }
-    });
-    BoxCloneSyncService::new(service)
+        });
+        BoxCloneSyncService::new(service)
+    }
 }
 
 fn add(headers: &mut HeaderMap, name: &http::HeaderName, value: &http::HeaderValue) {

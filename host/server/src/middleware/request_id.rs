@@ -10,18 +10,22 @@ use roadrunner_account::RequestId;
 use roadrunner_wire::{RequestBody, ResponseBody};
 use tower::util::BoxCloneSyncService;
 
-use super::Inner;
+use super::layer::{Middleware, RouteService};
 use crate::context;
 
-pub(super) fn wrap(settings: &roadrunner_manifest::RequestId, inner: Inner) -> Inner {
-    BoxCloneSyncService::new(WithRequestId { settings: settings.clone(), inner })
+pub(super) struct RequestIdMiddleware(pub(super) roadrunner_manifest::RequestId);
+
+impl Middleware for RequestIdMiddleware {
+    fn wrap(&self, inner: RouteService) -> RouteService {
+        BoxCloneSyncService::new(WithRequestId { settings: self.0.clone(), inner })
+    }
 }
 
 /// Puts the request's id into a header of the request and of the response.
 #[derive(Clone)]
 struct WithRequestId {
     settings: roadrunner_manifest::RequestId,
-    inner: Inner,
+    inner: RouteService,
 }
 
 impl tower::Service<Request<RequestBody>> for WithRequestId {

@@ -14,20 +14,15 @@ use std::time::Duration;
 use bytes::Bytes;
 use http::HeaderMap;
 use http_body::{Body, Frame};
-use roadrunner_account::{Failure, Outcome};
+use roadrunner_account::Outcome;
 use roadrunner_sandbox::{Disconnect, Event, Held, Instance, LeftBody, Next, Outbox};
 use roadrunner_wire::{Abort, Connection, Ending, Protocol, ResponseBody};
 use tokio::time::{Instant, Sleep, sleep_until, timeout};
 
-use super::Claim;
+use super::claim::Claim;
+use super::held::{Call, LAST_EVENT, UNDER_WAY, spawn, suspend};
 use crate::record::Record;
 use crate::serving::Serving;
-
-/// The longest time that a call in progress may go on after the client has left.
-pub(super) const UNDER_WAY: Duration = Duration::from_millis(20);
-
-/// The longest time for the last event.
-pub(super) const LAST_EVENT: Duration = Duration::from_secs(1);
 
 /// The largest piece of a request body in one event.
 const BODY_PIECE: usize = 64 << 10;
@@ -76,8 +71,6 @@ struct LoopBody {
     connection: Arc<Connection>,
     record: Record,
 }
-
-type Call = Pin<Box<dyn Future<Output = (Held, Result<Next, Failure>)> + Send>>;
 
 enum Phase {
     Waiting(Held),
@@ -308,26 +301,11 @@ fn call(mut held: Held, event: Event, outbox: Outbox<Bytes>) -> Call {
     })
 }
 
-/// Asks the session to leave its instance, between two events.
-pub(super) fn suspend(mut held: Held) -> Call {
-    Box::pin(async move {
-        let result = held.suspend().await.map(|()| Next::Continue);
-        (held, result)
-    })
-}
-
 /// Tells the guest that its session is over, then drops it. The outbox is closed.
 async fn last_event(mut held: Held, reason: Disconnect, outbox: Outbox<Bytes>) {
     match timeout(LAST_EVENT, held.on_event(Event::Disconnect(reason), &outbox)).await {
         Ok(Ok(_)) => {}
         Ok(Err(failure)) => tracing::debug!(instance = held.meter().id, "the last event failed: {failure}"),
         Err(_) => tracing::debug!(instance = held.meter().id, "the last event took too long"),
-    }
-}
-
-pub(super) fn spawn(task: impl Future<Output = ()> + Send + 'static) {
-    // Bodies are also dropped when the runtime shuts down; the guest then ends without its last event.
-    if let Ok(runtime) = tokio::runtime::Handle::try_current() {
-        runtime.spawn(task);
     }
 }

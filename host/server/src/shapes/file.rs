@@ -2,7 +2,7 @@
 
 use std::sync::Arc;
 
-use http::{HeaderMap, Method, Request, Response, header};
+use http::{HeaderValue, Method, Request, Response, header};
 use http_body_util::BodyExt as _;
 use roadrunner_account::{Charge, Failure, Holder, Outcome};
 use roadrunner_files::{ByteRange, Directory, FileBody, FileError, Options, RequestView, try_respond};
@@ -11,32 +11,12 @@ use roadrunner_manifest::Files;
 use roadrunner_sandbox::Head;
 use roadrunner_wire::{Abort, Connection, RequestBody, ResponseBody};
 
-use super::Asked;
-use crate::app;
+use super::facts::RequestFacts;
+use crate::answer::{Reason, refuse};
 use crate::buffers::Held;
 use crate::context::Context;
 use crate::record::{Record, Recorded};
 use crate::serving::{Guest, Serving, StaticFiles};
-
-/// The request's header fields that decide how a file is sent.
-pub(super) fn conditions(headers: &HeaderMap) -> HeaderMap {
-    let mut kept = HeaderMap::new();
-    for (name, value) in headers {
-        if matches!(
-            *name,
-            header::ACCEPT_ENCODING
-                | header::IF_MATCH
-                | header::IF_MODIFIED_SINCE
-                | header::IF_NONE_MATCH
-                | header::IF_RANGE
-                | header::IF_UNMODIFIED_SINCE
-                | header::RANGE
-        ) {
-            kept.append(name, value.clone());
-        }
-    }
-    kept
-}
 
 /// Sends the file that a guest named in its `sendfile` answer.
 #[expect(clippy::too_many_arguments, reason = "one call site; they are the fields of the shape")]
@@ -47,7 +27,7 @@ pub(super) async fn send(
     directory: &str,
     path: &str,
     range: Option<(u64, Option<u64>)>,
-    asked: &Asked,
+    facts: &RequestFacts,
     connection: &Connection,
     record: Record,
 ) -> Response<ResponseBody> {
@@ -67,7 +47,7 @@ pub(super) async fn send(
         serving,
         granted,
         path,
-        &RequestView { method: &asked.method, headers: &asked.conditions },
+        &RequestView { method: &facts.method, headers: &facts.conditions },
         options,
         holder,
         record,
@@ -88,9 +68,7 @@ pub(crate) async fn serve(
         Files::Captured => context.params.last().map_or("", |(_, value)| value.as_str()),
     };
     if !matches!(*request.method(), Method::GET | Method::HEAD) {
-        let mut response = app::plain(http::StatusCode::METHOD_NOT_ALLOWED, "method not allowed");
-        response.headers_mut().insert(header::ALLOW, http::HeaderValue::from_static("GET, HEAD"));
-        return record.done(response);
+        return record.done(refuse(Reason::MethodNotAllowed(HeaderValue::from_static("GET, HEAD"))));
     }
     let mut options = Options::for_route();
     options.index = files.settings.index.as_deref();
@@ -121,8 +99,7 @@ async fn respond(
             if matches!(error, FileError::Io { .. }) {
                 record.warn(&Quoted::display(&error));
             }
-            let status = error.status();
-            record.done(app::plain(status, status.canonical_reason().unwrap_or("failed")))
+            record.done(refuse(Reason::File(error.status())))
         }
     }
 }

@@ -15,20 +15,28 @@ use roadrunner_account::{Covering, Failure, Meter, Outcome};
 use roadrunner_sandbox::{Head, Standard};
 use roadrunner_wire::{Abort, ResponseBody};
 
-use super::{Asked, Claim, buffered, has_no_body, mismatch, with_body};
+use super::buffered::{buffered, has_no_body, with_body};
+use super::claim::Claim;
+use super::facts::RequestFacts;
+use crate::answer::Reason;
 use crate::record::Record;
 
 /// Answers with the response that a standard component has set.
-pub(crate) fn answer(mut guest: Standard, head: Head, asked: &Asked, mut record: Record) -> Response<ResponseBody> {
-    if asked.is_connect() && head.status.is_success() {
+pub(crate) fn answer(
+    mut guest: Standard,
+    head: Head,
+    facts: &RequestFacts,
+    mut record: Record,
+) -> Response<ResponseBody> {
+    if facts.is_connect() && head.status.is_success() {
         // RFC 8441, 4: the answer would open a tunnel, and WASI has none.
-        return mismatch(record, "a standard component opens no sessions");
+        return record.mismatched(Reason::Mismatch("a standard component opens no sessions"));
     }
     if let Some(refusal) = record.refusal() {
         return record.refused(&refusal);
     }
-    let mut claim = Claim(head.length);
-    if has_no_body(&head, asked) {
+    let mut claim = Claim::new(head.length);
+    if has_no_body(&head, facts) {
         guest.finish();
         return record.done(with_body(head, ResponseBody::empty()));
     }
@@ -37,7 +45,7 @@ pub(crate) fn answer(mut guest: Standard, head: Head, asked: &Asked, mut record:
         Ok(Some((body, _))) if !claim.take(&body) || !claim.is_kept() => record.failed(Claim::broken()),
         Ok(Some((body, trailers))) => {
             guest.finish();
-            record.done(buffered(head, body, trailers, asked))
+            record.done(buffered(head, body, trailers, facts))
         }
         Ok(None) => {
             record.head(head.status);

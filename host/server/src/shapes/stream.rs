@@ -18,8 +18,9 @@ use roadrunner_account::{Failure, Outcome};
 use roadrunner_sandbox::{BodyError, Head, Instance, Outbox};
 use roadrunner_wire::{Abort, ResponseBody};
 
-use super::event_loop::spawn;
-use super::{Claim, with_body};
+use super::buffered::with_body;
+use super::claim::Claim;
+use super::held::spawn;
 use crate::record::Record;
 
 /// The number of polls of a guest that pulls the request's body, before the head is sent: a body that is malformed from

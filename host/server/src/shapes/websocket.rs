@@ -13,37 +13,30 @@ mod work;
 use std::sync::Arc;
 use std::time::Instant;
 
-use http::{HeaderMap, HeaderName, HeaderValue, Response, StatusCode, header};
+use http::{HeaderMap, HeaderName, Response, header};
 use roadrunner_account::{Failure, Outcome};
 use roadrunner_sandbox::Instance;
-use roadrunner_websocket::handshake::ServerHandshake;
 use roadrunner_websocket::{Role, Session};
-use roadrunner_wire::{Connection, Held, Protocol, ResponseBody, TunnelRequest};
+use roadrunner_wire::{Connection, Held, Protocol, ResponseBody};
 
 use self::pump::Pump;
-pub(crate) use self::settings::{DeflateMemory, Settings, admits};
-use super::mismatch;
-use crate::app::plain;
+pub(crate) use self::settings::{DeflateMemory, WebSocketSettings};
+use super::handshake::WebSocketHandshake;
+use crate::answer::Reason;
 use crate::record::Record;
 use crate::serving::{Guest, Serving};
-
-/// A valid handshake, and the tunnel that it asks for.
-pub(crate) struct Handshake {
-    pub(crate) judged: ServerHandshake,
-    pub(crate) tunnel: TunnelRequest,
-}
 
 /// Accepts the handshake, and serves the session in a separate task.
 pub(super) fn accept(
     serving: &Arc<Serving>,
     guest: &Guest,
     mut instance: Instance,
-    handshake: Handshake,
+    handshake: WebSocketHandshake,
     mut headers: HeaderMap,
     subprotocol: Option<&str>,
     mut record: Record,
 ) -> Response<ResponseBody> {
-    let Handshake { judged, tunnel } = handshake;
+    let WebSocketHandshake { judged, tunnel } = handshake;
     let config = &guest.websocket.codec;
     let (deflate, reserved) =
         config.deflate.as_ref().and_then(|deflate| serving.host.deflate.agree(deflate, &judged)).unzip();
@@ -82,13 +75,11 @@ pub(super) fn accept(
 
 /// Answers a request without a WebSocket handshake, where the guest has a WebSocket.
 pub(super) fn not_asked(connection: &Connection, record: Record) -> Response<ResponseBody> {
-    if connection.protocol != Protocol::Http1 {
-        return mismatch(record, "this is a WebSocket, which an extended CONNECT opens");
-    }
-    // RFC 9110, 15.5.22: only HTTP/1 has an Upgrade that can be required.
-    let mut response = plain(StatusCode::UPGRADE_REQUIRED, "this is a WebSocket, which needs Upgrade and Connection");
-    response.headers_mut().insert(header::UPGRADE, HeaderValue::from_static("websocket"));
-    record.answered(response, &Outcome::HandshakeMismatch.into())
+    record.mismatched(match connection.protocol {
+        // RFC 9110, 15.5.22: only HTTP/1 has an Upgrade that can be required.
+        Protocol::Http1 => Reason::UpgradeRequired,
+        _ => Reason::Mismatch("this is a WebSocket, which an extended CONNECT opens"),
+    })
 }
 
 /// Removes fields of the handshake, which only the host may write.

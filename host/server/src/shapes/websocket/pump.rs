@@ -34,7 +34,7 @@ use tokio::io::{AsyncRead as _, AsyncWrite as _, ReadBuf};
 use tokio::time::timeout;
 use tokio_util::io::poll_read_buf;
 
-use super::super::event_loop::{LAST_EVENT, UNDER_WAY, spawn, suspend};
+use super::super::held::{Call, LAST_EVENT, UNDER_WAY, spawn, suspend};
 use super::ahead::{Ahead, Load};
 use super::settings::Reserved;
 use super::work::Work;
@@ -56,8 +56,6 @@ const TURN: Duration = Duration::from_micros(500);
 
 /// The time before the drain's deadline at which an open session is closed with 1001.
 const LAST_CALL: Duration = Duration::from_secs(1);
-
-type Call = Pin<Box<dyn Future<Output = (Held, Result<Next, Failure>)> + Send>>;
 
 enum Phase {
     /// The session is between two calls: no stack holds anything of the guest.

@@ -29,7 +29,7 @@ use roadrunner_wire::webtransport::{self, Close, End, Session};
 use roadrunner_wire::{Alarm, Connection, Ending};
 use tokio::time::timeout;
 
-use super::super::event_loop::{LAST_EVENT, UNDER_WAY, spawn};
+use super::super::held::{LAST_EVENT, UNDER_WAY, spawn};
 use super::port::Port;
 use crate::record::Record;
 use crate::serving::Serving;

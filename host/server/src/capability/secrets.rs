@@ -12,8 +12,25 @@ use roadrunner_manifest::{self as manifest, Manifest};
 use roadrunner_sandbox::Secret;
 use zeroize::Zeroizing;
 
+use super::provider::{Granted, Grantee, Opening, Provider};
+
 /// The longest secret, in bytes.
 const LONGEST: usize = 64 << 10;
+
+/// The secrets of a manifest, by name.
+pub(crate) struct Secrets(BTreeMap<String, Secret>);
+
+impl Provider for Secrets {
+    fn open(opening: &Opening<'_>, _: Option<&Self>) -> Result<Self> {
+        Ok(Self(opening.secrets.clone()))
+    }
+
+    fn grant(&self, component: Grantee<'_>, granted: &mut Granted) {
+        let named = component.settings.secrets.iter();
+        let found = named.filter_map(|name| Some((name.to_string(), self.0.get(name.as_str())?.clone())));
+        granted.grants.secrets = found.collect();
+    }
+}
 
 /// Reads all secrets of a manifest, by name.
 pub(crate) fn read(manifest: &Manifest) -> Result<BTreeMap<String, Secret>> {

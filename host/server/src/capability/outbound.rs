@@ -1,4 +1,4 @@
-//! The way out for the guests of one component: the client of [`roadrunner_outbound`], with logging, counters and the
+//! The ways out for the guests of components: the client of [`roadrunner_outbound`], with logging, counters and the
 //! quotas of the tenant.
 
 use std::collections::BTreeMap;
@@ -8,6 +8,7 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering::Relaxed};
 use std::task::{Context, Poll, ready};
 
+use anyhow::Result;
 use bytes::Bytes;
 use http::Request;
 use http_body::{Body, Frame, SizeHint};
@@ -15,19 +16,60 @@ use http_body_util::BodyExt as _;
 use roadrunner_account::{Charge, Meter, Payer, Tenant, Worked, admits};
 use roadrunner_log::Quoted;
 use roadrunner_manifest::{self as manifest, HostPattern};
-use roadrunner_names::Resolver;
 use roadrunner_outbound::{Client, Error, Grant, Host, READ_BUFFER, Settings, Timeouts};
 use roadrunner_sandbox::{Outbound, OutboundAnswer, OutboundDriver, OutboundError, RequestOptions, Sandbox, WasiBody};
 use roadrunner_wire::drop_connection_fields;
 use tokio::task::JoinHandle;
 use tokio::time::Sleep;
 
+use super::provider::{Granted, Grantee, Opening, Provider};
 use crate::access::Caller;
+use crate::accounts::owner;
 use crate::metrics::Text;
+
+/// The ways out, by component.
+pub(crate) struct WaysOut(BTreeMap<String, Arc<WayOut>>);
+
+impl Provider for WaysOut {
+    /// Opens the ways out. An unchanged way out stays, with its connections and counters.
+    fn open(opening: &Opening<'_>, before: Option<&Self>) -> Result<Self> {
+        let granted = opening.manifest.components.iter().filter_map(|(name, component)| {
+            let settings = component.outbound.as_ref()?;
+            let owner = owner(&format!("component:{name}"), component.tenant.as_ref());
+            let known = before.and_then(|Self(ways)| ways.get(name.as_str())).filter(|way| way.is(settings, &owner));
+            let tenant = component.tenant.as_ref().map(ToString::to_string);
+            let way = known.cloned().unwrap_or_else(|| Arc::new(WayOut::new(settings, opening, owner, tenant)));
+            Some((name.to_string(), way))
+        });
+        Ok(Self(granted.collect()))
+    }
+
+    fn grant(&self, component: Grantee<'_>, granted: &mut Granted) {
+        granted.grants.outbound = self.0.get(component.name.as_str()).map(|way| way.clone() as Arc<dyn Outbound>);
+    }
+
+    fn show(&self, caller: &Caller, text: &mut Text) {
+        let ways: Vec<_> = self.0.iter().filter(|(_, way)| caller.sees(way.tenant.as_deref())).collect();
+        text.family(
+            "roadrunner_outbound_requests_total",
+            "counter",
+            "Outgoing requests of guests, by what became of them.",
+        );
+        for (component, way) in &ways {
+            for (result, count) in [("answered", &way.answered), ("refused", &way.refused), ("failed", &way.failed)] {
+                text.sample(&[("component", component), ("result", result)], count.load(Relaxed));
+            }
+        }
+        text.family("roadrunner_outbound_connections_open", "gauge", "Outgoing connections of guests.");
+        for (component, way) in &ways {
+            text.sample(&[("component", component)], way.client.open());
+        }
+    }
+}
 
 /// The way out of one component. All its routes share it.
 #[derive(Debug)]
-pub(crate) struct WayOut {
+struct WayOut {
     client: Client,
     sandbox: Sandbox,
     /// The owner under which name lookups are counted together.
@@ -40,16 +82,10 @@ pub(crate) struct WayOut {
 }
 
 impl WayOut {
-    pub(crate) fn new(
-        outbound: &manifest::Outbound,
-        sandbox: &Sandbox,
-        owner: String,
-        tenant: Option<String>,
-        names: &Resolver,
-    ) -> Self {
+    fn new(settings: &manifest::Outbound, opening: &Opening<'_>, owner: String, tenant: Option<String>) -> Self {
         Self {
-            client: Client::new(settings(outbound), names.share(&owner)),
-            sandbox: sandbox.clone(),
+            client: Client::new(client_settings(settings), opening.names.share(&owner)),
+            sandbox: opening.sandbox.clone(),
             owner,
             tenant,
             answered: Arc::default(),
@@ -59,31 +95,12 @@ impl WayOut {
     }
 
     /// Whether the way out matches a manifest's settings.
-    pub(crate) fn is(&self, outbound: &manifest::Outbound, owner: &str) -> bool {
-        *self.client.settings() == settings(outbound) && self.owner == owner
+    fn is(&self, outbound: &manifest::Outbound, owner: &str) -> bool {
+        *self.client.settings() == client_settings(outbound) && self.owner == owner
     }
 }
 
-/// Shows the ways out, by component.
-pub(crate) fn show(ways: &BTreeMap<String, Arc<WayOut>>, caller: &Caller, text: &mut Text) {
-    let ways: Vec<_> = ways.iter().filter(|(_, way)| caller.sees(way.tenant.as_deref())).collect();
-    text.family(
-        "roadrunner_outbound_requests_total",
-        "counter",
-        "Outgoing requests of guests, by what became of them.",
-    );
-    for (component, way) in &ways {
-        for (result, count) in [("answered", &way.answered), ("refused", &way.refused), ("failed", &way.failed)] {
-            text.sample(&[("component", component), ("result", result)], count.load(Relaxed));
-        }
-    }
-    text.family("roadrunner_outbound_connections_open", "gauge", "Outgoing connections of guests.");
-    for (component, way) in &ways {
-        text.sample(&[("component", component)], way.client.open());
-    }
-}
-
-fn settings(outbound: &manifest::Outbound) -> Settings {
+fn client_settings(outbound: &manifest::Outbound) -> Settings {
     let grant = |origin: &manifest::OutboundOrigin| {
         let host = match &origin.host {
             HostPattern::Exact(name) => {

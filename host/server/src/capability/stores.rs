@@ -11,16 +11,16 @@ use std::time::Duration;
 
 use anyhow::{Context as _, Result};
 use roadrunner_account::Tenant;
-use roadrunner_manifest::{self as manifest, ComponentName, Manifest, StorePlace, TenantName};
+use roadrunner_manifest::{self as manifest, ComponentName, Manifest, StoreName, StorePlace, TenantName};
 use roadrunner_names::Resolver;
 use roadrunner_sandbox::{self as sandbox, Secret, StoreAnswer, StoreError, StorePage};
 use roadrunner_store::{Bill, Bucket, Budget, Error, Limits, Owner, Place, Store};
 use zeroize::Zeroizing;
 
+use super::provider::{Granted, Grantee, Opening, Provider};
 use crate::access::Caller;
 use crate::accounts;
 use crate::metrics::Text;
-use crate::serving::Capabilities;
 
 /// The operations, as the metrics name them.
 const OPERATIONS: [&str; 7] = ["delete", "exists", "get", "increment", "keys", "set", "set-if"];
@@ -28,9 +28,76 @@ const OPERATIONS: [&str; 7] = ["delete", "exists", "get", "increment", "keys", "
 /// The outcomes of operations, as the metrics name them.
 const OUTCOMES: [&str; 6] = ["failed", "ok", "overloaded", "refused", "timeout", "too-large"];
 
+/// The stores of a manifest.
+pub(crate) struct Stores {
+    /// The stores that are open, by name; none where a manifest is only checked.
+    open: OpenStores,
+    /// The tenants' budgets in the stores, by tenant.
+    budgets: BTreeMap<String, Budget>,
+    /// The components' views of the stores, by component and store.
+    views: BTreeMap<String, Views>,
+}
+
+type OpenStores = BTreeMap<String, Arc<OpenStore>>;
+type Views = BTreeMap<String, Arc<View>>;
+
+impl Provider for Stores {
+    fn open(opening: &Opening<'_>, before: Option<&Self>) -> Result<Self> {
+        let open = match opening.opens_stores {
+            true => open(opening, before.map_or(&OpenStores::new(), |before| &before.open))?,
+            false => OpenStores::new(),
+        };
+        let budgets = budgets(opening.manifest, &open, before);
+        let components = opening.manifest.components.iter();
+        let view = |(name, settings)| {
+            let known = before.and_then(|before| before.views.get(ComponentName::as_str(name)));
+            (name.to_string(), views(opening, Grantee { name, settings }, &open, &budgets, known))
+        };
+        let views = components.map(view).collect();
+        Ok(Self { open, budgets, views })
+    }
+
+    fn grant(&self, component: Grantee<'_>, granted: &mut Granted) {
+        let views = self.views.get(component.name.as_str()).into_iter().flatten();
+        granted.grants.stores =
+            views.map(|(name, view)| (name.clone(), view.clone() as Arc<dyn sandbox::Bucket>)).collect();
+    }
+
+    /// Shows the tenants' use of stores, and the stores.
+    fn show(&self, caller: &Caller, text: &mut Text) {
+        text.family("roadrunner_tenant_store_bytes", "gauge", "Keys and values in stores of this host.");
+        for (tenant, budget) in self.budgets.iter().filter(|(tenant, _)| caller.sees(Some(tenant))) {
+            text.sample(&[("tenant", tenant)], budget.bytes());
+        }
+        if caller.tenant().is_some() {
+            return;
+        }
+        text.family(
+            "roadrunner_store_operations_total",
+            "counter",
+            "Operations of guests on stores, by how they ended.",
+        );
+        for (name, store) in &self.open {
+            for (operation, outcome, count) in store.counts() {
+                text.sample(&[("store", name), ("operation", operation), ("outcome", outcome)], count);
+            }
+        }
+        text.family(
+            "roadrunner_store_bytes",
+            "gauge",
+            "Keys and values in stores of this host, as `size` counts them.",
+        );
+        for (name, store) in &self.open {
+            if let Some(bytes) = store.store.bytes() {
+                text.sample(&[("store", name)], bytes);
+            }
+        }
+    }
+}
+
 /// A store of the manifest, open.
 #[derive(Debug)]
-pub(crate) struct OpenStore {
+struct OpenStore {
     store: Store,
     place: StorePlace,
     /// The password for the store.
@@ -62,12 +129,8 @@ impl OpenStore {
 }
 
 /// Opens the stores of a manifest. Stores that are open already stay so, and take new sizes.
-pub(crate) fn open(
-    manifest: &Manifest,
-    secrets: &BTreeMap<String, Secret>,
-    names: &Resolver,
-    before: &BTreeMap<String, Arc<OpenStore>>,
-) -> Result<BTreeMap<String, Arc<OpenStore>>> {
+fn open(opening: &Opening<'_>, before: &OpenStores) -> Result<OpenStores> {
+    let Opening { manifest, secrets, names, .. } = opening;
     let open = |name: &str, place: &StorePlace| {
         let password = match place {
             StorePlace::Redis { password: Some(password), .. } => secrets.get(password.as_str()).cloned(),
@@ -101,11 +164,7 @@ fn place_of(place: &StorePlace, password: Option<&Secret>, names: &Resolver) -> 
 }
 
 /// The tenants' budgets in stores of this host. An unchanged budget stays.
-pub(crate) fn budgets(
-    manifest: &Manifest,
-    stores: &BTreeMap<String, Arc<OpenStore>>,
-    before: Option<&BTreeMap<String, Budget>>,
-) -> BTreeMap<String, Budget> {
+fn budgets(manifest: &Manifest, stores: &OpenStores, before: Option<&Stores>) -> BTreeMap<String, Budget> {
     let budget = |(name, tenant): (&TenantName, &manifest::Tenant)| {
         let mut namespaces = Vec::new();
         for (component, settings) in &manifest.components {
@@ -117,33 +176,10 @@ pub(crate) fn budgets(
         }
         let namespaces = namespaces.iter().map(|(open, namespace)| (&open.store, namespace.as_str()));
         let made = Budget::new(tenant.quota.store_bytes, namespaces);
-        let known = before.and_then(|before| before.get(name.as_str())).filter(|known| known.is_like(&made));
+        let known = before.and_then(|before| before.budgets.get(name.as_str())).filter(|known| known.is_like(&made));
         (name.to_string(), known.cloned().unwrap_or(made))
     };
     manifest.tenants.iter().map(budget).collect()
-}
-
-/// Shows the tenants' use of stores, and the stores.
-pub(crate) fn show(capabilities: &Capabilities, caller: &Caller, text: &mut Text) {
-    text.family("roadrunner_tenant_store_bytes", "gauge", "Keys and values in stores of this host.");
-    for (tenant, budget) in capabilities.budgets.iter().filter(|(tenant, _)| caller.sees(Some(tenant))) {
-        text.sample(&[("tenant", tenant)], budget.bytes());
-    }
-    if caller.tenant().is_some() {
-        return;
-    }
-    text.family("roadrunner_store_operations_total", "counter", "Operations of guests on stores, by how they ended.");
-    for (name, store) in &capabilities.stores {
-        for (operation, outcome, count) in store.counts() {
-            text.sample(&[("store", name), ("operation", operation), ("outcome", outcome)], count);
-        }
-    }
-    text.family("roadrunner_store_bytes", "gauge", "Keys and values in stores of this host, as `size` counts them.");
-    for (name, store) in &capabilities.stores {
-        if let Some(bytes) = store.store.bytes() {
-            text.sample(&[("store", name)], bytes);
-        }
-    }
 }
 
 /// The namespace that a component has in a store.
@@ -155,53 +191,45 @@ fn namespace(component: &ComponentName, settings: &manifest::Component, store: &
     }
 }
 
-/// The state that grants are made from.
-#[derive(Clone, Copy)]
-pub(crate) struct Kept<'k> {
-    pub(crate) stores: &'k BTreeMap<String, Arc<OpenStore>>,
-    pub(crate) budgets: &'k BTreeMap<String, Budget>,
-    pub(crate) tenants: &'k BTreeMap<String, Arc<Tenant>>,
-}
-
-/// The components' views of stores, by component and store. An unchanged grant stays, with its places.
-pub(crate) fn grants(manifest: &Manifest, kept: Kept<'_>, before: Option<&Grants>) -> Grants {
-    let mut grants = Grants::new();
-    for (component, settings) in &manifest.components {
-        let owner = settings.tenant.as_ref().map(TenantName::as_str);
-        let tenant = owner.and_then(|owner| kept.tenants.get(owner));
-        let budget = owner.and_then(|owner| kept.budgets.get(owner));
-        let mut granted = BTreeMap::new();
-        for name in &settings.stores {
-            // No stores are open where a manifest is only checked.
-            let (Some(open), Some(store)) = (kept.stores.get(name.as_str()), manifest.stores.get(name)) else {
-                continue;
-            };
-            let (namespace, limits) = (namespace(component, settings, store), limits(store));
-            let known = before.and_then(|before| before.get(component.as_str())?.get(name.as_str()));
-            let known = known.filter(|known| {
-                Arc::ptr_eq(&known.open, open)
-                    && known.namespace == namespace
-                    && *known.bucket.limits() == limits
-                    && known.tenant.as_ref().map(Arc::as_ptr) == tenant.map(Arc::as_ptr)
-                    && match (known.bucket.budget(), budget) {
-                        (Some(known), Some(budget)) => known.is_same(budget),
-                        (known, budget) => known.is_none() && budget.is_none(),
-                    }
+/// A component's views of its stores, by store. An unchanged view stays, with its places.
+fn views(
+    opening: &Opening<'_>,
+    component: Grantee<'_>,
+    stores: &OpenStores,
+    budgets: &BTreeMap<String, Budget>,
+    before: Option<&Views>,
+) -> Views {
+    let Grantee { name: component, settings } = component;
+    let owner = settings.tenant.as_ref().map(TenantName::as_str);
+    let tenant = owner.and_then(|owner| opening.tenants.get(owner));
+    let budget = owner.and_then(|owner| budgets.get(owner));
+    let view = |name: &StoreName| {
+        // No stores are open where a manifest is only checked.
+        let (open, store) = (stores.get(name.as_str())?, opening.manifest.stores.get(name)?);
+        let (namespace, limits) = (namespace(component, settings, store), limits(store));
+        let known = before.and_then(|before| before.get(name.as_str()));
+        let known = known.filter(|known| {
+            Arc::ptr_eq(&known.open, open)
+                && known.namespace == namespace
+                && *known.bucket.limits() == limits
+                && known.tenant.as_ref().map(Arc::as_ptr) == tenant.map(Arc::as_ptr)
+                && match (known.bucket.budget(), budget) {
+                    (Some(known), Some(budget)) => known.is_same(budget),
+                    (known, budget) => known.is_none() && budget.is_none(),
+                }
+        });
+        let view = known.cloned().unwrap_or_else(|| {
+            let bill = tenant.cloned().map(|tenant| {
+                Bill::new(move |used| tenant.cpu.spend(u64::try_from(used.as_nanos()).unwrap_or(u64::MAX)))
             });
-            let grant = known.cloned().unwrap_or_else(|| {
-                let bill = tenant.cloned().map(|tenant| {
-                    Bill::new(move |used| tenant.cpu.spend(u64::try_from(used.as_nanos()).unwrap_or(u64::MAX)))
-                });
-                let name = accounts::owner(component.as_str(), settings.tenant.as_ref());
-                let owner = Owner { name, budget: budget.cloned(), bill };
-                let bucket = Bucket::of(owner, open.store.clone(), &namespace, limits);
-                Arc::new(Grant { open: open.clone(), namespace, bucket, tenant: tenant.cloned() })
-            });
-            granted.insert(name.to_string(), grant);
-        }
-        grants.insert(component.to_string(), granted);
-    }
-    grants
+            let name = accounts::owner(component.as_str(), settings.tenant.as_ref());
+            let owner = Owner { name, budget: budget.cloned(), bill };
+            let bucket = Bucket::of(owner, open.store.clone(), &namespace, limits);
+            Arc::new(View { open: open.clone(), namespace, bucket, tenant: tenant.cloned() })
+        });
+        Some((name.to_string(), view))
+    };
+    settings.stores.iter().filter_map(view).collect()
 }
 
 fn limits(store: &manifest::Store) -> Limits {
@@ -214,12 +242,9 @@ fn limits(store: &manifest::Store) -> Limits {
     }
 }
 
-/// The components' views of stores, by component and store.
-pub(crate) type Grants = BTreeMap<String, BTreeMap<String, Arc<Grant>>>;
-
 /// A component's view of a store. All its routes share it.
 #[derive(Debug)]
-pub(crate) struct Grant {
+struct View {
     open: Arc<OpenStore>,
     namespace: String,
     bucket: Bucket,
@@ -227,7 +252,7 @@ pub(crate) struct Grant {
     tenant: Option<Arc<Tenant>>,
 }
 
-impl Grant {
+impl View {
     /// Runs an operation, counts its outcome, and converts its error for the guest.
     fn counted<T: Send + 'static>(
         &self,
@@ -251,7 +276,7 @@ impl Grant {
     }
 }
 
-impl sandbox::Bucket for Grant {
+impl sandbox::Bucket for View {
     fn get(&self, key: String) -> StoreAnswer<Option<Vec<u8>>> {
         let bucket = self.bucket.clone();
         self.counted("get", async move { bucket.get(&key).await })

@@ -45,9 +45,6 @@ const PING_INTERVAL: Duration = Duration::from_secs(4);
 /// The pauses between attempts to connect: the first, and the longest.
 const BACKOFF: (Duration, Duration) = (Duration::from_millis(100), Duration::from_secs(2));
 
-/// The longest time that an ending host waits for the server to take its last messages.
-pub(crate) const LAST_MESSAGES: Duration = Duration::from_secs(1);
-
 /// The largest file of a password, a token or a seed, in bytes.
 const MAX_SECRET: usize = 4 << 10;
 
@@ -59,7 +56,7 @@ const HEADER: &str = "Roadrunner-Sequence";
 
 /// The sender of this host's messages to the server.
 #[derive(Debug)]
-pub(crate) struct Nats {
+pub(super) struct Nats {
     client: Client,
     prefix: String,
     host: u64,
@@ -102,7 +99,7 @@ struct Sequence {
 }
 
 /// Links the bus with those of other hosts, over this server. The connection is made when the driver runs.
-pub(crate) fn join(
+pub(super) fn join(
     bus: &Bus,
     settings: &manifest::Broker,
     max_payload: usize,
@@ -178,47 +175,40 @@ fn text(file: &Path, most: usize) -> Result<String> {
     Ok(std::str::from_utf8(&bytes).with_context(|| format!("{} is not text", file.display()))?.to_owned())
 }
 
-/// Shows the bus, and its connection where it has one.
-pub(crate) fn show(bus: &Bus, broker: Option<&Nats>, text: &mut Text) {
-    text.gauge("roadrunner_bus_subscriptions", "Subscriptions to topics.", bus.subscriptions());
-    text.counter(
-        "roadrunner_bus_missed_total",
-        "Messages that sessions missed, each once for every session, as far as they can be counted.",
-        bus.missed(),
-    );
-    let Some(Nats { client, .. }) = broker else { return };
-    let counters = client.counters();
-    let help = "1 while the bus is connected to its NATS server.";
-    text.gauge("roadrunner_bus_connected", help, u8::from(client.is_connected()));
-    let help = "Messages of the bus that wait for the NATS server.";
-    text.gauge("roadrunner_bus_queue_bytes", help, client.queued_bytes());
-    for (name, help, counter) in [
-        ("roadrunner_bus_connects_total", "Connections to the NATS server that were made.", &counters.connects),
-        ("roadrunner_bus_errors_total", "What the NATS server complained of.", &counters.errors),
-        ("roadrunner_bus_published_total", "Messages to the NATS server.", &counters.published),
-        ("roadrunner_bus_received_total", "Messages from the NATS server.", &counters.received),
-    ] {
-        text.counter(name, help, counter.load(Relaxed));
-    }
-    text.family(
-        "roadrunner_bus_dropped_total",
-        "counter",
-        "Messages that did not get to or from the NATS server, by the reason.",
-    );
-    for (reason, counter) in [
-        ("disconnected", &counters.dropped_disconnected),
-        ("queue-full", &counters.dropped_queue),
-        ("too-large", &counters.dropped_large),
-        ("overrun", &counters.dropped_overrun),
-    ] {
-        text.sample(&[("reason", reason)], counter.load(Relaxed));
-    }
-}
-
 impl Nats {
     /// The connection to the server.
-    pub(crate) fn client(&self) -> &Client {
+    pub(super) fn client(&self) -> &Client {
         &self.client
+    }
+
+    /// Shows the connection.
+    pub(super) fn show(&self, text: &mut Text) {
+        let counters = self.client.counters();
+        let help = "1 while the bus is connected to its NATS server.";
+        text.gauge("roadrunner_bus_connected", help, u8::from(self.client.is_connected()));
+        let help = "Messages of the bus that wait for the NATS server.";
+        text.gauge("roadrunner_bus_queue_bytes", help, self.client.queued_bytes());
+        for (name, help, counter) in [
+            ("roadrunner_bus_connects_total", "Connections to the NATS server that were made.", &counters.connects),
+            ("roadrunner_bus_errors_total", "What the NATS server complained of.", &counters.errors),
+            ("roadrunner_bus_published_total", "Messages to the NATS server.", &counters.published),
+            ("roadrunner_bus_received_total", "Messages from the NATS server.", &counters.received),
+        ] {
+            text.counter(name, help, counter.load(Relaxed));
+        }
+        text.family(
+            "roadrunner_bus_dropped_total",
+            "counter",
+            "Messages that did not get to or from the NATS server, by the reason.",
+        );
+        for (reason, counter) in [
+            ("disconnected", &counters.dropped_disconnected),
+            ("queue-full", &counters.dropped_queue),
+            ("too-large", &counters.dropped_large),
+            ("overrun", &counters.dropped_overrun),
+        ] {
+            text.sample(&[("reason", reason)], counter.load(Relaxed));
+        }
     }
 
     fn subject(&self, owner: &str, topic: &str) -> Arc<str> {
