@@ -79,6 +79,7 @@ mod tls;
 mod trailers;
 mod unread_bodies;
 mod wasi;
+mod wasi_config;
 mod wasi_files;
 mod wasi_limits;
 mod websocket_batches;

@@ -22,6 +22,7 @@ use crate::capability::secrets::SecretStore;
 use crate::capability::session::Events;
 use crate::capability::store::Stores;
 use crate::capability::wasi;
+use crate::capability::wasi_config::StandardConfig;
 use crate::engine::Wasi;
 use crate::guest::core::{Call, Capability, Carries, Core};
 
@@ -83,6 +84,8 @@ capabilities! {
     secrets: SecretStore,
     /// The stores that `store.open` finds, by name.
     stores: Stores,
+    /// The values of `config`, for `wasi:config/store`.
+    wasi_config: StandardConfig,
 }
 
 pub(crate) struct State {

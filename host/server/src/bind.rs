@@ -148,6 +148,7 @@ impl<'b> Binder<'b> {
         let grants = Grants {
             limits: Arc::new(route.limits.clone()),
             config: route.config.clone(),
+            wasi_config: (&route.config).into(),
             urls: Some(Arc::new(urls)),
             ..granted.grants
         };

@@ -14,3 +14,4 @@ pub(crate) mod session;
 pub(crate) mod store;
 pub(crate) mod timers;
 pub(crate) mod wasi;
+pub(crate) mod wasi_config;
