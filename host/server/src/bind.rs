@@ -89,12 +89,13 @@ impl<'b> Binder<'b> {
             check_reuse(name, component, &components[name.as_str()])?;
         }
         places::check(manifest, &accounts.gates, components)?;
+        let secrets = secrets::read(manifest)?;
         let opening = Opening {
             manifest,
             sandbox: &host.sandbox,
             names: &host.names,
             tenants: &accounts.tenants,
-            secrets: &secrets::read(manifest)?,
+            secrets: &secrets,
             opens_stores: host.opens_stores,
         };
         let capabilities = Capabilities::open(&opening, before.map(|before| &before.capabilities))?;
@@ -104,7 +105,7 @@ impl<'b> Binder<'b> {
             table: Arc::new(manifest.routes.clone()),
             accounts,
             capabilities,
-            middlewares: Middlewares::open(manifest, before.map(|before| &before.middlewares)),
+            middlewares: Middlewares::open(manifest, &secrets, before.map(|before| &before.middlewares))?,
             target: app::target(),
             counters: before.map(counters).unwrap_or_default(),
         })

@@ -22,17 +22,19 @@ mod request_id;
 use std::collections::BTreeMap;
 use std::sync::Arc;
 
+use anyhow::{Context as _, Result};
 use http::{Method, Request, Response};
 use roadrunner_manifest::{Manifest, Middleware as Settings, MiddlewareName};
+use roadrunner_sandbox::Secret;
 use roadrunner_wire::{RequestBody, ResponseBody};
 use tower::ServiceExt as _;
 
 use self::layer::Middleware;
 pub(crate) use self::layer::RouteService;
 
-/// The list of the middlewares.
-fn middleware(settings: &Settings) -> Box<dyn Middleware> {
-    match settings.clone() {
+/// The list of the middlewares. Each can read the secrets that its settings name.
+fn middleware(settings: &Settings, _secrets: &BTreeMap<String, Secret>) -> Result<Box<dyn Middleware>> {
+    Ok(match settings.clone() {
         Settings::Compression(settings) => Box::new(compression::CompressionMiddleware(settings)),
         Settings::Cors(settings) => Box::new(cors::CorsMiddleware(settings)),
         Settings::Etag(settings) => Box::new(etag::EtagMiddleware(settings)),
@@ -40,7 +42,7 @@ fn middleware(settings: &Settings) -> Box<dyn Middleware> {
         Settings::RequestId(settings) => Box::new(request_id::RequestIdMiddleware(settings)),
         Settings::ResponseHeaders(settings) => Box::new(fields::ResponseHeadersMiddleware(settings)),
         Settings::SecurityHeaders(settings) => Box::new(fields::SecurityHeadersMiddleware(settings)),
-    }
+    })
 }
 
 /// The middlewares of a manifest, by name.
@@ -48,15 +50,20 @@ pub(crate) struct Middlewares(BTreeMap<MiddlewareName, Arc<dyn Middleware>>);
 
 impl Middlewares {
     /// Opens the middlewares of a manifest. Those of the same name in `before` pass on what they keep.
-    pub(crate) fn open(manifest: &Manifest, before: Option<&Self>) -> Self {
+    pub(crate) fn open(
+        manifest: &Manifest,
+        secrets: &BTreeMap<String, Secret>,
+        before: Option<&Self>,
+    ) -> Result<Self> {
         let open = |(name, settings): (&MiddlewareName, &Settings)| {
-            let mut middleware = middleware(settings);
+            let opened = middleware(settings, secrets);
+            let mut middleware = opened.with_context(|| format!("cannot open the middleware {name}"))?;
             if let Some(known) = before.and_then(|Self(before)| before.get(name)) {
                 middleware.keep(&**known);
             }
-            (name.clone(), Arc::from(middleware))
+            Ok((name.clone(), Arc::from(middleware)))
         };
-        Self(manifest.middlewares.iter().map(open).collect())
+        Ok(Self(manifest.middlewares.iter().map(open).collect::<Result<_>>()?))
     }
 
     /// The method that a request asks about, if a middleware claims it: see [`Middleware::claims`].
