@@ -9,6 +9,7 @@ mod admission;
 mod answer_fields;
 mod attacks;
 mod bad_bodies;
+mod basic_auth;
 mod bodies;
 mod buffers;
 mod bus;

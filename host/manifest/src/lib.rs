@@ -61,6 +61,7 @@ pub use dns::Dns;
 pub use document::{json_schema, reference};
 pub use listener::{Listener, ListenerName, PeerRange, Protocol};
 pub use manifest::{ComponentOptions, LoadError, MAX_BYTES, Manifest};
+pub use middleware::basic_auth::BasicAuth;
 pub use middleware::compression::{Compression, Encoding, MediaType};
 pub use middleware::cors::Cors;
 pub use middleware::etag::Etag;

@@ -2,6 +2,7 @@
 //!
 //! Each type has a file, with its section, its checks and its value, and a line in the list below.
 
+pub(crate) mod basic_auth;
 pub(crate) mod compression;
 pub(crate) mod cors;
 pub(crate) mod etag;
@@ -101,6 +102,8 @@ macro_rules! middlewares {
 }
 
 middlewares! {
+    /// Names and passwords.
+    BasicAuth = "basic-auth", basic_auth::BasicAuthSection => basic_auth::BasicAuth;
     /// Response compression.
     Compression = "compression", compression::CompressionSection => compression::Compression;
     /// Cross-origin resource sharing.

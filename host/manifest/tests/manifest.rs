@@ -130,7 +130,7 @@ fn every_section_reaches_its_type() {
     assert_eq!(api.origin, Origin::File("/srv/app/api.wasm".into()));
     assert_eq!(api.caps.instances, Some(50));
     assert_eq!(api.reuse, Some(Reuse { requests: 100, concurrency: 4, idle: Duration::from_secs(2) }));
-    assert_eq!(manifest.middlewares.len(), 7);
+    assert_eq!(manifest.middlewares.len(), 8);
     assert_eq!((manifest.caps.queue, manifest.caps.queue_wait), (10, Duration::from_secs(2)));
     assert_eq!(manifest.rate_limit, Some(RateLimit { requests: 50, burst: 80, peers: 1000 }));
     assert_eq!(manifest.listeners[0].requests, Some(500));

@@ -35,6 +35,8 @@ pub(crate) enum Reason {
     Outcome(Outcome),
     /// Too many requests came; the next may come after this time.
     TooSoon(Outcome, Duration),
+    /// The route needs a name and a password, as the field says.
+    Unauthorized(HeaderValue),
     /// The extended CONNECT names a protocol that the host does not speak.
     UnknownProtocol,
     /// The guest has a WebSocket, and the request asks for none.
@@ -64,6 +66,9 @@ pub(crate) fn refuse(reason: impl Into<Reason>) -> Response<ResponseBody> {
         Reason::TooSoon(_, wait) => {
             headers.insert(header::RETRY_AFTER, seconds(wait));
         }
+        Reason::Unauthorized(challenge) => {
+            headers.insert(header::WWW_AUTHENTICATE, challenge);
+        }
         // RFC 9110, 15.5.22: the answer names the protocol that is required.
         Reason::UpgradeRequired => {
             headers.insert(header::UPGRADE, HeaderValue::from_static("websocket"));
@@ -90,6 +95,7 @@ impl Reason {
                 let row = outcome.row();
                 (StatusCode::from_u16(row.status).unwrap_or(StatusCode::INTERNAL_SERVER_ERROR), row.message.into())
             }
+            Self::Unauthorized(_) => (StatusCode::UNAUTHORIZED, "a name and a password are needed".into()),
             Self::UnknownProtocol => (StatusCode::NOT_IMPLEMENTED, "this :protocol is not served".into()),
             Self::UpgradeRequired => {
                 (StatusCode::UPGRADE_REQUIRED, "this is a WebSocket, which needs Upgrade and Connection".into())

@@ -4,6 +4,7 @@
 //!
 //! | type | origin | module |
 //! |---|---|---|
+//! | `basic-auth` | ours: tower-http has plain passwords alone | [`basic_auth`] |
 //! | `compression` | tower-http, with our own choice: see the module | [`compression`] |
 //! | `cors` | tower-http, only for real preflights | [`cors`] |
 //! | `etag` | ours: tower-http has none for dynamic responses | [`etag`] |
@@ -11,6 +12,7 @@
 //! | `request-id` | ours: tower-http's has no notion of trust, and the id exists already | [`request_id`] |
 //! | `response-headers`, `security-headers` | ours: a loop over a list | [`fields`] |
 
+mod basic_auth;
 mod compression;
 mod cors;
 pub(crate) mod etag;
@@ -33,8 +35,9 @@ use self::layer::Middleware;
 pub(crate) use self::layer::RouteService;
 
 /// The list of the middlewares. Each can read the secrets that its settings name.
-fn middleware(settings: &Settings, _secrets: &BTreeMap<String, Secret>) -> Result<Box<dyn Middleware>> {
+fn middleware(settings: &Settings, secrets: &BTreeMap<String, Secret>) -> Result<Box<dyn Middleware>> {
     Ok(match settings.clone() {
+        Settings::BasicAuth(settings) => Box::new(basic_auth::BasicAuthMiddleware::new(settings, secrets)?),
         Settings::Compression(settings) => Box::new(compression::CompressionMiddleware(settings)),
         Settings::Cors(settings) => Box::new(cors::CorsMiddleware(settings)),
         Settings::Etag(settings) => Box::new(etag::EtagMiddleware(settings)),
@@ -50,11 +53,7 @@ pub(crate) struct Middlewares(BTreeMap<MiddlewareName, Arc<dyn Middleware>>);
 
 impl Middlewares {
     /// Opens the middlewares of a manifest. Those of the same name in `before` pass on what they keep.
-    pub(crate) fn open(
-        manifest: &Manifest,
-        secrets: &BTreeMap<String, Secret>,
-        before: Option<&Self>,
-    ) -> Result<Self> {
+    pub(crate) fn open(manifest: &Manifest, secrets: &BTreeMap<String, Secret>, before: Option<&Self>) -> Result<Self> {
         let open = |(name, settings): (&MiddlewareName, &Settings)| {
             let opened = middleware(settings, secrets);
             let mut middleware = opened.with_context(|| format!("cannot open the middleware {name}"))?;
