@@ -303,8 +303,8 @@ async fn an_address_that_others_reach_needs_encryption_and_a_key() {
     for (keys, reason) in [
         (String::new(), Some("is not encrypted")),
         ("token-file = \"token\"\n".to_owned(), Some("is not encrypted")),
-        (tls(""), Some("asks nobody who they are")),
-        (asking("optional"), Some("asks nobody who they are")),
+        (tls(""), Some("asks for no credentials")),
+        (asking("optional"), Some("asks for no credentials")),
         (asking("required"), None),
         (tls("") + "token-file = \"token\"\n", None),
     ] {

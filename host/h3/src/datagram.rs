@@ -84,7 +84,8 @@ impl Datagrams {
         self.queue.datagrams.lock().iter().map(Bytes::len).sum()
     }
 
-    /// Lowers the number of waiting datagrams below [`WebTransportCaps::datagram_queue`](roadrunner_values::WebTransportCaps::datagram_queue).
+    /// Lowers the number of waiting datagrams below
+    /// [`WebTransportCaps::datagram_queue`](roadrunner_values::WebTransportCaps::datagram_queue).
     pub(crate) fn set_limit(&self, limit: usize) {
         self.queue.limit.fetch_min(limit.max(1), Ordering::AcqRel);
     }

@@ -11,11 +11,11 @@ use crate::code::Code;
 
 /// Accepts a client and completes its handshake.
 ///
-/// With [`Http3::early_data`](roadrunner_values::Http3::early_data) the connection is ready as soon as the client's first message is read, so that
-/// requests in that message can be answered. The handshake must still end in time, or the connection is closed.
+/// With [`Http3::early_data`](roadrunner_values::Http3::early_data) the connection is ready as soon as the client's
+/// first message is read, so that requests in that message can be answered. The handshake must still end in time, or
+/// the connection is closed.
 ///
-/// # Errors
-/// The handshake failed, or took longer than [`Timeouts::handshake`](roadrunner_values::Timeouts::handshake).
+/// # Errors The handshake failed, or took longer than [`Timeouts::handshake`](roadrunner_values::Timeouts::handshake).
 pub async fn establish(incoming: Incoming, config: &TransportSettings) -> Result<Connection, HandshakeError> {
     let deadline = Instant::now() + config.timeouts.handshake;
     let mut connecting = incoming.accept()?;

@@ -3,8 +3,8 @@
 //! # Contract
 //! A [`Service`] answers requests; [`serve`] runs it on an endpoint, [`serve_connection`] on one connection that the
 //! caller has accepted. This crate enforces every rule of RFC 9114 for requests, so that a service only sees
-//! well-formed ones. [`TransportSettings`](roadrunner_values::TransportSettings) bounds all memory: a declared length is checked against a limit before any of it is
-//! read.
+//! well-formed ones. [`TransportSettings`](roadrunner_values::TransportSettings) bound all memory: a declared length is
+//! checked against a limit before any of it is read.
 //!
 //! | module | content | does I/O |
 //! |---|---|---|

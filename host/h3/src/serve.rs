@@ -57,9 +57,10 @@ impl<S: Service> Member<S> {
                 incoming = self.endpoint.accept() => {
                     let Some(incoming) = incoming else { break };
                     let connections = *self.connections.borrow();
+                    let retry_above = self.config.http3.retry_above;
                     if command != Command::Serve || connections >= self.config.caps.connections {
                         incoming.refuse();
-                    } else if let Some(incoming) = self.pool.validated(incoming, self.config.http3.retry_above, connections) {
+                    } else if let Some(incoming) = self.pool.validated(incoming, retry_above, connections) {
                         let slot = Slot::take(&self.connections);
                         let (service, config) = (Arc::clone(&self.service), Arc::clone(&self.config));
                         tasks.spawn(accept(incoming, service, config, signal.clone(), slot));

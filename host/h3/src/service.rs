@@ -54,8 +54,8 @@ pub enum Notice {
     HeadTimedOut,
     /// No request came for [`Timeouts::h3_idle`](roadrunner_values::Timeouts::h3_idle), and the connection ends.
     IdleTimedOut,
-    /// The client abandoned more requests than [`Http3::resets_per_second`](roadrunner_values::Http3::resets_per_second) allows,
-    /// and the connection ends.
+    /// The client abandoned more requests than
+    /// [`Http3::resets_per_second`](roadrunner_values::Http3::resets_per_second) allows, and the connection ends.
     Flooded,
     /// A request was refused before the service saw it: malformed, or too large.
     Refused,

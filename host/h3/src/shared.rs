@@ -74,8 +74,8 @@ pub enum Closed {
 struct Qpack {
     encoder: Encoder,
     decoder: Decoder,
-    /// The waiters for entries, by stream. Never more than [`Http3::qpack_blocked_streams`](roadrunner_values::Http3::qpack_blocked_streams), which the decoder
-    /// enforces.
+    /// The waiters for entries, by stream. Never more than
+    /// [`Http3::qpack_blocked_streams`](roadrunner_values::Http3::qpack_blocked_streams), which the decoder enforces.
     blocked: HashMap<u64, oneshot::Sender<()>>,
 }
 

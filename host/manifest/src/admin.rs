@@ -1,4 +1,5 @@
-//! The admin listener: whether its address is a place for it, and that everybody who may ask it can be told apart.
+//! The admin listener: its address, which only operators may reach, and the tokens and certificates that tell its
+//! clients apart.
 
 use std::collections::BTreeMap;
 use std::fmt;
@@ -18,15 +19,15 @@ use crate::tls::{ClientCertificates, Tls, TlsChoice};
 /// `[admin]`.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Admin {
-    /// Where it listens.
+    /// The address.
     pub address: Address,
-    /// Its certificate, and whether clients show one; none for plaintext.
+    /// The certificate, and whether clients show one; `None` for plaintext.
     pub tls: Option<Tls>,
-    /// Who speaks for the host. Without subjects, every certificate that is verified does.
+    /// The keys of the host. Without subjects, every verified certificate speaks for the host.
     pub keys: AdminKeys,
 }
 
-/// How somebody shows the admin listener for whom they speak.
+/// The ways to prove to the admin listener that one speaks for the host or for a tenant.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct AdminKeys {
     /// The file of a token.
@@ -36,14 +37,15 @@ pub struct AdminKeys {
 }
 
 impl AdminKeys {
-    /// Whether nobody can show any of them.
+    /// Whether there are none.
     pub fn is_empty(&self) -> bool {
         self.token.is_none() && self.subjects.is_empty()
     }
 }
 
 impl Admin {
-    /// The listener of `roadrunner serve app.wasm --admin ADDRESS`: plaintext, and open to whoever reaches it.
+    /// The listener of `roadrunner serve app.wasm --admin ADDRESS`: plaintext, and open to every client that reaches
+    /// it.
     pub fn plain(address: Address) -> Self {
         Self { address, tls: None, keys: AdminKeys::default() }
     }
@@ -56,60 +58,61 @@ impl Admin {
         }
     }
 
-    /// Whether another one is in the same place: with the same address, and encrypted or not as this one is.
+    /// Whether another listener is in the same place: the same address, and encrypted like this one.
     pub fn is_where(&self, other: &Self) -> bool {
         self.address == other.address && self.tls.is_some() == other.tls.is_some()
     }
 
-    /// Why the address is no place for this listener, and what to do about it; none if it is one. On an address that
-    /// other machines reach, everything is encrypted, and everybody shows who they are.
+    /// The reason why this address is not allowed, and the fix; `None` if it is allowed. On an address that other
+    /// machines reach, everything must be encrypted, and every client must prove who it is.
     pub fn exposed(&self) -> Option<(String, String)> {
-        // Whoever wrote a socket unit of systemd has decided who reaches it.
+        // The author of a socket unit has decided who reaches the socket.
         let Address::Tcp(address) = &self.address else { return None };
         if address.ip().is_loopback() {
             return None;
         }
         let local = format!("or use a loopback address such as 127.0.0.1:{}, or unix:PATH", address.port());
         if self.tls.is_none() {
-            let message = format!("the admin listener is not encrypted, so {address} would let anyone listen");
+            let message = format!("the admin listener is not encrypted, so anyone could read the traffic to {address}");
             return Some((message, format!("give it `tls`, {local}")));
         }
         let is_asked = self.keys.token.is_some() || self.clients().is_some_and(|clients| clients.required);
         (!is_asked).then(|| {
-            let message = format!("the admin listener asks nobody who they are, so {address} would let anyone in");
+            let message = format!("the admin listener asks for no credentials, so {address} would let anyone in");
             (message, format!("add `token-file`, or `client-auth = \"required\"` to its `tls`, {local}"))
         })
     }
 }
 
 section! {
-    /// The admin listener: metrics, health, live instances, deploying. Its address is a unix socket, which only the host's
-    /// user can open, or a loopback address; with `tls` it may be any, where `token-file` or `client-auth = "required"` says
-    /// who may ask.
+    /// The admin listener: metrics, health, live instances, deploying. Its address is a unix socket, which only the
+    /// host's user can open, or a loopback address. With `tls` and either `token-file` or `client-auth = "required"`,
+    /// any address is allowed.
     #[title = "`[admin]`"]
     pub(crate) struct AdminSection {
-        /// Where to listen.
+        /// The address to listen on.
         address: Address [required];
-        /// A file with the token that the operator shows (`authorization: Bearer TOKEN`): one line, readable by nobody
-        /// else. With it, only `/live` and `/ready` are answered to those who show nothing. Deploying over TCP needs it,
-        /// or a certificate.
+        /// A file with the token that the operator shows (`authorization: Bearer TOKEN`): one line, readable by its
+        /// owner only. With it, a client without a token gets answers to `/live` and `/ready` only. Deploying over TCP
+        /// needs the token, or a certificate.
         token_file: FilePath;
-        /// As `tls` of a listener. A client that shows a certificate (`client-auth`) needs no token. Not for unix sockets.
+        /// As `tls` of a listener. A client with a certificate (`client-auth`) needs no token. Not for unix sockets.
         tls: TlsChoice;
-        /// The certificates of clients that speak for the host: each by its subject, or by one of its alternative names.
-        /// Without it, all that `client-ca` has signed do, and no tenant can have `admin-subjects`.
+        /// The client certificates that speak for the host, each named by its subject or by one of its alternative
+        /// names. Without it, every certificate signed by `client-ca` speaks for the host, and no tenant can have
+        /// `admin-subjects`.
         subjects: Vec<Spanned<Subject>>;
     }
 }
 
 impl AdminSection {
-    /// Whether `subjects` is there, right or wrong.
+    /// Whether `subjects` is present, right or wrong.
     fn names_certificates(&self) -> bool {
         self.subjects.is_some() || self.failed.iter().any(|key| key == "subjects")
     }
 }
 
-/// Whom a subject speaks for, and where that stands.
+/// The owner that each subject speaks for, and the place of the subject.
 type Named = BTreeMap<Subject, (String, Range<usize>)>;
 
 impl Resolver<'_> {
@@ -120,7 +123,7 @@ impl Resolver<'_> {
             for subject in list(&tenant.admin_subjects) {
                 self.names_once(subject, format!("the tenant `{}`", name.get_ref()), &mut named);
             }
-            // What did not decode has been reported.
+            // A section that did not decode has been reported.
             if admin.is_some() || section.admin.is_none() {
                 let names_host = value(&section.admin).is_some_and(AdminSection::names_certificates);
                 self.can_ask(name.get_ref().as_str(), tenant, admin.as_ref(), names_host);
@@ -152,13 +155,13 @@ impl Resolver<'_> {
             );
         }
         if let (Some(tls), Address::Unix(_)) = (&section.tls, &address) {
-            let message = "the admin listener is a unix socket, which the mode of its file protects";
+            let message = "the admin listener is a unix socket, which its file mode protects";
             self.context.report(tls.span(), message, "remove `tls`, or give the listener an IP address");
         }
         let admin = Admin { address, tls, keys: AdminKeys { token, subjects } };
         if let (Some(subjects), None) = (&section.subjects, admin.clients()) {
             let fix = "add `client-auth = \"required\"` and `client-ca` to `tls` in [admin], or remove the key";
-            self.context.report(subjects.span(), "`subjects` is set, and clients are not asked for certificates", fix);
+            self.context.report(subjects.span(), "`subjects` is set, but clients are not asked for certificates", fix);
         }
         if let Some((message, fix)) = admin.exposed() {
             self.context.report(field.span(), message, fix);
@@ -166,7 +169,7 @@ impl Resolver<'_> {
         Some(admin)
     }
 
-    /// Certificates that speak for somebody; an empty list would be nobody's, and is a slip.
+    /// The subjects of a list. An empty list would match no certificate, and is reported as a mistake.
     pub(crate) fn subjects(&mut self, field: &Field<Vec<Spanned<Subject>>>) -> Vec<Subject> {
         if let Some(field) = field.as_ref().filter(|field| field.get_ref().is_empty()) {
             self.context.report(field.span(), "the list is empty", "name a certificate, or remove the key");
@@ -190,30 +193,30 @@ impl Resolver<'_> {
         }
     }
 
-    /// A tenant that can ask needs a listener which tells it from the host.
+    /// Checks that the admin listener can tell a tenant with keys from the host.
     fn can_ask(&mut self, name: &str, tenant: &TenantSection, admin: Option<&Admin>, names_host: bool) {
         let token = tenant.admin_token_file.as_ref().map(Spanned::span);
         let subjects = tenant.admin_subjects.as_ref().filter(|subjects| !subjects.get_ref().is_empty());
         let subjects = subjects.map(Spanned::span);
         let Some(place) = token.or(subjects.clone()) else { return };
         let Some(admin) = admin else {
-            let message = format!("[tenant.{name}] may ask the admin listener, and there is none");
+            let message = format!("[tenant.{name}] has keys for the admin listener, but there is no [admin]");
             self.context.report(place, message, "add [admin], or remove the key");
             return;
         };
         if let Some(place) = subjects.filter(|_| !names_host) {
-            let message = format!("certificates speak for the tenant `{name}`, and [admin] names none of the host");
+            let message = format!("certificates speak for the tenant `{name}`, but [admin] names none for the host");
             let fix = "add `subjects` to [admin]: without it every certificate speaks for the host";
             self.context.report(place, message, fix);
         } else if admin.keys.token.is_none() && admin.clients().is_none() {
-            let message = format!("the tenant `{name}` shows who it is, and the host could not");
+            let message = format!("the tenant `{name}` has keys for the admin listener, but the host has none");
             self.context.report(place, message, "add `token-file` to [admin]");
         }
     }
 }
 
-/// What the certificate of a client has to say: its subject, as guests see it (`CN=alice,O=Example`, RFC 4514, the most
-/// specific part first), or one of its alternative names of the kinds DNS, email, IP and URI.
+/// A name in a client certificate: the subject as guests see it (`CN=alice,O=Example`, RFC 4514, the most specific part
+/// first), or an alternative name of the kinds DNS, email, IP and URI.
 #[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub struct Subject(String);
 
@@ -223,8 +226,8 @@ impl Subject {
         Self::parse(text).map_err(|fault| format!("the subject {text:?} {}: {}", fault.what, fault.fix))
     }
 
-    /// Whether a certificate with this subject and these alternative names says it. A distinguished name is looked for
-    /// in the subject alone, so that no alternative name can pass for one.
+    /// Whether a certificate with this subject and these alternative names has this name. A distinguished name is
+    /// compared with the subject alone, so that no alternative name can pass for one.
     pub fn is_said(&self, subject: &str, names: &[String]) -> bool {
         if is_distinguished(&self.0) { self.0 == subject } else { names.contains(&self.0) }
     }

@@ -1,4 +1,4 @@
-//! Where hosts meet for the bus: the URLs of NATS servers, and what their subjects begin with.
+//! The bus, and the NATS servers through which hosts share it.
 
 use std::fmt;
 use std::net::Ipv6Addr;
@@ -21,87 +21,91 @@ use crate::tls::CertificateFiles;
 pub struct Bus {
     /// The largest payload of a message, in bytes.
     pub payload: usize,
-    /// Where hosts share their topics; none where they do not.
+    /// The broker through which hosts share their topics; `None` if each host has its own.
     pub broker: Option<Broker>,
 }
 
-/// Where hosts share their topics. Sizes are in bytes.
+/// The broker through which hosts share their topics. Sizes are in bytes.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Broker {
-    /// The NATS servers, at least one. All are spoken to over TLS, or none is.
+    /// The NATS servers, at least one. Either all use TLS or none does.
     pub urls: Vec<BrokerUrl>,
-    /// What the subjects begin with: a valid subject by itself.
+    /// The start of all subjects, which is a valid subject by itself.
     pub prefix: String,
-    /// Who the host is to the server.
+    /// The credentials of the host.
     pub credentials: BrokerCredentials,
-    /// The authorities of the server's certificate; none for the public ones.
+    /// The authorities of the server's certificate; `None` for the public ones.
     pub authorities: Option<PathBuf>,
-    /// What the host shows to the server.
+    /// The certificate that the host shows to the server.
     pub certificate: Option<CertificateFiles>,
-    /// What may wait to be sent, and as much that has arrived.
+    /// Bytes that may wait to be sent; the same number may have arrived and wait.
     pub queue_bytes: usize,
     /// Messages that may wait to be sent.
     pub queue_messages: usize,
-    /// How long connecting may take.
+    /// The deadline to connect.
     pub connect_timeout: Duration,
 }
 
-/// Who the host is to a NATS server.
+/// The credentials of the host for a NATS server.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum BrokerCredentials {
-    /// Whoever has the JWT and the seed in this file.
+    /// The file of a JWT and a seed.
     Creds(PathBuf),
-    /// Nobody in particular.
+    /// None.
     None,
-    /// Whoever has the nkey whose seed stands in this file.
+    /// The file of the seed of an nkey.
     Nkey(PathBuf),
-    /// Whoever has the token in this file.
+    /// The file of a token.
     Token(PathBuf),
-    /// A user.
+    /// A user with a password.
     User {
-        /// Its name.
+        /// The user's name.
         name: String,
-        /// The file of its password.
+        /// The file of the password.
         password: PathBuf,
     },
 }
 
 section! {
-    /// The bus, on which the sessions of one owner publish and subscribe to topics. With `url`, hosts that have the same
+    /// The bus, on which the sessions of one owner publish and subscribe to topics. With `url`, hosts with the same
     /// NATS server and the same `prefix` share their topics; without it, every host has its own.
     #[title = "`[bus]`"]
     pub(crate) struct BusSection {
-        /// The NATS server, over plaintext (`nats://`) or TLS (`tls://`), or a list of several of one cluster. One of a
-        /// cluster is enough when it is up: it tells of the others. Who may publish there can speak in every topic: give
-        /// the hosts an account of their own, or a network.
+        /// The NATS server, over plaintext (`nats://`) or TLS (`tls://`), or a list of several servers of one cluster.
+        /// One server that is up is enough: it names the others. A client that may publish there can publish to every
+        /// topic, so give the hosts a NATS account or a network of their own.
         url: BrokerUrls;
-        /// What the subjects begin with. Hosts with another prefix are apart.
+        /// The start of all subjects. Hosts with different prefixes do not share topics.
         prefix: SubjectPrefix = "\"roadrunner\"";
-        /// The user that the host is to the server. Goes together with `password-file`.
+        /// The user name of the host at the server. It goes together with `password-file`.
         user: PlainText;
-        /// The file of the user's password. A line break at its end does not count.
+        /// The file of the user's password. A line break at its end is not part of the password.
         password_file: FilePath;
-        /// The file of a token, where the server knows no users.
+        /// The file of a token, if the server has no users.
         token_file: FilePath;
         /// The file of credentials that `nsc` writes: a JWT, and the seed of its nkey.
         creds_file: FilePath;
         /// The file of the seed of a user's nkey.
         nkey_file: FilePath;
-        /// The PEM file of the authorities that sign the server's certificate. Without it, those that Mozilla trusts.
+        /// The PEM file of the authorities that sign the server's certificate. Without it, the authorities that Mozilla
+        /// trusts.
         ca_file: FilePath;
-        /// The PEM file of a certificate, with its chain, that the host shows to the server. Goes together with `key-file`.
+        /// The PEM file of a certificate, with its chain, that the host shows to the server. It goes together with
+        /// `key-file`.
         certificate_file: FilePath;
         /// The PEM file of the certificate's private key.
         key_file: FilePath;
-        /// The largest payload of a message. Over it, publishing fails with `too-large`. The server's own limit holds
-        /// beside it.
+        /// The largest payload of a message. Over it, publishing fails with `too-large`. The server's own limit applies
+        /// too.
         payload: Bytes<1, { MIB - KIB }> = "\"512KiB\"";
-        /// What may wait to be sent to the server, in bytes; each message counts for 256 more. One owner may use half of
-        /// it. Over it, publishing fails with `refused`. As much may have arrived and wait; over it, messages are missed.
+        /// Bytes that may wait to be sent to the server; each message counts for 256 more. One owner may use half of
+        /// them. Over it, publishing fails with `refused`. The same number may have arrived and wait; over it, messages
+        /// are missed.
         queue_bytes: Bytes<{ MIB }, { 1024 * MIB }> = "\"8MiB\"";
-        /// The same in messages.
+        /// Messages that may wait to be sent to the server, with the same rules.
         queue_messages: Count<2, 1_000_000> = "10_000";
-        /// From asking for the server's address until it has taken the credentials. Over it, the host tries the next one.
+        /// From the look-up of the server's address until the server has accepted the credentials. Over it, the host
+        /// tries the next server.
         connect_timeout: Time<100, { HOUR }> = "\"5s\"";
     }
 }
@@ -119,7 +123,7 @@ impl Resolver<'_> {
                 self.context.report(file.span(), "without TLS there is no certificate to check", fix);
             }
             if let Some(file) = bus.certificate_file.as_ref().or(bus.key_file.as_ref()) {
-                self.context.report(file.span(), "without TLS there is nobody to show a certificate to", fix);
+                self.context.report(file.span(), "without TLS the host cannot show a certificate", fix);
             }
         }
         let broker = (!urls.is_empty()).then(|| Broker {
@@ -153,7 +157,7 @@ impl Resolver<'_> {
                 if let Some(span) = span {
                     let fix =
                         "write `user` with `password-file`, or one of `token-file`, `nkey-file` and `creds-file` alone";
-                    self.context.report(span, "these keys of [bus] do not say who the host is", fix);
+                    self.context.report(span, "these keys of [bus] are no complete credentials", fix);
                 }
                 BrokerCredentials::None
             }
@@ -180,14 +184,14 @@ impl Resolver<'_> {
 /// The port of a URL without one.
 const DEFAULT_PORT: u16 = 4222;
 
-/// Where a NATS server is, and whether it is spoken to over TLS.
+/// The address of a NATS server, and whether the connection uses TLS.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct BrokerUrl {
-    /// Whether there is TLS.
+    /// Whether the connection uses TLS.
     pub tls: bool,
     /// A name or an address, an IPv6 address without its brackets.
     pub host: String,
-    /// The port; 4222 where none is written.
+    /// The port; 4222 by default.
     pub port: u16,
 }
 
@@ -251,7 +255,7 @@ impl fmt::Display for BrokerUrl {
     }
 }
 
-/// One server, or several of one cluster: a URL, or a list of them. All are spoken to over TLS, or none is.
+/// One server, or several of one cluster: a URL, or a list of them. Either all use TLS or none does.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(crate) struct BrokerUrls(pub(crate) Vec<BrokerUrl>);
 
@@ -293,7 +297,7 @@ impl Decode for BrokerUrls {
     }
 }
 
-/// What the subjects of the bus begin with: tokens of letters, digits, `-` and `_`, joined by dots.
+/// The start of the bus's subjects: tokens of letters, digits, `-` and `_`, joined by dots.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(crate) struct SubjectPrefix(pub(crate) String);
 

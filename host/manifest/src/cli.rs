@@ -1,4 +1,4 @@
-//! What the commands `check`, `routes` and `new` print and write. None of it needs the engine.
+//! The output of the commands `check`, `routes` and `new`. None of it needs the engine.
 
 mod check;
 mod columns;

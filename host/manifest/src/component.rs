@@ -1,4 +1,4 @@
-//! Components, and what they are given.
+//! Components, and the grants of each.
 
 use std::collections::BTreeMap;
 use std::path::PathBuf;
@@ -24,15 +24,15 @@ use crate::wasi::{EnvironmentName, EnvironmentText, Preopen, PreopenSection};
 /// One of `[component]`.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Component {
-    /// Where it is.
+    /// The origin of its bytes.
     pub origin: Origin,
-    /// The files of the keys of which one must have signed it; none where it need not be signed.
+    /// The files of the keys, one of which must have signed it; empty if it need not be signed.
     pub keys: Vec<PathBuf>,
-    /// Whom it belongs to; none for the host itself.
+    /// The tenant that owns it; `None` for the host itself.
     pub tenant: Option<TenantName>,
     /// The directories that its sendfile responses may name.
     pub directories: Vec<DirectoryName>,
-    /// The directories that it has open from its start.
+    /// The directories that are open from its start.
     pub preopens: Vec<Preopen>,
     /// Its environment.
     pub environment: BTreeMap<String, String>,
@@ -42,20 +42,20 @@ pub struct Component {
     pub secrets: Vec<SecretName>,
     /// The stores that it can open.
     pub stores: Vec<StoreName>,
-    /// How many instances of it there may be at once.
+    /// The caps on its instances.
     pub caps: Caps,
-    /// Its limits where no group or route changes them.
+    /// Its limits, before any group or route changes them.
     pub limits: Limits,
-    /// How long its instances are kept; none for a fresh one for every request.
+    /// The reuse of its instances; `None` for a fresh instance for every request.
     pub reuse: Option<Reuse>,
-    /// Whether instances may be put back to their first state after an answer.
+    /// Whether an instance may be restored to its first state after an answer.
     pub restore: bool,
-    /// Where its outgoing requests may go; none where they are refused.
+    /// The destinations of its outgoing requests; `None` if all are refused.
     pub outbound: Option<Outbound>,
 }
 
 impl Component {
-    /// A component of the host itself that is granted nothing.
+    /// A component of the host itself, without grants.
     pub(crate) fn new(origin: Origin, limits: Limits) -> Self {
         Self {
             origin,
@@ -82,59 +82,59 @@ name! {
 }
 
 section! {
-    /// A component: a .wasm file, what it is given and what it may use.
+    /// A component: a .wasm file, its grants and its limits.
     #[title = "`[component.NAME]`"]
     pub(crate) struct ComponentSection {
-        /// The .wasm file; or, in a registry, `oci://REGISTRY/REPOSITORY:TAG`, to which `@sha256:DIGEST` adds the SHA-256
-        /// of its manifest. A tag is looked up when the host starts and when the manifest is loaded again; what a digest
-        /// names is pulled once.
+        /// The .wasm file; or, in a registry, `oci://REGISTRY/REPOSITORY:TAG`, with an optional `@sha256:DIGEST`, the
+        /// SHA-256 of its manifest. A tag is looked up when the host starts and when the manifest is reloaded; a digest
+        /// is pulled once.
         file: ComponentFile [required];
-        /// PEM files of public keys, of which one must have signed it, instead of those of its tenant or of [signatures].
-        /// The signature of a file stands beside it, in `FILE.sig`.
+        /// PEM files of public keys, one of which must have signed the component. It replaces the keys of the tenant
+        /// and of `[signatures]`. The signature of a file is the file `FILE.sig` next to it.
         signed_by: Vec<Spanned<FilePath>>;
-        /// The tenant that it belongs to, with the routes that it answers. Without it, it belongs to the host itself.
+        /// The tenant that owns the component and the routes that it answers. Without it, the host itself.
         tenant: TenantName;
         /// The directories that its sendfile responses may name.
         directories: Vec<Spanned<DirectoryName>> = "[]";
-        /// The directories that it can open files in through `wasi:filesystem`, with the file functions of its language.
+        /// The directories that it can open through `wasi:filesystem`, with the file functions of its language.
         preopens: Vec<Spanned<PreopenSection>>;
-        /// The environment that it sees through WASI. Nothing of the host's own environment is in it.
+        /// The environment variables that it sees through WASI. Nothing of the host's own environment is among them.
         environment: Table<EnvironmentName, EnvironmentText>;
-        /// The same with secrets as values, by name. They are texts.
+        /// Environment variables whose values are secrets, by name. Such a secret must be text.
         secret_environment: Table<EnvironmentName, SecretName>;
         /// The secrets that it can read.
         secrets: Vec<Spanned<SecretName>> = "[]";
         /// The stores that it can open.
         stores: Vec<Spanned<StoreName>> = "[]";
-        /// Values that the guest reads through the `config` interface. Groups and routes can add to them and
-        /// replace them.
+        /// Values that the guest reads through the `config` interface. Groups and routes can add to them and replace
+        /// them.
         config: Table<ConfigKey, PlainText>;
-        /// What one request may use.
+        /// The limits of one request.
         limits: LimitsSection;
-        /// Lets an instance answer more than one request. Without it every request gets a fresh instance. What one
-        /// request leaves in the guest's memory, the next one on the same route can see.
+        /// The reuse of an instance for more than one request. Without it, every request gets a fresh instance. With
+        /// it, a request can see what an earlier request on the same route left in the guest's memory.
         reuse: ReuseSection;
-        /// Whether an instance that has answered may be put back to its first state for another request of the route,
-        /// where its component allows that. If not, each request gets an instance that is made for it.
+        /// Whether an instance may be restored to its first state after an answer, for another request on the same
+        /// route, if its component allows that. Otherwise each request gets a new instance.
         restore: bool = "true";
         /// The origins that its outgoing HTTP requests (`wasi:http/outgoing-handler`) may go to: scheme, host and port.
-        /// `"https://*.example.org"` is every host below `example.org`. Without any, all are refused.
+        /// `"https://*.example.org"` stands for every host below `example.org`. Without any, all requests are refused.
         outbound: Vec<Spanned<OutboundOrigin>> = "[]";
         /// Whether the names in `outbound` may resolve to addresses that are not public: loopback, private, link-local.
-        /// An address that `outbound` names itself is granted either way.
+        /// An address that stands in `outbound` itself is always granted.
         outbound_private: bool = "false";
         /// Outgoing connections open at once.
         outbound_connections: Count<1, 10_000> = "64";
-        /// How long an outgoing request may take to resolve the name, connect and shake hands.
+        /// The deadline of an outgoing request to resolve the name, connect and shake hands.
         outbound_connect_timeout: Time<1, { HOUR }> = "\"5s\"";
-        /// How long it then waits for the head of the answer, and between two pieces of it.
+        /// The longest wait for the head of the answer after that, and between two pieces of the answer.
         outbound_read_timeout: Time<1, { HOUR }> = "\"30s\"";
-        /// How long it may take in all, to the end of the answer.
+        /// The deadline of an outgoing request as a whole, to the end of the answer.
         outbound_timeout: Time<1, { DAY }> = "\"5m\"";
     }
 }
 
-/// A component, with what routes need of it.
+/// A component, with the parts of its section that routes need.
 pub(crate) struct Known {
     pub(crate) component: Component,
     pub(crate) config: BTreeMap<String, String>,

@@ -1,8 +1,8 @@
-//! TOML values -> typed sections, collecting every problem instead of stopping at the first.
+//! TOML values -> typed sections. All problems are collected, and not only the first.
 //!
-//! [`Decode`] is implemented by leaves (a size, a name, a list) and by sections, which the [`section!`] macro writes
-//! from one declaration: the struct, its decoder that refuses unknown keys, its JSON Schema and its rows in the
-//! reference. A value that fails is reported to the [`Context`] and decoded as absent, so that decoding goes on.
+//! [`Decode`] is implemented by leaves (a size, a name, a list) and by sections. The [`section!`] macro writes a
+//! section from one declaration: the struct, its decoder that refuses unknown keys, its JSON Schema and its rows in the
+//! reference. A value that fails is reported to the [`Context`] and decoded as absent, so that decoding continues.
 
 use std::fmt;
 use std::ops::Range;
@@ -20,13 +20,13 @@ pub(crate) trait Decode: Sized {
     /// Reads a value. `None` means that at least one problem was reported.
     fn decode(value: &Spanned<DeValue<'_>>, place: &Place, context: &mut Context) -> Option<Self>;
 
-    /// The JSON Schema of the values that are accepted.
+    /// The JSON Schema of the accepted values.
     fn schema(generator: &mut SchemaGenerator) -> Schema;
 
-    /// What the reference calls this type.
+    /// The name of the type in the reference.
     fn kind() -> String;
 
-    /// Adds the sections that stand in such a value to the reference. A leaf has none.
+    /// Adds the sections inside such a value to the reference. A leaf has none.
     fn tables(_: &mut Vec<Table>) {}
 }
 
@@ -40,7 +40,7 @@ pub(crate) struct Key {
     pub(crate) doc: String,
     /// The default as it would be written in the file.
     pub(crate) default: Option<String>,
-    /// What the reference says in the place of a default.
+    /// The reference's word in the place of a default.
     pub(crate) absent: Option<&'static str>,
     pub(crate) required: bool,
     pub(crate) kind: String,
@@ -111,7 +111,7 @@ pub(crate) trait Holds<V: Values> {
     }
 }
 
-/// Where a value stands, as messages name it: `` `memory` in [component.api.limits] ``.
+/// The place of a value, as messages name it: `` `memory` in [component.api.limits] ``.
 #[derive(Clone, Debug)]
 pub(crate) struct Place {
     section: String,
@@ -142,7 +142,7 @@ impl Place {
         Self { array: true, ..self.enter() }
     }
 
-    /// What stands in the brackets of the header.
+    /// The text in the brackets of the header.
     pub(crate) fn section(&self) -> String {
         self.key.as_ref().map_or_else(|| self.section.clone(), |key| self.path(key))
     }
@@ -180,13 +180,13 @@ impl Context {
         self.problems.push(Diagnostic::new(span, message, fix));
     }
 
-    /// A value of the wrong TOML type.
+    /// Reports a value of the wrong TOML type.
     pub(crate) fn wrong_type(&mut self, value: &Spanned<DeValue<'_>>, place: &Place, expected: &str) {
         let found = type_name(value.get_ref());
         self.report(value.span(), format!("{place} is {found}"), format!("write {expected}"));
     }
 
-    /// The table of a section.
+    /// Returns the table of a section, or reports that the value is none.
     pub(crate) fn table<'v, 't>(&mut self, value: &'v Spanned<DeValue<'t>>, place: &Place) -> Option<&'v DeTable<'t>> {
         match value.get_ref() {
             DeValue::Table(table) => Some(table),
@@ -207,7 +207,7 @@ impl Context {
         }
     }
 
-    /// A key that the section does not have.
+    /// Reports a key that the section does not have.
     pub(crate) fn unknown_key(&mut self, key: &Spanned<impl AsRef<str>>, place: &Place, known: &[String]) {
         let name = key.get_ref().as_ref();
         let message = match place.section().as_str() {
@@ -222,13 +222,13 @@ impl Context {
         self.report(key.span(), message, fix);
     }
 
-    /// A key that must be there and is not.
+    /// Reports the absence of a required key.
     pub(crate) fn missing_key(&mut self, span: Range<usize>, name: &str, kind: &str, place: &Place) {
         self.report(span, format!("{place} has no `{name}`"), format!("add `{name} = ...`, {kind}"));
     }
 }
 
-/// The name closest to what was written, if it is close enough to be a slip.
+/// The name closest to the written one, if it is close enough to be a slip.
 pub(crate) fn suggestion<'n>(name: &str, known: impl Iterator<Item = &'n str>) -> Option<&'n str> {
     let folded = name.to_lowercase().replace('_', "-");
     known
@@ -262,12 +262,12 @@ pub(crate) fn type_name(value: &DeValue<'_>) -> &'static str {
     }
 }
 
-/// Whether a key of the file is the one that this Rust field stands for: `host-call-bytes` is `host_call_bytes`.
+/// Whether a key of the file has this Rust field: `host-call-bytes` is `host_call_bytes`.
 pub(crate) fn is_key(name: &str, field: &str) -> bool {
     name.len() == field.len() && name.bytes().zip(field.bytes()).all(|(n, f)| n == if f == b'_' { b'-' } else { f })
 }
 
-/// The doc lines of a declaration as one text: the leading space of each goes, paragraphs stay.
+/// The doc lines of a declaration as one text. Each line loses its leading space; paragraphs stay.
 pub(crate) fn doc_text(lines: &[&str]) -> String {
     let mut text = String::new();
     for line in lines {
@@ -282,6 +282,11 @@ pub(crate) fn doc_text(lines: &[&str]) -> String {
         }
     }
     text
+}
+
+/// The documentation of a field of a struct of plain values as one text.
+pub(crate) fn doc_of<V: Values>(field: &str) -> String {
+    doc_text(V::doc(field))
 }
 
 /// The schema of a section, from its keys.
@@ -321,7 +326,7 @@ pub(crate) fn default_value(toml: &str) -> serde_json::Value {
     DeValue::parse(toml).map_or(serde_json::Value::Null, |value| json(value.get_ref()))
 }
 
-/// Reads a default that stands in the declaration of its key.
+/// Reads a default from the declaration of its key.
 pub(crate) fn decode_default<T: Decode>(toml: &str) -> T {
     try_default(toml).expect("a test decodes the default of every key")
 }
@@ -412,7 +417,7 @@ macro_rules! section {
                                 None => $crate::decode::written::<$held_type, _>(&defaults.$held),
                                 Some(_) => None,
                             },
-                            doc: $crate::decode::doc_text(<$values as roadrunner_values::Values>::doc(stringify!($held))),
+                            doc: $crate::decode::doc_of::<$values>(stringify!($held)),
                             absent,
                             #[cfg(test)]
                             accepts: |toml| $crate::decode::means::<$held_type, _>(toml, &<$values>::default().$held),
@@ -478,7 +483,10 @@ macro_rules! section {
             }
         }
     };
-    (@decode $section:ident $field:ident $type:ty, $name:ident $value:ident $place:ident $context:ident $($rename:literal)?) => {
+    (
+        @decode $section:ident $field:ident $type:ty,
+        $name:ident $value:ident $place:ident $context:ident $($rename:literal)?
+    ) => {
         if $crate::decode::section!(@is $name $field $($rename)?) {
             let decoded = <$type as $crate::decode::Decode>::decode($value, &$place.key($name), $context);
             $section.$field = decoded.map(|decoded| toml::Spanned::new($value.span(), decoded));

@@ -1,4 +1,4 @@
-//! Components that are put in place while the host runs.
+//! Components that are deployed while the host runs.
 
 use std::path::PathBuf;
 
@@ -10,20 +10,20 @@ use crate::scalar::{Count, FilePath};
 /// `[deploy]`.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Deploy {
-    /// Where deployed components are.
+    /// The directory of deployed components.
     pub directory: PathBuf,
-    /// Versions kept of each, beside the one that serves.
+    /// Versions kept of each component, in addition to the one in service.
     pub keep: u32,
 }
 
 section! {
-    /// Components that are put in place while the host runs, by the admin listener. Without this section there are none,
-    /// and a component is what its `file` is.
+    /// Components that are deployed through the admin listener while the host runs. Without this section nothing can be
+    /// deployed, and a component is the one that its `file` names.
     #[title = "`[deploy]`"]
     pub(crate) struct DeploySection {
-        /// Where they are kept. It is made if it does not exist, and must be writable by nobody else.
+        /// The directory to keep them in. It is made if it does not exist, and must be writable by its owner only.
         directory: FilePath [required];
-        /// Versions of each component that are kept to go back to, beside the one that serves.
+        /// Versions of each component that are kept for a rollback, in addition to the one in service.
         keep: Count<0, 1000> = "5";
     }
 }

@@ -12,14 +12,14 @@
 use std::fmt::{self, Write as _};
 use std::ops::Range;
 
-/// One thing that is wrong with a manifest.
+/// One problem of a manifest.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Diagnostic {
-    /// What is wrong, naming the key and its section.
+    /// The message, which names the key and its section.
     pub message: String,
-    /// The bytes of the manifest that it is about. May be empty, and then marks a position.
+    /// The bytes of the manifest that the message is about. An empty range marks a position.
     pub span: Range<usize>,
-    /// What to do about it, printed beside the mark.
+    /// The fix, printed next to the mark.
     pub fix: String,
     /// A second place that explains the first, such as the earlier of two routes in conflict.
     pub related: Option<(Range<usize>, String)>,
@@ -39,7 +39,7 @@ impl Diagnostic {
     }
 }
 
-/// How errors are printed.
+/// The style of printed errors.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub enum Style {
     /// ANSI colours, for a terminal.
@@ -49,21 +49,21 @@ pub enum Style {
     Plain,
 }
 
-/// Everything that is wrong with one manifest. `Display` renders it without colours.
+/// All problems of one manifest. `Display` renders them without colours.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct ManifestError {
     file: String,
     text: String,
     diagnostics: Vec<Diagnostic>,
-    /// How many more there were.
+    /// The number of problems that were left out.
     more: usize,
 }
 
-/// How many problems of one file are kept: nobody reads on, and finding lines takes time.
+/// The number of problems to keep of one file: nobody reads more, and finding lines takes time.
 const MAX_DIAGNOSTICS: usize = 100;
 
 impl ManifestError {
-    /// Collects the problems of one file. `file` is the name that is printed, `text` what the spans index.
+    /// Collects the problems of one file. `file` is the name to print; the spans index `text`.
     pub fn new(file: impl Into<String>, text: impl Into<String>, mut diagnostics: Vec<Diagnostic>) -> Self {
         diagnostics.sort_by_key(|diagnostic| (diagnostic.span.start, diagnostic.span.end));
         diagnostics.dedup();
@@ -72,7 +72,7 @@ impl ManifestError {
         Self { file: file.into(), text: text.into(), diagnostics, more }
     }
 
-    /// The problems, in the order of the file: the first hundred. Never empty when it comes from this crate.
+    /// The problems, in the order of the file: the first hundred. Errors of this crate have at least one.
     pub fn diagnostics(&self) -> &[Diagnostic] {
         &self.diagnostics
     }
@@ -116,7 +116,7 @@ impl fmt::Display for ManifestError {
 
 impl std::error::Error for ManifestError {}
 
-/// A span as a reader counts it: lines and columns from 1, columns in characters.
+/// A span in a reader's terms: lines and columns from 1, columns in characters.
 struct Place<'t> {
     line: usize,
     column: usize,
@@ -143,11 +143,11 @@ impl<'t> Place<'t> {
     }
 
     fn render(&self, mark: char, colour: &str, reset: &str, note: &str, out: &mut String) {
-        // A very long line is cut to what stands around the mark.
+        // A very long line is cut around the mark.
         let from = if self.column > MAX_COLUMNS { self.column - MAX_COLUMNS / 2 } else { 1 };
         let shown: String = self.text.chars().skip(from - 1).take(MAX_COLUMNS).collect();
         let shown = printable(&shown);
-        // Tabs are kept in the padding, so that the mark stands under its text whatever their width.
+        // The padding keeps tabs, so that the mark stands under its text whatever their width.
         let padding: String =
             shown.chars().take(self.column - from).map(|c| if c == '\t' { '\t' } else { ' ' }).collect();
         let missing = (self.column - from).saturating_sub(shown.chars().count());
@@ -162,7 +162,7 @@ impl<'t> Place<'t> {
 /// The widest piece of a line that is shown.
 const MAX_COLUMNS: usize = 120;
 
-/// Control characters are replaced: what a file contains must not drive the terminal that shows it.
+/// Replaces control characters: the contents of a file must not drive the terminal that shows it.
 fn printable(text: &str) -> String {
     text.chars().map(|c| if c.is_control() && c != '\t' { char::REPLACEMENT_CHARACTER } else { c }).collect()
 }

@@ -1,4 +1,4 @@
-//! Directories that components and static routes are given.
+//! Directories that are granted to components and static routes.
 
 use std::path::PathBuf;
 
@@ -14,13 +14,13 @@ use crate::tenant::TenantName;
 /// One of `[directory]`.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Directory {
-    /// Where it is.
+    /// The path.
     pub path: PathBuf,
-    /// Whom it belongs to; none where it can be given to all.
+    /// The tenant that owns it; `None` if it can be granted to all.
     pub tenant: Option<TenantName>,
-    /// Bytes that its files may take.
+    /// The largest size of its files together, in bytes.
     pub size: u64,
-    /// Files, directories and links that there may be in it.
+    /// The largest number of files, directories and links in it.
     pub files: u32,
 }
 
@@ -33,14 +33,15 @@ section! {
     /// A directory of the host.
     #[title = "`[directory.NAME]`"]
     pub(crate) struct DirectorySection {
-        /// Where it is. Nothing outside it can be reached through it, links included.
+        /// The path. Nothing outside it can be reached through it, links included.
         path: FilePath [required];
-        /// The tenant whose components and static routes alone can be given it. Without it, it can be given to all.
+        /// The tenant that owns it: only that tenant's components and static routes can be granted it. Without it, it
+        /// can be granted to all.
         tenant: TenantName;
-        /// What the files below it may take before guests can add no more; each file takes whole blocks of 4 KiB. What
-        /// others have put there counts too.
+        /// Bytes of the files below it, above which guests can add no more. Each file takes whole blocks of 4 KiB.
+        /// Files that others have put there count too.
         size: Bytes<{ 4 * KIB }, { 65_536 * GIB }> = "\"64MiB\"";
-        /// Files, directories and links that there may be below it before guests can add no more.
+        /// Files, directories and links below it, above which guests can add no more.
         files: Count<1, 10_000_000> = "10000";
     }
 }
@@ -58,7 +59,7 @@ impl Resolver<'_> {
         }
     }
 
-    /// Whether a directory exists and can be given to what belongs to this tenant.
+    /// Whether a directory is declared and can be granted to this tenant.
     pub(crate) fn known_directory(&mut self, name: &Spanned<DirectoryName>, tenant: Option<&TenantName>) -> bool {
         if !self.is_declared(name) {
             return false;

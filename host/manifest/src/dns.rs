@@ -1,4 +1,4 @@
-//! How the host resolves names.
+//! Name resolution.
 
 use std::net::{IpAddr, SocketAddr};
 
@@ -13,11 +13,11 @@ use crate::scalar::{Count, Fault, Text};
 /// `[dns]`.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Dns {
-    /// The servers; those of the system when empty.
+    /// The servers; empty for those of the system.
     pub servers: Vec<SocketAddr>,
-    /// Look-ups under way for guests.
+    /// Look-ups in progress for guests.
     pub lookups: u32,
-    /// The same for one tenant, or for one component without a tenant.
+    /// Look-ups in progress for one tenant, or for one component without a tenant.
     pub lookups_per_tenant: u32,
 }
 
@@ -28,16 +28,17 @@ impl Default for Dns {
 }
 
 section! {
-    /// How the host resolves the names of outgoing requests, of NATS servers and of Redis stores. What stands in
-    /// `/etc/hosts` goes before all else. Registries are asked by a process of its own, as the system does it.
+    /// Resolution of the names of outgoing requests, of NATS servers and of Redis stores. `/etc/hosts` takes
+    /// precedence. The names of registries are resolved by a separate process, in the system's own way.
     #[title = "`[dns]`"]
     pub(crate) struct DnsSection {
-        /// The DNS servers that are asked, over UDP and, for long answers, TCP. Without it, those of `/etc/resolv.conf`,
+        /// The DNS servers to ask, over UDP and, for long answers, over TCP. Without it, those of `/etc/resolv.conf`,
         /// with its search list and its options.
         servers: Vec<Spanned<DnsServer>>;
-        /// Look-ups of guests that are under way. Over it, more wait, for as long as their requests have to connect.
+        /// Look-ups in progress for guests. Over it, more wait, for as long as their requests have to connect.
         lookups: Count<1, 65_536> = "1024";
-        /// The same for one tenant, or for one component without a tenant.
+        /// Look-ups in progress for one tenant, or for one component without a tenant. Over it, more wait in the same
+        /// way.
         lookups_per_tenant: Count<1, 65_536> = "64";
     }
 }
@@ -66,7 +67,7 @@ impl Resolver<'_> {
 /// The port of DNS (RFC 1035, 4.2).
 const PORT: u16 = 53;
 
-/// An address, with a port where it is not that of DNS. A name would need a server to be resolved by.
+/// An IP address, with a port if it is not the port of DNS. The name of a server would itself have to be resolved.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) struct DnsServer(pub(crate) SocketAddr);
 

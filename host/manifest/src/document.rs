@@ -1,7 +1,7 @@
-//! What can be said about the manifest without one: its JSON Schema, for editors, and its reference, for people.
+//! Texts about the manifest in general: its JSON Schema, for editors, and its reference, for people.
 //!
-//! Both are made from the sections that the decoder is made from. docs/roadrunner.schema.json and docs/manifest.md
-//! hold the results; a test fails when they are not current.
+//! Both are made from the sections that the decoder is made from. docs/roadrunner.schema.json and docs/manifest.md hold
+//! the results; a test fails when they are not current.
 
 use std::fmt::Write as _;
 
@@ -10,7 +10,7 @@ use schemars::generate::SchemaSettings;
 use crate::decode::{Decode, Key, Section};
 use crate::manifest::ManifestSection;
 
-/// The JSON Schema (draft 7, which editors know best) of `roadrunner.toml`, indented and with a final newline.
+/// The JSON Schema of `roadrunner.toml`, indented and with a final newline. Editors know its version best, draft 7.
 pub fn json_schema() -> String {
     let mut schema = SchemaSettings::draft07().into_generator().into_root_schema_for::<ManifestSection>();
     schema.insert("title".to_owned(), "roadrunner.toml".into());
@@ -19,7 +19,7 @@ pub fn json_schema() -> String {
     text
 }
 
-/// The reference of `roadrunner.toml` as Markdown: what is common to all keys, then every section with its keys.
+/// The reference of `roadrunner.toml` as Markdown: the rules for all keys, then every section with its keys.
 pub fn reference() -> String {
     let mut out = String::from(include_str!("document/preface.md"));
     out.push_str("\n## Sections\n");
@@ -34,14 +34,14 @@ pub(crate) struct Table {
     pub(crate) keys: Vec<Key>,
 }
 
-/// Every section, in the order in which they stand in the file.
+/// Every section, in the order of the file.
 fn tables() -> Vec<Table> {
     let mut tables = Vec::new();
     ManifestSection::tables(&mut tables);
     tables
 }
 
-/// Adds a section, and then those that its keys hold. A section that is there already is not added again.
+/// Adds a section, and then the sections that its keys hold, unless it is present already.
 pub(crate) fn add<S: Section>(tables: &mut Vec<Table>) {
     add_table(tables, Table { title: S::TITLE.to_owned(), doc: S::doc(), keys: S::keys() });
 }

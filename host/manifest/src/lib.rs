@@ -1,7 +1,12 @@
 //! `roadrunner.toml` -> a checked [`Manifest`] with a compiled [`RouteTable`].
 //!
-//! The way in is [`Manifest::load`]. It reports everything that is wrong with a file at once, each problem with its
-//! place and its fix ([`ManifestError`]). What comes out can be used without further checks.
+//! The entry point is [`Manifest::load`]. It reports all problems of a file at once, each with its place and its fix
+//! ([`ManifestError`]). A manifest needs no further checks.
+//!
+//! `manifest` has the whole file, and `resolve` the order in which its sections are checked. Each feature has a file
+//! with its section, its words, its checks and its value: `listener`, `store`, `wasi` and so on. `middleware/` has a
+//! file for each type. `decode`, `scalar` and `diagnostic` read values and report problems; `document` makes the schema
+//! and the reference; `router` is the table.
 //!
 //! This crate opens no sockets and loads no components, so that it compiles in seconds and its tests need no engine.
 

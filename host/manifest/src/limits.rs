@@ -2,8 +2,8 @@
 //!
 //! Limits of one request are set in `[limits]`, in a component's `limits`, in a group's and in a route's. The innermost
 //! section that sets a key decides: defaults < `[limits]` < component < outer group < inner group < route. The caps on
-//! instances (`instances`, `held`, `hibernated`) do not replace each other: each holds where it is written, and a request
-//! needs room under all of them.
+//! instances (`instances`, `held`, `hibernated`) do not replace each other: each holds where it is written, and a
+//! request needs room under all of them.
 
 use std::ops::Range;
 
@@ -80,9 +80,9 @@ limits! {
 }
 
 impl Resolver<'_> {
-    /// Lowers an inherited `body` to `memory`, and reports one that its own section sets higher: a body that is read for
-    /// an instance counts as the instance's memory, so a larger one could never be delivered. `place` is that of the key
-    /// in the section that is resolved.
+    /// Lowers an inherited `body` to `memory`, and reports one that its own section sets higher: a body that is read
+    /// for an instance counts as the instance's memory, so a larger one could never be delivered. `place` is that of
+    /// the key in the section that is resolved.
     pub(crate) fn check_body(&mut self, limits: &mut Limits, place: Option<Range<usize>>) {
         if limits.body <= limits.memory {
             return;

@@ -1,4 +1,4 @@
-//! Listeners: where the host listens, for what, and whom it believes there.
+//! Listeners: their addresses, their protocols and their trusted peers.
 
 use std::fmt;
 use std::net::IpAddr;
@@ -17,31 +17,31 @@ use crate::tls::{Tls, TlsChoice};
 /// One of `[[listener]]`.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Listener {
-    /// Its name, unique; its address when the manifest gives it none.
+    /// The name, unique; the address if the manifest gives no name.
     pub name: String,
-    /// Where it listens.
+    /// The address.
     pub address: Address,
-    /// Whether it speaks HTTP/1.1. At least one of the three is spoken.
+    /// Whether it speaks HTTP/1.1. It speaks at least one of the three.
     pub http1: bool,
     /// Whether it speaks HTTP/2.
     pub http2: bool,
     /// Whether it speaks HTTP/3. It then has a certificate and an IP address.
     pub http3: bool,
-    /// Its certificate; none for plaintext.
+    /// The certificate; `None` for plaintext.
     pub tls: Option<Tls>,
-    /// How its clients come to HTTP/2 without TLS.
+    /// The way for clients without TLS to switch to HTTP/2.
     pub h2c: H2c,
-    /// Connections open at once; none for no cap of its own.
+    /// The cap on open connections; `None` for no cap of its own.
     pub connections: Option<u32>,
-    /// The same for one peer.
+    /// The cap on open connections of one peer.
     pub connections_per_peer: Option<u32>,
-    /// Who begins connections with a PROXY header; none where nobody does.
+    /// The peers that begin connections with a PROXY header; `None` if no peer does.
     pub proxy_protocol_from: Option<Vec<PeerRange>>,
-    /// Whose word is taken on the client of a request; empty for nobody's.
+    /// Proxies trusted to name the client of a request; empty for none.
     pub trusted_proxies: Vec<PeerRange>,
-    /// The header field that they write.
+    /// The header field in which they name it.
     pub forwarded_field: ForwardedField,
-    /// Requests at once; none for no cap.
+    /// The cap on requests in flight; `None` for no cap.
     pub requests: Option<u32>,
 }
 
@@ -51,7 +51,7 @@ impl Listener {
         Self::named(None, address, &[Protocol::Http1, Protocol::Http2], None)
     }
 
-    /// Whether it listens there. Port 0 is another port every time.
+    /// Whether it has this address. Port 0 is another port every time.
     pub(crate) fn has_address(&self, address: &Address) -> bool {
         self.address == *address && !matches!(address, Address::Tcp(address) if address.port() == 0)
     }
@@ -91,39 +91,41 @@ section! {
     pub(crate) struct ListenerSection {
         /// The listener's name in logs and metrics. Without it, its address.
         name: ListenerName;
-        /// Where to listen. Port 0 lets the system choose, and the log says which. An IPv6 address accepts IPv6 only.
-        /// `systemd:NAME` takes over a socket that systemd has opened (socket activation), by its name or its index.
+        /// The address to listen on. With port 0 the system chooses a port, and the log names it. An IPv6 address
+        /// accepts IPv6 only. `systemd:NAME` takes over a socket that systemd has opened (socket activation), by its
+        /// name or its index.
         address: Address [required];
-        /// What is spoken here. Without `tls`, HTTP/2 is recognised by its preface (prior knowledge); with it, by
-        /// ALPN. HTTP/3 needs `tls` and an IP address, and uses the UDP port of the same number.
+        /// The protocols of this listener. Without `tls`, HTTP/2 is recognised by its preface (prior knowledge); with
+        /// it, by ALPN. HTTP/3 needs `tls` and an IP address, and uses the UDP port of the same number.
         protocols: Vec<Spanned<Protocol>> = "[\"http1\", \"http2\"]";
-        /// Requests at once on all connections of this listener, from the head until the response is sent; event loops
-        /// and WebSockets count for as long as they live. Over it, a request is answered with 503 and `Retry-After`.
-        /// Without it, there is no such cap.
+        /// Requests in flight on all connections of this listener, from the head until the response is sent. Event
+        /// loops and WebSockets count for as long as they live. Over it, a request is answered with 503 and
+        /// `Retry-After`. Without it, no cap.
         requests: Count<1, 10_000_000>;
-        /// A certificate chain and its key as PEM files, or `"self-signed"` for one made at the start, which no
-        /// client trusts. Without it, the listener is plaintext.
+        /// A certificate chain and its key as PEM files, or `"self-signed"` for a certificate that is made at the start
+        /// and that no client trusts. Without it, the listener is plaintext.
         tls: TlsChoice;
-        /// How clients of a plaintext listener with both protocols come to HTTP/2. `"prior-knowledge"`: they start
-        /// with its preface. `"upgrade"`: so, or they ask with `Upgrade: h2c` in a request without a body; behind a
-        /// proxy that passes `Upgrade` on without knowing it, what follows escapes the proxy's rules. `"off"`: not at
-        /// all. With TLS, ALPN decides, and the key may not be there. Without it: `"prior-knowledge"`.
+        /// The way for clients of a plaintext listener with both protocols to switch to HTTP/2. `"prior-knowledge"`:
+        /// they start with its preface. `"upgrade"`: the same, or they ask with `Upgrade: h2c` in a request without a
+        /// body; behind a proxy that forwards `Upgrade` without understanding it, later requests bypass the proxy's
+        /// rules. `"off"`: not at all. With TLS, ALPN decides, and the key is not allowed. Without it:
+        /// `"prior-knowledge"`.
         h2c: H2c;
-        /// Connections open at once on this listener. Over it, a new one is closed at once. Holds beside `connections`
-        /// in [limits].
+        /// Connections open at once on this listener. Over it, a new connection is closed at once. `connections` in
+        /// `[limits]` applies too.
         connections: Count<1, 1_000_000>;
-        /// The same for one peer: an IPv4 address or an IPv6 /64. Behind the PROXY protocol the client counts, and
-        /// not the proxy. Holds beside `connections-per-peer` in [limits].
+        /// Connections open at once from one peer on this listener: an IPv4 address or an IPv6 /64. Behind the PROXY
+        /// protocol the client counts, and not the proxy. `connections-per-peer` in `[limits]` applies too.
         connections_per_peer: Count<1, 1_000_000>;
-        /// Turns the PROXY protocol (versions 1 and 2) on, and says whose connections begin with its header: every
-        /// connection must come from one of these and have one, before TLS. Others are closed.
+        /// The peers that speak the PROXY protocol (versions 1 and 2). With it, every connection must come from one of
+        /// them and begin with a PROXY header, before TLS. Other connections are closed.
         proxy_protocol_from: Vec<Spanned<PeerRange>>;
-        /// Whose word is taken on the client of a request, in the header field that `forwarded-field` names. The
-        /// last address in it that is not itself one of these is the client's. Without it, only the connection says
-        /// who the client is.
+        /// Proxies trusted to name the client of a request, in the header field `forwarded-field`. The client is the
+        /// last address in that field that is not a trusted proxy itself. Without it, the client is the peer of the
+        /// connection.
         trusted_proxies: Vec<Spanned<PeerRange>>;
-        /// The header field that the trusted proxies write. The other one is not looked at, since a client may have
-        /// sent it. `"x-forwarded-for"` goes together with `X-Forwarded-Proto`.
+        /// The header field that the trusted proxies write. The other field is ignored, since a client may have sent
+        /// it. `"x-forwarded-for"` goes together with `X-Forwarded-Proto`.
         forwarded_field: ForwardedField [default];
     }
 }
@@ -149,7 +151,7 @@ impl Resolver<'_> {
             let Some(address) = &listener.address else { continue };
             if let Some(protocols) = listener.protocols.as_ref().filter(|protocols| protocols.get_ref().is_empty()) {
                 let fix = "write [\"http1\", \"http2\"], or leave the key out";
-                self.context.report(protocols.span(), "a listener without protocols answers nobody", fix);
+                self.context.report(protocols.span(), "a listener without protocols answers no client", fix);
             }
             let protocols: Vec<Protocol> = listener.protocols().into_iter().map(Spanned::into_inner).collect();
             let span = address.span();
@@ -173,12 +175,12 @@ impl Resolver<'_> {
                     && let Some(early_data) = early_data.filter(|early_data| *early_data.get_ref())
                 {
                     let fix = "remove it, or `client-auth` of the listener";
-                    let message = "early data is served before it is known whose certificate a client shows";
+                    let message = "early data is served before the client's certificate is known";
                     self.context.report(early_data.span(), message, fix);
                 }
                 if listener.proxy_protocol_from.is_some() {
                     let fix = "take \"http3\" out, or `proxy-protocol-from`";
-                    let message = "HTTP/3 has no PROXY header, so that it would be a way around the proxy";
+                    let message = "HTTP/3 has no PROXY header, so it would bypass the proxy";
                     self.context.report(protocol, message, fix);
                 }
             }
@@ -198,7 +200,7 @@ impl Resolver<'_> {
             made.requests = value(&listener.requests).map(|most| most.get());
             made.forwarded_field = listener.forwarded_field();
             if let Some(field) = listener.forwarded_field.as_ref().filter(|_| listener.trusted_proxies.is_none()) {
-                let message = "`forwarded-field` is set, and nobody's word is taken on it";
+                let message = "`forwarded-field` is set, but there are no `trusted-proxies`";
                 self.context.report(field.span(), message, "add `trusted-proxies`, or remove the key");
             }
             if let Some(name) = listener.name.as_ref().filter(|_| listeners.iter().any(|other| other.name == made.name))
@@ -214,7 +216,7 @@ impl Resolver<'_> {
         listeners
     }
 
-    /// `h2c`, which only a plaintext listener with both protocols has a use for.
+    /// The value of `h2c`, which makes sense for a plaintext listener with both protocols only.
     fn h2c(&mut self, section: &ListenerSection, listener: &Listener) -> H2c {
         let Some(h2c) = &section.h2c else { return H2c::default() };
         let problem = match (section.tls.is_some(), listener.http1, listener.http2) {
@@ -234,7 +236,7 @@ impl Resolver<'_> {
         *h2c.get_ref()
     }
 
-    /// Peers to be believed; an empty list would believe nobody, and is a slip.
+    /// The peers of a list. An empty list would trust no peer, and is reported as a mistake.
     fn peers(&mut self, field: &Option<Spanned<Vec<Spanned<PeerRange>>>>) -> Option<Vec<PeerRange>> {
         let field = field.as_ref()?;
         if field.get_ref().is_empty() {
@@ -244,22 +246,22 @@ impl Resolver<'_> {
     }
 }
 
-/// Where a list of protocols names HTTP/3.
+/// The place of HTTP/3 in a list of protocols.
 fn http3_of(protocols: &Spanned<Vec<Spanned<Protocol>>>) -> Option<Range<usize>> {
     protocols.get_ref().iter().find(|protocol| *protocol.get_ref() == Protocol::Http3).map(Spanned::span)
 }
 
-/// Some of the peers that a listener can have.
+/// A set of peers.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum PeerRange {
-    /// Those whose address shares the first `prefix` bits with this one: `10.0.0.0/8`. The other bits are 0.
+    /// The peers whose address shares the first `prefix` bits with this one: `10.0.0.0/8`. The other bits are 0.
     Network {
         /// The first address.
         address: IpAddr,
-        /// How many bits; at most 32 for IPv4 and 128 for IPv6.
+        /// The number of bits; at most 32 for IPv4 and 128 for IPv6.
         prefix: u8,
     },
-    /// Those on a Unix socket.
+    /// The peers on a Unix socket.
     Unix,
 }
 

@@ -1,8 +1,8 @@
 //! The checked configuration of a host.
 //!
-//! What is here is valid by itself: every name that one part uses exists in another, every limit is in its range,
-//! the routes do not conflict. Paths are absolute or relative to the process's working folder. Whether files exist
-//! is known only to [`Manifest::load`], which looks.
+//! A [`Manifest`] is valid by itself: every name that one part uses exists in another, every limit is in its range, the
+//! routes do not conflict. Paths are absolute or relative to the process's working folder. Only [`Manifest::load`]
+//! checks whether files exist.
 
 use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
@@ -42,10 +42,10 @@ use crate::timeouts::TimeoutsSection;
 use crate::websocket::HostWebSocketSection;
 use crate::webtransport::HostWebTransportSection;
 
-/// A whole configuration.
+/// The whole configuration.
 #[derive(Clone, Debug)]
 pub struct Manifest {
-    /// The file that it was read from; none when it was made by [`Manifest::for_component`].
+    /// The file of the manifest; `None` for [`Manifest::for_component`].
     pub file: Option<PathBuf>,
     /// `[server]`.
     pub server: Server,
@@ -61,13 +61,13 @@ pub struct Manifest {
     pub admin: Option<Admin>,
     /// `[compile]`.
     pub compile: Compile,
-    /// `[deploy]`; none where nothing can be deployed.
+    /// `[deploy]`; `None` if nothing can be deployed.
     pub deploy: Option<Deploy>,
-    /// `[registry]`. One that has no section is spoken to over TLS, as nobody in particular.
+    /// `[registry]`. A registry without a section is used over TLS and without a user.
     pub registries: BTreeMap<RegistryName, Registry>,
     /// `[timeouts]`.
     pub timeouts: Timeouts,
-    /// `[rate-limit]`; none for no such limit.
+    /// `[rate-limit]`; `None` for no such limit.
     pub rate_limit: Option<RateLimit>,
     /// `[bus]`.
     pub bus: Bus,
@@ -79,7 +79,7 @@ pub struct Manifest {
     pub http3: Http3,
     /// `[websocket]`, before any group or route changes it.
     pub websocket: WebSocket,
-    /// Memory that permessage-deflate may take on the whole host, in bytes.
+    /// Memory of permessage-deflate on the whole host, in bytes.
     pub deflate_memory: u64,
     /// `[webtransport]`, before any group or route changes it.
     pub webtransport: WebTransport,
@@ -89,7 +89,7 @@ pub struct Manifest {
     pub tenants: BTreeMap<TenantName, Tenant>,
     /// `[directory]`.
     pub directories: BTreeMap<DirectoryName, Directory>,
-    /// `[secret]`: where each one is.
+    /// `[secret]`: the place of each.
     pub secrets: BTreeMap<SecretName, Secret>,
     /// `[store]`.
     pub stores: BTreeMap<StoreName, Store>,
@@ -101,25 +101,25 @@ pub struct Manifest {
     pub routes: RouteTable,
 }
 
-/// What [`Manifest::for_component`] is told beside the component.
+/// The options of [`Manifest::for_component`].
 #[derive(Clone, Debug, Default)]
 pub struct ComponentOptions {
-    /// Where to listen; the default listener when empty.
+    /// The listeners; empty for the default listener.
     pub listeners: Vec<Listener>,
     /// Configuration values.
     pub config: BTreeMap<String, String>,
     /// Directories to grant, by name.
     pub directories: BTreeMap<DirectoryName, PathBuf>,
-    /// Who reads request bodies.
+    /// The reader of request bodies.
     pub body: crate::route::BodyMode,
-    /// Where to serve metrics and health.
+    /// The address of the admin listener.
     pub admin: Option<Address>,
     /// Whether components of WASI 0.3 are served.
     pub wasi_03: bool,
 }
 
 impl Manifest {
-    /// Reads and checks a file, and looks whether the files and directories that it names are there.
+    /// Reads and checks a file, and checks that the files and directories that it names exist.
     pub fn load(path: &Path) -> Result<Self, LoadError> {
         let read = |source| LoadError::Read { path: path.to_owned(), source };
         let file = std::fs::File::open(path).map_err(read)?;
@@ -150,32 +150,32 @@ impl Manifest {
 /// The largest manifest, in bytes.
 pub const MAX_BYTES: u64 = 4 << 20;
 
-/// Why a manifest could not be loaded.
+/// The reason why a manifest could not be loaded.
 #[derive(Debug, thiserror::Error)]
 pub enum LoadError {
-    /// It was read, and something in it is wrong.
+    /// The manifest has problems.
     #[error(transparent)]
     Manifest(#[from] ManifestError),
-    /// It is not text.
+    /// The file is not text.
     #[error("{}:{line}: the file is not UTF-8 text: save it as UTF-8", path.display())]
     NotUtf8 {
-        /// The manifest.
+        /// The path.
         path: PathBuf,
-        /// The first line that is not, from 1.
+        /// The first line that is not UTF-8, from 1.
         line: usize,
     },
-    /// It could not be read.
+    /// The file could not be read.
     #[error("cannot read the manifest {}: {source}", path.display())]
     Read {
-        /// The manifest.
+        /// The path.
         path: PathBuf,
-        /// Why.
+        /// The reason.
         source: std::io::Error,
     },
-    /// It is larger than [`MAX_BYTES`].
+    /// The file is larger than [`MAX_BYTES`].
     #[error("the manifest {} is larger than {} bytes", path.display(), MAX_BYTES)]
     TooLarge {
-        /// The manifest.
+        /// The path.
         path: PathBuf,
     },
 }
@@ -186,28 +186,28 @@ section! {
     pub(crate) struct ManifestSection {
         /// The program as a whole.
         server: ServerSection;
-        /// Limits of the whole host, and defaults for the limits of every request.
+        /// Caps of the whole host, and defaults for the limits of every request.
         limits: HostLimitsSection;
-        /// Where the host listens. Without any, it listens on 127.0.0.1:8080 for HTTP/1.1 and HTTP/2.
+        /// The listeners. Without any, the host listens on 127.0.0.1:8080 for HTTP/1.1 and HTTP/2.
         listener: Vec<Spanned<ListenerSection>>;
         /// The listener for metrics, health and live instances. Without it there is none.
         admin: AdminSection;
-        /// What compiling a component may take.
+        /// The limits of compiling a component.
         compile: CompileSection;
-        /// Components that are put in place while the host runs.
+        /// Components that are deployed while the host runs.
         deploy: DeploySection;
-        /// By whom components must be signed.
+        /// The signatures that components must have.
         signatures: SignaturesSection;
-        /// Registries that components are pulled from, by name, such as `[registry."ghcr.io"]`. One that is spoken to
-        /// over TLS and without a password needs no section.
+        /// Registries that components are pulled from, by name, such as `[registry."ghcr.io"]`. A registry with TLS and
+        /// without a password needs no section.
         registry: Table<RegistryName, RegistrySection>;
-        /// How long the host waits for its clients.
+        /// The deadlines of the transport.
         timeouts: TimeoutsSection;
-        /// How many requests one peer may make.
+        /// The rate limit of one peer.
         rate_limit: RateLimitSection;
-        /// The bus, on which sessions speak to each other.
+        /// The bus, on which sessions send messages to each other.
         bus: BusSection;
-        /// How the host resolves names.
+        /// Name resolution.
         dns: DnsSection;
         /// Settings of HTTP/2.
         http2: Http2Section;
@@ -217,20 +217,20 @@ section! {
         websocket: HostWebSocketSection;
         /// WebTransport.
         webtransport: HostWebTransportSection;
-        /// Tenants, by name: owners of components who may distrust each other.
+        /// Tenants, by name: owners of components that need not trust each other.
         tenant: Table<TenantName, TenantSection>;
-        /// Directories that components and static routes can be given, by name.
+        /// Directories that can be granted to components and static routes, by name.
         directory: Table<DirectoryName, DirectorySection>;
-        /// Secrets that components can be given, by name.
+        /// Secrets that can be granted to components, by name.
         secret: Table<SecretName, SecretSection>;
-        /// Stores of keys and values that components can be given, by name.
+        /// Stores of keys and values that can be granted to components, by name.
         store: Table<StoreName, StoreSection>;
         /// Components, by name.
         component: Table<ComponentName, ComponentSection>;
-        /// Middlewares, by name. They act where a route or a group lists them.
+        /// Middlewares, by name. A middleware acts where a route or a group lists it.
         middleware: Table<MiddlewareName, MiddlewareSection>;
-        /// Routes. Of all that match a request, the most specific answers: first by host, then by path, where a
-        /// literal segment goes before `:param` and that before `*rest`; the order in the file does not matter.
+        /// Routes. Of all routes that match a request, the most specific answers: first by host, then by path, where a
+        /// literal segment precedes `:param`, which precedes `*rest`. The order in the file does not matter.
         route: Vec<Spanned<RouteSection>>;
         /// Routes that share a prefix, hosts, middlewares, configuration or limits.
         group: Vec<Spanned<GroupSection>>;

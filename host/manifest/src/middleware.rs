@@ -1,4 +1,4 @@
-//! Middlewares: `[middleware.NAME]` with a `type` that decides which keys there are.
+//! Middlewares: `[middleware.NAME]` with a `type` that decides its keys.
 //!
 //! Each type has a file, with its section, its checks and its value, and a line in the list below.
 

@@ -1,4 +1,4 @@
-//! Where components come from: files, and registries (`oci://REGISTRY/REPOSITORY:TAG@sha256:DIGEST`).
+//! The origins of components: files, and registries (`oci://REGISTRY/REPOSITORY:TAG@sha256:DIGEST`).
 
 use std::fmt;
 use std::path::PathBuf;
@@ -10,12 +10,12 @@ use crate::registry::RegistryName;
 use crate::resolve::{FileKind, Resolver};
 use crate::scalar::{Fault, FilePath, Text};
 
-/// Where a component is.
+/// The origin of a component.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Origin {
-    /// In a file.
+    /// A file.
     File(PathBuf),
-    /// In a registry.
+    /// A registry.
     Registry(OciReference),
 }
 
@@ -29,7 +29,7 @@ impl fmt::Display for Origin {
 }
 
 impl Resolver<'_> {
-    /// Where a component is.
+    /// Checks the origin of a component.
     pub(crate) fn origin(&mut self, component: &ComponentSection) -> Origin {
         match component.file.as_ref().map(|file| (file.span(), file.get_ref())) {
             Some((_, ComponentFile::Registry(reference))) => Origin::Registry(reference.clone()),
@@ -42,7 +42,7 @@ impl Resolver<'_> {
     }
 }
 
-/// `file` of a component: a path, or a reference.
+/// The value of `file` of a component: a path, or a reference.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(crate) enum ComponentFile {
     Path(FilePath),
@@ -60,7 +60,7 @@ impl Text for ComponentFile {
     }
 }
 
-/// The version of a reference that names none.
+/// The tag of a reference without one.
 const DEFAULT_TAG: &str = "latest";
 
 /// The longest name of a repository, in bytes.
@@ -74,11 +74,11 @@ const MAX_TAG: usize = 128;
 pub struct OciReference {
     /// The registry.
     pub registry: RegistryName,
-    /// Where in it.
+    /// The repository.
     pub repository: String,
-    /// A version by name; `latest` where none is written.
+    /// The version by name; `latest` by default.
     pub tag: String,
-    /// The SHA-256 of its manifest, as 64 hexadecimal digits. With it, the tag means nothing.
+    /// The SHA-256 of its manifest, as 64 hexadecimal digits. If present, the tag is ignored.
     pub digest: Option<String>,
 }
 

@@ -1,4 +1,4 @@
-//! What a component may ask: origins, such as `https://api.example.com`.
+//! The destinations of a component's outgoing requests: origins, such as `https://api.example.com`.
 
 use std::fmt;
 use std::time::Duration;
@@ -9,7 +9,7 @@ use crate::component::ComponentSection;
 use crate::resolve::list;
 use crate::scalar::{Fault, HostPattern, Text};
 
-/// Where the outgoing requests of a component may go, and what they may take.
+/// The destinations and limits of a component's outgoing requests.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Outbound {
     /// The origins, at least one.
@@ -18,15 +18,15 @@ pub struct Outbound {
     pub private: bool,
     /// Connections open at once.
     pub connections: u32,
-    /// To a connection.
+    /// The deadline to connect.
     pub connect_timeout: Duration,
-    /// To the head of the answer, and between two pieces of it.
+    /// The longest wait for the head of the answer, and between two pieces of it.
     pub read_timeout: Duration,
-    /// In all.
+    /// The deadline of the whole request.
     pub timeout: Duration,
 }
 
-/// Where the outgoing requests of a component may go.
+/// The grant of a component; `None` if all requests are refused.
 pub(crate) fn outbound(component: &ComponentSection) -> Option<Outbound> {
     let origins: Vec<_> = list(&component.outbound).iter().map(|origin| origin.get_ref().clone()).collect();
     (!origins.is_empty()).then(|| Outbound {
@@ -39,14 +39,14 @@ pub(crate) fn outbound(component: &ComponentSection) -> Option<Outbound> {
     })
 }
 
-/// An origin that the outgoing requests of a component may go to.
+/// An origin that outgoing requests may go to.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct OutboundOrigin {
     /// Whether it is `https`.
     pub tls: bool,
     /// The host: a name, a wildcard, or an address, an IPv6 address in brackets.
     pub host: HostPattern,
-    /// The port; that of the scheme where none is written.
+    /// The port; that of the scheme by default.
     pub port: u16,
 }
 

@@ -18,11 +18,11 @@ use crate::scalar::{Fault, Text};
 /// One segment of a pattern.
 #[derive(Clone, Debug, PartialEq, Eq, Hash)]
 pub enum Segment {
-    /// Exactly this text, percent-decoded. Empty only as the last segment of a pattern that ends in a slash.
+    /// Exactly this text, percent-decoded. It is empty only as the last segment of a pattern that ends in a slash.
     Literal(String),
     /// One segment that is not empty, captured under this name.
     Param(String),
-    /// Everything that is left, captured under this name. Always last.
+    /// The rest of the path, captured under this name. Always last.
     Rest(String),
 }
 
@@ -57,7 +57,7 @@ impl RoutePattern {
         Ok(Self { text: text.to_owned(), segments })
     }
 
-    /// The pattern as it was written.
+    /// The text of the pattern.
     pub fn as_str(&self) -> &str {
         &self.text
     }
@@ -85,7 +85,7 @@ impl fmt::Display for RoutePattern {
 }
 
 impl Segment {
-    /// The name that it captures under.
+    /// The name of its capture.
     pub fn capture(&self) -> Option<&str> {
         match self {
             Self::Literal(_) => None,
@@ -103,7 +103,7 @@ pub struct InvalidPattern {
     fix: String,
 }
 
-/// The `path` of a route: a pattern, or nothing inside a group, for the group's prefix itself.
+/// The `path` of a route: a pattern, or an empty text inside a group, for the group's prefix itself.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(crate) struct RoutePath(pub(crate) String);
 
@@ -122,7 +122,7 @@ impl Text for RoutePath {
     }
 }
 
-/// The `prefix` of a group: a pattern without `*rest`, not ending in a slash. `"/"` is held as nothing.
+/// The `prefix` of a group: a pattern without `*rest`, not ending in a slash. `"/"` becomes an empty text.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(crate) struct Prefix(pub(crate) String);
 
@@ -214,7 +214,7 @@ fn capture_name(name: &str, sigil: char) -> Result<String, Fault> {
     Ok(name.to_owned())
 }
 
-/// Percent-decodes a piece of a path. `None` when a `%` is not followed by two hexadecimal digits or the result is
+/// Percent-decodes a piece of a path. `None` if a `%` is not followed by two hexadecimal digits, or if the result is
 /// not UTF-8.
 pub(crate) fn decode_segment(segment: &str) -> Option<Cow<'_, str>> {
     let bytes = segment.as_bytes();

@@ -19,32 +19,33 @@ use crate::secret::SecretName;
 /// One of `[registry]`.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Registry {
-    /// Who the host is to it, and the secret that is its password; none for nobody in particular.
+    /// The user name of the host, and the secret with the password; `None` for no user.
     pub user: Option<(String, SecretName)>,
-    /// The authorities of its certificate; none for those that Mozilla trusts.
+    /// The authorities of its certificate; `None` for those that Mozilla trusts.
     pub authorities: Option<PathBuf>,
-    /// Whether it is spoken to without TLS.
+    /// Whether the connection is without TLS.
     pub plaintext: bool,
-    /// How long one request may take.
+    /// The deadline of one request.
     pub timeout: Duration,
 }
 
 section! {
-    /// A registry that components are pulled from (`file = "oci://..."`). TLS trusts the authorities that
-    /// Mozilla does.
+    /// A registry that components are pulled from (`file = "oci://..."`). By default, TLS trusts the authorities that
+    /// Mozilla trusts.
     #[title = "`[registry.NAME]`"]
     pub(crate) struct RegistrySection {
-        /// The user that the host is to the registry. Goes with `password`.
+        /// The user name of the host at the registry. It goes together with `password`.
         user: PlainText;
-        /// The secret that is its password, or its token.
+        /// The secret with the user's password, or with a token.
         password: SecretName;
-        /// A PEM file with the authorities that its certificate may come from, instead of those that Mozilla
-        /// trusts.
+        /// The PEM file of the authorities that sign the registry's certificate. Without it, the authorities that
+        /// Mozilla trusts.
         ca_file: FilePath;
-        /// Whether it is spoken to without TLS. Whoever is on the way then chooses what a tag is. Not together with a
-        /// password, unless the registry is on a loopback address.
+        /// Whether the connection is without TLS. An attacker on the network can then choose the component of a tag.
+        /// Not together with a password, unless the registry is on a loopback address.
         plaintext: bool = "false";
-        /// How long one request to it may take, with the whole answer. A component takes two, or four with signatures.
+        /// The deadline of one request to the registry, including the whole answer. A component takes two requests, or
+        /// four with signatures.
         timeout: Time<1, { HOUR }> = "\"1m\"";
     }
 }
@@ -63,8 +64,7 @@ impl Resolver<'_> {
             if let Some(plaintext) = registry.plaintext.as_ref().filter(|_| plaintext && user.is_some())
                 && !name.get_ref().is_loopback()
             {
-                let message =
-                    format!("the password for {} would be sent for everyone on the way to read", name.get_ref());
+                let message = format!("the password for {} would be sent unencrypted", name.get_ref());
                 self.context.report(plaintext.span(), message, "remove `plaintext`, or `user` and `password`");
             }
             let timeout = registry.timeout().get();
@@ -85,9 +85,9 @@ impl Resolver<'_> {
             (Some(user), Some(password)) => Some((user.0.clone(), password.clone())),
             (None, None) => None,
             _ => {
-                // One that did not decode has been reported.
+                // A key that did not decode has been reported.
                 if !registry.failed.iter().any(|key| matches!(key.as_str(), "user" | "password")) {
-                    let message = format!("these keys do not say who the host is to {}", name.get_ref());
+                    let message = format!("these keys are no complete credentials for {}", name.get_ref());
                     self.context.report(name.span(), message, "write both `user` and `password`, or neither");
                 }
                 None
@@ -106,7 +106,7 @@ impl RegistryName {
         &self.0
     }
 
-    /// Whether it is this machine by its name.
+    /// Whether the name means this machine.
     pub(crate) fn is_loopback(&self) -> bool {
         let host = self.0.split(':').next().unwrap_or_default();
         host == "localhost" || host.parse().is_ok_and(|address: Ipv4Addr| address.is_loopback())

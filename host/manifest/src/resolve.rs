@@ -1,7 +1,7 @@
-//! Sections -> [`Manifest`]: everything that one section cannot decide alone.
+//! Sections -> [`Manifest`]: the work that spans sections.
 //!
-//! Names are looked up, groups are flattened, limits and configuration are inherited, routes are compiled. All
-//! problems are collected; a section that did not decode is passed over without a second complaint.
+//! Each feature resolves its own sections, in its own file. This file has their order, the names that they share, and
+//! the paths. All problems are collected; a section that did not decode is skipped without a second complaint.
 
 use std::collections::BTreeMap;
 use std::io::ErrorKind;
@@ -25,7 +25,7 @@ use crate::router::RouteTable;
 use crate::scalar::{FilePath, Name, Table};
 use crate::tenant::{Tenant, TenantName};
 
-/// Whether the files that a manifest names are looked for.
+/// Whether to check that the files of a manifest exist.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Files {
     Checked,
@@ -48,7 +48,7 @@ pub(crate) fn manifest(text: &str, path: &Path, files: Files) -> Result<Manifest
         };
         context.report(span, format!("not TOML: {message}"), fix);
     }
-    // What a broken file means beyond its syntax would be guesswork.
+    // The meaning of a broken file would be guesswork.
     if !context.problems.is_empty() {
         return Err(error(context.problems));
     }
@@ -96,7 +96,7 @@ pub(crate) fn for_component(file: &Path, options: ComponentOptions) -> Manifest 
     manifest
 }
 
-/// A name from `My App.wasm`: `my-app`.
+/// Makes a name from `My App.wasm`: `my-app`.
 fn component_name(file: &Path) -> ComponentName {
     let stem = file.file_stem().unwrap_or_default().to_string_lossy().to_lowercase();
     let name: String = stem
@@ -108,16 +108,16 @@ fn component_name(file: &Path) -> ComponentName {
     ComponentName::new(&name).unwrap_or_else(|_| ComponentName::new("app").expect("it is a name"))
 }
 
-/// What the checks share.
+/// The state that all checks share.
 pub(crate) struct Resolver<'c> {
     /// The manifest's folder.
     pub(crate) folder: PathBuf,
     pub(crate) files: Files,
-    /// Whether components may serve without the file that the manifest names: what is deployed, or was kept of it.
+    /// Whether components may run without the file that the manifest names: from deployed or kept versions.
     pub(crate) deploys: bool,
     pub(crate) context: &'c mut Context,
     pub(crate) directories: BTreeMap<DirectoryName, Directory>,
-    /// The names that sections declare, by their kind, also of sections that are wrong.
+    /// The names that sections declare, by kind of section, including sections with problems.
     declared: BTreeMap<&'static str, Vec<String>>,
 }
 
@@ -142,7 +142,7 @@ impl<'c> Resolver<'c> {
 }
 
 impl Resolver<'_> {
-    /// Whether a section declares this name; a name without a section is reported.
+    /// Whether a section declares this name. A name without a section is reported.
     pub(crate) fn is_declared<N: Name>(&mut self, name: &Spanned<N>) -> bool {
         let (what, text) = (N::DECLARES, name.get_ref().text());
         let declared = self.declared.get(what).map_or(&[][..], Vec::as_slice);
@@ -228,7 +228,7 @@ impl Resolver<'_> {
         }
     }
 
-    /// A path seen from the manifest's folder. None when it did not decode.
+    /// The path of a key, relative to the manifest's folder. `None` if the key is absent or did not decode.
     pub(crate) fn path(&mut self, field: &Option<Spanned<FilePath>>, kind: FileKind) -> Option<PathBuf> {
         let field = field.as_ref()?;
         let path = field.get_ref().resolve(&self.folder);
@@ -255,7 +255,7 @@ impl Resolver<'_> {
     }
 }
 
-/// What every route starts from.
+/// The settings that every route starts from.
 #[derive(Clone, Copy)]
 pub(crate) struct HostWide<'h> {
     pub(crate) limits: &'h Limits,
@@ -281,7 +281,7 @@ impl FileKind {
     }
 }
 
-/// The value of a key, if it is there and decoded.
+/// The value of a key that is present and decoded.
 pub(crate) fn value<T>(field: &Option<Spanned<T>>) -> Option<&T> {
     field.as_ref().map(Spanned::get_ref)
 }

@@ -1,4 +1,4 @@
-//! How long instances are kept for further requests.
+//! The reuse of instances.
 
 use std::time::Duration;
 
@@ -8,33 +8,34 @@ use crate::resolve::value;
 use crate::scalar::units::HOUR;
 use crate::scalar::{Count, Time};
 
-/// How long an instance is kept for further requests.
+/// The reuse of an instance.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Reuse {
-    /// Requests that it answers at most.
+    /// The largest number of requests that it answers.
     pub requests: u32,
-    /// Requests that it answers at once.
+    /// The largest number of requests that it answers at once.
     pub concurrency: u32,
-    /// How long it may wait for its next request.
+    /// The longest wait for its next request.
     pub idle: Duration,
 }
 
 section! {
-    /// How long an instance of a component is kept for further requests, on the route that it was started for. Only one
-    /// that answered in full is kept; of a native component, with a buffered response.
+    /// The reuse of a component's instances for further requests, on the route that they were started for. An instance
+    /// is kept after a complete answer only; for a native component, after a buffered response.
     #[title = "`reuse` of a component"]
     pub(crate) struct ReuseSection {
-        /// Requests that one instance answers at most.
+        /// The largest number of requests that one instance answers.
         requests: Count<2, 1_000_000> [required];
-        /// Requests that one instance answers at once. More than one is for components of `wasi:http/service` 0.3 alone.
-        /// Such an instance has one `memory` limit for all of them, and a fault ends them together.
+        /// The largest number of requests that one instance answers at once. More than one is allowed for components of
+        /// `wasi:http/service` 0.3 only. Such an instance has one `memory` limit for all of them, and a fault ends them
+        /// together.
         concurrency: Count<1, 10_000> = "1";
-        /// How long it may wait for its next request.
+        /// The longest wait for the next request.
         idle: Time<1, { HOUR }> = "\"1s\"";
     }
 }
 
-/// Whether and how long instances of a component are kept.
+/// The reuse of a component's instances; `None` for none.
 pub(crate) fn reuse(component: &ComponentSection) -> Option<Reuse> {
     let section = value(&component.reuse)?;
     Some(Reuse {

@@ -1,4 +1,4 @@
-//! One route, with all that it inherits from its component, its groups and the host.
+//! One route, with the settings that it inherits from its component, its groups and the host.
 
 pub(crate) mod group;
 pub(crate) mod resolve;
@@ -21,32 +21,32 @@ use crate::tenant::TenantName;
 use crate::websocket::WebSocketSection;
 use crate::webtransport::WebTransportSection;
 
-/// A path and what answers it.
+/// A path and its target.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Route {
     /// The whole pattern, with the prefixes of its groups.
     pub pattern: RoutePattern,
-    /// Whom it belongs to: the tenant of its component; none for the host itself.
+    /// The tenant that owns it: the tenant of its component; `None` for the host itself.
     pub tenant: Option<TenantName>,
     /// The hosts that it answers for; empty for every host.
     pub hosts: Vec<HostPattern>,
     /// The methods that it answers.
     pub methods: Methods,
-    /// What answers.
+    /// The target.
     pub target: Target,
-    /// Its name, unique in the table.
+    /// The name, unique in the table.
     pub name: Option<RouteName>,
-    /// Who reads request bodies.
+    /// The reader of request bodies.
     pub body: BodyMode,
     /// Configuration values: the component's, then those of groups from the outside in, then its own.
     pub config: BTreeMap<String, String>,
-    /// What one request may use.
+    /// The limits of one request.
     pub limits: Limits,
-    /// How many requests to this route there may be at once, beside the caps of its component and of the host.
+    /// The caps on its instances, in addition to those of its component and of the host.
     pub caps: Caps,
-    /// Its WebSockets.
+    /// The settings of its WebSockets.
     pub websocket: WebSocket,
-    /// Its WebTransport sessions.
+    /// The settings of its WebTransport sessions.
     pub webtransport: WebTransport,
     /// Middlewares, the outermost first.
     pub middlewares: Vec<MiddlewareName>,
@@ -73,7 +73,7 @@ impl Route {
     }
 }
 
-/// What answers a route.
+/// The target of a route.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Target {
     /// A component.
@@ -129,51 +129,51 @@ name! {
 }
 
 section! {
-    /// A path and what answers it.
+    /// A path and its target.
     #[title = "`[[route]]`"]
     pub(crate) struct RouteSection {
         /// The path: literal segments, `:name` for one segment, `*name` at the end for all that is left.
         path: RoutePath [required];
-        /// The hosts that it answers for, `"example.com"` or `"*.example.org"`, without a port. Without it, every
-        /// host, or those of the group.
+        /// The hosts that it answers for, `"example.com"` or `"*.example.org"`, without a port. Without it, every host,
+        /// or those of the group.
         hosts: Vec<Spanned<HostPattern>>;
-        /// The methods that it answers. Others get 405 with `Allow`. Without it, every method; for a static route,
-        /// GET.
+        /// The methods that it answers. Other methods get 405 with `Allow`. Without it, every method; for a static
+        /// route, GET.
         methods: Vec<Spanned<MethodName>>;
         /// Whether a route for GET also answers HEAD.
         head: bool = "true";
         /// The component that answers.
         component: ComponentName;
-        /// Files that answer, without any component.
+        /// The files that answer, without any component.
         files as "static": StaticSection;
-        /// The tenant that a static route belongs to. A route that a component answers belongs to that of the component.
+        /// The tenant that owns a static route. A route with a component belongs to the tenant of the component.
         tenant: TenantName;
         /// The route's name in reverse URLs, logs and metrics. Unique.
         name: RouteName;
-        /// Whether the host reads the request body before the instance starts (`auto`) or the guest pulls it from
-        /// the wire (`manual`).
+        /// The reader of the request body: the host before the instance starts (`auto`), or the guest from the wire
+        /// (`manual`).
         body: BodyMode = "\"auto\"";
-        /// Configuration values of this route; they win over those of its groups and its component.
+        /// Configuration values of this route. They replace those of its groups and its component.
         config: Table<ConfigKey, PlainText>;
-        /// What one request to this route may use.
+        /// The limits of one request to this route.
         limits: LimitsSection;
         /// WebSockets on this route.
         websocket: WebSocketSection;
         /// WebTransport sessions on this route.
         webtransport: WebTransportSection;
-        /// Middlewares around this route, the outermost first, inside those of its groups.
+        /// Middlewares around this route, the outermost first. They stand inside those of its groups.
         middlewares: Vec<Spanned<MiddlewareName>> = "[]";
     }
 }
 
 choice! {
-    /// Who reads a request body.
+    /// The reader of a request body.
     #[derive(Default)]
     pub enum BodyMode {
-        /// The host, wholly and bounded by the `body` limit, before the instance starts.
+        /// The host, before the instance starts: the whole body, bounded by the `body` limit.
         #[default]
         Auto = "auto",
-        /// The guest, piece by piece, at the pace at which it reads.
+        /// The guest, piece by piece, at its own pace.
         Manual = "manual",
     }
 }

@@ -2,22 +2,22 @@
 //!
 //! Three questions, in this order, and each is answered for good before the next is asked:
 //!
-//! 1. **Host.** Routes that name the request's host are looked at first, then those that name a wildcard over it
-//!    (the longest first), then those for every host. Hosts are compared without port, case and trailing dot.
+//! 1. **Host.** Routes that name the request's host are looked at first, then those that name a wildcard over it (the
+//!    longest first), then those for every host. Hosts are compared without port, case and trailing dot.
 //! 2. **Path.** Within the routes of one host the most specific pattern that matches owns the path: from the left, a
 //!    literal segment goes before `:param`, and that before `*rest`. If the preferred branch comes to a dead end, the
 //!    next one is tried. The order of the manifest does not matter.
-//! 3. **Method.** The routes with that pattern and that host split the methods between them. A method that none of
-//!    them has is answered with 405 and the union of theirs in `Allow`; no less specific route is tried.
+//! 3. **Method.** The routes with that pattern and that host split the methods between them. A method that none of them
+//!    has is answered with 405 and the union of theirs in `Allow`; no less specific route is tried.
 //!
 //! **What a path is.** The text between slashes, percent-decoded segment by segment and compared byte by byte, case
 //! included. Nothing is normalised: `.` and `..` are segments like any other and `//` has an empty segment between,
 //! which only `*rest` takes. An encoded slash does not separate segments. A `*rest` capture is decoded as a whole, so
-//! that `%2F` and `/` look alike in it; the raw path tells them apart. A `%` without two hexadecimal digits anywhere in the path,
-//! or bytes that are not UTF-8 in a segment that is looked at, make the whole path bad: 400.
+//! that `%2F` and `/` look alike in it; the raw path tells them apart. A `%` without two hexadecimal digits anywhere in
+//! the path, or bytes that are not UTF-8 in a segment that is looked at, make the whole path bad: 400.
 //!
-//! **Cost.** A path without captures or percent signs is one hash lookup and no allocation. The search visits no
-//! tree node twice, so it is bounded by the size of the table however the path is made.
+//! **Cost.** A path without captures or percent signs is one hash lookup and no allocation. The search visits no tree
+//! node twice, so it is bounded by the size of the table however the path is made.
 
 mod hosts;
 mod params;
@@ -41,8 +41,8 @@ pub struct RouteTable {
     hosts: Hosts<Tree>,
 }
 
-/// A map that is made once, from the manifest, and then asked with what clients send. They cannot add to it, so a hash
-/// that is fast serves better than one that resists collisions.
+/// A map that is made once, from the manifest, and then asked with texts from clients. Clients cannot add to it, so a
+/// fast hash serves better than one that resists collisions.
 type Map<V> = std::collections::HashMap<Box<str>, V, foldhash::fast::RandomState>;
 
 /// The answer to a lookup.
@@ -54,12 +54,12 @@ pub enum Lookup<'t, 'p> {
         index: usize,
         /// The route.
         route: &'t Route,
-        /// What its pattern captured.
+        /// The captures of its pattern.
         params: Params<'t, 'p>,
     },
-    /// The path has an owner, and the method none: 405 with this `Allow` (RFC 9110, 15.5.6).
+    /// The path has routes, but none for the method: 405 with this `Allow` (RFC 9110, 15.5.6).
     MethodNotAllowed {
-        /// The methods that are answered, `GET, HEAD, POST`.
+        /// The methods of the routes, `GET, HEAD, POST`.
         allow: &'t HeaderValue,
     },
     /// No route for this host and path: 404.
@@ -68,7 +68,7 @@ pub enum Lookup<'t, 'p> {
     BadPath,
 }
 
-/// Why routes cannot stand in one table.
+/// The reason why routes cannot stand in one table.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 pub enum Conflict {
     /// Two routes have the same name.
@@ -94,7 +94,7 @@ pub enum Conflict {
 }
 
 impl RouteTable {
-    /// Compiles routes. All conflicts are reported.
+    /// Compiles routes, or reports all conflicts.
     pub fn new(routes: Vec<Route>) -> Result<Self, Vec<Conflict>> {
         let mut conflicts = Vec::new();
         let mut names = Map::default();
@@ -136,8 +136,8 @@ impl RouteTable {
         self.names.get(name).map(|&index| &self.routes[index])
     }
 
-    /// Finds the route for a request. `host` is its authority, with or without a port; none when it has none.
-    /// `path` is as it was sent, without the query.
+    /// Finds the route for a request. `host` is its authority, with or without a port; `None` if it has none. `path` is
+    /// the path as sent, without the query.
     pub fn lookup<'t, 'p>(&'t self, host: Option<&str>, method: &Method, path: &'p str) -> Lookup<'t, 'p> {
         for tree in self.hosts.candidates(host) {
             match tree.find(path) {
@@ -159,7 +159,7 @@ impl RouteTable {
     }
 }
 
-/// The `Allow` header of routes that share a pattern, in the order of the manifest, none twice.
+/// The `Allow` header of routes that share a pattern: each method once, in the order of the manifest.
 fn allow<'m>(methods: impl Iterator<Item = &'m Methods>) -> HeaderValue {
     let mut names: Vec<&str> = Vec::new();
     for methods in methods {

@@ -1,6 +1,6 @@
 //! Leaves of the manifest: text and numbers that become types which cannot be wrong.
 //!
-//! A leaf written as a TOML string implements [`Text`] and gets its decoder from there.
+//! A leaf that is written as a TOML string implements [`Text`] and gets its decoder from there.
 
 mod address;
 mod duration;
@@ -35,12 +35,12 @@ pub(crate) mod units {
     pub(crate) use super::size::{GIB, KIB, MIB};
 }
 
-/// What is wrong with a text, before it is known where it stands.
+/// A fault of a text whose place is not known yet.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(crate) struct Fault {
     /// Completes "`key` in [section] ...": `is empty`.
     pub(crate) what: String,
-    /// What to write instead.
+    /// The text to write instead.
     pub(crate) fix: String,
 }
 
@@ -52,7 +52,7 @@ impl Fault {
 
 /// A leaf written as a string.
 pub(crate) trait Text: Sized {
-    /// What the reference calls it, with an article and an example: `a duration, such as "10s"`.
+    /// The name of the type in the reference, with an article and an example: `a duration, such as "10s"`.
     const KIND: &'static str;
 
     fn parse(text: &str) -> Result<Self, Fault>;
@@ -115,11 +115,11 @@ impl<T: Decode> Decode for Vec<Spanned<T>> {
         match value.get_ref() {
             DeValue::Array(items) => {
                 let decode = |item: &Spanned<DeValue<'_>>| {
-                    // Tables of a list are sections of their own; other elements are named by the list's key.
+                    // A table in a list is a section of its own; other elements are named by the list's key.
                     let place = if item.get_ref().is_table() { &element } else { place };
                     T::decode(item, place, context).map(|decoded| Spanned::new(item.span(), decoded))
                 };
-                // Every element is looked at, and the list counts as failed when one of them is.
+                // Every element is decoded, and the list counts as failed if one of them fails.
                 let decoded: Vec<Option<Spanned<T>>> = items.iter().map(decode).collect();
                 decoded.into_iter().collect()
             }
@@ -160,7 +160,7 @@ impl<T: Decode> Decode for Vec<Spanned<T>> {
 pub(crate) struct Table<K, V> {
     /// The entries that decoded, in the order of the file.
     pub(crate) entries: Vec<(Spanned<K>, Spanned<V>)>,
-    /// The keys of all entries, so that one that did not decode is not missed as well.
+    /// The keys of all entries, including those that did not decode, which are not missing.
     pub(crate) names: Vec<String>,
 }
 
@@ -180,7 +180,7 @@ impl<K: Text, V: Decode> Decode for Table<K, V> {
                 entries.push((Spanned::new(key.span(), parsed), Spanned::new(value.span(), decoded)));
             }
         }
-        // In the order of the file, whatever the parser's map does.
+        // The parser's map may have another order than the file.
         entries.sort_by_key(|(key, _)| key.span().start);
         Some(Self { entries, names: table.keys().map(|key| key.get_ref().to_string()).collect() })
     }

@@ -1,4 +1,4 @@
-//! Secrets: where they are, and who is granted which.
+//! Secrets: their places, and the components that are granted them.
 
 use std::collections::BTreeMap;
 use std::path::PathBuf;
@@ -10,7 +10,7 @@ use crate::manifest::ManifestSection;
 use crate::resolve::{Resolver, entries};
 use crate::scalar::{Fault, FilePath, Text, name};
 
-/// `[secret]`: where one is. What it is stands in no manifest.
+/// The place of a secret, from `[secret]`. The secret itself stands in no manifest.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Secret {
     /// A variable of the host's environment.
@@ -25,12 +25,12 @@ name! {
 }
 
 section! {
-    /// A secret: bytes that only the components see that it is granted to. It is read when the host starts and when the
-    /// manifest is loaded again. Exactly one of the keys says where it is.
+    /// A secret: bytes for the components that are granted it, and for no others. It is read when the host starts and
+    /// when the manifest is reloaded. Exactly one of the keys names its place.
     #[title = "`[secret.NAME]`"]
     pub(crate) struct SecretSection {
-        /// A file of at most 64 KiB. It belongs to the user of the host or to root, its group may read it and not write
-        /// it, and others may do neither. A line break at the end of a text is not part of the secret.
+        /// A file of at most 64 KiB. The host's user or root owns it, its group may only read it, and others may do
+        /// neither. A line break at the end of a text is not part of the secret.
         file: FilePath;
         /// A variable of the host's environment.
         env: Variable;
@@ -74,8 +74,8 @@ impl Resolver<'_> {
     }
 }
 
-/// The name of a variable of the environment; none for what is no name. It is judged where the section is known: a report
-/// shows the line that it points to, and who writes the secret itself here must not find it in a log.
+/// The name of an environment variable; `None` for a text that is no such name. The section reports it: a report shows
+/// the line that it points to, and a secret that was written here by mistake must not reach a log.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(crate) struct Variable(pub(crate) Option<String>);
 

@@ -14,25 +14,25 @@ use crate::scalar::{Count, FilePath, Time, choice};
 /// `[server]`.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Server {
-    /// How long a shutdown waits for requests and sessions.
+    /// The longest wait of a shutdown for requests and sessions.
     pub drain: Duration,
-    /// How long it serves on before, without being ready.
+    /// How long to keep serving after readiness turns off, before the drain starts.
     pub drain_delay: Duration,
-    /// Threads that serve requests; none for one a CPU.
+    /// Threads that serve requests; `None` for one for each CPU.
     pub workers: Option<u32>,
-    /// Where compiled components are kept; none for the user's cache folder.
+    /// The directory of compiled code; `None` for the user's cache folder.
     pub cache_dir: Option<PathBuf>,
     /// The form of log lines.
     pub log: LogFormat,
-    /// Whether every request leaves a line in the log.
+    /// Whether every request writes a line to the log.
     pub access_log: bool,
     /// The form of that line.
     pub access_log_format: AccessLogFormat,
     /// Whether components of WASI 0.3 are served.
     pub wasi_03: bool,
-    /// What becomes of a path that a URL parser would change.
+    /// The rule for paths that a URL parser would change.
     pub path: PathRule,
-    /// Whether a change of the manifest's file is looked for.
+    /// Whether to look for changes of the manifest's file.
     pub watch: bool,
 }
 
@@ -40,33 +40,33 @@ section! {
     /// The program as a whole.
     #[title = "`[server]`"]
     pub(crate) struct ServerSection {
-        /// How long a shutdown waits for requests and sessions to finish before it cuts them.
+        /// The longest wait of a shutdown for requests and sessions to finish. Then it cuts them.
         drain: Time<0, { HOUR }> = "\"10s\"";
-        /// How long a shutdown serves on before it begins, while `/ready` says no: as long as a load balancer takes to
-        /// notice.
+        /// How long to keep serving after `/ready` turns to "no", before the shutdown starts: the time that a load
+        /// balancer takes to notice.
         drain_delay: Time<0, { HOUR }> = "\"0ms\"";
-        /// Threads that serve requests. Without it, one for each CPU that the process may use.
+        /// Threads that serve requests. Without it, one for each CPU of this process.
         workers: Count<1, 1024>;
-        /// Where compiled components are kept. Without it, `roadrunner` in the user's cache folder. Must be
-        /// writable by nobody else: what is found there is run as native code.
+        /// The directory of compiled code. Without it, `roadrunner` in the user's cache folder. It must be writable by
+        /// its owner only: its contents run as native code.
         cache_dir: FilePath;
-        /// How log lines and the access log are written to standard error.
+        /// The form of log lines and of the access log on standard error.
         log: LogFormat = "\"human\"";
-        /// Whether every request leaves a line in the log when it is over.
+        /// Whether every request writes a line to the log when it is over.
         access_log: bool = "true";
-        /// The form of that line: `fields`, like other log lines, or `common`, the NCSA common log format as it is.
+        /// The form of that line: `fields`, like other log lines, or `common`, the unchanged NCSA common log format.
         access_log_format: AccessLogFormat = "\"fields\"";
-        /// Whether components of `wasi:http/service` 0.3 are served. They run on an engine of their own, with a pool of
-        /// as many instances as `instances` in [limits] says. Its support for WASI 0.3 is called experimental by those
-        /// who make it. Without it, such a component is refused.
+        /// Whether components of `wasi:http/service` 0.3 are served. They run on a separate engine, with its own pool
+        /// of `instances` in `[limits]`. The engine's authors call its support for WASI 0.3 experimental. Without it,
+        /// such a component is refused.
         wasi_03: bool = "false";
-        /// What becomes of a request whose path a URL parser would change: one with `.` or `..` as a segment, also written
-        /// with `%2e`, with `\`, or with `//` at its beginning. `"strict"`: 400. `"as-sent"`: it is passed on as it is;
-        /// a guest that parses URLs then sees another path than the routes, and what protects one path does not protect
-        /// the other.
+        /// The rule for a request path that a URL parser would change: a path with `.` or `..` as a segment, also
+        /// written with `%2e`, with `\`, or with `//` at its beginning. `"strict"`: the request is answered with 400.
+        /// `"as-sent"`: the path is passed on unchanged; a guest that parses URLs then sees another path than the
+        /// routes, and a rule for one path does not protect the other.
         path: PathRule [default];
-        /// Whether the host looks every second whether this file, or that of a component, has changed, and then does
-        /// what `roadrunner reload` does.
+        /// Whether to look every second for changes of this file, and of the files of components, and to reload after a
+        /// change, as `roadrunner reload` does.
         watch: bool = "false";
     }
 }
@@ -84,7 +84,7 @@ choice! {
 choice! {
     /// The form of a line of the access log.
     pub enum AccessLogFormat {
-        /// Fields, in the form that `log` says.
+        /// Fields, in the form of `log`.
         Fields = "fields",
         /// The NCSA common log format.
         Common = "common",

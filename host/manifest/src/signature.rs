@@ -1,4 +1,4 @@
-//! By whom components must be signed.
+//! The signatures that components must have.
 
 use std::collections::BTreeMap;
 use std::path::PathBuf;
@@ -13,12 +13,12 @@ use crate::scalar::FilePath;
 use crate::tenant::TenantName;
 
 section! {
-    /// By whom components must be signed. With it, one that none of the keys has signed is refused before it is
-    /// compiled, wherever it comes from.
+    /// The signatures that components must have. With this section, a component without a signature by one of the keys
+    /// is refused before it is compiled, whatever its origin.
     #[title = "`[signatures]`"]
     pub(crate) struct SignaturesSection {
-        /// PEM files of public keys, ECDSA on P-256 or Ed25519. `signed-by` of a tenant or a component takes the place of
-        /// this list.
+        /// PEM files of public keys, ECDSA on P-256 or Ed25519. `signed-by` of a tenant or a component replaces this
+        /// list.
         keys: Vec<Spanned<FilePath>> [required];
     }
 }
@@ -43,11 +43,11 @@ impl Resolver<'_> {
         self.keys(&component.signed_by, "signed-by")
     }
 
-    /// A list of files of keys. An empty one would refuse everything, or nothing, and is a slip.
+    /// The files of a list of keys. An empty list would refuse everything, or nothing, and is reported as a mistake.
     fn keys(&mut self, field: &Field<Vec<Spanned<FilePath>>>, key: &str) -> Option<Vec<PathBuf>> {
         let field = field.as_ref()?;
         if field.get_ref().is_empty() {
-            let message = format!("`{key}` is empty, so that it does not say who must have signed");
+            let message = format!("`{key}` is empty");
             self.context.report(field.span(), message, "name the PEM file of a public key, or remove it");
         }
         let paths = field.get_ref().iter().map(|path| Some(path.clone()));

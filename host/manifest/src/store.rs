@@ -1,4 +1,4 @@
-//! Stores of keys and values: where they are, and who is granted which.
+//! Stores of keys and values: their places, and the components that are granted them.
 
 use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
@@ -17,40 +17,40 @@ use crate::secret::SecretName;
 /// `[store]`.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Store {
-    /// Where it keeps what it is given.
+    /// The place of its contents.
     pub place: StorePlace,
-    /// Whether all components that it is granted to see the same keys.
+    /// Whether all components that are granted it see the same keys.
     pub shared: bool,
-    /// Bytes of a key.
+    /// The largest key, in bytes.
     pub key_size: u64,
-    /// Bytes of a value.
+    /// The largest value, in bytes.
     pub value_size: u64,
-    /// Operations at once of one component.
+    /// The largest number of operations at once of one component.
     pub operations: u32,
-    /// How long an operation may take.
+    /// The deadline of an operation.
     pub timeout: Duration,
 }
 
-/// Where a store keeps what it is given.
+/// The place of a store's contents.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum StorePlace {
     /// A file.
     File {
-        /// Where it is; no two stores have the same.
+        /// The path; no two stores share one.
         path: PathBuf,
-        /// Bytes of keys and values.
+        /// The largest size of keys and values together, in bytes.
         size: u64,
     },
     /// The host's memory.
     Memory {
-        /// Bytes of keys and values.
+        /// The largest size of keys and values together, in bytes.
         size: u64,
     },
     /// A Redis server.
     Redis {
-        /// Its URL, without a password.
+        /// The URL, without a password.
         url: String,
-        /// What to authenticate with.
+        /// The secret with the password.
         password: Option<SecretName>,
     },
 }
@@ -61,31 +61,31 @@ name! {
 }
 
 section! {
-    /// A store of keys and values. Exactly one of `path`, `memory` and `url` says where it is. Each component that it is
-    /// granted to sees keys of its own.
+    /// A store of keys and values. Exactly one of `path`, `memory` and `url` names its place. Each component that is
+    /// granted the store sees keys of its own.
     #[title = "`[store.NAME]`"]
     pub(crate) struct StoreSection {
-        /// A file, made if it is not there, in a folder that is. No other process can have it open. What was
-        /// acknowledged to a guest is on the disk.
+        /// A file in a folder that exists. The file is made if it does not exist. No other process can have it open. A
+        /// change that was acknowledged to a guest is on the disk.
         path: FilePath;
-        /// Whether it is in the host's memory, and gone when the host ends.
+        /// Whether the store is in the host's memory, and lost when the host ends.
         memory: bool = "false";
         /// A Redis server: `redis://`, `rediss://` for TLS, or `redis+unix:///PATH`, without a password.
         url: RedisUrl;
-        /// The secret that the host authenticates with at the Redis server.
+        /// The secret with the password for the Redis server.
         password: SecretName;
-        /// Whether all components of a tenant that it is granted to, and all without one, see the same keys.
+        /// Whether all components of one tenant, and all components without a tenant, see the same keys.
         shared: bool = "false";
-        /// Keys and values of all components together, and 64 bytes for each key, in a file or in memory. Over it,
-        /// nothing is added. A file can be up to some three times as large.
+        /// Bytes of the keys and values of all components together, and 64 bytes for each key, in a file or in memory.
+        /// Over it, nothing is added. A file can be up to about three times as large.
         size: Bytes<{ 4 * KIB }, { 1024 * GIB }> = "\"64MiB\"";
-        /// One key.
+        /// The largest key.
         key_size: Bytes<1, { 4 * KIB }> = "\"512B\"";
-        /// One value.
+        /// The largest value.
         value_size: Bytes<1, { 64 * MIB }> = "\"1MiB\"";
-        /// Operations at once of one component. More wait.
+        /// Operations at once of one component. Over it, more wait.
         operations: Count<1, 10_000> = "64";
-        /// How long an operation may take, with the wait for its place.
+        /// The deadline of an operation, including the wait for its place.
         timeout: Time<1, { HOUR }> = "\"1s\"";
     }
 }
@@ -164,7 +164,7 @@ impl Resolver<'_> {
         }
     }
 
-    /// The file of a store may be missing; its folder may not.
+    /// Checks the folder of a store's file, which must exist. The file itself may be missing.
     fn check_folder(&mut self, path: &Path, span: std::ops::Range<usize>) {
         if self.files == Files::Unchecked {
             return;
@@ -185,8 +185,8 @@ impl Resolver<'_> {
     }
 }
 
-/// The URL of a Redis server; none for one with a password, since manifests are read by more people than secrets are.
-/// That is judged where the section is known, as with [`Variable`].
+/// The URL of a Redis server; `None` for a URL with a password, since more people read manifests than secrets. The
+/// section reports it, as with a secret's `env`.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(crate) struct RedisUrl(pub(crate) Option<String>);
 
@@ -219,7 +219,7 @@ impl Text for RedisUrl {
         json_schema!({
             "type": "string",
             "pattern": "^(rediss?|redis\\+unix)://",
-            "examples": ["redis://127.0.0.1:6379", "rediss://redis.example.com/1", "redis+unix:///run/redis/redis.sock"],
+            "examples": ["redis://127.0.0.1:6379", "rediss://redis.example.com/1", "redis+unix:///run/redis.sock"],
         })
     }
 }

@@ -1,4 +1,4 @@
-//! Tenants: owners of components, whose hosts are whose, and who may name what.
+//! Tenants: owners of components, with hosts that are theirs alone and quotas over all that they run.
 
 use std::collections::BTreeMap;
 use std::ops::Range;
@@ -20,21 +20,21 @@ use crate::scalar::{Bytes, Count, FilePath, HostPattern, Name, Time, name};
 pub struct Tenant {
     /// The hosts that its routes answer for; empty for every host that no other tenant has.
     pub hosts: Vec<HostPattern>,
-    /// How many instances of all its components there may be at once.
+    /// The caps on the instances of all its components together.
     pub caps: Caps,
-    /// What else they may use together.
+    /// The quotas of its components together.
     pub quota: Quota,
-    /// Who speaks for it at the admin listener.
+    /// The keys that speak for it at the admin listener.
     pub keys: AdminKeys,
 }
 
 impl Tenant {
-    /// Whether a pattern stands for hosts of this tenant alone: one of its own, or one below a wildcard of its own.
+    /// Whether a pattern stands for hosts of this tenant only: one of its own, or one below a wildcard of its own.
     pub(crate) fn has(&self, host: &HostPattern) -> bool {
         self.hosts.iter().any(|own| covers(own, host))
     }
 
-    /// The first of its hosts that some request for `host` is also for.
+    /// The first of its hosts that shares a request with `host`.
     pub(crate) fn overlap(&self, host: &HostPattern) -> Option<&HostPattern> {
         self.hosts.iter().find(|own| covers(own, host) || covers(host, own))
     }
@@ -46,22 +46,23 @@ name! {
 }
 
 section! {
-    /// An owner of components, with hosts and quotas. What names a tenant can be reached only on its hosts, and cannot
-    /// name what belongs to another.
+    /// An owner of components, with hosts and quotas. A section with a `tenant` can be reached only on that tenant's
+    /// hosts, and cannot name sections of another tenant.
     #[title = "`[tenant.NAME]`"]
     pub(crate) struct TenantSection {
-        /// The hosts that its routes answer for, `"example.com"` or `"*.example.org"`, without a port. Its routes that
-        /// name none answer for all of these. No other tenant can have one of them, or a wildcard over one.
+        /// The hosts that its routes answer for, `"example.com"` or `"*.example.org"`, without a port. Its routes
+        /// without `hosts` answer for all of these. No other tenant can have one of them, or a wildcard over one.
         hosts: Vec<Spanned<HostPattern>>;
-        /// PEM files of public keys, of which one must have signed each of its components, instead of those in
-        /// [signatures].
+        /// PEM files of public keys, one of which must have signed each of its components. It replaces the keys of
+        /// `[signatures]`.
         signed_by: Vec<Spanned<FilePath>>;
-        /// What all its components may use together.
+        /// The quotas of all its components together.
         quota: QuotaSection;
-        /// A file with a token for the admin listener, as `token-file` in [admin]. Whoever shows it sees and changes what
-        /// is this tenant's alone: its metrics, instances and components. No two tokens are the same.
+        /// A file with a token for the admin listener, like `token-file` in `[admin]`. A client with this token sees
+        /// and changes the parts of this tenant only: its metrics, instances and components. No two tokens are the
+        /// same.
         admin_token_file: FilePath;
-        /// The certificates of clients with which the admin listener takes them for this tenant, as `subjects` in [admin].
+        /// The client certificates that speak for this tenant at the admin listener, like `subjects` in `[admin]`.
         admin_subjects: Vec<Spanned<Subject>>;
     }
 }
@@ -94,7 +95,7 @@ section! {
 }
 
 impl Resolver<'_> {
-    /// The tenants, no two of which have a host in common.
+    /// The tenants, no two of which share a host.
     pub(crate) fn tenants(&mut self, section: &ManifestSection) -> BTreeMap<TenantName, Tenant> {
         let mut tenants: BTreeMap<TenantName, Tenant> = BTreeMap::new();
         let mut places: Vec<(TenantName, HostPattern, Range<usize>)> = Vec::new();
@@ -144,13 +145,13 @@ impl Resolver<'_> {
         tenants
     }
 
-    /// The tenant that a section names, if there is one of that name.
+    /// The tenant that a section names, if it is declared.
     pub(crate) fn known_tenant(&mut self, name: &Field<TenantName>) -> Option<TenantName> {
         let name = name.as_ref()?;
         self.is_declared(name).then(|| name.get_ref().clone())
     }
 
-    /// Whether something with this owner can be named by what belongs to `tenant`. What has no owner is for all.
+    /// Whether a section of `tenant` can name one of this owner. A section without an owner is for all.
     pub(crate) fn may_name<N: Name>(
         &mut self,
         place: &Spanned<N>,
@@ -170,7 +171,7 @@ impl Resolver<'_> {
 }
 
 impl Routes<'_, '_, '_> {
-    /// Whom a route belongs to.
+    /// The tenant that owns a route.
     pub(crate) fn tenant(&mut self, route: &RouteSection, section: &str) -> Option<TenantName> {
         if let (Some(tenant), Some(component)) = (&route.tenant, &route.component) {
             let message = format!("[[{section}]] has both `component` and `tenant`");
@@ -184,7 +185,8 @@ impl Routes<'_, '_, '_> {
         }
     }
 
-    /// The hosts of a route: where it belongs to a tenant, only its own, and all of them where it names none.
+    /// The hosts of a route. For a route of a tenant, they must be the tenant's own; without `hosts`, it has all of
+    /// them.
     pub(crate) fn tenant_hosts(
         &mut self,
         route: &RouteSection,
@@ -219,8 +221,7 @@ impl Routes<'_, '_, '_> {
     }
 }
 
-/// Whether every host of one pattern is one of the other's. Two patterns have a host in common only where one covers
-/// the other.
+/// Whether every host of the inner pattern is one of the outer. Two patterns share a host only if one covers the other.
 fn covers(outer: &HostPattern, inner: &HostPattern) -> bool {
     match (outer, inner) {
         (HostPattern::Wildcard(zone), HostPattern::Exact(name)) => is_below(name, zone),

@@ -11,21 +11,21 @@ use crate::document::Table;
 use crate::resolve::{FileKind, Resolver, list};
 use crate::scalar::{FilePath, choice};
 
-/// Where a listener's certificate comes from.
+/// The origin of a listener's certificate.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Tls {
     /// PEM files.
     Files {
-        /// The certificate that clients get who ask for no other.
+        /// The certificate for clients that ask for no other.
         default: CertificateFiles,
-        /// Certificates for the names that they are made out to.
+        /// Further certificates, each for the names that it contains.
         others: Vec<CertificateFiles>,
-        /// Whether clients show a certificate, and who signs it; none where they are not asked.
+        /// The rule for certificates of clients; `None` if clients are not asked.
         clients: Option<ClientCertificates>,
         /// Whether the files are read again when they change.
         watch: bool,
     },
-    /// Made when the server starts.
+    /// A certificate that is made when the server starts.
     SelfSigned,
 }
 
@@ -38,10 +38,10 @@ pub struct CertificateFiles {
     pub key: PathBuf,
 }
 
-/// The certificates of clients.
+/// The rule for certificates of clients.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct ClientCertificates {
-    /// Whether they are required. Otherwise they are optional.
+    /// Whether a certificate is required. Otherwise it is optional.
     pub required: bool,
     /// The PEM file of the authorities that sign them.
     pub authorities: PathBuf,
@@ -53,18 +53,19 @@ section! {
     pub(crate) struct TlsSection {
         /// The PEM file of the certificate chain, the server's own certificate first.
         certificate: FilePath [required];
-        /// The PEM file of its private key, which nobody else can read or change (`chmod 600`, or 640).
+        /// The PEM file of its private key, which only its owner can read or change (`chmod 600`, or 640).
         key: FilePath [required];
-        /// Further certificates, each for the names that it is made out to (its DNS alternative names), chosen by the
-        /// name that the client asks for (SNI). Clients that ask for another name, or for none, get the first one.
+        /// Further certificates, each for the names that it contains (its DNS alternative names), chosen by the name
+        /// that the client asks for (SNI). A client that asks for another name, or for none, gets the first
+        /// certificate.
         certificates: Vec<Spanned<CertificateSection>>;
-        /// Whether clients show a certificate: `"optional"`, they may; `"required"`, they must. One that does not
-        /// verify fails the handshake. The guest sees what it says in `request.client-certificate`.
+        /// Whether clients show a certificate: `"optional"`, they may; `"required"`, they must. A certificate that does
+        /// not verify fails the handshake. The guest sees its contents in `request.client-certificate`.
         client_auth: ClientAuth = "\"off\"";
         /// The PEM file of the authorities that sign certificates of clients. Revocation is not checked.
         client_ca: FilePath;
-        /// Whether these files are looked at every two seconds, and read again when they have changed. Connections that
-        /// exist are not touched, and files that cannot be used leave what was there before in use.
+        /// Whether to look at these files every two seconds, and to read them again after a change. Open connections
+        /// are not affected. If the new files cannot be used, the old certificates stay in use.
         watch: bool = "true";
     }
 }
@@ -75,7 +76,7 @@ section! {
     pub(crate) struct CertificateSection {
         /// The PEM file of the certificate chain, the server's own certificate first.
         certificate: FilePath [required];
-        /// The PEM file of its private key, which nobody else can read or change (`chmod 600`, or 640).
+        /// The PEM file of its private key, which only its owner can read or change (`chmod 600`, or 640).
         key: FilePath [required];
     }
 }
@@ -83,11 +84,11 @@ section! {
 choice! {
     /// Whether clients show a certificate.
     pub enum ClientAuth {
-        /// They are not asked.
+        /// Clients are not asked.
         Off = "off",
-        /// They may.
+        /// Clients may show one.
         Optional = "optional",
-        /// They must.
+        /// Clients must show one.
         Required = "required",
     }
 }
@@ -143,7 +144,7 @@ impl Resolver<'_> {
             (ClientAuth::Off, Some(_)) => {
                 let fix = "add `client-auth = \"required\"`, or remove the key";
                 let place = section.client_ca.as_ref().map_or(section.span.clone(), Spanned::span);
-                self.context.report(place, "`client-ca` is set, and clients are not asked for certificates", fix);
+                self.context.report(place, "`client-ca` is set, but clients are not asked for certificates", fix);
                 None
             }
             (auth, Some(authorities)) => {
@@ -153,7 +154,7 @@ impl Resolver<'_> {
                 // A `client-ca` that did not decode has been reported.
                 if !section.failed.iter().any(|key| key == "client-ca") {
                     let place = section.client_auth.as_ref().map_or(section.span.clone(), Spanned::span);
-                    let message = "clients are asked for certificates, and nobody is named who signs them";
+                    let message = "clients are asked for certificates, but no authority for these is named";
                     self.context.report(place, message, "add `client-ca = \"PEM file\"`");
                 }
                 None

@@ -1,4 +1,4 @@
-//! What a component is granted through WASI: directories and an environment.
+//! Grants through WASI: directories and an environment.
 
 use std::collections::BTreeMap;
 
@@ -18,28 +18,28 @@ use crate::tenant::TenantName;
 pub struct Preopen {
     /// The directory.
     pub directory: DirectoryName,
-    /// Where guests see it: an absolute path. No two of a component are the same.
+    /// The absolute path that guests see. No two of a component are the same.
     pub path: String,
-    /// Whether they can change what is in it.
+    /// Whether guests can change its contents.
     pub is_writable: bool,
 }
 
 section! {
-    /// A directory that guests of a component have open from their start. What they open in it, they open below it:
-    /// nothing outside can be reached, links included.
+    /// A directory that guests of a component have open from their start. Guests can open files below it only: nothing
+    /// outside can be reached, links included.
     #[title = "`preopens` of a component"]
     pub(crate) struct PreopenSection {
         /// The directory. It is opened when the manifest is loaded.
         directory: DirectoryName [required];
-        /// Where guests see it: an absolute path. Without it, `/` and the name of the directory.
+        /// The absolute path that guests see. Without it, `/` and the name of the directory.
         path: GuestPath;
-        /// Whether they can only read what is in it, or change it too.
+        /// Whether guests can only read its contents, or change them too.
         mode: PreopenMode = "\"read\"";
     }
 }
 
 choice! {
-    /// What guests can do with a directory.
+    /// The access of guests to a directory.
     pub enum PreopenMode {
         /// List it, and read files.
         Read = "read",
@@ -135,7 +135,7 @@ impl Text for EnvironmentText {
     }
 }
 
-/// Where guests see a directory: absolute, and with nothing in it that means another one.
+/// The path of a directory as guests see it: absolute, and without segments that mean another directory.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(crate) struct GuestPath(pub(crate) String);
 

@@ -1,7 +1,7 @@
 //! The settings of WebTransport sessions, and how sections inherit them.
 //!
-//! The settings of a session stand in `[webtransport]` and in the `webtransport` of a group or a route, and are inherited
-//! like those of WebSockets. Settings that apply before a session's route is known are the host's alone.
+//! The settings of a session stand in `[webtransport]` and in the `webtransport` of a group or a route, and are
+//! inherited like those of WebSockets. Settings that apply before a session's route is known are the host's alone.
 
 use roadrunner_values::{WebTransport, WebTransportCaps};
 

@@ -18,21 +18,21 @@ values! {
 values! {
     /// The bounds and offers of HTTP/2 (RFC 9113).
     pub struct Http2 {
-        /// Request body that a client may send on one stream before the guest reads (SETTINGS_INITIAL_WINDOW_SIZE). Each
-        /// open stream may hold that much memory.
+        /// Request body that a client may send on one stream before the guest reads (SETTINGS_INITIAL_WINDOW_SIZE).
+        /// Each open stream may hold that much memory.
         pub stream_window: u32 = mib(1);
         /// Request body that a client may send on all streams of one connection before the guests read.
         pub connection_window: u32 = mib(1);
         /// Streams that a client may have open on one connection (SETTINGS_MAX_CONCURRENT_STREAMS).
         pub max_streams: u32 = 200;
-        /// Decoded size of a request's head (SETTINGS_MAX_HEADER_LIST_SIZE). An HTTP/1.1 head, with its request line, has
-        /// the same limit. Over it, the request is answered with 431.
+        /// Decoded size of a request's head (SETTINGS_MAX_HEADER_LIST_SIZE). An HTTP/1.1 head, with its request line,
+        /// has the same limit. Over it, the request is answered with 431.
         pub max_header_list: u32 = kib(16);
         /// Bytes of a response that wait for the client's window, for each stream.
         pub send_buffer: usize = kib(64);
-        /// Frames a second and connection that cost the client next to nothing: PING, SETTINGS, PRIORITY, WINDOW_UPDATE,
-        /// empty DATA, unknown types. Two more are allowed for each DATA or HEADERS frame of the server. Over it,
-        /// GOAWAY(ENHANCE_YOUR_CALM).
+        /// Frames a second and connection that cost the client next to nothing: PING, SETTINGS, PRIORITY,
+        /// WINDOW_UPDATE, empty DATA, unknown types. Two more are allowed for each DATA or HEADERS frame of the server.
+        /// Over it, GOAWAY(ENHANCE_YOUR_CALM).
         pub control_frames_per_second: u32 = 1000;
         /// RST_STREAM frames a second and connection. Over it, GOAWAY(ENHANCE_YOUR_CALM).
         pub resets_per_second: u32 = 200;
@@ -52,7 +52,8 @@ values! {
         /// Request body that a client may send on all streams of one connection before the guests read
         /// (initial_max_data). Several times `stream-window`, so that a few unread bodies do not stop other requests.
         pub connection_window: u32 = mib(2);
-        /// Bytes sent on one connection that the client has not acknowledged. Each connection may hold that much memory.
+        /// Bytes sent on one connection that the client has not acknowledged. Each connection may hold that much
+        /// memory.
         pub send_window: u32 = mib(1);
         /// Requests that a client may have open on one connection (initial_max_streams_bidi).
         pub max_streams: u32 = 100;
@@ -67,31 +68,32 @@ values! {
         /// QUIC endpoints on the UDP port of a listener, each with its own socket and its own task. Without it, one for
         /// each core of this process. On systems other than Linux there is always one.
         pub endpoints: Option<usize> = None;
-        /// Lifetime of a QUIC connection ID. Then the client gets new ones and retires the old, so that an observer cannot
-        /// link its paths for longer (RFC 9000, 5.1.2).
+        /// Lifetime of a QUIC connection ID. Then the client gets new ones and retires the old, so that an observer
+        /// cannot link its paths for longer (RFC 9000, 5.1.2).
         pub cid_lifetime: Option<Duration> = Some(hours(1));
         /// Whether the kernel delivers each datagram to the endpoint of its connection, by a filter on the UDP port.
         /// Without it, or where the system does not permit it, the endpoints forward datagrams to one another.
         pub kernel_steering: bool = true;
         /// Datagrams that one endpoint has received for another and that wait there. Over it, they are dropped.
         pub forward_queue: usize = mib(1);
-        /// Number of connections of a listener from which on new QUIC clients first prove their address, which costs them
-        /// a round trip (a Retry packet, RFC 9000, 8.1.2). With 0 all clients prove it, with `"none"` no client does.
+        /// Number of connections of a listener from which on new QUIC clients first prove their address, which costs
+        /// them a round trip (a Retry packet, RFC 9000, 8.1.2). With 0 all clients prove it, with `"none"` no client
+        /// does.
         pub retry_above: Option<usize> = Some(1000);
         /// Whether requests are taken from the first flight of a returning client (0-RTT), which saves it a round trip.
         /// Safe methods only; others are answered with 425, and the guest sees `early-data: 1` (RFC 8470). A process
         /// serves a first flight once, but an observer can hold it back for up to a minute and then deliver it.
         pub early_data: bool = false;
-        /// How long clients of the listener's other protocols may remember that it speaks HTTP/3 (the `ma` of `Alt-Svc`,
-        /// RFC 7838). 0s leaves the field out.
+        /// How long clients of the listener's other protocols may remember that it speaks HTTP/3 (the `ma` of
+        /// `Alt-Svc`, RFC 7838). 0s leaves the field out.
         pub alt_svc_max_age: Duration = hours(24);
         /// The port in `Alt-Svc`, if clients see another port than the listener's. Without it, the listener's own.
         pub alt_svc_port: Option<u16> = None;
-        /// Bytes of a request body. A request that announces more is answered with 413; a longer body ends with an error.
-        /// The host has `body` instead.
+        /// Bytes of a request body. A request that announces more is answered with 413; a longer body ends with an
+        /// error. The host has `body` instead.
         pub max_body: Option<u64> = None;
-        /// Unidirectional streams at once on one connection: three that every client has, and a few that this server does
-        /// not know.
+        /// Unidirectional streams at once on one connection: three that every client has, and a few that this server
+        /// does not know.
         pub max_unidirectional_streams: u32 = 8;
         /// Whether clients may open tunnels with extended CONNECT (RFC 9220).
         pub extended_connect: bool = true;
@@ -106,8 +108,8 @@ values! {
 impl Copy for Http3 {}
 
 choice! {
-    /// The treatment of a path that URL parsers would change: a path with `.` or `..` as a segment, also percent-encoded,
-    /// with `\`, or with `//` at its beginning.
+    /// The treatment of a path that URL parsers would change: a path with `.` or `..` as a segment, also
+    /// percent-encoded, with `\`, or with `//` at its beginning.
     #[derive(Default)]
     pub enum PathRule {
         /// Such a path is passed on. Dangerous if rules of routes protect resources that a guest finds by the path:

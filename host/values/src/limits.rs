@@ -36,8 +36,8 @@ values! {
         pub body: u64 = mib(2);
         /// Bytes that one call between guest and host may carry, such as a buffered response. Over it, the guest traps.
         pub host_call_bytes: usize = mib(16);
-        /// Bytes of the head of a guest's response, plus 32 for each field. The trailer fields have the same limit. Over
-        /// it, the request is answered with 500.
+        /// Bytes of the head of a guest's response, plus 32 for each field. The trailer fields have the same limit.
+        /// Over it, the request is answered with 500.
         pub response_head: usize = kib(64);
         /// Host resources that an instance may hold at once, such as bodies and writers. Over it, the guest traps.
         pub handles: usize = 1000;
@@ -72,16 +72,16 @@ values! {
         /// Sessions held at once: event loops, WebSockets, WebTransport sessions. Over it, the request is answered with
         /// 503.
         pub held: u32 = 10_000;
-        /// Bytes that the host holds for all requests together, outside their guests: bodies that were read or are to be
-        /// sent, heads, chunks and messages in flight, and the states of sessions that hibernate. Over it, a request is
-        /// answered with 503 and `Retry-After`, and requests in flight wait or end. A tenant, or a connection without a
-        /// tenant, may hold as much as it leaves free: half of it while it is alone. Without it, a quarter of the memory
-        /// of the machine or of the process's cgroup.
+        /// Bytes that the host holds for all requests together, outside their guests: bodies that were read or are to
+        /// be sent, heads, chunks and messages in flight, and the states of sessions that hibernate. Over it, a request
+        /// is answered with 503 and `Retry-After`, and requests in flight wait or end. A tenant, or a connection
+        /// without a tenant, may hold as much as it leaves free: half of it while it is alone. Without it, a quarter of
+        /// the memory of the machine or of the process's cgroup.
         pub buffered: Option<u64> = None;
         /// Sessions that hibernate at once, in addition to `held`. Over it, a session stays held.
         pub hibernated: u32 = 100_000;
-        /// Requests that may wait for an instance, at each cap: the host's, a component's, a route's. Over it, a request
-        /// is answered with 503 and `Retry-After` at once.
+        /// Requests that may wait for an instance, at each cap: the host's, a component's, a route's. Over it, a
+        /// request is answered with 503 and `Retry-After` at once.
         pub queue: u32 = 1000;
         /// The longest time that a request may wait for an instance. Over it, the request is answered with 503 and
         /// `Retry-After`.
@@ -117,9 +117,10 @@ values! {
         /// Memory of all instances: linear memories, tables, the host's buffers for them, and the states of sessions
         /// that hibernate. Over it, growth fails inside the guest.
         pub memory: Option<u64> = None;
-        /// CPU time in one second of wall-clock time, of all guests and of the host's work for them: `"500ms"` is half a
-        /// processor, `"2s"` are two. Over it, running guests pause, and so does the host's work. New requests wait for
-        /// `queue-wait` at most, and are then answered with 503 and `Retry-After`. One second's worth can be saved up.
+        /// CPU time in one second of wall-clock time, of all guests and of the host's work for them: `"500ms"` is half
+        /// a processor, `"2s"` are two. Over it, running guests pause, and so does the host's work. New requests wait
+        /// for `queue-wait` at most, and are then answered with 503 and `Retry-After`. One second's worth can be saved
+        /// up.
         pub cpu_per_second: Option<Duration> = None;
         /// Requests a second, including requests for files. Over it, a request is answered with 429 and `Retry-After`.
         /// One second's worth can be saved up.

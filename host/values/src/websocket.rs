@@ -8,9 +8,9 @@ use crate::values;
 values! {
     /// The settings of the WebSockets on a route.
     pub struct WebSocket {
-        /// The origins whose pages may open a WebSocket, or `["*"]` for any. A handshake from another origin is answered
-        /// with 403 before an instance exists. A handshake without `Origin` passes: browsers always send the field, and
-        /// other programs can claim any origin.
+        /// The origins whose pages may open a WebSocket, or `["*"]` for any. A handshake from another origin is
+        /// answered with 403 before an instance exists. A handshake without `Origin` passes: browsers always send the
+        /// field, and other programs can claim any origin.
         pub origins: AnyOr<String> = AnyOr::Any;
         /// Bytes of one frame's payload. Over it, the session is closed with 1009.
         pub frame_size: u64 = mib(10);
@@ -36,8 +36,8 @@ values! {
         pub outgoing_message: u64 = mib(16);
         /// The silence of the client after which the host sends a ping.
         pub ping_interval: Option<Duration> = Some(secs(30));
-        /// The silence after that ping, after which the client is considered dead. This also finds a client that does not
-        /// read while `outgoing-queue` is full; without `ping-interval`, nothing finds it.
+        /// The silence after that ping, after which the client is considered dead. This also finds a client that does
+        /// not read while `outgoing-queue` is full; without `ping-interval`, nothing finds it.
         pub pong_timeout: Duration = secs(20);
         /// How long the client may take to answer a close frame, to read the rest, and to close the connection.
         pub close_wait: Duration = secs(5);

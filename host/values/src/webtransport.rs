@@ -27,11 +27,11 @@ values! {
         /// Sessions that a client may have on one connection. Over it, the handshake is refused with
         /// H3_REQUEST_REJECTED. With 0, WebTransport is not offered.
         pub sessions: u32 = 16;
-        /// Streams on each connection that wait for the handshake of their session, and streams in each session that wait
-        /// to be accepted. Over it, a stream is refused with WEBTRANSPORT_BUFFERED_STREAM_REJECTED.
+        /// Streams on each connection that wait for the handshake of their session, and streams in each session that
+        /// wait to be accepted. Over it, a stream is refused with WEBTRANSPORT_BUFFERED_STREAM_REJECTED.
         pub buffered_streams: usize = 16;
-        /// The largest [`WebTransport::streams`] of any route. While a session lives, the client may open this many more
-        /// streams on the connection.
+        /// The largest [`WebTransport::streams`] of any route. While a session lives, the client may open this many
+        /// more streams on the connection.
         pub streams: u32 = WebTransport::default().streams;
         /// The largest [`WebTransport::datagram_queue`] of any route.
         pub datagram_queue: usize = WebTransport::default().datagram_queue;

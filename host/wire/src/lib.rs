@@ -9,8 +9,8 @@
 //! * All work is pull-driven. The future that a [`Service`] returns, and then the response body, are polled in the task
 //!   of the connection (HTTP/1) or of the stream (HTTP/2, HTTP/3), and **dropping them is how cancellation arrives**: a
 //!   client that leaves, a deadline and a cut all end in a drop. Nothing is spawned behind the service.
-//! * Nothing here waits without a deadline; every deadline is a field of [`Timeouts`](roadrunner_values::Timeouts) and is counted in [`Stats`] under
-//!   the same name.
+//! * Nothing here waits without a deadline; every deadline is a field of [`Timeouts`](roadrunner_values::Timeouts) and is
+//!   counted in [`Stats`] under the same name.
 //! * A panic in the service is a 500 before the head and an abort after it; the connection survives on HTTP/2 and
 //!   HTTP/3 and, before the head, on HTTP/1.
 //! * A request that reaches the service has one valid authority, one framing, at most one `cookie`, a path that every

@@ -131,9 +131,9 @@ impl Server {
     /// Stops accepting, lets each connection finish its exchanges, and cuts the remaining connections at the deadline.
     ///
     /// HTTP/1 answers carry `connection: close` from now on. Connections that stay without a request for
-    /// [`Timeouts::drain_idle`](roadrunner_values::Timeouts::drain_idle) are closed. HTTP/2 connections get GOAWAY (RFC 9113, 6.8),
-    /// and so do HTTP/3 connections (RFC 9114, 5.2). The service has to end long-lived exchanges. Dropping the future
-    /// leaves the drain in force.
+    /// [`Timeouts::drain_idle`](roadrunner_values::Timeouts::drain_idle) are closed. HTTP/2 connections get GOAWAY (RFC
+    /// 9113, 6.8), and so do HTTP/3 connections (RFC 9114, 5.2). The service has to end long-lived exchanges. Dropping
+    /// the future leaves the drain in force.
     pub async fn drain(&self, deadline: Duration) -> DrainOutcome {
         self.closing.send_replace(true);
         self.stats.live.order(Command::Drain);

@@ -10,8 +10,9 @@ use crate::{Exchange, ResponseBody, marks};
 ///
 /// The future is polled in the connection's task (HTTP/1) or the stream's task (HTTP/2) and dropped there when the
 /// client leaves, when a deadline of the transport passes or when the server cuts. The same holds for the response
-/// body, and the request body may be read from either. A request body that is polled from another task still works,
-/// but the transport's deadlines for it ([`Timeouts::body_idle`](roadrunner_values::Timeouts::body_idle)) do not apply there.
+/// body, and the request body may be read from either. A request body that is polled from another task still works, but
+/// the transport's deadlines for it ([`Timeouts::body_idle`](roadrunner_values::Timeouts::body_idle)) do not apply
+/// there.
 pub trait Service: Send + Sync + 'static {
     /// Answers one exchange. A panic is logged and answered with 500.
     fn call(&self, exchange: Exchange) -> impl Future<Output = Response<ResponseBody>> + Send;

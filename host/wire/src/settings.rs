@@ -157,7 +157,8 @@ impl Protocols {
     }
 }
 
-/// The name of a deadline that passed: the field of [`Timeouts`](roadrunner_values::Timeouts) that set it, or the deadline that the service set.
+/// The name of a deadline that passed: the field of [`Timeouts`](roadrunner_values::Timeouts) that set it, or the
+/// deadline that the service set.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 #[repr(u8)]
 pub enum TimeoutName {

@@ -1,4 +1,4 @@
-//! `roadrunner check`: what a manifest that is right amounts to.
+//! `roadrunner check`: the summary of a manifest without problems.
 
 use roadrunner_values::{Caps, H2c, Limits};
 
@@ -12,8 +12,8 @@ use crate::store::StorePlace;
 use crate::tenant::Tenant;
 use crate::tls::{ClientCertificates, Tls};
 
-/// A line that says that the manifest is right, then a line for each listener, tenant, directory, component
-/// and middleware.
+/// A line that says that the manifest is right, then a line for each listener, tenant, directory, component and
+/// middleware.
 pub fn summary(manifest: &Manifest) -> String {
     let file = manifest.file.as_ref().map_or_else(|| "the configuration".to_owned(), |file| file.display().to_string());
     let counts = [

@@ -1,6 +1,6 @@
-//! Text in columns, as wide as their widest cell.
+//! Text in columns that are as wide as their widest cell.
 
-/// Rows of equal length as lines without trailing spaces. Control characters are replaced: a path may hold some.
+/// Rows of equal length as lines without trailing spaces. Control characters, which paths may contain, are replaced.
 pub(super) fn columns(rows: &[Vec<String>]) -> String {
     let count = rows.iter().map(Vec::len).max().unwrap_or(0);
     let width = |column: usize| rows.iter().filter_map(|row| row.get(column)).map(|cell| cell.chars().count()).max();

@@ -9,7 +9,7 @@ use std::path::{Path, PathBuf};
 
 use crate::scalar::InvalidName;
 
-/// What a guest is written in.
+/// The language of a guest.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub enum Language {
     /// C, with Zig or clang.
@@ -24,11 +24,11 @@ pub enum Language {
 }
 
 impl Language {
-    /// All of them, by the names of their folders in guest-sdk/.
+    /// All languages, by the names of their folders in guest-sdk/.
     pub const ALL: [(&str, Self); 4] =
         [("rust", Self::Rust), ("js", Self::Js), ("python", Self::Python), ("c", Self::C)];
 
-    /// The one of this name.
+    /// The language of this name.
     pub fn named(name: &str) -> Option<Self> {
         Self::ALL.into_iter().find_map(|(known, language)| (known == name).then_some(language))
     }
@@ -43,12 +43,12 @@ impl Language {
         }
     }
 
-    /// Whether a project holds the SDK, and does not name it to a package manager.
+    /// Whether a project contains the SDK, and names it to no package manager.
     pub fn holds_sdk(self) -> bool {
         !self.sdk().is_empty()
     }
 
-    /// The files of the SDK that a project holds.
+    /// The files of the SDK that a project contains.
     fn sdk(self) -> &'static [(&'static str, &'static str)] {
         match self {
             Self::C => C_SDK,
@@ -78,7 +78,7 @@ impl Language {
         }
     }
 
-    /// Whether the language, or its tools, take this name for something else.
+    /// Whether the name has another meaning for the language or its tools.
     fn reserves(self, name: &str) -> bool {
         match self {
             Self::Js => name.starts_with("node_modules") || name == "roadrunner-guest",
@@ -88,7 +88,7 @@ impl Language {
     }
 }
 
-/// Where the generated project gets the SDK from.
+/// The origin of a generated project's SDK.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Sdk {
     /// A git repository.
@@ -100,11 +100,11 @@ pub enum Sdk {
 }
 
 impl Sdk {
-    /// The dependency as the language writes it: the right side in Cargo.toml, a line of requirements.txt.
+    /// The dependency in the language's own form: the right side in Cargo.toml, a line of requirements.txt.
     fn dependency(&self, language: Language) -> String {
         let quoted = |text: &str| toml::Value::String(text.to_owned()).to_string();
         match (language, self) {
-            // The project holds it.
+            // The project contains it.
             (Language::C, _) => String::new(),
             // npm installs the root of a repository only; there the package comes from the registry.
             (Language::Js, Self::Git(_)) => quoted(env!("CARGO_PKG_VERSION")),
@@ -133,16 +133,16 @@ pub struct Project {
     pub next: Vec<String>,
 }
 
-/// Why there is no new project.
+/// The reason why no project was made.
 #[derive(Debug, thiserror::Error)]
 pub enum NewError {
-    /// The folder holds something already.
+    /// The folder is not empty.
     #[error("{} is there and not empty: choose another name", .0.display())]
     Exists(PathBuf),
-    /// The name is none that components have.
+    /// The name is no name of a component.
     #[error(transparent)]
     Name(#[from] InvalidName),
-    /// The name means something else to the language or its tools.
+    /// The name has another meaning for the language or its tools.
     #[error("a project in {language} cannot be named `{name}`: choose another name, which starts with a letter")]
     Reserved {
         /// The name.
@@ -155,13 +155,13 @@ pub enum NewError {
     Write {
         /// The file or folder.
         path: PathBuf,
-        /// Why.
+        /// The reason.
         source: io::Error,
     },
 }
 
-/// Makes the project `name` in the folder `parent/name`, which must be missing or empty. What was written is removed
-/// again if something goes wrong.
+/// Makes the project `name` in the folder `parent/name`, which must be missing or empty. After an error, the files that
+/// were written are removed.
 pub fn new_project(parent: &Path, name: &str, language: Language, sdk: &Sdk) -> Result<Project, NewError> {
     ComponentName::new(name)?;
     if language.reserves(name) {
@@ -228,7 +228,7 @@ macro_rules! sdk {
     };
 }
 
-/// What a project in C is built with, from guest-sdk/c.
+/// The build files of a project in C, from guest-sdk/c.
 const C_SDK: &[(&str, &str)] = sdk![
     "c":
     "build.sh" => "build.sh",
@@ -263,7 +263,7 @@ const RUST: &[(&str, &str)] = template![
     "rust": ".cargo/config.toml", ".gitignore", "Cargo.toml", "README.md", "roadrunner.toml", "src/lib.rs",
 ];
 
-/// Names that components may have and Rust packages may not, or that would shadow what the project depends on.
+/// Names that components may have and Rust packages may not, and names that would shadow a dependency of the project.
 const RESERVED: &[&str] = &[
     "abstract",
     "alloc",

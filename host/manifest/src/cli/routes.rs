@@ -5,7 +5,7 @@ use crate::manifest::Manifest;
 use crate::route::static_files::Files;
 use crate::route::{Methods, Route, Target};
 
-/// One line a route, by host and path, under a line of headings. `-` stands for nothing, `*` for any.
+/// One line for each route, by host and path, under a line of headings. `-` means none, `*` any.
 pub fn routes_table(manifest: &Manifest) -> String {
     let mut rows: Vec<Vec<String>> = manifest.routes.routes().iter().map(row).collect();
     rows.sort();

@@ -11,31 +11,31 @@ use crate::scalar::{Bytes, Fault, Text, choice};
 /// Compresses responses.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Compression {
-    /// What may be used, the preferred first; never empty.
+    /// The encodings, the preferred first; never empty.
     pub encodings: Vec<Encoding>,
-    /// The smallest body that is compressed, in bytes, when its length is known.
+    /// The smallest body that is compressed, in bytes, if its length is known.
     pub minimum_size: u64,
-    /// What is compressed, in lower case; none for what usually gets smaller.
+    /// The media types, in lower case; `None` for those that usually get smaller.
     pub types: Option<Vec<MediaType>>,
     /// Whether event loops are compressed too.
     pub loops: bool,
 }
 
 section! {
-    /// Compresses responses for clients that accept it. Responses that already have a `content-encoding`, that are
-    /// partial, that have a strong validator (files), whose type is not in `types`, or that say `no-transform` pass
-    /// unchanged. `vary: accept-encoding` stands on all that could have been compressed. An answer that has a secret and
-    /// text that the asker chooses tells the secret by its compressed length (BREACH): leave routes with such answers
-    /// out, or let the guest say `cache-control: no-transform`.
+    /// Compresses responses for clients that accept it. Some responses pass unchanged: those with a `content-encoding`,
+    /// partial ones, those with a strong validator (files), those whose type is not in `types`, and those with
+    /// `no-transform`. All responses that could have been compressed get `vary: accept-encoding`. A response that
+    /// contains both a secret and text chosen by the client reveals the secret by its compressed length (BREACH): leave
+    /// out routes with such responses, or let the guest say `cache-control: no-transform`.
     pub(crate) struct CompressionSection {
-        /// What it does.
+        /// The type.
         kind as "type": MiddlewareType [required];
-        /// What may be used. Of those that a client likes equally, the first listed is taken.
+        /// The encodings. Of those that a client likes equally, the first of this list is used.
         encodings: Vec<Spanned<Encoding>> = "[\"zstd\", \"br\", \"gzip\"]";
-        /// The smallest body that is compressed, when its length is known beforehand.
+        /// The smallest body that is compressed, if its length is known beforehand.
         minimum_size: Bytes<0, { GIB }> = "\"1KiB\"";
         /// The media types that are compressed: `"text/html"`, or `"text/*"`. Without it, text, JSON, XML, JavaScript,
-        /// WebAssembly and whatever ends in `+json` or `+xml`.
+        /// WebAssembly and types that end in `+json` or `+xml`.
         types: Vec<Spanned<MediaType>>;
         /// Whether event loops and event streams are compressed too. Each chunk is still sent at once.
         loops: bool = "false";
@@ -74,17 +74,17 @@ impl Kind for CompressionSection {
     }
 }
 
-/// A media type without parameters, `text/html`, or all of a kind, `text/*`. Kept in lower case.
+/// A media type without parameters, `text/html`, or all of a kind, `text/*`, in lower case.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct MediaType {
     /// `text`.
     kind: String,
-    /// `html`; none for all.
+    /// `html`; `None` for all.
     subtype: Option<String>,
 }
 
 impl MediaType {
-    /// Whether this stands for a `content-type` such as `text/html; charset=utf-8`.
+    /// Whether a `content-type` such as `text/html; charset=utf-8` is of this type.
     pub fn matches(&self, content_type: &str) -> bool {
         let essence = content_type.split(';').next().unwrap_or_default().trim();
         let Some((kind, subtype)) = essence.split_once('/') else { return false };

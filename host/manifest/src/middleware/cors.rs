@@ -12,41 +12,41 @@ use crate::resolve::{Resolver, list};
 use crate::scalar::units::DAY;
 use crate::scalar::{Fault, HeaderField, MethodName, Origin, Text, Time};
 
-/// Lets pages of other origins in.
+/// Access for pages of other origins.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Cors {
-    /// The origins let in, in lower case. Never `Any` together with `credentials`.
+    /// The permitted origins, in lower case. Never `Any` together with `credentials`.
     pub origins: AnyOr<String>,
-    /// The methods that they may use.
+    /// The methods that their pages may use.
     pub methods: Vec<Method>,
-    /// The request headers that they may set. Never `Any` together with `credentials`.
+    /// The request headers that their pages may set. Never `Any` together with `credentials`.
     pub headers: AnyOr<HeaderName>,
     /// The response headers that their scripts may read.
     pub expose: Vec<HeaderName>,
-    /// Whether credentials are sent along.
+    /// Whether browsers send credentials.
     pub credentials: bool,
-    /// How long a preflight's answer may be remembered.
+    /// How long a browser may remember the answer to a preflight.
     pub max_age: Duration,
 }
 
 section! {
-    /// Lets pages of other origins use these routes (Fetch standard, CORS protocol). Preflight requests are
-    /// answered without the guest: OPTIONS with `Origin` and `Access-Control-Request-Method`. Any other OPTIONS is the
-    /// guest's.
+    /// Access to these routes for pages of other origins (Fetch standard, CORS protocol). Preflight requests are
+    /// answered without the guest: OPTIONS with `Origin` and `Access-Control-Request-Method`. The guest gets every
+    /// other OPTIONS request.
     pub(crate) struct CorsSection {
-        /// What it does.
+        /// The type.
         kind as "type": MiddlewareType [required];
-        /// The origins that are let in, or `["*"]` for any.
+        /// The permitted origins, or `["*"]` for any.
         origins: Vec<Spanned<Origin>> [required];
-        /// The methods that they may use.
+        /// The methods that their pages may use.
         methods: Vec<Spanned<MethodName>> = "[\"GET\", \"HEAD\", \"POST\"]";
-        /// The request headers that they may set besides the simple ones, or `["*"]` for any.
+        /// The request headers that their pages may set besides the simple ones, or `["*"]` for any.
         headers: Vec<Spanned<HeaderOrAny>> = "[]";
         /// The response headers that their scripts may read.
         expose: Vec<Spanned<HeaderField>> = "[]";
-        /// Whether cookies and client certificates are sent along. Not together with `"*"`.
+        /// Whether browsers send cookies and client certificates. Not together with `"*"`.
         credentials: bool = "false";
-        /// How long a browser may remember a preflight's answer.
+        /// How long a browser may remember the answer to a preflight.
         max_age: Time<0, { DAY }> = "\"10m\"";
     }
 }
@@ -59,7 +59,7 @@ impl Kind for CorsSection {
         if let Some(field) = self.origins.as_ref().filter(|origins| origins.get_ref().is_empty()) {
             resolver.context.report(
                 field.span(),
-                "cors without origins lets nobody in",
+                "cors without origins permits no page",
                 "list origins, or remove the middleware",
             );
         }

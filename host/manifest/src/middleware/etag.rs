@@ -6,21 +6,21 @@ use crate::resolve::Resolver;
 use crate::scalar::Bytes;
 use crate::scalar::units::GIB;
 
-/// Gives dynamic responses a validator, and answers conditional requests.
+/// Validators for dynamic responses, and answers to conditional requests.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Etag {
-    /// The largest body that is looked at, in bytes.
+    /// The largest body that gets a validator, in bytes.
     pub maximum_size: u64,
 }
 
 section! {
-    /// Gives buffered responses to GET and HEAD with status 200 an `etag`, made from the body, and answers 304 when the
-    /// client's `if-none-match` has it (RFC 9110, 13.1.2). The guest runs all the same: what is saved is the transfer. An
-    /// `etag` of the guest's is kept. Put it inside compression, behind it in the list.
+    /// An `etag`, made from the body, for buffered responses to GET and HEAD with status 200. If the client's
+    /// `if-none-match` has it, the answer is 304 (RFC 9110, 13.1.2). This saves the transfer, and not the work: the
+    /// guest still runs. An `etag` of the guest is kept. List this middleware after compression.
     pub(crate) struct EtagSection {
-        /// What it does.
+        /// The type.
         kind as "type": MiddlewareType [required];
-        /// Larger bodies get none.
+        /// The largest body that gets an `etag`.
         maximum_size: Bytes<0, { GIB }> = "\"1MiB\"";
     }
 }

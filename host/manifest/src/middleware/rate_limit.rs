@@ -7,15 +7,15 @@ use crate::resolve::{Resolver, value};
 use crate::scalar::Count;
 
 section! {
-    /// How many requests one peer may make to these routes, together: what `[rate-limit]` is for the host.
+    /// The rate limit of one peer for all routes that list this middleware, like `[rate-limit]` for the host.
     pub(crate) struct RateLimitMiddlewareSection {
-        /// What it does.
+        /// The type.
         kind as "type": MiddlewareType [required];
         /// Requests a second, on average. Over it, a request is answered with 429 and `Retry-After`.
         requests: Count<1, 1_000_000> [required];
-        /// Requests at once after a pause. Without it, as many as `requests`.
+        /// Requests at once after a pause. Without it, the number of `requests`.
         burst: Count<1, 1_000_000>;
-        /// Peers that are remembered.
+        /// Peers to remember.
         peers: Count<64, 16_777_216> = "65_536";
     }
 }

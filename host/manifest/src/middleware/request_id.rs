@@ -7,7 +7,7 @@ use crate::middleware::{Kind, MiddlewareName, MiddlewareType};
 use crate::resolve::Resolver;
 use crate::scalar::HeaderField;
 
-/// Puts the request's id into headers.
+/// The request's id in headers.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct RequestId {
     /// The header.
@@ -17,14 +17,14 @@ pub struct RequestId {
 }
 
 section! {
-    /// Puts the request's id, the one in the logs, into a header of the request and of the response.
+    /// The request's id, which is the one in the logs, in a header of the request and of the response.
     pub(crate) struct RequestIdSection {
-        /// What it does.
+        /// The type.
         kind as "type": MiddlewareType [required];
         /// The header's name.
         header: HeaderField = "\"x-request-id\"";
-        /// Whether an id in this header is kept when one of the listener's `trusted-proxies` sends it. What anybody else
-        /// sends is replaced: clients do not choose what stands in the logs.
+        /// Whether to keep an id in this header from one of the listener's `trusted-proxies`. An id from any other
+        /// client is replaced: clients do not choose the contents of logs.
         trust: bool = "false";
     }
 }

@@ -8,27 +8,27 @@ use crate::middleware::{Kind, MiddlewareName, MiddlewareType};
 use crate::resolve::{Resolver, entries};
 use crate::scalar::{HeaderField, HeaderText, Table};
 
-/// Sets and removes response headers.
+/// Response headers to set and to remove.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct ResponseHeaders {
     /// Headers that replace those of the same name.
     pub set: Vec<(HeaderName, HeaderValue)>,
     /// Headers for responses that have none of that name.
     pub default: Vec<(HeaderName, HeaderValue)>,
-    /// Headers taken away before others are set.
+    /// Headers to remove, before others are set.
     pub remove: Vec<HeaderName>,
 }
 
 section! {
-    /// Sets and removes response headers.
+    /// Response headers to set and to remove.
     pub(crate) struct ResponseHeadersSection {
-        /// What it does.
+        /// The type.
         kind as "type": MiddlewareType [required];
         /// Headers that replace those of the same name.
         set: Table<HeaderField, HeaderText>;
         /// Headers for responses that have none of that name.
         default: Table<HeaderField, HeaderText>;
-        /// Headers that are taken away, before others are set.
+        /// Headers to remove, before others are set.
         remove: Vec<Spanned<HeaderField>> = "[]";
     }
 }
@@ -51,7 +51,7 @@ impl Kind for ResponseHeadersSection {
 }
 
 impl Resolver<'_> {
-    /// Field names differ in more than case.
+    /// Checks that field names differ in more than case.
     fn fields(&mut self, table: &Option<Spanned<Table<HeaderField, HeaderText>>>) -> Vec<(HeaderName, HeaderValue)> {
         let mut fields: Vec<(HeaderName, HeaderValue)> = Vec::new();
         for (name, value) in entries(table) {

@@ -8,7 +8,7 @@ use crate::resolve::{Resolver, value};
 use crate::scalar::units::DAY;
 use crate::scalar::{HeaderText, OrNone, Time};
 
-/// Headers that make browsers careful. A response that has one of them keeps its own.
+/// Headers that make browsers careful. A response with one of them keeps its own.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct SecurityHeaders {
     /// The headers, and their values.
@@ -18,9 +18,9 @@ pub struct SecurityHeaders {
 }
 
 section! {
-    /// Headers that make browsers careful. A response that has one of them already keeps its own.
+    /// Headers that make browsers careful. A response with one of them keeps its own.
     pub(crate) struct SecurityHeadersSection {
-        /// What it does.
+        /// The type.
         kind as "type": MiddlewareType [required];
         /// `x-content-type-options: nosniff`.
         no_sniff: bool = "true";
@@ -34,10 +34,10 @@ section! {
         content_security_policy: HeaderText;
         /// `permissions-policy`. Without it, there is none.
         permissions_policy: HeaderText;
-        /// How long browsers must use TLS for this host (`strict-transport-security`, RFC 6797); sent over TLS only. It
-        /// cannot be taken back before it runs out.
+        /// How long browsers must use TLS for this host (`strict-transport-security`, RFC 6797), sent over TLS only. It
+        /// cannot be revoked before it runs out.
         transport_security: OrNone<Time<0, { 1000 * DAY }>> = "\"none\"";
-        /// Whether that holds for all names below this host's, too.
+        /// Whether `transport-security` also holds for all names below the host's.
         transport_subdomains: bool = "false";
     }
 }
@@ -54,7 +54,7 @@ impl Kind for SecurityHeadersSection {
             ("content-security-policy", value(&self.content_security_policy).map(|text| text.0.clone())),
             ("permissions-policy", value(&self.permissions_policy).map(|text| text.0.clone())),
         ];
-        // Those that are not turned off.
+        // An empty text turns a header off.
         let fields = texts.into_iter().filter_map(|(name, text)| Some((name, text.filter(|text| !text.is_empty())?)));
         let subdomains = if self.transport_subdomains() { "; includeSubDomains" } else { "" };
         let transport = self.transport_security().get().map(|age| format!("max-age={}{subdomains}", age.as_secs()));

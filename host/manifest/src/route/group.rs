@@ -1,4 +1,4 @@
-//! Groups: what their routes have in common.
+//! Groups: the settings that their routes share.
 
 use std::collections::BTreeMap;
 
@@ -17,18 +17,18 @@ use crate::websocket::WebSocketSection;
 use crate::webtransport::WebTransportSection;
 
 section! {
-    /// Routes with something in common. Groups nest.
+    /// Routes with common settings. Groups nest.
     #[title = "`[[group]]`"]
     pub(crate) struct GroupSection {
-        /// What the path of each of its routes starts with.
+        /// The start of the path of each of its routes.
         prefix: Prefix = "\"\"";
-        /// The hosts of its routes and groups that name none themselves.
+        /// The hosts of its routes and groups without `hosts`.
         hosts: Vec<Spanned<HostPattern>>;
-        /// Middlewares around its routes, the outermost first, inside those of the outer group.
+        /// Middlewares around its routes, the outermost first. They stand inside those of the outer group.
         middlewares: Vec<Spanned<MiddlewareName>> = "[]";
-        /// Configuration values of its routes; they win over those of the outer group and of components.
+        /// Configuration values of its routes. They replace those of the outer group and of components.
         config: Table<ConfigKey, PlainText>;
-        /// What one request to its routes may use.
+        /// The limits of one request to its routes.
         limits: GroupLimitsSection;
         /// WebSockets on its routes.
         websocket: WebSocketSection;
@@ -41,7 +41,7 @@ section! {
     }
 }
 
-/// What routes get from the groups around them, the outermost first.
+/// The settings that routes inherit from the groups around them, the outermost first.
 #[derive(Clone, Default)]
 pub(crate) struct Inherited<'s> {
     pub(crate) prefix: String,

@@ -22,7 +22,7 @@ type Components = BTreeMap<ComponentName, Known>;
 
 type Middlewares = BTreeMap<MiddlewareName, Middleware>;
 
-/// A route with the places that conflicts are reported at.
+/// A route with its places in the file, for reports of conflicts.
 struct Placed {
     route: Route,
     path: Range<usize>,
@@ -99,7 +99,7 @@ impl<'s> Routes<'_, '_, 's> {
         }
     }
 
-    /// None when it is wrong; the reason has been reported.
+    /// Resolves a route. `None` if it is wrong, which has been reported.
     fn route(&mut self, route: &RouteSection, inherited: &Inherited<'s>) -> Option<Placed> {
         let section = &inherited.section;
         let pattern = self.pattern(route, inherited);
@@ -118,7 +118,7 @@ impl<'s> Routes<'_, '_, 's> {
         let mut values = known.map(|known| known.config.clone()).unwrap_or_default();
         values.extend(inherited.config.clone());
         values.extend(config(&route.config));
-        // With a part of it missing it would look as if it answered for everything, and be in conflict with all.
+        // Without one of these parts, the route would seem to answer for everything, and conflict with all.
         if inherited.incomplete || route.failed.iter().any(|key| key == "hosts" || key == "methods") {
             return None;
         }
@@ -168,7 +168,7 @@ impl<'s> Routes<'_, '_, 's> {
             }
             (Some(component), None) => self.component(component),
             (None, Some(files)) => self.files(route, files, pattern),
-            // A key that did not decode is there, and has been reported.
+            // A key that did not decode is present, and has been reported.
             (None, None) => {
                 if !route.failed.iter().any(|key| key == "component" || key == "static") {
                     let fix = "add `component = ...`, or `static = { directory = ... }`";
@@ -180,7 +180,7 @@ impl<'s> Routes<'_, '_, 's> {
     }
 
     fn component(&mut self, name: &Spanned<ComponentName>) -> Option<Target> {
-        // A component whose section is wrong is not among the checked ones, and is no unknown name either.
+        // A component with a wrong section is not among the checked ones, but its name is declared.
         self.resolver.is_declared(name).then(|| Target::Component(name.get_ref().clone()))
     }
 
@@ -225,7 +225,7 @@ impl<'s> Routes<'_, '_, 's> {
         checked
     }
 
-    /// The middlewares of a list that exist.
+    /// The middlewares of a list that are declared.
     pub(crate) fn named(&mut self, names: &Field<Vec<Spanned<MiddlewareName>>>) -> Vec<MiddlewareName> {
         let mut checked: Vec<MiddlewareName> = Vec::new();
         for name in list(names) {

@@ -18,7 +18,7 @@ use crate::scalar::{Fault, HeaderText, Text};
 pub struct StaticFiles {
     /// The directory whose files are served.
     pub directory: DirectoryName,
-    /// Which of its files.
+    /// The files of the directory that it serves.
     pub files: Files,
     /// The file served for a directory.
     pub index: Option<String>,
@@ -28,13 +28,13 @@ pub struct StaticFiles {
     pub precompressed: bool,
 }
 
-/// Which files of a directory a static route serves.
+/// The files of a directory that a static route serves.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Files {
-    /// The one with this relative path.
+    /// The file with this relative path.
     One(String),
-    /// The one whose path the pattern's last capture holds. That path comes from the client: it is resolved below
-    /// the directory and nowhere else.
+    /// The file whose path is the pattern's last capture. That path comes from the client: it is resolved below the
+    /// directory and nowhere else.
     Captured,
 }
 
@@ -44,14 +44,14 @@ section! {
     pub(crate) struct StaticSection {
         /// The directory whose files are served.
         directory: DirectoryName [required];
-        /// The one file that is served, for a route whose path has no `*` capture. Without it, the capture is the
-        /// path of the file.
+        /// The only file that is served, for a route whose path has no `*` capture. Without it, the capture is the path
+        /// of the file.
         file: RelativePath;
         /// The file that is served for a directory. An empty text turns this off.
         index: IndexFile = "\"index.html\"";
         /// The `cache-control` header of the answers 200, 206 and 304. Without it, there is none.
         cache_control: HeaderText;
-        /// Whether a `.br` or `.gz` file beside the one that is asked for is sent to clients that accept it.
+        /// Whether to send a `.br` or `.gz` file next to the requested one, to clients that accept it.
         precompressed: bool = "true";
     }
 }
@@ -64,7 +64,7 @@ impl<'s> Routes<'_, '_, 's> {
         pattern: Option<&RoutePattern>,
     ) -> Option<Target> {
         let files = section.get_ref();
-        // What only a component can use would be accepted and ignored.
+        // Keys for components would be accepted and ignored.
         for (key, span) in [
             ("config", route.config.as_ref().map(Spanned::span)),
             ("limits", route.limits.as_ref().map(Spanned::span)),

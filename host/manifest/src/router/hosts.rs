@@ -1,18 +1,18 @@
-//! Which tables apply to a host: the exact one, those of wildcards over it, the one for every host.
+//! The tables of a host: the exact one, those of wildcards over it, the one for every host.
 
 use super::Map;
 use crate::scalar::HostPattern;
 
-/// Something for each host pattern.
+/// A value for each host pattern.
 #[derive(Clone, Debug)]
 pub(super) struct Hosts<T> {
     exact: Map<T>,
-    /// By what follows `*.`.
+    /// By the text after `*.`.
     wildcard: Map<T>,
     every: T,
 }
 
-/// The longest authority that is looked at: a name of 253 octets, a dot, a port.
+/// The longest authority that is compared: a name of 253 octets, a dot, a port.
 const MAX_AUTHORITY: usize = 264;
 
 impl<T: Default> Hosts<T> {
@@ -32,7 +32,7 @@ impl<T> Hosts<T> {
         each(&mut self.every);
     }
 
-    /// What applies to an authority, the most specific first. Nothing is allocated.
+    /// The values for an authority, the most specific first. Nothing is allocated.
     pub(super) fn candidates(&self, authority: Option<&str>) -> impl Iterator<Item = &T> {
         let mut buffer = [0; MAX_AUTHORITY];
         let named = self.exact.len() + self.wildcard.len() > 0;
@@ -53,7 +53,7 @@ impl<T: Default> Default for Hosts<T> {
     }
 }
 
-/// An authority in lower case, without port and trailing dot. None when it can be no host of a pattern.
+/// An authority in lower case, without port and trailing dot. `None` if no pattern can match it.
 fn fold<'b>(authority: &str, buffer: &'b mut [u8; MAX_AUTHORITY]) -> Option<&'b str> {
     let host = match authority.rsplit_once(':') {
         // The colons of an IPv6 address stand inside brackets.

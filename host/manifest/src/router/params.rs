@@ -1,4 +1,4 @@
-//! What a pattern captured from a path.
+//! The captures of a pattern.
 
 use std::borrow::Cow;
 
@@ -7,13 +7,13 @@ use smallvec::SmallVec;
 use super::tree::Captures;
 use crate::pattern::{RoutePattern, decode_segment};
 
-/// Captures in the pattern's order, percent-decoded. Names belong to the table, values to the path where nothing had
-/// to be decoded.
+/// Captures in the pattern's order, percent-decoded. Names belong to the table. Values belong to the path if nothing
+/// had to be decoded.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Params<'t, 'p>(SmallVec<[(&'t str, Cow<'p, str>); 2]>);
 
 impl<'t, 'p> Params<'t, 'p> {
-    /// `None` when a capture is not UTF-8 once decoded.
+    /// `None` if a capture is not UTF-8 after decoding.
     pub(super) fn new(pattern: &'t RoutePattern, path: &'p str, captures: &Captures) -> Option<Self> {
         if captures.is_empty() {
             return Some(Self::default());
@@ -22,12 +22,12 @@ impl<'t, 'p> Params<'t, 'p> {
         pattern.captures().zip(values).map(|(name, value)| Some((name, value?))).collect::<Option<_>>().map(Self)
     }
 
-    /// The value captured under a name.
+    /// The value of a capture.
     pub fn get(&self, name: &str) -> Option<&str> {
         self.iter().find(|(captured, _)| *captured == name).map(|(_, value)| value)
     }
 
-    /// The value of the last capture, which is that of `*rest` in a pattern that has one.
+    /// The value of the last capture, which is that of `*rest` if the pattern has one.
     pub fn last(&self) -> Option<&str> {
         self.0.last().map(|(_, value)| value.as_ref())
     }
@@ -37,7 +37,7 @@ impl<'t, 'p> Params<'t, 'p> {
         self.0.iter().map(|(name, value)| (*name, value.as_ref()))
     }
 
-    /// How many there are.
+    /// The number of captures.
     pub fn len(&self) -> usize {
         self.0.len()
     }

@@ -5,13 +5,13 @@ use percent_encoding::{AsciiSet, NON_ALPHANUMERIC, utf8_percent_encode};
 use super::RouteTable;
 use crate::pattern::Segment;
 
-/// Why no path could be made.
+/// The reason why no path could be made.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 pub enum UrlError {
     /// No route has the name.
     #[error("no route is named `{0}`")]
     UnknownRoute(String),
-    /// The pattern captures more than was given.
+    /// The pattern has a capture without a value.
     #[error("route `{route}` needs the parameter `{param}`")]
     Missing {
         /// The route's name.
@@ -19,7 +19,7 @@ pub enum UrlError {
         /// The capture without a value.
         param: String,
     },
-    /// A parameter was given that the pattern does not capture, or twice.
+    /// A parameter is no capture of the pattern, or was given twice.
     #[error("route `{route}` has no parameter `{param}`, or it was given twice")]
     Extra {
         /// The route's name.
@@ -27,8 +27,8 @@ pub enum UrlError {
         /// The parameter.
         param: String,
     },
-    /// The value cannot stand there: an empty segment, or `.` and `..`, which clients remove however they are
-    /// encoded, or a path that would start with two slashes and so name a host.
+    /// The value cannot stand there. It is an empty segment; or `.` or `..`, which clients remove in every encoding; or
+    /// it would make the path start with two slashes and so name a host.
     #[error("the parameter `{param}` of route `{route}` cannot be {value:?}")]
     Value {
         /// The route's name.
@@ -41,8 +41,8 @@ pub enum UrlError {
 }
 
 impl RouteTable {
-    /// The path of a named route, percent-encoded. Every capture needs exactly one parameter, and what a lookup of
-    /// the path captures is what was given.
+    /// The path of a named route, percent-encoded. Every capture needs exactly one parameter. A lookup of the path
+    /// captures the given values.
     pub fn url_for<K: AsRef<str>, V: AsRef<str>>(&self, name: &str, params: &[(K, V)]) -> Result<String, UrlError> {
         let pattern = &self.by_name(name).ok_or_else(|| UrlError::UnknownRoute(name.to_owned()))?.pattern;
         let error = |param: &str, make: fn(String, String) -> UrlError| make(name.to_owned(), param.to_owned());
@@ -88,7 +88,7 @@ impl RouteTable {
     }
 }
 
-/// What is encoded in a segment: all but unreserved characters, sub-delims, `:` and `@` (RFC 3986, 3.3).
+/// The characters to encode in a segment: all but unreserved characters, sub-delims, `:` and `@` (RFC 3986, 3.3).
 const SEGMENT: &AsciiSet = &NON_ALPHANUMERIC
     .remove(b'-')
     .remove(b'.')
@@ -108,5 +108,5 @@ const SEGMENT: &AsciiSet = &NON_ALPHANUMERIC
     .remove(b':')
     .remove(b'@');
 
-/// The same for several segments.
+/// The characters to encode in several segments.
 const REST: &AsciiSet = &SEGMENT.remove(b'/');

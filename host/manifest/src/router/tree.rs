@@ -9,10 +9,10 @@ use super::{Map, allow};
 use crate::pattern::{RoutePattern, Segment, decode_segment};
 use crate::route::{Methods, Route};
 
-/// Where a capture stands in the path: first and last byte, the latter exclusive.
+/// The place of a capture in the path: first and last byte, the latter exclusive.
 pub(super) type Captures = SmallVec<[(usize, usize); 4]>;
 
-/// What a path matches.
+/// The match of a path.
 pub(super) enum Match<'t> {
     Leaf(&'t Leaf, Captures),
     None,
@@ -23,10 +23,10 @@ pub(super) enum Match<'t> {
 /// The patterns of one host.
 #[derive(Clone, Debug, Default)]
 pub(super) struct Tree {
-    /// Whole paths of patterns without captures: where the answer is one of these, it is the most specific.
+    /// Whole paths of patterns without captures. If a path is one of these, this is its most specific match.
     literals: Map<Leaf>,
     root: Node,
-    /// Whether there is anything but `literals`.
+    /// Whether there are patterns with captures.
     captures: bool,
 }
 
@@ -72,7 +72,7 @@ impl Tree {
         Ok(())
     }
 
-    /// Computes what lookups need, once all routes are in.
+    /// Prepares lookups, once all routes are in.
     pub(super) fn finish(&mut self, routes: &[Route]) {
         let mut literals = Map::default();
         self.captures = self.root.finish(routes, &mut String::new(), true, &mut literals);

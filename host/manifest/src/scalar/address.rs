@@ -1,4 +1,4 @@
-//! Where a listener listens.
+//! The address of a listener.
 
 use std::fmt;
 use std::net::{IpAddr, SocketAddr};
@@ -6,10 +6,10 @@ use std::path::{Path, PathBuf};
 
 use crate::scalar::{Fault, Text};
 
-/// Where a listener listens.
+/// The address of a listener.
 #[derive(Clone, Debug, PartialEq, Eq, Hash)]
 pub enum Address {
-    /// A listening socket that systemd has opened: the one of this name, or of this index, from 0.
+    /// A listening socket that systemd has opened, by its name or by its index, from 0.
     Systemd(String),
     /// An IP address and a port; port 0 lets the system choose.
     Tcp(SocketAddr),
@@ -18,7 +18,7 @@ pub enum Address {
 }
 
 impl Address {
-    /// The same address with a relative socket path seen from the manifest's folder.
+    /// The same address, with a relative socket path resolved from the manifest's folder.
     pub(crate) fn resolve(self, folder: &Path) -> Self {
         match self {
             Self::Systemd(_) | Self::Tcp(_) => self,

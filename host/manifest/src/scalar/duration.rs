@@ -70,7 +70,7 @@ impl<const MIN: u64, const MAX: u64> Decode for Time<MIN, MAX> {
     }
 }
 
-/// A value, or `"none"`, which also lifts what an outer section has set.
+/// A value, or `"none"`, which also lifts the value of an outer section.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) struct OrNone<T>(pub(crate) Option<T>);
 
@@ -132,7 +132,7 @@ fn parse_duration(text: &str) -> Result<u64, Fault> {
     if number.is_empty() {
         return Err(fault());
     }
-    // More than 64 bits is over every range.
+    // A number over 64 bits is over every range.
     let number: u64 = number.parse().unwrap_or(u64::MAX);
     let factor = match unit {
         "ms" => 1,

@@ -4,12 +4,12 @@ use std::fmt;
 
 use crate::scalar::{Fault, Text};
 
-/// The hosts that a route answers for. Kept in lower case and without a trailing dot.
+/// The hosts that a route answers for, in lower case and without a trailing dot.
 #[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub enum HostPattern {
     /// This host: `example.com`.
     Exact(String),
-    /// Every host with at least one label more: `*.example.org` is held as `example.org` and means
+    /// Every host with one or more additional labels: `*.example.org` is kept as `example.org` and means
     /// `a.example.org` and `a.b.example.org`, not `example.org`.
     Wildcard(String),
 }
@@ -84,7 +84,7 @@ impl fmt::Display for HostPattern {
     }
 }
 
-/// RFC 1035, 2.3.4: the longest name, in octets.
+/// The longest name, in octets (RFC 1035, 2.3.4).
 const MAX_HOST: usize = 253;
 
 fn is_label(label: &str) -> bool {

@@ -50,7 +50,7 @@ impl Text for HeaderField {
     fn parse(text: &str) -> Result<Self, Fault> {
         let name = HeaderName::from_bytes(text.as_bytes())
             .map_err(|_| Fault::new(format!("is \"{text}\", not a header name"), "use letters, digits and `-`"))?;
-        // RFC 9110, 7.6.1, and the framing of the message: these belong to the connection, which is the host's.
+        // These belong to the connection, which is the host's (RFC 9110, 7.6.1), or frame the message.
         if [
             "connection",
             "content-length",

@@ -1,11 +1,11 @@
-//! Names: what sections are called and how they are referred to.
+//! The names of sections, by which other sections refer to them.
 
 use super::{Fault, Text};
 
 /// The longest name, in bytes. Names become metric labels and log fields.
 const MAX_NAME: usize = 64;
 
-/// A name that sections declare, as in `[store.NAME]`, or give.
+/// A name of a section, as in `[store.NAME]`, or in its `name`.
 pub(crate) trait Name: Text + Clone + PartialEq {
     /// The kind of section that declares it: `store`.
     const DECLARES: &'static str;

@@ -9,7 +9,7 @@ use crate::scalar::{Fault, Text};
 pub(crate) struct FilePath(PathBuf);
 
 impl FilePath {
-    /// The path seen from the manifest's folder.
+    /// The path, resolved from the manifest's folder.
     pub(crate) fn resolve(&self, folder: &Path) -> PathBuf {
         folder.join(&self.0)
     }

@@ -21,7 +21,7 @@ impl<const MIN: u64, const MAX: u64> Bytes<MIN, MAX> {
     }
 }
 
-/// Makes sizes set these types, none of which is too small for the ranges of its keys.
+/// Lets sizes set these types. The range of each key fits its type.
 macro_rules! bytes_set {
     ($($plain:ty)*) => {$(
         impl<const MIN: u64, const MAX: u64> Sets<$plain> for Bytes<MIN, MAX> {
@@ -88,8 +88,8 @@ impl<const MIN: u32, const MAX: u32> Count<MIN, MAX> {
     }
 }
 
-/// Makes counts set these types, none of which is too small for the ranges of its keys, and the same types where absence
-/// means something.
+/// Lets counts set these types, and their options for keys whose absence has a meaning. The range of each key fits its
+/// type.
 macro_rules! counts_set {
     ($($plain:ty)*) => {$(
         impl<const MIN: u32, const MAX: u32> Sets<$plain> for Count<MIN, MAX> {
@@ -173,7 +173,7 @@ fn integer(value: &DeValue<'_>) -> Result<u64, Fault> {
     if integer.as_str().starts_with('-') {
         return Err(Fault::new("is negative", "write a number from 0"));
     }
-    // More than 64 bits is over every range.
+    // A number over 64 bits is over every range.
     Ok(u64::from_str_radix(integer.as_str().trim_start_matches('+'), integer.radix()).unwrap_or(u64::MAX))
 }
 
