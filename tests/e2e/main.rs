@@ -59,6 +59,7 @@ mod real_clients;
 mod registry;
 mod reload;
 mod request_fields;
+mod restored;
 mod rollback;
 mod routing;
 mod secrets;

@@ -21,8 +21,24 @@ const GLOBALS: usize = 16;
 /// # Panics
 /// When the module is not valid.
 pub fn component() -> Vec<u8> {
+    of(include_str!("core_canary.wat"))
+}
+
+/// The same without growth and without a table that changes, so that its instances can be put back to their first
+/// state.
+///
+/// # Panics
+/// When the module is not valid.
+pub fn restorable() -> Vec<u8> {
+    let changes = ["memory.grow", "table.grow", "table.fill"];
+    let lines =
+        include_str!("core_canary.wat").lines().filter(|line| !changes.iter().any(|change| line.contains(change)));
+    of(&lines.collect::<Vec<_>>().join("\n"))
+}
+
+fn of(text: &str) -> Vec<u8> {
     let globals = Globals::write();
-    let text = include_str!("core_canary.wat")
+    let text = text
         .replace("{globals}", &globals.declared)
         .replace("{fill}", &globals.filled)
         .replace("{search}", &globals.searched)

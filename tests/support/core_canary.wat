@@ -10,6 +10,7 @@
   (type $own (func (result i32)))
   (import "roadrunner:handler/types@0.1.0" "[method]request.path" (func $path (param i32 i32)))
   (import "roadrunner:handler/types@0.1.0" "[method]request.query" (func $query (param i32 i32)))
+  (import "roadrunner:handler/types@0.1.0" "[resource-drop]request" (func $drop (param i32)))
 
   (memory (export "memory") 5)
   (data (i32.const 256) "wrote found ")
@@ -54,6 +55,7 @@
     (if (i32.ne (local.get $what) (i32.const 0x77)) ;; w
       (then (call $say (i32.const 262) (call $search))))
     (i32.store8 (i32.sub (global.get $end) (i32.const 1)) (i32.const 0x0a))
+    (call $drop (local.get $request))
     (call $answer))
 
   ;; A buffered response at 64: case, status, no headers, body, no trailers.

@@ -30,6 +30,8 @@ fn canary(request: Request) -> Response {
     };
     match request.path().as_str() {
         "/write" => format!("wrote {}\n", write(word(key))).into_response(),
+        // Without growth, after which an instance cannot be put back to its first state.
+        "/write/within" => format!("wrote {}\n", write_within(word(key))).into_response(),
         "/scan" => format!("found {}\n", scan(word(key))).into_response(),
         "/control" => {
             let wrote = write(word(key));
@@ -47,7 +49,11 @@ fn word(key: u64) -> u64 {
 
 /// Writes the pattern everywhere, and returns how many words that were. What is on the stack may be overwritten later.
 fn write(word: u64) -> usize {
-    write_statics(word) + write_heap(word) + write_grown(word) + write_stack(word, STACK_FRAMES)
+    write_within(word) + write_grown(word)
+}
+
+fn write_within(word: u64) -> usize {
+    write_statics(word) + write_heap(word) + write_stack(word, STACK_FRAMES)
 }
 
 fn write_statics(word: u64) -> usize {

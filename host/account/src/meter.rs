@@ -213,6 +213,14 @@ impl Meter {
         done
     }
 
+    /// Does the same for work that is short, and too frequent for a system call.
+    pub fn short_work<T>(&self, work: impl FnOnce() -> T) -> T {
+        let span = Span::begin(false);
+        let done = work();
+        self.charge(span.end());
+        done
+    }
+
     /// Whether the budget of CPU time is used up.
     pub fn is_over_budget(&self) -> bool {
         let used = self.cpu_nanos.load(Relaxed).saturating_sub(self.call_start_nanos.load(Relaxed));

@@ -76,6 +76,8 @@ pub struct Tenant {
     pub compiled_bytes: Stock,
     /// Bytes of keys and values in stores.
     pub store_bytes: Stock,
+    /// Restored instances that wait for a request. The host has them; their number is only bounded.
+    pub restored: Level,
     /// Requests that wait for CPU time.
     waiting: AtomicUsize,
 }
@@ -100,6 +102,7 @@ impl Tenant {
             deployed_bytes: Stock::new(quota.deployed_bytes),
             compiled_bytes: Stock::new(quota.compiled_bytes),
             store_bytes: Stock::new(quota.store_bytes),
+            restored: Level::new(None),
             waiting: AtomicUsize::new(0),
         })
     }

@@ -45,6 +45,8 @@ pub struct Component {
     pub limits: Limits,
     /// How long its instances are kept; none for a fresh one for every request.
     pub reuse: Option<Reuse>,
+    /// Whether instances may be put back to their first state after an answer.
+    pub restore: bool,
     /// Where its outgoing requests may go; none where they are refused.
     pub outbound: Option<Outbound>,
 }
@@ -81,6 +83,9 @@ section! {
         /// Lets an instance answer more than one request. Without it every request gets a fresh instance. What one
         /// request leaves in the guest's memory, the next one on the same route can see.
         reuse: ReuseSection;
+        /// Whether an instance that has answered may be put back to its first state for another request of the route,
+        /// where its component allows that. If not, each request gets an instance that is made for it.
+        restore: bool = "true";
         /// The origins that its outgoing HTTP requests (`wasi:http/outgoing-handler`) may go to: scheme, host and port.
         /// `"https://*.example.org"` is every host below `example.org`. Without any, all are refused.
         outbound: Vec<Spanned<OutboundOrigin>> = "[]";
@@ -139,6 +144,7 @@ impl Resolver<'_> {
                     caps,
                     limits,
                     reuse: reuse(component),
+                    restore: component.restore(),
                     outbound: outbound(component),
                 },
                 config: config(&component.config),

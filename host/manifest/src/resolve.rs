@@ -107,6 +107,7 @@ pub(crate) fn for_component(file: &Path, options: ComponentOptions) -> Manifest 
         limits: limits.clone(),
         tenant: None,
         reuse: None,
+        restore: true,
         outbound: None,
     };
     let pattern = RoutePattern::new("/*rest").expect("it is a pattern");

@@ -22,23 +22,26 @@ const ABOUT: &str = "What one request costs the sandbox alone, without sockets: 
 fn main() {
     let mut arguments = std::env::args().skip(1);
     let (Some(hello), Some(stock)) = (arguments.next(), arguments.next()) else {
-        eprintln!("usage: tuning HELLO.wasm STOCK.wasm");
+        eprintln!("usage: tuning HELLO.wasm STOCK.wasm [ROWS]");
         std::process::exit(2);
     };
     let (hello, stock) = (Path::new(&hello), Path::new(&stock));
     let reset = |reset| EngineSettings { slots: 64, reset, ..EngineSettings::default() };
-    let variants = [
-        Variant::new("as shipped", reset(Reset::Auto), hello, false),
-        Variant::new("reused instance", reset(Reset::Auto), hello, true),
-        Variant::new("guest linked without the template's arguments", reset(Reset::Auto), stock, false),
-        Variant::new("scan, keep 1 MiB", reset(Reset::Scan(1 << 20)), hello, false),
-        Variant::new("scan, keep 2 MiB", reset(Reset::Scan(2 << 20)), hello, false),
-        Variant::new("clear, keep nothing", reset(Reset::Clear(0)), hello, false),
-        Variant::new("clear, keep 64 KiB", reset(Reset::Clear(64 << 10)), hello, false),
-        Variant::new("clear, keep 256 KiB", reset(Reset::Clear(256 << 10)), hello, false),
-        Variant::new("clear, keep 1 MiB", reset(Reset::Clear(1 << 20)), hello, false),
-        Variant::new("no slots", reset(Reset::Unmap), hello, false),
+    let mut variants = vec![
+        Variant::new("restored, as shipped", reset(Reset::Auto), hello, How::Restored),
+        Variant::new("reused instance", reset(Reset::Auto), hello, How::Reused),
+        Variant::new("made for each call", reset(Reset::Auto), hello, How::Made),
+        Variant::new("guest linked without the template's arguments", reset(Reset::Auto), stock, How::Made),
+        Variant::new("scan, keep 1 MiB", reset(Reset::Scan(1 << 20)), hello, How::Made),
+        Variant::new("scan, keep 2 MiB", reset(Reset::Scan(2 << 20)), hello, How::Made),
+        Variant::new("clear, keep nothing", reset(Reset::Clear(0)), hello, How::Made),
+        Variant::new("clear, keep 64 KiB", reset(Reset::Clear(64 << 10)), hello, How::Made),
+        Variant::new("clear, keep 256 KiB", reset(Reset::Clear(256 << 10)), hello, How::Made),
+        Variant::new("clear, keep 1 MiB", reset(Reset::Clear(1 << 20)), hello, How::Made),
+        Variant::new("no slots", reset(Reset::Unmap), hello, How::Made),
     ];
+    // For a profile of the first rows.
+    variants.truncate(arguments.next().and_then(|count| count.parse().ok()).unwrap_or(usize::MAX));
     let runtime =
         tokio::runtime::Builder::new_multi_thread().worker_threads(2).enable_all().build().expect("a runtime");
     let mut one = vec![Vec::new(); variants.len()];
@@ -80,17 +83,28 @@ fn main() {
     println!("{{\n  \"about\": {ABOUT:?},\n  \"rows\": [\n{}\n  ]\n}}", rows.join(",\n"));
 }
 
+/// The origin of the instance of a call.
+enum How {
+    Made,
+    Restored,
+    Reused,
+}
+
 struct Variant {
     name: &'static str,
     binding: Arc<Binding>,
 }
 
 impl Variant {
-    fn new(name: &'static str, settings: EngineSettings, file: &Path, reuse: bool) -> Self {
+    fn new(name: &'static str, settings: EngineSettings, file: &Path, how: How) -> Self {
         let sandbox = Sandbox::new(&settings, None).expect("an engine");
         let component = Component::load(&sandbox, file).expect("a component");
         let binding = Binding {
-            parking: reuse.then(|| Parking::new(&component, 1000, Duration::from_secs(60))),
+            parking: match how {
+                How::Made => None,
+                How::Restored => Some(Parking::restored(&component, None)),
+                How::Reused => Some(Parking::new(&component, 1000, Duration::from_secs(60))),
+            },
             component,
             grants: Arc::default(),
             gates: Gates::new(vec![Gate::new(GateSettings::default())]),

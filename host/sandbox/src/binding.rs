@@ -3,13 +3,15 @@
 use std::sync::Arc;
 
 use roadrunner_account::{Failure, Gates, Meter, Outcome, Subject, Turns};
+use wasmtime::component::Instance;
 use wasmtime::{Store, UpdateDeadline};
 
 use crate::call::classify;
 use crate::component::Component;
 use crate::guest::core::Stop;
 use crate::guest::response::Bounds;
-use crate::parking::Parking;
+use crate::parking::{Idle, Parking};
+use crate::restore::First;
 use crate::standard::members::Shared;
 use crate::state::{Grants, State};
 
@@ -47,6 +49,58 @@ impl Binding {
     /// Classifies an error of the engine.
     pub(crate) fn classify(&self, store: &Store<State>, error: &wasmtime::Error) -> Failure {
         classify(&self.component.sandbox, store, error)
+    }
+
+    /// Gives a parked instance to another request.
+    pub(crate) fn wake(
+        &self,
+        store: &mut Store<State>,
+        first: Option<&First>,
+        meter: &Arc<Meter>,
+    ) -> Result<(), Outcome> {
+        match first {
+            Some(first) => *store.data_mut() = State::restored(&self.grants, meter, first.charged())?,
+            None => store.data_mut().start_over(meter),
+        }
+        store.set_epoch_deadline(1);
+        Ok(())
+    }
+
+    /// Makes an instance, with its first state; none where it is not to be restored.
+    pub(crate) async fn make(&self, store: &mut Store<State>) -> wasmtime::Result<(Instance, Option<First>)> {
+        let component = &self.component;
+        let calls = store.data().core.meter.host_calls();
+        let made = component.pre.instantiate_async(&mut *store).await?;
+        // A guest whose start calls the host may see something else at its next start.
+        let is_alone = store.data().core.meter.host_calls() == calls;
+        let restores = is_alone && self.parking.as_ref().is_some_and(|parking| parking.restores());
+        let Some(exports) = component.restore.as_ref().filter(|_| restores) else { return Ok((made, None)) };
+        let first = First::of(store, &made, exports, component.image.get()).await?;
+        if let Some(first) = &first {
+            component.image.get_or_init(|| first.image().clone());
+        }
+        Ok((made, first))
+    }
+
+    /// Parks an instance whose response was sent whole: as it is where its component is reused, otherwise restored.
+    /// Drops it where it has to be.
+    pub(crate) fn park(&self, meter: &Meter, mut idle: Idle) {
+        let Some(parking) = &self.parking else { return };
+        let (store, first) = idle.parts();
+        if store.data().core.memory.denied().is_some() || meter.is_killed() {
+            return;
+        }
+        store.data().end_lines();
+        if !parking.restores() {
+            store.data_mut().rest();
+            return parking.put(idle, 0);
+        }
+        let Some(first) = first else { return };
+        let Some(written) = meter.short_work(|| first.restore(store)) else { return };
+        // The old state goes, and with it all that the request has left.
+        let meter = store.data().core.meter.clone();
+        *store.data_mut() = State::new(self.grants.clone(), meter);
+        parking.put(idle, written);
     }
 
     pub(crate) fn turns(&self) -> &Turns {

@@ -4,7 +4,7 @@ use std::fmt;
 use std::fs;
 use std::io::{self, Read as _};
 use std::path::Path;
-use std::sync::Arc;
+use std::sync::{Arc, OnceLock};
 
 use roadrunner_account::Digest;
 use roadrunner_log::{MAX_QUOTED, escaped};
@@ -16,8 +16,9 @@ use wasmtime_wasi_http::p2::bindings::exports::wasi::http::incoming_handler;
 use wasmtime_wasi_http::p3::bindings::ServiceIndices;
 
 use crate::bindings::exports::roadrunner::handler as exports;
-use crate::engine::{CompileError, Lease, Needs, Unfit, Wasi, Whose, unfit};
+use crate::engine::{CompileError, Lease, Needs, Unfit, Wasi, Whose, restorable, unfit};
 use crate::load_error::{HANDLER, LoadError, SERVICE_HANDLER, STANDARD_HANDLER};
+use crate::restore;
 use crate::sandbox::{Runtime, Sandbox};
 use crate::state::State;
 
@@ -37,6 +38,10 @@ pub struct Component {
     pub(crate) handler: Handler,
     is_of_js: bool,
     pub(crate) exports: Exports,
+    /// The exports by which its instances are restored; none where they cannot be.
+    pub(crate) restore: Option<restore::Exports>,
+    /// The first state of its instances' memory, once there was one.
+    pub(crate) image: OnceLock<Arc<restore::Image>>,
     /// The lease that keeps its compiled code in the cache.
     _lease: Option<Lease>,
 }
@@ -118,6 +123,8 @@ pub struct Interfaces {
     pub exports: Vec<(String, String)>,
     /// Imports: name, kind, and whether this host offers it.
     pub imports: Vec<(String, String, bool)>,
+    /// The reason why its instances cannot be put back to their first state; none where they can.
+    pub not_restored: Option<String>,
 }
 
 impl Component {
@@ -219,6 +226,8 @@ impl Component {
             handler,
             is_of_js,
             exports: Exports::of(&pre),
+            restore: restore::Exports::of(compiled),
+            image: OnceLock::new(),
             pre,
             wasi,
             sandbox: sandbox.clone(),
@@ -244,6 +253,11 @@ impl Component {
     /// engine, StarlingMonkey, has one event in its life, and a second request gets no response.
     pub fn can_be_reused(&self) -> bool {
         self.kind() != Kind::Standard || !self.is_of_js
+    }
+
+    /// Whether an instance can be put back to its first state after an answer.
+    pub fn can_be_restored(&self) -> bool {
+        self.restore.is_some()
     }
 
     /// The response shapes that the component supports.
@@ -282,7 +296,13 @@ pub fn inspect(sandbox: &Sandbox, path: &Path) -> Result<Interfaces, LoadError> 
         .imports(compiled.engine())
         .map(|(name, item)| (name.to_owned(), describe(&item.ty), offered(name)))
         .collect();
-    Ok(Interfaces { digest, exports: exported(&compiled), imports })
+    let not_restored = match wasi {
+        Wasi::Preview2 => {
+            roadrunner_restore::rewrite(&bytes).err().map(|reason| escaped(&reason.to_string(), MAX_QUOTED))
+        }
+        Wasi::Preview3 => Some("it is a component of WASI 0.3".to_owned()),
+    };
+    Ok(Interfaces { digest, exports: exported(&compiled), imports, not_restored })
 }
 
 /// Checks that bytes have the preamble of a component.
@@ -348,7 +368,7 @@ fn compile(
 ) -> Result<Compiled, LoadError> {
     let engine = &runtime.engine;
     let Some(compiler) = sandbox.compiler() else {
-        return Compiled::new(engine, bytes).map_err(|error| rejected(path, &error));
+        return Compiled::new(engine, restorable(bytes.to_vec(), wasi(bytes))).map_err(|error| rejected(path, &error));
     };
     let load = || compiler.cache().load(engine, digest).map_err(|error| rejected(path, &error));
     if let Some(compiled) = load()? {
@@ -388,7 +408,8 @@ fn reason(error: &wasmtime::Error) -> String {
 
 fn exported(compiled: &Compiled) -> Vec<(String, String)> {
     let kind = compiled.component_type();
-    kind.exports(compiled.engine()).map(|(name, item)| (name.to_owned(), describe(&item.ty))).collect()
+    let own = kind.exports(compiled.engine()).filter(|(name, _)| !restore::is_added(name));
+    own.map(|(name, item)| (name.to_owned(), describe(&item.ty))).collect()
 }
 
 fn describe(item: &ComponentItem) -> String {

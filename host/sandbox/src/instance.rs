@@ -58,8 +58,7 @@ impl Binding {
         let deadline = Instant::now() + self.grants.limits.deadline;
         let (guest, answer) = match self.parking.as_deref().and_then(Parking::take) {
             Some(Idle::Native(mut guest)) => {
-                guest.store.data_mut().start_over(&meter);
-                guest.store.set_epoch_deadline(1);
+                self.wake(&mut guest.store, guest.first.as_ref(), &meter)?;
                 guest.answered += 1;
                 let request = lend(&mut guest.store, request)?;
                 self.answer_again(guest, &meter, deadline, request).await?
@@ -87,15 +86,17 @@ impl Binding {
     ) -> Result<(Guest, types::Response), Failure> {
         let result = {
             let call = pin!(async {
-                let instance = self.component.pre.instantiate_async(&mut store).await?;
+                let (instance, first) = self.make(&mut store).await?;
                 let handler = load_handler(&self.component, &mut store, &instance)?;
                 let response = handler.call_handle(&mut store, request).await?;
-                Ok((instance, handler, response))
+                Ok((instance, handler, first, response))
             });
             guarded(meter, self.turns(), Some(deadline), call).await
         };
         match result {
-            Ok(Ok((instance, handler, response))) => Ok((Guest::new(store, instance, handler), response)),
+            Ok(Ok((instance, handler, first, response))) => {
+                Ok((Guest { first, ..Guest::new(store, instance, handler) }, response))
+            }
             Ok(Err(error)) => Err(self.classify(&store, &error)),
             Err(outcome) => Err(outcome.into()),
         }
@@ -110,7 +111,12 @@ impl Binding {
         request: Resource<Request>,
     ) -> Result<(Guest, types::Response), Failure> {
         let result = {
-            let call = pin!(guest.handler.call_handle(&mut guest.store, request));
+            let call = pin!(async {
+                if let Some(first) = &guest.first {
+                    first.restore_globals(&mut guest.store).await?;
+                }
+                guest.handler.call_handle(&mut guest.store, request).await
+            });
             guarded(meter, self.turns(), Some(deadline), call).await
         };
         match result {
@@ -122,17 +128,10 @@ impl Binding {
 }
 
 impl Instance {
-    /// Ends an instance that has answered in full: drops it, or parks it for the next request where its component is
-    /// reused.
+    /// Ends an instance that has answered in full: drops it, or parks it for the next request.
     pub fn finish(self) {
-        let Self { mut guest, binding, meter, .. } = self;
-        if let Some(parking) = &binding.parking
-            && guest.store.data().core.memory.denied().is_none()
-            && !meter.is_killed()
-        {
-            guest.store.data_mut().rest();
-            parking.put(Idle::Native(guest));
-        }
+        let Self { guest, binding, meter, .. } = self;
+        binding.park(&meter, Idle::Native(guest));
     }
 
     /// Turns the running instance into a held one; it then counts against `held` and no longer against `instances`.

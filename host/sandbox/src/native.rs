@@ -9,6 +9,7 @@ use crate::component::{Component, Handler};
 use crate::guest::core::Stop;
 use crate::guest::output::{BodyWriter, MessageSender};
 use crate::guest::webtransport::SessionHandle;
+use crate::restore::First;
 use crate::state::State;
 
 /// The part of an instance that can outlive a request, where its component is reused.
@@ -20,13 +21,29 @@ pub(crate) struct Guest {
     pub(crate) event_loop: Option<(exports::event_loop::Guest, Lent<BodyWriter>)>,
     pub(crate) websocket: Option<WebSocketExports>,
     pub(crate) webtransport: Option<(exports::webtransport::Guest, Lent<SessionHandle>)>,
+    /// The first state, to which the instance can be put back; none where it cannot.
+    pub(crate) first: Option<First>,
     /// The number of requests answered so far.
     pub(crate) answered: u32,
 }
 
 impl Guest {
+    /// Whether it was called as a held session.
+    pub(crate) fn is_session(&self) -> bool {
+        self.event_loop.is_some() || self.websocket.is_some() || self.webtransport.is_some()
+    }
+
     pub(crate) fn new(store: Store<State>, instance: component::Instance, handler: exports::handler::Guest) -> Self {
-        Self { store, instance, handler, event_loop: None, websocket: None, webtransport: None, answered: 1 }
+        Self {
+            store,
+            instance,
+            handler,
+            event_loop: None,
+            websocket: None,
+            webtransport: None,
+            first: None,
+            answered: 1,
+        }
     }
 }
 
@@ -36,6 +53,12 @@ pub(crate) struct Lent<R: 'static>(Resource<R>);
 impl<R: Send + 'static> Lent<R> {
     pub(crate) fn new(store: &mut Store<State>, resource: R) -> wasmtime::Result<Self> {
         Ok(Self(store.data_mut().core.table.push(resource)?))
+    }
+
+    /// Ends the loan.
+    pub(crate) fn end(self, store: &mut Store<State>) -> wasmtime::Result<()> {
+        store.data_mut().core.table.delete(self.0)?;
+        Ok(())
     }
 
     pub(crate) fn borrow(&self) -> Resource<R> {

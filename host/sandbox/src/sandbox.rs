@@ -16,10 +16,14 @@ use wasmtime::component::Linker;
 
 use crate::capability::bus::Bus;
 use crate::engine::{Compiler, EngineError, EngineSettings, Exhaustion, Reset, Scan, Wasi, engine};
+use crate::parking::Lots;
 use crate::state::{State, link};
 
 /// Places of instances that may be parked at once on the whole host, in addition to those of the caps.
 pub const PARKED: usize = 256;
+
+/// Restored instances that may wait at once on the whole host, in addition to all others.
+pub const RESTORED: usize = 2048;
 
 /// An engine, and the imports that it offers to components.
 pub(crate) struct Runtime {
@@ -68,6 +72,8 @@ struct Inner {
     bus: Bus,
     /// Places for parked instances of all components together.
     parked: Arc<Semaphore>,
+    /// Lots of restored instances.
+    restored: Arc<Lots>,
     next_instance: AtomicU64,
 }
 
@@ -86,6 +92,7 @@ impl Sandbox {
             accounts,
             bus: Bus::default(),
             parked: Arc::new(Semaphore::new(PARKED)),
+            restored: Lots::new(RESTORED, settings.restored_bytes),
             next_instance: AtomicU64::new(1),
         })))
     }
@@ -139,6 +146,15 @@ impl Sandbox {
 
     pub(crate) fn parked(&self) -> &Arc<Semaphore> {
         &self.0.parked
+    }
+
+    /// The number of restored instances that wait for a request, and the bytes that they have written.
+    pub fn restored_used(&self) -> (usize, usize) {
+        self.0.restored.used()
+    }
+
+    pub(crate) fn restored(&self) -> &Arc<Lots> {
+        &self.0.restored
     }
 
     pub(crate) fn next_instance(&self) -> u64 {

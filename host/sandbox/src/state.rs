@@ -4,7 +4,7 @@
 
 use std::sync::Arc;
 
-use roadrunner_account::Meter;
+use roadrunner_account::{Meter, Outcome};
 use wasmtime::Result;
 use wasmtime::component::Linker;
 use wasmtime_wasi::{WasiCtx, WasiCtxView, WasiView};
@@ -102,6 +102,17 @@ struct Base {
 impl State {
     pub(crate) fn new(grants: Arc<Grants>, meter: Arc<Meter>) -> Self {
         Self { core: Core::new(grants.limits.clone(), meter), grants, held: Held::default(), wasi: None, http: None }
+    }
+
+    /// The state of an instance that was restored, and has this much memory.
+    pub(crate) fn restored(
+        grants: &Arc<Grants>,
+        meter: &Arc<Meter>,
+        memory: u64,
+    ) -> std::result::Result<Self, Outcome> {
+        let mut state = Self::new(grants.clone(), meter.clone());
+        state.core.memory.take_over(memory)?;
+        Ok(state)
     }
 
     /// Ends the printed lines: the instance has answered.

@@ -151,14 +151,16 @@ impl<'b> Binder<'b> {
             urls: Some(Arc::new(urls)),
             ..granted.grants
         };
-        let reuse = settings.reuse;
+        let (reuse, gates) = (settings.reuse, self.gates(route, name));
         let binding = Binding {
             component: loaded.clone(),
             grants: Arc::new(grants),
-            gates: self.gates(route, name),
-            parking: reuse
-                .filter(|reuse| reuse.concurrency == 1)
-                .map(|reuse| Parking::new(loaded, reuse.requests, reuse.idle)),
+            parking: match reuse {
+                None if settings.restore && loaded.can_be_restored() => Some(Parking::restored(loaded, gates.tenant())),
+                Some(reuse) if reuse.concurrency == 1 => Some(Parking::new(loaded, reuse.requests, reuse.idle)),
+                _ => None,
+            },
+            gates,
             shared: reuse
                 .filter(|reuse| reuse.concurrency > 1)
                 .map(|reuse| Shared::new(reuse.requests, reuse.concurrency, reuse.idle)),

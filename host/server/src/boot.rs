@@ -7,7 +7,7 @@ use roadrunner_child::Stop;
 use roadrunner_files::FileCache;
 use roadrunner_manifest::{self as manifest, Manifest};
 use roadrunner_names::Resolver;
-use roadrunner_sandbox::{EngineSettings, PARKED, Sandbox};
+use roadrunner_sandbox::{EngineSettings, PARKED, RESTORED, Sandbox};
 
 use crate::app::App;
 use crate::bind::{self, max_memory};
@@ -24,7 +24,7 @@ use crate::shapes::websocket::DeflateMemory;
 const FILE_CACHE: u64 = 16 << 20;
 
 /// Slots for parked instances, in addition to those that the caps allow.
-const SPARE_SLOTS: u32 = PARKED as u32;
+const SPARE_SLOTS: u32 = (PARKED + RESTORED) as u32;
 
 /// Creates the engine of a manifest: its slots, and its cache of compiled code. `stop` ends compilations.
 pub fn sandbox(manifest: &Manifest, stop: &Stop) -> Result<Sandbox> {

@@ -380,6 +380,10 @@ fn interfaces(path: &Path) -> Result<String> {
         let refused = if *offered { "" } else { ", which this host does not offer" };
         text += &format!("imports  {name} ({kind}){refused}\n");
     }
+    text += &match interfaces.not_restored {
+        None => "restored yes\n".to_owned(),
+        Some(reason) => format!("restored no: {reason}\n"),
+    };
     text += &match Component::load(&sandbox, path) {
         Ok(component) => format!("kind     {}\nshapes   {}\n", component.kind(), component.shapes().join(", ")),
         Err(error) => format!("refused  {error}\n"),

@@ -15,7 +15,7 @@ use crate::deploy::code::Kept;
 use crate::serving::Serving;
 
 /// The order of the families.
-const ORDER: [&str; 80] = [
+const ORDER: [&str; 82] = [
     "roadrunner_requests_total",
     "roadrunner_requests_in_flight",
     "roadrunner_request_duration_seconds",
@@ -48,6 +48,8 @@ const ORDER: [&str; 80] = [
     "roadrunner_dns_lookups",
     "roadrunner_requests_unrouted_total",
     "roadrunner_instances",
+    "roadrunner_instances_restored",
+    "roadrunner_instances_restored_bytes",
     "roadrunner_tasks",
     "roadrunner_buffered_bytes",
     "roadrunner_buffered_limit_bytes",

@@ -29,6 +29,8 @@ pub struct EngineSettings {
     pub stack: usize,
     /// Bytes that the host may hold for all requests together, outside of their guests. Default 1 GiB.
     pub buffers: u64,
+    /// Bytes that restored instances may keep written while they wait, all together. Default 256 MiB.
+    pub restored_bytes: usize,
     /// The way in which a slot's memory is made fresh for its next instance.
     pub reset: Reset,
     /// Threads that run guests. Default: one for each processor.
@@ -62,6 +64,7 @@ impl Default for EngineSettings {
             max_memory: 4 << 30,
             stack: 512 << 10,
             buffers: 1 << 30,
+            restored_bytes: 256 << 20,
             reset: Reset::Auto,
             threads,
             swaps: "/proc/swaps".into(),
@@ -127,6 +130,8 @@ pub(crate) fn compiler_config(wasi: Wasi) -> Config {
 pub(crate) fn fingerprint(engine: &Engine) -> u64 {
     let mut hasher = DefaultHasher::new();
     engine.precompile_compatibility_hash().hash(&mut hasher);
+    // What the compiler adds to a component.
+    roadrunner_restore::VERSION.hash(&mut hasher);
     hasher.finish()
 }
 

@@ -17,6 +17,7 @@ pub use config::{EngineError, EngineSettings, Reset};
 pub use exhaustion::Exhaustion;
 
 pub(crate) use cache::Lease;
+pub(crate) use compile::restorable;
 pub(crate) use config::{Wasi, engine};
 pub(crate) use fit::{Unfit, unfit};
 pub(crate) use places::Needs;

@@ -37,6 +37,16 @@ impl MemoryBudget {
         self.meter.set_memory(self.guest);
     }
 
+    /// Bytes of linear memories and tables.
+    pub(crate) fn guest(&self) -> u64 {
+        self.guest
+    }
+
+    /// Charges the memory of an instance that was restored, as if it was made now.
+    pub(crate) fn take_over(&mut self, guest: u64) -> std::result::Result<(), Outcome> {
+        if self.grow(guest) { Ok(()) } else { Err(self.exceeded()) }
+    }
+
     /// Gives back all host buffers, except those with a charge of their own.
     pub(crate) fn rest(&mut self) {
         self.buffers.shrink(self.buffers.bytes());

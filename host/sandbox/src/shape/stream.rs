@@ -21,7 +21,9 @@ impl Instance {
             let Some(exports) = &component.exports.streaming else { return Err(Stop(Outcome::Unsupported).into()) };
             let guest = exports.load(&mut *store, instance)?;
             let writer = Lent::new(store, Writer(outbox.clone()))?;
-            guest.call_run(store, writer.borrow()).await
+            let ended = guest.call_run(&mut *store, writer.borrow()).await?;
+            writer.end(store)?;
+            Ok(ended)
         };
         match self.call(None, call).await? {
             Ok(trailers) => response::trailers(trailers, self.binding.bounds(&self.meter)),

@@ -44,6 +44,7 @@ use crate::component::Handler;
 use crate::guest::request::{Body, BodyError, Request};
 use crate::guest::response::{self, Head};
 use crate::parking::{Idle, Parking};
+use crate::restore::First;
 use crate::state::State;
 
 /// The largest body that is sent with its length although the guest has only passed it on.
@@ -92,6 +93,8 @@ struct Call {
     store: Store<State>,
     /// The export to call; none for a fresh instance.
     callee: Option<Callee>,
+    /// The first state of the instance, where it is known.
+    first: Option<First>,
     answered: u32,
     /// The slot for the guest's response.
     answer: Arc<Mutex<Option<Answer>>>,
@@ -99,21 +102,20 @@ struct Call {
 
 impl Call {
     fn new(binding: &Arc<Binding>, meter: &Arc<Meter>) -> Result<Self, Failure> {
-        let (store, callee, answered) = match binding.parking.as_deref().and_then(Parking::take) {
-            Some(Idle::Standard(Returned { mut store, callee, answered })) => {
-                store.data_mut().start_over(meter);
-                store.set_epoch_deadline(1);
-                (store, Some(callee), answered)
+        let (store, callee, first, answered) = match binding.parking.as_deref().and_then(Parking::take) {
+            Some(Idle::Standard(Returned { mut store, callee, first, answered })) => {
+                binding.wake(&mut store, first.as_ref(), meter)?;
+                (store, Some(callee), first, answered)
             }
             // All idle guests of a binding are of one kind.
-            Some(Idle::Native(_)) | None => (binding.store(meter)?, None, 0),
+            Some(Idle::Native(_)) | None => (binding.store(meter)?, None, None, 0),
         };
         let (binding, meter) = (binding.clone(), meter.clone());
-        Ok(Self { binding, meter, store, callee, answered, answer: Arc::default() })
+        Ok(Self { binding, meter, store, callee, first, answered, answer: Arc::default() })
     }
 
     fn returned(self, callee: Callee) -> Returned {
-        Returned { store: self.store, callee, answered: self.answered + 1 }
+        Returned { store: self.store, callee, first: self.first, answered: self.answered + 1 }
     }
 }
 
@@ -323,7 +325,7 @@ impl Standard {
         let _ = sent.send(());
         let mut guest = match guest {
             Guest::Running(guest) => guest,
-            Guest::Returned(returned) => return park(&binding, &meter, *returned),
+            Guest::Returned(returned) => return binding.park(&meter, Idle::Standard(*returned)),
             Guest::Shared(part) => return part.finish(),
             Guest::Failed(_) | Guest::Ended => return,
         };
@@ -331,7 +333,7 @@ impl Standard {
             let (_registration, _permit) = (registration, permit);
             let ended = tokio::time::timeout(binding.grants.limits.deadline, &mut guest).await;
             let failure = match ended {
-                Ok(Ok(returned)) => return park(&binding, &meter, returned),
+                Ok(Ok(returned)) => return binding.park(&meter, Idle::Standard(returned)),
                 Ok(Err(failure)) => failure,
                 Err(_) => Outcome::DeadlineExceeded.into(),
             };
@@ -363,17 +365,6 @@ impl Standard {
 impl std::fmt::Debug for Standard {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
         f.debug_struct("Standard").field("meter", &self.meter).finish_non_exhaustive()
-    }
-}
-
-/// Parks an instance without a fault.
-fn park(binding: &Arc<Binding>, meter: &Meter, mut returned: Returned) {
-    if let Some(parking) = &binding.parking
-        && returned.store.data().core.memory.denied().is_none()
-        && !meter.is_killed()
-    {
-        returned.store.data_mut().rest();
-        parking.put(Idle::Standard(returned));
     }
 }
 

@@ -25,13 +25,19 @@ use crate::state::State;
 pub(super) async fn run(mut call: Call, request: Request) -> Result<Returned, Failure> {
     let (request, out) = lend(&mut call.store, request, call.answer.clone())?;
     let result = {
-        let Call { binding, meter, store, callee, .. } = &mut call;
+        let Call { binding, meter, store, callee, first, .. } = &mut call;
         let Handler::Standard(handler) = &binding.component.handler else { return Err(Outcome::Unsupported.into()) };
         let handling = pin!(async {
             let guest = match callee.take() {
-                Some(Callee::Proxy(guest)) => guest,
+                Some(Callee::Proxy(guest)) => {
+                    if let Some(first) = first {
+                        first.restore_globals(store).await?;
+                    }
+                    guest
+                }
                 _ => {
-                    let instance = binding.component.pre.instantiate_async(&mut *store).await?;
+                    let (instance, made) = binding.make(store).await?;
+                    *first = made;
                     handler.load(&mut *store, &instance)?
                 }
             };

@@ -15,6 +15,10 @@ impl Shows for Sandbox {
              compressed.",
             self.accounts().instances.len(),
         );
+        let (count, bytes) = self.restored_used();
+        let help = "Instances in their first state that wait for a request.";
+        text.gauge("roadrunner_instances_restored", help, count);
+        text.gauge("roadrunner_instances_restored_bytes", "What they have written, and keep.", bytes);
         let buffers = &self.accounts().buffers;
         let help = "What the host holds for requests, outside of guests.";
         text.gauge("roadrunner_buffered_bytes", help, buffers.used());

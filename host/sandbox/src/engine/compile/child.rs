@@ -58,13 +58,14 @@ impl CompileOrder {
     fn confined(&self) -> Result<(), Failure> {
         let failed = |error: io::Error| Failure::NotConfined(error.to_string());
         self.bounds.apply().map_err(failed)?;
-        let engine = self.engine().map_err(Failure::NotConfined)?;
+        let (engine, wasi) = self.engine().map_err(Failure::NotConfined)?;
         // No input from outside has been read so far.
         confine::filter_calls().map_err(failed)?;
         let rejected = |error: &dyn std::fmt::Display| Failure::Rejected(error.to_string());
         let mut wasm = Vec::new();
         io::stdin().lock().read_to_end(&mut wasm).map_err(|error| rejected(&error))?;
         census::check(&wasm).map_err(|error| rejected(&error))?;
+        let wasm = restorable(wasm, wasi);
         let code = engine.precompile_component(&wasm).map_err(|error| Failure::Rejected(format!("{error:#}")))?;
         drop(wasm);
         let mut out = io::stdout().lock();
@@ -72,14 +73,23 @@ impl CompileOrder {
     }
 
     /// Creates the engine that has the ordered settings.
-    fn engine(&self) -> Result<Engine, String> {
+    fn engine(&self) -> Result<(Engine, Wasi), String> {
         for wasi in [Wasi::Preview2, Wasi::Preview3] {
             let engine = Engine::new(&compiler_config(wasi)).map_err(|error| error.to_string())?;
             if fingerprint(&engine) == self.fingerprint {
-                return Ok(engine);
+                return Ok((engine, wasi));
             }
         }
         Err("its engine is not the host's: is the program another one?".into())
+    }
+}
+
+/// The component with what is needed to restore its instances, where that is possible.
+pub(crate) fn restorable(wasm: Vec<u8>, wasi: Wasi) -> Vec<u8> {
+    match wasi {
+        Wasi::Preview2 => roadrunner_restore::rewrite(&wasm).unwrap_or(wasm),
+        // Tasks of a guest of WASI 0.3 live in the engine.
+        Wasi::Preview3 => wasm,
     }
 }
 

@@ -36,6 +36,7 @@ use crate::engine::cache::{Cache, Entry};
 use crate::engine::config::fingerprint;
 
 pub use child::CompileOrder;
+pub(crate) use child::restorable;
 pub(crate) use queue::Place;
 use queue::Queue;
 
