@@ -1,9 +1,8 @@
-//! `cargo xtask layout`: the size of the crates under host/ and the knots in them, as a table between two marks in
-//! docs/design/layout.md.
+//! `cargo xtask layout`: the size of the crates under host/ and the knots in them, as a table in docs/design/layout.md.
 //!
 //! A module is a file. It imports another module when its text has a path to an item there, in a `use` or elsewhere; a
 //! path to a re-export leads to the item. A knot is a set of modules that all import each other, directly or by way of
-//! others. Test modules and comments do not count. The code is laid out by rustfmt, so the indentation shows where an
+//! others. Test items and comments do not count. The code is laid out by rustfmt, so the indentation shows where an
 //! item ends.
 
 use std::collections::{BTreeMap, BTreeSet};
@@ -12,11 +11,9 @@ use std::fs;
 use std::path::Path;
 use std::process::ExitCode;
 
-use anyhow::{Context as _, Result, ensure};
+use anyhow::{Context as _, Result};
 
-use crate::tree::Tree;
-
-const PAGE: &str = "docs/design/layout.md";
+use crate::tree::{Tree, generated};
 
 /// The marks around the table.
 const MARKS: (&str, &str) = ("<!-- layout: made by `cargo xtask layout` -->\n", "<!-- end of layout -->");
@@ -31,45 +28,36 @@ pub struct Options {
 
 /// Measures the crates, and writes or compares the table.
 pub fn run(tree: &Tree, options: &Options) -> Result<ExitCode> {
-    let mut table = String::from(
-        "| Crate | Modules | Lines | Largest knot | Longest file | Longest function |\n|---|---:|---:|---|---|---|\n",
-    );
+    let head =
+        "| Crate | Modules | Lines | Largest knot | Longest file | Longest function |\n|---|---:|---:|---|---|---|\n";
+    let mut table = head.to_owned();
     let folders = fs::read_dir(tree.root.join("host")).context("there is no folder host")?;
     let folders = folders.map(|folder| Ok(folder?.path())).collect::<Result<BTreeSet<_>>>()?;
     for folder in folders.iter().filter(|folder| folder.join("src/lib.rs").is_file()) {
         let mut files = Vec::new();
         read(&folder.join("src"), "", &mut files)?;
-        let size = measure(&files);
-        let name = folder.file_name().unwrap_or_default().to_string_lossy();
-        if !options.check && !size.knot.is_empty() {
-            println!("{name}: {}", size.knot.join(", "));
-        }
+        let (name, size) = (folder.file_name().unwrap_or_default().to_string_lossy(), measure(&files));
+        println!("{name}: {}", size.knot.join(" "));
         // Writing to a string cannot fail.
-        let _ = writeln!(table, "| `host/{name}` | {size}");
+        let _ = writeln!(table, "| `host/{name}` | {} |", size.row());
     }
-    let path = tree.root.join(PAGE);
-    let page = fs::read_to_string(&path).with_context(|| format!("cannot read {PAGE}"))?;
-    let (head, rest) = page.split_once(MARKS.0).with_context(|| format!("{PAGE} has no {:?}", MARKS.0))?;
-    let (_, tail) = rest.split_once(MARKS.1).with_context(|| format!("{PAGE} has no {:?}", MARKS.1))?;
-    let made = format!("{head}{}{table}{}{tail}", MARKS.0, MARKS.1);
-    if options.check {
-        ensure!(made == page, "the table of {PAGE} is out of date: run `cargo xtask layout`");
-    } else {
-        fs::write(&path, made).with_context(|| format!("cannot write {PAGE}"))?;
-    }
-    Ok(ExitCode::SUCCESS)
+    let path = tree.root.join("docs/design/layout.md");
+    let page = fs::read_to_string(&path).context("there is no docs/design/layout.md")?;
+    let (head, rest) = page.split_once(MARKS.0).context("layout.md has no mark before the table")?;
+    let (_, tail) = rest.split_once(MARKS.1).context("layout.md has no mark after the table")?;
+    let page = format!("{head}{}{table}{}{tail}", MARKS.0, MARKS.1);
+    generated(&path, &page, options.check, "cargo xtask layout").map(|()| ExitCode::SUCCESS)
 }
 
 /// Reads the files of a crate except `main.rs`, by their paths below `src`.
 fn read(folder: &Path, below: &str, files: &mut Vec<(String, String)>) -> Result<()> {
-    let unreadable = || format!("cannot read {}", folder.display());
-    for entry in fs::read_dir(folder).with_context(unreadable)? {
-        let path = entry.with_context(unreadable)?.path();
+    for entry in fs::read_dir(folder)? {
+        let path = entry?.path();
         let name = format!("{below}{}", path.file_name().unwrap_or_default().to_string_lossy());
         if path.is_dir() {
             read(&path, &format!("{name}/"), files)?;
         } else if name.ends_with(".rs") && name != "main.rs" {
-            files.push((name, fs::read_to_string(&path).with_context(unreadable)?));
+            files.push((name, fs::read_to_string(&path)?));
         }
     }
     Ok(())
@@ -80,65 +68,61 @@ fn read(folder: &Path, below: &str, files: &mut Vec<(String, String)>) -> Result
 struct Size {
     modules: usize,
     lines: usize,
-    /// The modules of the largest knot, by name, and its lines.
+    /// The modules of the largest knot, and their lines.
     knot: Vec<String>,
     knot_lines: usize,
     file: (usize, String),
     function: (usize, String),
 }
 
-impl std::fmt::Display for Size {
-    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+impl Size {
+    fn row(&self) -> String {
         let Self { modules, lines, knot, knot_lines, file, function } = self;
         let share = 100 * knot_lines / (*lines).max(1);
-        let knot = if knot.is_empty() { "none".to_owned() } else { format!("{share} %: {} modules", knot.len()) };
-        let (file, function) = (format!("{} `{}`", file.0, file.1), format!("{} `{}`", function.0, function.1));
-        write!(f, "{modules} | {lines} | {knot} | {file} | {function} |")
+        let knot = if knot.is_empty() { "none".to_owned() } else { format!("{share} %, {} modules", knot.len()) };
+        format!("{modules} | {lines} | {knot} | {}: `{}` | {}: `{}`", file.0, file.1, function.0, function.1)
     }
 }
 
 /// Measures a crate from its files, each a path below `src` and a text.
 fn measure(files: &[(String, String)]) -> Size {
-    let mut size = Size::default();
-    let mut modules = BTreeMap::new();
-    let mut tests = Vec::new();
+    let (mut size, mut crate_, mut tests) = (Size::default(), Crate::default(), Vec::new());
     for (file, text) in files {
-        let name = file.trim_end_matches(".rs").trim_end_matches("/mod").replace('/', "::");
-        let name = if name == "lib" { String::new() } else { name };
+        let name = if file == "lib.rs" { "" } else { file.trim_end_matches(".rs").trim_end_matches("/mod") };
+        let name = name.replace('/', "::");
         let lines = without_tests(text, &name, &mut tests);
-        modules.insert(name, (file, lines));
+        crate_.modules.insert(name, (file, lines));
     }
-    modules.retain(|name, _| !tests.iter().any(|test| name == test || name.starts_with(&format!("{test}::"))));
-    for (file, lines) in modules.values() {
+    crate_.modules.retain(|name, _| !tests.iter().any(|test| name == test || name.starts_with(&join(test, ""))));
+    for (file, lines) in crate_.modules.values() {
         size.modules += 1;
         size.lines += lines.len();
         size.file = std::mem::take(&mut size.file).max((lines.len(), (*file).clone()));
         for (index, line) in lines.iter().enumerate() {
             let Some(name) = function(line) else { continue };
-            let length = item_end(&lines[index..]) + 1;
-            size.function = std::mem::take(&mut size.function).max((length, format!("{name}` in `{file}")));
+            let function = (item(&lines[index..]), format!("{name}` in `{file}"));
+            size.function = std::mem::take(&mut size.function).max(function);
         }
     }
-    let names: Vec<&String> = modules.keys().collect();
-    let crate_ = Paths::of(&modules);
-    let mut reaches: Vec<Vec<bool>> =
-        names.iter().map(|from| names.iter().map(|to| crate_.imports(from).contains(*to)).collect()).collect();
-    for via in 0..names.len() {
-        for from in 0..names.len() {
-            for to in 0..names.len() {
-                reaches[from][to] |= reaches[from][via] && reaches[via][to];
-            }
-        }
-    }
-    for from in 0..names.len() {
-        let knot: Vec<_> = (0..names.len()).filter(|to| reaches[from][*to] && reaches[*to][from]).collect();
-        let lines = knot.iter().map(|index| modules[names[*index]].1.len()).sum();
+    let imports = crate_.imports();
+    let reached: BTreeMap<_, _> = imports.keys().map(|from| (from, reached(&imports, from))).collect();
+    for (from, there) in &reached {
+        let knot: Vec<_> = there.iter().filter(|to| reached[to].contains(*from)).cloned().collect();
+        let lines = knot.iter().map(|name| crate_.modules[name].1.len()).sum();
         if knot.len() > 1 && lines > size.knot_lines {
-            let shown = |index: &usize| if names[*index].is_empty() { "lib".to_owned() } else { names[*index].clone() };
-            (size.knot, size.knot_lines) = (knot.iter().map(shown).collect(), lines);
+            (size.knot, size.knot_lines) = (knot, lines);
         }
     }
     size
+}
+
+/// The modules that a module imports, directly or by way of others.
+fn reached(imports: &BTreeMap<String, BTreeSet<String>>, from: &str) -> BTreeSet<String> {
+    let (mut reached, mut left) = (BTreeSet::new(), vec![from]);
+    while let Some(module) = left.pop() {
+        left.extend(imports[module].iter().filter(|to| reached.insert((*to).clone())).map(String::as_str));
+    }
+    reached
 }
 
 /// The lines of a file outside of test items. The names of test modules in files of their own go to `tests`.
@@ -151,24 +135,22 @@ fn without_tests<'t>(text: &'t str, module: &str, tests: &mut Vec<String>) -> Ve
             index += 1;
             continue;
         }
-        let item = index + 1;
-        if let Some(name) = lines.get(item).and_then(|line| line.trim().strip_prefix("mod ")?.strip_suffix(';')) {
-            tests.push(join(module, name));
-        }
-        index = item + item_end(&lines[item.min(lines.len())..]) + 1;
+        index += 1;
+        let file = lines.get(index).and_then(|line| line.trim().strip_prefix("mod ")?.strip_suffix(';'));
+        tests.extend(file.map(|name| join(module, name)));
+        index += item(&lines[index.min(lines.len())..]);
     }
     kept
 }
 
-/// The distance from the first line of an item to its last.
-fn item_end(lines: &[&str]) -> usize {
+/// The number of lines of the item at the start.
+fn item(lines: &[&str]) -> usize {
     let indent = |line: &str| line.len() - line.trim_start().len();
-    let Some(first) = lines.first() else { return 0 };
     let ends = |(index, line): (usize, &&str)| {
-        let is_level = !line.is_empty() && indent(line) == indent(first);
+        let is_level = !line.is_empty() && indent(line) == indent(lines[0]);
         is_level && (line.ends_with(';') || line.trim().starts_with('}') || index == 0 && line.ends_with('}'))
     };
-    lines.iter().enumerate().position(ends).unwrap_or(lines.len() - 1)
+    lines.iter().enumerate().position(ends).map_or(lines.len(), |last| last + 1)
 }
 
 /// The name of the function that begins on a line.
@@ -176,57 +158,55 @@ fn function(line: &str) -> Option<&str> {
     let (before, rest) = line.trim().split_once("fn ")?;
     let is_qualifier = |word: &str| word.starts_with("pub") || ["async", "const", "unsafe", "extern"].contains(&word);
     let is_head = before.split_whitespace().all(|word| is_qualifier(word) || word.starts_with('"'));
-    rest.split(|c: char| !is_word(c)).next().filter(|name| is_head && !name.is_empty())
+    Some(word(rest)).filter(|name| is_head && !name.is_empty())
 }
 
-fn is_word(c: char) -> bool {
-    c.is_alphanumeric() || c == '_'
+fn word(text: &str) -> &str {
+    text.split(|c: char| !c.is_alphanumeric() && c != '_').next().unwrap_or_default()
 }
 
 fn join(module: &str, name: &str) -> String {
     if module.is_empty() { name.to_owned() } else { format!("{module}::{name}") }
 }
 
-/// The paths in a crate's modules.
-struct Paths {
-    modules: BTreeMap<String, Vec<Vec<String>>>,
+/// The modules of a crate, by name: their files and their lines.
+#[derive(Default)]
+struct Crate<'f> {
+    modules: BTreeMap<String, (&'f String, Vec<&'f str>)>,
     /// The re-exports, by module and name.
     exports: BTreeMap<(String, String), Vec<String>>,
 }
 
-impl Paths {
-    fn of(modules: &BTreeMap<String, (&String, Vec<&str>)>) -> Self {
-        let mut paths = Self { modules: BTreeMap::new(), exports: BTreeMap::new() };
-        for (name, (_, lines)) in modules {
+impl Crate<'_> {
+    /// The modules that each module imports.
+    fn imports(&mut self) -> BTreeMap<String, BTreeSet<String>> {
+        let mut paths = BTreeMap::new();
+        for (name, (_, lines)) in &self.modules {
             let code: Vec<_> = lines.iter().copied().filter(|line| !line.trim_start().starts_with("//")).collect();
             let code = code.join("\n");
-            let mut found = Vec::new();
+            let found: &mut Vec<_> = paths.entry(name.clone()).or_default();
             for (at, _) in code.char_indices() {
-                let before = code[..at].chars().next_back().unwrap_or(' ');
-                let word = code[at..].split(|c: char| !is_word(c)).next().unwrap_or_default();
-                let is_start = ["crate", "self", "super"].contains(&word) || modules.contains_key(&join(name, word));
-                if word.is_empty() || is_word(before) || "':.".contains(before) || !is_start {
+                let (before, first) = (code[..at].chars().next_back().unwrap_or(' '), word(&code[at..]));
+                let is_start = !before.is_alphanumeric() && !"_':.".contains(before) && !first.is_empty();
+                let is_root =
+                    ["crate", "self", "super"].contains(&first) || self.modules.contains_key(&join(name, first));
+                if !is_start || !is_root {
                     continue;
                 }
+                let known = found.len();
+                parse(&code[at..], &[], found);
                 let line = code[..at].rsplit('\n').next().unwrap_or_default().trim();
-                let mut tree = Vec::new();
-                parse(&code[at..], &mut Vec::new(), &mut tree);
-                for (path, alias) in tree {
-                    if line.starts_with("pub") && line.ends_with("use") {
-                        paths.exports.insert((name.clone(), alias), path.clone());
-                    }
-                    found.push(path);
+                for path in found[known..].iter().filter(|_| line.starts_with("pub") && line.ends_with("use")) {
+                    let alias = path.last().cloned().unwrap_or_default();
+                    self.exports.insert((name.clone(), alias), path.clone());
                 }
             }
-            paths.modules.insert(name.clone(), found);
         }
-        paths
-    }
-
-    /// The modules that a module imports.
-    fn imports(&self, module: &str) -> BTreeSet<String> {
-        let paths = self.modules[module].iter().filter(|path| path.len() > 1);
-        paths.map(|path| self.resolve(module, path, 0)).filter(|to| to != module).collect()
+        let resolved = |name: &String, found: &[Vec<String>]| {
+            let paths = found.iter().filter(|path| path.len() > 1);
+            paths.map(|path| self.resolve(name, path, 0)).filter(|to| to != name).collect()
+        };
+        paths.iter().map(|(name, found)| (name.clone(), resolved(name, found))).collect()
     }
 
     /// The module of the item that a path names.
@@ -246,34 +226,25 @@ impl Paths {
     }
 }
 
-/// Parses a path, or a tree of paths, at the start of a text; returns the rest. Each path comes with its name here.
-fn parse<'t>(text: &'t str, prefix: &mut Vec<String>, found: &mut Vec<(Vec<String>, String)>) -> &'t str {
-    let depth = prefix.len();
-    let mut rest = text.trim_start();
-    loop {
-        let word = rest.split(|c: char| !is_word(c)).next().unwrap_or_default();
-        prefix.push(word.to_owned());
-        rest = &rest[word.len()..];
-        let Some(below) = rest.strip_prefix("::") else { break };
-        if let Some(mut group) = below.strip_prefix('{') {
-            while !group.trim_start().starts_with('}') && !group.is_empty() {
-                group = parse(group, prefix, found).trim_start().trim_start_matches(',');
-            }
-            prefix.truncate(depth);
-            return group.trim_start().strip_prefix('}').unwrap_or_default();
+/// Parses a path, or a tree of paths, at the start of a text; returns the rest.
+fn parse<'t>(text: &'t str, prefix: &[String], found: &mut Vec<Vec<String>>) -> &'t str {
+    let first = word(text);
+    let path = [prefix, &[first.to_owned()]].concat();
+    let rest = &text[first.len()..];
+    let Some(mut group) = rest.strip_prefix("::{") else {
+        if let Some(below) = rest.strip_prefix("::").filter(|below| !word(below).is_empty()) {
+            return parse(below, &path, found);
         }
-        if !below.starts_with(is_word) {
-            rest = below.trim_start_matches(|c| c != ',' && c != ';' && c != '}');
-            break;
-        }
-        rest = below;
+        found.push(path);
+        return rest;
+    };
+    while !group.trim_start().starts_with('}') && !group.is_empty() {
+        let rest = parse(group.trim_start(), &path, found);
+        group = &rest[rest.find([',', '}']).unwrap_or(rest.len())..];
+        group = group.trim_start_matches(',');
     }
-    let mut alias = prefix.last().cloned().unwrap_or_default();
-    if let Some(renamed) = rest.strip_prefix(" as ") {
-        alias = renamed.split(|c: char| !is_word(c)).next().unwrap_or_default().to_owned();
-        rest = &renamed[alias.len()..];
-    }
-    found.push((prefix.clone(), alias));
-    prefix.truncate(depth);
-    rest
+    group.trim_start().get(1..).unwrap_or_default()
 }
+
+#[cfg(test)]
+mod tests;

@@ -20,6 +20,7 @@ mod c_bindings;
 mod contract;
 mod demo;
 mod languages;
+mod layout;
 mod public_tools;
 mod soak;
 mod suite;
@@ -56,6 +57,8 @@ enum Command {
     Demo(demo::Options),
     /// Build every guest, and the demo in each language whose tools are installed
     Guests,
+    /// Measure the crates under host/, and write the table of docs/design/layout.md
+    Layout(layout::Options),
     /// Draw the pictures of docs/architecture.md
     Pictures,
     /// Run the tests that take minutes: a million requests with clients that leave, thousands of slow clients
@@ -86,6 +89,7 @@ fn run(command: Command) -> Result<ExitCode> {
         Command::Contract => contract::run(&tree, false).map(|()| ExitCode::SUCCESS),
         Command::Demo(options) => demo::run(&tree, &options),
         Command::Guests => languages::run(&tree),
+        Command::Layout(options) => layout::run(&tree, &options),
         Command::Pictures => architecture::run(&tree, false).map(|()| ExitCode::SUCCESS),
         Command::Soak(options) => soak::run(&tree, &options),
         Command::Test(options) => suite::run(&tree, &options),

@@ -21,6 +21,7 @@ use crate::capability::session::Session;
 use crate::component::Component;
 use crate::guest::event::{Event, Next};
 use crate::guest::output::{Outbox, Outgoing};
+use crate::guest::webtransport::{WebTransport, WebTransportEvent};
 use crate::instance::Instance;
 use crate::native::{Guest, load_handler};
 use crate::shape::websocket::SocketEvent;
@@ -103,6 +104,16 @@ impl Held {
     pub async fn on_socket(&mut self, event: SocketEvent, outbox: &Outbox<Outgoing>) -> Result<Next, Failure> {
         self.refused = false;
         self.awake().await?.on_socket(event, outbox).await
+    }
+
+    /// Calls the `webtransport` callback for the event, and wakes the session first if it hibernates.
+    pub async fn on_webtransport(
+        &mut self,
+        event: WebTransportEvent,
+        session: &Arc<dyn WebTransport>,
+    ) -> Result<Next, Failure> {
+        self.refused = false;
+        self.awake().await?.on_webtransport(event, session).await
     }
 
     /// The time without an event after which [`Self::suspend`] is to be called; none where the session has no instance,

@@ -1,26 +1,25 @@
 //! The shape loop: the instance is held, and each event is one call.
 //!
-//! The connection polls the body. The body waits for an event, hands the instance to a call, and passes on the call's
-//! output. Between two calls no stack holds anything of the guest, and a guest that can hibernate leaves its instance
-//! after a time. When the connection drops the body, the guest gets one last event, in a separate task with a short
-//! deadline.
+//! The connection polls the body, and the body polls the driver: it waits for an event, hands the instance to a call,
+//! and passes on the call's output. When the connection drops the body, the guest gets one last event.
 
+use std::convert::Infallible;
 use std::future::Future;
 use std::pin::Pin;
 use std::sync::Arc;
 use std::task::{Context, Poll};
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use bytes::Bytes;
 use http::HeaderMap;
 use http_body::{Body, Frame};
-use roadrunner_account::Outcome;
+use roadrunner_account::{Failure, Outcome};
 use roadrunner_sandbox::{Disconnect, Event, Held, Instance, LeftBody, Next, Outbox};
 use roadrunner_wire::{Abort, Connection, Ending, Protocol, ResponseBody};
-use tokio::time::{Instant, Sleep, sleep_until, timeout};
+use tokio::time::Sleep;
 
 use super::claim::Claim;
-use super::held::{Call, LAST_EVENT, UNDER_WAY, spawn, suspend};
+use super::held::{Driver, Source, Step, UNDER_WAY};
 use crate::record::Record;
 use crate::serving::Serving;
 
@@ -38,14 +37,11 @@ pub(super) fn body(
     let request_body = if body_events { RequestBody::of(&mut instance) } else { RequestBody::Off };
     let (idle, patience) = (instance.binding().grants.limits.idle, instance.binding().grants.limits.deadline);
     ResponseBody::new(LoopBody {
-        serving,
+        driver: Driver::new(serving, instance, idle),
         outbox: Outbox::default(),
-        hibernate: None,
-        asked: false,
-        phase: Phase::Waiting(Held::new(instance)),
         request_body,
-        idle: idle.map(Idle::new),
-        drained: false,
+        last: None,
+        timer: Timer::default(),
         claim,
         patience,
         connection,
@@ -54,30 +50,17 @@ pub(super) fn body(
 }
 
 struct LoopBody {
-    serving: Arc<Serving>,
+    driver: Driver,
     outbox: Outbox<Bytes>,
-    phase: Phase,
     request_body: RequestBody,
-    idle: Option<Idle>,
-    /// The timer for hibernation; armed while the session waits with an instance that it could leave.
-    hibernate: Option<Idle>,
-    /// Whether the guest was asked to hibernate since its last event.
-    asked: bool,
-    /// Whether the guest knows of the drain.
-    drained: bool,
+    /// The trailers, or the abort of the body, which still have to be sent when the guest is gone.
+    last: Option<Result<HeaderMap, Abort>>,
+    timer: Timer,
     claim: Claim,
     /// The longest time that a call may go on when the body is complete.
     patience: Duration,
     connection: Arc<Connection>,
     record: Record,
-}
-
-enum Phase {
-    Waiting(Held),
-    Calling(Call),
-    /// The guest is gone; its trailers, or the abort of the body, still have to be sent.
-    Last(Result<HeaderMap, Abort>),
-    Ended,
 }
 
 /// Pieces of the request body as events.
@@ -99,20 +82,60 @@ impl RequestBody {
     }
 }
 
-/// The time that a session may go without an event, from the end of one callback on, before it ends or leaves its
-/// instance.
-struct Idle {
-    limit: Duration,
-    sleep: Pin<Box<Sleep>>,
-}
+impl Source for RequestBody {
+    type Event = Event;
+    type End = Infallible;
+    type Output = Outbox<Bytes>;
 
-impl Idle {
-    fn new(limit: Duration) -> Self {
-        Self { limit, sleep: Box::pin(sleep_until(Instant::now() + limit)) }
+    fn call(
+        held: &mut Held,
+        event: Event,
+        outbox: &Outbox<Bytes>,
+    ) -> impl Future<Output = Result<Next, Failure>> + Send {
+        held.on_event(event, outbox)
     }
 
-    fn reset(&mut self) {
-        self.sleep.as_mut().reset(Instant::now() + self.limit);
+    fn event(event: Event) -> Event {
+        event
+    }
+
+    fn poll_event(&mut self, context: &mut Context<'_>) -> Poll<Result<Event, Infallible>> {
+        match self {
+            Self::Off => Poll::Pending,
+            Self::AtEnd => {
+                *self = Self::Off;
+                Poll::Ready(Ok(Event::BodyEnd(HeaderMap::new())))
+            }
+            Self::Open(body) => match body.poll_read(context, BODY_PIECE) {
+                Poll::Pending => Poll::Pending,
+                Poll::Ready(Ok(Some(piece))) => Poll::Ready(Ok(Event::Body(piece))),
+                Poll::Ready(Ok(None)) => {
+                    let trailers = body.take_trailers();
+                    *self = Self::Off;
+                    Poll::Ready(Ok(Event::BodyEnd(trailers)))
+                }
+                Poll::Ready(Err(_)) => {
+                    // The connection or the stream ends with this error, and tells the guest why.
+                    *self = Self::Off;
+                    Poll::Pending
+                }
+            },
+        }
+    }
+}
+
+/// The timer of a body, which different tasks may poll.
+#[derive(Default)]
+struct Timer(Option<Pin<Box<Sleep>>>);
+
+impl Timer {
+    /// Whether a deadline has passed. If not, the task is woken at the deadline.
+    fn has_passed(&mut self, deadline: Instant, context: &mut Context<'_>) -> bool {
+        let sleep = self.0.get_or_insert_with(|| Box::pin(tokio::time::sleep_until(deadline.into())));
+        if sleep.deadline() != deadline.into() {
+            sleep.as_mut().reset(deadline.into());
+        }
+        sleep.as_mut().poll(context).is_ready()
     }
 }
 
@@ -122,70 +145,42 @@ impl Body for LoopBody {
 
     fn poll_frame(mut self: Pin<&mut Self>, context: &mut Context<'_>) -> Poll<Option<Result<Frame<Bytes>, Abort>>> {
         let this = &mut *self;
+        this.driver.register(context);
         loop {
             if let Some(chunk) = this.outbox.take() {
                 return Poll::Ready(Some(this.frame(chunk)));
             }
-            match std::mem::replace(&mut this.phase, Phase::Ended) {
-                Phase::Ended => return Poll::Ready(None),
-                Phase::Last(Err(abort)) => return Poll::Ready(Some(Err(abort))),
-                Phase::Last(Ok(_)) if !this.claim.is_kept() => {
-                    this.record.end_with(&Claim::broken());
-                    return Poll::Ready(Some(Err(Abort)));
+            if this.driver.is_gone() {
+                return Poll::Ready(this.last.take().and_then(|last| this.last_frame(last)));
+            }
+            if this.driver.is_killed() {
+                this.driver.stop();
+                this.fail(&Outcome::Killed.into());
+                continue;
+            }
+            match this.driver.poll(&mut this.request_body, &this.outbox, Instant::now(), context) {
+                Poll::Ready(Step::Called | Step::Returned(Ok(Next::Continue))) => {}
+                Poll::Ready(Step::Waits) => {
+                    // The guest may have written before it waited.
+                    let chunk = this.outbox.take();
+                    return chunk.map_or(Poll::Pending, |chunk| Poll::Ready(Some(this.frame(chunk))));
                 }
-                Phase::Last(Ok(trailers)) => {
-                    this.record.close(Outcome::Ok);
-                    return Poll::Ready((!trailers.is_empty()).then(|| Ok(Frame::trailers(trailers))));
-                }
-                Phase::Waiting(mut held) => match this.poll_event(&mut held, context) {
-                    Poll::Ready(Ok(event)) => {
-                        this.asked = false;
-                        this.phase = Phase::Calling(call(held, event, this.outbox.clone()));
-                    }
-                    Poll::Ready(Err(outcome)) => {
-                        if outcome == Outcome::IdleExceeded {
-                            this.outbox.close();
-                            spawn(last_event(held, Disconnect::Timeout, this.outbox.clone()));
-                        }
-                        this.record.close(outcome);
-                        this.phase = Phase::Last(Err(Abort));
-                    }
-                    Poll::Pending if this.is_to_hibernate(&held, context) => {
-                        this.asked = true;
-                        this.phase = Phase::Calling(suspend(held));
-                    }
-                    Poll::Pending => {
-                        this.phase = Phase::Waiting(held);
+                Poll::Ready(Step::Returned(Ok(Next::Stop(trailers)))) => this.last = Some(Ok(trailers)),
+                Poll::Ready(Step::Returned(Err(failure))) => this.fail(&failure),
+                Poll::Ready(Step::Ended(never)) => match never {},
+                Poll::Pending => {
+                    let (idles, hibernates) = (this.driver.idles_at(), this.driver.hibernates_at());
+                    let Some(deadline) = idles.into_iter().chain(hibernates).min() else { return Poll::Pending };
+                    if !this.timer.has_passed(deadline, context) {
                         return Poll::Pending;
                     }
-                },
-                Phase::Calling(mut call) => match call.as_mut().poll(context) {
-                    Poll::Pending => {
-                        this.phase = Phase::Calling(call);
-                        // The guest may have written before it waited.
-                        match this.outbox.take() {
-                            Some(chunk) => return Poll::Ready(Some(this.frame(chunk))),
-                            None => return Poll::Pending,
-                        }
+                    // Otherwise the next step lets the session hibernate.
+                    if idles == Some(deadline) {
+                        this.outbox.close();
+                        this.leave(Disconnect::Timeout, UNDER_WAY);
+                        this.fail(&Outcome::IdleExceeded.into());
                     }
-                    Poll::Ready((held, Ok(Next::Continue))) => {
-                        // A request to hibernate is not an event.
-                        if let Some(idle) = this.idle.as_mut().filter(|_| !this.asked) {
-                            idle.reset();
-                        }
-                        this.hibernate = None;
-                        this.phase = Phase::Waiting(held);
-                    }
-                    Poll::Ready((held, Ok(Next::Stop(trailers)))) => {
-                        drop(held);
-                        this.phase = Phase::Last(Ok(trailers));
-                    }
-                    Poll::Ready((held, Err(failure))) => {
-                        drop(held);
-                        this.record.end_with(&failure);
-                        this.phase = Phase::Last(Err(Abort));
-                    }
-                },
+                }
             }
         }
     }
@@ -202,62 +197,29 @@ impl LoopBody {
         Ok(Frame::data(chunk))
     }
 
-    /// Polls for the next event. An error is the outcome that ends the session.
-    fn poll_event(&mut self, held: &mut Held, context: &mut Context<'_>) -> Poll<Result<Event, Outcome>> {
-        // The registration comes first, so that no signal is lost while the rest is checked.
-        held.meter().register(context);
-        if held.meter().is_killed() {
-            return Poll::Ready(Err(Outcome::Killed));
-        }
-        if let Poll::Ready(event) = self.poll_sources(held, context) {
-            return Poll::Ready(Ok(event));
-        }
-        if let Some(idle) = &mut self.idle
-            && idle.sleep.as_mut().poll(context).is_ready()
-        {
-            return Poll::Ready(Err(Outcome::IdleExceeded));
-        }
-        Poll::Pending
-    }
-
-    /// Whether a waiting session has to leave its instance now.
-    fn is_to_hibernate(&mut self, held: &Held, context: &mut Context<'_>) -> bool {
-        let Some(after) = held.hibernates_after() else { return false };
-        let due = self.hibernate.get_or_insert_with(|| Idle::new(after)).sleep.as_mut().poll(context).is_ready();
-        due || (!self.asked && held.binding().gates.is_pressed())
-    }
-
-    fn poll_sources(&mut self, held: &mut Held, context: &mut Context<'_>) -> Poll<Event> {
-        if !self.drained
-            && let Some(left) = self.serving.host.drain.left()
-        {
-            self.drained = true;
-            return Poll::Ready(Event::Drain(left));
-        }
-        if let Poll::Ready(event) = held.poll_event(context) {
-            return Poll::Ready(event);
-        }
-        match &mut self.request_body {
-            RequestBody::Off => Poll::Pending,
-            RequestBody::AtEnd => {
-                self.request_body = RequestBody::Off;
-                Poll::Ready(Event::BodyEnd(HeaderMap::new()))
+    /// The frame after all chunks; none for a body that just ends.
+    fn last_frame(&mut self, last: Result<HeaderMap, Abort>) -> Option<Result<Frame<Bytes>, Abort>> {
+        match last {
+            Err(abort) => Some(Err(abort)),
+            Ok(_) if !self.claim.is_kept() => {
+                self.record.end_with(&Claim::broken());
+                Some(Err(Abort))
             }
-            RequestBody::Open(body) => match body.poll_read(context, BODY_PIECE) {
-                Poll::Pending => Poll::Pending,
-                Poll::Ready(Ok(Some(piece))) => Poll::Ready(Event::Body(piece)),
-                Poll::Ready(Ok(None)) => {
-                    let trailers = body.take_trailers();
-                    self.request_body = RequestBody::Off;
-                    Poll::Ready(Event::BodyEnd(trailers))
-                }
-                Poll::Ready(Err(_)) => {
-                    // The connection or the stream ends with this error, and tells the guest why.
-                    self.request_body = RequestBody::Off;
-                    Poll::Pending
-                }
-            },
+            Ok(trailers) => {
+                self.record.close(Outcome::Ok);
+                (!trailers.is_empty()).then(|| Ok(Frame::trailers(trailers)))
+            }
         }
+    }
+
+    /// Aborts the body because of the guest.
+    fn fail(&mut self, failure: &Failure) {
+        self.record.end_with(failure);
+        self.last = Some(Err(Abort));
+    }
+
+    fn leave(&mut self, reason: Disconnect, under_way: Duration) {
+        self.driver.leave::<RequestBody>(self.outbox.clone(), under_way, [Event::Disconnect(reason)]);
     }
 
     /// The reason why the connection dropped the body.
@@ -280,32 +242,6 @@ impl Drop for LoopBody {
             self.record.close(Outcome::Ok);
             under_way = self.patience;
         }
-        let reason = self.reason();
-        let outbox = self.outbox.clone();
-        match std::mem::replace(&mut self.phase, Phase::Ended) {
-            Phase::Ended | Phase::Last(_) => {}
-            Phase::Waiting(held) => spawn(last_event(held, reason, outbox)),
-            Phase::Calling(call) => spawn(async move {
-                if let Ok((held, Ok(Next::Continue))) = timeout(under_way, call).await {
-                    last_event(held, reason, outbox).await;
-                }
-            }),
-        }
-    }
-}
-
-fn call(mut held: Held, event: Event, outbox: Outbox<Bytes>) -> Call {
-    Box::pin(async move {
-        let result = held.on_event(event, &outbox).await;
-        (held, result)
-    })
-}
-
-/// Tells the guest that its session is over, then drops it. The outbox is closed.
-async fn last_event(mut held: Held, reason: Disconnect, outbox: Outbox<Bytes>) {
-    match timeout(LAST_EVENT, held.on_event(Event::Disconnect(reason), &outbox)).await {
-        Ok(Ok(_)) => {}
-        Ok(Err(failure)) => tracing::debug!(instance = held.meter().id, "the last event failed: {failure}"),
-        Err(_) => tracing::debug!(instance = held.meter().id, "the last event took too long"),
+        self.leave(self.reason(), under_way);
     }
 }

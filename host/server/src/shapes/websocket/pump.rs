@@ -26,16 +26,15 @@ use std::task::{Context, Poll, ready};
 use std::time::{Duration, Instant};
 
 use bytes::Bytes;
-use roadrunner_account::{Charge, Failure, Meter, Outcome};
-use roadrunner_sandbox::{Disconnect, Event, Held, Instance, Next, Outbox, Outgoing, SocketEvent};
+use roadrunner_account::{Charge, Failure, Outcome};
+use roadrunner_sandbox::{Disconnect, Event, Instance, Next, Outbox, Outgoing, SocketEvent};
 use roadrunner_websocket::{CloseCode, Config, End, Event as CodecEvent, Kind, SendError, Session, State};
 use roadrunner_wire::{Alarm, Ending, Protocol, Tunnel};
 use tokio::io::{AsyncRead as _, AsyncWrite as _, ReadBuf};
-use tokio::time::timeout;
 use tokio_util::io::poll_read_buf;
 
-use super::super::held::{Call, LAST_EVENT, UNDER_WAY, spawn, suspend};
-use super::ahead::{Ahead, Load};
+use super::super::held::{Driver, Step, UNDER_WAY};
+use super::ahead::Ahead;
 use super::settings::Reserved;
 use super::work::Work;
 use crate::record::Record;
@@ -54,30 +53,13 @@ const CALLS: usize = 32;
 /// every 61 turns, so this time decides how late all others learn of theirs.
 const TURN: Duration = Duration::from_micros(500);
 
-/// The time before the drain's deadline at which an open session is closed with 1001.
-const LAST_CALL: Duration = Duration::from_secs(1);
-
-enum Phase {
-    /// The session is between two calls: no stack holds anything of the guest.
-    Waiting(Held),
-    Calling(Call),
-    /// The guest is gone; the close handshake may still be in progress.
-    Gone,
-}
-
 pub(super) struct Pump {
-    serving: Arc<Serving>,
     tunnel: Tunnel,
     session: Session,
     outbox: Outbox<Outgoing>,
-    phase: Phase,
-    /// The time at which the last call ended.
-    called: Instant,
-    /// Whether the guest was asked to hibernate since its last event.
-    asked: bool,
+    driver: Driver,
     /// The result of the last call, while its output is still being compressed.
     result: Option<Result<Next, Failure>>,
-    meter: Arc<Meter>,
     work: Work,
     /// The charge for bytes that the codec and this pump hold.
     charge: Charge,
@@ -85,14 +67,8 @@ pub(super) struct Pump {
     room: usize,
     close_wait: Duration,
     ahead: Ahead,
-    /// The messages of the current call.
-    delivering: Load,
     /// Whether the call did not return at its first poll.
     waited: bool,
-    opened: bool,
-    drained: bool,
-    /// Whether other events come before messages: the two take turns.
-    event_first: bool,
     /// Whether something was written that may wait in the transport.
     unflushed: bool,
     read_ended: bool,
@@ -117,24 +93,17 @@ impl Pump {
     ) -> Self {
         Self {
             work: Work::new(&serving.host.sandbox, instance.meter(), deflate.is_some()),
-            serving,
             tunnel,
             session,
             outbox: Outbox::default(),
             result: None,
-            meter: instance.meter().clone(),
             charge: Charge::none(instance.meter().clone()),
-            called: Instant::now(),
-            asked: false,
             room: config.limits.outgoing_queue.min(BATCH),
             close_wait: config.timers.close,
             ahead: Ahead::new(instance.binding().component.takes_batches()),
-            delivering: Load::default(),
             waited: false,
-            phase: Phase::Waiting(Held::new(instance)),
-            opened: false,
-            drained: false,
-            event_first: false,
+            // The codec ends a session that is idle.
+            driver: Driver::new(serving, instance, None),
             unflushed: false,
             read_ended: false,
             ended: false,
@@ -152,12 +121,12 @@ impl Future for Pump {
     fn poll(mut self: Pin<&mut Self>, context: &mut Context<'_>) -> Poll<()> {
         let this = &mut *self;
         // The registration comes first, so that no signal of an operator or of the drain is lost.
-        this.meter.register(context);
+        this.driver.register(context);
         let start = Instant::now();
         let mut now = start;
         let works = this.work.poll(&mut this.session, context);
         while now - start < TURN {
-            if this.meter.is_killed() && !matches!(this.phase, Phase::Gone) {
+            if this.driver.is_killed() {
                 this.fail(&Outcome::Killed.into(), now);
             }
             let mut progress = works && this.poll_guest(context, now);
@@ -216,48 +185,28 @@ impl Pump {
             if room == 0 {
                 return false;
             }
-            match std::mem::replace(&mut self.phase, Phase::Gone) {
-                Phase::Gone => return false,
-                Phase::Waiting(mut held) => match self.poll_event(&mut held, context) {
-                    Poll::Pending if self.is_to_hibernate(&held, now) => {
-                        self.asked = true;
-                        self.phase = Phase::Calling(suspend(held));
-                    }
-                    Poll::Pending => {
-                        self.phase = Phase::Waiting(held);
+            if self.driver.is_calling() {
+                self.outbox.set_room(room);
+            }
+            match self.driver.poll(&mut self.ahead, &self.outbox, now, context) {
+                Poll::Pending => return false,
+                Poll::Ready(Step::Called) => {}
+                Poll::Ready(Step::Waits) => {
+                    self.waited = true;
+                    if !self.take_outgoing(now) {
                         return false;
                     }
-                    Poll::Ready(event) => {
-                        self.asked = false;
-                        self.phase = Phase::Calling(call(held, event, self.outbox.clone()));
-                    }
-                },
-                Phase::Calling(mut call) => {
-                    self.outbox.set_room(room);
-                    match call.as_mut().poll(context) {
-                        Poll::Pending => {
-                            self.waited = true;
-                            self.phase = Phase::Calling(call);
-                            if !self.take_outgoing(now) {
-                                return false;
-                            }
-                        }
-                        Poll::Ready((held, result)) => {
-                            let waited = std::mem::take(&mut self.waited);
-                            if std::mem::take(&mut self.delivering).messages > 0 {
-                                self.ahead.learn(!waited);
-                            }
-                            self.called = now;
-                            self.phase = Phase::Waiting(held);
-                            self.take_outgoing(now);
-                            match result {
-                                // The guest may want the session closed, after its output.
-                                Ok(_) if !self.session.takes() => self.result = Some(result),
-                                result => self.returned(result, now),
-                            }
-                        }
+                }
+                Poll::Ready(Step::Returned(result)) => {
+                    self.ahead.returned(!std::mem::take(&mut self.waited));
+                    self.take_outgoing(now);
+                    match result {
+                        // The guest may want the session closed, after its output.
+                        Ok(_) if !self.session.takes() => self.result = Some(result),
+                        result => self.returned(result, now),
                     }
                 }
+                Poll::Ready(Step::Ended(never)) => match never {},
             }
         }
         true
@@ -265,26 +214,13 @@ impl Pump {
 
     /// Whether another round would call the guest.
     fn is_deliverable(&self) -> bool {
-        !self.ahead.is_empty() && matches!(self.phase, Phase::Waiting(_)) && self.session.outgoing().len() < self.room
-    }
-
-    /// Whether a waiting session has to leave its instance now.
-    fn is_to_hibernate(&self, held: &Held, now: Instant) -> bool {
-        let Some(after) = held.hibernates_after().filter(|_| self.session.state() == State::Open) else { return false };
-        now >= self.called + after || (!self.asked && held.binding().gates.is_pressed())
-    }
-
-    /// The time at which it has to, if no event comes first.
-    fn hibernates(&self) -> Option<Instant> {
-        let Phase::Waiting(held) = &self.phase else { return None };
-        held.hibernates_after().map(|after| self.called + after).filter(|_| self.session.state() == State::Open)
+        !self.ahead.is_empty() && self.driver.is_waiting() && self.session.outgoing().len() < self.room
     }
 
     fn returned(&mut self, result: Result<Next, Failure>, now: Instant) {
         match result {
             Ok(Next::Continue) => {}
             Ok(Next::Stop(_)) => {
-                self.phase = Phase::Gone;
                 self.session.close(CloseCode::NORMAL, "", now);
                 self.record.close(Outcome::Ok);
             }
@@ -303,47 +239,19 @@ impl Pump {
     }
 
     fn fail_with(&mut self, code: CloseCode, failure: &Failure, now: Instant) {
-        self.phase = Phase::Gone;
+        self.driver.stop();
         self.session.close(code, failure.outcome.row().message, now);
         self.record.end_with(failure);
-    }
-
-    /// Polls for the next event of the guest.
-    fn poll_event(&mut self, held: &mut Held, context: &mut Context<'_>) -> Poll<SocketEvent> {
-        if !std::mem::replace(&mut self.opened, true) {
-            return Poll::Ready(SocketEvent::Open);
-        }
-        if self.session.state() != State::Open {
-            return Poll::Pending;
-        }
-        if !self.drained
-            && let Some(left) = self.serving.host.drain.left()
-        {
-            self.drained = true;
-            return Poll::Ready(SocketEvent::Event(Event::Drain(left)));
-        }
-        if std::mem::take(&mut self.event_first)
-            && let Poll::Ready(event) = held.poll_event(context)
-        {
-            return Poll::Ready(SocketEvent::Event(event));
-        }
-        let delivering = self.ahead.load();
-        if let Some(messages) = self.ahead.take() {
-            self.event_first = true;
-            self.delivering = delivering;
-            return Poll::Ready(messages);
-        }
-        held.poll_event(context).map(SocketEvent::Event)
     }
 
     /// Decodes messages ahead of the guest, only one during a call; answers pings on the way.
     fn look_ahead(&mut self, now: Instant) {
         if self.session.state() != State::Open {
             // Nobody takes the messages any more, and the client's close frame may be behind them.
-            self.ahead.clear();
+            self.ahead.close();
         }
-        let is_calling = matches!(self.phase, Phase::Calling(_));
-        let called_for = if is_calling { self.delivering.messages.max(1) } else { 0 };
+        let is_calling = self.driver.is_calling();
+        let called_for = if is_calling { self.ahead.delivering().messages.max(1) } else { 0 };
         while !self.ended {
             // A close frame after messages waits until the guest has handled them.
             let busy = called_for + self.ahead.load().messages;
@@ -454,9 +362,9 @@ impl Pump {
 
     /// Charges the session for bytes that the codec holds.
     fn charge(&mut self, now: Instant) {
-        let held = self.session.memory() + self.ahead.load().bytes + self.delivering.bytes;
+        let held = self.session.memory() + self.ahead.load().bytes + self.ahead.delivering().bytes;
         let charged = self.charge.set(held as u64);
-        if let (Err(outcome), false) = (charged, matches!(self.phase, Phase::Gone)) {
+        if let (Err(outcome), false) = (charged, self.driver.is_gone()) {
             let code = match outcome {
                 Outcome::BuffersExceeded => CloseCode::TRY_AGAIN,
                 _ => CloseCode::TOO_BIG,
@@ -467,9 +375,8 @@ impl Pump {
 
     fn poll_deadline(&mut self, context: &mut Context<'_>, now: Instant) -> bool {
         let is_open = self.session.state() == State::Open;
-        let drain = self.serving.host.drain.deadline().filter(|_| is_open);
-        let last_call = drain.map(|deadline| deadline.checked_sub(LAST_CALL).unwrap_or(now));
-        let hibernates = self.hibernates();
+        let last_call = self.driver.closes_at(now).filter(|_| is_open);
+        let hibernates = self.driver.hibernates_at().filter(|_| is_open);
         let Some(deadline) = self.session.deadline().into_iter().chain(last_call).chain(hibernates).min() else {
             return false;
         };
@@ -480,7 +387,7 @@ impl Pump {
         if last_call.is_some_and(|last_call| last_call <= now) {
             self.session.close(CloseCode::GOING_AWAY, "the host shuts down", now);
         }
-        let has_more = self.delivering.messages > 1 || !self.ahead.is_empty() || self.session.is_ending();
+        let has_more = self.ahead.delivering().messages > 1 || !self.ahead.is_empty() || self.session.is_ending();
         if has_more && self.session.outgoing().len() < self.room {
             // The guest is the reason why the client's pongs are unread.
             self.session.resume(now);
@@ -506,16 +413,8 @@ impl Pump {
             self.until = Some(now);
         }
         let (reason, outcome) = self.reason(end);
-        let outbox = self.outbox.clone();
-        match std::mem::replace(&mut self.phase, Phase::Gone) {
-            Phase::Gone => {}
-            Phase::Waiting(held) => spawn(last_event(held, reason, outbox)),
-            Phase::Calling(call) => spawn(async move {
-                if let Ok((held, Ok(Next::Continue))) = timeout(UNDER_WAY, call).await {
-                    last_event(held, reason, outbox).await;
-                }
-            }),
-        }
+        let last = [SocketEvent::Event(Event::Disconnect(reason))];
+        self.driver.leave::<Ahead>(self.outbox.clone(), UNDER_WAY, last);
         self.record.close(outcome);
     }
 
@@ -556,22 +455,5 @@ impl Pump {
             self.read_ended = result.is_err() || read.filled().is_empty();
         }
         Poll::Ready(())
-    }
-}
-
-fn call(mut held: Held, event: SocketEvent, outbox: Outbox<Outgoing>) -> Call {
-    Box::pin(async move {
-        let result = held.on_socket(event, &outbox).await;
-        (held, result)
-    })
-}
-
-/// Tells the guest that its session is over, then drops it. The outbox is closed.
-async fn last_event(mut held: Held, reason: Disconnect, outbox: Outbox<Outgoing>) {
-    let event = SocketEvent::Event(Event::Disconnect(reason));
-    match timeout(LAST_EVENT, held.on_socket(event, &outbox)).await {
-        Ok(Ok(_)) => {}
-        Ok(Err(failure)) => tracing::debug!(instance = held.meter().id, "the last event failed: {failure}"),
-        Err(_) => tracing::debug!(instance = held.meter().id, "the last event took too long"),
     }
 }

@@ -11,6 +11,7 @@
 //! | the guest, by `close` or `stop` | its own, 0 | `ok` | `disconnect(closed)` after `close` |
 //! | a trap | 1011 | `trapped` | |
 //! | a limit on the guest, or `roadrunner kill` | 1008, 1009 | that limit's | |
+//! | no place among the held for a session that wakes | 1013 | `held-exceeded` | |
 //! | a client error | none: the stream is reset | `ok`: the guest is not at fault | `disconnect(connection-lost)` |
 //! | the drain's deadline | 1001 | `ok` | `disconnect(closed)` |
 //! | no event for the guest, over `idle` | 1001 | `idle-exceeded` | `disconnect(timeout)` |
@@ -20,25 +21,21 @@
 use std::future::Future;
 use std::pin::Pin;
 use std::sync::Arc;
-use std::task::{Context, Poll};
+use std::task::{Context, Poll, ready};
 use std::time::{Duration, Instant};
 
 use roadrunner_account::{Charge, Failure, Meter, Outcome};
-use roadrunner_sandbox::{Disconnect, Event, Instance, Next, WebTransport, WebTransportEvent};
+use roadrunner_sandbox::{Disconnect, Event, Held, Instance, Next, WebTransport, WebTransportEvent};
 use roadrunner_wire::webtransport::{self, Close, End, Session};
 use roadrunner_wire::{Alarm, Connection, Ending};
-use tokio::time::timeout;
 
-use super::super::held::{LAST_EVENT, UNDER_WAY, spawn};
+use super::super::held::{Driver, Source, Step, UNDER_WAY};
 use super::port::Port;
 use crate::record::Record;
 use crate::serving::Serving;
 
 /// The longest time that a session goes on before others have their turn, as in the shape websocket.
 const TURN: Duration = Duration::from_micros(500);
-
-/// The time before the drain's deadline at which an open session is closed.
-const LAST_CALL: Duration = Duration::from_secs(1);
 
 /// The codes of the host's own closes: those of a WebSocket (RFC 6455, 7.4.1), so that clients have one list.
 mod code {
@@ -49,41 +46,18 @@ mod code {
     pub(super) const TRY_AGAIN: u32 = 1013;
 }
 
-type Call = Pin<Box<dyn Future<Output = (Box<Instance>, Result<Next, Failure>)> + Send>>;
-
-enum Phase {
-    /// The session is between two calls: no stack holds anything of the guest.
-    Waiting(Box<Instance>),
-    Calling(Call),
-    /// The guest is gone; the client may still have to be told.
-    Gone,
-}
-
 pub(super) struct Pump {
-    serving: Arc<Serving>,
+    driver: Driver,
+    arrivals: Arrivals,
     port: Arc<Port>,
     /// The same port, in the form that the sandbox takes.
     handle: Arc<dyn WebTransport>,
     connection: Arc<Connection>,
-    phase: Phase,
     meter: Arc<Meter>,
     /// The charge for bytes held for the session.
     charge: Charge,
-    idle: Option<Duration>,
     write_stall: Duration,
     close_wait: Duration,
-    opened: bool,
-    drained: bool,
-    /// Whether the client has asked to finish soon, and the guest has not heard of it.
-    draining: bool,
-    /// Whether other events come before those of the session: the two take turns.
-    event_first: bool,
-    /// The bytes of the current call's event.
-    delivering: usize,
-    /// The time of the guest's last call.
-    last_call: Instant,
-    streams: u64,
-    datagrams: u64,
     /// The time at which the client is given up, once the session is over.
     until: Option<Instant>,
     alarm: Alarm,
@@ -101,29 +75,75 @@ impl Pump {
         record: Record,
     ) -> Self {
         let port = Arc::new(Port::new(session));
+        let idle = instance.binding().grants.limits.idle;
         Self {
-            serving,
+            arrivals: Arrivals { port: port.clone(), draining: false, delivering: 0, streams: 0, datagrams: 0 },
             handle: port.clone(),
             port,
             connection,
             meter: instance.meter().clone(),
             charge: Charge::none(instance.meter().clone()),
-            idle: instance.binding().grants.limits.idle,
-            phase: Phase::Waiting(Box::new(instance)),
+            driver: Driver::new(serving, instance, idle),
             write_stall,
             close_wait,
-            opened: false,
-            drained: false,
-            draining: false,
-            event_first: false,
-            delivering: 0,
-            last_call: Instant::now(),
-            streams: 0,
-            datagrams: 0,
             until: None,
             alarm: Alarm::default(),
             record,
         }
+    }
+}
+
+/// The events that arrive from the client.
+struct Arrivals {
+    port: Arc<Port>,
+    /// Whether the client has asked to finish soon, and the guest has not heard of it.
+    draining: bool,
+    /// The bytes of the current call's event.
+    delivering: usize,
+    streams: u64,
+    datagrams: u64,
+}
+
+impl Source for Arrivals {
+    type Event = WebTransportEvent;
+    type End = End;
+    type Output = Arc<dyn WebTransport>;
+
+    fn call(
+        held: &mut Held,
+        event: WebTransportEvent,
+        port: &Arc<dyn WebTransport>,
+    ) -> impl Future<Output = Result<Next, Failure>> + Send {
+        held.on_webtransport(event, port)
+    }
+
+    fn event(event: Event) -> WebTransportEvent {
+        WebTransportEvent::Event(event)
+    }
+
+    fn opening() -> Option<WebTransportEvent> {
+        Some(WebTransportEvent::Open)
+    }
+
+    fn poll_event(&mut self, context: &mut Context<'_>) -> Poll<Result<WebTransportEvent, End>> {
+        if std::mem::take(&mut self.draining) {
+            return Poll::Ready(Ok(WebTransportEvent::Draining));
+        }
+        let event = raise(ready!(self.port.session.poll_event(context)));
+        match &event {
+            Ok(WebTransportEvent::Data(_, bytes)) => self.delivering = bytes.len(),
+            Ok(WebTransportEvent::Datagram(bytes)) => {
+                self.datagrams += 1;
+                self.delivering = bytes.len();
+            }
+            Ok(WebTransportEvent::Opened { .. }) => self.streams += 1,
+            _ => {}
+        }
+        Poll::Ready(event)
+    }
+
+    fn drain(&mut self) {
+        self.port.session.drain();
     }
 }
 
@@ -133,11 +153,11 @@ impl Future for Pump {
     fn poll(mut self: Pin<&mut Self>, context: &mut Context<'_>) -> Poll<()> {
         let this = &mut *self;
         // The registration comes first, so that no signal of an operator or of the drain is lost.
-        this.meter.register(context);
+        this.driver.register(context);
         let start = Instant::now();
         let mut now = start;
         while now - start < TURN {
-            if let Phase::Gone = this.phase {
+            if this.driver.is_gone() {
                 return this.poll_end(context, now);
             }
             if !this.step(context, now) && !this.poll_deadline(context, now) {
@@ -153,55 +173,25 @@ impl Future for Pump {
 impl Pump {
     /// Takes one step with the guest: into a call, on in it, or out of it. False when there is nothing to do.
     fn step(&mut self, context: &mut Context<'_>, now: Instant) -> bool {
-        if self.meter.is_killed() {
+        if self.driver.is_killed() {
             self.fail(&Outcome::Killed.into());
             return true;
         }
-        match std::mem::replace(&mut self.phase, Phase::Gone) {
-            Phase::Gone => {}
-            Phase::Waiting(mut instance) => {
-                let polled = self.poll_event(&mut instance, context);
-                self.phase = Phase::Waiting(instance);
-                match polled {
-                    Poll::Pending => return false,
-                    Poll::Ready(Ok(event)) => self.call(event),
-                    Poll::Ready(Err(end)) => self.over(end),
-                }
+        match self.driver.poll(&mut self.arrivals, &self.handle, now, context) {
+            Poll::Pending => return false,
+            Poll::Ready(Step::Called) => {}
+            Poll::Ready(Step::Waits) => {
+                self.charge();
+                return self.poll_meanwhile(context);
             }
-            Phase::Calling(mut call) => match call.as_mut().poll(context) {
-                Poll::Pending => {
-                    self.phase = Phase::Calling(call);
-                    self.charge();
-                    return self.poll_meanwhile(context);
-                }
-                Poll::Ready((instance, result)) => {
-                    self.delivering = 0;
-                    self.last_call = now;
-                    self.phase = Phase::Waiting(instance);
-                    self.returned(result);
-                }
-            },
+            Poll::Ready(Step::Returned(result)) => {
+                self.arrivals.delivering = 0;
+                self.returned(result);
+            }
+            Poll::Ready(Step::Ended(end)) => self.over(end),
         }
         self.charge();
         true
-    }
-
-    fn call(&mut self, event: WebTransportEvent) {
-        let Phase::Waiting(mut instance) = std::mem::replace(&mut self.phase, Phase::Gone) else { return };
-        match &event {
-            WebTransportEvent::Data(_, bytes) => self.delivering = bytes.len(),
-            WebTransportEvent::Datagram(bytes) => {
-                self.datagrams += 1;
-                self.delivering = bytes.len();
-            }
-            WebTransportEvent::Opened { .. } => self.streams += 1,
-            _ => {}
-        }
-        let handle = self.handle.clone();
-        self.phase = Phase::Calling(Box::pin(async move {
-            let result = instance.on_webtransport(event, &handle).await;
-            (instance, result)
-        }));
     }
 
     fn returned(&mut self, result: Result<Next, Failure>) {
@@ -209,7 +199,6 @@ impl Pump {
             Ok(Next::Continue) if self.port.is_closed() => self.leave(None, Disconnect::Closed, Outcome::Ok),
             Ok(Next::Continue) => {}
             Ok(Next::Stop(_)) => {
-                self.phase = Phase::Gone;
                 self.port.session.close(&Close::default());
                 self.close_record(Outcome::Ok);
             }
@@ -217,40 +206,9 @@ impl Pump {
         }
     }
 
-    /// Polls for the next event of the guest, or the end of the session.
-    fn poll_event(
-        &mut self,
-        instance: &mut Instance,
-        context: &mut Context<'_>,
-    ) -> Poll<Result<WebTransportEvent, End>> {
-        if !std::mem::replace(&mut self.opened, true) {
-            return Poll::Ready(Ok(WebTransportEvent::Open));
-        }
-        if !self.drained
-            && let Some(left) = self.serving.host.drain.left()
-        {
-            self.drained = true;
-            self.port.session.drain();
-            return Poll::Ready(Ok(WebTransportEvent::Event(Event::Drain(left))));
-        }
-        if std::mem::take(&mut self.draining) {
-            return Poll::Ready(Ok(WebTransportEvent::Draining));
-        }
-        if std::mem::take(&mut self.event_first)
-            && let Poll::Ready(event) = instance.poll_event(context)
-        {
-            return Poll::Ready(Ok(WebTransportEvent::Event(event)));
-        }
-        if let Poll::Ready(event) = self.port.session.poll_event(context) {
-            self.event_first = true;
-            return Poll::Ready(raise(event));
-        }
-        instance.poll_event(context).map(|event| Ok(WebTransportEvent::Event(event)))
-    }
-
     /// Polls the session as a whole while the guest waits in a call. Returns whether anything has changed.
     fn poll_meanwhile(&mut self, context: &mut Context<'_>) -> bool {
-        if let Phase::Gone = self.phase {
+        if self.driver.is_gone() {
             return true;
         }
         if self.port.is_closed() {
@@ -265,7 +223,7 @@ impl Pump {
                 true
             }
             Poll::Ready(_) => {
-                self.draining = true;
+                self.arrivals.draining = true;
                 true
             }
         }
@@ -273,21 +231,18 @@ impl Pump {
 
     /// Charges the session for the bytes held for it.
     fn charge(&mut self) {
-        let charged = self.charge.set((self.port.session.buffered() + self.delivering) as u64);
-        if let (Err(outcome), false) = (charged, matches!(self.phase, Phase::Gone)) {
+        let charged = self.charge.set((self.port.session.buffered() + self.arrivals.delivering) as u64);
+        if let (Err(outcome), false) = (charged, self.driver.is_gone()) {
             self.fail(&Failure::new(outcome, "over the limit with what its WebTransport session holds"));
         }
     }
 
     fn poll_deadline(&mut self, context: &mut Context<'_>, now: Instant) -> bool {
-        let last_call =
-            self.serving.host.drain.deadline().map(|deadline| deadline.checked_sub(LAST_CALL).unwrap_or(now));
-        let idle = match self.phase {
-            Phase::Waiting(_) => self.idle.map(|idle| self.last_call + idle),
-            Phase::Calling(_) | Phase::Gone => None,
-        };
+        let last_call = self.driver.closes_at(now);
+        let idle = self.driver.idles_at();
         let stall = self.port.waits_since().map(|since| since + self.write_stall);
-        let Some(deadline) = [last_call, idle, stall].into_iter().flatten().min() else {
+        let hibernates = self.driver.hibernates_at();
+        let Some(deadline) = [last_call, idle, stall, hibernates].into_iter().flatten().min() else {
             return false;
         };
         if !self.alarm.has_passed(context, deadline) {
@@ -297,8 +252,11 @@ impl Pump {
             (code::GOING_AWAY, "the host shuts down", Disconnect::Closed, Outcome::Ok)
         } else if idle == Some(deadline) {
             (code::GOING_AWAY, Outcome::IdleExceeded.row().message, Disconnect::Timeout, Outcome::IdleExceeded)
-        } else {
+        } else if stall == Some(deadline) {
             (code::POLICY, "the client does not read", Disconnect::Timeout, Outcome::Cancelled)
+        } else {
+            // The next step lets the session hibernate.
+            return true;
         };
         self.port.session.close(&Close::new(code, reason));
         self.leave(None, disconnect, outcome);
@@ -309,7 +267,7 @@ impl Pump {
     fn fail(&mut self, failure: &Failure) {
         let code = match failure.outcome {
             Outcome::Trapped | Outcome::GuestError | Outcome::InvalidResponse => code::INTERNAL_ERROR,
-            Outcome::BuffersExceeded => code::TRY_AGAIN,
+            Outcome::BuffersExceeded | Outcome::HeldExceeded => code::TRY_AGAIN,
             Outcome::MemoryExceeded | Outcome::TenantMemoryExceeded => code::TOO_BIG,
             _ => code::POLICY,
         };
@@ -317,7 +275,7 @@ impl Pump {
     }
 
     fn fail_with(&mut self, code: u32, failure: &Failure) {
-        self.phase = Phase::Gone;
+        self.driver.stop();
         self.port.session.close(&Close::new(code, failure.outcome.row().message));
         self.count();
         self.record.end_with(failure);
@@ -344,16 +302,9 @@ impl Pump {
 
     /// Ends the session, and gives the guest its last events.
     fn leave(&mut self, close: Option<Close>, reason: Disconnect, outcome: Outcome) {
-        let handle = self.handle.clone();
-        match std::mem::replace(&mut self.phase, Phase::Gone) {
-            Phase::Gone => {}
-            Phase::Waiting(instance) => spawn(last_events(instance, close, reason, handle)),
-            Phase::Calling(call) => spawn(async move {
-                if let Ok((instance, Ok(Next::Continue))) = timeout(UNDER_WAY, call).await {
-                    last_events(instance, close, reason, handle).await;
-                }
-            }),
-        }
+        let closed = close.map(|Close { code, reason }| WebTransportEvent::Closed(code, reason));
+        let disconnect = WebTransportEvent::Event(Event::Disconnect(reason));
+        self.driver.leave::<Arrivals>(self.handle.clone(), UNDER_WAY, closed.into_iter().chain([disconnect]));
         self.close_record(outcome);
     }
 
@@ -364,7 +315,7 @@ impl Pump {
 
     fn count(&mut self) {
         let (streams, datagrams) = self.port.counts();
-        self.record.traffic(self.port.sent(), self.streams + streams, self.datagrams + datagrams);
+        self.record.traffic(self.port.sent(), self.arrivals.streams + streams, self.arrivals.datagrams + datagrams);
     }
 
     /// Tells the client, within a time limit.
@@ -390,28 +341,4 @@ fn raise(event: webtransport::Event) -> Result<WebTransportEvent, End> {
         Found::Drain => WebTransportEvent::Draining,
         Found::Ended(end) => return Err(end),
     })
-}
-
-/// Tells the guest that its session is over, then drops it. Nothing can be sent any more.
-async fn last_events(
-    mut instance: Box<Instance>,
-    close: Option<Close>,
-    reason: Disconnect,
-    handle: Arc<dyn WebTransport>,
-) {
-    let last = async {
-        if let Some(Close { code, reason }) = close
-            && let Next::Stop(_) = instance.on_webtransport(WebTransportEvent::Closed(code, reason), &handle).await?
-        {
-            return Ok(());
-        }
-        let event = WebTransportEvent::Event(Event::Disconnect(reason));
-        instance.on_webtransport(event, &handle).await.map(drop)
-    };
-    let ended: Result<Result<(), Failure>, _> = timeout(LAST_EVENT, last).await;
-    match ended {
-        Ok(Ok(())) => {}
-        Ok(Err(failure)) => tracing::debug!(instance = instance.meter().id, "the last event failed: {failure}"),
-        Err(_) => tracing::debug!(instance = instance.meter().id, "the last event took too long"),
-    }
 }
