@@ -4,9 +4,9 @@ use std::ops::Range;
 
 use wasmparser::{Encoding, Instance, Parser, Payload, Validator, WasmFeatures};
 
-use crate::Reason;
 use crate::encode::{bytes, list, name, number, section, type_index};
 use crate::module::{Additions, LEND, LENT, Module, RESET};
+use crate::reason::Reason;
 
 /// The export that lends the memory to the host: a function without parameters, with a list of bytes as its result.
 pub const MEMORY: &str = "roadrunner-restore-memory";
@@ -43,13 +43,15 @@ struct Counts {
 ///
 /// The reason why they cannot.
 pub fn rewrite(bytes: &[u8]) -> Result<Vec<u8>, Reason> {
+    // From here on, all that is read is valid.
+    Validator::new_with_features(WasmFeatures::all()).validate_all(bytes)?;
     let (mut parts, counts) = read(bytes)?;
     let mut memories = parts.iter().enumerate().filter(|(_, part)| part.module.memories > 0);
     let (Some((owner, _)), None) = (memories.next(), memories.next()) else {
-        return Err(unknown("it has no memory, or several modules with one"));
+        return Err(Reason::unknown("it has no memory, or several modules with one"));
     };
     if parts[owner].module.memories != 1 {
-        return Err(unknown("it has several memories"));
+        return Err(Reason::unknown("it has several memories"));
     }
     let mut out = Vec::with_capacity(bytes.len() + 1024);
     let mut copied = 0;
@@ -79,9 +81,9 @@ pub fn rewrite(bytes: &[u8]) -> Result<Vec<u8>, Reason> {
         copied = part.range.end;
     }
     out.extend_from_slice(&bytes[copied..]);
-    let Some(instance) = parts[owner].instance else { return Err(unknown("its memory has no instance")) };
+    let Some(instance) = parts[owner].instance else { return Err(Reason::unknown("its memory has no instance")) };
     let Some(memory) = parts[owner].module.exported_memory else {
-        return Err(unknown("its memory is not exported to the component"));
+        return Err(Reason::unknown("its memory is not exported to the component"));
     };
     add(&mut out, &counts, (instance, memory), &resets);
     Ok(out)
@@ -92,12 +94,11 @@ fn read(component: &[u8]) -> Result<(Vec<Part<'_>>, Counts), Reason> {
     let mut validator = Validator::new_with_features(WasmFeatures::all());
     let mut parts: Vec<Part<'_>> = Vec::new();
     let (mut depth, mut instances, mut counts) = (0_u32, 0_u32, None);
-    let mut allocations = Default::default();
     for payload in Parser::new(0).parse_all(component) {
         let payload = payload?;
         if let Payload::End(_) = payload {
             if depth == 0 {
-                let types = validator.types(0).ok_or_else(|| unknown("it is no component"))?;
+                let types = validator.types(0).ok_or_else(|| Reason::unknown("it is no component"))?;
                 counts = Some(Counts {
                     functions: types.component_function_count(),
                     core_functions: types.function_count(),
@@ -107,45 +108,43 @@ fn read(component: &[u8]) -> Result<(Vec<Part<'_>>, Counts), Reason> {
             }
             depth = depth.saturating_sub(1);
         }
-        if let wasmparser::ValidPayload::Func(function, body) = validator.payload(&payload)? {
-            let mut function = function.into_validator(allocations);
-            function.validate(&body)?;
-            allocations = function.into_allocations();
-        }
+        // For the numbers alone.
+        validator.payload(&payload)?;
         match payload {
             Payload::Version { encoding: Encoding::Module, .. } if depth == 0 => {
-                return Err(unknown("it is no component"));
+                return Err(Reason::unknown("it is no component"));
             }
             Payload::ModuleSection { unchecked_range, .. } => {
                 if depth > 0 {
-                    return Err(unknown("it is composed of components"));
+                    return Err(Reason::unknown("it is composed of components"));
                 }
                 depth += 1;
                 let range = unchecked_range;
-                let module = Module::read(&component[range.clone()])?;
+                let bytes = component.get(range.clone()).ok_or_else(|| Reason::unknown("a module of it is cut"))?;
+                let module = Module::read(bytes)?;
                 parts.push(Part { range, module, instance: None });
             }
             Payload::ComponentSection { .. } => depth += 1,
             Payload::InstanceSection(section) => {
                 if depth > 0 {
-                    return Err(unknown("it is composed of components"));
+                    return Err(Reason::unknown("it is composed of components"));
                 }
                 for made in section {
                     if let Instance::Instantiate { module_index, .. } = made? {
                         let part = parts.get_mut(module_index as usize);
-                        let part = part.ok_or_else(|| unknown("it imports a core module"))?;
+                        let part = part.ok_or_else(|| Reason::unknown("it imports a core module"))?;
                         if part.instance.replace(instances).is_some() {
-                            return Err(unknown("it makes several instances of one module"));
+                            return Err(Reason::unknown("it makes several instances of one module"));
                         }
                     }
                     instances += 1;
                 }
             }
-            Payload::ComponentStartSection { .. } => return Err(unknown("it has a start function")),
+            Payload::ComponentStartSection { .. } => return Err(Reason::unknown("it has a start function")),
             _ => {}
         }
     }
-    let counts = counts.ok_or_else(|| unknown("it has no end"))?;
+    let counts = counts.ok_or_else(|| Reason::unknown("it has no end"))?;
     Ok((parts, counts))
 }
 
@@ -220,8 +219,4 @@ fn export(exported: &str, function: u32) -> Vec<u8> {
 
 fn is_handler(exported: &str) -> bool {
     exported.ends_with("#handle") && HANDLERS.iter().any(|handler| exported.starts_with(handler))
-}
-
-fn unknown(text: &str) -> Reason {
-    Reason::Unknown(text.to_owned())
 }

@@ -20,22 +20,7 @@
 mod component;
 mod encode;
 mod module;
+mod reason;
 
 pub use component::{GLOBALS, HANDLERS, MEMORY, VERSION, rewrite};
-
-/// The reason why the instances of a component cannot be put back.
-#[derive(Clone, Debug, Eq, PartialEq, thiserror::Error)]
-pub enum Reason {
-    /// The bytes are not a valid component.
-    #[error("it is not a valid component: {0}")]
-    Invalid(String),
-    /// The component has a part whose state is not known.
-    #[error("{0}")]
-    Unknown(String),
-}
-
-impl From<wasmparser::BinaryReaderError> for Reason {
-    fn from(error: wasmparser::BinaryReaderError) -> Self {
-        Self::Invalid(error.to_string())
-    }
-}
+pub use reason::Reason;

@@ -2,10 +2,13 @@
 
 use std::ops::Range;
 
-use wasmparser::{CompositeInnerType, ExternalKind, Operator, Parser, Payload, TypeRef, ValType, for_each_operator};
+use wasmparser::{
+    CompositeInnerType, ExportSectionReader, ExternalKind, FunctionBody, ImportSectionReader, MemoryType, Operator,
+    Parser, Payload, TypeRef, ValType, for_each_operator,
+};
 
-use crate::Reason;
 use crate::encode::{bytes, list, longer, name, number, section};
+use crate::reason::Reason;
 
 /// The prefix of the names that are added to a module. A module that uses it already is refused.
 pub(crate) const PREFIX: &str = "roadrunner:restore#";
@@ -99,21 +102,7 @@ impl<'a> Module<'a> {
                     module.keep(TYPES, count, range)?;
                 }
                 Payload::ImportSection(imports) => {
-                    for import in imports.into_imports() {
-                        match import?.ty {
-                            TypeRef::Func(kind) => module.functions.push(kind),
-                            TypeRef::Global(_) => module.imported_globals += 1,
-                            TypeRef::Memory(memory) if memory.memory64 || memory.shared => {
-                                return Err(unknown("it has a memory of 64 bits, or a shared memory"));
-                            }
-                            TypeRef::Memory(_) | TypeRef::Table(_) => {}
-                            _ => {
-                                return Err(unknown(
-                                    "it imports something that is neither function, global, memory nor table",
-                                ));
-                            }
-                        }
-                    }
+                    module.import(imports)?;
                     module.copy(2, range);
                 }
                 Payload::FunctionSection(functions) => {
@@ -125,17 +114,7 @@ impl<'a> Module<'a> {
                 }
                 Payload::MemorySection(memories) => {
                     module.memories = memories.count();
-                    for memory in memories {
-                        let memory = memory?;
-                        if memory.memory64 || memory.shared || memory.page_size_log2.is_some() {
-                            return Err(unknown(
-                                "it has a memory of 64 bits, a shared memory, or pages of another size",
-                            ));
-                        }
-                        if memory.initial == 0 || memory.initial > MAX_PAGES {
-                            return Err(unknown("its memory is empty at its start, or has 4 GiB"));
-                        }
-                    }
+                    memories.into_iter().try_for_each(|memory| check(memory?))?;
                     module.copy(5, range);
                 }
                 Payload::GlobalSection(globals) => {
@@ -147,33 +126,13 @@ impl<'a> Module<'a> {
                     module.keep(GLOBALS, count, range)?;
                 }
                 Payload::ExportSection(exports) => {
-                    for export in exports {
-                        let export = export?;
-                        if export.name.starts_with(PREFIX) {
-                            return Err(unknown("it exports a name that the host uses"));
-                        }
-                        if export.kind == ExternalKind::Memory {
-                            module.exported_memory = Some(export.name);
-                        }
-                        module.exports.push((export.name, export.kind, export.index));
-                    }
+                    module.export(exports)?;
                     // Written from the list.
                     module.keep(EXPORTS, 0, range)?;
                 }
                 Payload::CodeSectionStart { count, range, .. } => module.keep(CODE, count, Some((CODE, range)))?,
-                Payload::CodeSectionEntry(body) => {
-                    let mut operators = body.get_operators_reader()?;
-                    while !operators.eof() {
-                        let operator = operators.read()?;
-                        if !is_known(&operator) {
-                            return Err(unknown(&format!(
-                                "it has an instruction that changes a table, drops a segment, or is not known here: \
-                                 {operator:?}"
-                            )));
-                        }
-                    }
-                }
-                Payload::TagSection(_) => return Err(unknown("it has tags of exceptions")),
+                Payload::CodeSectionEntry(body) => check_code(&body)?,
+                Payload::TagSection(_) => return Err(Reason::unknown("it has tags of exceptions")),
                 Payload::Version { .. } | Payload::End(_) => {}
                 // Names of functions stay true: no index changes.
                 Payload::CustomSection(_) => module.copy(CUSTOM, range),
@@ -185,10 +144,41 @@ impl<'a> Module<'a> {
                     let id = range.as_ref().map_or(CUSTOM, |(id, _)| *id);
                     module.copy(id, range);
                 }
-                _ => return Err(unknown("it has a section that is not known here")),
+                _ => return Err(Reason::unknown("it has a section that is not known here")),
             }
         }
         Ok(module)
+    }
+
+    fn import(&mut self, imports: ImportSectionReader<'a>) -> Result<(), Reason> {
+        for import in imports.into_imports() {
+            match import?.ty {
+                TypeRef::Func(kind) => self.functions.push(kind),
+                TypeRef::Global(_) => self.imported_globals += 1,
+                TypeRef::Memory(memory) => check_kind(memory)?,
+                TypeRef::Table(_) => {}
+                _ => {
+                    return Err(Reason::unknown(
+                        "it imports something that is neither function, global, memory nor table",
+                    ));
+                }
+            }
+        }
+        Ok(())
+    }
+
+    fn export(&mut self, exports: ExportSectionReader<'a>) -> Result<(), Reason> {
+        for export in exports {
+            let export = export?;
+            if export.name.starts_with(PREFIX) {
+                return Err(Reason::unknown("it exports a name that the host uses"));
+            }
+            if export.kind == ExternalKind::Memory {
+                self.exported_memory = Some(export.name);
+            }
+            self.exports.push((export.name, export.kind, export.index));
+        }
+        Ok(())
     }
 
     /// Whether it has a global that can change.
@@ -273,7 +263,7 @@ impl<'a> Module<'a> {
                 }
                 let kind = self.functions[*index as usize];
                 let Some(params) = self.types[kind as usize] else {
-                    return Err(unknown("its handler is no function"));
+                    return Err(Reason::unknown("its handler is no function"));
                 };
                 let mut body = vec![CALL];
                 number(&mut body, reset);
@@ -327,6 +317,36 @@ impl<'a> Module<'a> {
         });
         there.chain(added.iter().map(|(exported, index)| entry(exported, 0, *index))).collect()
     }
+}
+
+/// Checks that a memory is of the kind that is known.
+fn check_kind(memory: MemoryType) -> Result<(), Reason> {
+    if memory.memory64 || memory.shared || memory.page_size_log2.is_some() {
+        return Err(Reason::unknown("it has a memory of 64 bits, a shared memory, or pages of another size"));
+    }
+    Ok(())
+}
+
+/// Checks that an own memory can be lent.
+fn check(memory: MemoryType) -> Result<(), Reason> {
+    if memory.initial == 0 || memory.initial > MAX_PAGES {
+        return Err(Reason::unknown("its memory is empty at its start, or has 4 GiB"));
+    }
+    check_kind(memory)
+}
+
+/// Checks that a function has no instruction whose effects cannot be put back.
+fn check_code(body: &FunctionBody<'_>) -> Result<(), Reason> {
+    let mut operators = body.get_operators_reader()?;
+    while !operators.eof() {
+        let operator = operators.read()?;
+        if !is_known(&operator) {
+            return Err(Reason::unknown(&format!(
+                "it has an instruction that changes a table, drops a segment, or is not known here: {operator:?}"
+            )));
+        }
+    }
+    Ok(())
 }
 
 const I32: u8 = 0x7f;
@@ -390,7 +410,7 @@ fn zero(kind: ValType) -> Result<(u8, Vec<u8>), Reason> {
         ValType::V128 => (0x7b, [&[0xfd, 12][..], &[0; 16]].concat()),
         ValType::Ref(kind) if kind == wasmparser::RefType::FUNCREF => (0x70, vec![0xd0, 0x70]),
         ValType::Ref(kind) if kind == wasmparser::RefType::EXTERNREF => (0x6f, vec![0xd0, 0x6f]),
-        ValType::Ref(_) => return Err(unknown("it has a global with a reference of another kind")),
+        ValType::Ref(_) => return Err(Reason::unknown("it has a global with a reference of another kind")),
     })
 }
 
@@ -407,10 +427,6 @@ fn code_of(kind: ExternalKind) -> u8 {
         ExternalKind::Global => 3,
         ExternalKind::Tag => 4,
     }
-}
-
-fn unknown(text: &str) -> Reason {
-    Reason::Unknown(text.to_owned())
 }
 
 /// Makes of the list of all instructions the test whether a proposal is known.
