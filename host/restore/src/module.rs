@@ -34,6 +34,9 @@ const CODE: u8 = 10;
 /// The largest number of pages of 64 KiB whose length is a number of 32 bits.
 const MAX_PAGES: u64 = (1 << 16) - 1;
 
+/// The most globals of a module that are put back. Compilers write a few.
+const MAX_GLOBALS: usize = 256;
+
 /// A part of a section: its id, its number of entries, and the bytes of the entries.
 struct Section<'a> {
     id: u8,
@@ -226,6 +229,9 @@ impl<'a> Module<'a> {
                 pairs.push((self.imported_globals + index as u32, first_global + globals.len() as u32));
                 globals.push(global(code, &zero)?);
             }
+        }
+        if pairs.len() > MAX_GLOBALS {
+            return Err(Reason::unknown(&format!("it has more than {MAX_GLOBALS} globals that change")));
         }
         let old = first_global + globals.len() as u32;
         globals.push(global(I64, &[0x42, 0])?);

@@ -106,6 +106,8 @@ fn state_that_is_not_known_is_refused() {
         );
         assert!(refused(&module).contains("instruction"), "{instruction}: {}", refused(&module));
     }
+    let globals = format!("{MEMORY_OF_ONE} {}", "(global (mut i32) (i32.const 1))".repeat(257));
+    assert!(refused(&globals).contains("more than 256 globals"));
     let reserved = format!("{MEMORY_OF_ONE} (func (export \"roadrunner:restore#lend\"))");
     assert!(refused(&reserved).contains("a name that the host uses"));
 }
