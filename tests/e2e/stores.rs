@@ -390,8 +390,9 @@ async fn no_increment_happens_twice() {
     for _ in 0..6 {
         // Some before the server goes, some while it is gone, some after it.
         let goal = answered + 30;
+        let back = std::cell::Cell::new(false);
         let increments = async {
-            while answered < goal {
+            while answered < goal || !back.get() {
                 match tell(&server, "/increment?key=n", "").await.0 {
                     200 => answered += 1,
                     _ => {
@@ -405,7 +406,9 @@ async fn no_increment_happens_twice() {
         let restart = async {
             tokio::time::sleep(Duration::from_millis(20)).await;
             redis.kill();
+            tokio::time::sleep(Duration::from_millis(50)).await;
             redis.start_again();
+            back.set(true);
         };
         tokio::join!(increments, restart);
         assert!(redis.is_up().await, "redis-server is not up");
