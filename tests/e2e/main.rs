@@ -61,6 +61,7 @@ mod registry;
 mod reload;
 mod request_fields;
 mod restored;
+mod restored_twins;
 mod rollback;
 mod routing;
 mod secrets;

@@ -35,6 +35,7 @@ pub mod http2;
 pub mod http3;
 pub mod metrics;
 pub mod nats;
+pub mod ports;
 pub mod redis;
 pub mod registry;
 pub mod server;

@@ -8,7 +8,7 @@ use serde_json::Value;
 use tokio::io::{AsyncBufReadExt as _, AsyncReadExt as _, AsyncWriteExt as _, BufReader};
 use tokio::net::TcpStream;
 
-use crate::{command, soon, within};
+use crate::{command, ports, soon, within};
 
 /// A running server; killed by its process id when it is dropped.
 #[derive(Debug)]
@@ -32,7 +32,7 @@ impl Nats {
         for _ in 0..3 {
             nats.push(Self::stopped(test)?);
         }
-        let routes: Vec<String> = (0..3).map(|_| format!("nats://127.0.0.1:{}", free_port())).collect();
+        let routes: Vec<String> = (0..3).map(|_| format!("nats://127.0.0.1:{}", ports::reserved())).collect();
         for (server, own) in nats.iter_mut().zip(&routes) {
             server.arguments(&["--cluster_name", "test", "--cluster", own, "--routes", &routes.join(",")]);
             server.run().await;
@@ -50,7 +50,7 @@ impl Nats {
     /// Prepares a server that does not run yet.
     pub fn stopped(test: &str) -> Option<Self> {
         command::tool(test, "nats-server")?;
-        Some(Self { child: None, port: free_port(), arguments: Vec::new() })
+        Some(Self { child: None, port: ports::reserved(), arguments: Vec::new() })
     }
 
     /// Adds arguments for the next start.
@@ -115,11 +115,6 @@ impl Nats {
         stranger.settle().await;
         stranger
     }
-}
-
-fn free_port() -> u16 {
-    let free = std::net::TcpListener::bind("127.0.0.1:0").expect("a free port");
-    free.local_addr().expect("it is bound").port()
 }
 
 impl Drop for Nats {

@@ -1,11 +1,10 @@
 //! The test's own Redis server.
 
-use std::net::TcpListener;
 use std::process::{Child, Command, Stdio};
 
 use tempfile::TempDir;
 
-use crate::{command, server};
+use crate::{command, ports, server};
 
 /// A running server, on a port that stays the same after a restart; killed by its process id when it is dropped.
 /// Acknowledged data survives.
@@ -30,7 +29,7 @@ impl Redis {
 
     fn start_on(test: &str, is_tls: bool) -> Option<Self> {
         let mut program = command::tool(test, "redis-server")?;
-        let port = TcpListener::bind("127.0.0.1:0").expect("a port").local_addr().expect("it is bound").port();
+        let port = ports::reserved();
         let folder = TempDir::new().expect("a folder");
         if is_tls {
             let (certificate, key) = server::certificate();

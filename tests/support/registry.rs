@@ -12,7 +12,7 @@ use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
 use tokio::net::{TcpListener, TcpStream};
 
 use crate::server::certificate;
-use crate::{command, within};
+use crate::{command, ports, within};
 
 /// The config of a component in the CNCF's layout.
 pub const CONFIG: &str = "application/vnd.wasm.config.v0+json";
@@ -55,9 +55,7 @@ impl Registry {
     pub async fn start(test: &str) -> Option<Self> {
         command::tool(test, "docker-registry")?;
         let python = command::python(test, "oras")?.get_program().into();
-        let free = std::net::TcpListener::bind("127.0.0.1:0").expect("a free port");
-        let port = free.local_addr().expect("it is bound").port();
-        drop(free);
+        let port = ports::reserved();
         let folder = TempDir::with_prefix("roadrunner-registry-").expect("a temporary folder");
         let mut registry = Self { child: None, port, folder, python };
         registry.run(Guard::None).await;

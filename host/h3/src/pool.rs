@@ -17,6 +17,7 @@
 mod bind;
 mod cid;
 mod queue;
+mod runtime;
 mod socket;
 mod speck;
 #[cfg(target_os = "linux")]
@@ -32,12 +33,13 @@ use std::{
     },
 };
 
-use quinn::{Endpoint, EndpointConfig, Incoming, Runtime as _, ServerConfig, TokioRuntime, VarInt};
+use quinn::{Endpoint, EndpointConfig, Incoming, Runtime as _, ServerConfig, VarInt};
 use roadrunner_values::Http3;
 
 use self::{
     cid::{CidKey, MemberCids},
     queue::Queue,
+    runtime::Patient,
     socket::MemberSocket,
 };
 
@@ -123,7 +125,7 @@ impl Pool {
             1 => Arc::default(),
             _ => (0..count).map(|_| Queue::new(http3.forward_queue / FULL_DATAGRAM, http3.forward_queue)).collect(),
         };
-        let runtime = Arc::new(TokioRuntime);
+        let runtime = Arc::new(Patient);
         let mut endpoints = Vec::with_capacity(count);
         for (member, socket) in sockets.into_iter().enumerate() {
             let mut socket = runtime.wrap_udp_socket(socket)?;

@@ -141,6 +141,7 @@ impl Held {
         }
         let Ok(charge) = Charge::take(self.meter.clone(), state.len() as u64) else { return Ok(()) };
         let What::Awake(instance) = std::mem::replace(&mut self.what, What::Gone) else { return Ok(()) };
+        instance.guest.release();
         let Instance { mut guest, registration, .. } = *instance;
         let session = guest.store.data_mut().held.events.take();
         drop(guest);
@@ -167,6 +168,14 @@ impl Held {
         match &mut self.what {
             What::Awake(instance) => Ok(instance),
             What::Dormant(_) | What::Gone => Err(Outcome::Cancelled.into()),
+        }
+    }
+}
+
+impl Drop for Held {
+    fn drop(&mut self) {
+        if let What::Awake(instance) = &self.what {
+            instance.guest.release();
         }
     }
 }
@@ -214,15 +223,15 @@ async fn resume(
     store.data_mut().held.events = session;
     let result = {
         let call = pin!(async {
-            let instance = component.pre.instantiate_async(&mut store).await?;
+            let (instance, first) = binding.make(&mut store).await?;
             let handler = load_handler(component, &mut store, &instance)?;
             exports.load(&mut store, &instance)?.call_resume(&mut store, &state).await?;
-            Ok((instance, handler))
+            Ok((instance, handler, first))
         });
         guarded(meter, binding.turns(), Some(deadline), call).await?
     };
     match result {
-        Ok((instance, handler)) => Ok(Guest::new(store, instance, handler)),
+        Ok((instance, handler, first)) => Ok(Guest { first, ..Guest::new(store, instance, handler) }),
         Err(error) => Err(binding.classify(&store, &error)),
     }
 }

@@ -33,6 +33,13 @@ impl Guest {
         self.event_loop.is_some() || self.websocket.is_some() || self.webtransport.is_some()
     }
 
+    /// Gives the pages that it has written back to the kernel. It is to be dropped next.
+    pub(crate) fn release(&self) {
+        if let Some(first) = &self.first {
+            first.release();
+        }
+    }
+
     pub(crate) fn new(store: Store<State>, instance: component::Instance, handler: exports::handler::Guest) -> Self {
         Self {
             store,

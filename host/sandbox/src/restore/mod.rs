@@ -132,6 +132,14 @@ impl First {
         self.memory.restore(&self.image.bytes, MAX_WRITTEN)
     }
 
+    /// Gives the memory's pages back to the kernel, before the instance is dropped.
+    ///
+    /// The engine keeps some pages of each slot, so that the next instance finds them there. Many held instances at
+    /// once have many slots, whose pages nobody would need again for long.
+    pub(crate) fn release(&self) {
+        self.memory.release();
+    }
+
     /// Puts back the globals of modules that do not do so by themselves.
     pub(crate) async fn restore_globals(&self, store: &mut Store<State>) -> wasmtime::Result<()> {
         for restore in &self.globals {
