@@ -177,7 +177,8 @@ fn verdict(engine: &Engine, seed: u64, missing: Missing) -> Verdict {
     let Ok(rewritten) = rewrite(&component(&plain)) else { return Verdict::Left };
     let rewritten = Module::new(engine, module_in(&rewritten)).expect("it is valid");
     // The module as it was puts back no globals.
-    let module = if missing == Missing::Globals { Module::new(engine, &plain).expect("it is valid") } else { rewritten };
+    let module =
+        if missing == Missing::Globals { Module::new(engine, &plain).expect("it is valid") } else { rewritten };
     let mut kept: Option<(Running, Vec<u8>)> = None;
     let (mut restored, mut state) = (0, seed);
     for call in 0..CALLS {
