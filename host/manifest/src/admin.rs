@@ -1,19 +1,20 @@
 //! The admin listener: its address, which only operators may reach, and the tokens and certificates that tell its
 //! clients apart.
 
+pub(crate) mod keys;
+
 use std::collections::BTreeMap;
-use std::fmt;
 use std::ops::Range;
-use std::path::PathBuf;
 
 use toml::Spanned;
 
-use crate::decode::{Field, section};
+use crate::admin::keys::{AdminKeys, Subject};
+use crate::decode::Field;
 use crate::listener::Listener;
-use crate::manifest::ManifestSection;
-use crate::resolve::{FileKind, Resolver, entries, list, value};
-use crate::scalar::{Address, Fault, FilePath, Text};
-use crate::tenant::TenantSection;
+use crate::resolver::{FileKind, Resolver, entries, list, value};
+use crate::scalar::{Address, FilePath, Table};
+use crate::section::section;
+use crate::tenant::{TenantName, TenantSection};
 use crate::tls::{ClientCertificates, Tls, TlsChoice};
 
 /// `[admin]`.
@@ -25,22 +26,6 @@ pub struct Admin {
     pub tls: Option<Tls>,
     /// The keys of the host. Without subjects, every verified certificate speaks for the host.
     pub keys: AdminKeys,
-}
-
-/// The ways to prove to the admin listener that one speaks for the host or for a tenant.
-#[derive(Clone, Debug, Default, PartialEq, Eq)]
-pub struct AdminKeys {
-    /// The file of a token.
-    pub token: Option<PathBuf>,
-    /// Certificates of clients.
-    pub subjects: Vec<Subject>,
-}
-
-impl AdminKeys {
-    /// Whether there are none.
-    pub fn is_empty(&self) -> bool {
-        self.token.is_none() && self.subjects.is_empty()
-    }
 }
 
 impl Admin {
@@ -116,16 +101,21 @@ impl AdminSection {
 type Named = BTreeMap<Subject, (String, Range<usize>)>;
 
 impl Resolver<'_> {
-    pub(crate) fn admin(&mut self, section: &ManifestSection, listeners: &[Listener]) -> Option<Admin> {
+    pub(crate) fn admin(
+        &mut self,
+        section: &Field<AdminSection>,
+        tenants: &Field<Table<TenantName, TenantSection>>,
+        listeners: &[Listener],
+    ) -> Option<Admin> {
         let mut named = Named::new();
         let admin = self.admin_listener(section, listeners, &mut named);
-        for (name, tenant) in entries(&section.tenant) {
+        for (name, tenant) in entries(tenants) {
             for subject in list(&tenant.admin_subjects) {
                 self.names_once(subject, format!("the tenant `{}`", name.get_ref()), &mut named);
             }
             // A section that did not decode has been reported.
-            if admin.is_some() || section.admin.is_none() {
-                let names_host = value(&section.admin).is_some_and(AdminSection::names_certificates);
+            if admin.is_some() || section.is_none() {
+                let names_host = value(section).is_some_and(AdminSection::names_certificates);
                 self.can_ask(name.get_ref().as_str(), tenant, admin.as_ref(), names_host);
             }
         }
@@ -134,11 +124,11 @@ impl Resolver<'_> {
 
     fn admin_listener(
         &mut self,
-        section: &ManifestSection,
+        section: &Field<AdminSection>,
         listeners: &[Listener],
         named: &mut Named,
     ) -> Option<Admin> {
-        let section = value(&section.admin)?;
+        let section = value(section)?;
         let tls = value(&section.tls).map(|choice| self.tls_choice(choice));
         let token = self.path(&section.token_file, FileKind::File);
         let subjects = self.subjects(&section.subjects);
@@ -167,14 +157,6 @@ impl Resolver<'_> {
             self.context.report(field.span(), message, fix);
         }
         Some(admin)
-    }
-
-    /// The subjects of a list. An empty list would match no certificate, and is reported as a mistake.
-    pub(crate) fn subjects(&mut self, field: &Field<Vec<Spanned<Subject>>>) -> Vec<Subject> {
-        if let Some(field) = field.as_ref().filter(|field| field.get_ref().is_empty()) {
-            self.context.report(field.span(), "the list is empty", "name a certificate, or remove the key");
-        }
-        list(field).iter().map(|subject| subject.get_ref().clone()).collect()
     }
 
     fn names_once(&mut self, subject: &Spanned<Subject>, whom: String, named: &mut Named) {
@@ -211,70 +193,6 @@ impl Resolver<'_> {
         } else if admin.keys.token.is_none() && admin.clients().is_none() {
             let message = format!("the tenant `{name}` has keys for the admin listener, but the host has none");
             self.context.report(place, message, "add `token-file` to [admin]");
-        }
-    }
-}
-
-/// A name in a client certificate: the subject as guests see it (`CN=alice,O=Example`, RFC 4514, the most specific part
-/// first), or an alternative name of the kinds DNS, email, IP and URI.
-#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord)]
-pub struct Subject(String);
-
-impl Subject {
-    /// Checks a text. The error says what is wrong with it.
-    pub fn new(text: &str) -> Result<Self, String> {
-        Self::parse(text).map_err(|fault| format!("the subject {text:?} {}: {}", fault.what, fault.fix))
-    }
-
-    /// Whether a certificate with this subject and these alternative names has this name. A distinguished name is
-    /// compared with the subject alone, so that no alternative name can pass for one.
-    pub fn is_said(&self, subject: &str, names: &[String]) -> bool {
-        if is_distinguished(&self.0) { self.0 == subject } else { names.contains(&self.0) }
-    }
-}
-
-/// Whether a text begins with the type of an attribute, as distinguished names do and alternative names do not.
-fn is_distinguished(text: &str) -> bool {
-    let kind = text.split_once('=').map(|(kind, _)| kind);
-    kind.is_some_and(|kind| !kind.is_empty() && kind.bytes().all(|byte| byte.is_ascii_alphanumeric() || byte == b'.'))
-}
-
-impl Text for Subject {
-    const KIND: &'static str = "the subject of a certificate, `\"CN=alice,O=Example\"`, or an alternative name";
-
-    fn parse(text: &str) -> Result<Self, Fault> {
-        if text.is_empty() || text.contains(char::is_control) || text.trim() != text {
-            let fix = "write what the certificate says, such as \"CN=alice,O=Example\" or \"alice.example\"";
-            return Err(Fault::new("is not what a certificate says", fix));
-        }
-        Ok(Self(text.to_owned()))
-    }
-}
-
-impl fmt::Display for Subject {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str(&self.0)
-    }
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn a_name_does_not_pass_for_a_subject() {
-        let says = |text: &str, subject: &str, names: &[&str]| {
-            let names: Vec<_> = names.iter().map(|name| (*name).to_owned()).collect();
-            Subject::parse(text).expect("a subject").is_said(subject, &names)
-        };
-        assert!(says("CN=a,O=b", "CN=a,O=b", &[]));
-        assert!(!says("CN=a,O=b", "CN=a", &[]) && !says("CN=a", "CN=a,O=b", &[]));
-        assert!(!says("CN=a", "CN=b", &["CN=a"]), "an alternative name is no subject");
-        assert!(says("a.test", "CN=b", &["b.test", "a.test"]));
-        assert!(!says("a.test", "a.test", &["A.test", "a.test."]));
-        assert!(says("spiffe://test/a?b=c", "", &["spiffe://test/a?b=c"]));
-        for wrong in ["", " a", "a\n"] {
-            assert!(Subject::parse(wrong).is_err(), "{wrong:?}");
         }
     }
 }

@@ -9,11 +9,11 @@ use schemars::{Schema, SchemaGenerator, json_schema};
 use toml::Spanned;
 use toml::de::DeValue;
 
-use crate::decode::{Context, Decode, Place, section};
-use crate::manifest::ManifestSection;
-use crate::resolve::{FileKind, Resolver, value};
+use crate::decode::{Context, Decode, Field, Place};
+use crate::resolver::{FileKind, Resolver, value};
 use crate::scalar::units::{HOUR, KIB, MIB};
 use crate::scalar::{Bytes, Count, Fault, FilePath, PlainText, Text, Time};
+use crate::section::section;
 use crate::tls::CertificateFiles;
 
 /// `[bus]`.
@@ -111,8 +111,8 @@ section! {
 }
 
 impl Resolver<'_> {
-    pub(crate) fn bus(&mut self, section: &ManifestSection) -> Bus {
-        let bus = value(&section.bus).cloned().unwrap_or_default();
+    pub(crate) fn bus(&mut self, section: &Field<BusSection>) -> Bus {
+        let bus = value(section).cloned().unwrap_or_default();
         let credentials = self.broker_credentials(&bus);
         let authorities = self.path(&bus.ca_file, FileKind::File);
         let certificate = self.broker_certificate(&bus);

@@ -2,9 +2,9 @@
 
 use roadrunner_values::Compile;
 
-use crate::decode::section;
 use crate::scalar::units::{DAY, GIB, HOUR, KIB, MIB};
 use crate::scalar::{Bytes, Count, Time};
+use crate::section::section;
 
 section! {
     /// The limits of compiling one component. Components are compiled in a separate process without files, sockets and

@@ -6,17 +6,17 @@ use std::path::PathBuf;
 use roadrunner_values::{Caps, Limits};
 use toml::Spanned;
 
-use crate::decode::{Holds, section};
-use crate::directory::DirectoryName;
+use crate::decode::Field;
+use crate::directory::{Directories, DirectoryName};
 use crate::limits::LimitsSection;
-use crate::manifest::ManifestSection;
 use crate::origin::{ComponentFile, Origin};
-use crate::outbound::{Outbound, OutboundOrigin, outbound};
-use crate::resolve::{Resolver, entries, value};
+use crate::outbound::{Outbound, OutboundOrigin};
+use crate::resolver::{Resolver, entries, list, value};
 use crate::reuse::{Reuse, ReuseSection, reuse};
 use crate::scalar::units::{DAY, HOUR};
 use crate::scalar::{ConfigKey, Count, FilePath, PlainText, Table, Time, name};
 use crate::secret::SecretName;
+use crate::section::{Holds, section};
 use crate::store::StoreName;
 use crate::tenant::TenantName;
 use crate::wasi::{EnvironmentName, EnvironmentText, Preopen, PreopenSection};
@@ -141,11 +141,31 @@ pub(crate) struct Known {
     pub(crate) section: ComponentSection,
 }
 
+/// The keys that sign components without keys of their own.
+pub(crate) struct Signers {
+    /// The keys of `[signatures]`.
+    pub(crate) host: Option<Vec<PathBuf>>,
+    /// The keys of each tenant that has its own.
+    pub(crate) tenants: BTreeMap<TenantName, Vec<PathBuf>>,
+}
+
+impl Signers {
+    fn of(&self, tenant: Option<&TenantName>) -> Option<&Vec<PathBuf>> {
+        tenant.and_then(|tenant| self.tenants.get(tenant)).or(self.host.as_ref())
+    }
+}
+
 impl Resolver<'_> {
-    pub(crate) fn components(&mut self, section: &ManifestSection, host: &Limits) -> BTreeMap<ComponentName, Known> {
+    /// The components. `host` has the limits that they start from, and `signers` the keys of those without their own.
+    pub(crate) fn components(
+        &mut self,
+        sections: &Field<Table<ComponentName, ComponentSection>>,
+        host: &Limits,
+        directories: &Directories,
+        signers: &Signers,
+    ) -> BTreeMap<ComponentName, Known> {
         let mut components = BTreeMap::new();
-        let (of_all, of_tenants) = (self.signature_keys(section), self.tenant_keys(section));
-        for (name, component) in entries(&section.component) {
+        for (name, component) in entries(sections) {
             let mut limits = host.clone();
             let mut caps = Caps::default();
             if let Some(own) = value(&component.limits) {
@@ -154,20 +174,21 @@ impl Resolver<'_> {
                 self.check_body(&mut limits, own.body.as_ref().map(Spanned::span));
             }
             let tenant = self.known_tenant(&component.tenant);
-            let directories =
-                self.granted(&component.directories, |resolver, name| resolver.known_directory(name, tenant.as_ref()));
-            let preopens = self.preopens(component, tenant.as_ref());
-            let (environment, secret_environment) = self.environment(component);
+            let granted = self.granted(&component.directories, |resolver, name| {
+                resolver.known_directory(name, directories, tenant.as_ref())
+            });
+            let preopens = self.preopens(&component.preopens, directories, tenant.as_ref());
+            let (environment, secret_environment) =
+                self.environment(&component.environment, &component.secret_environment);
             let secrets = self.granted(&component.secrets, Self::is_declared);
             let stores = self.granted(&component.stores, Self::is_declared);
-            let of_tenant = tenant.as_ref().and_then(|tenant| of_tenants.get(tenant));
-            let keys = self.own_keys(component).or_else(|| of_tenant.or(of_all.as_ref()).cloned());
+            let keys = self.own_keys(&component.signed_by).or_else(|| signers.of(tenant.as_ref()).cloned());
             let known = Known {
                 component: Component {
-                    origin: self.origin(component),
+                    origin: self.origin(&component.file),
                     keys: keys.unwrap_or_default(),
                     tenant,
-                    directories,
+                    directories: granted,
                     preopens,
                     environment,
                     secret_environment,
@@ -175,7 +196,7 @@ impl Resolver<'_> {
                     stores,
                     caps,
                     limits,
-                    reuse: reuse(component),
+                    reuse: reuse(&component.reuse),
                     restore: component.restore(),
                     outbound: outbound(component),
                 },
@@ -186,6 +207,19 @@ impl Resolver<'_> {
         }
         components
     }
+}
+
+/// The destinations of a component's requests; `None` if all are refused.
+fn outbound(component: &ComponentSection) -> Option<Outbound> {
+    let origins: Vec<_> = list(&component.outbound).iter().map(|origin| origin.get_ref().clone()).collect();
+    (!origins.is_empty()).then(|| Outbound {
+        origins,
+        private: component.outbound_private(),
+        connections: component.outbound_connections().get(),
+        connect_timeout: component.outbound_connect_timeout().get(),
+        read_timeout: component.outbound_read_timeout().get(),
+        timeout: component.outbound_timeout().get(),
+    })
 }
 
 /// The configuration values of a section.

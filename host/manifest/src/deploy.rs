@@ -2,10 +2,10 @@
 
 use std::path::PathBuf;
 
-use crate::decode::section;
-use crate::manifest::ManifestSection;
-use crate::resolve::{Resolver, value};
+use crate::decode::Field;
+use crate::resolver::{Resolver, value};
 use crate::scalar::{Count, FilePath};
+use crate::section::section;
 
 /// `[deploy]`.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -29,8 +29,8 @@ section! {
 }
 
 impl Resolver<'_> {
-    pub(crate) fn deploy(&self, section: &ManifestSection) -> Option<Deploy> {
-        let deploy = value(&section.deploy)?;
+    pub(crate) fn deploy(&self, section: &Field<DeploySection>) -> Option<Deploy> {
+        let deploy = value(section)?;
         Some(Deploy { directory: value(&deploy.directory)?.resolve(&self.folder), keep: deploy.keep().get() })
     }
 }

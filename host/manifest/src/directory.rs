@@ -1,14 +1,15 @@
 //! Directories that are granted to components and static routes.
 
+use std::collections::BTreeMap;
 use std::path::PathBuf;
 
 use toml::Spanned;
 
-use crate::decode::section;
-use crate::manifest::ManifestSection;
-use crate::resolve::{FileKind, Resolver, entries};
+use crate::decode::Field;
+use crate::resolver::{FileKind, Resolver, entries};
 use crate::scalar::units::{GIB, KIB};
-use crate::scalar::{Bytes, Count, FilePath, name};
+use crate::scalar::{Bytes, Count, FilePath, Table, name};
+use crate::section::section;
 use crate::tenant::TenantName;
 
 /// One of `[directory]`.
@@ -23,6 +24,9 @@ pub struct Directory {
     /// The largest number of files, directories and links in it.
     pub files: u32,
 }
+
+/// The directories of a manifest.
+pub(crate) type Directories = BTreeMap<DirectoryName, Directory>;
 
 name! {
     /// The name under which a directory is granted and a sendfile response refers to it.
@@ -51,20 +55,27 @@ pub(crate) fn directory(section: &DirectorySection, path: PathBuf, tenant: Optio
 }
 
 impl Resolver<'_> {
-    pub(crate) fn directories(&mut self, section: &ManifestSection) {
-        for (name, directory) in entries(&section.directory) {
+    pub(crate) fn directories(&mut self, section: &Field<Table<DirectoryName, DirectorySection>>) -> Directories {
+        let mut directories = Directories::new();
+        for (name, directory) in entries(section) {
             let path = self.path(&directory.path, FileKind::Directory).unwrap_or_default();
             let tenant = self.known_tenant(&directory.tenant);
-            self.directories.insert(name.get_ref().clone(), self::directory(directory, path, tenant));
+            directories.insert(name.get_ref().clone(), self::directory(directory, path, tenant));
         }
+        directories
     }
 
     /// Whether a directory is declared and can be granted to this tenant.
-    pub(crate) fn known_directory(&mut self, name: &Spanned<DirectoryName>, tenant: Option<&TenantName>) -> bool {
+    pub(crate) fn known_directory(
+        &mut self,
+        name: &Spanned<DirectoryName>,
+        directories: &Directories,
+        tenant: Option<&TenantName>,
+    ) -> bool {
         if !self.is_declared(name) {
             return false;
         }
-        let owner = self.directories.get(name.get_ref()).and_then(|known| known.tenant.clone());
+        let owner = directories.get(name.get_ref()).and_then(|known| known.tenant.clone());
         self.may_name(name, owner.as_ref(), tenant)
     }
 }

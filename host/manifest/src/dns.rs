@@ -5,10 +5,10 @@ use std::net::{IpAddr, SocketAddr};
 use schemars::{Schema, json_schema};
 use toml::Spanned;
 
-use crate::decode::section;
-use crate::manifest::ManifestSection;
-use crate::resolve::{Resolver, value};
+use crate::decode::Field;
+use crate::resolver::{Resolver, value};
 use crate::scalar::{Count, Fault, Text};
+use crate::section::section;
 
 /// `[dns]`.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -55,8 +55,8 @@ impl DnsSection {
 }
 
 impl Resolver<'_> {
-    pub(crate) fn dns(&mut self, section: &ManifestSection) -> Dns {
-        let dns = value(&section.dns).cloned().unwrap_or_default();
+    pub(crate) fn dns(&mut self, section: &Field<DnsSection>) -> Dns {
+        let dns = value(section).cloned().unwrap_or_default();
         if let Some(servers) = dns.servers.as_ref().filter(|servers| servers.get_ref().is_empty()) {
             self.context.report(servers.span(), "the list is empty", "name a server, or remove the key");
         }

@@ -3,12 +3,11 @@
 //! Both are made from the sections that the decoder is made from. docs/roadrunner.schema.json and docs/manifest.md hold
 //! the results; a test fails when they are not current.
 
-use std::fmt::Write as _;
-
 use schemars::generate::SchemaSettings;
 
-use crate::decode::{Decode, Key, Section};
-use crate::manifest::ManifestSection;
+use crate::decode::Decode;
+use crate::file::ManifestSection;
+use crate::keys::Table;
 
 /// The JSON Schema of `roadrunner.toml`, indented and with a final newline. Editors know its version best, draft 7.
 pub fn json_schema() -> String {
@@ -27,13 +26,6 @@ pub fn reference() -> String {
     out
 }
 
-/// A section of the reference.
-pub(crate) struct Table {
-    title: String,
-    doc: String,
-    pub(crate) keys: Vec<Key>,
-}
-
 /// Every section, in the order of the file.
 fn tables() -> Vec<Table> {
     let mut tables = Vec::new();
@@ -41,55 +33,13 @@ fn tables() -> Vec<Table> {
     tables
 }
 
-/// Adds a section, and then the sections that its keys hold, unless it is present already.
-pub(crate) fn add<S: Section>(tables: &mut Vec<Table>) {
-    add_table(tables, Table { title: S::TITLE.to_owned(), doc: S::doc(), keys: S::keys() });
-}
-
-/// Adds the section of one type of middleware.
-pub(crate) fn add_middleware<S: Section>(tables: &mut Vec<Table>, kind: &str) {
-    let mut keys = S::keys();
-    for key in keys.iter_mut().filter(|key| key.name == "type") {
-        key.kind = format!("`\"{kind}\"`");
-    }
-    let title = format!("`[middleware.NAME]` with `type = \"{kind}\"`");
-    add_table(tables, Table { title, doc: S::doc(), keys });
-}
-
-fn add_table(tables: &mut Vec<Table>, table: Table) {
-    if tables.iter().any(|known| known.title == table.title) {
-        return;
-    }
-    let inner: Vec<fn(&mut Vec<Table>)> = table.keys.iter().map(|key| key.tables).collect();
-    tables.push(table);
-    inner.into_iter().for_each(|add| add(tables));
-}
-
-impl Table {
-    fn render(&self, out: &mut String) {
-        let Self { title, doc, .. } = self;
-        // Writing to a String cannot fail.
-        let _ = write!(out, "\n### {title}\n\n{doc}\n\n| Key | Value | Default | Meaning |\n|---|---|---|---|\n");
-        for Key { name, doc, default, absent, required, kind, .. } in &self.keys {
-            let default = match default {
-                _ if *required => "required".to_owned(),
-                Some(default) => format!("`{default}`"),
-                None => absent.unwrap_or_default().to_owned(),
-            };
-            let _ = writeln!(out, "| `{name}` | {} | {} | {} |", cell(kind), cell(&default), cell(doc));
-        }
-    }
-}
-
-fn cell(text: &str) -> String {
-    text.replace('|', "\\|").replace("\n\n", "<br>")
-}
-
 #[cfg(test)]
 mod tests {
     use std::path::Path;
 
     use super::*;
+    use crate::keys::Key;
+    use crate::section::default_value;
 
     /// `BLESS=1` writes the file instead.
     fn check(name: &str, current: &str) {
@@ -121,7 +71,7 @@ mod tests {
         assert!(defaults.peek().is_some());
         for (key, default) in defaults {
             assert!((key.accepts)(default), "{} cannot be {default}", key.name);
-            assert_ne!(crate::decode::default_value(default), serde_json::Value::Null, "{}", key.name);
+            assert_ne!(default_value(default), serde_json::Value::Null, "{}", key.name);
         }
     }
 

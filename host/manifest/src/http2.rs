@@ -2,9 +2,9 @@
 
 use roadrunner_values::Http2;
 
-use crate::decode::section;
 use crate::scalar::units::{KIB, MIB};
 use crate::scalar::{Bytes, Count};
+use crate::section::section;
 
 section! {
     /// Settings of HTTP/2 (RFC 9113).

@@ -2,9 +2,9 @@
 
 use roadrunner_values::Http3;
 
-use crate::decode::section;
 use crate::scalar::units::{DAY, KIB, MIB};
 use crate::scalar::{Bytes, Count, OrNone, Time};
+use crate::section::section;
 
 section! {
     /// Settings of HTTP/3 (RFC 9114), for listeners that speak it.

@@ -3,10 +3,11 @@
 //! The entry point is [`Manifest::load`]. It reports all problems of a file at once, each with its place and its fix
 //! ([`ManifestError`]). A manifest needs no further checks.
 //!
-//! `manifest` has the whole file, and `resolve` the order in which its sections are checked. Each feature has a file
-//! with its section, its words, its checks and its value: `listener`, `store`, `wasi` and so on. `middleware/` has a
-//! file for each type. `decode`, `scalar` and `diagnostic` read values and report problems; `document` makes the schema
-//! and the reference; `router` is the table.
+//! Each feature has a file with its section, its words, its checks and its value: `listener`, `store`, `wasi` and so
+//! on. `middleware/` has a file for each type. A feature knows the core and the features that it needs, and never the
+//! whole file. The core: `section` declares sections, `decode` and `scalar` read values, `diagnostic` reports problems,
+//! `resolver` has the facts that all checks share. Above the features, `file` has all sections, `resolve` the order in
+//! which they are checked, `load` the ways in, and `document` the schema and the reference. `router` is the table.
 //!
 //! This crate opens no sockets and loads no components, so that it compiles in seconds and its tests need no engine.
 
@@ -23,10 +24,13 @@ mod diagnostic;
 mod directory;
 mod dns;
 mod document;
+mod file;
 mod http2;
 mod http3;
+mod keys;
 mod limits;
 mod listener;
+mod load;
 mod manifest;
 mod middleware;
 mod origin;
@@ -35,11 +39,13 @@ mod pattern;
 mod rate_limit;
 mod registry;
 mod resolve;
+mod resolver;
 mod reuse;
 mod route;
 mod router;
 mod scalar;
 mod secret;
+mod section;
 mod server;
 mod signature;
 mod store;
@@ -55,7 +61,8 @@ pub use roadrunner_values::{
     Timeouts, WebSocket, WebTransport, WebTransportCaps,
 };
 
-pub use admin::{Admin, AdminKeys, Subject};
+pub use admin::Admin;
+pub use admin::keys::{AdminKeys, Subject};
 pub use bus::{Broker, BrokerCredentials, BrokerUrl, Bus};
 pub use cli::{Language, NewError, Project, Sdk, new_project, routes_table, summary};
 pub use component::{Component, ComponentName};
@@ -65,7 +72,8 @@ pub use directory::{Directory, DirectoryName};
 pub use dns::Dns;
 pub use document::{json_schema, reference};
 pub use listener::{Listener, ListenerName, PeerRange, Protocol};
-pub use manifest::{ComponentOptions, LoadError, MAX_BYTES, Manifest};
+pub use load::{LoadError, MAX_BYTES};
+pub use manifest::{ComponentOptions, Manifest};
 pub use middleware::basic_auth::BasicAuth;
 pub use middleware::compression::{Compression, Encoding, MediaType};
 pub use middleware::cors::Cors;

@@ -9,10 +9,10 @@ use std::ops::Range;
 
 use roadrunner_values::{Caps, ConnectionCaps, HostCaps, Limits};
 
-use crate::decode::section;
-use crate::resolve::Resolver;
+use crate::resolver::Resolver;
 use crate::scalar::units::{DAY, GIB, HOUR, KIB, MIB};
 use crate::scalar::{Bytes, Count, OrNone, Time, format_size};
+use crate::section::section;
 
 /// Declares the keys of a request's limits once, for every section that can set them.
 macro_rules! limits {

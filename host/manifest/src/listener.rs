@@ -8,10 +8,10 @@ use roadrunner_values::{ForwardedField, H2c};
 use schemars::{Schema, json_schema};
 use toml::Spanned;
 
-use crate::decode::section;
-use crate::manifest::ManifestSection;
-use crate::resolve::{Resolver, list, value};
+use crate::decode::Field;
+use crate::resolver::{Resolver, list, value};
 use crate::scalar::{Address, Count, Fault, Text, choice, name};
+use crate::section::section;
 use crate::tls::{Tls, TlsChoice};
 
 /// One of `[[listener]]`.
@@ -143,9 +143,14 @@ choice! {
 }
 
 impl Resolver<'_> {
-    pub(crate) fn listeners(&mut self, section: &ManifestSection) -> Vec<Listener> {
+    /// The listeners. `early_data` is the key of `[http3]`.
+    pub(crate) fn listeners(
+        &mut self,
+        sections: &Field<Vec<Spanned<ListenerSection>>>,
+        early_data: Option<&Spanned<bool>>,
+    ) -> Vec<Listener> {
         let mut listeners: Vec<Listener> = Vec::new();
-        for listener in list(&section.listener) {
+        for listener in list(sections) {
             let listener = listener.get_ref();
             let tls = value(&listener.tls).map(|choice| self.tls_choice(choice));
             let Some(address) = &listener.address else { continue };
@@ -170,7 +175,6 @@ impl Resolver<'_> {
                     let message = "HTTP/3 needs a UDP port, and this listener has a socket of another kind";
                     self.context.report(protocol.clone(), message, fix);
                 }
-                let early_data = value(&section.http3).and_then(|http3| http3.early_data.as_ref());
                 if let Some(Tls::Files { clients: Some(_), .. }) = &tls
                     && let Some(early_data) = early_data.filter(|early_data| *early_data.get_ref())
                 {

@@ -6,6 +6,7 @@ pub(crate) mod basic_auth;
 pub(crate) mod compression;
 pub(crate) mod cors;
 pub(crate) mod etag;
+pub(crate) mod kind;
 pub(crate) mod rate_limit;
 pub(crate) mod request_id;
 pub(crate) mod response_headers;
@@ -17,25 +18,13 @@ use schemars::{Schema, SchemaGenerator, json_schema};
 use toml::Spanned;
 use toml::de::DeValue;
 
-use crate::decode::{Context, Decode, Place, Section, section_schema};
-use crate::document::{self, Table};
-use crate::manifest::ManifestSection;
-use crate::resolve::{Resolver, entries};
-use crate::scalar::{Text, choice, name};
-
-name! {
-    /// The name of a middleware: `security` in `[middleware.security]`.
-    pub struct MiddlewareName = "middleware";
-}
-
-/// The section of a type of middleware.
-pub(crate) trait Kind: Section + Decode {
-    /// The checked middleware.
-    type Value;
-
-    /// Checks the section. `None` means that a required key is absent, which has been reported.
-    fn check(&self, name: &MiddlewareName, resolver: &mut Resolver<'_>) -> Option<Self::Value>;
-}
+use crate::decode::{Context, Decode, Field, Place};
+use crate::keys;
+pub(crate) use crate::middleware::kind::Kind;
+pub use crate::middleware::kind::MiddlewareName;
+use crate::resolver::{Resolver, entries};
+use crate::scalar::{Table, Text, choice};
+use crate::section::{Section, section_schema};
 
 /// Declares the types of middlewares: the name, the word in the manifest, the section and the value.
 macro_rules! middlewares {
@@ -94,8 +83,8 @@ macro_rules! middlewares {
                 "a section".to_owned()
             }
 
-            fn tables(tables: &mut Vec<Table>) {
-                $(document::add_middleware::<$section>(tables, $word);)*
+            fn tables(tables: &mut Vec<keys::Table>) {
+                $(add_middleware::<$section>(tables, $word);)*
             }
         }
     };
@@ -128,10 +117,23 @@ fn variant_schema<S: Section>(generator: &mut SchemaGenerator, word: &str) -> Sc
     schema
 }
 
+/// Adds the section of one type of middleware to the reference.
+fn add_middleware<S: Section>(tables: &mut Vec<keys::Table>, kind: &str) {
+    let mut keys = S::keys();
+    for key in keys.iter_mut().filter(|key| key.name == "type") {
+        key.kind = format!("`\"{kind}\"`");
+    }
+    let title = format!("`[middleware.NAME]` with `type = \"{kind}\"`");
+    keys::add_table(tables, keys::Table { title, doc: S::doc(), keys });
+}
+
 impl Resolver<'_> {
-    pub(crate) fn middlewares(&mut self, section: &ManifestSection) -> BTreeMap<MiddlewareName, Middleware> {
+    pub(crate) fn middlewares(
+        &mut self,
+        section: &Field<Table<MiddlewareName, MiddlewareSection>>,
+    ) -> BTreeMap<MiddlewareName, Middleware> {
         let mut middlewares = BTreeMap::new();
-        for (name, middleware) in entries(&section.middleware) {
+        for (name, middleware) in entries(section) {
             let checked = middleware.check(name.get_ref(), self);
             middlewares.extend(checked.map(|checked| (name.get_ref().clone(), checked)));
         }

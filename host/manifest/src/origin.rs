@@ -5,9 +5,9 @@ use std::path::PathBuf;
 
 use toml::Spanned;
 
-use crate::component::ComponentSection;
-use crate::registry::RegistryName;
-use crate::resolve::{FileKind, Resolver};
+use crate::decode::Field;
+use crate::registry::{MAX_NAME, RegistryName};
+use crate::resolver::{FileKind, Resolver};
 use crate::scalar::{Fault, FilePath, Text};
 
 /// The origin of a component.
@@ -29,9 +29,9 @@ impl fmt::Display for Origin {
 }
 
 impl Resolver<'_> {
-    /// Checks the origin of a component.
-    pub(crate) fn origin(&mut self, component: &ComponentSection) -> Origin {
-        match component.file.as_ref().map(|file| (file.span(), file.get_ref())) {
+    /// Checks the origin of a component, the value of its `file`.
+    pub(crate) fn origin(&mut self, file: &Field<ComponentFile>) -> Origin {
+        match file.as_ref().map(|file| (file.span(), file.get_ref())) {
             Some((_, ComponentFile::Registry(reference))) => Origin::Registry(reference.clone()),
             Some((span, ComponentFile::Path(path))) => {
                 let path = self.path(&Some(Spanned::new(span, path.clone())), FileKind::Component);
@@ -62,9 +62,6 @@ impl Text for ComponentFile {
 
 /// The tag of a reference without one.
 const DEFAULT_TAG: &str = "latest";
-
-/// The longest name of a repository, in bytes.
-pub(crate) const MAX_REPOSITORY: usize = 255;
 
 /// The longest tag, in bytes (OCI distribution specification 1.1).
 const MAX_TAG: usize = 128;
@@ -116,7 +113,7 @@ impl Text for OciReference {
         let (registry, rest) = rest.split_once('/').ok_or_else(|| fault("which names no repository"))?;
         let registry = RegistryName::parse(registry).map_err(|_| fault("which names no registry"))?;
         let (repository, tag) = rest.split_once(':').unwrap_or((rest, DEFAULT_TAG));
-        if repository.len() > MAX_REPOSITORY || !repository.split('/').all(is_part) {
+        if repository.len() > MAX_NAME || !repository.split('/').all(is_part) {
             return Err(fault("whose repository is not parts of a-z, 0-9, `.`, `-` and `_` with slashes between"));
         }
         if !is_tag(tag) {

@@ -5,8 +5,6 @@ use std::time::Duration;
 
 use schemars::{Schema, json_schema};
 
-use crate::component::ComponentSection;
-use crate::resolve::list;
 use crate::scalar::{Fault, HostPattern, Text};
 
 /// The destinations and limits of a component's outgoing requests.
@@ -24,19 +22,6 @@ pub struct Outbound {
     pub read_timeout: Duration,
     /// The deadline of the whole request.
     pub timeout: Duration,
-}
-
-/// The grant of a component; `None` if all requests are refused.
-pub(crate) fn outbound(component: &ComponentSection) -> Option<Outbound> {
-    let origins: Vec<_> = list(&component.outbound).iter().map(|origin| origin.get_ref().clone()).collect();
-    (!origins.is_empty()).then(|| Outbound {
-        origins,
-        private: component.outbound_private(),
-        connections: component.outbound_connections().get(),
-        connect_timeout: component.outbound_connect_timeout().get(),
-        read_timeout: component.outbound_read_timeout().get(),
-        timeout: component.outbound_timeout().get(),
-    })
 }
 
 /// An origin that outgoing requests may go to.

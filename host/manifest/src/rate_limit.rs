@@ -1,9 +1,9 @@
 //! The rate limit of one peer.
 
-use crate::decode::section;
-use crate::manifest::ManifestSection;
-use crate::resolve::value;
+use crate::decode::Field;
+use crate::resolver::value;
 use crate::scalar::Count;
+use crate::section::section;
 
 /// `[rate-limit]`, and `type = "rate-limit"`: a token bucket for each peer.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -31,8 +31,8 @@ section! {
     }
 }
 
-pub(crate) fn rate_limit(section: &ManifestSection) -> Option<RateLimit> {
-    let limit = value(&section.rate_limit)?;
+pub(crate) fn rate_limit(section: &Field<RateLimitSection>) -> Option<RateLimit> {
+    let limit = value(section)?;
     // An absent required key has been reported.
     let requests = value(&limit.requests)?.get();
     let burst = value(&limit.burst).map_or(requests, |burst| burst.get());

@@ -8,13 +8,12 @@ use std::time::Duration;
 
 use toml::Spanned;
 
-use crate::decode::section;
-use crate::manifest::ManifestSection;
-use crate::origin::MAX_REPOSITORY;
-use crate::resolve::{FileKind, Resolver, entries, value};
+use crate::decode::Field;
+use crate::resolver::{FileKind, Resolver, entries, value};
 use crate::scalar::units::HOUR;
-use crate::scalar::{Fault, FilePath, PlainText, Text, Time};
+use crate::scalar::{Fault, FilePath, PlainText, Table, Text, Time};
 use crate::secret::SecretName;
+use crate::section::section;
 
 /// One of `[registry]`.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -51,9 +50,12 @@ section! {
 }
 
 impl Resolver<'_> {
-    pub(crate) fn registries(&mut self, section: &ManifestSection) -> BTreeMap<RegistryName, Registry> {
+    pub(crate) fn registries(
+        &mut self,
+        section: &Field<Table<RegistryName, RegistrySection>>,
+    ) -> BTreeMap<RegistryName, Registry> {
         let mut registries = BTreeMap::new();
-        for (name, registry) in entries(&section.registry) {
+        for (name, registry) in entries(section) {
             let user = self.registry_user(name, registry);
             let plaintext = registry.plaintext();
             let authorities = self.path(&registry.ca_file, FileKind::File);
@@ -96,6 +98,9 @@ impl Resolver<'_> {
     }
 }
 
+/// The longest name of a registry or of a repository, in bytes.
+pub(crate) const MAX_NAME: usize = 255;
+
 /// A registry: a name or an IPv4 address, with a port if it is not the usual one.
 #[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub struct RegistryName(String);
@@ -131,7 +136,7 @@ impl Text for RegistryName {
         let is_of_label = |byte: u8| byte.is_ascii_lowercase() || byte.is_ascii_digit() || byte == b'-';
         let is_label = |label: &str| !label.is_empty() && !label.starts_with('-') && label.bytes().all(is_of_label);
         let is_port = |port: &str| port.parse().is_ok_and(|port: u16| port != 0);
-        if text.len() > MAX_REPOSITORY || !host.split('.').all(is_label) || !port.is_none_or(is_port) {
+        if text.len() > MAX_NAME || !host.split('.').all(is_label) || !port.is_none_or(is_port) {
             return Err(fault());
         }
         Ok(Self(text.to_owned()))

@@ -2,11 +2,11 @@
 
 use std::time::Duration;
 
-use crate::component::ComponentSection;
-use crate::decode::section;
-use crate::resolve::value;
+use crate::decode::Field;
+use crate::resolver::value;
 use crate::scalar::units::HOUR;
 use crate::scalar::{Count, Time};
+use crate::section::section;
 
 /// The reuse of an instance.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -36,8 +36,8 @@ section! {
 }
 
 /// The reuse of a component's instances; `None` for none.
-pub(crate) fn reuse(component: &ComponentSection) -> Option<Reuse> {
-    let section = value(&component.reuse)?;
+pub(crate) fn reuse(section: &Field<ReuseSection>) -> Option<Reuse> {
+    let section = value(section)?;
     Some(Reuse {
         requests: value(&section.requests)?.get(),
         concurrency: section.concurrency().get(),

@@ -2,24 +2,23 @@
 
 pub(crate) mod group;
 pub(crate) mod resolve;
+pub(crate) mod routes;
+pub(crate) mod section;
 pub(crate) mod static_files;
+mod static_route;
+mod tenant;
 
 use std::collections::BTreeMap;
 
 use http::Method;
 use roadrunner_values::{Caps, Limits, WebSocket, WebTransport};
-use toml::Spanned;
 
 use crate::component::ComponentName;
-use crate::decode::section;
-use crate::limits::LimitsSection;
 use crate::middleware::MiddlewareName;
-use crate::pattern::{RoutePath, RoutePattern};
-use crate::route::static_files::{StaticFiles, StaticSection};
-use crate::scalar::{ConfigKey, HostPattern, MethodName, PlainText, Table, choice, name};
+use crate::pattern::RoutePattern;
+use crate::route::static_files::StaticFiles;
+use crate::scalar::{HostPattern, choice, name};
 use crate::tenant::TenantName;
-use crate::websocket::WebSocketSection;
-use crate::webtransport::WebTransportSection;
 
 /// A path and its target.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -126,44 +125,6 @@ impl Methods {
 name! {
     /// The name of a route, for reverse URLs, logs and metrics.
     pub struct RouteName = "route";
-}
-
-section! {
-    /// A path and its target.
-    #[title = "`[[route]]`"]
-    pub(crate) struct RouteSection {
-        /// The path: literal segments, `:name` for one segment, `*name` at the end for all that is left.
-        path: RoutePath [required];
-        /// The hosts that it answers for, `"example.com"` or `"*.example.org"`, without a port. Without it, every host,
-        /// or those of the group.
-        hosts: Vec<Spanned<HostPattern>>;
-        /// The methods that it answers. Other methods get 405 with `Allow`. Without it, every method; for a static
-        /// route, GET.
-        methods: Vec<Spanned<MethodName>>;
-        /// Whether a route for GET also answers HEAD.
-        head: bool = "true";
-        /// The component that answers.
-        component: ComponentName;
-        /// The files that answer, without any component.
-        files as "static": StaticSection;
-        /// The tenant that owns a static route. A route with a component belongs to the tenant of the component.
-        tenant: TenantName;
-        /// The route's name in reverse URLs, logs and metrics. Unique.
-        name: RouteName;
-        /// The reader of the request body: the host before the instance starts (`auto`), or the guest from the wire
-        /// (`manual`).
-        body: BodyMode = "\"auto\"";
-        /// Configuration values of this route. They replace those of its groups and its component.
-        config: Table<ConfigKey, PlainText>;
-        /// The limits of one request to this route.
-        limits: LimitsSection;
-        /// WebSockets on this route.
-        websocket: WebSocketSection;
-        /// WebTransport sessions on this route.
-        webtransport: WebTransportSection;
-        /// Middlewares around this route, the outermost first. They stand inside those of its groups.
-        middlewares: Vec<Spanned<MiddlewareName>> = "[]";
-    }
 }
 
 choice! {

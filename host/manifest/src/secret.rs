@@ -5,10 +5,10 @@ use std::path::PathBuf;
 
 use schemars::{Schema, json_schema};
 
-use crate::decode::section;
-use crate::manifest::ManifestSection;
-use crate::resolve::{Resolver, entries};
-use crate::scalar::{Fault, FilePath, Text, name};
+use crate::decode::Field;
+use crate::resolver::{Resolver, entries};
+use crate::scalar::{Fault, FilePath, Table, Text, name};
+use crate::section::section;
 
 /// The place of a secret, from `[secret]`. The secret itself stands in no manifest.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -38,9 +38,12 @@ section! {
 }
 
 impl Resolver<'_> {
-    pub(crate) fn secrets(&mut self, section: &ManifestSection) -> BTreeMap<SecretName, Secret> {
+    pub(crate) fn secrets(
+        &mut self,
+        section: &Field<Table<SecretName, SecretSection>>,
+    ) -> BTreeMap<SecretName, Secret> {
         let mut secrets = BTreeMap::new();
-        for (name, secret) in entries(&section.secret) {
+        for (name, secret) in entries(section) {
             let place = match (&secret.file, &secret.env) {
                 (Some(file), None) => Secret::File(file.get_ref().resolve(&self.folder)),
                 (None, Some(variable)) => match &variable.get_ref().0 {

@@ -5,11 +5,11 @@ use std::time::Duration;
 
 use roadrunner_values::PathRule;
 
-use crate::decode::section;
-use crate::manifest::ManifestSection;
-use crate::resolve::{Resolver, value};
+use crate::decode::Field;
+use crate::resolver::{Resolver, value};
 use crate::scalar::units::HOUR;
 use crate::scalar::{Count, FilePath, Time, choice};
+use crate::section::section;
 
 /// `[server]`.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -92,8 +92,8 @@ choice! {
 }
 
 impl Resolver<'_> {
-    pub(crate) fn server(&self, section: &ManifestSection) -> Server {
-        let server = value(&section.server).cloned().unwrap_or_default();
+    pub(crate) fn server(&self, section: &Field<ServerSection>) -> Server {
+        let server = value(section).cloned().unwrap_or_default();
         Server {
             drain: server.drain().get(),
             drain_delay: server.drain_delay().get(),

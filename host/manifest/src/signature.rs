@@ -1,16 +1,13 @@
 //! The signatures that components must have.
 
-use std::collections::BTreeMap;
 use std::path::PathBuf;
 
 use toml::Spanned;
 
-use crate::component::ComponentSection;
-use crate::decode::{Field, section};
-use crate::manifest::ManifestSection;
-use crate::resolve::{FileKind, Resolver, entries, value};
+use crate::decode::Field;
+use crate::resolver::{FileKind, Resolver, value};
 use crate::scalar::FilePath;
-use crate::tenant::TenantName;
+use crate::section::section;
 
 section! {
     /// The signatures that components must have. With this section, a component without a signature by one of the keys
@@ -25,22 +22,13 @@ section! {
 
 impl Resolver<'_> {
     /// The keys of `[signatures]`.
-    pub(crate) fn signature_keys(&mut self, section: &ManifestSection) -> Option<Vec<PathBuf>> {
-        self.keys(&value(&section.signatures)?.keys, "keys")
+    pub(crate) fn signature_keys(&mut self, section: &Field<SignaturesSection>) -> Option<Vec<PathBuf>> {
+        self.keys(&value(section)?.keys, "keys")
     }
 
-    /// The keys of each tenant that has its own.
-    pub(crate) fn tenant_keys(&mut self, section: &ManifestSection) -> BTreeMap<TenantName, Vec<PathBuf>> {
-        let mut keys = BTreeMap::new();
-        for (name, tenant) in entries(&section.tenant) {
-            keys.extend(self.keys(&tenant.signed_by, "signed-by").map(|own| (name.get_ref().clone(), own)));
-        }
-        keys
-    }
-
-    /// The keys of a component that has its own.
-    pub(crate) fn own_keys(&mut self, component: &ComponentSection) -> Option<Vec<PathBuf>> {
-        self.keys(&component.signed_by, "signed-by")
+    /// The keys of a tenant or of a component that has its own.
+    pub(crate) fn own_keys(&mut self, signed_by: &Field<Vec<Spanned<FilePath>>>) -> Option<Vec<PathBuf>> {
+        self.keys(signed_by, "signed-by")
     }
 
     /// The files of a list of keys. An empty list would refuse everything, or nothing, and is reported as a mistake.

@@ -7,12 +7,12 @@ use std::time::Duration;
 use schemars::{Schema, json_schema};
 use toml::Spanned;
 
-use crate::decode::section;
-use crate::manifest::ManifestSection;
-use crate::resolve::{Files, Resolver, entries, value};
+use crate::decode::Field;
+use crate::resolver::{Files, Resolver, entries, value};
 use crate::scalar::units::{GIB, HOUR, KIB, MIB};
-use crate::scalar::{Bytes, Count, Fault, FilePath, Text, Time, name};
+use crate::scalar::{Bytes, Count, Fault, FilePath, Table, Text, Time, name};
 use crate::secret::SecretName;
+use crate::section::section;
 
 /// `[store]`.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -91,9 +91,9 @@ section! {
 }
 
 impl Resolver<'_> {
-    pub(crate) fn stores(&mut self, section: &ManifestSection) -> BTreeMap<StoreName, Store> {
+    pub(crate) fn stores(&mut self, section: &Field<Table<StoreName, StoreSection>>) -> BTreeMap<StoreName, Store> {
         let mut stores: BTreeMap<StoreName, Store> = BTreeMap::new();
-        for (name, store) in entries(&section.store) {
+        for (name, store) in entries(section) {
             let Some(place) = self.place(name, store) else { continue };
             let path = |place: &StorePlace| match place {
                 StorePlace::File { path, .. } => Some(path.clone()),

@@ -6,14 +6,12 @@ use std::ops::Range;
 use roadrunner_values::{Caps, Quota};
 use toml::Spanned;
 
-use crate::admin::{AdminKeys, Subject};
-use crate::decode::{Field, Holds, section};
-use crate::manifest::ManifestSection;
-use crate::resolve::{FileKind, Resolver, entries, list, value};
-use crate::route::RouteSection;
-use crate::route::resolve::Routes;
+use crate::admin::keys::{AdminKeys, Subject};
+use crate::decode::Field;
+use crate::resolver::{FileKind, Resolver, entries, list, value};
 use crate::scalar::units::{GIB, HOUR, KIB};
-use crate::scalar::{Bytes, Count, FilePath, HostPattern, Name, Time, name};
+use crate::scalar::{Bytes, Count, FilePath, HostPattern, Name, Table, Time, name};
+use crate::section::{Holds, section};
 
 /// One of `[tenant]`.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
@@ -96,10 +94,14 @@ section! {
 
 impl Resolver<'_> {
     /// The tenants, no two of which share a host.
-    pub(crate) fn tenants(&mut self, section: &ManifestSection) -> BTreeMap<TenantName, Tenant> {
+    pub(crate) fn tenants(
+        &mut self,
+        tenants: &Field<Table<TenantName, TenantSection>>,
+    ) -> BTreeMap<TenantName, Tenant> {
+        let declared = tenants;
         let mut tenants: BTreeMap<TenantName, Tenant> = BTreeMap::new();
         let mut places: Vec<(TenantName, HostPattern, Range<usize>)> = Vec::new();
-        for (name, declared) in entries(&section.tenant) {
+        for (name, declared) in entries(declared) {
             let name = name.get_ref();
             if let Some(field) = declared.hosts.as_ref().filter(|hosts| hosts.get_ref().is_empty()) {
                 let fix = "list some, or leave the key out for every host that no other tenant has";
@@ -167,57 +169,6 @@ impl Resolver<'_> {
         let fix = format!("name one of its own, or remove `tenant` from [{what}.{name}] to share it");
         self.context.report(place.span(), message, fix);
         false
-    }
-}
-
-impl Routes<'_, '_, '_> {
-    /// The tenant that owns a route.
-    pub(crate) fn tenant(&mut self, route: &RouteSection, section: &str) -> Option<TenantName> {
-        if let (Some(tenant), Some(component)) = (&route.tenant, &route.component) {
-            let message = format!("[[{section}]] has both `component` and `tenant`");
-            let fix = format!("remove `tenant`: [component.{}] says whose it is", component.get_ref());
-            self.report(tenant.span(), message, fix);
-            return None;
-        }
-        match value(&route.component) {
-            Some(component) => self.components.get(component).and_then(|known| known.component.tenant.clone()),
-            None => self.resolver.known_tenant(&route.tenant),
-        }
-    }
-
-    /// The hosts of a route. For a route of a tenant, they must be the tenant's own; without `hosts`, it has all of
-    /// them.
-    pub(crate) fn tenant_hosts(
-        &mut self,
-        route: &RouteSection,
-        tenant: Option<&TenantName>,
-        hosts: Vec<HostPattern>,
-    ) -> Vec<HostPattern> {
-        let Some((name, own)) = tenant.and_then(|name| self.host.tenants.get_key_value(name)) else { return hosts };
-        let place = route.hosts.as_ref().map(Spanned::span);
-        let place = place.or(route.path.as_ref().map(Spanned::span)).unwrap_or_default();
-        if own.hosts.is_empty() {
-            for (other, theirs) in self.host.tenants {
-                let taken = match hosts.is_empty() {
-                    true => theirs.hosts.first(),
-                    false => hosts.iter().find_map(|host| theirs.overlap(host)),
-                };
-                if let Some(taken) = taken {
-                    let message = format!("a route of the tenant `{name}` answers for `{taken}`, a host of `{other}`");
-                    let fix = format!("give the route, or [tenant.{name}], `hosts` of its own");
-                    self.report(place, message, fix);
-                    return hosts;
-                }
-            }
-            return hosts;
-        }
-        if let Some(foreign) = hosts.iter().find(|host| !own.has(host)) {
-            let message =
-                format!("a route of the tenant `{name}` answers for `{foreign}`, which is not among its hosts");
-            let fix = format!("add it to `hosts` in [tenant.{name}], or name one of those");
-            self.report(place, message, fix);
-        }
-        if hosts.is_empty() { own.hosts.clone() } else { hosts }
     }
 }
 

@@ -2,9 +2,9 @@
 
 use roadrunner_values::Timeouts;
 
-use crate::decode::section;
 use crate::scalar::units::{DAY, GIB, HOUR};
 use crate::scalar::{Bytes, Time};
+use crate::section::section;
 
 section! {
     /// How long the host waits for its clients. `[limits]` has the deadlines of guests.

@@ -6,10 +6,11 @@ use schemars::{Schema, SchemaGenerator, json_schema};
 use toml::Spanned;
 use toml::de::DeValue;
 
-use crate::decode::{Context, Decode, Place, section};
-use crate::document::Table;
-use crate::resolve::{FileKind, Resolver, list};
+use crate::decode::{Context, Decode, Place};
+use crate::keys::Table;
+use crate::resolver::{FileKind, Resolver, list};
 use crate::scalar::{FilePath, choice};
+use crate::section::section;
 
 /// The origin of a listener's certificate.
 #[derive(Clone, Debug, PartialEq, Eq)]

@@ -5,12 +5,12 @@ use std::collections::BTreeMap;
 use schemars::{Schema, json_schema};
 use toml::Spanned;
 
-use crate::component::ComponentSection;
-use crate::decode::section;
-use crate::directory::DirectoryName;
-use crate::resolve::{Resolver, entries, list, value};
-use crate::scalar::{Fault, Text, choice};
+use crate::decode::Field;
+use crate::directory::{Directories, DirectoryName};
+use crate::resolver::{Resolver, entries, list, value};
+use crate::scalar::{Fault, Table, Text, choice};
 use crate::secret::SecretName;
+use crate::section::section;
 use crate::tenant::TenantName;
 
 /// A directory that guests of a component have open from their start.
@@ -50,12 +50,17 @@ choice! {
 
 impl Resolver<'_> {
     /// The preopens of a component whose directories exist in the manifest.
-    pub(crate) fn preopens(&mut self, component: &ComponentSection, tenant: Option<&TenantName>) -> Vec<Preopen> {
+    pub(crate) fn preopens(
+        &mut self,
+        sections: &Field<Vec<Spanned<PreopenSection>>>,
+        directories: &Directories,
+        tenant: Option<&TenantName>,
+    ) -> Vec<Preopen> {
         let mut preopens: Vec<Preopen> = Vec::new();
-        for section in list(&component.preopens) {
+        for section in list(sections) {
             let section = section.get_ref();
             let Some(name) = &section.directory else { continue };
-            if !self.known_directory(name, tenant) || !section.failed.is_empty() {
+            if !self.known_directory(name, directories, tenant) || !section.failed.is_empty() {
                 continue;
             }
             let directory = name.get_ref().clone();
@@ -76,12 +81,14 @@ impl Resolver<'_> {
     /// The environment of a component: its values, and the secrets that are values.
     pub(crate) fn environment(
         &mut self,
-        component: &ComponentSection,
+        plain: &Field<Table<EnvironmentName, EnvironmentText>>,
+        secret: &Field<Table<EnvironmentName, SecretName>>,
     ) -> (BTreeMap<String, String>, BTreeMap<String, SecretName>) {
+        let of_secret = secret;
         let plain: BTreeMap<_, _> =
-            entries(&component.environment).map(|(name, text)| (name.get_ref().0.clone(), text.0.clone())).collect();
+            entries(plain).map(|(name, text)| (name.get_ref().0.clone(), text.0.clone())).collect();
         let mut secret = BTreeMap::new();
-        for (name, of) in entries(&component.secret_environment) {
+        for (name, of) in entries(of_secret) {
             let (span, name) = (name.span(), name.get_ref().0.clone());
             if plain.contains_key(&name) {
                 self.context.report(

@@ -9,9 +9,10 @@ use schemars::{Schema, SchemaGenerator};
 use toml::Spanned;
 use toml::de::DeValue;
 
-use crate::decode::{Context, Decode, Place, Sets, section};
+use crate::decode::{Context, Decode, Place};
 use crate::scalar::units::{DAY, GIB, HOUR, KIB};
 use crate::scalar::{Bytes, Count, OrNone, Origin, Time};
+use crate::section::{Sets, section};
 
 /// Declares the keys of a session once, for every section that can set them.
 macro_rules! settings {

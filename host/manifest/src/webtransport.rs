@@ -5,9 +5,9 @@
 
 use roadrunner_values::{WebTransport, WebTransportCaps};
 
-use crate::decode::section;
 use crate::scalar::units::HOUR;
 use crate::scalar::{Count, Time};
+use crate::section::section;
 use crate::websocket::Origins;
 
 /// Declares the keys of a session once, for every section that can set them.

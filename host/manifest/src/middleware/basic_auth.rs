@@ -1,10 +1,10 @@
 //! Names and passwords in front of a route.
 
-use crate::decode::section;
-use crate::middleware::{Kind, MiddlewareName, MiddlewareType};
-use crate::resolve::Resolver;
+use crate::middleware::kind::{Chosen, Kind, MiddlewareName};
+use crate::resolver::Resolver;
 use crate::scalar::{Fault, Text};
 use crate::secret::SecretName;
+use crate::section::section;
 
 /// Asks for a name and a password.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -20,7 +20,7 @@ section! {
     /// client's `authorization` as it came. Use it over TLS: a password on a plain connection can be read on the way.
     pub(crate) struct BasicAuthSection {
         /// What it does.
-        kind as "type": MiddlewareType [required];
+        kind as "type": Chosen [required];
         /// What browsers show when they ask.
         realm: Realm = "\"restricted\"";
         /// The secret with the users: a line for each, its name, a colon, and its password hashed by Argon2

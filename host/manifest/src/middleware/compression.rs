@@ -2,11 +2,11 @@
 
 use toml::Spanned;
 
-use crate::decode::section;
-use crate::middleware::{Kind, MiddlewareName, MiddlewareType};
-use crate::resolve::Resolver;
+use crate::middleware::kind::{Chosen, Kind, MiddlewareName};
+use crate::resolver::Resolver;
 use crate::scalar::units::GIB;
 use crate::scalar::{Bytes, Fault, Text, choice};
+use crate::section::section;
 
 /// Compresses responses.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -29,7 +29,7 @@ section! {
     /// out routes with such responses, or let the guest say `cache-control: no-transform`.
     pub(crate) struct CompressionSection {
         /// The type.
-        kind as "type": MiddlewareType [required];
+        kind as "type": Chosen [required];
         /// The encodings. Of those that a client likes equally, the first of this list is used.
         encodings: Vec<Spanned<Encoding>> = "[\"zstd\", \"br\", \"gzip\"]";
         /// The smallest body that is compressed, if its length is known beforehand.

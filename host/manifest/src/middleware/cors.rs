@@ -6,11 +6,11 @@ use http::{HeaderName, Method};
 use roadrunner_values::AnyOr;
 use toml::Spanned;
 
-use crate::decode::section;
-use crate::middleware::{Kind, MiddlewareName, MiddlewareType};
-use crate::resolve::{Resolver, list};
+use crate::middleware::kind::{Chosen, Kind, MiddlewareName};
+use crate::resolver::{Resolver, list};
 use crate::scalar::units::DAY;
 use crate::scalar::{Fault, HeaderField, MethodName, Origin, Text, Time};
+use crate::section::section;
 
 /// Access for pages of other origins.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -35,7 +35,7 @@ section! {
     /// other OPTIONS request.
     pub(crate) struct CorsSection {
         /// The type.
-        kind as "type": MiddlewareType [required];
+        kind as "type": Chosen [required];
         /// The permitted origins, or `["*"]` for any.
         origins: Vec<Spanned<Origin>> [required];
         /// The methods that their pages may use.

@@ -1,10 +1,10 @@
 //! Validators and conditional requests.
 
-use crate::decode::section;
-use crate::middleware::{Kind, MiddlewareName, MiddlewareType};
-use crate::resolve::Resolver;
+use crate::middleware::kind::{Chosen, Kind, MiddlewareName};
+use crate::resolver::Resolver;
 use crate::scalar::Bytes;
 use crate::scalar::units::GIB;
+use crate::section::section;
 
 /// Validators for dynamic responses, and answers to conditional requests.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -19,7 +19,7 @@ section! {
     /// guest still runs. An `etag` of the guest is kept. List this middleware after compression.
     pub(crate) struct EtagSection {
         /// The type.
-        kind as "type": MiddlewareType [required];
+        kind as "type": Chosen [required];
         /// The largest body that gets an `etag`.
         maximum_size: Bytes<0, { GIB }> = "\"1MiB\"";
     }

@@ -1,16 +1,16 @@
 //! A limit on the requests of one peer.
 
-use crate::decode::section;
-use crate::middleware::{Kind, MiddlewareName, MiddlewareType};
+use crate::middleware::kind::{Chosen, Kind, MiddlewareName};
 use crate::rate_limit::RateLimit;
-use crate::resolve::{Resolver, value};
+use crate::resolver::{Resolver, value};
 use crate::scalar::Count;
+use crate::section::section;
 
 section! {
     /// The rate limit of one peer for all routes that list this middleware, like `[rate-limit]` for the host.
     pub(crate) struct RateLimitMiddlewareSection {
         /// The type.
-        kind as "type": MiddlewareType [required];
+        kind as "type": Chosen [required];
         /// Requests a second, on average. Over it, a request is answered with 429 and `Retry-After`.
         requests: Count<1, 1_000_000> [required];
         /// Requests at once after a pause. Without it, the number of `requests`.

@@ -2,10 +2,10 @@
 
 use http::HeaderName;
 
-use crate::decode::section;
-use crate::middleware::{Kind, MiddlewareName, MiddlewareType};
-use crate::resolve::Resolver;
+use crate::middleware::kind::{Chosen, Kind, MiddlewareName};
+use crate::resolver::Resolver;
 use crate::scalar::HeaderField;
+use crate::section::section;
 
 /// The request's id in headers.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -20,7 +20,7 @@ section! {
     /// The request's id, which is the one in the logs, in a header of the request and of the response.
     pub(crate) struct RequestIdSection {
         /// The type.
-        kind as "type": MiddlewareType [required];
+        kind as "type": Chosen [required];
         /// The header's name.
         header: HeaderField = "\"x-request-id\"";
         /// Whether to keep an id in this header from one of the listener's `trusted-proxies`. An id from any other

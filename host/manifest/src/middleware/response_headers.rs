@@ -3,10 +3,10 @@
 use http::{HeaderName, HeaderValue};
 use toml::Spanned;
 
-use crate::decode::section;
-use crate::middleware::{Kind, MiddlewareName, MiddlewareType};
-use crate::resolve::{Resolver, entries};
+use crate::middleware::kind::{Chosen, Kind, MiddlewareName};
+use crate::resolver::{Resolver, entries};
 use crate::scalar::{HeaderField, HeaderText, Table};
+use crate::section::section;
 
 /// Response headers to set and to remove.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -23,7 +23,7 @@ section! {
     /// Response headers to set and to remove.
     pub(crate) struct ResponseHeadersSection {
         /// The type.
-        kind as "type": MiddlewareType [required];
+        kind as "type": Chosen [required];
         /// Headers that replace those of the same name.
         set: Table<HeaderField, HeaderText>;
         /// Headers for responses that have none of that name.

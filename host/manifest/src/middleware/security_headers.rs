@@ -2,11 +2,11 @@
 
 use http::{HeaderName, HeaderValue};
 
-use crate::decode::section;
-use crate::middleware::{Kind, MiddlewareName, MiddlewareType};
-use crate::resolve::{Resolver, value};
+use crate::middleware::kind::{Chosen, Kind, MiddlewareName};
+use crate::resolver::{Resolver, value};
 use crate::scalar::units::DAY;
 use crate::scalar::{HeaderText, OrNone, Time};
+use crate::section::section;
 
 /// Headers that make browsers careful. A response with one of them keeps its own.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -21,7 +21,7 @@ section! {
     /// Headers that make browsers careful. A response with one of them keeps its own.
     pub(crate) struct SecurityHeadersSection {
         /// The type.
-        kind as "type": MiddlewareType [required];
+        kind as "type": Chosen [required];
         /// `x-content-type-options: nosniff`.
         no_sniff: bool = "true";
         /// `x-frame-options`, or an empty text for none.

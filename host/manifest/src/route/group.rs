@@ -5,14 +5,14 @@ use std::collections::BTreeMap;
 use toml::Spanned;
 
 use crate::component::config;
-use crate::decode::section;
 use crate::limits::GroupLimitsSection;
 use crate::middleware::MiddlewareName;
 use crate::pattern::Prefix;
-use crate::resolve::{list, value};
-use crate::route::RouteSection;
-use crate::route::resolve::Routes;
+use crate::resolver::value;
+use crate::route::routes::Routes;
+use crate::route::section::RouteSection;
 use crate::scalar::{ConfigKey, HostPattern, PlainText, Table};
+use crate::section::section;
 use crate::websocket::WebSocketSection;
 use crate::webtransport::WebTransportSection;
 
@@ -58,10 +58,10 @@ pub(crate) struct Inherited<'s> {
 }
 
 impl<'s> Routes<'_, '_, 's> {
-    pub(crate) fn group(&mut self, group: &'s GroupSection, outer: &Inherited<'s>) {
+    /// The settings of a group's routes. `section` of the result is that of the group itself.
+    pub(crate) fn inherit(&mut self, group: &'s GroupSection, outer: &Inherited<'s>) -> Inherited<'s> {
         let mut inherited = outer.clone();
         inherited.prefix.push_str(&group.prefix().0);
-        inherited.section = format!("{}.route", outer.section);
         if group.hosts.is_some() {
             inherited.hosts = self.hosts(&group.hosts, &format!("[[{}]]", outer.section));
         }
@@ -71,14 +71,6 @@ impl<'s> Routes<'_, '_, 's> {
         inherited.limits.extend(value(&group.limits));
         inherited.websocket.extend(value(&group.websocket));
         inherited.webtransport.extend(value(&group.webtransport));
-        if group.route.is_none() && group.group.is_none() {
-            let fix = format!("add [[{}]], or remove the group", inherited.section);
-            self.report(group.span.clone(), format!("[[{}]] has no routes", outer.section), fix);
-        }
-        self.all(list(&group.route), &inherited);
-        inherited.section = format!("{}.group", outer.section);
-        for inner in list(&group.group) {
-            self.group(inner.get_ref(), &inherited);
-        }
+        inherited
     }
 }

@@ -1,46 +1,33 @@
 //! Routes and groups -> a route table.
 
-use std::collections::BTreeMap;
-use std::ops::Range;
-
 use http::Method;
 use roadrunner_values::{Caps, Limits, WebSocket, WebTransport};
 use toml::Spanned;
 
 use crate::component::{ComponentName, Known, config};
-use crate::decode::{Field, Holds};
-use crate::manifest::ManifestSection;
-use crate::middleware::{Middleware, MiddlewareName};
+use crate::decode::Field;
 use crate::pattern::RoutePattern;
-use crate::resolve::{HostWide, Resolver, list, value};
-use crate::route::group::Inherited;
-use crate::route::{Methods, Route, RouteSection, Target};
+use crate::resolver::{Resolver, list, value};
+use crate::route::group::{GroupSection, Inherited};
+use crate::route::routes::{Components, HostWide, Middlewares, Placed, Routes};
+use crate::route::section::RouteSection;
+use crate::route::{Methods, Route, Target};
 use crate::router::{Conflict, RouteTable};
-use crate::scalar::HostPattern;
-
-type Components = BTreeMap<ComponentName, Known>;
-
-type Middlewares = BTreeMap<MiddlewareName, Middleware>;
-
-/// A route with its places in the file, for reports of conflicts.
-struct Placed {
-    route: Route,
-    path: Range<usize>,
-    name: Option<Range<usize>>,
-}
+use crate::section::Holds;
 
 impl Resolver<'_> {
     pub(crate) fn routes(
         &mut self,
-        section: &ManifestSection,
+        routes: &Field<Vec<Spanned<RouteSection>>>,
+        groups: &Field<Vec<Spanned<GroupSection>>>,
         host: HostWide<'_>,
         components: &Components,
         middlewares: &Middlewares,
     ) -> RouteTable {
         let mut checker = Routes { resolver: self, host, components, middlewares, placed: Vec::new() };
         let top = Inherited { section: "route".to_owned(), ..Inherited::default() };
-        checker.all(list(&section.route), &top);
-        for group in list(&section.group) {
+        checker.all(list(routes), &top);
+        for group in list(groups) {
             checker.group(group.get_ref(), &Inherited { section: "group".to_owned(), ..Inherited::default() });
         }
         let placed = checker.placed;
@@ -83,16 +70,23 @@ impl Resolver<'_> {
     }
 }
 
-pub(crate) struct Routes<'r, 'c, 's> {
-    pub(crate) resolver: &'r mut Resolver<'c>,
-    pub(crate) host: HostWide<'s>,
-    pub(crate) components: &'s Components,
-    middlewares: &'s Middlewares,
-    placed: Vec<Placed>,
-}
-
 impl<'s> Routes<'_, '_, 's> {
-    pub(crate) fn all(&mut self, routes: &'s [Spanned<RouteSection>], inherited: &Inherited<'s>) {
+    /// Resolves a group: its routes, and the groups inside it.
+    fn group(&mut self, group: &'s GroupSection, outer: &Inherited<'s>) {
+        let mut inherited = self.inherit(group, outer);
+        inherited.section = format!("{}.route", outer.section);
+        if group.route.is_none() && group.group.is_none() {
+            let fix = format!("add [[{}]], or remove the group", inherited.section);
+            self.report(group.span.clone(), format!("[[{}]] has no routes", outer.section), fix);
+        }
+        self.all(list(&group.route), &inherited);
+        inherited.section = format!("{}.group", outer.section);
+        for inner in list(&group.group) {
+            self.group(inner.get_ref(), &inherited);
+        }
+    }
+
+    fn all(&mut self, routes: &'s [Spanned<RouteSection>], inherited: &Inherited<'s>) {
         for route in routes {
             let placed = self.route(route.get_ref(), inherited);
             self.placed.extend(placed);
@@ -209,39 +203,6 @@ impl<'s> Routes<'_, '_, 's> {
         Some(Methods::listed(names, route.head()))
     }
 
-    pub(crate) fn hosts(&mut self, hosts: &Field<Vec<Spanned<HostPattern>>>, place: &str) -> Vec<HostPattern> {
-        if let Some(field) = hosts.as_ref().filter(|hosts| hosts.get_ref().is_empty()) {
-            let fix = "list some, or leave the key out to answer for every host";
-            self.report(field.span(), format!("`hosts` in {place} is empty"), fix);
-        }
-        let mut checked: Vec<HostPattern> = Vec::new();
-        for host in list(hosts) {
-            if checked.contains(host.get_ref()) {
-                self.report(host.span(), format!("the host `{}` is listed twice", host.get_ref()), "remove one");
-            } else {
-                checked.push(host.get_ref().clone());
-            }
-        }
-        checked
-    }
-
-    /// The middlewares of a list that are declared.
-    pub(crate) fn named(&mut self, names: &Field<Vec<Spanned<MiddlewareName>>>) -> Vec<MiddlewareName> {
-        let mut checked: Vec<MiddlewareName> = Vec::new();
-        for name in list(names) {
-            let text = name.get_ref().as_str();
-            if !self.resolver.is_declared(name) {
-                continue;
-            }
-            if checked.contains(name.get_ref()) {
-                self.report(name.span(), format!("the middleware `{text}` is listed twice"), "remove one");
-            } else if self.middlewares.contains_key(text) {
-                checked.push(name.get_ref().clone());
-            }
-        }
-        checked
-    }
-
     fn limits(&mut self, route: &RouteSection, inherited: &Inherited<'s>, known: Option<&Known>) -> (Limits, Caps) {
         let mut limits = self.host.limits.clone();
         if let Some(component) = known.and_then(|known| value(&known.section.limits)) {
@@ -275,9 +236,5 @@ impl<'s> Routes<'_, '_, 's> {
             section.apply(&mut settings);
         }
         settings
-    }
-
-    pub(crate) fn report(&mut self, span: Range<usize>, message: String, fix: impl Into<String>) {
-        self.resolver.context.report(span, message, fix);
     }
 }

@@ -7,7 +7,8 @@ use toml::Spanned;
 use toml::de::DeValue;
 
 use super::Fault;
-use crate::decode::{Context, Decode, Place, Sets, type_name};
+use crate::decode::{Context, Decode, Place, type_name};
+use crate::section::Sets;
 
 pub(crate) const SECOND: u64 = 1000;
 pub(crate) const MINUTE: u64 = 60 * SECOND;

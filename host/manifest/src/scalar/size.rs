@@ -5,7 +5,8 @@ use toml::Spanned;
 use toml::de::DeValue;
 
 use super::Fault;
-use crate::decode::{Context, Decode, Place, Sets, type_name};
+use crate::decode::{Context, Decode, Place, type_name};
+use crate::section::Sets;
 
 pub(crate) const KIB: u64 = 1 << 10;
 pub(crate) const MIB: u64 = 1 << 20;
