@@ -73,6 +73,11 @@ pub(crate) fn classify(sandbox: &Sandbox, store: &Store<State>, error: &wasmtime
     if let Some(empty) = error.downcast_ref::<PoolConcurrencyLimitError>() {
         return sandbox.exhaustion().found(empty, &sandbox.accounts().instances);
     }
+    if is_out_of_maps(error) {
+        sandbox.restored().give_back();
+        let reason = "the kernel gives this process no more memory, or no more than vm.max_map_count maps of it";
+        return sandbox.exhaustion().found(&reason, &sandbox.accounts().instances);
+    }
     if let Some(outcome) = store.data().core.memory.denied() {
         return Failure::new(outcome, summary(error));
     }
@@ -94,6 +99,13 @@ pub(crate) fn classify(sandbox: &Sandbox, store: &Store<State>, error: &wasmtime
         return Failure::new(Outcome::HandlesExceeded, cause);
     }
     Failure::new(Outcome::Trapped, format!("{cause}; {}", summary(error)))
+}
+
+/// Whether the kernel has refused memory to the engine. Growth that it refuses fails in the guest instead.
+fn is_out_of_maps(error: &wasmtime::Error) -> bool {
+    let cause = error.root_cause();
+    let is_memory = |error: &std::io::Error| error.kind() == std::io::ErrorKind::OutOfMemory;
+    cause.downcast_ref() == Some(&rustix::io::Errno::NOMEM) || cause.downcast_ref().is_some_and(is_memory)
 }
 
 /// Summarizes the error and where it happened in the guest, without the long tail of a deep stack. Names come from the

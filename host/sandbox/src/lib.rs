@@ -37,6 +37,7 @@ pub use capability::store::{Bucket, StoreAnswer, StoreError, StorePage};
 pub use component::{Component, Interfaces, Kind, inspect};
 pub use engine::{
     Cache, CacheError, CompileError, CompileOrder, Compiler, EngineError, EngineSettings, Exhaustion, Reset, Whose,
+    missing_maps,
 };
 pub use guest::event::{Disconnect, Event, Next};
 pub use guest::output::{Outbox, Outgoing};

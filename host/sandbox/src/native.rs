@@ -36,7 +36,7 @@ impl Guest {
     /// Gives the pages that it has written back to the kernel. It is to be dropped next.
     pub(crate) fn release(&self) {
         if let Some(first) = &self.first {
-            first.release();
+            first.release(&self.store);
         }
     }
 

@@ -31,6 +31,9 @@ const RESTORED_IDLE: Duration = Duration::from_secs(30);
 /// The most requests that a restored instance answers. It bounds what the engine may gather in it.
 const RESTORED_REQUESTS: u32 = 10_000;
 
+/// The number of restored instances that are dropped where the machine has no more room.
+const GIVEN_BACK: usize = 64;
+
 /// The number of lots that are compared when one has to make room.
 const COMPARED: usize = 8;
 
@@ -75,6 +78,13 @@ impl Lots {
     /// The number of restored instances that wait, and the bytes that they have written.
     pub(crate) fn used(&self) -> (usize, usize) {
         (self.count - self.places.available_permits(), self.bytes.load(Relaxed))
+    }
+
+    /// Drops some of the instances that wait, where the machine has no more room.
+    pub(crate) fn give_back(&self) {
+        for _ in 0..GIVEN_BACK {
+            self.make_room();
+        }
     }
 
     /// Drops the instance that has waited longest in a few lots.

@@ -7,7 +7,7 @@ use roadrunner_child::Stop;
 use roadrunner_files::FileCache;
 use roadrunner_manifest::{self as manifest, Manifest};
 use roadrunner_names::Resolver;
-use roadrunner_sandbox::{EngineSettings, PARKED, RESTORED, Sandbox};
+use roadrunner_sandbox::{EngineSettings, PARKED, RESTORED, Sandbox, missing_maps};
 
 use crate::app::App;
 use crate::bind::{self, max_memory};
@@ -23,8 +23,11 @@ use crate::shapes::websocket::DeflateMemory;
 /// Bytes of small files that are kept in memory.
 const FILE_CACHE: u64 = 16 << 20;
 
-/// Slots for parked instances, in addition to those that the caps allow.
+/// Slots for instances that wait for a request, in addition to those that the caps allow.
 const SPARE_SLOTS: u32 = (PARKED + RESTORED) as u32;
+
+/// The same for components of WASI 0.3, which are not restored.
+const SPARE_WASI03_SLOTS: u32 = PARKED as u32;
 
 /// Creates the engine of a manifest: its slots, and its cache of compiled code. `stop` ends compilations.
 pub fn sandbox(manifest: &Manifest, stop: &Stop) -> Result<Sandbox> {
@@ -32,12 +35,22 @@ pub fn sandbox(manifest: &Manifest, stop: &Stop) -> Result<Sandbox> {
     let settings = EngineSettings {
         slots: manifest.caps.pool_size().saturating_add(SPARE_SLOTS),
         // Standard components hold no sessions.
-        wasi03_slots: if manifest.server.wasi_03 { manifest.caps.instances.saturating_add(SPARE_SLOTS) } else { 0 },
+        wasi03_slots: if manifest.server.wasi_03 {
+            manifest.caps.instances.saturating_add(SPARE_WASI03_SLOTS)
+        } else {
+            0
+        },
         max_memory: max_memory(manifest),
         buffers: machine::buffers(manifest.caps.buffered),
         threads: manifest.server.workers.map_or(defaults.threads, |workers| workers as usize),
         ..defaults
     };
+    if let Some((needed, allowed)) = missing_maps(manifest.caps.pool_size(), SPARE_SLOTS) {
+        tracing::warn!(
+            "the kernel allows {allowed} maps of memory, and `instances` and `held` under [limits] may need {needed}: raise \
+             it, `sysctl -w vm.max_map_count={needed}`, or lower them; requests over it are answered with 503"
+        );
+    }
     Ok(Sandbox::new(&settings, Some(child::compiler(manifest, stop)?))?)
 }
 

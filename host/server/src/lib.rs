@@ -27,6 +27,7 @@ mod inherited;
 mod ledger;
 mod load;
 mod machine;
+mod memory;
 mod metrics;
 mod middleware;
 mod orders;

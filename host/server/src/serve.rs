@@ -20,6 +20,7 @@ use crate::app::App;
 use crate::boot;
 use crate::deploy::{Deploy, code};
 use crate::inherited::Inherited;
+use crate::memory;
 use crate::orders::Orders;
 use crate::reload::{Reloader, Servers};
 use crate::swap;
@@ -57,6 +58,7 @@ fn run_logged(manifest: &Manifest, inherited: Inherited) -> Result<ExitCode> {
         builder.worker_threads(workers as usize);
     }
     builder.max_blocking_threads(roadrunner_threads::MAX);
+    builder.on_thread_park(memory::tidy);
     let runtime = builder.enable_all().build().context("cannot start the runtime")?;
     let ended = runtime.block_on(serve(manifest, inherited));
     // A compiler, or a file that does not answer, must not hold up the end.

@@ -70,8 +70,9 @@ values! {
         /// it is held, and in `held` from then on.
         pub instances: u32 = 1000;
         /// Sessions held at once: event loops, WebSockets, WebTransport sessions. Over it, the request is answered with
-        /// 503.
-        pub held: u32 = 10_000;
+        /// 503. Each instance needs four memory maps of the kernel, and two for its stack: for more sessions than the
+        /// default, raise `vm.max_map_count`.
+        pub held: u32 = 8000;
         /// Bytes that the host holds for all requests together, outside their guests: bodies that were read or are to
         /// be sent, heads, chunks and messages in flight, and the states of sessions that hibernate. Over it, a request
         /// is answered with 503 and `Retry-After`, and requests in flight wait or end. A tenant, or a connection

@@ -92,6 +92,19 @@ pub enum Wasi {
     Preview3,
 }
 
+/// The maps of memory that the kernel allows a process (`vm.max_map_count`), where they are fewer than so many instances
+/// at once may need. The others of the process are a few hundred.
+pub fn missing_maps(instances: u32, spare: u32) -> Option<(u64, u64)> {
+    /// Maps of an instance's memory: before, in and after its initial data, and behind its end.
+    const OF_MEMORY: u64 = 4;
+    /// Maps of a stack and its guard, which exist from the start.
+    const OF_STACK: u64 = 2;
+    const OTHERS: u64 = 1000;
+    let allowed = std::fs::read_to_string("/proc/sys/vm/max_map_count").ok()?.trim().parse().ok()?;
+    let needed = u64::from(instances) * (OF_MEMORY + OF_STACK) + u64::from(spare) * OF_STACK + OTHERS;
+    (needed > allowed).then_some((needed, allowed))
+}
+
 /// Creates an engine with this number of slots, and starts its clock.
 pub(crate) fn engine(
     settings: &EngineSettings,

@@ -1,16 +1,16 @@
 //! Counts of the engine's pools that were found empty.
 //!
-//! Gates admit no more than the pools have room for, so this does not happen. If it happens all the same, the request
-//! that finds a pool empty is `overloaded`. It is counted for the component whose instances have most of the places,
+//! Gates admit no more than the pools have room for, so this does not happen for the engine's own. The kernel's maps of
+//! memory are such a pool, too: `vm.max_map_count` may be less than the caps need. The request that finds a pool empty is `overloaded`. It is counted for the component whose instances have most of the places,
 //! and not for the unlucky component.
 
 use std::collections::BTreeMap;
+use std::fmt::Display;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use parking_lot::Mutex;
 use roadrunner_account::{Failure, Instances, Outcome};
-use wasmtime::PoolConcurrencyLimitError;
 
 /// The shortest time between two log lines.
 const EVERY: Duration = Duration::from_secs(1);
@@ -40,7 +40,7 @@ impl Exhaustion {
     }
 
     /// The failure of a request that finds a pool empty.
-    pub(crate) fn found(&self, error: &PoolConcurrencyLimitError, registry: &Instances) -> Failure {
+    pub(crate) fn found(&self, error: &dyn Display, registry: &Instances) -> Failure {
         let mut places = BTreeMap::<Holder, u64>::new();
         for meter in registry.list().iter().filter(|meter| !meter.is_hibernating()) {
             let tenant = meter.subject.tenant.as_ref().map(|tenant| tenant.name.clone());
@@ -52,7 +52,7 @@ impl Exhaustion {
         Outcome::Overloaded.into()
     }
 
-    fn count(&self, holder: Holder, places: u64, error: &PoolConcurrencyLimitError) {
+    fn count(&self, holder: Holder, places: u64, error: &dyn Display) {
         let mut counts = self.0.lock();
         let now = Instant::now();
         if counts.told.is_none_or(|told| now >= told + EVERY) {
@@ -62,7 +62,7 @@ impl Exhaustion {
                 tenant = tenant.as_deref(),
                 %component,
                 places,
-                "a pool of the engine is empty ({error}); this component has most of the places"
+                "a pool is empty ({error}); this component has most of the places"
             );
         }
         *counts.by_holder.entry(holder).or_default() += 1;
@@ -73,7 +73,10 @@ impl Exhaustion {
 mod tests {
     use roadrunner_account::{Buffers, Digest, Meter, Peer, RequestId, Subject, Tenant};
     use roadrunner_values::Quota;
-    use wasmtime::{Config, Engine, Instance, InstanceAllocationStrategy, Module, PoolingAllocationConfig, Store};
+    use wasmtime::{
+        Config, Engine, Instance, InstanceAllocationStrategy, Module, PoolConcurrencyLimitError,
+        PoolingAllocationConfig, Store,
+    };
 
     use super::*;
 

@@ -13,7 +13,7 @@ mod swap;
 
 pub use cache::{Cache, CacheError};
 pub use compile::{CompileError, CompileOrder, Compiler, Whose};
-pub use config::{EngineError, EngineSettings, Reset};
+pub use config::{EngineError, EngineSettings, Reset, missing_maps};
 pub use exhaustion::Exhaustion;
 
 pub(crate) use cache::Lease;

@@ -136,8 +136,10 @@ impl First {
     ///
     /// The engine keeps some pages of each slot, so that the next instance finds them there. Many held instances at
     /// once have many slots, whose pages nobody would need again for long.
-    pub(crate) fn release(&self) {
-        self.memory.release();
+    pub(crate) fn release(&self, store: &Store<State>) {
+        // Its one memory is all that can grow: tables cannot.
+        let grown = store.data().core.memory.guest().saturating_sub(self.charged);
+        self.memory.release(usize::try_from(grown).unwrap_or(0));
     }
 
     /// Puts back the globals of modules that do not do so by themselves.

@@ -86,14 +86,15 @@ impl Memory {
         Some(copied)
     }
 
-    /// Gives all pages that were written back to the kernel. The bytes are then those of the first state's file, or zero.
+    /// Gives all pages that were written back to the kernel, also those of the bytes by which the memory has grown. Its
+    /// bytes are then those of the first state's file, or zero.
     ///
     /// The caller has the only access to the instance, which never runs again.
-    pub(super) fn release(&self) {
+    pub(super) fn release(&self, grown: usize) {
         let start = std::ptr::with_exposed_provenance_mut::<std::ffi::c_void>(self.address);
         // SAFETY: the range is the linear memory, which the engine has mapped as private pages for as long as the
         // instance lives. Nothing runs that would miss their contents: the engine resets the memory before its next use.
-        let result = unsafe { rustix::mm::madvise(start, self.size, rustix::mm::Advice::LinuxDontNeed) };
+        let result = unsafe { rustix::mm::madvise(start, self.size + grown, rustix::mm::Advice::LinuxDontNeed) };
         // A kernel that refuses leaves the pages to the engine.
         drop(result);
     }
