@@ -26,7 +26,7 @@ fn an_empty_manifest_is_all_defaults() {
     assert_eq!(manifest.limits.memory, 128 << 20);
     assert_eq!(manifest.limits.cpu, Duration::from_secs(1));
     assert_eq!(manifest.limits.idle, None);
-    assert_eq!(manifest.caps.pool_size(), 11_000);
+    assert_eq!(manifest.caps.pool_size(), 9000);
     assert_eq!(manifest.listeners.len(), 1);
     assert_eq!(manifest.listeners[0].name, "127.0.0.1:8080");
     assert!(manifest.listeners[0].http1 && manifest.listeners[0].http2);
