@@ -92,11 +92,10 @@ impl Memory {
     /// The caller has the only access to the instance, which never runs again.
     pub(super) fn release(&self, grown: usize) {
         let start = std::ptr::with_exposed_provenance_mut::<std::ffi::c_void>(self.address);
+        // A kernel that refuses leaves the pages to the engine.
         // SAFETY: the range is the linear memory, which the engine has mapped as private pages for as long as the
         // instance lives. Nothing runs that would miss their contents: the engine resets the memory before its next use.
-        let result = unsafe { rustix::mm::madvise(start, self.size + grown, rustix::mm::Advice::LinuxDontNeed) };
-        // A kernel that refuses leaves the pages to the engine.
-        drop(result);
+        let _ = unsafe { rustix::mm::madvise(start, self.size + grown, rustix::mm::Advice::LinuxDontNeed) };
     }
 
     fn copy(&self, image: &[u8], at: usize, length: usize) {
