@@ -324,7 +324,8 @@ async fn messages_under_way_are_the_tenants() {
             sockets.push(socket);
         }
         let held = within(Duration::from_secs(10), async || {
-            Some(held_for(&server, "one").await).filter(|held| *held > 7.5 * MIB)
+            // All of it: with bytes under way, the kernel may drop the datagram that closes a connection.
+            Some(held_for(&server, "one").await).filter(|held| *held >= 8.0 * MIB)
         });
         assert!(held.await.is_some(), "{way:?}: {} bytes are counted", held_for(&server, "one").await);
         drop(sockets);

@@ -80,8 +80,6 @@ const DEMO: &[Sample] = &[
     ("GET", "/hello", ""),
     ("POST", "/echo", "back again"),
     ("GET", "/stream?n=3", ""),
-    ("POST", "/json", r#"{"name":"you"}"#),
-    ("POST", "/json", "no JSON at all"),
     ("GET", "/settings", ""),
     ("GET", "/secret?name=none", ""),
     ("GET", "/files/none", ""),
@@ -108,6 +106,8 @@ fn ask((method, path, body): Sample) -> Ask {
 fn seen(mut answer: Answer) -> String {
     answer.headers.remove("date");
     answer.headers.remove("x-request-id");
+    // Whether a short body is known whole when the head is sent, is a matter of time.
+    answer.headers.remove("content-length");
     let fields: BTreeSet<_> = answer.headers.iter().map(|(name, value)| format!("{name}: {value:?}")).collect();
     let Answer { status, body, trailers, end, .. } = answer;
     format!("{status} {fields:?} {} {trailers:?} {end:?}", String::from_utf8_lossy(&body))
