@@ -176,32 +176,51 @@ static rr_next repeat(const rr_socket_message *message, rr_socket *socket, void 
     return rr_send(socket, message) == RR_OK ? RR_CONTINUE : RR_STOP;
 }
 
-static rr_bytes count_text(unsigned count, rr_bytes text) {
-    return rr_format("%u %.*s", count, RR_PRINT(text));
+/* The state of a session that counts, which outlives its instance. */
+struct tally {
+    unsigned seen;
+    bool is_transport;
+};
+
+/* A text behind its number. */
+static rr_bytes numbered(struct tally *tally, rr_bytes text) {
+    return rr_format("%u %.*s", ++tally->seen, RR_PRINT(text));
 }
 
-/* Sends each message back behind their number, which outlives the instance. */
+/* Sends each message back behind its number. */
 static rr_next count(const rr_socket_message *message, rr_socket *socket, void *state) {
-    unsigned *seen = state;
-    return rr_send_text(socket, count_text(++*seen, message->bytes)) == RR_OK ? RR_CONTINUE : RR_STOP;
+    return rr_send_text(socket, numbered(state, message->bytes)) == RR_OK ? RR_CONTINUE : RR_STOP;
 }
 
-static rr_bytes save_count(void *state) {
-    return (rr_bytes){state, sizeof(unsigned)};
+/* Sends the bytes of streams, and datagrams, back behind their number. */
+static rr_next count_transport(const rr_wt_event *event, rr_wt_session *session, void *state) {
+    if (event->kind == RR_WT_DATA) {
+        /* A stream that is over is not the end of the session. */
+        rr_wt_send(session, event->stream, numbered(state, event->bytes));
+    } else if (event->kind == RR_WT_DATAGRAM) {
+        rr_wt_send_datagram(session, numbered(state, event->bytes));
+    }
+    return RR_CONTINUE;
 }
 
-static rr_response *counter(unsigned seen) {
-    unsigned *state = rr_keep(sizeof *state);
-    *state = seen;
-    rr_response *response = rr_websocket((rr_socket_functions){.on_message = count}, state);
-    rr_hibernate(response, save_count);
+static rr_bytes save_tally(void *state) {
+    return (rr_bytes){state, sizeof(struct tally)};
+}
+
+static rr_response *counter(struct tally tally) {
+    struct tally *state = rr_keep(sizeof *state);
+    *state = tally;
+    rr_response *response =
+        tally.is_transport ? rr_webtransport((rr_wt_functions){.on_session_event = count_transport}, state)
+                           : rr_websocket((rr_socket_functions){.on_message = count}, state);
+    rr_hibernate(response, save_tally);
     return response;
 }
 
 rr_response *rr_resume(rr_bytes saved) {
-    unsigned seen;
-    memcpy(&seen, saved.data, sizeof seen);
-    return counter(seen);
+    struct tally tally;
+    memcpy(&tally, saved.data, sizeof tally);
+    return counter(tally);
 }
 
 /* A stream of the client, and the one that it is answered on. */
@@ -304,10 +323,13 @@ rr_response *rr_handle(rr_request *request) {
         return rr_websocket((rr_socket_functions){.on_message = repeat}, NULL);
     }
     if (rr_equal(path, "/count")) {
-        return counter(0);
+        return counter((struct tally){0, false});
     }
     if (rr_equal(path, "/wt")) {
         return rr_webtransport((rr_wt_functions){.on_session_event = reflect}, rr_keep(sizeof(struct answer *)));
+    }
+    if (rr_equal(path, "/wt/count")) {
+        return counter((struct tally){0, true});
     }
     if (rr_equal(path, "/secret")) {
         return secret(request);

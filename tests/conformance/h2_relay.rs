@@ -7,6 +7,8 @@
 //!
 //! For tests on loopback: it trusts its client, and does not limit how many there are.
 
+#![forbid(unsafe_code)]
+
 use std::fmt::Write as _;
 use std::future::poll_fn;
 use std::io;

@@ -142,13 +142,32 @@ fn every_row_has_a_test() {
     }
 }
 
+/// The sources of the host that declare metrics: all except the list of their order.
+fn declarations(folder: &Path, sources: &mut String) {
+    for entry in std::fs::read_dir(folder).expect("a folder") {
+        let path = entry.expect("an entry").path();
+        if path.is_dir() {
+            declarations(&path, sources);
+        } else if !path.ends_with("src/metrics.rs") {
+            *sources += &std::fs::read_to_string(&path).unwrap_or_else(|error| panic!("{}: {error}", path.display()));
+        }
+    }
+}
+
 #[test]
 fn metrics_of_the_page_are_metrics_of_the_host() {
     let page = read("docs/limits.md");
-    let source = read("host/server/src/metrics.rs");
+    let order = read("host/server/src/metrics.rs");
+    let mut sources = String::new();
+    declarations(&repository().join("host/server/src"), &mut sources);
     let names =
         page.split(|c: char| !(c.is_ascii_lowercase() || c == '_')).filter(|word| word.starts_with("roadrunner_"));
+    let mut found = 0;
     for name in names {
-        assert!(source.contains(&format!("\"{name}\"")), "there is no metric {name}");
+        let quoted = format!("\"{name}\"");
+        assert!(sources.contains(&quoted), "no part of the host shows the metric {name}");
+        assert!(order.contains(&quoted), "the metric {name} has no place in the order");
+        found += 1;
     }
+    assert!(found > 30, "the page was not understood: {found} metrics");
 }

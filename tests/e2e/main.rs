@@ -2,6 +2,8 @@
 //!
 //! Every file covers one protocol matter or one behaviour. Run one with `cargo test -p roadrunner-tests shapes::`.
 
+#![forbid(unsafe_code)]
+
 mod abort;
 mod admin_tenants;
 mod admin_tls;

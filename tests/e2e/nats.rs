@@ -128,7 +128,7 @@ impl Member {
 
 #[tokio::test]
 async fn two_hosts_share_a_room() {
-    let Some(nats) = Nats::start("nats::two_hosts_share_a_room").await else { return };
+    let Some(nats) = Nats::start("nats::two_hosts_share_a_room", "").await else { return };
     let (first, second) = chats(&nats).await;
     for (here, there) in [(Way::H1, Way::H2c), (Way::H2Tls, Way::H1), (Way::H3, Way::H2Tls)] {
         let mut ann = Member::join(&first, here, "den", "ann").await;
@@ -167,7 +167,7 @@ async fn two_hosts_share_a_room() {
 
 #[tokio::test]
 async fn event_loops_on_two_hosts_hear_each_message_once() {
-    let Some(nats) = Nats::start("nats::event_loops").await else { return };
+    let Some(nats) = Nats::start("nats::event_loops", "").await else { return };
     let (first, second) = hosts(Setup::of("loops").and(&nats.section(""))).await;
     for way in [Way::H1, Way::H2c, Way::H3] {
         let mut client = second.connect(way).await;
@@ -194,7 +194,7 @@ async fn event_loops_on_two_hosts_hear_each_message_once() {
 
 #[tokio::test]
 async fn a_broker_that_is_killed_costs_messages_and_says_so() {
-    let Some(mut nats) = Nats::start("nats::a_broker_that_is_killed").await else { return };
+    let Some(mut nats) = Nats::start("nats::a_broker_that_is_killed", "").await else { return };
     let (first, second) = hosts(Setup::of("loops").and(&nats.section(""))).await;
     let (mut near, mut far) = (first.connect(Way::H1).await, second.connect(Way::H2c).await);
     let mut near = near.open(Ask::get("/subscribe/news")).await;
@@ -241,7 +241,7 @@ async fn a_broker_that_is_killed_costs_messages_and_says_so() {
 
 #[tokio::test]
 async fn a_cluster_goes_on_when_a_server_of_it_dies() {
-    let Some(mut cluster) = Nats::cluster("nats::a_cluster").await else { return };
+    let Some(mut cluster) = Nats::cluster("nats::a_cluster", 3, "").await else { return };
     // By the URL of one, which both are connected to.
     let (first, second) = hosts(Setup::of("loops").and(&cluster[0].section(""))).await;
     let mut client = second.connect(Way::H1).await;
@@ -274,7 +274,7 @@ async fn a_cluster_goes_on_when_a_server_of_it_dies() {
 
 #[tokio::test]
 async fn a_room_survives_its_broker() {
-    let Some(mut nats) = Nats::start("nats::a_room_survives_its_broker").await else { return };
+    let Some(mut nats) = Nats::start("nats::a_room_survives_its_broker", "").await else { return };
     let (first, second) = chats(&nats).await;
     let mut ann = Member::join(&first, Way::H1, "den", "ann").await;
     let mut bob = Member::join(&second, Way::H2c, "den", "bob").await;
@@ -304,7 +304,7 @@ async fn a_room_survives_its_broker() {
 
 #[tokio::test]
 async fn topics_are_only_themselves() {
-    let Some(nats) = Nats::start("nats::topics").await else { return };
+    let Some(nats) = Nats::start("nats::topics", "").await else { return };
     let (first, second) = chats(&nats).await;
     let long = "🦤".repeat(32);
     let rooms = ["*", ">", "a.b", "a", "a.*", "a.>", "a b", "größe", "=", "=2E", "$SYS", "den\r\nPING", &long];
@@ -327,7 +327,7 @@ async fn topics_are_only_themselves() {
 
 #[tokio::test]
 async fn topic_and_payload_have_their_limits() {
-    let Some(nats) = Nats::start("nats::topic_and_payload").await else { return };
+    let Some(nats) = Nats::start("nats::topic_and_payload", "").await else { return };
     let setup = Setup::of("loops").and(&nats.section("payload = \"100KiB\"")).limit("body = \"1MiB\"");
     let (first, second) = hosts(setup).await;
     let topic = "t".repeat(256);
@@ -350,7 +350,7 @@ async fn topic_and_payload_have_their_limits() {
 
 #[tokio::test]
 async fn another_owner_is_not_reachable() {
-    let Some(nats) = Nats::start("nats::another_owner").await else { return };
+    let Some(nats) = Nats::start("nats::another_owner", "").await else { return };
     let setup = Setup::with(
         "[component.ours]\nfile = \"{guests}/loops.wasm\"\n[component.theirs]\nfile = \"{guests}/loops.wasm\"\n\
          [[group]]\nhosts = [\"ours\"]\n[[group.route]]\npath = \"/*rest\"\ncomponent = \"ours\"\n\
@@ -382,7 +382,7 @@ async fn another_owner_is_not_reachable() {
 /// A client with access to the NATS server may publish in every topic, and can do nothing else.
 #[tokio::test]
 async fn a_stranger_can_speak_and_do_no_harm() {
-    let Some(nats) = Nats::start("nats::a_stranger").await else { return };
+    let Some(nats) = Nats::start("nats::a_stranger", "").await else { return };
     let (first, second) = hosts(Setup::of("loops").and(&nats.section("payload = \"64KiB\""))).await;
     let mut client = second.connect(Way::H1).await;
     let mut session = client.open(Ask::get("/subscribe/news")).await;
@@ -469,7 +469,7 @@ async fn a_stranger_can_speak_and_do_no_harm() {
 /// A NATS server that reads nothing only fills the queue.
 #[tokio::test]
 async fn a_full_queue_fails_publishing_and_passes() {
-    let Some(nats) = Nats::start("nats::a_full_queue").await else { return };
+    let Some(nats) = Nats::start("nats::a_full_queue", "").await else { return };
     for keys in ["queue-bytes = \"1MiB\"", "queue-messages = 2"] {
         let first = Setup::of("loops").and(&nats.section(keys)).start().await;
         is_connected(&first, true).await;
@@ -496,7 +496,7 @@ async fn a_full_queue_fails_publishing_and_passes() {
 
 #[tokio::test]
 async fn a_silent_broker_is_given_up() {
-    let Some(nats) = Nats::start("nats::a_silent_broker").await else { return };
+    let Some(nats) = Nats::start("nats::a_silent_broker", "").await else { return };
     let server = Setup::of("loops").and(&nats.section("connect-timeout = \"500ms\"")).start().await;
     is_connected(&server, true).await;
     nats.signal(Signal::STOP);
@@ -510,7 +510,7 @@ async fn a_silent_broker_is_given_up() {
 
 #[tokio::test]
 async fn a_host_starts_without_its_broker() {
-    let Some(mut nats) = Nats::stopped("nats::a_host_starts") else { return };
+    let Some(mut nats) = Nats::stopped("nats::a_host_starts", "") else { return };
     let setup = Setup::of("loops").and(&nats.section(""));
     let (first, second) = (setup.clone().start().await, setup.beside().start().await);
     assert_eq!(first.admin_request("GET", "/ready").await.0, 200);
@@ -528,7 +528,7 @@ async fn a_host_starts_without_its_broker() {
 
 #[tokio::test]
 async fn what_a_session_says_last_is_not_lost_in_a_drain() {
-    let Some(nats) = Nats::start("nats::drain").await else { return };
+    let Some(nats) = Nats::start("nats::drain", "").await else { return };
     let (mut first, second) = hosts(Setup::of("loops").server("drain = \"500ms\"").and(&nats.section(""))).await;
     let mut listener = second.connect(Way::H1).await;
     let mut listener = listener.open(Ask::get("/subscribe/disconnects")).await;
@@ -544,7 +544,7 @@ async fn what_a_session_says_last_is_not_lost_in_a_drain() {
 
 #[tokio::test]
 async fn tls_and_a_password() {
-    let Some(mut nats) = Nats::stopped("nats::tls_and_a_password") else { return };
+    let Some(mut nats) = Nats::stopped("nats::tls_and_a_password", "") else { return };
     let section = |nats: &Nats, password: &str| {
         let section =
             nats.section(&format!("user = \"host\"\npassword-file = \"{password}\"\nca-file = \"certificate.pem\""));
@@ -555,7 +555,9 @@ async fn tls_and_a_password() {
     let wrong = setup.and(&section(&nats, "wrong")).beside().start().await;
     let key = right.folder().join("key.pem");
     let (certificate, key) = (right.certificate().display().to_string(), key.display().to_string());
-    nats.arguments(&["--tls", "--tlscert", &certificate, "--tlskey", &key, "--user", "host", "--pass", "se cret"]);
+    nats.configure(&format!(
+        "tls {{ cert_file: {certificate:?}, key_file: {key:?} }}\nauthorization {{ user: \"host\", password: \"se cret\" }}"
+    ));
     nats.run().await;
     is_connected(&right, true).await;
     assert_eq!(publish(&right, "news", "x").await, "0\n");

@@ -303,7 +303,7 @@ async fn works(server: &Server, path: &str) {
 
 #[tokio::test]
 async fn redis_goes_and_comes_back() {
-    let Some(mut redis) = Redis::start("redis_goes_and_comes_back") else { return };
+    let Some(mut redis) = Redis::start("redis_goes_and_comes_back", &[]) else { return };
     let server = setup(&format!("url = {:?}\ntimeout = \"1s\"", redis.url())).start().await;
     works(&server, "/set?key=a").await;
     assert_eq!(done(&server, "/increment?key=n&by=5", "").await, "5");
@@ -331,7 +331,7 @@ async fn redis_goes_and_comes_back() {
 /// A connection lost while idle goes unnoticed, and nothing is done twice.
 #[tokio::test]
 async fn redis_is_restarted_between_two_operations() {
-    let Some(mut redis) = Redis::start("redis_is_restarted_between_two_operations") else { return };
+    let Some(mut redis) = Redis::start("redis_is_restarted_between_two_operations", &[]) else { return };
     let components = ["first", "second"].map(|name| {
         format!(
             "[component.{name}]\nfile = \"{{guests}}/stores.wasm\"\nstores = [\"main\"]\n\
@@ -383,7 +383,7 @@ async fn redis_is_restarted_between_two_operations() {
 /// While the server goes and comes, each answered increment has happened once, and each failed one at most once.
 #[tokio::test]
 async fn no_increment_happens_twice() {
-    let Some(mut redis) = Redis::start("no_increment_happens_twice") else { return };
+    let Some(mut redis) = Redis::start("no_increment_happens_twice", &[]) else { return };
     let server = setup(&format!("url = {:?}\ntimeout = \"2s\"", redis.url())).start().await;
     works(&server, "/set?key=a").await;
     let (mut answered, mut failed) = (0, 0);
@@ -421,7 +421,7 @@ async fn no_increment_happens_twice() {
 
 #[tokio::test]
 async fn hosts_share_a_redis_server() {
-    let Some(redis) = Redis::start("hosts_share_a_redis_server") else { return };
+    let Some(redis) = Redis::start("hosts_share_a_redis_server", &[]) else { return };
     let store = format!("url = {:?}\ntimeout = \"1s\"", redis.url());
     let one = setup(&store).start().await;
     let two = setup(&store).beside().start().await;
@@ -462,7 +462,7 @@ async fn tenants_never_share() {
     tenants_are_apart("memory = true").await;
     let folder = TempDir::new().expect("a folder");
     tenants_are_apart(&format!("path = {:?}", folder.path().join("store.db"))).await;
-    let Some(redis) = Redis::start("tenants_never_share") else { return };
+    let Some(redis) = Redis::start("tenants_never_share", &[]) else { return };
     tenants_are_apart(&format!("url = {:?}\ntimeout = \"1s\"", redis.url())).await;
 }
 

@@ -314,6 +314,119 @@ async def many(client):
     await client.until(lambda: s in client.ended)
 
 
+async def pause(done):
+    """Says that a step is done, and waits until the test wants the next one."""
+    print("step", done, flush=True)
+    await asyncio.to_thread(sys.stdin.readline)
+
+
+async def hibernates(client):
+    """Before each step the guest has left its instance."""
+    s = await session(client, b"/count/from-client?n=100")
+    own = lambda: b"".join(opened(client, 3, s).values())
+    kept = bidi(client, s, b"one")
+    await client.until(lambda: client.data[kept])
+    REPORT.check("bytes", client.data[kept], b"1 one\n")
+    await pause("a stream")
+    datagram(client, s, b"two")
+    await client.until(lambda: datagrams(client, s))
+    REPORT.check("a datagram", datagrams(client, s), [b"2 two\n"])
+    await pause("a datagram")
+    client.send(kept, b"three")
+    await client.until(lambda: b"three" in client.data[kept])
+    REPORT.check("bytes on the same stream", client.data[kept], b"1 one\n3 three\n")
+    await pause("more of the stream")
+    client.send(kept, b"in 500")
+    await client.until(lambda: b"in 500" in client.data[kept])
+    await pause("a wish for a timer")
+    await client.until(own)
+    REPORT.check("a timer, on a stream of the guest", own(), b"5 timer\n")
+    await pause("a timer")
+    feed = await session(client, b"/feed/nothing")
+    datagram(client, feed, b"news")
+    await client.until(lambda: b"news" in own())
+    REPORT.check("a message, on the same stream", own(), b"5 timer\n6 news\n")
+    client.send(feed, close(0, b""), True)
+    await client.until(lambda: feed in client.ended)
+    await pause("a message")
+    client.send(kept, b"", True)
+    await client.until(lambda: kept in client.ended)
+    REPORT.check("the end of the stream", client.data[kept], b"1 one\n3 three\n4 in 500\n7 finished\n")
+    other = bidi(client, s, b"eight")
+    await client.until(lambda: client.data[other])
+    REPORT.check("another stream", client.data[other], b"8 eight\n")
+    await pause("the end of the stream, and another")
+    client.reset(other, number(30))
+    await client.until(lambda: b"reset" in own())
+    REPORT.check("its reset", own(), b"5 timer\n6 news\n9 reset 30\n")
+    await pause("a reset")
+    client.send(s, close(4711, b"done"), True)
+    await client.until(lambda: s in client.ended)
+    REPORT.check("the client's close", s in client.ended, True)
+
+
+async def counts(client):
+    """The demo in C: each datagram and each piece of a stream is answered behind its number."""
+    s = await session(client, b"/wt/count")
+    kept = bidi(client, s, b"one")
+    await client.until(lambda: client.data[kept])
+    await pause("a stream")
+    datagram(client, s, b"two")
+    await client.until(lambda: datagrams(client, s))
+    REPORT.check("a datagram", datagrams(client, s), [b"2 two"])
+    await pause("a datagram")
+    client.send(kept, b"three")
+    await client.until(lambda: b"three" in client.data[kept])
+    REPORT.check("a stream", client.data[kept], b"1 one3 three")
+
+
+async def stays(client):
+    """hibernate-bytes = 1000."""
+    closure, refuses = await session(client, b"/echo"), await session(client, b"/brittle/refuse")
+    large = await session(client, b"/count?n=2000")
+    await pause("sessions")
+    for s in (closure, refuses):
+        datagram(client, s, b"hi")
+        await client.until(lambda: datagrams(client, s))
+        REPORT.check("an answer", datagrams(client, s), [b"hi"])
+    await pause("answers")
+    datagram(client, large, b"forget")
+    await client.until(lambda: datagrams(client, large))
+    await pause("less to keep")
+    datagram(client, large, b"back")
+    await client.until(lambda: len(datagrams(client, large)) == 2)
+    REPORT.check("its state", datagrams(client, large), [b"1 forget\n", b"2 back\n"])
+
+
+async def brittle(client):
+    s = await session(client, b"/brittle/suspend")
+    await closes(client, s, 1011, b"the handler failed", "a trap on the way out")
+    s = await session(client, b"/brittle/resume")
+    await pause("asleep")
+    datagram(client, s, b"wake")
+    await closes(client, s, 1011, b"the handler failed", "a trap on the way in")
+
+
+async def crowded(client):
+    """held = 1: a session that wakes has no place."""
+    s = await session(client, b"/count")
+    await pause("asleep")
+    await session(client, b"/echo")
+    datagram(client, s, b"wake")
+    await client.until(lambda: s in client.ended, 30)
+    await closes(client, s, 1013, b"too many sessions are open", "no place")
+
+
+async def asleep(client):
+    """A session that does nothing until the server ends it: says how."""
+    s = await session(client, b"/count")
+    await pause("asleep")
+    await client.until(lambda: s in client.ended or client.closed is not None, 20)
+    value = capsules(client, s).removeprefix(varint(DRAIN) + varint(0)).removeprefix(varint(CLOSE))
+    # A byte of length stands before it.
+    print("closed", int.from_bytes(value[1:5], "big"), value[5:].decode(), flush=True)
+
+
 async def main(port, name):
     window = {"stall": 1 << 16, "unread_close": 300}.get(name, 1 << 24)
     options = {"max_datagram_frame_size": 65536, "max_data": 1 << 24, "max_stream_data": window}

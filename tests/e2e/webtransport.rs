@@ -9,7 +9,10 @@ use roadrunner_tests::chromium::Chromium;
 use roadrunner_tests::{Server, Setup, command, within};
 use rustix::process::Signal;
 use sha2::{Digest as _, Sha256};
+use tokio::io::{AsyncBufReadExt as _, AsyncWriteExt as _, BufReader, Lines};
+use tokio::process::{Child, ChildStdin, ChildStdout};
 
+use crate::hibernation::settled;
 use crate::languages::is_built;
 
 /// Python with aioquic, if there is one. Otherwise prints that the test is skipped.
@@ -203,6 +206,164 @@ async fn it_can_be_turned_off() {
     // The rest is a CONNECT for a protocol that is not served (RFC 9220, 3).
     assert!(done.stdout.contains("expected 200, found 501"), "{done:?}");
     server.is_quiet().await;
+}
+
+/// A part of the script that waits between its steps.
+struct Steps {
+    child: Child,
+    stdin: ChildStdin,
+    lines: Lines<BufReader<ChildStdout>>,
+    said: String,
+}
+
+impl Steps {
+    /// Starts the part, and waits until it is done with its first step.
+    async fn start(python: &str, server: &Server, part: &str) -> Self {
+        let mut command = tokio::process::Command::from(script(python, server, part));
+        let mut child =
+            command.stdin(Stdio::piped()).stdout(Stdio::piped()).kill_on_drop(true).spawn().expect("it runs");
+        let stdin = child.stdin.take().expect("it is piped");
+        let lines = BufReader::new(child.stdout.take().expect("it is piped")).lines();
+        let mut steps = Self { child, stdin, lines, said: String::new() };
+        assert!(steps.is_at_step().await, "{part} has no step: {}\n{}", steps.said, server.log);
+        steps
+    }
+
+    /// Lets the script go on. Returns whether it waits again, after one more step.
+    async fn next(&mut self) -> bool {
+        self.go_on().await;
+        self.is_at_step().await
+    }
+
+    /// Lets the script go on to its end, and returns the lines that it has said.
+    async fn finish(mut self, server: &Server) -> String {
+        while self.next().await {}
+        let status = self.child.wait().await.expect("it is ours");
+        assert!(status.success(), "{}\n{}", self.said, server.log);
+        self.said
+    }
+
+    async fn go_on(&mut self) {
+        // A script that has ended has no use for it.
+        let _ = self.stdin.write_all(b"\n").await;
+    }
+
+    async fn is_at_step(&mut self) -> bool {
+        let lines = async {
+            while let Some(line) = self.lines.next_line().await.expect("text") {
+                self.said += &format!("{line}\n");
+                if line.starts_with("step ") {
+                    return true;
+                }
+            }
+            false
+        };
+        tokio::time::timeout(Duration::from_secs(60), lines).await.expect("the script goes on")
+    }
+}
+
+/// The limit that lets sessions hibernate soon.
+const HIBERNATE: &str = "hibernate = \"50ms\"";
+
+#[tokio::test]
+async fn a_session_that_hibernates_keeps_its_state_and_its_streams() {
+    let Some(python) = python("a_session_that_hibernates_keeps_its_state_and_its_streams") else { return };
+    let server = Setup::of("sessions").limit(HIBERNATE).start().await;
+    let mut steps = Steps::start(&python, &server, "hibernates").await;
+    settled(&server, 1, 0).await;
+    let instance = &server.instances().await[0];
+    assert_eq!((&instance["hibernating"], &instance["shape"]), (&true.into(), &"webtransport".into()));
+    while steps.next().await {
+        settled(&server, 1, 0).await;
+    }
+    steps.finish(&server).await;
+    server.log.message("closed: 4711 done after 9").await;
+    server.log.message("disconnect: Closed after 9").await;
+    server.is_quiet().await;
+    let line = server.access("/count/from-client?n=100").await;
+    assert_eq!((&line["shape"], &line["outcome"]), (&"webtransport".into(), &"ok".into()), "{line}");
+    assert_eq!(server.metrics().await.sample("roadrunner_bus_subscriptions"), 0.0);
+}
+
+#[tokio::test]
+async fn a_session_in_c_hibernates() {
+    let Some(python) = python("a_session_in_c_hibernates") else { return };
+    if !is_built("webtransport::a_session_in_c_hibernates", "demo-c") {
+        return;
+    }
+    let server = Setup::of("demo-c").limit(HIBERNATE).start().await;
+    let mut steps = Steps::start(&python, &server, "counts").await;
+    settled(&server, 1, 0).await;
+    while steps.next().await {
+        settled(&server, 1, 0).await;
+    }
+    steps.finish(&server).await;
+    server.is_quiet().await;
+}
+
+#[tokio::test]
+async fn sessions_that_cannot_hibernate_stay_held() {
+    let Some(python) = python("sessions_that_cannot_hibernate_stay_held") else { return };
+    let server = Setup::of("sessions").limit("hibernate = \"50ms\", hibernate-bytes = 1000").start().await;
+    let mut steps = Steps::start(&python, &server, "stays").await;
+    tokio::time::sleep(Duration::from_millis(300)).await;
+    settled(&server, 0, 3).await;
+    server.log.message("the session cannot hibernate: it refuses").await;
+    assert!(steps.next().await, "{}\n{}", steps.said, server.log);
+    // With less state one can.
+    assert!(steps.next().await, "{}\n{}", steps.said, server.log);
+    settled(&server, 1, 2).await;
+    steps.finish(&server).await;
+    server.is_quiet().await;
+}
+
+#[tokio::test]
+async fn a_trap_on_the_way_out_or_in_ends_the_session() {
+    let Some(python) = python("a_trap_on_the_way_out_or_in_ends_the_session") else { return };
+    let server = Setup::of("sessions").limit(HIBERNATE).start().await;
+    let steps = Steps::start(&python, &server, "brittle").await;
+    settled(&server, 1, 0).await;
+    steps.finish(&server).await;
+    server.is_quiet().await;
+    assert_eq!(server.metrics().await.outcome("trapped"), 2.0, "{}", server.log);
+}
+
+#[tokio::test]
+async fn without_a_place_a_session_that_wakes_is_told_to_try_again() {
+    let Some(python) = python("without_a_place_a_session_that_wakes_is_told_to_try_again") else { return };
+    let server = Setup::of("sessions").limit(HIBERNATE).host_limits("held = 1").start().await;
+    let steps = Steps::start(&python, &server, "crowded").await;
+    settled(&server, 1, 0).await;
+    steps.finish(&server).await;
+    assert_eq!(server.metrics().await.outcome("held-exceeded"), 1.0, "{}", server.log);
+}
+
+#[tokio::test]
+async fn a_session_that_hibernates_is_drained_killed_and_timed_like_any_other() {
+    let Some(python) = python("a_session_that_hibernates_is_drained_killed_and_timed_like_any_other") else { return };
+    let mut server = Setup::of("sessions").limit(HIBERNATE).start().await;
+    let killed = Steps::start(&python, &server, "asleep").await;
+    settled(&server, 1, 0).await;
+    let id = server.instances().await[0]["id"].to_string();
+    assert_eq!(server.admin_request("DELETE", &format!("/instances/{id}")).await.0, 204);
+    let said = killed.finish(&server).await;
+    assert!(said.contains("closed 1008 the handler was stopped"), "{said}");
+    settled(&server, 0, 0).await;
+
+    let drained = Steps::start(&python, &server, "asleep").await;
+    settled(&server, 1, 0).await;
+    server.signal(Signal::TERM);
+    let said = drained.finish(&server).await;
+    assert!(said.contains("closed 7 drained"), "{said}");
+    assert!(server.exit().await.success(), "{}", server.log);
+
+    let server = Setup::of("sessions").limit("hibernate = \"50ms\", idle = \"1s\"").start().await;
+    let idle = Steps::start(&python, &server, "asleep").await;
+    settled(&server, 1, 0).await;
+    let said = idle.finish(&server).await;
+    assert!(said.contains("closed 1001 the session was idle for too long"), "{said}");
+    server.is_quiet().await;
+    assert_eq!(server.metrics().await.outcome("idle-exceeded"), 1.0, "{}", server.log);
 }
 
 /// A stock browser: a page trusts the certificate by its hash, which requires ECDSA and less than 14 days of validity.

@@ -7,8 +7,8 @@
 //! | [`http1`], [`http2`], [`http3`] | the protocols under that client, for tests of one protocol |
 //! | [`frames`] | HTTP/2 frame by frame, for clients that no library can play |
 //! | [`chromium`] | a browser |
-//! | [`nats`] | a NATS server, and an independent client of it |
-//! | [`redis`] | a Redis server |
+//! | [`nats`] | a NATS server, and an independent client of it; also used by the tests of `host/nats` |
+//! | [`redis`] | a Redis server; also used by the tests of `host/store` |
 //! | [`core_canary`] | a guest that fills memory, tables and globals, or searches them |
 //! | [`dns`], [`deaf`] | a DNS server, and an address that does not answer; also used by the tests of `host/names` |
 //! | [`registry`] | a registry of components, a client that pushes to it, and a registry that lies |
@@ -20,6 +20,8 @@
 //! Nothing here uses the server's code, except for field sections of HTTP/3 and the wrapping of a core module: the
 //! server's promises are checked from outside. Tests that measure time or memory reserve the machine with
 //! [`server::Setup::alone`].
+
+#![forbid(unsafe_code)]
 
 pub mod chromium;
 pub mod client;

@@ -4,6 +4,8 @@
 //! guests' compilation target itself, and builds before it runs. Cargo's own output is passed on, so that progress is
 //! visible. Nothing here is part of the server.
 
+#![forbid(unsafe_code)]
+
 use std::process::ExitCode;
 
 use anyhow::Result;

@@ -419,9 +419,9 @@ void rr_wt_close(rr_wt_session *session, uint32_t code, const char *reason);
 /* What is left of a session: bytes from which rr_resume() makes it again. Nothing keeps the instance. */
 typedef rr_bytes (*rr_suspend_function)(void *state);
 
-/* Lets the host drop the instance of an event loop or a WebSocket that goes without an event for as long as the limit
- * `hibernate` of the manifest says. The client's connection, the subscriptions and the timers of the session live on;
- * globals and all memory of the instance do not. */
+/* Lets the host drop the instance of an event loop, a WebSocket or a WebTransport session that goes without an event for
+ * as long as the limit `hibernate` of the manifest says. The client's connection, the streams of a WebTransport session
+ * with their ids, the subscriptions and the timers live on; globals and all memory of the instance do not. */
 void rr_hibernate(rr_response *response, rr_suspend_function suspend);
 
 /* What a program with such sessions defines, too: the session from what its rr_suspend_function returned, in the fresh

@@ -122,8 +122,9 @@ rr_response *rr_webtransport(rr_wt_functions functions, void *state) {
 
 void rr_hibernate(rr_response *response, rr_suspend_function suspend) {
     if (response->wit.tag != ROADRUNNER_HANDLER_TYPES_RESPONSE_LOOP &&
-        response->wit.tag != ROADRUNNER_HANDLER_TYPES_RESPONSE_WEBSOCKET) {
-        rr_fail("rr_hibernate: the response is neither an event loop nor a WebSocket");
+        response->wit.tag != ROADRUNNER_HANDLER_TYPES_RESPONSE_WEBSOCKET &&
+        response->wit.tag != ROADRUNNER_HANDLER_TYPES_RESPONSE_WEBTRANSPORT) {
+        rr_fail("rr_hibernate: the response is no event loop, no WebSocket and no WebTransport session");
     }
     response->next.suspend = suspend;
 }

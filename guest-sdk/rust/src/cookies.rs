@@ -249,6 +249,9 @@ const MAX_PAIR: usize = 4096;
 /// The most bytes of an attribute's value that browsers accept (the same section).
 const MAX_ATTRIBUTE: usize = 1024;
 
+/// The time from 1970 to the year 10000.
+const END_OF_YEARS: Duration = Duration::from_secs(253_402_300_800);
+
 /// The rule that a cookie violates.
 #[derive(Clone, Copy, Debug, Eq, PartialEq)]
 #[non_exhaustive]
@@ -351,38 +354,11 @@ fn is_domain(domain: &str) -> bool {
     domain.len() <= 253 && domain.split('.').all(is_label)
 }
 
-/// Formats a `sane-cookie-date` of RFC 6265, 4.1.1, which is `IMF-fixdate` of RFC 9110, 5.6.7. It computes the civil
-/// calendar in eras of 400 years.
+/// Formats a `sane-cookie-date` of RFC 6265, 4.1.1, which is `IMF-fixdate` of RFC 9110, 5.6.7: its years have four
+/// digits.
 fn imf_fixdate(at: SystemTime) -> Result<String, CookieError> {
-    const DAY: u64 = 86_400;
-    const WEEKDAYS: [&str; 7] = ["Thu", "Fri", "Sat", "Sun", "Mon", "Tue", "Wed"];
-    const MONTHS: [&str; 12] = ["Jan", "Feb", "Mar", "Apr", "May", "Jun", "Jul", "Aug", "Sep", "Oct", "Nov", "Dec"];
-    /// 0000-03-01 to 1970-01-01.
-    const EPOCH: u64 = 719_468;
-    const ERA: u64 = 146_097;
-
-    let seconds = at.duration_since(UNIX_EPOCH).map_err(|_| CookieError::Expires)?.as_secs();
-    let (days, time) = (seconds / DAY, seconds % DAY);
-    let shifted = days.saturating_add(EPOCH);
-    let (era, day_of_era) = (shifted / ERA, shifted % ERA);
-    let year_of_era = (day_of_era - day_of_era / 1460 + day_of_era / 36_524 - day_of_era / 146_096) / 365;
-    let day_of_year = day_of_era - (365 * year_of_era + year_of_era / 4 - year_of_era / 100);
-    // Years begin in March here, so that the leap day is the last one.
-    let month_from_march = (5 * day_of_year + 2) / 153;
-    let day = day_of_year - (153 * month_from_march + 2) / 5 + 1;
-    let month = (month_from_march + 2) % 12;
-    let year = era * 400 + year_of_era + u64::from(month < 2);
-    if year > 9999 {
-        return Err(CookieError::Expires);
-    }
-    Ok(format!(
-        "{}, {day:02} {} {year:04} {:02}:{:02}:{:02} GMT",
-        WEEKDAYS[(days % 7) as usize],
-        MONTHS[month as usize],
-        time / 3600,
-        time / 60 % 60,
-        time % 60,
-    ))
+    let is_writable = (UNIX_EPOCH..UNIX_EPOCH + END_OF_YEARS).contains(&at);
+    is_writable.then(|| httpdate::fmt_http_date(at)).ok_or(CookieError::Expires)
 }
 
 #[cfg(test)]

@@ -1,7 +1,5 @@
 //! `application/x-www-form-urlencoded`, the format of queries and simple forms (WHATWG URL, section 5).
 
-use crate::percent;
-
 /// Decoded pairs in the order in which they were sent, including repeated ones. Bytes that are not UTF-8 become U+FFFD.
 #[derive(Clone, Debug, Default, Eq, PartialEq)]
 pub struct Pairs(Vec<(String, String)>);
@@ -10,15 +8,7 @@ impl Pairs {
     /// Parses and decodes. No input is invalid: a `%` without two hexadecimal digits after it stands for itself, as in
     /// browsers.
     pub fn parse(input: &[u8]) -> Self {
-        let pairs = input.split(|&byte| byte == b'&').filter(|pair| !pair.is_empty()).map(|pair| {
-            let equals = pair.iter().position(|&byte| byte == b'=');
-            let (name, value) = match equals {
-                Some(at) => (&pair[..at], &pair[at + 1..]),
-                None => (pair, &[][..]),
-            };
-            (decode(name), decode(value))
-        });
-        Self(pairs.collect())
+        Self(form_urlencoded::parse(input).into_owned().collect())
     }
 
     /// The first value of a name.
@@ -59,11 +49,6 @@ impl IntoIterator for Pairs {
     fn into_iter(self) -> Self::IntoIter {
         self.0.into_iter()
     }
-}
-
-/// Decodes `+` and `%XX`.
-fn decode(input: &[u8]) -> String {
-    percent::decode(input, |byte| if byte == b'+' { b' ' } else { byte })
 }
 
 #[cfg(test)]

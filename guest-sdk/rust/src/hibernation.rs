@@ -9,31 +9,28 @@ use serde::Serialize;
 use serde::de::DeserializeOwned;
 
 use crate::adapter::Held;
-use crate::response::{Session, WebSocketHandler};
+use crate::response::{Session, WebSocketHandler, WebTransportHandler};
 
-/// The state of a held WebSocket, if it is driven by a `T`.
-pub fn suspend_websocket<T: WebSocketHandler + Serialize>(index: u8, held: &Held) -> Option<Vec<u8>> {
-    let Held::WebSocket(handler) = held else { return None };
-    let handler: &dyn Any = handler.as_ref();
-    handler.downcast_ref::<T>().and_then(|handler| encode(index, handler))
+/// The two functions of a shape.
+macro_rules! shape {
+    ($shape:ident, $driver:ident, $suspend:ident, $resume:ident) => {
+        /// The state of a held session of this shape, if a `T` drives it.
+        pub fn $suspend<T: $driver + Serialize>(index: u8, held: &Held) -> Option<Vec<u8>> {
+            let Held::$shape(driver) = held else { return None };
+            let driver: &dyn Any = driver.as_ref();
+            driver.downcast_ref::<T>().and_then(|driver| encode(index, driver))
+        }
+
+        /// The session of this shape, restored from its state, if a `T` drove it.
+        pub fn $resume<T: $driver + DeserializeOwned>(index: u8, state: &[u8]) -> Option<Held> {
+            decode::<T>(index, state).map(|driver| Held::$shape(Box::new(driver)))
+        }
+    };
 }
 
-/// The state of a held event loop, if it is driven by a `T`.
-pub fn suspend_event_loop<T: Session + Serialize>(index: u8, held: &Held) -> Option<Vec<u8>> {
-    let Held::EventLoop(session) = held else { return None };
-    let session: &dyn Any = session.as_ref();
-    session.downcast_ref::<T>().and_then(|session| encode(index, session))
-}
-
-/// Restores a held WebSocket from its state, if it was driven by a `T`.
-pub fn resume_websocket<T: WebSocketHandler + DeserializeOwned>(index: u8, state: &[u8]) -> Option<Held> {
-    decode::<T>(index, state).map(|handler| Held::WebSocket(Box::new(handler)))
-}
-
-/// Restores a held event loop from its state, if it was driven by a `T`.
-pub fn resume_event_loop<T: Session + DeserializeOwned>(index: u8, state: &[u8]) -> Option<Held> {
-    decode::<T>(index, state).map(|session| Held::EventLoop(Box::new(session)))
-}
+shape!(EventLoop, Session, suspend_event_loop, resume_event_loop);
+shape!(WebSocket, WebSocketHandler, suspend_websocket, resume_websocket);
+shape!(WebTransport, WebTransportHandler, suspend_webtransport, resume_webtransport);
 
 /// Encodes a session; `None`, which keeps the session in its instance, if its current value cannot be serialised.
 fn encode(index: u8, value: &impl Serialize) -> Option<Vec<u8>> {
@@ -64,7 +61,7 @@ mod tests {
     use serde::Deserialize;
 
     use super::*;
-    use crate::{Event, Next, Result, Sender, Writer, WsMessage};
+    use crate::{Event, Next, Result, Sender, Writer, WsMessage, WtEvent, WtSession};
 
     #[derive(Debug, Deserialize, PartialEq, Serialize)]
     struct Room {
@@ -76,6 +73,9 @@ mod tests {
     #[derive(Deserialize, Serialize)]
     struct Clock(u32);
 
+    #[derive(Debug, Deserialize, PartialEq, Serialize)]
+    struct Streams(Vec<u64>);
+
     impl WebSocketHandler for Room {
         fn on_message(&mut self, _: WsMessage, _: &Sender<'_>) -> Result<Next> {
             Ok(Next::Continue)
@@ -84,6 +84,12 @@ mod tests {
 
     impl Session for Clock {
         fn on_event(&mut self, _: Event, _: &Writer<'_>) -> Result<Next> {
+            Ok(Next::Continue)
+        }
+    }
+
+    impl WebTransportHandler for Streams {
+        fn on_session_event(&mut self, _: WtEvent, _: &WtSession<'_>) -> Result<Next> {
             Ok(Next::Continue)
         }
     }
@@ -98,12 +104,19 @@ mod tests {
         let Some(Held::WebSocket(back)) = resume_websocket::<Room>(3, &state) else { panic!("no WebSocket") };
         let back: &dyn Any = back.as_ref();
         assert_eq!(back.downcast_ref::<Room>(), Some(&room()));
+
+        let held = Held::WebTransport(Box::new(Streams(vec![0, 4])));
+        let state = suspend_webtransport::<Streams>(0, &held).expect("they are streams");
+        let Some(Held::WebTransport(back)) = resume_webtransport::<Streams>(0, &state) else { panic!("no session") };
+        let back: &dyn Any = back.as_ref();
+        assert_eq!(back.downcast_ref::<Streams>(), Some(&Streams(vec![0, 4])));
     }
 
     #[test]
     fn types_and_shapes_are_not_mixed_up() {
         let held = Held::EventLoop(Box::new(Clock(7)));
         assert!(suspend_websocket::<Room>(0, &held).is_none());
+        assert!(suspend_webtransport::<Streams>(0, &held).is_none());
         let state = suspend_event_loop::<Clock>(1, &held).expect("it is a clock");
         let Some(Held::EventLoop(back)) = resume_event_loop::<Clock>(1, &state) else { panic!("no event loop") };
         let back: &dyn Any = back.as_ref();

@@ -3,33 +3,7 @@
 /// Decodes `%XX`. Anything that is not an escape stands for itself, and bytes that are not UTF-8 become U+FFFD. Split a
 /// path at its slashes first, as a decoded segment may contain one; [`crate::Request::param`] is already decoded.
 pub fn percent_decode(text: impl AsRef<[u8]>) -> String {
-    decode(text.as_ref(), |byte| byte)
-}
-
-/// Decodes `%XX`, and every other byte with `plain`.
-pub(crate) fn decode(input: &[u8], plain: impl Fn(u8) -> u8) -> String {
-    let mut output = Vec::with_capacity(input.len());
-    let mut rest = input;
-    while let Some((&first, after)) = rest.split_first() {
-        rest = after;
-        match (first, after) {
-            (b'%', [high, low, after @ ..]) if high.is_ascii_hexdigit() && low.is_ascii_hexdigit() => {
-                output.push(hex(*high) << 4 | hex(*low));
-                rest = after;
-            }
-            _ => output.push(plain(first)),
-        }
-    }
-    String::from_utf8(output).unwrap_or_else(|error| String::from_utf8_lossy(error.as_bytes()).into_owned())
-}
-
-/// The value of a byte that is known to be a hexadecimal digit.
-fn hex(digit: u8) -> u8 {
-    match digit {
-        b'0'..=b'9' => digit - b'0',
-        b'a'..=b'f' => digit - b'a' + 10,
-        _ => digit - b'A' + 10,
-    }
+    percent_encoding::percent_decode(text.as_ref()).decode_utf8_lossy().into_owned()
 }
 
 #[cfg(test)]

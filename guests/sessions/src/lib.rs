@@ -6,8 +6,9 @@ use roadrunner_guest::{
     Error, Event, IntoResponse, Next, Request, Response, Result, StatusCode, Upgrade, WebTransport,
     WebTransportHandler, WtEvent, WtSession, bus, handler, log, timers,
 };
+use serde::{Deserialize, Serialize};
 
-#[handler]
+#[handler(resume_webtransport = Counter, resume_webtransport = Brittle)]
 fn accept(request: Request) -> Response {
     let path = request.path();
     if path == "/always" {
@@ -18,6 +19,7 @@ fn accept(request: Request) -> Response {
     }
     let query = request.query_pairs();
     match path.split('/').skip(1).collect::<Vec<_>>()[..] {
+        ["brittle", part] => WebTransport::session(Brittle(part.to_owned())).into_response(),
         ["buffered"] => "not a session\n".into_response(),
         ["close"] => {
             let code = query.parsed("code").unwrap_or(0);
@@ -27,6 +29,8 @@ fn accept(request: Request) -> Response {
                 Ok(Next::Continue)
             })
         }
+        ["count"] => count(None, query.parsed("n").unwrap_or(3)).into_response(),
+        ["count", topic] => count(Some(topic), query.parsed("n").unwrap_or(3)).into_response(),
         ["echo"] => echo().into_response(),
         ["feed", topic] => match bus::subscribe(topic) {
             Ok(()) => WebTransport::session(Feed).into_response(),
@@ -161,6 +165,103 @@ impl WebTransportHandler for Log {
     }
 }
 
+fn count(topic: Option<&str>, ballast: usize) -> Result<WebTransport> {
+    if let Some(topic) = topic {
+        bus::subscribe(topic)?;
+    }
+    Ok(WebTransport::session(Counter { seen: 0, own: None, ballast: vec![7; ballast] }))
+}
+
+/// Counts what it gets and says so: bytes on their stream, a datagram by a datagram, anything else on a stream of its
+/// own. `in MS` asks for a timer, `forget` frees its ballast. It can hibernate.
+#[derive(Deserialize, Serialize)]
+struct Counter {
+    seen: u32,
+    /// The stream that it has opened.
+    own: Option<u64>,
+    ballast: Vec<u8>,
+}
+
+impl Counter {
+    fn count(&mut self, what: &[u8]) -> String {
+        let what = String::from_utf8_lossy(what);
+        if let Some(delay) = what.strip_prefix("in ") {
+            timers::after(Duration::from_millis(delay.parse().unwrap_or(0)));
+        }
+        if what == "forget" {
+            self.ballast = Vec::new();
+        }
+        self.seen += 1;
+        format!("{} {what}\n", self.seen)
+    }
+
+    fn say(&mut self, what: &[u8], session: &WtSession<'_>) -> Result<()> {
+        let text = self.count(what);
+        let own = match self.own {
+            Some(own) => own,
+            None => *self.own.insert(session.open_unidirectional()?),
+        };
+        session.send(own, text)
+    }
+}
+
+impl WebTransportHandler for Counter {
+    fn on_session_event(&mut self, event: WtEvent, session: &WtSession<'_>) -> Result<Next> {
+        match event {
+            WtEvent::Data { id, bytes } => session.send(id, self.count(&bytes))?,
+            WtEvent::Datagram(bytes) => session.send_datagram(self.count(&bytes))?,
+            WtEvent::Finished(id) => {
+                session.send(id, self.count(b"finished"))?;
+                session.finish(id);
+            }
+            WtEvent::Reset { code, .. } => self.say(format!("reset {code}").as_bytes(), session)?,
+            WtEvent::Closed { code, reason } => log::info!("closed: {code} {reason} after {}", self.seen),
+            _ => {}
+        }
+        Ok(Next::Continue)
+    }
+
+    fn on_event(&mut self, event: Event, session: &WtSession<'_>) -> Result<Next> {
+        match event {
+            Event::Message(message) => self.say(&message.payload, session)?,
+            Event::Timer(_) => self.say(b"timer", session)?,
+            Event::Drain(_) => session.close(7, "drained"),
+            Event::Disconnect(reason) => log::info!("disconnect: {reason:?} after {}", self.seen),
+            _ => {}
+        }
+        Ok(Next::Continue)
+    }
+}
+
+/// Fails to hibernate: it panics when it is serialised (`suspend`) or when it is read back (`resume`), or says that it
+/// cannot be serialised (`refuse`). Sends datagrams back.
+struct Brittle(String);
+
+impl Serialize for Brittle {
+    fn serialize<S: serde::Serializer>(&self, serializer: S) -> std::result::Result<S::Ok, S::Error> {
+        match self.0.as_str() {
+            "suspend" => panic!("a trap in suspend"),
+            "refuse" => Err(serde::ser::Error::custom("it refuses")),
+            part => serializer.serialize_str(part),
+        }
+    }
+}
+
+impl<'de> Deserialize<'de> for Brittle {
+    fn deserialize<D: serde::Deserializer<'de>>(_: D) -> std::result::Result<Self, D::Error> {
+        panic!("a trap in resume")
+    }
+}
+
+impl WebTransportHandler for Brittle {
+    fn on_session_event(&mut self, event: WtEvent, session: &WtSession<'_>) -> Result<Next> {
+        if let WtEvent::Datagram(bytes) = event {
+            session.send_datagram(bytes)?;
+        }
+        Ok(Next::Continue)
+    }
+}
+
 fn on_open(run: impl FnMut(&WtSession<'_>) -> Result<Next> + 'static) -> Response {
     WebTransport::session(OnOpen(run)).into_response()
 }
@@ -168,7 +269,7 @@ fn on_open(run: impl FnMut(&WtSession<'_>) -> Result<Next> + 'static) -> Respons
 /// Does something once the session is open, and ignores what the client does.
 struct OnOpen<F>(F);
 
-impl<F: FnMut(&WtSession<'_>) -> Result<Next>> WebTransportHandler for OnOpen<F> {
+impl<F: FnMut(&WtSession<'_>) -> Result<Next> + 'static> WebTransportHandler for OnOpen<F> {
     fn on_open(&mut self, session: &WtSession<'_>) -> Result<Next> {
         (self.0)(session)
     }

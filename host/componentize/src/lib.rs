@@ -8,6 +8,8 @@
 //! The C SDK has its own versions of those functions that most programs need, so that few of its modules use the
 //! adapter.
 
+#![forbid(unsafe_code)]
+
 use wasi_preview1_component_adapter_provider::{
     WASI_SNAPSHOT_PREVIEW1_ADAPTER_NAME, WASI_SNAPSHOT_PREVIEW1_REACTOR_ADAPTER,
 };

@@ -17,6 +17,8 @@
 //! count for themselves. Room that a file system takes besides the content of files, such as for long directories, is
 //! bounded by the number of files and not counted.
 
+#![forbid(unsafe_code)]
+
 mod account;
 mod change;
 mod disk;

@@ -3,18 +3,19 @@
 
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
+use http::HeaderValue;
 use http::header::{HeaderMap, HeaderName, IF_MATCH, IF_MODIFIED_SINCE, IF_NONE_MATCH, IF_RANGE, IF_UNMODIFIED_SINCE};
 
-/// An entity tag (8.8.3).
+/// An entity tag (RFC 9110, 8.8.3).
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(crate) struct EntityTag<'a> {
+pub struct EntityTag<'a> {
     weak: bool,
     opaque: &'a [u8],
 }
 
 impl<'a> EntityTag<'a> {
-    /// A field value that is one entity tag.
-    pub(crate) fn parse(value: &'a [u8]) -> Option<Self> {
+    /// Parses a field value that is one entity tag.
+    pub fn parse(value: &'a [u8]) -> Option<Self> {
         match Self::split(value)? {
             (tag, []) => Some(tag),
             _ => None,
@@ -67,7 +68,7 @@ pub(crate) enum Verdict {
 /// Evaluates the preconditions of a GET or HEAD in the order of section 13.2.2, up to but excluding `Range`.
 pub(crate) fn evaluate<'a>(headers: &'a HeaderMap, validators: &Validators<'a>) -> Verdict {
     if headers.contains_key(IF_MATCH) {
-        if !any_matches(headers, IF_MATCH, validators, EntityTag::matches_strongly) {
+        if !any_matches(headers.get_all(IF_MATCH), validators.tag, EntityTag::matches_strongly) {
             return Verdict::Failed;
         }
     } else if let (Some(date), Some(modified)) = (date(headers, IF_UNMODIFIED_SINCE), validators.modified)
@@ -78,7 +79,7 @@ pub(crate) fn evaluate<'a>(headers: &'a HeaderMap, validators: &Validators<'a>) 
 
     if headers.contains_key(IF_NONE_MATCH) {
         // 13.1.3: If-None-Match overrides If-Modified-Since, even when no tag can be read from it.
-        if any_matches(headers, IF_NONE_MATCH, validators, EntityTag::matches_weakly) {
+        if is_known(headers.get_all(IF_NONE_MATCH), validators.tag) {
             return Verdict::NotModified;
         }
     } else if let (Some(date), Some(modified)) = (date(headers, IF_MODIFIED_SINCE), validators.modified)
@@ -104,19 +105,24 @@ pub(crate) fn range_applies(headers: &HeaderMap, validators: &Validators<'_>) ->
     })
 }
 
+/// Whether a client that sent this `If-None-Match` has the representation with this tag: the list contains the tag, by
+/// weak comparison, or is `*` (RFC 9110, 13.1.2).
+pub fn is_known<'a>(if_none_match: impl IntoIterator<Item = &'a HeaderValue>, tag: Option<EntityTag<'a>>) -> bool {
+    any_matches(if_none_match, tag, EntityTag::matches_weakly)
+}
+
 /// Whether a list of entity tags, or `*`, contains a match. The list ends at the first malformed member.
 fn any_matches<'a>(
-    headers: &'a HeaderMap,
-    name: HeaderName,
-    validators: &Validators<'a>,
+    values: impl IntoIterator<Item = &'a HeaderValue>,
+    own: Option<EntityTag<'a>>,
     matches: fn(&EntityTag<'a>, &EntityTag<'a>) -> bool,
 ) -> bool {
-    headers.get_all(name).iter().any(|value| {
+    values.into_iter().any(|value| {
         let mut rest = value.as_bytes().trim_ascii();
         if rest == b"*" {
             return true;
         }
-        let Some(own) = validators.tag else {
+        let Some(own) = own else {
             return false;
         };
         loop {
@@ -156,8 +162,6 @@ pub(crate) fn parse_date(value: &[u8]) -> Option<u64> {
 
 #[cfg(test)]
 mod tests {
-    use http::HeaderValue;
-
     use super::*;
 
     /// The date of RFC 9110: Sun, 06 Nov 1994 08:49:37 GMT.
@@ -197,6 +201,26 @@ mod tests {
             let (a, b) = (EntityTag::parse(a.as_bytes()).unwrap(), EntityTag::parse(b.as_bytes()).unwrap());
             assert_eq!((a.matches_strongly(&b), a.matches_weakly(&b)), (strong, weak), "{a:?} {b:?}");
         }
+    }
+
+    #[test]
+    fn a_client_knows_the_tags_that_it_lists() {
+        let tag = EntityTag::parse(b"W/\"a,b\"");
+        for (list, known) in [
+            ("*", true),
+            ("\"a,b\"", true),
+            ("W/\"a,b\"", true),
+            ("\"x\", W/\"a,b\"", true),
+            (", ,\"a,b\"", true),
+            ("\"a\", \"b\"", false),
+            ("a,b", false),
+            ("", false),
+        ] {
+            assert_eq!(is_known([&HeaderValue::from_static(list)], tag), known, "{list}");
+        }
+        assert!(!is_known([], tag));
+        assert!(is_known([&HeaderValue::from_static("*")], None));
+        assert!(!is_known([&HeaderValue::from_static("\"a\"")], None));
     }
 
     #[test]

@@ -23,6 +23,8 @@
 //! Not covered: listings, compression on the fly, `multipart/byteranges`, upload. The caller handles percent-decoding,
 //! other methods, error pages and security fields.
 
+#![forbid(unsafe_code)]
+
 mod body;
 mod cache;
 mod conditions;
@@ -37,6 +39,7 @@ mod stamp;
 
 pub use body::{FileBody, FileBodyError};
 pub use cache::{FileCache, MAX_CACHED_FILE};
+pub use conditions::{EntityTag, is_known};
 pub use directory::{Directory, DirectoryError};
 pub use path::NotFound;
 pub use range::ByteRange;

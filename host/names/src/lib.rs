@@ -11,6 +11,8 @@
 //! Not covered: DNSSEC, which is left to the server, DNS over TLS or HTTPS, the modules of `nsswitch.conf`, and the
 //! order of RFC 6724: [`connect`] tries addresses of both families side by side (RFC 8305).
 
+#![forbid(unsafe_code)]
+
 mod answer;
 mod race;
 mod resolver;

@@ -7,11 +7,11 @@ use std::time::{Duration, Instant};
 
 use roadrunner_nats::{PublishError, Server};
 use rustix::process::Signal;
-use support::{Broker, Member, SOON, Stranger, Told, message, settings, until};
+use support::{Member, Nats, SOON, Told, message, settings, until};
 use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
 use tokio::net::{TcpListener, TcpStream};
 
-async fn pair(broker: &Broker) -> (Member, Member) {
+async fn pair(broker: &Nats) -> (Member, Member) {
     let settings = settings(&[broker.server()]);
     (Member::connected(settings.clone()).await, Member::connected(settings).await)
 }
@@ -26,7 +26,7 @@ fn numbers(told: &[Told]) -> Vec<u64> {
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn messages_come_once_and_in_order() {
-    let Some(broker) = Broker::start("").await else { return };
+    let Some(broker) = Nats::start("broker::messages_come_once", "").await else { return };
     let (here, there) = pair(&broker).await;
     here.hears(&there, "news").await;
     there.hears(&here, "news").await;
@@ -38,19 +38,19 @@ async fn messages_come_once_and_in_order() {
     assert_eq!(there.take(), [Told::Gap], "its own do not come back");
     assert!(there.client.flush(Duration::from_secs(5)).await);
     assert_eq!(there.client.queued_bytes(), 0);
-    let stranger = &mut Stranger::connect(&broker);
-    stranger.publish("news", b"", b"plain");
-    stranger.publish("news", b"NATS/1.0\r\nOther: x\r\n\r\n", b"other");
-    stranger.publish("news", b"NATS/1.0\r\nTest-Number: 7\r\nTest-Number: 8\r\n\r\n", b"twice");
-    stranger.publish("else", b"", b"elsewhere");
-    stranger.settle();
+    let stranger = &mut broker.stranger().await;
+    stranger.publish("news", b"plain").await;
+    stranger.publish_with("news", b"NATS/1.0\r\nOther: x\r\n\r\n", b"other").await;
+    stranger.publish_with("news", b"NATS/1.0\r\nTest-Number: 7\r\nTest-Number: 8\r\n\r\n", b"twice").await;
+    stranger.publish("else", b"elsewhere").await;
+    stranger.settle().await;
     let plain = |text: &'static [u8]| Told::Message("news".to_owned(), None, text.into());
     assert_eq!(here.told(3).await, [plain(b"plain"), plain(b"other"), message("news", 7, b"twice")]);
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_server_that_is_killed_costs_messages_and_comes_back() {
-    let Some(mut broker) = Broker::start("").await else { return };
+    let Some(mut broker) = Nats::start("broker::a_server_that_is_killed", "").await else { return };
     let (here, there) = pair(&broker).await;
     here.hears(&there, "news").await;
     here.take();
@@ -75,7 +75,7 @@ async fn a_server_that_is_killed_costs_messages_and_comes_back() {
 /// Messages that are published while the server is killed come at most once, in their order, and never late.
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn nothing_is_sent_twice_or_late() {
-    let Some(mut broker) = Broker::start("").await else { return };
+    let Some(mut broker) = Nats::start("broker::nothing_is_sent_twice", "").await else { return };
     let (here, there) = pair(&broker).await;
     here.hears(&there, "news").await;
     here.take();
@@ -112,7 +112,7 @@ async fn nothing_is_sent_twice_or_late() {
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_server_that_does_not_read_fills_half_a_queue_for_each_account() {
-    let Some(broker) = Broker::start("").await else { return };
+    let Some(broker) = Nats::start("broker::a_server_that_does_not_read", "").await else { return };
     let (here, there) = pair(&broker).await;
     here.hears(&there, "news").await;
     here.take();
@@ -140,7 +140,7 @@ async fn a_server_that_does_not_read_fills_half_a_queue_for_each_account() {
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_silent_server_is_given_up_and_what_waited_with_it() {
-    let Some(broker) = Broker::start("").await else { return };
+    let Some(broker) = Nats::start("broker::a_silent_server", "").await else { return };
     let (here, there) = pair(&broker).await;
     here.hears(&there, "news").await;
     here.take();
@@ -176,7 +176,7 @@ async fn a_silent_server_is_given_up_and_what_waited_with_it() {
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_message_that_is_too_large_is_dropped_and_told() {
-    let Some(broker) = Broker::start("max_payload: 300KB").await else { return };
+    let Some(broker) = Nats::start("broker::a_message_too_large", "max_payload: 300KB").await else { return };
     let small = roadrunner_nats::Settings { max_payload: 64 << 10, ..settings(&[broker.server()]) };
     let (here, there) = (Member::connected(small).await, Member::connected(settings(&[broker.server()])).await);
     here.hears(&there, "news").await;
@@ -185,8 +185,8 @@ async fn a_message_that_is_too_large_is_dropped_and_told() {
     assert_eq!(there.publish("news", 2, &[0; 64 << 10]), Ok(true));
     let told = here.told(2).await;
     assert_eq!(told, [Told::Skipped("news".to_owned()), message("news", 2, &[0; 64 << 10])]);
-    let stranger = &mut Stranger::connect(&broker);
-    stranger.publish("news", &[b"NATS/1.0\r\nX: ", &*vec![b'x'; 200 << 10], b"\r\n\r\n"].concat(), b"");
+    let stranger = &mut broker.stranger().await;
+    stranger.publish_with("news", &[b"NATS/1.0\r\nX: ", &*vec![b'x'; 200 << 10], b"\r\n\r\n"].concat(), b"").await;
     assert_eq!(here.told(1).await, [Told::Skipped("news".to_owned())]);
     assert_eq!(here.client.counters().dropped_large.load(Relaxed), 2);
     // The server's own limit holds for the headers, too.
@@ -199,17 +199,17 @@ async fn a_message_that_is_too_large_is_dropped_and_told() {
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 4)]
 async fn a_slow_handler_costs_messages_and_says_so() {
-    let Some(broker) = Broker::start("").await else { return };
+    let Some(broker) = Nats::start("broker::a_slow_handler", "").await else { return };
     let (here, there) = pair(&broker).await;
     here.hears(&there, "flood").await;
     here.hears(&there, "quiet").await;
     here.take();
     here.pause(Duration::from_millis(2));
-    let stranger = &mut Stranger::connect(&broker);
+    let stranger = &mut broker.stranger().await;
     for _ in 0..1000 {
-        stranger.publish("flood", b"", &[b'f'; 16 << 10]);
+        stranger.publish("flood", &[b'f'; 16 << 10]).await;
     }
-    stranger.settle();
+    stranger.settle().await;
     let counters = here.client.counters();
     assert!(until(|| counters.received.load(Relaxed) >= 1000).await);
     assert!(counters.dropped_overrun.load(Relaxed) > 0);
@@ -228,7 +228,7 @@ async fn a_slow_handler_costs_messages_and_says_so() {
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_subject_that_is_wanted_anew_comes_once() {
-    let Some(broker) = Broker::start("").await else { return };
+    let Some(broker) = Nats::start("broker::a_subject", "").await else { return };
     let (here, there) = pair(&broker).await;
     here.hears(&there, "news").await;
     here.take();
@@ -255,7 +255,7 @@ async fn a_subject_that_is_wanted_anew_comes_once() {
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_client_starts_without_its_server() {
-    let Some(mut broker) = Broker::stopped("") else { return };
+    let Some(mut broker) = Nats::stopped("broker::a_client_starts", "") else { return };
     let settings = settings(&[broker.server()]);
     let (here, there) = (Member::start(settings.clone()), Member::start(settings));
     here.subscribe("news");
@@ -272,15 +272,15 @@ async fn a_client_starts_without_its_server() {
 /// async-nats ends a connection on which headers come that are none. It comes back, and the gap is told.
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn headers_that_are_none_cost_the_connection_and_no_more() {
-    let Some(broker) = Broker::start("").await else { return };
+    let Some(broker) = Nats::start("broker::headers", "").await else { return };
     let (here, there) = pair(&broker).await;
     here.hears(&there, "news").await;
     here.take();
-    let stranger = &mut Stranger::connect(&broker);
+    let stranger = &mut broker.stranger().await;
     for headers in [&b"NATS/1.0\r\nno colon\r\n\r\n"[..], b"HTTP/1.1 200\r\n\r\n", b"NATS/1.0\r\nX: \xff\xfe\r\n\r\n"] {
         let connects = here.connects();
-        stranger.publish("news", headers, b"odd");
-        stranger.settle();
+        stranger.publish_with("news", headers, b"odd").await;
+        stranger.settle().await;
         assert!(until(|| here.connects() > connects).await, "{headers:?}");
         here.heard_again(&there, "news").await;
         let told = here.take();

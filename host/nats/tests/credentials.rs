@@ -10,10 +10,10 @@ use base64::engine::general_purpose::URL_SAFE_NO_PAD;
 use nkeys::KeyPair;
 use roadrunner_nats::{Credentials, Settings};
 use serde_json::{Value, json};
-use support::{Broker, Member, settings};
+use support::{Member, Nats, settings};
 
 /// Those who are right get in, and the others never do.
-async fn only(broker: &Broker, right: Credentials, wrong: &[Credentials]) {
+async fn only(broker: &Nats, right: Credentials, wrong: &[Credentials]) {
     let of = |credentials: &Credentials| Settings { credentials: credentials.clone(), ..settings(&[broker.server()]) };
     let wrong: Vec<Member> = wrong.iter().map(|credentials| Member::start(of(credentials))).collect();
     let (here, there) = (Member::connected(of(&right)).await, Member::connected(of(&right)).await);
@@ -35,13 +35,18 @@ fn nkey(pair: &KeyPair) -> Credentials {
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_user_with_a_password() {
-    let Some(broker) = Broker::start("authorization: { user: \"host\", password: \"se cret\" }").await else { return };
+    let Some(broker) =
+        Nats::start("credentials::a_user_with_a_password", "authorization: { user: \"host\", password: \"se cret\" }")
+            .await
+    else {
+        return;
+    };
     only(&broker, user("host", "se cret"), &[user("host", "guess"), user("guest", "se cret"), Credentials::None]).await;
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_token() {
-    let Some(broker) = Broker::start("authorization: { token: \"abc\" }").await else { return };
+    let Some(broker) = Nats::start("credentials::a_token", "authorization: { token: \"abc\" }").await else { return };
     only(&broker, Credentials::Token("abc".to_owned()), &[Credentials::Token("ab".to_owned())]).await;
 }
 
@@ -49,7 +54,7 @@ async fn a_token() {
 async fn an_nkey() {
     let (own, other) = (KeyPair::new_user(), KeyPair::new_user());
     let config = format!("authorization: {{ users: [{{ nkey: {} }}] }}", own.public_key());
-    let Some(broker) = Broker::start(&config).await else { return };
+    let Some(broker) = Nats::start("credentials::an_nkey", &config).await else { return };
     only(&broker, nkey(&own), &[nkey(&other), user("host", "x"), Credentials::None]).await;
 }
 
@@ -92,7 +97,7 @@ async fn a_file_of_credentials() {
         "operator: {of_operator}\nresolver: MEMORY\nresolver_preload: {{ {}: {of_account} }}",
         account.public_key()
     );
-    let Some(broker) = Broker::start(&config).await else { return };
+    let Some(broker) = Nats::start("credentials::a_file_of_credentials", &config).await else { return };
     only(&broker, creds(&account, "host"), &[creds(&stranger, "host"), user("host", "x"), Credentials::None]).await;
 }
 
@@ -101,7 +106,7 @@ async fn a_file_of_credentials() {
 async fn an_account_that_is_restricted_to_the_bus_will_do() {
     let config = "authorization: { users: [{ user: \"host\", password: \"x\", \
                   permissions: { publish: \"bus.>\", subscribe: \"bus.>\" } }] }";
-    let Some(broker) = Broker::start(config).await else { return };
+    let Some(broker) = Nats::start("credentials::an_account_that_is_restricted", config).await else { return };
     let settings = Settings { credentials: user("host", "x"), ..settings(&[broker.server()]) };
     let (here, there) = (Member::connected(settings.clone()).await, Member::connected(settings).await);
     here.hears(&there, "bus.news").await;

@@ -8,7 +8,7 @@ use std::sync::Arc;
 use parking_lot::Mutex;
 use rcgen::{BasicConstraints, CertificateParams, DnType, IsCa, Issuer, KeyPair};
 use roadrunner_nats::{Server, Settings, Tls};
-use support::{Broker, Member, file, free_port, settings, until};
+use support::{Member, Nats, file, settings, until};
 use tempfile::TempDir;
 use tracing_subscriber::fmt::MakeWriter;
 
@@ -49,8 +49,8 @@ impl Authority {
     }
 }
 
-fn localhost(broker: &Broker, tls: Option<Tls>) -> Settings {
-    let server = Server { host: "localhost".to_owned(), port: broker.port };
+fn localhost(broker: &Nats, tls: Option<Tls>) -> Settings {
+    let server = Server { host: "localhost".to_owned(), port: broker.port() };
     Settings { tls, ..settings(&[server]) }
 }
 
@@ -97,7 +97,10 @@ impl<'a> MakeWriter<'a> for Log {
 async fn the_certificate_is_for_the_name_in_the_url() {
     let (log, authority, folder) = (Log::default(), Authority::new("own"), TempDir::new().unwrap());
     let _guard = log.listen();
-    let Some(mut broker) = Broker::start(&authority.config(&folder, "localhost", "")).await else { return };
+    let Some(mut broker) = Nats::start("tls::the_certificate", &authority.config(&folder, "localhost", "")).await
+    else {
+        return;
+    };
     let settings = localhost(&broker, Some(authority.tls()));
     let (here, there) = (Member::connected(settings.clone()).await, Member::connected(settings).await);
     here.hears(&there, "news").await;
@@ -109,7 +112,7 @@ async fn the_certificate_is_for_the_name_in_the_url() {
     there.is_connected(true).await;
     here.heard_again(&there, "news").await;
     // By its address it is somebody else.
-    let server = Server { host: "127.0.0.1".to_owned(), port: broker.port };
+    let server = Server { host: "127.0.0.1".to_owned(), port: broker.port() };
     let wrong = Member::start(Settings { tls: Some(authority.tls()), ..support::settings(&[server]) });
     log.says("TLS: invalid peer certificate: certificate not valid for name \"127.0.0.1\"").await;
     let other = Member::start(localhost(&broker, Some(Authority::new("other").tls())));
@@ -123,10 +126,12 @@ async fn the_certificate_is_for_the_name_in_the_url() {
 async fn plaintext_and_tls_do_not_meet_and_the_fix_is_told() {
     let (log, authority, folder) = (Log::default(), Authority::new("own"), TempDir::new().unwrap());
     let _guard = log.listen();
-    let Some(secure) = Broker::start(&authority.config(&folder, "localhost", "")).await else { return };
+    let Some(secure) = Nats::start("tls::plaintext_and_tls", &authority.config(&folder, "localhost", "")).await else {
+        return;
+    };
     let plain = Member::start(localhost(&secure, None));
     log.says("the server asks for TLS: write its URL with tls://").await;
-    let Some(open) = Broker::start("").await else { return };
+    let Some(open) = Nats::start("tls::plaintext_and_tls", "").await else { return };
     let careful = Member::start(localhost(&open, Some(authority.tls())));
     log.says("the server offers none: write its URL with nats://").await;
     assert_eq!((plain.connects(), careful.connects()), (0, 0));
@@ -135,7 +140,11 @@ async fn plaintext_and_tls_do_not_meet_and_the_fix_is_told() {
 #[tokio::test]
 async fn a_client_shows_its_certificate() {
     let (authority, folder) = (Authority::new("own"), TempDir::new().unwrap());
-    let Some(broker) = Broker::start(&authority.config(&folder, "localhost", ", verify: true")).await else { return };
+    let Some(broker) =
+        Nats::start("tls::a_client_certificate", &authority.config(&folder, "localhost", ", verify: true")).await
+    else {
+        return;
+    };
     let (certificate, key) = authority.signs("host");
     let identified = authority.tls().identified_by(certificate.as_bytes(), key.as_bytes()).unwrap();
     let right = Member::connected(localhost(&broker, Some(identified))).await;
@@ -158,16 +167,7 @@ async fn a_client_shows_its_certificate() {
 async fn a_server_that_is_known_by_its_address_has_the_name_of_who_told_of_it() {
     let (authority, folder) = (Authority::new("own"), TempDir::new().unwrap());
     let tls = authority.config(&folder, "localhost", "");
-    let routes = [free_port(), free_port()];
-    let urls = routes.map(|port| format!("\"nats-route://127.0.0.1:{port}\"")).join(", ");
-    let mut brokers = Vec::new();
-    for port in routes {
-        let cluster = format!("cluster {{ name: \"t\", listen: \"127.0.0.1:{port}\", routes: [{urls}] }}");
-        let Some(broker) = Broker::start(&format!("{tls}\n{cluster}")).await else { return };
-        brokers.push(broker);
-    }
-    let told = || brokers[0].info()["connect_urls"].as_array().is_some_and(|urls| urls.len() == 2);
-    assert!(until(told).await, "{}", brokers[0].info());
+    let Some(mut brokers) = Nats::cluster("tls::known_by_its_address", 2, &tls).await else { return };
     let member = Member::connected(localhost(&brokers[0], Some(authority.tls()))).await;
     brokers[0].kill();
     member.is_connected(false).await;

@@ -10,6 +10,8 @@
 //!
 //! Knows neither components nor the manifest. Not covered: HTTP/2, proxies, connection reuse, client certificates.
 
+#![forbid(unsafe_code)]
+
 mod address;
 mod body;
 mod client;

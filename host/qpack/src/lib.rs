@@ -26,6 +26,8 @@
 //! - Flow control: a blocked section stays with the caller, who calls [`Decoder::decode`] again.
 //! - HTTP rules for names and values. A field here is two byte strings.
 
+#![forbid(unsafe_code)]
+
 mod decoder;
 mod dynamic_table;
 mod encoder;

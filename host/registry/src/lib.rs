@@ -19,6 +19,8 @@
 //! It does not verify signatures; it only fetches them. It does not push, and it does not follow an index to one of its
 //! images.
 
+#![forbid(unsafe_code)]
+
 mod access;
 mod artifact;
 mod fetch;

@@ -1,13 +1,19 @@
 //! The same promises from every place: memory, a file, and a Redis server that the test starts.
 
-use std::net::TcpListener;
+#[path = "../../../tests/support/ports.rs"]
+mod ports;
+#[allow(dead_code, reason = "the end-to-end tests use the rest")]
+#[path = "support/redis.rs"]
+mod redis;
+
 use std::path::Path;
-use std::process::{Child, Command, Stdio};
 use std::time::Duration;
 
 use roadrunner_names::{self as names, Resolver};
 use roadrunner_store::{Bill, Bucket, Budget, Error, Limits, OpenError, Owner, Place, Store};
 use tempfile::TempDir;
+
+use self::redis::Redis;
 
 const LIMITS: Limits = Limits { key: 32, value: 1000, operations: 8, timeout: Duration::from_secs(10) };
 
@@ -21,49 +27,16 @@ fn file(path: &Path) -> Result<Store, OpenError> {
     Store::open("file", &Place::File { path: path.into(), most: MOST })
 }
 
-/// The test's own Redis server, ended by its process id.
-struct Server {
-    child: Child,
-    port: u16,
-    _folder: TempDir,
+async fn server(test: &str) -> Option<Redis> {
+    let redis = Redis::start(test, &["--requirepass", "hunter2"])?;
+    assert!(redis.is_up().await, "redis-server does not listen");
+    Some(redis)
 }
 
-impl Server {
-    async fn start(test: &str) -> Option<Self> {
-        let folder = TempDir::new().unwrap();
-        let port = TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap().port();
-        let spawned = Command::new("redis-server")
-            .args(["--port", &port.to_string(), "--bind", "127.0.0.1", "--save", "", "--requirepass", "hunter2"])
-            .current_dir(folder.path())
-            .stdout(Stdio::null())
-            .spawn();
-        let Ok(child) = spawned else {
-            println!("SKIPPED: {test}: redis-server is not installed");
-            return None;
-        };
-        let server = Self { child, port, _folder: folder };
-        for _ in 0..500 {
-            if tokio::net::TcpStream::connect(("127.0.0.1", port)).await.is_ok() {
-                return Some(server);
-            }
-            tokio::time::sleep(Duration::from_millis(10)).await;
-        }
-        panic!("redis-server does not listen");
-    }
-
-    fn store(&self, password: &str) -> Store {
-        let url = format!("redis://127.0.0.1:{}", self.port);
-        let password = Some(std::sync::Arc::new(password.to_owned().into()));
-        Store::open("redis", &Place::Redis { url, password, names: Resolver::new(names::Settings::default()).own() })
-            .unwrap()
-    }
-}
-
-impl Drop for Server {
-    fn drop(&mut self) {
-        let _ = self.child.kill();
-        let _ = self.child.wait();
-    }
+fn store_of(redis: &Redis, password: &str) -> Store {
+    let password = Some(std::sync::Arc::new(password.to_owned().into()));
+    let names = Resolver::new(names::Settings::default()).own();
+    Store::open("redis", &Place::Redis { url: redis.url(), password, names }).unwrap()
 }
 
 async fn all_keys(bucket: &Bucket, prefix: &str, limit: usize) -> Vec<String> {
@@ -178,14 +151,14 @@ async fn a_file_keeps_them() {
 
 #[tokio::test(flavor = "multi_thread")]
 async fn redis_keeps_them() {
-    let Some(server) = Server::start("redis_keeps_them").await else { return };
-    promises(server.store("hunter2")).await;
+    let Some(redis) = server("redis_keeps_them").await else { return };
+    promises(store_of(&redis, "hunter2")).await;
 }
 
 #[tokio::test(flavor = "multi_thread")]
 async fn a_wrong_password_fails_and_is_not_repeated() {
-    let Some(server) = Server::start("a_wrong_password_fails_and_is_not_repeated").await else { return };
-    let store = server.store("swordfish");
+    let Some(redis) = server("a_wrong_password_fails_and_is_not_repeated").await else { return };
+    let store = store_of(&redis, "swordfish");
     assert!(!format!("{store:?}").contains("swordfish"), "{store:?}");
     let bucket = Bucket::new(store, "component/one", LIMITS);
     let error = bucket.get("a").await.unwrap_err();

@@ -5,6 +5,8 @@
 //!
 //! A place becomes free with its thread. A caller that stops waiting for the result does not free it.
 
+#![forbid(unsafe_code)]
+
 use std::collections::HashMap;
 use std::panic;
 use std::pin::Pin;

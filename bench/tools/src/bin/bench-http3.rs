@@ -4,6 +4,8 @@
 //! log, router or component. The loader is the client of the crate h3. Both speak to loopback addresses only, and each
 //! run is bounded in time and count.
 
+#![forbid(unsafe_code)]
+
 use std::convert::Infallible;
 use std::net::{Ipv4Addr, SocketAddr};
 use std::sync::Arc;

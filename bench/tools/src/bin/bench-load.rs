@@ -2,6 +2,8 @@
 //! silent sessions and keeps them until its standard input ends. It speaks to loopback addresses only, and each run is
 //! bounded in time and count.
 
+#![forbid(unsafe_code)]
+
 use std::io::Read as _;
 use std::net::SocketAddr;
 use std::sync::Arc;

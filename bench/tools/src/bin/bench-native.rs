@@ -3,6 +3,8 @@
 //! HTTP/1.1 and HTTP/2 (prior knowledge) have a port each. It has no limits, no log, no metrics and no router beyond a
 //! match on the path: it is the ceiling, not a product. The allocator is the same as Roadrunner's.
 
+#![forbid(unsafe_code)]
+
 use std::convert::Infallible;
 use std::net::SocketAddr;
 use std::pin::Pin;

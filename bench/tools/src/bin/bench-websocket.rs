@@ -3,6 +3,8 @@
 //!
 //! Every message that comes back must be one that was sent; anything else ends the run with an error.
 
+#![forbid(unsafe_code)]
+
 use std::io::ErrorKind;
 use std::net::SocketAddr;
 use std::sync::Arc;

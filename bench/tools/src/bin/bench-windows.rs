@@ -1,6 +1,8 @@
 //! What receive windows of HTTP/2 cost and bring: uploads over a long way, and clients that fill their window and wait.
 //! Speaks HTTP/2 with prior knowledge on loopback, bounded in time and bytes, and prints one line of JSON.
 
+#![forbid(unsafe_code)]
+
 use std::io::Write as _;
 use std::net::{Ipv4Addr, SocketAddr};
 use std::time::{Duration, Instant};

@@ -4,6 +4,8 @@
 //! `roadrunner:handler`. The function itself stays unchanged and can be called by native tests. It does not route: a
 //! component has one handler, and the manifest or the handler's own `match` on the path selects the action.
 
+#![forbid(unsafe_code)]
+
 use proc_macro::TokenStream;
 use proc_macro2::TokenStream as Tokens;
 use quote::{format_ident, quote, quote_spanned};
@@ -24,8 +26,9 @@ use syn::{Error, FnArg, Ident, ItemFn, ReturnType, Token, Type};
 /// ```
 ///
 /// With the SDK's feature `hibernation`, the attribute can name the types of sessions that may leave their instance
-/// while they are idle: `resume_websocket = Type` for a `WebSocketHandler`, `resume_event_loop = Type` for a `Session`,
-/// once for each such type. They implement serde's `Serialize` and `Deserialize`.
+/// while they are idle: `resume_event_loop = Type` for a `Session`, `resume_websocket = Type` for a `WebSocketHandler`,
+/// `resume_webtransport = Type` for a `WebTransportHandler`, once for each such type. They implement serde's
+/// `Serialize` and `Deserialize`.
 ///
 /// ```ignore
 /// #[roadrunner_guest::handler(resume_websocket = Counter)]
@@ -88,7 +91,8 @@ fn expand(arguments: Tokens, item: Tokens) -> syn::Result<Tokens> {
 
 /// A type of sessions that may hibernate.
 struct Resumed {
-    is_websocket: bool,
+    /// The end of the names of the SDK's functions for its shape.
+    shape: &'static str,
     ty: Type,
 }
 
@@ -106,17 +110,13 @@ impl Resumed {
 impl Parse for Resumed {
     fn parse(input: ParseStream<'_>) -> syn::Result<Self> {
         let name: Ident = input.parse()?;
-        let is_websocket = match name.to_string().as_str() {
-            "resume_websocket" => true,
-            "resume_event_loop" => false,
-            _ => {
-                let message = "`handler` takes `resume_websocket = Type` and `resume_event_loop = Type`, for sessions \
-                               that hibernate; routes are in the manifest";
-                return Err(Error::new(name.span(), message));
-            }
+        let Some(shape) = SHAPES.into_iter().find(|shape| name == format!("resume_{shape}")) else {
+            let message = "`handler` takes `resume_event_loop = Type`, `resume_websocket = Type` and \
+                           `resume_webtransport = Type`, for sessions that hibernate; routes are in the manifest";
+            return Err(Error::new(name.span(), message));
         };
         input.parse::<Token![=]>()?;
-        Ok(Self { is_websocket, ty: input.parse()? })
+        Ok(Self { shape, ty: input.parse()? })
     }
 }
 
@@ -126,8 +126,8 @@ fn hibernation_of(types: &[Resumed]) -> Option<Tokens> {
         return None;
     }
     let call = |index: usize, resumed: &Resumed, what: &str, argument: Tokens| {
-        let shape = if resumed.is_websocket { "websocket" } else { "event_loop" };
-        let (ty, function) = (&resumed.ty, format_ident!("{what}_{shape}", span = resumed.ty.span()));
+        let Resumed { shape, ty } = resumed;
+        let function = format_ident!("{what}_{shape}", span = ty.span());
         let index = u8::try_from(index).unwrap_or(u8::MAX);
         quote_spanned!(ty.span()=> .or_else(|| ::roadrunner_guest::__private::hibernation::#function::<#ty>(#index, #argument)))
     };
@@ -181,6 +181,9 @@ fn check_signature(function: &ItemFn) -> syn::Result<()> {
     }
     Ok(())
 }
+
+/// The shapes whose sessions can hibernate.
+const SHAPES: [&str; 3] = ["event_loop", "websocket", "webtransport"];
 
 #[cfg(test)]
 mod tests {
@@ -262,8 +265,8 @@ mod tests {
         );
         assert_eq!(
             refusal(quote!(path = "/"), function),
-            "`handler` takes `resume_websocket = Type` and `resume_event_loop = Type`, for sessions that hibernate; \
-             routes are in the manifest"
+            "`handler` takes `resume_event_loop = Type`, `resume_websocket = Type` and `resume_webtransport = Type`, for \
+             sessions that hibernate; routes are in the manifest"
         );
     }
 
@@ -272,13 +275,16 @@ mod tests {
         let function = quote!(
             fn f(request: Request) -> R {}
         );
-        let arguments = quote!(resume_websocket = Room, resume_event_loop = clock::Clock<u8>,);
+        let arguments =
+            quote!(resume_websocket = Room, resume_event_loop = clock::Clock<u8>, resume_webtransport = Wt,);
         let expanded = expand(arguments, function).expect("it is right").to_string().replace(' ', "");
         for call in [
             "suspend_websocket::<Room>(0u8,held)",
             "suspend_event_loop::<clock::Clock<u8>>(1u8,held)",
             "resume_websocket::<Room>(0u8,state)",
             "resume_event_loop::<clock::Clock<u8>>(1u8,state)",
+            "suspend_webtransport::<Wt>(2u8,held)",
+            "resume_webtransport::<Wt>(2u8,state)",
         ] {
             assert!(expanded.contains(call), "{call}: {expanded}");
         }

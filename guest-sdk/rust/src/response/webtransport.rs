@@ -1,5 +1,6 @@
 //! The acceptance of a WebTransport session, and the session after it.
 
+use std::any::Any;
 use std::fmt;
 
 use super::{Event, Next, Response, Shape, header_setters};
@@ -32,7 +33,7 @@ impl WebTransport {
     }
 
     /// Makes a session that is driven by a value that implements [`WebTransportHandler`].
-    pub fn session(handler: impl WebTransportHandler + 'static) -> Self {
+    pub fn session(handler: impl WebTransportHandler) -> Self {
         Self { response: Response::new(Shape::WebTransport(Box::new(handler))) }
     }
 }
@@ -41,7 +42,11 @@ header_setters!(WebTransport, response);
 
 /// The driver of a WebTransport session. [`Error::Closed`](crate::Error::Closed) concerns one stream, so a callback
 /// that returns it continues with the next event; any other error ends the session as a fault, with code 1011.
-pub trait WebTransportHandler {
+///
+/// A type that serde can serialise can hibernate, if the [`handler`](crate::handler) attribute names it: after a time
+/// without an event its instance is dropped, and the next event restores the value in a fresh instance. The streams of
+/// the session stay open, with their ids.
+pub trait WebTransportHandler: Any {
     /// Called once, after the handshake's answer was sent.
     ///
     /// # Errors
@@ -70,7 +75,7 @@ pub trait WebTransportHandler {
     }
 }
 
-impl<F: FnMut(WtEvent, &WtSession<'_>) -> Result<Next>> WebTransportHandler for F {
+impl<F: FnMut(WtEvent, &WtSession<'_>) -> Result<Next> + 'static> WebTransportHandler for F {
     fn on_session_event(&mut self, event: WtEvent, session: &WtSession<'_>) -> Result<Next> {
         self(event, session)
     }

@@ -1,11 +1,12 @@
 //! A NATS server of the test's own, and clients that write down what they are told.
 #![allow(dead_code, reason = "each test uses a part of it")]
 
+mod nats;
+#[path = "../../../../tests/support/ports.rs"]
+mod ports;
+
 use std::fs;
-use std::io::{BufRead as _, BufReader, Write as _};
-use std::net::{TcpListener, TcpStream};
-use std::path::{Path, PathBuf};
-use std::process::{Child, Command, Stdio};
+use std::path::Path;
 use std::sync::Arc;
 use std::sync::atomic::Ordering::Relaxed;
 use std::time::{Duration, Instant};
@@ -14,101 +15,18 @@ use bytes::Bytes;
 use parking_lot::Mutex;
 use roadrunner_names::Resolver;
 use roadrunner_nats::{Client, Credentials, Handler, PublishError, Server, Settings};
-use rustix::process::{Pid, Signal, kill_process};
-use tempfile::TempDir;
 use tokio::task::JoinHandle;
+
+pub use self::nats::Nats;
 
 /// How long anything may take.
 pub const SOON: Duration = Duration::from_secs(20);
 
-/// A server that runs; killed by its process id when it is dropped.
-pub struct Broker {
-    child: Option<Child>,
-    folder: TempDir,
-    pub port: u16,
-}
-
-impl Broker {
-    /// With these lines in its configuration. It does not run yet. None, and a line that says so, where the program is not
-    /// installed.
-    pub fn stopped(config: &str) -> Option<Self> {
-        let path = std::env::var_os("PATH").unwrap_or_default();
-        let program = |folder: PathBuf| folder.join("nats-server").is_file();
-        if !std::env::split_paths(&path).chain(["/usr/sbin".into()]).any(program) {
-            println!("SKIPPED: nats-server is not installed");
-            return None;
-        }
-        let (folder, port) = (TempDir::new().unwrap(), free_port());
-        let config = format!("listen: \"127.0.0.1:{port}\"\n{config}\n");
-        fs::write(folder.path().join("nats.conf"), config).unwrap();
-        Some(Self { child: None, folder, port })
-    }
-
-    pub async fn start(config: &str) -> Option<Self> {
-        let mut broker = Self::stopped(config)?;
-        broker.run().await;
-        Some(broker)
-    }
-
-    /// Starts it, and waits until it accepts connections.
-    pub async fn run(&mut self) {
-        assert!(self.child.is_none(), "it runs already");
-        let path = std::env::var("PATH").unwrap_or_default();
-        let log = fs::File::create(self.log()).unwrap();
-        let child = Command::new("nats-server")
-            .env("PATH", format!("{path}:/usr/sbin"))
-            .arg("--config")
-            .arg(self.folder.path().join("nats.conf"))
-            .stdin(Stdio::null())
-            .stdout(Stdio::null())
-            .stderr(log)
-            .spawn();
-        self.child = Some(child.expect("nats-server can be started"));
-        let port = self.port;
-        let is_up = until(|| TcpStream::connect(("127.0.0.1", port)).is_ok()).await;
-        assert!(is_up, "nats-server does not accept connections:\n{}", fs::read_to_string(self.log()).unwrap());
-    }
-
-    /// Kills it, as `kill -9` does.
-    pub fn kill(&mut self) {
-        if let Some(mut child) = self.child.take() {
-            let _ = child.kill();
-            let _ = child.wait();
-        }
-    }
-
-    pub fn signal(&self, signal: Signal) {
-        let id = self.child.as_ref().map(Child::id).expect("it runs");
-        let id = i32::try_from(id).ok().and_then(Pid::from_raw).expect("a process id");
-        kill_process(id, signal).expect("it is our own process");
-    }
-
+impl Nats {
+    /// Its address.
     pub fn server(&self) -> Server {
-        Server { host: "127.0.0.1".to_owned(), port: self.port }
+        Server { host: "127.0.0.1".to_owned(), port: self.port() }
     }
-
-    /// The first line that it writes on a connection.
-    pub fn info(&self) -> serde_json::Value {
-        let socket = TcpStream::connect(("127.0.0.1", self.port)).expect("it accepts");
-        socket.set_read_timeout(Some(SOON)).unwrap();
-        let mut line = String::new();
-        BufReader::new(socket).read_line(&mut line).expect("it speaks");
-        serde_json::from_str(line.strip_prefix("INFO ").expect("a greeting")).expect("JSON")
-    }
-
-    fn log(&self) -> PathBuf {
-        self.folder.path().join("log")
-    }
-}
-
-impl Drop for Broker {
-    fn drop(&mut self) {
-        self.kill();
-    }
-}
-
-pub fn free_port() -> u16 {
-    TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap().port()
 }
 
 /// Settings with short times.
@@ -269,44 +187,6 @@ pub async fn until(mut is_true: impl FnMut() -> bool) -> bool {
         tokio::time::sleep(Duration::from_millis(10)).await;
     }
     false
-}
-
-/// A client that writes what it likes.
-pub struct Stranger(BufReader<TcpStream>);
-
-impl Stranger {
-    pub fn connect(broker: &Broker) -> Self {
-        let socket = TcpStream::connect(("127.0.0.1", broker.port)).unwrap();
-        socket.set_read_timeout(Some(SOON)).unwrap();
-        let mut stranger = Self(BufReader::new(socket));
-        stranger.0.read_line(&mut String::new()).unwrap();
-        stranger.write(b"CONNECT {\"verbose\":false,\"headers\":true}\r\n");
-        stranger
-    }
-
-    pub fn write(&mut self, bytes: &[u8]) {
-        self.0.get_mut().write_all(bytes).unwrap();
-    }
-
-    pub fn publish(&mut self, subject: &str, headers: &[u8], payload: &[u8]) {
-        let length = payload.len();
-        if headers.is_empty() {
-            self.write(format!("PUB {subject} {length}\r\n").as_bytes());
-        } else {
-            self.write(format!("HPUB {subject} {} {}\r\n", headers.len(), headers.len() + length).as_bytes());
-        }
-        self.write(&[headers, payload, b"\r\n"].concat());
-    }
-
-    /// Waits until the server has taken everything.
-    pub fn settle(&mut self) {
-        self.write(b"PING\r\n");
-        let mut line = String::new();
-        while line.trim_end() != "PONG" {
-            line.clear();
-            assert!(self.0.read_line(&mut line).unwrap() > 0, "the server has gone");
-        }
-    }
 }
 
 /// Text as a file that a server is configured with.
