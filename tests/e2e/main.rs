@@ -69,6 +69,7 @@ mod shapes;
 mod signatures;
 mod slow_clients;
 mod soak;
+mod sql;
 mod standard;
 mod standard_bodies;
 mod stores;
