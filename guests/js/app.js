@@ -4,6 +4,7 @@ import {
   Buffered,
   GuestError,
   SendFile,
+  SqlFault,
   Stream,
   WebSocket,
   bus,
@@ -11,6 +12,7 @@ import {
   json,
   log,
   secrets,
+  sql,
   sse,
   store,
   timers,
@@ -40,6 +42,8 @@ export default function demo(request) {
     case '/secret':
       // What a secret is leaves the guest here, because this shows that it is there.
       return secrets.get(request.searchParams.get('name') ?? '') ?? new Buffered('', { status: 404 });
+    case '/sql':
+      return useDatabase();
     default:
       if (path.startsWith('/store/')) return useStore(request, path.slice('/store/'.length));
       if (path.startsWith('/files/')) return new SendFile('files', decodeURIComponent(path.slice('/files/'.length)));
@@ -120,6 +124,32 @@ function upload(request) {
   let count = 0;
   for (const piece of request.body()) count += piece.length;
   return `${count}\n`;
+}
+
+/** Values that come and go in a transaction on the database `demo`, and the SQLSTATE of a wrong statement. */
+function useDatabase() {
+  let database;
+  try {
+    database = new sql.Database('demo');
+  } catch (error) {
+    if (!(error instanceof GuestError)) throw error;
+    return new Buffered(`${error.kind}\n`, { status: 409 });
+  }
+  const table = 'demo (id int8, name text, data bytea, price numeric, half float8, yes bool)';
+  const { count, rows } = database.transaction((transaction) => {
+    transaction.execute(`create temp table ${table} on commit drop`);
+    const values = [-7, null, new Uint8Array([0, 255]), '12.50', -0.5, true];
+    const count = transaction.execute('insert into demo values ($1, $2, $3, $4, $5, $6)', values);
+    return { count, rows: transaction.query('select * from demo').rows };
+  });
+  for (const row of rows) row.data = [...row.data];
+  try {
+    database.query('select * from demo');
+  } catch (error) {
+    if (error instanceof SqlFault) return json({ count, rows, fault: error.code });
+    throw error;
+  }
+  return new Buffered('the table is still there\n', { status: 500 });
 }
 
 /** One operation on the store `store` (`demo`): on `key`, with the body as the value. An error is 409 with its name. */

@@ -3,6 +3,7 @@
 import logging
 import time
 from collections.abc import Generator
+from decimal import Decimal
 from urllib.parse import unquote
 
 from roadrunner_guest import (
@@ -28,6 +29,7 @@ from roadrunner_guest import (
     config,
     handler,
     secrets,
+    sql,
     store,
     timers,
 )
@@ -59,6 +61,8 @@ def demo(request: Request) -> Response:
             # What a secret is leaves the guest here, because this shows that it is there.
             secret = secrets.get(request.query_param("name", ""))
             return Buffered(b"", status=404) if secret is None else secret
+        case "/sql":
+            return use_database()
     if path.startswith("/store/"):
         return use_store(request, path.removeprefix("/store/"))
     if path.startswith("/files/"):
@@ -151,6 +155,28 @@ def upload(request: Request) -> Response:
 def repeat(message: str | bytes, out: Sender) -> None:
     """Sends each message back."""
     out.send(message)
+
+
+def use_database() -> Response:
+    """Values that come and go in a transaction on the database `demo`, and the SQLSTATE of a wrong statement."""
+    try:
+        database = sql.Database("demo")
+    except Refused:
+        return Buffered("refused\n", status=409)
+    with database.begin() as transaction:
+        transaction.execute(
+            "create temp table demo (id int8, name text, data bytea, price numeric, half float8, yes bool) on commit drop"
+        )
+        values = [-7, None, b"\x00\xff", Decimal("12.50"), -0.5, True]
+        count = transaction.execute("insert into demo values ($1, $2, $3, $4, $5, $6)", values)
+        rows = [dict(row) for row in transaction.query("select * from demo")]
+    for row in rows:
+        row["data"] = list(row["data"])
+    try:
+        database.query("select * from demo")
+    except sql.Fault as fault:
+        return Json({"count": count, "rows": rows, "fault": fault.code})
+    return Buffered("the table is still there\n", status=500)
 
 
 def use_store(request: Request, operation: str) -> Response:

@@ -71,6 +71,7 @@ mod shapes;
 mod signatures;
 mod slow_clients;
 mod soak;
+mod sql;
 mod standard;
 mod standard_bodies;
 mod stores;

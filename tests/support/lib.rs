@@ -8,6 +8,7 @@
 //! | [`frames`] | HTTP/2 frame by frame, for clients that no library can play |
 //! | [`chromium`] | a browser |
 //! | [`nats`] | a NATS server, and an independent client of it; also used by the tests of `host/nats` |
+//! | [`postgres`] | a PostgreSQL server; also used by the tests of `host/sql` |
 //! | [`redis`] | a Redis server; also used by the tests of `host/store` |
 //! | [`core_canary`] | a guest that fills memory, tables and globals, or searches them |
 //! | [`dns`], [`deaf`] | a DNS server, and an address that does not answer; also used by the tests of `host/names` |
@@ -38,6 +39,7 @@ pub mod http3;
 pub mod metrics;
 pub mod nats;
 pub mod ports;
+pub mod postgres;
 pub mod redis;
 pub mod registry;
 pub mod server;
@@ -48,6 +50,7 @@ pub mod websocket;
 pub use client::{Answer, Ask, Client, End, Exchange, Way};
 pub use metrics::Metrics;
 pub use nats::Nats;
+pub use postgres::Postgres;
 pub use redis::Redis;
 pub use registry::Registry;
 pub use server::{Server, Setup};

@@ -614,7 +614,7 @@ impl std::fmt::Display for Log {
 }
 
 /// The certificate of every test's server, and its key; clients trust it and nothing else.
-pub(crate) fn certificate() -> &'static (String, String) {
+pub fn certificate() -> &'static (String, String) {
     static CERTIFICATE: OnceLock<(String, String)> = OnceLock::new();
     CERTIFICATE.get_or_init(|| {
         let names = vec!["localhost".to_owned(), "127.0.0.1".to_owned()];

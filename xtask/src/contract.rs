@@ -167,6 +167,7 @@ impl Page<'_> {
             Type::U32 => "u32".into(),
             Type::S64 => "s64".into(),
             Type::U64 => "u64".into(),
+            Type::F64 => "f64".into(),
             Type::String => "string".into(),
             other => bail!("the contract uses {other:?}, which this page cannot show"),
         })

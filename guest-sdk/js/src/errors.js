@@ -10,6 +10,15 @@ export class GuestError extends Error {
   }
 }
 
+/** A database refused a statement, and nothing of it has happened. `code` is the SQLSTATE. */
+export class SqlFault extends Error {
+  constructor({ code, message, detail, hint, constraint, position }) {
+    super(message);
+    this.name = 'SqlFault';
+    Object.assign(this, { code, detail, hint, constraint, position });
+  }
+}
+
 /** Ends a handler with this status and a line of text for the client. */
 export class HttpError extends Error {
   constructor(status, message) {
@@ -30,6 +39,10 @@ export function host(call) {
 
 function fromWit(error) {
   switch (error?.tag) {
+    case 'fault':
+      return new SqlFault(error.val);
+    case 'host':
+      return fromWit(error.val);
     case 'closed':
       return new GuestError('closed', 'the other side is gone');
     case 'timeout':

@@ -259,6 +259,62 @@ declare class Bucket {
 /** Stores of keys and values that the manifest grants to this component. */
 export const store: { readonly Bucket: typeof Bucket };
 
+/** What a column can have. Values of types without a case of their own are texts. */
+export type SqlValue = null | boolean | number | bigint | string | Uint8Array;
+
+/** What a parameter can have. Dates are given as their texts in UTC. */
+export type SqlParameter = SqlValue | undefined | Date;
+
+/** A result. */
+export interface SqlRows {
+  /** The columns, in their order. `type` is the server's name of the type: `int4`. */
+  readonly columns: { readonly name: string; readonly type: string }[];
+  /** The rows by the names of their columns. Whole numbers that `number` cannot hold are of the type `bigint`. */
+  readonly rows: Record<string, SqlValue>[];
+}
+
+/**
+ * Runs statements with `$1`, `$2` and so on for parameters, which are never read as part of them. Throws an SqlFault when
+ * the server refuses one, and a GuestError over a limit or when the database fails.
+ */
+interface SqlStatements {
+  query(statement: string, parameters?: SqlParameter[]): SqlRows;
+  /** Runs a statement. How many rows it changed. */
+  execute(statement: string, parameters?: SqlParameter[]): number;
+}
+
+/** Statements that happen wholly or not at all. One that is left open is rolled back after the request. */
+interface Transaction extends SqlStatements {
+  commit(): void;
+  rollback(): void;
+}
+
+/** A database as this component may use it. Statements outside of a transaction have nothing in common. */
+declare class Database implements SqlStatements {
+  /** Opens a database by its name in the manifest. Throws for any name that is not granted. */
+  constructor(name: string);
+  query(statement: string, parameters?: SqlParameter[]): SqlRows;
+  execute(statement: string, parameters?: SqlParameter[]): number;
+  begin(): Transaction;
+  /** Runs a function in a transaction, which is committed after it, and rolled back if it throws. */
+  transaction<T>(run: (transaction: Transaction) => T): T;
+}
+
+/** PostgreSQL databases that the manifest grants to this component. */
+export const sql: { readonly Database: typeof Database };
+
+/** The server refused a statement, and nothing of it has happened. */
+export class SqlFault extends Error {
+  /** The SQLSTATE: five characters, the same in all versions and languages of the server. */
+  readonly code: string;
+  readonly detail?: string;
+  readonly hint?: string;
+  /** The constraint that does not hold. */
+  readonly constraint?: string;
+  /** Where in the statement, in characters from 1. */
+  readonly position?: number;
+}
+
 /** The manifest's named routes. */
 export const routes: {
   /** The path of a named route with its parameters filled in and percent-encoded. */

@@ -6,6 +6,7 @@ pub mod config;
 pub mod log;
 pub mod routes;
 pub mod secrets;
+pub mod sql;
 pub mod sse;
 pub mod store;
 pub mod timers;

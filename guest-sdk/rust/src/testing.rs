@@ -24,6 +24,7 @@ use std::collections::VecDeque;
 
 use crate::fields::Fields;
 use crate::log::Level;
+use crate::native::sql as native;
 use crate::native::types as wit;
 use crate::native::{Host, with_host};
 use crate::request::ClientCertificate;
@@ -31,7 +32,7 @@ use crate::response::{
     Event, IntoResponse, Next, Range, Response, Sender, Session, Shape, WebSocketHandler, WebTransportHandler, Writer,
     WsMessage,
 };
-use crate::{Error, Request, Result, Upgrade};
+use crate::{Error, Request, Result, Upgrade, sql};
 
 /// How many bytes of a stream a client reads before it leaves, unless the test sets it.
 const READS: usize = 16 << 20;
@@ -440,6 +441,36 @@ impl TestHost {
     #[must_use]
     pub fn secret(self, name: &str, value: impl Into<Vec<u8>>) -> Self {
         with_host(|host| host.secrets.insert(name.to_owned(), value.into()));
+        self
+    }
+
+    /// Grants a database of [`crate::sql`], whose statements are answered by `answer`. It hears of transactions by the
+    /// statements `begin`, `commit` and `rollback`. The count of `execute` is that of the answer's rows.
+    #[must_use]
+    pub fn database(
+        self,
+        name: &str,
+        answer: impl Fn(&str, &[sql::Value]) -> sql::Result<sql::Rows> + 'static,
+    ) -> Self {
+        let answer = move |statement: &str, parameters: &[native::Value]| {
+            let parameters: Vec<_> = parameters.iter().cloned().map(sql::Value::from).collect();
+            match answer(statement, &parameters) {
+                Ok(rows) => Ok(native::Rows {
+                    columns: rows
+                        .columns
+                        .into_iter()
+                        .map(|sql::Column { name, type_name }| native::Column { name, type_name })
+                        .collect(),
+                    rows: rows.rows.into_iter().map(|row| row.into_iter().map(Into::into).collect()).collect(),
+                }),
+                Err(sql::Error::Host(error)) => Err(native::Failure::Host(error.into())),
+                Err(sql::Error::Fault(fault)) => {
+                    let sql::Fault { code, message, detail, hint, constraint, position } = *fault;
+                    Err(native::Failure::Fault(native::Fault { code, message, detail, hint, constraint, position }))
+                }
+            }
+        };
+        with_host(|host| host.databases.insert(name.to_owned(), native::Answers(std::rc::Rc::new(answer))));
         self
     }
 

@@ -7,7 +7,7 @@ use roadrunner_guest::testing::{TestHost, TestRequest};
 use roadrunner_guest::{
     Disconnect, Error, Event, EventLoop, IntoResponse, Json, Next, Rejection, Request, SendFile, Sender, Sse,
     StatusCode, Stream, Upgrade, WebSocket, WebSocketHandler, WsMessage, bus, config, handler, log, routes, secrets,
-    store, timers,
+    sql, store, timers,
 };
 
 #[handler]
@@ -175,6 +175,28 @@ fn secrets_and_stores_are_there_when_they_are_granted() {
         (bucket.delete("a"), bucket.exists("a"), bucket.get("b")),
         (Ok(true), Ok(false), Ok(Some(b"x".to_vec())))
     );
+}
+
+#[test]
+fn a_test_answers_statements() {
+    let _host = TestHost::fresh().database("shop", |statement, parameters| match (statement, parameters) {
+        ("select name from items where id = $1", [sql::Value::Integer(7)]) => Ok(sql::Rows {
+            columns: vec![sql::Column { name: "name".into(), type_name: "text".into() }],
+            rows: vec![vec!["apple".into()], vec![sql::Value::Null]],
+        }),
+        ("begin" | "commit", []) => Ok(sql::Rows::default()),
+        _ => Err(sql::Error::Fault(Box::new(sql::Fault { code: "42601".into(), ..sql::Fault::default() }))),
+    });
+    assert!(matches!(sql::Database::open("other"), Err(sql::Error::Host(Error::Refused(_)))));
+    let shop = sql::Database::open("shop").expect("it is granted");
+    let rows = shop.query("select name from items where id = $1", [7.into()]).expect("it is answered");
+    let names: Vec<Option<&str>> = rows.iter().map(|row| row.get("name").expect("it is a text")).collect();
+    assert_eq!(names, [Some("apple"), None]);
+    let row = rows.first().expect("there are two");
+    assert!(row.get::<i64>("name").is_err() && row.get::<&str>("other").is_err() && row.at::<&str>(1).is_err());
+    let transaction = shop.begin().expect("it is answered");
+    assert_eq!(transaction.execute("selec", []).expect_err("it is wrong").code(), Some("42601"));
+    assert_eq!(transaction.commit(), Ok(()));
 }
 
 #[cfg(feature = "tracing")]

@@ -18,9 +18,13 @@ use crate::writer::{Log, with_buffer};
 /// operation that fails because of them is logged.
 const DEFAULT_FILTER: &str = "info,async_nats=off,hickory_net=off,hickory_resolver=off";
 
+/// Filters that hold whatever the environment says: these libraries log the statements and parameters of guests.
+const NEVER: [&str; 2] = ["postgres_protocol=off", "tokio_postgres=off"];
+
 /// Turns all events of the process into lines, as far as `RUST_LOG` allows them.
 pub(crate) fn listen(log: &Log) {
     let filter = EnvFilter::try_from_default_env().unwrap_or_else(|_| EnvFilter::new(DEFAULT_FILTER));
+    let filter = NEVER.iter().fold(filter, |filter, never| filter.add_directive(never.parse().expect("a directive")));
     // An existing listener, in a test, stays.
     let _ = tracing_subscriber::registry().with(filter).with(log.clone()).try_init();
 }

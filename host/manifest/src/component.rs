@@ -17,6 +17,7 @@ use crate::scalar::units::{DAY, HOUR};
 use crate::scalar::{ConfigKey, Count, FilePath, PlainText, Table, Time, name};
 use crate::secret::SecretName;
 use crate::section::{Holds, section};
+use crate::sql::{Sql, SqlName};
 use crate::store::StoreName;
 use crate::tenant::TenantName;
 use crate::wasi::{EnvironmentName, EnvironmentText, Preopen, PreopenSection};
@@ -42,6 +43,8 @@ pub struct Component {
     pub secrets: Vec<SecretName>,
     /// The stores that it can open.
     pub stores: Vec<StoreName>,
+    /// The databases that it can open.
+    pub sql: Vec<SqlName>,
     /// The caps on its instances.
     pub caps: Caps,
     /// Its limits, before any group or route changes them.
@@ -67,6 +70,7 @@ impl Component {
             secret_environment: BTreeMap::new(),
             secrets: Vec::new(),
             stores: Vec::new(),
+            sql: Vec::new(),
             caps: Caps::default(),
             limits,
             reuse: None,
@@ -106,6 +110,8 @@ section! {
         secrets: Vec<Spanned<SecretName>> = "[]";
         /// The stores that it can open.
         stores: Vec<Spanned<StoreName>> = "[]";
+        /// The databases of `[sql]` that it can open.
+        sql: Vec<Spanned<SqlName>> = "[]";
         /// Values that the guest reads through the `config` interface. Groups and routes can add to them and replace
         /// them.
         config: Table<ConfigKey, PlainText>;
@@ -182,6 +188,7 @@ impl Resolver<'_> {
                 self.environment(&component.environment, &component.secret_environment);
             let secrets = self.granted(&component.secrets, Self::is_declared);
             let stores = self.granted(&component.stores, Self::is_declared);
+            let sql = self.granted(&component.sql, Self::is_declared);
             let keys = self.own_keys(&component.signed_by).or_else(|| signers.of(tenant.as_ref()).cloned());
             let known = Known {
                 component: Component {
@@ -194,6 +201,7 @@ impl Resolver<'_> {
                     secret_environment,
                     secrets,
                     stores,
+                    sql,
                     caps,
                     limits,
                     reuse: reuse(&component.reuse),
@@ -206,6 +214,27 @@ impl Resolver<'_> {
             components.insert(name.get_ref().clone(), known);
         }
         components
+    }
+
+    /// Checks that a database that is not shared is granted to components of one tenant alone, or of none.
+    pub(crate) fn keep_databases_apart(
+        &mut self,
+        sections: &Field<Table<ComponentName, ComponentSection>>,
+        databases: &BTreeMap<SqlName, Sql>,
+    ) {
+        let mut owners: BTreeMap<&SqlName, Option<&TenantName>> = BTreeMap::new();
+        for (_, component) in entries(sections) {
+            let tenant = value(&component.tenant);
+            for name in list(&component.sql) {
+                let is_apart = databases.get(name.get_ref()).is_some_and(|database| !database.shared);
+                if is_apart && *owners.entry(name.get_ref()).or_insert(tenant) != tenant {
+                    let message =
+                        format!("sql `{}` is granted to components of another tenant already", name.get_ref());
+                    let fix = "give each tenant a role and a section of its own, or write `shared = true` there";
+                    self.context.report(name.span(), message, fix);
+                }
+            }
+        }
     }
 }
 

@@ -28,8 +28,8 @@ impl Default for Dns {
 }
 
 section! {
-    /// Resolution of the names of outgoing requests, of NATS servers and of Redis stores. `/etc/hosts` takes
-    /// precedence. The names of registries are resolved by a separate process, in the system's own way.
+    /// Resolution of the names of outgoing requests, of NATS servers, of Redis stores and of databases. `/etc/hosts`
+    /// takes precedence. The names of registries are resolved by a separate process, in the system's own way.
     #[title = "`[dns]`"]
     pub(crate) struct DnsSection {
         /// The DNS servers to ask, over UDP and, for long answers, over TCP. Without it, those of `/etc/resolv.conf`,

@@ -23,6 +23,7 @@ use crate::secret::{SecretName, SecretSection};
 use crate::section::section;
 use crate::server::ServerSection;
 use crate::signature::SignaturesSection;
+use crate::sql::{SqlName, SqlSection};
 use crate::store::{StoreName, StoreSection};
 use crate::tenant::{TenantName, TenantSection};
 use crate::timeouts::TimeoutsSection;
@@ -74,6 +75,8 @@ section! {
         secret: Table<SecretName, SecretSection>;
         /// Stores of keys and values that can be granted to components, by name.
         store: Table<StoreName, StoreSection>;
+        /// PostgreSQL databases that can be granted to components, by name.
+        sql: Table<SqlName, SqlSection>;
         /// Components, by name.
         component: Table<ComponentName, ComponentSection>;
         /// Middlewares, by name. A middleware acts where a route or a group lists it.

@@ -26,6 +26,7 @@ use crate::router::RouteTable;
 use crate::scalar::Address;
 use crate::secret::{Secret, SecretName};
 use crate::server::Server;
+use crate::sql::{Sql, SqlName};
 use crate::store::{Store, StoreName};
 use crate::tenant::{Tenant, TenantName};
 
@@ -80,6 +81,8 @@ pub struct Manifest {
     pub secrets: BTreeMap<SecretName, Secret>,
     /// `[store]`.
     pub stores: BTreeMap<StoreName, Store>,
+    /// The databases that can be granted, by name.
+    pub sql: BTreeMap<SqlName, Sql>,
     /// `[component]`.
     pub components: BTreeMap<ComponentName, Component>,
     /// `[middleware]`.

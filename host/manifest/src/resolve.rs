@@ -95,6 +95,7 @@ fn resolved(folder: PathBuf, files: Files, section: &ManifestSection, context: &
     resolver.declare(&section.directory);
     resolver.declare(&section.secret);
     resolver.declare(&section.store);
+    resolver.declare(&section.sql);
     resolver.declare(&section.component);
     resolver.declare(&section.middleware);
     let host = value(&section.limits).cloned().unwrap_or_default();
@@ -104,6 +105,7 @@ fn resolved(folder: PathBuf, files: Files, section: &ManifestSection, context: &
     let directories = resolver.directories(&section.directory);
     let secrets = resolver.secrets(&section.secret);
     let stores = resolver.stores(&section.store);
+    let sql = resolver.databases(&section.sql);
     let early_data = value(&section.http3).and_then(|http3| http3.early_data.as_ref());
     let listeners = resolver.listeners(&section.listener, early_data);
     let admin = resolver.admin(&section.admin, &section.tenant, &listeners);
@@ -114,6 +116,7 @@ fn resolved(folder: PathBuf, files: Files, section: &ManifestSection, context: &
         .collect();
     let signers = Signers { host: resolver.signature_keys(&section.signatures), tenants: of_tenants };
     let components = resolver.components(&section.component, &limits, &directories, &signers);
+    resolver.keep_databases_apart(&section.component, &sql);
     let sockets = value(&section.websocket).cloned().unwrap_or_default();
     let websocket = sockets.values();
     let sessions = value(&section.webtransport).cloned().unwrap_or_default();
@@ -151,6 +154,7 @@ fn resolved(folder: PathBuf, files: Files, section: &ManifestSection, context: &
         directories: directories,
         secrets,
         stores,
+        sql,
         components: components.into_iter().map(|(name, known)| (name, known.component)).collect(),
         middlewares,
         routes,

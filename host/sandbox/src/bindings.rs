@@ -6,6 +6,13 @@ wasmtime::component::bindgen!({
     path: "../../wit",
     world: "service",
     imports: {
+        "roadrunner:handler/sql.[method]database.begin": async | trappable,
+        "roadrunner:handler/sql.[method]database.execute": async | trappable,
+        "roadrunner:handler/sql.[method]database.query": async | trappable,
+        "roadrunner:handler/sql.[method]transaction.commit": async | trappable,
+        "roadrunner:handler/sql.[method]transaction.execute": async | trappable,
+        "roadrunner:handler/sql.[method]transaction.query": async | trappable,
+        "roadrunner:handler/sql.[method]transaction.rollback": async | trappable,
         "roadrunner:handler/store.[method]bucket.delete": async | trappable,
         "roadrunner:handler/store.[method]bucket.exists": async | trappable,
         "roadrunner:handler/store.[method]bucket.get": async | trappable,
@@ -26,6 +33,8 @@ wasmtime::component::bindgen!({
     },
     exports: { default: async },
     with: {
+        "roadrunner:handler/sql.database": crate::capability::sql::OpenDatabase,
+        "roadrunner:handler/sql.transaction": crate::capability::sql::OpenTransaction,
         "roadrunner:handler/store.bucket": crate::capability::store::OpenBucket,
         "roadrunner:handler/types.request": crate::guest::request::Request,
         "roadrunner:handler/types.body": crate::guest::request::Body,

@@ -33,6 +33,9 @@ pub use capability::http::{Outbound, OutboundAnswer, OutboundDriver};
 pub use capability::routes::Urls;
 pub use capability::secrets::{Secret, Secrets};
 pub use capability::session::Topics;
+pub use capability::sql::{
+    Database, SqlAnswer, SqlColumn, SqlFailure, SqlFault, SqlHostError, SqlRows, SqlTransaction, SqlValue,
+};
 pub use capability::store::{Bucket, StoreAnswer, StoreError, StorePage};
 pub use component::{Component, Interfaces, Kind, inspect};
 pub use engine::{

@@ -20,6 +20,7 @@ use crate::capability::log::Log;
 use crate::capability::routes::Routes;
 use crate::capability::secrets::SecretStore;
 use crate::capability::session::Events;
+use crate::capability::sql::Sql;
 use crate::capability::store::Stores;
 use crate::capability::wasi;
 use crate::capability::wasi_config::StandardConfig;
@@ -82,6 +83,8 @@ capabilities! {
     urls: Routes,
     /// The secrets that `secrets.get` finds.
     secrets: SecretStore,
+    /// The databases that `sql.open` finds, by name.
+    databases: Sql,
     /// The stores that `store.open` finds, by name.
     stores: Stores,
     /// The values of `config`, for `wasi:config/store`.

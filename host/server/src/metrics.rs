@@ -15,7 +15,7 @@ use crate::deploy::code::Kept;
 use crate::serving::Serving;
 
 /// The order of the families.
-const ORDER: [&str; 82] = [
+const ORDER: [&str; 87] = [
     "roadrunner_requests_total",
     "roadrunner_requests_in_flight",
     "roadrunner_request_duration_seconds",
@@ -36,6 +36,7 @@ const ORDER: [&str; 82] = [
     "roadrunner_tenant_deployed_bytes",
     "roadrunner_tenant_compiled_bytes",
     "roadrunner_tenant_store_bytes",
+    "roadrunner_tenant_sql_connections",
     "roadrunner_tenant_quota_exceeded_total",
     "roadrunner_instances_running",
     "roadrunner_sessions_held",
@@ -64,6 +65,10 @@ const ORDER: [&str; 82] = [
     "roadrunner_directory_files",
     "roadrunner_directory_refused_total",
     "roadrunner_store_bytes",
+    "roadrunner_sql_statements_total",
+    "roadrunner_sql_connections",
+    "roadrunner_sql_connections_total",
+    "roadrunner_sql_cancelled_total",
     "roadrunner_websocket_deflate_reserved_bytes",
     "roadrunner_websocket_deflate_refused_total",
     "roadrunner_bus_subscriptions",

@@ -5,7 +5,7 @@ after all imports: a global lasts for one request or one held session. Not cover
 suspends the instance and leaves the host free), hibernation, WebTransport.
 """
 
-from . import bus, config, routes, secrets, store, timers
+from . import bus, config, routes, secrets, sql, store, timers
 from .adapter import handler
 from .errors import Closed, Error, HttpError, Internal, Refused, TimedOut, TooLarge
 from .request import Body, ClientCertificate, Request, WebSocketUpgrade, WebTransportUpgrade
@@ -63,6 +63,7 @@ __all__ = [
     "handler",
     "routes",
     "secrets",
+    "sql",
     "store",
     "timers",
 ]

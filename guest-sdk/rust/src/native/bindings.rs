@@ -6,6 +6,6 @@
 
 pub mod roadrunner {
     pub mod handler {
-        pub use crate::native::{bus, config, log, routes, secrets, store, timers, types};
+        pub use crate::native::{bus, config, log, routes, secrets, sql, store, timers, types};
     }
 }

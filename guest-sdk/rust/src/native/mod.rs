@@ -6,6 +6,7 @@
 #![allow(missing_docs)]
 
 pub mod bindings;
+pub mod sql;
 pub mod store;
 pub mod types;
 
@@ -16,6 +17,7 @@ use std::collections::BTreeMap;
 #[derive(Debug, Default)]
 pub(crate) struct Host {
     pub config: BTreeMap<String, String>,
+    pub databases: BTreeMap<String, sql::Answers>,
     pub lines: Vec<(crate::log::Level, String)>,
     pub published: Vec<(String, Vec<u8>)>,
     pub routes: BTreeMap<String, String>,

@@ -50,6 +50,10 @@ pub fn summary(manifest: &Manifest) -> String {
         };
         row("store", name.as_str(), if store.shared { format!("{place}, shared") } else { place });
     }
+    for (name, database) in &manifest.sql {
+        let place = database.url.clone();
+        row("sql", name.as_str(), if database.shared { format!("{place}, shared") } else { place });
+    }
     for (name, component) in &manifest.components {
         row("component", name.as_str(), origin_text(component));
         let owner = component.tenant.as_ref().map(|tenant| format!("tenant {tenant}, ")).unwrap_or_default();

@@ -11,6 +11,7 @@ pub(crate) mod log;
 pub(crate) mod routes;
 pub(crate) mod secrets;
 pub(crate) mod session;
+pub(crate) mod sql;
 pub(crate) mod store;
 pub(crate) mod timers;
 pub(crate) mod wasi;

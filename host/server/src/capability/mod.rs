@@ -8,6 +8,7 @@ mod outbound;
 mod preopens;
 mod provider;
 pub(crate) mod secrets;
+mod sql;
 mod stores;
 
 use anyhow::Result;
@@ -59,6 +60,8 @@ capabilities! {
     preopens: preopens::Preopens,
     /// Secrets, by name.
     secrets: secrets::Secrets,
+    /// Databases.
+    sql: sql::Sql,
     /// Stores of keys and values.
     stores: stores::Stores,
 }
