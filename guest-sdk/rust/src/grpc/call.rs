@@ -9,7 +9,7 @@ use std::task::{Context, Poll, Wake, Waker};
 use std::time::{Duration, Instant};
 
 use bytes::Bytes;
-use http_body::{Body as _, Frame};
+use http_body::Body as _;
 use tonic::Status;
 use tonic::body::Body;
 use tonic::codegen::Service;
@@ -17,7 +17,7 @@ use tonic::codegen::Service;
 use super::inbox::Inbox;
 use super::waiting;
 use crate::body;
-use crate::error::{Error, Result};
+use crate::error::Result;
 use crate::fields::Fields;
 use crate::request::Request;
 use crate::response::{Event, EventLoop, IntoResponse, Next, Response, Stream, Writer};

@@ -33,11 +33,6 @@ impl Inbox {
         self.lock().reader.is_some()
     }
 
-    /// Whether all of the body has been received.
-    pub(super) fn has_ended(&self) -> bool {
-        self.lock().has_ended
-    }
-
     /// Adds a piece.
     pub(super) fn push(&self, piece: Vec<u8>) {
         self.change(|state| state.pieces.push_back(piece.into()));
@@ -125,7 +120,7 @@ mod tests {
         let Poll::Ready(Some(Ok(frame))) = poll(&mut inbox) else { panic!("no piece") };
         assert_eq!(frame.into_data().expect("data"), "one");
         inbox.end(HeaderMap::new());
-        assert!(inbox.has_ended() && matches!(poll(&mut inbox), Poll::Ready(None)));
+        assert!(matches!(poll(&mut inbox), Poll::Ready(None)));
     }
 
     #[test]
