@@ -31,6 +31,8 @@ mod fairness;
 mod files;
 mod foreign;
 mod groups_config_urls;
+mod grpc;
+mod grpc_clients;
 mod h2c;
 mod half_close;
 mod hibernation;

@@ -30,6 +30,8 @@ mod cookies;
 mod error;
 mod fields;
 mod form;
+#[cfg(feature = "grpc")]
+pub mod grpc;
 #[cfg(feature = "hibernation")]
 #[doc(hidden)]
 pub mod hibernation;

@@ -2,6 +2,7 @@
 //!
 //! The routes are kept stable; guests/README.md has the table.
 
+mod greeter;
 mod store;
 
 use std::collections::HashMap;
@@ -35,6 +36,8 @@ fn demo(request: Request) -> Response {
                 SendFile::new("files", percent_decode(file)).into_response()
             } else if let Some(operation) = path.strip_prefix("/store/") {
                 store::answer(&request, operation)
+            } else if path.starts_with("/demo.v1.Greeter/") {
+                greeter::answer(request)
             } else {
                 (StatusCode::NOT_FOUND, "there is nothing here\n").into_response()
             }

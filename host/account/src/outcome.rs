@@ -1,10 +1,11 @@
-//! The end of an instance: one enum, and one table from it to status, log field and metric label.
+//! The end of an instance: one enum, and one table from it to the statuses of HTTP and gRPC, log field and metric label.
 //!
 //! Every shape, every protocol and every counter goes through [`Outcome`]; nothing else in the host decides how a limit
 //! or a fault looks from outside.
 
 use std::fmt;
 
+use roadrunner_grpc::Code;
 use roadrunner_log::{escaped, shortened};
 
 /// The most bytes of a detail.
@@ -72,6 +73,8 @@ pub enum Outcome {
 pub struct Row {
     /// The status that answers the request when no head was sent yet.
     pub status: u16,
+    /// The code that answers a call of gRPC, before and after the head.
+    pub grpc: Code,
     /// The value of the `outcome` field in logs and of the `outcome` label in metrics.
     pub label: &'static str,
     /// The text that the client sees as the body of the answer.
@@ -109,33 +112,49 @@ impl Outcome {
 
     /// The outcome's row of the one table.
     pub const fn row(self) -> Row {
-        let (status, label, message) = match self {
-            Self::Ok => (200, "ok", ""),
-            Self::BodyTooLarge => (413, "body-too-large", "the request body is too large"),
-            Self::BuffersExceeded => (503, "buffers-exceeded", "no room is free"),
-            Self::Cancelled => (499, "cancelled", "the client left"),
-            Self::CpuExceeded => (503, "cpu-exceeded", "the handler used up its CPU time"),
-            Self::DeadlineExceeded => (504, "deadline-exceeded", "the handler did not answer in time"),
-            Self::GuestError => (500, "guest-error", "the handler failed"),
-            Self::HandlesExceeded => (500, "handles-exceeded", "the handler held too many handles"),
-            Self::HandshakeMismatch => (400, "handshake-mismatch", "the request does not ask for what is here"),
-            Self::HeldExceeded => (503, "held-exceeded", "too many sessions are open"),
-            Self::HostCallExceeded => (500, "host-call-exceeded", "the handler sent too much at once"),
-            Self::IdleExceeded => (504, "idle-exceeded", "the session was idle for too long"),
-            Self::InvalidResponse => (500, "invalid-response", "the handler's answer was not valid"),
-            Self::Killed => (503, "killed", "the handler was stopped"),
-            Self::Malformed => (400, "malformed", "the request body is malformed"),
-            Self::MemoryExceeded => (503, "memory-exceeded", "the handler used up its memory"),
-            Self::Overloaded => (503, "overloaded", "no capacity is free"),
-            Self::RateLimited => (429, "rate-limited", "too many requests from this address"),
-            Self::TenantCpuExceeded => (503, "tenant-cpu-exceeded", "this site used up its CPU time"),
-            Self::TenantMemoryExceeded => (503, "tenant-memory-exceeded", "this site used up its memory"),
-            Self::TenantRateLimited => (429, "tenant-rate-limited", "too many requests to this site"),
-            Self::TotalExceeded => (504, "total-exceeded", "the request took too long"),
-            Self::Trapped => (500, "trapped", "the handler failed"),
-            Self::Unsupported => (501, "unsupported", "the handler's answer is not supported here"),
+        let (status, grpc, label, message) = match self {
+            Self::Ok => (200, Code::Ok, "ok", ""),
+            Self::BodyTooLarge => (413, Code::ResourceExhausted, "body-too-large", "the request body is too large"),
+            Self::BuffersExceeded => (503, Code::Unavailable, "buffers-exceeded", "no room is free"),
+            Self::Cancelled => (499, Code::Cancelled, "cancelled", "the client left"),
+            Self::CpuExceeded => (503, Code::ResourceExhausted, "cpu-exceeded", "the handler used up its CPU time"),
+            Self::DeadlineExceeded => {
+                (504, Code::DeadlineExceeded, "deadline-exceeded", "the handler did not answer in time")
+            }
+            Self::GuestError => (500, Code::Internal, "guest-error", "the handler failed"),
+            Self::HandlesExceeded => {
+                (500, Code::ResourceExhausted, "handles-exceeded", "the handler held too many handles")
+            }
+            Self::HandshakeMismatch => {
+                (400, Code::Unimplemented, "handshake-mismatch", "the request does not ask for what is here")
+            }
+            Self::HeldExceeded => (503, Code::Unavailable, "held-exceeded", "too many sessions are open"),
+            Self::HostCallExceeded => {
+                (500, Code::ResourceExhausted, "host-call-exceeded", "the handler sent too much at once")
+            }
+            Self::IdleExceeded => (504, Code::DeadlineExceeded, "idle-exceeded", "the session was idle for too long"),
+            Self::InvalidResponse => (500, Code::Internal, "invalid-response", "the handler's answer was not valid"),
+            Self::Killed => (503, Code::Unavailable, "killed", "the handler was stopped"),
+            Self::Malformed => (400, Code::Internal, "malformed", "the request body is malformed"),
+            Self::MemoryExceeded => (503, Code::ResourceExhausted, "memory-exceeded", "the handler used up its memory"),
+            Self::Overloaded => (503, Code::Unavailable, "overloaded", "no capacity is free"),
+            Self::RateLimited => (429, Code::ResourceExhausted, "rate-limited", "too many requests from this address"),
+            Self::TenantCpuExceeded => {
+                (503, Code::Unavailable, "tenant-cpu-exceeded", "this site used up its CPU time")
+            }
+            Self::TenantMemoryExceeded => {
+                (503, Code::Unavailable, "tenant-memory-exceeded", "this site used up its memory")
+            }
+            Self::TenantRateLimited => {
+                (429, Code::ResourceExhausted, "tenant-rate-limited", "too many requests to this site")
+            }
+            Self::TotalExceeded => (504, Code::DeadlineExceeded, "total-exceeded", "the request took too long"),
+            Self::Trapped => (500, Code::Internal, "trapped", "the handler failed"),
+            Self::Unsupported => {
+                (501, Code::Unimplemented, "unsupported", "the handler's answer is not supported here")
+            }
         };
-        Row { status, label, message }
+        Row { status, grpc, label, message }
     }
 }
 
@@ -205,7 +224,8 @@ mod tests {
         for outcome in Outcome::ALL {
             let row = outcome.row();
             let status = if outcome == Outcome::Ok { "the guest's".to_owned() } else { row.status.to_string() };
-            let cells = format!("| `{}` | {status} |", row.label);
+            let grpc = if outcome == Outcome::Ok { "the guest's".to_owned() } else { row.grpc.to_string() };
+            let cells = format!("| `{}` | {status} | {grpc} |", row.label);
             assert!(page.contains(&cells), "docs/limits.md has no row {cells}");
         }
     }

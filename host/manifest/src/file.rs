@@ -9,6 +9,7 @@ use crate::component::{ComponentName, ComponentSection};
 use crate::deploy::DeploySection;
 use crate::directory::{DirectoryName, DirectorySection};
 use crate::dns::DnsSection;
+use crate::grpc::GrpcSection;
 use crate::http2::Http2Section;
 use crate::http3::Http3Section;
 use crate::limits::HostLimitsSection;
@@ -59,6 +60,8 @@ section! {
         bus: BusSection;
         /// Name resolution.
         dns: DnsSection;
+        /// gRPC: health, reflection and the size of messages.
+        grpc: GrpcSection;
         /// Settings of HTTP/2.
         http2: Http2Section;
         /// Settings of HTTP/3.

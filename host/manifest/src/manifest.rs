@@ -17,6 +17,7 @@ use crate::component::{Component, ComponentName};
 use crate::deploy::Deploy;
 use crate::directory::{Directory, DirectoryName};
 use crate::dns::Dns;
+use crate::grpc::Grpc;
 use crate::listener::Listener;
 use crate::middleware::{Middleware, MiddlewareName};
 use crate::rate_limit::RateLimit;
@@ -61,6 +62,8 @@ pub struct Manifest {
     pub bus: Bus,
     /// `[dns]`.
     pub dns: Dns,
+    /// `[grpc]`.
+    pub grpc: Grpc,
     /// `[http2]`.
     pub http2: Http2,
     /// `[http3]`.

@@ -16,6 +16,7 @@ use crate::decode::{Context, Decode, Place};
 use crate::diagnostic::ManifestError;
 use crate::directory::{self, DirectorySection};
 use crate::file::ManifestSection;
+use crate::grpc::grpc;
 use crate::manifest::{ComponentOptions, Manifest};
 use crate::origin::Origin;
 use crate::pattern::RoutePattern;
@@ -128,7 +129,7 @@ fn resolved(folder: PathBuf, files: Files, section: &ManifestSection, context: &
         directories: &directories,
         tenants: &tenants,
     };
-    let routes = resolver.routes(&section.route, &section.group, host_wide, &components, &middlewares);
+    let routes = resolver.routes(&section.route, &section.group, &section.grpc, host_wide, &components, &middlewares);
     Manifest {
         file: None,
         server: resolver.server(&section.server),
@@ -144,6 +145,7 @@ fn resolved(folder: PathBuf, files: Files, section: &ManifestSection, context: &
         rate_limit: rate_limit(&section.rate_limit),
         bus: resolver.bus(&section.bus),
         dns: resolver.dns(&section.dns),
+        grpc: grpc(&section.grpc),
         http2: values(&section.http2),
         http3: values(&section.http3),
         websocket,

@@ -1,6 +1,7 @@
 //! One route, with the settings that it inherits from its component, its groups and the host.
 
 pub(crate) mod group;
+mod grpc;
 pub(crate) mod resolve;
 pub(crate) mod routes;
 pub(crate) mod section;
@@ -14,6 +15,7 @@ use http::Method;
 use roadrunner_values::{Caps, Limits, WebSocket, WebTransport};
 
 use crate::component::ComponentName;
+use crate::grpc::GrpcService;
 use crate::middleware::MiddlewareName;
 use crate::pattern::RoutePattern;
 use crate::route::static_files::StaticFiles;
@@ -37,6 +39,8 @@ pub struct Route {
     pub name: Option<RouteName>,
     /// The reader of request bodies.
     pub body: BodyMode,
+    /// Whether it takes calls of gRPC and nothing else.
+    pub grpc: bool,
     /// Configuration values: the component's, then those of groups from the outside in, then its own.
     pub config: BTreeMap<String, String>,
     /// The limits of one request.
@@ -62,6 +66,7 @@ impl Route {
             target,
             name: None,
             body: BodyMode::Auto,
+            grpc: false,
             config: BTreeMap::new(),
             limits: Limits::default(),
             caps: Caps::default(),
@@ -77,6 +82,8 @@ impl Route {
 pub enum Target {
     /// A component.
     Component(ComponentName),
+    /// The host, for a service of gRPC.
+    Grpc(GrpcService),
     /// Files, without a component.
     Static(StaticFiles),
 }

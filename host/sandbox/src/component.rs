@@ -6,6 +6,7 @@ use std::io::{self, Read as _};
 use std::path::Path;
 use std::sync::{Arc, OnceLock};
 
+use bytes::Bytes;
 use roadrunner_account::Digest;
 use roadrunner_log::{MAX_QUOTED, escaped};
 use wasmparser::{KnownCustom, Parser, Payload};
@@ -25,6 +26,9 @@ use crate::state::State;
 /// The name that componentize-js gives itself in its output.
 const COMPONENTIZE_JS: &str = "ComponentizeJS";
 
+/// The name of a custom section with the descriptors of gRPC services.
+const GRPC_DESCRIPTORS: &str = "roadrunner:grpc-descriptors";
+
 /// A component that is ready to be instantiated.
 pub struct Component {
     /// The SHA-256 of its bytes.
@@ -32,6 +36,8 @@ pub struct Component {
     /// Places that one of its instances takes in every gate: more than one where it needs more of the engine's pools
     /// than a place is worth.
     pub places: u32,
+    /// The descriptors of its gRPC services, a `google.protobuf.FileDescriptorSet`; empty if it ships none.
+    pub grpc_descriptors: Bytes,
     pub(crate) sandbox: Sandbox,
     wasi: Wasi,
     pub(crate) pre: InstancePre<State>,
@@ -47,12 +53,12 @@ pub struct Component {
 }
 
 /// Facts about a component, read from its bytes.
-#[derive(Clone, Copy)]
 struct Facts {
     digest: Digest,
     wasi: Wasi,
     places: u32,
     is_of_js: bool,
+    grpc_descriptors: Bytes,
 }
 
 /// The contract by which a component answers, known by its exports.
@@ -174,7 +180,8 @@ impl Component {
             return Err(LoadError::TooMany(path.into(), what, count, most));
         }
         let places = needs.places(wasi);
-        let facts = Facts { digest, wasi, places, is_of_js: is_made_by(bytes, COMPONENTIZE_JS) };
+        let (is_of_js, grpc_descriptors) = (is_made_by(bytes, COMPONENTIZE_JS), grpc_descriptors(bytes));
+        let facts = Facts { digest, wasi, places, is_of_js, grpc_descriptors };
         Self::link(sandbox, facts, &compiled, path)
     }
 
@@ -191,7 +198,8 @@ impl Component {
         // SAFETY: this is the code of a component that is loaded in this process, as the engine has just written it.
         let compiled = unsafe { Compiled::deserialize(&runtime.engine, code) }.map_err(invalid)?;
         let Self { digest, wasi, places, is_of_js, .. } = **self;
-        Self::link(&self.sandbox, Facts { digest, wasi, places, is_of_js }, &compiled, path)
+        let facts = Facts { digest, wasi, places, is_of_js, grpc_descriptors: self.grpc_descriptors.clone() };
+        Self::link(&self.sandbox, facts, &compiled, path)
     }
 
     /// Whether the component may have new instances: not on slots that may hold another instance's data.
@@ -206,7 +214,7 @@ impl Component {
     }
 
     fn link(sandbox: &Sandbox, facts: Facts, compiled: &Compiled, path: &Path) -> Result<Arc<Self>, LoadError> {
-        let Facts { digest, wasi, places, is_of_js } = facts;
+        let Facts { digest, wasi, places, is_of_js, grpc_descriptors } = facts;
         let runtime = sandbox.runtime(wasi).ok_or_else(|| LoadError::NoWasi03(path.into()))?;
         let pre =
             runtime.linker.instantiate_pre(compiled).map_err(|error| LoadError::Link(path.into(), reason(&error)))?;
@@ -225,6 +233,7 @@ impl Component {
             places,
             handler,
             is_of_js,
+            grpc_descriptors,
             exports: Exports::of(&pre),
             restore: restore::Exports::of(compiled),
             image: OnceLock::new(),
@@ -344,6 +353,20 @@ fn wasi(bytes: &[u8]) -> Wasi {
         }
     }
     found
+}
+
+/// The descriptors in the sections that the SDK makes for them. Sets one after the other are one set, as all messages of
+/// protobuf are.
+fn grpc_descriptors(bytes: &[u8]) -> Bytes {
+    let mut all = Vec::new();
+    for payload in Parser::new(0).parse_all(bytes) {
+        if let Ok(Payload::CustomSection(section)) = payload
+            && section.name() == GRPC_DESCRIPTORS
+        {
+            all.extend_from_slice(section.data());
+        }
+    }
+    all.into()
 }
 
 /// Whether this tool says that it made a component, or a component within it.

@@ -8,11 +8,14 @@ use http::uri::PathAndQuery;
 use http::{Method, Request, Response, Uri, Version};
 use http_body::Body as _;
 use roadrunner_account::{Digest, Meter, RequestId};
+use roadrunner_grpc::Code;
 use roadrunner_log::{self as log, Owner};
 use roadrunner_manifest::AccessLogFormat;
 use roadrunner_wire::{Address, Connection, RequestBody, ResponseBody};
 use time::OffsetDateTime;
 use tracing::Level;
+
+use crate::answer::Refused;
 
 /// The most bytes of a target that are logged.
 const MAX_TARGET: usize = 2 << 10;
@@ -49,6 +52,8 @@ pub(crate) struct Line {
 /// The way in which the request was answered.
 pub(crate) struct End {
     pub(crate) status: u16,
+    /// The code of a call of gRPC.
+    pub(crate) grpc: Option<Code>,
     pub(crate) bytes: u64,
     /// Streams and datagrams of a WebTransport session.
     pub(crate) traffic: Option<(u64, u64)>,
@@ -57,10 +62,16 @@ pub(crate) struct End {
 }
 
 impl End {
-    /// The end of a request with a whole response.
-    pub(crate) fn of(response: &Response<ResponseBody>, outcome: &'static str, elapsed: Duration) -> Self {
+    /// The end of a request with a whole response, which is the host's.
+    pub(crate) fn of(
+        response: &Response<ResponseBody>,
+        is_call: bool,
+        outcome: &'static str,
+        elapsed: Duration,
+    ) -> Self {
         let bytes = response.body().size_hint().exact().unwrap_or(0);
-        Self { status: response.status().as_u16(), bytes, traffic: None, outcome, elapsed }
+        let grpc = is_call.then(|| Refused::code_of(response)).flatten();
+        Self { status: response.status().as_u16(), grpc, bytes, traffic: None, outcome, elapsed }
     }
 }
 
@@ -134,6 +145,9 @@ impl Line {
             line.number("instance", meter.id);
         }
         line.number("status", end.status.into());
+        if let Some(code) = end.grpc {
+            line.number("grpc_status", code.number().into());
+        }
         line.number("bytes", end.bytes);
         line.text("outcome", end.outcome);
         // Without a route, nothing more is known.

@@ -6,6 +6,7 @@ use std::time::Duration;
 
 use http::{HeaderValue, Response, StatusCode, header};
 use roadrunner_account::Outcome;
+use roadrunner_grpc::Code;
 use roadrunner_websocket::handshake::Refusal;
 use roadrunner_wire::ResponseBody;
 
@@ -17,6 +18,8 @@ const RETRY_AFTER: Duration = Duration::from_secs(1);
 pub(crate) enum Reason {
     /// The path is not valid.
     BadPath,
+    /// The timeout of a call of gRPC is not valid.
+    BadTimeout(&'static str),
     /// The request's body came too slowly.
     BodyTooSlow,
     /// A file cannot be sent.
@@ -31,6 +34,8 @@ pub(crate) enum Reason {
     Mismatch(&'static str),
     /// No route has this host and this path.
     NotFound,
+    /// The route takes calls of gRPC alone, and the content type is another.
+    NotGrpc,
     /// The request ended before a head was sent.
     Outcome(Outcome),
     /// Too many requests came; the next may come after this time.
@@ -49,11 +54,24 @@ impl From<Outcome> for Reason {
     }
 }
 
-/// Answers with a status, a line of text and the fields that the reason asks for.
+/// An extension of the host's own answers: the code that they have for a call of gRPC.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Refused(pub(crate) Code);
+
+impl Refused {
+    /// The code of an answer; none for a guest's.
+    pub(crate) fn code_of(response: &Response<ResponseBody>) -> Option<Code> {
+        response.extensions().get().map(|Self(code)| *code)
+    }
+}
+
+/// Answers with a status, a line of text and the fields that the reason asks for. For a call of gRPC, the answer is
+/// [given its form](crate::grpc::shaped) when it leaves.
 pub(crate) fn refuse(reason: impl Into<Reason>) -> Response<ResponseBody> {
     let reason = reason.into();
     let (status, text) = reason.status_and_text();
     let mut response = plain(status, &text);
+    response.extensions_mut().insert(Refused(reason.code(status)));
     let headers = response.headers_mut();
     match reason {
         Reason::Handshake(refusal) => headers.extend(refusal.headers()),
@@ -79,9 +97,20 @@ pub(crate) fn refuse(reason: impl Into<Reason>) -> Response<ResponseBody> {
 }
 
 impl Reason {
+    /// The code for a call of gRPC, where the answer's status is this one.
+    fn code(&self, status: StatusCode) -> Code {
+        match self {
+            Self::Outcome(outcome) | Self::TooSoon(outcome, _) => outcome.row().grpc,
+            // The guest answers with a session, and a call is none.
+            Self::Handshake(_) | Self::Mismatch(_) | Self::UpgradeRequired => Outcome::HandshakeMismatch.row().grpc,
+            _ => Code::of_http(status),
+        }
+    }
+
     fn status_and_text(&self) -> (StatusCode, Cow<'_, str>) {
         match self {
             Self::BadPath => (StatusCode::BAD_REQUEST, "the path is not valid".into()),
+            Self::BadTimeout(reason) => (StatusCode::BAD_REQUEST, (*reason).into()),
             Self::BodyTooSlow => (StatusCode::REQUEST_TIMEOUT, "the request body came too slowly".into()),
             Self::File(status) => (*status, status.canonical_reason().unwrap_or("failed").into()),
             Self::ForeignOrigin(session) => {
@@ -91,6 +120,7 @@ impl Reason {
             Self::MethodNotAllowed(_) => (StatusCode::METHOD_NOT_ALLOWED, "method not allowed".into()),
             Self::Mismatch(reason) => (StatusCode::BAD_REQUEST, (*reason).into()),
             Self::NotFound => (StatusCode::NOT_FOUND, "not found".into()),
+            Self::NotGrpc => (StatusCode::UNSUPPORTED_MEDIA_TYPE, "this is gRPC, and the content type is not".into()),
             Self::Outcome(outcome) | Self::TooSoon(outcome, _) => {
                 let row = outcome.row();
                 (StatusCode::from_u16(row.status).unwrap_or(StatusCode::INTERNAL_SERVER_ERROR), row.message.into())

@@ -6,6 +6,7 @@ use std::time::Instant;
 
 use arc_swap::ArcSwap;
 use http::{Method, Request, Response};
+use http_body_util::BodyExt as _;
 use parking_lot::Mutex;
 use roadrunner_account::{Outcome, Payer, Peer, Subject};
 use roadrunner_manifest::Lookup;
@@ -15,9 +16,10 @@ use roadrunner_wire::{
 };
 
 use crate::answer::{Reason, refuse};
-use crate::body::{BodyRefusal, body_for};
+use crate::body::{BodyRefusal, body_error, body_for};
 use crate::buffers::Answerable;
 use crate::context::Context;
+use crate::grpc::{self, Call, Framed, cut_at, earlier, ends_by, is_framed};
 use crate::ledger::Ledger;
 use crate::middleware::RouteService;
 use crate::record::{self, Accounted, Record, StackRecord};
@@ -30,7 +32,9 @@ pub struct App(Arc<ArcSwap<Serving>>);
 
 impl App {
     pub(crate) fn new(serving: Serving) -> Self {
-        Self(Arc::new(ArcSwap::from_pointee(serving)))
+        let serving = Arc::new(serving);
+        serving.host.latest.send_replace(Arc::downgrade(&serving));
+        Self(Arc::new(ArcSwap::new(serving)))
     }
 
     /// The state that answers a request that arrives now.
@@ -40,12 +44,25 @@ impl App {
 
     /// Replaces the state. Requests in flight keep the state that they started with.
     pub(crate) fn replace(&self, serving: Serving) {
-        self.0.store(Arc::new(serving));
+        let serving = Arc::new(serving);
+        self.0.store(serving.clone());
+        serving.host.latest.send_replace(Arc::downgrade(&serving));
     }
 }
 
 impl Service for App {
-    async fn call(&self, mut exchange: Exchange) -> Response<ResponseBody> {
+    async fn call(&self, exchange: Exchange) -> Response<ResponseBody> {
+        let call = Call::of(&exchange.request);
+        let response = self.answer(exchange, call.as_ref()).await;
+        match &call {
+            None => response,
+            Some(call) => grpc::shaped(response, &call.protocol),
+        }
+    }
+}
+
+impl App {
+    async fn answer(&self, mut exchange: Exchange, call: Option<&Call>) -> Response<ResponseBody> {
         let serving = self.0.load();
         let (peer, scheme) = exchange.origin();
         if let Some(limiter) = &serving.accounts.rate_limit
@@ -77,22 +94,25 @@ impl Service for App {
             Lookup::NotFound => return unrouted(&serving, Reason::NotFound, &request, &connection, &peer),
         };
         let tunnel = tunnel.map(|tunnel| Arc::new(Mutex::new(Some(tunnel))));
-        let ends = serving.routes[route].total.map(|total| Instant::now() + total);
+        let total = serving.routes[route].total.map(|total| Instant::now() + total);
+        let ends = earlier(total, call.and_then(|call| call.deadline));
         let id = serving.host.ids.next();
         let ledger = serving.routes[route].stack.as_ref().map(|_| Ledger::default());
-        let context = Context { connection, peer, id, route, params, authority, scheme, ends, ledger, tunnel };
+        let time = Time { ends, call };
+        let call = call.cloned();
+        let context = Context { connection, peer, id, route, params, authority, scheme, ends, call, ledger, tunnel };
         match &serving.routes[route].stack {
             // The future is boxed: hyper keeps room for it for as long as the connection lives, and a held event loop
             // no longer needs it. It is made in its place: `Box::pin` would copy it there.
             None => {
                 let answer = Box::into_pin(Box::write(Box::new_uninit(), serving.answer(context, request)));
-                in_time(ends, answer).await
+                time.limit(answer).await
             }
             Some(stack) => {
                 let record = StackRecord::new(&serving.routes[route].account, &context, &request);
                 request.extensions_mut().insert(Arc::clone(&serving));
                 request.extensions_mut().insert(context);
-                let mut response = in_time(ends, stack.call(request)).await;
+                let mut response = time.limit(stack.call(request)).await;
                 record.answered(&response);
                 // The extension would hold the account back for as long as the transport keeps the head.
                 response.extensions_mut().remove::<Accounted>();
@@ -102,21 +122,39 @@ impl Service for App {
     }
 }
 
-/// Returns the answer, if it is ready in time. From then on the transport enforces the time for its body.
-async fn in_time(
+/// The time that a request has.
+struct Time<'c> {
+    /// The time at which it has to be over.
     ends: Option<Instant>,
-    answer: impl Future<Output = Response<ResponseBody>>,
-) -> Response<ResponseBody> {
-    let Some(ends) = ends else { return answer.await };
-    match tokio::time::timeout_at(ends.into(), answer).await {
-        Ok(response) => {
-            if response.extensions().get::<Held>().is_none() {
-                roadrunner_wire::end_by(ends);
-            }
-            response
+    call: Option<&'c Call>,
+}
+
+impl Time<'_> {
+    /// Returns the answer, if it is ready in time. From then on the transport enforces the time for its body.
+    async fn limit(self, answer: impl Future<Output = Response<ResponseBody>>) -> Response<ResponseBody> {
+        let Some(ends) = self.ends else { return answer.await };
+        match tokio::time::timeout_at(ends.into(), answer).await {
+            Ok(response) => self.limit_body(response, ends),
+            // The record of the request, which is dropped with its future, comes to the same outcome.
+            Err(_) => refuse(Outcome::TotalExceeded),
         }
-        // The record of the request, which is dropped with its future, comes to the same outcome.
-        Err(_) => refuse(Outcome::TotalExceeded),
+    }
+
+    fn limit_body(self, response: Response<ResponseBody>, ends: Instant) -> Response<ResponseBody> {
+        // The host's own limit is not for what is held, but a caller's deadline is.
+        let is_held = response.extensions().get::<Held>().is_some();
+        let ends = if is_held { self.call.and_then(|call| call.deadline) } else { Some(ends) };
+        match (self.call, ends) {
+            (_, None) => response,
+            (None, Some(ends)) => {
+                wire::end_by(ends);
+                response
+            }
+            (Some(call), Some(ends)) => {
+                wire::end_by(cut_at(ends));
+                ends_by(response, &call.protocol, ends)
+            }
+        }
     }
 }
 
@@ -156,7 +194,11 @@ impl Serving {
             let outcome = Outcome::TenantRateLimited;
             return record.answered(refuse(Reason::TooSoon(outcome, wait)), &outcome.into());
         }
+        if let Some(reason) = Call::refusal(context.call.as_ref(), route.grpc.is_some(), request.method()) {
+            return record.done(refuse(reason));
+        }
         match &route.target {
+            Target::Grpc(service) => Box::pin(grpc::serve(self, *service, &context, request, record)).await,
             Target::Guest(guest) => self.run(guest, context, request, record).await,
             Target::Static(files) => Box::pin(shapes::file::serve(self, files, &context, &request, record)).await,
         }
@@ -185,7 +227,15 @@ impl Serving {
             peer: peer(&context.peer),
             connection: context.connection.held.clone(),
         });
-        let body = match body_for(guest.body, guest.body_limit, body, &head, &meter).await {
+        let body = body.map_err(body_error);
+        let body = match &context.call {
+            Some(call) if is_framed(&call.protocol, &head.headers) => {
+                let body = Framed::new(body, self.max_message);
+                Box::pin(body_for(guest.body, guest.body_limit, body, &head, &meter)).await
+            }
+            _ => body_for(guest.body, guest.body_limit, body, &head, &meter).await,
+        };
+        let body = match body {
             Ok(body) => body,
             Err(BodyRefusal::Body(error)) => return record.refused(&error),
             Err(BodyRefusal::NoRoom(outcome)) => return record.failed(outcome.into()),

@@ -4,6 +4,7 @@ use std::collections::BTreeMap;
 use std::sync::Arc;
 
 use anyhow::{Result, ensure};
+use bytes::Bytes;
 use roadrunner_account::Gates;
 use roadrunner_manifest::{
     self as manifest, AccessLogFormat, Admin, BodyMode, ComponentName, Manifest, RouteTable, Segment, TenantName,
@@ -17,6 +18,8 @@ use crate::accounts::{Accounts, gates_passed, route_gate};
 use crate::app;
 use crate::capability::{Capabilities, Grantee, Opening, secrets};
 use crate::counters::RouteCounters;
+use crate::grpc;
+use crate::grpc::routed::Routed;
 use crate::load;
 use crate::machine;
 use crate::middleware::{Middlewares, RouteService};
@@ -57,6 +60,7 @@ pub(crate) fn bind(manifest: &Manifest, host: Arc<Host>, before: Option<&Serving
         capabilities,
         middlewares,
         access_log: access_log(manifest),
+        max_message: manifest.grpc.max_message,
         drain_delay: manifest.server.drain_delay,
         drain_time: manifest.server.drain,
         host,
@@ -113,6 +117,7 @@ impl<'b> Binder<'b> {
 
     fn route(&self, route: &manifest::Route) -> Route {
         let (target, component) = match &route.target {
+            manifest::Target::Grpc(service) => (Target::Grpc(*service), None),
             manifest::Target::Component(name) => {
                 let guest = self.guest(route, name);
                 let digest = short(guest.binding.component.digest).into();
@@ -134,12 +139,23 @@ impl<'b> Binder<'b> {
         Route {
             account: RouteAccount { counters, log: access_log(self.manifest), labels },
             name: route.name.as_ref().map(|name| name.as_str().into()),
+            grpc: route.grpc.then(|| self.routed(route)),
             captures: route.pattern.segments().iter().filter_map(Segment::capture).map(Arc::from).collect(),
             target,
             tenant,
             total: route.limits.total,
             stack: self.middlewares.stack(&route.middlewares, &self.target),
         }
+    }
+
+    /// The services behind a route.
+    fn routed(&self, route: &manifest::Route) -> Routed {
+        let descriptors = match &route.target {
+            manifest::Target::Component(name) => self.components[name.as_str()].grpc_descriptors.clone(),
+            manifest::Target::Grpc(service) => grpc::descriptors(*service),
+            manifest::Target::Static(_) => Bytes::new(),
+        };
+        Routed::new(&route.pattern, descriptors)
     }
 
     fn guest(&self, route: &manifest::Route, name: &ComponentName) -> Guest {
@@ -237,6 +253,7 @@ fn counters(before: &Serving) -> BTreeMap<String, Arc<RouteCounters>> {
 fn identity(route: &manifest::Route) -> String {
     let target = match &route.target {
         manifest::Target::Component(name) => name.as_str(),
+        manifest::Target::Grpc(service) => service.name(),
         manifest::Target::Static(files) => files.directory.as_str(),
     };
     format!("{target} {}", route_gate(route))

@@ -5,12 +5,13 @@
 
 use std::sync::Arc;
 
-use http_body::Body as _;
+use bytes::Bytes;
+use http_body::Body;
 use http_body_util::BodyExt as _;
 use roadrunner_account::{Charge, Gathered, Meter, Outcome};
 use roadrunner_manifest::BodyMode;
 use roadrunner_sandbox as sandbox;
-use roadrunner_wire::{BodyError, RequestBody};
+use roadrunner_wire::BodyError;
 
 /// The reason why a request never reached an instance.
 pub(crate) enum BodyRefusal {
@@ -23,7 +24,7 @@ pub(crate) enum BodyRefusal {
 pub(crate) async fn body_for(
     mode: BodyMode,
     limit: u64,
-    body: RequestBody,
+    body: impl Body<Data = Bytes, Error = sandbox::BodyError> + Send + Unpin + 'static,
     head: &http::request::Parts,
     meter: &Arc<Meter>,
 ) -> Result<Option<sandbox::Body>, BodyRefusal> {
@@ -31,8 +32,7 @@ pub(crate) async fn body_for(
         return Ok(None);
     }
     if mode == BodyMode::Manual {
-        let stream = body.map_err(body_error);
-        return Ok(Some(sandbox::Body::stream(Box::pin(stream))));
+        return Ok(Some(sandbox::Body::stream(Box::pin(body))));
     }
     let declared = body.size_hint().exact().or_else(|| {
         let length = head.headers.get(http::header::CONTENT_LENGTH);
@@ -46,19 +46,19 @@ pub(crate) async fn body_for(
 }
 
 async fn read_whole(
-    mut body: RequestBody,
+    mut body: impl Body<Data = Bytes, Error = sandbox::BodyError> + Unpin,
     limit: u64,
     most: usize,
     head: u64,
     meter: &Arc<Meter>,
 ) -> Result<sandbox::Body, BodyRefusal> {
-    let mut first = bytes::Bytes::new();
+    let mut first = Bytes::new();
     // The host holds the head until the body has arrived.
     let mut all = Gathered::new(meter.clone(), head).map_err(BodyRefusal::NoRoom)?;
     let mut trailers = None;
     let mut total = 0;
     while let Some(frame) = body.frame().await {
-        match frame.map_err(|error| BodyRefusal::Body(body_error(error)))?.into_data() {
+        match frame.map_err(BodyRefusal::Body)?.into_data() {
             Ok(data) => {
                 total += data.len() as u64;
                 if total > limit {

@@ -1,6 +1,6 @@
 //! The start of a host from a manifest.
 
-use std::sync::Arc;
+use std::sync::{Arc, Weak};
 
 use anyhow::Result;
 use roadrunner_child::Stop;
@@ -8,6 +8,7 @@ use roadrunner_files::FileCache;
 use roadrunner_manifest::{self as manifest, Manifest};
 use roadrunner_names::Resolver;
 use roadrunner_sandbox::{EngineSettings, PARKED, RESTORED, Sandbox, missing_maps};
+use tokio::sync::watch;
 
 use crate::app::App;
 use crate::bind::{self, max_memory};
@@ -86,6 +87,7 @@ fn app_with(manifest: &Manifest, opens_stores: bool, stop: Stop) -> Result<App> 
         files: FileCache::new(FILE_CACHE),
         counters: HostCounters::default(),
         drain: Drain::default(),
+        latest: watch::Sender::new(Weak::new()),
         deflate: DeflateMemory::new(manifest.deflate_memory),
         ids: Ids::new(),
         opens_stores,

@@ -8,6 +8,7 @@ use parking_lot::Mutex;
 use roadrunner_account::RequestId;
 use roadrunner_wire::{Address, Connection, TunnelRequest};
 
+use crate::grpc::call::Call;
 use crate::ledger::Ledger;
 
 /// A request on its way to its route's target, without head and body.
@@ -23,6 +24,8 @@ pub(crate) struct Context {
     pub(crate) scheme: &'static str,
     /// The time at which the request has to be over.
     pub(crate) ends: Option<Instant>,
+    /// The call of gRPC that the request is; none for other requests.
+    pub(crate) call: Option<Call>,
     /// The account of the request, which waits for the middlewares; none without middlewares.
     pub(crate) ledger: Option<Ledger>,
     /// The tunnel that the request asks for; taken once.

@@ -7,6 +7,7 @@ use std::time::Duration;
 
 use http::StatusCode;
 use roadrunner_account::{Meter, Outcome};
+use roadrunner_grpc::Code;
 
 use crate::access::Caller;
 use crate::metrics::{Shows, Text};
@@ -74,6 +75,8 @@ impl Shows for HostCounters {
 pub(crate) struct RouteCounters {
     in_flight: AtomicI64,
     outcomes: [AtomicU64; Outcome::ALL.len()],
+    /// Calls of gRPC, by code.
+    grpc: [AtomicU64; Code::ALL.len()],
     buckets: [AtomicU64; BUCKETS.len() + 1],
     duration_micros: AtomicU64,
     cpu_nanos: AtomicU64,
@@ -87,10 +90,13 @@ impl RouteCounters {
         self.in_flight.fetch_add(1, Relaxed);
     }
 
-    pub(crate) fn end(&self, outcome: Outcome, elapsed: Duration, meter: Option<&Meter>) {
+    pub(crate) fn end(&self, outcome: Outcome, grpc: Option<Code>, elapsed: Duration, meter: Option<&Meter>) {
         let micros = u64::try_from(elapsed.as_micros()).unwrap_or(u64::MAX);
         self.in_flight.fetch_sub(1, Relaxed);
         self.outcomes[outcome as usize].fetch_add(1, Relaxed);
+        if let Some(code) = grpc {
+            self.grpc[usize::from(code.number())].fetch_add(1, Relaxed);
+        }
         self.buckets[BUCKETS.partition_point(|bound| *bound < micros)].fetch_add(1, Relaxed);
         self.duration_micros.fetch_add(micros, Relaxed);
         if let Some(meter) = meter {
@@ -128,6 +134,15 @@ pub(crate) fn show_routes(routes: &[(Vec<(&str, &str)>, &RouteCounters)], text: 
             let count = counters.outcomes[outcome as usize].load(Relaxed);
             if count > 0 || outcome == Outcome::Ok {
                 text.sample(&[labels, &[("outcome", outcome.row().label)][..]].concat(), count);
+            }
+        }
+    }
+    text.family("roadrunner_grpc_calls_total", "counter", "Calls of gRPC that ended, by route and code.");
+    for (labels, counters) in routes {
+        for code in Code::ALL {
+            let count = counters.grpc[usize::from(code.number())].load(Relaxed);
+            if count > 0 {
+                text.sample(&[labels, &[("grpc_code", code.name())][..]].concat(), count);
             }
         }
     }

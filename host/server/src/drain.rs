@@ -5,6 +5,7 @@ use std::sync::atomic::{AtomicBool, Ordering::Relaxed};
 use std::time::{Duration, Instant};
 
 use roadrunner_account::Instances;
+use tokio::sync::watch;
 
 use crate::access::Caller;
 use crate::metrics::{Shows, Text};
@@ -14,12 +15,15 @@ use crate::metrics::{Shows, Text};
 pub struct Drain {
     announced: AtomicBool,
     deadline: OnceLock<Instant>,
+    /// Tells those that wait for it of each change.
+    changed: watch::Sender<()>,
 }
 
 impl Drain {
     /// Makes the host report that it is not ready, from now on.
     pub fn announce(&self) {
         self.announced.store(true, Relaxed);
+        self.changed.send_replace(());
     }
 
     /// Whether [`Drain::announce`] was called.
@@ -31,9 +35,15 @@ impl Drain {
     pub fn begin(&self, time: Duration, registry: &Instances) {
         self.announce();
         let _ = self.deadline.set(Instant::now() + time);
+        self.changed.send_replace(());
         for meter in registry.list() {
             meter.wake();
         }
+    }
+
+    /// Tells of each change from now on.
+    pub fn changes(&self) -> watch::Receiver<()> {
+        self.changed.subscribe()
     }
 
     /// The deadline of every session, once the drain has begun.

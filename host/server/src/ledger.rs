@@ -9,6 +9,7 @@ use std::time::Instant;
 
 use parking_lot::Mutex;
 use roadrunner_account::{Meter, Outcome};
+use roadrunner_grpc::Code;
 
 use crate::access_log::{End, Line};
 use crate::counters::RouteCounters;
@@ -22,6 +23,8 @@ pub(crate) struct Account {
     /// The time at which the request has to be over.
     pub(crate) ends: Option<Instant>,
     pub(crate) status: u16,
+    /// The code of a call of gRPC.
+    pub(crate) grpc: Option<Code>,
     pub(crate) bytes: u64,
     /// Streams and datagrams of a WebTransport session.
     pub(crate) traffic: Option<(u64, u64)>,
@@ -29,13 +32,19 @@ pub(crate) struct Account {
 }
 
 impl Account {
+    /// Replaces the outcome.
+    fn end(&mut self, outcome: Outcome) {
+        self.outcome = outcome;
+        self.grpc = self.grpc.map(|_| outcome.row().grpc);
+    }
+
     /// Counts the request, and writes its line.
     pub(crate) fn write(&self) {
         let elapsed = self.started.elapsed();
-        self.counters.end(self.outcome, elapsed, self.meter.as_deref());
+        self.counters.end(self.outcome, self.grpc, elapsed, self.meter.as_deref());
         if let Some(line) = &self.line {
             let (outcome, traffic) = (self.outcome.row().label, self.traffic);
-            let end = End { status: self.status, bytes: self.bytes, traffic, outcome, elapsed };
+            let end = End { status: self.status, grpc: self.grpc, bytes: self.bytes, traffic, outcome, elapsed };
             line.write(&end, self.meter.as_deref());
         }
     }
@@ -108,10 +117,10 @@ impl Drop for Shared {
         let Kept { account, failed, left: has_left, .. } = self.0.get_mut();
         let Some(account) = account else { return };
         if let Some((outcome, status)) = *failed {
-            account.outcome = outcome;
+            account.end(outcome);
             account.status = status.unwrap_or(account.status);
         } else if *has_left && account.outcome == Outcome::Ok {
-            account.outcome = left(account.ends);
+            account.end(left(account.ends));
         }
         account.write();
     }

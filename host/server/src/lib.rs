@@ -23,6 +23,7 @@ mod context;
 mod counters;
 pub mod deploy;
 mod drain;
+mod grpc;
 mod inherited;
 mod ledger;
 mod load;

@@ -17,6 +17,7 @@ use crate::serving::Serving;
 /// The order of the families.
 const ORDER: [&str; 87] = [
     "roadrunner_requests_total",
+    "roadrunner_grpc_calls_total",
     "roadrunner_requests_in_flight",
     "roadrunner_request_duration_seconds",
     "roadrunner_guest_cpu_seconds_total",

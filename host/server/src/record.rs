@@ -7,18 +7,20 @@ use std::sync::Arc;
 use std::task::Poll;
 use std::time::{Duration, Instant};
 
-use http::{Request, Response, StatusCode};
+use http::{HeaderMap, Request, Response, StatusCode};
 use http_body::{Body as _, Frame};
 use roadrunner_account::{Failure, Meter, Outcome, Payer, admits};
+use roadrunner_grpc::Protocol;
 use roadrunner_log::Quoted;
 use roadrunner_manifest::AccessLogFormat;
 use roadrunner_sandbox::{BodyError, BodyFault};
-use roadrunner_wire::{Address, Connection, RequestBody, ResponseBody};
+use roadrunner_wire::{Abort, Address, Connection, RequestBody, ResponseBody};
 
 use crate::access_log::{End, Labels, Line};
 use crate::answer::{Reason, refuse};
 use crate::context::Context;
 use crate::counters::{HostCounters, RouteCounters};
+use crate::grpc::progress::Progress;
 use crate::ledger::{Account, Ledger, WeakLedger, left};
 
 /// The accounts of a route's requests: counters, and the access log.
@@ -47,13 +49,16 @@ pub(crate) struct Record {
     line: Option<Box<Line>>,
     /// The time at which the request has to be over, unless it becomes a session.
     ends: Option<Instant>,
+    /// The call of gRPC; none for other requests.
+    call: Option<Box<Progress>>,
     status: u16,
     bytes: u64,
     /// Streams and datagrams of a WebTransport session.
     traffic: Option<(u64, u64)>,
     /// The ledger for the account; none without middlewares, where the account is written at once.
     ledger: Option<WeakLedger>,
-    closed: bool,
+    /// The outcome; none while the record is open.
+    outcome: Option<Outcome>,
 }
 
 impl Record {
@@ -67,11 +72,12 @@ impl Record {
             fault: None,
             line,
             ends: context.ends,
+            call: context.call.as_ref().map(|call| Box::new(Progress::of(call))),
             status: Outcome::Cancelled.row().status,
             bytes: 0,
             traffic: None,
             ledger: context.ledger.as_ref().map(Ledger::downgrade),
-            closed: false,
+            outcome: None,
         }
     }
 
@@ -86,6 +92,16 @@ impl Record {
     /// Sets the fault of a body that the guest pulls.
     pub(crate) fn watches(&mut self, fault: Option<BodyFault>) {
         self.fault = fault;
+    }
+
+    /// Whether the request is a call of gRPC.
+    pub(crate) fn is_call(&self) -> bool {
+        self.call.is_some()
+    }
+
+    /// Closes the record of a request whose body is invalid, after the head.
+    pub(crate) fn misread(&mut self, error: &BodyError) {
+        self.close(outcome_of(error));
     }
 
     /// Whether the guest pulls the body.
@@ -108,14 +124,35 @@ impl Record {
         if is_too_large { Some(error.clone()) } else { self.refusal() }
     }
 
-    /// Makes the request a session, which may last.
+    /// Makes the request a session, which may last: until its caller's deadline, if it has one.
     pub(crate) fn holds(&mut self) {
-        self.ends = None;
+        self.ends = self.call.as_ref().and_then(|call| call.deadline);
     }
 
-    /// Records the status of the head that is about to be sent.
-    pub(crate) fn head(&mut self, status: StatusCode) {
+    /// Records the head that is about to be sent.
+    pub(crate) fn head(&mut self, status: StatusCode, headers: &HeaderMap) {
         self.status = status.as_u16();
+        if let Some(call) = &mut self.call {
+            call.head(status, headers);
+        }
+    }
+
+    /// Records the trailer fields that are about to be sent.
+    pub(crate) fn trailers(&mut self, trailers: &HeaderMap) {
+        if let Some(call) = &mut self.call {
+            call.trailers(trailers);
+        }
+    }
+
+    /// The last frame of a body that ends early, once the record is closed: the status of a call of gRPC.
+    ///
+    /// # Errors
+    /// [`Abort`] for any other answer.
+    pub(crate) fn cut(&self) -> Result<Frame<bytes::Bytes>, Abort> {
+        match (&self.call, self.outcome) {
+            (Some(call), Some(outcome)) => call.cut(outcome),
+            _ => Err(Abort),
+        }
     }
 
     /// Counts body bytes that are about to be sent.
@@ -129,10 +166,9 @@ impl Record {
         self.traffic = Some((streams, datagrams));
     }
 
-    /// Closes the record of a whole response.
+    /// Closes the record of a whole response, whose trailer fields are recorded already.
     pub(crate) fn done(mut self, response: Response<ResponseBody>) -> Response<ResponseBody> {
-        self.head(response.status());
-        self.bytes = response.body().size_hint().exact().unwrap_or(0);
+        self.whole(&response);
         self.close(Outcome::Ok);
         response
     }
@@ -162,10 +198,17 @@ impl Record {
 
     /// Ends the request with this answer to a failure.
     pub(crate) fn answered(mut self, response: Response<ResponseBody>, failure: &Failure) -> Response<ResponseBody> {
-        self.head(response.status());
-        self.bytes = response.body().size_hint().exact().unwrap_or(0);
+        self.whole(&response);
         self.end_with(failure);
         response
+    }
+
+    fn whole(&mut self, response: &Response<ResponseBody>) {
+        self.status = response.status().as_u16();
+        self.bytes = response.body().size_hint().exact().unwrap_or(0);
+        if let Some(call) = &mut self.call {
+            call.whole(response);
+        }
     }
 
     /// Ends the request with this failure, before or after the head.
@@ -203,9 +246,10 @@ impl Record {
 
     /// Closes the record.
     pub(crate) fn close(&mut self, outcome: Outcome) {
-        if std::mem::replace(&mut self.closed, true) {
+        if self.outcome.is_some() {
             return;
         }
+        self.outcome = Some(outcome);
         let account = Account {
             counters: self.counters.clone(),
             started: self.started,
@@ -213,6 +257,7 @@ impl Record {
             line: self.line.take(),
             ends: self.ends,
             status: self.status,
+            grpc: self.call.as_ref().and_then(|call| call.code(outcome)),
             bytes: self.bytes,
             traffic: self.traffic,
             outcome,
@@ -227,7 +272,8 @@ impl Record {
 impl Drop for Record {
     fn drop(&mut self) {
         let outcome = left(self.ends);
-        if !self.closed && outcome == Outcome::TotalExceeded && self.status == Outcome::Cancelled.row().status {
+        if self.outcome.is_none() && outcome == Outcome::TotalExceeded && self.status == Outcome::Cancelled.row().status
+        {
             self.status = outcome.row().status;
         }
         self.close(outcome);
@@ -245,7 +291,8 @@ pub(crate) fn unrouted(
     counters.unrouted(response.status());
     if let Some(format) = log {
         let line = Line::new(format, None, connection, peer, request, None);
-        line.write(&End::of(response, "unrouted", Duration::ZERO), None);
+        let is_call = Protocol::of(request.headers()).is_some();
+        line.write(&End::of(response, is_call, "unrouted", Duration::ZERO), None);
     }
 }
 
@@ -275,12 +322,15 @@ pub(crate) struct Accounted {
 pub(crate) struct StackRecord {
     counters: Arc<RouteCounters>,
     started: Instant,
+    /// Whether the request is a call of gRPC.
+    is_call: bool,
     line: Option<Box<Line>>,
 }
 
 impl StackRecord {
     pub(crate) fn new(route: &RouteAccount, context: &Context, request: &Request<RequestBody>) -> Self {
-        Self { counters: route.counters.clone(), started: Instant::now(), line: route.line(context, request) }
+        let (is_call, line) = (context.call.is_some(), route.line(context, request));
+        Self { counters: route.counters.clone(), started: Instant::now(), is_call, line }
     }
 
     /// Accounts for the response, unless a record does.
@@ -294,11 +344,11 @@ impl StackRecord {
             StatusCode::GATEWAY_TIMEOUT => return,
             _ => Outcome::Ok,
         };
-        let elapsed = self.started.elapsed();
+        let end = End::of(response, self.is_call, outcome.row().label, self.started.elapsed());
         self.counters.begin();
-        self.counters.end(outcome, elapsed, None);
+        self.counters.end(outcome, end.grpc, end.elapsed, None);
         if let Some(line) = &self.line {
-            line.write(&End::of(response, outcome.row().label, elapsed), None);
+            line.write(&end, None);
         }
     }
 }
@@ -336,7 +386,10 @@ where
         let this = &mut *self;
         let frame = std::task::ready!(Pin::new(&mut this.body).poll_frame(context));
         match &frame {
-            Some(Ok(frame)) => this.record.sent(frame.data_ref().map_or(0, bytes::Bytes::len)),
+            Some(Ok(frame)) => match frame.trailers_ref() {
+                Some(trailers) => this.record.trailers(trailers),
+                None => this.record.sent(frame.data_ref().map_or(0, bytes::Bytes::len)),
+            },
             Some(Err(_)) => this.record.close(Outcome::GuestError),
             None => this.record.close(Outcome::Ok),
         }

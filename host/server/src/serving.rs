@@ -4,17 +4,18 @@
 //! to its end. [`Host`] is the state that outlives a manifest.
 
 use std::collections::BTreeMap;
-use std::sync::Arc;
+use std::sync::{Arc, Weak};
 use std::time::Duration;
 
 use http::Request;
 use roadrunner_account::{Holder, Tenant};
 use roadrunner_files::{Directory, FileCache};
-use roadrunner_manifest::{AccessLogFormat, Admin, BodyMode, Lookup, Params, RouteTable};
+use roadrunner_manifest::{AccessLogFormat, Admin, BodyMode, GrpcService, Lookup, Params, RouteTable};
 use roadrunner_names::Resolver;
 use roadrunner_registry::Puller;
 use roadrunner_sandbox::{Binding, Component, Sandbox};
 use roadrunner_wire::{Connection, RequestBody};
+use tokio::sync::watch;
 
 use crate::access::{Access, Caller};
 use crate::accounts::Accounts;
@@ -23,6 +24,7 @@ use crate::context::Ids;
 use crate::counters::{HostCounters, show_routes};
 use crate::deploy::store::Store;
 use crate::drain::Drain;
+use crate::grpc::routed::Routed;
 use crate::metrics::{Shows, Text};
 use crate::middleware::{Middlewares, Stack};
 use crate::record::RouteAccount;
@@ -40,6 +42,8 @@ pub(crate) struct Serving {
     pub(crate) capabilities: Capabilities,
     pub(crate) middlewares: Middlewares,
     pub(crate) access_log: Option<AccessLogFormat>,
+    /// The longest message of a call of gRPC, in bytes; none for what the protocol allows.
+    pub(crate) max_message: Option<u32>,
     /// The time for which a shutdown continues to serve normally; `drain_time` is the wait after that.
     pub(crate) drain_delay: Duration,
     pub(crate) drain_time: Duration,
@@ -72,6 +76,8 @@ pub(crate) struct Host {
     pub(crate) files: FileCache,
     pub(crate) counters: HostCounters,
     pub(crate) drain: Drain,
+    /// The state of the current manifest, for those that wait for the next one.
+    pub(crate) latest: watch::Sender<Weak<Serving>>,
     /// The memory that permessage-deflate may take for all sessions together.
     pub(crate) deflate: Arc<DeflateMemory>,
     pub(crate) ids: Ids,
@@ -84,6 +90,8 @@ pub(crate) struct Host {
 pub(crate) struct Route {
     pub(crate) account: RouteAccount,
     pub(crate) name: Option<Arc<str>>,
+    /// The services behind a route that takes calls of gRPC alone; none for other routes.
+    pub(crate) grpc: Option<Routed>,
     pub(crate) captures: Vec<Arc<str>>,
     pub(crate) target: Target,
     /// The tenant that the route belongs to; none for the host itself.
@@ -95,6 +103,7 @@ pub(crate) struct Route {
 }
 
 pub(crate) enum Target {
+    Grpc(GrpcService),
     Guest(Guest),
     Static(StaticFiles),
 }

@@ -92,7 +92,7 @@ pub use network::{Network, Peers};
 pub use response::{Abort, ResponseBody};
 pub use roadrunner_h3::{MemberStats, PoolStats};
 pub use server::{BindError, BoundListener, DrainOutcome, Server};
-pub use service::{Service, end_by};
+pub use service::{Service, end_by, untimed};
 pub use settings::{ListenAddress, ListenerConfig, Protocols, TimeoutName};
 pub use stats::Stats;
 pub use tls::{ClientAuth, ClientCertificate, TlsConfig, TlsError, TlsInfo};

@@ -212,6 +212,17 @@ pub(crate) fn body_pending(waker: &Waker) {
     });
 }
 
+/// Runs a poll whose waits are nobody's fault.
+pub(crate) fn untimed<R>(poll: impl FnOnce() -> R) -> R {
+    MARKS.with(|marks| {
+        // After a panic, the next poll on this thread sets it again.
+        let was_active = marks.active.replace(false);
+        let result = poll();
+        marks.active.set(was_active);
+        result
+    })
+}
+
 /// Notes that the service got a piece of the request body of this many bytes, or its end, or no longer wants any.
 pub(crate) fn body_ready(bytes: usize) {
     mark(|waits| {
@@ -364,6 +375,16 @@ mod tests {
         let mut waits = Waits::default();
         waits.during(|| ());
         assert!(waits.write_since.is_none());
+    }
+
+    #[test]
+    fn an_untimed_wait_has_no_deadline() {
+        let mut waits = Waits::default();
+        waits.during(|| {
+            untimed(|| body_pending(Waker::noop()));
+            read(1);
+        });
+        assert_eq!((waits.body_since, waits.read()), (None, 1), "marks count again after it");
     }
 
     #[test]

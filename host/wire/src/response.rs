@@ -56,6 +56,11 @@ impl ResponseBody {
         }
     }
 
+    /// Whether the body and its trailers are there already, and nothing produces them any more.
+    pub fn is_whole(&self) -> bool {
+        !matches!(self.kind, Kind::Streaming(_))
+    }
+
     /// Makes a body that is produced while it is sent. It is polled when the client can take more, and dropped when the
     /// client is gone. Its error ends the response so that the client can tell; see [`Abort`].
     pub fn new(body: impl Body<Data = Bytes, Error = Abort> + Send + 'static) -> ResponseBody {

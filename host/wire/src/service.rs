@@ -26,3 +26,9 @@ pub trait Service: Send + Sync + 'static {
 pub fn end_by(deadline: Instant) {
     marks::end_by(deadline);
 }
+
+/// Polls a request body without the deadlines for slow ones, for an exchange whose client may be quiet for long. On
+/// HTTP/1 the socket is read in the same poll, so it does not belong there.
+pub fn untimed<R>(poll: impl FnOnce() -> R) -> R {
+    marks::untimed(poll)
+}

@@ -23,6 +23,7 @@ fn row(route: &Route) -> Vec<String> {
     };
     let (target, body) = match &route.target {
         Target::Component(name) => (name.to_string(), route.body.to_string()),
+        Target::Grpc(service) => (service.name().to_owned(), "-".to_owned()),
         Target::Static(files) => {
             let directory = &files.directory;
             let target = match &files.files {

@@ -6,12 +6,14 @@ use toml::Spanned;
 
 use crate::component::{ComponentName, Known, config};
 use crate::decode::Field;
+use crate::grpc::GrpcSection;
 use crate::pattern::RoutePattern;
 use crate::resolver::{Resolver, list, value};
 use crate::route::group::{GroupSection, Inherited};
+use crate::route::grpc::service_routes;
 use crate::route::routes::{Components, HostWide, Middlewares, Placed, Routes};
 use crate::route::section::RouteSection;
-use crate::route::{Methods, Route, Target};
+use crate::route::{BodyMode, Methods, Route, Target};
 use crate::router::{Conflict, RouteTable};
 use crate::section::Holds;
 
@@ -20,6 +22,7 @@ impl Resolver<'_> {
         &mut self,
         routes: &Field<Vec<Spanned<RouteSection>>>,
         groups: &Field<Vec<Spanned<GroupSection>>>,
+        grpc: &Field<GrpcSection>,
         host: HostWide<'_>,
         components: &Components,
         middlewares: &Middlewares,
@@ -30,7 +33,8 @@ impl Resolver<'_> {
         for group in list(groups) {
             checker.group(group.get_ref(), &Inherited { section: "group".to_owned(), ..Inherited::default() });
         }
-        let placed = checker.placed;
+        let mut placed = checker.placed;
+        placed.extend(service_routes(grpc, &placed));
         self.table(placed)
     }
 
@@ -123,7 +127,8 @@ impl<'s> Routes<'_, '_, 's> {
             hosts,
             methods: methods?,
             name: value(&route.name).cloned(),
-            body: route.body(),
+            body: if route.grpc() && route.body.is_none() { BodyMode::Manual } else { route.body() },
+            grpc: route.grpc(),
             config: values,
             limits,
             caps,

@@ -37,8 +37,11 @@ section! {
         /// The route's name in reverse URLs, logs and metrics. Unique.
         name: RouteName;
         /// The reader of the request body: the host before the instance starts (`auto`), or the guest from the wire
-        /// (`manual`).
+        /// (`manual`). With `grpc = true` it is `manual`, unless this says otherwise.
         body: BodyMode = "\"auto\"";
+        /// Whether the route takes calls of gRPC and nothing else: another content type is answered with 415. The
+        /// services that health and reflection know are those of such routes.
+        grpc: bool = "false";
         /// Configuration values of this route. They replace those of its groups and its component.
         config: Table<ConfigKey, PlainText>;
         /// The limits of one request to this route.

@@ -24,6 +24,7 @@ impl<'s> Routes<'_, '_, 's> {
             ("websocket", route.websocket.as_ref().map(Spanned::span)),
             ("webtransport", route.webtransport.as_ref().map(Spanned::span)),
             ("body", route.body.as_ref().map(Spanned::span)),
+            ("grpc", route.grpc.as_ref().map(Spanned::span)),
         ] {
             if let Some(span) = span {
                 self.report(

@@ -14,7 +14,7 @@ use bytes::Bytes;
 use http::HeaderMap;
 use http_body::{Body, Frame};
 use roadrunner_account::{Failure, Outcome};
-use roadrunner_sandbox::{Disconnect, Event, Held, Instance, LeftBody, Next, Outbox};
+use roadrunner_sandbox::{BodyError, Disconnect, Event, Held, Instance, LeftBody, Next, Outbox};
 use roadrunner_wire::{Abort, Connection, Ending, Protocol, ResponseBody};
 use tokio::time::Sleep;
 
@@ -34,7 +34,8 @@ pub(super) fn body(
     connection: Arc<Connection>,
     record: Record,
 ) -> ResponseBody {
-    let request_body = if body_events { RequestBody::of(&mut instance) } else { RequestBody::Off };
+    let is_untimed = record.is_call() && connection.protocol != Protocol::Http1;
+    let request_body = if body_events { RequestBody::of(&mut instance, is_untimed) } else { RequestBody::Off };
     let (idle, patience) = (instance.binding().grants.limits.idle, instance.binding().grants.limits.deadline);
     ResponseBody::new(LoopBody {
         driver: Driver::new(serving, instance, idle),
@@ -66,15 +67,21 @@ struct LoopBody {
 /// Pieces of the request body as events.
 enum RequestBody {
     Off,
-    Open(roadrunner_sandbox::Body),
+    Open {
+        body: roadrunner_sandbox::Body,
+        /// Whether the client may be quiet for as long as it likes: in a call of gRPC.
+        is_untimed: bool,
+    },
     /// The end still has to be reported.
     AtEnd,
+    /// It has ended with this error.
+    Failed(BodyError),
 }
 
 impl RequestBody {
-    fn of(instance: &mut Instance) -> Self {
+    fn of(instance: &mut Instance, is_untimed: bool) -> Self {
         match instance.take_body() {
-            LeftBody::Whole(body) => Self::Open(body),
+            LeftBody::Whole(body) => Self::Open { body, is_untimed },
             LeftBody::Taken => Self::Off,
             // The end of an absent body is an event all the same: a duplex guest waits for it.
             LeftBody::None => Self::AtEnd,
@@ -101,12 +108,12 @@ impl Source for RequestBody {
 
     fn poll_event(&mut self, context: &mut Context<'_>) -> Poll<Result<Event, Infallible>> {
         match self {
-            Self::Off => Poll::Pending,
+            Self::Off | Self::Failed(_) => Poll::Pending,
             Self::AtEnd => {
                 *self = Self::Off;
                 Poll::Ready(Ok(Event::BodyEnd(HeaderMap::new())))
             }
-            Self::Open(body) => match body.poll_read(context, BODY_PIECE) {
+            Self::Open { body, is_untimed } => match poll_read(body, *is_untimed, context) {
                 Poll::Pending => Poll::Pending,
                 Poll::Ready(Ok(Some(piece))) => Poll::Ready(Ok(Event::Body(piece))),
                 Poll::Ready(Ok(None)) => {
@@ -114,14 +121,25 @@ impl Source for RequestBody {
                     *self = Self::Off;
                     Poll::Ready(Ok(Event::BodyEnd(trailers)))
                 }
-                Poll::Ready(Err(_)) => {
+                Poll::Ready(Err(error)) => {
                     // The connection or the stream ends with this error, and tells the guest why.
-                    *self = Self::Off;
+                    *self = Self::Failed(error);
                     Poll::Pending
                 }
             },
         }
     }
+}
+
+fn poll_read(
+    body: &mut roadrunner_sandbox::Body,
+    is_untimed: bool,
+    context: &mut Context<'_>,
+) -> Poll<Result<Option<Bytes>, BodyError>> {
+    if is_untimed {
+        return roadrunner_wire::untimed(|| body.poll_read(context, BODY_PIECE));
+    }
+    body.poll_read(context, BODY_PIECE)
 }
 
 /// The timer of a body, which different tasks may poll.
@@ -168,6 +186,7 @@ impl Body for LoopBody {
                 Poll::Ready(Step::Returned(Ok(Next::Stop(trailers)))) => this.last = Some(Ok(trailers)),
                 Poll::Ready(Step::Returned(Err(failure))) => this.fail(&failure),
                 Poll::Ready(Step::Ended(never)) => match never {},
+                Poll::Pending if this.ends_call() => {}
                 Poll::Pending => {
                     let (idles, hibernates) = (this.driver.idles_at(), this.driver.hibernates_at());
                     let Some(deadline) = idles.into_iter().chain(hibernates).min() else { return Poll::Pending };
@@ -200,12 +219,13 @@ impl LoopBody {
     /// The frame after all chunks; none for a body that just ends.
     fn last_frame(&mut self, last: Result<HeaderMap, Abort>) -> Option<Result<Frame<Bytes>, Abort>> {
         match last {
-            Err(abort) => Some(Err(abort)),
+            Err(Abort) => Some(self.record.cut()),
             Ok(_) if !self.claim.is_kept() => {
                 self.record.end_with(&Claim::broken());
                 Some(Err(Abort))
             }
             Ok(trailers) => {
+                self.record.trailers(&trailers);
                 self.record.close(Outcome::Ok);
                 (!trailers.is_empty()).then(|| Ok(Frame::trailers(trailers)))
             }
@@ -216,6 +236,19 @@ impl LoopBody {
     fn fail(&mut self, failure: &Failure) {
         self.record.end_with(failure);
         self.last = Some(Err(Abort));
+    }
+
+    /// Ends a call of gRPC whose messages are not valid. The connection does not end with them.
+    fn ends_call(&mut self) -> bool {
+        let RequestBody::Failed(error) = &self.request_body else { return false };
+        if self.last.is_some() || !self.record.is_call() {
+            return false;
+        }
+        self.record.misread(error);
+        self.last = Some(Err(Abort));
+        self.outbox.close();
+        self.leave(Disconnect::Reset, UNDER_WAY);
+        true
     }
 
     fn leave(&mut self, reason: Disconnect, under_way: Duration) {

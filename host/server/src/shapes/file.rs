@@ -92,7 +92,7 @@ async fn respond(
 ) -> Response<ResponseBody> {
     match try_respond(directory, &serving.host.files, path, request, options).await {
         Ok(response) => {
-            record.head(response.status());
+            record.head(response.status(), response.headers());
             response.map(|body| body_of(body, holder, record))
         }
         Err(error) => {

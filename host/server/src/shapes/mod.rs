@@ -52,6 +52,7 @@ pub(crate) async fn answer(
                 return record.failed(Claim::broken());
             }
             instance.finish();
+            record.trailers(&trailers);
             record.done(buffered(head, body, trailers, &facts))
         }
         sandbox::Response::Stream(head) => {
@@ -75,7 +76,7 @@ pub(crate) async fn answer(
                 return record.failed(outcome.into());
             }
             let claim = Claim::new(head.length);
-            record.head(head.status);
+            record.head(head.status, &head.headers);
             record.holds();
             let body = event_loop::body(serving.clone(), instance, body_events, claim, connection, record);
             let mut response = with_body(head, body);

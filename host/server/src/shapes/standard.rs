@@ -45,10 +45,11 @@ pub(crate) fn answer(
         Ok(Some((body, _))) if !claim.take(&body) || !claim.is_kept() => record.failed(Claim::broken()),
         Ok(Some((body, trailers))) => {
             guest.finish();
+            record.trailers(&trailers);
             record.done(buffered(head, body, trailers, facts))
         }
         Ok(None) => {
-            record.head(head.status);
+            record.head(head.status, &head.headers);
             let (meter, covering) = (guest.meter().clone(), Covering::default());
             with_body(head, ResponseBody::new(StandardBody { guest: Some(guest), meter, covering, claim, record }))
         }
@@ -89,6 +90,9 @@ impl Body for StandardBody {
                 this.poll_covered(context)
             }
             end if this.claim.is_kept() => {
+                if let Some(trailers) = end.as_ref().and_then(Frame::trailers_ref) {
+                    this.record.trailers(trailers);
+                }
                 this.record.close(Outcome::Ok);
                 if let Some(guest) = this.guest.take() {
                     guest.finish();
@@ -126,6 +130,6 @@ impl StandardBody {
     fn abort(&mut self, failure: &Failure) -> Poll<Option<Result<Frame<Bytes>, Abort>>> {
         self.guest = None;
         self.record.end_with(failure);
-        Poll::Ready(Some(Err(Abort)))
+        Poll::Ready(Some(self.record.cut()))
     }
 }

@@ -90,7 +90,7 @@ impl Stream {
     }
 
     pub(super) fn answer(mut self, head: Head) -> Response<ResponseBody> {
-        self.record.head(head.status);
+        self.record.head(head.status, &head.headers);
         with_body(head, ResponseBody::new(StreamBody(Some(self))))
     }
 
@@ -118,12 +118,13 @@ impl Stream {
                 Poll::Ready(Some(Err(Abort)))
             }
             Guest::Returned(Ok(trailers)) => {
+                self.record.trailers(&trailers);
                 self.record.close(Outcome::Ok);
                 Poll::Ready((!trailers.is_empty()).then(|| Ok(Frame::trailers(trailers))))
             }
             Guest::Returned(Err(failure)) => {
                 self.record.end_with(&failure);
-                Poll::Ready(Some(Err(Abort)))
+                Poll::Ready(Some(self.record.cut()))
             }
             Guest::Ended => Poll::Ready(None),
         }

@@ -57,7 +57,7 @@ pub(super) fn accept(
     *response.status_mut() = judged.status();
     *response.headers_mut() = headers;
     response.extensions_mut().insert(Held);
-    record.head(response.status());
+    record.head(response.status(), response.headers());
     record.holds();
 
     let session = Session::new(Role::Server, config.clone(), deflate, Instant::now());

@@ -37,7 +37,7 @@ pub(super) fn accept(
     let mut response = Response::new(ResponseBody::empty());
     *response.headers_mut() = headers;
     response.extensions_mut().insert(Held);
-    record.head(StatusCode::OK);
+    record.head(StatusCode::OK, response.headers());
     record.holds();
 
     let (limits, write_stall, close_wait) =
