@@ -70,7 +70,7 @@ pub(crate) fn services(section: &Field<GrpcSection>) -> impl Iterator<Item = (Gr
         ]
     });
     keys.into_iter().flatten().filter_map(|(key, service)| {
-        let key = key.as_ref().filter(|key| **key.get_ref())?;
+        let key = key.as_ref().filter(|key| *key.get_ref())?;
         Some((service, Spanned::span(key)))
     })
 }

@@ -153,7 +153,7 @@ fn resolved(folder: PathBuf, files: Files, section: &ManifestSection, context: &
         webtransport,
         webtransport_caps: sessions.values(),
         tenants,
-        directories: directories,
+        directories,
         secrets,
         stores,
         sql,

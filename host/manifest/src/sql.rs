@@ -5,7 +5,6 @@ use std::path::PathBuf;
 use std::time::Duration;
 
 use schemars::{Schema, json_schema};
-use toml::Spanned;
 
 use crate::decode::Field;
 use crate::resolver::{FileKind, Resolver, entries, value};

@@ -15,7 +15,7 @@ use crate::deploy::code::Kept;
 use crate::serving::Serving;
 
 /// The order of the families.
-const ORDER: [&str; 87] = [
+const ORDER: [&str; 88] = [
     "roadrunner_requests_total",
     "roadrunner_grpc_calls_total",
     "roadrunner_requests_in_flight",

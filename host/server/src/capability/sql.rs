@@ -39,12 +39,13 @@ type OpenDatabases = BTreeMap<String, Arc<OpenDatabase>>;
 impl Provider for Sql {
     fn open(opening: &Opening<'_>, before: Option<&Self>) -> Result<Self> {
         let open = open(opening, before.map_or(&OpenDatabases::new(), |before| &before.open))?;
-        let components = opening.manifest.components.iter();
-        let view = |(name, settings)| (name.to_string(), views(opening, Grantee { name, settings }, &open));
-        let views = components.map(view).collect();
+        let mut all = BTreeMap::new();
+        for (name, settings) in &opening.manifest.components {
+            all.insert(name.to_string(), views(opening, Grantee { name, settings }, &open));
+        }
         let owner = |name: &TenantName| (name.to_string(), accounts::owner("", Some(name)));
         let tenants = opening.manifest.tenants.keys().map(owner).collect();
-        Ok(Self { open, views, tenants })
+        Ok(Self { open, views: all, tenants })
     }
 
     fn grant(&self, component: Grantee<'_>, granted: &mut Granted) {
