@@ -317,7 +317,7 @@ fn the_commands_print_what_there_is() {
     for expected in [
         "3 listeners",
         "2 components,",
-        "8 routes",
+        "15 routes",
         "cpu-per-second 500ms",
         "tenant acme, memory",
         "memory 64MiB",
