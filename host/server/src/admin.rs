@@ -16,7 +16,7 @@
 //! | `DELETE /components/NAME/DIGEST` | removes a version that does not serve: 204, 404, or 409 if it serves |
 //!
 //! The listener is on a unix socket that only the host's user can open, on a loopback address, or, with TLS, on any
-//! address. [`Access`](crate::access::Access) authenticates the caller. The host sees and does everything. A tenant
+//! address. `Access` authenticates the caller. The host sees and does everything. A tenant
 //! sees and does only its own part, as if nothing else existed; `/live` and `/ready` are for everybody. Where nobody
 //! has a key, anybody who reaches the listener may do everything except deploy over TCP.
 //!
