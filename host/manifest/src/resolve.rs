@@ -148,7 +148,7 @@ fn resolved(folder: PathBuf, files: Files, section: &ManifestSection, context: &
         webtransport,
         webtransport_caps: sessions.values(),
         tenants,
-        directories: directories,
+        directories,
         secrets,
         stores,
         components: components.into_iter().map(|(name, known)| (name, known.component)).collect(),
