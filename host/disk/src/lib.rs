@@ -18,6 +18,7 @@
 //! bounded by the number of files and not counted.
 
 mod account;
+mod block;
 mod change;
 mod disk;
 mod open;
