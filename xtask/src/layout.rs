@@ -3,7 +3,7 @@
 //! A module is a file. It imports another module when its text has a path to an item there, in a `use` or elsewhere; a
 //! path to a re-export leads to the item. A knot is a set of modules that all import each other, directly or by way of
 //! others. Test items and comments do not count. The code is laid out by rustfmt, so the indentation shows where an
-//! item ends.
+//! item ends. A crate over one of the limits is an error.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::fmt::Write as _;
@@ -11,26 +11,35 @@ use std::fs;
 use std::path::Path;
 use std::process::ExitCode;
 
-use anyhow::{Context as _, Result};
+use anyhow::{Context as _, Result, ensure};
 
 use crate::tree::{Tree, generated};
 
 /// The marks around the table.
 const MARKS: (&str, &str) = ("<!-- layout: made by `cargo xtask layout` -->\n", "<!-- end of layout -->");
 
+/// The largest part of a crate that is one knot, in percent of its lines.
+const MAX_KNOT: usize = 25;
+
+/// The most lines of a file.
+const MAX_FILE: usize = 600;
+
+/// The most lines of a function.
+const MAX_FUNCTION: usize = 80;
+
 /// The options of a run.
 #[derive(clap::Args, Debug)]
 pub struct Options {
     /// Only compare the table with the code
     #[arg(long)]
-    check: bool,
+    pub check: bool,
 }
 
 /// Measures the crates, and writes or compares the table.
 pub fn run(tree: &Tree, options: &Options) -> Result<ExitCode> {
     let head =
         "| Crate | Modules | Lines | Largest knot | Longest file | Longest function |\n|---|---:|---:|---|---|---|\n";
-    let mut table = head.to_owned();
+    let (mut table, mut over) = (head.to_owned(), Vec::new());
     let folders = fs::read_dir(tree.root.join("host")).context("there is no folder host")?;
     let folders = folders.map(|folder| Ok(folder?.path())).collect::<Result<BTreeSet<_>>>()?;
     for folder in folders.iter().filter(|folder| folder.join("src/lib.rs").is_file()) {
@@ -40,13 +49,16 @@ pub fn run(tree: &Tree, options: &Options) -> Result<ExitCode> {
         println!("{name}: {}", size.knot.join(" "));
         // Writing to a string cannot fail.
         let _ = writeln!(table, "| `host/{name}` | {} |", size.row());
+        over.extend(size.over().map(|limit| format!("host/{name} has {limit}")));
     }
     let path = tree.root.join("docs/design/layout.md");
     let page = fs::read_to_string(&path).context("there is no docs/design/layout.md")?;
     let (head, rest) = page.split_once(MARKS.0).context("layout.md has no mark before the table")?;
     let (_, tail) = rest.split_once(MARKS.1).context("layout.md has no mark after the table")?;
     let page = format!("{head}{}{table}{}{tail}", MARKS.0, MARKS.1);
-    generated(&path, &page, options.check, "cargo xtask layout").map(|()| ExitCode::SUCCESS)
+    generated(&path, &page, options.check, "cargo xtask layout")?;
+    ensure!(over.is_empty(), "{}", over.join("\n"));
+    Ok(ExitCode::SUCCESS)
 }
 
 /// Reads the files of a crate except `main.rs`, by their paths below `src`.
@@ -76,9 +88,25 @@ struct Size {
 }
 
 impl Size {
+    /// The lines of the largest knot, in percent of all.
+    fn share(&self) -> usize {
+        100 * self.knot_lines / self.lines.max(1)
+    }
+
+    /// The parts that are over a limit.
+    fn over(&self) -> impl Iterator<Item = String> {
+        let limits = [
+            (self.share() > MAX_KNOT).then(|| format!("a knot over {MAX_KNOT} %: {}", self.knot.join(" "))),
+            (self.file.0 > MAX_FILE).then(|| format!("a file over {MAX_FILE} lines: {}", self.file.1)),
+            (self.function.0 > MAX_FUNCTION)
+                .then(|| format!("a function over {MAX_FUNCTION} lines: `{}`", self.function.1)),
+        ];
+        limits.into_iter().flatten()
+    }
+
     fn row(&self) -> String {
-        let Self { modules, lines, knot, knot_lines, file, function } = self;
-        let share = 100 * knot_lines / (*lines).max(1);
+        let Self { modules, lines, knot, file, function, .. } = self;
+        let share = self.share();
         let knot = if knot.is_empty() { "none".to_owned() } else { format!("{share} %, {} modules", knot.len()) };
         format!("{modules} | {lines} | {knot} | {}: `{}` | {}: `{}`", file.0, file.1, function.0, function.1)
     }

@@ -7,9 +7,6 @@ use rustix::io::Errno;
 
 use crate::walk::Measured;
 
-/// The size of a block in bytes.
-const BLOCK: u64 = 4 << 10;
-
 /// The limits of a directory.
 #[derive(Clone, Copy, Debug, Eq, PartialEq)]
 pub struct Limits {
@@ -133,9 +130,4 @@ impl Drop for Account {
             owner.give_back(self.bytes);
         }
     }
-}
-
-/// The bytes that a file of this length takes.
-pub(crate) fn blocks(length: u64) -> u64 {
-    length.div_ceil(BLOCK).saturating_mul(BLOCK)
 }

@@ -10,7 +10,7 @@ use std::sync::Arc;
 use cap_primitives::fs::{self as beneath, DirOptions, FollowSymlinks};
 use rustix::io::Errno;
 
-use crate::account::blocks;
+use crate::block::blocks;
 use crate::disk::{Disk, Inner, is_full};
 
 /// Where a write begins.

@@ -14,7 +14,8 @@ use rustix::io::Errno;
 use tokio::runtime::Handle;
 use tokio::sync::{Mutex as Turn, Notify};
 
-use crate::account::{Account, Limits, Owner, Usage, blocks};
+use crate::account::{Account, Limits, Owner, Usage};
+use crate::block::blocks;
 use crate::walk::{self, identity};
 
 /// How soon after a removal the directory is measured again.

@@ -20,6 +20,7 @@
 #![forbid(unsafe_code)]
 
 mod account;
+mod block;
 mod change;
 mod disk;
 mod open;

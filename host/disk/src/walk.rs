@@ -12,7 +12,7 @@ use std::os::fd::{AsFd, OwnedFd};
 use rustix::fs::{AtFlags, Dir, FileType, Mode, OFlags, Stat};
 use rustix::io::Errno;
 
-use crate::account::blocks;
+use crate::block::blocks;
 
 /// The flags for opening directories. A link is not followed.
 const FLAGS: OFlags =

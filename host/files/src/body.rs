@@ -10,7 +10,6 @@
 
 use std::fs::File;
 use std::future::Future;
-use std::io;
 use std::ops::Range;
 use std::pin::Pin;
 use std::sync::Arc;
@@ -20,7 +19,7 @@ use bytes::Bytes;
 use http_body::{Body, Frame, SizeHint};
 use roadrunner_threads::{Running, Share};
 
-use crate::read::{self, Chunk};
+use crate::read::{self, Chunk, FileBodyError};
 
 /// The size of one read, in bytes.
 pub(crate) const CHUNK: u64 = 128 * 1024;
@@ -144,20 +143,4 @@ impl Body for FileBody {
     fn size_hint(&self) -> SizeHint {
         SizeHint::with_exact(self.remaining())
     }
-}
-
-/// Why a file could not be sent to its end.
-#[derive(Debug, thiserror::Error)]
-pub enum FileBodyError {
-    /// A read failed.
-    #[error("cannot read the file: {0}")]
-    Read(#[source] io::Error),
-    /// The file is now shorter than when its length was sent.
-    #[error("the file ends at byte {at}, {missing} bytes before what was promised")]
-    Truncated {
-        /// The offset at which it now ends.
-        at: u64,
-        /// The number of bytes missing from the current read.
-        missing: u64,
-    },
 }

@@ -13,7 +13,7 @@ use http::{Method, StatusCode};
 use crate::conditions::{self, EntityTag, Validators, Verdict};
 use crate::encoding::Encoding;
 use crate::range::{self, Selection};
-use crate::respond::{Options, RequestView};
+use crate::request::{Options, RequestView};
 use crate::stamp::Stamp;
 
 /// The file that was chosen, as far as a head depends on it.

@@ -34,13 +34,16 @@ mod head;
 mod path;
 mod range;
 mod read;
+mod request;
 mod respond;
 mod stamp;
 
-pub use body::{FileBody, FileBodyError};
+pub use body::FileBody;
 pub use cache::{FileCache, MAX_CACHED_FILE};
 pub use conditions::{EntityTag, is_known};
 pub use directory::{Directory, DirectoryError};
 pub use path::NotFound;
 pub use range::ByteRange;
-pub use respond::{FileError, Options, RequestView, respond, try_respond};
+pub use read::FileBodyError;
+pub use request::{Options, RequestView};
+pub use respond::{FileError, respond, try_respond};

@@ -7,14 +7,28 @@ use std::os::unix::fs::FileExt;
 
 use bytes::Bytes;
 
-use crate::body::FileBodyError;
-
 /// The result of a read that may wait.
 #[derive(Debug)]
 pub(crate) struct Chunk {
     pub(crate) bytes: Bytes,
     /// Whether it had to wait for a disk, so that the next one probably will too.
     pub(crate) waited: bool,
+}
+
+/// Why a file could not be sent to its end.
+#[derive(Debug, thiserror::Error)]
+pub enum FileBodyError {
+    /// A read failed.
+    #[error("cannot read the file: {0}")]
+    Read(#[source] io::Error),
+    /// The file is now shorter than when its length was sent.
+    #[error("the file ends at byte {at}, {missing} bytes before what was promised")]
+    Truncated {
+        /// The offset at which it now ends.
+        at: u64,
+        /// The number of bytes missing from the current read.
+        missing: u64,
+    },
 }
 
 /// Reads the bytes from the start of `span` that the kernel holds in memory, possibly not all of them; `None` if there

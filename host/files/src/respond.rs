@@ -18,88 +18,21 @@ use std::sync::Arc;
 use std::time::SystemTime;
 
 use bytes::Bytes;
-use http::header::{CONTENT_ENCODING, CONTENT_LENGTH, ETAG, HeaderMap, HeaderValue, LOCATION};
-use http::{Method, Response, StatusCode};
+use http::header::{CONTENT_LENGTH, HeaderMap, HeaderValue, LOCATION};
+use http::{Response, StatusCode};
 use percent_encoding::{AsciiSet, NON_ALPHANUMERIC, utf8_percent_encode};
 use roadrunner_threads::Share;
 use rustix::io::Errno;
 
-use crate::body::{FileBody, FileBodyError};
+use crate::body::FileBody;
 use crate::cache::{FileCache, MAX_CACHED_FILE};
 use crate::directory::{Access, Directory, Entry, LookupError};
 use crate::encoding::{Encoding, Preferences};
 use crate::head::{self, Chosen, Plan};
 use crate::path::{NotFound, RelativePath};
-use crate::range::ByteRange;
-use crate::read;
+use crate::read::{self, FileBodyError};
+use crate::request::{Options, RequestView};
 use crate::stamp::Stamp;
-
-/// The relevant parts of a request.
-#[derive(Clone, Copy, Debug)]
-pub struct RequestView<'a> {
-    /// The request's method. Conditions and negotiation apply to GET and HEAD, ranges to GET. Another method gets the
-    /// file as it is; a route that serves only files refuses it earlier.
-    pub method: &'a Method,
-    /// The request's header fields.
-    pub headers: &'a HeaderMap,
-}
-
-/// How a file is served.
-#[derive(Clone, Debug)]
-pub struct Options<'a> {
-    /// The status. With 200, the request's conditions and range may change it to 304, 412, 206 or 416; any other status
-    /// is sent as it is.
-    pub status: StatusCode,
-    /// Fields that override derived ones. The host always sets `content-length`. `content-encoding` or `etag` here turn
-    /// siblings off, since they apply to one file; `accept-ranges: none` turns ranges off.
-    pub headers: HeaderMap,
-    /// A part of the file chosen by the caller, to which the request's `Range` then does not apply. With status 206 it
-    /// is sent with its `content-range` and the file's validators; with any other status it is the whole content, with
-    /// its own tag. A part that starts beyond the end (or is empty, with status 206) is answered with 416.
-    pub range: Option<ByteRange>,
-    /// The file that represents a directory, such as `index.html`. `None`: a directory is 404.
-    pub index: Option<&'a str>,
-    /// Whether segments that start with a dot are served. `.well-known` at the start always is.
-    pub hidden: bool,
-    /// Whether `.br`, `.zst` and `.gz` siblings are sent to clients that accept them.
-    pub siblings: bool,
-}
-
-impl Options<'_> {
-    /// The options for a route of files without a guest: 200, siblings, no hidden files, no index.
-    pub fn for_route() -> Self {
-        Self {
-            status: StatusCode::OK,
-            headers: HeaderMap::new(),
-            range: None,
-            index: None,
-            hidden: false,
-            siblings: true,
-        }
-    }
-
-    /// The options for a guest that answered `sendfile`: its head and range; siblings, hidden files as it chose, no
-    /// index.
-    pub fn for_guest(status: StatusCode, headers: HeaderMap, range: Option<ByteRange>) -> Self {
-        Self { status, headers, range, hidden: true, ..Self::for_route() }
-    }
-
-    /// Whether the choice between a file and its siblings is open.
-    fn negotiates(&self) -> bool {
-        self.siblings
-            && self.status == StatusCode::OK
-            && self.range.is_none()
-            && !self.headers.contains_key(CONTENT_ENCODING)
-            && !self.headers.contains_key(ETAG)
-    }
-}
-
-impl Default for Options<'_> {
-    /// [`Options::for_route`].
-    fn default() -> Self {
-        Self::for_route()
-    }
-}
 
 /// Answers with the file at `path`, relative and percent-decoded, below `directory`. If it cannot be opened, the answer
 /// is an empty 404, 500 or 503 without the caller's fields; [`try_respond`] leaves that to the caller.

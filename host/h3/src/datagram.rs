@@ -1,21 +1,16 @@
 //! HTTP datagrams (RFC 9297 section 2.1): datagrams of the connection, sorted by their stream.
 
 use std::{
-    collections::{HashMap, VecDeque},
-    sync::{
-        Arc,
-        atomic::{AtomicUsize, Ordering},
-    },
+    sync::{Arc, atomic::Ordering},
     task::{Context, Poll},
 };
 
 use bytes::{Bytes, BytesMut};
-use futures_util::task::AtomicWaker;
-use parking_lot::Mutex;
 use quinn::SendDatagramError;
 
 use crate::{
     code::{Code, Fault},
+    datagram_queue::Queue,
     shared::Shared,
     varint,
 };
@@ -40,24 +35,9 @@ pub struct Datagrams {
     queue: Arc<Queue>,
 }
 
-/// The queues of a connection, by stream.
-#[derive(Debug)]
-pub(crate) struct Registry {
-    limit: usize,
-    queues: Mutex<HashMap<u64, Arc<Queue>>>,
-}
-
-#[derive(Debug)]
-struct Queue {
-    datagrams: Mutex<VecDeque<Bytes>>,
-    limit: AtomicUsize,
-    arrived: AtomicWaker,
-}
-
 impl Datagrams {
     pub(crate) fn new(shared: Arc<Shared>, stream: u64) -> Datagrams {
-        let queue = Arc::new(Queue::new(shared.datagrams.limit));
-        shared.datagrams.queues.lock().insert(stream, Arc::clone(&queue));
+        let queue = shared.datagrams.open(stream);
         Datagrams { shared, stream, queue }
     }
 
@@ -118,7 +98,7 @@ impl Datagrams {
 
 impl Drop for Datagrams {
     fn drop(&mut self) {
-        self.shared.datagrams.queues.lock().remove(&self.stream);
+        self.shared.datagrams.close(self.stream);
     }
 }
 
@@ -134,32 +114,6 @@ pub enum DatagramError {
     /// The client has not announced that it accepts datagrams.
     #[error("the client does not take datagrams")]
     Unsupported,
-}
-
-impl Queue {
-    fn new(limit: usize) -> Queue {
-        Queue { datagrams: Mutex::default(), limit: AtomicUsize::new(limit.max(1)), arrived: AtomicWaker::new() }
-    }
-}
-
-impl Registry {
-    pub(crate) fn new(limit: usize) -> Registry {
-        Registry { limit, queues: Mutex::default() }
-    }
-
-    /// Delivers a datagram to its stream. Datagrams of streams that have ended, or that do not use them, are dropped
-    /// (RFC 9297 section 2.1).
-    pub(crate) fn deliver(&self, stream: u64, payload: Bytes) {
-        let Some(queue) = self.queues.lock().get(&stream).cloned() else { return };
-        let mut datagrams = queue.datagrams.lock();
-        while datagrams.len() >= queue.limit.load(Ordering::Acquire) {
-            datagrams.pop_front();
-        }
-        // A copy, since the slice keeps a whole batch of received packets.
-        datagrams.push_back(Bytes::copy_from_slice(&payload));
-        drop(datagrams);
-        queue.arrived.wake();
-    }
 }
 
 #[cfg(test)]

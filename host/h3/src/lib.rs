@@ -16,7 +16,7 @@
 //! | `exchange`, `receive`, `send`, `body` | one request stream | yes |
 //! | `resets` | the budget for abandoned requests | no |
 //! | `pool`, `handshake` | several endpoints on one port, and the handshake | yes |
-//! | `tunnel`, `datagram` | extended CONNECT (RFC 9220), HTTP datagrams (RFC 9297) | yes |
+//! | `tunnel`, `datagram`, `datagram_queue` | extended CONNECT (RFC 9220), HTTP datagrams (RFC 9297) | yes |
 //! | [`webtransport`] | sessions over them (draft-ietf-webtrans-http3, 02 and 07) | yes |
 //!
 //! # Not covered
@@ -32,6 +32,7 @@ mod config;
 mod connection;
 pub mod control;
 mod datagram;
+mod datagram_queue;
 mod exchange;
 pub mod frame;
 mod handshake;

@@ -22,10 +22,10 @@ use tokio::sync::{Notify, oneshot};
 
 use crate::{
     code::{Code, Fault},
-    datagram::Registry,
+    datagram_queue::Queues,
     resets::Resets,
     settings::Settings,
-    webtransport,
+    webtransport::Registry,
 };
 
 /// One connection, shared by all its tasks.
@@ -34,8 +34,8 @@ pub(crate) struct Shared {
     pub(crate) quic: quinn::Connection,
     pub(crate) config: Arc<TransportSettings>,
     pub(crate) info: Arc<ConnectionInfo>,
-    pub(crate) datagrams: Registry,
-    pub(crate) webtransport: webtransport::Registry,
+    pub(crate) datagrams: Queues,
+    pub(crate) webtransport: Registry,
     qpack: Mutex<Qpack>,
     resets: Mutex<Resets>,
     /// There may be encoder instructions to send.
@@ -102,8 +102,8 @@ impl Shared {
         };
         Arc::new(Shared {
             info: Arc::new(ConnectionInfo::of(&quic)),
-            datagrams: Registry::new(config.webtransport.datagram_queue),
-            webtransport: webtransport::Registry::new(&config),
+            datagrams: Queues::new(config.webtransport.datagram_queue),
+            webtransport: Registry::new(&config),
             quic,
             qpack: Mutex::new(qpack),
             resets: Mutex::new(Resets::new(config.http3.resets_per_second)),

@@ -26,7 +26,7 @@ use crate::{
     receive::{End, Receiver},
     send::Sender,
     shared::{Activity, Shared},
-    webtransport::{Offered, Session, SessionLimits},
+    webtransport::Offered,
 };
 
 /// A request to become a tunnel. Answer it with 2xx; then [`TunnelRequest::accept`] resolves. Any other answer refuses;
@@ -132,8 +132,8 @@ impl fmt::Debug for Offer {
 pub struct Tunnel {
     reader: Reader,
     sender: Sender,
-    datagrams: Option<Datagrams>,
-    webtransport: Option<Offered>,
+    pub(crate) datagrams: Option<Datagrams>,
+    pub(crate) webtransport: Option<Offered>,
     finished: bool,
     activity: Option<Activity>,
 }
@@ -154,21 +154,6 @@ impl Tunnel {
     /// no `:protocol`.
     pub fn take_datagrams(&mut self) -> Option<Datagrams> {
         self.datagrams.take()
-    }
-
-    /// Turns the tunnel into the WebTransport session that the CONNECT asked for. Its limits are those of the
-    /// connection, or these if they are lower.
-    ///
-    /// # Errors
-    /// The tunnel again, if `:protocol` is something else or WebTransport is not offered.
-    pub fn into_webtransport(mut self, limits: SessionLimits) -> Result<Session, Box<Tunnel>> {
-        match (self.webtransport.take(), self.datagrams.take()) {
-            (Some(offered), Some(datagrams)) => Ok(Session::new(self, offered, datagrams, limits)),
-            (webtransport, datagrams) => {
-                (self.webtransport, self.datagrams) = (webtransport, datagrams);
-                Err(Box::new(self))
-            }
-        }
     }
 
     pub(crate) fn shared(&self) -> &Arc<Shared> {

@@ -20,12 +20,14 @@ mod clock;
 mod escape;
 mod events;
 mod line;
+mod process;
 mod queue;
 mod quoted;
 mod writer;
 
 pub use escape::{escaped, shortened};
 pub use line::{Format, Line, MAX_FIELD};
+pub use process::{dropped, flush, line, raw, start};
 pub use queue::{CAPACITY, Owner};
 pub use quoted::{MAX_QUOTED, Quoted};
-pub use writer::{Dropped, Log, dropped, flush, line, raw, start};
+pub use writer::{Dropped, Log};

@@ -33,13 +33,19 @@
 mod arrivals;
 mod client;
 mod credentials;
+mod driver;
 mod link;
 mod outgoing;
 mod servers;
+mod settings;
+mod shared;
 mod tls;
 
-pub use client::{Client, Counters, Driver, Handler, PublishError, Settings};
+pub use client::{Client, PublishError};
 pub use credentials::{Credentials, InvalidCredentials};
+pub use driver::Driver;
 pub use link::ConnectError;
 pub use servers::Server;
+pub use settings::{Handler, Settings};
+pub use shared::Counters;
 pub use tls::Tls;

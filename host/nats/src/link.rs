@@ -18,10 +18,11 @@ use tokio::sync::Notify;
 use tokio::task::{AbortHandle, JoinSet};
 
 use crate::arrivals::Incoming;
-use crate::client::{Handler, Shared};
 use crate::credentials::InvalidCredentials;
 use crate::outgoing::Outgoing;
 use crate::servers::Member;
+use crate::settings::Handler;
+use crate::shared::Shared;
 use crate::tls::Tls;
 
 /// Where nobody is: a connection to port 0 fails at once.

@@ -9,7 +9,7 @@ use http_body::{Body, Frame, SizeHint};
 use hyper::body::Incoming;
 use tokio::time::{Instant, Sleep};
 
-use crate::client::Error;
+use crate::error::Error;
 
 /// The body of an answer. Between the socket and the guest there is at most one read of hyper.
 #[derive(Debug)]

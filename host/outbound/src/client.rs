@@ -1,6 +1,5 @@
 //! One request: the two checks, a connection, and the head of the answer.
 
-use std::io;
 use std::net::{IpAddr, SocketAddr};
 use std::pin::Pin;
 use std::sync::Arc;
@@ -22,6 +21,7 @@ use tokio_rustls::TlsConnector;
 
 use crate::address::is_public;
 use crate::body::ResponseBody;
+use crate::error::Error;
 use crate::grant::{Destination, Grant};
 
 /// The most bytes that hyper buffers of an answer that is read slower than it comes; also the longest head.
@@ -77,60 +77,6 @@ impl Timeouts {
             first_byte: self.first_byte.min(host.first_byte),
             between_bytes: self.between_bytes.min(host.between_bytes),
             total: self.total.min(host.total),
-        }
-    }
-}
-
-/// Why a request got no answer.
-#[derive(Debug, thiserror::Error)]
-#[non_exhaustive]
-pub enum Error {
-    /// All addresses of the host are refused.
-    #[error("the host {0} resolves to {1}, which is not public")]
-    AddressRefused(String, IpAddr),
-    /// The answer stopped coming.
-    #[error("no more of the answer came in time")]
-    BetweenBytesTimeout,
-    /// The connection failed, for a reason of the network.
-    #[error("cannot connect: {0}")]
-    Connect(#[source] io::Error),
-    /// The connection was not made in time.
-    #[error("no connection in time")]
-    ConnectTimeout,
-    /// The answer did not come in time.
-    #[error("no answer in time")]
-    FirstByteTimeout,
-    /// The answer is not HTTP, or the connection was lost.
-    #[error("{0}")]
-    Http(#[source] hyper::Error),
-    /// The target is not an absolute URL of http or https.
-    #[error("the target is not an http or https URL without a user")]
-    InvalidTarget,
-    /// No grant covers the origin.
-    #[error("the origin {scheme}://{host}:{port} is not granted", scheme = .0, host = .1, port = .2)]
-    NotGranted(&'static str, String, u16),
-    /// The name does not resolve.
-    #[error("cannot resolve {0}: {1}")]
-    Resolve(String, #[source] roadrunner_names::Error),
-    /// The TLS handshake failed.
-    #[error("the TLS handshake failed: {0}")]
-    Tls(#[source] io::Error),
-    /// The component has reached its limit of connections.
-    #[error("{0} connections are open already")]
-    TooManyConnections(usize),
-    /// The whole exchange took too long.
-    #[error("the request took too long")]
-    TotalTimeout,
-}
-
-impl Error {
-    /// The rule of the host that refused the request, by the name of its manifest key; `None` if no rule refused it.
-    pub fn rule(&self) -> Option<&'static str> {
-        match self {
-            Self::AddressRefused(..) => Some("outbound-private"),
-            Self::InvalidTarget | Self::NotGranted(..) => Some("outbound"),
-            Self::TooManyConnections(_) => Some("outbound-connections"),
-            _ => None,
         }
     }
 }

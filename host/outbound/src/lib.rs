@@ -15,9 +15,11 @@
 mod address;
 mod body;
 mod client;
+mod error;
 mod grant;
 
 pub use address::is_public;
 pub use body::ResponseBody;
-pub use client::{Client, Driver, Error, READ_BUFFER, Settings, Timeouts};
+pub use client::{Client, Driver, READ_BUFFER, Settings, Timeouts};
+pub use error::Error;
 pub use grant::{Grant, Host};

@@ -15,7 +15,8 @@ use std::os::unix::fs::{DirBuilderExt as _, MetadataExt as _, OpenOptionsExt as 
 use std::path::{Path, PathBuf};
 use std::sync::atomic::{AtomicU64, Ordering::Relaxed};
 
-use crate::pull::{Claim, sha256};
+use crate::claim::Claim;
+use crate::digest::sha256;
 
 /// A directory that only this user can write to.
 #[derive(Debug)]

@@ -10,6 +10,7 @@
 //! |---|---|
 //! | the order of requests, earlier pulls, whether the content is authentic | `pull`, `kept` |
 //! | the manifests of components and of signatures | `artifact` |
+//! | claimed signatures, and the names of content | `claim`, `digest` |
 //! | one request to a registry, in a separate process | `fetcher` is the host's side, [`fetch`] the other |
 //!
 //! A process that has only the name, the credentials of that registry and a pipe reads the registry's answers. It is
@@ -23,6 +24,8 @@
 
 mod access;
 mod artifact;
+mod claim;
+mod digest;
 mod fetch;
 mod fetcher;
 mod kept;
@@ -30,5 +33,7 @@ mod pull;
 
 pub use access::{Access, User};
 pub use artifact::{Layer, Refused, component_layer};
+pub use claim::Claim;
+pub use digest::sha256;
 pub use fetch::fetch;
-pub use pull::{Claim, PullError, Pulled, Puller, Reference, sha256};
+pub use pull::{PullError, Pulled, Puller, Reference};

@@ -1,16 +1,15 @@
 //! From a name to a component: the order of requests, the requests that can be saved, and the checks.
 
 use std::fmt;
-use std::fmt::Write as _;
 use std::io;
 use std::path::PathBuf;
 
 use roadrunner_child::Stop;
-use serde::{Deserialize, Serialize};
-use sha2::{Digest as _, Sha256};
 
 use crate::access::Access;
 use crate::artifact::{self, Layer, MAX_SIGNED, Refused};
+use crate::claim::Claim;
+use crate::digest::sha256;
 use crate::fetch::{Failure, Order, What};
 use crate::fetcher::Fetcher;
 use crate::kept::Kept;
@@ -51,15 +50,6 @@ pub struct Pulled {
     pub claims: Vec<Claim>,
     /// The component, whose SHA-256 is the one in the manifest.
     pub component: Vec<u8>,
-}
-
-/// A claimed signature of a manifest, in cosign's form.
-#[derive(Clone, Debug, Deserialize, Eq, PartialEq, Serialize)]
-pub struct Claim {
-    /// The signed payload: JSON that names the manifest.
-    pub payload: String,
-    /// The signature, in base64.
-    pub signature: String,
 }
 
 /// Why there is no component.
@@ -234,13 +224,4 @@ impl Asking<'_> {
             Failure::Unreachable => PullError::Unreachable(reference, reason),
         }
     }
-}
-
-/// The SHA-256 of these bytes, as 64 hexadecimal digits.
-pub fn sha256(bytes: &[u8]) -> String {
-    Sha256::digest(bytes).iter().fold(String::with_capacity(64), |mut text, byte| {
-        // Writing to a String cannot fail.
-        let _ = write!(text, "{byte:02x}");
-        text
-    })
 }

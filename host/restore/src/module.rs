@@ -84,6 +84,38 @@ impl Additions {
     }
 }
 
+/// The globals that are added to a module, by their indices.
+struct Twins {
+    globals: Vec<Vec<u8>>,
+    /// Whether the others have been saved.
+    saved: u32,
+    /// Each global that can change, with the place where it is saved.
+    pairs: Vec<(u32, u32)>,
+    /// The bytes of the memory that a loan replaces.
+    old: u32,
+}
+
+/// The functions that are added to a module.
+struct Functions {
+    /// The index of the first.
+    first: u32,
+    declared: Vec<Vec<u8>>,
+    code: Vec<Vec<u8>>,
+}
+
+impl Functions {
+    /// Adds a function of a type; returns its index.
+    fn add(&mut self, kind: u32, body: &[u8]) -> u32 {
+        let mut declared = Vec::new();
+        number(&mut declared, kind);
+        self.declared.push(declared);
+        let mut entry = Vec::new();
+        bytes(&mut entry, &[&[0], body, &[END]].concat());
+        self.code.push(entry);
+        self.first + self.code.len() as u32 - 1
+    }
+}
+
 impl<'a> Module<'a> {
     /// Reads a module, which must be valid.
     pub(crate) fn read(bytes: &'a [u8]) -> Result<Self, Reason> {
@@ -210,102 +242,87 @@ impl<'a> Module<'a> {
     /// The module with additions.
     pub(crate) fn with(&self, additions: Additions) -> Result<Vec<u8>, Reason> {
         let Additions { lends, resets, resets_before } = additions;
-        let mut types = Vec::new();
-        let mut type_of = |params: &[u8], results: &[u8]| {
-            let mut out = vec![0x60];
-            bytes(&mut out, params);
-            bytes(&mut out, results);
-            types.push(out);
-            (self.types.len() + types.len() - 1) as u32
-        };
-        let (plain, lend, lent) = (type_of(&[], &[]), type_of(&[], &[I32]), type_of(&[I32], &[]));
-        let first_global = self.imported_globals + self.globals.len() as u32;
+        let types = [function_type(&[], &[]), function_type(&[], &[I32]), function_type(&[I32], &[])];
+        let [plain, lend, lent] = [0, 1, 2].map(|at| self.types.len() as u32 + at);
+        let Twins { globals, saved, pairs, old } = self.twins()?;
+        let mut added = Functions { first: self.functions.len() as u32, declared: Vec::new(), code: Vec::new() };
+        let mut exports = Vec::new();
+        if lends {
+            exports.push((LEND, added.add(lend, &lending(old))));
+            exports.push((LENT, added.add(lent, &returning(old))));
+        }
+        let mut replaced = Vec::new();
+        if resets || resets_before.is_some() {
+            let reset = added.add(plain, &resetting(saved, &pairs));
+            if resets {
+                exports.push((RESET, reset));
+            }
+            for (at, (name, kind, index)) in self.exports.iter().enumerate() {
+                if *kind == ExternalKind::Func && resets_before.is_some_and(|is_meant| is_meant(name)) {
+                    replaced.push((at, added.add(self.functions[*index as usize], &self.after(reset, *index)?)));
+                }
+            }
+        }
+        let exports = self.exported(&exports, &replaced);
+        let Functions { declared, code, .. } = added;
+        Ok(self.written(&exports, &[(TYPES, &types[..]), (FUNCTIONS, &declared), (GLOBALS, &globals), (CODE, &code)]))
+    }
+
+    /// The globals that are added.
+    fn twins(&self) -> Result<Twins, Reason> {
+        let first = self.imported_globals + self.globals.len() as u32;
         let mut globals = vec![global(I32, &[0x41, 0])?];
-        let saved = first_global;
+        let saved = first;
         let mut pairs = Vec::new();
         for (index, (kind, mutable)) in self.globals.iter().enumerate() {
             if *mutable {
                 let (code, zero) = zero(*kind)?;
-                pairs.push((self.imported_globals + index as u32, first_global + globals.len() as u32));
+                pairs.push((self.imported_globals + index as u32, first + globals.len() as u32));
                 globals.push(global(code, &zero)?);
             }
         }
         if pairs.len() > MAX_GLOBALS {
             return Err(Reason::unknown(&format!("it has more than {MAX_GLOBALS} globals that change")));
         }
-        let old = first_global + globals.len() as u32;
+        let old = first + globals.len() as u32;
         globals.push(global(I64, &[0x42, 0])?);
+        Ok(Twins { globals, saved, pairs, old })
+    }
 
-        let mut functions = Vec::new();
-        let mut code = Vec::new();
-        let mut exports = Vec::new();
-        let mut add = |kind: u32, body: &[u8]| {
-            let mut declared = Vec::new();
-            number(&mut declared, kind);
-            functions.push(declared);
-            let mut whole = vec![0];
-            whole.extend_from_slice(body);
-            whole.push(END);
-            let mut entry = Vec::new();
-            bytes(&mut entry, &whole);
-            code.push(entry);
-            (self.functions.len() + code.len() - 1) as u32
+    /// The body of a function that calls `first`, and then the function `index` with its own parameters.
+    fn after(&self, first: u32, index: u32) -> Result<Vec<u8>, Reason> {
+        let kind = self.functions[index as usize];
+        let Some(params) = self.types[kind as usize] else {
+            return Err(Reason::unknown("its handler is no function"));
         };
-        if lends {
-            let index = add(lend, &lending(old));
-            exports.push((LEND, index));
-            let index = add(lent, &returning(old));
-            exports.push((LENT, index));
+        let mut body = vec![CALL];
+        number(&mut body, first);
+        for param in 0..params {
+            body.push(0x20);
+            number(&mut body, param);
         }
-        let mut replaced = Vec::new();
-        if resets || resets_before.is_some() {
-            let reset = add(plain, &resetting(saved, &pairs));
-            if resets {
-                exports.push((RESET, reset));
-            }
-            for (at, (name, kind, index)) in self.exports.iter().enumerate() {
-                if *kind != ExternalKind::Func || !resets_before.is_some_and(|is_meant| is_meant(name)) {
-                    continue;
-                }
-                let kind = self.functions[*index as usize];
-                let Some(params) = self.types[kind as usize] else {
-                    return Err(Reason::unknown("its handler is no function"));
-                };
-                let mut body = vec![CALL];
-                number(&mut body, reset);
-                for param in 0..params {
-                    body.push(0x20);
-                    number(&mut body, param);
-                }
-                body.push(CALL);
-                number(&mut body, *index);
-                replaced.push((at, add(kind, &body)));
-            }
-        }
-        let exports = self.exported(&exports, &replaced);
+        body.push(CALL);
+        number(&mut body, index);
+        Ok(body)
+    }
+
+    /// The whole module, with other exports, and with more entries in some sections.
+    fn written(&self, exports: &[Vec<u8>], more: &[(u8, &[Vec<u8>])]) -> Vec<u8> {
         let mut out = b"\0asm\x01\0\0\0".to_vec();
         for id in ORDER {
-            let more = match id {
-                TYPES => &types,
-                FUNCTIONS => &functions,
-                GLOBALS => &globals,
-                CODE => &code,
-                EXPORTS => {
-                    section(&mut out, id, &list(&exports));
-                    continue;
+            if id == EXPORTS {
+                section(&mut out, id, &list(exports));
+            } else if let Some((_, more)) = more.iter().find(|(longer, _)| *longer == id) {
+                let there = self.sections.iter().find(|section| section.id == id);
+                let (count, entries) = there.map_or((0, &[][..]), |section| (section.count, section.entries));
+                section(&mut out, id, &longer(count, entries, more));
+            } else {
+                for (_, range) in self.copied.iter().filter(|(copied, _)| *copied == id) {
+                    section(&mut out, id, &self.bytes[range.clone()]);
                 }
-                _ => {
-                    for (_, range) in self.copied.iter().filter(|(copied, _)| *copied == id) {
-                        section(&mut out, id, &self.bytes[range.clone()]);
-                    }
-                    continue;
-                }
-            };
-            let there = self.sections.iter().find(|section| section.id == id);
-            let (count, entries) = there.map_or((0, &[][..]), |section| (section.count, section.entries));
-            section(&mut out, id, &longer(count, entries, more));
+            }
         }
-        Ok(out)
+        out
     }
 
     /// The entries of the export section, with additions, and with other functions in the place of some.
@@ -404,6 +421,14 @@ fn resetting(saved: u32, pairs: &[(u32, u32)]) -> Vec<u8> {
     number(&mut body, saved);
     body.push(END);
     body
+}
+
+/// The type of a function.
+fn function_type(params: &[u8], results: &[u8]) -> Vec<u8> {
+    let mut out = vec![0x60];
+    bytes(&mut out, params);
+    bytes(&mut out, results);
+    out
 }
 
 /// The code of a type, and the instructions that make its zero.

@@ -8,14 +8,16 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use roadrunner_threads::{STORES, Share};
-use tokio::sync::{OwnedSemaphorePermit, Semaphore};
+use tokio::sync::Semaphore;
 use tokio::time::{Instant, timeout_at};
 
-use crate::tables::{Reading, Writing};
-use crate::{Backend, Bill, Budget, Error, Store};
-
-/// The most keys in one page.
-pub const MAX_PAGE: usize = 1000;
+use crate::bill::Bill;
+use crate::budget::Budget;
+use crate::error::Error;
+use crate::operation::Place;
+use crate::page::{MAX_PAGE, Page};
+use crate::store::{Backend, Store};
+use crate::tables::{Reading, Writing, prefix};
 
 /// The limits of a bucket, all of which [`Bucket`] enforces.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -28,15 +30,6 @@ pub struct Limits {
     pub operations: usize,
     /// The most time of an operation, including the wait for its place.
     pub timeout: Duration,
-}
-
-/// Some keys of a bucket.
-#[derive(Clone, Debug, Default, PartialEq, Eq)]
-pub struct Page {
-    /// The keys. In an embedded store they are sorted; Redis gives them in any order, and may give one twice.
-    pub keys: Vec<String>,
-    /// The cursor for the next page; `None` after the last.
-    pub next: Option<String>,
 }
 
 /// One namespace of a store. Cheap to clone; clones share the places for operations.
@@ -54,21 +47,6 @@ struct Inner {
     places: Arc<Semaphore>,
     /// The owner's share of threads that read a file.
     threads: Share,
-}
-
-/// A place among the operations of a bucket, and the bill for its operation.
-pub(crate) struct Place {
-    bill: Option<Bill>,
-    _permit: OwnedSemaphorePermit,
-}
-
-impl Place {
-    /// Charges the CPU time that the operation has used.
-    pub(crate) fn charge(&self, used: Duration) {
-        if let Some(bill) = &self.bill {
-            bill.charge(used);
-        }
-    }
 }
 
 /// An owner of namespaces.
@@ -249,7 +227,7 @@ impl Bucket {
                 Ok(Err(_)) | Err(_) => return Err(Error::Overloaded(operations)),
             },
         };
-        let place = Place { bill: self.0.bill.clone(), _permit: place };
+        let place = Place::new(self.0.bill.clone(), place);
         timeout_at(ends, run(place, ends)).await.unwrap_or(Err(Error::Timeout))
     }
 
@@ -271,11 +249,6 @@ impl Bucket {
         }
         Ok(())
     }
-}
-
-/// The prefix of a namespace's keys in an embedded store.
-pub(crate) fn prefix(namespace: &str) -> String {
-    format!("{namespace}\0")
 }
 
 /// Keeps a place until an operation has ended or is dropped.

@@ -10,7 +10,7 @@ use std::sync::atomic::{AtomicU64, Ordering::Relaxed};
 
 use parking_lot::{Mutex, MutexGuard};
 
-use crate::{Backend, Error, Store};
+use crate::error::Error;
 
 /// The current size of one namespace's entries, in bytes.
 pub(crate) type Gauge = Arc<AtomicU64>;
@@ -98,13 +98,10 @@ struct Inner {
 }
 
 impl Budget {
-    /// Makes a budget of at most this many bytes of keys and values, as [`Place::File`](crate::Place::File) counts
-    /// them, in all of these namespaces; `None` for no limit. Namespaces in Redis are not counted.
-    pub fn new<'s>(most: Option<u64>, namespaces: impl IntoIterator<Item = (&'s Store, &'s str)>) -> Self {
+    /// Makes a budget of at most this many bytes in the namespaces of these gauges.
+    pub(crate) fn over(most: Option<u64>, all: impl IntoIterator<Item = Gauge>) -> Self {
         let mut gauges: Vec<Gauge> = Vec::new();
-        for (store, namespace) in namespaces {
-            let Backend::Embedded(embedded) = &store.backend else { continue };
-            let gauge = embedded.gauges().of(crate::bucket::prefix(namespace).as_bytes());
+        for gauge in all {
             if !gauges.iter().any(|known| Arc::ptr_eq(known, &gauge)) {
                 gauges.push(gauge);
             }

@@ -20,10 +20,10 @@ use roadrunner_threads::Share;
 use tokio::sync::oneshot;
 
 use crate::bill::thread_time;
-use crate::bucket::Place;
 use crate::budget::{Gauges, Moved};
+use crate::error::{Error, OpenError};
+use crate::operation::Place;
 use crate::tables::{Closed, Reading, Writing, now, read_namespaces};
-use crate::{Error, OpenError};
 
 /// The bytes of pages that are cached in memory, for each store.
 const CACHE: usize = 16 << 20;

@@ -24,8 +24,9 @@ use roadrunner_names::Share;
 use tokio::time::{Instant, timeout_at};
 use zeroize::Zeroizing;
 
+use crate::error::{Error, OpenError};
+use crate::page::Page;
 use crate::tables::millis;
-use crate::{Error, OpenError, Page};
 
 /// How long an unreachable server is left alone.
 const PAUSE: Duration = Duration::from_millis(100);

@@ -13,8 +13,9 @@ use redb::{
     WriteTransaction,
 };
 
-use crate::budget::{Gauges, Moved};
-use crate::{Budget, Error, Page};
+use crate::budget::{Budget, Gauges, Moved};
+use crate::error::Error;
+use crate::page::Page;
 
 /// Key -> the expiry in milliseconds since 1970 as eight bytes, then the value. 0 means never.
 const ENTRIES: TableDefinition<&[u8], &[u8]> = TableDefinition::new("entries");
@@ -353,6 +354,11 @@ fn parts(entry: &[u8]) -> (u64, &[u8]) {
         // Another program wrote it.
         None => (0, entry),
     }
+}
+
+/// The prefix of a namespace's keys in an embedded store.
+pub(crate) fn prefix(namespace: &str) -> String {
+    format!("{namespace}\0")
 }
 
 /// The namespace of a key, with its separator.

@@ -30,19 +30,22 @@ pub struct RequestBody {
 enum Kind {
     Empty,
     Full(Bytes),
-    Wire {
-        incoming: Incoming,
-        protocol: Protocol,
-        leftover: Leftover,
-        control: Arc<Control>,
-        /// Fields that the trailers of this request must not contain.
-        named: Vec<HeaderName>,
-    },
-    Http3 {
-        body: Box<roadrunner_h3::RequestBody>,
-        connection: Arc<Connection>,
-    },
+    Wire(Wire),
+    Http3 { body: Box<roadrunner_h3::RequestBody>, connection: Arc<Connection> },
 }
+
+/// A body of HTTP/1 or HTTP/2.
+struct Wire {
+    incoming: Incoming,
+    protocol: Protocol,
+    leftover: Leftover,
+    control: Arc<Control>,
+    /// Fields that the trailers of this request must not contain.
+    named: Vec<HeaderName>,
+}
+
+/// The next frame, an error, or the end of the body.
+type Polled = Option<Result<Frame<Bytes>, BodyError>>;
 
 impl RequestBody {
     /// Makes an empty body.
@@ -63,8 +66,8 @@ impl RequestBody {
         }
         let leftover = Leftover::of(head.version, &head.headers);
         let control = Arc::clone(&connection.control);
-        let kind = Kind::Wire { incoming, protocol: connection.protocol, leftover, control, named: Vec::new() };
-        Request::from_parts(head, RequestBody { kind })
+        let wire = Wire { incoming, protocol: connection.protocol, leftover, control, named: Vec::new() };
+        Request::from_parts(head, RequestBody { kind: Kind::Wire(wire) })
     }
 
     pub(crate) fn from_http3(body: roadrunner_h3::RequestBody, connection: &Arc<Connection>) -> RequestBody {
@@ -76,8 +79,8 @@ impl RequestBody {
 
     /// Sets the fields that the head's `Connection` names; they are dropped from the trailers.
     pub(crate) fn never_trailers(&mut self, names: Vec<HeaderName>) {
-        if let Kind::Wire { named, .. } = &mut self.kind {
-            *named = names;
+        if let Kind::Wire(wire) = &mut self.kind {
+            wire.named = names;
         }
     }
 }
@@ -86,86 +89,21 @@ impl Body for RequestBody {
     type Data = Bytes;
     type Error = BodyError;
 
-    fn poll_frame(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Option<Result<Frame<Bytes>, BodyError>>> {
-        let (incoming, protocol, control, named) = match &mut self.kind {
-            Kind::Empty => return Poll::Ready(None),
+    fn poll_frame(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Polled> {
+        match &mut self.kind {
+            Kind::Empty => Poll::Ready(None),
             Kind::Full(bytes) => {
                 let bytes = std::mem::take(bytes);
                 self.kind = Kind::Empty;
-                return Poll::Ready(Some(Ok(Frame::data(bytes))));
+                Poll::Ready(Some(Ok(Frame::data(bytes))))
             }
-            Kind::Wire { incoming, protocol, leftover, control, named } => {
-                if *leftover == Leftover::Expected {
-                    // The next poll asks for the body.
-                    *leftover = Leftover::Drained;
-                }
-                (incoming, *protocol, control, named)
+            Kind::Wire(wire) => {
+                let polled = ready!(wire.poll_frame(cx));
+                self.given(polled)
             }
             Kind::Http3 { body, connection } => {
-                let mut polled = match Pin::new(&mut **body).poll_frame(cx) {
-                    Poll::Pending => match marks::body_passed() {
-                        Some(name) => Some(Err(BodyError::TimedOut(name))),
-                        None => {
-                            marks::body_pending(cx.waker());
-                            return Poll::Pending;
-                        }
-                    },
-                    Poll::Ready(polled) => {
-                        polled.map(|frame| frame.map_err(|error| BodyError::from_http3(&error, connection)))
-                    }
-                };
-                match &mut polled {
-                    Some(Ok(frame)) => {
-                        marks::body_ready(frame.data_ref().map_or(0, Bytes::len));
-                        if let Some(trailers) = frame.trailers_mut() {
-                            drop_what_is_no_trailer(trailers);
-                        }
-                    }
-                    Some(Err(_)) | None => self.finish(),
-                }
-                return Poll::Ready(polled);
-            }
-        };
-        let polled = Pin::new(&mut *incoming).poll_frame(cx);
-        if polled.is_pending() {
-            if let Some(name) = marks::body_passed() {
-                let error = BodyError::TimedOut(name);
-                control.leave_unread();
-                self.finish();
-                return Poll::Ready(Some(Err(error)));
-            }
-            marks::body_pending(cx.waker());
-            return Poll::Pending;
-        }
-        match ready!(polled) {
-            Some(Ok(mut frame)) => {
-                marks::body_ready(frame.data_ref().map_or(0, Bytes::len));
-                if let Some(trailers) = frame.trailers_mut() {
-                    if protocol == Protocol::Http2 && trailers.values().any(is_padded) {
-                        self.finish();
-                        let reason = "a trailer begins or ends with a blank".to_owned();
-                        return Poll::Ready(Some(Err(BodyError::Malformed(reason))));
-                    }
-                    drop_what_is_no_trailer(trailers);
-                    for name in &*named {
-                        trailers.remove(name);
-                    }
-                }
-                Poll::Ready(Some(Ok(frame)))
-            }
-            Some(Err(error)) => {
-                let error = BodyError::from_hyper(&error, control);
-                self.finish();
-                Poll::Ready(Some(Err(error)))
-            }
-            // hyper ends the body quietly when the client resets the stream with NO_ERROR.
-            None if protocol == Protocol::Http2 && !incoming.is_end_stream() => {
-                self.finish();
-                Poll::Ready(Some(Err(BodyError::Reset)))
-            }
-            None => {
-                self.finish();
-                Poll::Ready(None)
+                let polled = ready!(poll_http3(body, connection, cx));
+                self.given(polled)
             }
         }
     }
@@ -174,7 +112,7 @@ impl Body for RequestBody {
         match &self.kind {
             Kind::Empty => true,
             Kind::Full(_) => false,
-            Kind::Wire { incoming, .. } => incoming.is_end_stream(),
+            Kind::Wire(wire) => wire.incoming.is_end_stream(),
             Kind::Http3 { body, .. } => body.is_end_stream(),
         }
     }
@@ -183,10 +121,64 @@ impl Body for RequestBody {
         match &self.kind {
             Kind::Empty => SizeHint::with_exact(0),
             Kind::Full(bytes) => SizeHint::with_exact(bytes.len() as u64),
-            Kind::Wire { incoming, .. } => incoming.size_hint(),
+            Kind::Wire(wire) => wire.incoming.size_hint(),
             Kind::Http3 { body, .. } => body.size_hint(),
         }
     }
+}
+
+impl Wire {
+    fn poll_frame(&mut self, cx: &mut Context<'_>) -> Poll<Polled> {
+        let Self { incoming, protocol, leftover, control, named } = self;
+        if *leftover == Leftover::Expected {
+            // The next poll asks for the body.
+            *leftover = Leftover::Drained;
+        }
+        let Poll::Ready(polled) = Pin::new(&mut *incoming).poll_frame(cx) else {
+            if let Some(name) = marks::body_passed() {
+                control.leave_unread();
+                return Poll::Ready(Some(Err(BodyError::TimedOut(name))));
+            }
+            marks::body_pending(cx.waker());
+            return Poll::Pending;
+        };
+        Poll::Ready(match polled {
+            Some(Ok(mut frame)) => {
+                if let Some(trailers) = frame.trailers_mut() {
+                    if *protocol == Protocol::Http2 && trailers.values().any(is_padded) {
+                        let reason = "a trailer begins or ends with a blank".to_owned();
+                        return Poll::Ready(Some(Err(BodyError::Malformed(reason))));
+                    }
+                    drop_what_is_no_trailer(trailers);
+                    for name in &*named {
+                        trailers.remove(name);
+                    }
+                }
+                Some(Ok(frame))
+            }
+            Some(Err(error)) => Some(Err(BodyError::from_hyper(&error, control))),
+            // hyper ends the body quietly when the client resets the stream with NO_ERROR.
+            None if *protocol == Protocol::Http2 && !incoming.is_end_stream() => Some(Err(BodyError::Reset)),
+            None => None,
+        })
+    }
+}
+
+fn poll_http3(body: &mut roadrunner_h3::RequestBody, connection: &Connection, cx: &mut Context<'_>) -> Poll<Polled> {
+    let Poll::Ready(polled) = Pin::new(body).poll_frame(cx) else {
+        if let Some(name) = marks::body_passed() {
+            return Poll::Ready(Some(Err(BodyError::TimedOut(name))));
+        }
+        marks::body_pending(cx.waker());
+        return Poll::Pending;
+    };
+    Poll::Ready(polled.map(|frame| {
+        let mut frame = frame.map_err(|error| BodyError::from_http3(&error, connection))?;
+        if let Some(trailers) = frame.trailers_mut() {
+            drop_what_is_no_trailer(trailers);
+        }
+        Ok(frame)
+    }))
 }
 
 /// Drops fields that have no meaning in trailers (RFC 9110, 6.5.1): those that frame, route, authorise or change a
@@ -214,6 +206,15 @@ fn drop_what_is_no_trailer(trailers: &mut HeaderMap) {
 }
 
 impl RequestBody {
+    /// Notes what the wire has given. An error is the end.
+    fn given(&mut self, polled: Polled) -> Poll<Polled> {
+        match &polled {
+            Some(Ok(frame)) => marks::body_ready(frame.data_ref().map_or(0, Bytes::len)),
+            Some(Err(_)) | None => self.finish(),
+        }
+        Poll::Ready(polled)
+    }
+
     /// Marks the body as finished: there is nothing more to read or to wait for.
     fn finish(&mut self) {
         marks::body_ready(0);
@@ -225,7 +226,7 @@ impl Drop for RequestBody {
     fn drop(&mut self) {
         match std::mem::replace(&mut self.kind, Kind::Empty) {
             Kind::Empty | Kind::Full(_) => {}
-            Kind::Wire { incoming, leftover, control, .. } => {
+            Kind::Wire(Wire { incoming, leftover, control, .. }) => {
                 marks::body_ready(0);
                 if !incoming.is_end_stream() {
                     leftover.take(incoming, &control);

@@ -1,9 +1,7 @@
-//! Facts about a connection, and how it ended.
+//! Facts about a connection.
 
 use std::{
-    fmt,
-    net::{IpAddr, SocketAddr},
-    path::PathBuf,
+    net::SocketAddr,
     sync::{Arc, atomic::AtomicU64},
     time::Instant,
 };
@@ -11,7 +9,7 @@ use std::{
 use roadrunner_h3::{Closed, ConnectionInfo};
 use roadrunner_values::PathRule;
 
-use crate::{Forwarding, Stats, TimeoutName, TlsInfo, control::Control, marks};
+use crate::{Address, Ending, Forwarding, Protocol, Stats, TimeoutName, TlsInfo, control::Control, marks};
 
 /// One connection, shared by all its exchanges.
 #[derive(Debug)]
@@ -115,81 +113,6 @@ impl Connection {
                 Some(Closed::Silent) => Ending::TimedOut(TimeoutName::H3Lost),
             },
             (ending, _) => ending,
-        }
-    }
-}
-
-/// How a connection ended, as far as the transport has seen.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Ending {
-    /// This side closed it: a cut, the end of a drain, or a flood.
-    Closed,
-    /// An error of the transport, such as a reset.
-    Lost,
-    /// It has not ended.
-    Open,
-    /// The peer closed its side cleanly.
-    PeerClosed,
-    /// A deadline of the transport passed.
-    TimedOut(TimeoutName),
-}
-
-/// The protocol of a connection.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
-pub enum Protocol {
-    /// HTTP/1.0 or HTTP/1.1.
-    Http1,
-    /// HTTP/2.
-    Http2,
-    /// HTTP/3.
-    Http3,
-}
-
-impl Protocol {
-    /// Every protocol, in the order of the enum.
-    pub const ALL: [Protocol; 3] = [Protocol::Http1, Protocol::Http2, Protocol::Http3];
-
-    /// `http1`, `http2` or `http3`, for logs and metrics.
-    pub fn as_str(self) -> &'static str {
-        match self {
-            Protocol::Http1 => "http1",
-            Protocol::Http2 => "http2",
-            Protocol::Http3 => "http3",
-        }
-    }
-}
-
-impl fmt::Display for Protocol {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str(self.as_str())
-    }
-}
-
-/// One end of a connection.
-#[derive(Clone, Debug, PartialEq, Eq, Hash)]
-pub enum Address {
-    /// An IP address and a port.
-    Ip(SocketAddr),
-    /// A Unix socket; most clients have no path.
-    Unix(Option<PathBuf>),
-}
-
-impl Address {
-    /// The IP address, if it is one.
-    pub fn ip(&self) -> Option<IpAddr> {
-        match self {
-            Address::Ip(address) => Some(address.ip()),
-            Address::Unix(_) => None,
-        }
-    }
-}
-
-impl fmt::Display for Address {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        match self {
-            Address::Ip(address) => address.fmt(f),
-            Address::Unix(Some(path)) => write!(f, "unix:{}", path.display()),
-            Address::Unix(None) => f.write_str("unix"),
         }
     }
 }

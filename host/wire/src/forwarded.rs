@@ -19,16 +19,7 @@ use std::net::{IpAddr, SocketAddr};
 use http::{HeaderMap, HeaderName, header};
 use roadrunner_values::ForwardedField;
 
-use crate::{Address, Connection, Peers};
-
-/// The proxies that are trusted to name the client, and the header field that they use.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Forwarding {
-    /// The proxies.
-    pub trusted: Peers,
-    /// The field that they write.
-    pub field: ForwardedField,
-}
+use crate::{Address, Connection, Forwarding};
 
 /// The client of a request, as the proxies in front of this connection state it.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -193,7 +184,7 @@ mod tests {
     use http::HeaderValue;
 
     use super::*;
-    use crate::{Network, Protocol};
+    use crate::{Network, Peers, Protocol};
 
     fn connection(field: ForwardedField) -> Connection {
         let networks = [("127.0.0.0", 8), ("10.0.0.0", 8), ("2001:db8::", 32)]

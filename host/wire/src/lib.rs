@@ -25,6 +25,7 @@
 //! | `accept` | one listener's accept loop; from a socket to a protocol |
 //! | `admission` | the caps on connections |
 //! | `network` | sets of trusted peers |
+//! | `address`, `protocol`, `ending` | the ends of a connection, its protocol, and how it ended |
 //! | `proxy` | the PROXY header at the start of a connection; bytes in, addresses out |
 //! | `forwarded` | the client of a request that came through proxies |
 //! | `tls` | certificates, their selection and reload; client certificates |
@@ -48,6 +49,7 @@
 //! the response names them in `Trailer` (RFC 9110, 6.5.1 and 6.6.2).
 
 mod accept;
+mod address;
 mod admission;
 mod alarm;
 mod body;
@@ -56,6 +58,7 @@ mod connection_fields;
 mod control;
 mod dispatch;
 mod drive;
+mod ending;
 mod exchange;
 mod extensions;
 mod forwarded;
@@ -66,6 +69,7 @@ mod io;
 mod leftover;
 mod marks;
 mod network;
+mod protocol;
 mod proxy;
 mod quic;
 mod response;
@@ -82,18 +86,20 @@ mod tunnel;
 mod validate;
 mod version;
 
+pub use address::Address;
 pub use alarm::Alarm;
 pub use body::{BodyError, RequestBody};
-pub use connection::{Address, Connection, Ending, Protocol};
+pub use connection::Connection;
 pub use connection_fields::drop_connection_fields;
+pub use ending::{Ending, TimeoutName};
 pub use exchange::{Exchange, Held};
-pub use forwarded::Forwarding;
 pub use network::{Network, Peers};
+pub use protocol::{Protocol, Protocols};
 pub use response::{Abort, ResponseBody};
 pub use roadrunner_h3::{MemberStats, PoolStats};
 pub use server::{BindError, BoundListener, DrainOutcome, Server};
 pub use service::{Service, end_by, untimed};
-pub use settings::{ListenAddress, ListenerConfig, Protocols, TimeoutName};
+pub use settings::{Forwarding, ListenAddress, ListenerConfig};
 pub use stats::Stats;
 pub use tls::{ClientAuth, ClientCertificate, TlsConfig, TlsError, TlsInfo};
 pub use tunnel::{Tunnel, TunnelKind, TunnelRequest};

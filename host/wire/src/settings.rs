@@ -1,10 +1,10 @@
-//! Listeners as an operator sets them, and the deadlines by their names.
+//! Listeners as an operator sets them.
 
 use std::{fmt, net::SocketAddr, os::fd::OwnedFd, path::PathBuf, sync::Arc};
 
-use roadrunner_values::H2c;
+use roadrunner_values::{ForwardedField, H2c};
 
-use crate::{Forwarding, Peers, TlsConfig};
+use crate::{Peers, Protocols, TlsConfig};
 
 /// One place to accept connections.
 #[derive(Debug)]
@@ -113,123 +113,11 @@ impl fmt::Display for ListenAddress {
     }
 }
 
-/// The set of protocols of a listener; never empty.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct Protocols {
-    http1: bool,
-    http2: bool,
-    http3: bool,
-}
-
-impl Protocols {
-    /// HTTP/1 and HTTP/2.
-    pub const BOTH: Protocols = Protocols { http1: true, http2: true, http3: false };
-    /// HTTP/1.0 and 1.1 only.
-    pub const HTTP1: Protocols = Protocols { http1: true, http2: false, http3: false };
-    /// HTTP/2 only; a client that starts with HTTP/1 is refused with GOAWAY.
-    pub const HTTP2: Protocols = Protocols { http1: false, http2: true, http3: false };
-    /// HTTP/3 only: a UDP port and no TCP port.
-    pub const HTTP3: Protocols = Protocols { http1: false, http2: false, http3: true };
-
-    /// These and HTTP/3, on the UDP port of the same number. It needs TLS and an IP address.
-    pub fn and_http3(self) -> Protocols {
-        Protocols { http3: true, ..self }
-    }
-
-    /// Whether HTTP/1 is in the set.
-    pub fn http1(self) -> bool {
-        self.http1
-    }
-
-    /// Whether HTTP/2 is in the set.
-    pub fn http2(self) -> bool {
-        self.http2
-    }
-
-    /// Whether HTTP/3 is in the set.
-    pub fn http3(self) -> bool {
-        self.http3
-    }
-
-    /// Whether any protocol in the set needs a stream socket.
-    pub(crate) fn on_streams(self) -> bool {
-        self.http1 || self.http2
-    }
-}
-
-/// The name of a deadline that passed: the field of [`Timeouts`](roadrunner_values::Timeouts) that set it, or the
-/// deadline that the service set.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
-#[repr(u8)]
-pub enum TimeoutName {
-    /// [`Timeouts::body_idle`](roadrunner_values::Timeouts::body_idle)
-    BodyIdle,
-    /// [`Timeouts::body_min_rate`](roadrunner_values::Timeouts::body_min_rate)
-    BodyMinRate,
-    /// [`Timeouts::h2_idle`](roadrunner_values::Timeouts::h2_idle)
-    H2Idle,
-    /// [`Timeouts::h2_ping_timeout`](roadrunner_values::Timeouts::h2_ping_timeout)
-    H2PingTimeout,
-    /// [`Timeouts::h3_idle`](roadrunner_values::Timeouts::h3_idle)
-    H3Idle,
-    /// [`Timeouts::h3_lost`](roadrunner_values::Timeouts::h3_lost)
-    H3Lost,
-    /// [`Timeouts::handshake`](roadrunner_values::Timeouts::handshake)
-    Handshake,
-    /// [`Timeouts::keep_alive_idle`](roadrunner_values::Timeouts::keep_alive_idle)
-    KeepAliveIdle,
-    /// [`Timeouts::preface`](roadrunner_values::Timeouts::preface)
-    Preface,
-    /// [`Timeouts::proxy_header`](roadrunner_values::Timeouts::proxy_header)
-    ProxyHeader,
-    /// [`Timeouts::request_head`](roadrunner_values::Timeouts::request_head)
-    RequestHead,
-    /// [`end_by`](crate::end_by)
-    Total,
-    /// [`Timeouts::write_stall`](roadrunner_values::Timeouts::write_stall)
-    WriteStall,
-}
-
-impl TimeoutName {
-    /// Every name, in the order of the enum.
-    pub const ALL: [TimeoutName; 13] = [
-        TimeoutName::BodyIdle,
-        TimeoutName::BodyMinRate,
-        TimeoutName::H2Idle,
-        TimeoutName::H2PingTimeout,
-        TimeoutName::H3Idle,
-        TimeoutName::H3Lost,
-        TimeoutName::Handshake,
-        TimeoutName::KeepAliveIdle,
-        TimeoutName::Preface,
-        TimeoutName::ProxyHeader,
-        TimeoutName::RequestHead,
-        TimeoutName::Total,
-        TimeoutName::WriteStall,
-    ];
-
-    /// The name in manifests, metrics and logs.
-    pub fn as_str(self) -> &'static str {
-        match self {
-            TimeoutName::BodyIdle => "body-idle",
-            TimeoutName::BodyMinRate => "body-min-rate",
-            TimeoutName::H2Idle => "h2-idle",
-            TimeoutName::H2PingTimeout => "h2-ping-timeout",
-            TimeoutName::H3Idle => "h3-idle",
-            TimeoutName::H3Lost => "h3-lost",
-            TimeoutName::Handshake => "handshake",
-            TimeoutName::KeepAliveIdle => "keep-alive-idle",
-            TimeoutName::Preface => "preface",
-            TimeoutName::ProxyHeader => "proxy-header",
-            TimeoutName::RequestHead => "request-head",
-            TimeoutName::Total => "total",
-            TimeoutName::WriteStall => "write-stall",
-        }
-    }
-}
-
-impl fmt::Display for TimeoutName {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str(self.as_str())
-    }
+/// The proxies that are trusted to name the client, and the header field that they use.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Forwarding {
+    /// The proxies.
+    pub trusted: Peers,
+    /// The field that they write.
+    pub field: ForwardedField,
 }

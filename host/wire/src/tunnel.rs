@@ -14,13 +14,10 @@ use hyper::{
     upgrade::{OnUpgrade, Upgraded},
 };
 use hyper_util::rt::TokioIo;
+use roadrunner_h3::webtransport::{Session, SessionLimits};
 use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
 
-use crate::{
-    Connection, Ending, RequestBody,
-    control::Command,
-    webtransport::{Session, SessionLimits},
-};
+use crate::{Connection, Ending, RequestBody, control::Command};
 
 /// A request to become a tunnel. Answer the exchange first: 101 with `Connection` and `Upgrade` fields for
 /// [`TunnelKind::Upgrade`], 200 for [`TunnelKind::ExtendedConnect`]; then [`TunnelRequest::accept`] resolves. Any other

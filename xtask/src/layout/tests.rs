@@ -29,6 +29,17 @@ fn a_knot_is_the_modules_that_import_each_other() {
     assert_eq!(size.file, (10, "a.rs".to_owned()));
     assert_eq!(size.function, (5, "long` in `a.rs".to_owned()));
     assert_eq!(size.row(), "6 | 32 | 62 %, 3 modules | 10: `a.rs` | 5: `long` in `a.rs`");
+    assert_eq!(size.over().collect::<Vec<_>>(), ["a knot over 25 %: a b b::c"]);
     files.retain(|(name, _)| name != "a.rs");
     assert!(measure(&files).knot.is_empty(), "without `a`, only `b` imports `b::c`");
+}
+
+#[test]
+fn what_is_too_long_is_over_a_limit() {
+    let long = |lines: usize| format!("fn long() {{\n{}}}\n", "    f();\n".repeat(lines - 2));
+    let over = |text: String| measure(&[("lib.rs".to_owned(), text)]).over().collect::<Vec<_>>();
+    assert!(over(long(MAX_FUNCTION)).is_empty());
+    assert_eq!(over(long(MAX_FUNCTION + 1)), ["a function over 80 lines: `long` in `lib.rs`"]);
+    assert!(over("mod a;\n".repeat(MAX_FILE)).is_empty());
+    assert_eq!(over("mod a;\n".repeat(MAX_FILE + 1)), ["a file over 600 lines: lib.rs"]);
 }

@@ -1,9 +1,9 @@
 //! `cargo xtask test`: all tests, and the checks that go with them.
 //!
-//! In this order: the guests, the host, formatting, lints, the workspace's tests in one cargo run (one run, so that all
-//! crates are compiled with one selection of features), the Rust SDK's tests, the manifests of the examples, and the
-//! Autobahn test suite. A failure does not stop the later steps. The last line is `N passed, N failed, N skipped`; a
-//! check counts as one test.
+//! In this order: the guests, the host, formatting, the crates' sizes, lints, the workspace's tests in one cargo run
+//! (one run, so that all crates are compiled with one selection of features), the Rust SDK's tests, the manifests of
+//! the examples, and the Autobahn test suite. A failure does not stop the later steps. The last line is `N passed, N
+//! failed, N skipped`; a check counts as one test.
 //!
 //! The end-to-end tests find the server and the guests through `ROADRUNNER_BIN` and `ROADRUNNER_GUESTS`. A test that
 //! lacks a tool prints a line with `SKIPPED` and the reason, and passes. Such lines are repeated at the end; with
@@ -21,6 +21,7 @@ use anyhow::{Context as _, Result, ensure};
 
 use crate::autobahn::{self, Verdict};
 use crate::languages;
+use crate::layout;
 use crate::public_tools;
 use crate::toolchain::{self, cargo, line, say};
 use crate::tree::{GUEST_TARGET, Profile, Tree};
@@ -62,6 +63,7 @@ pub fn run(tree: &Tree, options: &Options) -> Result<ExitCode> {
     let mut suite = Suite { tree, profile, filter: &options.filter, tally: Tally::default(), steps };
     if options.filter.is_empty() {
         suite.formatting();
+        suite.layout();
         suite.lints();
     }
     suite.tests(&tree.root);
@@ -94,6 +96,19 @@ impl Suite<'_> {
             let mut command = cargo(&folder);
             command.args(["fmt", "--all", "--check", "--", "-l"]);
             self.check(&format!("formatting of {}", self.relative(&folder)), &mut command);
+        }
+    }
+
+    /// Checks the sizes of the crates and the knots in them, and the table of them in docs/design/layout.md.
+    fn layout(&mut self) {
+        let name = "sizes and knots of the crates";
+        say(name);
+        match self.steps.time(name, || layout::run(self.tree, &layout::Options { check: true })) {
+            Ok(_) => self.tally.pass(),
+            Err(error) => {
+                eprintln!("{error:#}");
+                self.tally.fail(name);
+            }
         }
     }
 

@@ -9,7 +9,9 @@
 //! |---|---|---|
 //! | [`code`] | error codes of applications as those of QUIC | no |
 //! | [`close`] | CLOSE_WEBTRANSPORT_SESSION | no |
+//! | `event` | the events of a session, its limits and its errors | no |
 //! | `registry` | matches streams to sessions, and keeps early streams | yes |
+//! | `offered` | a session that a client has asked for | yes |
 //! | `connect` | the capsules of one session | yes |
 //! | `streams` | the streams of one session, and which of them are ready | yes |
 //! | `session` | all of it as one source of events | yes |
@@ -24,10 +26,15 @@
 pub mod close;
 pub mod code;
 mod connect;
+mod event;
+mod offered;
 mod registry;
 mod session;
 mod streams;
 
 pub use close::Close;
-pub(crate) use registry::{Arrival, Offered, Registry};
-pub use session::{End, Event, Session, SessionLimits, StreamError};
+pub use connect::End;
+pub use event::{Event, SessionLimits, StreamError};
+pub(crate) use offered::Offered;
+pub(crate) use registry::{Arrival, Registry};
+pub use session::Session;

@@ -19,10 +19,9 @@ use roadrunner_values::TransportSettings;
 
 use crate::{
     code::{Code, Fault},
-    config::{offers_webtransport, unidirectional_streams},
+    config::offers_webtransport,
     receive::RecvHalf,
     send::SendHalf,
-    shared::Shared,
 };
 
 /// All sessions of one connection.
@@ -32,31 +31,19 @@ pub(crate) struct Registry {
     /// The most early streams that are kept.
     buffered: usize,
     /// The number of sessions, readable without the lock.
-    count: AtomicUsize,
-    state: Mutex<State>,
+    pub(super) count: AtomicUsize,
+    pub(super) state: Mutex<State>,
 }
 
 #[derive(Debug, Default)]
-struct State {
-    sessions: HashMap<u64, Arc<Arrivals>>,
+pub(super) struct State {
+    pub(super) sessions: HashMap<u64, Arc<Arrivals>>,
     /// Streams of sessions whose CONNECT has not come; oldest first.
-    early: VecDeque<(u64, Arrival)>,
+    pub(super) early: VecDeque<(u64, Arrival)>,
     /// Sessions that have ended, newest last: their streams cannot find them any more.
-    gone: VecDeque<u64>,
+    pub(super) gone: VecDeque<u64>,
     /// Streams of each direction that the client may open beyond those of a connection without sessions.
-    granted: u32,
-}
-
-/// The number of ended sessions that are remembered. A stream of a forgotten session waits among the early ones.
-const REMEMBERED: usize = 64;
-
-/// A session whose CONNECT has come: streams and datagrams find it from now on, until this is dropped.
-#[derive(Debug)]
-pub(crate) struct Offered {
-    pub(super) shared: Arc<Shared>,
-    pub(super) id: u64,
-    pub(super) arrivals: Arc<Arrivals>,
-    granted: u32,
+    pub(super) granted: u32,
 }
 
 /// The streams that a session has not processed yet.
@@ -64,7 +51,7 @@ pub(crate) struct Offered {
 pub(super) struct Arrivals {
     queue: Mutex<VecDeque<Arrival>>,
     waker: AtomicWaker,
-    limit: AtomicU32,
+    pub(super) limit: AtomicU32,
     /// Open streams of the client, by direction.
     open: [Arc<AtomicU32>; 2],
 }
@@ -128,76 +115,19 @@ impl Registry {
     }
 }
 
-impl Offered {
-    /// Offers a session; `None` if the connection has reached its limit of sessions.
-    pub(crate) fn new(shared: &Arc<Shared>, id: u64) -> Option<Offered> {
-        let config = &shared.config;
-        let arrivals = Arc::new(Arrivals {
+impl Arrivals {
+    /// Makes the arrivals of a session, of which this many wait until it is accepted.
+    pub(super) fn new(limit: u32) -> Arrivals {
+        Arrivals {
             queue: Mutex::default(),
             waker: AtomicWaker::new(),
-            // Until it is accepted.
-            limit: AtomicU32::new(u32::try_from(config.webtransport.buffered_streams).unwrap_or(u32::MAX)),
+            limit: AtomicU32::new(limit),
             open: Default::default(),
-        });
-        let registry = &shared.webtransport;
-        let mut state = registry.state.lock();
-        if state.sessions.len() >= config.webtransport.sessions as usize {
-            return None;
-        }
-        for (session, arrival) in std::mem::take(&mut state.early) {
-            match session == id {
-                true => arrivals.push(arrival),
-                false => state.early.push_back((session, arrival)),
-            }
-        }
-        state.sessions.insert(id, Arc::clone(&arrivals));
-        registry.count.store(state.sessions.len(), Ordering::Release);
-        drop(state);
-        Some(Offered { shared: Arc::clone(shared), id, arrivals, granted: 0 })
-    }
-
-    /// Accepts the session, with this limit of streams.
-    pub(super) fn accept(&mut self, streams: u32) {
-        self.arrivals.limit.store(streams, Ordering::Release);
-        self.granted = streams;
-        let mut state = self.shared.webtransport.state.lock();
-        state.granted = state.granted.saturating_add(streams);
-        self.grant(state.granted);
-    }
-
-    fn grant(&self, more: u32) {
-        let config = &self.shared.config;
-        self.shared.quic.set_max_concurrent_bi_streams(config.http3.max_streams.saturating_add(more).into());
-        self.shared
-            .quic
-            .set_max_concurrent_uni_streams(unidirectional_streams(&config.http3).saturating_add(more).into());
-    }
-}
-
-impl Drop for Offered {
-    fn drop(&mut self) {
-        let registry = &self.shared.webtransport;
-        let mut state = registry.state.lock();
-        state.sessions.remove(&self.id);
-        registry.count.store(state.sessions.len(), Ordering::Release);
-        state.gone.push_back(self.id);
-        if state.gone.len() > REMEMBERED {
-            state.gone.pop_front();
-        }
-        if self.granted > 0 {
-            state.granted = state.granted.saturating_sub(self.granted);
-            self.grant(state.granted);
-        }
-        drop(state);
-        for mut arrival in self.arrivals.take_all() {
-            arrival.set_on_drop(Code::WEBTRANSPORT_SESSION_GONE);
         }
     }
-}
 
-impl Arrivals {
     /// Queues a stream, or refuses it when the client has too many.
-    fn push(&self, mut arrival: Arrival) {
+    pub(super) fn push(&self, mut arrival: Arrival) {
         let open = &self.open[usize::from(arrival.send.is_none())];
         let Some(slot) = Slot::take(open, self.limit.load(Ordering::Acquire)) else { return };
         arrival.slot = Some(slot);
@@ -218,7 +148,7 @@ impl Arrivals {
         self.queue.lock().iter().map(|arrival| arrival.first.len()).sum()
     }
 
-    fn take_all(&self) -> VecDeque<Arrival> {
+    pub(super) fn take_all(&self) -> VecDeque<Arrival> {
         std::mem::take(&mut *self.queue.lock())
     }
 }
@@ -233,7 +163,7 @@ impl Arrival {
         arrival
     }
 
-    fn set_on_drop(&mut self, code: Code) {
+    pub(super) fn set_on_drop(&mut self, code: Code) {
         if let Some(send) = &mut self.send {
             send.set_on_drop(code);
         }

@@ -11,12 +11,13 @@ use bytes::{Bytes, BytesMut};
 use parking_lot::Mutex;
 use quinn::VarInt;
 
-pub use super::connect::End;
 use super::{
     close::{Close, DRAIN},
     code,
-    connect::{Connect, Said},
-    registry::{Offered, Slot},
+    connect::{Connect, End, Said},
+    event::{Event, SessionLimits, StreamError},
+    offered::Offered,
+    registry::Slot,
     streams::Streams,
 };
 use crate::{
@@ -28,73 +29,6 @@ use crate::{
     tunnel::Tunnel,
     varint,
 };
-
-/// The limits of one session.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct SessionLimits {
-    /// The most streams of each direction that each side may have open.
-    pub streams: u32,
-    /// The most datagrams that wait to be read. When another datagram comes, the oldest is dropped.
-    pub datagrams: usize,
-}
-
-/// An event in a session.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub enum Event {
-    /// The client opened a stream.
-    Opened {
-        /// The stream.
-        stream: u64,
-        /// Whether this side may send on it.
-        bidirectional: bool,
-    },
-    /// Bytes came on a stream; never empty, and at most 64 KiB.
-    Data {
-        /// The stream.
-        stream: u64,
-        /// The bytes.
-        bytes: Bytes,
-    },
-    /// The client has sent everything on a stream.
-    Finished {
-        /// The stream.
-        stream: u64,
-    },
-    /// The client stopped sending on a stream, with a reset.
-    Reset {
-        /// The stream.
-        stream: u64,
-        /// The application's code; 0 if there is none.
-        code: u32,
-    },
-    /// The client wants no more of a stream; nothing can be sent on it any more.
-    Stopped {
-        /// The stream.
-        stream: u64,
-        /// The application's code; 0 if there is none.
-        code: u32,
-    },
-    /// A datagram.
-    Datagram(Bytes),
-    /// The client asks this side to finish soon.
-    Drain,
-    /// The last event: the session is over, and all of its streams are.
-    Ended(End),
-}
-
-/// Why an operation on a stream is not possible.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
-pub enum StreamError {
-    /// The stream is over, or its session is.
-    #[error("the stream is over")]
-    Closed,
-    /// This side already has this many streams open.
-    #[error("{limit} streams are open already")]
-    TooMany {
-        /// [`SessionLimits::streams`].
-        limit: u32,
-    },
-}
 
 /// One session, for one task: all of its polls and futures must belong to the same task. Dropping it before it is over
 /// resets the stream of the CONNECT with `H3_REQUEST_CANCELLED`, and its streams with `WEBTRANSPORT_SESSION_GONE`.
@@ -115,6 +49,23 @@ struct State {
     /// The source that is checked first.
     turn: u8,
     ended: bool,
+}
+
+impl Tunnel {
+    /// Turns the tunnel into the WebTransport session that the CONNECT asked for. Its limits are those of the
+    /// connection, or these if they are lower.
+    ///
+    /// # Errors
+    /// The tunnel again, if `:protocol` is something else or WebTransport is not offered.
+    pub fn into_webtransport(mut self, limits: SessionLimits) -> Result<Session, Box<Tunnel>> {
+        match (self.webtransport.take(), self.datagrams.take()) {
+            (Some(offered), Some(datagrams)) => Ok(Session::new(self, offered, datagrams, limits)),
+            (webtransport, datagrams) => {
+                (self.webtransport, self.datagrams) = (webtransport, datagrams);
+                Err(Box::new(self))
+            }
+        }
+    }
 }
 
 impl Session {

@@ -21,8 +21,8 @@ use quinn::{ReadError, StoppedError, VarInt};
 
 use super::{
     code,
+    event::Event,
     registry::{Arrival, Slot},
-    session::Event,
 };
 use crate::{receive::RecvHalf, send::SendHalf};
 
