@@ -7,7 +7,7 @@ use http::Method;
 use roadrunner_manifest::{
     Address, AdminKeys, AnyOr, BrokerCredentials, CertificateFiles, ClientCertificates, ComponentOptions, Files,
     ForwardedField, H2c, HostPattern, Limits, Lookup, Manifest, Methods, Middleware, OciReference, Origin, PeerRange,
-    Preopen, Quota, RateLimit, Reuse, Target, TenantName, Tls, WebSocket, WebTransport,
+    Preopen, Quota, RateLimit, Reuse, SqlTls, Target, TenantName, Tls, WebSocket, WebTransport,
 };
 
 fn parse(text: &str) -> Manifest {
@@ -59,6 +59,11 @@ fn every_section_reaches_its_type() {
         store_bytes: Some(8 << 20),
     };
     assert_eq!(acme.quota, quota);
+    let shop = &manifest.sql["shop"];
+    assert_eq!((shop.connections, shop.tenant_connections, shop.rows, shop.result_size), (9, 3, 500, 32 << 10));
+    assert_eq!((shop.timeout, shop.transaction_timeout), (Duration::from_secs(2), Duration::from_secs(3)));
+    assert_eq!(shop.tls, SqlTls::Authorities("/srv/app/keys/authority.pem".into()));
+    assert!(shop.shared && manifest.sql["local"].tls == SqlTls::Off);
     assert_eq!(manifest.components["shop"].tenant.as_ref().map(TenantName::as_str), Some("acme"));
     assert_eq!(manifest.connections.connections, 1000);
     assert_eq!(manifest.connections.connections_per_peer, Some(20));
