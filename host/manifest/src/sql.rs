@@ -63,8 +63,8 @@ section! {
     /// granted the database.
     #[title = "`[sql.NAME]`"]
     pub(crate) struct SqlSection {
-        /// The server: `postgres://ROLE@HOST:PORT/DATABASE`, without a password; `postgres://ROLE@%2Frun%2Fpostgresql/DATABASE`
-        /// for a Unix socket.
+        /// The server: `postgres://ROLE@HOST:PORT/DATABASE`, without a password. A Unix socket is named by its folder:
+        /// `postgres://ROLE@%2Frun%2Fpostgresql/DATABASE`.
         url: PostgresUrl [required];
         /// The secret with the role's password.
         password: SecretName;

@@ -204,6 +204,7 @@ impl Access {
         } else if all.taken() >= all.most() {
             Error::Overloaded(all.most())
         } else {
+            self.link.note(Some("it does not answer in time"));
             Error::Timeout
         }
     }

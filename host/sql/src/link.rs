@@ -129,9 +129,7 @@ impl Link {
             return Err(self.error(reason));
         }
         let made = self.make(owner, most, bill, place).await;
-        let reason = made.as_ref().err().map(|reason| (Instant::now(), reason.clone()));
-        self.note(reason.as_ref().map(|(_, reason)| reason.as_str()));
-        *self.failed.lock() = reason;
+        self.note(made.as_ref().err().map(String::as_str));
         made.map_err(|reason| self.error(&reason))
     }
 
@@ -143,6 +141,17 @@ impl Link {
             None => token.cancel_query_raw(socket, NoTls).await,
         };
         asked.map_err(|error| reason(&error))
+    }
+
+    /// Notes whether a connection could be made, and logs when that changes.
+    pub(crate) fn note(&self, failed: Option<&str>) {
+        let now = failed.map(|reason| (Instant::now(), reason.to_owned()));
+        let before = std::mem::replace(&mut *self.failed.lock(), now);
+        match (before, failed) {
+            (None, Some(reason)) => tracing::warn!(database = %self.name, "a database cannot be reached: {reason}"),
+            (Some(_), None) => tracing::info!(database = %self.name, "a database can be reached again"),
+            _ => {}
+        }
     }
 
     /// An error with a reason for the log.
@@ -185,18 +194,6 @@ impl Link {
         let mut tls = tls.clone();
         let made = MakeTlsConnect::<Socket>::make_tls_connect(&mut tls, host);
         made.map(Some).map_err(|error| error.to_string())
-    }
-
-    /// Logs when the server becomes unreachable or reachable, and not each attempt in between.
-    fn note(&self, failed: Option<&str>) {
-        let was_reachable = self.failed.lock().is_none();
-        match failed {
-            Some(reason) if was_reachable => {
-                tracing::warn!(database = %self.name, "a database cannot be reached: {reason}");
-            }
-            None if !was_reachable => tracing::info!(database = %self.name, "a database can be reached again"),
-            _ => {}
-        }
     }
 }
 
