@@ -13,9 +13,9 @@ use super::process::free_address;
 use super::scenarios::{SCENARIOS, Scenario};
 use crate::tree::quoted;
 
-/// The limits of nearly all: held sessions for the measurements, and some to spare; and a wait for an instance where
-/// more connections ask at once than there are instances.
-pub const MANY: &str = "held = 10_100\nqueue = 20_000\nqueue-wait = \"30s\"";
+/// The limits of nearly all: the defaults, with a wait for an instance where more connections ask at once than there are
+/// instances.
+pub const MANY: &str = "queue = 20_000\nqueue-wait = \"30s\"";
 
 /// A manifest on disk.
 #[derive(Debug)]

@@ -82,12 +82,12 @@ pub struct Start {
 
 /// Things that connections hold: name, scenario, protocol, number.
 const HELD: [(&str, &str, Protocol, u64); 6] = [
-    ("connection, h1", "hello", Protocol::H1, 10_000),
+    ("connection, h1", "hello", Protocol::H1, 7_500),
     ("connection, h2 over TLS", "hello", Protocol::H2, 2_000),
     ("connection, h3", "hello", Protocol::H3, 2_000),
-    (IDLE_LOOP, "idle", Protocol::H1, 10_000),
-    ("WebSocket, h1, with its connection", "websocket_msg_throughput", Protocol::H1, 10_000),
-    ("event loop that hibernates, h1, with its connection", "hibernated", Protocol::H1, 10_000),
+    (IDLE_LOOP, "idle", Protocol::H1, 7_500),
+    ("WebSocket, h1, with its connection", "websocket_msg_throughput", Protocol::H1, 7_500),
+    ("event loop that hibernates, h1, with its connection", "hibernated", Protocol::H1, 7_500),
 ];
 
 /// The name of a row that has a target.
