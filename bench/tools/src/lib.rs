@@ -2,5 +2,10 @@
 
 #![forbid(unsafe_code)]
 
-pub mod answers;
 pub mod browser;
+pub mod client;
+pub mod load;
+pub mod native;
+pub mod pace;
+pub mod scenarios;
+pub mod tls;

@@ -7,6 +7,7 @@ use std::process::{Child, Command, Stdio};
 use std::time::{Duration, Instant};
 
 use anyhow::{Context as _, Result, bail};
+use rustix::process::{Pid, Signal, kill_process};
 
 use super::client;
 use crate::tree::{Profile, Tree};
@@ -18,6 +19,7 @@ const START: Duration = Duration::from_secs(60);
 const TICKS: f64 = 100.0;
 
 /// A running server. It is killed when this is dropped.
+#[derive(Debug)]
 pub struct Process {
     child: Child,
     log: PathBuf,
@@ -85,6 +87,20 @@ impl Process {
                 bail!("nobody listens at {address} ({error}); see {}", self.log.display());
             }
             std::thread::sleep(Duration::from_millis(1));
+        }
+        Ok(())
+    }
+
+    /// Asks the server to end, and waits until it has.
+    pub fn terminate(&mut self) -> Result<()> {
+        let pid = Pid::from_child(&self.child);
+        kill_process(pid, Signal::TERM).context("the server has ended by itself")?;
+        let started = Instant::now();
+        while self.child.try_wait()?.is_none() {
+            if started.elapsed() > START {
+                bail!("the server does not end; see {}", self.log.display());
+            }
+            std::thread::sleep(Duration::from_millis(10));
         }
         Ok(())
     }

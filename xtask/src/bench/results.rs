@@ -1,4 +1,4 @@
-//! The results of a run, as kept in bench/results, and the page that is made of them.
+//! The results of runs, as kept in bench/results.
 
 use std::fs;
 use std::path::Path;
@@ -8,10 +8,9 @@ use anyhow::{Context as _, Result};
 use serde::de::DeserializeOwned;
 use serde::{Deserialize, Serialize};
 
-use crate::toolchain;
 use crate::tree::Tree;
 
-/// A run.
+/// A run of the scenarios.
 #[derive(Debug, Deserialize, Serialize)]
 pub struct Results {
     /// The machine of the run.
@@ -20,18 +19,14 @@ pub struct Results {
     pub plan: Plan,
     /// The interleaved part.
     pub throughput: Vec<Row>,
-    /// Idle held sessions.
-    pub held: Option<Held>,
     /// Large bodies.
     pub bodies: Vec<BodyRow>,
-    /// Starts.
-    pub cold: Option<Cold>,
     /// The parts that were left out, and why.
     pub notes: Vec<String>,
 }
 
 /// The machine and the programs of a run.
-#[derive(Debug, Deserialize, Serialize)]
+#[derive(Clone, Debug, Default, Deserialize, Serialize)]
 pub struct Machine {
     /// The day, UTC.
     pub date: String,
@@ -45,7 +40,7 @@ pub struct Machine {
     pub memory_gib: u64,
     /// The kernel's release.
     pub kernel: String,
-    /// Versions of the compiler and of the loaders.
+    /// Versions of the compiler and of the compared servers.
     pub programs: Vec<String>,
 }
 
@@ -55,15 +50,15 @@ pub struct Plan {
     /// Turns of each load against each server.
     pub rounds: u32,
     /// Length of a turn.
-    pub seconds: u32,
+    pub seconds: f64,
 }
 
-/// One load against one server over one protocol.
+/// One scenario against one server over one protocol.
 #[derive(Debug, Deserialize, Serialize)]
 pub struct Row {
-    /// The load's name.
+    /// The scenario's name.
     pub workload: String,
-    /// `h1` or `h2c`.
+    /// `h1`, `h2` or `h3`.
     pub protocol: String,
     /// The server's name.
     pub server: String,
@@ -74,9 +69,12 @@ pub struct Row {
     /// The fastest round.
     pub fastest: f64,
     /// Rate over the native server's in the same round: the median of the rounds.
-    pub of_native: f64,
+    pub of_native: Option<f64>,
+    /// The interval of that median, with a confidence of 95 %.
+    #[serde(default)]
+    pub of_native_interval: Option<[f64; 2]>,
     /// CPU time of the server for each request or event, in microseconds, over all rounds.
-    pub cpu_micros: f64,
+    pub cpu_micros: Option<f64>,
     /// Latencies in microseconds, the median of the rounds.
     pub p50_micros: Option<f64>,
     /// See above.
@@ -84,33 +82,7 @@ pub struct Row {
     /// See above.
     pub p999_micros: Option<f64>,
     /// The most resident memory that was seen after a turn.
-    pub resident_mib: f64,
-}
-
-/// Idle held sessions.
-#[derive(Debug, Deserialize, Serialize)]
-pub struct Held {
-    /// The number of sessions.
-    pub sessions: u64,
-    /// Native hyper with the same connections.
-    pub native: HeldRow,
-    /// Roadrunner.
-    pub own: HeldRow,
-}
-
-/// Memory around held sessions.
-#[derive(Debug, Deserialize, Serialize)]
-pub struct HeldRow {
-    /// Resident memory for each session.
-    pub kib_each: f64,
-    /// Resident memory before the sessions.
-    pub before_mib: f64,
-    /// Resident memory with the sessions.
-    pub during_mib: f64,
-    /// Two seconds after the last one closed.
-    pub after_mib: f64,
-    /// The server's CPU usage while idle, as a percentage of one processor.
-    pub idle_cpu_percent: f64,
+    pub resident_mib: Option<f64>,
 }
 
 /// One large exchange.
@@ -126,19 +98,6 @@ pub struct BodyRow {
     pub growth_mib: f64,
 }
 
-/// Starts of the program; medians of several.
-#[derive(Debug, Deserialize, Serialize)]
-pub struct Cold {
-    /// From the start of the program to its first answer, by a component whose code is cached.
-    pub start_ms: f64,
-    /// The component's part of it: loading it from the cache, and its first instance and answer. The median of
-    /// differences between neighbouring starts with and without a component, both with few instance slots, since
-    /// reserving many takes longer than the measured part.
-    pub component_ms: f64,
-    /// The answer after the first, on a new connection.
-    pub next_ms: f64,
-}
-
 /// The paths of a benchmark's results and of the page that is made of them; both relative to the root.
 pub struct Files {
     /// JSON.
@@ -152,6 +111,11 @@ impl Files {
     pub fn keep(&self, tree: &Tree, results: &impl Serialize) -> Result<()> {
         let text = serde_json::to_string_pretty(results).context("the results are not JSON")? + "\n";
         write(&tree.root.join(self.results), &text)
+    }
+
+    /// The results of the last run, if there was one.
+    pub fn read_if_kept<T: DeserializeOwned>(&self, tree: &Tree) -> Result<Option<T>> {
+        if tree.root.join(self.results).is_file() { self.read(tree).map(Some) } else { Ok(None) }
     }
 
     /// The results of the last run.
@@ -192,13 +156,7 @@ impl Machine {
         let git = |arguments: &[&str]| text(Command::new("git").args(arguments).current_dir(&tree.root));
         let commit = git(&["rev-parse", "--short=12", "HEAD"]);
         let changed = !git(&["status", "--porcelain", "--untracked-files=no"]).is_empty();
-        let mut programs = vec![text(Command::new("rustc").arg("--version"))];
-        // wrk prints its version with its usage.
-        programs.push(text(Command::new("wrk").arg("-v")).split(" [").next().unwrap_or("wrk").to_owned());
-        programs.push(text(Command::new("h2load").arg("--version")));
-        if toolchain::find("wasmtime").is_some() {
-            programs.push(text(Command::new("wasmtime").arg("--version")));
-        }
+        let programs = vec![text(Command::new("rustc").arg("--version"))];
         Self {
             date: text(Command::new("date").args(["-u", "+%Y-%m-%d"])),
             commit: commit + if changed { "+" } else { "" },
@@ -214,9 +172,11 @@ impl Machine {
 }
 
 /// The first line that a command prints, or nothing.
-fn text(command: &mut Command) -> String {
+pub fn text(command: &mut Command) -> String {
     let Ok(output) = command.output() else { return String::new() };
-    String::from_utf8_lossy(&output.stdout).lines().next().unwrap_or_default().trim().to_owned()
+    // nginx tells its version on standard error.
+    let printed = if output.stdout.is_empty() { output.stderr } else { output.stdout };
+    String::from_utf8_lossy(&printed).lines().next().unwrap_or_default().trim().to_owned()
 }
 
 fn proc_field(file: impl AsRef<Path>, name: &str) -> Option<String> {

@@ -7,7 +7,7 @@
 #![forbid(unsafe_code)]
 
 use std::convert::Infallible;
-use std::net::{Ipv4Addr, SocketAddr};
+use std::net::SocketAddr;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering::Relaxed};
 use std::time::{Duration, Instant};
@@ -17,22 +17,23 @@ use bytes::{Buf as _, Bytes, BytesMut};
 use clap::Parser;
 use http::{HeaderValue, Request, Response, header};
 use http_body_util::Full;
-use quinn::{ClientConfig, Connection, Endpoint, RecvStream, SendStream};
-use roadrunner_bench::{answers, browser};
+use quinn::{Connection, RecvStream, SendStream};
+use roadrunner_bench::{browser, tls};
 use roadrunner_h3::frame::{self, FrameType};
 use roadrunner_h3::settings::Settings;
 use roadrunner_h3::{ConnectionInfo, DrainTrigger, Pool, PoolKeys, RequestBody, Service, varint};
 use roadrunner_qpack::{Decoded, Decoder, DecoderConfig, Encoder, EncoderConfig};
 use roadrunner_values::TransportSettings;
-use rustls::client::danger::{HandshakeSignatureValid, ServerCertVerified, ServerCertVerifier};
-use rustls::pki_types::{CertificateDer, PrivatePkcs8KeyDer, ServerName, UnixTime};
-use rustls::{DigitallySignedStruct, SignatureScheme};
+use rustls::pki_types::PrivatePkcs8KeyDer;
 use serde::Serialize;
 use tokio::sync::{Mutex, Notify};
 use tokio::task::JoinSet;
 
 #[global_allocator]
 static ALLOCATOR: mimalloc::MiMalloc = mimalloc::MiMalloc;
+
+/// The answer of `/hello`.
+const HELLO: &str = "hello, world\n";
 
 /// How long a request may take.
 const PATIENCE: Duration = Duration::from_secs(30);
@@ -134,10 +135,10 @@ impl Service for Hello {
     type Body = Full<Bytes>;
 
     async fn call(&self, _: Request<RequestBody>, _: Arc<ConnectionInfo>) -> Response<Full<Bytes>> {
-        let mut response = Response::new(Full::new(Bytes::from_static(answers::HELLO.as_bytes())));
+        let mut response = Response::new(Full::new(Bytes::from_static(HELLO.as_bytes())));
         let headers = response.headers_mut();
         headers.insert(header::CONTENT_TYPE, HeaderValue::from_static("text/plain; charset=utf-8"));
-        headers.insert(header::CONTENT_LENGTH, HeaderValue::from(answers::HELLO.len()));
+        headers.insert(header::CONTENT_LENGTH, HeaderValue::from(HELLO.len()));
         // Of the length that a date has; making it is not what is measured.
         headers.insert(header::DATE, HeaderValue::from_static("Thu, 01 Jan 1970 00:00:00 GMT"));
         response
@@ -145,7 +146,7 @@ impl Service for Hello {
 }
 
 async fn load(address: SocketAddr, path: &str, connections: u64, streams: u64, length: Duration) -> Result<Load> {
-    let endpoint = client(address)?;
+    let endpoint = tls::quic_client()?;
     let uri: http::Uri = format!("https://localhost{path}").parse().context("the path is not one")?;
     let mut drivers = JoinSet::new();
     let mut workers = JoinSet::new();
@@ -153,7 +154,7 @@ async fn load(address: SocketAddr, path: &str, connections: u64, streams: u64, l
     // Connected before the clock starts, and not loaded before it does.
     let mut connected = Vec::new();
     for _ in 0..connections {
-        let quic = connect(&endpoint, address).await?;
+        let quic = tls::quic_connect(&endpoint, address).await?;
         let (mut driver, requests) = h3::client::new(h3_quinn::Connection::new(quic)).await?;
         drivers.spawn(async move { drop(std::future::poll_fn(|context| driver.poll_close(context)).await) });
         connected.push(requests);
@@ -196,14 +197,14 @@ async fn ask(requests: &mut h3::client::SendRequest<h3_quinn::OpenStreams, Bytes
     while let Some(data) = stream.recv_data().await? {
         length += data.remaining();
     }
-    ensure!(length == answers::HELLO.len(), "the answer has {length} bytes");
+    ensure!(length == HELLO.len(), "the answer has {length} bytes");
     Ok(())
 }
 
 /// Counts header bytes: a client with a QPACK of this repository, since that of the crate h3 has no dynamic table.
 async fn headers(address: SocketAddr, path: &str, requests: u64, capacity: u64) -> Result<Headers> {
-    let endpoint = client(address)?;
-    let quic = connect(&endpoint, address).await?;
+    let endpoint = tls::quic_client()?;
+    let quic = tls::quic_connect(&endpoint, address).await?;
     let qpack = Arc::new(Qpack::new(capacity));
     let mut control = quic.open_uni().await?;
     let settings = Settings {
@@ -360,63 +361,4 @@ fn first_section(answer: &[u8]) -> Option<&[u8]> {
     let mut bytes = answer;
     let (kind, length) = (varint::read(&mut bytes)?, usize::try_from(varint::read(&mut bytes)?).ok()?);
     (kind == FrameType::HEADERS.0).then(|| bytes.get(..length)).flatten()
-}
-
-fn client(address: SocketAddr) -> Result<Endpoint> {
-    ensure!(address.ip().is_loopback(), "{address} is not an address of this machine");
-    let provider = Arc::new(rustls::crypto::aws_lc_rs::default_provider());
-    let mut tls = rustls::ClientConfig::builder_with_provider(provider)
-        .with_protocol_versions(&[&rustls::version::TLS13])?
-        .dangerous()
-        .with_custom_certificate_verifier(Arc::new(Anything))
-        .with_no_client_auth();
-    tls.alpn_protocols = vec![b"h3".to_vec()];
-    let crypto = quinn::crypto::rustls::QuicClientConfig::try_from(tls)?;
-    let mut endpoint = Endpoint::client((Ipv4Addr::LOCALHOST, 0).into())?;
-    endpoint.set_default_client_config(ClientConfig::new(Arc::new(crypto)));
-    Ok(endpoint)
-}
-
-async fn connect(endpoint: &Endpoint, address: SocketAddr) -> Result<Connection> {
-    let connecting = endpoint.connect(address, "localhost")?;
-    Ok(tokio::time::timeout(PATIENCE, connecting).await.context("no handshake in time")??)
-}
-
-/// Takes every certificate: the servers are on this machine, and make theirs at each start.
-#[derive(Debug)]
-struct Anything;
-
-impl ServerCertVerifier for Anything {
-    fn verify_server_cert(
-        &self,
-        _: &CertificateDer<'_>,
-        _: &[CertificateDer<'_>],
-        _: &ServerName<'_>,
-        _: &[u8],
-        _: UnixTime,
-    ) -> Result<ServerCertVerified, rustls::Error> {
-        Ok(ServerCertVerified::assertion())
-    }
-
-    fn verify_tls12_signature(
-        &self,
-        _: &[u8],
-        _: &CertificateDer<'_>,
-        _: &DigitallySignedStruct,
-    ) -> Result<HandshakeSignatureValid, rustls::Error> {
-        Ok(HandshakeSignatureValid::assertion())
-    }
-
-    fn verify_tls13_signature(
-        &self,
-        _: &[u8],
-        _: &CertificateDer<'_>,
-        _: &DigitallySignedStruct,
-    ) -> Result<HandshakeSignatureValid, rustls::Error> {
-        Ok(HandshakeSignatureValid::assertion())
-    }
-
-    fn supported_verify_schemes(&self) -> Vec<SignatureScheme> {
-        rustls::crypto::aws_lc_rs::default_provider().signature_verification_algorithms.supported_schemes()
-    }
 }
