@@ -5,9 +5,9 @@ use std::time::Duration;
 
 use http::Method;
 use roadrunner_manifest::{
-    Address, AdminKeys, AnyOr, BrokerCredentials, CertificateFiles, ClientCertificates, ComponentOptions, Files,
-    ForwardedField, H2c, HostPattern, Limits, Lookup, Manifest, Methods, Middleware, OciReference, Origin, PeerRange,
-    Preopen, Quota, RateLimit, Reuse, SqlTls, Target, TenantName, Tls, WebSocket, WebTransport,
+    Address, AdminKeys, AnyOr, BodyMode, BrokerCredentials, CertificateFiles, ClientCertificates, ComponentOptions,
+    Files, ForwardedField, GrpcService, H2c, HostPattern, Limits, Lookup, Manifest, Methods, Middleware, OciReference,
+    Origin, PeerRange, Preopen, Quota, RateLimit, Reuse, SqlTls, Target, TenantName, Tls, WebSocket, WebTransport,
 };
 
 fn parse(text: &str) -> Manifest {
@@ -322,7 +322,7 @@ fn the_commands_print_what_there_is() {
     for expected in [
         "3 listeners",
         "2 components,",
-        "8 routes",
+        "15 routes",
         "cpu-per-second 500ms",
         "tenant acme, memory",
         "memory 64MiB",
@@ -385,4 +385,30 @@ fn the_documented_defaults_are_those_of_an_empty_manifest() {
     }
     assert!(text.lines().count() > 80, "{text}");
     assert_eq!(format!("{:?}", parse(&text)), format!("{:?}", parse("")));
+}
+
+#[test]
+fn services_of_the_host_are_routes_on_every_host() {
+    let text = "[component.a]\nfile = \"a.wasm\"\n[grpc]\nhealth = true\n\
+                [[route]]\npath = \"/a.v1.A/:method\"\ncomponent = \"a\"\ngrpc = true\n\
+                [[route]]\npath = \"/*rest\"\nhosts = [\"a.test\"]\ncomponent = \"a\"\n";
+    let manifest = parse(text);
+    for host in ["localhost", "a.test"] {
+        let found = manifest.routes.lookup(Some(host), &Method::POST, "/grpc.health.v1.Health/Check");
+        let Lookup::Found { route, .. } = found else { panic!("{host}: {found:?}") };
+        assert_eq!((&route.target, route.grpc), (&Target::Grpc(GrpcService::Health), true), "{host}");
+        let path = "/grpc.reflection.v1.ServerReflection/ServerReflectionInfo";
+        let found = manifest.routes.lookup(Some(host), &Method::POST, path);
+        let is_the_guests =
+            matches!(found, Lookup::Found { route, .. } if route.target != Target::Grpc(GrpcService::Reflection));
+        assert!(is_the_guests || found == Lookup::NotFound, "{host}: nobody has asked for it");
+    }
+    assert_eq!(manifest.grpc.max_message, None);
+    let [greeter, ..] = manifest.routes.routes() else { panic!("no routes") };
+    assert_eq!((greeter.grpc, greeter.body), (true, BodyMode::Manual));
+    let auto = parse(&text.replacen("grpc = true\n[[", "grpc = true\nbody = \"auto\"\n[[", 1));
+    assert_eq!(auto.routes.routes()[0].body, BodyMode::Auto);
+    let taken = format!("{text}[[route]]\npath = \"/grpc.health.v1.Health/:method\"\ncomponent = \"a\"\n");
+    let error = Manifest::parse(&taken, Path::new("roadrunner.toml")).expect_err("two routes for one path");
+    assert!(error.to_string().contains("two routes answer"), "{error}");
 }
