@@ -9,7 +9,7 @@ use roadrunner_guest::http::{self, Request};
 use roadrunner_guest::testing::{TestHost, TestRequest};
 use roadrunner_guest::{IntoResponse as _, Response};
 
-fn echo(request: http::Request<Vec<u8>>) -> http::Response<Vec<u8>> {
+fn echo(request: Request<Vec<u8>>) -> http::Response<Vec<u8>> {
     let length = request.headers().get("content-length").map(|value| value.as_bytes().to_vec());
     let mut response = http::Response::new(request.body().clone());
     response.headers_mut().insert("x-path", request.uri().path().parse().expect("a value"));

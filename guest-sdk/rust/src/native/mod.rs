@@ -32,7 +32,10 @@ pub(crate) struct Host {
 /// The answers of another server.
 #[cfg(feature = "client")]
 #[derive(Clone)]
-pub(crate) struct Origin(pub std::rc::Rc<dyn Fn(http::Request<Vec<u8>>) -> http::Response<Vec<u8>>>);
+pub(crate) struct Origin(pub std::rc::Rc<Answers>);
+
+#[cfg(feature = "client")]
+type Answers = dyn Fn(http::Request<Vec<u8>>) -> http::Response<Vec<u8>>;
 
 #[cfg(feature = "client")]
 impl std::fmt::Debug for Origin {
