@@ -8,6 +8,7 @@ reads the request's body from the wire where the route's body mode is `manual`. 
 leaves only when the app has returned.
 """
 
+import codecs
 import io
 import sys
 from collections.abc import Callable, Iterable, Iterator
@@ -25,6 +26,10 @@ StartResponse = Callable[..., Callable[[bytes], None]]
 App = Callable[[Environ, StartResponse], Iterable[bytes]]
 
 _BUFFERED = 65536
+
+# A codec is imported when it is first used, when there is nothing left to import from. Werkzeug uses these.
+for _codec in ("ascii", "idna", "latin-1", "punycode"):
+    codecs.lookup(_codec)
 
 
 def serve(app: App) -> None:
