@@ -334,6 +334,12 @@ rr_response *rr_handle(rr_request *request) {
     if (rr_equal(path, "/secret")) {
         return secret(request);
     }
+    if (rr_equal(path, "/fetch")) {
+        return ask_another(request, "GET");
+    }
+    if (rr_equal(path, "/forward")) {
+        return ask_another(request, "POST");
+    }
     rr_bytes operation = rr_after(path, "/store/");
     if (operation.data != NULL) {
         return use_store(request, operation);

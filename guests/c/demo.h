@@ -1,4 +1,4 @@
-/* What app.c has of store.c. */
+/* What app.c has of the other files. */
 #ifndef DEMO_H
 #define DEMO_H
 
@@ -9,5 +9,8 @@ rr_response *secret(rr_request *request);
 
 /* One operation on the store `store` (`demo`): on `key`, with the body as the value. */
 rr_response *use_store(rr_request *request, rr_bytes operation);
+
+/* outgoing.c: passes on the answer of another server, named by the query. */
+rr_response *ask_another(rr_request *request, const char *method);
 
 #endif

@@ -1,5 +1,5 @@
 //! Programs by other authors, built with their own tools and served unchanged: the published examples of the crate
-//! `wstd`, and programs on the public interfaces of componentize-py, Hono and the SDK of Spin.
+//! `wstd`, and programs on the public interfaces of componentize-py and the SDK of Spin.
 
 use roadrunner_tests::{Ask, End, Server, Setup, Way, command, pattern};
 use sha2::{Digest as _, Sha256};
@@ -68,23 +68,6 @@ async fn the_proxy_of_wstd() {
         let mut exchange = client.open(Ask::get("/proxy/slow")).await;
         assert_eq!(exchange.head().await, 200, "{way:?}");
         assert_eq!(exchange.read_until("tick\ntick\n").await, "tick\ntick\n", "{way:?}");
-    }
-    server.is_quiet().await;
-}
-
-#[tokio::test]
-async fn an_app_of_hono() {
-    let Some(server) = start("an_app_of_hono", "standard_hono", "").await else { return };
-    for way in Way::ALL {
-        let answer = server.fetch(way, Ask::get("/hello")).await;
-        assert_eq!((answer.status, answer.text().as_str()), (200, "hello from Hono\n"), "{way:?}");
-        assert_eq!(answer.header("x-served-by"), "hono", "{way:?}");
-        let text = server.text_of(way, Ask::get("/users/j%C3%B6rg?ask=a%20b")).await;
-        assert_eq!(text, "{\"name\":\"j\u{f6}rg\",\"ask\":\"a b\"}", "{way:?}");
-        let sent = pattern(300_000);
-        assert!(server.fetch(way, Ask::post("/echo", sent.clone())).await.body == sent, "{way:?}");
-        assert_eq!(server.text_of(way, Ask::post("/length", "12345")).await, "5\n", "{way:?}");
-        assert_eq!(server.fetch(way, Ask::get("/elsewhere")).await.status, 404, "{way:?}");
     }
     server.is_quiet().await;
 }

@@ -30,6 +30,7 @@ mod expect_continue;
 mod fairness;
 mod files;
 mod foreign;
+mod frameworks;
 mod groups_config_urls;
 mod grpc;
 mod grpc_clients;

@@ -498,7 +498,7 @@ async fn others_answer_one_request_at_a_time() {
 #[tokio::test]
 async fn what_cannot_be_reused_is_refused() {
     let test = "standard::what_cannot_be_reused_is_refused";
-    for guest in ["standard-js", "standard-hono"] {
+    for guest in ["standard-js", "app-hono-wasi"] {
         if !is_built(test, guest) {
             continue;
         }

@@ -40,7 +40,7 @@ pub fn files(tree: &Tree) -> Result<Vec<(PathBuf, String)>> {
 fn world(tree: &Tree) -> Result<(Resolve, WorldId)> {
     let wit = tree.root.join("guest-sdk/c/wit");
     let mut resolve = Resolve::default();
-    for package in ["io", "clocks", "random"] {
+    for package in ["io", "clocks", "random", "http"] {
         let path = wit.join("deps").join(package).with_extension("wit");
         resolve.push_file(&path).with_context(|| format!("{} does not parse", path.display()))?;
     }

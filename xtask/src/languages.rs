@@ -13,9 +13,9 @@ use std::process::{Command, ExitCode, Stdio};
 
 use anyhow::{Context as _, Result, ensure};
 
-use crate::public_tools;
 use crate::toolchain::{self, say};
 use crate::tree::Tree;
+use crate::{frameworks, public_tools};
 
 /// A guest language other than Rust.
 #[derive(Clone, Copy, Debug, Eq, PartialEq)]
@@ -54,8 +54,8 @@ impl Language {
     fn command(self, tree: &Tree, output: &Path) -> Result<Command, String> {
         match self {
             Self::C => c(tree, output),
-            Self::Js => js(tree, output),
-            Self::Python => python(tree, output),
+            Self::Js => js(tree, &tree.guests().join("js/app.js"), output),
+            Self::Python => python(tree, &[tree.guests().join("python")], output),
         }
     }
 }
@@ -65,7 +65,7 @@ pub fn run(tree: &Tree) -> Result<ExitCode> {
     toolchain::prepare()?;
     toolchain::build_guests(tree)?;
     let demos = build(tree)?.into_iter().map(|(language, demo)| (language.name(), demo));
-    for (name, demo) in demos.chain(public_tools::build(tree)?) {
+    for (name, demo) in demos.chain(public_tools::build(tree)?).chain(frameworks::build(tree)?) {
         match demo {
             Demo::Built(component) => say(&format!("{name}: {}", component.display())),
             Demo::Missing(reason) => say(&format!("{name}: missing: {reason}")),
@@ -157,8 +157,9 @@ fn hash_folder(folder: &Path, hasher: &mut DefaultHasher) -> Result<()> {
     paths.sort();
     for path in paths {
         let name = path.file_name().unwrap_or_default();
-        // Folders that tools install or leave behind.
-        if ["node_modules", "__pycache__", "build", ".mypy_cache"].iter().any(|made| name == *made) {
+        // What tools install or leave behind, and tests.
+        if ["node_modules", "__pycache__", "build", ".mypy_cache", "tests", "app.wasm"].iter().any(|made| name == *made)
+        {
             continue;
         }
         if path.is_dir() {
@@ -176,7 +177,7 @@ fn c(tree: &Tree, output: &Path) -> Result<Command, String> {
     let sdk = tree.root.join("guest-sdk/c");
     let mut command = Command::new("sh");
     command.arg(sdk.join("build.sh")).args(["--module", "-o"]).arg(output);
-    command.args(["app.c", "store.c"].map(|file| tree.guests().join("c").join(file)));
+    command.args(["app.c", "outgoing.c", "store.c"].map(|file| tree.guests().join("c").join(file)));
     command.stdin(Stdio::null());
     if let Some(zig) = in_python_or_path(tree, "python-zig") {
         command.env("ZIG", zig);
@@ -193,27 +194,36 @@ fn c(tree: &Tree, output: &Path) -> Result<Command, String> {
 }
 
 /// Runs the SDK's own build command from its folder, where its packages have to be.
-fn js(tree: &Tree, output: &Path) -> Result<Command, String> {
+///
+/// # Errors
+/// When a tool is missing: how to install it.
+pub fn js(tree: &Tree, program: &Path, output: &Path) -> Result<Command, String> {
     let node = toolchain::find("node").ok_or("Node is not installed: install Node 20 or newer, with npm")?;
     let sdk = tree.root.join("guest-sdk/js");
     if !sdk.join("node_modules/@bytecodealliance/componentize-js").is_dir() {
         return Err("componentize-js is not installed: run `npm install` in guest-sdk/js, then start again".to_owned());
     }
     let mut command = Command::new(node);
-    command.arg(sdk.join("src/build.js")).arg("build").arg(tree.guests().join("js/app.js"));
+    command.arg(sdk.join("src/build.js")).arg("build").arg(program);
     command.arg("--output").arg(output).stdin(Stdio::null());
     Ok(command)
 }
 
-/// Runs the SDK's own build command from its sources.
-fn python(tree: &Tree, output: &Path) -> Result<Command, String> {
+/// Runs the SDK's own build command from its sources, for the program `app` in one of these folders.
+///
+/// # Errors
+/// When a tool is missing: how to install it.
+pub fn python(tree: &Tree, folders: &[PathBuf], output: &Path) -> Result<Command, String> {
     let tool = in_python_or_path(tree, "componentize-py")
         .ok_or("componentize-py is not installed: `pip install -r tests/requirements.txt`, then start again")?;
     // The interpreter that it was installed for, or any other if it is standalone.
     let beside = tool.with_file_name("python3");
     let python = if beside.is_file() { beside } else { PathBuf::from("python3") };
     let mut command = Command::new(python);
-    command.args(["-m", "roadrunner_guest.build", "build", "app", "--path"]).arg(tree.guests().join("python"));
+    command.args(["-m", "roadrunner_guest.build", "build", "app"]);
+    for folder in folders {
+        command.arg("--path").arg(folder);
+    }
     command.arg("--output").arg(output).stdin(Stdio::null());
     command.env("PYTHONPATH", tree.root.join("guest-sdk/python/src")).env("PYTHONDONTWRITEBYTECODE", "1");
     let folders = tool.parent().map(Path::to_owned).into_iter().chain(path_folders());

@@ -21,6 +21,7 @@ mod bench_windows;
 mod c_bindings;
 mod contract;
 mod demo;
+mod frameworks;
 mod languages;
 mod layout;
 mod public_tools;

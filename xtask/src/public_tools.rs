@@ -35,13 +35,11 @@ pub fn build(tree: &Tree) -> Result<Vec<(&'static str, Demo)>> {
     let inputs = ["guests/python-wasi".to_owned()];
     let python02 = python("wasi:http/proxy", wasi02, "standard");
     let python03 = python("wasi:http/service", wasi03, "service");
-    let hono = make(tree, "standard_hono", &["guests/js-hono".into()], |output| hono(tree, &js_wit, output), done)?;
     let wstd = wstd(tree)?;
     let example = |name: &str| make(tree, name, &[], |_| Ok(wstd_example(tree, &wstd, name)), done);
     Ok(vec![
         ("wstd's http_server", example("http_server")?),
         ("wstd's http_server_proxy", example("http_server_proxy")?),
-        ("hono in js", hono),
         ("standard in js", js),
         ("standard in python", make(tree, "standard_python", &inputs, python02, done)?),
         ("service in python", make(tree, "service_python", &inputs, python03, done)?),
@@ -57,22 +55,6 @@ fn js(tree: &Tree, wit: &Path, output: &Path, app: &Path) -> Result<Command, Str
     let mut command = Command::new(node);
     command.arg(tool).arg(app).arg("--wit").arg(wit);
     command.args(["--world-name", "app", "--out"]).arg(output).stdin(Stdio::null());
-    Ok(command)
-}
-
-/// Bundles the app with its package, and makes a component of the bundle.
-fn hono(tree: &Tree, wit: &Path, output: &Path) -> Result<Command, String> {
-    let app = tree.guests().join("js-hono");
-    if !app.join("node_modules/hono").is_dir() {
-        return Err("hono is not installed: run `npm ci` in guests/js-hono, then start again".to_owned());
-    }
-    let bundle = tree.scratch("hono").map_err(|error| error.to_string())?.join("app.js");
-    let componentize = js(tree, wit, output, &bundle)?;
-    let mut command = Command::new("sh");
-    command.args(["-ec", "\"$1\" \"$2\" \"$3\" --file \"$4\" --log-level warn; shift 4; exec \"$@\"", "sh"]);
-    command.arg(componentize.get_program()).arg(tree.root.join("guest-sdk/js/node_modules/rolldown/bin/cli.mjs"));
-    command.arg(app.join("app.js")).arg(bundle).arg(componentize.get_program()).args(componentize.get_args());
-    command.stdin(Stdio::null());
     Ok(command)
 }
 

@@ -223,6 +223,59 @@ void rr_header(rr_response *response, const char *name, rr_bytes value);
 /* Adds a trailer field to a buffered response. The value is copied. */
 void rr_trailer(rr_response *response, const char *name, rr_bytes value);
 
+/* ---- Requests to other servers ---- */
+
+/* A request to an origin that the manifest grants (`outbound` of the component). Leave out what it need not have:
+ * (rr_outgoing){.url = "https://example.com/"}. */
+typedef struct rr_outgoing {
+    /* NULL is GET. */
+    const char *method;
+    /* Of http or https. */
+    const char *url;
+    const rr_field *headers;
+    size_t header_count;
+    /* The body, or the first piece of it. */
+    rr_bytes body;
+    /* Milliseconds to connect, to wait for the answer and for each piece of it. 0 leaves them to the host, whose own are
+     * the upper bounds. */
+    uint64_t timeout;
+} rr_outgoing;
+
+/* An answer with its whole body. */
+typedef struct rr_answer {
+    int status;
+    rr_fields headers;
+    rr_bytes body;
+} rr_answer;
+
+/* Sends a request, and waits for the whole answer. RR_REFUSED where the manifest does not grant it: rr_error() names the
+ * key. RR_TIMEOUT; RR_CLOSED where the answer is cut short; RR_INTERNAL for other failures of the network. */
+rr_status rr_ask(const rr_outgoing *outgoing, rr_answer *answer);
+
+/* A request under way, whose bodies are streamed. It is open until the response is over, also for callbacks. */
+typedef struct rr_exchange rr_exchange;
+
+/* Sends the head of a request, and the piece of the body that it has. Errors as those of rr_ask(). */
+rr_status rr_exchange_start(const rr_outgoing *outgoing, rr_exchange **exchange);
+
+/* Sends a piece of the body. Waits while the server does not read; RR_CLOSED when it reads no more. */
+rr_status rr_exchange_write(rr_exchange *exchange, rr_bytes piece);
+
+/* Ends the body of the request. */
+rr_status rr_exchange_finish(rr_exchange *exchange);
+
+/* Waits for the head of the answer, also while the body of the request has not ended. `headers` may be NULL. */
+rr_status rr_exchange_response(rr_exchange *exchange, int *status, rr_fields *headers);
+
+/* Reads at most `size` bytes of the answer, as many as are there; *length is 0 at the end. */
+rr_status rr_exchange_read(rr_exchange *exchange, void *buffer, size_t size, size_t *length);
+
+/* All that is left of the answer. */
+rr_status rr_exchange_read_all(rr_exchange *exchange, rr_bytes *bytes);
+
+/* Gives up the rest. */
+void rr_exchange_close(rr_exchange *exchange);
+
 /* ---- Streams ---- */
 
 /* Writes a response body. */

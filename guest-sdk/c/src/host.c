@@ -25,6 +25,15 @@ rr_status to_status(const roadrunner_handler_types_error_t *error) {
     }
 }
 
+/* An error that the library itself tells. */
+rr_status own_error(rr_status status, rr_bytes text) {
+    roadrunner_handler_types_error_t error = {.tag = (uint8_t)(status - RR_CLOSED)};
+    if (status == RR_REFUSED || status == RR_INTERNAL) {
+        error.val.internal = to_string(text);
+    }
+    return to_status(&error);
+}
+
 /* The host's own error where the program passes one on, so that its text and its limit are not lost. */
 roadrunner_handler_types_error_t from_status(rr_status status) {
     if (status == last_status) {

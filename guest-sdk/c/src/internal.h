@@ -64,6 +64,10 @@ void body_end_response(void);
 /* store.c: closes the stores that were opened in this call. */
 void stores_end_call(void);
 
+/* exchange.c: closes the exchanges that are open when the response is over. NULL in a program that starts none, so that it
+ * need not import them. */
+extern void (*end_exchanges)(void);
+
 /* text.c: conversions. None copies bytes, but for `lower_case`, which does so where it has to. */
 rr_bytes from_string(bindings_string_t text);
 rr_bytes from_list(bindings_list_u8_t list);
@@ -80,6 +84,7 @@ void add_field(field_list *fields, const char *name, rr_bytes value);
 
 /* host.c: errors of the host, remembered for rr_error(). */
 rr_status to_status(const roadrunner_handler_types_error_t *error);
+rr_status own_error(rr_status status, rr_bytes text);
 roadrunner_handler_types_error_t from_status(rr_status status);
 void forget_error(void);
 

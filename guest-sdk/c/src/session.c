@@ -10,6 +10,7 @@
 
 static held_session held;
 static bool is_over;
+void (*end_exchanges)(void);
 
 static roadrunner_handler_types_list_field_t to_fields(const field_list *fields) {
     return (roadrunner_handler_types_list_field_t){fields->items, fields->length};
@@ -31,6 +32,9 @@ static void leave(void) {
     stores_end_call();
     if (is_over) {
         body_end_response();
+        if (end_exchanges != NULL) {
+            end_exchanges();
+        }
     }
 }
 

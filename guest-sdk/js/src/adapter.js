@@ -1,16 +1,18 @@
-// Joins a handler function to the exports of `roadrunner:handler`.
+// Joins a handler function, or an app with a `fetch` method, to the exports of `roadrunner:handler`.
 //
 // What the handler returned is kept here between the host's calls; one instance answers one request, so there is one place
 // for it. The build command makes these the component's exports.
 
 import { GuestError, rejection, toWit as errorToWit } from './errors.js';
+import { handlerOf } from './fetch.js';
 import { bytes, toWit } from './fields.js';
 import { Request } from './request.js';
 import { Buffered, EventLoop, SendFile, Stream, WebSocket } from './response.js';
 import { Sender, Writer, event, next } from './session.js';
 
-/** The exports of a component with this handler. */
-export function exportsOf(handle) {
+/** The exports of a component with this default export. `env` is passed to a `fetch` method. */
+export function exportsOf(program, env) {
+  const handle = typeof program === 'function' ? program : handlerOf(checked(program), env);
   let held;
 
   const expect = (kind, call) => {
@@ -59,13 +61,24 @@ export function exportsOf(handle) {
   };
 }
 
+function checked(program) {
+  if (typeof program?.fetch === 'function') return program;
+  throw new TypeError('the default export of the program is neither a handler nor an object with a method `fetch`');
+}
+
 /** Sends every chunk, and gives what a generator returns: the trailer fields. */
 async function writeAll(chunks, out) {
   const iterator = (chunks[Symbol.asyncIterator] ?? chunks[Symbol.iterator]).call(chunks);
-  for (;;) {
-    const { done, value } = await iterator.next();
-    if (done) return value;
-    out.write(value);
+  try {
+    for (;;) {
+      const { done, value } = await iterator.next();
+      if (done) return value;
+      out.write(value);
+    }
+  } catch (error) {
+    // It may have something to release.
+    await iterator.return?.();
+    throw error;
   }
 }
 

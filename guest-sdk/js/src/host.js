@@ -22,6 +22,15 @@ export const config = {
   entries: () => Object.fromEntries(rawConfig.entries()),
 };
 
+/** The values of the manifest as properties: what an app with a `fetch` method gets beside the request. */
+export const env = new Proxy(
+  {},
+  {
+    get: (_, key) => (typeof key === 'string' ? config.get(key) : undefined),
+    has: (_, key) => typeof key === 'string' && config.get(key) !== undefined,
+  },
+);
+
 const line = (level) => (message) => rawLog.log(level, String(message));
 
 export const log = {

@@ -13,6 +13,11 @@ export class Body {
     this.#raw = raw;
   }
 
+  /** Whether there was no body to begin with. */
+  get isEmpty() {
+    return this.#raw === undefined;
+  }
+
   read(limit = 0) {
     return this.#raw && host(() => this.#raw.read(limit));
   }

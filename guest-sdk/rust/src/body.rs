@@ -45,6 +45,12 @@ impl Body {
         }
     }
 
+    /// Whether there was no body to begin with.
+    #[cfg(feature = "tower")]
+    pub(crate) fn is_none(&self) -> bool {
+        self.0.is_none()
+    }
+
     /// Reads the trailer fields that followed the body; the rest of the body is first read and dropped. Waits for the
     /// client.
     ///

@@ -2,10 +2,14 @@
 #![forbid(unsafe_code)]
 
 pub mod bus;
+#[cfg(feature = "client")]
+pub mod client;
 pub mod config;
 pub mod log;
 pub mod routes;
 pub mod secrets;
+#[cfg(feature = "tower")]
+pub mod service;
 pub mod sql;
 pub mod sse;
 pub mod store;
@@ -59,6 +63,8 @@ pub use response::{
     Stream, WebSocket, WebSocketHandler, WebTransport, WebTransportHandler, Writer, WsMessage, WtEvent, WtSession,
 };
 pub use roadrunner_guest_macros::handler;
+#[cfg(feature = "tower")]
+pub use roadrunner_guest_macros::service;
 pub use sse::{Sse, SseEvent, SseWriter};
 
 /// Items that the `handler` attribute refers to. They may change in any version.

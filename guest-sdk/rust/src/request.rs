@@ -199,6 +199,11 @@ impl Request {
     /// # Errors
     /// When the request's target is not a URI of the `http` crate.
     pub fn into_http(self) -> std::result::Result<http::Request<Body>, http::Error> {
+        self.to_http(self.body())
+    }
+
+    /// A request of the `http` crate with all headers of this one, and another body.
+    pub(crate) fn to_http<B>(&self, body: B) -> std::result::Result<http::Request<B>, http::Error> {
         let mut target = self.path();
         if let Some(query) = self.query() {
             target.push('?');
@@ -209,11 +214,10 @@ impl Request {
         if !authority.is_empty() {
             uri = uri.scheme(self.scheme().as_str()).authority(authority);
         }
-        let mut request = http::Request::builder()
-            .method(self.method())
-            .uri(uri.build()?)
-            .version(self.version())
-            .body(self.body())?;
+        let mut request = http::Request::new(body);
+        *request.method_mut() = self.method();
+        *request.uri_mut() = uri.build()?;
+        *request.version_mut() = self.version();
         *request.headers_mut() = self.headers();
         Ok(request)
     }

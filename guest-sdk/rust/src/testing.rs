@@ -21,6 +21,7 @@
 
 use std::cell::{Cell, RefCell};
 use std::collections::VecDeque;
+use std::sync::Mutex;
 
 use crate::fields::Fields;
 use crate::log::Level;
@@ -168,8 +169,8 @@ impl TestRequest {
 
     /// The request, for functions that take one.
     pub fn build(self) -> Request {
-        let body = wit::Body { pieces: RefCell::new(self.pieces), end: self.end, trailers: self.trailers };
-        let body = Cell::new(self.has_body.then_some(body));
+        let body = wit::Body { pieces: Mutex::new(self.pieces), end: self.end, trailers: self.trailers };
+        let body = Mutex::new(self.has_body.then_some(body));
         Request::from(wit::Request { body, ..self.request })
     }
 
@@ -478,6 +479,19 @@ impl TestHost {
     #[must_use]
     pub fn store(self, name: &str) -> Self {
         with_host(|host| host.stores.insert(name.to_owned(), Default::default()));
+        self
+    }
+
+    /// Grants an origin, `https://api.example.com`, to [`crate::client`], with the answer to each request.
+    #[cfg(feature = "client")]
+    #[must_use]
+    pub fn origin(
+        self,
+        origin: &str,
+        answer: impl Fn(http::Request<Vec<u8>>) -> http::Response<Vec<u8>> + 'static,
+    ) -> Self {
+        let answer = crate::native::Origin(std::rc::Rc::new(answer));
+        with_host(|host| host.origins.insert(origin.to_owned(), answer));
         self
     }
 

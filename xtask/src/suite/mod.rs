@@ -20,6 +20,7 @@ use std::process::{Command, ExitCode};
 use anyhow::{Context as _, Result, ensure};
 
 use crate::autobahn::{self, Verdict};
+use crate::frameworks;
 use crate::languages;
 use crate::layout;
 use crate::public_tools;
@@ -58,6 +59,7 @@ pub fn run(tree: &Tree, options: &Options) -> Result<ExitCode> {
     steps.time("building the guests", || toolchain::build_guests(tree))?;
     steps.time("building guests in other languages", || languages::build(tree))?;
     steps.time("building guests with public tools", || public_tools::build(tree))?;
+    steps.time("building the apps of frameworks", || frameworks::build(tree))?;
     steps.time("building the host", || toolchain::build_server(tree, profile))?;
 
     let mut suite = Suite { tree, profile, filter: &options.filter, tally: Tally::default(), steps };
@@ -134,6 +136,9 @@ impl Suite<'_> {
         for (kind, selection) in [("tests", "--tests"), ("documentation", "--doc")] {
             let mut command = self.cargo_in(folder);
             command.args(["test", "--workspace"]).args(self.profile.arguments()).arg(selection);
+            if *folder == self.tree.sdk() {
+                command.arg("--all-features");
+            }
             if kind == "tests" {
                 let mut build = self.cargo_in(folder);
                 build.args(command.get_args()).arg("--no-run");
@@ -192,6 +197,13 @@ impl Suite<'_> {
             .collect();
         manifests.sort();
         for manifest in manifests {
+            let needs_app = fs::read_to_string(&manifest).is_ok_and(|text| text.contains("file = \"app.wasm\""));
+            if needs_app && !manifest.with_file_name("app.wasm").is_file() {
+                let line = format!("SKIPPED: the manifest {}: its app was not built", self.relative(&manifest));
+                self.tally.line(&line);
+                println!("{line}");
+                continue;
+            }
             let mut command = Command::new(self.tree.server(self.profile));
             command.args(["check", "--manifest"]).arg(&manifest);
             self.check(&format!("the manifest {}", self.relative(&manifest)), &mut command);

@@ -1,8 +1,9 @@
 """Write Roadrunner handlers in Python.
 
 A handler is a function with a decorator. Every request gets an instance of its own, which starts from a snapshot taken
-after all imports: a global lasts for one request or one held session. Not covered: `async` handlers (a call that waits
-suspends the instance and leaves the host free), hibernation, WebTransport.
+after all imports: a global lasts for one request or one held session. Apps of frameworks are run by the modules
+`asgi` and `wsgi`, and `client` asks other servers: import them where they are used. Not covered: `async` handlers (a call
+that waits suspends the instance and leaves the host free), hibernation, WebTransport.
 """
 
 from . import bus, config, routes, secrets, sql, store, timers

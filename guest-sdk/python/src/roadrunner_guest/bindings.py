@@ -29,7 +29,12 @@ secrets: Any = _generated("secrets")
 sql: Any = _generated("sql")
 store: Any = _generated("store")
 timers: Any = _generated("timers")
-wit: Any = _generated("types")
+wit: Any = _generated("roadrunner_handler_types")
+
+# Of WASI.
+http_types: Any = _generated("wasi_http_types")
+outgoing_handler: Any = _generated("outgoing_handler")
+streams: Any = _generated("streams")
 
 if TYPE_CHECKING:
 

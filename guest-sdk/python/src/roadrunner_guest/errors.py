@@ -1,5 +1,6 @@
 """What can go wrong between a guest and its host. The WIT item is `types.error`."""
 
+import sys
 from collections.abc import Iterator
 from contextlib import contextmanager
 from typing import Any
@@ -34,6 +35,29 @@ class Refused(Error):
 
 class Internal(Error):
     """A fault that is not the guest's."""
+
+
+class RequestError(Error):
+    """A request to another server got no answer, or not all of it. Uncaught, the client gets 502."""
+
+    status = 502
+
+    def __init__(self, message: str, code: str) -> None:
+        super().__init__(message)
+        self.code = code
+        """The name of the case of `wasi:http/types.error-code`: `connection-refused`."""
+
+
+class NotGranted(RequestError):
+    """The manifest does not grant the request; the text names the key. Uncaught, the client gets 500."""
+
+    status = 500
+
+
+class Timeout(RequestError):
+    """A timeout of the request or of the host has passed. Uncaught, the client gets 504."""
+
+    status = 504
 
 
 class HttpError(Exception):
@@ -85,7 +109,7 @@ def to_wit(error: Exception) -> Any:
 
 
 def rejection(error: Exception) -> HttpError | None:
-    """The answer to a request that made a handler fail; none when the fault is not the client's."""
+    """The answer to a request that made a handler fail; none when the fault is neither the client's nor another server's."""
     match error:
         case HttpError():
             return error
@@ -95,5 +119,9 @@ def rejection(error: Exception) -> HttpError | None:
             return HttpError(408, "the request took too long")
         case TooLarge():
             return HttpError(413, f"the request body is larger than {error.limit} bytes")
+        case RequestError():
+            # The reason is for the log.
+            print(error, file=sys.stderr)
+            return HttpError(error.status, "a request to another server has failed")
         case _:
             return None

@@ -8,8 +8,7 @@ Fields = Mapping[str, str] | Iterable[tuple[str, str]]
 
 def to_wit(fields: Fields) -> list[tuple[str, bytes]]:
     """Fields for the host. Bytes that are no UTF-8 come back as they were received."""
-    pairs = fields.items() if isinstance(fields, Mapping) else fields
-    return [(name.lower(), value.encode("utf-8", "surrogateescape")) for name, value in pairs]
+    return [(name.lower(), value.encode("utf-8", "surrogateescape")) for name, value in pairs(fields)]
 
 
 def from_wit(fields: Iterable[tuple[str, bytes]]) -> list[tuple[str, str]]:
@@ -20,3 +19,8 @@ def from_wit(fields: Iterable[tuple[str, bytes]]) -> list[tuple[str, str]]:
 def text(value: bytes) -> str:
     """One value. Bytes that are no UTF-8 become surrogates (PEP 383), as in WSGI servers' paths."""
     return value.decode("utf-8", "surrogateescape")
+
+
+def pairs(fields: Fields) -> list[tuple[str, str]]:
+    """Fields as a list."""
+    return list(fields.items()) if isinstance(fields, Mapping) else list(fields)

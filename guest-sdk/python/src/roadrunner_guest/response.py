@@ -1,11 +1,11 @@
 """What a handler answers: the five shapes of a response."""
 
 import json
-from collections.abc import Callable, Generator, Iterable, Iterator, Mapping
+from collections.abc import Callable, Generator, Iterable, Iterator
 from dataclasses import dataclass, field
 from typing import Any, Protocol
 
-from .fields import Fields
+from .fields import Fields, pairs
 from .session import Drain, Event, Sender, Stop, Writer
 
 StepResult = Stop | None
@@ -30,7 +30,7 @@ class Json(Buffered):
     """A value as JSON."""
 
     def __init__(self, value: Any, status: int = 200, headers: Fields = ()) -> None:
-        pairs = [("content-type", "application/json"), *_pairs(headers)]
+        pairs = [("content-type", "application/json"), *pairs(headers)]
         super().__init__(json.dumps(value, separators=(",", ":")).encode(), status, pairs)
 
 
@@ -52,12 +52,17 @@ class Stream:
     def write_to(self, out: Writer) -> Fields:
         """Sends every chunk, and gives the trailer fields."""
         chunks: Iterator[str | bytes] = iter(self.chunks)
-        while True:
-            try:
-                chunk = next(chunks)
-            except StopIteration as end:
-                return end.value or {}
-            out.write(chunk)
+        try:
+            while True:
+                try:
+                    chunk = next(chunks)
+                except StopIteration as end:
+                    return end.value or {}
+                out.write(chunk)
+        finally:
+            # A generator may have something to release.
+            if isinstance(chunks, Generator):
+                chunks.close()
 
 
 class Session(Protocol):
@@ -152,7 +157,3 @@ class WebSocket:
 
 Response = str | bytes | Buffered | Stream | EventLoop | SendFile | WebSocket
 """What a handler may return."""
-
-
-def _pairs(headers: Fields) -> list[tuple[str, str]]:
-    return list(headers.items()) if isinstance(headers, Mapping) else list(headers)

@@ -1,10 +1,10 @@
 """Server-sent events (WHATWG HTML, section 9.2). Text from elsewhere cannot start a field or an event of its own."""
 
 import re
-from collections.abc import Callable, Mapping
+from collections.abc import Callable
 
 from .errors import Refused
-from .fields import Fields
+from .fields import Fields, pairs
 from .response import EventLoop, StepResult
 from .session import Event, Writer
 
@@ -34,9 +34,8 @@ class Sse(EventLoop):
     """A held response that sends server-sent events, from a function `(event, out)`."""
 
     def __init__(self, session: Callable[[Event, SseWriter], StepResult], headers: Fields = ()) -> None:
-        pairs = list(headers.items()) if isinstance(headers, Mapping) else list(headers)
         framing = [("content-type", "text/event-stream"), ("cache-control", "no-cache")]
-        super().__init__(lambda event, out: session(event, SseWriter(out)), headers=[*framing, *pairs])
+        super().__init__(lambda event, out: session(event, SseWriter(out)), headers=[*framing, *pairs(headers)])
 
 
 def _field(name: str, value: str | None) -> str:

@@ -1,8 +1,9 @@
-//! `#[roadrunner_guest::handler]`: makes a function the handler of a component.
+//! `#[roadrunner_guest::handler]` makes a function the handler of a component, and `#[roadrunner_guest::service]` the
+//! tower service that a function returns.
 //!
-//! It generates a private type that joins the function to the adapter of the SDK, and the exports of
-//! `roadrunner:handler`. The function itself stays unchanged and can be called by native tests. It does not route: a
-//! component has one handler, and the manifest or the handler's own `match` on the path selects the action.
+//! They generate a private type that joins the function to the adapter of the SDK, and the exports of
+//! `roadrunner:handler`. The function itself stays unchanged and can be called by native tests. `handler` does not route:
+//! a component has one handler, and the manifest or the handler's own `match` on the path selects the action.
 
 #![forbid(unsafe_code)]
 
@@ -46,6 +47,61 @@ pub fn handler(arguments: TokenStream, item: TokenStream) -> TokenStream {
             quote!(#item #error).into()
         }
     }
+}
+
+/// Makes the tower service that this function returns answer the component's requests: an `axum::Router`, or any other
+/// `tower::Service` of requests of the `http` crate. The function is called for each request.
+///
+/// ```ignore
+/// #[roadrunner_guest::service]
+/// fn app() -> axum::Router {
+///     axum::Router::new().route("/", axum::routing::get(async || "hello, world\n"))
+/// }
+/// ```
+#[proc_macro_attribute]
+pub fn service(arguments: TokenStream, item: TokenStream) -> TokenStream {
+    let item: Tokens = item.into();
+    match expand_service(arguments.into(), item.clone()) {
+        Ok(tokens) => tokens.into(),
+        Err(error) => {
+            let error = error.into_compile_error();
+            quote!(#item #error).into()
+        }
+    }
+}
+
+fn expand_service(arguments: Tokens, item: Tokens) -> syn::Result<Tokens> {
+    if !arguments.is_empty() {
+        return Err(Error::new(arguments.span(), "`service` takes nothing; routes are those of the service"));
+    }
+    let wrong = "`service` stands before a function that makes a tower service: `fn app() -> axum::Router`";
+    let function: ItemFn = syn::parse2(item).map_err(|error| Error::new(error.span(), wrong))?;
+    let signature = &function.sig;
+    let is_plain =
+        signature.asyncness.is_none() && signature.unsafety.is_none() && signature.generics.params.is_empty();
+    if !is_plain || !signature.inputs.is_empty() {
+        return Err(Error::new(signature.span(), wrong));
+    }
+    let ReturnType::Type(_, made) = &signature.output else { return Err(Error::new(signature.span(), wrong)) };
+    let name = &signature.ident;
+    let service = quote_spanned!(made.span()=> ::roadrunner_guest::service::call(#name(), request));
+    Ok(quote! {
+        #function
+
+        const _: () = {
+            struct Component;
+
+            impl ::roadrunner_guest::__private::Entry for Component {
+                fn answer(request: ::roadrunner_guest::Request) -> ::roadrunner_guest::Response {
+                    #service
+                }
+            }
+
+            // Natively the function can be tested; there is no host to export it to.
+            #[cfg(target_family = "wasm")]
+            ::roadrunner_guest::__private::export!(Component with_types_in ::roadrunner_guest::__private::bindings);
+        };
+    })
 }
 
 fn expand(arguments: Tokens, item: Tokens) -> syn::Result<Tokens> {
@@ -268,6 +324,36 @@ mod tests {
             "`handler` takes `resume_event_loop = Type`, `resume_websocket = Type` and `resume_webtransport = Type`, for \
              sessions that hibernate; routes are in the manifest"
         );
+    }
+
+    #[test]
+    fn a_service_is_made_by_a_function_without_arguments() {
+        let function = quote!(
+            fn app() -> axum::Router {
+                routes()
+            }
+        );
+        let expanded = expand_service(quote!(), function.clone()).expect("it is right").to_string();
+        assert!(expanded.starts_with(&function.to_string()), "{expanded}");
+        assert!(expanded.contains("service :: call (app () , request)"), "{expanded}");
+        let wrong = [
+            quote!(
+                fn app(request: Request) -> Router {}
+            ),
+            quote!(
+                fn app() {}
+            ),
+            quote!(
+                async fn app() -> Router {}
+            ),
+            quote!(
+                struct S;
+            ),
+        ];
+        for item in wrong {
+            let error = expand_service(quote!(), item).expect_err("it is refused").to_string();
+            assert!(error.contains("fn app() -> axum::Router"), "{error}");
+        }
     }
 
     #[test]

@@ -19,6 +19,8 @@ pub(crate) struct Host {
     pub config: BTreeMap<String, String>,
     pub databases: BTreeMap<String, sql::Answers>,
     pub lines: Vec<(crate::log::Level, String)>,
+    #[cfg(feature = "client")]
+    pub origins: BTreeMap<String, Origin>,
     pub published: Vec<(String, Vec<u8>)>,
     pub routes: BTreeMap<String, String>,
     pub secrets: BTreeMap<String, Vec<u8>>,
@@ -27,6 +29,21 @@ pub(crate) struct Host {
     /// The id, the milliseconds, and whether it repeats.
     pub timers: Vec<(u64, u64, bool)>,
     pub last_timer: u64,
+}
+
+/// The answers of another server.
+#[cfg(feature = "client")]
+#[derive(Clone)]
+pub(crate) struct Origin(pub std::rc::Rc<Answers>);
+
+#[cfg(feature = "client")]
+type Answers = dyn Fn(http::Request<Vec<u8>>) -> http::Response<Vec<u8>>;
+
+#[cfg(feature = "client")]
+impl std::fmt::Debug for Origin {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("Origin").finish_non_exhaustive()
+    }
 }
 
 thread_local! {

@@ -2,6 +2,7 @@
 
 use std::cell::{Cell, RefCell};
 use std::collections::VecDeque;
+use std::sync::{Mutex, PoisonError};
 
 pub type Field = (String, Vec<u8>);
 
@@ -41,7 +42,7 @@ pub struct ClientCertificate {
 /// A body, piece by piece, and how it ends.
 #[derive(Debug, Default)]
 pub struct Body {
-    pub(crate) pieces: RefCell<VecDeque<Vec<u8>>>,
+    pub(crate) pieces: Mutex<VecDeque<Vec<u8>>>,
     pub(crate) end: Option<Error>,
     pub(crate) trailers: Vec<Field>,
 }
@@ -52,7 +53,7 @@ const PIECE: usize = 65536;
 impl Body {
     pub fn read(&self, max: u32) -> Result<Option<Vec<u8>>, Error> {
         let max = if max == 0 { PIECE } else { max as usize };
-        let mut pieces = self.pieces.borrow_mut();
+        let mut pieces = self.pieces.lock().unwrap_or_else(PoisonError::into_inner);
         while let Some(mut piece) = pieces.pop_front() {
             if piece.len() > max {
                 pieces.push_front(piece.split_off(max));
@@ -92,7 +93,7 @@ pub struct Request {
     pub(crate) params: Vec<(String, String)>,
     pub(crate) route: Option<String>,
     pub(crate) headers: Vec<Field>,
-    pub(crate) body: Cell<Option<Body>>,
+    pub(crate) body: Mutex<Option<Body>>,
     pub(crate) upgrade: Option<Upgrade>,
 }
 
@@ -158,7 +159,7 @@ impl Request {
     }
 
     pub fn body(&self) -> Option<Body> {
-        self.body.take()
+        self.body.lock().unwrap_or_else(PoisonError::into_inner).take()
     }
 
     pub fn upgrade(&self) -> Option<Upgrade> {
