@@ -42,7 +42,9 @@ impl Pace {
     pub fn start() -> Result<Self> {
         let timer = timerfd_create(TimerfdClockId::Monotonic, TimerfdFlags::NONBLOCK | TimerfdFlags::CLOEXEC)
             .context("there is no timer")?;
-        let pace = Self(Arc::new(Inner { timer: AsyncFd::register(timer)?, waiting: Mutex::default() }));
+        #[expect(deprecated, reason = "its successor is unsafe, for descriptors that others can close")]
+        let timer = AsyncFd::new(timer)?;
+        let pace = Self(Arc::new(Inner { timer, waiting: Mutex::default() }));
         let clock = pace.clone();
         tokio::spawn(async move { clock.run().await });
         Ok(pace)

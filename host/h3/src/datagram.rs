@@ -128,16 +128,4 @@ mod tests {
             assert_eq!(parse(Bytes::copy_from_slice(bad)).map_err(|fault| fault.code()), Err(Code::DATAGRAM_ERROR));
         }
     }
-
-    #[test]
-    fn the_oldest_is_dropped() {
-        let registry = Registry::new(2);
-        let queue = Arc::new(Queue::new(registry.limit));
-        registry.queues.lock().insert(4, Arc::clone(&queue));
-        for payload in [&b"a"[..], b"b", b"c"] {
-            registry.deliver(4, Bytes::copy_from_slice(payload));
-            registry.deliver(8, Bytes::copy_from_slice(payload));
-        }
-        assert_eq!(*queue.datagrams.lock(), [&b"b"[..], b"c"]);
-    }
 }

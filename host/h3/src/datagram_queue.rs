@@ -64,3 +64,19 @@ impl Queues {
         queue.arrived.wake();
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_oldest_is_dropped() {
+        let queues = Queues::new(2);
+        let queue = queues.open(4);
+        for payload in [&b"a"[..], b"b", b"c"] {
+            queues.deliver(4, Bytes::copy_from_slice(payload));
+            queues.deliver(8, Bytes::copy_from_slice(payload));
+        }
+        assert_eq!(*queue.datagrams.lock(), [&b"b"[..], b"c"]);
+    }
+}

@@ -13,7 +13,7 @@ use super::open_loop::{self, OpenLoop};
 use super::resources::{self, IDLE_LOOP, Resources};
 use super::results::{BodyRow, Files, Machine, Results, Row};
 use super::scale::{self, Scale};
-use super::scenarios;
+use super::scenarios::find;
 use super::single::{DOWNLOAD_STREAM, UPLOAD_MANUAL};
 use crate::tree::Tree;
 
@@ -272,7 +272,7 @@ impl Page {
             }
             shown.push(&row.workload);
             self.line(format_args!("### {}\n", row.workload));
-            if let Some(scenario) = scenarios::find(&row.workload) {
+            if let Some(scenario) = find(&row.workload) {
                 self.line(format_args!("{}; {} connections.\n", scenario.about, scenario.connections));
             }
             let head = [

@@ -37,6 +37,7 @@ pub struct Target {
 
 /// One connection. For [`Does::Connect`] there is none between two exchanges.
 #[derive(Debug)]
+#[expect(clippy::large_enum_variant, reason = "there are few, and each is polled often")]
 pub enum Client {
     /// HTTP/1.1.
     H1(h1::Client),

@@ -14,7 +14,7 @@ use quinn::VarInt;
 use super::{
     close::{Close, DRAIN},
     code,
-    connect::{Connect, End, Said},
+    connect::{Connect, Said},
     event::{Event, SessionLimits, StreamError},
     offered::Offered,
     registry::Slot,
