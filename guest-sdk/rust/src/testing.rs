@@ -453,6 +453,7 @@ impl TestHost {
         name: &str,
         answer: impl Fn(&str, &[sql::Value]) -> sql::Result<sql::Rows> + 'static,
     ) -> Self {
+        #[expect(clippy::result_large_err, reason = "as in the bindings")]
         let answer = move |statement: &str, parameters: &[native::Value]| {
             let parameters: Vec<_> = parameters.iter().cloned().map(sql::Value::from).collect();
             match answer(statement, &parameters) {

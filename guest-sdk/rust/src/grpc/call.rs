@@ -179,20 +179,22 @@ impl Call {
     }
 
     fn step(&mut self) -> Step {
-        loop {
-            let response = &mut self.response;
-            let frame = match self.waker.poll(|context| response.as_mut().poll_frame(context)) {
-                Poll::Pending => return Step::Waits,
-                Poll::Ready(None) => return Step::End,
-                Poll::Ready(Some(Ok(frame))) => frame,
-                Poll::Ready(Some(Err(status))) => {
-                    self.trailers = trailers_of(&status);
-                    return Step::End;
-                }
-            };
-            match frame.into_data() {
-                Ok(piece) => return Step::Piece(piece),
-                Err(frame) => self.trailers = frame.into_trailers().map(Fields::from).unwrap_or_default(),
+        let response = &mut self.response;
+        let frame = match self.waker.poll(|context| response.as_mut().poll_frame(context)) {
+            Poll::Pending => return Step::Waits,
+            Poll::Ready(None) => return Step::End,
+            Poll::Ready(Some(Ok(frame))) => frame,
+            Poll::Ready(Some(Err(status))) => {
+                self.trailers = trailers_of(&status);
+                return Step::End;
+            }
+        };
+        match frame.into_data() {
+            Ok(piece) => Step::Piece(piece),
+            Err(frame) => {
+                self.trailers = frame.into_trailers().map(Fields::from).unwrap_or_default();
+                // Nothing follows. After an error, the body would wait for the request again.
+                Step::End
             }
         }
     }

@@ -1,6 +1,8 @@
 //! The interface `sql`: a function of the test answers each statement. Transactions are told with the statements
 //! `begin`, `commit` and `rollback`.
 
+#![expect(clippy::result_large_err, reason = "as in the bindings that it stands in for")]
+
 use std::rc::Rc;
 
 use super::types::Error;
