@@ -1,5 +1,5 @@
-//! The apps of `examples/`: axum, Hono in both worlds, Flask and Starlette. One list of checks for all of them, over every
-//! protocol; what they share are their routes. The unit tests of the SDKs' adapters run here, too.
+//! The apps of `examples/`: axum, Hono in both worlds, Flask and Starlette. They share their routes, and one list of
+//! checks over every protocol. The unit tests of the SDKs' adapters run here, too.
 //!
 //! An app whose tools were missing when the guests were built is skipped, with the reason.
 
@@ -43,9 +43,11 @@ async fn axum() {
         let text = server.text_of(way, Ask::get("/whoami")).await;
         assert!(text.starts_with("127.0.0.1:") && text.ends_with(" all\n"), "{way:?}: {text}");
         let answer = server.fetch(way, Ask::get("/fails")).await;
-        // A reset may overtake what was sent before it.
-        assert!("half of it".starts_with(&answer.text()), "{way:?}: {answer:?}");
-        assert_eq!((answer.status, answer.end), (200, End::aborted(way)), "{way:?}");
+        assert_eq!(answer.end, End::aborted(way), "{way:?}");
+        // A reset of HTTP/3 may overtake what was sent before it.
+        if way != Way::H3 {
+            assert_eq!((answer.status, answer.text().as_str()), (200, "half of it"), "{way:?}");
+        }
         assert_eq!(server.fetch(way, Ask::post("/hello", "x")).await.status, 405, "{way:?}");
     }
     server.is_quiet().await;
