@@ -1,5 +1,5 @@
-//! The apps of `examples/`: axum, Hono in both worlds, Flask and Starlette. One list of checks for all of them, over every
-//! protocol; what they share are their routes. The unit tests of the SDKs' adapters run here, too.
+//! The apps of `examples/`: axum, Hono in both worlds, Flask and Starlette. They share their routes, and one list of
+//! checks over every protocol. The unit tests of the SDKs' adapters run here, too.
 //!
 //! An app whose tools were missing when the guests were built is skipped, with the reason.
 
@@ -43,7 +43,11 @@ async fn axum() {
         let text = server.text_of(way, Ask::get("/whoami")).await;
         assert!(text.starts_with("127.0.0.1:") && text.ends_with(" all\n"), "{way:?}: {text}");
         let answer = server.fetch(way, Ask::get("/fails")).await;
-        assert_eq!((answer.text().as_str(), answer.end), ("half of it", End::aborted(way)), "{way:?}");
+        assert_eq!(answer.end, End::aborted(way), "{way:?}");
+        // The reset of a stream may overtake what was sent before it.
+        if way == Way::H1 {
+            assert_eq!((answer.status, answer.text().as_str()), (200, "half of it"), "{way:?}");
+        }
         assert_eq!(server.fetch(way, Ask::post("/hello", "x")).await.status, 405, "{way:?}");
     }
     server.is_quiet().await;
@@ -123,7 +127,7 @@ async fn curl_is_answered() {
 #[tokio::test]
 async fn adapters_of_python_hold_without_a_host() {
     let test = "frameworks::adapters_of_python_hold_without_a_host";
-    let Some(mut python) = python(test, "flask, starlette") else { return };
+    let Some(mut python) = python(test, "django, flask, starlette") else { return };
     let sdk = command::workspace().join("guest-sdk/python");
     python.args(["-m", "unittest", "test_asgi", "test_wsgi"]).current_dir(sdk.join("tests"));
     python.env("PYTHONPATH", sdk.join("src")).env("PYTHONDONTWRITEBYTECODE", "1");

@@ -1,5 +1,5 @@
-//! The apps of frameworks in `examples`: Hono in both worlds, Flask and Starlette. The app of axum is one of the guests in
-//! Rust.
+//! The apps of frameworks in `examples`: Hono in both worlds, Flask and Starlette. The app of axum is one of the guests
+//! in Rust.
 //!
 //! Each is copied into the folder of its example, where the example's own build command puts it.
 

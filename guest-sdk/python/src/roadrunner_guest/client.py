@@ -1,7 +1,7 @@
 """Requests to other servers, which the manifest grants by origin (`outbound` of the component).
 
-`get`, `post` and the like return when the answer's head is there; its body is read when it is asked for. `Exchange` is a
-request whose body is written piece by piece, also while the answer comes. A call that waits suspends the instance and
+`get`, `post` and the like return when the answer's head is there; its body is read when it is asked for. `Exchange` is
+a request whose body is written piece by piece, also while the answer comes. A call that waits suspends the instance and
 leaves the host free. Not covered: cookies, redirects (they are answers like any other), proxies, client certificates.
 """
 
@@ -160,7 +160,7 @@ class Exchange:
     """
 
     def __init__(self, method: str, url: str, headers: Fields = (), timeout: float | None = None) -> None:
-        """Sends the head. `timeout`, in seconds, bounds connecting, the wait for the answer and each wait for a piece of
+        """Sends the head. `timeout`, in seconds, bounds connecting, the wait for the answer and that for each piece of
         it. Raises `NotGranted`, and `ValueError` for what is no URL of http or https.
         """
         self.url = url

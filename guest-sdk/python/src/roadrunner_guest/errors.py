@@ -109,7 +109,7 @@ def to_wit(error: Exception) -> Any:
 
 
 def rejection(error: Exception) -> HttpError | None:
-    """The answer to a request that made a handler fail; none when the fault is neither the client's nor another server's."""
+    """The answer to a request that made a handler fail; none when the fault is the guest's."""
     match error:
         case HttpError():
             return error

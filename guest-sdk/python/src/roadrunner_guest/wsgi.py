@@ -4,8 +4,8 @@
 
 A body of at most 64 KiB whose length the app declares, or that it returns as a list, becomes a buffered response. Any
 other is a stream: each chunk leaves at once, and the app is asked for the next when the client has room. `wsgi.input`
-reads the request's body from the wire where the route's body mode is `manual`. Not covered: what an app passes to `write`
-leaves only when the app has returned.
+reads the request's body from the wire where the route's body mode is `manual`. Not covered: what an app passes to
+`write` leaves only when the app has returned.
 """
 
 import codecs
@@ -124,7 +124,7 @@ def _after(first: bytes, chunks: Iterator[bytes]) -> Iterator[bytes]:
 
 
 class _Input(io.RawIOBase):
-    """`wsgi.input`. It keeps the error that ended the body: an app may answer it with 500, though it is the client's."""
+    """`wsgi.input`. It keeps the error that ended the body: the client's, though an app may answer it with 500."""
 
     def __init__(self, body: Body) -> None:
         self._body = body
