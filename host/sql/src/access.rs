@@ -12,9 +12,9 @@ use tokio_postgres::error::Severity;
 use tokio_postgres::types::{Kind, Type};
 
 use crate::columns;
-use crate::database::Manager;
 use crate::lease::{Lease, State};
 use crate::link::{Link, reason};
+use crate::manager::Manager;
 use crate::transaction::Transaction;
 use crate::value::Value;
 use crate::words::Command;

@@ -1,22 +1,17 @@
 //! A database, and the connections of its owners.
 
 use std::collections::HashMap;
-use std::fmt;
 use std::sync::Arc;
-use std::sync::atomic::{AtomicU64, Ordering::Relaxed};
-use std::time::Duration;
 
-use deadpool::managed::{self, Metrics, Pool, QueueMode, RecycleError, RecycleResult};
+use deadpool::managed::{Pool, QueueMode};
 use parking_lot::Mutex;
 
+use crate::OpenError;
 use crate::access::{Access, Limits};
-use crate::connection::Connection;
+use crate::bill::Bill;
 use crate::link::{Link, Place};
+use crate::manager::{Counts, Manager};
 use crate::places::Places;
-use crate::{Error, OpenError};
-
-/// The longest time that a connection is used.
-const LIFETIME: Duration = Duration::from_secs(30 * 60);
 
 /// One database of a server, as one role sees it. Cheap to clone. Dropping the last closes its connections.
 #[derive(Clone, Debug)]
@@ -30,31 +25,6 @@ struct Inner {
     owners: Mutex<HashMap<String, Pool<Manager>>>,
 }
 
-/// What happened to a database's connections since it was opened.
-#[derive(Debug, Default)]
-pub struct Counts {
-    pub(crate) cancelled: AtomicU64,
-    pub(crate) closed: AtomicU64,
-    pub(crate) opened: AtomicU64,
-}
-
-impl Counts {
-    /// The statements that were cancelled at the server.
-    pub fn cancelled(&self) -> u64 {
-        self.cancelled.load(Relaxed)
-    }
-
-    /// The connections that could not be used again, because a statement was cut or the connection was lost.
-    pub fn closed(&self) -> u64 {
-        self.closed.load(Relaxed)
-    }
-
-    /// The connections that were opened.
-    pub fn opened(&self) -> u64 {
-        self.opened.load(Relaxed)
-    }
-}
-
 /// An owner of connections.
 #[derive(Clone, Debug)]
 pub struct Owner {
@@ -65,33 +35,6 @@ pub struct Owner {
     pub connections: usize,
     /// The bill for the CPU time that they use.
     pub bill: Bill,
-}
-
-/// Takes the CPU time that an owner's connections use, in nanoseconds. Cheap to clone.
-#[derive(Clone)]
-pub struct Bill(Arc<dyn Fn(u64) + Send + Sync>);
-
-impl Bill {
-    /// Makes a bill that calls `charge` for each piece of work.
-    pub fn new(charge: impl Fn(u64) + Send + Sync + 'static) -> Self {
-        Self(Arc::new(charge))
-    }
-
-    pub(crate) fn charge(&self, used: u64) {
-        self.0(used);
-    }
-}
-
-impl Default for Bill {
-    fn default() -> Self {
-        Self::new(|_| ())
-    }
-}
-
-impl fmt::Debug for Bill {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str("Bill")
-    }
 }
 
 impl Database {
@@ -155,37 +98,5 @@ impl Database {
     /// The connections that are open and that nobody uses.
     pub fn idle(&self) -> usize {
         self.0.owners.lock().values().map(|pool| pool.status().available).sum()
-    }
-}
-
-/// Makes the connections of one owner.
-#[derive(Debug)]
-pub(crate) struct Manager {
-    pub(crate) link: Arc<Link>,
-    pub(crate) places: Arc<Places>,
-    pub(crate) counts: Arc<Counts>,
-    owner: String,
-    bill: Bill,
-    /// The most bytes of a message.
-    most: Mutex<usize>,
-}
-
-impl managed::Manager for Manager {
-    type Type = Connection;
-    type Error = Error;
-
-    async fn create(&self) -> Result<Connection, Error> {
-        let place = self.places.take().await;
-        let most = *self.most.lock();
-        let made = self.link.connect(&self.owner, most, self.bill.clone(), place).await?;
-        self.counts.opened.fetch_add(1, Relaxed);
-        Ok(made)
-    }
-
-    async fn recycle(&self, connection: &mut Connection, used: &Metrics) -> RecycleResult<Error> {
-        match connection.client.is_closed() || used.age() > LIFETIME {
-            true => Err(RecycleError::message("it is closed, or old")),
-            false => Ok(()),
-        }
     }
 }

@@ -14,8 +14,8 @@ use tokio::runtime::Handle;
 use tokio::time::{Instant, timeout};
 
 use crate::connection::Connection;
-use crate::database::Manager;
 use crate::link::Link;
+use crate::manager::Manager;
 
 /// How long a connection may take to be cleaned, and a statement to be cancelled.
 const GRACE: Duration = Duration::from_secs(5);

@@ -17,6 +17,7 @@
 #![forbid(unsafe_code)]
 
 mod access;
+mod bill;
 mod columns;
 mod connection;
 mod database;
@@ -24,14 +25,17 @@ mod error;
 mod guard;
 mod lease;
 mod link;
+mod manager;
 mod places;
 mod transaction;
 mod value;
 mod words;
 
 pub use access::{Access, Limits, MAX_PARAMETERS, Rows};
-pub use database::{Bill, Counts, Database, Owner};
+pub use bill::Bill;
+pub use database::{Database, Owner};
 pub use error::{Error, Fault, OpenError};
 pub use link::{Place, Tls};
+pub use manager::Counts;
 pub use transaction::Transaction;
 pub use value::Value;

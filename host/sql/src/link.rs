@@ -25,8 +25,8 @@ use tokio_postgres_rustls::MakeRustlsConnect;
 use tokio_util::either::Either;
 use zeroize::Zeroizing;
 
+use crate::bill::Bill;
 use crate::connection::Connection;
-use crate::database::Bill;
 use crate::guard::{Bound, Guarded, GuardedTls};
 use crate::places::Place as Taken;
 use crate::{Error, OpenError};

@@ -12,7 +12,7 @@ use deadpool::managed::WeakPool;
 use parking_lot::Mutex;
 use tokio::sync::{OwnedSemaphorePermit, Semaphore};
 
-use crate::database::Manager;
+use crate::manager::Manager;
 
 /// How long a connection stays open that nobody uses.
 const IDLE: Duration = Duration::from_secs(60);
