@@ -466,7 +466,9 @@ async fn tenants_never_share() {
     let log = server.log.text();
     assert!(!log.contains("hush"), "a statement, a parameter or a notice is in the log:\n{log}");
     let (_, metrics) = server.admin_request("GET", "/metrics").await;
-    assert!(metrics.contains("roadrunner_tenant_sql_connections{tenant=\"two\"} 1"), "{metrics}");
+    let connections = server.metrics().await.sum("roadrunner_tenant_sql_connections", "tenant=\"two\"");
+    // A second one is opened while the first is cleaned.
+    assert!((1.0..=2.0).contains(&connections), "{metrics}");
     assert!(!metrics.contains("hush"));
     server.is_quiet().await;
 }

@@ -30,8 +30,8 @@ class Json(Buffered):
     """A value as JSON."""
 
     def __init__(self, value: Any, status: int = 200, headers: Fields = ()) -> None:
-        pairs = [("content-type", "application/json"), *pairs(headers)]
-        super().__init__(json.dumps(value, separators=(",", ":")).encode(), status, pairs)
+        fields = [("content-type", "application/json"), *pairs(headers)]
+        super().__init__(json.dumps(value, separators=(",", ":")).encode(), status, fields)
 
 
 Chunks = Iterable[str | bytes] | Generator[str | bytes, None, Fields | None]
