@@ -4,7 +4,8 @@
 //! Needs a Python with the package `h2`: `ROADRUNNER_PYTHON`, or `python3`. Without it the tests print SKIPPED.
 
 use std::process::Command;
-use std::sync::atomic::{AtomicBool, Ordering::SeqCst};
+use std::sync::atomic::AtomicBool;
+use std::sync::atomic::Ordering::SeqCst;
 use std::time::Duration;
 
 use roadrunner_tests::{Ask, Server, Setup, Way, command};

@@ -5,7 +5,8 @@
 //! --release -p roadrunner-tests soak -- --ignored --nocapture`.
 
 use std::sync::Arc;
-use std::sync::atomic::{AtomicU64, Ordering::Relaxed};
+use std::sync::atomic::AtomicU64;
+use std::sync::atomic::Ordering::Relaxed;
 use std::time::{Duration, Instant};
 
 use roadrunner_tests::server::component;

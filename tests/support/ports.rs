@@ -1,7 +1,8 @@
 //! Ports for servers that the tests start, stop and start again.
 
 use std::net::TcpListener;
-use std::sync::atomic::{AtomicU16, Ordering::Relaxed};
+use std::sync::atomic::AtomicU16;
+use std::sync::atomic::Ordering::Relaxed;
 
 /// The ports that are given out. They are below those that Linux gives to a socket that asks for any port, so that no
 /// other listener gets one while its server is down.

@@ -9,7 +9,8 @@
 //! # Not covered
 //! - A connection has one exchange under way at a time. With more connections, a stall delays fewer requests to come.
 
-use std::sync::atomic::{AtomicU64, Ordering::Relaxed};
+use std::sync::atomic::AtomicU64;
+use std::sync::atomic::Ordering::Relaxed;
 use std::sync::{Arc, Barrier};
 use std::time::{Duration, Instant};
 

@@ -23,7 +23,7 @@ const TOPIC: &str = "chat";
 
 /// Answers a call.
 pub(crate) fn answer(request: Request) -> Response {
-    grpc::Router::new(request).add(GreeterServer::new(Demo)).into_response()
+    grpc::Router::new(request).add_service(GreeterServer::new(Demo)).into_response()
 }
 
 struct Demo;

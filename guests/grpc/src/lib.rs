@@ -25,7 +25,7 @@ fn serve(request: Request) -> impl IntoResponse {
         .send_compressed(CompressionEncoding::Gzip)
         .max_decoding_message_size(usize::MAX)
         .max_encoding_message_size(usize::MAX);
-    grpc::Router::new(request).add(service)
+    grpc::Router::new(request).add_service(service)
 }
 
 struct Interop;

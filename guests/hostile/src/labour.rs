@@ -3,7 +3,8 @@
 use roadrunner_guest::{IntoResponse, Response, Stream, routes};
 use wasip2::clocks::monotonic_clock::subscribe_duration;
 use wasip2::io::poll::poll;
-use wasip2::random::{insecure::get_insecure_random_bytes, random::get_random_bytes};
+use wasip2::random::insecure::get_insecure_random_bytes;
+use wasip2::random::random::get_random_bytes;
 
 const KIB: usize = 1024;
 

@@ -1,23 +1,19 @@
 //! Request bodies.
 
-use std::{
-    fmt,
-    pin::Pin,
-    sync::Arc,
-    task::{Context, Poll, ready},
-};
+use std::fmt;
+use std::pin::Pin;
+use std::sync::Arc;
+use std::task::{Context, Poll, ready};
 
 use bytes::Bytes;
 use http::HeaderMap;
 use http_body::{Body, Frame, SizeHint};
 
-use crate::{
-    code::{Code, Fault},
-    head::read_trailers,
-    message::Event,
-    receive::{End, Receiver},
-    shared::{Blocked, Section, Shared},
-};
+use crate::code::{Code, Fault};
+use crate::head::read_trailers;
+use crate::message::Event;
+use crate::receive::{End, Receiver};
+use crate::shared::{Blocked, Section, Shared};
 
 /// The body of a request, as it comes from the wire.
 ///

@@ -2,11 +2,9 @@
 
 use bytes::{BufMut, Bytes, BytesMut};
 
-use crate::{
-    code::{Code, Fault},
-    frame::{FrameParser, Piece},
-    varint,
-};
+use crate::code::{Code, Fault};
+use crate::frame::{FrameParser, Piece};
+use crate::varint;
 
 /// The DATAGRAM capsule (section 3.5).
 pub const DATAGRAM: u64 = 0x00;

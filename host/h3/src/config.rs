@@ -2,16 +2,13 @@
 
 use std::sync::Arc;
 
-use quinn::{
-    IdleTimeout, ServerConfig, TransportConfig, ValidationTokenConfig, VarInt, crypto::rustls::QuicServerConfig,
-};
+use quinn::crypto::rustls::QuicServerConfig;
+use quinn::{IdleTimeout, ServerConfig, TransportConfig, ValidationTokenConfig, VarInt};
 use roadrunner_values::{Http3, TransportSettings};
 
-use crate::{
-    handshake::accept_early_data,
-    settings::Settings,
-    tokens::{self, UsedTokens},
-};
+use crate::handshake::accept_early_data;
+use crate::settings::Settings;
+use crate::tokens::{self, UsedTokens};
 
 /// The ALPN name of HTTP/3 (RFC 9114 section 3.1).
 pub const ALPN: &[u8] = b"h3";

@@ -1,25 +1,22 @@
 //! The driver of one connection: accepts streams, sorts datagrams, and drains in two phases.
 
-use std::{future::pending, sync::Arc, time::Duration};
+use std::future::pending;
+use std::sync::Arc;
+use std::time::Duration;
 
 use quinn::{Connection, ConnectionError, RecvStream, SendStream, VarInt};
 use roadrunner_values::TransportSettings;
-use tokio::{
-    sync::watch,
-    task::JoinSet,
-    time::{Instant, sleep_until},
-};
+use tokio::sync::watch;
+use tokio::task::JoinSet;
+use tokio::time::{Instant, sleep_until};
 
-use crate::{
-    code::{Code, Fault},
-    datagram,
-    exchange::{self, Admits},
-    serve::{Command, DrainSignal},
-    service::{Notice, Service},
-    shared::Shared,
-    unidirectional::{self, Seen},
-    varint,
-};
+use crate::code::{Code, Fault};
+use crate::exchange::{self, Admits};
+use crate::serve::{Command, DrainSignal};
+use crate::service::{Notice, Service};
+use crate::shared::Shared;
+use crate::unidirectional::{self, Seen};
+use crate::{datagram, varint};
 
 /// Serves one connection to its end. Dropping the future drops every request on it and closes it.
 ///

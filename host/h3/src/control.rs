@@ -2,12 +2,10 @@
 
 use bytes::{Bytes, BytesMut};
 
-use crate::{
-    code::{Code, Fault},
-    frame::{FrameParser, FrameType, Piece},
-    settings::{self, Settings},
-    varint,
-};
+use crate::code::{Code, Fault};
+use crate::frame::{FrameParser, FrameType, Piece};
+use crate::settings::{self, Settings};
+use crate::varint;
 
 /// An event on the client's control stream.
 #[derive(Clone, Debug, PartialEq, Eq)]

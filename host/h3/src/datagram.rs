@@ -1,19 +1,16 @@
 //! HTTP datagrams (RFC 9297 section 2.1): datagrams of the connection, sorted by their stream.
 
-use std::{
-    sync::{Arc, atomic::Ordering},
-    task::{Context, Poll},
-};
+use std::sync::Arc;
+use std::sync::atomic::Ordering;
+use std::task::{Context, Poll};
 
 use bytes::{Bytes, BytesMut};
 use quinn::SendDatagramError;
 
-use crate::{
-    code::{Code, Fault},
-    datagram_queue::Queue,
-    shared::Shared,
-    varint,
-};
+use crate::code::{Code, Fault};
+use crate::datagram_queue::Queue;
+use crate::shared::Shared;
+use crate::varint;
 
 /// Splits a datagram of the connection into its stream and its payload.
 ///

@@ -1,12 +1,10 @@
 //! One request stream, from its first byte to the acknowledgment of its last.
 
-use std::{
-    future::poll_fn,
-    panic::AssertUnwindSafe,
-    pin::{Pin, pin},
-    sync::Arc,
-    task::{Context, Poll, ready},
-};
+use std::future::poll_fn;
+use std::panic::AssertUnwindSafe;
+use std::pin::{Pin, pin};
+use std::sync::Arc;
+use std::task::{Context, Poll, ready};
 
 use bytes::Bytes;
 use futures_util::FutureExt;
@@ -14,19 +12,17 @@ use http::{HeaderValue, Method, Request, Response, StatusCode, Version, header};
 use http_body::Body;
 use quinn::{RecvStream, SendStream, StoppedError, VarInt};
 
-use crate::{
-    body::RequestBody,
-    code::{Code, Fault},
-    frame::FrameType,
-    head::{Protocol, RequestHead, read_request, regular_fields, response_fields},
-    message::{Event, MessageReader},
-    receive::{End, Receiver},
-    send::Sender,
-    service::{BoxError, Notice, Service},
-    shared::{Activity, Blocked, Section, Shared},
-    tunnel::{TunnelRequest, TunnelSlot},
-    webtransport::{Arrival, Offered},
-};
+use crate::body::RequestBody;
+use crate::code::{Code, Fault};
+use crate::frame::FrameType;
+use crate::head::{Protocol, RequestHead, read_request, regular_fields, response_fields};
+use crate::message::{Event, MessageReader};
+use crate::receive::{End, Receiver};
+use crate::send::Sender;
+use crate::service::{BoxError, Notice, Service};
+use crate::shared::{Activity, Blocked, Section, Shared};
+use crate::tunnel::{TunnelRequest, TunnelSlot};
+use crate::webtransport::{Arrival, Offered};
 
 /// Serves one request. In every case, the stream ends with FIN after a whole response, or with a reset.
 pub(crate) async fn serve<S: Service>(

@@ -2,10 +2,8 @@
 
 use bytes::{BufMut, Bytes};
 
-use crate::{
-    code::{Code, Fault},
-    varint,
-};
+use crate::code::{Code, Fault};
+use crate::varint;
 
 /// The type of a frame.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]

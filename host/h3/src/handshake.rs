@@ -1,6 +1,7 @@
 //! From a client's first datagram to a connection that is ready to serve.
 
-use std::{sync::Arc, time::Duration};
+use std::sync::Arc;
+use std::time::Duration;
 
 use quinn::{Connection, ConnectionError, Incoming};
 use roadrunner_values::TransportSettings;

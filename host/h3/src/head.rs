@@ -3,14 +3,13 @@
 //!
 //! A message that fails a check here is malformed, which is a stream error of type `H3_MESSAGE_ERROR` (section 4.1.2).
 
-use std::{fmt, sync::Arc};
+use std::fmt;
+use std::sync::Arc;
 
 use bytes::Bytes;
-use http::{
-    HeaderMap, HeaderName, HeaderValue, Method, StatusCode, Uri,
-    header::{self, Entry},
-    uri::{Authority, PathAndQuery, Scheme},
-};
+use http::header::{self, Entry};
+use http::uri::{Authority, PathAndQuery, Scheme};
+use http::{HeaderMap, HeaderName, HeaderValue, Method, StatusCode, Uri};
 use roadrunner_qpack::{Field, FieldRef};
 
 use crate::code::Fault;

@@ -5,10 +5,8 @@
 
 use bytes::{Bytes, BytesMut};
 
-use crate::{
-    code::{Code, Fault},
-    frame::{FrameParser, FrameType, Piece},
-};
+use crate::code::{Code, Fault};
+use crate::frame::{FrameParser, FrameType, Piece};
 
 /// A result of [`MessageReader::next`].
 #[derive(Clone, Debug, PartialEq, Eq)]

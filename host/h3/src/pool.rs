@@ -23,25 +23,19 @@ mod speck;
 #[cfg(target_os = "linux")]
 mod steering;
 
-use std::{
-    io,
-    net::SocketAddr,
-    num::NonZeroUsize,
-    sync::{
-        Arc, Weak,
-        atomic::{AtomicU64, Ordering},
-    },
-};
+use std::io;
+use std::net::SocketAddr;
+use std::num::NonZeroUsize;
+use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::{Arc, Weak};
 
 use quinn::{Endpoint, EndpointConfig, Incoming, Runtime as _, ServerConfig, VarInt};
 use roadrunner_values::Http3;
 
-use self::{
-    cid::{CidKey, MemberCids},
-    queue::Queue,
-    runtime::Patient,
-    socket::MemberSocket,
-};
+use self::cid::{CidKey, MemberCids};
+use self::queue::Queue;
+use self::runtime::Patient;
+use self::socket::MemberSocket;
 
 /// The most endpoints of a pool.
 pub const MAX_ENDPOINTS: usize = 1024;

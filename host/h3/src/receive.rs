@@ -3,21 +3,17 @@
 //! quinn keeps one waker per stream. Here two tasks may wait for the same stream, its own task for a reset and the
 //! reader for data. So quinn is given a waker that wakes both.
 
-use std::{
-    pin::pin,
-    sync::Arc,
-    task::{Context, Poll, Wake, Waker, ready},
-};
+use std::pin::pin;
+use std::sync::Arc;
+use std::task::{Context, Poll, Wake, Waker, ready};
 
 use bytes::Bytes;
 use futures_util::task::AtomicWaker;
 use parking_lot::Mutex;
 use quinn::{ReadError, RecvStream, VarInt};
 
-use crate::{
-    code::{Code, Fault},
-    message::{Event, MessageReader},
-};
+use crate::code::{Code, Fault};
+use crate::message::{Event, MessageReader};
 
 #[derive(Debug)]
 pub(crate) struct Receiver {

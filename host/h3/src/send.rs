@@ -1,18 +1,14 @@
 //! The sending half of a stream: a short queue of frames, and an end that is always explicit.
 
-use std::{
-    collections::VecDeque,
-    pin::pin,
-    task::{Context, Poll, ready},
-};
+use std::collections::VecDeque;
+use std::pin::pin;
+use std::task::{Context, Poll, ready};
 
 use bytes::{Bytes, BytesMut};
 use quinn::{SendStream, StoppedError, VarInt, WriteError, Written};
 
-use crate::{
-    code::Code,
-    frame::{self, FrameType},
-};
+use crate::code::Code;
+use crate::frame::{self, FrameType};
 
 /// Writes frames. It ends with its [`SendHalf`].
 #[derive(Debug)]

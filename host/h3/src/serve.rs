@@ -4,9 +4,13 @@ use std::sync::Arc;
 
 use quinn::{Endpoint, Incoming};
 use roadrunner_values::TransportSettings;
-use tokio::{sync::watch, task::JoinSet};
+use tokio::sync::watch;
+use tokio::task::JoinSet;
 
-use crate::{connection::serve_connection, handshake::establish, pool::Pool, service::Service};
+use crate::connection::serve_connection;
+use crate::handshake::establish;
+use crate::pool::Pool;
+use crate::service::Service;
 
 /// Accepts connections and serves them, until the signal says to drain and the last connection is gone, or the
 /// endpoints are closed.

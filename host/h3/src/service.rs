@@ -1,12 +1,14 @@
 //! The interface between the server and this crate: one function from a request to a response.
 
-use std::{error::Error, sync::Arc};
+use std::error::Error;
+use std::sync::Arc;
 
 use bytes::Bytes;
 use http::{Request, Response};
 use http_body::Body;
 
-use crate::{RequestBody, shared::ConnectionInfo};
+use crate::RequestBody;
+use crate::shared::ConnectionInfo;
 
 /// Any error of a response body.
 pub type BoxError = Box<dyn Error + Send + Sync>;

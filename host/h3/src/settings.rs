@@ -2,11 +2,9 @@
 
 use bytes::BufMut;
 
-use crate::{
-    code::{Code, Fault},
-    frame::{self, FrameType},
-    varint,
-};
+use crate::code::{Code, Fault};
+use crate::frame::{self, FrameType};
+use crate::varint;
 
 /// The settings that one side sends at the start of a connection. An absent setting has the value of `default()`.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]

@@ -1,16 +1,12 @@
 //! State that all tasks of one connection share: its QPACK tables, its counters, and the way to fail.
 
-use std::{
-    collections::HashMap,
-    net::{IpAddr, SocketAddr},
-    pin::pin,
-    sync::{
-        Arc, OnceLock,
-        atomic::{AtomicUsize, Ordering},
-    },
-    task::{Context, Poll},
-    time::Instant,
-};
+use std::collections::HashMap;
+use std::net::{IpAddr, SocketAddr};
+use std::pin::pin;
+use std::sync::atomic::{AtomicUsize, Ordering};
+use std::sync::{Arc, OnceLock};
+use std::task::{Context, Poll};
+use std::time::Instant;
 
 use bytes::Bytes;
 use futures_util::FutureExt;
@@ -20,13 +16,11 @@ use roadrunner_qpack::{Decoded, Decoder, DecoderConfig, Encoder, EncoderConfig, 
 use roadrunner_values::TransportSettings;
 use tokio::sync::{Notify, oneshot};
 
-use crate::{
-    code::{Code, Fault},
-    datagram_queue::Queues,
-    resets::Resets,
-    settings::Settings,
-    webtransport::Registry,
-};
+use crate::code::{Code, Fault};
+use crate::datagram_queue::Queues;
+use crate::resets::Resets;
+use crate::settings::Settings;
+use crate::webtransport::Registry;
 
 /// One connection, shared by all its tasks.
 #[derive(Debug)]

@@ -1,11 +1,9 @@
 //! Address-validation tokens, by which a returning client proves its address without a round trip (RFC 9000 section
 //! 8.1.3). This module records used tokens: none is accepted twice (section 8.1.4).
 
-use std::{
-    collections::HashSet,
-    mem,
-    time::{Duration, SystemTime},
-};
+use std::collections::HashSet;
+use std::mem;
+use std::time::{Duration, SystemTime};
 
 use parking_lot::Mutex;
 use quinn::{TokenLog, TokenReuseError};

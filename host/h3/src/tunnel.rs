@@ -1,33 +1,27 @@
 //! Request streams that no longer carry a message: CONNECT (RFC 9114 section 4.4) and extended CONNECT (RFC 9220). The
 //! DATA frames carry one stream of bytes in each direction.
 
-use std::{
-    fmt, io,
-    pin::Pin,
-    sync::Arc,
-    task::{Context, Poll, ready},
-};
+use std::pin::Pin;
+use std::sync::Arc;
+use std::task::{Context, Poll, ready};
+use std::{fmt, io};
 
 use bytes::Bytes;
 use http::Request;
 use parking_lot::Mutex;
-use tokio::{
-    io::{AsyncRead, AsyncWrite, ReadBuf},
-    runtime::Handle,
-    sync::oneshot,
-};
+use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
+use tokio::runtime::Handle;
+use tokio::sync::oneshot;
 
-use crate::{
-    code::Code,
-    datagram::Datagrams,
-    frame::FrameType,
-    head::Protocol,
-    message::Event,
-    receive::{End, Receiver},
-    send::Sender,
-    shared::{Activity, Shared},
-    webtransport::Offered,
-};
+use crate::code::Code;
+use crate::datagram::Datagrams;
+use crate::frame::FrameType;
+use crate::head::Protocol;
+use crate::message::Event;
+use crate::receive::{End, Receiver};
+use crate::send::Sender;
+use crate::shared::{Activity, Shared};
+use crate::webtransport::Offered;
 
 /// A request to become a tunnel. Answer it with 2xx; then [`TunnelRequest::accept`] resolves. Any other answer refuses;
 /// then dropping this is enough.

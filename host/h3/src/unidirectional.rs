@@ -1,24 +1,19 @@
 //! Unidirectional streams (RFC 9114 section 6.2, RFC 9204 section 4.2): the client's three, and this side's.
 
-use std::sync::{
-    Arc,
-    atomic::{AtomicU8, Ordering},
-};
+use std::sync::Arc;
+use std::sync::atomic::{AtomicU8, Ordering};
 
 use bytes::{Bytes, BytesMut};
 use quinn::{ReadError, RecvStream, SendStream};
 use tokio::sync::{Notify, watch};
 
-use crate::{
-    code::{Code, Fault},
-    config,
-    control::{ControlEvent, ControlReader},
-    frame::{self, FrameType},
-    receive::RecvHalf,
-    shared::Shared,
-    varint,
-    webtransport::Arrival,
-};
+use crate::code::{Code, Fault};
+use crate::control::{ControlEvent, ControlReader};
+use crate::frame::{self, FrameType};
+use crate::receive::RecvHalf;
+use crate::shared::Shared;
+use crate::webtransport::Arrival;
+use crate::{config, varint};
 
 /// The client's unique streams that have come.
 #[derive(Debug, Default)]

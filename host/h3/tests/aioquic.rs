@@ -3,7 +3,8 @@
 
 mod support;
 
-use std::{sync::atomic::Ordering, time::Duration};
+use std::sync::atomic::Ordering;
+use std::time::Duration;
 
 use roadrunner_values::TransportSettings;
 use support::{Server, python, run_script};

@@ -3,17 +3,17 @@
 
 mod support;
 
-use std::{
-    net::{SocketAddr, UdpSocket},
-    sync::atomic::Ordering,
-    time::Duration,
-};
+use std::net::{SocketAddr, UdpSocket};
+use std::sync::atomic::Ordering;
+use std::time::Duration;
 
 use http::StatusCode;
 use quinn::ZeroRttAccepted;
 use roadrunner_h3::PoolKeys;
 use roadrunner_values::TransportSettings;
-use support::{Server, client::Client, nat::Nat};
+use support::Server;
+use support::client::Client;
+use support::nat::Nat;
 use tokio::time::timeout;
 
 fn start(mut config: TransportSettings) -> Server {

@@ -2,12 +2,14 @@
 
 mod support;
 
-use std::{sync::Arc, time::Duration};
+use std::sync::Arc;
+use std::time::Duration;
 
 use bytes::Bytes;
 use http::StatusCode;
 use roadrunner_values::TransportSettings;
-use support::{Server, client::Client};
+use support::Server;
+use support::client::Client;
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn requests() {

@@ -6,8 +6,10 @@ mod support;
 use std::time::Duration;
 
 use roadrunner_values::TransportSettings;
-use support::{Server, client::Client};
-use tokio::{net::UdpSocket, time::timeout};
+use support::Server;
+use support::client::Client;
+use tokio::net::UdpSocket;
+use tokio::time::timeout;
 
 async fn socket() -> UdpSocket {
     UdpSocket::bind(("127.0.0.1", 0)).await.expect("a port")

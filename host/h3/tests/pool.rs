@@ -7,7 +7,9 @@ use std::time::Duration;
 
 use roadrunner_h3::{PoolKeys, Steering};
 use roadrunner_values::TransportSettings;
-use support::{Server, client::Client, nat::Nat, python, run_script};
+use support::client::Client;
+use support::nat::Nat;
+use support::{Server, python, run_script};
 use tokio::time::timeout;
 
 const PATIENCE: Duration = Duration::from_secs(20);

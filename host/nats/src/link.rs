@@ -8,7 +8,8 @@ use std::collections::HashMap;
 use std::io;
 use std::net::SocketAddr;
 use std::sync::Arc;
-use std::sync::atomic::{AtomicBool, Ordering::Relaxed};
+use std::sync::atomic::AtomicBool;
+use std::sync::atomic::Ordering::Relaxed;
 use std::time::Duration;
 
 use async_nats::{ConnectErrorKind, ConnectOptions, Event, HeaderMap, Message, ReconnectToServer, ServerAddr, Subject};

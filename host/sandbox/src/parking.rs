@@ -7,7 +7,8 @@
 //! Restored instances belong to the host: no tenant pays for them, and none can have more than half of their places. So
 //! they are bounded in number and in bytes. Where there is no room, one that has waited longest makes room.
 
-use std::sync::atomic::{AtomicUsize, Ordering::Relaxed};
+use std::sync::atomic::AtomicUsize;
+use std::sync::atomic::Ordering::Relaxed;
 use std::sync::{Arc, Weak};
 use std::time::{Duration, Instant};
 

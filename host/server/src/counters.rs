@@ -2,7 +2,8 @@
 //!
 //! They are plain atomics, touched once at the start and once at the end of a request.
 
-use std::sync::atomic::{AtomicI64, AtomicU64, Ordering::Relaxed};
+use std::sync::atomic::Ordering::Relaxed;
+use std::sync::atomic::{AtomicI64, AtomicU64};
 use std::time::Duration;
 
 use http::StatusCode;

@@ -1,32 +1,28 @@
 //! Turns a listening socket into connections: one accept loop per listener, the connection caps, and the first steps of
 //! each connection in its own task.
 
-use std::{
-    io,
-    os::fd::OwnedFd,
-    sync::{Arc, atomic::Ordering::Relaxed},
-    task::Poll,
-    time::{Duration, Instant},
-};
+use std::io;
+use std::os::fd::OwnedFd;
+use std::sync::Arc;
+use std::sync::atomic::Ordering::Relaxed;
+use std::task::Poll;
+use std::time::{Duration, Instant};
 
 use http::HeaderValue;
 use roadrunner_values::{H2c, Timeouts, TransportSettings};
 use tokio::sync::watch;
 use tokio_rustls::TlsAcceptor;
 
-use crate::{
-    Address, Connection, Forwarding, Peers, Protocol, Protocols, Service, Stats, TimeoutName, TlsInfo,
-    admission::{Admission, ListenerCaps, Permit},
-    control::{Command, Control},
-    dispatch::{Link, RequestCap},
-    drive,
-    h2c::Doorway,
-    io::{Io, Transport},
-    proxy::{self, Origin, ProxyError},
-    sniff::{Start, sniff},
-    socket::{ListenSocket, Socket},
-    tls::{self, Tls},
-};
+use crate::admission::{Admission, ListenerCaps, Permit};
+use crate::control::{Command, Control};
+use crate::dispatch::{Link, RequestCap};
+use crate::h2c::Doorway;
+use crate::io::{Io, Transport};
+use crate::proxy::{self, Origin, ProxyError};
+use crate::sniff::{Start, sniff};
+use crate::socket::{ListenSocket, Socket};
+use crate::tls::{self, Tls};
+use crate::{Address, Connection, Forwarding, Peers, Protocol, Protocols, Service, Stats, TimeoutName, TlsInfo, drive};
 
 /// State shared by all listeners of a server.
 pub(crate) struct Shared<S> {

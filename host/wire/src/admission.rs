@@ -1,19 +1,17 @@
 //! Counts open connections against the caps: on the whole server, on a listener, and for one peer on either.
 
-use std::{
-    collections::HashMap,
-    net::IpAddr,
-    sync::{
-        Arc, OnceLock,
-        atomic::{AtomicUsize, Ordering::Relaxed},
-    },
-};
+use std::collections::HashMap;
+use std::net::IpAddr;
+use std::sync::atomic::AtomicUsize;
+use std::sync::atomic::Ordering::Relaxed;
+use std::sync::{Arc, OnceLock};
 
 use parking_lot::Mutex;
 
 use roadrunner_values::ConnectionCaps;
 
-use crate::{Address, Stats, control::Control};
+use crate::control::Control;
+use crate::{Address, Stats};
 
 /// The caps of a server.
 #[derive(Debug)]

@@ -4,12 +4,10 @@
 //! stays as it is; when it goes off too early it is set again. A connection therefore touches the timer wheel about
 //! once per timeout and not once per request.
 
-use std::{
-    future::Future,
-    pin::Pin,
-    task::{Context, Poll},
-    time::Instant,
-};
+use std::future::Future;
+use std::pin::Pin;
+use std::task::{Context, Poll};
+use std::time::Instant;
 
 use tokio::time::Sleep;
 

@@ -1,22 +1,21 @@
 //! Request bodies.
 
-use std::{
-    error::Error,
-    fmt, io,
-    pin::Pin,
-    sync::Arc,
-    task::{Context, Poll, ready},
-};
+use std::error::Error;
+use std::pin::Pin;
+use std::sync::Arc;
+use std::task::{Context, Poll, ready};
+use std::{fmt, io};
 
 use bytes::Bytes;
 use http::{HeaderMap, HeaderName, Request, header};
 use http_body::{Body, Frame, SizeHint};
 use hyper::body::Incoming;
 
-use crate::{
-    Connection, Ending, Protocol, TimeoutName, connection_fields::drop_connection_fields, control::Control,
-    leftover::Leftover, marks, validate::is_padded,
-};
+use crate::connection_fields::drop_connection_fields;
+use crate::control::Control;
+use crate::leftover::Leftover;
+use crate::validate::is_padded;
+use crate::{Connection, Ending, Protocol, TimeoutName, marks};
 
 /// The body of a request, as it comes from the wire.
 ///

@@ -1,15 +1,15 @@
 //! Facts about a connection.
 
-use std::{
-    net::SocketAddr,
-    sync::{Arc, atomic::AtomicU64},
-    time::Instant,
-};
+use std::net::SocketAddr;
+use std::sync::Arc;
+use std::sync::atomic::AtomicU64;
+use std::time::Instant;
 
 use roadrunner_h3::{Closed, ConnectionInfo};
 use roadrunner_values::PathRule;
 
-use crate::{Address, Ending, Forwarding, Protocol, Stats, TimeoutName, TlsInfo, control::Control, marks};
+use crate::control::Control;
+use crate::{Address, Ending, Forwarding, Protocol, Stats, TimeoutName, TlsInfo, marks};
 
 /// One connection, shared by all its exchanges.
 #[derive(Debug)]

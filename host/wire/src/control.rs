@@ -1,17 +1,11 @@
 //! The small shared state of a connection, and the registry through which the server reaches all connections. Only the
 //! connection's own task writes on the hot path.
 
-use std::{
-    collections::HashMap,
-    sync::{
-        Arc,
-        atomic::{
-            AtomicBool, AtomicU8, AtomicU32, AtomicU64,
-            Ordering::{Acquire, Relaxed, Release},
-        },
-    },
-    task::Waker,
-};
+use std::collections::HashMap;
+use std::sync::Arc;
+use std::sync::atomic::Ordering::{Acquire, Relaxed, Release};
+use std::sync::atomic::{AtomicBool, AtomicU8, AtomicU32, AtomicU64};
+use std::task::Waker;
 
 use futures_util::task::AtomicWaker;
 use hyper::body::Incoming;

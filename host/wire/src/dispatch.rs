@@ -1,30 +1,24 @@
 //! Passes hyper's request to the service, and its response back to hyper.
 
-use std::{
-    convert::Infallible,
-    future::{Future, poll_fn},
-    panic::{AssertUnwindSafe, catch_unwind},
-    pin::{Pin, pin},
-    sync::{
-        Arc,
-        atomic::{AtomicUsize, Ordering::Relaxed},
-    },
-    task::{Context, Poll},
-};
+use std::convert::Infallible;
+use std::future::{Future, poll_fn};
+use std::panic::{AssertUnwindSafe, catch_unwind};
+use std::pin::{Pin, pin};
+use std::sync::Arc;
+use std::sync::atomic::AtomicUsize;
+use std::sync::atomic::Ordering::Relaxed;
+use std::task::{Context, Poll};
 
 use bytes::Bytes;
 use http::{HeaderValue, Method, Request, Response, StatusCode, Version, header};
 use http_body::{Body, Frame, SizeHint};
 use hyper::body::Incoming;
 
-use crate::{
-    Abort, Connection, Exchange, Held, RequestBody, ResponseBody, Service,
-    connection_fields::{drop_connection_fields, is_connection_field, lists},
-    control::Command,
-    h2c::Doorway,
-    marks,
-    validate::{Refusal, validate},
-};
+use crate::connection_fields::{drop_connection_fields, is_connection_field, lists};
+use crate::control::Command;
+use crate::h2c::Doorway;
+use crate::validate::{Refusal, validate};
+use crate::{Abort, Connection, Exchange, Held, RequestBody, ResponseBody, Service, marks};
 
 /// State that every exchange of a connection needs; one per connection.
 pub(crate) struct Link<S> {

@@ -1,32 +1,27 @@
 //! The task of one connection: it polls hyper, obeys the server's commands, and holds the only timer.
 
-use std::{
-    future::{Future, poll_fn},
-    pin::{Pin, pin},
-    sync::{Arc, atomic::Ordering::Relaxed},
-    task::{Context, Poll, Waker},
-    time::Instant,
-};
+use std::future::{Future, poll_fn};
+use std::pin::{Pin, pin};
+use std::sync::Arc;
+use std::sync::atomic::Ordering::Relaxed;
+use std::task::{Context, Poll, Waker};
+use std::time::Instant;
 
-use hyper::{
-    server::conn::{http1, http2},
-    service::service_fn,
-};
+use hyper::server::conn::{http1, http2};
+use hyper::service::service_fn;
 use hyper_util::rt::TokioTimer;
 use roadrunner_values::{Timeouts, TransportSettings};
 
-use crate::{
-    Connection, Ending, Protocol, Service, TimeoutName,
-    alarm::Alarm,
-    control::{Command, Control},
-    dispatch::{Link, dispatch},
-    h2c::{Doorway, Granted},
-    io::Io,
-    leftover::Drain,
-    marks::{Waits, earliest},
-    socket::{Departure, Socket},
-    stream::StreamExecutor,
-};
+use crate::alarm::Alarm;
+use crate::control::{Command, Control};
+use crate::dispatch::{Link, dispatch};
+use crate::h2c::{Doorway, Granted};
+use crate::io::Io;
+use crate::leftover::Drain;
+use crate::marks::{Waits, earliest};
+use crate::socket::{Departure, Socket};
+use crate::stream::StreamExecutor;
+use crate::{Connection, Ending, Protocol, Service, TimeoutName};
 
 /// Serves HTTP/1 until the connection has ended, or has switched to HTTP/2 and ended there.
 pub(crate) async fn http1<S: Service>(

@@ -11,7 +11,8 @@
 //! Requests with a body, and those whose head does not fit into one frame, stay on HTTP/1.1: a server is free to ignore
 //! `Upgrade`.
 
-use base64::{Engine as _, engine::general_purpose::URL_SAFE_NO_PAD};
+use base64::Engine as _;
+use base64::engine::general_purpose::URL_SAFE_NO_PAD;
 use http::{HeaderMap, HeaderName, Request, Version, header};
 use http_body::Body;
 use hyper::upgrade::OnUpgrade;

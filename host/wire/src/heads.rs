@@ -8,10 +8,8 @@
 
 use memchr::memchr;
 
-use crate::{
-    extensions,
-    version::{self, TAIL},
-};
+use crate::extensions;
+use crate::version::{self, TAIL};
 
 /// Tracks the bytes of one connection.
 #[derive(Debug)]

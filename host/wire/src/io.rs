@@ -1,27 +1,23 @@
 //! The stream that hyper reads from and writes to: plain or TLS. It replays the bytes that the sniffing has read, notes
 //! how the connection ends, and on HTTP/2 tracks the frames.
 
-use std::{
-    io::{self, IoSlice},
-    pin::Pin,
-    sync::{Arc, atomic::Ordering::Relaxed},
-    task::{Context, Poll, ready},
-};
+use std::io::{self, IoSlice};
+use std::pin::Pin;
+use std::sync::Arc;
+use std::sync::atomic::Ordering::Relaxed;
+use std::task::{Context, Poll, ready};
 
 use hyper::rt::ReadBufCursor;
 use roadrunner_values::TransportSettings;
 use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
 use tokio_rustls::server::TlsStream;
 
-use crate::{
-    Connection, Ending, Protocol,
-    frames::{self, Inbound, Outbound},
-    h2c::Injection,
-    heads::{Heads, Verdict},
-    marks,
-    sniff::Start,
-    socket::Socket,
-};
+use crate::frames::{self, Inbound, Outbound};
+use crate::h2c::Injection;
+use crate::heads::{Heads, Verdict};
+use crate::sniff::Start;
+use crate::socket::Socket;
+use crate::{Connection, Ending, Protocol, marks};
 
 /// One connection's stream. It lives as long as something reads or writes it, including a tunnel.
 pub(crate) struct Io {

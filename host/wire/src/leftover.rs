@@ -1,12 +1,10 @@
 //! The part of an HTTP/1 request body that a service leaves unread. The next request comes after it. So it is read and
 //! dropped within bounds, or the client is told that the connection closes (RFC 9112, 9.3).
 
-use std::{
-    future::{Future, poll_fn},
-    pin::Pin,
-    task::{Context, Poll},
-    time::Duration,
-};
+use std::future::{Future, poll_fn};
+use std::pin::Pin;
+use std::task::{Context, Poll};
+use std::time::Duration;
 
 use http::{HeaderMap, Version, header};
 use hyper::body::{Body, Incoming};

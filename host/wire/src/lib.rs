@@ -106,8 +106,6 @@ pub use tunnel::{Tunnel, TunnelKind, TunnelRequest};
 
 /// WebTransport sessions; [`Tunnel::into_webtransport`] makes one.
 pub mod webtransport {
-    pub use roadrunner_h3::{
-        DatagramError,
-        webtransport::{Close, End, Event, Session, SessionLimits, StreamError},
-    };
+    pub use roadrunner_h3::DatagramError;
+    pub use roadrunner_h3::webtransport::{Close, End, Event, Session, SessionLimits, StreamError};
 }

@@ -7,11 +7,9 @@
 //!
 //! Marks outside such a poll have no effect, which is right: then no task of this crate is waiting.
 
-use std::{
-    cell::Cell,
-    task::Waker,
-    time::{Duration, Instant},
-};
+use std::cell::Cell;
+use std::task::Waker;
+use std::time::{Duration, Instant};
 
 use roadrunner_values::Timeouts;
 
@@ -329,13 +327,10 @@ thread_local! {
 
 #[cfg(test)]
 mod tests {
-    use std::{
-        sync::{
-            Arc,
-            atomic::{AtomicBool, Ordering::Relaxed},
-        },
-        task::Wake,
-    };
+    use std::sync::Arc;
+    use std::sync::atomic::AtomicBool;
+    use std::sync::atomic::Ordering::Relaxed;
+    use std::task::Wake;
 
     use super::*;
 

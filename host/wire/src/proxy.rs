@@ -8,14 +8,13 @@
 //!
 //! The type-length-values of version 2. They are counted and skipped, including the checksum.
 
-use std::{
-    io,
-    net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr},
-    os::unix::ffi::OsStringExt as _,
-    path::PathBuf,
-};
+use std::io;
+use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr};
+use std::os::unix::ffi::OsStringExt as _;
+use std::path::PathBuf;
 
-use crate::{Address, socket::Socket};
+use crate::Address;
+use crate::socket::Socket;
 
 /// The origin of a connection.
 #[derive(Clone, Debug, PartialEq, Eq)]

@@ -7,15 +7,14 @@
 //! One task accepts on each endpoint; each connection has one task, and each stream one of its own inside it. A
 //! connection obeys the commands of the server like any other: they are passed on to the layer below as they come.
 
-use std::{
-    cell::RefCell,
-    future::poll_fn,
-    io,
-    net::SocketAddr,
-    pin::pin,
-    sync::{Arc, atomic::Ordering::Relaxed},
-    time::{Instant, SystemTime, UNIX_EPOCH},
-};
+use std::cell::RefCell;
+use std::future::poll_fn;
+use std::io;
+use std::net::SocketAddr;
+use std::pin::pin;
+use std::sync::Arc;
+use std::sync::atomic::Ordering::Relaxed;
+use std::time::{Instant, SystemTime, UNIX_EPOCH};
 
 use http::{HeaderValue, Request, Response, header};
 use http_body::Body as _;
@@ -26,15 +25,15 @@ use roadrunner_h3::{
 };
 use roadrunner_values::{Http3, Timeouts, TransportSettings};
 
+use crate::accept::{Listener, Shared, ordered};
+use crate::admission::Permit;
+use crate::control::{Command, Control};
+use crate::dispatch::{Link, WireBody, exchange};
+use crate::socket::ListenSocket;
+use crate::stream::{self, Writes};
 use crate::{
     Address, Connection, Ending, ListenAddress, Protocol, Protocols, RequestBody, Service, Stats, TimeoutName, TlsInfo,
-    accept::{Listener, Shared, ordered},
-    admission::Permit,
-    control::{Command, Control},
-    dispatch::{Link, WireBody, exchange},
     marks,
-    socket::ListenSocket,
-    stream::{self, Writes},
 };
 
 /// A UDP port with its endpoints. Cheap to clone.

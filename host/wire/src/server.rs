@@ -1,20 +1,22 @@
 //! Binds listeners, and ends them with all their connections.
 
-use std::{io, sync::Arc, sync::atomic::Ordering::Relaxed, time::Duration};
+use std::io;
+use std::sync::Arc;
+use std::sync::atomic::Ordering::Relaxed;
+use std::time::Duration;
 
 use roadrunner_values::TransportSettings;
-use tokio::{sync::watch, task::AbortHandle};
+use tokio::sync::watch;
+use tokio::task::AbortHandle;
 
-use crate::{
-    Address, ListenerConfig, Service, Stats, TlsConfig, TlsError,
-    accept::{Listener, Shared, accept},
-    admission::{Admission, ListenerCaps},
-    control::Command,
-    dispatch::RequestCap,
-    quic::{self, QuicSocket},
-    socket::ListenSocket,
-    tls::Tls,
-};
+use crate::accept::{Listener, Shared, accept};
+use crate::admission::{Admission, ListenerCaps};
+use crate::control::Command;
+use crate::dispatch::RequestCap;
+use crate::quic::{self, QuicSocket};
+use crate::socket::ListenSocket;
+use crate::tls::Tls;
+use crate::{Address, ListenerConfig, Service, Stats, TlsConfig, TlsError};
 
 /// Listeners and their connections. Dropping it stops accepting and cuts every connection.
 #[derive(Debug)]

@@ -1,6 +1,7 @@
 //! The interface between the server and this crate: one function from an exchange to a response.
 
-use std::{future::Future, time::Instant};
+use std::future::Future;
+use std::time::Instant;
 
 use http::Response;
 

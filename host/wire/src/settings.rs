@@ -1,6 +1,10 @@
 //! Listeners as an operator sets them.
 
-use std::{fmt, net::SocketAddr, os::fd::OwnedFd, path::PathBuf, sync::Arc};
+use std::fmt;
+use std::net::SocketAddr;
+use std::os::fd::OwnedFd;
+use std::path::PathBuf;
+use std::sync::Arc;
 
 use roadrunner_values::{ForwardedField, H2c};
 

@@ -1,9 +1,12 @@
 //! Detects the protocol of a client on a plain port that serves both: HTTP/2 with prior knowledge starts with 24 bytes
 //! that are not a request (RFC 9113, 3.4). The caller holds the deadline.
 
-use std::{future::poll_fn, io, mem::MaybeUninit};
+use std::future::poll_fn;
+use std::io;
+use std::mem::MaybeUninit;
 
-use crate::{Protocol, socket::Socket};
+use crate::Protocol;
+use crate::socket::Socket;
 
 /// Reads until the protocol is known, and returns the bytes read, to be replayed.
 pub(crate) async fn sniff(socket: &Socket) -> io::Result<(Protocol, Start)> {

@@ -5,25 +5,25 @@
 //! descriptor is shared, so that one owner reads and another watches. Readiness is handled as in tokio's own sockets,
 //! including short reads and writes, so that a request costs no extra system call.
 
-use std::{
-    io::{self, IoSlice, Write as _},
-    mem::MaybeUninit,
-    net::SocketAddr,
-    os::fd::OwnedFd,
-    pin::Pin,
-    sync::Arc,
-    task::{Context, Poll, ready},
-    time::Duration,
-};
+use std::io::{self, IoSlice, Write as _};
+use std::mem::MaybeUninit;
+use std::net::SocketAddr;
+use std::os::fd::OwnedFd;
+use std::pin::Pin;
+use std::sync::Arc;
+use std::task::{Context, Poll, ready};
+use std::time::Duration;
 
 use futures_util::FutureExt as _;
 use rustix::net::{
     AddressFamily, RecvFlags, SendAncillaryBuffer, SendFlags, Shutdown, SocketAddrAny, SocketAddrUnix, SocketFlags,
     SocketType, sockopt,
 };
-use tokio::io::{AsyncRead, AsyncWrite, Interest, ReadBuf, unix::AsyncFd};
+use tokio::io::unix::AsyncFd;
+use tokio::io::{AsyncRead, AsyncWrite, Interest, ReadBuf};
 
-use crate::{Address, Ending, ListenAddress, admission::Permit, marks};
+use crate::admission::Permit;
+use crate::{Address, Ending, ListenAddress, marks};
 
 /// A connected stream socket. Clones share it; dropping the last clone closes the socket and releases its permit.
 #[derive(Clone, Debug)]

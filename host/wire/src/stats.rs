@@ -1,13 +1,13 @@
 //! Counters and gauges of the transport, read by the metrics endpoint.
 
-use std::sync::{
-    Arc, OnceLock,
-    atomic::{AtomicU64, Ordering::Relaxed},
-};
+use std::sync::atomic::AtomicU64;
+use std::sync::atomic::Ordering::Relaxed;
+use std::sync::{Arc, OnceLock};
 
 use roadrunner_h3::{PoolObserver, PoolStats};
 
-use crate::{Protocol, TimeoutName, control::Registry};
+use crate::control::Registry;
+use crate::{Protocol, TimeoutName};
 
 /// Counts since the server was bound. Gauges are the fields whose documentation says "now".
 #[derive(Debug, Default)]

@@ -6,18 +6,14 @@
 //! this module ends the waits.
 
 use roadrunner_values::Timeouts;
-use std::{
-    future::{Future, poll_fn},
-    pin::pin,
-    sync::Arc,
-    task::Poll,
-};
+use std::future::{Future, poll_fn};
+use std::pin::pin;
+use std::sync::Arc;
+use std::task::Poll;
 
-use crate::{
-    Stats, TimeoutName,
-    alarm::Alarm,
-    marks::{self, Waits, earliest},
-};
+use crate::alarm::Alarm;
+use crate::marks::{self, Waits, earliest};
+use crate::{Stats, TimeoutName};
 
 /// Spawns the tasks of a connection's streams.
 #[derive(Clone)]

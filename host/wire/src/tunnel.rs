@@ -1,23 +1,20 @@
 //! Connections and streams that no longer carry HTTP: after an HTTP/1.1 `Upgrade` (RFC 9110, 7.8) or an extended
 //! CONNECT of HTTP/2 (RFC 8441) or HTTP/3 (RFC 9220), they carry one stream of bytes in each direction.
 
-use std::{
-    io,
-    pin::Pin,
-    sync::Arc,
-    task::{Context, Poll},
-};
+use std::io;
+use std::pin::Pin;
+use std::sync::Arc;
+use std::task::{Context, Poll};
 
 use http::{Method, Request, Version, header};
-use hyper::{
-    ext::Protocol as ExtendedProtocol,
-    upgrade::{OnUpgrade, Upgraded},
-};
+use hyper::ext::Protocol as ExtendedProtocol;
+use hyper::upgrade::{OnUpgrade, Upgraded};
 use hyper_util::rt::TokioIo;
 use roadrunner_h3::webtransport::{Session, SessionLimits};
 use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
 
-use crate::{Connection, Ending, RequestBody, control::Command};
+use crate::control::Command;
+use crate::{Connection, Ending, RequestBody};
 
 /// A request to become a tunnel. Answer the exchange first: 101 with `Connection` and `Upgrade` fields for
 /// [`TunnelKind::Upgrade`], 200 for [`TunnelKind::ExtendedConnect`]; then [`TunnelRequest::accept`] resolves. Any other

@@ -1,9 +1,11 @@
 //! Checks that a request must pass before the service sees it, beyond those of hyper's parsers.
 
 use bytes::Bytes;
-use http::{HeaderMap, HeaderName, HeaderValue, Method, Request, StatusCode, Uri, Version, header, uri::PathAndQuery};
+use http::uri::PathAndQuery;
+use http::{HeaderMap, HeaderName, HeaderValue, Method, Request, StatusCode, Uri, Version, header};
 
-use crate::{Address, Connection, connection_fields::drop_named_fields, target};
+use crate::connection_fields::drop_named_fields;
+use crate::{Address, Connection, target};
 
 /// Why a request is refused, as a sentence for the client.
 #[derive(Debug)]

@@ -3,19 +3,15 @@
 
 mod support;
 
-use std::{
-    sync::atomic::Ordering::SeqCst,
-    time::{Duration, Instant},
-};
+use std::sync::atomic::Ordering::SeqCst;
+use std::time::{Duration, Instant};
 
 use bytes::Bytes;
 use http::Request;
 use roadrunner_wire::{BodyError, Ending};
 use support::{Client, Harness, Way, read_until, soon, start, url};
-use tokio::{
-    io::{AsyncReadExt, AsyncWriteExt},
-    net::TcpStream,
-};
+use tokio::io::{AsyncReadExt, AsyncWriteExt};
+use tokio::net::TcpStream;
 
 /// The promised time, measured from before the client's close.
 const PROMPTLY: Duration = Duration::from_millis(50);

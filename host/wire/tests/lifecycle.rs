@@ -2,23 +2,17 @@
 
 mod support;
 
-use std::{
-    sync::{Arc, atomic::Ordering::SeqCst},
-    time::{Duration, Instant},
-};
+use std::sync::Arc;
+use std::sync::atomic::Ordering::SeqCst;
+use std::time::{Duration, Instant};
 
 use http::Request;
 use roadrunner_values::{Http2, TransportSettings};
 use roadrunner_wire::{BindError, DrainOutcome, Ending, ListenAddress, ListenerConfig, Protocols, Server};
-use support::{
-    Harness, Way,
-    frames::{self, ACK, DATA, GOAWAY, PING, PRIORITY, RST_STREAM, SETTINGS, WINDOW_UPDATE},
-    only, read_to_close, read_until, soon, start, start_on, start_with, text,
-};
-use tokio::{
-    io::{AsyncReadExt, AsyncWriteExt},
-    net::TcpStream,
-};
+use support::frames::{self, ACK, DATA, GOAWAY, PING, PRIORITY, RST_STREAM, SETTINGS, WINDOW_UPDATE};
+use support::{Harness, Way, only, read_to_close, read_until, soon, start, start_on, start_with, text};
+use tokio::io::{AsyncReadExt, AsyncWriteExt};
+use tokio::net::TcpStream;
 
 fn with_http2(http2: Http2) -> TransportSettings {
     TransportSettings { http2, ..TransportSettings::default() }

@@ -8,11 +8,8 @@ use bytes::Bytes;
 use http::Request;
 use roadrunner_values::{Timeouts, TransportSettings};
 use roadrunner_wire::{BodyError, Ending, Protocols, TimeoutName};
-use support::{
-    Harness, TOTAL, Way,
-    frames::{self, ACK, GOAWAY, HEADERS, PING, RST_STREAM, SETTINGS, WINDOW_UPDATE},
-    only, read_to_close, read_until, request, soon, start_on, start_with, text, url,
-};
+use support::frames::{self, ACK, GOAWAY, HEADERS, PING, RST_STREAM, SETTINGS, WINDOW_UPDATE};
+use support::{Harness, TOTAL, Way, only, read_to_close, read_until, request, soon, start_on, start_with, text, url};
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 
 const SHORT: Duration = Duration::from_millis(300);

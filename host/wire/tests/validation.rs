@@ -3,13 +3,11 @@
 
 mod support;
 
-use std::{sync::atomic::Ordering::SeqCst, time::Duration};
+use std::sync::atomic::Ordering::SeqCst;
+use std::time::Duration;
 
-use support::{
-    Way,
-    frames::{self, DATA, END_HEADERS, END_STREAM, GOAWAY, HEADERS, RST_STREAM},
-    read_to_close, soon, start,
-};
+use support::frames::{self, DATA, END_HEADERS, END_STREAM, GOAWAY, HEADERS, RST_STREAM};
+use support::{Way, read_to_close, soon, start};
 use tokio::io::AsyncWriteExt;
 
 /// Requests that are refused with this status and a close.

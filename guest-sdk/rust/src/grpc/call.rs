@@ -4,7 +4,8 @@ use std::convert::Infallible;
 use std::future::Future;
 use std::pin::{Pin, pin};
 use std::sync::Arc;
-use std::sync::atomic::{AtomicBool, Ordering::Relaxed};
+use std::sync::atomic::AtomicBool;
+use std::sync::atomic::Ordering::Relaxed;
 use std::task::{Context, Poll, Wake, Waker};
 use std::time::{Duration, Instant};
 
@@ -40,6 +41,7 @@ pub(super) struct Call {
 }
 
 /// The rest of the request's body.
+#[expect(clippy::large_enum_variant, reason = "there is one for an instance")]
 enum Source {
     /// Nothing was read yet: it can still come as events.
     Whole(Request),

@@ -3,7 +3,7 @@
 //! ```ignore
 //! #[handler]
 //! fn greeter(request: Request) -> impl IntoResponse {
-//!     grpc::Router::new(request).add(GreeterServer::new(Greeter))
+//!     grpc::Router::new(request).add_service(GreeterServer::new(Greeter))
 //! }
 //! ```
 //!

@@ -20,6 +20,7 @@ use crate::response::{IntoResponse, Response};
 pub struct Router(State);
 
 #[derive(Debug)]
+#[expect(clippy::large_enum_variant, reason = "there is one at a time")]
 enum State {
     Searching(Request),
     Answered(Response),
@@ -33,7 +34,7 @@ impl Router {
 
     /// Adds a service: the server that tonic has generated for it. It is called at once if the request is for it.
     #[must_use]
-    pub fn add<S>(self, service: S) -> Self
+    pub fn add_service<S>(self, service: S) -> Self
     where
         S: Service<http::Request<Body>, Response = http::Response<Body>, Error = Infallible> + NamedService,
     {

@@ -1,10 +1,8 @@
 //! Several UDP sockets on one port.
 
-use std::{
-    io,
-    net::{SocketAddr, UdpSocket},
-    os::fd::OwnedFd,
-};
+use std::io;
+use std::net::{SocketAddr, UdpSocket};
+use std::os::fd::OwnedFd;
 
 use rustix::net::{AddressFamily, SocketType, sockopt};
 

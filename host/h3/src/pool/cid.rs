@@ -8,15 +8,14 @@
 //! The whole connection ID is one block. To an observer it is 64 random bits, and two IDs of one connection have
 //! nothing in common (RFC 9000 section 5.1).
 
-use std::{fmt, io, time::Duration};
+use std::time::Duration;
+use std::{fmt, io};
 
 use quinn::{ConnectionId, ConnectionIdGenerator};
 use quinn_proto::InvalidCid;
 
-use super::{
-    MAX_ENDPOINTS,
-    speck::{Block, Speck},
-};
+use super::MAX_ENDPOINTS;
+use super::speck::{Block, Speck};
 
 /// The length of every connection ID, in bytes.
 pub(super) const LENGTH: usize = 8;

@@ -1,11 +1,9 @@
 //! The datagrams that other members have received for one member, until it takes them. Bounded in datagrams and in
 //! bytes: a member that does not keep up loses datagrams here as it would in its socket, and their senders slow down.
 
-use std::{
-    collections::VecDeque,
-    io::IoSliceMut,
-    task::{Context, Waker},
-};
+use std::collections::VecDeque;
+use std::io::IoSliceMut;
+use std::task::{Context, Waker};
 
 use parking_lot::Mutex;
 use quinn::udp::RecvMeta;

@@ -4,15 +4,13 @@
 //! leave in a datagram and a system call of its own. One turn later, the responses of all streams that were ready are
 //! there, and leave together.
 
-use std::{
-    future::Future,
-    io,
-    net::UdpSocket,
-    pin::Pin,
-    sync::Arc,
-    task::{Context, Poll},
-    time::Instant,
-};
+use std::future::Future;
+use std::io;
+use std::net::UdpSocket;
+use std::pin::Pin;
+use std::sync::Arc;
+use std::task::{Context, Poll};
+use std::time::Instant;
 
 use quinn::{AsyncTimer, AsyncUdpSocket, Runtime, TokioRuntime};
 

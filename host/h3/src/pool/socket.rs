@@ -1,23 +1,17 @@
 //! The socket of one member: passes datagrams that name another member to that member, and takes datagrams that others
 //! have received for this one. It leaves everything else to the socket, including segmentation offload.
 
-use std::{
-    io::{self, IoSliceMut},
-    net::SocketAddr,
-    pin::Pin,
-    sync::Arc,
-    task::{Context, Poll},
-};
+use std::io::{self, IoSliceMut};
+use std::net::SocketAddr;
+use std::pin::Pin;
+use std::sync::Arc;
+use std::task::{Context, Poll};
 
-use quinn::{
-    AsyncUdpSocket, UdpPoller,
-    udp::{RecvMeta, Transmit},
-};
+use quinn::udp::{RecvMeta, Transmit};
+use quinn::{AsyncUdpSocket, UdpPoller};
 
-use super::{
-    cid::{self, CidKey},
-    queue::Queue,
-};
+use super::cid::{self, CidKey};
+use super::queue::Queue;
 
 /// One of several sockets on a port.
 #[derive(Debug)]
@@ -148,10 +142,8 @@ impl AsyncUdpSocket for MemberSocket {
 
 #[cfg(test)]
 mod tests {
-    use std::{
-        net::{Ipv4Addr, UdpSocket},
-        task::Waker,
-    };
+    use std::net::{Ipv4Addr, UdpSocket};
+    use std::task::Waker;
 
     use quinn::{Runtime as _, TokioRuntime};
 

@@ -4,7 +4,9 @@
 //! socket. For a number without a socket, the kernel falls back to the hash of the addresses, which is right for
 //! datagrams that begin a connection.
 
-use std::{io, mem::size_of, os::fd::AsRawFd};
+use std::io;
+use std::mem::size_of;
+use std::os::fd::AsRawFd;
 
 use libc::{
     BPF_ABS, BPF_ALU, BPF_AND, BPF_B, BPF_JA, BPF_JEQ, BPF_JGE, BPF_JMP, BPF_JSET, BPF_K, BPF_LD, BPF_LDX, BPF_LEN,
@@ -136,11 +138,9 @@ pub(super) fn attach(socket: &impl AsRawFd, program: &[sock_filter]) -> io::Resu
 
 #[cfg(test)]
 mod tests {
-    use std::{
-        collections::HashSet,
-        net::{Ipv4Addr, UdpSocket},
-        time::Duration,
-    };
+    use std::collections::HashSet;
+    use std::net::{Ipv4Addr, UdpSocket};
+    use std::time::Duration;
 
     use super::*;
     use crate::pool::bind;

@@ -2,7 +2,8 @@
 
 use bytes::{Buf, BufMut, Bytes, BytesMut};
 
-use crate::{capsule::Capsule, code::Fault};
+use crate::capsule::Capsule;
+use crate::code::Fault;
 
 /// CLOSE_WEBTRANSPORT_SESSION.
 pub const CLOSE: u64 = 0x2843;

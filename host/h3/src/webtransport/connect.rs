@@ -1,20 +1,16 @@
 //! The stream of a session's CONNECT: capsules in both directions, and how the session ends.
 
-use std::{
-    io,
-    pin::Pin,
-    task::{Context, Poll, ready},
-};
+use std::io;
+use std::pin::Pin;
+use std::task::{Context, Poll, ready};
 
 use bytes::{Buf, Bytes, BytesMut};
 use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
 
 use super::close::{CLOSE, Close, DRAIN, MAX_REASON};
-use crate::{
-    capsule::{Capsule, CapsuleReader},
-    code::Fault,
-    tunnel::Tunnel,
-};
+use crate::capsule::{Capsule, CapsuleReader};
+use crate::code::Fault;
+use crate::tunnel::Tunnel;
 
 /// The tunnel of a session.
 #[derive(Debug)]

@@ -1,9 +1,12 @@
 //! A session that a client has asked for: streams and datagrams find it, and it raises what the client may open.
 
-use std::sync::{Arc, atomic::Ordering};
+use std::sync::Arc;
+use std::sync::atomic::Ordering;
 
 use super::registry::Arrivals;
-use crate::{code::Code, config::unidirectional_streams, shared::Shared};
+use crate::code::Code;
+use crate::config::unidirectional_streams;
+use crate::shared::Shared;
 
 /// The number of ended sessions that are remembered. A stream of a forgotten session waits among the early ones.
 const REMEMBERED: usize = 64;

@@ -4,25 +4,19 @@
 //! accepted. It then waits within bounds: a limited number of streams for each connection, and of each stream at most
 //! one packet beyond what flow control keeps at the client.
 
-use std::{
-    collections::{HashMap, VecDeque},
-    sync::{
-        Arc,
-        atomic::{AtomicU32, AtomicUsize, Ordering},
-    },
-};
+use std::collections::{HashMap, VecDeque};
+use std::sync::Arc;
+use std::sync::atomic::{AtomicU32, AtomicUsize, Ordering};
 
 use bytes::Bytes;
 use futures_util::task::AtomicWaker;
 use parking_lot::Mutex;
 use roadrunner_values::TransportSettings;
 
-use crate::{
-    code::{Code, Fault},
-    config::offers_webtransport,
-    receive::RecvHalf,
-    send::SendHalf,
-};
+use crate::code::{Code, Fault};
+use crate::config::offers_webtransport;
+use crate::receive::RecvHalf;
+use crate::send::SendHalf;
 
 /// All sessions of one connection.
 #[derive(Debug)]

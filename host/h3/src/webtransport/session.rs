@@ -1,34 +1,29 @@
 //! One session: events in, operations out.
 
-use std::{
-    future::poll_fn,
-    pin::pin,
-    sync::{Arc, atomic::AtomicU32},
-    task::{Context, Poll},
-};
+use std::future::poll_fn;
+use std::pin::pin;
+use std::sync::Arc;
+use std::sync::atomic::AtomicU32;
+use std::task::{Context, Poll};
 
 use bytes::{Bytes, BytesMut};
 use parking_lot::Mutex;
 use quinn::VarInt;
 
-use super::{
-    close::{Close, DRAIN},
-    code,
-    connect::{Connect, Said},
-    event::{Event, SessionLimits, StreamError},
-    offered::Offered,
-    registry::Slot,
-    streams::Streams,
-};
-use crate::{
-    capsule::Capsule,
-    code::Code,
-    datagram::{DatagramError, Datagrams},
-    receive::RecvHalf,
-    send::SendHalf,
-    tunnel::Tunnel,
-    varint,
-};
+use super::close::{Close, DRAIN};
+use super::code;
+use super::connect::{Connect, Said};
+use super::event::{Event, SessionLimits, StreamError};
+use super::offered::Offered;
+use super::registry::Slot;
+use super::streams::Streams;
+use crate::capsule::Capsule;
+use crate::code::Code;
+use crate::datagram::{DatagramError, Datagrams};
+use crate::receive::RecvHalf;
+use crate::send::SendHalf;
+use crate::tunnel::Tunnel;
+use crate::varint;
 
 /// One session, for one task: all of its polls and futures must belong to the same task. Dropping it before it is over
 /// resets the stream of the CONNECT with `H3_REQUEST_CANCELLED`, and its streams with `WEBTRANSPORT_SESSION_GONE`.

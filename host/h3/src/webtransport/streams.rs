@@ -3,28 +3,23 @@
 //! quinn wakes by stream. Each stream here has its own waker, which puts its identifier into one queue, so that a poll
 //! of the session checks only streams with news.
 
-use std::{
-    collections::{HashMap, VecDeque},
-    fmt,
-    pin::Pin,
-    sync::{
-        Arc,
-        atomic::{AtomicBool, Ordering},
-    },
-    task::{Context, Poll, Wake, Waker},
-};
+use std::collections::{HashMap, VecDeque};
+use std::fmt;
+use std::pin::Pin;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::task::{Context, Poll, Wake, Waker};
 
 use bytes::{Bytes, BytesMut};
 use futures_util::task::AtomicWaker;
 use parking_lot::Mutex;
 use quinn::{ReadError, StoppedError, VarInt};
 
-use super::{
-    code,
-    event::Event,
-    registry::{Arrival, Slot},
-};
-use crate::{receive::RecvHalf, send::SendHalf};
+use super::code;
+use super::event::Event;
+use super::registry::{Arrival, Slot};
+use crate::receive::RecvHalf;
+use crate::send::SendHalf;
 
 /// Streams by their identifiers.
 #[derive(Debug, Default)]

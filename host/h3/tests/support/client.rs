@@ -1,6 +1,7 @@
 //! The client of the h3 crate.
 
-use std::{net::SocketAddr, sync::Arc};
+use std::net::SocketAddr;
+use std::sync::Arc;
 
 use bytes::{Buf, Bytes};
 use h3::error::{Code, StreamError};

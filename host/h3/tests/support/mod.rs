@@ -5,33 +5,28 @@
 pub mod client;
 pub mod nat;
 
-use std::{
-    future::poll_fn,
-    net::{Ipv4Addr, SocketAddr},
-    path::PathBuf,
-    pin::Pin,
-    process::Command,
-    sync::{
-        Arc,
-        atomic::{AtomicUsize, Ordering},
-    },
-    task::{Context, Poll},
-    time::Duration,
-};
+use std::future::poll_fn;
+use std::net::{Ipv4Addr, SocketAddr};
+use std::path::PathBuf;
+use std::pin::Pin;
+use std::process::Command;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicUsize, Ordering};
+use std::task::{Context, Poll};
+use std::time::Duration;
 
 use bytes::Bytes;
 use http::{HeaderMap, HeaderValue, Request, Response, StatusCode};
 use http_body::{Body, Frame};
-use http_body_util::{BodyExt, Full, StreamBody, combinators::BoxBody};
+use http_body_util::combinators::BoxBody;
+use http_body_util::{BodyExt, Full, StreamBody};
+use roadrunner_h3::webtransport::{Close, End, Event, Session, SessionLimits};
 use roadrunner_h3::{
     BoxError, ConnectionInfo, DrainTrigger, Pool, PoolKeys, RequestBody, Service, Tunnel, TunnelRequest, serve,
-    webtransport::{Close, End, Event, Session, SessionLimits},
 };
 use roadrunner_values::TransportSettings;
-use tokio::{
-    io::{AsyncReadExt, AsyncWriteExt},
-    task::JoinHandle,
-};
+use tokio::io::{AsyncReadExt, AsyncWriteExt};
+use tokio::task::JoinHandle;
 
 pub struct Server {
     pub address: SocketAddr,

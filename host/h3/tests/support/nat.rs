@@ -1,14 +1,14 @@
 //! A network address translator whose binding can be lost, as in home routers: from then on the server sees the
 //! client's datagrams come from another port, while nothing has changed for the client.
 
-use std::{
-    net::{Ipv4Addr, SocketAddr},
-    sync::Arc,
-    time::Duration,
-};
+use std::net::{Ipv4Addr, SocketAddr};
+use std::sync::Arc;
+use std::time::Duration;
 
 use parking_lot::Mutex;
-use tokio::{net::UdpSocket, sync::watch, task::JoinHandle};
+use tokio::net::UdpSocket;
+use tokio::sync::watch;
+use tokio::task::JoinHandle;
 
 pub struct Nat {
     /// The address that the client sends to.

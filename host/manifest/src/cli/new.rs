@@ -237,6 +237,7 @@ const C_SDK: &[(&str, &str)] = sdk![
     "bindings/component_type.c" => "roadrunner/bindings/component_type.c",
     "include/roadrunner.h" => "roadrunner/include/roadrunner.h",
     "src/arena.c" => "roadrunner/src/arena.c",
+    "src/exchange.c" => "roadrunner/src/exchange.c",
     "src/files.c" => "roadrunner/src/files.c",
     "src/files.h" => "roadrunner/src/files.h",
     "src/host.c" => "roadrunner/src/host.c",

@@ -1,6 +1,7 @@
 //! The counters of the transport, which knows nothing of metrics.
 
-use std::sync::atomic::{AtomicU64, Ordering::Relaxed};
+use std::sync::atomic::AtomicU64;
+use std::sync::atomic::Ordering::Relaxed;
 
 use roadrunner_wire::{MemberStats, Protocol, Stats, TimeoutName};
 

@@ -12,19 +12,15 @@
 mod certificate;
 mod client;
 
-use std::{
-    fmt,
-    path::{Path, PathBuf},
-    sync::Arc,
-};
+use std::fmt;
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
 
 use parking_lot::{Mutex, RwLock};
 use roadrunner_h3::ConnectionInfo;
-use rustls::{
-    ServerConfig, ServerConnection,
-    crypto::{CryptoProvider, aws_lc_rs},
-    server::{ProducesTickets, WebPkiClientVerifier},
-};
+use rustls::crypto::{CryptoProvider, aws_lc_rs};
+use rustls::server::{ProducesTickets, WebPkiClientVerifier};
+use rustls::{ServerConfig, ServerConnection};
 use rustls_pki_types::CertificateDer;
 
 use crate::{Protocol, Protocols};

@@ -1,7 +1,8 @@
 //! The manifest's settings for a route's WebSockets, and the memory that their compression may take together.
 
 use std::sync::Arc;
-use std::sync::atomic::{AtomicU64, Ordering::Relaxed};
+use std::sync::atomic::AtomicU64;
+use std::sync::atomic::Ordering::Relaxed;
 use std::time::Duration;
 
 use roadrunner_manifest::WebSocket;
